@@ -1,0 +1,524 @@
+"""The engine: fires transitions on the instances of one home, and says what is known of them.
+
+    status, statuses, history, verdicts     read; take no lock, wait for nobody
+    create, fire                            write; hold the instance's lock, settle what others left, then move it
+
+The order inside a write is always the same: lock, settle, ask the table, intent, work, outcome, unlock.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from . import words
+from .errors import (
+    BusyError,
+    DamagedError,
+    IllegalTransitionError,
+    InterlockError,
+    NotFoundError,
+    ProtectedError,
+    UsageError,
+)
+from .events import Announce, Event, Happening, quiet
+from .files import remove_tree
+from .home import Home
+from .journal import Journal, Line, Phase
+from .locks import Lock
+from .port import Deadline, Plan, Port, Site
+from .process import alive
+from .records import NAME, PROTECTED_FILE, Operation, Spec, Status, checked_name
+from .repair import Mending, mend
+from .states import State
+from .table import BY_PAIR, BY_TRIGGER, TABLE, Trigger
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .instance import Instance, Ports
+
+HANDOVER_S = 2.0
+"""How long a lock may be held without an operation to be seen: the time between lock and intent, or a settling."""
+
+CALL_OFF_S = 30.0
+"""How long an operation that was called off may take to come to its end: time to end a guest."""
+
+POLL_S = 0.02
+"""How often a waiter looks. flock(2) has no deadline, and a blocked waiter could not relay the steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a request."""
+
+    instance: str
+    trigger: Trigger
+    state: State
+    changed: bool
+    """False when what was asked for was already so, or another process did it meanwhile."""
+    detail: str | None = None
+    elapsed_s: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the documented JSON form: what `start --format json` prints."""
+        return {
+            "name": self.instance,
+            "trigger": self.trigger,
+            "state": self.state,
+            "changed": self.changed,
+            "detail": self.detail,
+            "elapsed_s": round(self.elapsed_s, 3),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the table says about one trigger in one state: an answer of `interlock can`."""
+
+    instance: str
+    trigger: Trigger
+    state: State
+    legal: bool
+    holds: bool
+    """True when it would succeed without doing anything."""
+    why: str
+    hint: str | None
+    """The command to type; None when there is nothing to do."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the documented JSON form: one line of `interlock can --format json`."""
+        return {
+            "name": self.instance,
+            "trigger": self.trigger,
+            "state": self.state,
+            "legal": self.legal,
+            "holds": self.holds,
+            "why": self.why,
+            "hint": self.hint,
+        }
+
+
+class Engine:
+    """The lifecycle of every instance in `home`. Safe to use from several threads and processes at once."""
+
+    def __init__(self, home: Home, ports: "Ports", announce: Announce = quiet) -> None:
+        self.home = home
+        self._ports = ports
+        self._announce = announce
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        """Return the names that have something on disk, sorted: instances, and those on their way in or out."""
+        found: set[str] = set()
+        instances = self.home.instances
+        for folder in (instances, instances / ".creating", instances / ".deleting", self.home.root / "locks"):
+            with suppress(FileNotFoundError):
+                found.update(entry.name for entry in folder.iterdir() if NAME.fullmatch(entry.name))
+        return sorted(found)
+
+    def statuses(self) -> Iterator[Status]:
+        """Yield the status of every instance, by name; a damaged one is one of them and disturbs no other."""
+        for name in self.names():
+            status = self.status(name)
+            if status.state is not State.absent or status.operation or status.damage:
+                yield status
+
+    def status(self, name: str) -> Status:
+        """Return all that is known of `name`, an absent one too. Never waits; records what is plainly over.
+
+        When the journal and the world disagree and nobody is at work, the difference is settled first (an exit is
+        recorded, a dead process's leftovers are removed), unless that would need waiting for a guest.
+        """
+        checked_name(name)
+        status = self._read(name)
+        if status.damage or not self._needs_settling(status):
+            return status
+        with suppress(InterlockError, OSError):
+            lock = Lock(self.home.lock(name))
+            if lock.acquire():
+                with self._released(lock, name):
+                    with suppress(InterlockError, OSError):
+                        self._open(name, lock).settle(patient=False)
+                    status = self._read(name)
+                    if status.operation:  # nobody is at it: whoever was has no lock, and need not be dead for that
+                        return replace(status, operation=replace(status.operation, interrupted=True))
+                    return status
+        return self._read(name)
+
+    def history(self, name: str) -> Iterator[Line]:
+        """Yield the journal of `name`, oldest line first; raises NotFoundError, DamagedError."""
+        with _border(name):
+            self._existing(name)
+            yield from Journal(self.home.directory(name)).lines()
+
+    def verdicts(self, name: str) -> list[Verdict]:
+        """Return what the table says about each trigger that can be asked for, in the state `name` is in now.
+
+        Raises DamagedError where no state can be told.
+        """
+        status = self.status(name)
+        if status.damage:
+            with _border(name):
+                raise DamagedError(status.damage)
+        return [verdict(status, row.trigger) for row in TABLE if not row.observed]
+
+    def site(self, name: str) -> Site:
+        """Return where the existing instance `name` lies; raises NotFoundError, DamagedError."""
+        directory = self.home.directory(name)
+        with _border(name):
+            self._existing(name)
+            return Site(name, directory, self.home.sockets(name), Spec.read(directory))
+
+    def port(self, site: Site) -> Port:
+        """Return the driver that `site` names."""
+        return self._ports(site.spec.driver)
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    def create(self, name: str, plan: Plan) -> Outcome:
+        """Bring `name` from absent to created by carrying out `plan`; when this raises, nothing of it is left."""
+        return self._request(name, Trigger.create, plan=plan)
+
+    def fire(self, name: str, trigger: Trigger, **arguments: Any) -> Outcome:
+        """Carry out `trigger` on the instance `name`, or find that what it asks for is already so.
+
+        `arguments`: `timeout_s` for start and stop (default: the spec's), `keep_on_failure` for start (default False:
+        a guest that did not answer in time is ended). Raises IllegalTransitionError, NotFoundError, BusyError, and
+        whatever the work raises; the state has not moved then.
+        """
+        if BY_TRIGGER[trigger].observed:
+            raise UsageError(f"{trigger} is observed, not asked for")
+        timeout_s = arguments.get("timeout_s")
+        if timeout_s is not None and not timeout_s >= 0:  # NaN is not
+            raise UsageError(f"a timeout of {timeout_s} s is none")
+        return self._request(name, trigger, **arguments)
+
+    def discard(self, name: str) -> Outcome:
+        """Remove the damaged instance `name`, of which no state can be told; ends only a process proved to be its own.
+
+        Every driver that could have made it is asked to end and remove what it finds; raises what they raise.
+        """
+        checked_name(name)
+        began = time.monotonic()
+        with _border(name), self._claimed(name, Trigger.delete):
+            self._refuse_if_protected(name, Trigger.delete)
+            site = Site(name, self.home.directory(name), self.home.sockets(name), UNREADABLE)
+            with suppress(DamagedError):
+                site = self.site(name)
+            for driver in self._candidates(site) if _is_own(site.directory) else ():
+                driver.kill(site, lambda _: None)
+                driver.delete(site, lambda _: None)
+            trash = self.home.deleting(name)
+            remove_tree(trash)
+            site.directory.rename(trash)
+            remove_tree(trash)
+            remove_tree(site.runtime)
+        took_s, detail = time.monotonic() - began, "it was damaged"
+        self._announce(Event(Happening.done, name, Trigger.delete, State.absent, elapsed_s=took_s, detail=detail))
+        return Outcome(name, Trigger.delete, State.absent, changed=True, detail=detail, elapsed_s=took_s)
+
+    def repair(self, name: str) -> Mending:
+        """Mend what can be of `name`, and settle what the world did meanwhile; no state is set that nothing tells.
+
+        Raises DamagedError with the way out where no state can be told.
+        """
+        checked_name(name)
+        with _border(name, hint=words.remove(name)):
+            self._existing(name)
+            self.home.prepare()
+            lock, patience = Lock(self.home.lock(name)), Deadline(HANDOVER_S)
+            while not lock.acquire():
+                if patience.passed:
+                    raise BusyError(name, "repair", self._read(name).operation)
+                time.sleep(POLL_S)
+            with self._released(lock, name):
+                mended = tuple(mend(self.home.directory(name)))
+                instance = self._open(name, lock)
+                instance.settle()
+                return Mending(name, instance.state, mended)
+
+    def unprotect_damaged(self, name: str) -> Outcome:
+        """Take the protection of the damaged instance `name` back: its journal cannot record it any more."""
+        checked_name(name)
+        with _border(name), self._claimed(name, Trigger.unprotect):
+            self._existing(name)
+            (self.home.directory(name) / PROTECTED_FILE).unlink(missing_ok=True)
+        return Outcome(name, Trigger.unprotect, self._read(name).state, changed=True, detail="it is damaged")
+
+    def _request(self, name: str, trigger: Trigger, **arguments: Any) -> Outcome:
+        from .machine import fire  # `list` and `inspect` need no state machine
+
+        checked_name(name)
+        began = time.monotonic()
+        with _border(name), self._claimed(name, trigger) as lock:
+            instance = self._open(name, lock)
+            finished = instance.settle(wanted=trigger)
+            legal = not finished and (trigger, instance.state) in BY_PAIR
+            if legal and trigger is Trigger.create and "plan" not in arguments:
+                raise UsageError(f"{trigger} needs a plan")
+            if legal and BY_TRIGGER[trigger].guarded:
+                self._refuse_if_protected(name, trigger)
+            if legal:
+                fire(instance, trigger, **arguments)
+            elif not finished:
+                self._refuse_unless_it_holds(name, instance.state, trigger)
+            changed = legal or finished
+            detail = instance.last.detail if instance.last and changed else None
+            return Outcome(name, trigger, instance.state, changed, detail, time.monotonic() - began)
+
+    def _refuse_unless_it_holds(self, name: str, state: State, trigger: Trigger) -> None:
+        if state in BY_TRIGGER[trigger].holds:
+            self._announce(Event(Happening.holds, name, trigger, state))
+        elif state is State.absent:
+            raise self._not_found(name)
+        else:
+            raise IllegalTransitionError(name, state, trigger)
+
+    def _refuse_if_protected(self, name: str, trigger: Trigger) -> None:
+        if _protected(self.home.directory(name)):
+            raise ProtectedError(name, trigger)
+
+    @contextmanager
+    def _claimed(self, name: str, trigger: Trigger) -> Iterator[Lock]:
+        """Hold the lock of `name`; wait for a process that is at the same work, share its failure, refuse any other."""
+        self.home.prepare()
+        lock = Lock(self.home.lock(name))
+        joined = self._acquire(lock, name, trigger)
+        with self._released(lock, name):
+            if joined:
+                self._share_failure(name, joined)
+            yield lock
+
+    @contextmanager
+    def _released(self, lock: Lock, name: str) -> Iterator[None]:
+        """Give `lock` back at the end; without an instance, its file goes too."""
+        try:
+            yield
+        finally:
+            lock.release(forget=not self.home.directory(name).exists())
+
+    def _acquire(self, lock: Lock, name: str, trigger: Trigger) -> Operation | None:
+        """Take the lock; return the operation that was waited for, if it was the same as ours.
+
+        Whoever has it is waited for when it is at the same work, called off when its row yields to ours, and otherwise
+        left alone: then BusyError says who it is.
+        """
+        joined = called_off = None
+        patience = Deadline(HANDOVER_S)
+        while not lock.acquire():
+            operation = None
+            with suppress(DamagedError):
+                operation = self._read(name).operation
+            if operation is None or operation.interrupted:
+                if patience.passed:
+                    raise BusyError(name, trigger, None)
+            elif operation.trigger is trigger and BY_TRIGGER[trigger].dest in BY_TRIGGER[trigger].holds:
+                if joined is None:
+                    self._announce_other(Happening.joined, name, trigger, operation)
+                joined, patience = operation, Deadline(HANDOVER_S)
+            elif trigger not in BY_TRIGGER[operation.trigger].yields_to:
+                raise BusyError(name, trigger, operation)
+            elif called_off is None:
+                self._announce_other(Happening.preempted, name, trigger, operation)
+                lock.ask_to_let_go(operation.actor, f"{trigger} (pid {os.getpid()})")
+                called_off, patience = operation, Deadline(CALL_OFF_S)
+            elif patience.passed:
+                raise BusyError(name, trigger, operation)
+            time.sleep(POLL_S)
+        return joined
+
+    def _announce_other(self, happening: Happening, name: str, trigger: Trigger, other: Operation) -> None:
+        event = Event(happening, name, trigger, other.source, detail=str(other.trigger), pid=other.actor.pid)
+        self._announce(event)
+
+    def _share_failure(self, name: str, joined: Operation) -> None:
+        """Raise the error of the operation that was waited for, if that is what came of it."""
+        try:
+            line = Journal(self.home.directory(name)).last()
+        except DamagedError:
+            return
+        if line.phase is Phase.failed and line.actor.pid == joined.actor.pid and line.error:
+            raise InterlockError.from_record(line.error)
+
+    # -- pieces ----------------------------------------------------------------------------------------------------
+
+    def _open(self, name: str, lock: Lock) -> "Instance":
+        from .instance import Instance
+
+        return Instance(self.home, name, lock, self._ports, self._announce)
+
+    def _read(self, name: str) -> Status:
+        """Return what journal, spec and driver say of `name` at this moment."""
+        directory = self.home.directory(name)
+        line, before = None, _version(directory)
+        try:
+            self.home.exists(name)
+            line = Journal(directory).present()
+            spec = Spec.read(directory)
+        except DamagedError as error:
+            if _version(directory) != before:  # on its way in or out while it was read: that is no damage
+                return self._read(name)
+            if before is None:
+                return self._read_absent(name)
+            state = line.state if line else State.absent
+            return Status(name, state, directory, damage=error.message, protected=_protected(directory))
+        status = Status(
+            name,
+            line.state,
+            directory,
+            operation=operation(line),
+            spec=spec,
+            reason=_reason(line),
+            protected=_protected(directory),
+            changed_at=line.time,
+        )
+        if status.state is not State.running and status.operation is None:
+            return status  # at rest there is nothing to see that the journal does not say
+        try:
+            site = Site(name, directory, self.home.sockets(name), spec)
+            return replace(status, observation=self._ports(spec.driver).observe(site))
+        except InterlockError as error:
+            return replace(status, damage=error.message)
+
+    def _read_absent(self, name: str) -> Status:
+        """Return the status of a name without a directory: somebody may be creating it."""
+        staging = self.home.creating(name)
+        with suppress(DamagedError):
+            line = Journal(staging).last()
+            return Status(name, State.absent, staging, operation=operation(line, outcome_counts=False))
+        if self.home.directory(name).exists():  # created between the two looks
+            return self._read(name)
+        return Status(name, State.absent, self.home.directory(name))
+
+    def _needs_settling(self, status: Status) -> bool:
+        """True when the journal and the world disagree, unless somebody is at work: that the lock tells."""
+        if status.operation:
+            return True
+        if status.state is State.absent:
+            home, name = self.home, status.name
+            leftovers = (status.directory, home.creating(name), home.deleting(name), home.lock(name))
+            return any(path.exists() for path in leftovers)
+        return status.observation is not None and not status.observation.alive
+
+    def _existing(self, name: str) -> None:
+        checked_name(name)
+        if not self.home.exists(name):
+            raise self._not_found(name)
+
+    def _not_found(self, name: str) -> NotFoundError:
+        """Return the error for a name that means nothing, with the name that was probably meant."""
+        from difflib import get_close_matches
+
+        meant = get_close_matches(name, (other for other in self.names() if other != name), n=1)
+        if meant:
+            return NotFoundError(f'{words.missing(name)}; did you mean "{meant[0]}"?', hint="interlock list")
+        return NotFoundError(words.missing(name), hint=words.way(name, State.absent, Trigger.create))
+
+    def _candidates(self, site: Site) -> list[Port]:
+        """Return the drivers that could have made what lies at `site`: the one that its spec names, else all."""
+        if site.spec is not UNREADABLE:
+            with suppress(InterlockError):  # the damage may be that it names none
+                return [self._ports(site.spec.driver)]
+        from importlib.metadata import entry_points
+
+        return [self._ports(entry.name) for entry in entry_points(group="interlock.drivers")]
+
+
+UNREADABLE = Spec(
+    driver="",
+    arch="",
+    cpus=0,
+    memory_bytes=0,
+    disk_bytes=0,
+    user="",
+    hostname="",
+    instance_id="",
+    boot="",
+    start_timeout_s=0.0,
+    stop_timeout_s=0.0,
+    created_at="",
+)
+"""Stands in for a spec that cannot be read, where a driver needs only the place to end a process and clean up."""
+
+
+def _protected(directory: Path) -> bool:
+    # Called for each instance by `list`. A link in the place of a directory is not followed.
+    return os.path.lexists(f"{directory}/{PROTECTED_FILE}") and not directory.is_symlink()
+
+
+def _is_own(directory: Path) -> bool:
+    """True for a directory, False for a file or a link in its place: no machine that it leads to is ours to end."""
+    return directory.is_dir() and not directory.is_symlink()
+
+
+def _version(directory: Path) -> tuple[int, int] | None:
+    """Return what changes when `directory` or the names in it do; None when there is none."""
+    try:
+        seen = os.lstat(directory)
+    except FileNotFoundError:
+        return None
+    return seen.st_ino, seen.st_ctime_ns
+
+
+@contextmanager
+def _border(name: str, hint: str | None = None) -> Iterator[None]:
+    """Let only errors of ours pass, and give a DamagedError its `hint`: by default, how to mend it."""
+    try:
+        yield
+    except OSError as error:
+        from .instance import as_error
+
+        raise as_error(error) from error
+    except DamagedError as error:
+        error.hint = error.hint or hint or words.repair(name)
+        raise
+
+
+def verdict(status: Status, trigger: Trigger) -> Verdict:
+    """Return what the table says about `trigger` for an instance of this status."""
+    row, name, state = BY_TRIGGER[trigger], status.name, status.state
+    legal, holds = state in row.sources, state in row.holds
+    if legal and row.guarded and status.protected:
+        error = ProtectedError(name, trigger)
+        return Verdict(name, trigger, state, legal=False, holds=False, why=error.message, hint=error.hint)
+    if legal:
+        why = row.why
+    elif holds:
+        why = words.sentence(Event(Happening.holds, name, trigger, state))
+    elif state is State.absent:
+        why = words.missing(name)
+    else:
+        why = words.refusal(name, state, trigger)
+    hint = None if holds else words.way(name, state, trigger)
+    return Verdict(name, trigger, state, legal, holds, why, hint)
+
+
+def operation(line: Line, *, outcome_counts: bool = True) -> Operation | None:
+    """Return the operation that `line` leaves in flight, None when it is an outcome.
+
+    While an instance is being created its last line may already be the outcome: the name does not mean anything before
+    the rename, so there (`outcome_counts` False) it is in flight all the same.
+    """
+    if outcome_counts and not line.in_flight:
+        return None
+    return Operation(
+        trigger=line.trigger,
+        source=line.source,
+        step=line.step or "",
+        since=line.since,
+        step_since=line.time,
+        deadline=line.deadline,
+        actor=line.actor,
+        interrupted=line.phase is Phase.left or not alive(line.actor),
+    )
+
+
+def _reason(line: Line) -> str | None:
+    """Return why it is in its state, when that is not simply what somebody asked for."""
+    if line.error and line.phase in (Phase.failed, Phase.left):
+        return f"{line.trigger} failed: {line.error.get('message')}"
+    return line.detail

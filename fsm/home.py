@@ -1,0 +1,130 @@
+"""Where everything lies on disk."""
+
+import hashlib
+import os
+import shlex
+import stat
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+from .errors import DamagedError, HostError
+from .files import make_private_directory
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder that holds all that Interlock keeps, and the one for what a reboot must clear.
+
+        root/                       $INTERLOCK_HOME, else $XDG_DATA_HOME/interlock; 0700
+        ├── instances/
+        │   ├── NAME/               appears by one rename at the end of create, vanishes by one at the end of delete
+        │   │   ├── spec.json       the machine, resolved; written once
+        │   │   ├── journal.jsonl   what happened to it; appended to, under the lock
+        │   │   └── ...             the driver's files: disk, seed, firmware, keys, logs
+        │   ├── .creating/NAME/     on its way in: removed by the next command when its maker is dead
+        │   └── .deleting/NAME/     on its way out: likewise
+        ├── images/                 immutable, by digest; instances hold hard links, so it may be emptied
+        ├── keys/                   the user key pair that new instances get a copy of
+        └── locks/NAME              flock(2), while something is done to NAME; gone with the instance
+        runtime/<12 hex digits>/    sockets of one instance, under a short name: a socket's path ends at 107 bytes
+
+    Reading needs no lock. Writing to an instance needs its lock. The image store has a lock of its own. Not promised:
+    that two hosts can share a home over a network file system, because neither flock nor a pid means anything there.
+    """
+
+    root: Path
+    runtime: Path
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Return the home that $INTERLOCK_HOME, $XDG_DATA_HOME and $XDG_RUNTIME_DIR name. Creates nothing."""
+        data = _from_xdg("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+        root = Path(os.environ.get("INTERLOCK_HOME") or data / "interlock").absolute()
+        return cls(root=root, runtime=_runtime_root())
+
+    @cached_property
+    def instances(self) -> Path:
+        return self.root / "instances"
+
+    @property
+    def images(self) -> Path:
+        return self.root / "images"
+
+    @property
+    def keys(self) -> Path:
+        return self.root / "keys"
+
+    def directory(self, name: str) -> Path:
+        """Return where the instance `name` lies when it exists."""
+        return self.instances / name
+
+    def exists(self, name: str) -> bool:
+        """Return whether `name` has a directory; raises DamagedError for a file or a link there: none is followed."""
+        path = f"{self.instances}/{name}"
+        try:
+            mode = os.lstat(path).st_mode
+        except FileNotFoundError:
+            return False
+        if not stat.S_ISDIR(mode):
+            raise DamagedError(f"{path}: not a directory")
+        return True
+
+    def creating(self, name: str) -> Path:
+        """Return where `name` is put together before it exists."""
+        return self.instances / ".creating" / name
+
+    def deleting(self, name: str) -> Path:
+        """Return where `name` is taken apart after it existed."""
+        return self.instances / ".deleting" / name
+
+    def lock(self, name: str) -> Path:
+        """Return the file whose lock guards `name`."""
+        return self.root / "locks" / name
+
+    def sockets(self, name: str) -> Path:
+        """Return the runtime directory of `name`; two homes never share one."""
+        return self.runtime / hashlib.sha256(os.fsencode(self.directory(name))).hexdigest()[:12]
+
+    def prepare(self) -> None:
+        """Make the folders, private to their owner; raise HostError for a home that others could write to."""
+        make_private_directory(self.root)
+        make_private_directory(self.runtime)
+        self.check()
+        for path in (self.instances / ".creating", self.instances / ".deleting", self.root / "locks"):
+            make_private_directory(path)
+
+    def check(self) -> None:
+        """Raise HostError when others could exchange what we are about to read, run or write to. Changes nothing."""
+        for path, mend in ((self.root, "export INTERLOCK_HOME=~/interlock"), (self.runtime, _OWN_RUNTIME)):
+            # A link of somebody else's may lead to what is ours; one of ours may lead to where there is more room.
+            for look in (path.lstat, path.stat):
+                try:
+                    seen = look()
+                except FileNotFoundError:
+                    break
+                except OSError as error:
+                    raise HostError(f"{path}: {error.strerror}", hint=mend) from error
+                if seen.st_uid != os.geteuid():
+                    raise HostError(f"{path} belongs to uid {seen.st_uid}, not to you (uid {os.geteuid()})", hint=mend)
+            else:
+                if seen.st_mode & 0o022:
+                    raise HostError(f"{path} can be written by others", hint=f"chmod 700 {shlex.quote(str(path))}")
+
+
+_OWN_RUNTIME = 'export XDG_RUNTIME_DIR="$(mktemp -d)"'
+
+
+def _from_xdg(variable: str) -> Path | None:
+    """Return the folder that `variable` names; a relative one counts as not set. Source: XDG Base Directory, Basics."""
+    value = os.environ.get(variable, "")
+    return Path(value) if os.path.isabs(value) else None  # noqa: PTH117 - `list` makes no more paths than it must
+
+
+def _runtime_root() -> Path:
+    """Return the folder for sockets: the session's where there is one, else one in /tmp."""
+    session = _from_xdg("XDG_RUNTIME_DIR") or Path(f"/run/user/{os.geteuid()}")
+    if session.is_dir() and os.access(session, os.W_OK):
+        return session / "interlock"
+    return Path("/tmp") / f"interlock-{os.geteuid()}"  # noqa: S108 - `prepare` refuses one that is not ours

@@ -1,0 +1,411 @@
+"""One instance under its lock: the model that the state machine moves.
+
+A transition is carried out in three writes: intent to the journal, the driver's work, the outcome to the journal. The
+state in memory moves after the third, and is thrown away with the object; the state that counts is the journal's.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from .errors import CancelledError, DamagedError, DeadlineError, DriverError, InterlockError
+from .events import Announce, Event, Happening
+from .files import flush_directory, link_or_copy, make_private_directory, remove_tree, write_whole
+from .home import Home
+from .journal import Journal, Line, Phase
+from .locks import Lock
+from .machine import fire
+from .port import Deadline, Draft, Plan, Port, Site
+from .process import this_process
+from .records import PROTECTED_FILE, SPEC_FILE, Spec, now
+from .states import State
+from .table import BY_TRIGGER, Recovery, Row, Trigger
+
+if TYPE_CHECKING:
+    from transitions import EventData
+
+PROBE_S = 5.0
+"""How long recovery waits for a guest to answer when nobody asked for it to run: time for a healthy guest's ssh."""
+
+Ports = Callable[[str], Port]
+"""Finds a driver by its name; raises DriverError for an unknown one."""
+
+
+class Entry:
+    """One transition from its intent to its outcome: its journal lines, its announcements, its time."""
+
+    def __init__(self, instance: "Instance", row: Row, timeout_s: float | None) -> None:
+        self.instance = instance
+        self.row = row
+        self.detail: str | None = None
+        self.after = instance.last.seq if instance.last else 0
+        """The number of the last line before it."""
+        self.deadline = Deadline(math.inf if timeout_s is None else timeout_s, self._look_up)
+        self._began = time.monotonic()
+        self._until = None if timeout_s is None else _in_seconds(timeout_s)
+        self._actor = this_process()
+        self._step: str | None = None
+        self._seq: int | None = None
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._began
+
+    def begin(self) -> None:
+        """Make the intent durable; from here on a crash is noticed."""
+        self._write(Phase.begun)
+        self._announce(Happening.begun)
+
+    def step(self, text: str) -> None:
+        """Record that the work has reached `text`: the `Report` that drivers are given."""
+        self._look_up()
+        self._step = text
+        self._write(Phase.step)
+        self._announce(Happening.step, step=text)
+
+    def outcome(self, phase: Phase, error: InterlockError | None = None) -> None:
+        """Make the outcome durable."""
+        self._write(phase, error)
+
+    def announce_outcome(self, happening: Happening, error: InterlockError | None = None) -> None:
+        """Say the outcome, once nothing about it can fail any more."""
+        self._announce(happening, reference=error.reference if error else None)
+
+    def _look_up(self) -> None:
+        """Raise CancelledError if somebody called the work off, and the row yields to that."""
+        why = self.instance.lock.asked_to_let_go(self._actor) if self.row.yields_to else None
+        if why:
+            raise CancelledError(f'{self.row.doing} "{self.instance.name}" was called off by {why}')
+
+    def _write(self, phase: Phase, error: InterlockError | None = None) -> None:
+        instance = self.instance
+        line = Line(
+            trigger=self.row.trigger,
+            source=instance.state,
+            dest=self.row.leads_to(instance.state),
+            phase=phase,
+            actor=self._actor,
+            time=now(),
+            elapsed_s=self.elapsed_s,
+            step=self._step,
+            deadline=self._until,
+            detail=self.detail,
+            error=error.record() if error else None,
+        )
+        self._seq = instance.write(line).seq
+
+    def _announce(self, happening: Happening, *, step: str | None = None, reference: str | None = None) -> None:
+        self.instance.announce(
+            Event(
+                happening,
+                self.instance.name,
+                self.row.trigger,
+                self.instance.state,
+                elapsed_s=self.elapsed_s,
+                seq=self._seq,
+                step=step,
+                detail=self.detail,
+                reference=reference,
+            )
+        )
+
+
+class Instance:
+    """The instance `name` of `home`. The caller holds `lock`, its lock, as long as this object is used."""
+
+    def __init__(self, home: Home, name: str, lock: Lock, ports: Ports, announce: Announce) -> None:
+        self.home = home
+        self.name = name
+        self.lock = lock
+        self.announce = announce
+        self.last: Line | None = None
+        self.directory = home.directory(name)
+        self._ports = ports
+        if home.exists(name):
+            self.last = Journal(self.directory).present()
+        self.state = self.last.state if self.last else State.absent
+
+    @property
+    def site(self) -> Site:
+        """What its driver is given."""
+        return Site(self.name, self.directory, self.home.sockets(self.name), Spec.read(self.directory))
+
+    @property
+    def port(self) -> Port:
+        """The driver that its spec names."""
+        return self._ports(self.site.spec.driver)
+
+    def write(self, line: Line) -> Line:
+        """Append `line` to the journal with the next number, and return it as written."""
+        self.last = Journal(self.directory).append(line, seq=self.last.seq + 1 if self.last else 1)
+        return self.last
+
+    # -- one transition ------------------------------------------------------------------------------------------
+
+    def carry_out(self, event: "EventData") -> None:
+        """Write the intent, do the work, write the outcome; undo the work if it fails. Called by the state machine.
+
+        Of the arguments that the trigger was fired with, `timeout_s` and `keep_on_failure` are for here, `reason`
+        comes with what was observed, and `plan` with `create`.
+        """
+        row = BY_TRIGGER[Trigger(event.event.name)]
+        arguments = dict(event.kwargs)
+        entry = Entry(self, row, self._timeout_s(row, arguments.pop("timeout_s", None)))
+        keep = arguments.pop("keep_on_failure", False)
+        if row.observed:
+            entry.detail = arguments["reason"]
+            entry.outcome(Phase.done)
+            entry.announce_outcome(Happening.observed)
+            return
+        if row.trigger is Trigger.create:
+            self.directory = make_private_directory(self.home.creating(self.name))
+        try:
+            entry.begin()
+            entry.detail = WORK[row.trigger](self, entry, **arguments)
+            entry.outcome(Phase.done)
+            self._take_place(row)
+        except BaseException as error:
+            problem = as_error(error)
+            self._fail(entry, problem, keep=keep)
+            if problem is error or not isinstance(error, Exception):
+                raise
+            raise problem from error
+        entry.announce_outcome(Happening.done)
+
+    def create(self, entry: Entry, plan: Plan) -> None:
+        """Carry out `create`: the only work with a plan, hence the only one that can see a template."""
+        try:
+            self._furnish(entry, plan(entry.step))
+        except FileNotFoundError:
+            # An image can be deleted between being found and being linked. Planned again, it is brought again.
+            self._furnish(entry, plan(entry.step))
+        self.port.create(self.site, entry.step)
+
+    def _furnish(self, entry: Entry, draft: Draft) -> None:
+        """Lay what `draft` holds into the directory; it may be there already, from a draft before."""
+        entry.step("writing the spec")
+        write_whole(self.directory / SPEC_FILE, json.dumps(draft.spec.to_json(), indent=2).encode() + b"\n")
+        for name, material in draft.materials.items():
+            if isinstance(material, bytes):
+                write_whole(self.directory / name, material)
+            else:
+                (self.directory / name).unlink(missing_ok=True)
+                link_or_copy(material, self.directory / name)
+
+    def start(self, entry: Entry) -> None:
+        """Carry out `start`. It is handed the site, which is the instance's own directory, and nothing else."""
+        self.port.start(self.site, entry.step, entry.deadline)
+
+    def stop(self, entry: Entry) -> str:
+        """Carry out `stop` and return how it ended."""
+        return self.port.stop(self.site, entry.step, entry.deadline)
+
+    def kill(self, entry: Entry) -> None:
+        """Carry out `kill`."""
+        self.port.kill(self.site, entry.step)
+
+    def reset(self, entry: Entry) -> None:
+        """Carry out `reset`."""
+        self.port.reset(self.site, entry.step)
+
+    def delete(self, entry: Entry) -> None:
+        """Carry out `delete`, up to the point where only the directory is left."""
+        self.port.delete(self.site, entry.step)
+
+    def resume(self, entry: Entry) -> None:
+        """Carry out `resume`."""
+        self.port.resume(self.site, entry.step)
+
+    def protect(self, _: Entry) -> None:
+        """Carry out `protect`: a file of its own says so, which no damage to another file undoes."""
+        write_whole(self.directory / PROTECTED_FILE, b"")
+
+    def unprotect(self, _: Entry) -> None:
+        """Carry out `unprotect`."""
+        (self.directory / PROTECTED_FILE).unlink(missing_ok=True)
+        flush_directory(self.directory)
+
+    def _timeout_s(self, row: Row, asked: float | None) -> float | None:
+        """Return how long the work of `row` may take: as asked, else as the spec says; None for ever."""
+        if row.trigger not in (Trigger.start, Trigger.stop):
+            return None
+        if asked is not None:
+            return asked
+        spec = self.site.spec
+        return spec.start_timeout_s if row.trigger is Trigger.start else spec.stop_timeout_s
+
+    def _take_place(self, row: Row) -> None:
+        """Let the directory appear or vanish by one rename, which is the moment others see the name change."""
+        if row.dest is State.absent:
+            self._vanish()
+        elif State.absent in row.sources:
+            final = self.home.directory(self.name)
+            self.directory.rename(final)
+            self.directory = final
+            flush_directory(final.parent)
+
+    def _vanish(self) -> None:
+        remove_tree(self.home.deleting(self.name))
+        self.directory.rename(self.home.deleting(self.name))
+        flush_directory(self.home.instances)
+        remove_tree(self.home.deleting(self.name))
+        remove_tree(self.home.sockets(self.name))
+
+    def _fail(self, entry: Entry, problem: InterlockError, *, keep: bool) -> None:
+        """Undo what failed, as a crash at the same place would be undone, and record both.
+
+        What is recorded as done stays done, as it would after a crash: a signal came late, or the directory that should
+        vanish did not, which the next look sees to. Only `create` is undone then too: nobody has seen its directory.
+        """
+        with suppress(DamagedError):  # a signal may have come between a line and our knowing of it
+            self.last = Journal(self.directory).last()
+        done = self.last and self.last.seq > entry.after and self.last.phase is Phase.done
+        if done and entry.row.on_crash is not Recovery.roll_back:
+            entry.announce_outcome(Happening.left, problem)
+            return
+        try:
+            if keep and entry.row.on_crash is Recovery.probe and not isinstance(problem, CancelledError):
+                entry.detail = "its guest was left as it is"
+                happening, phase = Happening.left, Phase.left
+            else:
+                self._undo(entry.row)
+                happening, phase = Happening.failed, Phase.failed
+        except Exception as second:  # noqa: BLE001 - a driver that fails at undoing too, in whatever way
+            entry.detail = as_error(second).message
+            happening, phase = Happening.left, Phase.left
+        if isinstance(problem, DeadlineError):
+            kept = happening is Happening.left
+            problem.hint = problem.hint or f"interlock logs {self.name}"
+            problem.details = (*problem.details, "the guest was left alive" if kept else "the guest was ended")
+        if self.directory.is_dir():
+            with suppress(OSError):  # a full disk: the intent stands in the journal, so the next command settles it
+                entry.outcome(phase, problem)
+        entry.announce_outcome(happening, problem)
+
+    def _undo(self, row: Row) -> None:
+        """Take back the work of `row`, begun and not ended, by its rule."""
+        match row.on_crash:
+            case Recovery.roll_back:
+                self._discard_staging()
+            case Recovery.probe:
+                self.port.kill(self.site, _unheard)
+            case _:  # redo: what was done stays done, and doing it again is safe
+                pass
+
+    def _discard_staging(self) -> None:
+        staging = self.home.creating(self.name)
+        with suppress(InterlockError):  # without a readable spec no driver was called yet
+            spec = Spec.read(staging)
+            self._ports(spec.driver).delete(Site(self.name, staging, self.home.sockets(self.name), spec), _unheard)
+        remove_tree(staging)
+        remove_tree(self.home.sockets(self.name))
+
+    # -- what others left ----------------------------------------------------------------------------------------
+
+    def settle(self, wanted: Trigger | None = None, *, patient: bool = True) -> bool:
+        """Make journal and world agree: finish or undo what a dead process left, record what happened unasked.
+
+        `wanted` is what the caller is about to ask for; who wants something else than `start` gives a guest that is
+        still booting a moment only. Without `patient` nothing is done that would have to wait for a guest: that is how
+        `list` settles. Returns True when what was finished is what is wanted.
+        """
+        self._sweep()
+        if self.last is None:
+            return False
+        if self.last.in_flight:
+            return self._recover(self.last, wanted, patient=patient)
+        if self.state is State.absent:  # the rename was all that was missing
+            self._vanish()
+        elif self.state is State.running:
+            seen = self.port.observe(self.site)
+            if not seen.alive:
+                fire(self, Trigger.exited, reason=seen.exit_reason or "reason unknown")
+        elif patient and self.port.observe(self.site).alive:  # who started it is not recorded: lines were lost
+            return self._finish_start(wanted)
+        return False
+
+    def _sweep(self) -> None:
+        """Remove what a dead `create` or `delete` left beside the instances; under the lock, its maker is dead."""
+        staging = self.home.creating(self.name)
+        if staging.exists() or staging.is_symlink():
+            line = None
+            with suppress(DamagedError):
+                line = Journal(staging).last()
+            self._discard_staging()
+            pid = line.actor.pid if line else None
+            self.announce(Event(Happening.interrupted, self.name, Trigger.create, State.absent, pid=pid))
+            self.announce(Event(Happening.undone, self.name, Trigger.create, State.absent))
+        remove_tree(self.home.deleting(self.name))
+
+    def _recover(self, line: Line, wanted: Trigger | None, *, patient: bool) -> bool:
+        """Settle the operation of `line`, whose process is dead, by the rule of its row; True if `wanted` was done."""
+        row, site = BY_TRIGGER[line.trigger], self.site
+        alive = self.port.observe(site).alive
+        if alive and not patient and row.trigger in (Trigger.start, Trigger.stop):
+            return False
+        self.announce(Event(Happening.interrupted, self.name, row.trigger, line.source, pid=line.actor.pid))
+        if row.on_crash is Recovery.probe and not alive:
+            self._undo(row)
+            self._record_undone(row)
+            return False
+        if row.on_crash is Recovery.probe:
+            return self._finish_start(wanted)
+        fire(self, row.trigger, timeout_s=0.0 if wanted is Trigger.kill else None)
+        return wanted is row.trigger
+
+    def _finish_start(self, wanted: Trigger | None) -> bool:
+        """Let the machine that is alive become `running`, or end it; True if `wanted` was done."""
+        try:
+            patience_s = None if wanted in (None, Trigger.start) else 0.0 if wanted is Trigger.kill else PROBE_S
+            fire(self, Trigger.start, timeout_s=patience_s)
+        except InterlockError:  # undone and recorded: to whoever wants something else, that is as good
+            if wanted is Trigger.start or self.last is None or self.last.in_flight:
+                raise
+        return wanted is Trigger.start
+
+    def _record_undone(self, row: Row) -> None:
+        self.write(Line(row.trigger, self.state, row.leads_to(self.state), Phase.undone, this_process(), now()))
+        self.announce(Event(Happening.undone, self.name, row.trigger, self.state))
+
+
+WORK: dict[Trigger, Callable[..., str | None]] = {
+    Trigger.create: Instance.create,
+    Trigger.start: Instance.start,
+    Trigger.stop: Instance.stop,
+    Trigger.kill: Instance.kill,
+    Trigger.reset: Instance.reset,
+    Trigger.delete: Instance.delete,
+    Trigger.resume: Instance.resume,
+    Trigger.protect: Instance.protect,
+    Trigger.unprotect: Instance.unprotect,
+}
+"""Who does the work of each row that takes time; a test holds it against the table."""
+
+
+def as_error(error: BaseException) -> InterlockError:
+    """Return `error` as one of ours, for the journal: an interruption, a failing disk, or a driver's defect."""
+    match error:
+        case InterlockError():
+            return error
+        case KeyboardInterrupt() | SystemExit():
+            return CancelledError("cancelled by a signal")
+        case OSError():
+            return DriverError(f"{error.filename or 'the disk'}: {error.strerror or error}")
+        case _:
+            return DriverError(f"{type(error).__name__}: {error}")
+
+
+def _unheard(_: str) -> None:
+    """Undoing reports no steps: its words belong to the transition that failed."""
+
+
+def _in_seconds(seconds: float) -> str | None:
+    """Return the moment in `seconds` from now; None when the calendar ends before."""
+    try:
+        return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    except OverflowError:
+        return None

@@ -1,0 +1,303 @@
+"""The journal of one instance: what was intended, what came of it. The state is what the journal says.
+
+`journal.jsonl` holds one JSON object a line, appended under the instance's lock. Each line is complete in itself, so
+the last one alone tells the state and the operation in flight; `list` reads no more than that.
+
+    seq        1, 2, 3, ... without gaps
+    time       UTC, ISO 8601
+    trigger    what happens                       one of `table.Trigger`
+    source     the state it came from
+    dest       the state it leads to
+    phase      begun        intent, flushed before the work: source holds, the operation is in flight
+               step         a step was reached (`step` says which): likewise in flight; not flushed, it decides nothing
+               done         outcome, flushed: dest holds
+               failed       outcome: the work failed and what its row's rule undoes was undone; source holds; `error`
+                            says why
+               left         the work failed and its undoing did too, or was not wanted (`--on-failure keep`): source
+                            holds, the operation stays in flight, and the next command finishes or undoes it
+               undone       outcome of recovery: what a dead process began was undone; source holds
+    actor      {pid, started_ticks, boot_id, command}
+    elapsed_s  since `begun`, by the monotonic clock
+    step       words, on `step` lines and on outcomes that were reached in that step
+    deadline   when the work is to be given up, UTC
+    detail     how it ended, in words: `guest shut down`
+    error      {reference, message, hint, details}
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Self
+
+from .errors import DamagedError
+from .files import PRIVATE_FILE, flush_directory, own, read_own, write_whole
+from .records import Actor
+from .states import State
+from .table import Trigger
+
+FILE = "journal.jsonl"
+
+
+class Phase(StrEnum):
+    """How far the operation of a line has come."""
+
+    begun = "begun"
+    step = "step"
+    done = "done"
+    failed = "failed"
+    left = "left"
+    undone = "undone"
+
+
+IN_FLIGHT = (Phase.begun, Phase.step, Phase.left)
+"""After such a line, somebody is at work, or died at it, or left it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the journal; see the module's docstring for the fields."""
+
+    trigger: Trigger
+    source: State
+    dest: State
+    phase: Phase
+    actor: Actor
+    time: str
+    seq: int = 0
+    elapsed_s: float = 0.0
+    step: str | None = None
+    deadline: str | None = None
+    detail: str | None = None
+    error: dict[str, Any] | None = None
+
+    @property
+    def state(self) -> State:
+        """The state of the instance after this line."""
+        return self.dest if self.phase is Phase.done else self.source
+
+    @property
+    def in_flight(self) -> bool:
+        """True when the operation of this line has no outcome yet."""
+        return self.phase in IN_FLIGHT
+
+    @property
+    def since(self) -> str:
+        """When the operation of this line began, UTC, ISO 8601."""
+        return self._began().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    def _began(self) -> datetime:
+        return datetime.fromisoformat(self.time).astimezone(UTC) - timedelta(seconds=self.elapsed_s)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the line as `history --format json` shows it; keys without a value are left out."""
+        actor = self.actor
+        return {
+            "seq": self.seq,
+            "time": self.time,
+            "trigger": self.trigger,
+            "source": self.source,
+            "dest": self.dest,
+            "phase": self.phase,
+            "elapsed_s": round(self.elapsed_s, 3),
+            **{
+                key: value
+                for key in ("step", "deadline", "detail", "error")
+                if (value := getattr(self, key)) is not None
+            },
+            "actor": {
+                "pid": actor.pid,
+                "started_ticks": actor.started_ticks,
+                "boot_id": actor.boot_id,
+                "command": actor.command,
+            },
+        }
+
+    @classmethod
+    def parse(cls, text: bytes) -> Self:
+        """Return the line that `text` holds; raises one of NO_LINE when it holds none."""
+        data = json.loads(text.decode())  # bytes would make it guess their encoding
+        actor = data["actor"]
+        for key, kind in _OPTIONAL.items():
+            if not isinstance(data.get(key), kind | None):
+                raise TypeError(key)
+        line = cls(
+            trigger=Trigger(data["trigger"]),
+            source=State(data["source"]),
+            dest=State(data["dest"]),
+            phase=Phase(data["phase"]),
+            actor=Actor(
+                pid=int(actor["pid"]),
+                started_ticks=int(actor["started_ticks"]),
+                boot_id=str(actor["boot_id"]),
+                command=str(actor.get("command", "")),
+            ),
+            time=str(data["time"]),
+            seq=int(data["seq"]),
+            elapsed_s=float(data["elapsed_s"]),
+            step=data.get("step"),
+            deadline=data.get("deadline"),
+            detail=data.get("detail"),
+            error=data.get("error"),
+        )
+        if line._began().year < _FIRST_YEAR:  # which raises, too, unless the two times are times
+            raise ValueError(line.time)
+        if line.error is not None:
+            _check_error(line.error)
+        return line
+
+
+def _check_error(error: dict[str, Any]) -> None:
+    """Raise TypeError unless `error` is what `InterlockError.record` makes."""
+    kinds = {"reference": str, "message": str, "hint": str | None, "details": list}
+    wrong = [key for key, kind in kinds.items() if not isinstance(error.get(key), kind)]
+    if wrong or not all(isinstance(detail, str) for detail in error["details"]):
+        raise TypeError("error")
+
+
+_FIRST_YEAR = 1970
+"""No host's clock is before it, and four digits are what a time is written with."""
+
+_OPTIONAL: dict[str, type] = {"step": str, "deadline": str, "detail": str, "error": dict}
+
+NO_LINE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What `Line.parse` raises for a text that is no journal line."""
+
+
+class Journal:
+    """The journal in `directory`. Reading needs no lock; `append` needs the instance's."""
+
+    _TAIL_BYTES = 8192
+    """A line is shorter, except one that carries a long error: then the whole file is read."""
+
+    def __init__(self, directory: Path) -> None:
+        self._name = f"{directory}/{FILE}"
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return Path(self._name)
+
+    def last(self) -> Line:
+        """Return the last whole line. A torn one after it never counted: its writer died before it was flushed.
+
+        Raises DamagedError when there is no line or it cannot be understood, naming file and line.
+        """
+        try:
+            tail = read_own(self._name, self._TAIL_BYTES, tail=True)
+            if len(tail) == self._TAIL_BYTES and tail.count(b"\n") < 2:  # noqa: PLR2004 - one end, and one before it
+                tail = self._whole()
+        except FileNotFoundError:
+            raise DamagedError(f"{self.path}: no such file") from None
+        except OSError as error:
+            raise DamagedError(f"{self.path}: {error.strerror}") from error
+        whole = tail[: tail.rfind(b"\n") + 1]
+        if not whole:
+            raise DamagedError(f"{self.path}: holds no whole line")
+        text = whole[whole.rfind(b"\n", 0, -1) + 1 :]
+        try:
+            return Line.parse(text)
+        except NO_LINE as error:
+            raise DamagedError(f"{self.path}: the last line is no journal line ({error!r})") from error
+
+    def present(self) -> Line:
+        """Return the last line of an instance that has its name, hence is past its creation.
+
+        Raises DamagedError as `last` does, and for a journal that lost so much of its end that it tells of nothing but
+        a creation under way: to roll that back would remove an instance that is whole.
+        """
+        line = self.last()
+        if line.trigger is Trigger.create and line.in_flight:
+            raise DamagedError(f"{self.path}: ends before the instance was created")
+        return line
+
+    def lines(self) -> Iterator[Line]:
+        """Yield every whole line, oldest first; raises DamagedError at one that cannot be understood."""
+        for number, text in enumerate(self._texts(), start=1):
+            try:
+                yield Line.parse(text)
+            except NO_LINE as error:
+                raise DamagedError(f"{self.path}:{number}: no journal line ({error!r})") from error
+
+    def set_aside(self) -> tuple[int, Path | None]:
+        """Move every line that is none into a file beside the journal; return how many, and that file if there are any.
+
+        Raises DamagedError when no line would be left. Needs the instance's lock. A crash in the middle leaves the
+        journal as it was, or done.
+        """
+        good: list[bytes] = []
+        bad: list[bytes] = []
+        for text in self._texts():
+            (good if _is_line(text) else bad).append(text + b"\n")
+        if not good:
+            raise DamagedError(f"{self.path}: holds {'no journal line' if bad else 'no whole line'}")
+        if not bad:
+            return 0, None
+        aside = self.path.with_name(f"{FILE}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
+        write_whole(aside, b"".join(bad))
+        write_whole(self.path, b"".join(good))
+        return len(bad), aside
+
+    def _texts(self) -> list[bytes]:
+        """Return what stands before each newline; what follows the last one never counted."""
+        try:
+            return self._whole().split(b"\n")[:-1]
+        except OSError as error:
+            raise DamagedError(f"{self.path}: {error.strerror}") from error
+
+    def _whole(self) -> bytes:
+        with open(self._name, "rb", opener=own) as file:
+            return file.read()
+
+    def append(self, line: Line, *, seq: int) -> Line:
+        """Add `line` with the number `seq` and return it. All but `step` lines are on disk when this returns."""
+        line = replace(line, seq=seq)
+        words = json.dumps(line.to_json(), separators=(",", ":"), ensure_ascii=False)
+        # A file name that is no UTF-8 holds lone surrogates. Their escape by Python is their escape in JSON.
+        text = words.encode(errors="backslashreplace") + b"\n"
+        fresh = not self.path.exists()
+        descriptor = os.open(
+            self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE_FILE
+        )
+        try:
+            _cut_torn_end(descriptor)
+            _write_all(descriptor, text, flush=line.phase is not Phase.step)
+        finally:
+            os.close(descriptor)
+        if fresh:
+            flush_directory(self.path.parent)
+        return line
+
+
+def _is_line(text: bytes) -> bool:
+    try:
+        Line.parse(text)
+    except NO_LINE:
+        return False
+    return True
+
+
+def _cut_torn_end(descriptor: int) -> None:
+    """Remove what follows the last newline: the rest of a line whose writer died."""
+    size = os.fstat(descriptor).st_size
+    if size == 0 or os.pread(descriptor, 1, size - 1) == b"\n":
+        return
+    content = os.pread(descriptor, size, 0)
+    os.ftruncate(descriptor, content.rfind(b"\n") + 1)
+
+
+def _write_all(descriptor: int, text: bytes, *, flush: bool) -> None:
+    """Append `text` or nothing: what its writer was told had failed must not be read, not half of it nor all of it."""
+    size = os.fstat(descriptor).st_size
+    try:
+        written = 0
+        while written < len(text):
+            written += os.write(descriptor, text[written:])
+        if flush:
+            os.fsync(descriptor)
+    except BaseException:
+        os.ftruncate(descriptor, size)
+        raise

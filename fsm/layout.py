@@ -1,0 +1,260 @@
+"""Where everything stands when the table is drawn: boxes, arrows and labels on a grid of character cells.
+
+One geometry serves the terminal and the SVG, and it is computed, so a new row needs no new drawing:
+
+- The states stand side by side, in the order in which a life passes through them, which is that of `State`.
+- Rows that lead from one state to the same other share an arrow, except that observed ones have an arrow of their own.
+- Neighbours are joined by straight arrows, one below the other. A longer arrow runs in a lane, forward ones above the
+  boxes, backward ones below. A row that leads to where it came from is a loop on top of its box.
+- Of two lanes that overlap, the shorter one lies nearer to the boxes, and lanes that turn the same way leave a box in
+  such an order that nested ones never cross.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from . import table
+from .states import State
+from .table import Row
+
+INITIAL = next(iter(State))
+"""Where a life begins: what every name is before anything has happened to it."""
+
+ORDER = {state: number for number, state in enumerate(State)}
+
+BOX_COLUMNS = 4
+"""What a box needs beside its widest content: two sides and two blanks."""
+
+ARROW_COLUMNS = 5
+"""What a straight arrow needs beside its label: `─ label ─►`."""
+
+PORT_GAP = 2
+"""Columns between two arrows' ends on top of a box or at its bottom."""
+
+
+class Edge(NamedTuple):
+    """All rows that lead from `source` to `dest` and are of one kind: observed, or asked for."""
+
+    source: State
+    dest: State
+    rows: tuple[Row, ...]
+
+    @property
+    def observed(self) -> bool:
+        """True when nobody asks for it: it is drawn dashed."""
+        return self.rows[0].observed
+
+    @property
+    def triggers(self) -> tuple[str, ...]:
+        return tuple(str(row.trigger) for row in self.rows)
+
+    @property
+    def label(self) -> str:
+        """The triggers in one line: `stop, kill`."""
+        return ", ".join(self.triggers)
+
+    @property
+    def steps(self) -> int:
+        """How many states further it leads; negative when it leads back."""
+        return ORDER[self.dest] - ORDER[self.source]
+
+
+class Point(NamedTuple):
+    """A cell of the grid, counted from the top left."""
+
+    column: int
+    row: int
+
+
+class Label(NamedTuple):
+    """A line of text whose first character is in the cell `at`."""
+
+    text: str
+    at: Point
+
+
+class Box(NamedTuple):
+    """A state. Its border runs through the cells of its corners."""
+
+    state: State
+    top_left: Point
+    bottom_right: Point
+    label: Label
+
+
+class Arrow(NamedTuple):
+    """A line through `points`, at right angles; the first and the last lie on the borders that it joins."""
+
+    points: tuple[Point, ...]
+    labels: tuple[Label, ...] = ()
+    edge: Edge | None = None
+    """None for the arrow that comes from nowhere and shows where a life begins."""
+
+    @property
+    def dashed(self) -> bool:
+        return self.edge is not None and self.edge.observed
+
+
+class Drawing(NamedTuple):
+    """All there is to draw, on a grid of `columns` by `rows` cells."""
+
+    columns: int
+    rows: int
+    boxes: tuple[Box, ...]
+    arrows: tuple[Arrow, ...]
+
+
+def edges() -> list[Edge]:
+    """Return the arrows of the diagram, in the table's order; what does not move has none."""
+    merged: dict[tuple[State, State, bool], list[Row]] = {}
+    for row in table.TABLE:
+        if row.dest is None:
+            continue
+        for source in row.sources:
+            merged.setdefault((source, row.dest, row.observed), []).append(row)
+    return [Edge(source, dest, tuple(rows)) for (source, dest, _), rows in merged.items()]
+
+
+def drawing() -> Drawing:
+    """Return the table, laid out."""
+    return _Layout(edges()).drawing()
+
+
+_Ports = Mapping[State, Sequence[Edge | None]]
+"""What ends on one side of each box, from left to right; None is the arrow that comes from nowhere."""
+
+
+class _Layout:
+    """The sizes that follow from the edges, then the places that follow from the sizes."""
+
+    def __init__(self, found: Sequence[Edge]) -> None:
+        self.straight = {state: _to_next(state, found) for state in State}
+        self.above = _lanes(edge for edge in found if edge.steps > 1)
+        self.below = _lanes(edge for edge in found if edge.steps < -1)
+        self.tops: _Ports = {state: _top_ports(state, self.above, found) for state in State}
+        self.bottoms: _Ports = {state: _bottom_ports(state, self.below) for state in State}
+
+        # From top to bottom: lanes, the loops' labels, loops, boxes, lanes.
+        self.labels_top = max(self.above.values(), default=0)
+        self.loops_top = self.labels_top + max((len(edge.rows) for edge in found if edge.steps == 0), default=0)
+        self.top = self.loops_top + 2
+        reach = max(1, *(len(parallel) for parallel in self.straight.values()))
+        self.middle = self.top + reach
+        self.bottom = self.middle + reach
+        self.rows = self.bottom + max(self.below.values(), default=-1) + 2
+
+        # From left to right: each box, and the gap that its straight arrows need.
+        self.left: dict[State, int] = {}
+        self.right: dict[State, int] = {}
+        self.columns = 0
+        for state in State:
+            content = max(len(state), _columns(self.tops[state]), _columns(self.bottoms[state]))
+            self.left[state] = self.columns
+            self.right[state] = self.columns + (content | 1) + BOX_COLUMNS - 1  # odd: a single arrow ends in the middle
+            gap = max((len(edge.label) + ARROW_COLUMNS for edge in self.straight[state]), default=0)
+            self.columns = self.right[state] + 1 + gap
+
+    def drawing(self) -> Drawing:
+        arrows = [self._entry()]
+        for parallel in self.straight.values():
+            arrows += [self._straight(edge, number, len(parallel)) for number, edge in enumerate(parallel)]
+        arrows += [self._loop(edge) for ports in self.tops.values() for edge in ports if edge and edge.steps == 0]
+        arrows += [self._lane(edge, self.top, self.labels_top - level, self.tops) for edge, level in self.above.items()]
+        for edge, level in self.below.items():
+            arrows.append(self._lane(edge, self.bottom, self.bottom + 1 + level, self.bottoms))
+        return Drawing(self.columns, self.rows, tuple(self._box(state) for state in State), tuple(arrows))
+
+    def _box(self, state: State) -> Box:
+        left, right = self.left[state], self.right[state]
+        return Box(state, Point(left, self.top), Point(right, self.bottom), _centred(state, left, right, self.middle))
+
+    def _entry(self) -> Arrow:
+        column = self._port(INITIAL, None, self.tops)
+        return Arrow((Point(column, self.loops_top), Point(column, self.top)))
+
+    def _straight(self, edge: Edge, number: int, among: int) -> Arrow:
+        """Return the arrow that is the `number`th `among` so many between two neighbours."""
+        row = self.middle + 1 - among + 2 * number
+        if edge.steps > 0:
+            begin, end = self.right[edge.source], self.left[edge.dest]
+            label = _centred(edge.label, begin + 1, end - 2, row)  # beside the arrowhead, which takes a cell
+        else:
+            begin, end = self.left[edge.source], self.right[edge.dest]
+            label = _centred(edge.label, end + 2, begin - 1, row)
+        return Arrow((Point(begin, row), Point(end, row)), (label,), edge)
+
+    def _loop(self, edge: Edge) -> Arrow:
+        left = self._port(edge.source, edge, self.tops)
+        right = left + _columns([edge]) - 1
+        corners = (left, self.top), (left, self.loops_top), (right, self.loops_top), (right, self.top)
+        first = self.loops_top - len(edge.rows)
+        labels = tuple(_centred(trigger, left, right, row) for row, trigger in enumerate(edge.triggers, first))
+        return Arrow(tuple(Point(*corner) for corner in corners), labels, edge)
+
+    def _lane(self, edge: Edge, side: int, row: int, ports: _Ports) -> Arrow:
+        begin, end = self._port(edge.source, edge, ports), self._port(edge.dest, edge, ports)
+        points = Point(begin, side), Point(begin, row), Point(end, row), Point(end, side)
+        return Arrow(points, (_centred(edge.label, min(begin, end), max(begin, end), row),), edge)
+
+    def _port(self, state: State, what: Edge | None, ports: _Ports) -> int:
+        """Return the first column of the end of `what`; together, a side's ends stand in its middle."""
+        beside = ports[state]
+        margin = self.right[state] - self.left[state] + 1 - _columns(beside)
+        before = sum(_columns([port]) + PORT_GAP for port in beside[: beside.index(what)])
+        return self.left[state] + margin // 2 + before
+
+
+def _to_next(state: State, found: Sequence[Edge]) -> list[Edge]:
+    """Return the edges between `state` and the one after it, those that lead on before those that lead back."""
+    lower = ORDER[state]
+    joining = [edge for edge in found if abs(edge.steps) == 1 and _span(edge)[0] == lower]
+    return sorted(joining, key=lambda edge: -edge.steps)
+
+
+def _lanes(long: Iterable[Edge]) -> dict[Edge, int]:
+    """Return the lane of each edge: 1 lies nearest to the boxes; overlapping ones do not share a lane."""
+    lanes: dict[Edge, int] = {}
+    for edge in sorted(long, key=lambda edge: abs(edge.steps)):
+        begin, end = _span(edge)
+        under = (lane for other, lane in lanes.items() if begin < _span(other)[1] and _span(other)[0] < end)
+        lanes[edge] = 1 + max(under, default=0)
+    return lanes
+
+
+def _top_ports(state: State, lanes: Mapping[Edge, int], found: Sequence[Edge]) -> list[Edge | None]:
+    """Return what ends on top of `state`. Loops are lower than any lane, so they stand between them, under them."""
+    entry = [None] if state is INITIAL else []
+    loops = [edge for edge in found if edge.source is edge.dest is state]
+    return [*entry, *_leftward(state, lanes), *loops, *_rightward(state, lanes)]
+
+
+def _bottom_ports(state: State, lanes: Mapping[Edge, int]) -> list[Edge | None]:
+    """Return what ends at the bottom of the box of `state`."""
+    return [*_leftward(state, lanes), *_rightward(state, lanes)]
+
+
+def _leftward(state: State, lanes: Mapping[Edge, int]) -> list[Edge]:
+    """Return the lanes that leave the box of `state` to its left: the outer ones rise right of the inner ones."""
+    return sorted((edge for edge in lanes if _span(edge)[1] == ORDER[state]), key=lambda edge: lanes[edge])
+
+
+def _rightward(state: State, lanes: Mapping[Edge, int]) -> list[Edge]:
+    """Return the lanes that leave the box of `state` to its right: the outer ones rise left of the inner ones."""
+    return sorted((edge for edge in lanes if _span(edge)[0] == ORDER[state]), key=lambda edge: -lanes[edge])
+
+
+def _span(edge: Edge) -> tuple[int, int]:
+    """Return the places of the two states that it joins, the left one first."""
+    first, last = sorted((ORDER[edge.source], ORDER[edge.dest]))
+    return first, last
+
+
+def _columns(ports: Sequence[Edge | None]) -> int:
+    """Return how wide they are side by side. A loop is wider than its labels, any other end takes one column."""
+    widths = [max(map(len, port.triggers)) + 2 if port and port.steps == 0 else 1 for port in ports]
+    return sum(widths) + PORT_GAP * (len(widths) - 1)
+
+
+def _centred(text: str, first: int, last: int, row: int) -> Label:
+    """Return `text` in the middle of the columns from `first` to `last`."""
+    return Label(text, Point(first + (last - first + 1 - len(text)) // 2, row))

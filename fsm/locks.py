@@ -1,0 +1,91 @@
+"""One lock for each instance name, held by the kernel for a process and released by it on that process's death.
+
+So a lock cannot be stale: there is no owner to look up and nothing to clean. The file outlives the lock only while the
+instance exists; it is unlinked under the lock when the name becomes absent again, hence the check that the file that
+was locked is still the one that has the name. Source: flock(2).
+
+The file's content is a note to the holder: whoever needs the instance more urgently writes there which process should
+let go. The holder looks whenever it looks at the clock. A note to somebody else means nothing, so one that comes too
+late calls nothing off.
+"""
+
+import fcntl
+import os
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from .files import PRIVATE_FILE
+from .records import Actor
+
+
+class Lock:
+    """The lock in the file `path`. Threads exclude each other as processes do: each `Lock` opens the file anew."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+
+    def acquire(self) -> bool:
+        """Take the lock if nobody has it, without waiting. False when somebody has."""
+        while True:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if self._is_named(descriptor):
+                    os.ftruncate(descriptor, 0)  # what was left for an earlier holder
+                    self._descriptor = descriptor
+                    return True
+            except BlockingIOError:
+                os.close(descriptor)
+                return False
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+
+    def release(self, *, forget: bool = False) -> None:
+        """Give the lock back; `forget` also removes its file, for a name that means nothing any more."""
+        if self._descriptor is None:
+            return
+        try:
+            if forget:
+                with suppress(OSError):  # a failing disk: an empty file stays, and the next look at the name removes it
+                    self.path.unlink()
+        finally:
+            # Closing alone leaves it held by a child that another thread is starting: forked, and not yet at its exec.
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def ask_to_let_go(self, holder: Actor, why: str) -> None:
+        """Leave a note for `holder`, who has the lock: `why` says who asks, in words. Does not wait."""
+        with suppress(FileNotFoundError):
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
+            try:
+                os.write(descriptor, f"{holder.pid} {holder.started_ticks} {why}".encode())
+            finally:
+                os.close(descriptor)
+
+    def asked_to_let_go(self, holder: Actor) -> str | None:
+        """Return why `holder`, who has this lock, should let go of it; None when nobody asks."""
+        if self._descriptor is None or os.fstat(self._descriptor).st_size == 0:
+            return None
+        pid, ticks, *why = os.pread(self._descriptor, 1024, 0).decode(errors="replace").split(" ", 2)
+        return " ".join(why) if (pid, ticks) == (str(holder.pid), str(holder.started_ticks)) else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def _is_named(self, descriptor: int) -> bool:
+        """True when `path` still leads to the file that was locked, not to a successor."""
+        try:
+            return os.path.samestat(os.fstat(descriptor), self.path.stat())
+        except FileNotFoundError:
+            return False

@@ -1,0 +1,79 @@
+"""What the engine asks of whoever does the work: its side of the driver contract.
+
+The engine decides whether a transition may run and records that it did. What a transition does to the world is done
+behind this port. `drivers.contract` says what each call promises; a driver sees no state, and the port has none.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from .records import Observation, Spec
+
+Report = Callable[[str], None]
+"""Says which step the work has reached, in words for people (`waiting for ssh`). May raise, to call the work off."""
+
+
+class Deadline:
+    """A moment on the monotonic clock. `Deadline(30)` is 30 seconds from now.
+
+    Work that is called off has no time left at all: whoever looks at the clock then gets the CancelledError that
+    `look_up` raises. So every loop that minds its deadline can be called off.
+    """
+
+    def __init__(self, seconds: float, look_up: Callable[[], None] | None = None) -> None:
+        self.seconds = seconds
+        self._at = time.monotonic() + seconds
+        self._look_up = look_up
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds left, 0 when it has passed; raises CancelledError when the work was called off."""
+        if self._look_up:
+            self._look_up()
+        return max(0.0, self._at - time.monotonic())
+
+    @property
+    def passed(self) -> bool:
+        """True when no time is left; raises CancelledError when the work was called off."""
+        return self.remaining_s == 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where one instance lives: all that a driver is given."""
+
+    name: str
+    directory: Path
+    """The instance's own, private, absolute. `spec.json` and `journal.jsonl` in it belong to the engine."""
+    runtime: Path
+    """Short, private, for sockets; may be missing, and is cleared by a reboot."""
+    spec: Spec
+
+
+class Port(Protocol):
+    """The calls that transitions make."""
+
+    def create(self, site: Site, report: Report) -> None: ...
+    def start(self, site: Site, report: Report, deadline: Deadline) -> None: ...
+    def stop(self, site: Site, report: Report, deadline: Deadline) -> str: ...
+    def kill(self, site: Site, report: Report) -> None: ...
+    def reset(self, site: Site, report: Report) -> None: ...
+    def delete(self, site: Site, report: Report) -> None: ...
+    def resume(self, site: Site, report: Report) -> None: ...
+    def observe(self, site: Site) -> Observation: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a plan turns into: a spec, and the files that must lie beside it before the driver creates the machine."""
+
+    spec: Spec
+    materials: dict[str, Path | bytes]
+    """File name in the directory → an immutable file to link, or the content itself."""
+
+
+Plan = Callable[[Report], Draft]
+"""Resolves a template, brings its image, makes keys and seed. Only `create` has a parameter of this type."""

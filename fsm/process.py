@@ -1,0 +1,47 @@
+"""Which process is which: a pid is reused, so a process is known by pid, start time and boot.
+
+Source: proc(5), /proc/PID/stat fields 3 (state) and 22 (start time), and random(4) for the boot id.
+"""
+
+import os
+import sys
+from functools import cache
+from pathlib import Path
+
+from .records import Actor
+
+_PID_MAX = 1 << 22
+"""No pid is larger; a file that says so is damaged. Source: proc(5), /proc/sys/kernel/pid_max."""
+
+
+@cache
+def boot_id() -> str:
+    """Return what tells this boot of the host from every other one."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # noqa: PTH123 - `list` imports no more than it must
+        return file.read().strip()
+
+
+def started_ticks(pid: int) -> int | None:
+    """Return when process `pid` began, in clock ticks after boot; None when there is none or only its zombie."""
+    if not 0 < pid <= _PID_MAX:
+        return None
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - as above
+            stat = file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The command's name stands in parentheses and may hold both blanks and parentheses.
+    after_name = stat[stat.rindex(b")") + 2 :].split()
+    return None if after_name[0] in (b"Z", b"X") else int(after_name[19])
+
+
+def alive(actor: Actor) -> bool:
+    """True when that very process still runs: same pid, same start, same boot."""
+    return actor.boot_id == boot_id() and started_ticks(actor.pid) == actor.started_ticks
+
+
+def this_process() -> Actor:
+    """Return who we are, with the command line as a person would type it."""
+    pid = os.getpid()
+    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv else ""
+    return Actor(pid=pid, started_ticks=started_ticks(pid) or 0, boot_id=boot_id(), command=command[:200])

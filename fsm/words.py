@@ -1,0 +1,153 @@
+"""Everything said about a transition, composed from its row.
+
+`sentence` is the one place where the engine's events become English; `refusal`, `way` and `busy` are the words of its
+errors, `status` the words of a status line. No other module writes a sentence about a transition, and none of these
+chooses its verb: verbs come from the table.
+"""
+
+from pathlib import Path
+
+from . import table
+from .events import Event, Happening
+from .records import Operation, Status, seconds_since
+from .states import State
+from .table import BY_TRIGGER, Trigger
+
+SENTENCES = {
+    Happening.begun: '{doing} "{name}"',
+    Happening.step: '{doing} "{name}": {step}',
+    Happening.done: '{done} "{name}" in {took}{why}',
+    Happening.observed: '"{name}" {done}{why}',
+    Happening.failed: '{doing} "{name}" failed after {took}; it is {source}',
+    Happening.left: '{doing} "{name}" failed after {took}{why}',
+    Happening.holds: '"{name}" is {source}: nothing to {trigger}',
+    Happening.joined: '{doing} "{name}": waiting for pid {pid}, which is at it',
+    Happening.preempted: '{doing} "{name}": calling off the {detail} that pid {pid} is at',
+    Happening.interrupted: '{doing} "{name}" was cut short{by}; settling it',
+    Happening.undone: '{doing} "{name}" was undone; it is {source}',
+}
+
+
+def sentence(event: Event) -> str:
+    """Return the line that a person reads for `event`, without a full stop."""
+    row = event.row
+    return SENTENCES[event.happening].format(
+        name=event.instance,
+        trigger=event.trigger,
+        doing=row.doing,
+        done=row.done,
+        source=event.source,
+        step=event.step,
+        detail=event.detail,
+        pid=event.pid,
+        by=f" when pid {event.pid} ended" if event.pid else "",
+        took=duration(event.elapsed_s or 0.0),
+        why=f": {event.detail}" if event.detail else "",
+    )
+
+
+def refusal(instance: str, state: State, trigger: Trigger) -> str:
+    """Return why `trigger` is refused: the state, and where it would be legal."""
+    sources = BY_TRIGGER[trigger].sources
+    only = " only" if len(sources) == 1 else ""
+    return f'instance "{instance}" is {state}; {trigger} is legal from {listed(sources)}{only}'
+
+
+def guarded(instance: str, trigger: Trigger) -> str:
+    """Return why `trigger` is refused although the state would allow it."""
+    return f'instance "{instance}" is protected; {trigger} was not begun'
+
+
+def way(instance: str, state: State, trigger: Trigger) -> str:
+    """Return the command to propose to somebody who wants `trigger` in `state`.
+
+    The shortest way to it where there is one; where there is nothing yet, the way in, because the name may be a slip;
+    where every way would destroy what exists to make something else of that name, how to look at it.
+    """
+    if state is State.absent:
+        return _command(instance, Trigger.create)
+    path = table.path(state, trigger)
+    if path and not any(BY_TRIGGER[step].dest is State.absent for step in path[:-1]):
+        return " && ".join(_command(instance, step) for step in path)
+    return f"interlock inspect {instance}"
+
+
+def missing(instance: str) -> str:
+    """Return the words for a name that stands for nothing."""
+    return f'there is no instance "{instance}"'
+
+
+def repair(instance: str) -> str:
+    """Return the command to propose for a damaged instance."""
+    return f"interlock repair {instance}"
+
+
+def remove(instance: str) -> str:
+    """Return the command that removes an instance, whatever is wrong with it."""
+    return f"{_command(instance, Trigger.delete)} --force"
+
+
+def made_private(path: Path, mode: int) -> str:
+    """Return what was wrong with the permissions of `path` and is no more."""
+    return f"{path} had mode {mode:03o}; now it is its owner's alone"
+
+
+def set_aside(count: int, kept: Path) -> str:
+    """Return that lines of the journal were none, and where they are."""
+    return f"{count} {'line' if count == 1 else 'lines'} of the journal could not be read; kept in {kept}"
+
+
+def missing_lines(first: int, last: int) -> str:
+    """Return which numbers are missing among the journal's lines."""
+    return f"missing from the journal: {f'line {first}' if first == last else f'lines {first} to {last}'}"
+
+
+def repaired(instance: str, state: State, mended: tuple[str, ...]) -> str:
+    """Return what a repair came to."""
+    return f'"{instance}" is {"mended" if mended else "whole: nothing to mend"}; it is {state}'
+
+
+def busy(instance: str, trigger: str, operation: Operation | None) -> str:
+    """Return why `trigger` has to wait: who is at what, since when."""
+    if operation is None:
+        return f'instance "{instance}" is held by another process; {trigger} was not begun'
+    doing, pid = BY_TRIGGER[operation.trigger].doing, operation.actor.pid
+    age = duration(seconds_since(operation.since))
+    return f'{doing} "{instance}" has been under way for {age} (pid {pid}); {trigger} was not begun'
+
+
+def status(what: Status) -> str:
+    """Return the status line, all that is known: `starting · waiting for ssh · 4 s`."""
+    if what.damage:
+        return f"damaged · {what.damage}"
+    operation, seen = what.operation, what.observation
+    if operation and not operation.interrupted:
+        parts = [BY_TRIGGER[operation.trigger].doing, operation.step, duration(seconds_since(operation.since))]
+    elif operation:
+        at = f" at: {operation.step}" if operation.step else ""
+        parts = [what.state, f"{operation.trigger} cut short{at}", "guest alive" if seen and seen.alive else None]
+    else:
+        parts = [what.state, seen.condition if seen else None, what.reason, "protected" if what.protected else None]
+    return " · ".join(part for part in parts if part)
+
+
+def duration(seconds: float) -> str:
+    """Return `seconds` as people say them: `0.4 s`, `42 s`, `3 min 5 s`, `2 h 10 min`, `4 d 1 h`."""
+    if seconds < 9.95:  # noqa: PLR2004 - below, a tenth is worth saying
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for unit, size, smaller, smaller_size in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if whole >= size:
+            rest = whole % size // smaller_size
+            return f"{whole // size} {unit} {rest} {smaller}" if rest else f"{whole // size} {unit}"
+    return f"{whole} s"
+
+
+def _command(instance: str, trigger: Trigger) -> str:
+    template = " --template TEMPLATE" if trigger is Trigger.create else ""
+    return f"interlock {trigger} {instance}{template}"
+
+
+def listed(states: tuple[State, ...]) -> str:
+    """Return the states as a list in words: `created and stopped`."""
+    return " and ".join(part for part in (", ".join(states[:-1]), states[-1]) if part)
