@@ -1,0 +1,40 @@
+"""What acts on machines: the contract, the drivers that come with Interlock, and how others are found.
+
+Nothing here knows a state, reads a template or fetches an image.
+"""
+
+from functools import cache
+from importlib import import_module
+from typing import cast
+
+from ..fsm.errors import HostError
+from .contract import Driver
+
+GROUP = "interlock.drivers"
+"""Entry-point group in which a package registers a subclass of `contract.Driver` under the name its specs use."""
+
+OURS = {"qemu": (".qemu", "QemuDriver"), "simulated": (".simulated", "SimulatedDriver")}
+"""Registered like any other, but found without asking the installed packages, which takes longer than `list` does."""
+
+
+def names() -> list[str]:
+    """Return the names of the installed drivers, sorted."""
+    from importlib.metadata import entry_points
+
+    return sorted({*OURS, *(entry.name for entry in entry_points(group=GROUP))})
+
+
+@cache
+def find(name: str) -> Driver:
+    """Return the driver called `name`; raises HostError when none is installed or it cannot be loaded."""
+    if name in OURS:
+        module, kind = OURS[name]
+        return cast("Driver", getattr(import_module(module, __package__), kind)())
+    from importlib.metadata import entry_points
+
+    for entry in entry_points(group=GROUP, name=name):
+        try:
+            return cast("Driver", entry.load()())
+        except ImportError as error:
+            raise HostError(f'driver "{name}" cannot be loaded: {error}', hint=f"pip show {entry.module}") from error
+    raise HostError(f'there is no driver "{name}"; installed: {", ".join(names())}', hint="interlock doctor")

@@ -1,0 +1,93 @@
+"""The contract between the engine and what acts on machines.
+
+A driver knows no state and sees no template. It is handed a `Site`, does one thing to the world there, and says what
+it sees. Every call is safe to repeat, because recovery after a crash repeats it:
+
+    create   on a directory that holds the spec and the materials: afterwards the machine could be started
+    start    afterwards the guest has answered; on a machine that is alive already, waits for that answer
+    stop     afterwards nothing runs, and the word returned says how it ended
+    kill     afterwards nothing runs, at once; never raises because nothing did
+    reset    afterwards the disk is as `create` made it
+    delete   afterwards nothing outside the directory is left; the engine removes the directory
+    resume   afterwards a machine that was paused goes on, as far as what paused it lets it; one that runs just runs
+    observe  says what is so: quick, without network, without waiting, without changing anything
+
+A third-party driver subclasses `Driver`, registers in the entry-point group `interlock.drivers`, and proves itself with
+`interlock.drivers.conformance`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from ..fsm.port import Deadline, Report, Site
+from ..fsm.records import Check, Observation
+
+__all__ = ["Abilities", "Check", "Deadline", "Driver", "Observation", "Report", "Site"]
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What a driver can do, for `doctor`, for `create`, and for the conformance suite."""
+
+    arches: tuple[str, ...]
+    images: bool
+    """True when creation must bring a disk image or a kernel."""
+    shell: bool
+    """True when `shell` leads into a real guest."""
+
+
+class Driver(ABC):
+    """One way to run machines. Instances of this class hold no facts about machines: those lie in the site."""
+
+    name: ClassVar[str]
+    abilities: ClassVar[Abilities]
+
+    @abstractmethod
+    def create(self, site: Site, report: Report) -> None:
+        """Make the machine that `site.spec` describes from the materials in `site.directory`."""
+
+    @abstractmethod
+    def start(self, site: Site, report: Report, deadline: Deadline) -> None:
+        """Boot the machine and return once its guest answers.
+
+        Raises DeadlineError when it does not in time (whether the machine is left alive is the engine's to decide),
+        DriverError with the cause when it cannot.
+        """
+
+    @abstractmethod
+    def stop(self, site: Site, report: Report, deadline: Deadline) -> str:
+        """Ask the guest to shut down; at the deadline end it. Returns how it ended: `guest shut down`."""
+
+    @abstractmethod
+    def kill(self, site: Site, report: Report) -> None:
+        """End the machine at once, if it is alive and provably this site's."""
+
+    @abstractmethod
+    def reset(self, site: Site, report: Report) -> None:
+        """Give the machine, which is down, a fresh disk."""
+
+    @abstractmethod
+    def delete(self, site: Site, report: Report) -> None:
+        """Remove what the machine, which is down, has outside `site.directory`."""
+
+    @abstractmethod
+    def observe(self, site: Site) -> Observation:
+        """Return what is so. Never raises for a machine in a bad way: that is what it is there to say."""
+
+    def resume(self, site: Site, report: Report) -> None:  # noqa: B027 - the default's machines are never paused
+        """Let the machine go on, if it was paused."""
+
+    def shell(self, site: Site, command: Sequence[str], *, terminal: bool) -> list[str]:
+        """Return the host's command line that runs `command` (empty: a login shell) in the guest."""
+        raise NotImplementedError
+
+    def logs(self, site: Site) -> dict[str, Path]:  # noqa: ARG002 - the default knows of none
+        """Return the machine's log files by name (`serial`, `qemu`), the most telling first; none need exist."""
+        return {}
+
+    def checks(self, runtime: Path) -> list[Check]:  # noqa: ARG002 - the default needs nothing
+        """Return what this driver needs of the host, and whether it is there; findings may be cached in `runtime`."""
+        return []

@@ -1,0 +1,274 @@
+"""The driver that runs real machines: one QEMU process each, and nothing of ours beside it.
+
+    directory/                  written by
+    ├── qemu.json               create: the versioned board, kept whatever becomes of the host's QEMU
+    ├── disk.qcow2              create: what the guest wrote, over base.qcow2
+    ├── firmware.*.fd           create: UEFI and its variables, for a machine that boots from its disk
+    ├── network.json            first start: the local port that leads to the guest's sshd
+    ├── ssh.config              start: `ssh -F ssh.config NAME`
+    ├── hypervisor.id           the process about itself, before it becomes QEMU
+    ├── events.in, events.out   QEMU: what happened to the machine
+    ├── serial.log              QEMU: what the guest said (serial.old.log: at the run before)
+    └── qemu.log                QEMU: what it complained of
+    runtime/
+    └── qmp.sock                QEMU: its monitor
+
+It reads beside them spec.json, kernel, initrd, base.qcow2, seed.iso, ssh.key and known_hosts, which creation put there.
+A module is imported where it is used: `list` observes a thousand machines, and starts none.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...fsm import process as host
+from ...fsm.errors import DeadlineError, DriverError, HostError
+from ...guest import ssh
+from ..contract import Abilities, Check, Deadline, Driver, Observation, Report, Site
+from . import events, network, process
+
+if TYPE_CHECKING:
+    from ...fsm.records import Actor
+    from .probe import Acceleration
+
+HYPERVISOR_STARTED = "hypervisor started"
+KERNEL_BOOTING = "kernel booting"
+
+_GRACE_S = 3.0
+"""For a hypervisor to write what it holds and end by itself, when its guest would not."""
+
+_FIRST_PRESS_S, _LAST_PRESS_S = 1.0, 8.0
+"""Between two presses of the power button. A guest may be up and not listen yet: sshd starts before acpid, say."""
+
+_POWER_OFF = ("sh", "-c", "sudo -n poweroff || poweroff")
+
+_PORT_ATTEMPTS = 5
+
+_POLL_S = 0.005
+"""Between two looks at a hypervisor that is about to speak, which takes it some 30 ms."""
+
+
+class QemuDriver(Driver):
+    """Runs machines under QEMU, with KVM where KVM is proved to work and by emulation elsewhere."""
+
+    name = "qemu"
+    abilities = Abilities(arches=("x86_64", "aarch64"), images=True, shell=True)  # noqa: S604 - no subprocess
+
+    def create(self, site: Site, report: Report) -> None:
+        from . import disk, firmware
+        from .command import Board
+        from .probe import capabilities
+
+        spec, directory = site.spec, site.directory
+        board = Board.newest(capabilities(site.runtime.parent, spec.arch))
+        if spec.boot == "kernel":
+            for material in ("kernel", "initrd"):
+                if not (directory / material).exists():
+                    raise DriverError(f"the instance is to boot a kernel, but has no file {material}")
+        else:
+            report("copying the firmware")
+            firmware.install(directory, firmware.find(spec.arch, board.machine))
+        report("making the disk")
+        disk.make(directory, spec.disk_bytes)
+        board.write(directory)
+
+    def start(self, site: Site, report: Report, deadline: Deadline) -> None:
+        from ...guest import readiness
+        from .serial import Watch, tail
+
+        progress = _Progress(report)
+        directory = site.directory
+        hypervisor = process.settled(directory) or self._launch(site, progress, deadline)
+        progress(HYPERVISOR_STARTED)
+        watch = Watch(directory, lambda: progress(KERNEL_BOOTING, after=HYPERVISOR_STARTED))
+        door = readiness.Door(
+            name=site.name,
+            config=directory / ssh.CONFIG,
+            port=network.recorded(directory) or 0,
+            instance_id=site.spec.instance_id,
+        )
+        with process.held(hypervisor) as pidfd:
+            if pidfd is None:
+                raise _death(directory)
+            try:
+                readiness.wait(door, deadline, pidfd, progress, watch.look)
+            except readiness.GuestGoneError:
+                raise _death(directory) from None
+            except (DeadlineError, DriverError) as err:
+                raise type(err)(
+                    f"{err.message}; it came as far as: {progress.step}",
+                    hint=err.hint,
+                    details=[*err.details, *tail(directory)],
+                ) from err
+
+    def stop(self, site: Site, report: Report, deadline: Deadline) -> str:
+        from .monitor import TIMEOUT_S, MonitorError, execute
+
+        with process.held(process.settled(site.directory)) as pidfd:
+            if pidfd is None:
+                return exit_reason(site.directory) or "was not running"
+            report("asking the guest to shut down")
+            again_s, trouble = _FIRST_PRESS_S, ""
+            while not deadline.passed:
+                turn = Deadline(min(again_s, deadline.remaining_s))
+                try:
+                    execute(site.runtime, "system_powerdown", min(TIMEOUT_S, deadline.remaining_s))
+                    trouble = ""
+                except MonitorError as err:
+                    trouble = err.message
+                if again_s > _FIRST_PRESS_S:
+                    # Not every guest has a power button: Debian's cloud kernel for aarch64 has no driver for the one
+                    # that it sees when it is booted without firmware.
+                    ssh.attempt(site.directory / ssh.CONFIG, site.name, _POWER_OFF, turn.remaining_s)
+                if process.wait(pidfd, turn.remaining_s):
+                    return exit_reason(site.directory) or events.VANISHED
+                again_s = min(_LAST_PRESS_S, 2 * again_s)
+            report("ending the hypervisor by force")
+            process.end(pidfd, grace_s=_GRACE_S)
+        return f"ended by force: {trouble or f'the guest did not shut down in {deadline.seconds:g} s'}"
+
+    def kill(self, site: Site, report: Report) -> None:
+        with process.held(process.settled(site.directory)) as pidfd:
+            if pidfd is not None:
+                report("ending the hypervisor by force")
+                process.end(pidfd, grace_s=0)
+
+    def reset(self, site: Site, report: Report) -> None:
+        from . import disk, firmware
+
+        report("making a fresh disk")
+        disk.make(site.directory, site.spec.disk_bytes)
+        if site.spec.boot == "firmware":
+            firmware.renew(site.directory)
+        # With them goes the memory of the last run: nothing has happened to this machine yet.
+        for trace in (process.RECORD, events.OUT):
+            (site.directory / trace).unlink(missing_ok=True)
+
+    def delete(self, site: Site, report: Report) -> None:  # noqa: ARG002 - too quick to speak of
+        from ...fsm.files import remove_tree
+
+        remove_tree(site.runtime)
+
+    def resume(self, site: Site, report: Report) -> None:
+        from .monitor import execute
+
+        report("letting the guest go on")
+        with process.held(process.settled(site.directory)) as pidfd:
+            if pidfd is None:
+                raise DriverError(f"there is nothing to resume: {exit_reason(site.directory)}")
+            process.wake(pidfd)
+            execute(site.runtime, "cont")
+
+    def observe(self, site: Site) -> Observation:
+        directory = site.directory
+        hypervisor = process.find(directory)
+        if hypervisor is None:
+            return Observation(alive=False, exit_reason=exit_reason(directory))
+        if process.suspended(hypervisor):
+            condition: str | None = "paused: the hypervisor was stopped by a signal"
+        else:
+            condition = events.condition(events.read(directory))
+        return Observation(alive=True, pid=hypervisor.pid, ssh_port=network.recorded(directory), condition=condition)
+
+    def shell(self, site: Site, command: Sequence[str], *, terminal: bool) -> list[str]:
+        return ssh.command_line(site.directory / ssh.CONFIG, site.name, command, terminal=terminal)
+
+    def logs(self, site: Site) -> dict[str, Path]:
+        from . import serial
+
+        return {
+            "serial": site.directory / serial.LOG,
+            "qemu": site.directory / process.LOG,
+            "events": site.directory / events.OUT,
+        }
+
+    def checks(self, runtime: Path) -> list[Check]:
+        from .checks import checks
+
+        return checks(runtime, self.abilities.arches)
+
+    def command(self, site: Site) -> list[str]:
+        """Return the command line that the next `start` of `site` would run, unless it has to move to another port."""
+        from .command import Board, build
+        from .probe import capabilities
+
+        able = capabilities(site.runtime.parent, site.spec.arch)
+        board = Board.read(site.directory)
+        board.check(able)
+        return build(site, board, able, _acceleration(site).name, network.recorded(site.directory) or 0)
+
+    def _launch(self, site: Site, report: Report, deadline: Deadline) -> "Actor | None":
+        """Run the hypervisor and return its process once it speaks; raise DriverError in its words when it will not."""
+        from ...fsm.files import make_private_directory, write_whole
+        from . import serial
+
+        directory = site.directory
+        chosen = _acceleration(site)
+        if chosen.name != "kvm":
+            report(f"using TCG emulation: {chosen.reason}")
+        make_private_directory(site.runtime)
+        for _ in range(_PORT_ATTEMPTS):
+            port = network.choose(site, report)
+            write_whole(directory / ssh.CONFIG, ssh.config(site.name, site.spec.user, port, directory).encode())
+            serial.begin(directory)
+            events.prepare(directory)
+            hypervisor = process.launch(self.command(site), directory)
+            with process.held(hypervisor) as pidfd:
+                while pidfd is not None and not process.wait(pidfd, _POLL_S):
+                    if events.greeted(directory) or deadline.passed:
+                        return hypervisor
+            if not any(network.REFUSED in line for line in process.words(directory)):
+                break
+        raise _death(directory)
+
+
+class _Progress:
+    """A report that says each step once, and remembers the last."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self.step = ""
+
+    def __call__(self, step: str, *, after: str | None = None) -> None:
+        """Say `step`, unless it was said last, or something else than `after` was."""
+        if step != self.step and after in (None, self.step):
+            self.step = step
+            self._report(step)
+
+
+def exit_reason(directory: Path) -> str | None:
+    """Return why the machine in `directory`, which is down, went down; None when it never ran."""
+    last = process.last(directory)
+    if last is None:
+        return None
+    if told := events.shutdown_reason(events.read(directory)):
+        return told
+    if last.boot_id != host.boot_id():
+        return events.HOST_DOWN
+    if not events.greeted(directory) and (words := process.words(directory)):
+        return f"hypervisor did not start: {words[-1]}"
+    return events.VANISHED
+
+
+def _death(directory: Path) -> DriverError:
+    """Return the error for a machine that died while it was being started."""
+    from . import serial
+
+    words = process.words(directory)
+    reason = exit_reason(directory) or (f"hypervisor did not start: {words[-1]}" if words else events.VANISHED)
+    if reason == events.VANISHED and words:
+        reason = words[-1]
+    return DriverError(f"the machine did not come up: {reason}", details=[*words, *serial.tail(directory)])
+
+
+def _acceleration(site: Site) -> "Acceleration":
+    """Return how to run `site` on this host now; raise HostError when its spec insists on what does not work."""
+    from .probe import Acceleration, acceleration
+
+    wanted = site.spec.accelerator
+    if wanted == "tcg":
+        return Acceleration("tcg", "the instance asks for it")
+    found = acceleration(site.runtime.parent, site.spec.arch)
+    if wanted == "kvm" and found.name != "kvm":
+        raise HostError(f"the instance insists on KVM, which is of no use here: {found.reason}")
+    return found

@@ -1,0 +1,46 @@
+"""What this driver needs of a host, for `interlock doctor`."""
+
+import platform
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ...fsm.errors import InterlockError
+from ..contract import Check
+from . import firmware, probe
+
+_PROGRAMS = {
+    "qemu-img": "apt install qemu-utils",
+    "setsid": "apt install util-linux",
+    "ssh": "apt install openssh-client",
+}
+
+
+def checks(runtime: Path, arches: Sequence[str]) -> list[Check]:
+    """Return the findings about this host; what was found out is kept in `runtime`."""
+    return [*_programs(), *(check for arch in arches for check in _arch(runtime, arch))]
+
+
+def _programs() -> Iterator[Check]:
+    for program, mend in _PROGRAMS.items():
+        path = shutil.which(program)
+        yield Check(program, ok=path is not None, finding=path or "not on PATH", mend=None if path else mend)
+
+
+def _arch(runtime: Path, arch: str) -> Iterator[Check]:
+    """Yield what guests of `arch` need. Those of another architecture than the host's are not everyone's wish."""
+    native = arch == platform.machine()
+    try:
+        able = probe.capabilities(runtime, arch)
+    except InterlockError as err:
+        yield Check(f"qemu {arch}", ok=False, finding=err.message, mend=err.hint, essential=native)
+        return
+    yield Check(f"qemu {arch}", ok=True, finding=f"QEMU {able.version}, machine {able.machine}", essential=native)
+    try:
+        found = firmware.find(arch, able.machine)
+        yield Check(f"firmware {arch}", ok=True, finding=str(found.code.path), essential=False)
+    except InterlockError as err:
+        yield Check(f"firmware {arch}", ok=False, finding=err.message, mend=err.hint, essential=False)
+    if native:
+        chosen = probe.acceleration(runtime, arch)
+        yield Check("kvm", ok=chosen.name == "kvm", finding=chosen.reason, essential=False)

@@ -1,0 +1,144 @@
+"""The hypervisor's command line: what a machine consists of, written down in one place.
+
+File names are relative to the instance's directory, which is where the hypervisor runs: the directory is made in one
+place and moved to another. Only the monitor's socket lies elsewhere, because its path must be short.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+from ...fsm.errors import DamagedError, HostError
+from ...fsm.files import write_whole
+from ..contract import Site
+from . import disk, events, firmware, monitor, serial
+from .probe import Capabilities
+
+RECORD = "qemu.json"
+SEED = "seed.iso"
+
+_SCHEMA = 1
+
+_SOCKET_PATH_BYTES = 107
+"""What a socket's path may have. Source: unix(7), sun_path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """What was decided about the machine at its creation, and stays so whatever becomes of the host's QEMU.
+
+    A versioned machine type is QEMU's promise that the guest sees the same board for ever: same devices, same slots.
+    """
+
+    machine: str
+    """`pc-q35-7.2`"""
+    panic_device: bool
+    """True when it has a device by which the guest tells of its panic."""
+    schema: int = _SCHEMA
+
+    @classmethod
+    def newest(cls, capabilities: Capabilities) -> Self:
+        """Return the board that a new instance gets."""
+        return cls(machine=capabilities.machine, panic_device="pvpanic-pci" in capabilities.devices)
+
+    @classmethod
+    def read(cls, directory: Path) -> Self:
+        """Return the board of the instance in `directory`; raise DamagedError when it cannot be told."""
+        path = directory / RECORD
+        try:
+            board = cls(**json.loads(path.read_bytes()))
+        except (OSError, ValueError, TypeError, RecursionError) as err:
+            raise DamagedError(f"{path}: {err}") from err
+        if board.schema != _SCHEMA:
+            raise DamagedError(f"{path}: schema {board.schema!r} is not {_SCHEMA}, the one this version reads")
+        return board
+
+    def write(self, directory: Path) -> None:
+        """Put the board into `directory`."""
+        write_whole(directory / RECORD, json.dumps(asdict(self)).encode() + b"\n")
+
+    def check(self, capabilities: Capabilities) -> None:
+        """Raise HostError when this host's QEMU cannot be that board any more."""
+        if self.machine not in capabilities.machines:
+            raise HostError(
+                f"the instance is a {self.machine}, a machine that QEMU {capabilities.version} does not have",
+                hint="install the QEMU it was created with, or create it anew",
+            )
+
+
+def build(site: Site, board: Board, capabilities: Capabilities, accelerator: str, ssh_port: int) -> list[str]:
+    """Return the command line that is `site`'s machine, to be run in its directory."""
+    spec = site.spec
+    socket = site.runtime / monitor.SOCKET
+    if len(bytes(socket)) > _SOCKET_PATH_BYTES:
+        raise HostError(
+            f"{socket}: longer than the {_SOCKET_PATH_BYTES} bytes that a socket's path may have",
+            hint="set XDG_RUNTIME_DIR to a shorter path",
+        )
+    command = [
+        capabilities.binary,
+        "-name", f"guest={site.name}",
+        # Nothing that was not asked for: no default devices, no configuration of the host's, no window.
+        "-nodefaults",
+        "-no-user-config",
+        "-display", "none",
+        *_processor(spec.arch, accelerator),
+        "-smp", str(spec.cpus),
+        "-m", f"size={spec.memory_bytes >> 20}M",
+        "-chardev", f"file,id=serial,path={serial.LOG},append=on",
+        "-serial", "chardev:serial",
+        # Two monitors: one writes the log of events, the other takes commands from whoever connects.
+        "-chardev", f"pipe,id=events,path={events.CHANNEL}",
+        "-mon", "chardev=events,mode=control",
+        "-chardev", f"socket,id=monitor,path={_value(str(socket))},server=on,wait=off",
+        "-mon", "chardev=monitor,mode=control",
+        # The order of the devices is their place on the bus, hence the guest's names for them: append, never insert.
+        "-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{ssh_port}-:22",
+        # No option ROM: nobody boots from this network.
+        "-device", "virtio-net-pci,netdev=net,romfile=",
+        "-blockdev", f"qcow2,node-name=disk,discard=unmap,file.driver=file,file.filename={disk.DISK}",
+        "-device", "virtio-blk-pci,drive=disk,bootindex=1",
+        "-device", "virtio-rng-pci",
+    ]  # fmt: skip
+    if board.panic_device:
+        command += ["-device", "pvpanic-pci"]
+    if (site.directory / SEED).exists():
+        command += [
+            "-blockdev", f"raw,node-name=seed,read-only=on,file.driver=file,file.filename={SEED}",
+            "-device", "virtio-blk-pci,drive=seed",
+        ]  # fmt: skip
+    if capabilities.sandbox:
+        # A guest that breaks out finds no way to run a program or to gain rights: seccomp ends the hypervisor instead.
+        command += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
+    if spec.boot == "kernel":
+        command += [
+            "-machine",
+            board.machine,
+            "-kernel",
+            "kernel",
+            "-initrd",
+            "initrd",
+            "-append",
+            spec.kernel_arguments,
+        ]
+    else:
+        command += [
+            "-blockdev", f"raw,node-name=code,read-only=on,file.driver=file,file.filename={firmware.CODE}",
+            "-blockdev", f"raw,node-name=variables,file.driver=file,file.filename={firmware.VARIABLES}",
+            "-machine", f"{board.machine},pflash0=code,pflash1=variables",
+        ]  # fmt: skip
+    return command
+
+
+def _processor(arch: str, accelerator: str) -> list[str]:
+    """Return how guest code is run: by the processor itself, or emulated with all that the emulation can do."""
+    if accelerator == "kvm":
+        return ["-accel", "kvm", "-cpu", "host"]
+    # Pointer authentication by the architecture's own cipher takes half of an emulated guest's time.
+    return ["-accel", "tcg,thread=multi", "-cpu", "max,pauth-impdef=on" if arch == "aarch64" else "max"]
+
+
+def _value(text: str) -> str:
+    """Return `text` as the value of an option: in QEMU's syntax a comma ends it, unless doubled."""
+    return text.replace(",", ",,")

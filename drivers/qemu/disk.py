@@ -1,0 +1,85 @@
+"""The machine's disk: `disk.qcow2`, which holds what the guest wrote, over `base.qcow2`, which nobody writes to.
+
+The base is a second name of a file that other instances boot from too. The overlay names it relatively, because the
+directory is built in one place and then moved to another.
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ...fsm.errors import DriverError, HostError
+from ...fsm.files import PRIVATE_UMASK, flush_directory
+
+DISK = "disk.qcow2"
+BASE = "base.qcow2"
+
+
+def make(directory: Path, size_bytes: int) -> None:
+    """Put a fresh disk of `size_bytes` into `directory`, in place of the one that may be there."""
+    backing: list[str] = []
+    if (directory / BASE).exists():
+        _check_base(directory, size_bytes)
+        backing = ["-F", "qcow2", "-b", BASE]
+    with whole(directory, DISK) as name:
+        run_qemu_img(["create", "-q", "-f", "qcow2", *backing, name, str(size_bytes)], directory)
+
+
+@contextmanager
+def whole(directory: Path, name: str) -> Iterator[str]:
+    """Yield the name under which to make a file that then, whole, takes the place of `name` in `directory`.
+
+    Until then the file that had the place is kept. The name is this process's own, because the `qemu-img` of a manager
+    that was killed may still be writing to the other's, and holds a lock on it.
+    """
+    for abandoned in directory.glob(f".{name}.*"):
+        abandoned.unlink(missing_ok=True)
+    fresh = directory / f".{name}.{os.getpid()}"
+    try:
+        yield fresh.name
+        with fresh.open("rb") as file:
+            os.fsync(file.fileno())
+        fresh.replace(directory / name)
+    finally:
+        fresh.unlink(missing_ok=True)
+    flush_directory(directory)
+
+
+def run_qemu_img(arguments: Sequence[str], directory: Path) -> str:
+    """Return what `qemu-img` printed, run in `directory`; its words are the error when it fails."""
+    try:
+        done = subprocess.run(
+            ["qemu-img", *arguments],
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=True,
+            umask=PRIVATE_UMASK,
+        )
+    except FileNotFoundError as err:
+        raise HostError("qemu-img is not installed", hint="apt install qemu-utils") from err
+    except subprocess.CalledProcessError as err:
+        said = [line.removeprefix("qemu-img: ") for line in err.stderr.splitlines()]
+        raise DriverError(f"qemu-img {arguments[0]}: {said[0] if said else 'failed'}", details=said[1:]) from err
+    return done.stdout
+
+
+def _check_base(directory: Path, size_bytes: int) -> None:
+    """Raise DriverError for a base that would be cut off, or that would make QEMU read files of its choosing."""
+    info: dict[str, Any] = json.loads(run_qemu_img(["info", "--output=json", "-f", "qcow2", BASE], directory))
+    if info["virtual-size"] > size_bytes:
+        raise DriverError(
+            f"the disk ({size_bytes} bytes) is smaller than its image ({info['virtual-size']} bytes)",
+            hint="give the instance a larger disk",
+        )
+    if {"backing-filename", "full-backing-filename"} & info.keys() or _data_file(info):
+        raise DriverError("the image refers to another file: an image must be complete in itself")
+
+
+def _data_file(info: dict[str, Any]) -> Any:
+    return info.get("format-specific", {}).get("data", {}).get("data-file")

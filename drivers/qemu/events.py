@@ -1,0 +1,111 @@
+"""Why a machine went down, and what ails one that is up: read from the events that QEMU itself wrote down.
+
+QEMU is given a monitor on a `pipe` chardev. Where FILE.in and FILE.out are plain files instead of FIFOs, it reads its
+commands from the one (a single `qmp_capabilities`, which switches the events on) and writes to the other, for as long
+as it lives. So every event is on disk the moment it happens, and nobody has to be there to listen.
+
+    {"timestamp": {"seconds": 1795426932, "microseconds": 397812}, "event": "SHUTDOWN",
+     "data": {"guest": true, "reason": "guest-shutdown"}}
+
+Source: QEMU, qapi/run-state.json and qapi/block-core.json.
+"""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ...fsm.files import open_private
+
+CHANNEL = "events"
+"""The chardev's path; QEMU itself appends `.in` and `.out`."""
+
+OUT = f"{CHANNEL}.out"
+
+SHUTDOWN_REASONS = {
+    "guest-shutdown": "guest shut down",
+    "guest-reset": "guest rebooted",
+    "guest-panic": "guest panicked",
+    "host-qmp-quit": "quit through the monitor",
+    "host-signal": "hypervisor was terminated by a signal",
+    "host-error": "hypervisor gave up after an error",
+}
+"""ShutdownCause of QEMU → our words; a cause that is not here is told as QEMU named it."""
+
+VANISHED = "hypervisor was killed or crashed"
+HOST_DOWN = "host went down"
+
+_ROOM_BYTES = 16384
+_TAIL_BYTES = 65536
+
+Event = dict[str, Any]
+
+
+def prepare(directory: Path) -> None:
+    """Make the channel's two files, new, for a hypervisor that is about to start in `directory`.
+
+    The output is given its first blocks now, as NULs for QEMU to overwrite: of all events, the one that says that the
+    disk is full must find room on that disk.
+    """
+    for name, content in ((f"{CHANNEL}.in", b'{"execute": "qmp_capabilities"}\n'), (OUT, b"\0" * _ROOM_BYTES)):
+        with open_private(directory / name, "wb") as file:
+            file.write(content)
+
+
+def read(directory: Path) -> list[Event]:
+    """Return the events of the present or last run, oldest first; of a long run, the latest.
+
+    Lines that are no events (the greeting, a reply, one half written when the power failed) are passed over.
+    """
+    with suppress(OSError), (directory / OUT).open("rb") as file:
+        start = max(0, file.seek(0, 2) - _TAIL_BYTES)
+        file.seek(start)
+        return parse(file.read())
+    return []
+
+
+def parse(text: bytes) -> list[Event]:
+    """Return the events in `text`, which ends at the first NUL."""
+    events = []
+    for line in text.partition(b"\0")[0].splitlines():
+        with suppress(ValueError, RecursionError):
+            message = json.loads(line)
+            if isinstance(message, dict) and "event" in message and isinstance(message.get("data", {}), dict):
+                events.append(message)
+    return events
+
+
+def greeted(directory: Path) -> bool:
+    """True when the hypervisor has come as far as to speak: it accepted its arguments and opened its files."""
+    with suppress(OSError), (directory / OUT).open("rb") as file:
+        return file.read(1) not in (b"", b"\0")
+    return False
+
+
+def shutdown_reason(events: Sequence[Event]) -> str | None:
+    """Return why QEMU went down by its own account; None when it had no time to say."""
+    for event in reversed(events):
+        if event["event"] == "SHUTDOWN":
+            # Since QEMU 2.12 the cause is told too, since 4.0 by the name used here.
+            reason = str(event.get("data", {}).get("reason", "unknown"))
+            return SHUTDOWN_REASONS.get(reason, f"hypervisor went down: {reason}")
+    return None
+
+
+def condition(events: Sequence[Event]) -> str | None:
+    """Return what is wrong with the machine that wrote `events` and is alive; None when it simply runs."""
+    paused = None
+    for event in events:
+        match event["event"]:
+            case "BLOCK_IO_ERROR" if event.get("data", {}).get("action") == "stop":
+                data = event["data"]
+                cause = "the host's disk is full" if data.get("nospace") else f"disk error: {data.get('reason')}"
+                paused = f"paused: {cause}"
+            case "GUEST_PANICKED":
+                paused = "the guest panicked"
+            case "STOP":
+                paused = paused or "paused"
+            case "RESUME":
+                paused = None
+    return paused

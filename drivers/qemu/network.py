@@ -1,0 +1,67 @@
+"""The local TCP port behind which a guest's sshd answers: chosen once, kept for as long as nobody else has it.
+
+network.json    {"ssh_port": 23118}
+"""
+
+import json
+from pathlib import Path
+
+from ...fsm.errors import HostError
+from ..contract import Report, Site
+
+RECORD = "network.json"
+
+_PORTS = range(20000, 32768)
+"""Below the ports that Linux gives to outgoing connections (32768 and up), so that none of those takes one of ours."""
+
+_LAST = 65535
+
+REFUSED = "Could not set up host forwarding rule"
+"""What QEMU says when another program took the port after it was found free."""
+
+
+def recorded(directory: Path) -> int | None:
+    """Return the port of the instance in `directory`; None before its first start."""
+    try:
+        port = json.loads((directory / RECORD).read_bytes())["ssh_port"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return port if type(port) is int and 0 < port <= _LAST else None
+
+
+def choose(site: Site, report: Report) -> int:
+    """Return the port to start with, recorded: the one it had, or a new one, said so, where that one is taken."""
+    import zlib
+
+    from ...fsm.files import write_whole
+
+    old = recorded(site.directory)
+    if old is not None and _free(old):
+        return old
+    # Begins at a place of the instance's own, so that instances started together do not all try the same port, and
+    # one that is down finds its port again: another that looks for one begins elsewhere.
+    first = zlib.crc32(site.spec.instance_id.encode()) % len(_PORTS)
+    for step in range(len(_PORTS)):
+        port = _PORTS[(first + step) % len(_PORTS)]
+        if port != old and _free(port):
+            break
+    else:
+        raise HostError(f"no TCP port from {_PORTS.start} to {_PORTS.stop - 1} is free on 127.0.0.1")
+    if old is not None:
+        report(f"another program took port {old}: ssh moves to port {port}")
+    write_whole(site.directory / RECORD, json.dumps({"ssh_port": port}).encode() + b"\n")
+    return port
+
+
+def _free(port: int) -> bool:
+    """True when QEMU could listen on `port`: tried as QEMU does, whose option passes over connections in TIME_WAIT."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+            probe.listen(1)
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,149 @@
+"""What this host's QEMU can do, asked of QEMU itself and of the kernel, and remembered until either changes.
+
+    runtime/qemu-x86_64.json     one hypervisor's abilities: true for that binary (path, size, modification time)
+    runtime/acceleration.json    the verdict on KVM: true for this boot of this kernel
+
+They lie in the runtime root, which a reboot clears; a missing or strange one is made anew.
+"""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ...fsm.errors import DriverError, HostError
+from ...fsm.files import make_private_directory, write_whole
+from ...fsm.process import boot_id
+from . import kvm
+
+_MACHINES = {"x86_64": "q35", "aarch64": "virt"}
+"""The machine of each architecture; QEMU resolves the name to its newest version (`pc-q35-7.2`)."""
+
+_PACKAGES = {"x86_64": "qemu-system-x86", "aarch64": "qemu-system-arm"}
+
+DEVICES = frozenset({"pvpanic-pci", "virtio-blk-pci", "virtio-net-pci", "virtio-rng-pci"})
+"""Of QEMU's hundreds of devices, the ones that a machine of ours may have."""
+
+_TIMEOUT_S = 20.0
+"""QEMU answers in a tenth of a second; on a host that thrashes, later."""
+
+
+class Acceleration(NamedTuple):
+    """How guest code is run, and why so."""
+
+    name: str
+    """`kvm` or `tcg`."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What one QEMU binary can do."""
+
+    binary: str
+    version: str
+    machine: str
+    """The newest versioned machine type, the one to give to a new instance."""
+    machines: list[str]
+    accelerators: list[str]
+    devices: list[str]
+    """Those of `DEVICES` that it has."""
+    sandbox: bool
+    """True when it was built with seccomp."""
+
+
+def capabilities(runtime_root: Path, arch: str) -> Capabilities:
+    """Return what this host's QEMU for `arch` guests can do; raise HostError when there is none."""
+    name = f"qemu-system-{arch}"
+    binary = shutil.which(name)
+    if binary is None:
+        raise HostError(f"{name} is not installed", hint=f"apt install {_PACKAGES.get(arch, 'qemu-system')}")
+    stat = os.stat(binary)  # noqa: PTH116 - follows the link, as exec does
+    key = [binary, stat.st_size, stat.st_mtime_ns]
+    found = _remembered(runtime_root / f"qemu-{arch}.json", key, lambda: asdict(_ask(binary, arch)))
+    return Capabilities(**found)
+
+
+def acceleration(runtime_root: Path, arch: str) -> Acceleration:
+    """Return the fastest way to run `arch` guests that is proved to work here."""
+    host = platform.machine()
+    if arch != host:
+        return Acceleration("tcg", f"KVM runs no {arch} guest on {host}")
+    key = [boot_id(), os.uname().release]
+    path = runtime_root / "acceleration.json"
+    verdict = kvm.Verdict(**_remembered(path, key, lambda: kvm.judge()._asdict(), lambda found: bool(found["lasting"])))
+    return Acceleration("kvm" if verdict.usable else "tcg", verdict.reason)
+
+
+def _remembered(
+    path: Path,
+    key: list[Any],
+    find_out: Callable[[], dict[str, Any]],
+    worth_keeping: Callable[[dict[str, Any]], bool] = lambda _: True,
+) -> dict[str, Any]:
+    """Return what was found for `key`: from the file `path`, else by `find_out`, whose answer is then kept there."""
+    try:
+        known = json.loads(path.read_bytes())
+        if known["key"] == key:
+            return dict(known["found"])
+    except (OSError, ValueError, LookupError, TypeError):
+        pass
+    found = find_out()
+    if worth_keeping(found):
+        make_private_directory(path.parent)
+        write_whole(path, json.dumps({"key": key, "found": found}).encode())
+    return found
+
+
+def _ask(binary: str, arch: str) -> Capabilities:
+    """Run `binary` without a machine, put all questions at once, and read the answers in the order of the questions.
+
+    The machine protocol tells them in one run of a tenth of a second, in a form that is kept stable; `-machine help`
+    and its like are four runs of text for people. Source: QEMU, docs/interop/qmp-spec.txt.
+    """
+    questions: list[dict[str, Any]] = [
+        {"execute": "qmp_capabilities"},
+        {"execute": "query-version"},
+        {"execute": "query-machines"},
+        {"execute": "qom-list-types", "arguments": {"implements": "accel", "abstract": False}},
+        {"execute": "qom-list-types", "arguments": {"implements": "device", "abstract": False}},
+        {"execute": "query-command-line-options", "arguments": {"option": "sandbox"}},
+        {"execute": "quit"},
+    ]
+    command = [binary, "-nodefaults", "-no-user-config", "-display", "none", "-machine", "none", "-qmp", "stdio"]
+    try:
+        done = subprocess.run(
+            command,
+            input="".join(json.dumps(question) + "\n" for question in questions),
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            check=True,
+        )
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        answers = [line for line in lines if "return" in line or "error" in line]
+        _, version, machines, accelerators, devices, sandbox, _ = answers
+        number = version["return"]["qemu"]
+        wanted = _MACHINES[arch]
+        return Capabilities(
+            binary=binary,
+            version=f"{number['major']}.{number['minor']}.{number['micro']}",
+            machine=next(it["name"] for it in machines["return"] if it.get("alias") == wanted),
+            machines=sorted(it["name"] for it in machines["return"]),
+            accelerators=sorted(it["name"].removesuffix("-accel") for it in accelerators["return"]),
+            devices=sorted(DEVICES & {it["name"] for it in devices["return"]}),
+            sandbox="return" in sandbox,
+        )
+    except subprocess.TimeoutExpired as err:
+        raise DriverError(f"{binary} did not answer in {_TIMEOUT_S:g} s") from err
+    except subprocess.CalledProcessError as err:
+        raise DriverError(
+            f"{binary} ended with status {err.returncode}", details=err.stderr.splitlines()[-10:]
+        ) from err
+    except (ValueError, LookupError, StopIteration) as err:
+        raise HostError(f"{binary} is no QEMU that Interlock understands: {err!r}") from err

@@ -1,0 +1,194 @@
+"""The hypervisor's process: known before it exists, found again by anyone, signalled only when it is proved.
+
+Nothing of ours stays resident, so whoever comes later must find the process by what lies in the directory:
+
+    hypervisor.id   two lines: /proc/PID/stat as it was at the beginning, and the boot's id
+
+A shell writes it about itself and then *becomes* the hypervisor (exec keeps pid and start time), so no hypervisor ever
+runs unrecorded, whatever happens to the process that launched it. The file is also the hypervisor's stdout, and carries
+a lock (flock(2)) which therefore ends with the last process that could become or be the hypervisor: a second launch
+finds it taken, even in the moment between fork and signature.
+"""
+
+import fcntl
+import os
+import re
+import select
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from ...fsm import process
+from ...fsm.errors import DriverError, HostError
+from ...fsm.files import PRIVATE_UMASK, open_private
+from ...fsm.records import Actor
+
+RECORD = "hypervisor.id"
+LOG = "qemu.log"
+
+_SIGN_AND_BECOME = """\
+read -r stat </proc/$$/stat && read -r boot </proc/sys/kernel/random/boot_id && printf '%s\\n%s\\n' "$stat" "$boot" &&
+exec "$@"
+"""
+
+_SIGNATURE_TIMEOUT_S = 10.0
+"""A shell needs a millisecond; only a host that stands still needs longer."""
+
+_DEATH_TIMEOUT_S = 10.0
+"""After SIGKILL a process ends at once, unless the kernel keeps it in an uninterruptible wait."""
+
+
+def launch(command: Sequence[str], directory: Path) -> Actor | None:
+    """Run `command` in `directory`, in a session of its own, and return its process; None when it is dead already.
+
+    Where a hypervisor of this directory lives, or is about to, that one is returned and nothing is run. What it says
+    goes to `qemu.log`.
+    """
+    with open_private(directory / RECORD, "ab") as record:
+        if _lock(record, fcntl.LOCK_EX):
+            record.truncate(0)
+            _detach(command, directory, record)
+    found = settled(directory)
+    with (directory / RECORD).open("rb") as record:
+        # For whoever asks after a power cut: without it, a machine that ran would look as if it never had.
+        os.fsync(record.fileno())
+    return found
+
+
+def find(directory: Path) -> Actor | None:
+    """Return the hypervisor that runs in `directory`, proved by pid, start time and boot; None when there is none."""
+    recorded = last(directory)
+    return recorded if recorded and process.alive(recorded) else None
+
+
+def settled(directory: Path) -> Actor | None:
+    """Return what `find` does, after a launch that is under way has come out; it takes a millisecond."""
+    give_up = time.monotonic() + _SIGNATURE_TIMEOUT_S
+    while True:
+        taken = _taken(directory)
+        if (found := find(directory)) or not taken:
+            return found
+        if time.monotonic() > give_up:
+            raise DriverError(
+                f"a hypervisor runs in {directory}, but {RECORD} does not say which process it is",
+                hint=f"fuser {directory / RECORD}",
+            )
+        time.sleep(0.001)
+
+
+def last(directory: Path) -> Actor | None:
+    """Return the hypervisor that ran last in `directory`, dead or alive; None when it never ran, or left no trace."""
+    try:
+        stat, boot_id = (directory / RECORD).read_text(encoding="utf-8", errors="replace").splitlines()[:2]
+        pid, _, rest = stat.partition(" ")
+        # Field 22, counted from field 3, which follows the last parenthesis: the name before it may hold anything.
+        return Actor(int(pid), int(rest[rest.rindex(")") + 2 :].split()[19]), boot_id)
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def suspended(actor: Actor) -> bool:
+    """True when somebody stopped `actor` with a signal (SIGSTOP): it lives and does nothing. Source: proc(5)."""
+    with suppress(OSError, ValueError), open(f"/proc/{actor.pid}/stat", "rb") as file:  # noqa: PTH123 - for `list`
+        stat = file.read()
+        return stat[stat.rindex(b")") + 2 :].startswith((b"T", b"t"))
+    return False
+
+
+@contextmanager
+def held(actor: Actor | None) -> Iterator[int | None]:
+    """Yield a pidfd of `actor`, readable once it is dead; None when it is dead already.
+
+    First taken, then proved: from then on the descriptor means that process, and never a stranger with its pid.
+    """
+    if actor is None:
+        yield None
+        return
+    try:
+        pidfd = os.pidfd_open(actor.pid)
+    except ProcessLookupError:
+        yield None
+        return
+    try:
+        yield pidfd if process.alive(actor) else None
+    finally:
+        os.close(pidfd)
+
+
+def wait(pidfd: int, timeout_s: float) -> bool:
+    """Return whether the process ended within `timeout_s` seconds, as soon as it does."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(timeout_s * 1000))
+
+
+def wake(pidfd: int) -> None:
+    """Let the process run, if a signal had stopped it."""
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, signal.SIGCONT)
+
+
+def end(pidfd: int, *, grace_s: float) -> None:
+    """End the process: asked with SIGTERM, so that it may write what it holds, and after `grace_s` seconds by force.
+
+    No grace (0) means by force at once. Raises DriverError when even that does not end it.
+    """
+    with suppress(ProcessLookupError):
+        if grace_s:
+            signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+            if wait(pidfd, grace_s):
+                return
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        if not wait(pidfd, _DEATH_TIMEOUT_S):
+            raise DriverError(
+                "the hypervisor does not end, not even by SIGKILL: it hangs in the host's kernel",
+                hint="look at the host's storage (dmesg); only a reboot ends such a process",
+            )
+
+
+def words(directory: Path) -> list[str]:
+    """Return the last lines that the hypervisor said on stderr, without its own name before each."""
+    with suppress(FileNotFoundError):
+        text = (directory / LOG).read_text(encoding="utf-8", errors="replace")
+        return [re.sub(r"^qemu-system-\w+: ", "", line) for line in text.splitlines() if line.strip()][-10:]
+    return []
+
+
+def _detach(command: Sequence[str], directory: Path, record: IO[bytes]) -> None:
+    import subprocess
+
+    with open_private(directory / LOG, "wb") as log:
+        try:
+            subprocess.run(
+                ["setsid", "--fork", "sh", "-c", _SIGN_AND_BECOME, "sh", *command],
+                cwd=directory,
+                stdin=subprocess.DEVNULL,
+                stdout=record,
+                stderr=log,
+                check=True,
+                umask=PRIVATE_UMASK,
+            )
+        except FileNotFoundError as err:
+            raise HostError("setsid is not installed", hint="apt install util-linux") from err
+        except subprocess.CalledProcessError as err:
+            raise DriverError(f"setsid failed with status {err.returncode}", details=words(directory)) from err
+
+
+def _taken(directory: Path) -> bool:
+    """True when a process lives that is, or is about to become, the hypervisor of `directory`."""
+    try:
+        with (directory / RECORD).open("rb") as record:
+            return not _lock(record, fcntl.LOCK_SH)
+    except FileNotFoundError:
+        return False
+
+
+def _lock(record: IO[bytes], how: int) -> bool:
+    try:
+        fcntl.flock(record, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,68 @@
+"""What the guest says on its serial port: the first and often the last sign of it.
+
+serial.log        since the hypervisor started
+serial.old.log    of the run before, because people start a machine again before they ask why it went down
+"""
+
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from ...fsm.errors import DriverError
+
+LOG = "serial.log"
+_OLD = "serial.old.log"
+
+_TAIL_BYTES = 8192
+_LINES = 15
+
+_CONTROLS = re.compile(r"\x1b\[[0-9;?=]*[A-Za-z]|\x1b[^\[]|[^\n\t\x20-\x7e\x80-\U0010ffff]")
+"""What a terminal would obey: escape sequences, and control characters other than line end and tabulator."""
+
+_PANIC = "Kernel panic - not syncing"
+
+
+def begin(directory: Path) -> None:
+    """Put the last run's log aside, for a hypervisor that is about to start."""
+    with suppress(FileNotFoundError):
+        (directory / LOG).rename(directory / _OLD)
+
+
+def tail(directory: Path) -> list[str]:
+    """Return the last lines that the guest said, as text that is safe to print on a terminal."""
+    with suppress(OSError), (directory / LOG).open("rb") as file:
+        file.seek(max(0, file.seek(0, 2) - _TAIL_BYTES))
+        text = _CONTROLS.sub("", file.read().decode(errors="replace"))
+        return [line.rstrip() for line in text.splitlines() if line.strip()][-_LINES:]
+    return []
+
+
+class Watch:
+    """Looks at the log while a guest boots: calls `on_sign` when it grows, and raises DriverError when the kernel dies.
+
+    A guest that panics before it has loaded the driver of the panic device can tell nobody else.
+    """
+
+    def __init__(self, directory: Path, on_sign: Callable[[], None]) -> None:
+        self._directory = directory
+        self._on_sign = on_sign
+        self._seen = self._size()
+
+    def look(self) -> bool:
+        """Return whether the guest has given a sign of life since the hypervisor started."""
+        size = self._size()
+        if size == self._seen:
+            return size > 0
+        self._seen = size
+        self._on_sign()
+        for line in tail(self._directory):
+            if _PANIC in line:
+                raise DriverError(f"the guest's kernel panicked:{line.partition(_PANIC)[2].removeprefix(':')}")
+        return True
+
+    def _size(self) -> int:
+        try:
+            return (self._directory / LOG).stat().st_size
+        except OSError:
+            return 0

@@ -1,0 +1,183 @@
+"""A driver whose machines are records: for testing the engine, and for programs that embed Interlock.
+
+A simulated machine keeps what a real one would: whether it is alive, which boot of the host it began in, what lies on
+its disk, why it went down. The record is the file `machine.json` in the instance's directory, so that several
+processes see the same machine, or an entry of a mapping in memory, so that an embedder's tests leave no trace.
+
+Delays and failures are ordered by trigger, as a mapping given to the constructor or, for other processes, as JSON in
+the environment variable INTERLOCK_SIMULATED:
+
+    {"start": {"delay_s": 0.5, "error": "the disk is on fire"}, "stop": {"delay_s": 3}}
+
+    delay_s   how long the work takes, in seconds; it can be cut short by a deadline
+    error     the work fails with these words (DriverError), after the delay
+    hang      true: it takes as long as it is given
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Mapping, MutableMapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from ..fsm.errors import DeadlineError, DriverError, UsageError
+from ..fsm.files import write_whole
+from ..fsm.process import boot_id
+from .contract import Abilities, Deadline, Driver, Observation, Report, Site
+
+FILE = "machine.json"
+VARIABLE = "INTERLOCK_SIMULATED"
+TICK_S = 0.01
+UNLIMITED = Deadline(math.inf)
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedMachine:
+    """The record of one machine."""
+
+    alive: bool = False
+    boot_id: str = ""
+    """The host's boot in which it was started: after another one, it is dead."""
+    boots: int = 0
+    """How often it was started with the disk it has."""
+    exit_reason: str | None = None
+    condition: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is ordered for one trigger."""
+
+    delay_s: float = 0.0
+    error: str | None = None
+    hang: bool = False
+
+
+class SimulatedDriver(Driver):
+    """Runs machines that are records. `memory`: where they are kept by name; None: on disk, beside their spec."""
+
+    name = "simulated"
+    abilities = Abilities(arches=("x86_64", "aarch64"), images=False, shell=False)
+
+    def __init__(
+        self,
+        orders: Mapping[str, Mapping[str, Any]] | None = None,
+        memory: MutableMapping[str, SimulatedMachine] | None = None,
+    ) -> None:
+        self._orders = orders
+        self._memory = memory
+
+    def create(self, site: Site, report: Report) -> None:
+        report("making a simulated disk")
+        self._obey("create", UNLIMITED)
+        self._put(site, SimulatedMachine())
+
+    def start(self, site: Site, report: Report, deadline: Deadline) -> None:
+        machine = self._get(site)
+        if not machine.alive:
+            machine = replace(machine, alive=True, boot_id=boot_id(), boots=machine.boots + 1, exit_reason=None)
+            self._put(site, machine)
+        report("waiting for the simulated guest")
+        self._obey("start", deadline)
+
+    def stop(self, site: Site, report: Report, deadline: Deadline) -> str:
+        report("asking the simulated guest to shut down")
+        try:
+            self._obey("stop", deadline)
+            reason = "guest shut down"
+        except DeadlineError:
+            reason = f"ended by force: the guest did not shut down in {deadline.seconds:g} s"
+        return self._end(site, reason)
+
+    def kill(self, site: Site, report: Report) -> None:
+        report("ending the simulated machine")
+        self._obey("kill", UNLIMITED)
+        self._end(site, "killed")
+
+    def reset(self, site: Site, report: Report) -> None:
+        report("making a fresh simulated disk")
+        self._obey("reset", UNLIMITED)
+        self._put(site, SimulatedMachine())
+
+    def delete(self, site: Site, report: Report) -> None:
+        report("removing the simulated machine")
+        self._obey("delete", UNLIMITED)
+        if self._memory is not None:
+            self._memory.pop(site.name, None)
+
+    def resume(self, site: Site, report: Report) -> None:
+        report("letting the simulated guest go on")
+        self._obey("resume", UNLIMITED)
+        self._put(site, replace(self._get(site), condition=None))
+
+    def observe(self, site: Site) -> Observation:
+        machine = self._get(site)
+        return Observation(machine.alive, condition=machine.condition, exit_reason=machine.exit_reason)
+
+    def happen(self, site: Site, **changes: Any) -> None:
+        """Let something happen to the machine behind Interlock's back: `alive=False, exit_reason="guest panicked"`."""
+        self._put(site, replace(self._get(site), **changes))
+
+    def _end(self, site: Site, reason: str) -> str:
+        machine = self._get(site)
+        if machine.alive:
+            machine = replace(machine, alive=False, exit_reason=reason)
+            self._put(site, machine)
+        return machine.exit_reason or "was not running"
+
+    def _obey(self, trigger: str, deadline: Deadline) -> None:
+        """Take as long as ordered, and fail if ordered to."""
+        order = self._order(trigger)
+        until = time.monotonic() + order.delay_s
+        while not deadline.passed and (order.hang or time.monotonic() < until):
+            time.sleep(TICK_S)
+        if deadline.passed:
+            raise DeadlineError(f"the simulated guest did not answer in {deadline.seconds:g} s")
+        if order.error is not None:
+            raise DriverError(order.error)
+
+    def _order(self, trigger: str) -> "Order":
+        """Return what was ordered for `trigger`; raise UsageError for what is no order."""
+        try:
+            orders = self._orders if self._orders is not None else json.loads(os.environ.get(VARIABLE) or "{}")
+            order = Order(**orders.get(trigger, {}))
+            return replace(order, delay_s=float(order.delay_s), error=order.error and str(order.error))
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise UsageError(f"{VARIABLE}: {error}") from error
+
+    def _get(self, site: Site) -> SimulatedMachine:
+        """Return the machine's record as the host sees it now: what ran in an earlier boot does not run."""
+        if self._memory is not None:
+            machine = self._memory.get(site.name, SimulatedMachine())
+        else:
+            machine = _read(site.directory / FILE)
+        if machine.alive and machine.boot_id != boot_id():
+            return replace(machine, alive=False, exit_reason="host went down")
+        return machine
+
+    def _put(self, site: Site, machine: SimulatedMachine) -> None:
+        if self._memory is not None:
+            self._memory[site.name] = machine
+        else:
+            write_whole(site.directory / FILE, json.dumps(asdict(machine)).encode())
+
+
+def _read(path: Path) -> SimulatedMachine:
+    """Return the record in `path`; one that cannot be read is of a machine that is down, and says why."""
+    try:
+        return _checked(SimulatedMachine(**json.loads(path.read_bytes())))
+    except FileNotFoundError:
+        return SimulatedMachine()
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        return SimulatedMachine(exit_reason=f"{path}: {error}")
+
+
+def _checked(machine: SimulatedMachine) -> SimulatedMachine:
+    """Return `machine`; raise TypeError when a field of it holds what it cannot hold."""
+    for name, kind in get_type_hints(SimulatedMachine).items():
+        if not isinstance(getattr(machine, name), kind):
+            raise TypeError(name)
+    return machine

@@ -1,0 +1,69 @@
+"""ssh keys: the one that Interlock logs in with, and the one by which a guest proves who it is.
+
+A host key is made on the host and given to the guest: a guest that makes its own spends ten seconds of its first boot
+on it under emulation, and whoever connects first must take it on trust.
+"""
+
+import errno
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from ..fsm.errors import DriverError, HostError
+from ..fsm.files import PRIVATE_UMASK
+
+USER_KEY = Path("user/id_ed25519")
+"""The private key, below the folder of keys: what `ssh -i` is given. Its public half lies beside it, as `.pub`."""
+
+
+class KeyPair(NamedTuple):
+    """An ed25519 pair, each half as OpenSSH keeps it in a file."""
+
+    private: bytes
+    public: bytes
+
+
+def user_key(keys_dir: Path) -> KeyPair:
+    """Return the key that Interlock logs in with: `USER_KEY` below `keys_dir`, made now if there is none.
+
+    Of two processes that make it at once, one wins and both return the winner's: the pair lies in a folder of its own,
+    which appears by one rename, and a rename onto a folder that holds something fails.
+    """
+    path = keys_dir / USER_KEY
+    if not path.exists():
+        keys_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=keys_dir, prefix=".new-") as scratch:
+            made = Path(scratch, "pair")
+            made.mkdir(mode=0o700)
+            _generate(made / path.name, "interlock")
+            try:
+                made.rename(path.parent)
+            except OSError as err:
+                if err.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+    return _read(path)
+
+
+def new_host_key() -> KeyPair:
+    """Return a fresh pair for a guest's sshd. It is on disk for a moment only, in a folder that is ours alone."""
+    with tempfile.TemporaryDirectory(prefix="interlock-") as scratch:
+        path = Path(scratch, "ssh_host_ed25519_key")
+        _generate(path, "")
+        return _read(path)
+
+
+def _generate(path: Path, comment: str) -> None:
+    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)]
+    try:
+        subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, umask=PRIVATE_UMASK
+        )
+    except FileNotFoundError as err:
+        raise HostError("ssh-keygen is not installed", hint="apt install openssh-client") from err
+    except subprocess.CalledProcessError as err:
+        raise DriverError(f"ssh-keygen could not make {path.name}", details=err.stderr.splitlines()[-5:]) from err
+
+
+def _read(path: Path) -> KeyPair:
+    return KeyPair(path.read_bytes(), path.with_name(path.name + ".pub").read_bytes())

@@ -1,0 +1,89 @@
+"""How this host speaks to a guest: the system's OpenSSH, with one configuration file for each instance.
+
+Who the guest is does not depend on where it listens: `HostKeyAlias` ties the pinned key in `known_hosts` to the name
+`guest`, so a port that changes hands is noticed and one that merely changes is not. Nothing of the user's own
+configuration is read (`ssh -F`), hence nothing in it can redirect, multiplex or weaken a connection to a guest.
+"""
+
+import shlex
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+HOST_KEY_ALIAS = "guest"
+"""The name under which `known_hosts` holds the guest's key."""
+
+KEY = "ssh.key"
+KNOWN_HOSTS = "known_hosts"
+CONFIG = "ssh.config"
+
+
+def config(name: str, user: str, port: int, directory: Path) -> str:
+    """Return the ssh_config(5) by which `ssh -F FILE name` reaches the guest behind local TCP `port`.
+
+    `directory` is where the instance lies for good: ssh resolves relative names against the caller's own place.
+    """
+    options = {
+        "HostName": "127.0.0.1",
+        "Port": str(port),
+        "User": user,
+        "IdentityFile": _quoted(directory / KEY),
+        "IdentitiesOnly": "yes",
+        "IdentityAgent": "none",
+        "HostKeyAlias": HOST_KEY_ALIAS,
+        "UserKnownHostsFile": _quoted(directory / KNOWN_HOSTS),
+        "GlobalKnownHostsFile": "/dev/null",
+        "StrictHostKeyChecking": "yes",
+        "UpdateHostKeys": "no",
+        "CheckHostIP": "no",
+        # Every other method could only ask a question that nobody is there to answer.
+        "PreferredAuthentications": "publickey",
+        # The post-quantum exchange of newer clients protects nothing on a loopback, and costs an emulated guest dearly.
+        "KexAlgorithms": "curve25519-sha256",
+        # A guest that reboots accepts by QEMU's hand and says nothing: who asks should be told, and not wait for ever.
+        "ConnectTimeout": "30",
+        # A shared connection outlives what it was opened for, and keeps answering for a guest that is gone.
+        "ControlMaster": "no",
+        "ControlPath": "none",
+        "LogLevel": "ERROR",
+    }
+    return "".join([f"Host {name}\n", *(f"  {key} {value}\n" for key, value in options.items())])
+
+
+def command_line(
+    config_file: Path, name: str, command: Sequence[str], *, terminal: bool = False, options: Sequence[str] = ()
+) -> list[str]:
+    """Return the host's command line that runs `command` (empty: a login shell) in the guest `name`.
+
+    The arguments arrive in the guest as they are given here: ssh would join them with blanks for the login shell to
+    take apart again, so they are quoted for that shell.
+    """
+    line = ["ssh", "-F", str(config_file)]
+    for option in options:
+        line += ["-o", option]
+    if terminal:
+        line += ["-t"]
+    line += [name]
+    if command:
+        line += ["--", shlex.join(command)]
+    return line
+
+
+def attempt(config_file: Path, name: str, command: Sequence[str], timeout_s: float) -> None:
+    """Run `command` in the guest for at most `timeout_s` seconds. Whether it ran is for its effect to tell."""
+    import subprocess
+
+    with suppress(subprocess.TimeoutExpired):
+        subprocess.run(
+            command_line(config_file, name, command, options=("BatchMode=yes",)),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+
+def _quoted(path: Path) -> str:
+    """Return `path` as ssh_config(5) reads it back: quoted because of blanks, and with its `%` doubled."""
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{escaped}"'
