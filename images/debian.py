@@ -1,0 +1,139 @@
+"""The image `debian`: Debian 12 with systemd, ssh and sudo, on a disk that boots in two ways.
+
+    kernel     QEMU loads kernel and initrd, which brings the seed along. No boot loader, no cloud-init: the fast way.
+    firmware   UEFI starts systemd-boot from the disk, which starts the same kernel and initrd; cloud-init then looks
+               for its NoCloud seed. The way of anyone's cloud image, and proof that ours is one.
+
+The disk: GPT; 1 an EFI system partition with loader, kernel and initrd; 2 the root, last so that it can grow.
+Made without root and without mounting anything: mtools writes into a FAT, mke2fs copies a folder into an ext4, and
+fakeroot remembers to whom that folder's files belong.
+"""
+
+import shlex
+import tarfile
+from pathlib import Path
+
+from ..guest import cpio
+from . import kernel
+from .packages import ARCHES, RELEASE, Arch, Unpacked, bootstrap
+from .run import run
+from .store import Image, Report, Writer
+
+_PACKAGES = (
+    *("systemd-sysv", "systemd-boot-efi", "udev", "dbus", "libpam-systemd", "openssh-server", "sudo"),
+    *("cloud-init", "cloud-guest-utils", "fdisk", "e2fsprogs"),
+    *("ca-certificates", "iproute2", "iputils-ping", "netbase", "procps", "less", "busybox-static"),
+)
+_GUEST = Path(__file__).parent / "guests" / "debian"
+
+_MIB = 2**20
+_DISK_BYTES = 2048 * _MIB
+_ESP_START_BYTES, _ESP_BYTES = 1 * _MIB, 64 * _MIB
+_ROOT_START_BYTES = _ESP_START_BYTES + _ESP_BYTES
+_ROOT_BYTES = _DISK_BYTES - _ROOT_START_BYTES - _MIB  # GPT keeps a copy of itself in the last sectors
+
+_ARGUMENTS = f"{kernel.ARGUMENTS} systemd.gpt_auto=no"
+
+
+def build(writer: Writer, arch: str, created_at: str, report: Report) -> Image:
+    """Return the image, built from Debian's packages and added to the store."""
+    names = ARCHES[arch]
+    tar, kernel_file, initrd, disk = (writer.work / name for name in ("root.tar", "kernel", "initrd", "disk"))
+    report("installing Debian packages")
+    _install(tar, arch, writer.work / "ours.tar")
+    with Unpacked(tar) as packages:
+        report("packing the initrd")
+        kernel_file.write_bytes(kernel.image(packages))
+        initrd.write_bytes(cpio.pack(_initrd(packages)))
+        loader = packages.read(f"usr/lib/systemd/boot/efi/systemd-boot{names.efi}.efi")
+    report("making the disk")
+    raw = writer.work / "disk.raw"
+    _partition(raw)
+    _fill_esp(raw, names, {"kernel": kernel_file, "initrd": initrd}, loader, writer.work)
+    _fill_root(raw, tar, writer.work / "root")
+    run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, disk)
+    image = Image(
+        name="debian",
+        arch=arch,
+        origin=f"built from Debian {RELEASE}",
+        created_at=created_at,
+        boot=("kernel", "firmware"),
+        first_boot=("overlay", "nocloud"),
+        kernel_arguments=f"console={names.console} {_ARGUMENTS} cloud-init=disabled",
+    )
+    return writer.add(image, {"disk": disk, "kernel": kernel_file, "initrd": initrd})
+
+
+def _install(tar: Path, arch: str, ours: Path) -> None:
+    """Make `tar` of a Debian with our own files in it; `ours` is for their journey."""
+    with tarfile.open(ours, "w") as archive:
+        archive.add(_GUEST / "root", arcname=".", filter=_as_root)
+        archive.add(_GUEST / "customize", arcname="customize", filter=_as_root)
+    bootstrap(
+        tar,
+        arch,
+        (f"linux-image-cloud-{ARCHES[arch].debian}", *_PACKAGES),
+        variant="minbase",
+        hooks=(f"tar-in {shlex.quote(str(ours))} /", 'chroot "$1" sh -e /customize', 'rm "$1/customize"'),
+        options=[
+            *(f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in ("doc", "man", "locale", "info")),
+            # Debian's own initrd takes longer to make than all the rest, and nothing of ours would start it.
+            "--dpkgopt=path-exclude=/etc/kernel/*/initramfs-tools",
+        ],
+    )
+
+
+def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Return the member as root's, readable by all, whoever has checked us out with whatever umask."""
+    member.uid = member.gid = 0
+    member.uname = member.gname = "root"
+    member.mode = 0o755 if member.isdir() else 0o644
+    return member
+
+
+def _initrd(packages: Unpacked) -> dict[str, cpio.Entry]:
+    return {
+        "init": cpio.file((_GUEST / "init").read_bytes(), 0o755),
+        "bin/busybox": cpio.file(packages.read("bin/busybox"), 0o755),
+        **{folder: cpio.directory() for folder in ("dev", "newroot", "proc", "sys")},
+        **kernel.modules(packages, (_GUEST / "modules").read_text()),
+    }
+
+
+def _partition(raw: Path) -> None:
+    with raw.open("wb") as file:
+        file.truncate(_DISK_BYTES)
+    table = f"""\
+label: gpt
+start={_ESP_START_BYTES // 512}, size={_ESP_BYTES // 512}, type=uefi, name=esp
+start={_ROOT_START_BYTES // 512}, size={_ROOT_BYTES // 512}, type=linux, name=root
+"""
+    run("sfdisk", "--quiet", raw, stdin=table)
+
+
+def _fill_esp(raw: Path, arch: Arch, boot_files: dict[str, Path], loader: bytes, work: Path) -> None:
+    """Make the EFI system partition. Source: The Boot Loader Specification; systemd-boot(7)."""
+    boot_loader, entry = work / "loader", work / "entry.conf"
+    boot_loader.write_bytes(loader)
+    entry.write_text(f"title Debian\nlinux /kernel\ninitrd /initrd\noptions console={arch.console} {_ARGUMENTS}\n")
+    # mtools find the partition by its offset, and a name that begins with `::` on it.
+    partition = f"{raw}@@{_ESP_START_BYTES}"
+    run("mformat", "-i", partition, "-T", str(_ESP_BYTES // 512), "-h", "64", "-s", "32", "-v", "ESP", "::")
+    run("mmd", "-i", partition, "::/EFI", "::/EFI/BOOT", "::/loader", "::/loader/entries")
+    for source, target in {
+        boot_loader: f"EFI/BOOT/BOOT{arch.efi.upper()}.EFI",
+        entry: "loader/entries/debian.conf",
+        **{path: name for name, path in boot_files.items()},
+    }.items():
+        run("mcopy", "-i", partition, source, f"::/{target}")
+
+
+def _fill_root(raw: Path, tar: Path, folder: Path) -> None:
+    """Make the root file system of what `tar` holds; `folder` is where it is laid out for mke2fs."""
+    folder.mkdir()
+    fill = (
+        # Devices are the kernel's to make (devtmpfs), and not ours to be allowed.
+        'tar --extract --file "$1" --directory "$2" --numeric-owner --exclude="./dev/*" && '
+        'mke2fs -q -t ext4 -L interlock -m 1 -e remount-ro -d "$2" -E "root_owner=0:0,offset=$4" "$3" "$5"'
+    )
+    run("fakeroot", "sh", "-c", fill, "sh", tar, folder, raw, str(_ROOT_START_BYTES), f"{_ROOT_BYTES // 1024}k")

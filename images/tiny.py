@@ -1,0 +1,82 @@
+"""The image `tiny`: a kernel, a busybox and an ssh server, which answers seconds after it is started.
+
+It lives in its initrd; a blank disk is formatted at the first boot and keeps the homes (guests/tiny/etc/boot). Made of
+unpacked packages alone, nothing of which is run, so any host builds it for any architecture.
+"""
+
+from pathlib import Path
+
+from ..guest import cpio
+from . import kernel
+from .packages import ARCHES, RELEASE, Arch, Unpacked, bootstrap
+from .store import Image, Report, Writer
+
+_PACKAGES = ("busybox-static", "dropbear-bin", "openssh-sftp-server", "e2fsprogs")
+_GUEST = Path(__file__).parent / "guests" / "tiny"
+
+
+def build(writer: Writer, arch: str, created_at: str, report: Report) -> Image:
+    """Return the image, built from Debian's packages and added to the store."""
+    names = ARCHES[arch]
+    tar, kernel_file, initrd = (writer.work / name for name in ("packages.tar", "kernel", "initrd"))
+    report("getting Debian packages")
+    bootstrap(tar, arch, (f"linux-image-cloud-{names.debian}", *_PACKAGES), variant="extract")
+    report("packing the initrd")
+    with Unpacked(tar) as packages:
+        kernel_file.write_bytes(kernel.image(packages))
+        initrd.write_bytes(cpio.pack(_root(packages, names) | kernel.modules(packages, _text("modules"))))
+    image = Image(
+        name="tiny",
+        arch=arch,
+        origin=f"built from Debian {RELEASE}",
+        created_at=created_at,
+        boot=("kernel",),
+        first_boot=("overlay",),
+        kernel_arguments=f"console={names.console} {kernel.ARGUMENTS}",
+    )
+    return writer.add(image, {"kernel": kernel_file, "initrd": initrd})
+
+
+def _root(packages: Unpacked, arch: Arch) -> dict[str, cpio.Entry]:
+    """Return the root file system, without the modules."""
+    tree = {path: cpio.directory() for path in ("dev", "disk", "etc/dropbear", "home", "mnt", "proc", "run", "sys")}
+    tree |= {
+        # The kernel starts /init, and busybox is whatever it is called as: with an inittab, it is init.
+        "init": cpio.symlink("bin/busybox"),
+        "tmp": cpio.directory(0o1777),
+        "root": cpio.directory(0o700),
+        "var/lib/interlock": cpio.directory(),
+        "etc/passwd": cpio.file(b"root:x:0:0:root:/root:/bin/sh\n"),
+        "etc/shadow": cpio.file(b"root::::::::\n", 0o600),
+        "etc/group": cpio.file(b"root:x:0:\ntty:x:5:\n"),
+        "etc/shells": cpio.file(b"/bin/sh\n"),
+        # Where dropbear looks for it, on Debian.
+        "usr/lib/sftp-server": cpio.symlink("openssh/sftp-server"),
+        # The name acpid gives to a press of the power button.
+        "etc/acpi/PWRF/00000080": cpio.symlink("/etc/poweroff"),
+        "etc/inittab": _guest("etc/inittab", 0o644),
+        "etc/boot": _guest("etc/boot"),
+        "etc/first-boot": _guest("etc/first-boot"),
+        "etc/poweroff": _guest("etc/poweroff"),
+        "usr/bin/sudo": _guest("etc/sudo"),
+    }
+    for line in _text("files").splitlines():
+        path = line.partition("#")[0].strip().format(triplet=arch.triplet, loader=arch.loader)
+        if path:
+            tree[_place(path)] = cpio.file(packages.read(path), 0o755)
+    # Set-user-ID for the sake of `su`: busybox gives the right up before it becomes any applet that needs none.
+    tree["bin/busybox"] = cpio.file(packages.read("bin/busybox"), 0o4755)
+    return tree
+
+
+def _place(path: str) -> str:
+    """Return where in the guest a package's file goes: programs where everyone's PATH leads."""
+    return f"sbin/{Path(path).name}" if path.startswith(("usr/sbin/", "usr/lib/dropbear/")) else path
+
+
+def _guest(path: str, permissions: int = 0o755) -> cpio.Entry:
+    return cpio.file((_GUEST / path).read_bytes(), permissions)
+
+
+def _text(path: str) -> str:
+    return (_GUEST / path).read_text()
