@@ -1,0 +1,152 @@
+"""Everything Interlock can do, for programs: the command line is one of them.
+
+    from interlock import Interlock, Wishes
+
+    vms = Interlock(announce=lambda event: print(event.message))
+    vms.create("web", "debian", Wishes(cpus=4))
+    vms.start("web")
+
+Every call may be made from several threads and processes at once. Errors are subclasses of `InterlockError`.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import drivers
+from .drivers.contract import Driver
+from .fsm.engine import Engine, Outcome, Verdict
+from .fsm.errors import HostError, ProtectedError, UsageError
+from .fsm.events import Announce, quiet
+from .fsm.home import Home
+from .fsm.journal import Line
+from .fsm.records import Status, checked_name
+from .fsm.repair import Mending
+from .fsm.states import State
+from .fsm.table import Trigger
+
+if TYPE_CHECKING:
+    from .templates.plan import Wishes
+
+
+class Interlock:
+    """The instances of one home, which HostError refuses where others could write to it.
+
+    `announce` hears what transitions say; by default nobody does.
+    """
+
+    def __init__(self, home: Home | None = None, announce: Announce = quiet) -> None:
+        self.home = home or Home.from_environment()
+        self.home.check()
+        self.engine = Engine(self.home, drivers.find, announce)
+
+    # One method for each row that can be asked for.
+
+    def create(self, name: str, template: str, wishes: "Wishes | None" = None, *, driver: str = "qemu") -> Outcome:
+        """Create `name` from `template`: a built-in's name, a path, or `-` for standard input.
+
+        Missing images are built or fetched, which can take minutes. When this raises, nothing of the instance is left.
+        """
+        from .templates.plan import Wishes, plan
+
+        checked_name(name)
+        return self.engine.create(name, plan(self.home, name, template, drivers.find(driver), wishes or Wishes()))
+
+    def start(self, name: str, *, timeout_s: float | None = None, keep_on_failure: bool = False) -> Outcome:
+        """Boot `name` and return when its guest answers ssh and has finished its first boot.
+
+        `keep_on_failure`: leave a guest that did not answer in time alive, to be looked at.
+        """
+        return self.engine.fire(name, Trigger.start, timeout_s=timeout_s, keep_on_failure=keep_on_failure)
+
+    def stop(self, name: str, *, timeout_s: float | None = None) -> Outcome:
+        """Shut the guest of `name` down; after `timeout_s` end it. `detail` of the outcome says which it was."""
+        return self.engine.fire(name, Trigger.stop, timeout_s=timeout_s)
+
+    def kill(self, name: str) -> Outcome:
+        """End the hypervisor of `name` at once."""
+        return self.engine.fire(name, Trigger.kill)
+
+    def reset(self, name: str) -> Outcome:
+        """Give `name` a fresh disk from the same image: everything its guest wrote is gone."""
+        return self.engine.fire(name, Trigger.reset)
+
+    def delete(self, name: str, *, force: bool = False) -> Outcome:
+        """Remove `name`. `force`: kill it first if it runs, and remove it even if its files cannot be understood."""
+        if not force:
+            return self.engine.fire(name, Trigger.delete)
+        status = self.status(name)
+        if status.protected:
+            raise ProtectedError(name, Trigger.delete)  # before it is killed for nothing
+        if not status.damage:
+            with suppress(HostError):  # its driver is not installed any more
+                if status.state is not State.absent:
+                    self.engine.fire(name, Trigger.kill)
+                return self.engine.fire(name, Trigger.delete)
+        return self.engine.discard(name)
+
+    def resume(self, name: str) -> Outcome:
+        """Let the guest of `name` go on, which a full disk of the host's or a signal had paused."""
+        return self.engine.fire(name, Trigger.resume)
+
+    def protect(self, name: str) -> Outcome:
+        """Make `reset` and `delete` of `name` impossible, with `force` too, until `unprotect`."""
+        return self.engine.fire(name, Trigger.protect)
+
+    def unprotect(self, name: str) -> Outcome:
+        """Take `protect` back; of a damaged instance too, so that it can be removed."""
+        if self.status(name).damage:
+            return self.engine.unprotect_damaged(name)
+        return self.engine.fire(name, Trigger.unprotect)
+
+    def repair(self, name: str) -> Mending:
+        """Mend what is damaged in the files of `name`; raises DamagedError where only its removal is left."""
+        return self.engine.repair(name)
+
+    # Sequences of rows; they own no state.
+
+    def restart(self, name: str, *, timeout_s: float | None = None) -> Outcome:
+        """Stop `name` if it runs, then start it."""
+        self.stop(name)
+        return self.start(name, timeout_s=timeout_s)
+
+    def up(self, name: str, template: str | None, wishes: "Wishes | None" = None, *, driver: str = "qemu") -> Outcome:
+        """Create `name` from `template` if it is absent, then start it. An existing one needs no template."""
+        if template is not None and self.status(name).state is State.absent:
+            self.create(name, template, wishes, driver=driver)
+        return self.start(name)
+
+    # Reading.
+
+    def instances(self) -> Iterator[Status]:
+        """Yield the status of every instance, by name, the damaged too."""
+        return self.engine.statuses()
+
+    def status(self, name: str) -> Status:
+        """Return all that is known of `name`; an unknown name is `absent`."""
+        return self.engine.status(name)
+
+    def history(self, name: str) -> Iterator[Line]:
+        """Yield what happened to `name`, oldest first."""
+        return self.engine.history(name)
+
+    def can(self, name: str) -> list[Verdict]:
+        """Return what the table allows `name` now, and for what it does not, why."""
+        return self.engine.verdicts(name)
+
+    # The guest.
+
+    def shell(self, name: str, command: Sequence[str] = (), *, terminal: bool = False) -> Sequence[str]:
+        """Return the host's command line that runs `command` in the guest of `name`, or a login shell."""
+        driver = self._driver(name)
+        if not driver.abilities.shell:
+            raise UsageError(f'driver "{driver.name}" leads into no guest')
+        return driver.shell(self.engine.site(name), command, terminal=terminal)
+
+    def logs(self, name: str) -> dict[str, Path]:
+        """Return the log files of `name` by name: `serial`, `qemu`."""
+        return self._driver(name).logs(self.engine.site(name))
+
+    def _driver(self, name: str) -> Driver:
+        return drivers.find(self.engine.site(name).spec.driver)

@@ -1,0 +1,212 @@
+"""The command line: parse, call, print, exit code.
+
+Commands are loaded when they are used: `COMMANDS` is all that `--help` needs to know of them. Results go to stdout,
+everything else to stderr. Exit codes are those of `fsm.errors`; `shell` passes the guest's.
+"""
+
+import os
+import signal
+import sys
+from contextlib import suppress
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from .fsm.errors import CancelledError, HostError, InterlockError, UsageError
+from .version import __version__
+
+if TYPE_CHECKING:
+    from .api import Interlock
+    from .console import LogFormat
+
+COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
+    "Lifecycle": {
+        "create": ("lifecycle", "Create an instance from a template; it is not started."),
+        "start": ("lifecycle", "Start an instance that exists; never creates one."),
+        "up": ("lifecycle", "Create an instance if it is absent, then start it."),
+        "stop": ("lifecycle", "Shut an instance down; --force ends it at once."),
+        "kill": ("lifecycle", "End an instance's hypervisor at once."),
+        "restart": ("lifecycle", "Stop an instance, then start it."),
+        "reset": ("lifecycle", "Throw an instance's disk away for a fresh one."),
+        "delete": ("lifecycle", "Remove an instance; --force kills it first."),
+        "resume": ("lifecycle", "Let a paused guest go on."),
+        "protect": ("lifecycle", "Make reset and delete of an instance impossible."),
+        "unprotect": ("lifecycle", "Take protect back."),
+        "repair": ("lifecycle", "Mend an instance that is listed as damaged."),
+    },
+    "Looking": {
+        "list": ("looking", "List the instances and what is happening to them."),
+        "inspect": ("looking", "Show all that is known of an instance."),
+        "history": ("looking", "Show every transition of an instance."),
+        "can": ("looking", "Show what is legal now, and for what is not, why."),
+        "diagram": ("looking", "Draw the lifecycle; with a name, mark its state."),
+    },
+    "Guest": {
+        "shell": ("guest", "Log in to a guest, or run a command in it."),
+        "logs": ("guest", "Show the logs of an instance."),
+    },
+    "Host": {
+        "doctor": ("host", "Check this host, and say how to mend it."),
+        "image": ("images", "Build, list and delete images."),
+        "template": ("templates", "List and show templates."),
+    },
+}
+"""Section → command → (module of the package `commands`, summary). A test holds the summaries against the commands."""
+
+STDOUT = 1
+"""The descriptor, which is there also where Python has no `sys.stdout`."""
+
+
+class Commands(click.Group):
+    """The commands of `COMMANDS`, each imported when it is called or asked for help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return [name for section in COMMANDS.values() for name in section]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        for section in COMMANDS.values():
+            if cmd_name in section:
+                module = import_module(f".commands.{section[cmd_name][0]}", __package__)
+                command: click.Command = getattr(module, f"{cmd_name}_command")
+                return command
+        return None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not ctx.resilient_parsing:  # as it is while a shell completes
+            from difflib import get_close_matches
+
+            meant = get_close_matches(name, self.list_commands(ctx), n=1)
+            hint = f"interlock {meant[0]}" if meant else "interlock --help"
+            raise UsageError(f'there is no command "{name}"', hint=hint)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - likewise
+        for title, section in COMMANDS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, summary) for name, (_, summary) in section.items()])
+
+
+class Session:
+    """What commands are given: the API, which announces to the terminal or the log."""
+
+    def __init__(self) -> None:
+        self.log_format: LogFormat | None = None
+        self.debug = False
+
+    @property
+    def interlock(self) -> "Interlock":
+        from .api import Interlock
+        from .console import announcer
+
+        return Interlock(announce=announcer(self.log_format))
+
+    def report(self, text: str) -> None:
+        """Say on stderr what work outside a transition has come to: an image being built."""
+        from .console import print_note
+
+        print_note(text, self.log_format)
+
+
+def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    """Keep an option in the session as soon as it is read, so that an error in what follows is told as asked."""
+    setattr(ctx.obj, str(param.name), value)
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done or already so, 2 usage, 3 illegal transition, 4 not found, 5 busy, 6 driver failed, "
+    "7 deadline passed, 8 damaged, 130 cancelled.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["human", "logfmt", "json"]),
+    envvar="INTERLOCK_LOG_FORMAT",
+    expose_value=False,
+    callback=_remember,
+    help="How messages are written to stderr; default: human on a terminal, logfmt elsewhere.",
+)
+@click.option(
+    "--debug", is_flag=True, envvar="INTERLOCK_DEBUG", expose_value=False, callback=_remember, help="Show tracebacks."
+)
+@click.version_option(__version__, prog_name="interlock", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Manage Linux virtual machines whose lifecycle is an explicit state machine.
+
+    \b
+    interlock create web --template tiny    absent  → created
+    interlock start web                     created → running
+    interlock shell web -- uname -a
+    interlock stop web                      running → stopped
+    interlock delete web                    stopped → absent
+    """
+
+
+def main() -> NoReturn:
+    """Run the program on the process's arguments, and leave it with the documented exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup(1) leaves it
+            signal.signal(number, _cancel)
+    session = Session()
+    try:
+        code = cli.main(prog_name="interlock", standalone_mode=False, obj=session) or 0
+        sys.stdout.flush()
+    except Cancelled:
+        code = _report(CancelledError("cancelled"), session)
+    except (BrokenPipeError, SystemExit):  # click turns the one into the other, unless it is our own flush
+        # Whoever read our results has read enough. Python flushes stdout once more at its end: to nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+        code = 128 + signal.SIGPIPE
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        code = error.exit_code
+    except Exception as error:  # noqa: BLE001 - where a command ends: whatever it is, the user gets words
+        code = _report(error, session)
+    sys.exit(code)
+
+
+def _report(error: Exception, session: Session) -> int:
+    """Say `error` on stderr and return its exit code."""
+    from .console import print_error
+
+    if session.debug:
+        import traceback
+
+        traceback.print_exception(error)
+    known = _translated(error)
+    with suppress(OSError):  # nobody reads it: the exit code still tells
+        print_error(known, session.log_format)
+    return known.exit_code
+
+
+def _translated(error: Exception) -> InterlockError:
+    match error:
+        case InterlockError():
+            return error
+        case click.UsageError():
+            command = error.ctx.command_path if error.ctx else "interlock"
+            return UsageError(error.format_message().rstrip("."), hint=f"{command} --help")
+        case click.ClickException():
+            return UsageError(error.format_message())
+        case OSError():
+            return HostError(f"{error.filename or 'the system'}: {error.strerror or error}")
+        case _:
+            return InterlockError(
+                f"{type(error).__name__}: {error}", hint="this is a defect of Interlock: run it again with --debug"
+            )
+
+
+class Cancelled(SystemExit):
+    """A signal asked us to end. It is an exception, so that what was begun is undone on the way out."""
+
+
+def _cancel(_number: int, _frame: Any) -> NoReturn:
+    raise Cancelled
+
+
+if __name__ == "__main__":
+    main()

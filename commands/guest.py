@@ -1,0 +1,82 @@
+"""The commands that lead into a guest."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from ..cli import Session
+from ..fsm.errors import NotFoundError, NotRunningError
+from ..fsm.states import State
+from ..output import printable
+from .options import name_argument, pass_session
+
+FOLLOW_S = 0.2
+"""How often a log that is followed is looked at: it is a plain file that another process appends to."""
+
+
+@click.command("shell", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@name_argument
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@pass_session
+def shell_command(session: Session, name: str, command: tuple[str, ...]) -> None:
+    """Log in to the guest of the instance NAME, or run COMMAND in it.
+
+    Standard input, output and the exit code are the command's own.
+
+    \b
+    interlock shell web
+    interlock shell web -- tar c /etc > etc.tar
+    """
+    command = command[1:] if command[:1] == ("--",) else command  # click hands on the one that follows a name
+    interlock = session.interlock
+    status = interlock.status(name)
+    if status.state is not State.running:
+        interlock.engine.site(name)  # tells an absent one
+        raise NotRunningError(
+            f'instance "{name}" is {status.state}; a shell needs it running', hint=f"interlock start {name}"
+        )
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    argv = list(interlock.shell(name, command, terminal=terminal))
+    sys.stdout.flush()
+    os.execvp(argv[0], argv)  # noqa: S606 - ssh takes our place, so that nothing stands between it and its caller
+
+
+@click.command("logs")
+@name_argument
+@click.option("--serial", "which", flag_value="serial", help="What the guest wrote to its serial console (default).")
+@click.option("--qemu", "which", flag_value="qemu", help="What the hypervisor wrote.")
+@click.option("--follow", "-f", is_flag=True, help="Go on as it grows.")
+@pass_session
+def logs_command(session: Session, name: str, which: str | None, follow: bool) -> None:
+    """Show a log of the instance NAME."""
+    logs = session.interlock.logs(name)
+    if not logs:
+        raise NotFoundError(f'instance "{name}" has no logs')
+    which = which or next(iter(logs))
+    if which not in logs:
+        raise NotFoundError(f'instance "{name}" has no log "{which}"; it has: {", ".join(logs)}')
+    _show(logs[which], follow=follow)
+
+
+def _show(path: Path, *, follow: bool) -> None:
+    """Print the file, and what is appended to it; a file that is replaced by a shorter one is read from its start."""
+    position = 0
+    while True:
+        if path.exists():
+            with path.open("rb") as file:
+                if path.stat().st_size < position:
+                    position = 0
+                file.seek(position)
+                text = file.read()
+                position = file.tell()
+            if sys.stdout.isatty():
+                click.echo(printable(text.decode(errors="replace")), nl=False)
+            else:
+                sys.stdout.buffer.write(text)
+                sys.stdout.buffer.flush()
+        if not follow:
+            return
+        time.sleep(FOLLOW_S)

@@ -1,0 +1,207 @@
+"""The commands that move an instance: one for each row of the table that can be asked for, and the composites."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..cli import Session
+from ..fsm import words
+from ..fsm.errors import UsageError
+from ..output import Format, format_option, print_record
+from .options import name_argument, pass_session, timeout_option, wishes_options
+
+if TYPE_CHECKING:
+    from ..fsm.engine import Outcome
+    from ..templates.plan import Wishes
+
+
+@click.command("create")
+@click.argument("name", required=False)
+@click.option("--template", "-t", required=True, help="A built-in's name, a path, or - for standard input.")
+@wishes_options
+@format_option
+@pass_session
+def create_command(
+    session: Session, /, name: str | None, template: str, driver: str, output_format: Format, **wishes: Any
+) -> None:
+    """Create the instance NAME from a template; it is not started.
+
+    NAME defaults to the template's. Afterwards nothing of the template is needed any more.
+
+    \b
+    interlock create web --template debian --cpus 4 --memory 2GiB
+    """
+    outcome = session.interlock.create(
+        _named_after(template) if name is None else name, template, _wishes(wishes), driver=driver
+    )
+    _print(outcome, output_format)
+
+
+@click.command("start")
+@name_argument
+@timeout_option("Give up when the guest has not answered by then.")
+@click.option(
+    "--on-failure",
+    type=click.Choice(["stop", "keep"]),
+    default="stop",
+    show_default=True,
+    help="What becomes of a guest that did not answer.",
+)
+@format_option
+@pass_session
+def start_command(session: Session, name: str, timeout_s: float | None, on_failure: str, output_format: Format) -> None:
+    """Start the instance NAME, which exists; ends when its guest answers.
+
+    \b
+    interlock start web
+    interlock start web --timeout 60 --on-failure keep
+    """
+    if _is_template(name):
+        _print(_start_as_limactl(session, name), output_format)
+        return
+    keep = on_failure == "keep"
+    _print(session.interlock.start(name, timeout_s=timeout_s, keep_on_failure=keep), output_format)
+
+
+@click.command("up")
+@name_argument
+@click.option("--template", "-t", help="Where to create it from, if it is absent.")
+@wishes_options
+@format_option
+@pass_session
+def up_command(
+    session: Session, /, name: str, template: str | None, driver: str, output_format: Format, **wishes: Any
+) -> None:
+    """Create the instance NAME if it is absent, then start it: two transitions, each announced.
+
+    An instance that exists is started as it is: then the template and the other options say nothing.
+    """
+    _print(session.interlock.up(name, template, _wishes(wishes), driver=driver), output_format)
+
+
+@click.command("stop")
+@name_argument
+@click.option("--force", "-f", is_flag=True, help="End it at once, without asking the guest: the transition kill.")
+@timeout_option("End it by force when the guest has not shut down by then.")
+@format_option
+@pass_session
+def stop_command(session: Session, name: str, force: bool, timeout_s: float | None, output_format: Format) -> None:
+    """Shut the instance NAME down."""
+    outcome = session.interlock.kill(name) if force else session.interlock.stop(name, timeout_s=timeout_s)
+    _print(outcome, output_format)
+
+
+@click.command("kill")
+@name_argument
+@format_option
+@pass_session
+def kill_command(session: Session, name: str, output_format: Format) -> None:
+    """End the hypervisor of the instance NAME at once: what `stop --force` does."""
+    _print(session.interlock.kill(name), output_format)
+
+
+@click.command("restart")
+@name_argument
+@timeout_option("Give up when the guest has not answered by then.")
+@format_option
+@pass_session
+def restart_command(session: Session, name: str, timeout_s: float | None, output_format: Format) -> None:
+    """Stop the instance NAME if it runs, then start it: two transitions, each announced."""
+    _print(session.interlock.restart(name, timeout_s=timeout_s), output_format)
+
+
+@click.command("reset")
+@name_argument
+@format_option
+@pass_session
+def reset_command(session: Session, name: str, output_format: Format) -> None:
+    """Throw the disk of the instance NAME away for a fresh one of the same image and spec."""
+    _print(session.interlock.reset(name), output_format)
+
+
+@click.command("delete")
+@name_argument
+@click.option("--force", "-f", is_flag=True, help="Kill it first if it runs; remove it even if it is damaged.")
+@format_option
+@pass_session
+def delete_command(session: Session, name: str, force: bool, output_format: Format) -> None:
+    """Remove the instance NAME and all it had."""
+    _print(session.interlock.delete(name, force=force), output_format)
+
+
+@click.command("resume")
+@name_argument
+@format_option
+@pass_session
+def resume_command(session: Session, name: str, output_format: Format) -> None:
+    """Let the guest of NAME go on, which is listed as paused: by a full disk, once there is room, or by a signal."""
+    _print(session.interlock.resume(name), output_format)
+
+
+@click.command("protect")
+@name_argument
+@format_option
+@pass_session
+def protect_command(session: Session, name: str, output_format: Format) -> None:
+    """Make reset and delete of the instance NAME impossible, with --force too."""
+    _print(session.interlock.protect(name), output_format)
+
+
+@click.command("unprotect")
+@name_argument
+@format_option
+@pass_session
+def unprotect_command(session: Session, name: str, output_format: Format) -> None:
+    """Take protect of the instance NAME back."""
+    _print(session.interlock.unprotect(name), output_format)
+
+
+@click.command("repair")
+@name_argument
+@format_option
+@pass_session
+def repair_command(session: Session, name: str, output_format: Format) -> None:
+    """Mend the instance NAME if it is damaged, and say what was wrong.
+
+    Lines of its journal that cannot be read are kept beside it; the state is that of the last one that can. Its files
+    are made private again. Where nothing tells a state, none is made up: then `delete --force` is the way out.
+    """
+    mending = session.interlock.repair(name)
+    for text in (*mending.mended, words.repaired(name, mending.state, mending.mended)):
+        session.report(text)
+    if output_format != "table":
+        print_record(mending.to_json(), output_format)
+
+
+def _wishes(given: dict[str, Any]) -> "Wishes":
+    from ..templates.plan import Wishes
+
+    return Wishes(**given)
+
+
+def _print(outcome: "Outcome", output_format: Format) -> None:
+    """Print the result for programs; people have read it on stderr."""
+    if output_format != "table":
+        print_record(outcome.to_json(), output_format)
+
+
+def _named_after(template: str) -> str:
+    """Return the name of an instance that was given none: its template's."""
+    name = Path(template.removeprefix("template:")).stem
+    if not re.fullmatch(r"[A-Za-z0-9].*", name):
+        raise UsageError("an instance created from standard input needs a name", hint="interlock create NAME -t -")
+    return name
+
+
+def _is_template(name: str) -> bool:
+    """True for what cannot be an instance's name and is a template's: `template:debian`, `./web.yaml`."""
+    return name.startswith("template:") or "/" in name
+
+
+def _start_as_limactl(session: Session, template: str) -> "Outcome":
+    """Do what `limactl start TEMPLATE` does, as the two transitions that it is."""
+    name = _named_after(template)
+    session.report(f"warning: `start {template}` is an old spelling; use: interlock up {name} --template {template}")
+    return session.interlock.up(name, template)

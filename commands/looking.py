@@ -1,0 +1,159 @@
+"""The commands that read: none of them takes a lock or waits for one."""
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from ..cli import Session
+from ..fsm import words
+from ..fsm.states import State
+from ..fsm.table import TABLE
+from ..output import Format, Record, format_option, print_record, print_records, print_table, size
+from .options import InstanceName, name_argument, pass_session
+
+if TYPE_CHECKING:
+    from ..fsm.records import Status
+
+ILLEGAL = 3
+"""Exit code of `can NAME TRIGGER` when the table has no such row: that of illegal-transition."""
+
+
+@click.command("list")
+@click.argument("names", nargs=-1, type=InstanceName())
+@format_option
+@pass_session
+def list_command(session: Session, names: tuple[str, ...], output_format: Format) -> None:
+    """List the instances, or those NAMED, and what is happening to them.
+
+    Every instance is listed, a damaged one too. JSON is one object a line.
+    """
+    interlock = session.interlock
+    statuses = (interlock.status(name) for name in names) if names else interlock.instances()
+    if output_format != "table":
+        print_records((status.to_json() for status in statuses), output_format, ())
+        return
+    shown = list(statuses)
+    rows = [_row(status) for status in shown]
+    if rows:
+        print_table(("NAME", "STATUS", "ARCH", "CPUS", "MEMORY", "DISK", "SSH"), rows)
+    elif sys.stdout.isatty():
+        click.echo("no instances; interlock create NAME --template TEMPLATE makes one", err=True)
+    for status in shown:
+        _propose_repair(session, status)
+
+
+def _propose_repair(session: Session, status: "Status") -> None:
+    if status.damage:
+        session.report(f"hint: {words.repair(status.name)}")
+
+
+def _row(status: "Status") -> list[str]:
+    spec, seen = status.spec, status.observation
+    port = seen.ssh_port if seen and seen.alive else None
+    return [
+        status.name,
+        words.status(status),
+        spec.arch if spec else "-",
+        str(spec.cpus) if spec else "-",
+        size(spec.memory_bytes) if spec else "-",
+        size(spec.disk_bytes) if spec else "-",
+        str(port) if port else "-",
+    ]
+
+
+@click.command("inspect")
+@name_argument
+@format_option
+@pass_session
+def inspect_command(session: Session, name: str, output_format: Format) -> None:
+    """Show all that is known of the instance NAME: status, spec, files."""
+    interlock = session.interlock
+    status = interlock.status(name)
+    record: Record = status.to_json()
+    if not status.damage and (status.spec is not None or (status.state is State.absent and not status.operation)):
+        record["spec"] = interlock.engine.site(name).spec.to_json()
+        record["logs"] = {log: str(path) for log, path in interlock.logs(name).items()}
+        record["can"] = [str(verdict.trigger) for verdict in interlock.can(name) if verdict.legal]
+    print_record(record, output_format)
+    _propose_repair(session, status)
+
+
+@click.command("history")
+@name_argument
+@click.option("--steps", is_flag=True, help="Show the steps of each transition too.")
+@format_option
+@pass_session
+def history_command(session: Session, name: str, steps: bool, output_format: Format) -> None:
+    """Show every transition of the instance NAME: when, what, who, how long, how it ended.
+
+    JSON and YAML hold the whole journal, line for line.
+    """
+    lines = list(session.interlock.history(name))
+    if output_format != "table":
+        print_records((line.to_json() for line in lines), output_format, ())
+        return
+    shown = [line for line in lines if line.phase not in ("begun", "step") or steps or line is lines[-1]]
+    print_table(
+        ("SEQ", "TIME", "TRIGGER", "FROM", "TO", "PHASE", "TOOK", "PID", "DETAIL"),
+        [
+            [
+                str(line.seq),
+                line.time[:19].replace("T", " "),
+                str(line.trigger),
+                str(line.source),
+                str(line.state),
+                str(line.phase),
+                words.duration(line.elapsed_s) if line.phase != "begun" else "-",
+                str(line.actor.pid),
+                line.detail or (line.error or {}).get("message") or (line.step if line.phase == "step" else "") or "",
+            ]
+            for line in shown
+        ],
+    )
+
+
+@click.command("can")
+@name_argument
+@click.argument(
+    "trigger",
+    required=False,
+    metavar="[TRIGGER]",
+    type=click.Choice([str(row.trigger) for row in TABLE if not row.observed]),
+)
+@format_option
+@click.pass_context
+def can_command(ctx: click.Context, name: str, trigger: str | None, output_format: Format) -> None:
+    """Show what is legal for the instance NAME now, and for what is not: why, and the command to type.
+
+    With a TRIGGER, the exit code tells: 0 when it would succeed, 3 when it is illegal.
+    """
+    verdicts = ctx.obj.interlock.can(name)
+    if trigger is not None:
+        verdicts = [verdict for verdict in verdicts if verdict.trigger == trigger]
+    print_records(
+        (verdict.to_json() for verdict in verdicts),
+        output_format,
+        (
+            ("TRIGGER", lambda record: record["trigger"]),
+            ("LEGAL", lambda record: "yes" if record["legal"] else "already" if record["holds"] else "no"),
+            ("COMMAND", lambda record: record["hint"] or "-"),
+            ("WHY", lambda record: record["why"]),
+        ),
+    )
+    if trigger is not None and not (verdicts[0].legal or verdicts[0].holds):
+        ctx.exit(ILLEGAL)
+
+
+@click.command("diagram")
+@click.argument("name", required=False, type=InstanceName())
+@click.option("--format", "diagram_format", default="text", show_default=True, help="text, mermaid, dot, svg, ...")
+@pass_session
+def diagram_command(session: Session, name: str | None, diagram_format: str) -> None:
+    """Draw the lifecycle, from the table that decides it; with a NAME, mark the state it is in."""
+    from ..fsm.render import FORMATS
+
+    if diagram_format not in FORMATS:
+        raise click.BadParameter(f"{diagram_format!r} is none of {', '.join(FORMATS)}", param_hint="--format")
+    current = None if name is None else session.interlock.status(name).state
+    click.echo(FORMATS[diagram_format][0](current), nl=False)
