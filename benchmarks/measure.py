@@ -1,0 +1,59 @@
+"""How the benchmarks measure: whole processes, in turn, so that a machine that slows down slows all of them."""
+
+import os
+import resource
+import statistics
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+QUIET = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+
+
+def seconds(command: Sequence[str], environment: Mapping[str, str] | None = None) -> float:
+    """Return how long `command` took, wall clock; raises CalledProcessError when it fails."""
+    began = time.perf_counter()
+    subprocess.run(command, check=True, env={**os.environ, **(environment or {})}, **QUIET)  # type: ignore[call-overload]
+    return time.perf_counter() - began
+
+
+def in_turn(
+    commands: Mapping[str, tuple[Sequence[str], Mapping[str, str]]], runs: int, warm_up: int = 2
+) -> dict[str, list[float]]:
+    """Return the seconds of `runs` runs of each command, taken A B C A B C ..."""
+    taken: dict[str, list[float]] = {name: [] for name in commands}
+    for number in range(-warm_up, runs):
+        for name, (command, environment) in commands.items():
+            took = seconds(command, environment)
+            if number >= 0:
+                taken[name].append(took)
+    return taken
+
+
+def median_ms(taken: Sequence[float]) -> str:
+    """Return the median and the range, in milliseconds."""
+    return f"{statistics.median(taken) * 1e3:7.0f} ms  ({min(taken) * 1e3:.0f} to {max(taken) * 1e3:.0f})"
+
+
+def ratio(taken: Sequence[float], base: Sequence[float]) -> float:
+    """Return the median of the ratios, pair by pair: each pair ran in the same conditions."""
+    return statistics.median(a / b for a, b in zip(taken, base, strict=True))
+
+
+def peak_children_mib() -> float:
+    """Return the peak memory of the largest child process so far that was waited for."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+
+
+def machine() -> str:
+    """Return a line about where this ran."""
+    model = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        "unknown processor",
+    )
+    return f"{model}, {os.cpu_count()} processors, Linux {os.uname().release}"

@@ -1,0 +1,233 @@
+"""Every file that is generated, and what belongs into it: the drawings, and the reference pages."""
+
+from collections.abc import Callable, Iterator, Sequence
+from inspect import cleandoc, getdoc
+
+from click import Choice, Command, Context, Group, Option
+
+from ..cli import COMMANDS, cli
+from ..fsm import errors, render, words
+from ..fsm.errors import IllegalTransitionError, InterlockError, NotFoundError
+from ..fsm.render import markdown_table
+from ..fsm.states import State
+from ..fsm.table import BY_PAIR, RULE, TABLE, Row, Trigger
+
+COMMAND = "python -m interlock.diagrams"
+
+EXAMPLE = "web"
+"""What the instance in the examples is called."""
+
+
+def lifecycle_page() -> str:
+    """Return docs/reference/lifecycle.md."""
+    return f"""\
+# {render.TITLE}
+
+{_notice("fsm/table.py")}
+
+![{render.prose()}](../../diagrams/lifecycle.svg)
+
+The same for [Mermaid](../../diagrams/lifecycle.mmd), [Graphviz](../../diagrams/lifecycle.dot) and
+[programs](../../diagrams/lifecycle.json). `interlock diagram` draws it in a terminal.
+
+## States
+
+{render.states_table()}
+## Transitions
+
+{render.rows_table()}
+{"".join(map(_transition, TABLE))}\
+## Every trigger in every state
+
+An arrow leads to a state. *Already so* succeeds, says so and does nothing. *Refused* is an error, and nothing moves.
+What is observed cannot be asked for in any state, and happens only where there is an arrow.
+
+{_matrix()}
+## What is refused, and in which words
+
+The hint is the shortest way to what was asked for; where there is nothing yet, the way in; where every way would remove
+the instance first, how to look at it.
+
+{_refusals()}
+## The same as data
+
+`interlock diagram --format json` prints this; with the name of an instance, `current` is the state it is in.
+
+```json
+{render.json()}```
+"""
+
+
+def errors_page() -> str:
+    """Return docs/reference/errors.md."""
+    example = next(error for _, _, error in _refused() if isinstance(error, IllegalTransitionError))
+    return f"""\
+# Errors and exit codes
+
+{_notice("fsm/errors.py")}
+
+An error is written to stderr: its reference, which is what a program should look at, one line that says what is wrong,
+the words of another program where one failed, and a hint that is a command to type.
+
+```
+error: {example.reference}
+{example.message}
+hint: {example.hint}
+```
+
+## What can be done about it
+
+```
+{_tree()}
+```
+
+## References
+
+{markdown_table(("reference", "exit code", "what it means"), [_error(kind) for kind in errors.BY_REFERENCE.values()])}
+## Exit codes
+
+{_exit_codes()}"""
+
+
+def commands_page() -> str:
+    """Return docs/reference/commands.md: what `--help` says, in a form that no release of click can rewrap."""
+    root = Context(cli, info_name="interlock")
+    sections = [_command(cli, root)]
+    for title, section in COMMANDS.items():
+        sections.append(f"## {title}\n")
+        for name in section:
+            command = cli.get_command(root, name)
+            sections += _commands(command, Context(command, info_name=name, parent=root)) if command else ()
+    return f"# Commands\n\n{_notice('cli.py` and `commands/')}\n\n" + "\n".join(sections)
+
+
+FILES: dict[str, Callable[[], str]] = {
+    "diagrams/lifecycle.mmd": render.mermaid,
+    "diagrams/lifecycle.dot": render.dot,
+    "diagrams/lifecycle.svg": render.svg,
+    "diagrams/lifecycle.md": render.markdown,
+    "diagrams/lifecycle.json": render.json,
+    "docs/reference/lifecycle.md": lifecycle_page,
+    "docs/reference/errors.md": errors_page,
+    "docs/reference/commands.md": commands_page,
+}
+"""Path in the checkout → what returns the file's content."""
+
+
+def _commands(command: Command, context: Context) -> Iterator[str]:
+    """Yield the section of `command`, and of those below it."""
+    yield f"### {context.command_path}\n\n{_command(command, context)}"
+    if isinstance(command, Group):
+        for name, child in command.commands.items():
+            yield from _commands(child, Context(child, info_name=name, parent=context))
+
+
+def _command(command: Command, context: Context) -> str:
+    """Return usage, help and options of `command`."""
+    pieces = " ".join(command.collect_usage_pieces(context))
+    help_text = cleandoc(command.help or "")
+    # \b begins a paragraph that is not to be rewrapped: an example.
+    paragraphs = [
+        "```\n" + paragraph.removeprefix("\b\n") + "\n```" if paragraph.startswith("\b") else paragraph
+        for paragraph in help_text.split("\n\n")
+    ]
+    options = [_option(parameter) for parameter in command.params if isinstance(parameter, Option)]
+    table = f"\n\n{markdown_table(('option', 'default', 'meaning'), options)}" if options else "\n"
+    return f"`{context.command_path} {pieces}`\n\n" + "\n\n".join(paragraphs) + table
+
+
+def _option(option: Option) -> tuple[str, str, str]:
+    names = ", ".join(option.opts)
+    if isinstance(option.type, Choice):
+        names += f" {'/'.join(option.type.choices)}"
+    elif not option.is_flag:
+        names += f" {option.metavar or option.type.name.upper()}"
+    default = option.default if option.show_default else ""
+    return f"`{names}`", f"`{default}`" if default else "", option.help or ""
+
+
+def _notice(source: str) -> str:
+    return (
+        f"This page is generated from `{source}` by `{COMMAND}`:\nto change it, change that file and run the command."
+    )
+
+
+def _transition(row: Row) -> str:
+    """Return the section of one row: what the table above has no room for."""
+    said = [f"- While it runs, messages say *{row.doing}*; once it is done, *{row.done}*."]
+    if row.observed:
+        said = [f"- Nobody asks for it: it is noticed, and recorded as *{row.done}*. It takes no time."]
+    if row.on_crash:
+        said.append(f"- Cut short by a crash: **{row.on_crash}**. {RULE[row.on_crash]}")
+    if row.holds:
+        said.append(f"- Asked for where it is already so ({_any_of(row.holds)}), it succeeds and does nothing.")
+    if row.guarded:
+        said.append("- Refused while the instance is protected.")
+    if row.yields_to:
+        said.append(f"- While it runs, {_any_of(row.yields_to)} calls it off: it fails as cancelled and is undone.")
+    return (
+        f"### {row.trigger}: {_any_of(row.sources)} → {row.dest or 'the same'}\n\n{row.why}\n\n"
+        + "\n".join(said)
+        + "\n\n"
+    )
+
+
+def _any_of(names: Sequence[str]) -> str:
+    return " or ".join(names)
+
+
+def _matrix() -> str:
+    rows = [(f"`{row.trigger}`", *(_cell(row, state) for state in State)) for row in TABLE]
+    return markdown_table(("trigger", *State), rows)
+
+
+def _cell(row: Row, state: State) -> str:
+    if (row.trigger, state) in BY_PAIR:
+        return f"→ **{row.leads_to(state)}**"
+    if state in row.holds:
+        return "already so"
+    return "" if row.observed else "refused"
+
+
+def _refused() -> Iterator[tuple[State, Trigger, InterlockError]]:
+    """Yield every request that is refused, with the error that it raises."""
+    for state in State:
+        for row in TABLE:
+            if row.observed or state in row.holds or (row.trigger, state) in BY_PAIR:
+                continue
+            if state is State.absent:
+                hint = words.way(EXAMPLE, state, row.trigger)
+                yield state, row.trigger, NotFoundError(words.missing(EXAMPLE), hint=hint)
+            else:
+                yield state, row.trigger, IllegalTransitionError(EXAMPLE, state, row.trigger)
+
+
+def _refusals() -> str:
+    return markdown_table(
+        ("state", "trigger", "error", "message", "hint"),
+        [
+            (state, f"`{trigger}`", f"`{error.reference}`", error.message, f"`{error.hint}`")
+            for state, trigger, error in _refused()
+        ],
+    )
+
+
+def _tree() -> str:
+    """Return the tree that the module of the errors draws; a test holds it against the classes."""
+    drawn = [line for line in (errors.__doc__ or "").splitlines() if line.startswith("    ")]
+    return cleandoc("\n".join(drawn))
+
+
+def _error(kind: type[InterlockError]) -> tuple[str, ...]:
+    meaning = (getdoc(kind) or "").splitlines()[0]
+    return f"`{kind.reference}`", str(kind.exit_code), meaning
+
+
+def _exit_codes() -> str:
+    kinds = errors.BY_REFERENCE.values()
+    meanings = {
+        code: ", ".join(f"`{kind.reference}`" for kind in kinds if kind.exit_code == code)
+        for code in sorted({kind.exit_code for kind in kinds})
+    }
+    rows = [(str(code), meaning) for code, meaning in {0: "it was done, or was already so", **meanings}.items()]
+    return markdown_table(("exit code", "references"), rows)
