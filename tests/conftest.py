@@ -1,0 +1,210 @@
+"""Fixtures of every test: a home of its own, an engine on it, and simulated machines."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from interlock.drivers.simulated import SimulatedDriver
+from interlock.fsm.engine import Engine
+from interlock.fsm.events import Event
+from interlock.fsm.home import Home
+from interlock.fsm.port import Deadline, Draft, Plan, Report
+from interlock.fsm.records import Spec
+from interlock.fsm.states import State
+from interlock.fsm.table import Trigger
+
+PATHS: dict[State, tuple[Trigger, ...]] = {
+    State.absent: (),
+    State.created: (),
+    State.running: (Trigger.start,),
+    State.stopped: (Trigger.start, Trigger.stop),
+}
+"""What to ask of a created instance to bring it into each state."""
+
+DEADLINE_S = 30.0
+"""How long a test waits for what must come to pass; it fails afterwards."""
+
+
+for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    # A shell's background job, or nohup, ignores signals, and what we start would inherit that and ignore them too.
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number is signal.SIGINT else signal.SIG_DFL)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """Return an empty home, which is also the one the environment names."""
+    monkeypatch.setenv("INTERLOCK_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    monkeypatch.delenv("INTERLOCK_SIMULATED", raising=False)
+    (tmp_path / "run").mkdir(mode=0o700)
+    return Home.from_environment()
+
+
+@pytest.fixture(autouse=True)
+def unflushed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do without fsync(2) in this process: no test can see what a power cut would leave, and all would wait for it."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+@pytest.fixture
+def spec() -> Spec:
+    """Return the spec of a simulated machine."""
+    return make_spec()
+
+
+def make_spec(**changes: object) -> Spec:
+    """Return a valid spec, with `changes`."""
+    facts: dict[str, object] = {
+        "driver": "simulated",
+        "arch": "x86_64",
+        "cpus": 1,
+        "memory_bytes": 256 << 20,
+        "disk_bytes": 1 << 30,
+        "user": "user",
+        "hostname": "web",
+        "instance_id": "i-1",
+        "boot": "kernel",
+        "start_timeout_s": 30.0,
+        "stop_timeout_s": 10.0,
+    }
+    return Spec(**{**facts, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def plan(spec: Spec) -> Plan:
+    """Return a plan that makes a simulated machine with one material."""
+
+    def resolve(report: Report) -> Draft:
+        report("resolving")
+        return Draft(spec, {"seed": b"seed"})
+
+    return resolve
+
+
+@pytest.fixture
+def driver() -> SimulatedDriver:
+    """Return a simulated driver that nothing was ordered from."""
+    return SimulatedDriver(orders={})
+
+
+@pytest.fixture
+def heard() -> list[Event]:
+    """Collect the events the engine announces."""
+    return []
+
+
+@pytest.fixture
+def make_engine(home: Home, driver: SimulatedDriver, heard: list[Event]) -> Callable[..., Engine]:
+    """Return a maker of engines on the home, each like another process: `make_engine(driver)`."""
+    return lambda other=driver: Engine(home, lambda _: other, heard.append)
+
+
+@pytest.fixture
+def engine(make_engine: Callable[..., Engine]) -> Engine:
+    """Return an engine on the home with the simulated driver."""
+    return make_engine()
+
+
+@pytest.fixture
+def bring(engine: Engine, plan: Plan) -> Callable[[str, State], None]:
+    """Return what brings a new instance into a state: `bring("web", State.running)`."""
+
+    def bring_to(name: str, state: State) -> None:
+        if state is not State.absent:
+            engine.create(name, plan)
+        for trigger in PATHS[state]:
+            engine.fire(name, trigger)
+
+    return bring_to
+
+
+class WatchedDriver(SimulatedDriver):
+    """A simulated driver that keeps the names of its calls, and can be held in the middle of one of them.
+
+    `inside` is called with the trigger in the middle of every call. A call named in `hold` sets `entered`
+    and stays where it is until `go` is set or its deadline passes.
+    """
+
+    def __init__(self, inside: Callable[[str], None] = lambda _: None, hold: tuple[str, ...] = ()) -> None:
+        super().__init__(orders={})
+        self.calls: list[str] = []
+        self.inside = inside
+        self.hold = hold
+        self.entered = threading.Event()
+        self.go = threading.Event()
+
+    def _obey(self, trigger: str, deadline: Deadline) -> None:
+        self.calls.append(trigger)
+        self.inside(trigger)
+        if trigger in self.hold:
+            self.entered.set()
+            while not self.go.wait(0.005) and not deadline.passed:
+                pass
+        super()._obey(trigger, deadline)
+
+
+@pytest.fixture
+def watched() -> type[WatchedDriver]:
+    """Return the class of drivers that can be watched and held."""
+    return WatchedDriver
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], object]], None]:
+    """Return what returns once a condition holds, and fails at a deadline."""
+
+    def wait_until(condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + DEADLINE_S
+        while not condition():
+            assert time.monotonic() < deadline, "it never came to that"
+            time.sleep(0.005)
+
+    return wait_until
+
+
+class Effects:
+    """Every system call that changes a file, counted before and after, and a write in the middle of it too.
+
+    `at_point` is called with the number of each of these points and the call's name, and may raise; then the call is
+    undone, half done or done, as the point says. Nothing is flushed, because nothing here loses the page cache.
+    """
+
+    NAMES = ("write", "fsync", "ftruncate", "rename", "replace", "unlink", "mkdir", "rmdir", "link")
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, at_point: Callable[[int, str], None]) -> None:
+        self.count = 0
+        self._at_point = at_point
+        for name in self.NAMES:
+            monkeypatch.setattr(os, name, self._counted(name, getattr(os, name)))
+
+    def _counted(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def performed(*arguments: Any, **named: Any) -> Any:
+            self._pass(name)
+            if name == "write":
+                descriptor, content = arguments
+                done = function(descriptor, content[: len(content) // 2])
+                self._pass(name)
+                result = done + function(descriptor, content[done:])
+            else:
+                result = None if name == "fsync" else function(*arguments, **named)
+            self._pass(name)
+            return result
+
+        return performed
+
+    def _pass(self, name: str) -> None:
+        self.count += 1
+        self._at_point(self.count, name)
+
+
+@pytest.fixture
+def effects() -> type[Effects]:
+    """Return the class that counts effects and lets something happen at one of them."""
+    return Effects

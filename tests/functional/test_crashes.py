@@ -1,0 +1,271 @@
+"""Wherever it is cut short, and wherever the disk fails, nothing is lost: every row, at every single effect.
+
+The engine runs in this process, over the simulated driver. An effect is a system call that changes a file; the run is
+repeated with the next effect until one ends by itself, so that nobody keeps count of them. The real program and real
+signals follow below.
+"""
+
+import errno
+import fcntl
+import itertools
+import os
+import pty
+import signal
+import termios
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+
+from interlock.api import Interlock
+from interlock.cli import Cancelled
+from interlock.drivers.simulated import SimulatedDriver
+from interlock.fsm import instance as instance_module
+from interlock.fsm.engine import Engine
+from interlock.fsm.errors import IllegalTransitionError, InterlockError
+from interlock.fsm.journal import Journal
+from interlock.fsm.process import this_process
+from interlock.fsm.states import State
+from interlock.fsm.table import BY_TRIGGER, TABLE, Trigger
+
+DEAD = replace(this_process(), started_ticks=1, command="interlock of the dead")
+"""A process that had our pid once."""
+
+PAIRS = [(row.trigger, source) for row in TABLE if not row.observed for source in row.sources]
+WAY = {State.created: (), State.running: (Trigger.start,), State.stopped: (Trigger.start, Trigger.stop)}
+REASONS = [errno.ENOSPC, errno.EIO, errno.EACCES]
+
+
+class PowerCut(BaseException):
+    """The end of the process that meets it."""
+
+
+@pytest.fixture
+def world(tmp_path, home, plan):
+    """Return a maker of engines, each in a home of its own with `web` in a state, and of what asks them."""
+
+    def make(number, state):
+        engine = Engine(replace(home, root=tmp_path / f"home{number}"), lambda _: SimulatedDriver(orders={}))
+        if state is not State.absent:
+            engine.create("web", plan)
+            for trigger in WAY[state]:
+                engine.fire("web", trigger)
+        return engine
+
+    return make
+
+
+@pytest.fixture
+def ask(plan):
+    """Return what asks an engine for any trigger."""
+    return lambda engine, trigger: (
+        engine.create("web", plan) if trigger is Trigger.create else engine.fire("web", trigger)
+    )
+
+
+def kept(engine):
+    """Return what must never be lost of `web`: its spec, what lies beside it, and its journal."""
+    directory = engine.home.directory("web")
+    return [(directory / name).read_bytes() for name in ("spec.json", "seed", "journal.jsonl")]
+
+
+def files_left(engine):
+    """Return every file of home and runtime."""
+    return [path for root in (engine.home.root, engine.home.runtime) for path in root.rglob("*") if not path.is_dir()]
+
+
+def assert_whole(engine, trigger, source, before):
+    """Check what is promised of `web` after `trigger` in `source` was disturbed; return the state."""
+    listed = {status.name: status for status in engine.statuses()}
+    status = engine.status("web")
+    assert status.damage is None
+    assert status.state in (source, BY_TRIGGER[trigger].leads_to(source))
+    if status.state is State.absent:
+        assert (listed, files_left(engine)) == ({}, [])
+        return status.state
+    alive = SimulatedDriver(orders={}).observe(engine.site("web")).alive
+    if status.operation:  # a guest that may be booting, or shutting down, is waited for by nobody who only looks
+        assert (status.operation.interrupted, status.operation.trigger in ("start", "stop"), alive) == (True,) * 3
+    else:
+        assert alive == (status.state is State.running)
+    assert list(listed) == ["web"]
+    assert [new.startswith(old) for new, old in zip(kept(engine), before, strict=False)] == [True] * len(before)
+    assert_chained(engine)
+    return status.state
+
+
+def assert_chained(engine):
+    """Check that each line of the journal begins in the state that the line before it left, and none is missing."""
+    state = State.absent
+    for number, line in enumerate(Journal(engine.home.directory("web")).lines(), start=1):
+        assert (number, state) == (line.seq, line.source)
+        state = line.state
+
+
+def assert_leads_on(engine, ask, trigger, source):
+    """Check that the same request again leads to the end, and `delete --force` out."""
+    dest = BY_TRIGGER[trigger].leads_to(source)
+    try:
+        assert ask(engine, trigger).state is dest
+    except IllegalTransitionError:  # it was done, and cannot be done twice
+        assert engine.status("web").state is dest
+    engine.fire("web", Trigger.unprotect) if dest is not State.absent else None
+    Interlock(engine.home).delete("web", force=True)
+    assert files_left(engine) == []
+
+
+@pytest.mark.parametrize(("trigger", "source"), PAIRS)
+def test_row_whose_process_is_killed_at_any_effect_is_settled(
+    world, ask, effects, injected, monkeypatch, trigger, source
+):
+    """Wherever the power goes, who looks finds source or destination and the world as that state promises; nothing that
+    was there is lost, nothing is orphaned, the same request leads to the end, and `delete --force` out."""
+    for last in itertools.count(1):
+        engine = world(last, source)
+        before = kept(engine) if source is not State.absent else []
+
+        def cut(point, _, last=last):
+            if point >= last:
+                raise PowerCut
+
+        with monkeypatch.context() as patch:
+            patch.setattr(instance_module, "this_process", lambda: DEAD)
+            points = effects(patch, cut)
+            with suppress(PowerCut):
+                ask(engine, trigger)
+        assert_whole(engine, trigger, source, before)
+        assert_leads_on(engine, ask, trigger, source)
+        if points.count < last:
+            return
+        injected("Interlock killed before, in the middle of, or after any effect")
+
+
+@pytest.mark.parametrize("reason", REASONS, ids=errno.errorcode.get)
+@pytest.mark.parametrize(("trigger", "source"), PAIRS)
+def test_row_whose_disk_fails_at_any_effect_is_settled(
+    world, ask, effects, injected, monkeypatch, trigger, source, reason
+):
+    """Wherever the disk fails once, the error is one of ours; for the rest, as above."""
+    for failing in itertools.count(1):
+        engine = world(failing, source)
+        before = kept(engine) if source is not State.absent else []
+
+        def fail(point, _, failing=failing):
+            if point == failing:
+                raise OSError(reason, os.strerror(reason))
+
+        with monkeypatch.context() as patch:
+            points = effects(patch, fail)
+            with suppress(InterlockError):
+                ask(engine, trigger)
+        assert_whole(engine, trigger, source, before)
+        assert_leads_on(engine, ask, trigger, source)
+        if points.count < failing:
+            return
+        injected(f"the disk fails once at any effect ({errno.errorcode[reason]})")
+
+
+@pytest.mark.parametrize(("trigger", "source"), PAIRS)
+def test_row_whose_disk_fills_up_at_any_effect_and_stays_full_is_settled(
+    world, ask, effects, injected, monkeypatch, trigger, source
+):
+    """From some effect on nothing can be written any more, only removed; when there is room again, as above."""
+    for full in itertools.count(1):
+        engine = world(full, source)
+        before = kept(engine) if source is not State.absent else []
+
+        def fill(point, name, full=full):
+            if point >= full and name in ("write", "mkdir", "link"):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with monkeypatch.context() as patch:
+            points = effects(patch, fill)
+            with suppress(InterlockError):
+                ask(engine, trigger)
+            list(engine.statuses())
+        assert_whole(engine, trigger, source, before)
+        assert_leads_on(engine, ask, trigger, source)
+        if points.count < full:
+            return
+        injected("the disk fills up at any effect and stays full (ENOSPC)")
+
+
+@pytest.mark.parametrize(("trigger", "source"), PAIRS)
+def test_row_called_off_by_a_signal_at_any_effect_is_undone_or_done(
+    world, ask, effects, injected, monkeypatch, trigger, source
+):
+    """SIGINT, SIGTERM and SIGHUP end as one exception: afterwards nothing is in flight, and the program ends."""
+    for last in itertools.count(1):
+        engine = world(last, source)
+        before = kept(engine) if source is not State.absent else []
+
+        def signalled(point, _, last=last):
+            if point == last:
+                raise Cancelled
+
+        with monkeypatch.context() as patch:
+            points = effects(patch, signalled)
+            ended = False
+            try:
+                ask(engine, trigger)
+            except Cancelled:
+                ended = True
+        assert ended == (points.count >= last)
+        assert_whole(engine, trigger, source, before)
+        assert engine.status("web").operation is None
+        assert_leads_on(engine, ask, trigger, source)
+        if not ended:
+            return
+        injected("SIGINT, SIGTERM or SIGHUP at any effect")
+
+
+# -- the real program ----------------------------------------------------------------------------------------------
+
+
+def test_start_whose_terminal_is_closed_is_undone(begin, bring, at_work, state, history):
+    """Who closes the window has called the start off: no guest is left that nobody waits for."""
+    bring(State.created)
+    leader, follower = pty.openpty()
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), follower)
+    process = begin(
+        "start",
+        "web",
+        orders={"start": {"hang": True}},
+        preexec_fn=lambda: (os.setsid(), fcntl.ioctl(0, termios.TIOCSCTTY, 0)),
+        **streams,
+    )
+    os.close(follower)
+    at_work()
+    os.close(leader)
+    assert process.wait(timeout=60) == 130
+    assert (state(), history()[-1]) == ("created", ("start", "failed"))
+
+
+def test_start_whose_result_nobody_reads_is_done(begin, bring, state):
+    """A closed pipe is noticed after the work: the guest runs, and the program ends as programs in a pipe do."""
+    bring(State.created)
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = begin("start", "web", "--format", "json", stdout=writer)
+    os.close(writer)
+    _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, "Traceback" in stderr, state()) == (141, False, "running")
+
+
+@pytest.mark.parametrize(
+    ("trigger", "source"), [(row.trigger, row.sources[-1]) for row in TABLE if row.doing and row.dest]
+)
+def test_row_whose_program_is_killed_is_settled_by_the_same_command(
+    interlock, begin, bring, at_work, injected, state, trigger, source
+):
+    """SIGKILL in the middle of the driver's work: `list` answers, and the same command again leads to the end."""
+    bring(source)
+    given = ("-t", "tiny", "--driver", "simulated") if trigger == "create" else ()
+    process = begin(trigger, "web", *given, orders={trigger: {"hang": True}})
+    at_work()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert interlock("list").returncode == 0
+    assert interlock(trigger, "web", *given).returncode == 0
+    assert state() == BY_TRIGGER[trigger].dest
+    injected("the program killed by SIGKILL in the middle of a driver's work")

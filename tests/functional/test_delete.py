@@ -1,0 +1,71 @@
+"""`interlock delete`: removes all that an instance had; with --force, from wherever it is."""
+
+import pytest
+
+from interlock.fsm.states import State
+from interlock.fsm.table import TABLE
+
+
+def files_of(home, name):
+    """Return what is left of `name` anywhere in home and runtime."""
+    return [path for root in (home.root, home.runtime) for path in root.rglob(f"*{name}*")]
+
+
+@pytest.mark.parametrize("source", [State.created, State.stopped])
+def test_delete_of_instance_that_is_down_leaves_nothing(interlock, bring, home, source):
+    """Not even a lock remembers the name."""
+    bring(source)
+    assert interlock("delete", "web").returncode == 0
+    assert files_of(home, "web") == []
+
+
+def test_delete_of_running_instance_is_refused_with_the_way(interlock, bring, state):
+    """A running one must be stopped first, and the hint says how."""
+    bring(State.running)
+    refused = interlock("delete", "web")
+    assert (refused.returncode, refused.stderr.splitlines()) == (
+        3,
+        [
+            "error: illegal-transition",
+            'instance "web" is running; delete is legal from created and stopped',
+            "hint: interlock stop web && interlock delete web",
+        ],
+    )
+    assert state() == "running"
+
+
+@pytest.mark.parametrize("source", State)
+def test_delete_with_force_from_any_state_leaves_nothing(interlock, bring, home, source):
+    """From every state there is one way out, and asking for it twice is no error."""
+    bring(source)
+    assert interlock("delete", "web", "--force").returncode == 0
+    assert files_of(home, "web") == []
+    assert interlock("delete", "web", "--force").returncode == 0
+
+
+@pytest.mark.parametrize("file", ["spec.json", "journal.jsonl", "machine.json"])
+def test_delete_with_force_of_damaged_instance_leaves_nothing_and_says_so(interlock, bring, home, file):
+    """Whatever cannot be read, the instance can be removed; nothing is said to have failed."""
+    bring(State.running)
+    (home.directory("web") / file).write_bytes(b"\0" * 100)
+    done = interlock("--log-format", "human", "delete", "web", "--force")
+    assert (done.returncode, "failed" in done.stderr, 'deleted "web"' in done.stderr) == (0, False, True)
+    assert files_of(home, "web") == []
+
+
+@pytest.mark.parametrize(
+    ("trigger", "source"), [(row.trigger, row.sources[-1]) for row in TABLE if not row.observed and row.dest]
+)
+def test_delete_with_force_after_any_operation_was_killed_leaves_nothing(
+    interlock, begin, bring, at_work, home, trigger, source
+):
+    """Whatever was under way when its process was killed, the way out is the same."""
+    bring(source)
+    given = ("-t", "tiny", "--driver", "simulated") if trigger == "create" else ()
+    process = begin(trigger, "web", *given, orders={trigger: {"hang": True}})
+    at_work()
+    process.kill()
+    process.wait()
+    done = interlock("delete", "web", "--force")
+    assert done.returncode == 0, done.stderr
+    assert files_of(home, "web") == []

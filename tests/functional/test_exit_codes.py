@@ -1,0 +1,114 @@
+"""Each documented exit code, produced by a real run; whoever is interrupted leaves nothing behind."""
+
+import json
+import re
+import signal
+
+import pytest
+
+from interlock.cli import cli
+from interlock.fsm.errors import BY_REFERENCE
+from interlock.fsm.states import State
+
+HANG = {"start": {"hang": True}}
+
+
+def test_help_documents_the_exit_codes_of_all_errors():
+    """What the help promises is what the classes say; 1 is a defect, and promised to nobody."""
+    documented = {int(number) for number in re.findall(r"\b(\d+) ", cli.epilog)}
+    assert documented == {0} | {kind.exit_code for kind in BY_REFERENCE.values()} - {1}
+
+
+@pytest.mark.parametrize(
+    ("state", "arguments", "orders", "code"),
+    [
+        (State.created, ("start", "web"), {}, 0),
+        (State.running, ("start", "web"), {}, 0),
+        (State.created, ("start",), {}, 2),
+        (State.created, ("start", "web", "--nonsense"), {}, 2),
+        (State.created, ("start", "-web"), {}, 2),
+        (State.created, ("stop", "we b"), {}, 2),
+        (State.created, ("create", "x", "-t", "tiny", "--memory", "lots"), {}, 2),
+        (State.running, ("delete", "web"), {}, 3),
+        (State.stopped, ("shell", "web"), {}, 3),
+        (State.absent, ("stop", "web"), {}, 4),
+        (State.absent, ("create", "web", "-t", "no-such"), {}, 4),
+        (State.created, ("start", "web"), {"start": {"error": "no"}}, 6),
+        (State.created, ("create", "x", "-t", "tiny", "--driver", "no-such"), {}, 6),
+        (State.created, ("start", "web", "--timeout", "0.1"), HANG, 7),
+    ],
+)
+def test_exit_code_tells_what_became_of_it(interlock, bring, state, arguments, orders, code):
+    """0 done or already so, 2 usage, 3 illegal transition, 4 not found, 6 driver failed, 7 deadline passed."""
+    bring(state)
+    done = interlock(*arguments, orders=orders)
+    assert done.returncode == code, done.stderr
+    assert (code == 0) == ("error: " not in done.stderr)
+
+
+def test_exit_code_while_another_process_works_is_5(interlock, begin, bring, at_work):
+    """Different work is refused with the process that is at it, which goes on."""
+    bring(State.stopped)
+    process = begin("reset", "web", orders={"reset": {"delay_s": 2}})
+    at_work()
+    refused = interlock("start", "web")
+    assert (refused.returncode, f"(pid {process.pid})" in refused.stderr) == (5, True)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+def test_exit_code_of_damage_is_8(interlock, bring, home):
+    """What cannot be understood is neither started nor guessed."""
+    bring(State.stopped)
+    (home.directory("web") / "journal.jsonl").write_bytes(b"{}\n")
+    assert interlock("start", "web").returncode == 8
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("source", [State.created, State.stopped])
+def test_exit_code_of_start_that_was_interrupted_is_130(begin, bring, at_work, home, state, history, number, source):
+    """Whatever signal ends it, the start is undone: the state is the source, nothing is alive, nothing in flight."""
+    bring(source)
+    process = begin("start", "web", orders=HANG)
+    at_work()
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stderr.splitlines()[-2:] == ["error: cancelled", "cancelled"]
+    assert (state(), history()[-1]) == (source, ("start", "failed"))
+    assert not json.loads((home.directory("web") / "machine.json").read_text())["alive"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_exit_code_of_create_that_was_interrupted_is_130(begin, at_work, home, number):
+    """Of a creation that was called off nothing remains."""
+    process = begin("create", "web", "-t", "tiny", "--driver", "simulated", orders={"create": {"hang": True}})
+    at_work()
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert list(home.root.rglob("web")) == []
+
+
+def test_start_with_hangup_ignored_survives_it(begin, bring, at_work, history):
+    """Under nohup(1) the end of the terminal ends nothing."""
+    bring(State.created)
+    process = begin(
+        "start",
+        "web",
+        orders={"start": {"delay_s": 1}},
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
+    at_work()
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=60)
+    assert (process.returncode, history()[-1]) == (0, ("start", "done"))
+
+
+def test_exit_code_of_a_home_that_is_none_is_told_in_words(interlock, tmp_path, monkeypatch):
+    """A host that is not fit for it is told so, not answered with a traceback."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("INTERLOCK_HOME", str(tmp_path / "file"))
+    done = interlock("create", "web", "-t", "tiny", "--driver", "simulated")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (6, "error: driver-failed")
+    assert str(tmp_path / "file") in done.stderr

@@ -1,0 +1,123 @@
+"""Help is there for every command, agrees with it, and costs nothing that it does not need."""
+
+import os
+import subprocess
+import sys
+
+import click
+import pytest
+
+from interlock.cli import COMMANDS, Commands
+
+NAMES = [name for section in COMMANDS.values() for name in section]
+GROUPS = {"image": ["build", "list", "delete"], "template": ["list", "show"]}
+SLOW = ("structlog", "rich", "pydantic", "transitions", "yaml", "httpx", "qemu", "pycdlib")
+
+RUN_AND_TELL = """
+import sys
+from interlock.cli import main
+sys.argv = ["interlock", *sys.argv[1:]]
+try:
+    main()
+finally:
+    print(*sorted({name.partition(".")[0] for name in sys.modules}), file=sys.stderr)
+"""
+
+
+def modules_after(*arguments):
+    """Return the top-level modules that are loaded when the program, run on `arguments`, ends."""
+    command = [sys.executable, "-c", RUN_AND_TELL, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return done.stderr.splitlines()[-1].split()
+
+
+@pytest.mark.parametrize("arguments", [(name,) for name in NAMES] + [(g, c) for g in GROUPS for c in GROUPS[g]])
+def test_help_of_every_command_works_and_says_what_it_does(interlock, arguments):
+    """Each command explains itself on stdout."""
+    done = interlock(*arguments, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"Usage: interlock {' '.join(arguments)}")
+
+
+def test_help_of_program_lists_every_command_under_its_section(interlock):
+    """The overview names all there is, with the summaries of the table of commands."""
+    text = interlock("--help").stdout
+    for section, commands in COMMANDS.items():
+        assert f"\n{section}:\n" in text
+        assert [name for name, (_, summary) in commands.items() if f"{name} " not in text or summary not in text] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_commands_entry_leads_to_a_command_of_that_name(name):
+    """The table that saves loading the commands tells the truth about them: module, name and a summary that agrees."""
+    command = Commands().get_command(click.Context(click.Group()), name)
+    assert command.name == name
+    summary = next(section[name][1] for section in COMMANDS.values() if name in section)
+    assert summary.split()[0] == command.help.split()[0]
+
+
+def test_program_without_arguments_shows_the_help(interlock):
+    """Who types the name only wants to know what there is; it is a mistake of usage all the same."""
+    done = interlock()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Usage: ")
+
+
+def test_version_is_printed(interlock):
+    """Name and version, on one line."""
+    from interlock import __version__
+
+    assert interlock("--version").stdout == f"interlock {__version__}\n"
+
+
+def test_unknown_command_is_answered_with_the_one_meant(interlock):
+    """A slip in the command's name is a usage error with the command to type."""
+    done = interlock("strat", "web")
+    assert (done.returncode, done.stderr.splitlines()) == (
+        2,
+        ["error: usage", 'there is no command "strat"', "hint: interlock start"],
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("--version",), ("list",), ("list", "--format", "json"), ("start", "--help")]
+)
+def test_looking_loads_nothing_slow(arguments):
+    """What answers at once does not load what is slow to load."""
+    loaded = modules_after(*arguments)
+    assert "click" in loaded
+    assert [name for name in SLOW if name in loaded] == []
+
+
+def complete(*words):
+    """Return what the shell would offer after `words`, the last of which is begun, and the modules loaded for it."""
+    environment = {
+        **os.environ,
+        "_INTERLOCK_COMPLETE": "bash_complete",
+        "COMP_WORDS": " ".join(("interlock", *words)),
+        "COMP_CWORD": str(len(words)),
+    }
+    command = [sys.executable, "-c", RUN_AND_TELL]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
+    (modules,) = done.stderr.splitlines()
+    return [line.partition(",")[2] for line in done.stdout.splitlines()], modules.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("st",), ["start", "stop"]),
+        (("start", "w"), ["web"]),
+        (("stop", ""), ["db", "web"]),
+        (("can", "web", "re"), ["reset", "resume"]),
+        (("template", "s"), ["show"]),
+        (("no-such", "sta"), ["start"]),
+    ],
+)
+def test_completion_offers_what_can_be_typed_next_and_loads_nothing_slow(vms, words, expected):
+    """Commands, instances and triggers are offered, without a word on stderr, and without what is slow to load."""
+    vms.create("web", "tiny", driver="simulated")
+    vms.create("db", "tiny", driver="simulated")
+    offered, modules = complete(*words)
+    assert offered == expected
+    assert [name for name in SLOW if name in modules] == []

@@ -1,0 +1,46 @@
+"""`interlock history`: every transition of an instance, as it was recorded."""
+
+import json
+import re
+
+from interlock.fsm.states import State
+
+
+def test_history_as_json_is_the_journal_line_for_line(interlock, bring, home):
+    """Nothing is left out for programs."""
+    bring(State.stopped)
+    journal = (home.directory("web") / "journal.jsonl").read_text().splitlines()
+    printed = interlock("history", "web", "--format", "json").stdout.splitlines()
+    assert [json.loads(line) for line in printed] == [json.loads(line) for line in journal]
+
+
+def test_history_as_table_has_a_line_for_each_outcome(interlock, bring):
+    """People read what came of each transition, and where it led."""
+    bring(State.stopped)
+    rows = [re.split(r"\s{2,}", line) for line in interlock("history", "web").stdout.splitlines()[1:]]
+    assert [row[2:6] for row in rows] == [
+        ["create", "absent", "created", "done"],
+        ["start", "created", "running", "done"],
+        ["stop", "running", "stopped", "done"],
+    ]
+
+
+def test_history_with_steps_shows_them(interlock, bring):
+    """Each step of a transition has its line when it is asked for."""
+    bring(State.running)
+    assert "waiting for the simulated guest" in interlock("history", "web", "--steps").stdout
+
+
+def test_history_of_absent_instance_is_not_found(interlock):
+    """What is not there has no history."""
+    assert interlock("history", "web").returncode == 4
+
+
+def test_history_of_damaged_journal_names_the_line(interlock, bring, home):
+    """The error says where the journal cannot be understood, and what mends it."""
+    bring(State.created)
+    path = home.directory("web") / "journal.jsonl"
+    path.write_text("{}\n" + path.read_text())
+    done = interlock("history", "web")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (8, "hint: interlock repair web")
+    assert f"{path}:1: " in done.stderr

@@ -1,0 +1,66 @@
+"""`interlock list`: every instance, a damaged one too, and what is happening to each."""
+
+import json
+import re
+
+from interlock.fsm.states import State
+
+
+def test_list_of_no_instances_prints_nothing(interlock, home):
+    """A listing of nothing is empty for programs, and makes nothing."""
+    done = interlock("list")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not home.root.exists()
+
+
+def test_list_as_table_has_a_line_for_each(interlock, bring, vms):
+    """By name, aligned under their titles."""
+    bring(State.running)
+    vms.create("db", "tiny", driver="simulated")
+    lines = [re.split(r"\s{2,}", line) for line in interlock("list").stdout.splitlines()]
+    assert [line[:2] for line in lines] == [["NAME", "STATUS"], ["db", "created"], ["web", "running"]]
+
+
+def test_list_as_json_is_the_documented_record(interlock, bring, vms):
+    """One object a line, whose keys are the documented ones."""
+    bring(State.running)
+    (line,) = interlock("list", "--format", "json").stdout.splitlines()
+    assert json.loads(line) == json.loads(json.dumps(vms.status("web").to_json()))
+
+
+def test_list_of_names_tells_about_those(interlock, bring):
+    """An absent name is told as such: to ask is no error."""
+    bring(State.created)
+    records = map(json.loads, interlock("list", "web", "db", "--format", "json").stdout.splitlines())
+    assert [(record["name"], record["state"]) for record in records] == [("web", "created"), ("db", "absent")]
+
+
+def test_list_with_a_damaged_instance_lists_the_others_too(interlock, bring, vms, home):
+    """Damage is told in its line, and costs the others nothing."""
+    bring(State.created)
+    vms.create("db", "tiny", driver="simulated")
+    (home.directory("db") / "spec.json").write_bytes(b"")
+    done = interlock("list")
+    assert done.returncode == 0
+    assert [line.split()[1] for line in done.stdout.splitlines()] == ["STATUS", "damaged", "created"]
+
+
+def test_list_while_another_process_works_shows_what_it_does(interlock, begin, bring, at_work):
+    """The step, the process and the deadline of work in flight are seen from outside, and nobody waits for it."""
+    bring(State.created)
+    process = begin("start", "web", "--timeout", "50", orders={"start": {"hang": True}})
+    at_work()
+    status = json.loads(interlock("list", "--format", "json").stdout)
+    operation = status["operation"]
+    assert (status["state"], operation["trigger"], operation["pid"]) == ("created", "start", process.pid)
+    assert operation["step"] == "waiting for the simulated guest"
+    assert operation["deadline"] > operation["since"]
+    assert re.search(r"web +starting · waiting for the simulated guest · \d", interlock("list").stdout)
+
+
+def test_list_of_guest_that_went_down_says_why(interlock, bring, home):
+    """What happened behind our back is recorded by whoever looks, with its reason."""
+    bring(State.running)
+    record = home.directory("web") / "machine.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "alive": False, "exit_reason": "guest panicked"}))
+    assert "stopped · guest panicked" in interlock("list").stdout

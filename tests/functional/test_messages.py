@@ -1,0 +1,46 @@
+"""What a person reads on stderr, word for word: a reviewed file, compared with what the program says."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "cli.txt"
+_, *PARTS = re.split(r"^== (.*)\n", GOLDEN.read_text(encoding="utf-8"), flags=re.MULTILINE)
+SCENES = {title: text.strip() for title, text in zip(PARTS[::2], PARTS[1::2], strict=True)}
+
+ORDERS = {
+    "": {},
+    "fails": {"start": {"error": "the disk is on fire"}, "reset": {"error": "no space left"}},
+    "hangs": {"start": {"hang": True}, "stop": {"hang": True}},
+    "cannot be killed": {"start": {"error": "no"}, "kill": {"error": "it will not die"}},
+}
+"""What the simulated driver is ordered, by the remark after a command line."""
+
+
+def masked(text, folder):
+    """Return `text` without what differs from run to run."""
+    text = re.sub(r" *\b\d+\.\d s\b", " 0.0 s", text.replace(str(folder), "DIR"))
+    return re.sub(r"\bpid \d+", "pid N", text)
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_messages_of_scene_are_the_reviewed_ones(interlock, tmp_path, scene):
+    """Each command says the words that were reviewed, and ends with the code that was."""
+    said = []
+    for line in SCENES[scene].splitlines():
+        prompt, _, command = line.partition(" ")
+        if prompt not in ("$", "%"):
+            continue
+        command, _, remark = command.partition("  # ")
+        done = interlock("--log-format", "human", *shlex.split(command)[1:], orders=ORDERS[remark])
+        said += [line] if prompt == "%" else [line, *masked(done.stderr, tmp_path).splitlines(), f"[{done.returncode}]"]
+    assert SCENES[scene].splitlines() == said
+
+
+def test_messages_of_start_tell_nothing_of_creation():
+    """A start speaks of no creation, template or image, whatever becomes of it: it does nothing with them."""
+    said = [line for line in SCENES["start"].splitlines() if not line.startswith(("$", "%"))]
+    assert said
+    assert [line for line in said if re.search(r"creating|template|image", line, re.IGNORECASE)] == []

@@ -1,0 +1,110 @@
+"""Many at once: processes and threads with random commands on the same few instances, some of them killed.
+
+`INTERLOCK_STRESS_S` says for how long, in seconds; INTERLOCK_STRESS_PROCESSES, how many at once; INTERLOCK_STRESS_SEED,
+which commands.
+"""
+
+import asyncio
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+from interlock.api import Interlock
+from interlock.fsm.errors import BusyError, CancelledError, IllegalTransitionError, ProtectedError
+from interlock.fsm.states import State
+from interlock.fsm.table import Trigger
+
+STRESS_S = float(os.environ.get("INTERLOCK_STRESS_S", "20"))
+SEED = int(os.environ.get("INTERLOCK_STRESS_SEED", "1"))
+AT_ONCE = int(os.environ.get("INTERLOCK_STRESS_PROCESSES", "50"))
+NAMES = ["a", "b", "c", "d", "e"]
+CREATE = ("-t", "tiny", "--driver", "simulated")
+COMMANDS = [(trigger,) for trigger in Trigger if trigger not in (Trigger.create, Trigger.exited)] + [("list",)] * 3
+EXPECTED = {0, 3, 4, 5, 130, -9}
+"""Exit codes: done, illegal or protected, not found, busy, called off, killed."""
+
+
+def assert_chained(lines):
+    """Check that each line begins in the state that the one before it left, and that no number is missing."""
+    state = State.absent
+    for number, line in enumerate(lines, start=1):
+        assert (number, state) == (line.seq, line.source)
+        state = line.state
+
+
+def assert_settled(vms, home):
+    """Check that all that is left is whole, true, and can be removed."""
+    for status in vms.instances():
+        assert status.damage is None
+        assert_chained(vms.history(status.name))
+    for name in NAMES:
+        if vms.status(name).state is not State.absent:
+            vms.unprotect(name)
+        vms.delete(name, force=True)
+    assert [path for root in (home.root, home.runtime) for path in root.rglob("*") if not path.is_dir()] == []
+
+
+def test_races_of_processes_that_are_killed_lose_nothing(home, vms, injected):
+    """Whatever they do to each other, `list` answers, exit codes are the documented ones, journals are whole."""
+    chance = random.Random(SEED)  # noqa: S311 - it hides nothing
+    until = time.monotonic() + STRESS_S
+    environment = {**os.environ, "INTERLOCK_SIMULATED": json.dumps({"start": {"delay_s": 0.05}})}
+    running = []
+    while time.monotonic() < until or running:
+        while len(running) < AT_ONCE and time.monotonic() < until:
+            command = chance.choice([*COMMANDS, ("create", *CREATE), ("create", *CREATE)])
+            name = () if command == ("list",) else (chance.choice(NAMES),)
+            arguments = [command[0], *name, *command[1:]]
+            process = subprocess.Popen(
+                [sys.executable, "-m", "interlock", *arguments],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+            running.append((process, arguments))
+        process, arguments = running.pop(chance.randrange(len(running)))
+        if chance.random() < 0.2 and arguments[0] != "list":
+            process.kill()
+            injected("one of several processes at once killed at any time")
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode in ({0} if arguments[0] == "list" else EXPECTED), (arguments, output)
+        injected("commands of several processes at once")
+    assert_settled(vms, home)
+
+
+def test_races_for_the_first_use_of_a_home_are_won_by_all(begin, vms, home):
+    """Two processes that make the same home for the first time both find it made."""
+    first = begin("create", "a", *CREATE)
+    second = begin("create", "b", *CREATE)
+    assert [(process.communicate(timeout=60), process.returncode)[1] for process in (first, second)] == [0, 0]
+    assert [status.name for status in vms.instances()] == ["a", "b"]
+    assert_settled(vms, home)
+
+
+def test_races_of_threads_and_tasks_in_one_program_lose_nothing(home, vms):
+    """A program that embeds Interlock may call it from threads and from asyncio; `list` never hides what exists."""
+    for name in NAMES[:2]:
+        vms.create(name, "tiny", driver="simulated")
+    triggers = [Trigger.start, Trigger.stop, Trigger.kill, Trigger.reset, Trigger.protect, Trigger.unprotect]
+
+    def work(seed):
+        chance = random.Random(seed)  # noqa: S311 - likewise
+        mine = Interlock(home)
+        for _ in range(20):
+            with suppress(IllegalTransitionError, ProtectedError, BusyError, CancelledError):
+                mine.engine.fire(chance.choice(NAMES[:2]), chance.choice(triggers))
+            assert [status.name for status in mine.instances()] == NAMES[:2]
+
+    async def tasks():
+        await asyncio.gather(*(asyncio.to_thread(work, seed) for seed in range(3)))
+
+    with ThreadPoolExecutor() as pool:
+        threads = [pool.submit(work, seed) for seed in range(3, 6)]
+        asyncio.run(tasks())
+        assert [thread.result() for thread in threads] == [None] * 3
+    assert_settled(vms, home)

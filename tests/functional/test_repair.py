@@ -1,0 +1,51 @@
+"""`interlock repair`: says what is wrong with an instance and mends it, or says the way out."""
+
+import json
+
+import pytest
+
+from interlock.fsm.states import State
+
+
+@pytest.fixture
+def journal(home):
+    """Return the journal's file of `web`."""
+    return home.directory("web") / "journal.jsonl"
+
+
+def test_repair_of_damaged_journal_mends_it_and_says_how(interlock, bring, journal, state):
+    """What `list` proposes is what mends it; afterwards it can be started."""
+    bring(State.stopped)
+    with journal.open("ab") as file:
+        file.write(b"garbage\n")
+    listed = interlock("list")
+    assert (listed.returncode, listed.stderr) == (0, "hint: interlock repair web\n")
+    assert interlock("inspect", "web").stderr == "hint: interlock repair web\n"
+    assert interlock("start", "web").stderr.splitlines()[-1] == "hint: interlock repair web"
+    done = interlock("repair", "web")
+    (aside,) = journal.parent.glob("journal.jsonl.damaged-*")
+    assert (done.returncode, done.stdout, done.stderr.splitlines()) == (
+        0,
+        "",
+        [f"1 line of the journal could not be read; kept in {aside}", '"web" is mended; it is stopped'],
+    )
+    assert (interlock("start", "web").returncode, state()) == (0, "running")
+
+
+@pytest.mark.parametrize("source", [State.created, State.running, State.stopped])
+def test_repair_of_healthy_instance_succeeds_and_says_so(interlock, bring, source):
+    """Asking for what is already so does nothing, successfully; programs read it on stdout."""
+    bring(source)
+    done = interlock("repair", "web", "--format", "json")
+    assert (done.returncode, done.stderr) == (0, f'"web" is whole: nothing to mend; it is {source}\n')
+    assert json.loads(done.stdout) == {"name": "web", "state": source, "mended": []}
+
+
+def test_repair_of_what_cannot_be_mended_is_8_and_says_the_way_out(interlock, bring, home):
+    """Nobody makes up a spec; the hint removes it."""
+    bring(State.running)
+    (home.directory("web") / "spec.json").write_bytes(b"{")
+    refused = interlock("repair", "web")
+    assert (refused.returncode, refused.stderr.splitlines()[-1]) == (8, "hint: interlock delete web --force")
+    assert interlock("delete", "web", "--force").returncode == 0
+    assert interlock("repair", "web").returncode == 4

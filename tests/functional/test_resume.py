@@ -1,0 +1,32 @@
+"""`interlock resume`: lets a paused guest go on."""
+
+from interlock.drivers.simulated import SimulatedDriver
+from interlock.fsm.states import State
+
+
+def test_resume_of_paused_guest_lets_it_go_on(interlock, bring, vms, history):
+    """What `list` says of it is over, and that somebody saw to it stands in the history."""
+    bring(State.running)
+    SimulatedDriver().happen(vms.engine.site("web"), condition="paused: the host's disk is full")
+    assert "running · paused: the host's disk is full" in interlock("list").stdout
+    assert interlock("resume", "web").returncode == 0
+    assert "paused" not in interlock("list").stdout
+    assert history()[-1] == ("resume", "done")
+
+
+def test_start_of_paused_guest_holds_and_resumes_nothing(interlock, bring, vms, history):
+    """It is running, so there is nothing to start: to let it go on is another wish."""
+    bring(State.running)
+    SimulatedDriver().happen(vms.engine.site("web"), condition="paused: the host's disk is full")
+    before = history()
+    assert interlock("start", "web").returncode == 0
+    assert "paused" in interlock("list").stdout
+    assert history() == before
+
+
+def test_resume_of_instance_that_is_down_is_refused(interlock, bring, state):
+    """What does not run cannot go on; the way there is named."""
+    bring(State.stopped)
+    done = interlock("resume", "web")
+    assert (done.returncode, state()) == (3, "stopped")
+    assert "interlock start web && interlock resume web" in done.stderr

@@ -1,0 +1,123 @@
+"""`interlock start`: boots what exists, waits for its guest, and never sees a template."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from interlock.fsm.states import State
+
+MODULES_AFTER = """
+import sys
+from interlock.cli import main
+sys.argv = ["interlock", *sys.argv[1:]]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+print(*sorted(sys.modules), sep="\\n")
+"""
+
+
+@pytest.mark.parametrize("source", [State.created, State.stopped])
+def test_start_of_instance_that_is_down_ends_running(interlock, bring, state, source):
+    """Started is what answers, wherever it came from."""
+    bring(source)
+    assert interlock("start", "web").returncode == 0
+    assert state() == "running"
+
+
+def test_start_of_running_instance_succeeds_and_says_so(interlock, bring, history):
+    """Asking for what is already so does nothing, successfully."""
+    bring(State.running)
+    before = history()
+    done = interlock("--log-format", "human", "start", "web")
+    assert (done.returncode, done.stderr) == (0, '"web" is running: nothing to start\n')
+    assert history() == before
+
+
+def test_start_of_absent_instance_creates_nothing(interlock, home):
+    """A typo makes no machine; the hint says how to make one on purpose."""
+    refused = interlock("start", "web")
+    assert (refused.returncode, refused.stderr.splitlines()) == (
+        4,
+        ["error: not-found", 'there is no instance "web"', "hint: interlock create web --template TEMPLATE"],
+    )
+    assert list(home.instances.rglob("web")) == []
+
+
+def test_start_loads_no_module_of_templates_or_images(bring):
+    """The code that reads templates and fetches images is not even loaded by a start."""
+    bring(State.created)
+    command = [sys.executable, "-c", MODULES_AFTER, "start", "web"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    loaded = done.stdout.splitlines()
+    assert "interlock.fsm.instance" in loaded
+    assert [name for name in loaded if name.startswith(("interlock.templates", "interlock.images"))] == []
+    assert [name for name in ("yaml", "pydantic", "httpx", "pycdlib") if name in loaded] == []
+
+
+def test_start_after_its_template_was_deleted_works(interlock, tmp_path, state):
+    """An instance needs nothing of what it was made from."""
+    (tmp_path / "t.yaml").write_text("images: [{location: 'build:tiny', arch: x86_64}]\narch: x86_64\n")
+    interlock("create", "web", "-t", "./t.yaml", "--driver", "simulated")
+    (tmp_path / "t.yaml").unlink()
+    assert interlock("start", "web").returncode == 0
+    assert state() == "running"
+
+
+def test_start_that_hangs_ends_at_its_deadline_with_nothing_alive(interlock, bring, home, state):
+    """A guest that does not answer in time is ended, and the state is the one it came from."""
+    bring(State.created)
+    failed = interlock("start", "web", "--timeout", "0.2", orders={"start": {"hang": True}})
+    assert failed.returncode == 7
+    assert "hint: interlock logs web" in failed.stderr
+    assert state() == "created"
+    assert not json.loads((home.directory("web") / "machine.json").read_text())["alive"]
+
+
+def test_start_that_hangs_with_keep_leaves_the_guest(interlock, bring, vms, history):
+    """Who wants to look at a guest that does not answer finds it alive, and the next start finishes."""
+    bring(State.created)
+    failed = interlock("start", "web", "--timeout", "0.2", "--on-failure", "keep", orders={"start": {"hang": True}})
+    assert failed.returncode == 7
+    status = vms.status("web")
+    assert (status.state, status.observation.alive, status.operation.trigger) == ("created", True, "start")
+    assert interlock("start", "web").returncode == 0
+    assert history() == [("create", "done"), ("start", "left"), ("start", "done")]
+
+
+def test_start_killed_in_the_middle_is_finished_by_the_next(interlock, begin, bring, at_work, vms, history):
+    """SIGKILL leaves a guest alive and a journal that says so; nothing blocks the next start."""
+    bring(State.created)
+    process = begin("start", "web", orders={"start": {"hang": True}})
+    at_work()
+    process.kill()
+    process.wait()
+    status = vms.status("web")
+    assert (status.state, status.operation.interrupted, status.observation.alive) == ("created", True, True)
+    assert interlock("start", "web").returncode == 0
+    assert history() == [("create", "done"), ("start", "done")]
+
+
+def test_start_by_two_processes_boots_once(interlock, begin, bring, at_work, history):
+    """The second waits for the first, and both succeed."""
+    bring(State.created)
+    orders = {"start": {"delay_s": 2}}
+    first = begin("start", "web", "--format", "json", orders=orders)
+    at_work()
+    second = interlock("start", "web", "--format", "json")
+    first_out, _ = first.communicate(timeout=60)
+    assert (json.loads(first_out)["changed"], json.loads(second.stdout)["changed"]) == (True, False)
+    assert "transition_joined" in second.stderr
+    assert history() == [("create", "done"), ("start", "done")]
+
+
+def test_start_of_template_does_what_limactl_did_and_says_how_to_write_it(interlock):
+    """The old spelling is announced as such before anything is done; here it fails at the template."""
+    done = interlock("start", "./missing.yaml")
+    assert done.stderr.splitlines()[0] == (
+        "warning: `start ./missing.yaml` is an old spelling; use: interlock up missing --template ./missing.yaml"
+    )
+    assert done.returncode == 4

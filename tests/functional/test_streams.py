@@ -1,0 +1,131 @@
+"""Results go to stdout and everything else to stderr; what is no terminal gets no terminal's codes; nothing asks."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from contextlib import suppress
+
+import pytest
+
+from interlock.fsm.states import State
+
+LIFE = [
+    ("create", "web", "-t", "tiny", "--driver", "simulated"),
+    ("start", "web"),
+    ("start", "web"),
+    ("restart", "web"),
+    ("stop", "web"),
+    ("reset", "web"),
+    ("up", "web"),
+    ("kill", "web"),
+    ("delete", "web"),
+]
+
+
+def test_streams_of_each_transition_for_people_are_stderr_alone(interlock):
+    """A pipeline that takes the output gets nothing that was meant for people, and no code of a terminal."""
+    for arguments in LIFE:
+        done = interlock(*arguments)
+        assert (done.returncode, done.stdout) == (0, "")
+        assert "\x1b" not in done.stderr
+
+
+def test_streams_of_each_transition_as_json_parse_line_by_line(interlock):
+    """One result on stdout, and every line of the log is an object."""
+    for arguments in LIFE:
+        done = interlock("--log-format", "json", *arguments, "--format", "json")
+        (result,) = map(json.loads, done.stdout.splitlines())
+        assert (result["name"], result["trigger"] in arguments or arguments[0] in ("up", "restart")) == ("web", True)
+        events = [json.loads(line)["event"] for line in done.stderr.splitlines()]
+        assert all(event.startswith("transition_") for event in events)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("start",), ("start", "web"), ("fly",), ("start", "./no.yaml"), ("create", "web", "-t", "no")]
+)
+def test_streams_of_an_error_as_json_parse_line_by_line(interlock, arguments):
+    """Also what goes wrong is read by programs: reference, message, hint and exit code."""
+    done = interlock("--log-format", "json", *arguments)
+    records = [json.loads(line) for line in done.stderr.splitlines()]
+    assert (done.stdout, records[-1]["event"], records[-1]["exit_code"]) == ("", "error", done.returncode)
+
+
+def test_streams_of_error_hold_no_traceback_unless_asked(interlock):
+    """Where it happened in our code interests nobody who did not ask."""
+    assert "Traceback" not in interlock("start", "web").stderr
+    assert "Traceback" in interlock("--debug", "start", "web").stderr
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("--help",), ("history", "web", "--steps"), ("diagram",)])
+def test_stdout_whose_reader_is_gone_ends_it_quietly(begin, bring, arguments):
+    """`interlock list | head -1` complains about nothing."""
+    bring(State.running)
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = begin(*arguments, stdout=writer)
+    os.close(writer)
+    _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (141, "")
+
+
+def test_stderr_whose_reader_is_gone_calls_nothing_off(begin, bring, state):
+    """That nobody reads the log any more ends no start."""
+    bring(State.created)
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = begin("start", "web", stderr=writer)
+    os.close(writer)
+    process.communicate(timeout=60)
+    assert (process.returncode, state()) == (0, "running")
+
+
+def test_commands_that_destroy_ask_nothing(interlock, bring):
+    """No command waits for an answer: with standard input at its end, each does what it was told."""
+    bring(State.running)
+    assert interlock("delete", "web", "--force", stdin=subprocess.DEVNULL).returncode == 0
+
+
+def on_terminal(*arguments):
+    """Run the program on a terminal of its own; return its exit code and the text that the terminal received."""
+    leader, follower = pty.openpty()
+    streams = {"stdin": follower, "stdout": follower, "stderr": follower}
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    with subprocess.Popen([sys.executable, "-m", "interlock", *arguments], env=environment, **streams) as process:
+        os.close(follower)
+        received = b""
+        with suppress(OSError):  # the terminal's end: its last writer is gone
+            while chunk := os.read(leader, 1024):
+                received += chunk
+    os.close(leader)
+    return process.returncode, received.decode()
+
+
+def test_terminal_gets_the_sentences_and_colours(bring):
+    """Where people look, they read sentences in colour, not a log; the cursor is there again at the end."""
+    bring(State.created)
+    code, text = on_terminal("start", "web")
+    assert (code, "timestamp=" in text) == (0, False)
+    assert 'starting "web"' in text
+    assert '\x1b[32mstarted "web" in' in text
+    assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l")
+
+
+def test_terminal_gets_a_coloured_list(bring):
+    """A state has its colour in a table."""
+    bring(State.running)
+    assert "\x1b[32mrunning\x1b[0m" in on_terminal("list")[1]
+
+
+def test_terminal_with_log_format_gets_the_log(bring):
+    """Who asks for a log gets one on a terminal too."""
+    bring(State.created)
+    assert "timestamp=" in on_terminal("--log-format", "logfmt", "start", "web")[1]
+
+
+def test_terminal_gets_an_error_in_colour(bring):
+    """An error is seen at once."""
+    bring(State.running)
+    code, text = on_terminal("delete", "web")
+    assert (code, "\x1b[1;31merror: illegal-transition\x1b[0m" in text) == (3, True)

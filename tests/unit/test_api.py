@@ -1,0 +1,187 @@
+"""The Python API: one method for each row, composites that own no state, and a way out of everything."""
+
+import pytest
+
+import interlock
+from interlock import Interlock, NotFoundError, State, Trigger, Wishes
+from interlock.fsm.errors import DriverError, HostError, InvalidNameError, UsageError
+from interlock.fsm.events import Happening
+from interlock.fsm.journal import FILE
+from interlock.fsm.records import SPEC_FILE
+from interlock.fsm.table import TABLE
+
+WAYS = {State.absent: [], State.created: ["create"], State.running: ["up"], State.stopped: ["up", "stop"]}
+
+
+@pytest.fixture
+def vms(heard):
+    """Return the API on the home of the environment."""
+    return Interlock(announce=heard.append)
+
+
+@pytest.fixture
+def bring(vms):
+    """Return what brings a simulated instance into a state, by the API alone."""
+
+    def bring_to(state, name="web"):
+        for way in WAYS[state]:
+            given = {} if way == "stop" else {"template": "tiny", "driver": "simulated"}
+            getattr(vms, way)(name, **given)
+
+    return bring_to
+
+
+def test_package_exports_what_it_lists():
+    """Every name in `__all__` is there, also those that are loaded when they are used."""
+    assert [name for name in interlock.__all__ if not hasattr(interlock, name)] == []
+
+
+def test_api_has_a_method_for_every_row_that_can_be_asked_for():
+    """The table and the API agree on what there is to ask for."""
+    assert [row.trigger for row in TABLE if not row.observed and not hasattr(Interlock, row.trigger)] == []
+
+
+def test_create_wishes_overrule_the_template(vms):
+    """What was asked for beside the template is what the instance has."""
+    vms.create("web", "tiny", Wishes(cpus=3, memory_bytes=1 << 30), driver="simulated")
+    spec = vms.status("web").spec
+    assert (spec.cpus, spec.memory_bytes, spec.disk_bytes) == (3, 1 << 30, 1 << 30)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"), [(("../web", "tiny"), InvalidNameError), (("web", "no-such-template"), NotFoundError)]
+)
+def test_create_that_cannot_be_leaves_no_instance(vms, home, arguments, kind):
+    """A slip in name or template costs nothing."""
+    with pytest.raises(kind):
+        vms.create(*arguments, driver="simulated")
+    assert list(vms.instances()) == []
+    assert not home.directory("web").exists()
+
+
+def test_create_with_unknown_driver_names_the_installed(vms, home):
+    """Who asks for a driver that is not there is told which are, and nothing is made."""
+    with pytest.raises(HostError, match="installed: qemu, simulated"):
+        vms.create("web", "tiny", driver="nothing")
+    assert not home.root.exists()
+
+
+@pytest.mark.parametrize("state", State)
+def test_up_from_any_state_ends_running(vms, bring, state):
+    """`up` wants one thing, whatever there is."""
+    bring(state)
+    assert vms.up("web", "tiny", driver="simulated").state is State.running
+    assert vms.status("web").state is State.running
+
+
+def test_up_of_existing_instance_reads_no_template(vms, bring):
+    """What exists is started as it is: the template need not even be there any more."""
+    bring(State.stopped)
+    assert vms.up("web", "no-such-template").state is State.running
+
+
+def test_up_of_absent_instance_without_template_is_not_found(vms):
+    """Nothing is created from nothing, and the hint says what is missing."""
+    with pytest.raises(NotFoundError) as caught:
+        vms.up("web", None)
+    assert caught.value.hint == "interlock create web --template TEMPLATE"
+
+
+def test_up_announces_two_transitions(bring, heard):
+    """A composite is a sequence of rows: each begins and is done."""
+    bring(State.running)
+    assert [event.trigger for event in heard if event.happening is Happening.done] == [Trigger.create, Trigger.start]
+
+
+@pytest.mark.parametrize("state", [State.created, State.running, State.stopped])
+def test_restart_from_any_existing_state_ends_running(vms, bring, state):
+    """What does not run needs no stopping first."""
+    bring(state)
+    assert vms.restart("web").state is State.running
+
+
+def test_restart_of_running_guest_boots_it_anew(vms, bring):
+    """A restart is a stop and a start, and the history has both."""
+    bring(State.running)
+    vms.restart("web")
+    triggers = [line.trigger for line in vms.history("web") if line.phase == "done"]
+    assert triggers == [Trigger.create, Trigger.start, Trigger.stop, Trigger.start]
+
+
+@pytest.mark.parametrize("state", State)
+def test_delete_with_force_from_any_state_ends_absent(vms, bring, home, state):
+    """From every state there is one way out."""
+    bring(state)
+    assert vms.delete("web", force=True).state is State.absent
+    assert not home.directory("web").exists()
+
+
+SPEC_DAMAGES = [b"", b"{", b"[]", b'{"schema": 99}']
+JOURNAL_DAMAGES = [b"", b"\0\0\0\0", b"{}\n"]
+
+
+@pytest.mark.parametrize("state", [State.created, State.running, State.stopped])
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [*((SPEC_FILE, content) for content in SPEC_DAMAGES), *((FILE, content) for content in JOURNAL_DAMAGES)],
+)
+def test_delete_with_force_of_damage_ends_absent(vms, bring, home, state, file, content):
+    """From every kind of damage in every state there is the same way out; the driver is asked to end what runs."""
+    bring(state)
+    (home.directory("web") / file).write_bytes(content)
+    outcome = vms.delete("web", force=True)
+    assert (outcome.state, outcome.changed, outcome.detail) == (State.absent, True, "it was damaged")
+    assert list(vms.instances()) == []
+
+
+@pytest.mark.parametrize("state", [State.created, State.running, State.stopped])
+def test_delete_with_force_of_instance_without_its_driver_ends_absent(vms, bring, home, state):
+    """An instance whose driver is not installed any more can still be removed."""
+    bring(state)
+    path = home.directory("web") / SPEC_FILE
+    path.write_text(path.read_text().replace('"simulated"', '"uninstalled"'))
+    assert vms.delete("web", force=True).state is State.absent
+    assert list(vms.instances()) == []
+
+
+def test_delete_with_force_while_a_dead_start_cannot_be_finished_ends_absent(vms, bring, monkeypatch):
+    """A start that was kept alive after it failed does not stand in the way."""
+    bring(State.created)
+    monkeypatch.setenv("INTERLOCK_SIMULATED", '{"start": {"hang": true}}')
+    with pytest.raises(interlock.DeadlineError):
+        vms.start("web", timeout_s=0.05, keep_on_failure=True)
+    assert vms.delete("web", force=True).state is State.absent
+
+
+def test_shell_of_driver_without_guests_is_refused(vms, bring):
+    """Where there is no guest to log in to, the error says so, and is ours."""
+    bring(State.running)
+    with pytest.raises(UsageError, match='driver "simulated" leads into no guest'):
+        vms.shell("web")
+
+
+def test_can_of_running_instance_is_what_the_table_allows(vms, bring):
+    """`can` lists every trigger that can be asked for, and the legal ones are those of the state."""
+    bring(State.running)
+    verdicts = vms.can("web")
+    assert [verdict.trigger for verdict in verdicts] == [row.trigger for row in TABLE if not row.observed]
+    assert [verdict.trigger for verdict in verdicts if verdict.legal] == [
+        Trigger.stop,
+        Trigger.kill,
+        Trigger.resume,
+        Trigger.protect,
+        Trigger.unprotect,
+    ]
+
+
+def test_listener_that_raises_calls_the_work_off(bring, vms):
+    """What a listener raises undoes the transition, as documented: an embedder can stop one."""
+    bring(State.created)
+
+    def refuse(event):
+        if event.happening is Happening.step:
+            raise RuntimeError("enough")
+
+    with pytest.raises(DriverError, match="RuntimeError: enough"):
+        Interlock(announce=refuse).start("web")
+    assert vms.status("web").state is State.created

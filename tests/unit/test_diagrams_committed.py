@@ -1,0 +1,75 @@
+"""What is committed as generated is what the generator writes, and what it says is so."""
+
+import re
+
+import pytest
+
+from interlock.diagrams.__main__ import ROOT
+from interlock.diagrams.generated import COMMAND, EXAMPLE, FILES, lifecycle_page
+from interlock.fsm import errors
+from interlock.fsm.engine import Engine
+from interlock.fsm.errors import BY_REFERENCE, IllegalTransitionError, InterlockError, NotFoundError
+from interlock.fsm.layout import INITIAL
+from interlock.fsm.port import Plan
+from interlock.fsm.states import State
+from interlock.fsm.table import BY_PAIR, TABLE, Trigger, path
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_generated_file_is_up_to_date(name: str) -> None:
+    """The committed file is, byte for byte, what the table and the classes of today make of it."""
+    expected = FILES[name]()
+    actual = (ROOT / name).read_bytes().decode()
+
+    assert expected == actual, f"{name} is out of date: run `{COMMAND}`, and read what changed"
+
+
+def test_generated_files_nothing_else_lies_beside_the_drawings() -> None:
+    """Every drawing in the folder is written by the generator: none is left over from a format that is gone."""
+    drawings = {f"diagrams/{path.name}" for path in (ROOT / "diagrams").glob("lifecycle.*")}
+
+    assert {name for name in FILES if name.startswith("diagrams/")} == drawings
+
+
+def moved_to(state: State, engine: Engine, plan: Plan) -> None:
+    """Bring the instance of the examples into `state`, by the shortest way."""
+    if state is INITIAL:
+        return
+    entering = next(row for row in TABLE if row.dest is state and not row.observed)
+    for trigger in path(INITIAL, entering.trigger) or ():
+        if trigger is Trigger.create:
+            engine.create(EXAMPLE, plan)
+        else:
+            engine.fire(EXAMPLE, trigger)
+
+
+@pytest.mark.parametrize("state", State)
+def test_lifecycle_page_shows_the_errors_that_the_engine_raises(state: State, engine: Engine, plan: Plan) -> None:
+    """Each refusal on the page has the message and the hint that asking for it really gives."""
+    moved_to(state, engine, plan)
+    page = lifecycle_page()
+    for row in TABLE:
+        if row.observed or state in row.holds or (row.trigger, state) in BY_PAIR:
+            continue
+        with pytest.raises((IllegalTransitionError, NotFoundError)) as caught:
+            engine.fire(EXAMPLE, row.trigger)
+        told = re.search(rf"^\| {state} +\| `{row.trigger}` .*$", page, re.MULTILINE)
+
+        assert told
+        assert [caught.value.reference, caught.value.message, caught.value.hint] == [
+            cell.strip(" `") for cell in told[0].strip("| ").split("|")[2:]
+        ]
+
+
+def test_errors_tree_of_the_docstring_agrees_with_the_classes() -> None:
+    """The tree that is drawn by hand names every class, under its parent, with its exit code and its reference."""
+    drawn = []
+    parents: list[str] = []
+    for line in (errors.__doc__ or "").splitlines():
+        if found := re.match(r"    ([│├└─ ]*)(\w+Error) +(\d+) +([a-z-]+)", line):
+            depth = len(found[1]) // 4
+            parents[depth - 1 :] = [found[2]]
+            drawn.append((found[2], parents[depth - 2] if depth > 1 else "InterlockError", int(found[3]), found[4]))
+    kinds = [kind for kind in BY_REFERENCE.values() if kind is not InterlockError]
+
+    assert [(kind.__name__, kind.__bases__[0].__name__, kind.exit_code, kind.reference) for kind in kinds] == drawn

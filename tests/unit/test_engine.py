@@ -1,0 +1,462 @@
+"""What the engine does with a request, in every state, and with several of them at once."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+
+import pytest
+
+from interlock.fsm import engine as engine_module
+from interlock.fsm.errors import (
+    BusyError,
+    CancelledError,
+    DamagedError,
+    DriverError,
+    IllegalTransitionError,
+    InvalidNameError,
+    NotFoundError,
+    UsageError,
+)
+from interlock.fsm.events import Happening
+from interlock.fsm.files import remove_tree
+from interlock.fsm.journal import FILE, Journal, Phase
+from interlock.fsm.locks import Lock
+from interlock.fsm.process import this_process
+from interlock.fsm.records import SPEC_FILE
+from interlock.fsm.states import EXISTING, State
+from interlock.fsm.table import TABLE, Trigger
+
+REQUESTABLE = tuple(row.trigger for row in TABLE if not row.observed)
+DEADLINE_S = 30.0
+
+
+@pytest.fixture
+def request_by(engine, plan):
+    """Return what asks an engine for any trigger."""
+
+    def ask(trigger, by=engine, name="web"):
+        return by.create(name, plan) if trigger is Trigger.create else by.fire(name, trigger)
+
+    return ask
+
+
+@pytest.fixture
+def threads():
+    """Return a pool whose work must end before the test does."""
+    with ThreadPoolExecutor() as pool:
+        yield pool
+
+
+def journal_bytes(home, name="web"):
+    """Return the journal as it lies on disk; None without one."""
+    path = home.directory(name) / FILE
+    return path.read_bytes() if path.exists() else None
+
+
+# -- the grid ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("trigger", REQUESTABLE)
+def test_request_in_state_does_what_the_reviewed_matrix_says(engine, home, bring, request_by, matrix, trigger, state):
+    """Each trigger, asked for in each state, leads where the matrix says; what it refuses leaves the journal alone."""
+    bring("web", state)
+    before = journal_bytes(home)
+    match matrix[trigger, state].split():
+        case ["→", dest]:
+            outcome = request_by(trigger)
+            assert (outcome.state, outcome.changed) == (State(dest), True)
+            assert engine.status("web").state is State(dest)
+            return
+        case ["holds"]:
+            outcome = request_by(trigger)
+            assert (outcome.state, outcome.changed) == (state, False)
+        case ["refused"]:
+            with pytest.raises(IllegalTransitionError):
+                request_by(trigger)
+        case ["not-found"]:
+            with pytest.raises(NotFoundError):
+                request_by(trigger)
+    assert engine.status("web").state is state
+    assert journal_bytes(home) == before
+
+
+@pytest.mark.parametrize("state", EXISTING)
+def test_fire_observed_trigger_is_a_usage_error(engine, home, bring, state):
+    """Nobody can ask a guest to have powered itself off."""
+    bring("web", state)
+    before = journal_bytes(home)
+    with pytest.raises(UsageError):
+        engine.fire("web", Trigger.exited)
+    assert journal_bytes(home) == before
+
+
+def test_fire_create_without_a_plan_is_a_usage_error(engine, home):
+    """Only `create` can be handed a plan, and there is no creation without one."""
+    with pytest.raises(UsageError):
+        engine.fire("web", Trigger.create)
+    assert not home.creating("web").exists()
+
+
+@pytest.mark.parametrize("name", ["", "../web", "a/b", ".creating", "-f", "a" * 64])
+def test_any_call_with_impossible_name_touches_nothing(engine, home, plan, name):
+    """A name is checked before a folder is made, a lock taken or a file opened."""
+    calls = [
+        lambda: engine.create(name, plan),
+        lambda: engine.fire(name, Trigger.delete),
+        lambda: engine.discard(name),
+        lambda: engine.status(name),
+        lambda: engine.site(name),
+        lambda: list(engine.history(name)),
+        lambda: engine.verdicts(name),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidNameError):
+            call()
+    assert not home.root.exists()
+
+
+@pytest.mark.parametrize("state", State)
+def test_verdicts_agree_with_what_requests_do(engine, bring, matrix, state):
+    """`can` says exactly what the matrix says, and a hint wherever something can be done about it."""
+    bring("web", state)
+    words = {(True, False): "→", (False, True): "holds", (False, False): ("refused", "not-found")}
+    for verdict in engine.verdicts("web"):
+        assert matrix[verdict.trigger, state].split()[0] in words[verdict.legal, verdict.holds]
+        assert (verdict.hint is None) == verdict.holds
+
+
+def test_create_announces_and_records_each_phase(engine, plan, heard):
+    """A transition says that it begins, which steps it reaches and that it is done; the journal says the same."""
+    engine.create("web", plan)
+    steps = ["resolving", "writing the spec", "making a simulated disk"]
+    assert [event.happening for event in heard] == [Happening.begun, *[Happening.step] * 3, Happening.done]
+    lines = list(engine.history("web"))
+    assert [line.phase for line in lines] == [Phase.begun, *[Phase.step] * 3, Phase.done]
+    assert [line.step for line in lines[1:-1]] == [event.step for event in heard[1:-1]] == steps
+    assert [line.seq for line in lines] == [event.seq for event in heard] == [1, 2, 3, 4, 5]
+    assert {line.actor for line in lines} == {this_process()}
+
+
+def test_fire_every_request_its_intent_is_on_disk_before_its_work(make_engine, watched, home, request_by):
+    """Seen from inside a driver's work, the journal already says what is being done, and the source still holds."""
+    seen = {}
+
+    def look(trigger):
+        directory = home.creating("web") if trigger == Trigger.create else home.directory("web")
+        line = Journal(directory).last()
+        seen[trigger] = (line.trigger, line.in_flight, line.state)
+
+    engine = make_engine(watched(look))
+    life = [
+        (Trigger.create, State.absent),
+        (Trigger.start, State.created),
+        (Trigger.stop, State.running),
+        (Trigger.reset, State.stopped),
+        (Trigger.start, State.created),
+        (Trigger.kill, State.running),
+        (Trigger.delete, State.stopped),
+    ]
+    for trigger, source in life:
+        request_by(trigger, engine)
+        assert seen[trigger] == (trigger, True, source)
+
+
+def test_create_unfinished_instance_has_no_directory(make_engine, watched, home, plan):
+    """Until its work is done, the name means nothing: the directory appears by one rename."""
+    seen = []
+    engine = make_engine(watched(lambda _: seen.append(home.directory("web").exists())))
+    engine.create("web", plan)
+    assert (seen, home.directory("web").exists()) == ([False], True)
+
+
+def test_delete_leaves_nothing_on_disk(engine, home, bring):
+    """After delete no file of the home or the runtime remembers the name, not even a lock."""
+    bring("web", State.stopped)
+    engine.fire("web", Trigger.delete)
+    assert [path for root in (home.root, home.runtime) for path in root.rglob("*") if path.is_file()] == []
+    assert engine.names() == []
+
+
+def test_create_on_a_dead_name_keeps_no_memory_of_it(engine, plan, bring):
+    """A name used again is a new instance: its history begins with its own creation."""
+    bring("web", State.stopped)
+    engine.fire("web", Trigger.delete)
+    engine.create("web", plan)
+    assert next(iter(engine.history("web"))).seq == 1
+
+
+def test_site_of_misspelt_name_proposes_the_one_meant(engine, bring):
+    """A name that means nothing is answered with the name that was probably meant."""
+    bring("web-server", State.created)
+    with pytest.raises(NotFoundError, match='did you mean "web-server"'):
+        engine.fire("web-servr", Trigger.start)
+
+
+# -- several at once -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("state", "trigger"),
+    [
+        (State.created, Trigger.start),
+        (State.running, Trigger.stop),
+        (State.running, Trigger.kill),
+        (State.stopped, Trigger.delete),
+    ],
+)
+def test_fire_same_trigger_by_two_one_does_it_and_both_succeed(
+    make_engine, watched, bring, heard, threads, until, state, trigger
+):
+    """Who asks for what is being done waits for it and shares its result; the driver works once."""
+    bring("web", state)
+    driver = watched(hold=(trigger,))
+    first = threads.submit(make_engine(driver).fire, "web", trigger)
+    assert driver.entered.wait(DEADLINE_S)
+    second = threads.submit(make_engine(driver).fire, "web", trigger)
+    until(lambda: Happening.joined in [event.happening for event in heard])
+    driver.go.set()
+    assert [first.result().changed, second.result().changed] == [True, False]
+    assert first.result().state == second.result().state
+    assert driver.calls == [trigger]
+
+
+def test_fire_same_trigger_that_fails_fails_for_both(make_engine, watched, bring, heard, threads, until):
+    """Who waited for the work raises what became of it; nobody tries it a second time."""
+    bring("web", State.created)
+
+    def fail(trigger):
+        if trigger == "start":
+            driver.entered.set()
+            driver.go.wait(DEADLINE_S)
+            raise DriverError("the disk is on fire", details=["smoke"])
+
+    driver = watched(fail)
+    first = threads.submit(make_engine(driver).fire, "web", Trigger.start)
+    assert driver.entered.wait(DEADLINE_S)
+    second = threads.submit(make_engine(driver).fire, "web", Trigger.start)
+    until(lambda: Happening.joined in [event.happening for event in heard])
+    driver.go.set()
+    errors = [first.exception(), second.exception()]
+    assert [(type(error), error.message, error.details) for error in errors] == [
+        (DriverError, "the disk is on fire", ("smoke",))
+    ] * 2
+    assert driver.calls.count("start") == 1
+
+
+def test_fire_other_trigger_while_one_runs_is_busy_and_says_with_what(make_engine, watched, bring, threads):
+    """Different work is refused with the name, the age and the process of the one that runs, which is not disturbed."""
+    bring("web", State.created)
+    driver = watched(hold=("reset",))
+    first = threads.submit(make_engine(driver).fire, "web", Trigger.reset)
+    assert driver.entered.wait(DEADLINE_S)
+    with pytest.raises(BusyError, match=rf"^resetting .* for \d\.\d s \(pid {os.getpid()}\); start was not begun$"):
+        make_engine(driver).fire("web", Trigger.start)
+    driver.go.set()
+    assert first.result().changed
+    assert driver.calls == ["reset"]
+
+
+def test_create_while_it_is_being_created_is_busy(make_engine, watched, plan, threads):
+    """An instance that somebody else creates need not be the one that was asked for: that is no shared result."""
+    driver = watched(hold=("create",))
+    first = threads.submit(make_engine(driver).create, "web", plan)
+    assert driver.entered.wait(DEADLINE_S)
+    with pytest.raises(BusyError, match=r'^creating "web"'):
+        make_engine(driver).create("web", plan)
+    driver.go.set()
+    assert first.result().changed
+
+
+@pytest.mark.parametrize("urgent", [Trigger.stop, Trigger.kill])
+def test_fire_more_urgent_trigger_calls_a_start_off(make_engine, watched, bring, heard, threads, urgent):
+    """A start that hangs does not make `stop` wait for its deadline: it is cancelled, and nothing is left alive."""
+    bring("web", State.created)
+    driver = watched(hold=("start",))
+    engine = make_engine(driver)
+    first = threads.submit(engine.fire, "web", Trigger.start)
+    assert driver.entered.wait(DEADLINE_S)
+    assert make_engine(driver).fire("web", urgent).state is State.created
+    assert isinstance(first.exception(), CancelledError)
+    assert Happening.preempted in [event.happening for event in heard]
+    assert not driver.observe(engine.site("web")).alive
+
+
+def test_fire_start_called_off_leaves_nothing_alive_though_asked_to_keep(make_engine, watched, bring, threads):
+    """What is kept for inspection is a guest that did not answer, not one that somebody wanted down."""
+    bring("web", State.created)
+    driver = watched(hold=("start",))
+    engine = make_engine(driver)
+    first = threads.submit(engine.fire, "web", Trigger.start, keep_on_failure=True)
+    assert driver.entered.wait(DEADLINE_S)
+    make_engine(driver).fire("web", Trigger.stop)
+    assert isinstance(first.exception(), CancelledError)
+    assert driver.calls == ["start", "kill"]
+
+
+def test_fire_while_lock_is_held_and_nothing_is_seen_is_busy(engine, home, bring, monkeypatch):
+    """A lock that is held without an operation to show is waited for a moment, then named."""
+    monkeypatch.setattr(engine_module, "HANDOVER_S", 0.05)
+    bring("web", State.created)
+    with Lock(home.lock("web")) as lock:
+        assert lock.acquire()
+        with pytest.raises(BusyError, match="held by another process; start was not begun"):
+            engine.fire("web", Trigger.start)
+
+
+def test_fire_on_two_instances_at_once_neither_waits(make_engine, watched, engine, bring, threads):
+    """A lock belongs to one name: a start that hangs holds up no other instance."""
+    bring("web", State.created)
+    bring("db", State.created)
+    driver = watched(hold=("start",))
+    first = threads.submit(make_engine(driver).fire, "web", Trigger.start)
+    assert driver.entered.wait(DEADLINE_S)
+    assert engine.fire("db", Trigger.start).changed
+    driver.go.set()
+    assert first.result().changed
+
+
+# -- status --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("asked", "limit_s"), [({}, 30.0), ({"timeout_s": 7.0}, 7.0), ({"timeout_s": 1e300}, None)])
+def test_status_of_operation_in_flight_tells_all_about_it(make_engine, watched, engine, bring, threads, asked, limit_s):
+    """While a start runs, whoever looks sees its step, its process, and until when it may go on: as asked, else as
+    the spec says; the state is still the one it came from."""
+    bring("web", State.created)
+    driver = watched(hold=("start",))
+    work = threads.submit(make_engine(driver).fire, "web", Trigger.start, **asked)
+    assert driver.entered.wait(DEADLINE_S)
+    status = engine.status("web")
+    driver.go.set()
+    assert work.result().changed
+    seen = status.operation
+    assert (status.state, seen.trigger, seen.step) == (State.created, Trigger.start, "waiting for the simulated guest")
+    assert (seen.actor, seen.interrupted) == (this_process(), False)
+    if limit_s is None:
+        assert seen.deadline is None
+    else:
+        took = datetime.fromisoformat(seen.deadline) - datetime.fromisoformat(seen.since)
+        assert took.total_seconds() == pytest.approx(limit_s, abs=1.0)
+
+
+def test_status_of_creation_in_flight_is_absent_with_its_operation(make_engine, watched, engine, plan, threads):
+    """What is being created is listed while it is, though its name means nothing yet."""
+    driver = watched(hold=("create",))
+    work = threads.submit(make_engine(driver).create, "web", plan)
+    assert driver.entered.wait(DEADLINE_S)
+    (status,) = engine.statuses()
+    driver.go.set()
+    assert work.result().changed
+    assert (status.name, status.state, status.operation.trigger) == ("web", State.absent, Trigger.create)
+
+
+def test_status_of_unknown_name_is_absent_and_makes_nothing(engine, home):
+    """To ask about a name is not to make it."""
+    status = engine.status("web")
+    assert (status.state, status.operation, status.damage) == (State.absent, None, None)
+    assert not home.root.exists()
+
+
+@pytest.mark.parametrize("reason", ["guest panicked", None])
+def test_status_of_guest_that_went_down_unasked_records_it(engine, driver, bring, heard, reason):
+    """What happened behind our back is recorded once, with its reason."""
+    bring("web", State.running)
+    driver.happen(engine.site("web"), alive=False, exit_reason=reason)
+    status = engine.status("web")
+    assert (status.state, status.reason) == (State.stopped, reason or "reason unknown")
+    assert engine.status("web") == status
+    assert [line.trigger for line in engine.history("web")].count(Trigger.exited) == 1
+    assert heard[-1].happening is Happening.observed
+
+
+def test_status_after_reboot_of_the_host_records_the_exit(engine, driver, bring):
+    """What ran in an earlier boot does not run."""
+    bring("web", State.running)
+    driver.happen(engine.site("web"), boot_id="another boot")
+    assert (engine.status("web").state, engine.status("web").reason) == (State.stopped, "host went down")
+
+
+def test_fire_start_of_guest_that_went_down_unasked_starts_it(engine, driver, bring):
+    """Observed before decided: the exit is recorded first, and then it is started, not found to be running."""
+    bring("web", State.running)
+    driver.happen(engine.site("web"), alive=False, exit_reason="guest shut down")
+    assert engine.fire("web", Trigger.start).changed
+    assert [line.trigger for line in engine.history("web") if line.phase is Phase.done] == [
+        *(Trigger.create, Trigger.start, Trigger.exited, Trigger.start)
+    ]
+
+
+def test_statuses_while_instances_come_and_go_shows_no_damage(make_engine, engine, plan, threads):
+    """A listing that meets a directory on its way in or out sees it or does not; never a damaged one."""
+
+    def come_and_go():
+        mine = make_engine()
+        for _ in range(30):
+            mine.create("web", plan)
+            mine.fire("web", Trigger.delete)
+
+    work = threads.submit(come_and_go)
+    while not work.done():
+        assert [status.damage for status in engine.statuses() if status.damage] == []
+    work.result()
+
+
+# -- damage --------------------------------------------------------------------------------------------------------
+
+DAMAGES = {
+    "no spec": lambda path: (path / SPEC_FILE).unlink(),
+    "empty spec": lambda path: (path / SPEC_FILE).write_bytes(b""),
+    "no journal": lambda path: (path / FILE).unlink(),
+    "empty journal": lambda path: (path / FILE).write_bytes(b""),
+    "odd journal": lambda path: (path / FILE).write_bytes(b"{}\n"),
+    "a folder for a journal": lambda path: ((path / FILE).unlink(), (path / FILE).mkdir()),
+    "a file for a directory": lambda path: (remove_tree(path), path.write_bytes(b"")),
+}
+
+
+@pytest.fixture(params=DAMAGES)
+def damaged(request, home, bring):
+    """Return the name of an instance that is damaged, next to one that is not."""
+    bring("web", State.running)
+    bring("db", State.created)
+    DAMAGES[request.param](home.directory("web"))
+    return "web"
+
+
+def test_statuses_with_a_damaged_instance_lists_both(engine, damaged):
+    """Damage of one is told in its own line and costs the other nothing."""
+    by_name = {status.name: status for status in engine.statuses()}
+    assert list(by_name) == ["db", "web"]
+    assert by_name[damaged].damage
+    assert by_name["db"].damage is None
+
+
+def test_calls_on_a_damaged_instance_say_so_and_the_way_out(engine, damaged):
+    """Nothing can be told or done about it without understanding it; the hint mends it, or says how to remove it."""
+    calls = [
+        lambda: engine.fire(damaged, Trigger.stop),
+        lambda: engine.fire(damaged, Trigger.start),
+        lambda: engine.verdicts(damaged),
+    ]
+    for call in calls:
+        with pytest.raises(DamagedError) as caught:
+            call()
+        assert caught.value.hint == f"interlock repair {damaged}"
+
+
+def test_discard_of_a_damaged_instance_ends_it_and_leaves_nothing(engine, home, damaged, heard):
+    """Whatever is broken, the machine is ended, the files are gone, and it is said."""
+    outcome = engine.discard(damaged)
+    assert (outcome.state, outcome.changed) == (State.absent, True)
+    assert engine.names() == ["db"]
+    assert not home.sockets(damaged).exists()
+    assert (heard[-1].happening, heard[-1].trigger) == (Happening.done, Trigger.delete)
+
+
+def test_names_of_what_cannot_be_an_instance_are_left_out(engine, home, bring):
+    """What somebody else left in the folder is no instance, and does not keep the others from being listed."""
+    bring("web", State.created)
+    for stray in ("lost+found", "my machine", "x" * 64):
+        (home.instances / stray).mkdir()
+    assert [status.name for status in engine.statuses()] == ["web"]

@@ -1,0 +1,75 @@
+"""The home lies where the environment says, is private, and is refused when others could write to it."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from interlock.fsm.errors import HostError
+from interlock.fsm.home import Home
+
+
+def test_from_environment_prefers_interlock_home(tmp_path):
+    """$INTERLOCK_HOME is the root itself."""
+    assert Home.from_environment().root == tmp_path / "home"
+
+
+def test_from_environment_without_it_takes_the_data_home(monkeypatch):
+    """$XDG_DATA_HOME holds a folder of ours; without it, the default of the XDG specification does."""
+    monkeypatch.delenv("INTERLOCK_HOME")
+    monkeypatch.setenv("XDG_DATA_HOME", "/data")
+    assert Home.from_environment().root == Path("/data/interlock")
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert Home.from_environment().root == Path("/home/someone/.local/share/interlock")
+
+
+def test_from_environment_creates_nothing(tmp_path):
+    """To look is not to make."""
+    home = Home.from_environment()
+    assert not home.root.exists()
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_from_environment_without_a_session_uses_tmp(monkeypatch):
+    """A user without a login session, such as a CI job's, still has a place for sockets."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/nonexistent")
+    assert Home.from_environment().runtime == Path(f"/tmp/interlock-{os.geteuid()}")
+
+
+def test_sockets_of_longest_name_fit_a_socket_path(home):
+    """However long home and name are, a socket below has room within 107 bytes, and no two share a folder."""
+    deep = Home(root=Path("/" + "d" * 200), runtime=Path("/run/user/4294967295/interlock"))
+    assert len(os.fsencode(deep.sockets("n" * 63) / "monitor.sock")) <= 107
+    assert len({home.sockets("web"), home.sockets("db"), deep.sockets("web")}) == 3
+
+
+def test_prepare_makes_every_folder_private(home):
+    """Nobody but the owner can look into any folder of the home or the runtime, whatever the umask."""
+    before = os.umask(0o002)
+    try:
+        home.prepare()
+    finally:
+        os.umask(before)
+    folders = [folder for root in (home.root, home.runtime) for folder in [root, *root.rglob("*")]]
+    assert {stat.S_IMODE(folder.stat().st_mode) for folder in folders} == {0o700}
+
+
+@pytest.mark.parametrize("place", ["root", "runtime"])
+def test_prepare_place_that_others_can_write_to_is_refused(home, place):
+    """Who could exchange files under us could run anything as us; the hint closes the hole."""
+    home.prepare()
+    path = getattr(home, place)
+    path.chmod(0o777)
+    with pytest.raises(HostError) as caught:
+        home.prepare()
+    assert (caught.value.message, caught.value.hint) == (f"{path} can be written by others", f"chmod 700 {path}")
+
+
+def test_prepare_place_of_somebody_else_is_refused(home, monkeypatch):
+    """A home that belongs to another user is not ours to keep machines in."""
+    home.prepare()
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with pytest.raises(HostError, match=r"not to you \(uid 12345\)"):
+        home.prepare()

@@ -1,0 +1,348 @@
+"""Work that fails is undone, work that was cut short is settled: whatever happens, journal and world agree."""
+
+from dataclasses import replace
+
+import pytest
+
+from interlock.drivers.simulated import SimulatedDriver
+from interlock.fsm import instance as instance_module
+from interlock.fsm.errors import DeadlineError, DriverError
+from interlock.fsm.events import Happening
+from interlock.fsm.instance import WORK
+from interlock.fsm.journal import Journal, Line, Phase
+from interlock.fsm.port import Draft
+from interlock.fsm.process import this_process
+from interlock.fsm.records import now
+from interlock.fsm.states import State
+from interlock.fsm.table import BY_TRIGGER, TABLE, Trigger
+
+DEAD = replace(this_process(), started_ticks=1, command="interlock of the dead")
+"""A process that had our pid once."""
+
+PAIRS = [(row.trigger, source) for row in TABLE if not row.observed for source in row.sources]
+PAIRS_OF_EXISTING = [(trigger, source) for trigger, source in PAIRS if source is not State.absent]
+
+
+@pytest.fixture
+def ask(plan):
+    """Return what asks an engine for any trigger."""
+    return lambda engine, trigger, **arguments: (
+        engine.create("web", plan) if trigger is Trigger.create else engine.fire("web", trigger, **arguments)
+    )
+
+
+@pytest.fixture
+def cut_short(home):
+    """Return what leaves `trigger` begun by a dead process, as the last thing that happened."""
+
+    def cut(trigger, source):
+        directory = home.creating("web") if trigger is Trigger.create else home.directory("web")
+        directory.mkdir(exist_ok=True)
+        journal = Journal(directory)
+        seq = journal.last().seq if journal.path.exists() else 0
+        line = Line(trigger, source, BY_TRIGGER[trigger].leads_to(source), Phase.begun, DEAD, now())
+        journal.append(line, seq=seq + 1)
+
+    return cut
+
+
+def files_left(home):
+    """Return every file of home and runtime."""
+    return [path for root in (home.root, home.runtime) for path in root.rglob("*") if not path.is_dir()]
+
+
+def assert_agreed(engine, driver, home):
+    """Check that the recorded state promises what is so."""
+    status = engine.status("web")
+    assert status.damage is None
+    if status.state is State.absent:
+        assert files_left(home) == []
+    else:
+        assert driver.observe(engine.site("web")).alive == (status.state is State.running)
+    return status
+
+
+def test_work_is_defined_for_every_row_that_takes_time():
+    """The table's rows and the code that does their work are the same set."""
+    assert set(WORK) == {row.trigger for row in TABLE if not row.observed}
+
+
+# -- work that fails -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("trigger", "source"), [pair for pair in PAIRS_OF_EXISTING if BY_TRIGGER[pair[0]].dest])
+def test_fire_work_that_fails_leaves_the_source_and_is_recorded(make_engine, bring, ask, heard, trigger, source):
+    """The state has not moved, the journal says `failed` and why, and the same is announced and raised."""
+    bring("web", source)
+    error = {"error": "the disk is on fire"}
+    engine = make_engine(SimulatedDriver(orders={trigger: error}))
+    with pytest.raises(DriverError, match="the disk is on fire"):
+        ask(engine, trigger)
+    last = list(engine.history("web"))[-1]
+    assert (last.trigger, last.phase, last.state) == (trigger, Phase.failed, source)
+    assert last.error == {"reference": "driver-failed", "message": error["error"], "hint": None, "details": []}
+    assert engine.status("web").reason == f"{trigger} failed: {error['error']}"
+    assert (heard[-1].happening, heard[-1].reference) == (Happening.failed, "driver-failed")
+
+
+@pytest.mark.parametrize("culprit", ["plan", "driver"])
+def test_create_that_fails_leaves_nothing(make_engine, home, plan, culprit):
+    """Of a creation that failed, no file, folder or lock remains, and the name is free."""
+
+    def broken(report):
+        report("reading")
+        raise DriverError("no")
+
+    orders = {"create": {"error": "no"}} if culprit == "driver" else {}
+    with pytest.raises(DriverError, match="no"):
+        make_engine(SimulatedDriver(orders)).create("web", broken if culprit == "plan" else plan)
+    assert files_left(home) == []
+    assert make_engine().create("web", plan).changed
+
+
+def test_start_that_fails_kills_the_guest(make_engine, watched, bring):
+    """A guest that did not answer in time is ended: nothing is alive that is not `running`."""
+    bring("web", State.created)
+    driver = watched(hold=("start",))
+    engine = make_engine(driver)
+    with pytest.raises(DeadlineError) as caught:
+        engine.fire("web", Trigger.start, timeout_s=0.05)
+    assert caught.value.hint == "interlock logs web"
+    assert driver.calls == ["start", "kill"]
+    assert not driver.observe(engine.site("web")).alive
+
+
+def test_fire_foreign_exception_of_a_driver_is_a_driver_error(make_engine, watched, bring):
+    """A driver's defect is told as its own, with the exception's words, and chained to it."""
+    bring("web", State.created)
+
+    def stumble(_trigger):
+        raise ZeroDivisionError("division by zero")
+
+    with pytest.raises(DriverError, match="ZeroDivisionError: division by zero") as caught:
+        make_engine(watched(stumble)).fire("web", Trigger.reset)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
+def test_fire_interrupted_undoes_and_lets_the_interruption_pass(make_engine, watched, bring, interruption):
+    """Ctrl-C in the middle of a start ends the guest, is recorded as cancelled, and still ends the program."""
+    bring("web", State.created)
+
+    def interrupt(trigger):
+        if trigger == "start":
+            raise interruption
+
+    driver = watched(interrupt)
+    engine = make_engine(driver)
+    with pytest.raises(interruption):
+        engine.fire("web", Trigger.start)
+    assert driver.calls == ["start", "kill"]
+    last = list(engine.history("web"))[-1]
+    assert (last.phase, last.state, last.error["reference"]) == (Phase.failed, State.created, "cancelled")
+
+
+# -- work that is left ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def left(make_engine, watched, bring):
+    """Return the driver of a created machine whose guest did not answer in time and was kept."""
+    bring("web", State.created)
+    driver = watched(hold=("start",))
+    with pytest.raises(DeadlineError):
+        make_engine(driver).fire("web", Trigger.start, timeout_s=0.05, keep_on_failure=True)
+    driver.hold, driver.calls = (), []
+    return driver
+
+
+def test_start_kept_on_failure_leaves_the_guest_and_shows_it(make_engine, left):
+    """The guest lives on; the state is the one it came from, and the status says what is unfinished."""
+    status = make_engine(left).status("web")
+    assert (status.state, status.observation.alive) == (State.created, True)
+    assert (status.operation.trigger, status.operation.interrupted) == (Trigger.start, True)
+    assert left.calls == []
+
+
+def test_start_after_kept_failure_finishes_it(make_engine, left):
+    """The guest that was left is waited for again, not booted anew."""
+    outcome = make_engine(left).fire("web", Trigger.start)
+    assert (outcome.state, outcome.changed) == (State.running, True)
+    assert left.calls == ["start"]
+
+
+def test_stop_after_kept_failure_shuts_it_down(make_engine, left):
+    """A guest that answers by now is finished starting and then asked to shut down."""
+    engine = make_engine(left)
+    assert engine.fire("web", Trigger.stop).state is State.stopped
+    assert left.calls == ["start", "stop"]
+
+
+def test_kill_after_kept_failure_ends_it_at_once(make_engine, left):
+    """Who kills does not wait for the guest to answer first."""
+    left.hold = ("start",)
+    engine = make_engine(left)
+    assert engine.fire("web", Trigger.kill).state is State.created
+    assert left.calls == ["start", "kill"]
+
+
+def test_work_that_failed_and_could_not_be_undone_is_left_and_says_so(make_engine, bring):
+    """When killing fails too, the journal says that the start is unfinished, and why."""
+    bring("web", State.created)
+    engine = make_engine(SimulatedDriver({"start": {"error": "no"}, "kill": {"error": "it will not die"}}))
+    with pytest.raises(DriverError, match="no"):
+        engine.fire("web", Trigger.start)
+    last = list(engine.history("web"))[-1]
+    assert (last.phase, last.detail, last.error["message"]) == (Phase.left, "it will not die", "no")
+
+
+@pytest.mark.parametrize("trigger", [Trigger.reset, Trigger.delete])
+def test_fire_over_work_that_cannot_be_settled_does_nothing(make_engine, left, home, trigger):
+    """No disk is thrown away under a guest that could not be ended."""
+    stuck = SimulatedDriver({"start": {"error": "no"}, "kill": {"error": "it will not die"}})
+    engine = make_engine(stuck)
+    with pytest.raises(DriverError):
+        engine.fire("web", trigger)
+    assert left.observe(engine.site("web")).alive
+    assert home.directory("web").is_dir()
+
+
+# -- work that was cut short ---------------------------------------------------------------------------------------
+
+
+def test_status_after_dead_create_rolls_it_back(engine, home, cut_short):
+    """Of what a dead process was creating nothing remains, once anybody looks."""
+    home.prepare()
+    cut_short(Trigger.create, State.absent)
+    assert [status.name for status in engine.statuses()] == []
+    assert files_left(home) == []
+    assert not home.creating("web").exists()
+
+
+def test_status_after_create_died_before_its_first_line_removes_the_folder(engine, home):
+    """A folder without a journal, of a creation that died at its very beginning, is removed too."""
+    home.prepare()
+    home.creating("web").mkdir()
+    assert list(engine.statuses()) == []
+    assert not home.creating("web").exists()
+
+
+def test_create_after_dead_create_begins_anew(engine, plan, home, cut_short, heard):
+    """Who wants the name gets it; it is said that something was in the way, and whose it was."""
+    home.prepare()
+    cut_short(Trigger.create, State.absent)
+    assert engine.create("web", plan).changed
+    assert [(event.happening, event.pid) for event in heard[:2]] == [
+        (Happening.interrupted, DEAD.pid),
+        (Happening.undone, None),
+    ]
+
+
+def test_status_after_dead_start_of_dead_guest_is_undone(engine, bring, cut_short):
+    """A start whose process and guest are both gone is undone by whoever looks, and the state is the source."""
+    bring("web", State.stopped)
+    cut_short(Trigger.start, State.stopped)
+    status = engine.status("web")
+    assert (status.state, status.operation) == (State.stopped, None)
+    assert list(engine.history("web"))[-1].phase is Phase.undone
+
+
+def test_status_after_dead_start_of_live_guest_waits_for_nobody(engine, bring, driver, cut_short):
+    """A guest that may still be booting is left alone by who merely looks, and shown as what it is."""
+    bring("web", State.created)
+    driver.happen(engine.site("web"), alive=True, boot_id=this_process().boot_id)
+    cut_short(Trigger.start, State.created)
+    status = engine.status("web")
+    assert (status.state, status.operation.interrupted, status.observation.alive) == (State.created, True, True)
+
+
+def test_start_after_dead_start_of_live_guest_finishes_it(engine, bring, driver, cut_short):
+    """The very guest that the dead process booted becomes `running`."""
+    bring("web", State.created)
+    driver.happen(engine.site("web"), alive=True, boot_id=this_process().boot_id)
+    cut_short(Trigger.start, State.created)
+    assert engine.fire("web", Trigger.start).state is State.running
+    assert driver._get(engine.site("web")).boots == 0
+
+
+def test_reset_after_dead_start_of_silent_guest_ends_it_first(make_engine, watched, bring, cut_short, monkeypatch):
+    """Who wants something else gives the guest a moment to answer; then it is undone, and the wish carried out."""
+    monkeypatch.setattr(instance_module, "PROBE_S", 0.05)
+    bring("web", State.created)
+    driver = watched(hold=("start",))
+    engine = make_engine(driver)
+    driver.happen(engine.site("web"), alive=True, boot_id=this_process().boot_id)
+    cut_short(Trigger.start, State.created)
+    assert engine.fire("web", Trigger.reset).changed
+    assert driver.calls == ["start", "kill", "reset"]
+
+
+@pytest.mark.parametrize(("trigger", "source"), [pair for pair in PAIRS_OF_EXISTING if pair[0] is not Trigger.start])
+def test_same_trigger_after_it_was_cut_short_is_done_once(engine, bring, cut_short, heard, trigger, source):
+    """What can be repeated is repeated, and that is what was asked for: it is not done twice, and it is said once."""
+    bring("web", source)
+    cut_short(trigger, source)
+    before = len(heard)
+    outcome = engine.fire("web", trigger)
+    assert (outcome.state, outcome.changed) == (BY_TRIGGER[trigger].leads_to(source), True)
+    happenings = [event.happening for event in heard[before:]]
+    assert (happenings[0], happenings.count(Happening.done)) == (Happening.interrupted, 1)
+
+
+def test_status_after_dead_delete_finishes_it(engine, home, bring, cut_short):
+    """A deletion that was begun is ended by whoever looks."""
+    bring("web", State.stopped)
+    cut_short(Trigger.delete, State.stopped)
+    assert engine.status("web").state is State.absent
+    assert files_left(home) == []
+
+
+def test_start_after_dead_stop_stops_it_first(engine, bring, cut_short):
+    """What was asked before is done before what is asked now: two transitions in the history."""
+    bring("web", State.running)
+    cut_short(Trigger.stop, State.running)
+    assert engine.fire("web", Trigger.start).changed
+    done = [line.trigger for line in engine.history("web") if line.phase is Phase.done]
+    assert done[-2:] == [Trigger.stop, Trigger.start]
+
+
+def test_kill_after_dead_stop_of_deaf_guest_ends_it_at_once(make_engine, watched, bring, cut_short):
+    """Who kills does not wait for the shutdown that somebody else had asked for."""
+    bring("web", State.running)
+    cut_short(Trigger.stop, State.running)
+    driver = watched(hold=("stop",))
+    engine = make_engine(driver)
+    assert engine.fire("web", Trigger.kill).state is State.stopped
+    assert "in 0 s" in list(engine.history("web"))[-1].detail
+
+
+# -- an image that goes away -----------------------------------------------------------------------------------------
+
+
+def planned(spec, tmp_path, images):
+    """Return a plan that takes the next of `images` each time it is carried out; one that is None was deleted since."""
+    contents = iter(images)
+
+    def resolve(_report):
+        path = tmp_path / "blob"
+        path.unlink(missing_ok=True)
+        if content := next(contents):
+            path.write_bytes(content)
+        return Draft(spec, {"seed": b"seed", "kernel": path})
+
+    return resolve
+
+
+def test_create_from_image_deleted_meanwhile_plans_again(engine, home, spec, tmp_path):
+    """An image that was deleted between being found and being linked is brought again, once."""
+    engine.create("web", planned(spec, tmp_path, [None, b"kernel"]))
+
+    assert (home.directory("web") / "kernel").read_bytes() == b"kernel"
+
+
+def test_create_from_image_that_stays_away_leaves_nothing(engine, home, spec, tmp_path):
+    """Gone twice, it is an error that names the file, and nothing of the instance is left."""
+    with pytest.raises(DriverError, match="blob"):
+        engine.create("web", planned(spec, tmp_path, [None, None]))
+
+    assert files_left(home) == []

@@ -1,0 +1,153 @@
+"""The journal keeps what it was told, survives what cuts it short, and says so when it cannot be understood."""
+
+import errno
+import json
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from interlock.fsm.errors import DamagedError
+from interlock.fsm.journal import FILE, NO_LINE, Journal, Line, Phase
+from interlock.fsm.process import this_process
+from interlock.fsm.records import now
+from interlock.fsm.states import State
+from interlock.fsm.table import Trigger
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def a_line(phase=Phase.done, **facts):
+    """Return a line of `start`, with `facts`."""
+    return Line(Trigger.start, State.created, State.running, phase, this_process(), now(), **facts)
+
+
+FIELDS = sorted([*a_line(step="s", deadline=now(), detail="d", error={}).to_json(), "actor.pid"])
+
+
+@pytest.fixture
+def journal(tmp_path):
+    return Journal(tmp_path)
+
+
+def test_append_line_last_returns_it(journal):
+    """What was appended is what is read, every field of it."""
+    error = {"reference": "driver-failed", "message": "ä\n", "hint": None, "details": ["one", "two"]}
+    line = journal.append(a_line(Phase.failed, step="s", deadline=now(), detail="d", elapsed_s=1.5, error=error), seq=7)
+    assert line.seq == 7
+    assert journal.last() == line
+
+
+def test_lines_many_appended_come_oldest_first(journal):
+    """The whole history is there, in its order."""
+    appended = [journal.append(a_line(phase), seq=seq) for seq, phase in enumerate(Phase, start=1)]
+    assert list(journal.lines()) == appended
+
+
+@pytest.mark.parametrize("size", [0, 100, 8192, 100_000])
+def test_last_line_of_any_length_is_read_whole(journal, size):
+    """A long error in the last line, or in the one before it, does not hide the last line."""
+    journal.append(a_line(detail="x" * size), seq=1)
+    assert journal.last().seq == 1
+    journal.append(a_line(), seq=2)
+    journal.append(a_line(detail="y" * size), seq=3)
+    assert journal.last().detail == "y" * size
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_line_state_follows_its_phase(phase):
+    """Only `done` moves the state; after every other line the source holds."""
+    expected = State.running if phase is Phase.done else State.created
+    assert a_line(phase).state == expected
+
+
+@pytest.mark.parametrize("torn", [b'{"seq":2,"time":"2026', b"\0\0\0\0"])
+def test_last_torn_line_after_it_is_ignored(journal, torn):
+    """A line without its end never counted."""
+    line = journal.append(a_line(), seq=1)
+    with journal.path.open("ab") as file:
+        file.write(torn)
+    assert journal.last() == line
+    assert list(journal.lines()) == [line]
+
+
+def test_append_after_torn_line_cuts_it(journal):
+    """The next writer removes the torn line instead of writing behind it."""
+    journal.append(a_line(), seq=1)
+    with journal.path.open("ab") as file:
+        file.write(b'{"seq":2,')
+    journal.append(a_line(), seq=2)
+    assert [line.seq for line in journal.lines()] == [1, 2]
+    assert journal.path.read_bytes().count(b"\n") == 2
+
+
+def test_append_on_full_disk_leaves_the_file_as_it_was(journal, monkeypatch):
+    """When the disk fills up in the middle of a line, no half of it stays."""
+    journal.append(a_line(), seq=1)
+    before = journal.path.read_bytes()
+    write = os.write
+
+    def write_half_then_fail(descriptor, text):
+        if len(text) < 100:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, text[: len(text) // 2])
+
+    monkeypatch.setattr(os, "write", write_half_then_fail)
+    with pytest.raises(OSError, match="No space left"):
+        journal.append(a_line(), seq=2)
+    assert journal.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_append_every_line_that_decides_is_flushed(journal, monkeypatch, phase):
+    """All lines but steps are on the disk when `append` returns; a step decides nothing."""
+    journal.append(a_line(), seq=1)
+    flushed = []
+    monkeypatch.setattr(os, "fsync", flushed.append)
+    journal.append(a_line(phase), seq=2)
+    assert bool(flushed) == (phase is not Phase.step)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, b"", b"half a line", b"\n", b"[]\n", b"null\n", b"{}\n", b"\xff\n", b"[" * 5000 + b"\n"],
+    ids=["missing", "empty", "torn", "blank", "list", "null", "object", "not-utf-8", "deep"],
+)
+def test_last_of_no_journal_is_damaged_and_names_the_file(journal, content):
+    """Whatever stands in its place, the error is ours and says which file it is about."""
+    if content is not None:
+        journal.path.write_bytes(content)
+    with pytest.raises(DamagedError, match=FILE):
+        journal.last()
+
+
+def test_lines_with_damage_in_the_middle_name_its_number(journal):
+    """Reading stops at the line that cannot be understood and says which one that is."""
+    journal.append(a_line(), seq=1)
+    with journal.path.open("ab") as file:
+        file.write(b"{}\n")
+    journal.append(a_line(), seq=3)
+    assert journal.last().seq == 3
+    with pytest.raises(DamagedError, match=f"{FILE}:2: "):
+        list(journal.lines())
+
+
+@given(field=st.sampled_from(FIELDS), value=JSON)
+def test_parse_any_value_in_any_field_is_refused_or_usable(field, value):
+    """A line that is accepted can be worked with; any other is refused in one of the ways its reader knows."""
+    data = a_line(Phase.left, step="s", deadline=now(), detail="d", error={"message": "m"}).to_json()
+    place, _, key = field.rpartition(".")
+    (data[place] if place else data)[key] = value
+    try:
+        line = Line.parse(json.dumps(data).encode())
+    except NO_LINE:
+        return
+    assert line.since.endswith("Z")
+    assert isinstance(line.detail, str | None)
+    assert isinstance(line.step, str | None)
+    assert isinstance(line.error, dict | None)

@@ -1,0 +1,124 @@
+"""A lock excludes threads and processes, dies with its holder, and follows the name of its file."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from interlock.fsm.locks import Lock
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from interlock.fsm.locks import Lock
+lock = Lock(Path(sys.argv[1]))
+print(lock.acquire(), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "web"
+
+
+@pytest.fixture
+def holder(path):
+    """Return another process that holds the lock until it is ended."""
+    command = [sys.executable, "-c", HOLD, path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "True\n"
+        yield process
+        process.kill()
+
+
+def test_acquire_free_lock_succeeds_and_held_one_fails(path):
+    """One `Lock` has it, no other can, until it is released."""
+    with Lock(path) as first, Lock(path) as second:
+        assert first.acquire()
+        assert not second.acquire()
+        first.release()
+        assert second.acquire()
+
+
+def test_acquire_held_by_another_process_fails(path, holder):
+    """Processes exclude each other."""
+    assert holder.poll() is None
+    assert not Lock(path).acquire()
+
+
+def test_acquire_after_holder_was_killed_succeeds(path, holder):
+    """A lock cannot be stale: the kernel releases it with its holder."""
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    with Lock(path) as lock:
+        assert lock.acquire()
+
+
+def test_acquire_while_a_child_of_the_dead_holder_runs_succeeds(path):
+    """What the holder starts, such as a hypervisor, does not inherit the lock."""
+    first = Lock(path)
+    assert first.acquire()
+    command = [sys.executable, "-c", "print(flush=True); input()"]
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, close_fds=False) as child,
+        Lock(path) as second,
+    ):
+        child.stdout.readline()
+        os.close(first._descriptor)  # as death does
+        assert second.acquire()
+        child.communicate(b"\n")
+
+
+def test_release_while_a_child_is_being_forked_frees_it_for_all(path):
+    """A fork in another thread copies the descriptor for a moment; releasing does not wait for that moment's end."""
+    with Lock(path) as first, Lock(path) as second:
+        assert first.acquire()
+        copied = os.dup(first._descriptor)
+        first.release()
+        assert second.acquire()
+        os.close(copied)
+
+
+def test_release_with_forget_removes_the_file(path):
+    """A name that means nothing any more keeps no lock file."""
+    lock = Lock(path)
+    assert lock.acquire()
+    lock.release(forget=True)
+    assert not path.exists()
+
+
+def test_acquire_file_that_lost_its_name_meanwhile_takes_its_successor(path):
+    """Who locked a file that its owner then removed does not hold the lock of that name."""
+    with Lock(path) as first, Lock(path) as second, Lock(path) as third:
+        assert first.acquire()
+        path.unlink()
+        assert second.acquire()
+        assert not third.acquire()
+
+
+def test_lock_taken_and_forgotten_by_many_threads_admits_one_at_a_time(path):
+    """Removing the file on each release never lets two in."""
+    inside, most, rounds = 0, 0, 0
+
+    def work():
+        nonlocal inside, most, rounds
+        for _ in range(50):
+            lock = Lock(path)
+            while not lock.acquire():
+                pass
+            inside += 1
+            most = max(most, inside)
+            rounds += 1
+            inside -= 1
+            lock.release(forget=True)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert (most, rounds) == (1, 200)

@@ -1,0 +1,110 @@
+"""The machine that `transitions` makes of the table does what was reviewed, and nothing else."""
+
+from dataclasses import dataclass, field
+from itertools import product
+
+import pytest
+from transitions import EventData, MachineError
+
+from interlock.fsm.machine import MACHINE, fire
+from interlock.fsm.states import State
+from interlock.fsm.table import BY_PAIR, Trigger
+
+each_pair = pytest.mark.parametrize(("trigger", "state"), list(product(Trigger, State)))
+each_legal_pair = pytest.mark.parametrize(("trigger", "state"), sorted(BY_PAIR))
+
+
+@dataclass
+class Model:
+    """A plain thing with a state. Two in the same state compare equal, which `transitions` cares about."""
+
+    state: State
+    carried_out: list[tuple[str, State, dict[str, object]]] = field(default_factory=list, compare=False)
+    problem: BaseException | None = field(default=None, compare=False)
+
+    def carry_out(self, event: EventData) -> None:
+        """Keep what was asked for and in which state, and raise the problem if there is one."""
+        self.carried_out.append((event.event.name, self.state, event.kwargs))
+        if self.problem:
+            raise self.problem
+
+
+@each_pair
+def test_fire_pair_does_what_the_reviewed_matrix_says(
+    matrix: dict[tuple[Trigger, State], str], trigger: Trigger, state: State
+) -> None:
+    """A pair with an arrow moves the model there after one piece of work; any other raises, and nothing moved."""
+    model = Model(state)
+    cell = matrix[trigger, state]
+
+    if cell.startswith("→ "):
+        fire(model, trigger)
+
+        assert State(cell.removeprefix("→ ")) is model.state
+        assert [(trigger, state, {})] == model.carried_out
+    else:
+        with pytest.raises(MachineError):
+            fire(model, trigger)
+
+        assert state is model.state
+        assert model.carried_out == []
+
+
+@each_legal_pair
+def test_fire_work_that_raises_leaves_the_state(trigger: Trigger, state: State) -> None:
+    """The state does not move while the work fails, whatever it raises, and the caller gets what was raised."""
+    for problem in (OSError("no space left"), KeyboardInterrupt()):
+        model = Model(state, problem=problem)
+
+        with pytest.raises(type(problem)) as caught:
+            fire(model, trigger)
+
+        assert problem is caught.value
+        assert state is model.state
+
+
+def test_fire_arguments_reach_the_work() -> None:
+    """What the caller says beside the trigger arrives at the work."""
+    model = Model(State.created)
+
+    fire(model, Trigger.start, timeout_s=5.0)
+
+    assert [("start", State.created, {"timeout_s": 5.0})] == model.carried_out
+
+
+def test_fire_equal_models_do_not_disturb_each_other() -> None:
+    """Two models that compare equal are two: `transitions` compares registered ones with ==, so none is registered."""
+    first, second = Model(State.created), Model(State.created)
+    assert first == second
+
+    fire(first, Trigger.start)
+
+    assert State.running is first.state
+    assert State.created is second.state
+    assert MACHINE.models == []
+
+
+def test_fire_leaves_no_method_on_the_model() -> None:
+    """A model gets no `start()` or `is_running()` from the library: `fire` is the only way to move it."""
+    model = Model(State.created)
+    before = set(dir(model))
+
+    fire(model, Trigger.start)
+
+    assert before == set(dir(model))
+
+
+def test_machine_knows_the_triggers_of_the_table_alone() -> None:
+    """There is no `to_running` from anywhere: what can be fired are the triggers, spelled as in the table."""
+    assert {str(trigger) for trigger in Trigger} == set(MACHINE.events)
+
+
+def test_fire_unknown_trigger_raises_and_does_not_move() -> None:
+    """A word that is no trigger moves nothing."""
+    model = Model(State.created)
+
+    with pytest.raises(KeyError):
+        fire(model, "to_running")  # type: ignore[arg-type]
+
+    assert State.created is model.state
+    assert model.carried_out == []

@@ -1,0 +1,82 @@
+"""What is printed on stdout can be read by people and by programs, and steers no terminal."""
+
+import json
+import sys
+
+import pytest
+import yaml
+
+from interlock.fsm.states import State
+from interlock.output import print_record, print_records, print_table, printable, size
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (None, "-"),
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1 KiB"),
+        (1536, "1.5 KiB"),
+        (512 << 20, "512 MiB"),
+        (10 << 30, "10 GiB"),
+        (1 << 53, "8192 TiB"),
+    ],
+)
+def test_size_of_bytes_is_as_people_read_it(number, expected):
+    """Sizes are in powers of 1024 with their unit, and nothing is known of none."""
+    assert size(number) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("plain ä\tb\n", "plain ä\tb\n"), ("\x1b[31mred\x1b[0m", "[31mred[0m"), ("a\r\x07b\x9bc", "abc")],
+)
+def test_printable_text_has_no_control_characters(text, expected):
+    """What a guest wrote cannot move the cursor, change colours or ring the bell."""
+    assert printable(text) == expected
+
+
+def test_print_table_columns_are_aligned(capsys):
+    """Each column begins where its title does; the last is as long as it is, without blanks at the end."""
+    print_table(["NAME", "STATUS"], [["web", "running"], ["database", "x"]])
+    assert capsys.readouterr().out == "NAME      STATUS\nweb       running\ndatabase  x\n"
+
+
+def test_print_table_with_odd_text_keeps_one_line_a_row(capsys):
+    """No cell breaks its row in two or reaches the terminal's controls."""
+    print_table(["NAME", "DETAIL"], [["web", "one\ntwo\x1b[2J"]])
+    assert capsys.readouterr().out == "NAME  DETAIL\nweb   one two[2J\n"
+
+
+def test_print_table_on_terminal_colours_the_state_and_not_the_name(capsys, monkeypatch):
+    """A state has its colour, though the name of the instance contains its word."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    print_table(["NAME", "STATUS", "CPUS"], [["running1", "running", "1"]])
+    assert capsys.readouterr().out.splitlines()[1] == "running1  \x1b[32mrunning\x1b[0m  1"
+
+
+def test_print_records_as_json_is_one_object_a_line(capsys):
+    """A program reads line by line, and text that is not ASCII stays as it is."""
+    records = [{"name": "ä\n", "state": State.running}, {"name": "b", "state": None}]
+    print_records(iter(records), "json", ())
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == records
+
+
+def test_print_records_as_yaml_is_one_document_each(capsys):
+    """Each record is a document of plain values."""
+    records = [{"name": "ä", "state": State.running, "can": ["stop"]}, {"name": "b"}]
+    print_records(iter(records), "yaml", ())
+    assert list(yaml.safe_load_all(capsys.readouterr().out)) == records
+
+
+def test_print_records_without_any_prints_no_title(capsys):
+    """A table of nothing is nothing."""
+    print_records(iter([]), "table", (("NAME", lambda record: record["name"]),))
+    assert capsys.readouterr().out == ""
+
+
+def test_print_record_as_table_is_flat(capsys):
+    """Keys of inner records are joined by dots, lists by commas, and what is unknown is a dash."""
+    print_record({"name": "web", "spec": {"cpus": 2}, "can": ["stop", "kill"], "pid": None}, "table")
+    assert capsys.readouterr().out == "name       web\nspec.cpus  2\ncan        stop, kill\npid        -\n"

@@ -1,0 +1,130 @@
+import io
+import tarfile
+
+import pytest
+
+from interlock.fsm.errors import HostError, ImageError
+from interlock.images import kernel
+from interlock.images.packages import Unpacked, mirrors
+from interlock.images.run import run
+
+BOOKWORM = "ID=debian\nVERSION_CODENAME=bookworm\n"
+DEB822 = """\
+Types: deb
+# a comment
+URIs: http://mirror.example/debian
+Suites: bookworm bookworm-updates
+Components: main
+
+Types: deb deb-src
+URIs: http://mirror.example/security
+Suites: bookworm-security
+Components: main
+
+Types: deb
+URIs: http://third.example/
+Suites: nodistro
+Components: main
+"""
+
+
+@pytest.fixture
+def etc(tmp_path):
+    (tmp_path / "apt/sources.list.d").mkdir(parents=True)
+    (tmp_path / "os-release").write_text(BOOKWORM)
+    return tmp_path
+
+
+def test_mirrors_of_deb822_are_the_hosts_own(etc):
+    """The mirror that works for the host is the one that images are built from; third parties' are not."""
+    (etc / "apt/sources.list.d/debian.sources").write_text(DEB822)
+    assert mirrors(etc) == [
+        "deb http://mirror.example/debian bookworm main",
+        "deb http://mirror.example/debian bookworm-updates main",
+        "deb http://mirror.example/security bookworm-security main",
+    ]
+
+
+def test_mirrors_of_one_line_form_are_the_hosts_own(etc):
+    """apt's older form says the same."""
+    (etc / "apt/sources.list").write_text(
+        "# deb http://old.example bookworm main\n"
+        "deb [signed-by=/k.gpg] http://mirror.example/debian bookworm contrib main\n"
+        "deb-src http://mirror.example/debian bookworm main\n"
+        "deb http://mirror.example/debian trixie main\n"
+    )
+    assert mirrors(etc) == ["deb http://mirror.example/debian bookworm main"]
+
+
+def test_mirrors_of_another_system_are_none(etc):
+    """Elsewhere mmdebstrap knows Debian's address better than the host does."""
+    (etc / "os-release").write_text("ID=ubuntu\nVERSION_CODENAME=noble\n")
+    (etc / "apt/sources.list.d/debian.sources").write_text(DEB822)
+    assert mirrors(etc) == []
+
+
+@pytest.fixture
+def packages(tmp_path):
+    """Yield a tar file as mmdebstrap makes it, with a kernel whose modules need each other."""
+    tree = {
+        "boot/vmlinuz-6.1": b"KERNEL",
+        "lib/modules/6.1/modules.builtin": b"kernel/fs/ext4.ko\n",
+        "lib/modules/6.1/kernel/virtio-net.ko": b"\0depends=failover,virtio\0license=GPL\0",
+        "lib/modules/6.1/kernel/failover.ko": b"license=GPL\0depends=\0",
+        "lib/modules/6.1/kernel/virtio.ko": b"depends=virtio_ring\0",
+        "lib/modules/6.1/kernel/virtio_ring.ko": b"depends=\0",
+        "usr/lib/libc.so": b"C",
+    }
+    with tarfile.open(tmp_path / "t.tar", "w") as tar:
+        for path, data in tree.items():
+            member = tarfile.TarInfo(f"./{path}")
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+        link = tarfile.TarInfo("./bin/link")
+        link.type, link.linkname = tarfile.SYMTYPE, "../boot/vmlinuz-6.1"
+        tar.addfile(link)
+    with Unpacked(tmp_path / "t.tar") as unpacked:
+        yield unpacked
+
+
+def test_unpacked_reads_through_links_and_either_side_of_usr(packages):
+    """A path means in the packages what it will mean in the guest."""
+    assert packages.read("bin/link") == b"KERNEL"
+    assert packages.read("lib/libc.so") == b"C"
+
+
+def test_unpacked_without_the_file_names_it(packages):
+    """A package that has changed is an error that says where."""
+    with pytest.raises(ImageError, match=r"no lib/libz\.so"):
+        packages.read("lib/libz.so")
+
+
+def test_modules_come_after_what_they_need(packages):
+    """insmod knows no dependencies, so the order must; what is built in needs no loading."""
+    tree = kernel.modules(packages, "# comment\nvirtio_net  # why\next4\npvpanic?\n")
+    assert tree["lib/modules/order"].data.decode().split() == ["failover", "virtio_ring", "virtio", "virtio_net"]
+    assert set(tree) == {"lib/modules/order"} | {
+        f"lib/modules/{name}.ko" for name in ("failover", "virtio_ring", "virtio", "virtio_net")
+    }
+
+
+def test_modules_that_the_kernel_lacks_are_refused(packages):
+    """A guest that could not find its disk is not built."""
+    with pytest.raises(ImageError, match="no module virtio_blk"):
+        kernel.modules(packages, "virtio_blk\n")
+
+
+def test_run_failure_has_the_programs_last_words():
+    """What went wrong is said by the program that knows."""
+    with pytest.raises(ImageError) as caught:
+        run("sh", "-c", "echo out; echo why >&2; exit 3")
+    assert caught.value.message == "sh failed (exit status 3)"
+    assert caught.value.details == ("out", "why")
+
+
+def test_run_missing_program_names_its_package(monkeypatch):
+    """A host that lacks something is told what to install."""
+    monkeypatch.setattr("interlock.images.run._PATH", "/nonexistent")
+    with pytest.raises(HostError) as caught:
+        run("mformat", "--version")
+    assert caught.value.hint == "apt install mtools"

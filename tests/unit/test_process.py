@@ -1,0 +1,68 @@
+"""A process is known by pid, start time and boot: never by its pid alone."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from interlock.fsm.process import alive, boot_id, started_ticks, this_process
+
+
+@pytest.fixture
+def child():
+    """Return a process that waits for its standard input to end."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        yield process
+        process.kill()
+
+
+def test_alive_this_process_is_true():
+    """Who asks is alive."""
+    assert alive(this_process())
+
+
+def test_alive_pid_of_another_start_is_false():
+    """A pid that was given to a stranger is not the process we knew."""
+    me = this_process()
+    assert not alive(replace(me, started_ticks=me.started_ticks - 1))
+
+
+def test_alive_pid_of_another_boot_is_false():
+    """After a reboot nothing of before is alive, though a pid and a start time may come again."""
+    assert not alive(replace(this_process(), boot_id="another boot"))
+
+
+def test_alive_after_its_end_is_false_before_it_is_reaped(child):
+    """A zombie does nothing any more: it counts as gone at once, and when it is reaped."""
+    actor = replace(this_process(), pid=child.pid, started_ticks=started_ticks(child.pid))
+    assert alive(actor)
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert not alive(actor)
+    child.wait()
+    assert not alive(actor)
+
+
+def test_started_ticks_of_odd_command_name_is_read(tmp_path):
+    """The command's name in /proc/PID/stat may hold blanks and parentheses and does not shift the fields."""
+    odd = tmp_path / "a) R (b 1"
+    shutil.copy(shutil.which("cat"), odd)
+    with subprocess.Popen([odd], stdin=subprocess.PIPE) as process:
+        mine, its = started_ticks(os.getpid()), started_ticks(process.pid)
+    assert mine <= its < mine + 3600 * os.sysconf("SC_CLK_TCK")
+
+
+def test_this_process_names_its_command_as_typed(monkeypatch):
+    """The command line is kept as a person would type it, and no longer than a line."""
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/interlock", "start", "web", "x" * 300])
+    assert this_process().command[:20] == "interlock start web "
+    assert len(this_process().command) == 200
+
+
+def test_boot_id_is_the_kernels():
+    """This boot is named by what the kernel calls it."""
+    assert boot_id() == Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

@@ -1,0 +1,107 @@
+"""The hypervisor's command line, against reviewed text, and the records it is built from."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from interlock.drivers.contract import Site
+from interlock.drivers.qemu.command import Board, build
+from interlock.drivers.qemu.probe import DEVICES, Capabilities
+from interlock.fsm.errors import DamagedError, HostError
+from interlock.fsm.records import Spec
+
+MACHINES = {"x86_64": "pc-q35-7.2", "aarch64": "virt-7.2"}
+CASES = [
+    (arch, boot, accelerator) for arch in MACHINES for boot in ("kernel", "firmware") for accelerator in ("kvm", "tcg")
+]
+
+
+def capable(arch: str, **changes) -> Capabilities:
+    facts = {
+        "binary": f"/usr/bin/qemu-system-{arch}",
+        "version": "7.2.22",
+        "machine": MACHINES[arch],
+        "machines": list(MACHINES.values()),
+        "accelerators": ["kvm", "tcg"],
+        "devices": sorted(DEVICES),
+        "sandbox": True,
+    }
+    return Capabilities(**(facts | changes))
+
+
+def site(directory: Path, arch="x86_64", boot="kernel", runtime=Path("/run/user/1000/interlock/0123456789ab")) -> Site:
+    spec = Spec(
+        driver="qemu",
+        arch=arch,
+        cpus=2,
+        memory_bytes=1 << 30,
+        disk_bytes=10 << 30,
+        user="ada",
+        hostname="web",
+        instance_id="i-1",
+        boot=boot,
+        kernel_arguments="console=ttyS0 quiet" if boot == "kernel" else "",
+        start_timeout_s=300.0,
+        stop_timeout_s=60.0,
+    )
+    return Site("web", directory, runtime, spec)
+
+
+def text(command: list[str]) -> str:
+    """Return the command as a person reads it: an option and its value on one line."""
+    lines: list[str] = []
+    for word in command:
+        if word.startswith("-") or not lines:
+            lines.append(shlex.quote(word))
+        else:
+            lines[-1] += f" {shlex.quote(word)}"
+    return "\n".join(f"  {line}" for line in lines) + "\n"
+
+
+def test_command_line_is_as_reviewed(golden, tmp_path):
+    """What a machine consists of changes by decision: a diff of this file is a change of everyone's machine."""
+    (tmp_path / "firmware").mkdir()
+    (tmp_path / "firmware" / "seed.iso").touch()
+    (tmp_path / "kernel").mkdir()
+    found = ""
+    for arch, boot, accelerator in CASES:
+        able = capable(arch)
+        command = build(site(tmp_path / boot, arch, boot), Board.newest(able), able, accelerator, 22022)
+        found += f"{arch}, boot by {boot}, {accelerator}\n{text(command)}"
+    assert found == (golden / "qemu-command.txt").read_text(encoding="utf-8")
+
+
+def test_command_line_without_optional_abilities_leaves_them_out(tmp_path):
+    """A QEMU without seccomp, or without the panic device, still runs machines."""
+    able = capable("x86_64", sandbox=False, devices=[])
+    command = build(site(tmp_path), Board.newest(able), able, "tcg", 22022)
+    assert "-sandbox" not in command
+    assert "pvpanic-pci" not in command
+
+
+def test_command_line_with_too_long_socket_is_refused(tmp_path):
+    """A path that the kernel would refuse is refused in words that say what to do."""
+    able = capable("x86_64")
+    with pytest.raises(HostError, match="longer than the 107 bytes"):
+        build(site(tmp_path, runtime=Path("/run/" + "x" * 100)), Board.newest(able), able, "tcg", 22022)
+
+
+def test_board_is_kept_when_qemu_is_upgraded(tmp_path):
+    """The machine that create chose is the machine of every later start."""
+    old, new = capable("x86_64"), capable("x86_64", machine="pc-q35-9.2", machines=["pc-q35-7.2", "pc-q35-9.2"])
+    Board.newest(old).write(tmp_path)
+    board = Board.read(tmp_path)
+    board.check(new)
+    command = build(site(tmp_path), board, new, "tcg", 22022)
+    assert command[command.index("-machine") + 1] == "pc-q35-7.2"
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"machine": "x", "panic_device": true, "schema": 99}', '{"x": 1}']
+)
+def test_board_that_is_damaged_names_its_file(tmp_path, content):
+    """A record that cannot be understood is damage, told with the file's name."""
+    (tmp_path / "qemu.json").write_text(content)
+    with pytest.raises(DamagedError, match=r"qemu\.json"):
+        Board.read(tmp_path)

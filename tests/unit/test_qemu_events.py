@@ -1,0 +1,91 @@
+"""What QEMU's own log of events says, read from logs that QEMU 7.2 wrote (tests/golden/events)."""
+
+import pytest
+
+from interlock.drivers import qemu
+from interlock.drivers.qemu import events, process
+from interlock.fsm.process import boot_id
+
+SIGNED = "4194305 (sh) S " + "0 " * 18 + "1"
+"""A process that cannot live: its pid is above what Linux gives. Source: proc(5), pid_max."""
+
+
+@pytest.fixture
+def logged(golden):
+    return lambda name: events.parse((golden / "events" / f"{name}.jsonl").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [
+        ("shutdown", "guest shut down"),
+        ("panic", "guest panicked"),
+        ("terminated", "hypervisor was terminated by a signal"),
+        ("quit", "quit through the monitor"),
+        ("killed", None),
+        ("paused", None),
+    ],
+)
+def test_shutdown_reason_of_real_log_is_told(logged, log, reason):
+    """Each way down leaves its own last line, and a process that vanished leaves none."""
+    assert events.shutdown_reason(logged(log)) == reason
+
+
+@pytest.mark.parametrize(
+    ("log", "condition"),
+    [("paused", "paused"), ("nospace", "paused: the host's disk is full"), ("killed", None), ("shutdown", None)],
+)
+def test_condition_of_real_log_is_told(logged, log, condition):
+    """A machine that is alive and does not run says why."""
+    assert events.condition(logged(log)) == condition
+
+
+def test_condition_after_resume_is_none(logged):
+    """What was paused and goes on is well again."""
+    assert events.condition([*logged("nospace"), {"event": "RESUME"}]) is None
+
+
+def test_reason_that_qemu_invents_later_is_passed_on():
+    """A cause that we have no words for is told in QEMU's."""
+    told = events.shutdown_reason([{"event": "SHUTDOWN", "data": {"reason": "snapshot-load"}}])
+    assert told == "hypervisor went down: snapshot-load"
+
+
+def test_parse_of_damaged_log_keeps_what_is_whole():
+    """NULs of the room kept free, a torn line and foreign text are passed over."""
+    text = b'{"QMP": {}}\n{"event": "STOP"}\n[1]\nnoise\n{"event": "RES\0\0\0'
+    assert events.parse(text) == [{"event": "STOP"}]
+
+
+def test_prepare_keeps_room_that_reads_as_nothing(tmp_path):
+    """The log of a machine that has not begun is empty to its readers, and takes up disk space already."""
+    events.prepare(tmp_path)
+    assert events.read(tmp_path) == []
+    assert not events.greeted(tmp_path)
+    assert (tmp_path / events.OUT).stat().st_blocks > 0
+
+
+def test_read_without_log_is_empty(tmp_path):
+    """A directory in which nothing ever ran has no events."""
+    assert events.read(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("record", "log", "words", "reason"),
+    [
+        (None, None, "", None),
+        (f"{SIGNED}\n{boot_id()}\n", "killed", "", "hypervisor was killed or crashed"),
+        (f"{SIGNED}\nanother-boot\n", "killed", "", "host went down"),
+        (f"{SIGNED}\nanother-boot\n", "shutdown", "", "guest shut down"),
+        (f"{SIGNED}\n{boot_id()}\n", None, "qemu-system-x86_64: no\n", "hypervisor did not start: no"),
+        (f"{SIGNED}\n{boot_id()}\n", "killed", "qemu-system-x86_64: warning\n", "hypervisor was killed or crashed"),
+    ],
+)
+def test_exit_reason_weighs_all_traces(golden, tmp_path, record, log, words, reason):
+    """QEMU's own account comes first; without one, the boot tells a host that went down from a process that did."""
+    if record is not None:
+        (tmp_path / process.RECORD).write_text(record)
+    if log is not None:
+        (tmp_path / events.OUT).write_bytes((golden / "events" / f"{log}.jsonl").read_bytes())
+    (tmp_path / process.LOG).write_text(words)
+    assert qemu.exit_reason(tmp_path) == reason

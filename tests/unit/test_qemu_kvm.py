@@ -1,0 +1,93 @@
+"""The verdict on KVM, on every kind of host: given by a program in the place of the one that runs guest code."""
+
+import json
+import platform
+import time
+
+import pytest
+
+from interlock.drivers.qemu import kvm, probe
+
+NATIVE = platform.machine()
+FOREIGN = "aarch64" if NATIVE == "x86_64" else "x86_64"
+
+
+@pytest.fixture
+def probing(tmp_path, monkeypatch):
+    """Return a function that replaces the program in the child, on a host whose /dev/kvm opens."""
+    device = tmp_path / "kvm"
+    device.touch()
+    monkeypatch.setattr(kvm, "DEVICE", device)
+
+    def replace(program: str) -> None:
+        (tmp_path / "child.py").write_text(program)
+        monkeypatch.setattr(kvm, "__file__", str(tmp_path / "child.py"))
+
+    return replace
+
+
+def test_kvm_that_runs_code_fast_is_usable(probing):
+    """A nanosecond for an instruction is a processor's own speed."""
+    probing("print(1.5)")
+    assert kvm.judge() == kvm.Verdict(usable=True, reason="it runs guest code")
+
+
+def test_kvm_that_is_slower_than_emulation_is_not(probing):
+    """Where each instruction is emulated by a host further down, QEMU's own emulation is faster."""
+    probing("print(743.2)")
+    usable, reason, lasting = kvm.judge()
+    assert (usable, lasting) == (False, True)
+    assert reason.endswith("takes 743 ns for an instruction, slower than emulation")
+
+
+def test_kvm_that_never_returns_is_given_up(probing, monkeypatch):
+    """A guest that does not run cannot hold the start up: the child is killed and the answer is no."""
+    monkeypatch.setattr(kvm, "_DEADLINE_S", 0.2)
+    probing("import time; time.sleep(60)")
+    began = time.monotonic()
+    assert kvm.judge().reason.endswith("opens but does not run guest code within 0.2 s")
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import sys; sys.exit('Operation not permitted')",
+        "print('Operation not permitted', file=__import__('sys').stderr); raise SystemExit(3)",
+    ],
+)
+def test_kvm_that_fails_is_quoted(probing, program):
+    """The kernel's own words are the reason."""
+    probing(program)
+    assert kvm.judge().reason.endswith("opens but does not run guest code: Operation not permitted")
+
+
+def test_kvm_that_is_missing_is_asked_again(monkeypatch, tmp_path):
+    """A module loaded, or a group joined, counts at the next start: such a verdict is not kept."""
+    monkeypatch.setattr(kvm, "DEVICE", tmp_path / "none")
+    assert probe.acceleration(tmp_path, NATIVE) == ("tcg", f"{tmp_path}/none does not exist")
+    assert not (tmp_path / "acceleration.json").exists()
+
+
+def test_acceleration_is_found_once_for_each_boot(probing, tmp_path):
+    """The verdict is kept, and holds for the boot and the kernel it was found on."""
+    probing("print(1)")
+    assert probe.acceleration(tmp_path, NATIVE) == ("kvm", "it runs guest code")
+    probing("raise SystemExit('asked again')")
+    assert probe.acceleration(tmp_path, NATIVE).name == "kvm"
+    kept = tmp_path / "acceleration.json"
+    kept.write_text(json.dumps(json.loads(kept.read_bytes()) | {"key": ["another boot", "6.1"]}))
+    assert probe.acceleration(tmp_path, NATIVE).name == "tcg"
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"key": 1}'])
+def test_acceleration_with_damaged_file_asks_again(probing, tmp_path, content):
+    """What is kept only saves time: damage costs no more than that."""
+    probing("print(1)")
+    (tmp_path / "acceleration.json").write_text(content)
+    assert probe.acceleration(tmp_path, NATIVE).name == "kvm"
+
+
+def test_acceleration_of_foreign_guests_is_emulation(tmp_path):
+    """A processor runs no other architecture's code, whatever /dev/kvm does."""
+    assert probe.acceleration(tmp_path, FOREIGN) == ("tcg", f"KVM runs no {FOREIGN} guest on {NATIVE}")

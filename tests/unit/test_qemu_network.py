@@ -1,0 +1,64 @@
+"""The port that leads to a guest: kept while it is free, replaced and said when it is not."""
+
+import socket
+from types import SimpleNamespace
+
+import pytest
+
+from interlock.drivers.qemu import network
+from interlock.fsm.errors import HostError
+
+
+@pytest.fixture
+def site(tmp_path):
+    return SimpleNamespace(directory=tmp_path, spec=SimpleNamespace(instance_id="i-1"))
+
+
+@pytest.fixture
+def steps():
+    return []
+
+
+def test_choose_twice_is_the_same_port(site, steps):
+    """A port is chosen once, silently, outside of those that outgoing connections get."""
+    port = network.choose(site, steps.append)
+    assert network.recorded(site.directory) == port == network.choose(site, steps.append)
+    assert port in network._PORTS
+    assert steps == []
+
+
+def test_choose_with_taken_port_moves_and_says_so(site, steps):
+    """Old and new are named, and the new one is kept."""
+    old = network.choose(site, steps.append)
+    with socket.create_server(("127.0.0.1", old)):
+        new = network.choose(site, steps.append)
+    assert new != old
+    assert steps == [f"another program took port {old}: ssh moves to port {new}"]
+    assert network.recorded(site.directory) == new
+
+
+def test_choose_with_every_port_taken_raises_host_error(site, steps, monkeypatch):
+    """The search ends."""
+    monkeypatch.setattr(network, "_free", lambda _: False)
+    with pytest.raises(HostError, match="no TCP port"):
+        network.choose(site, steps.append)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"ssh_port": "x"}', "null"])
+def test_recorded_with_damaged_record_is_none(tmp_path, content):
+    """A record that cannot be read costs the instance its port, nothing more."""
+    (tmp_path / network.RECORD).write_text(content)
+    assert network.recorded(tmp_path) is None
+
+
+def test_free_passes_over_connections_that_end(site, steps):
+    """A port whose last connection lingers in TIME_WAIT is free, as it is for QEMU."""
+    port = network.choose(site, steps.append)
+    with (
+        socket.create_server(("127.0.0.1", port)) as server,
+        socket.create_connection(("127.0.0.1", port)) as client,
+        server.accept()[0] as accepted,
+    ):
+        accepted.shutdown(socket.SHUT_WR)  # the server's side closes first, hence lingers
+        assert client.recv(1) == b""
+    assert network.choose(site, steps.append) == port

@@ -1,0 +1,59 @@
+"""What ssh is told, as ssh itself reads it."""
+
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from interlock.guest import ssh
+
+
+def understood(config: Path, name: str) -> dict[str, str]:
+    """Return the options that ssh takes from `config` for the host `name`, by their names in small letters."""
+    shown = subprocess.run(["ssh", "-G", "-F", config, name], capture_output=True, text=True, check=True).stdout
+    return dict(line.split(" ", 1) for line in shown.splitlines() if " " in line)
+
+
+@pytest.mark.parametrize("folder", ["web", "two words", 'a "quote"', "100%h", "back\\slash", "ünï"])
+def test_config_with_odd_path_is_read_as_written(tmp_path, folder):
+    """A home may lie anywhere: no character in its path means something to ssh."""
+    directory = tmp_path / folder
+    directory.mkdir()
+    config = directory / ssh.CONFIG
+    config.write_text(ssh.config("web", "ada", 22022, directory))
+    told = understood(config, "web")
+    # ssh -G shows names with `%` as they were written: `%%` is one `%` when the file is opened.
+    assert told["identityfile"].replace("%%", "%").strip('"') == str(directory / "ssh.key")
+    assert told["userknownhostsfile"].replace("%%", "%").strip('"') == str(directory / "known_hosts")
+
+
+def test_config_pins_the_guest_and_reads_nothing_else(tmp_path):
+    """The key decides who the guest is, and no connection is shared with one of another time."""
+    config = tmp_path / ssh.CONFIG
+    config.write_text(ssh.config("Web.1", "ada", 22022, tmp_path))
+    told = understood(config, "Web.1")
+    expected = {
+        "hostname": "127.0.0.1",
+        "port": "22022",
+        "user": "ada",
+        "hostkeyalias": "guest",
+        "stricthostkeychecking": "true",
+        "identitiesonly": "yes",
+        "controlmaster": "false",
+    }
+    assert {key: told[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize("arguments", [["ls"], ["echo", "two words", "it's", "", "$HOME", "*", "a\nb"], ["-t"]])
+def test_command_line_survives_the_guests_shell(arguments):
+    """ssh joins the arguments with blanks and a shell takes them apart: what comes out is what went in."""
+    *_, name, separator, command = ssh.command_line(Path("/x/ssh.config"), "web", arguments)
+    assert (name, separator) == ("web", "--")
+    assert shlex.split(command) == arguments
+
+
+def test_command_line_without_command_is_a_login_shell():
+    """Nothing is quoted into an empty command, which ssh would run instead of a shell."""
+    line = ssh.command_line(Path("/x/ssh.config"), "web", [], terminal=True)
+    assert line == ["ssh", "-F", "/x/ssh.config", "-t", "web"]

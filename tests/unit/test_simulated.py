@@ -1,0 +1,116 @@
+"""The simulated driver keeps the contract, on disk and in memory, and does as it is ordered."""
+
+import json
+import time
+
+import pytest
+
+from interlock.drivers.conformance import DriverConformance
+from interlock.drivers.contract import Deadline, Site
+from interlock.drivers.simulated import FILE, VARIABLE, SimulatedDriver
+from interlock.fsm.errors import DeadlineError, DriverError
+
+
+@pytest.fixture
+def site(home, spec):
+    """Return a site with a directory that can be renamed in its parent."""
+    home.prepare()
+    home.directory("web").mkdir()
+    return Site("web", home.directory("web"), home.sockets("web"), spec)
+
+
+class TestOnDisk(DriverConformance):
+    """Machines as records beside their spec: several processes see them."""
+
+    @pytest.fixture
+    def driver(self):
+        return SimulatedDriver()
+
+    @pytest.fixture
+    def site(self, site):
+        return site
+
+
+class TestInMemory(DriverConformance):
+    """Machines as entries of a mapping: an embedder's tests leave no trace."""
+
+    @pytest.fixture
+    def driver(self):
+        return SimulatedDriver(orders={}, memory={})
+
+    @pytest.fixture
+    def site(self, site):
+        return site
+
+
+def test_memory_machines_leave_no_file(site):
+    """In memory means that nothing is written to the site."""
+    driver = SimulatedDriver(orders={}, memory={})
+    driver.create(site, print)
+    driver.start(site, print, Deadline(1.0))
+    assert list(site.directory.iterdir()) == []
+
+
+def test_disk_machine_is_seen_by_another_driver(site):
+    """What one process started, another finds alive."""
+    SimulatedDriver().start(site, print, Deadline(1.0))
+    assert SimulatedDriver().observe(site).alive
+
+
+def test_reset_machine_has_never_booted(site):
+    """A fresh disk knows of no boot."""
+    driver = SimulatedDriver()
+    driver.start(site, print, Deadline(1.0))
+    driver.kill(site, print)
+    driver.reset(site, print)
+    assert json.loads((site.directory / FILE).read_bytes())["boots"] == 0
+
+
+@pytest.mark.parametrize("trigger", ["create", "start", "stop", "kill", "reset", "delete"])
+def test_order_to_fail_is_obeyed_by_every_call(site, trigger):
+    """An ordered error is raised with its words."""
+    driver = SimulatedDriver(orders={trigger: {"error": "the disk is on fire"}})
+    deadline = [Deadline(1.0)] if trigger in ("start", "stop") else []
+    with pytest.raises(DriverError, match="the disk is on fire"):
+        getattr(driver, trigger)(site, print, *deadline)
+
+
+def test_order_to_take_time_is_obeyed(site):
+    """An ordered delay is how long it takes."""
+    began = time.monotonic()
+    SimulatedDriver(orders={"create": {"delay_s": 0.1}}).create(site, print)
+    assert time.monotonic() - began >= 0.1
+
+
+def test_order_to_hang_ends_at_the_deadline(site):
+    """A start that hangs is a DeadlineError, and leaves the machine alive for the engine to decide about."""
+    driver = SimulatedDriver(orders={"start": {"hang": True}})
+    with pytest.raises(DeadlineError):
+        driver.start(site, print, Deadline(0.05))
+    assert driver.observe(site).alive
+
+
+def test_stop_of_guest_that_hangs_ends_it_and_says_by_force(site):
+    """A guest that does not shut down in time is ended, and the words say so."""
+    driver = SimulatedDriver(orders={"stop": {"hang": True}})
+    driver.start(site, print, Deadline(1.0))
+    assert driver.stop(site, print, Deadline(0.05)) == "ended by force: the guest did not shut down in 0.05 s"
+    assert not driver.observe(site).alive
+
+
+def test_orders_of_the_environment_reach_every_process(site, monkeypatch):
+    """Where the constructor was given none, the environment orders."""
+    monkeypatch.setenv(VARIABLE, '{"create": {"error": "no"}}')
+    with pytest.raises(DriverError, match="no"):
+        SimulatedDriver().create(site, print)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"odd": 1}', b"\xff"])
+def test_machine_whose_record_is_damaged_is_down_and_can_be_ended(site, content):
+    """A record that cannot be read runs nothing: it says why, and neither kill nor delete fails because of it."""
+    (site.directory / FILE).write_bytes(content)
+    driver = SimulatedDriver()
+    seen = driver.observe(site)
+    assert (seen.alive, FILE in seen.exit_reason) == (False, True)
+    driver.kill(site, print)
+    driver.delete(site, print)

@@ -1,0 +1,228 @@
+import fcntl
+import hashlib
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from interlock.fsm.errors import ImageError
+from interlock.images.store import Blob, Image, Store
+
+TINY = Image(
+    name="tiny",
+    arch="x86_64",
+    origin="Debian 12 packages",
+    created_at="2026-01-01T00:00:00.000000Z",
+    boot=("kernel",),
+    first_boot=("overlay",),
+    kernel_arguments="quiet",
+)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "images")
+
+
+def add(store, image=TINY, **contents):
+    """Add `image`, made of files with these contents, by role."""
+    with store.writing() as writer:
+        files = {role: writer.work / role for role in contents}
+        for role, path in files.items():
+            path.write_bytes(contents[role])
+        return writer.add(image, files)
+
+
+def blobs(store):
+    return {path.name for path in (store.directory / "blobs").iterdir()}
+
+
+def digest(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_store_without_a_folder_is_empty_and_stays_unmade(store):
+    """Looking changes nothing."""
+    assert store.get("tiny", "x86_64") is None
+    assert store.list() == ()
+    assert not store.directory.exists()
+
+
+def test_add_makes_the_image_visible_with_its_files(store):
+    """What was added is what is found: by name, with each file under its digest."""
+    added = add(store, kernel=b"K", initrd=b"II")
+    assert added.files == {"kernel": Blob(digest(b"K"), 1), "initrd": Blob(digest(b"II"), 2)}
+    assert store.get("tiny", "x86_64") == added
+    assert store.list() == (added,)
+    assert store.path(added.files["initrd"].digest).read_bytes() == b"II"
+
+
+def test_add_makes_blobs_that_nobody_writes(store):
+    """A file that instances share is never written again."""
+    path = store.path(add(store, kernel=b"K").files["kernel"].digest)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o400
+
+
+def test_add_same_name_replaces_the_image_and_drops_its_blobs(store):
+    """There is one image of a name; nothing of the former is kept but what the new one has too."""
+    add(store, kernel=b"K", initrd=b"old")
+    add(store, kernel=b"K", initrd=b"new")
+    assert blobs(store) == {digest(b"K"), digest(b"new")}
+
+
+def test_add_over_a_spoilt_blob_mends_it(store):
+    """A name is a digest: content that no longer has it is replaced."""
+    path = store.path(add(store, kernel=b"K").files["kernel"].digest)
+    path.chmod(0o600)
+    path.write_bytes(b"X")
+    add(store, kernel=b"K")
+    assert path.read_bytes() == b"K"
+
+
+def test_add_blob_that_instances_share_keeps_their_link(store, tmp_path):
+    """Adding the same content again does not break what instances share with the store."""
+    image = add(store, kernel=b"K")
+    os.link(store.path(image.files["kernel"].digest), tmp_path / "instance")
+    assert store.users(add(store, kernel=b"K")) == 1
+
+
+def test_delete_keeps_what_another_image_or_an_instance_has(store, tmp_path):
+    """A blob goes with the last image that names it; an instance's own link outlives the store's."""
+    image = add(store, kernel=b"K", initrd=b"A")
+    add(store, replace(TINY, name="other"), kernel=b"K")
+    os.link(store.path(image.files["initrd"].digest), tmp_path / "instance")
+    assert store.delete("tiny", "x86_64") is True
+    assert store.get("tiny", "x86_64") is None
+    assert blobs(store) == {digest(b"K")}
+    assert (tmp_path / "instance").read_bytes() == b"A"
+
+
+def test_delete_absent_image_says_so(store):
+    """Removing what is not there succeeds, and tells."""
+    assert store.delete("tiny", "x86_64") is False
+
+
+def test_users_counts_links_outside_the_store(store, tmp_path):
+    """The inode knows how many instances there are; there is no list that could be wrong."""
+    image = add(store, kernel=b"small", initrd=b"the largest")
+    assert store.users(image) == 0
+    for instance in ("a", "b"):
+        os.link(store.path(image.files["initrd"].digest), tmp_path / instance)
+    assert store.users(image) == 2
+
+
+@pytest.mark.parametrize("name", ["", "../x", ".hidden", "A", "a/b", "a.b"])
+def test_get_impossible_name_is_refused(store, name):
+    """A name cannot lead out of the folder."""
+    with pytest.raises(ImageError):
+        store.get(name, "x86_64")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda manifest: manifest.write_text("{"),
+        lambda manifest: manifest.write_text("[]"),
+        lambda manifest: manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"schema": 99})),
+        lambda manifest: manifest.write_text(manifest.read_text().replace(digest(b"K"), "../../etc/passwd")),
+    ],
+    ids=["cut short", "no object", "newer schema", "digest that is a path"],
+)
+def test_get_damaged_manifest_counts_as_absent_and_can_be_replaced(store, spoil):
+    """Damage never stands in the way: the image is made again."""
+    add(store, kernel=b"K")
+    spoil(store.directory / "manifests" / "tiny.x86_64")
+    assert store.get("tiny", "x86_64") is None
+    assert store.list() == ()
+    assert add(store, kernel=b"K") == store.get("tiny", "x86_64")
+
+
+def test_get_image_whose_file_is_gone_counts_as_absent(store):
+    """An image is whole or it is not there."""
+    image = add(store, kernel=b"K")
+    store.path(image.files["kernel"].digest).unlink()
+    assert store.get("tiny", "x86_64") is None
+
+
+def test_writing_error_leaves_nothing(store):
+    """Work that fails is work that nobody sees."""
+
+    def fail():
+        with store.writing() as writer:
+            (writer.work / "kernel").write_bytes(b"K")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert list((store.directory / "work").iterdir()) == []
+    assert store.list() == ()
+
+
+DIE = """
+import os, signal, sys
+from pathlib import Path
+from interlock.images.store import Store
+
+with Store(Path(sys.argv[1])).writing() as writer:
+    (writer.work / "kernel").write_bytes(b"K")
+    writer._take(writer.work / "kernel")
+    (writer.work / "initrd").write_bytes(b"half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_writing_after_a_crash_sweeps_what_it_left(store):
+    """A writer killed half-way leaves no image, no lock, and nothing that the next one does not remove."""
+    victim = subprocess.run([sys.executable, "-c", DIE, store.directory], check=False)
+    assert victim.returncode == -signal.SIGKILL
+    assert store.list() == ()
+    assert blobs(store) == {digest(b"K")}
+    with store.writing():
+        assert blobs(store) == set()
+        assert len(list((store.directory / "work").iterdir())) == 1
+
+
+BUILD_UNLESS_THERE = """
+import sys
+from pathlib import Path
+from interlock.images.store import Image, Store
+
+store = Store(Path(sys.argv[1]))
+with store.writing() as writer:
+    if store.get("tiny", "x86_64"):
+        print("found")
+    else:
+        (writer.work / "kernel").write_bytes(b"K")
+        image = Image("tiny", "x86_64", "test", "2026-01-01", ("kernel",), ("overlay",))
+        writer.add(image, {"kernel": writer.work / "kernel"})
+        print("built")
+"""
+
+
+def test_writing_by_processes_at_once_lets_one_build(store):
+    """Of several that want one image, one builds it and the others find it."""
+    command = [sys.executable, "-c", BUILD_UNLESS_THERE, store.directory]
+    racers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    assert sorted(racer.communicate(timeout=60)[0] for racer in racers) == ["built\n", *["found\n"] * 3]
+
+
+def test_writing_while_another_writes_says_that_it_waits(store):
+    """Nobody stares at a silent terminal because of somebody else's build."""
+    said = []
+
+    def report(step):
+        said.append(step)
+        fcntl.flock(other, fcntl.LOCK_UN)
+
+    with store.writing():
+        pass
+    with (store.directory / "lock").open() as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with store.writing(report):
+            pass
+    assert said == ["waiting for another process to finish with the image store"]

@@ -1,0 +1,162 @@
+"""The table says what was reviewed, and says it without contradiction."""
+
+from pathlib import Path
+
+import pytest
+
+from interlock.fsm import engine
+from interlock.fsm.layout import INITIAL
+from interlock.fsm.records import Status
+from interlock.fsm.states import AT_REST, EXISTING, PROMISE, State
+from interlock.fsm.table import BY_PAIR, BY_TRIGGER, RULE, TABLE, Recovery, Row, Trigger, legal, path
+
+each_row = pytest.mark.parametrize("row", TABLE, ids=[str(row.trigger) for row in TABLE])
+
+
+def said_by_table(trigger: Trigger, state: State) -> str:
+    """Return what the table says of a pair, in the words of the matrix."""
+    row = BY_TRIGGER[trigger]
+    if (trigger, state) in BY_PAIR:
+        return f"→ {BY_PAIR[trigger, state].leads_to(state)}"
+    if state in row.holds:
+        return "holds"
+    if row.observed:
+        return "never"
+    return "not-found" if state is State.absent else "refused"
+
+
+def test_table_every_pair_agrees_with_the_reviewed_matrix(matrix: dict[tuple[Trigger, State], str]) -> None:
+    """Each trigger does in each state what a person wrote down that it does; no pair is missing on either side."""
+    actual = {(trigger, state): said_by_table(trigger, state) for trigger in Trigger for state in State}
+
+    assert matrix == actual
+
+
+def test_legal_every_state_agrees_with_the_reviewed_matrix(matrix: dict[tuple[Trigger, State], str]) -> None:
+    """What can be asked for in a state is what has an arrow in its column, except what is only observed."""
+    for state in State:
+        arrows = [trigger for trigger in Trigger if matrix[trigger, state].startswith("→")]
+        expected = [trigger for trigger in arrows if not BY_TRIGGER[trigger].observed]
+
+        assert expected == [row.trigger for row in legal(state)]
+
+
+def test_verdict_every_pair_agrees_with_the_reviewed_matrix(matrix: dict[tuple[Trigger, State], str]) -> None:
+    """`interlock can` says of each pair what the matrix says."""
+    expected = {pair: (cell.startswith("→"), cell == "holds") for pair, cell in matrix.items()}
+    verdicts = {(trigger, state): engine.verdict(Status("web", state, Path()), trigger) for trigger, state in matrix}
+
+    assert expected == {pair: (verdict.legal, verdict.holds) for pair, verdict in verdicts.items()}
+
+
+def test_rows_every_trigger_has_exactly_one() -> None:
+    """A trigger has one row, in the order of the triggers, so there is one place to look and nothing to shadow."""
+    assert list(Trigger) == [row.trigger for row in TABLE]
+
+
+def test_rows_no_two_share_trigger_and_source() -> None:
+    """A pair stands in the table once: of two, `transitions` would silently take the first."""
+    pairs = [(row.trigger, source) for row in TABLE for source in row.sources]
+
+    assert sorted(set(pairs)) == sorted(pairs)
+
+
+@each_row
+def test_row_names_only_known_states(row: Row) -> None:
+    """Sources, destination and `holds` are states; `transitions` would not notice a typo in a source."""
+    named = {*row.sources, *map(row.leads_to, row.sources), *row.holds}
+
+    assert {state for state in named if isinstance(state, State)} == named
+    assert row.sources
+
+
+@each_row
+def test_row_gives_its_reason(row: Row) -> None:
+    """A row says in a sentence why it exists."""
+    assert row.why.endswith(".")
+
+
+@each_row
+def test_row_holds_nowhere_it_is_legal(row: Row) -> None:
+    """A trigger either does something in a state or has nothing to do there, not both."""
+    assert set() == set(row.holds) & set(row.sources)
+
+
+@each_row
+def test_row_holds_only_when_repeating_it_could_hold(row: Row) -> None:
+    """A trigger that holds anywhere holds where it leads: repeating it is then idempotent."""
+    assert not row.holds or row.dest in row.holds
+
+
+@each_row
+def test_row_taking_time_has_words_and_a_crash_rule(row: Row) -> None:
+    """What takes time can be cut short, so recovery has a rule for it; what is observed takes none and has none."""
+    if row.observed:
+        assert row.doing is None
+        assert row.on_crash is None
+        assert row.holds == ()
+    else:
+        assert row.doing
+        assert row.doing.endswith("ing")
+        assert row.on_crash in Recovery
+    assert row.done
+
+
+def test_words_of_two_rows_differ() -> None:
+    """No two rows are spoken of with the same verb, so a message names its transition."""
+    doing = [row.doing for row in TABLE if row.doing]
+    done = [row.done for row in TABLE]
+
+    assert sorted(set(doing)) == sorted(doing)
+    assert sorted(set(done)) == sorted(done)
+
+
+def test_states_every_one_is_reachable_from_where_a_life_begins() -> None:
+    """No state stands in the enum that an instance could never be in."""
+    reached = {INITIAL}
+    while grown := {row.leads_to(state) for row in TABLE for state in reached & set(row.sources)} - reached:
+        reached |= grown
+
+    assert set(State) == reached
+
+
+@pytest.mark.parametrize("state", EXISTING)
+def test_absent_can_be_asked_for_from_every_state(state: State) -> None:
+    """There is always a way out: a sequence of requests leads from each state to absent, without anything observed."""
+    removing = next(row for row in TABLE if row.dest is State.absent)
+    way = path(state, removing.trigger)
+
+    assert way is not None
+    for trigger in way:
+        assert (trigger, state) in BY_PAIR
+        state = BY_PAIR[trigger, state].leads_to(state)
+    assert state is State.absent
+
+
+def test_absent_is_left_by_create_alone() -> None:
+    """Only one row leads out of absent, so `start` has no place in which it could create."""
+    assert [Trigger.create] == [row.trigger for row in TABLE if State.absent in row.sources]
+
+
+def test_path_prefers_the_row_that_comes_first() -> None:
+    """Of two equally short ways the table's order decides, so the graceful `stop` is proposed before `kill`."""
+    assert (Trigger.stop, Trigger.delete) == path(State.running, Trigger.delete)
+
+
+@pytest.mark.parametrize("state", State)
+def test_path_of_something_observed_is_none(state: State) -> None:
+    """What is only observed cannot be asked for, so no sequence of requests ends with it."""
+    assert path(state, Trigger.exited) is None
+
+
+def test_states_and_rules_are_all_explained() -> None:
+    """Each state promises something and each crash rule means something; the groups are made of states."""
+    assert set(State) == set(PROMISE)
+    assert set(Recovery) == set(RULE)
+    assert set(AT_REST) < set(EXISTING) < set(State)
+
+
+def test_states_and_triggers_have_the_value_of_their_name() -> None:
+    """`transitions` keys enum members by name, journals keep values: both are the same word."""
+    assert [state.name for state in State] == [state.value for state in State]
+    assert [trigger.name for trigger in Trigger] == [trigger.value for trigger in Trigger]

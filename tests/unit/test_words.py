@@ -1,0 +1,176 @@
+"""What a person reads about each transition is what was reviewed."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from interlock.fsm import words
+from interlock.fsm.errors import IllegalTransitionError
+from interlock.fsm.events import Event, Happening
+from interlock.fsm.records import Actor, Observation, Operation, Status
+from interlock.fsm.states import AT_REST, State
+from interlock.fsm.table import BY_PAIR, BY_TRIGGER, TABLE, Trigger
+
+NOT_OF_REQUESTS = (Happening.observed, Happening.holds, Happening.preempted)
+"""The happenings of a transition that nobody asked for, of one that does not take place, and of one about another."""
+
+
+def an_event(happening: Happening, trigger: Trigger, state: State) -> Event:
+    """Return an event in which everything is known that events of its kind know."""
+    detail = {
+        Happening.observed: "guest panicked",
+        Happening.done: "guest shut down" if trigger is Trigger.stop else None,
+        Happening.left: "the monitor does not answer",
+    }
+    step = "waiting for ssh" if happening is Happening.step else None
+    return Event(happening, "web", trigger, state, elapsed_s=4.2, step=step, detail=detail.get(happening), pid=4711)
+
+
+def happenings(trigger: Trigger, state: State) -> list[Happening]:
+    """Return what can be heard about `trigger` in `state`."""
+    row = BY_TRIGGER[trigger]
+    if state in row.holds:
+        return [Happening.holds]
+    if (trigger, state) not in BY_PAIR:
+        return []
+    if row.observed:
+        return [Happening.observed]
+    joinable = row.dest in row.holds  # two processes may want the same only where asking twice is one thing
+    return [
+        happening
+        for happening in Happening
+        if happening not in NOT_OF_REQUESTS and (joinable or happening is not Happening.joined)
+    ]
+
+
+def said(trigger: Trigger, state: State) -> list[str]:
+    """Return the paragraph of the reviewed file about a pair; empty where nothing can be heard of it."""
+    row = BY_TRIGGER[trigger]
+    lines = [f"    {what.name:11} {an_event(what, trigger, state).message}" for what in happenings(trigger, state)]
+    if not (lines or row.observed):
+        if state is State.absent:
+            lines = [f"    not-found   {words.missing('web')}"]
+        else:
+            error = IllegalTransitionError("web", state, trigger)
+            lines = [f"    refused     {error.message}", f"    hint        {error.hint}"]
+    return [f"{trigger}, {state}", *lines] if lines else []
+
+
+def test_sentences_every_state_trigger_and_happening_agree_with_the_reviewed_file(golden: Path) -> None:
+    """Each line that a transition can say is the one that a person has read and found right."""
+    lines = (golden / "words.txt").read_text(encoding="utf-8").splitlines()
+    expected = [line for line in lines if line and not line.startswith("#")]
+    actual = [line for row in TABLE for state in State for line in said(row.trigger, state)]
+
+    assert expected == actual
+
+
+@pytest.mark.parametrize("happening", Happening)
+@pytest.mark.parametrize("state", [*AT_REST, State.running])
+def test_start_never_speaks_of_creation_or_templates(state: State, happening: Happening) -> None:
+    """Whatever happens to a `start`, no word of it claims another transition; the state's own name is no such claim."""
+    sentence = an_event(happening, Trigger.start, state).message
+    claim = sentence.removesuffix(f"; it is {state}").replace(f'"web" is {state}', "")
+
+    assert re.findall("creat|templat", claim.lower()) == []
+
+
+@pytest.mark.parametrize("trigger", Trigger)
+def test_sentences_use_the_verbs_of_their_own_row(trigger: Trigger) -> None:
+    """A sentence about a transition contains no verb of another row."""
+    others = {row.doing for row in TABLE if row.trigger is not trigger} - {None}
+    for state in BY_TRIGGER[trigger].sources:
+        for happening in happenings(trigger, state):
+            spoken = set(an_event(happening, trigger, state).message.split())
+
+            assert spoken & others == set()
+
+
+def test_preempted_names_what_is_called_off() -> None:
+    """Whoever calls an operation off says so before doing it, for each pair that the table allows."""
+    expected = [
+        'deleting "web": calling off the create that pid 4711 is at',
+        'stopping "web": calling off the start that pid 4711 is at',
+        'killing "web": calling off the start that pid 4711 is at',
+        'killing "web": calling off the stop that pid 4711 is at',
+    ]
+    actual = [
+        Event(Happening.preempted, "web", other, row.sources[0], detail=row.trigger, pid=4711).message
+        for row in TABLE
+        for other in row.yields_to
+    ]
+
+    assert expected == actual
+
+
+def test_sentences_exist_for_every_happening() -> None:
+    """The engine cannot announce an event for which there are no words."""
+    assert set(Happening) == set(words.SENTENCES)
+
+
+def test_way_that_would_destroy_what_exists_is_not_proposed() -> None:
+    """Nobody is told to delete an instance in order to create one of its name."""
+    for state in (*AT_REST, State.running):
+        assert words.way("web", state, Trigger.create) == "interlock inspect web"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0.0, "0.0 s"),
+        (9.94, "9.9 s"),
+        (9.95, "10 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min"),
+        (185.0, "3 min 5 s"),
+        (3599.7, "1 h"),
+        (7800.0, "2 h 10 min"),
+        (86400.0, "1 d"),
+        (349200.0, "4 d 1 h"),
+    ],
+)
+def test_duration_is_said_in_at_most_two_units(seconds: float, expected: str) -> None:
+    """A time is rounded before it is split, so nothing ever took 60 s or 1 min 60 s."""
+    assert expected == words.duration(seconds)
+
+
+A_START = Operation(
+    trigger=Trigger.start,
+    source=State.created,
+    step="waiting for ssh",
+    since="2026-01-01T00:00:00.000000Z",
+    step_since="2026-01-01T00:00:03.000000Z",
+    deadline=None,
+    actor=Actor(pid=4711, started_ticks=1, boot_id="b"),
+    interrupted=False,
+)
+A_DEAD_START = replace(A_START, interrupted=True)
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"state": State.created}, "created"),
+        ({"state": State.created, "operation": A_START}, "starting · waiting for ssh · 4.0 s"),
+        ({"state": State.created, "operation": A_DEAD_START}, "created · start cut short at: waiting for ssh"),
+        (
+            {"state": State.created, "operation": A_DEAD_START, "observation": Observation(alive=True)},
+            "created · start cut short at: waiting for ssh · guest alive",
+        ),
+        (
+            {"state": State.running, "observation": Observation(alive=True, condition="paused: the disk is full")},
+            "running · paused: the disk is full",
+        ),
+        ({"state": State.stopped, "reason": "guest panicked"}, "stopped · guest panicked"),
+        ({"state": State.absent, "damage": "spec.json: no such file"}, "damaged · spec.json: no such file"),
+    ],
+)
+def test_status_line_shows_all_that_is_known(
+    facts: dict[str, object], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stable word never hides work in progress, what is wrong with the guest, or how it came to be so."""
+    monkeypatch.setattr(words, "seconds_since", lambda _: 4.0)
+
+    assert expected == words.status(Status(name="web", directory=Path("/home/web"), **facts))  # type: ignore[arg-type]

@@ -1,0 +1,89 @@
+"""Fixtures of the tests with real guests: images built once, and a home that borrows them."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from interlock import Interlock
+from interlock.guest import readiness
+
+
+@pytest.fixture(scope="session")
+def images_home(tmp_path_factory) -> Path:
+    """A home whose images are built once: that of INTERLOCK_TEST_HOME if set, which CI keeps from run to run."""
+    kept = os.environ.get("INTERLOCK_TEST_HOME")
+    return Path(kept).absolute() if kept else tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture
+def vms(images_home: Path, home, monkeypatch: pytest.MonkeyPatch) -> Iterator[Interlock]:
+    """Return the API on a home of its own with those images; afterwards no instance of it is left alive."""
+    home.root.mkdir(mode=0o700)
+    (images_home / "images").mkdir(mode=0o700, parents=True, exist_ok=True)
+    home.images.symlink_to(images_home / "images")
+    runtime = tempfile.mkdtemp(prefix="il-")  # a socket's path must be short
+    monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
+    vms = Interlock()
+    yield vms
+    for status in vms.instances():
+        vms.delete(status.name, force=True)
+    shutil.rmtree(runtime)
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Believe that every guest answers at once, until this is undone: for what is not about guests, and saves boots."""
+    with monkeypatch.context() as patch:
+        patch.setattr(readiness, "wait", lambda _door, _deadline, _lifeline, report, _look: report("not waiting"))
+        yield patch
+
+
+@pytest.fixture
+def processes(home):
+    """Return what tells every process that works in the home: hypervisors, and programs on their way to be one."""
+
+    def find() -> list[int]:
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if (process / "cwd").readlink().is_relative_to(home.root):
+                    found.append(int(process.name))
+            except OSError:  # it ended, or is the kernel's
+                continue
+        return sorted(found)
+
+    return find
+
+
+INJECTED: Counter[str] = Counter()
+"""Faults that were injected into real machines, by kind."""
+
+RESULTS = Path(__file__).parents[1] / "guarantees.jsonl"
+
+
+@pytest.fixture
+def injected() -> Callable[[str], None]:
+    """Return what counts a fault that was injected, once what must hold after it was found to hold."""
+    return lambda fault: INJECTED.update([fault])
+
+
+def pytest_sessionfinish(exitstatus: int) -> None:
+    """Put what was injected into tests/guarantees.jsonl, if asked to and nothing failed.
+
+    The functional suite writes docs/guarantees.md from that file.
+    """
+    if exitstatus or not os.environ.get("INTERLOCK_WRITE_GUARANTEES"):
+        return
+    lines = RESULTS.read_text().splitlines() if RESULTS.exists() else []
+    kept = [record for line in lines if (record := json.loads(line))["suite"] != "qemu"]
+    ours = [
+        {"suite": "qemu", "fault": fault, "injections": count, "outcome": "all as promised"}
+        for fault, count in sorted(INJECTED.items())
+    ]
+    RESULTS.write_text("".join(json.dumps(record) + "\n" for record in kept + ours))

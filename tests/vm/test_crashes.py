@@ -1,0 +1,227 @@
+"""The manager is killed at each of its effects on real hypervisors: nothing is lost, nothing is left over.
+
+The manager is a child that gets SIGKILL in front of its Nth effect, N rising until it ends by itself. Nobody keeps a
+list of the effects: Python's own audit tells of every file that is opened for writing, made, renamed or removed, every
+lock that is taken, every program that is run and every monitor that is spoken to. To them come the moments after a file
+was written, a program was run and a signal was sent.
+"""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+
+from interlock import Interlock
+from interlock.drivers import find
+from interlock.drivers.qemu import HYPERVISOR_STARTED, KERNEL_BOOTING
+from interlock.fsm.errors import IllegalTransitionError
+from interlock.fsm.journal import Journal
+from interlock.fsm.states import State
+from interlock.fsm.table import BY_TRIGGER, Recovery, Trigger
+from interlock.guest.readiness import WAITING_FOR_SSH
+from interlock.templates.plan import Wishes, plan
+
+pytestmark = pytest.mark.vm
+
+CASES = (
+    (Trigger.create, State.absent),
+    (Trigger.start, State.created),
+    (Trigger.stop, State.running),
+    (Trigger.kill, State.running),
+    (Trigger.reset, State.stopped),
+    (Trigger.delete, State.stopped),
+)
+
+AUDITED = {"os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate", "subprocess.Popen"}
+"""The effects that have an event of their own. Source: Python's manual, audit events table."""
+
+
+def killed_at(point: int, work) -> bool:
+    """Do `work` in a child that is killed in front of its effect number `point`; False when it ended before."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            die_at(point)
+            work()
+            status = 0
+        except BaseException:  # noqa: BLE001 - whatever it is, the child must not go on as a second test run
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in (0, -signal.SIGKILL)
+    return status == -signal.SIGKILL
+
+
+def die_at(point: int) -> None:
+    """Let this process be killed in front of its effect number `point`."""
+    effects = itertools.count(1)
+
+    def effect() -> None:
+        if next(effects) == point:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def audited(event: str, arguments: tuple) -> None:
+        writes = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        speaks = event == "socket.connect" and isinstance(arguments[1], str)
+        locks = event == "fcntl.flock" and not arguments[1] & 1  # to share one is to look
+        if event in AUDITED or writes or speaks or locks:
+            effect()
+
+    def followed(function):
+        def performed(*arguments, **named):
+            result = function(*arguments, **named)
+            effect()
+            return result
+
+        return performed
+
+    for owner, name in ((os, "fsync"), (signal, "pidfd_send_signal"), (subprocess.Popen, "_execute_child")):
+        setattr(owner, name, followed(getattr(owner, name)))
+    sys.dont_write_bytecode = True
+    sys.addaudithook(audited)
+
+
+@pytest.fixture
+def tiny(vms):
+    """Return a plan of the smallest guest, which is not asked for long to shut down."""
+
+    def make(report):
+        draft = plan(vms.home, "web", "tiny", find("qemu"), Wishes())(report)
+        return replace(draft, spec=replace(draft.spec, stop_timeout_s=0.3))
+
+    return make
+
+
+@pytest.fixture
+def ask(vms, tiny):
+    """Return what asks for any trigger."""
+    return lambda trigger: (
+        vms.engine.create("web", tiny) if trigger is Trigger.create else vms.engine.fire("web", trigger)
+    )
+
+
+@pytest.fixture
+def bring(ask):
+    """Return what brings a new instance into a state."""
+    ways = {
+        State.absent: (),
+        State.created: (Trigger.create,),
+        State.running: (Trigger.create, Trigger.start),
+        State.stopped: (Trigger.create, Trigger.start, Trigger.kill),
+    }
+
+    def bring(state):
+        for trigger in ways[state]:
+            ask(trigger)
+
+    return bring
+
+
+def files(home):
+    """Return every file and folder of home and runtime but the images."""
+    return {path for root in (home.root, home.runtime) for path in root.rglob("*") if home.images not in path.parents}
+
+
+@pytest.mark.parametrize("deaths", [1, 2], ids=["once", "twice"])
+@pytest.mark.parametrize(("trigger", "source"), CASES)
+@pytest.mark.usefixtures("hasty")
+def test_manager_killed_at_any_effect_is_recovered_by_its_row(
+    vms, ask, bring, processes, injected, trigger, source, deaths
+):
+    """After the kill, `list` shows a state of the table and the recovery that the row names, the same command again
+    leads to its end on one hypervisor, and `delete --force` leaves neither file nor process. So it is when the second
+    manager, which recovers what the first one left, is killed at as many effects.
+
+    Every point is tried. The guest is not waited for, which saves a boot each time; the next tests do wait.
+    """
+    row = BY_TRIGGER[trigger]
+    dest = row.leads_to(source)
+    bring(State.stopped)  # what the first instance of a home leaves behind for good: keys, folders, what QEMU can do
+    vms.delete("web", force=True)
+    empty = files(vms.home)
+    recovered = 0
+    for point in itertools.count(1):
+        bring(source)
+        killed = [killed_at(point, lambda: ask_if_legal(ask, trigger)) for _ in range(deaths)]
+        cut_short = is_cut_short(vms.home)
+
+        status = next(vms.instances(), None) or vms.status("web")
+        alive = processes()
+        assert (status.state in (source, dest), status.damage) == (True, None)
+        if status.operation:  # a guest that lives is not waited for by who merely looks
+            assert trigger in (Trigger.start, Trigger.stop)
+            assert (trigger, True) == (status.operation.trigger, status.operation.interrupted)
+            assert status.observation.alive
+        elif cut_short:
+            assert status.state is (dest if row.on_crash is Recovery.redo else source)
+        recovered += cut_short
+
+        ask_if_legal(ask, trigger)
+        status = vms.status("web")
+        assert (dest, None, None) == (status.state, status.operation, status.damage)
+        assert len(processes()) == (dest is State.running)
+        assert dest is not State.running or processes()[:1] == (alive or processes())  # finished, not booted anew
+
+        vms.delete("web", force=True)
+        assert processes() == []
+        assert empty == files(vms.home)
+        for _ in range(sum(killed)):
+            injected(f"manager killed at each effect of {trigger}")
+        if not any(killed):
+            assert recovered > 0
+            return
+
+
+def is_cut_short(home) -> bool:
+    """True when something lies there half done, which nobody has looked at yet."""
+    if home.creating("web").exists() or home.deleting("web").exists():
+        return True
+    return home.directory("web").exists() and Journal(home.directory("web")).last().in_flight
+
+
+def ask_if_legal(ask, trigger) -> None:
+    """Ask for `trigger`, unless it was done and cannot be done twice."""
+    with suppress(IllegalTransitionError):
+        ask(trigger)
+
+
+def test_guest_outlives_managers_that_die_while_it_boots_and_shuts_down(vms, ask, bring, processes):
+    """One guest, whose starters are killed at each step they come to and whose stoppers at each effect: it is booted
+    once, every `list` says what was cut short, and it shuts down by itself. Then its name is free.
+    """
+
+    def start_until(step):
+        def announce(event):
+            if event.step == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        return lambda: Interlock(announce=announce).start("web")
+
+    bring(State.created)
+    hypervisors = set()
+    for step in (HYPERVISOR_STARTED, KERNEL_BOOTING, WAITING_FOR_SSH):
+        assert killed_at(0, start_until(step)), step
+        status = next(vms.instances())
+        hypervisors.update(processes())
+        assert (State.created, True) == (status.state, status.observation.alive)
+        assert (Trigger.start, True) == (status.operation.trigger, status.operation.interrupted)
+    assert State.running is ask(Trigger.start).state
+    assert hypervisors == set(processes())
+
+    for point in itertools.count(1):
+        killed_at(point, lambda: vms.stop("web", timeout_s=60))
+        status = next(vms.instances())
+        if status.state is State.stopped:
+            break
+    assert status.reason == "guest shut down"
+    assert processes() == []
+    vms.delete("web", force=True)
+    assert list(vms.instances()) == []

@@ -1,0 +1,191 @@
+"""What our images promise, asked of the images themselves: a bare QEMU command line, no driver in between."""
+
+import json
+import platform
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from interlock.guest.keys import USER_KEY, new_host_key, user_key
+from interlock.guest.seed import BOOTED, SCRIPTS, FirstBoot, nocloud, overlay
+from interlock.images.build import build
+from interlock.images.store import Store
+
+pytestmark = pytest.mark.vm
+
+ARCH = platform.machine()
+DEADLINE_S = 300
+FIRMWARE = {"x86_64": "/usr/share/OVMF/OVMF_CODE.fd", "aarch64": "/usr/share/AAVMF/AAVMF_CODE.fd"}
+
+
+class Guest:
+    """One machine made of an image: its disk outlives each of its boots."""
+
+    def __init__(self, home: Path, folder: Path, image, *, way: str = "kernel", user: str = "ada", scripts=()) -> None:
+        self.folder, self.image, self.way, self.user = folder, image, way, user
+        self.key = home / "keys" / USER_KEY
+        host_key = new_host_key()
+        authorized = user_key(home / "keys").public.decode().strip()
+        self.first_boot = FirstBoot(user, "web", "i-1", (authorized,), host_key, scripts)
+        (folder / "known_hosts").write_bytes(b"guest " + host_key.public)
+        store = Store(home / "images")
+        self.files = {role: store.path(blob.digest) for role, blob in image.files.items()}
+        base = ["-b", self.files["disk"], "-F", "qcow2"] if "disk" in self.files else []
+        subprocess.run(
+            ["qemu-img", "create", "-q", "-f", "qcow2", *base, folder / "disk.qcow2", "4G"], check=True, timeout=60
+        )
+        (folder / "seed.iso").write_bytes(nocloud(self.first_boot))
+        if way == "kernel":
+            (folder / "initrd").write_bytes(self.files["initrd"].read_bytes() + overlay(self.first_boot))
+
+    def command(self, port: int) -> list[str | Path]:
+        machine = "q35" if ARCH == "x86_64" else "virt"
+        boot: list[str | Path] = ["-drive", f"if=pflash,format=raw,readonly=on,file={FIRMWARE[ARCH]}"]
+        if self.way == "kernel":
+            boot = ["-kernel", self.files["kernel"], "-initrd", self.folder / "initrd"]
+            boot += ["-append", self.image.kernel_arguments]
+        else:
+            boot += ["-drive", f"if=virtio,format=raw,readonly=on,file={self.folder}/seed.iso"]
+        return [
+            *[f"qemu-system-{ARCH}", "-nodefaults", "-no-user-config", "-display", "none"],
+            *["-machine", machine, "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "512"],
+            *["-no-reboot", "-device", "pvpanic-pci", "-device", "virtio-rng-pci"],
+            *["-drive", f"if=virtio,format=qcow2,file={self.folder}/disk.qcow2"],
+            *["-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{port}-:22", "-device", "virtio-net-pci,netdev=net"],
+            *["-serial", f"file:{self.folder}/serial"],
+            *["-qmp", f"unix:{self.folder}/qmp,server=on,wait=off"],
+            *boot,
+        ]
+
+    @contextmanager
+    def booted(self):
+        """Run the machine until the block ends; on entry its first boot is over and it answers ssh."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        with subprocess.Popen(self.command(self.port)) as self.process:
+            try:
+                wait_until(lambda: self.ssh(f"cat {BOOTED}", check=False) == "i-1", self.process)
+                yield self
+            finally:
+                self.process.kill()
+
+    def ssh(self, command: str, *, check: bool = True) -> str:
+        options = ["-F", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=3", "-o", "HostKeyAlias=guest"]
+        options += ["-o", f"UserKnownHostsFile={self.folder}/known_hosts", "-i", str(self.key), "-p", str(self.port)]
+        line = ["ssh", *options, f"{self.user}@127.0.0.1", command]
+        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
+        if check:
+            assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def press_power_button(self) -> list[str]:
+        """Return the names of the events QEMU told of until it ended."""
+        return self.events({"execute": "system_powerdown"})
+
+    def events(self, *commands: dict[str, str]) -> list[str]:
+        """Return what QEMU tells from now to its end, an event a word, the reason of a shutdown with it."""
+        told = []
+        with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.settimeout(DEADLINE_S)
+            monitor.connect(str(self.folder / "qmp"))
+            for command in ({"execute": "qmp_capabilities"}, *commands):
+                monitor.sendall(json.dumps(command).encode())
+            for line in monitor.makefile():
+                message = json.loads(line)
+                if "event" in message:
+                    told.append(" ".join([message["event"], message.get("data", {}).get("reason", "")]).strip())
+        self.process.wait(30)
+        return told
+
+
+def wait_until(condition, process) -> None:
+    """Return once `condition()` is true. Fails when the machine ends, or at the deadline."""
+    end = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert process.poll() is None, "the machine ended"
+        assert time.monotonic() < end, "the deadline passed"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="session")
+def tiny(images_home):
+    return build(Store(images_home / "images"), "tiny", ARCH, print)
+
+
+@pytest.fixture(scope="session")
+def debian(images_home):
+    return build(Store(images_home / "images"), "debian", ARCH, print)
+
+
+SCRIPT = b"#!/bin/sh\necho ran >>/var/lib/interlock/runs\nid -u\n"
+
+
+def check_once_and_kept(guest: Guest) -> None:
+    """Boot twice; the user has the promised rights, the second boot repeats nothing, and what was written is there."""
+    with guest.booted():
+        assert guest.ssh("id -un; hostname; sudo id -u") == "ada\nweb\n0"
+        assert guest.ssh(f"sudo cat {SCRIPTS}/000.log {SCRIPTS}/000.status") == "0\n0"
+        guest.ssh("echo kept > note; sync")
+        assert guest.press_power_button()[-1] == "SHUTDOWN guest-shutdown"
+    with guest.booted():
+        assert guest.ssh("cat note") == "kept"
+        assert guest.ssh("cat /var/lib/interlock/runs") == "ran"
+        assert guest.press_power_button()[-1] == "SHUTDOWN guest-shutdown"
+
+
+def test_tiny_with_a_disk_boots_first_only_once(images_home, tiny, tmp_path):
+    """A blank disk makes the homes, and the memory of the first boot, outlive a stop."""
+    check_once_and_kept(Guest(images_home, tmp_path, tiny, scripts=(SCRIPT,)))
+
+
+def test_tiny_disk_that_holds_something_is_left_alone(images_home, tiny, tmp_path):
+    """Only a blank disk is formatted: anything else is somebody's data."""
+    guest = Guest(images_home, tmp_path, tiny, user="root")
+    disk = tmp_path / "disk.qcow2"
+    raw = tmp_path / "raw"
+    raw.write_bytes(b"precious" + bytes(2**20))
+    subprocess.run(["qemu-img", "convert", "-O", "qcow2", raw, disk], check=True, timeout=60)
+    with guest.booted():
+        assert guest.ssh("head -c 8 /dev/vda") == "precious"
+
+
+def test_tiny_takes_files_by_scp(images_home, tiny, tmp_path):
+    """There is an sftp server: files are copied as to any other guest."""
+    guest = Guest(images_home, tmp_path, tiny)
+    (tmp_path / "batch").write_text(f"put {tmp_path}/known_hosts copied\n")
+    with guest.booted():
+        options = ["-o", f"UserKnownHostsFile={tmp_path}/known_hosts", "-o", "HostKeyAlias=guest", "-F", "none"]
+        line = ["sftp", "-b", tmp_path / "batch", *options, "-i", guest.key, "-P", str(guest.port), "ada@127.0.0.1"]
+        subprocess.run(line, check=True, capture_output=True, timeout=60)
+        assert guest.ssh("cat copied") == (tmp_path / "known_hosts").read_text().strip()
+
+
+def test_tiny_panic_is_told_to_qemu(images_home, tiny, tmp_path):
+    """The host learns that the guest did not shut down but fell."""
+    guest = Guest(images_home, tmp_path, tiny)
+    with guest.booted():
+        guest.ssh("(sleep 1; echo c | sudo tee /proc/sysrq-trigger) >/dev/null 2>&1 &")
+        assert guest.events()[:1] == ["GUEST_PANICKED"]
+
+
+def test_debian_by_kernel_boots_first_only_once(images_home, debian, tmp_path):
+    """Laid over the root by our own initrd: no cloud-init runs, and what it would have done is done."""
+    guest = Guest(images_home, tmp_path, debian, scripts=(SCRIPT,))
+    check_once_and_kept(guest)
+
+
+def test_debian_by_firmware_boots_first_only_once(images_home, debian, tmp_path):
+    """The same disk boots as anyone's cloud image does, from its own boot loader and a NoCloud seed."""
+    check_once_and_kept(Guest(images_home, tmp_path, debian, way="firmware", scripts=(SCRIPT,)))
+
+
+def test_debian_root_fills_the_disk(images_home, debian, tmp_path):
+    """What was asked for is what there is to use, and nothing of the system failed on the way."""
+    with Guest(images_home, tmp_path, debian).booted() as guest:
+        assert int(guest.ssh("df --output=size -B1M / | tail -1")) > 3500
+        assert guest.ssh("systemctl --failed --no-legend; systemctl is-active cloud-init || true") == "inactive"

@@ -1,0 +1,203 @@
+"""The whole life of real guests, through the real program: what the README promises."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import interlock
+from interlock.fsm.process import started_ticks
+
+pytestmark = pytest.mark.vm
+
+PACKAGE = Path(interlock.__file__).parent
+PROGRAM = str(Path(sys.executable).with_name("interlock"))
+UNHEARD = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def environment(images_home: Path, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Return the environment of a home of its own, which borrows the images that were built once."""
+    root = tmp_path / "home"
+    root.mkdir(mode=0o700)
+    (images_home / "images").mkdir(mode=0o700, parents=True, exist_ok=True)
+    (root / "images").symlink_to(images_home / "images")
+    runtime = tempfile.mkdtemp(prefix="il-")  # a socket's path must be short
+    yield {**os.environ, "INTERLOCK_HOME": str(root), "XDG_RUNTIME_DIR": runtime, "INTERLOCK_LOG_FORMAT": "human"}
+    shutil.rmtree(runtime)
+
+
+@pytest.fixture
+def run(environment: dict[str, str]) -> Iterator[Run]:
+    """Return a runner of `interlock`; afterwards no instance is left alive."""
+
+    def run(*arguments: str, code: int = 0, **options: object) -> object:
+        done = subprocess.run(
+            [PROGRAM, *arguments], env=environment, capture_output=True, text=True, timeout=600, check=False, **options
+        )
+        assert code == done.returncode, done.stderr
+        return done
+
+    yield run
+    for status in listed(run):
+        run("delete", "--force", status["name"])
+
+
+def listed(run: Run) -> list[dict[str, object]]:
+    """Return what `list` says, as records."""
+    return [json.loads(line) for line in run("list", "--format", "json").stdout.splitlines()]
+
+
+def wait_for_status(run: Run, state: str) -> dict[str, object]:
+    """Return the only instance's status once it is in `state`."""
+    give_up = time.monotonic() + 120
+    while True:
+        status = listed(run)[0]
+        if status["state"] == state:
+            return status
+        assert time.monotonic() < give_up, status
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize("template", ["tiny", "debian", "debian-firmware"])
+def test_life_of_a_real_guest(run: Run, template: str) -> None:
+    """A guest is created, started, entered, stopped, started again with what was written, and deleted without trace."""
+    run("create", "web", "--template", template)
+    assert listed(run)[0]["state"] == "created"
+
+    run("start", "web")
+    assert listed(run)[0]["state"] == "running"
+    assert run("shell", "web", "--", "sh", "-c", "hostname; echo kept > kept; sync; exit 7", code=7).stdout == "web\n"
+
+    assert "guest shut down" in run("stop", "web").stderr
+    assert listed(run)[0]["state"] == "stopped"
+
+    run("start", "web")
+    assert run("shell", "web", "cat", "kept").stdout == "kept\n"
+    assert run("shell", "web", "cat", input="through stdin").stdout == "through stdin"
+
+    run("delete", "web", code=3)
+    run("delete", "--force", "web")
+    assert listed(run) == []
+
+
+def test_start_speaks_of_nothing_but_starting(run: Run) -> None:
+    """The lines of `start`, of a created and of a stopped instance, contain nothing about creation or templates."""
+    run("create", "web", "--template", "tiny")
+    first = run("start", "web").stderr
+    run("stop", "web")
+    second = run("start", "web").stderr
+
+    for said in (first, second):
+        assert said.splitlines()[0] == 'starting "web"'
+        assert "creat" not in said.lower()
+        assert "templat" not in said.lower()
+
+
+def test_start_opens_no_file_of_templates_or_images(run: Run, environment: dict[str, str], tmp_path: Path) -> None:
+    """Neither `start` nor the hypervisor it runs opens a file of the template and image packages, or of the store."""
+    run("create", "web", "--template", "tiny")
+    trace = tmp_path / "trace"
+    # As a daemon, because strace outlives `start`: it also follows the hypervisor, to its end.
+    strace = ["strace", "--daemonize", "-f", "--quiet=all", "-e", "trace=open,openat,openat2", "-o", str(trace)]
+    subprocess.run([*strace, PROGRAM, "start", "web"], env=environment, check=True, timeout=300, **UNHEARD)
+
+    opened = trace.read_text()
+    assert f"{environment['INTERLOCK_HOME']}/instances/web/spec.json" in opened
+    for forbidden in (PACKAGE / "templates", PACKAGE / "images", Path(environment["INTERLOCK_HOME"], "images")):
+        assert f'"{forbidden}/' not in opened
+
+
+def test_start_loads_no_module_of_templates_or_images(run: Run, environment: dict[str, str]) -> None:
+    """After `start`, no module of the packages that creation uses is loaded."""
+    run("create", "web", "--template", "tiny")
+    program = (
+        "import sys, atexit; sys.argv = ['interlock', 'start', 'web']\n"
+        "atexit.register(lambda: print(*sys.modules))\n"
+        "from interlock.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=300, check=True
+    )
+
+    loaded = done.stdout.split()
+    assert "interlock.drivers.qemu" in loaded
+    assert [name for name in loaded if name.startswith(("interlock.templates", "interlock.images"))] == []
+
+
+def test_start_needs_no_template_no_image_and_no_network(environment: dict[str, str], tmp_path: Path) -> None:
+    """With templates, image store and the code for both removed, and without a network, an instance lives on."""
+    copy = tmp_path / "copy" / "interlock"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns(".*", "tests", "build", "*.egg-info"))
+    environment = {**environment, "PYTHONPATH": str(copy.parent)}
+    program = [sys.executable, "-m", "interlock"]
+
+    def run(command: list[str]) -> str:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run([*program, "create", "web", "--template", "tiny"])
+    shutil.rmtree(copy / "templates")
+    shutil.rmtree(copy / "images")
+    Path(environment["INTERLOCK_HOME"], "images").unlink()
+
+    interlock = " ".join(program)
+    life = f"{interlock} start web && {interlock} shell web hostname && {interlock} stop web"
+    alone = ["unshare", "--net", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+    try:
+        assert run([*alone, "sh", "-c", f"ip link set lo up && {life} && {life}"]) == "web\nweb\n"
+    finally:
+        run([*program, "delete", "--force", "web"])
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [("poweroff -f", "guest shut down"), ("echo c > /proc/sysrq-trigger", "guest panicked")],
+    ids=["poweroff", "panic"],
+)
+def test_guest_that_goes_down_by_itself_is_stopped_with_its_reason(run: Run, command: str, reason: str) -> None:
+    """The next `list` says stopped, and why; then `start` works."""
+    run("create", "web", "--template", "tiny", "--user", "root")
+    run("start", "web")
+    run("shell", "web", "--", "sh", "-c", f"({command}) >/dev/null 2>&1 & sleep 9", code=255)
+
+    assert wait_for_status(run, "stopped")["reason"] == reason
+    run("start", "web")
+
+
+def test_hypervisor_that_is_killed_leaves_a_stopped_instance(run: Run) -> None:
+    """After a SIGKILL of QEMU the next `list` says stopped, and why; then `start` works."""
+    run("create", "web", "--template", "tiny")
+    run("start", "web")
+    os.kill(int(str(listed(run)[0]["pid"])), signal.SIGKILL)
+
+    assert wait_for_status(run, "stopped")["reason"] == "hypervisor was killed or crashed"
+    run("start", "web")
+
+
+def test_start_that_is_interrupted_leaves_nothing_alive(run: Run, environment: dict[str, str]) -> None:
+    """Ctrl-C while the guest boots ends the guest, and the instance is in the state it came from."""
+    run("create", "web", "--template", "tiny")
+    starting = subprocess.Popen([PROGRAM, "start", "web"], env=environment, **UNHEARD)
+    give_up = time.monotonic() + 60
+    while (listed(run)[0]["operation"] or {}).get("step") != "hypervisor started":  # type: ignore[union-attr]
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+    pid = int(str(listed(run)[0]["pid"]))
+    starting.send_signal(signal.SIGINT)
+
+    assert starting.wait(60) == 130
+    assert listed(run)[0]["state"] == "created"
+    assert started_ticks(pid) is None

@@ -1,0 +1,387 @@
+"""The QEMU driver on real guests: each way up, each way down, and what is said about it."""
+
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from interlock.drivers.conformance import DriverConformance
+from interlock.drivers.contract import Deadline, Site
+from interlock.drivers.qemu import QemuDriver, network, process
+from interlock.fsm.errors import DamagedError, DeadlineError, DriverError, HostError
+from interlock.fsm.home import Home
+from interlock.images.store import Store
+from interlock.templates.plan import Wishes, plan
+
+pytestmark = pytest.mark.vm
+
+ARCH = platform.machine()
+MIB = 1 << 20
+START_S = 180.0
+
+
+@pytest.fixture
+def runtime(tmp_path):
+    """Return a runtime root whose path is short enough for sockets, wherever the tests run."""
+    path = tmp_path / "run"
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def make_site(images_home, tmp_path, runtime):
+    """Return a maker of sites that hold what the engine puts there before it calls `create`."""
+
+    def make(name="web", *, template="tiny", arch=ARCH, **changes) -> Site:
+        wishes = Wishes(arch=arch, cpus=2, memory_bytes=512 * MIB, disk_bytes=4096 * MIB, user="ada")
+        home = Home(root=images_home, runtime=runtime)
+        draft = plan(home, name, template, QemuDriver(), wishes)(print)
+        directory = tmp_path / "instances" / name
+        directory.mkdir(mode=0o700, parents=True)
+        for file, content in draft.materials.items():
+            if isinstance(content, bytes):
+                (directory / file).write_bytes(content)
+            else:
+                shutil.copyfile(content, directory / file)
+        (directory / "ssh.key").chmod(0o600)
+        return Site(name, directory, runtime / name, replace(draft.spec, **changes))
+
+    return make
+
+
+@pytest.fixture
+def driver():
+    return QemuDriver()
+
+
+@pytest.fixture
+def steps():
+    return []
+
+
+@pytest.fixture
+def machine(driver, make_site, steps):
+    """Return a created machine of the tiny image; nothing of it is left alive."""
+    with created(driver, make_site(), steps) as site:
+        yield site
+
+
+@pytest.fixture
+def running(driver, machine, steps):
+    driver.start(machine, steps.append, Deadline(START_S))
+    return machine
+
+
+@contextmanager
+def created(driver, site, steps):
+    driver.create(site, steps.append)
+    try:
+        yield site
+    finally:
+        driver.kill(site, steps.append)
+
+
+def in_guest(driver, site, *command) -> str:
+    done = subprocess.run(
+        driver.shell(site, command, terminal=False), capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def deafen(driver, site) -> None:
+    """End what hears the tiny guest's power button, for good."""
+    in_guest(driver, site, "sudo", "sh", "-c", "sed -i /acpid/d /etc/inittab; kill -HUP 1; killall acpid")
+
+
+def wait_until(condition, seconds=60.0):
+    """Return once `condition()` is true; fail after `seconds`."""
+    deadline = Deadline(seconds)
+    while not condition():
+        assert not deadline.passed, "the deadline passed"
+        time.sleep(0.02)
+
+
+def gone(driver, site):
+    """Return why the machine went down, once it has."""
+    wait_until(lambda: not driver.observe(site).alive)
+    return driver.observe(site).exit_reason
+
+
+class TestQemuDriverConforms(DriverConformance):
+    """The contract's own suite, on the tiny guest."""
+
+    START_S = START_S
+
+    @pytest.fixture
+    def driver(self):
+        return QemuDriver()
+
+    @pytest.fixture
+    def site(self, make_site):
+        return make_site()
+
+
+@pytest.mark.usefixtures("running")
+def test_start_says_its_phases_in_order(steps):
+    """A person sees how far a start has come, and why it is slow where it is emulated."""
+    order = [
+        "making the disk",
+        "hypervisor started",
+        "kernel booting",
+        "waiting for ssh",
+        "waiting for first boot to finish",
+    ]
+    said = [step for step in steps if not step.startswith("using TCG")]
+    assert said == [step for step in order if step in said]
+    assert {"hypervisor started", "waiting for ssh"} <= set(said)
+
+
+def test_start_keeps_port_and_disk_over_a_stop(driver, running, steps):
+    """What the guest wrote and the port that leads to it survive a stop."""
+    port = driver.observe(running).ssh_port
+    in_guest(driver, running, "sh", "-c", "echo kept > note; sync")
+    assert driver.stop(running, steps.append, Deadline(60)) == "guest shut down"
+    driver.start(running, steps.append, Deadline(START_S))
+    assert driver.observe(running).ssh_port == port
+    assert in_guest(driver, running, "cat", "note") == "kept\n"
+
+
+def test_reset_forgets_what_the_guest_wrote(driver, running, steps):
+    """After a reset the first boot lies ahead again."""
+    in_guest(driver, running, "sh", "-c", "echo kept > note; sync")
+    driver.kill(running, steps.append)
+    driver.reset(running, steps.append)
+    driver.start(running, steps.append, Deadline(START_S))
+    assert in_guest(driver, running, "ls") == ""
+
+
+def test_reset_that_fails_keeps_the_disk(driver, machine, steps, tmp_path, monkeypatch):
+    """What a guest wrote is thrown away only when there is something to put in its place."""
+    disk = (machine.directory / "disk.qcow2").read_bytes()
+    qemu_img = tmp_path / "qemu-img"
+    qemu_img.write_text('#!/bin/sh\necho "no room" > "$5"\nexit 1\n')
+    qemu_img.chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(DriverError, match="qemu-img create"):
+        driver.reset(machine, steps.append)
+    assert disk == (machine.directory / "disk.qcow2").read_bytes()
+
+
+def test_shell_brings_arguments_over_unchanged(driver, running):
+    """No argument is taken apart, expanded or joined on its way into the guest."""
+    arguments = ["two words", "it's", '"', "$HOME", "*", "", "a;b", "ünï"]
+    assert in_guest(driver, running, "printf", "%s\\n", *arguments).splitlines() == arguments
+
+
+def test_guest_that_powers_off_is_seen(driver, running):
+    """Nobody asked, and nobody was there: the reason is known all the same."""
+    in_guest(driver, running, "sudo", "sh", "-c", "(sleep 0.2; poweroff) >/dev/null 2>&1 &")
+    assert gone(driver, running) == "guest shut down"
+
+
+def test_guest_that_panics_is_seen(driver, running):
+    """A panic is told from a shutdown."""
+    in_guest(driver, running, "sudo", "sh", "-c", "(sleep 0.2; echo c > /proc/sysrq-trigger) >/dev/null 2>&1 &")
+    assert gone(driver, running) == "guest panicked"
+
+
+def test_guest_that_reboots_stays_up(driver, running, steps):
+    """A reboot is the guest's own business: the same hypervisor goes on, and the guest answers again."""
+    pid = driver.observe(running).pid
+    boot = in_guest(driver, running, "cat", "/proc/sys/kernel/random/boot_id")
+    in_guest(driver, running, "sudo", "sh", "-c", "(sleep 0.2; reboot -f) >/dev/null 2>&1 &")
+    wait_until(lambda: b'"RESET"' in (running.directory / "events.out").read_bytes())
+    driver.start(running, steps.append, Deadline(START_S))
+    assert driver.observe(running).pid == pid
+    assert in_guest(driver, running, "cat", "/proc/sys/kernel/random/boot_id") != boot
+
+
+def test_hypervisor_that_is_killed_is_seen(driver, running):
+    """A process that vanished without a word is told from a guest that shut down."""
+    os.kill(driver.observe(running).pid, signal.SIGKILL)
+    assert gone(driver, running) == "hypervisor was killed or crashed"
+
+
+def test_hypervisor_that_is_terminated_is_seen(driver, running):
+    """So is one that somebody ended politely."""
+    os.kill(driver.observe(running).pid, signal.SIGTERM)
+    assert gone(driver, running) == "hypervisor was terminated by a signal"
+
+
+def test_hypervisor_that_hangs_is_killed(driver, running, steps):
+    """A hypervisor that answers nobody is said to be stopped, and kill ends it nevertheless."""
+    os.kill(driver.observe(running).pid, signal.SIGSTOP)
+    wait_until(lambda: driver.observe(running).condition is not None)
+    assert driver.observe(running).condition == "paused: the hypervisor was stopped by a signal"
+    driver.kill(running, steps.append)
+    assert driver.observe(running).alive is False
+
+
+def test_stop_of_hypervisor_that_hangs_ends_by_force(driver, running, steps):
+    """A monitor that does not answer cannot keep a machine alive beyond the deadline; the words say what happened."""
+    os.kill(driver.observe(running).pid, signal.SIGSTOP)
+    how = driver.stop(running, steps.append, Deadline(1))
+    assert re.fullmatch(r"ended by force: the monitor did not answer in [\d.]+ s", how)
+    assert driver.observe(running).alive is False
+
+
+def test_stop_of_guest_that_ignores_it_ends_by_force(driver, running, steps):
+    """A guest that neither hears the power button nor can power off is ended at the deadline, and stop says so."""
+    deafen(driver, running)
+    in_guest(driver, running, "sudo", "rm", "/bin/poweroff")
+    assert driver.stop(running, steps.append, Deadline(3)) == "ended by force: the guest did not shut down in 3 s"
+    assert driver.observe(running).alive is False
+
+
+def test_stop_of_guest_without_a_power_button_asks_over_ssh(driver, running, steps):
+    """A guest that hears no power button is asked again, over ssh, and shuts down by itself."""
+    deafen(driver, running)
+    assert driver.stop(running, steps.append, Deadline(60)) == "guest shut down"
+
+
+def test_port_that_is_taken_is_replaced_and_said(driver, machine, steps):
+    """Another program on the port costs the instance its port, not its start; old and new are named."""
+    old = network.choose(machine, steps.append)
+    with socket.create_server(("127.0.0.1", old)):
+        driver.start(machine, steps.append, Deadline(START_S))
+        new = driver.observe(machine).ssh_port
+    assert new != old
+    assert f"another program took port {old}: ssh moves to port {new}" in steps
+    assert in_guest(driver, machine, "id", "-un") == "ada\n"
+
+
+def test_port_lost_in_the_race_is_replaced(driver, machine, steps, monkeypatch):
+    """A port that is taken after it was found free makes QEMU fail, and the start try another."""
+    taken = network.choose(machine, steps.append)
+    free = network._free
+    answers = iter([True])
+    monkeypatch.setattr(network, "_free", lambda port: next(answers, None) or free(port))
+    with socket.create_server(("127.0.0.1", taken)):
+        driver.start(machine, steps.append, Deadline(START_S))
+        assert driver.observe(machine).ssh_port != taken
+
+
+def test_guest_with_another_key_is_refused(driver, machine, steps):
+    """Whoever answers on the port without the pinned key is not let near the user's key."""
+    stranger = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ1YjGa70HavYs9dyIXQh24/SJuJnHUFJcQJc5w4RlpO"
+    (machine.directory / "known_hosts").write_text(f"guest {stranger}\n")
+    with pytest.raises(DriverError, match="is not this guest: it shows another host key"):
+        driver.start(machine, steps.append, Deadline(START_S))
+
+
+def test_kernel_that_panics_at_boot_fails_the_start_at_once(driver, machine, steps):
+    """A guest that cannot boot is not waited for, and its last words are shown."""
+    (machine.directory / "initrd").write_bytes(b"\0" * 4096)
+    with pytest.raises(DriverError, match="the guest's kernel panicked") as caught:
+        driver.start(machine, steps.append, Deadline(START_S))
+    assert any("Kernel panic" in line for line in caught.value.details)
+
+
+def test_guest_that_never_answers_is_a_deadline_with_its_words(driver, make_site, steps):
+    """At the deadline the phase and the end of the serial log are told, as text that no terminal obeys."""
+    site = make_site(
+        kernel_arguments=f"console={'ttyS0' if ARCH == 'x86_64' else 'ttyAMA0'} rdinit=/bin/busybox -- sleep 1000"
+    )
+    with (
+        created(driver, site, steps),
+        pytest.raises(DeadlineError, match="it came as far as: kernel booting") as caught,
+    ):
+        driver.start(site, steps.append, Deadline(20))
+    assert 0 < len(caught.value.details) <= 15
+    assert all(line.isprintable() or "\t" in line for line in caught.value.details)
+
+
+def test_hypervisor_that_refuses_its_arguments_is_quoted(driver, make_site, steps):
+    """QEMU's own words reach whoever asked."""
+    with created(driver, make_site(cpus=100000), steps) as site:
+        with pytest.raises(DriverError, match="CPUs") as caught:
+            driver.start(site, steps.append, Deadline(START_S))
+        assert "did not start" in caught.value.message
+        assert driver.observe(site).alive is False
+
+
+def test_hypervisor_that_dies_while_starting_ends_the_wait(driver, machine):
+    """The end of the machine is noticed when it happens, not at the deadline."""
+
+    def report(step):
+        if step == "hypervisor started":
+            os.kill(process.find(machine.directory).pid, signal.SIGKILL)
+
+    began = time.monotonic()
+    with pytest.raises(DriverError, match="did not come up: hypervisor was killed or crashed"):
+        driver.start(machine, report, Deadline(START_S))
+    assert time.monotonic() - began < START_S / 2
+
+
+def test_launch_beside_a_live_hypervisor_runs_nothing(running):
+    """Two hypervisors on one disk are impossible, not forbidden: the second launch finds the first."""
+    first = process.find(running.directory)
+    assert process.launch(["false"], running.directory) == first
+
+
+def test_create_pins_the_board(driver, machine):
+    """An upgrade of QEMU changes no existing machine; one that cannot be it any more is told."""
+    record = machine.directory / "qemu.json"
+    board = json.loads(record.read_bytes())
+    assert re.fullmatch(r"(pc-q35|virt)-\d+\.\d+", board["machine"])
+    record.write_text(json.dumps({**board, "machine": "pc-q35-0.1"}))
+    with pytest.raises(HostError, match=r"the instance is a pc-q35-0\.1"):
+        driver.command(machine)
+    record.write_text("{")
+    with pytest.raises(DamagedError, match=r"qemu\.json"):
+        driver.command(machine)
+
+
+def test_create_refuses_a_disk_smaller_than_its_image(driver, make_site, steps):
+    """A disk cut off at its end is a file system that will be found broken later."""
+    site = make_site(disk_bytes=MIB)
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", site.directory / "base.qcow2", "2M"], check=True)
+    with pytest.raises(DriverError, match="smaller than its image"):
+        driver.create(site, steps.append)
+
+
+def test_create_names_no_absolute_path(driver, make_site, steps):
+    """The directory is renamed after creation: nothing made in it may know where it was."""
+    site = make_site()
+    before = set(site.directory.iterdir())
+    driver.create(site, steps.append)
+    for path in set(site.directory.iterdir()) - before:
+        assert str(site.directory).encode() not in path.read_bytes()
+
+
+@pytest.mark.parametrize("arch", ["x86_64", "aarch64"])
+def test_firmware_machine_without_a_system_says_so_on_its_serial_port(driver, make_site, steps, arch):
+    """The firmware runs, from copies that are the instance's own, and finds nothing to boot on a blank disk."""
+    with created(driver, make_site(arch=arch, boot="firmware"), steps) as site:
+        with pytest.raises(DeadlineError) as caught:
+            driver.start(site, steps.append, Deadline(25))
+        assert any("Boot" in line or "UEFI" in line or "Shell" in line for line in caught.value.details)
+        assert driver.observe(site).alive
+
+
+@pytest.mark.skipif(ARCH == "aarch64", reason="that is every other test there")
+def test_guest_of_another_architecture_runs_and_shuts_down(driver, make_site, steps):
+    """An aarch64 guest on an x86_64 host: emulated, said so, and otherwise the same."""
+    with created(driver, make_site(arch="aarch64"), steps) as site:
+        driver.start(site, steps.append, Deadline(2 * START_S))
+        assert "using TCG emulation: KVM runs no aarch64 guest on x86_64" in steps
+        assert in_guest(driver, site, "uname", "-m") == "aarch64\n"
+        assert driver.stop(site, steps.append, Deadline(60)) == "guest shut down"
+
+
+def test_images_store_is_not_written_to(driver, images_home, machine, steps):
+    """What other instances share is only read."""
+    store = Store(images_home / "images")
+    blobs = {path: path.stat().st_mtime_ns for path in store.blobs.iterdir()}
+    driver.start(machine, steps.append, Deadline(START_S))
+    assert blobs == {path: path.stat().st_mtime_ns for path in store.blobs.iterdir()}
