@@ -1,0 +1,45 @@
+# Two commands: `make demo` takes a real virtual machine through its life, `make test` passes the tests. Each installs
+# what it needs: Debian or Ubuntu packages (through sudo unless root) and a virtual environment in .venv.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+# Who runs virtual machines needs the first line, who builds images the second, who runs all the tests the third.
+RUN   := qemu-system-x86 qemu-utils openssh-client util-linux
+BUILD := mmdebstrap debian-archive-keyring uidmap fakeroot e2fsprogs fdisk mtools
+TEST  := qemu-system-arm ovmf qemu-efi-aarch64 strace cpio iproute2 graphviz
+
+.PHONY: demo test test-fast diagrams benchmarks clean
+
+demo: $(VENV)/.installed
+	tools/packages.sh $(RUN) $(BUILD) ipxe-qemu
+	tools/demo.sh $(BIN)/interlock
+
+test: $(VENV)/.developing
+	tools/packages.sh $(RUN) $(BUILD) $(TEST) ipxe-qemu
+	$(BIN)/python -m pytest $(ARGS)
+
+# What needs neither QEMU nor minutes.
+test-fast: $(VENV)/.developing
+	$(BIN)/python -m pytest tests/unit tests/functional $(ARGS)
+
+diagrams: $(VENV)/.installed
+	$(BIN)/python -m interlock.diagrams
+
+benchmarks: $(VENV)/.developing
+	tools/packages.sh $(RUN) $(BUILD) $(TEST) ipxe-qemu
+	$(BIN)/python benchmarks/cli.py
+	$(BIN)/python benchmarks/boot.py
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV) 2>/dev/null || { tools/packages.sh python3-venv && $(PYTHON) -m venv $(VENV); }
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.developing: $(VENV)/.installed
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
