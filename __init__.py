@@ -24,7 +24,8 @@ from .fsm.errors import (
     UsageError,
 )
 from .fsm.events import Event, Happening
-from .fsm.records import Observation, Operation, Spec, Status
+from .fsm.records import Observation, Operation, Status
+from .fsm.spec import Spec
 from .fsm.states import State
 from .fsm.table import TABLE, Row, Trigger
 from .version import __version__

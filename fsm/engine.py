@@ -31,8 +31,9 @@ from .journal import Journal, Line, Phase
 from .locks import Lock
 from .port import Deadline, Plan, Port, Site
 from .process import alive
-from .records import NAME, PROTECTED_FILE, Operation, Spec, Status, checked_name
+from .records import NAME, PROTECTED_FILE, Operation, Status, checked_name
 from .repair import Mending, mend
+from .spec import Spec
 from .states import State
 from .table import BY_PAIR, BY_TRIGGER, TABLE, Trigger
 

@@ -21,7 +21,8 @@ from .locks import Lock
 from .machine import fire
 from .port import Deadline, Draft, Plan, Port, Site
 from .process import this_process
-from .records import PROTECTED_FILE, SPEC_FILE, Spec, now
+from .records import PROTECTED_FILE, now
+from .spec import SPEC_FILE, Spec
 from .states import State
 from .table import BY_TRIGGER, Recovery, Row, Trigger
 

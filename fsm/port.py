@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from .records import Observation, Spec
+from .records import Observation
+from .spec import Spec
 
 Report = Callable[[str], None]
 """Says which step the work has reached, in words for people (`waiting for ssh`). May raise, to call the work off."""

@@ -13,7 +13,7 @@ from typing import Any
 from . import words
 from .files import PRIVATE_DIRECTORY, PRIVATE_FILE
 from .journal import FILE, Journal
-from .records import SPEC_FILE, Spec
+from .spec import SPEC_FILE, Spec
 from .states import State
 
 

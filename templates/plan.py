@@ -18,7 +18,8 @@ from ..drivers.contract import Driver
 from ..fsm.errors import UsageError
 from ..fsm.home import Home
 from ..fsm.port import Draft, Plan, Report
-from ..fsm.records import Spec
+from ..fsm.records import now
+from ..fsm.spec import Spec
 from ..guest.keys import KeyPair, new_host_key, user_key
 from ..guest.seed import FirstBoot, nocloud, overlay
 from ..images.store import Image, Store
@@ -128,6 +129,7 @@ def _spec(
         kernel_arguments=kernel_arguments,
         start_timeout_s=wishes.start_timeout_s or START_TIMEOUT_S,
         stop_timeout_s=wishes.stop_timeout_s or STOP_TIMEOUT_S,
+        created_at=now(),
         origin=locator,
     )
 

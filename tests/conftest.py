@@ -15,7 +15,7 @@ from interlock.fsm.engine import Engine
 from interlock.fsm.events import Event
 from interlock.fsm.home import Home
 from interlock.fsm.port import Deadline, Draft, Plan, Report
-from interlock.fsm.records import Spec
+from interlock.fsm.spec import Spec
 from interlock.fsm.states import State
 from interlock.fsm.table import Trigger
 
@@ -73,6 +73,7 @@ def make_spec(**changes: object) -> Spec:
         "boot": "kernel",
         "start_timeout_s": 30.0,
         "stop_timeout_s": 10.0,
+        "created_at": "2026-01-01T00:00:00.000000Z",
     }
     return Spec(**{**facts, **changes})  # type: ignore[arg-type]
 

@@ -7,7 +7,7 @@ from interlock import Interlock, NotFoundError, State, Trigger, Wishes
 from interlock.fsm.errors import DriverError, HostError, InvalidNameError, UsageError
 from interlock.fsm.events import Happening
 from interlock.fsm.journal import FILE
-from interlock.fsm.records import SPEC_FILE
+from interlock.fsm.spec import SPEC_FILE
 from interlock.fsm.table import TABLE
 
 WAYS = {State.absent: [], State.created: ["create"], State.running: ["up"], State.stopped: ["up", "stop"]}

@@ -22,7 +22,7 @@ from interlock.fsm.files import remove_tree
 from interlock.fsm.journal import FILE, Journal, Phase
 from interlock.fsm.locks import Lock
 from interlock.fsm.process import this_process
-from interlock.fsm.records import SPEC_FILE
+from interlock.fsm.spec import SPEC_FILE
 from interlock.fsm.states import EXISTING, State
 from interlock.fsm.table import TABLE, Trigger
 

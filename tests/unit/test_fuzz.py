@@ -21,7 +21,8 @@ from interlock.fsm.home import Home
 from interlock.fsm.journal import NO_LINE, Line
 from interlock.fsm.port import Site
 from interlock.fsm.process import boot_id
-from interlock.fsm.records import SPEC_FILE, Spec, checked_name
+from interlock.fsm.records import checked_name
+from interlock.fsm.spec import SPEC_FILE, Spec
 from interlock.templates.load import Source, parse
 from interlock.templates.model import size_bytes
 

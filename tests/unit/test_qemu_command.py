@@ -9,7 +9,7 @@ from interlock.drivers.contract import Site
 from interlock.drivers.qemu.command import Board, build
 from interlock.drivers.qemu.probe import DEVICES, Capabilities
 from interlock.fsm.errors import DamagedError, HostError
-from interlock.fsm.records import Spec
+from interlock.fsm.spec import Spec
 
 MACHINES = {"x86_64": "pc-q35-7.2", "aarch64": "virt-7.2"}
 CASES = [

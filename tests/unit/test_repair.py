@@ -13,7 +13,7 @@ from interlock.fsm.instance import as_error
 from interlock.fsm.journal import FILE
 from interlock.fsm.locks import Lock
 from interlock.fsm.process import boot_id
-from interlock.fsm.records import SPEC_FILE
+from interlock.fsm.spec import SPEC_FILE
 from interlock.fsm.states import AT_REST, EXISTING, State
 from interlock.fsm.table import Trigger
 

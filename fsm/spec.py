@@ -1,0 +1,210 @@
+"""What a machine is: resolved once by `create`, written into the instance's directory, never changed.
+
+    spec.json
+    ├── cpus, memory_bytes, ...   numbers and words
+    ├── mounts[]                  folders of the host's that the guest sees
+    ├── forwards[]                ways from the host into the guest, one port or socket each
+    ├── disks[]                   disks beside the machine's own; their files lie in the directory
+    ├── probes[]                  scripts that must succeed in the guest before it counts as ready
+    └── copies[]                  files to fetch from the guest once it is ready
+
+No field could name a template, a URL or a cache: what the machine needs lies beside its spec. What only the guest has
+to know (its users, its scripts) is not here but in the seed, whose secrets are nobody else's.
+
+Sizes are in bytes, durations in seconds.
+"""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Self, TypeVar, get_args
+
+from .errors import DamagedError
+from .files import read_own
+
+SPEC_FILE = "spec.json"
+
+SCHEMA = 1
+"""Version of the JSON form. A reader refuses a newer one and migrates an older one."""
+
+MAX_BYTES = 1 << 20
+"""A spec is a few kilobytes; what is longer is none, and is not read to its end."""
+
+_NUMBERS_BELOW = 1 << 63
+"""No machine has as much of anything, and what is larger no column could show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A folder of the host's that the guest sees. The guest knows it by the tag `mountN`, N its place in the list."""
+
+    location: str
+    """Absolute path on the host."""
+    mount_point: str
+    """Absolute path in the guest, which mounts it there itself: its seed says so, and how."""
+    writable: bool
+    type: str
+    """`9p` or `virtiofs`."""
+    security_model: str
+    """Of 9p, how owners and modes are kept: `none`, `passthrough`, `mapped-xattr`, `mapped-file`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """One way from a port or socket of the host's to one of the guest's. Of port and socket, each end has one."""
+
+    proto: str
+    """`tcp` or `udp`; `tcp` for sockets."""
+    guest_ip: str
+    """`0.0.0.0` stands for the guest's own address: QEMU reaches that by itself. Any other is reached over ssh."""
+    guest_port: int
+    """0 when it is a socket."""
+    guest_socket: str
+    """Absolute path; empty when it is a port."""
+    host_ip: str
+    host_port: int
+    host_socket: str
+    """Absolute path; empty when it is a port."""
+    reverse: bool
+    """True when the guest connects and the host answers; sockets only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A disk beside the machine's own, which outlives it. Its file in the directory is `disk-NAME`, a hard link."""
+
+    name: str
+    """The guest knows it by the serial number `diskN`, N its place in the list."""
+    format: str
+    """`qcow2` or `raw`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A script that must succeed in the guest, run by its user, before the guest counts as ready."""
+
+    description: str
+    script: str
+    """Begins with a `#!` line."""
+    hint: str
+    """What to tell somebody when it does not succeed; may be empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A file to fetch from the guest once it is ready."""
+
+    guest: str
+    """Absolute path in the guest."""
+    host: str
+    """Absolute path on the host."""
+    skip_if_missing: bool
+    delete_on_stop: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A machine, fully resolved."""
+
+    driver: str
+    arch: str
+    """Of the guest: x86_64 or aarch64."""
+    cpus: int
+    memory_bytes: int
+    disk_bytes: int
+    user: str
+    """The guest's login."""
+    hostname: str
+    instance_id: str
+    """Names this creation. A guest runs its first boot once for each value (cloud-init's `instance-id`)."""
+    boot: str
+    """`kernel`: the files `kernel` and `initrd` of the directory; `firmware`: UEFI and the disk's own boot loader;
+    `bios`: the same without UEFI."""
+    start_timeout_s: float
+    """How long a start may take before it is given up, unless the start says otherwise."""
+    stop_timeout_s: float
+    """How long a guest may take to shut down before it is ended."""
+    created_at: str
+    """UTC, ISO 8601."""
+    kernel_arguments: str = ""
+    accelerator: str = "auto"
+    """`auto` is decided at each start, because a host's abilities change under an instance."""
+    cpu_model: str = ""
+    """Of the hypervisor's models; empty: the best that the accelerator has."""
+    ssh_port: int = 0
+    """Local port of the guest's sshd; 0: any that is free, chosen at the first start and kept."""
+    forward_agent: bool = False
+    """True when whoever enters the guest brings their ssh agent along; so for the next two."""
+    forward_x11: bool = False
+    forward_x11_trusted: bool = False
+    timezone: str = ""
+    """Name in the zoneinfo database; empty: the guest's own."""
+    message: str = ""
+    """What the template's author has to say to whoever uses the machine."""
+    mounts: tuple[Mount, ...] = ()
+    forwards: tuple[Forward, ...] = ()
+    disks: tuple[Disk, ...] = ()
+    probes: tuple[Probe, ...] = ()
+    copies: tuple[Copy, ...] = ()
+    origin: str = ""
+    """What `create` was given, in words, for people. Nothing reads it back."""
+    schema: int = SCHEMA
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the spec as an object of JSON values, one key for each field."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, directory: Path) -> Self:
+        """Return the spec in `directory`; raises DamagedError naming the file and what is wrong with it."""
+        path = f"{directory}/{SPEC_FILE}"
+        try:
+            return cls.from_json(json.loads(read_own(path, MAX_BYTES).decode()), path)
+        except OSError as error:
+            raise DamagedError(f"{path}: {error.strerror}") from error
+        except (ValueError, RecursionError) as error:
+            raise DamagedError(f"{path}: {error}") from error
+
+    @classmethod
+    def from_json(cls, data: object, source: Path | str) -> Self:
+        """Return the spec that `data`, the parsed content of the file `source`, describes.
+
+        Raises DamagedError naming the file and the field.
+        """
+        if not isinstance(data, dict):
+            raise DamagedError(f"{source}: expected a JSON object")
+        if data.get("schema") != SCHEMA:
+            raise DamagedError(f"{source}: schema {data.get('schema')!r} is not {SCHEMA}, the one this version reads")
+        return _record(cls, data, f"{source}: ")
+
+
+_R = TypeVar("_R")
+
+_SCALARS: dict[Any, tuple[type, ...]] = {str: (str,), int: (int,), float: (float, int), bool: (bool,)}
+_NUMBERS = (_SCALARS[int], _SCALARS[float])
+
+
+def _shape(record: type) -> dict[str, tuple[type, ...] | type]:
+    """Return field → the types that its JSON value may have, or the record of which it is a list."""
+    return {it.name: _SCALARS.get(it.type) or get_args(it.type)[0] for it in fields(record)}  # type: ignore[arg-type]
+
+
+_SHAPES = {record: _shape(record) for record in (Spec, Mount, Forward, Disk, Probe, Copy)}
+
+
+def _record(record: type[_R], data: dict[str, Any], place: str) -> _R:
+    """Return the record that `data` describes; raise DamagedError naming `place` and the field."""
+    shape, values = _SHAPES[record], dict(data)
+    for name, kind in shape.items():
+        value = data.get(name)
+        if isinstance(kind, type):
+            if not isinstance(value, list | tuple) or not all(isinstance(item, dict) for item in value):
+                raise DamagedError(f"{place}{name}: expected a list of objects, found {value!r}")
+            values[name] = tuple(_record(kind, item, f"{place}{name}[{at}].") for at, item in enumerate(value))
+        elif type(value) not in kind:  # a bool is an int, and none of ours
+            raise DamagedError(f"{place}{name}: expected {kind[0].__name__}, found {value!r}")
+        elif kind in _NUMBERS and not 0 <= value < _NUMBERS_BELOW:  # type: ignore[operator] # NaN is not
+            raise DamagedError(f"{place}{name}: expected a number that is possible")
+    if len(data) > len(shape):
+        raise DamagedError(f"{place}{min(set(data) - set(shape))}: no such field")
+    return record(**values)

@@ -1,0 +1,101 @@
+"""A spec reads back what it wrote, refuses what it cannot mean, and can name nothing but its machine."""
+
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+from interlock.fsm.errors import DamagedError
+from interlock.fsm.spec import SPEC_FILE, Copy, Disk, Forward, Mount, Probe, Spec
+
+SOURCE = Path("spec.json")
+
+
+@pytest.fixture
+def full(spec):
+    """Return a spec with one of everything."""
+    return replace(
+        spec,
+        mounts=(Mount("/srv/a b", "/mnt/a b", writable=True, type="9p", security_model="none"),),
+        forwards=(Forward("tcp", "127.0.0.1", 80, "", "127.0.0.1", 8080, "", reverse=False),),
+        disks=(Disk("data", "qcow2"),),
+        probes=(Probe("it answers", "#!/bin/sh\ntrue\n", ""),),
+        copies=(Copy("/etc/os-release", "/tmp/os", skip_if_missing=False, delete_on_stop=True),),
+    )
+
+
+def test_spec_written_and_read_is_the_same(full, tmp_path):
+    """Nothing of a spec is lost on disk."""
+    (tmp_path / SPEC_FILE).write_text(json.dumps(full.to_json()))
+    assert Spec.read(tmp_path) == full
+
+
+def test_spec_has_no_field_that_could_lead_out_of_its_directory():
+    """A start that is handed a spec cannot find a template, an image, a URL or a cache, because no field holds one.
+
+    `origin` is words for people: that nothing reads it is told apart by its absence from every other module."""
+    named = {field.name for field in fields(Spec)}
+    assert named == {
+        *("driver", "arch", "cpus", "memory_bytes", "disk_bytes", "user", "hostname", "instance_id", "boot"),
+        *("start_timeout_s", "stop_timeout_s", "kernel_arguments", "accelerator", "origin", "created_at", "schema"),
+        *("cpu_model", "ssh_port", "forward_agent", "forward_x11", "forward_x11_trusted", "timezone", "message"),
+        *("mounts", "forwards", "disks", "probes", "copies"),
+    }
+
+
+@pytest.mark.parametrize("product", ["api.py", "cli.py", "commands", "drivers", "fsm", "guest", "images"])
+def test_spec_origin_is_read_by_nobody(product):
+    """What a spec was made from is for people: no code but its author's mentions the field."""
+    root = Path(__file__).parents[2] / product
+    sources = [root] if root.is_file() else root.rglob("*.py")
+    assert [path for path in sources if "spec.origin" in path.read_text()] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"schema": 2}, "schema 2 is not 1, the one this version reads"),
+        ({"cpus": "2"}, "cpus: expected int, found '2'"),
+        ({"cpus": True}, "cpus: expected int, found True"),
+        ({"driver": None}, "driver: expected str, found None"),
+        ({"template": "debian"}, "template: no such field"),
+        ({"mounts": {}}, "mounts: expected a list of objects, found {}"),
+        ({"mounts": [7]}, "mounts: expected a list of objects, found [7]"),
+        ({"disks": [{"name": "a", "format": "raw"}, {"name": 1}]}, "disks[1].name: expected str, found 1"),
+        ({"disks": [{"name": "a", "format": "raw", "url": ""}]}, "disks[0].url: no such field"),
+    ],
+)
+def test_spec_with_damage_names_the_field(spec, change, words):
+    """The error says which file, which field, and what stands there."""
+    with pytest.raises(DamagedError) as caught:
+        Spec.from_json({**spec.to_json(), **change}, SOURCE)
+    assert caught.value.message == f"{SOURCE}: {words}"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\0" * 100, b"\xff", b"null", b"[]", b"{}", b'{"schema": 1}', b"[" * 5000],
+    ids=["empty", "zeros", "not-utf-8", "null", "list", "object", "bare", "deep"],
+)
+def test_spec_of_other_content_is_damaged(tmp_path, content):
+    """Whatever stands in the file, the error is ours and names it."""
+    (tmp_path / SPEC_FILE).write_bytes(content)
+    with pytest.raises(DamagedError, match=SPEC_FILE):
+        Spec.read(tmp_path)
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Spec)])
+def test_spec_without_any_one_field_is_damaged(spec, field):
+    """A spec is complete: nothing is guessed that is missing."""
+    data = spec.to_json()
+    del data[field]
+    with pytest.raises(DamagedError, match=field):
+        Spec.from_json(data, SOURCE)
+
+
+def test_spec_is_frozen(spec):
+    """What was created stays what it is: a change is another spec."""
+    assert replace(spec, cpus=2) != spec
+    with pytest.raises(AttributeError):
+        spec.cpus = 2
