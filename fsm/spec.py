@@ -186,10 +186,12 @@ _NUMBERS = (_SCALARS[int], _SCALARS[float])
 
 def _shape(record: type) -> dict[str, tuple[type, ...] | type]:
     """Return field → the types that its JSON value may have, or the record of which it is a list."""
-    return {it.name: _SCALARS.get(it.type) or get_args(it.type)[0] for it in fields(record)}  # type: ignore[arg-type]
+    return {it.name: _SCALARS.get(it.type) or get_args(it.type)[0] for it in fields(record)}
 
 
-_SHAPES = {record: _shape(record) for record in (Spec, Mount, Forward, Disk, Probe, Copy)}
+_SHAPES: dict[type, dict[str, tuple[type, ...] | type]] = {
+    record: _shape(record) for record in (Spec, Mount, Forward, Disk, Probe, Copy)
+}
 
 
 def _record(record: type[_R], data: dict[str, Any], place: str) -> _R:
