@@ -56,7 +56,8 @@ class Interlock:
     def start(self, name: str, *, timeout_s: float | None = None, keep_on_failure: bool = False) -> Outcome:
         """Boot `name` and return when its guest answers ssh and has finished its first boot.
 
-        `keep_on_failure`: leave a guest that did not answer in time alive, to be looked at.
+        `keep_on_failure`: leave a guest that did not answer in time alive, to be looked at. DegradedError says that it
+        runs, and what of its template failed in it.
         """
         return self.engine.fire(name, Trigger.start, timeout_s=timeout_s, keep_on_failure=keep_on_failure)
 
@@ -89,6 +90,10 @@ class Interlock:
     def resume(self, name: str) -> Outcome:
         """Let the guest of `name` go on, which a full disk of the host's or a signal had paused."""
         return self.engine.fire(name, Trigger.resume)
+
+    def provision(self, name: str, *, timeout_s: float | None = None) -> Outcome:
+        """Run the scripts of the first boot of `name`, which runs, once more; raises DegradedError if one fails."""
+        return self.engine.fire(name, Trigger.provision, timeout_s=timeout_s)
 
     def protect(self, name: str) -> Outcome:
         """Make `reset` and `delete` of `name` impossible, with `force` too, until `unprotect`."""

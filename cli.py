@@ -31,6 +31,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "reset": ("lifecycle", "Throw an instance's disk away for a fresh one."),
         "delete": ("lifecycle", "Remove an instance; --force kills it first."),
         "resume": ("lifecycle", "Let a paused guest go on."),
+        "provision": ("lifecycle", "Run the scripts of the first boot again."),
         "protect": ("lifecycle", "Make reset and delete of an instance impossible."),
         "unprotect": ("lifecycle", "Take protect back."),
         "repair": ("lifecycle", "Mend an instance that is listed as damaged."),

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 LogFormat = Literal["human", "logfmt", "json"]
 
-LEVELS = {Happening.failed: "error", Happening.left: "error", Happening.interrupted: "warning"}
+LEVELS = {
+    Happening.failed: "error",
+    Happening.left: "error",
+    Happening.interrupted: "warning",
+    Happening.degraded: "warning",
+}
 """The level of an event; the others are `info`."""
 
 

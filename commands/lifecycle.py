@@ -140,6 +140,16 @@ def resume_command(session: Session, name: str, output_format: Format) -> None:
     _print(session.interlock.resume(name), output_format)
 
 
+@click.command("provision")
+@name_argument
+@timeout_option("Give up when the scripts have not ended by then.")
+@format_option
+@pass_session
+def provision_command(session: Session, name: str, timeout_s: float | None, output_format: Format) -> None:
+    """Run the scripts of the first boot again in the guest of NAME, which runs: after one failed, say."""
+    _print(session.interlock.provision(name, timeout_s=timeout_s), output_format)
+
+
 @click.command("protect")
 @name_argument
 @format_option

@@ -4,12 +4,14 @@ A driver knows no state and sees no template. It is handed a `Site`, does one th
 it sees. Every call is safe to repeat, because recovery after a crash repeats it:
 
     create   on a directory that holds the spec and the materials: afterwards the machine could be started
-    start    afterwards the guest has answered; on a machine that is alive already, waits for that answer
+    start    afterwards the guest has answered; on a machine that is alive already, waits for that answer; what
+             failed in a guest that answers is returned, and neither hides that it runs nor is hidden by it
     stop     afterwards nothing runs, and the word returned says how it ended
     kill     afterwards nothing runs, at once; never raises because nothing did
     reset    afterwards the disk is as `create` made it
     delete   afterwards nothing outside the directory is left; the engine removes the directory
     resume   afterwards a machine that was paused goes on, as far as what paused it lets it; one that runs just runs
+    provision  afterwards the scripts of the first boot have run once more; what failed of them is returned
     observe  says what is so: quick, without network, without waiting, without changing anything
 
 A third-party driver subclasses `Driver`, registers in the entry-point group `interlock.drivers`, and proves itself with
@@ -22,10 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from ..fsm.errors import DegradedError
 from ..fsm.port import Deadline, Report, Site
 from ..fsm.records import Check, Observation
 
-__all__ = ["Abilities", "Check", "Deadline", "Driver", "Observation", "Report", "Site"]
+__all__ = ["Abilities", "Check", "Deadline", "DegradedError", "Driver", "Observation", "Report", "Site"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,8 @@ class Driver(ABC):
         """Make the machine that `site.spec` describes from the materials in `site.directory`."""
 
     @abstractmethod
-    def start(self, site: Site, report: Report, deadline: Deadline) -> None:
-        """Boot the machine and return once its guest answers.
+    def start(self, site: Site, report: Report, deadline: Deadline) -> DegradedError | None:
+        """Boot the machine and return once its guest answers: with what failed in it all the same, or None.
 
         Raises DeadlineError when it does not in time (whether the machine is left alive is the engine's to decide),
         DriverError with the cause when it cannot.
@@ -79,6 +82,10 @@ class Driver(ABC):
 
     def resume(self, site: Site, report: Report) -> None:  # noqa: B027 - the default's machines are never paused
         """Let the machine go on, if it was paused."""
+
+    def provision(self, site: Site, report: Report, deadline: Deadline) -> DegradedError | None:  # noqa: ARG002 - the default's guests have no scripts
+        """Run again what the first boot ran, in a guest that answers; return what failed of it, or None."""
+        return None
 
     def shell(self, site: Site, command: Sequence[str], *, terminal: bool) -> list[str]:
         """Return the host's command line that runs `command` (empty: a login shell) in the guest."""

@@ -12,6 +12,7 @@ the environment variable INTERLOCK_SIMULATED:
     delay_s   how long the work takes, in seconds; it can be cut short by a deadline
     error     the work fails with these words (DriverError), after the delay
     hang      true: it takes as long as it is given
+    degraded  of start and provision: the guest runs, but these words say what failed in it (DegradedError)
 """
 
 import json
@@ -26,7 +27,7 @@ from typing import Any, get_type_hints
 from ..fsm.errors import DeadlineError, DriverError, UsageError
 from ..fsm.files import write_whole
 from ..fsm.process import boot_id
-from .contract import Abilities, Deadline, Driver, Observation, Report, Site
+from .contract import Abilities, Deadline, DegradedError, Driver, Observation, Report, Site
 
 FILE = "machine.json"
 VARIABLE = "INTERLOCK_SIMULATED"
@@ -54,6 +55,7 @@ class Order:
     delay_s: float = 0.0
     error: str | None = None
     hang: bool = False
+    degraded: str | None = None
 
 
 class SimulatedDriver(Driver):
@@ -75,13 +77,14 @@ class SimulatedDriver(Driver):
         self._obey("create", UNLIMITED)
         self._put(site, SimulatedMachine())
 
-    def start(self, site: Site, report: Report, deadline: Deadline) -> None:
+    def start(self, site: Site, report: Report, deadline: Deadline) -> DegradedError | None:
         machine = self._get(site)
         if not machine.alive:
             machine = replace(machine, alive=True, boot_id=boot_id(), boots=machine.boots + 1, exit_reason=None)
             self._put(site, machine)
         report("waiting for the simulated guest")
         self._obey("start", deadline)
+        return self._degraded(site, "start")
 
     def stop(self, site: Site, report: Report, deadline: Deadline) -> str:
         report("asking the simulated guest to shut down")
@@ -113,6 +116,11 @@ class SimulatedDriver(Driver):
         self._obey("resume", UNLIMITED)
         self._put(site, replace(self._get(site), condition=None))
 
+    def provision(self, site: Site, report: Report, deadline: Deadline) -> DegradedError | None:
+        report("running the simulated scripts")
+        self._obey("provision", deadline)
+        return self._degraded(site, "provision")
+
     def observe(self, site: Site) -> Observation:
         machine = self._get(site)
         return Observation(machine.alive, condition=machine.condition, exit_reason=machine.exit_reason)
@@ -120,6 +128,15 @@ class SimulatedDriver(Driver):
     def happen(self, site: Site, **changes: Any) -> None:
         """Let something happen to the machine behind Interlock's back: `alive=False, exit_reason="guest panicked"`."""
         self._put(site, replace(self._get(site), **changes))
+
+    def _degraded(self, site: Site, trigger: str) -> DegradedError | None:
+        """Return what was ordered to fail in the guest; from now on it is seen, or what was seen is over."""
+        words = self._order(trigger).degraded
+        machine = self._get(site)
+        condition = f"degraded: {words}" if words else None
+        if condition or (machine.condition or "").startswith("degraded"):
+            self._put(site, replace(machine, condition=condition))
+        return DegradedError(words) if words else None
 
     def _end(self, site: Site, reason: str) -> str:
         machine = self._get(site)

@@ -187,9 +187,9 @@ class Engine:
     def fire(self, name: str, trigger: Trigger, **arguments: Any) -> Outcome:
         """Carry out `trigger` on the instance `name`, or find that what it asks for is already so.
 
-        `arguments`: `timeout_s` for start and stop (default: the spec's), `keep_on_failure` for start (default False:
-        a guest that did not answer in time is ended). Raises IllegalTransitionError, NotFoundError, BusyError, and
-        whatever the work raises; the state has not moved then.
+        `arguments`: `timeout_s` for start, stop and provision (default: the spec's), `keep_on_failure` for start
+        (default False: a guest that did not answer in time is ended). Raises IllegalTransitionError, NotFoundError,
+        BusyError, and whatever the work raises; the state has not moved then. DegradedError alone says that it has.
         """
         if BY_TRIGGER[trigger].observed:
             raise UsageError(f"{trigger} is observed, not asked for")
@@ -268,6 +268,8 @@ class Engine:
             elif not finished:
                 self._refuse_unless_it_holds(name, instance.state, trigger)
             changed = legal or finished
+            if changed and instance.shortfall:
+                raise instance.shortfall
             detail = instance.last.detail if instance.last and changed else None
             return Outcome(name, trigger, instance.state, changed, detail, time.monotonic() - began)
 
@@ -342,7 +344,7 @@ class Engine:
             line = Journal(self.home.directory(name)).last()
         except DamagedError:
             return
-        if line.phase is Phase.failed and line.actor.pid == joined.actor.pid and line.error:
+        if line.phase in (Phase.failed, Phase.done) and line.actor.pid == joined.actor.pid and line.error:
             raise InterlockError.from_record(line.error)
 
     # -- pieces ----------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@
     ├── NotFoundError               4   not-found             name something that exists
     ├── BusyError                   5   busy                  wait, or end the operation that runs
     ├── DriverError                 6   driver-failed         read the cause, mend it, try again
+    │   ├── DegradedError           6   degraded              mend it in the guest, which runs
     │   ├── HostError               6   host-unfit            install or enable what the host lacks
     │   └── ImageError              6   image-failed
     ├── DeadlineError               7   deadline-passed       give it longer, or read why it took so long
@@ -138,6 +139,15 @@ class DriverError(InterlockError):
 
     exit_code = 6
     reference = "driver-failed"
+
+
+class DegradedError(DriverError):
+    """The guest runs and answers, but something that it was asked to do failed in it: a script of its template, say.
+
+    The one error that is raised after its transition has come to its end: the state has moved.
+    """
+
+    reference = "degraded"
 
 
 class HostError(DriverError):

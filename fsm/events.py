@@ -19,6 +19,7 @@ class Happening(StrEnum):
     begun = "transition_begun"
     step = "transition_step"
     done = "transition_done"
+    degraded = "transition_degraded"
     observed = "transition_observed"
     failed = "transition_failed"
     left = "transition_left"

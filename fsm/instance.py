@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from .errors import CancelledError, DamagedError, DeadlineError, DriverError, InterlockError
+from .errors import CancelledError, DamagedError, DeadlineError, DegradedError, DriverError, InterlockError
 from .events import Announce, Event, Happening
 from .files import flush_directory, link_or_copy, make_private_directory, remove_tree, write_whole
 from .home import Home
@@ -74,7 +74,8 @@ class Entry:
 
     def announce_outcome(self, happening: Happening, error: InterlockError | None = None) -> None:
         """Say the outcome, once nothing about it can fail any more."""
-        self._announce(happening, reference=error.reference if error else None)
+        detail = error.message if error and happening is Happening.degraded else self.detail
+        self._announce(happening, detail=detail, reference=error.reference if error else None)
 
     def _look_up(self) -> None:
         """Raise CancelledError if somebody called the work off, and the row yields to that."""
@@ -99,7 +100,9 @@ class Entry:
         )
         self._seq = instance.write(line).seq
 
-    def _announce(self, happening: Happening, *, step: str | None = None, reference: str | None = None) -> None:
+    def _announce(
+        self, happening: Happening, *, step: str | None = None, detail: str | None = None, reference: str | None = None
+    ) -> None:
         self.instance.announce(
             Event(
                 happening,
@@ -109,7 +112,7 @@ class Entry:
                 elapsed_s=self.elapsed_s,
                 seq=self._seq,
                 step=step,
-                detail=self.detail,
+                detail=detail,
                 reference=reference,
             )
         )
@@ -124,6 +127,8 @@ class Instance:
         self.lock = lock
         self.announce = announce
         self.last: Line | None = None
+        self.shortfall: DegradedError | None = None
+        """What failed in a guest that runs all the same, if the last transition ended so."""
         self.directory = home.directory(name)
         self._ports = ports
         if home.exists(name):
@@ -166,8 +171,10 @@ class Instance:
             self.directory = make_private_directory(self.home.creating(self.name))
         try:
             entry.begin()
-            entry.detail = WORK[row.trigger](self, entry, **arguments)
-            entry.outcome(Phase.done)
+            ending = WORK[row.trigger](self, entry, **arguments)
+            self.shortfall = ending if isinstance(ending, DegradedError) else None
+            entry.detail = ending if isinstance(ending, str) else None
+            entry.outcome(Phase.done, self.shortfall)
             self._take_place(row)
         except BaseException as error:
             problem = as_error(error)
@@ -175,7 +182,7 @@ class Instance:
             if problem is error or not isinstance(error, Exception):
                 raise
             raise problem from error
-        entry.announce_outcome(Happening.done)
+        entry.announce_outcome(Happening.degraded if self.shortfall else Happening.done, self.shortfall)
 
     def create(self, entry: Entry, plan: Plan) -> None:
         """Carry out `create`: the only work with a plan, hence the only one that can see a template."""
@@ -197,9 +204,9 @@ class Instance:
                 (self.directory / name).unlink(missing_ok=True)
                 link_or_copy(material, self.directory / name)
 
-    def start(self, entry: Entry) -> None:
+    def start(self, entry: Entry) -> DegradedError | None:
         """Carry out `start`. It is handed the site, which is the instance's own directory, and nothing else."""
-        self.port.start(self.site, entry.step, entry.deadline)
+        return self.port.start(self.site, entry.step, entry.deadline)
 
     def stop(self, entry: Entry) -> str:
         """Carry out `stop` and return how it ended."""
@@ -221,6 +228,10 @@ class Instance:
         """Carry out `resume`."""
         self.port.resume(self.site, entry.step)
 
+    def provision(self, entry: Entry) -> DegradedError | None:
+        """Carry out `provision`."""
+        return self.port.provision(self.site, entry.step, entry.deadline)
+
     def protect(self, _: Entry) -> None:
         """Carry out `protect`: a file of its own says so, which no damage to another file undoes."""
         write_whole(self.directory / PROTECTED_FILE, b"")
@@ -232,12 +243,13 @@ class Instance:
 
     def _timeout_s(self, row: Row, asked: float | None) -> float | None:
         """Return how long the work of `row` may take: as asked, else as the spec says; None for ever."""
-        if row.trigger not in (Trigger.start, Trigger.stop):
-            return None
-        if asked is not None:
-            return asked
-        spec = self.site.spec
-        return spec.start_timeout_s if row.trigger is Trigger.start else spec.stop_timeout_s
+        match row.trigger:
+            case Trigger.start | Trigger.provision:
+                return self.site.spec.start_timeout_s if asked is None else asked
+            case Trigger.stop:
+                return self.site.spec.stop_timeout_s if asked is None else asked
+            case _:
+                return None
 
     def _take_place(self, row: Row) -> None:
         """Let the directory appear or vanish by one rename, which is the moment others see the name change."""
@@ -294,7 +306,7 @@ class Instance:
                 self._discard_staging()
             case Recovery.probe:
                 self.port.kill(self.site, _unheard)
-            case _:  # redo: what was done stays done, and doing it again is safe
+            case _:  # what was done stays done
                 pass
 
     def _discard_staging(self) -> None:
@@ -349,7 +361,7 @@ class Instance:
         if alive and not patient and row.trigger in (Trigger.start, Trigger.stop):
             return False
         self.announce(Event(Happening.interrupted, self.name, row.trigger, line.source, pid=line.actor.pid))
-        if row.on_crash is Recovery.probe and not alive:
+        if row.on_crash is Recovery.abandon or (row.on_crash is Recovery.probe and not alive):
             self._undo(row)
             self._record_undone(row)
             return False
@@ -373,7 +385,7 @@ class Instance:
         self.announce(Event(Happening.undone, self.name, row.trigger, self.state))
 
 
-WORK: dict[Trigger, Callable[..., str | None]] = {
+WORK: dict[Trigger, Callable[..., str | DegradedError | None]] = {
     Trigger.create: Instance.create,
     Trigger.start: Instance.start,
     Trigger.stop: Instance.stop,
@@ -381,6 +393,7 @@ WORK: dict[Trigger, Callable[..., str | None]] = {
     Trigger.reset: Instance.reset,
     Trigger.delete: Instance.delete,
     Trigger.resume: Instance.resume,
+    Trigger.provision: Instance.provision,
     Trigger.protect: Instance.protect,
     Trigger.unprotect: Instance.unprotect,
 }

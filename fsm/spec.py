@@ -152,7 +152,7 @@ class Spec:
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as an object of JSON values, one key for each field."""
-        return asdict(self)
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     @classmethod
     def read(cls, directory: Path) -> Self:
@@ -200,7 +200,7 @@ def _record(record: type[_R], data: dict[str, Any], place: str) -> _R:
     for name, kind in shape.items():
         value = data.get(name)
         if isinstance(kind, type):
-            if not isinstance(value, list | tuple) or not all(isinstance(item, dict) for item in value):
+            if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
                 raise DamagedError(f"{place}{name}: expected a list of objects, found {value!r}")
             values[name] = tuple(_record(kind, item, f"{place}{name}[{at}].") for at, item in enumerate(value))
         elif type(value) not in kind:  # a bool is an int, and none of ours

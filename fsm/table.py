@@ -40,6 +40,7 @@ class Trigger(StrEnum):
     reset = "reset"
     delete = "delete"
     resume = "resume"
+    provision = "provision"
     protect = "protect"
     unprotect = "unprotect"
 
@@ -50,12 +51,14 @@ class Recovery(StrEnum):
     roll_back = "roll back"
     probe = "probe"
     redo = "redo"
+    abandon = "abandon"
 
 
 RULE = {
     Recovery.roll_back: "What it left behind is removed; the instance is in the state it came from.",
     Recovery.probe: "If the guest is up, it is finished; else it is undone, and the state is the one it came from.",
     Recovery.redo: "It is done again from the beginning: every step of it is safe to repeat.",
+    Recovery.abandon: "It is given up: what it did stays done, the state is the same, and whoever wants it asks again.",
 }
 """What each recovery does, in words."""
 
@@ -84,8 +87,8 @@ class Row(NamedTuple):
         return self.doing is None
 
 
-create, start, stop, kill, exited, reset, delete, resume, protect, unprotect = Trigger
-roll_back, probe, redo = Recovery
+create, start, stop, kill, exited, reset, delete, resume, provision, protect, unprotect = Trigger
+roll_back, probe, redo, abandon = Recovery
 
 # fmt: off
 TABLE = (
@@ -108,8 +111,11 @@ TABLE = (
     Row(delete, AT_REST,    absent,  doing="deleting",  done="deleted", on_crash=redo,      holds=(absent,),
         guarded=True,
         why="Removes all that the instance had. A running one must be stopped first, lest its disk vanish."),
-    Row(resume, (running,), None,   doing="resuming",  done="resumed", on_crash=redo,
+    Row(resume, (running,), None,   doing="resuming",  done="resumed", on_crash=abandon,
         why="Lets a guest go on that was paused: by a full disk of the host's, once there is room, or by a signal."),
+    Row(provision, (running,), None, doing="provisioning", done="provisioned", on_crash=abandon,
+        yields_to=(stop, kill),
+        why="Runs the scripts again that the first boot ran: after one failed, or when they are to be repeated."),
     Row(protect,   EXISTING, None,   doing="protecting",   done="protected",   on_crash=redo,
         why="Makes reset and delete impossible, with --force too, until it is taken back."),
     Row(unprotect, EXISTING, None,   doing="unprotecting", done="unprotected", on_crash=redo,

@@ -17,6 +17,7 @@ SENTENCES = {
     Happening.begun: '{doing} "{name}"',
     Happening.step: '{doing} "{name}": {step}',
     Happening.done: '{done} "{name}" in {took}{why}',
+    Happening.degraded: '{done} "{name}" in {took}, degraded{why}',
     Happening.observed: '"{name}" {done}{why}',
     Happening.failed: '{doing} "{name}" failed after {took}; it is {source}',
     Happening.left: '{doing} "{name}" failed after {took}{why}',

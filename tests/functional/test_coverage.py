@@ -13,6 +13,7 @@ ENDS = {
     Recovery.roll_back: (Happening.undone,),
     Recovery.probe: (Happening.done, Happening.undone),
     Recovery.redo: (Happening.done,),
+    Recovery.abandon: (Happening.undone,),
 }
 """How an operation that was cut short can end, by its rule."""
 

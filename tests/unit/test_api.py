@@ -169,6 +169,7 @@ def test_can_of_running_instance_is_what_the_table_allows(vms, bring):
         Trigger.stop,
         Trigger.kill,
         Trigger.resume,
+        Trigger.provision,
         Trigger.protect,
         Trigger.unprotect,
     ]

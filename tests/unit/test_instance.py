@@ -6,11 +6,11 @@ import pytest
 
 from interlock.drivers.simulated import SimulatedDriver
 from interlock.fsm import instance as instance_module
-from interlock.fsm.errors import DeadlineError, DriverError
+from interlock.fsm.errors import DeadlineError, DegradedError, DriverError
 from interlock.fsm.events import Happening
 from interlock.fsm.instance import WORK
 from interlock.fsm.journal import Journal, Line, Phase
-from interlock.fsm.port import Draft
+from interlock.fsm.port import Deadline, Draft
 from interlock.fsm.process import this_process
 from interlock.fsm.records import now
 from interlock.fsm.states import State
@@ -346,3 +346,35 @@ def test_create_from_image_that_stays_away_leaves_nothing(engine, home, spec, tm
         engine.create("web", planned(spec, tmp_path, [None, None]))
 
     assert files_left(home) == []
+
+
+# -- a guest that runs, in which something failed -------------------------------------------------------------------
+
+
+def test_fire_degraded_start_has_moved_and_says_what_failed(make_engine, bring, heard):
+    """The one error after which the state has moved: the guest runs, and the journal says both."""
+    bring("web", State.created)
+    engine = make_engine(SimulatedDriver(orders={"start": {"degraded": "no"}}))
+    with pytest.raises(DegradedError, match="no"):
+        engine.fire("web", Trigger.start)
+    last = list(engine.history("web"))[-1]
+    assert (last.phase, last.state, last.error["reference"]) == (Phase.done, State.running, "degraded")
+    assert (heard[-1].happening, heard[-1].detail) == (Happening.degraded, "no")
+
+
+def test_fire_start_of_degraded_guest_holds(make_engine, bring):
+    """It runs, which is all that `start` asks for: that something failed in it has been told."""
+    bring("web", State.created)
+    engine = make_engine(SimulatedDriver(orders={"start": {"degraded": "no"}}))
+    with pytest.raises(DegradedError):
+        engine.fire("web", Trigger.start)
+    assert engine.fire("web", Trigger.start).changed is False
+
+
+def test_fire_stop_after_a_start_that_was_cut_short_and_is_degraded_stops_it(make_engine, bring, cut_short):
+    """What recovery finds wrong in the guest does not keep it from being stopped, and is not `stop`'s to raise."""
+    bring("web", State.created)
+    engine = make_engine(SimulatedDriver(orders={"start": {"degraded": "no"}}))
+    SimulatedDriver(orders={}).start(engine.site("web"), print, Deadline(5))
+    cut_short(Trigger.start, State.created)
+    assert engine.fire("web", Trigger.stop).state is State.stopped

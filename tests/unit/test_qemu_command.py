@@ -44,6 +44,7 @@ def site(directory: Path, arch="x86_64", boot="kernel", runtime=Path("/run/user/
         kernel_arguments="console=ttyS0 quiet" if boot == "kernel" else "",
         start_timeout_s=300.0,
         stop_timeout_s=60.0,
+        created_at="2026-01-01T00:00:00.000000Z",
     )
     return Site("web", directory, runtime, spec)
 

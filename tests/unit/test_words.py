@@ -16,12 +16,16 @@ from interlock.fsm.table import BY_PAIR, BY_TRIGGER, TABLE, Trigger
 NOT_OF_REQUESTS = (Happening.observed, Happening.holds, Happening.preempted)
 """The happenings of a transition that nobody asked for, of one that does not take place, and of one about another."""
 
+DEGRADABLE = (Trigger.start, Trigger.provision)
+"""What can end well in a guest in which something failed."""
+
 
 def an_event(happening: Happening, trigger: Trigger, state: State) -> Event:
     """Return an event in which everything is known that events of its kind know."""
     detail = {
         Happening.observed: "guest panicked",
         Happening.done: "guest shut down" if trigger is Trigger.stop else None,
+        Happening.degraded: "script 001-system ended with status 3",
         Happening.left: "the monitor does not answer",
     }
     step = "waiting for ssh" if happening is Happening.step else None
@@ -41,7 +45,9 @@ def happenings(trigger: Trigger, state: State) -> list[Happening]:
     return [
         happening
         for happening in Happening
-        if happening not in NOT_OF_REQUESTS and (joinable or happening is not Happening.joined)
+        if happening not in NOT_OF_REQUESTS
+        and (joinable or happening is not Happening.joined)
+        and (trigger in DEGRADABLE or happening is not Happening.degraded)
     ]
 
 
@@ -95,6 +101,8 @@ def test_preempted_names_what_is_called_off() -> None:
         'stopping "web": calling off the start that pid 4711 is at',
         'killing "web": calling off the start that pid 4711 is at',
         'killing "web": calling off the stop that pid 4711 is at',
+        'stopping "web": calling off the provision that pid 4711 is at',
+        'killing "web": calling off the provision that pid 4711 is at',
     ]
     actual = [
         Event(Happening.preempted, "web", other, row.sources[0], detail=row.trigger, pid=4711).message

@@ -1,0 +1,55 @@
+"""`interlock provision` runs the scripts again, and a guest in which something failed runs all the same."""
+
+import json
+
+import pytest
+
+from interlock.fsm.states import State
+
+BROKEN = {"degraded": "script 001-system ended with status 3"}
+
+
+def test_start_of_guest_in_which_a_script_fails_ends_with_6_and_runs(interlock, bring, state, history):
+    """The guest answers, so the instance runs; what failed is told by the exit code, the error and the list."""
+    bring(State.created)
+    done = interlock("--log-format", "human", "start", "web", orders={"start": BROKEN})
+    assert (done.returncode, state(), history()[-1]) == (6, "running", ("start", "done"))
+    assert "degraded: script 001-system ended with status 3\nerror: degraded\n" in done.stderr
+    assert "running · degraded: script 001-system ended with status 3" in interlock("list").stdout
+
+
+def test_provision_of_degraded_guest_mends_it(interlock, bring, history):
+    """Scripts that succeed now leave nothing to tell of."""
+    bring(State.created)
+    interlock("start", "web", orders={"start": BROKEN})
+    assert interlock("provision", "web").returncode == 0
+    assert history()[-1] == ("provision", "done")
+    assert "degraded" not in interlock("list").stdout
+
+
+def test_provision_that_fails_again_ends_with_6(interlock, bring, state):
+    """The error carries what the driver said of it, in JSON too."""
+    bring(State.running)
+    done = interlock("--log-format", "json", "provision", "web", orders={"provision": BROKEN})
+    said = [json.loads(line) for line in done.stderr.splitlines()]
+    assert (done.returncode, state()) == (6, "running")
+    assert [line["event"] for line in said[-2:]] == ["transition_degraded", "error"]
+    assert (said[-1]["reference"], said[-1]["message"]) == ("degraded", BROKEN["degraded"])
+
+
+@pytest.mark.parametrize("source", [State.created, State.stopped])
+def test_provision_of_instance_that_is_down_is_refused(interlock, bring, source):
+    """Scripts run in a live guest alone; the way there is named."""
+    bring(source)
+    done = interlock("provision", "web")
+    assert (done.returncode, "interlock start web && interlock provision web" in done.stderr) == (3, True)
+
+
+def test_stop_calls_a_provision_off(interlock, begin, bring, at_work, state, history):
+    """Whoever wants the machine down does not wait for its scripts."""
+    bring(State.running)
+    provisioning = begin("provision", "web", orders={"provision": {"hang": True}})
+    at_work()
+    assert interlock("stop", "web").returncode == 0
+    assert (provisioning.wait(30), state()) == (130, "stopped")
+    assert history()[-2:] == [("provision", "failed"), ("stop", "done")]
