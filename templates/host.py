@@ -1,0 +1,117 @@
+"""What a new guest takes from the host: asked once, at creation, and recorded. No later start looks here."""
+
+import getpass
+import os
+import pwd
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from ..fsm.errors import UsageError
+
+DEFAULT_USER = "interlock"
+DEFAULT_UID = 1000
+"""Where root creates: a guest's user is an ordinary one all the same."""
+
+LOGIN = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+
+GATEWAY = "10.0.2.2"
+"""The host, as a guest of QEMU's user network sees it. Source: QEMU, "Network emulation", using the user mode stack."""
+
+ZONES = Path("/usr/share/zoneinfo")
+_ZONE_BYTES = 1 << 16
+"""The largest of them has a few thousand."""
+
+_PROXIES = ("ftp_proxy", "http_proxy", "https_proxy", "no_proxy")
+
+
+def user() -> str:
+    """Return the login of whoever creates, so that it is the same inside; another where that cannot be a login."""
+    try:
+        login = getpass.getuser()
+    except (OSError, KeyError):
+        return DEFAULT_USER
+    return login if os.geteuid() != 0 and LOGIN.fullmatch(login) else DEFAULT_USER
+
+
+def uid() -> int:
+    """Return the number of whoever creates, so that files in mounts belong to the same person on both sides."""
+    return os.geteuid() or DEFAULT_UID
+
+
+def full_name() -> str:
+    """Return the full name of whoever creates; empty when there is none. Source: passwd(5), the first part of GECOS."""
+    try:
+        name = pwd.getpwuid(os.geteuid()).pw_gecos.split(",")[0]
+    except KeyError:
+        return ""
+    return name if os.geteuid() != 0 and name.isprintable() and ":" not in name else ""
+
+
+def timezone(etc: Path = Path("/etc")) -> str:
+    """Return the name of the host's time zone, as `Europe/Paris`; empty when it cannot be told."""
+    link = os.path.realpath(etc / "localtime")
+    if ZONES in Path(link).parents:
+        return str(Path(link).relative_to(ZONES))
+    try:
+        return (etc / "timezone").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def zone(name: str) -> bytes:
+    """Return the file of the time zone `name`, for guests that have no database of their own. Source: tzfile(5).
+
+    Empty when this host has no database. Raises UsageError for a name that its database does not have.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", name):
+        raise UsageError(f"timezone: {name!r} is no time zone", hint="timedatectl list-timezones")
+    if not ZONES.is_dir():
+        return b""
+    try:
+        content = (ZONES / name).read_bytes()[:_ZONE_BYTES]
+    except OSError:
+        content = b""
+    if not content.startswith(b"TZif"):
+        raise UsageError(f'timezone: there is no time zone "{name}"', hint="timedatectl list-timezones")
+    return content
+
+
+def environment(asked: Mapping[str, str], *, proxies: bool) -> dict[str, str]:
+    """Return the environment of a guest that was asked to have `asked`, with this process's proxies if `proxies`.
+
+    A proxy has its name in small and in capital letters, because programs look for either; one that listens on the
+    host's own loopback is given the address by which the guest reaches the host. What was asked for comes first.
+    """
+    found: dict[str, str] = {}
+    for name in _PROXIES:
+        value = asked.get(name) or asked.get(name.upper()) or ""
+        if not value and proxies:
+            value = os.environ.get(name) or os.environ.get(name.upper()) or ""
+            value = value if name == "no_proxy" else _seen_from_guest(value)
+        if value:
+            found |= {name: value, name.upper(): value}
+    return {**found, **asked}
+
+
+def public_keys(home: Path) -> tuple[str, ...]:
+    """Return the public keys in the folder `.ssh` of `home`, one line each, in the order of their files."""
+    return tuple(
+        line.strip()
+        for path in sorted((home / ".ssh").glob("*.pub"))
+        for line in path.read_text(errors="replace").splitlines()
+        if line.strip() and not line.startswith("#")
+    )
+
+
+def _seen_from_guest(proxy: str) -> str:
+    try:
+        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:  # whatever it is, it is no loopback that we know
+        return proxy
+    if parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        return proxy
+    credentials, at, _ = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{credentials}{at}{GATEWAY}{port}"))
