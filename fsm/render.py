@@ -46,7 +46,7 @@ def text(current: State | None = None) -> str:
     lines = ["".join(row).rstrip() for row in cells]
     if any(arrow.dashed for arrow in plan.arrows):
         lines += ["", f"╌╌► {LEGEND}"]
-    lines += ["", *textwrap.wrap(aside(), plan.columns)] if aside() else []
+    lines += ["", *(line for note in asides() for line in textwrap.wrap(note, plan.columns))] if asides() else []
     return "\n".join(lines) + "\n"
 
 
@@ -136,9 +136,9 @@ def svg(current: State | None = None) -> str:
     """Return a drawing that stands alone, in the reader's light or dark colours; a heavy border marks `current`."""
     plan = drawing()
     legend = [_legend(plan.rows)] if any(arrow.dashed for arrow in plan.arrows) else []
-    legend += [_note(plan.rows + 2 * len(legend), aside())] if aside() else []
+    legend += [_note(plan.rows + 2 * len(legend) + number, note) for number, note in enumerate(asides())]
     width = plan.columns * CELL_WIDTH + 2 * MARGIN
-    height = (plan.rows + 2 * len(legend)) * CELL_HEIGHT + 2 * MARGIN
+    height = (plan.rows + 1 + len(legend)) * CELL_HEIGHT + 2 * MARGIN
     size = f'width="{width:g}" height="{height:g}"'
     return "\n".join(
         [
@@ -157,15 +157,13 @@ def svg(current: State | None = None) -> str:
     )
 
 
-def aside() -> str:
-    """Return the words about the rows that do not move, which have no arrow; empty when there are none."""
+def asides() -> list[str]:
+    """Return the words about the rows that do not move, hence have no arrow: a line for those of the same states."""
     by_sources: dict[tuple[State, ...], list[str]] = {}
     for row in table.TABLE:
         if row.dest is None:
             by_sources.setdefault(row.sources, []).append(row.trigger)
-    return "; ".join(
-        f"in {words.listed(where)}, staying there: {', '.join(triggers)}" for where, triggers in by_sources.items()
-    )
+    return [f"in {words.listed(where)}, staying there: {', '.join(triggers)}" for where, triggers in by_sources.items()]
 
 
 def prose(current: State | None = None) -> str:
@@ -175,7 +173,7 @@ def prose(current: State | None = None) -> str:
         which = f" ({LEGEND})" if edge.observed else ""
         way = f"stays in {edge.dest}" if edge.steps == 0 else f"leads from {edge.source} to {edge.dest}"
         said += [f"{trigger.capitalize()} {way}{which}." for trigger in edge.triggers]
-    said += [f"{note[0].upper()}{note[1:]}." for note in [aside()] if note]
+    said += [f"{note[0].upper()}{note[1:]}." for note in asides()]
     if current:
         said.append(f"This instance is {current}.")
     return " ".join(said)
@@ -252,8 +250,8 @@ def mermaid(current: State | None = None) -> str:
     for edge in edges():
         begin, end = ("-.", ".->") if edge.observed else ("--", "-->")
         lines.append(f'  {edge.source} {begin} "{edge.label}" {end} {edge.dest}')
-    if aside():
-        lines += [f'  aside["{aside()}"]', "  style aside fill:none,stroke:none"]
+    if asides():
+        lines += [f'  asides["{"<br/>".join(asides())}"]', "  style asides fill:none,stroke:none"]
     if current:
         lines.append(f"  style {current} stroke-width:4px")
     return "\n".join(lines) + "\n"
@@ -273,8 +271,9 @@ def dot(current: State | None = None) -> str:
     for edge in edges():
         style = ", style=dashed" if edge.observed else ""
         lines.append(f'  {edge.source} -> {edge.dest} [label="{edge.label}"{style}]')
-    if aside():
-        lines.append(f'  label="{aside()}"; labelloc=b; fontname="Courier"; fontsize=10; fontcolor="#57606a"')
+    if asides():
+        label = r"\n".join(asides())
+        lines.append(f'  label="{label}"; labelloc=b; fontname="Courier"; fontsize=10; fontcolor="#57606a"')
     return "\n".join([*lines, "}"]) + "\n"
 
 
