@@ -21,6 +21,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "mounts[].mountPoint": GUEST,
     "provision[].script": GUEST,
     "provision[].content": GUEST,
+    "provision[].expression": GUEST,
     "provision[].path": GUEST,
     "provision[].owner": GUEST,
     "probes[].script": GUEST,

@@ -6,7 +6,6 @@ does not apply, is in support.py. Null means everywhere that nothing is given, a
 Source: Lima, pkg/limatype/lima_yaml.go and pkg/limayaml/validate.go.
 """
 
-import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
@@ -404,7 +403,9 @@ class Template(_Strict):
     cpus: is_.Cpus | None = None
     memory: Annotated[is_.Memory | None, is_.BLANK] = None
     disk: Annotated[is_.DiskSize | None, is_.BLANK] = None
-    additional_disks: tuple[Annotated[AdditionalDisk, BeforeValidator(_named)], ...] = ()
+    additional_disks: tuple[
+        Annotated[AdditionalDisk, BeforeValidator(_named, json_schema_input_type=AdditionalDisk | str)], ...
+    ] = ()
     """Names of disks, or mappings that say more."""
     mounts: tuple[Mount, ...] = ()
     mount_types_unsupported: tuple[str, ...] = ()
@@ -426,9 +427,9 @@ class Template(_Strict):
     message: str = ""
     """What to tell whoever uses the machine."""
     networks: tuple[Any, ...] = ()
-    env: dict[is_.VariableName, is_.Line] = {}
+    env: dict[is_.VariableName, is_.AnyLine] = {}
     """Environment of every login in the guest."""
-    param: dict[is_.ParamName, is_.Line] = {}
+    param: dict[is_.ParamName, is_.AnyLine] = {}
     """Variables of the template's own: `{{.Param.NAME}}`, and `PARAM_NAME` in the environment of scripts."""
     dns: tuple[is_.Address, ...] = ()
     host_resolver: HostResolver = HostResolver()
@@ -457,8 +458,8 @@ class Template(_Strict):
 
     def cpu_model(self, arch: str) -> str:
         """Return the model of the processor for machines of `arch`; empty: the best that there is."""
-        models: dict[str, str] = {**self.cpu_type, **self.vm_opts.qemu.cpu_type}
-        return models.get(arch, "")
+        models = (*self.vm_opts.qemu.cpu_type.items(), *self.cpu_type.items())
+        return next((model for name, model in models if name == arch), "")
 
     def mistakes(self) -> Iterator[tuple[Path, str]]:
         for position, disk in enumerate(self.additional_disks):
@@ -513,11 +514,11 @@ def json_schema() -> dict[str, Any]:
     schema: dict[str, Any] = Template.model_json_schema(by_alias=True)
     for part in (schema, *schema.get("$defs", {}).values()):
         part["properties"] = {key: _nullable(value) for key, value in part.get("properties", {}).items()}
-        part["description"] = re.sub(r"\s+", " ", part.get("description", ""))
     schema.pop("required", None)  # a base may give what is required
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
-    about: dict[str, Any] = {key: schema[key] for key in ("description", "title", "default") if key in schema}
-    return {**about, "anyOf": [{key: value for key, value in schema.items() if key not in about}, {"type": "null"}]}
+    about: dict[str, Any] = {key: schema[key] for key in ("description", "default") if key in schema}
+    what = {key: value for key, value in schema.items() if key not in ("description", "default", "title")}
+    return {**about, "anyOf": [what, {"type": "null"}]}
