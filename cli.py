@@ -50,7 +50,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Host": {
         "doctor": ("host", "Check this host, and say how to mend it."),
         "image": ("images", "Build, list and delete images."),
-        "template": ("templates", "List and show templates."),
+        "template": ("templates", "List, show, check and copy templates."),
     },
 }
 """Section → command → (module of the package `commands`, summary). A test holds the summaries against the commands."""

@@ -1,14 +1,11 @@
 """The commands that move an instance: one for each row of the table that can be asked for, and the composites."""
 
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..cli import Session
 from ..fsm import words
-from ..fsm.errors import UsageError
 from ..output import Format, format_option, print_record
 from .options import name_argument, pass_session, timeout_option, wishes_options
 
@@ -199,10 +196,9 @@ def _print(outcome: "Outcome", output_format: Format) -> None:
 
 def _named_after(template: str) -> str:
     """Return the name of an instance that was given none: its template's."""
-    name = Path(template.removeprefix("template:")).stem
-    if not re.fullmatch(r"[A-Za-z0-9].*", name):
-        raise UsageError("an instance created from standard input needs a name", hint="interlock create NAME -t -")
-    return name
+    from ..templates.locate import instance_name
+
+    return instance_name(template)
 
 
 def _is_template(name: str) -> bool:

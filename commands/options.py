@@ -33,7 +33,7 @@ class Size(click.ParamType):  # type: ignore[type-arg] # likewise
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        from ..templates.model import size_bytes
+        from ..templates.values import size_bytes
 
         try:
             number = size_bytes(value)

@@ -1,13 +1,26 @@
 """The commands about templates. No other command but `create` and `up` reads one."""
 
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
 import click
 
-from ..output import Format, format_option, print_records
+from ..cli import Session
+from ..fsm.errors import InterlockError, InvalidTemplateError, UsageError
+from ..output import Format, format_option, print_records, printable
+from .options import pass_session
+
+set_option = click.option("--set", "edits", multiple=True, metavar="KEY=VALUE", help="Change a value; may be repeated.")
 
 
 @click.group("template")
 def template_command() -> None:
-    """List and show templates."""
+    """List, show, check and copy templates.
+
+    A TEMPLATE is a built-in's name, a path, a URL (http, https, file), or - for standard input.
+    """
 
 
 @template_command.command("list")
@@ -25,10 +38,108 @@ def list_command(output_format: Format) -> None:
 
 @template_command.command("show")
 @click.argument("template")
-def show_command(template: str) -> None:
-    """Print the text of TEMPLATE: a built-in's name, a path, or - for standard input. It is checked first."""
-    from ..templates.load import find, parse
+@pass_session
+def show_command(session: Session, template: str) -> None:
+    """Print the text of TEMPLATE as it is. It is checked first."""
+    _print_text(_copy(session, template, (), embed=False))
+
+
+@template_command.command("validate")
+@click.argument("templates", metavar="TEMPLATE...", nargs=-1, required=True)
+@set_option
+@format_option
+@pass_session
+def validate_command(
+    session: Session, templates: tuple[str, ...], edits: tuple[str, ...], output_format: Format
+) -> None:
+    """Check each TEMPLATE, with all that it is based on; exit code 2 when one has mistakes.
+
+    What is right but is ignored here is told as a note.
+
+    \b
+    interlock template validate web.yaml
+    interlock template validate web.yaml --set cpus=8
+    """
+    records = [_record(template, edits) for template in templates]
+    print_records(
+        records,
+        output_format,
+        (("TEMPLATE", lambda record: record["template"]), ("RESULT", lambda record: record["result"])),
+    )
+    for record in records:
+        for note in record["notes"]:
+            session.report(f"note: {note}")
+    mistakes = [mistake for record in records for mistake in record["mistakes"]]
+    if mistakes:
+        wrong = sum(bool(record["mistakes"]) for record in records)
+        raise InvalidTemplateError(f"{wrong} of {len(records)} templates cannot be used", details=mistakes)
+
+
+@template_command.command("copy")
+@click.argument("template")
+@click.argument("file", metavar="FILE")
+@click.option("--embed", is_flag=True, help="Write one text that needs no other: bases merged, scripts in it.")
+@set_option
+@pass_session
+def copy_command(session: Session, template: str, file: str, embed: bool, edits: tuple[str, ...]) -> None:
+    """Copy TEMPLATE into the new FILE, or to standard output if FILE is -. It is checked first.
+
+    With --embed, comments are lost.
+
+    \b
+    interlock template copy docker my-docker.yaml
+    interlock template copy --embed https://example.org/web.yaml web.yaml
+    """
+    if edits and not embed:
+        raise UsageError("only a copy with --embed can be changed by --set")
+    text = _copy(session, template, edits, embed=embed)
+    if file == "-":
+        _print_text(text)
+        return
+    try:
+        with Path(file).open("xb") as target:
+            target.write(text)
+    except FileExistsError as error:
+        raise UsageError(f"{file} is there already") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file}: {getattr(error, 'strerror', None) or error}") from error
+
+
+@template_command.command("schema")
+def schema_command() -> None:
+    """Print the JSON Schema of templates, by which an editor completes and checks them."""
+    from ..templates.model import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2))
+
+
+def _copy(session: Session, template: str, edits: tuple[str, ...], *, embed: bool) -> bytes:
+    """Return the text of `template` as it is, or all of it in one; raises as `load` does."""
+    from ..templates.load import dump, find, parse
 
     source = find(template)
-    parse(source)
-    click.echo(source.text, nl=False)
+    loaded = parse(source, edits=edits)
+    for note in loaded.notes:
+        session.report(f"note: {note}")
+    return dump(loaded).encode() if embed else source.text
+
+
+def _print_text(text: bytes) -> None:
+    """Print `text` to its last byte, except control characters on a terminal."""
+    if sys.stdout.isatty():
+        click.echo(printable(text.decode(errors="replace")), nl=False)
+    else:
+        click.echo(text, nl=False)
+
+
+def _record(template: str, edits: tuple[str, ...]) -> dict[str, Any]:
+    from ..templates.load import load
+
+    notes: tuple[str, ...] = ()
+    mistakes: tuple[str, ...] = ()
+    try:
+        notes = load(template, edits=edits).notes
+    except InterlockError as error:
+        mistakes = error.details or (error.message,)
+    result = "ok" if not mistakes else "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+    return {"template": template, "result": result, "notes": list(notes), "mistakes": list(mistakes)}

@@ -23,7 +23,8 @@ from ..fsm.spec import Spec
 from ..guest.keys import KeyPair, new_host_key, user_key
 from ..guest.seed import FirstBoot, nocloud, overlay
 from ..images.store import Image, Store
-from .load import load, words
+from .load import load
+from .mistakes import words_of
 from .model import ImageSource, Template, Wished
 
 DEFAULT_CPUS = 2
@@ -56,14 +57,17 @@ def plan(home: Home, name: str, locator: str, driver: Driver, wishes: Wishes) ->
 
     def resolve(report: Report) -> Draft:
         report(f"reading template {locator}")
-        template = load(locator)
+        loaded = load(locator)
+        for note in loaded.notes:
+            report(note)
+        template = loaded.template
         arch = wishes.arch or template.arch or platform.machine()
         if arch not in driver.abilities.arches:
             raise UsageError(f'driver "{driver.name}" has no machines of architecture {arch}')
         if not driver.abilities.images:
             return Draft(_spec(name, locator, template, driver, wishes, arch=arch, boot="kernel"), {})
-        image = bring_image(Store(home.images), _source(template, arch, locator), report)
-        boot = template.boot or image.boot[0]
+        image = bring_image(Store(home.images), _source(template, arch, locator), arch, report)
+        boot = template.boot_way(arch) or image.boot[0]
         if boot not in image.boot:
             raise UsageError(f"image {image.name} boots by {' or '.join(image.boot)}, not by {boot}")
         report("making keys and seed")
@@ -75,18 +79,18 @@ def plan(home: Home, name: str, locator: str, driver: Driver, wishes: Wishes) ->
     return resolve
 
 
-def bring_image(store: Store, source: ImageSource, report: Report) -> Image:
-    """Return the image of `source`, built or fetched now if the store has none."""
+def bring_image(store: Store, source: ImageSource, arch: str, report: Report) -> Image:
+    """Return the image of `source` for machines of `arch`, built or fetched now if the store has none."""
     scheme, _, rest = source.location.partition(":")
     if scheme == "build":
         from ..images.build import build
 
-        return store.get(rest, source.arch) or build(store, rest, source.arch, report)
+        return store.get(rest, arch) or build(store, rest, arch, report)
     from ..images.fetch import fetch
 
     url = source.location if scheme in ("http", "https", "file") else Path(source.location).absolute().as_uri()
     name = re.sub(r"[^a-z0-9_-]+", "-", url.rsplit("/", 1)[-1].lower().removesuffix(".qcow2")).strip("-")[:63]
-    return store.get(name, source.arch) or fetch(store, name, source.arch, url, source.digest, report)
+    return store.get(name, arch) or fetch(store, name, arch, url, source.digest, report)
 
 
 def _check(wishes: Wishes) -> None:
@@ -94,14 +98,14 @@ def _check(wishes: Wishes) -> None:
         Wished.model_validate(asdict(wishes))
     except ValidationError as error:
         problem = error.errors()[0]
-        raise UsageError(f"{problem['loc'][0]}: {words(problem)}") from error
+        raise UsageError(f"{problem['loc'][0]}: {words_of(problem)}") from error
 
 
 def _source(template: Template, arch: str, locator: str) -> ImageSource:
     for source in template.images:
-        if source.arch == arch:
+        if source.arch in (arch, None):
             return source
-    offered = ", ".join(sorted({source.arch for source in template.images}))
+    offered = ", ".join(sorted({source.arch for source in template.images if source.arch}))
     raise UsageError(f"template {locator} has no image for {arch}; it has: {offered}")
 
 

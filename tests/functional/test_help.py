@@ -10,7 +10,7 @@ import pytest
 from interlock.cli import COMMANDS, Commands
 
 NAMES = [name for section in COMMANDS.values() for name in section]
-GROUPS = {"image": ["build", "list", "delete"], "template": ["list", "show"]}
+GROUPS = {"image": ["build", "list", "delete"], "template": ["list", "show", "validate", "copy", "schema"]}
 SLOW = ("structlog", "rich", "pydantic", "transitions", "yaml", "httpx", "qemu", "pycdlib")
 
 RUN_AND_TELL = """
@@ -110,7 +110,7 @@ def complete(*words):
         (("start", "w"), ["web"]),
         (("stop", ""), ["db", "web"]),
         (("can", "web", "re"), ["reset", "resume"]),
-        (("template", "s"), ["show"]),
+        (("template", "s"), ["show", "schema"]),
         (("no-such", "sta"), ["start"]),
     ],
 )

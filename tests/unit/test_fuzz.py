@@ -24,7 +24,7 @@ from interlock.fsm.process import boot_id
 from interlock.fsm.records import checked_name
 from interlock.fsm.spec import SPEC_FILE, Spec
 from interlock.templates.load import Source, parse
-from interlock.templates.model import size_bytes
+from interlock.templates.values import size_bytes
 
 BOUNDED = settings(
     max_examples=150,
@@ -212,7 +212,7 @@ TEMPLATE = b"images: [{location: 'build:tiny', arch: x86_64}]\n"
 def test_template_of_any_text_is_a_template_or_its_mistakes(text):
     """Every text is a template that names an image, or an InvalidTemplateError."""
     with suppress(InvalidTemplateError):
-        assert parse(Source("x.yaml", text)).images
+        assert parse(Source("x.yaml", text)).template.images
 
 
 @pytest.mark.parametrize(

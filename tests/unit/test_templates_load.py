@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from interlock.fsm.errors import InvalidTemplateError, NotFoundError
-from interlock.templates.load import MAX_BYTES, Source, builtin_names, find, load, parse, summary
-from interlock.templates.model import size_bytes
+from interlock.templates.load import Source, builtin_names, find, load, parse, summary
+from interlock.templates.locate import MAX_BYTES
+from interlock.templates.values import size_bytes
 
 GOOD = "images:\n- location: build:tiny\n  arch: x86_64\n"
 
@@ -25,7 +26,7 @@ def mistakes(text):
 @pytest.mark.parametrize("name", builtin_names())
 def test_builtin_template_is_valid_and_summed_up(name):
     """What comes with Interlock can be used, and its list says what it is."""
-    assert load(name).images
+    assert load(name).template.images
     assert summary(find(name))
 
 

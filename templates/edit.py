@@ -1,0 +1,67 @@
+"""Edits of the command line: `--set cpus=4`, `--set mounts[0].writable=true`, `--set hostResolver.hosts."a.b"=::1`."""
+
+import json
+import re
+
+import yaml
+
+from ..fsm.errors import InvalidTemplateError
+from .document import EDIT, MAP, SEQ, Path, compose_value, get, put, word, written
+
+_EDIT = re.compile(r"""\s*\.?(?P<key>(?:"[^"]*"|[^="])*?)\s*=(?P<value>.*)""", re.DOTALL)
+_KEY = re.compile(r"""(?P<name>[A-Za-z0-9_-]+)|"(?P<quoted>[^"]+)"|\[(?P<position>[0-9]{1,6})\]""")
+
+
+def apply(tree: yaml.MappingNode, edit: str) -> None:
+    """Change the value in `tree` that `edit`, KEY=VALUE, names; VALUE is YAML, and null takes the value away.
+
+    Mappings on the way are made where there are none; a list grows by one item at most. Raises InvalidTemplateError,
+    whose place is the edit itself.
+    """
+    name = EDIT + edit
+    found = _EDIT.fullmatch(edit)
+    path = _path(found["key"]) if found else ()
+    if found is None or not path or isinstance(path[0], int):
+        raise InvalidTemplateError(f"{name}: expected KEY=VALUE, such as cpus=4 or mounts[0].writable=true")
+    if path[0] == "base" or path[-1] == "file":
+        raise InvalidTemplateError(f"{name}: files are read before that: name this one in a template")
+    # What begins with a variable is text: as YAML it would be a mapping of mappings, which nothing is.
+    text = json.dumps(found["value"]) if found["value"].lstrip().startswith("{{") else found["value"]
+    value = compose_value(name, text)
+    node: yaml.Node = tree
+    for depth, part in enumerate(path):
+        inner = value if depth == len(path) - 1 else get(node, part) or _empty(path[depth + 1], value)
+        _put(node, part, inner, f"{name}: {written(path[:depth])}")
+        node = inner
+
+
+def _path(key: str) -> Path:
+    """Return the path that `key` is written for; () for what is none."""
+    path: list[str | int] = []
+    position = 0
+    while position < len(key):
+        if path and key[position] == ".":
+            position += 1
+        step = _KEY.match(key, position)
+        if step is None or (path and key[position - 1] != "." and step["position"] is None):
+            return ()
+        path.append(int(step["position"]) if step["position"] else step["name"] or step["quoted"])
+        position = step.end()
+    return tuple(path)
+
+
+def _empty(part: str | int, like: yaml.Node) -> yaml.Node:
+    if isinstance(part, int):
+        return yaml.SequenceNode(SEQ, [], like.start_mark, like.end_mark)
+    return yaml.MappingNode(MAP, [], like.start_mark, like.end_mark)
+
+
+def _put(node: yaml.Node, part: str | int, value: yaml.Node, what: str) -> None:
+    if isinstance(part, str) and isinstance(node, yaml.MappingNode):
+        put(node, word(part, value), value)
+    elif isinstance(part, int) and isinstance(node, yaml.SequenceNode) and part <= len(node.value):
+        node.value[part : part + 1] = [value]
+    elif isinstance(part, int) and isinstance(node, yaml.SequenceNode):
+        raise InvalidTemplateError(f"{what}: there is no item {part}; the list has {len(node.value)}")
+    else:
+        raise InvalidTemplateError(f"{what}: not a {'list' if isinstance(part, int) else 'mapping'}")

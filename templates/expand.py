@@ -1,0 +1,165 @@
+"""Which texts of a template hold variables, which variables each may use, and what stands in their place."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import yaml
+
+from .document import Path, at, place_in, written
+from .mistakes import Mistake, mistake, shortened
+from .variables import VariableError, names, replaced, unknown
+
+HOST = ("Home", "Dir", "Name", "UID", "User", "GlobalTempDir", "TempDir")
+GUEST = ("Home", "Name", "Hostname", "UID", "User")
+HOME = ("Name", "Hostname", "UID", "User")
+MESSAGE = ("Name", "Dir", "HostOS", "HostArch", "User", "Home")
+
+FIELDS: dict[str, tuple[str, ...]] = {
+    "user.home": HOME,
+    "mounts[].location": HOST,
+    "mounts[].mountPoint": GUEST,
+    "provision[].script": GUEST,
+    "provision[].content": GUEST,
+    "provision[].expression": GUEST,
+    "provision[].path": GUEST,
+    "provision[].owner": GUEST,
+    "probes[].script": GUEST,
+    "portForwards[].guestSocket": GUEST,
+    "portForwards[].hostSocket": HOST,
+    "copyToHost[].guest": GUEST,
+    "copyToHost[].host": HOST,
+    "message": MESSAGE,
+}
+"""Field → the variables that it may use, besides `.Param.NAME`."""
+
+INTERNAL = "internal_netplanOptional"
+"""A param by which Lima's templates speak to Lima."""
+
+_SCRIPTS = ("provision[].script", "probes[].script")
+"""Fields in which a param is also `PARAM_NAME` of the environment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What the host's variables stand for."""
+
+    name: str
+    """Of the instance."""
+    dir: str
+    """The instance's own directory."""
+    home: str
+    """Of whoever creates it, like uid and user."""
+    uid: int
+    user: str
+    temp_dir: str = "/tmp"  # noqa: S108 - what the variable stands for
+    global_temp_dir: str = "/tmp"  # noqa: S108 - likewise
+    os: str = "linux"
+    """As Go spells it, like arch."""
+    arch: str = "amd64"
+
+    def values(self) -> dict[str, str]:
+        """Return variable → text."""
+        return {
+            "Home": self.home,
+            "Dir": self.dir,
+            "Name": self.name,
+            "UID": str(self.uid),
+            "User": self.user,
+            "GlobalTempDir": self.global_temp_dir,
+            "TempDir": self.temp_dir,
+            "HostOS": self.os,
+            "HostArch": self.arch,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """What the guest's variables stand for."""
+
+    name: str
+    hostname: str
+    uid: int
+    user: str
+    home: str
+    """Where the template says nothing of it."""
+
+    def values(self) -> dict[str, str]:
+        """Return variable → text."""
+        return {
+            "Home": self.home,
+            "Name": self.name,
+            "Hostname": self.hostname,
+            "UID": str(self.uid),
+            "User": self.user,
+        }
+
+
+def texts(data: object, path: Path = ()) -> Iterator[tuple[Path, str, str]]:
+    """Yield each text of `data`, the plain form of a template, that may hold variables: (path, field, text)."""
+    inner = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for key, item in inner:
+        here = (*path, key)
+        field = re.sub(r"\[\d+\]", "[]", written(here))
+        if isinstance(item, str) and field in FIELDS:
+            yield here, field, item
+        yield from texts(item, here)
+
+
+def misused(tree: yaml.Node, data: dict[str, object]) -> list[Mistake]:
+    """Return a mistake for each variable that is none, each text that cannot be read, and each param without a use."""
+    params = _params(data)
+    told, used = [], set()
+    for path, field, text in texts(data):
+        known = (*FIELDS[field], *params)
+        try:
+            for name, offset in names(text) if "{{" in text else ():
+                used.add(name)
+                if name not in known:
+                    told.append(_inside(tree, path, offset, unknown(name, known)))
+        except VariableError as error:
+            told.append(_inside(tree, path, error.offset, error.words))
+        if field in _SCRIPTS:
+            used |= {f"Param.{name}" for name in re.findall(r"\bPARAM_(\w+)", text)}
+    for name in params:
+        key = name.removeprefix("Param.")
+        if name not in used and key != INTERNAL and re.fullmatch(r"[A-Za-z]\w*", key):
+            told.append(mistake(tree, ("param", key), "no text of the template uses it", at_key=True))
+    return told
+
+
+def expanded(tree: yaml.Node, data: dict[str, object], host: Host, guest: Guest) -> list[Mistake]:
+    """Replace the variables in `data`, the plain form of `tree`; return what could not be."""
+    params = _params(data)
+    told = []
+    inside = guest.values()
+    for path, field, text in sorted(texts(data), key=lambda found: found[1] != "user.home"):
+        of_host = FIELDS[field] in (HOST, MESSAGE)
+        values = {**(host.values() if of_host else inside), **params}
+        known = {name: text for name, text in values.items() if name in FIELDS[field] or name in params}
+        try:
+            value = replaced(text, known)
+        except VariableError as error:
+            told.append(_inside(tree, path, error.offset, error.words))
+            continue
+        if field == "user.home":
+            inside = {**inside, "Home": value}
+        _set(data, path, value)
+    return told
+
+
+def _params(data: Mapping[str, object]) -> dict[str, str]:
+    params = data.get("param")
+    return {f"Param.{name}": str(value) for name, value in params.items()} if isinstance(params, dict) else {}
+
+
+def _inside(tree: yaml.Node, path: Path, offset: int, words: str) -> Mistake:
+    node, _ = at(tree, path)
+    return Mistake(place_in(node, offset), shortened(written(path)), words)
+
+
+def _set(data: object, path: Path, value: str) -> None:
+    *way, last = path
+    for part in way:
+        data = data[part]  # type: ignore[index] # the path was found in it
+    data[last] = value  # type: ignore[index] # likewise

@@ -1,0 +1,59 @@
+"""What the name of an image tells: that it is one, what machines it is for, and what to call an instance of it.
+
+The words that are looked for are Lima's. Source: Lima, pkg/limatmpl/locator.go.
+"""
+
+import json
+import platform
+import re
+from urllib.parse import urlsplit
+
+_IMAGE = re.compile(r"\.(img|qcow2|raw|iso)(\.(gz|xz|bz2|zst|zstd))?\Z")
+
+_ARCH = {
+    "x86_64": "x86_64",
+    "amd64": "x86_64",
+    "aarch64": "aarch64",
+    "arm64": "aarch64",
+    "armhf": "armv7l",
+    "armv7l": "armv7l",
+    "ppc64el": "ppc64le",
+    "ppc64le": "ppc64le",
+    "riscv64": "riscv64",
+    "s390x": "s390x",
+}
+
+_SAY_NOTHING = (
+    "base|basic|cloud|cloudimg|cloudinit|current|daily|default|generic|genericcloud|kvm|latest|linux|minimal|openstack"
+    "|release|server|std|stream|uefi|vm"
+)
+"""Words that many images have in their names."""
+
+
+def is_image(locator: str) -> bool:
+    """True for the path or URL of an image: `cloud-amd64.qcow2`, `https://example.org/x.img.xz`."""
+    return bool(_IMAGE.search(urlsplit(locator).path if locator.startswith(("http:", "https:")) else locator))
+
+
+def arch(locator: str) -> str | None:
+    """Return the architecture in the name of an image, as Lima spells it; None if there is none in it."""
+    found = re.search(rf"\b({'|'.join(_ARCH)})\b", locator.replace("_", " ").replace("x86 64", "x86_64"))
+    return _ARCH[found[1]] if found else None
+
+
+def template(locator: str) -> bytes:
+    """Return the text of a template with only the image at `locator`; for this host, if the name tells nothing."""
+    told = arch(locator) or platform.machine()
+    return f"arch: {told}\nimages:\n- location: {json.dumps(locator)}\n  arch: {told}\n".encode(errors="replace")
+
+
+def instance_name(locator: str) -> str:
+    """Return what to call an instance of the image: `Rocky-9-GenericCloud-Base-9.4.x86_64.qcow2` is `rocky-9.4`."""
+    path = urlsplit(locator).path if "://" in locator else locator
+    name = _IMAGE.sub("", path.rsplit("/", 1)[-1].lower()).removeprefix("nocloud_")
+    name = re.sub(rf"[-_.]({_SAY_NOTHING})\b", "", name)
+    ours = [word for word, told in _ARCH.items() if told == platform.machine()]
+    name = re.sub(rf"[-_.]({'|'.join(ours) or 'none'})\b", "", name)
+    name = re.sub(r"[-_.]20\d{6}([-_.]\d+)?\b", "", name)  # a date
+    name = re.sub(r"\Aarch\b", "archlinux", name)
+    return re.sub(r"-(\d+)-\1\.", r"-\1.", name)

@@ -1,0 +1,209 @@
+"""What a locator means: where a template, or a file that one names, is found, and how it is read.
+
+debian, template:debian             a built-in template
+web.yaml, ./web, ~/web, file:/web   a file of this host's
+http://..., https://...             a file of another's
+-                                   standard input
+cloud-amd64.qcow2, https://.../x.img.xz     an image itself: a template with nothing but this image
+"""
+
+import os
+import re
+import sys
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from urllib.parse import unquote, urljoin, urlsplit
+
+from ..fsm.errors import InvalidTemplateError, NotFoundError, UsageError
+from . import image_names
+
+MAX_BYTES = 1 << 20
+"""A template is written by people; a larger file is some other file."""
+
+TIMEOUT_S = 20.0
+"""How long a server may be silent."""
+
+STDIN = "-"
+
+BUILTIN = "template:"
+
+_REMOTE = ("http", "https")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A text, what it is called in messages, and where it came from."""
+
+    name: str
+    text: bytes
+    locator: str = STDIN
+    """Absolute: what it names by a relative locator lies beside it. Beside standard input lies nothing."""
+
+
+def builtin_names() -> list[str]:
+    """Return the names of the built-in templates that machines are made from, sorted."""
+    return sorted(path.name.removesuffix(".yaml") for path in _builtin().iterdir() if path.name.endswith(".yaml"))
+
+
+def find(locator: str) -> Source:
+    """Return the template that `locator` means. Raises NotFoundError, and InvalidTemplateError for what is no text."""
+    return read(absolute(locator))
+
+
+def absolute(locator: str, beside: str | None = None) -> str:
+    """Return `locator` so that it means the same everywhere: `template:NAME`, a URL, an absolute path, or `-`.
+
+    `beside` is the absolute locator of the template that names it, whose neighbours a relative one means; None stands
+    for the command line, where a bare word is a built-in and a path starts at the working folder. Raises
+    InvalidTemplateError for what must not be named from there.
+    """
+    scheme = _scheme(locator)
+    if scheme == "template":
+        return BUILTIN + locator.removeprefix(BUILTIN).removeprefix("//").removesuffix(".yaml")
+    if scheme in _REMOTE:
+        return locator
+    if scheme not in ("", "file"):
+        raise InvalidTemplateError(f"{locator}: {scheme}: is not supported yet; a locator is {_KINDS}")
+    if scheme == "file" or locator.startswith(("/", "~")):
+        if beside and _scheme(beside) in _REMOTE:
+            raise InvalidTemplateError(f"{locator}: a template from the network names no files of this host")
+        return _path(locator)
+    return _neighbour(locator, beside) if beside else _typed(locator)
+
+
+def read(locator: str) -> Source:
+    """Return what lies at `locator`, an absolute one. Raises NotFoundError, and InvalidTemplateError with the cause."""
+    if image_names.is_image(locator):
+        return Source(locator, image_names.template(locator), locator)
+    if locator == STDIN:
+        return _limited("<standard input>", sys.stdin.buffer.read(MAX_BYTES + 1), STDIN)
+    if locator.startswith(BUILTIN):
+        return _read_builtin(locator.removeprefix(BUILTIN))
+    if _scheme(locator) in _REMOTE:
+        return _limited(locator, _download(locator), locator)
+    return _limited(_shown(locator), _read_file(locator), locator)
+
+
+def instance_name(locator: str) -> str:
+    """Return what an instance made from `locator` is called when nobody says: as its template, or as its image.
+
+    Raises UsageError where there is no name to take.
+    """
+    if image_names.is_image(locator):
+        name = image_names.instance_name(locator)
+    else:
+        path = urlsplit(locator).path if _scheme(locator) in _REMOTE else locator.removeprefix(BUILTIN)
+        name = re.sub(r"\.ya?ml\Z", "", path.rsplit("/", 1)[-1].lower())
+    if not re.match(r"[a-z0-9]", name):
+        what = "standard input" if locator == STDIN else locator
+        raise UsageError(f"an instance created from {what} needs a name", hint=f"interlock create NAME -t {locator}")
+    return name
+
+
+_KINDS = "a built-in's name, a path, a URL (http, https, file), or - for standard input"
+
+
+def _scheme(locator: str) -> str:
+    """Return the scheme of a URL, or "": `template:x` has one, `./a:b` has not."""
+    found = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", locator)
+    return found[1].lower() if found else ""
+
+
+def _path(locator: str) -> str:
+    """Return the absolute path of a `file:` URL or of a path that begins with a slash or `~`."""
+    if _scheme(locator) == "file":
+        parts = urlsplit(locator)
+        if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
+            raise InvalidTemplateError(f"{locator}: a file: URL holds an absolute path: file:///home/anna/web.yaml")
+        return unquote(parts.path)
+    return os.path.expanduser(locator)  # noqa: PTH111 - Path's own raises where there is no such user
+
+
+def _typed(locator: str) -> str:
+    """Return what a relative locator of the command line means."""
+    if locator == STDIN:
+        return STDIN
+    if "/" in locator or locator.endswith((".yaml", ".yml")) or image_names.is_image(locator):
+        return os.path.abspath(locator)  # noqa: PTH100 - not a Path yet: that raises for "\0"
+    return BUILTIN + locator
+
+
+def _neighbour(locator: str, beside: str) -> str:
+    if beside == STDIN:
+        raise InvalidTemplateError(f"{locator}: a template from standard input has no folder: name it by path or URL")
+    if ".." in locator.split("/"):
+        raise InvalidTemplateError(f"{locator}: a relative locator does not lead out of its template's folder by ..")
+    if beside.startswith(BUILTIN):
+        folder = beside.removeprefix(BUILTIN).rpartition("/")[0]
+        return BUILTIN + "/".join(filter(None, (folder, locator.removesuffix(".yaml"))))
+    if _scheme(beside) in _REMOTE:
+        return urljoin(beside, locator)
+    return os.path.normpath(os.path.join(os.path.dirname(beside), locator))  # noqa: PTH118, PTH120 - as above
+
+
+def _limited(name: str, text: bytes, locator: str) -> Source:
+    if len(text) > MAX_BYTES:
+        raise InvalidTemplateError(f"{name}: larger than 1 MiB: this is no template")
+    return Source(name, text, locator)
+
+
+def _builtin() -> Path:
+    return Path(str(files(__package__))) / "builtin"
+
+
+def _read_builtin(name: str) -> Source:
+    parts = name.split("/")
+    if ".." not in parts and "\0" not in name and all(parts):
+        for path in (_builtin() / f"{name}.yaml", _builtin() / name):
+            if path.is_file():
+                return Source(BUILTIN + name, path.read_bytes(), BUILTIN + name)
+    raise _no_builtin(name)
+
+
+def _no_builtin(name: str) -> NotFoundError:
+    from difflib import get_close_matches
+
+    meant = get_close_matches(name, builtin_names(), n=1)
+    suggestion = f'; did you mean "{meant[0]}"?' if meant else f"; there are: {', '.join(builtin_names())}"
+    return NotFoundError(f'there is no built-in template "{name}"{suggestion}', hint="interlock template list")
+
+
+def _read_file(path: str) -> bytes:
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise NotFoundError(f"there is no template file {_shown(path)}", hint="interlock template list") from error
+    except OSError as error:
+        raise InvalidTemplateError(f"{_shown(path)}: {error.strerror}") from error
+    except ValueError as error:
+        raise InvalidTemplateError(f"{path!r}: {error}") from error
+
+
+def _shown(path: str) -> str:
+    """Return `path` as somebody in the working folder would write it."""
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return path
+
+
+def _download(url: str) -> bytes:
+    """Return what lies at `url`, of a file that is too large a little more than may be."""
+    import httpx
+
+    text = b""
+    try:
+        with httpx.stream("GET", url, timeout=TIMEOUT_S, follow_redirects=True) as response:
+            response.raise_for_status()
+            for chunk in response.iter_bytes():
+                text += chunk
+                if len(text) > MAX_BYTES:
+                    break
+    except httpx.HTTPStatusError as error:
+        status = f"{error.response.status_code} {error.response.reason_phrase}".rstrip()
+        raise NotFoundError(f"cannot read {url}: the server answered {status}") from error
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+        raise NotFoundError(f"cannot read {url}: {error or type(error).__name__}") from error
+    return text

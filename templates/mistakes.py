@@ -1,0 +1,77 @@
+"""What is wrong with a template, in words, and where."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from .document import Path, Place, at, is_null, place, written
+from .model import known_keys
+
+_FOUND_CHARACTERS = 60
+"""As much of a wrong value as helps to find it: the rest may be a megabyte, or a secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One thing to say about one value."""
+
+    place: Place
+    field: str
+    """As people write it: `mounts[0].location`."""
+    words: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.field}: {self.words}"
+
+    @property
+    def note(self) -> str:
+        """The same without the column, for what is no mistake."""
+        return f"{self.place.of_line}: {self.field}: {self.words}"
+
+
+def mistake(tree: yaml.Node, path: Path, words: str, *, at_key: bool = False) -> Mistake:
+    """Return what to say about the value at `path`: it stands there, or would have to."""
+    node, key = at(tree, path)
+    return Mistake(place(key if at_key or is_null(node) else node), shortened(written(path)), words)
+
+
+def mistakes(tree: yaml.Node, error: ValidationError) -> list[Mistake]:
+    """Return the mistakes that pydantic found in the plain form of `tree`."""
+    told = []
+    for problem in error.errors():
+        path = tuple(part for part in problem["loc"] if part != "[key]")
+        if problem["type"] == "disagreement":
+            told += [mistake(tree, (*path, *inner), words) for inner, words in problem["ctx"]["found"]]
+        else:
+            at_key = problem["type"] == "extra_forbidden" or problem["loc"][-1:] == ("[key]",)
+            told.append(mistake(tree, path, words_of(problem), at_key=at_key))
+    return told
+
+
+def words_of(problem: Any) -> str:
+    """Return what one of pydantic's `problem`s is, and what was found instead."""
+    from difflib import get_close_matches
+
+    match problem["type"]:
+        case "extra_forbidden":
+            *inside, key = problem["loc"]
+            meant = get_close_matches(str(key), known_keys(tuple(inside)), n=1)
+            return f"no such key; did you mean {meant[0]}?" if meant else "no such key"
+        case "missing":
+            return "this key is required"
+        case "value_error":
+            return f"{problem['msg'].removeprefix('Value error, ')}, found {found(problem['input'])}"
+        case _:
+            return f"{problem['msg'][0].lower()}{problem['msg'][1:]}, found {found(problem['input'])}"
+
+
+def found(value: object) -> str:
+    """Return `value` as a message shows it: not all of it."""
+    return shortened(repr(value))
+
+
+def shortened(text: str) -> str:
+    """Return as much of `text` as a message has room for."""
+    return text if len(text) <= _FOUND_CHARACTERS else f"{text[:_FOUND_CHARACTERS]}..."

@@ -1,0 +1,181 @@
+"""What Lima's keys mean here when they are not done: they do not apply, or they are not supported yet.
+
+What does not apply is ignored with a note. What is not supported yet is a mistake as soon as it asks for something: a
+machine that lacks what its template asks for is not that machine. Nothing is dropped in silence.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from .document import Path, at, written
+from .expand import INTERNAL
+from .merge import version
+from .mistakes import Mistake, found, mistake
+from .model import PortForward, Template
+
+LIMA = (2, 2)
+"""The version of Lima whose templates are read."""
+
+MANY_PORTS = 1000
+"""Each port is forwarded by itself, from the start on: nothing watches the guest for ports that open later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What becomes of one key."""
+
+    key: str
+    """As people write it, `[]` for every item: `provision[].mode`."""
+    asks: Callable[[Any], bool]
+    """True for a value that asks for what is not done. False, null and empty values ask for nothing."""
+    words: str = ""
+    """What to say instead of the usual."""
+
+    def fits(self, path: Path) -> bool:
+        return re.sub(r"\[\d+\]", "[]", written(path)) == self.key
+
+
+def _something(value: Any) -> bool:
+    """True for a value that holds anything but nothing and no."""
+    if isinstance(value, dict):
+        return any(map(_something, value.values()))
+    if isinstance(value, list):
+        return any(map(_something, value))
+    return value not in (None, False, "")
+
+
+def _anything(value: Any) -> bool:
+    return value not in (None, "", {}, [])
+
+
+def _other_than(*fulfilled: str) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and value not in ("", "default", *fulfilled)
+
+
+def _among(*asked: str) -> Callable[[Any], bool]:
+    return lambda value: value in asked
+
+
+def _iso(value: Any) -> bool:
+    return isinstance(value, str) and re.search(r"\.iso(\.\w+)?\Z", value) is not None
+
+
+IGNORED = (
+    Rule("vmType", _other_than("qemu")),
+    Rule("vmOpts.vz", _something),
+    Rule("vmOpts.wsl2", _something),
+    Rule("vmOpts.krunkit", _something),
+    Rule("vmOpts.qemu.minimumVersion", _anything),
+    Rule("rosetta", _something),
+    Rule("osOpts", _something),
+    Rule("guestInstallPrefix", _anything),
+    Rule("ssh.overVsock", _something),
+    Rule("mounts[].sshfs", _anything),
+    Rule("audio.interface", _something),
+    Rule("video.vnc", _something),
+    Rule("containerd.archives", _something),
+    Rule("hostResolver.ipv6", _something),
+    Rule(f"param.{INTERNAL}", _anything),
+)
+"""Keys that do not apply here."""
+
+NOT_YET = (
+    Rule("os", _other_than("Linux")),
+    Rule("arch", _among("armv7l", "ppc64le", "riscv64", "s390x")),
+    Rule("images[].location", _iso, "an ISO image"),
+    Rule("provision[].mode", _among("yq", "ansible")),
+    Rule("containerd.system", _something),
+    Rule("containerd.user", _something),
+    Rule("networks[]", lambda _: True),
+    Rule("audio.device", _other_than("none")),
+    Rule("video.display", _other_than("none")),
+    Rule("firmware.images[]", lambda _: True),
+    Rule("tpm", _something),
+    Rule("nestedVirtualization", _something),
+    Rule("mountInotify", _something),
+)
+"""Keys that are not supported yet."""
+
+
+def lacking(tree: yaml.Node, data: dict[str, Any]) -> list[Mistake]:
+    """Return a mistake for each value in `data`, the plain form of `tree`, that asks for what is not supported yet."""
+    told = []
+    for path, value in _walked(data):
+        for rule in NOT_YET:
+            if rule.fits(path) and rule.asks(value) and not (_plain(data) and path[0] == "containerd"):
+                words = f"not supported yet: {rule.words}" if rule.words else "not supported yet"
+                told.append(mistake(tree, path, f"{words}, found {found(value)}"))
+        if rule_is_wide(path, value) and not (_plain(data) and not value.get("static")):
+            told.append(
+                mistake(tree, path, f"not supported yet: more than {MANY_PORTS} ports; name those that are needed")
+            )
+    return told
+
+
+def notes(tree: yaml.Node, data: dict[str, Any], template: Template) -> list[Mistake]:
+    """Return what to say about a template that is right: each value that is ignored, or not done as it says."""
+    told = []
+    for path, value in _walked(data):
+        told += [
+            mistake(tree, path, rule.words or "does not apply here and is ignored")
+            for rule in IGNORED
+            if rule.fits(path) and rule.asks(value)
+        ]
+    node, _ = at(tree, ("minimumLimaVersion",))
+    if template.minimum_lima_version and version(node)[:2] > LIMA:
+        told.append(mistake(tree, ("minimumLimaVersion",), f"this is read as Lima {LIMA[0]}.{LIMA[1]} would read it"))
+    if template.mount_type in ("reverse-sshfs", "wsl2") and template.mounts and not template.plain:
+        words = f"{template.mount_type} does not apply here: {template.mount_kind} is used"
+        told.append(mistake(tree, ("mountType",), words))
+    if template.plain:
+        told += [mistake(tree, path, "dropped, because plain is true") for path in _dropped(template)]
+    return told
+
+
+def without_dropped(template: Template) -> Template:
+    """Return `template` without what `plain: true` leaves out."""
+    if not template.plain:
+        return template
+    forwards = tuple(forward for forward in template.port_forwards if forward.static)
+    return template.model_copy(update={"mounts": (), "port_forwards": forwards, "timezone": ""})
+
+
+def rule_is_wide(path: Path, value: Any) -> bool:
+    """True for a forward, at `path`, of so many ports that it can only have been meant for those that open."""
+    if len(path) != 2 or path[0] != "portForwards":  # noqa: PLR2004 - the list and the position
+        return False
+    try:
+        forward = PortForward.model_validate(value)
+    except ValidationError:
+        return False
+    first, last = forward.guest_ports
+    return not (forward.ignore or forward.guest_socket) and last - first >= MANY_PORTS
+
+
+def _dropped(template: Template) -> Iterator[Path]:
+    yield from (("mounts", position) for position in range(len(template.mounts)))
+    for position, forward in enumerate(template.port_forwards):
+        if not forward.static:
+            yield "portForwards", position
+    if template.timezone:
+        yield ("timezone",)
+    for name in ("system", "user"):
+        if getattr(template.containerd, name):
+            yield "containerd", name
+
+
+def _plain(data: dict[str, Any]) -> bool:
+    return data.get("plain") is True
+
+
+def _walked(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Yield every value below `value` with its path."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in inner:
+        yield (*path, key), item
+        yield from _walked(item, (*path, key))
