@@ -48,7 +48,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Host": {
         "doctor": ("host", "Check this host, and say how to mend it."),
-        "image": ("images", "Build, list and delete images."),
+        "image": ("images", "Build, import, list and delete images."),
         "template": ("templates", "List and show templates."),
     },
 }

@@ -22,6 +22,8 @@ from ..fsm.records import now
 from ..fsm.spec import Spec
 from ..guest.keys import KeyPair, new_host_key, user_key
 from ..guest.seed import FirstBoot, nocloud, overlay
+from ..images.bring import bring
+from ..images.source import Source
 from ..images.store import Image, Store
 from .load import load, words
 from .model import ImageSource, Template, Wished
@@ -62,7 +64,7 @@ def plan(home: Home, name: str, locator: str, driver: Driver, wishes: Wishes) ->
             raise UsageError(f'driver "{driver.name}" has no machines of architecture {arch}')
         if not driver.abilities.images:
             return Draft(_spec(name, locator, template, driver, wishes, arch=arch, boot="kernel"), {})
-        image = bring_image(Store(home.images), _source(template, arch, locator), report)
+        image = bring(Store(home.images), _sources(template, arch, locator), report)
         boot = template.boot or image.boot[0]
         if boot not in image.boot:
             raise UsageError(f"image {image.name} boots by {' or '.join(image.boot)}, not by {boot}")
@@ -75,20 +77,6 @@ def plan(home: Home, name: str, locator: str, driver: Driver, wishes: Wishes) ->
     return resolve
 
 
-def bring_image(store: Store, source: ImageSource, report: Report) -> Image:
-    """Return the image of `source`, built or fetched now if the store has none."""
-    scheme, _, rest = source.location.partition(":")
-    if scheme == "build":
-        from ..images.build import build
-
-        return store.get(rest, source.arch) or build(store, rest, source.arch, report)
-    from ..images.fetch import fetch
-
-    url = source.location if scheme in ("http", "https", "file") else Path(source.location).absolute().as_uri()
-    name = re.sub(r"[^a-z0-9_-]+", "-", url.rsplit("/", 1)[-1].lower().removesuffix(".qcow2")).strip("-")[:63]
-    return store.get(name, source.arch) or fetch(store, name, source.arch, url, source.digest, report)
-
-
 def _check(wishes: Wishes) -> None:
     try:
         Wished.model_validate(asdict(wishes))
@@ -97,12 +85,18 @@ def _check(wishes: Wishes) -> None:
         raise UsageError(f"{problem['loc'][0]}: {words(problem)}") from error
 
 
-def _source(template: Template, arch: str, locator: str) -> ImageSource:
-    for source in template.images:
-        if source.arch == arch:
-            return source
+def _sources(template: Template, arch: str, locator: str) -> list[Source]:
+    """Return the places of the image for `arch`, in the template's order."""
+    if fitting := [_source(source) for source in template.images if source.arch == arch]:
+        return fitting
     offered = ", ".join(sorted({source.arch for source in template.images}))
     raise UsageError(f"template {locator} has no image for {arch}; it has: {offered}")
+
+
+def _source(source: ImageSource) -> Source:
+    elsewhere = re.match(r"(build|https?|file):", source.location)
+    location = source.location if elsewhere else str(Path(source.location).absolute())
+    return Source(location, source.arch, source.digest)
 
 
 def _spec(
