@@ -85,11 +85,18 @@ class Download:
         """What the server called the file whose beginning we have: `etag`, `last_modified`; nothing if it did not."""
         return {key: value for key, value in self._read().items() if key in ("etag", "last_modified")}
 
-    def begin(self, location: str, validators: Mapping[str, str]) -> None:
+    @property
+    def total_bytes(self) -> int | None:
+        """How much the server said that there is; None if it did not."""
+        value = self._read().get("total_bytes")
+        return value if isinstance(value, int) else None
+
+    def begin(self, location: str, validators: Mapping[str, str], total_bytes: int | None) -> None:
         """Forget what has come, and remember what is coming now."""
         # In this order: content without its validators is thrown away, but never gone on with under another's.
         self.content.unlink(missing_ok=True)
-        write_whole(self._validators, json.dumps({"location": location, **validators}).encode())
+        record = {"location": location, "total_bytes": total_bytes, **validators}
+        write_whole(self._validators, json.dumps(record).encode())
 
     def remove(self) -> None:
         """Leave nothing of it, its lock's file included."""
@@ -186,10 +193,11 @@ class _Transfer:
             with self._client.stream("GET", self._place.location, headers=headers) as response:
                 if response.status_code in _TRANSIENT:
                     raise _CutError(_status(response), _retry_after(response.headers.get("Retry-After", "")))
-                if response.status_code == _UNSATISFIABLE and _range(response)[1] == self._size:
-                    return  # there is no rest: all had come when we were cut
                 if response.status_code == _UNSATISFIABLE:
-                    self._restart({})
+                    # There is no rest: all had come when we were cut, or it is no longer that file.
+                    if _range(response)[1] == self._size and self._into.total_bytes in (None, self._size):
+                        return
+                    self._restart({}, None)
                     raise _CutError("the server has another file now")
                 if not response.is_success:
                     raise ImageError(f"cannot download {self._place.shown}", details=(_status(response),))
@@ -204,16 +212,17 @@ class _Transfer:
         if response.status_code == _PARTIAL:
             begin, total = _range(response)
             # Some servers know ranges and no If-Range.
-            if begin != self._size or validators != self._into.validators:
-                self._restart({})
+            known = (self._size, self._into.validators)
+            if (begin, validators) != known or self._into.total_bytes not in (None, total):
+                self._restart({}, None)
                 raise _CutError("the server has another file now")
             self._report(f"going on with {self._place.shown} at {mib(self._size)}")
         else:
             if self._size:
                 self._report(f"beginning {self._place.shown} anew: the server does not go on with it")
-            self._restart(validators)
             length = response.headers.get("Content-Length", "")
             total = int(length) if length.isdecimal() else None
+            self._restart(validators, total)
             self._report(f"downloading {self._place.shown}")
         if total:
             check_room(self._into.folder, total - self._size, f"downloading {self._place.shown}")
@@ -237,8 +246,8 @@ class _Transfer:
         """Return how often progress is to be told until where we are."""
         return self._size * 100 // total // _STEP_PERCENT if total else self._size // _STEP_BYTES
 
-    def _restart(self, validators: Mapping[str, str]) -> None:
-        self._into.begin(self._place.shown, validators)
+    def _restart(self, validators: Mapping[str, str], total: int | None) -> None:
+        self._into.begin(self._place.shown, validators, total)
         self._hasher = hashlib.new(self._algorithm)
         self._size = 0
         self.resumed = False

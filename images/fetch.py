@@ -195,7 +195,8 @@ def _free_name(store: Store, source: Source, made_of: Mapping[str, Any], kind: K
         raise ImageError(
             f"there is another image {name} for {source.arch}: {there.origin}", hint="give another: --name"
         )
-    tag = hashlib.sha256(repr(sorted(made_of.items())).encode()).hexdigest()[:_TAG_LENGTH]
+    whole = (sorted(made_of.items()), source.kernel_arguments)
+    tag = hashlib.sha256(repr(whole).encode()).hexdigest()[:_TAG_LENGTH]
     return f"{name[: _NAME_LENGTH - _TAG_LENGTH - 1]}-{tag}"
 
 
