@@ -49,7 +49,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Host": {
         "doctor": ("host", "Check this host, and say how to mend it."),
-        "image": ("images", "Build, list and delete images."),
+        "image": ("images", "Build, import, list and delete images."),
         "template": ("templates", "List, show, check and copy templates."),
     },
 }

@@ -26,7 +26,9 @@ class Home:
         │   ├── .creating/NAME/     on its way in: removed by the next command when its maker is dead
         │   └── .deleting/NAME/     on its way out: likewise
         ├── images/                 immutable, by digest; instances hold hard links, so it may be emptied
+        ├── disks/                  disks that outlive instances; those hold hard links
         ├── keys/                   the user key pair that new instances get a copy of
+        ├── defaults.yaml           if somebody has written it: what templates lack, read by create alone
         └── locks/NAME              flock(2), while something is done to NAME; gone with the instance
         runtime/<12 hex digits>/    sockets of one instance, under a short name: a socket's path ends at 107 bytes
 
@@ -55,6 +57,11 @@ class Home:
     @property
     def keys(self) -> Path:
         return self.root / "keys"
+
+    @property
+    def defaults(self) -> Path:
+        """A template that fills what others lack; it need not exist."""
+        return self.root / "defaults.yaml"
 
     def directory(self, name: str) -> Path:
         """Return where the instance `name` lies when it exists."""

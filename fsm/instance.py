@@ -6,6 +6,7 @@ state in memory moves after the third, and is thrown away with the object; the s
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -203,6 +204,9 @@ class Instance:
             else:
                 (self.directory / name).unlink(missing_ok=True)
                 link_or_copy(material, self.directory / name)
+        for name, file in draft.shared.items():
+            (self.directory / name).unlink(missing_ok=True)
+            os.link(file, self.directory / name)
 
     def start(self, entry: Entry) -> DegradedError | None:
         """Carry out `start`. It is handed the site, which is the instance's own directory, and nothing else."""

@@ -6,7 +6,7 @@ behind this port. `drivers.contract` says what each call promises; a driver sees
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -76,6 +76,8 @@ class Draft:
     spec: Spec
     materials: dict[str, Path | bytes]
     """File name in the directory → an immutable file to link, or the content itself."""
+    shared: dict[str, Path] = field(default_factory=dict)
+    """File name in the directory → a file that is written to and others have too: linked, never copied."""
 
 
 Plan = Callable[[Report], Draft]

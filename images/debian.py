@@ -1,4 +1,4 @@
-"""The image `debian`: Debian 12 with systemd, ssh and sudo, on a disk that boots in two ways.
+"""The image `debian`: a Debian with systemd, ssh and sudo, on a disk that boots in two ways.
 
     kernel     QEMU loads kernel and initrd, which brings the seed along. No boot loader, no cloud-init: the fast way.
     firmware   UEFI starts systemd-boot from the disk, which starts the same kernel and initrd; cloud-init then looks
@@ -9,13 +9,15 @@ Made without root and without mounting anything: mtools writes into a FAT, mke2f
 fakeroot remembers to whom that folder's files belong.
 """
 
+import io
 import shlex
 import tarfile
 from pathlib import Path
 
 from ..guest import cpio
 from . import kernel
-from .packages import ARCHES, RELEASE, Arch, Unpacked, bootstrap
+from .packages import ARCHES, Arch, Unpacked, bootstrap
+from .recipe import Recipe
 from .run import run
 from .store import Image, Report, Writer
 
@@ -26,6 +28,13 @@ _PACKAGES = (
 )
 _GUEST = Path(__file__).parent / "guests" / "debian"
 
+_RUN_SCRIPT = (
+    # The guest's name server is QEMU's, which nobody can ask yet.
+    'mv "$1/etc/resolv.conf" "$1/guest.resolv.conf" && cp -L /etc/resolv.conf "$1/etc/resolv.conf" && '
+    'chroot "$1" env DEBIAN_FRONTEND=noninteractive HOME=/root /script </dev/null && '
+    'mv -f "$1/guest.resolv.conf" "$1/etc/resolv.conf" && rm "$1/script"'
+)
+
 _MIB = 2**20
 _DISK_BYTES = 2048 * _MIB
 _ESP_START_BYTES, _ESP_BYTES = 1 * _MIB, 64 * _MIB
@@ -35,16 +44,17 @@ _ROOT_BYTES = _DISK_BYTES - _ROOT_START_BYTES - _MIB  # GPT keeps a copy of itse
 _ARGUMENTS = f"{kernel.ARGUMENTS} systemd.gpt_auto=no"
 
 
-def build(writer: Writer, arch: str, created_at: str, report: Report) -> Image:
+def build(writer: Writer, recipe: Recipe, name: str, report: Report) -> Image:
     """Return the image, built from Debian's packages and added to the store."""
-    names = ARCHES[arch]
+    names = ARCHES[recipe.arch]
     tar, kernel_file, initrd, disk = (writer.work / name for name in ("root.tar", "kernel", "initrd", "disk"))
     report("installing Debian packages")
-    _install(tar, arch, writer.work / "ours.tar")
+    _install(tar, recipe, writer.work / "ours.tar")
     with Unpacked(tar) as packages:
         report("packing the initrd")
         kernel_file.write_bytes(kernel.image(packages))
         initrd.write_bytes(cpio.pack(_initrd(packages)))
+        versions = packages.versions()
         loader = packages.read(f"usr/lib/systemd/boot/efi/systemd-boot{names.efi}.efi")
     report("making the disk")
     raw = writer.work / "disk.raw"
@@ -52,29 +62,35 @@ def build(writer: Writer, arch: str, created_at: str, report: Report) -> Image:
     _fill_esp(raw, names, {"kernel": kernel_file, "initrd": initrd}, loader, writer.work)
     _fill_root(raw, tar, writer.work / "root")
     run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, disk)
-    image = Image(
-        name="debian",
-        arch=arch,
-        origin=f"built from Debian {RELEASE}",
-        created_at=created_at,
+    image = recipe.image(
+        name,
         boot=("kernel", "firmware"),
         first_boot=("overlay", "nocloud"),
         kernel_arguments=f"console={names.console} {_ARGUMENTS} cloud-init=disabled",
+        packages=versions,
     )
     return writer.add(image, {"disk": disk, "kernel": kernel_file, "initrd": initrd})
 
 
-def _install(tar: Path, arch: str, ours: Path) -> None:
-    """Make `tar` of a Debian with our own files in it; `ours` is for their journey."""
+def _install(tar: Path, recipe: Recipe, ours: Path) -> None:
+    """Make `tar` of a Debian with our own files in it, and what the recipe asks for; `ours` is for their journey."""
+    hooks = [f"tar-in {shlex.quote(str(ours))} /", 'chroot "$1" sh -e /customize', 'rm "$1/customize"']
     with tarfile.open(ours, "w") as archive:
         archive.add(_GUEST / "root", arcname=".", filter=_as_root)
         archive.add(_GUEST / "customize", arcname="customize", filter=_as_root)
+        if recipe.script is not None:
+            script = recipe.script if recipe.script.startswith(b"#!") else b"#!/bin/sh\n" + recipe.script
+            member = tarfile.TarInfo("script")
+            member.size, member.mode = len(script), 0o755
+            archive.addfile(member, io.BytesIO(script))
+            hooks.append(_RUN_SCRIPT)
     bootstrap(
         tar,
-        arch,
-        (f"linux-image-cloud-{ARCHES[arch].debian}", *_PACKAGES),
+        recipe.arch,
+        (f"linux-image-cloud-{ARCHES[recipe.arch].debian}", *_PACKAGES, *recipe.packages),
+        suite=recipe.suite,
         variant="minbase",
-        hooks=(f"tar-in {shlex.quote(str(ours))} /", 'chroot "$1" sh -e /customize', 'rm "$1/customize"'),
+        hooks=hooks,
         options=[
             *(f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in ("doc", "man", "locale", "info")),
             # Debian's own initrd takes longer to make than all the rest, and nothing of ours would start it.

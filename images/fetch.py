@@ -1,94 +1,214 @@
-"""Brings other people's cloud images: a qcow2 file at a URL, whose publisher says what its digest is."""
+"""Brings other people's cloud images: a disk, and perhaps a kernel and an initrd, from URLs or from this host.
+
+An image is found again by what it was made of: the publisher's digests, or where there are none the locations. Its name
+is for people, made of the location's last part and, where another image has that, something more.
+"""
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from typing import Any
 
 from ..fsm.errors import ImageError
-from .store import Image, Report, Store
+from ..fsm.files import link_or_copy
+from . import unpack
+from .download import Download, download
+from .recipe import NAMES
+from .room import check_room, writing_in
+from .source import Place, Source
+from .store import Image, Kind, Report, Store, Writer, held
 
-_CHUNK_BYTES = 2**20
-_DIGEST = re.compile(r"(sha256|sha512):([0-9a-f]+)")
-_QCOW2 = b"QFI\xfb"
-"""The first bytes of the format. Source: QEMU, docs/interop/qcow2.txt."""
+_SUFFIXES = re.compile(r"(\.(qcow2|img|raw|gz|bz2|xz|zst))+$", re.IGNORECASE)
+_NAME_LENGTH = 63
+_TAG_LENGTH = 8
 
 
-def fetch(  # noqa: PLR0917 - what it is, where it is, and how to know it: each belongs to one download
-    store: Store, name: str, arch: str, url: str, digest: str | None, report: Report
-) -> Image:
-    """Return the image of what lies at `url` (http, https or file), downloaded now if the store has none of that name.
+def find(store: Store, source: Source) -> Image | None:
+    """Return the image of `source`, if the store has it: nothing is asked of anybody else."""
+    return next((image for image in store.list() if image.arch == source.arch and _is_of(image, source)), None)
 
-    `digest` is the publisher's, `sha256:...` or `sha512:...`, and what does not have it is not kept. Raises ImageError
-    with the cause; the store is then as it was.
+
+def fetch(store: Store, source: Source, report: Report) -> Image:
+    """Return the image of what lies at `source`, brought now if the store does not have it.
+
+    Of several processes that want it at once, one brings it and the others wait for that. Raises ImageError with the
+    cause; the store is then as it was, but for what has come of a download. HostError when this host has no room.
     """
-    if there := store.get(name, arch):
+    return _bring(store, source, report, kind="fetched", name=None)
+
+
+def take(store: Store, source: Source, name: str | None, report: Report) -> Image:
+    """Return the image of the local file `source`, taken in under `name` or the file's own, and found by that too.
+
+    Raises ImageError when another image has the name.
+    """
+    return _bring(store, source, report, kind="imported", name=name or _readable_name(source))
+
+
+def _bring(store: Store, source: Source, report: Report, *, kind: Kind, name: str | None) -> Image:
+    source.check()
+    if name:
+        store.manifest(name, source.arch)  # refuses what cannot be one
+        if name in NAMES:
+            raise ImageError(f"the name {name} is that of an image that is built here", hint="give another: --name")
+    elif there := find(store, source):
         return there
-    with store.writing(report) as writer:
-        # Another process may have brought it while we waited to write.
-        if there := store.get(name, arch):
-            return there
-        disk = writer.work / "disk"
-        report(f"downloading {url}")
-        _save(url, disk, digest, report)
-        image = Image(
-            name=name,
-            arch=arch,
-            origin=url,
+    with ExitStack() as stack, writing_in(store.directory, f"bringing {source.shown}"):
+        downloads: dict[str, Download] = {}
+        digests: dict[str, str] = {}
+        for role, place in source.places.items():
+            if place.path is None:
+                one = downloads[role] = Download.of(store, place)
+                stack.enter_context(
+                    held(one.folder / "lock", f"waiting for another process to bring {place.shown}", report)
+                )
+                # The other has brought all of it, perhaps.
+                if not name and (there := find(store, source)):
+                    one.remove()
+                    return there
+                digests[role] = download(place, one, report)
+        with store.writing(report) as writer:
+            if not name and (there := find(store, source)):
+                return there
+            try:
+                image = _add(writer, source, downloads, digests, report, kind=kind, name=name)
+            except ImageError:  # to go on with what makes no image would be in vain
+                _remove(downloads)
+                raise
+        _remove(downloads)
+    return image
+
+
+def _remove(downloads: Mapping[str, Download]) -> None:
+    for one in downloads.values():
+        one.remove()
+
+
+def _add(
+    writer: Writer,
+    source: Source,
+    downloads: Mapping[str, Download],
+    digests: dict[str, str],
+    report: Report,
+    *,
+    kind: Kind,
+    name: str | None,
+) -> Image:
+    """Put into the store what has been downloaded, and what lies on this host."""
+    made_of: dict[str, dict[str, str]] = {}
+    files: dict[str, Path] = {}
+    for role, place in source.places.items():
+        if place.path is None:
+            published = downloads[role].content
+            made_of[role] = {"location": place.shown, "digest": digests[role]}
+        else:
+            published = writer.work / f"{role}.published"
+            made_of[role] = {"location": place.shown, **_copied(place, place.path, published, report)}
+        if not place.digest:
+            report(f"nobody vouches for {place.shown}: no digest is given; it has {made_of[role]['digest']}")
+        files[role] = writer.work / role
+        if role == "disk":
+            unpack.disk(published, files[role], place.shown, report)
+        else:
+            link_or_copy(published, files[role])
+    return writer.add(
+        Image(
+            name=_free_name(writer.store, source, made_of, kind, name),
+            arch=source.arch,
+            kind=kind,
+            origin=source.shown,
             created_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            boot=("firmware",),
-            first_boot=("nocloud",),
-        )
-        return writer.add(image, {"disk": disk})
+            boot=("kernel", "firmware") if source.kernel else ("firmware",),
+            first_boot=("nocloud", "nocloud") if source.kernel else ("nocloud",),
+            kernel_arguments=source.kernel_arguments,
+            made_of=made_of,
+        ),
+        files,
+    )
 
 
-def _save(url: str, target: Path, digest: str | None, report: Report) -> None:
-    """Write what lies at `url` to `target`, and raise ImageError unless it is whole, is a qcow2 and has `digest`."""
-    match = _DIGEST.fullmatch(digest) if digest else None
-    if digest and not match:
-        raise ImageError(f"{digest!r} is not a digest", hint="write sha256: or sha512: and small hexadecimal digits")
-    hasher = hashlib.new(match[1] if match else "sha256")
-    head = b""
-    with target.open("wb") as file:
-        for chunk in _chunks(url, report):
-            head = head or chunk[: len(_QCOW2)]
-            hasher.update(chunk)
-            file.write(chunk)
-    if match and hasher.hexdigest() != match[2]:
-        raise ImageError(
-            f"{url} is not what was asked for: its digest is another",
-            details=(f"expected {digest}", f"found    {match[1]}:{hasher.hexdigest()}"),
-        )
-    if head != _QCOW2:
-        raise ImageError(f"{url} is not a qcow2 image")
+def _copied(place: Place, path: Path, target: Path, report: Report) -> dict[str, str]:
+    """Return {digest, version} of the local file `path`, once `target` is a copy of it.
 
-
-def _chunks(url: str, report: Report) -> Iterator[bytes]:
-    """Yield the content of `url`. Raises ImageError when it cannot be had, or not to its end."""
-    parts = urlsplit(url)
-    if parts.scheme == "file":
-        try:
-            with Path(unquote(parts.path)).open("rb") as file:
-                while chunk := file.read(_CHUNK_BYTES):
-                    yield chunk
-        except OSError as err:
-            raise ImageError(f"cannot read {url}: {err.strerror}") from err
-        return
-    import httpx
-
+    A copy, and no link: the store's file may never change, and this one is its owner's to write to.
+    """
+    algorithm = (place.digest or "sha256").partition(":")[0]
+    hasher = hashlib.new(algorithm)
     try:
-        with httpx.stream("GET", url, follow_redirects=True, timeout=30) as response:
-            response.raise_for_status()
-            total = int(response.headers.get("Content-Length", 0))
-            told = 0
-            # Raw: a digest is of the file as published, so nothing may be unpacked on the way.
-            for chunk in response.iter_raw(_CHUNK_BYTES):
-                yield chunk
-                percent = response.num_bytes_downloaded * 100 // total if total else 0
-                if percent >= told + 10:
-                    told = percent
-                    report(f"downloading {url}: {percent} %")
-    except (httpx.HTTPError, httpx.InvalidURL) as err:
-        raise ImageError(f"cannot download {url}", details=(str(err) or type(err).__name__,)) from err
+        if not path.is_file():
+            raise ImageError(f"{path} is not a file" if path.exists() else f"there is no file {path}")
+        version = _version(path)
+        check_room(target.parent, path.stat().st_blocks * 512, f"copying {path}")
+        report(f"copying {path}")
+        for chunk in unpack.copy(path, target):
+            hasher.update(chunk)
+    except OSError as err:
+        if err.filename != str(path):
+            raise
+        raise ImageError(f"cannot read {path}: {err.strerror}") from err
+    digest = f"{algorithm}:{hasher.hexdigest()}"
+    if place.digest not in (None, digest):
+        raise ImageError(
+            f"{path} is not what was asked for: its digest is another",
+            details=(f"expected {place.digest}", f"found    {digest}"),
+        )
+    return {"digest": digest, "version": version}
+
+
+def _version(path: Path) -> str:
+    """Return what changes whenever the content of `path` does, without reading it."""
+    seen = path.stat()
+    return f"{seen.st_size}-{seen.st_mtime_ns}-{seen.st_ino}"
+
+
+def _is_of(image: Image, source: Source) -> bool:
+    if image.kind == "built" or image.kernel_arguments != source.kernel_arguments:
+        return False
+    places = source.places
+    return image.made_of.keys() == places.keys() and all(
+        _is_from(image.made_of[role], place) for role, place in places.items()
+    )
+
+
+def _is_from(made_of: Mapping[str, Any], place: Place) -> bool:
+    if place.digest:
+        return bool(made_of["digest"] == place.digest)
+    if made_of["location"] != place.shown:
+        return False
+    try:
+        return place.path is None or made_of["version"] == _version(place.path)
+    except OSError:
+        return True  # the file is gone, and what was made of it is here
+
+
+def _free_name(store: Store, source: Source, made_of: Mapping[str, Any], kind: Kind, chosen: str | None) -> str:
+    """Return what the image is called; it replaces the one of that name, if that is the same or an older one of it."""
+    name = chosen or _readable_name(source)
+    there = store.get(name, source.arch)
+    free = there is None or (there.kind in (kind, "fetched") and _is_older(there, source, made_of))
+    if free and name not in NAMES:
+        return name
+    if there and chosen:
+        raise ImageError(
+            f"there is another image {name} for {source.arch}: {there.origin}", hint="give another: --name"
+        )
+    whole = (sorted(made_of.items()), source.kernel_arguments)
+    tag = hashlib.sha256(repr(whole).encode()).hexdigest()[:_TAG_LENGTH]
+    return f"{name[: _NAME_LENGTH - _TAG_LENGTH - 1]}-{tag}"
+
+
+def _is_older(there: Image, source: Source, made_of: Mapping[str, Any]) -> bool:
+    """True when `there` is what used to lie at the same places, or is the same."""
+    if there.kernel_arguments != source.kernel_arguments or there.made_of.keys() != made_of.keys():
+        return False
+    return any(
+        all(there.made_of[role][key] == file[key] for role, file in made_of.items()) for key in ("location", "digest")
+    )
+
+
+def _readable_name(source: Source) -> str:
+    stem = _SUFFIXES.sub("", source.places["disk"].file_name.lower())
+    return re.sub(r"[^a-z0-9_-]+", "-", stem).strip("-_")[:_NAME_LENGTH] or "image"

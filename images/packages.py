@@ -5,11 +5,12 @@ ordinary user can build a root file system whose files belong to root.
 """
 
 import io
+import lzma
 import os
 import platform
 import re
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -18,7 +19,11 @@ from ..fsm.errors import HostError, ImageError
 from .run import NEEDS, run
 
 RELEASE = "bookworm"
-_SUITES = (RELEASE, f"{RELEASE}-updates", f"{RELEASE}-security")
+"""What images are built from unless another release is asked for."""
+
+_ROLLING = ("sid", "unstable", "testing", "experimental")
+"""Suites that have neither updates nor a security archive."""
+
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
@@ -47,11 +52,12 @@ def bootstrap(
     arch: str,
     packages: Sequence[str],
     *,
+    suite: str,
     variant: str,
     hooks: Sequence[str] = (),
     options: Sequence[str] = (),
 ) -> None:
-    """Make `tar` of `packages` and what they depend on.
+    """Make `tar` of `packages` of Debian's `suite` and what they depend on.
 
     The variant `extract` only unpacks, hence works for any architecture; others run the packages' own scripts, hence
     need one that this host runs. `hooks` are mmdebstrap's customize hooks: shell with the new root in `$1`.
@@ -74,46 +80,56 @@ def bootstrap(
         '--aptopt=Acquire::Languages "none"',
         *options,
         *(f"--customize-hook={hook}" for hook in hooks),
-        RELEASE,
+        suite,
         tar,
-        *mirrors(Path("/etc")),
+        *mirrors(Path("/etc"), suite),
     )
 
 
-def mirrors(etc: Path) -> list[str]:
-    """Return the host's own apt lines for `RELEASE`: the mirror that works here. Empty when it runs another system.
+def mirrors(etc: Path, suite: str) -> list[str]:
+    """Return apt lines for `suite` from the host's own: the mirror that works here has other releases, too.
 
-    Only Debian's own suites, because a third party's packages have no place in an image.
+    Empty when the host is no Debian. Only Debian's own suites, because a third party's packages have no place in an
+    image.
     """
-    if f"VERSION_CODENAME={RELEASE}" not in (etc / "os-release").read_text().splitlines():
+    about = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', (etc / "os-release").read_text(), re.MULTILINE))
+    release = about.get("VERSION_CODENAME", "")
+    if about.get("ID") != "debian" or not release:
         return []
+    ours = {release: suite}
+    if suite not in _ROLLING:
+        ours |= {f"{release}-{part}": f"{suite}-{part}" for part in ("updates", "security")}
     files = [etc / "apt/sources.list", *sorted((etc / "apt/sources.list.d").glob("*"))]
-    found = dict.fromkeys(line for file in files if file.is_file() for line in _lines(file))
-    return [f"deb {uri} {suite} main" for uri, suite in found]
+    found = dict.fromkeys(offer for file in files if file.is_file() for offer in _offers(file))
+    return [f"deb {uri} {ours[offered]} main" for uri, offered in found if offered in ours]
 
 
-def _lines(file: Path) -> Iterator[tuple[str, str]]:
-    """Yield (URI, suite) of what `file` offers of ours, in either of apt's two forms. Source: sources.list(5)."""
+def _offers(file: Path) -> list[tuple[str, str]]:
+    """Return (URI, suite) of each component `main` in `file`, in either of apt's two forms. Source: sources.list(5)."""
+    offers = []
     if file.suffix == ".list":
         pattern = re.compile(r"deb\s+(?:\[[^]]*\]\s+)?(\S+)\s+(\S+)\s+(?:\S+\s+)*main\b")
         offers = [(match[1], match[2]) for line in file.read_text().splitlines() if (match := pattern.match(line))]
     elif file.suffix == ".sources":
-        offers = []
         for stanza in re.split(r"\n\s*\n", file.read_text()):
             fields = dict(re.findall(r"^([A-Za-z-]+):[ \t]*(.*)$", stanza, re.MULTILINE))
             if "deb" in fields.get("Types", "").split() and fields.get("Enabled", "yes") == "yes":
                 offers += [(u, s) for u in fields.get("URIs", "").split() for s in fields.get("Suites", "").split()]
-    else:
-        return
-    yield from ((uri, suite) for uri, suite in offers if suite in _SUITES)
+    return offers
+
+
+_MODULE = re.compile(r"(\.ko)\.xz$")
 
 
 class Unpacked:
-    """The content of a tar file that mmdebstrap made, by path without the leading slash."""
+    """The content of a tar file that mmdebstrap made, by path without the leading slash.
+
+    Debian's kernel modules are compressed since trixie; here they are as the kernel takes them, and without the suffix.
+    """
 
     def __init__(self, tar: Path) -> None:
         self._tar = tarfile.open(tar)  # noqa: SIM115 - closed by __exit__
-        self._members = {member.name.removeprefix("./"): member for member in self._tar}
+        self._members = {_MODULE.sub(r"\1", member.name.removeprefix("./")): member for member in self._tar}
 
     def __enter__(self) -> Self:
         return self
@@ -145,7 +161,17 @@ class Unpacked:
             if member is None:
                 break
             if not member.issym():
-                return (self._tar.extractfile(member) or io.BytesIO()).read()
+                content = (self._tar.extractfile(member) or io.BytesIO()).read()
+                return lzma.decompress(content) if _MODULE.search(member.name) else content
             target = member.linkname
             path = target[1:] if target.startswith("/") else os.path.normpath(f"{Path(path).parent}/{target}")
         raise ImageError(f"the packages have no {path}")
+
+    def versions(self) -> dict[str, str]:
+        """Return the version of each package that is installed, by name. Source: deb-control(5), dpkg's status file."""
+        found = {}
+        for stanza in self.read("var/lib/dpkg/status").decode().split("\n\n"):
+            fields = dict(re.findall(r"^(Package|Status|Version): (.*)$", stanza, re.MULTILINE))
+            if fields.get("Status") == "install ok installed":
+                found[fields["Package"]] = fields["Version"]
+        return dict(sorted(found.items()))

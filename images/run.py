@@ -35,8 +35,8 @@ def missing() -> Iterator[tuple[str, str]]:
             yield need, package
 
 
-def run(*command: str | Path, stdin: str = "", env: dict[str, str] | None = None) -> None:
-    """Return once `command` has succeeded. Its output is for errors: what it makes, it makes in files.
+def run(*command: str | Path, stdin: str = "", env: dict[str, str] | None = None) -> str:
+    """Return what `command` printed, once it has succeeded; what it makes, it makes in files.
 
     Raises HostError naming the package when the program is not there, ImageError with its last lines when it fails.
     """
@@ -58,6 +58,7 @@ def run(*command: str | Path, stdin: str = "", env: dict[str, str] | None = None
     )
     if done.returncode:
         raise ImageError(f"{program} failed (exit status {done.returncode})", details=_last(done.stdout.splitlines()))
+    return done.stdout
 
 
 def _last(lines: Sequence[str]) -> list[str]:

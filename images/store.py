@@ -11,12 +11,12 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import IO, Any, Literal, NamedTuple, Self, get_args
 
 from ..fsm.errors import ImageError
-from ..fsm.files import open_private
+from ..fsm.files import make_private_directory, open_private
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of a manifest's JSON form. One of another version counts as absent: an image can be made again."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -24,6 +24,9 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 Report = Callable[[str], None]
 """Says which step the work has reached, in words for people."""
+
+Kind = Literal["built", "fetched", "imported"]
+"""How an image came here. Of a fetched one nobody chose the name: it is found by what it was made of alone."""
 
 
 class Blob(NamedTuple):
@@ -40,6 +43,7 @@ class Image:
     name: str
     arch: str
     """x86_64 or aarch64."""
+    kind: Kind
     origin: str
     """Where it came from, in words for people: a URL, a release."""
     created_at: str
@@ -53,6 +57,21 @@ class Image:
     """The command line of `kernel`; the firmware's way has its own on the disk."""
     files: Mapping[str, Blob] = field(default_factory=dict)
     """By role: `disk` (qcow2), `kernel`, `initrd`. An image without a disk lives in memory. `Writer.add` fills it."""
+    made_of: Mapping[str, Any] = field(default_factory=dict)
+    """What it is, as far as that can be said beforehand. Of one that was built, its recipe: {recipe, suite, packages,
+    script}. Of the others, by role, each file as it was published: {location, digest}, with the digest found where
+    none was given, and {version} of a file on this host, which may be another one tomorrow."""
+    packages: Mapping[str, str] = field(default_factory=dict)
+    """Debian's packages in it, name → version; empty where nothing in it says so."""
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(blob.size_bytes for blob in self.files.values())
+
+    @property
+    def mark(self) -> Blob:
+        """The file by which an instance of this image is known: it shares that one, and no other image's."""
+        return self.files.get("disk") or self.files["kernel"]
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest: one key for each field, a file as {digest, size_bytes}."""
@@ -60,12 +79,15 @@ class Image:
             "schema": SCHEMA,
             "name": self.name,
             "arch": self.arch,
+            "kind": self.kind,
             "origin": self.origin,
             "created_at": self.created_at,
             "boot": list(self.boot),
             "first_boot": list(self.first_boot),
             "files": {role: blob._asdict() for role, blob in self.files.items()},
             "kernel_arguments": self.kernel_arguments,
+            "made_of": dict(self.made_of),
+            "packages": dict(self.packages),
         }
 
     @classmethod
@@ -76,15 +98,22 @@ class Image:
         files = {role: Blob(str(blob["digest"]), int(blob["size_bytes"])) for role, blob in data["files"].items()}
         if not all(_DIGEST.fullmatch(blob.digest) for blob in files.values()):
             raise ValueError("a digest is not one")
+        if data["kind"] not in get_args(Kind):
+            raise ValueError(f"kind {data['kind']!r}")
+        if not files.keys() & {"disk", "kernel"}:
+            raise ValueError("nothing to boot")
         return cls(
             name=str(data["name"]),
             arch=str(data["arch"]),
+            kind=data["kind"],
             origin=str(data["origin"]),
             created_at=str(data["created_at"]),
             boot=tuple(data["boot"]),
             first_boot=tuple(data["first_boot"]),
             files=files,
             kernel_arguments=str(data["kernel_arguments"]),
+            made_of=dict(data["made_of"]),
+            packages=dict(data["packages"]),
         )
 
 
@@ -92,16 +121,20 @@ class Store:
     """A folder of images, which any number of processes read while at most one changes it.
 
         DIRECTORY/
-        ├── lock                        flock(2): exclusive for whoever builds, fetches, adds or deletes
+        ├── lock                        flock(2): exclusive for whoever builds, adds or deletes
         ├── manifests/debian.x86_64     JSON: one `Image`; its rename into place is the moment the image exists
         ├── blobs/<sha256>              a file of some image, mode 0400, never written again
-        └── work/                       of the lock's holder; everything in it goes when the lock does
+        ├── work/                       of the lock's holder; everything in it goes when the lock does
+        └── downloads/<key>/            one file on its way here, kept when the way is cut (download.py)
+            ├── lock                    flock(2): exclusive for whoever downloads it; taken before the store's
+            ├── content                 as much as has come
+            └── validators.json         what tells whether the publisher still has the same file
 
     Readers take no lock: a manifest is complete or absent, and what it names was there before it. The kernel releases
     a dead writer's lock; what that writer left in `work/` and the blobs that no manifest names are swept by the next.
 
     An instance has the files it needs under names of its own (os.link, made at creation), so deleting an image, or the
-    whole store, takes nothing from it. How many there are is the inode's count of links: no list that could be wrong.
+    whole store, takes nothing from it. Which they are is seen by the inodes (usage.py): no list that could be wrong.
 
     Not promised: that a manifest found is still there a moment later. Who links files while others may delete
     looks the image up and links under `writing()`, or is ready to be told that a file is gone.
@@ -113,12 +146,13 @@ class Store:
         self.manifests = directory / "manifests"
         self.blobs = directory / "blobs"
         self.work = directory / "work"
+        self.downloads = directory / "downloads"
 
     def get(self, name: str, arch: str) -> Image | None:
         """Return the image, or None when there is none that is whole: damage is mended by making the image again."""
         try:
             image = Image.from_json(json.loads(self.manifest(name, arch).read_bytes()))
-        except (FileNotFoundError, KeyError, TypeError, ValueError):
+        except (FileNotFoundError, AttributeError, KeyError, TypeError, ValueError):
             return None
         return image if all(self.path(blob.digest).exists() for blob in image.files.values()) else None
 
@@ -130,15 +164,6 @@ class Store:
     def path(self, digest: str) -> Path:
         """Return where the blob of this digest lies, if it does: to be linked or read, never to be written."""
         return self.blobs / digest
-
-    def users(self, image: Image) -> int:
-        """Return how many files outside the store share `image`'s largest file: the number of its instances.
-
-        The largest, because a kernel may well be common to two images. A copy made on another file system is not
-        counted, and needs no counting.
-        """
-        largest = max(image.files.values(), key=lambda blob: blob.size_bytes)
-        return self.path(largest.digest).stat().st_nlink - 1
 
     def delete(self, name: str, arch: str) -> bool:
         """Remove the image; False when there was none. Instances made from it notice nothing."""
@@ -153,15 +178,9 @@ class Store:
         the other may have made it.
         """
         for folder in (self.directory, self.manifests, self.blobs, self.work):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Close-on-exec, as Python opens everything: a program that we run must not keep the lock beyond our death.
-        with open_private(self.directory / "lock", "ab") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if report:
-                    report("waiting for another process to finish with the image store")
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            make_private_directory(folder)
+        waiting = "waiting for another process to finish with the image store"
+        with held(self.directory / "lock", waiting, report):
             self._sweep()
             try:
                 yield Writer(self, Path(tempfile.mkdtemp(dir=self.work)))
@@ -232,6 +251,42 @@ class Writer:
         if not there.exists() or _sha256(there) != blob.digest:
             path.rename(there)
         return blob
+
+
+@contextlib.contextmanager
+def held(path: Path, waiting: str | None, report: Report | None = None) -> Iterator[None]:
+    """Hold the lock in the file `path`, which is made with its folder if need be.
+
+    Waits while another process holds it, telling `report` the words `waiting`; without words, raises BlockingIOError.
+    Who holds it may remove the folder: the next one then makes another, and no two hold locks of one name.
+    """
+    while True:
+        make_private_directory(path.parent)
+        try:
+            # Close-on-exec, as Python opens everything: a program that we run must not keep the lock beyond our death.
+            lock = open_private(path, "ab")
+        except FileNotFoundError:  # the folder was removed in between
+            continue
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if waiting is None:
+                    raise
+                if report:
+                    report(waiting)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if _is_named(lock, path):
+                yield
+                return
+
+
+def _is_named(file: IO[bytes], path: Path) -> bool:
+    """True when `path` still leads to the open `file`, not to a successor."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _sha256(path: Path) -> str:

@@ -8,31 +8,27 @@ from pathlib import Path
 
 from ..guest import cpio
 from . import kernel
-from .packages import ARCHES, RELEASE, Arch, Unpacked, bootstrap
+from .packages import ARCHES, Arch, Unpacked, bootstrap
+from .recipe import Recipe
 from .store import Image, Report, Writer
 
 _PACKAGES = ("busybox-static", "dropbear-bin", "openssh-sftp-server", "e2fsprogs")
 _GUEST = Path(__file__).parent / "guests" / "tiny"
 
 
-def build(writer: Writer, arch: str, created_at: str, report: Report) -> Image:
+def build(writer: Writer, recipe: Recipe, name: str, report: Report) -> Image:
     """Return the image, built from Debian's packages and added to the store."""
-    names = ARCHES[arch]
+    names = ARCHES[recipe.arch]
     tar, kernel_file, initrd = (writer.work / name for name in ("packages.tar", "kernel", "initrd"))
     report("getting Debian packages")
-    bootstrap(tar, arch, (f"linux-image-cloud-{names.debian}", *_PACKAGES), variant="extract")
+    packages = (f"linux-image-cloud-{names.debian}", *_PACKAGES)
+    bootstrap(tar, recipe.arch, packages, suite=recipe.suite, variant="extract")
     report("packing the initrd")
-    with Unpacked(tar) as packages:
-        kernel_file.write_bytes(kernel.image(packages))
-        initrd.write_bytes(cpio.pack(_root(packages, names) | kernel.modules(packages, _text("modules"))))
-    image = Image(
-        name="tiny",
-        arch=arch,
-        origin=f"built from Debian {RELEASE}",
-        created_at=created_at,
-        boot=("kernel",),
-        first_boot=("overlay",),
-        kernel_arguments=f"console={names.console} {kernel.ARGUMENTS}",
+    with Unpacked(tar) as unpacked:
+        kernel_file.write_bytes(kernel.image(unpacked))
+        initrd.write_bytes(cpio.pack(_root(unpacked, names) | kernel.modules(unpacked, _text("modules"))))
+    image = recipe.image(
+        name, boot=("kernel",), first_boot=("overlay",), kernel_arguments=f"console={names.console} {kernel.ARGUMENTS}"
     )
     return writer.add(image, {"kernel": kernel_file, "initrd": initrd})
 

@@ -4,34 +4,36 @@ A plan is made before the instance exists and carried out by the transition `cre
 comes out, a `Draft`, names no template, no image and no cache: its spec is complete and its materials are files.
 """
 
-import getpass
-import os
+import json
 import platform
 import re
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from ..disks import Disks
 from ..drivers.contract import Driver
 from ..fsm.errors import UsageError
 from ..fsm.home import Home
 from ..fsm.port import Draft, Plan, Report
 from ..fsm.records import now
-from ..fsm.spec import Spec
+from ..fsm.spec import MAX_BYTES, Disk, Spec
 from ..guest.keys import KeyPair, new_host_key, user_key
-from ..guest.seed import FirstBoot, nocloud, overlay
+from ..guest.seed import nocloud, overlay
+from ..images.bring import bring
+from ..images.source import Kernel, Place, Source
 from ..images.store import Image, Store
-from .load import load
+from . import host, resolve
+from .expand import Guest, Host
+from .load import Loaded, expand, load
 from .mistakes import words_of
 from .model import ImageSource, Template, Wished
 
-DEFAULT_CPUS = 2
-DEFAULT_MEMORY_BYTES = 1 << 30
-DEFAULT_DISK_BYTES = 10 << 30
-DEFAULT_USER = "interlock"
 START_TIMEOUT_S = 300.0
+SCRIPTED_START_TIMEOUT_S = 1800.0
+"""For a guest that runs scripts before it is ready: they install whole container engines, over whatever network."""
 STOP_TIMEOUT_S = 60.0
 
 
@@ -48,49 +50,113 @@ class Wishes:
     stop_timeout_s: float | None = None
 
 
-def plan(home: Home, name: str, locator: str, driver: Driver, wishes: Wishes) -> Plan:
-    """Return the plan of the instance `name` from the template that `locator` means. Nothing is read or made yet.
+def read(home: Home, locator: str, edits: tuple[str, ...] = ()) -> Loaded:
+    """Return the template that `locator` means, changed by `edits` (`cpus=4`) and filled from the home's defaults."""
+    return load(locator, edits=edits, defaults=home.defaults if home.defaults.exists() else None)
 
-    Raises UsageError for wishes that no machine could fulfil.
+
+def plan(home: Home, name: str, template: str | Loaded, driver: Driver, wishes: Wishes) -> Plan:
+    """Return the plan of the instance `name` from `template`: one that was read, or a locator, to be read when needed.
+
+    Nothing is read or made yet. Raises UsageError for wishes that no machine could fulfil.
     """
     _check(wishes)
 
-    def resolve(report: Report) -> Draft:
-        report(f"reading template {locator}")
-        loaded = load(locator)
+    def draft(report: Report) -> Draft:
+        loaded = template
+        if isinstance(loaded, str):
+            report(f"reading template {loaded}")
+            loaded = read(home, loaded)
         for note in loaded.notes:
             report(note)
-        template = loaded.template
-        arch = wishes.arch or template.arch or platform.machine()
-        if arch not in driver.abilities.arches:
-            raise UsageError(f'driver "{driver.name}" has no machines of architecture {arch}')
-        if not driver.abilities.images:
-            return Draft(_spec(name, locator, template, driver, wishes, arch=arch, boot="kernel"), {})
-        image = bring_image(Store(home.images), _source(template, arch, locator), arch, report)
-        boot = template.boot_way(arch) or image.boot[0]
-        if boot not in image.boot:
-            raise UsageError(f"image {image.name} boots by {' or '.join(image.boot)}, not by {boot}")
-        report("making keys and seed")
-        spec = _spec(
-            name, locator, template, driver, wishes, arch=arch, boot=boot, kernel_arguments=image.kernel_arguments
-        )
-        return Draft(spec, _materials(home, image, spec, template))
+        return _draft(home, name, loaded, driver, wishes, report)
 
-    return resolve
+    return draft
 
 
-def bring_image(store: Store, source: ImageSource, arch: str, report: Report) -> Image:
-    """Return the image of `source` for machines of `arch`, built or fetched now if the store has none."""
-    scheme, _, rest = source.location.partition(":")
-    if scheme == "build":
-        from ..images.build import build
+def _draft(home: Home, name: str, loaded: Loaded, driver: Driver, wishes: Wishes, report: Report) -> Draft:
+    template, who = _expanded(loaded, name, home.directory(name), wishes)
+    arch = wishes.arch or template.arch or platform.machine()
+    if arch not in driver.abilities.arches:
+        raise UsageError(f'driver "{driver.name}" has no machines of architecture {arch}')
+    spec = _spec(home, name, loaded, template, who, driver, wishes, arch)
+    if not driver.abilities.images:
+        return Draft(spec, {})
+    image = bring(Store(home.images), _sources(template, arch, loaded.name), report)
+    boot = template.boot_way(arch) or image.boot[0]
+    if boot not in image.boot and not (boot == "bios" and "firmware" in image.boot):  # a disk may have both loaders
+        raise UsageError(f"image {image.name} boots by {' or '.join(image.boot)}, not by {boot}")
+    report("making keys and seed")
+    spec = replace(spec, boot=boot, kernel_arguments=image.kernel_arguments if boot == "kernel" else "")
+    shared = {f"disk-{disk.name}": Disks(home).path(disk.name) for disk in spec.disks}
+    return Draft(spec, _materials(home, image, spec, template, who), shared)
 
-        return store.get(rest, arch) or build(store, rest, arch, report)
-    from ..images.fetch import fetch
 
-    url = source.location if scheme in ("http", "https", "file") else Path(source.location).absolute().as_uri()
-    name = re.sub(r"[^a-z0-9_-]+", "-", url.rsplit("/", 1)[-1].lower().removesuffix(".qcow2")).strip("-")[:63]
-    return store.get(name, arch) or fetch(store, name, arch, url, source.digest, report)
+def _expanded(loaded: Loaded, name: str, directory: Path, wishes: Wishes) -> tuple[Template, resolve.User]:
+    """Return the template with its variables replaced, and who logs in."""
+    who = resolve.user(loaded.template, wishes.user)
+    inside = Guest(name=name, hostname=hostname(name), uid=who.uid, user=who.name, home=who.home)
+    outside = Host(
+        name=name,
+        dir=str(directory),
+        home=str(Path.home()),
+        uid=host.uid(),
+        user=host.user(),
+        arch={"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()),
+    )
+    template = expand(loaded, outside, inside)
+    return template, replace(who, home=template.user.home or who.home)
+
+
+def _spec(
+    home: Home,
+    name: str,
+    loaded: Loaded,
+    template: Template,
+    who: resolve.User,
+    driver: Driver,
+    wishes: Wishes,
+    arch: str,
+) -> Spec:
+    directory = home.directory(name)
+    spec = Spec(
+        driver=driver.name,
+        arch=arch,
+        cpus=wishes.cpus or template.cpus or resolve.cpus(),
+        memory_bytes=wishes.memory_bytes or template.memory or resolve.memory_bytes(),
+        disk_bytes=wishes.disk_bytes or template.disk or resolve.DISK_BYTES,
+        user=who.name,
+        hostname=hostname(name),
+        instance_id=f"i-{uuid.uuid4().hex[:16]}",
+        boot="kernel",
+        start_timeout_s=wishes.start_timeout_s or _start_timeout_s(template),
+        stop_timeout_s=wishes.stop_timeout_s or STOP_TIMEOUT_S,
+        created_at=now(),
+        cpu_model=template.cpu_model(arch),
+        ssh_port=template.ssh.local_port,
+        forward_agent=template.ssh.forward_agent,
+        forward_x11=template.ssh.forward_x11,
+        forward_x11_trusted=template.ssh.forward_x11_trusted,
+        timezone=host.timezone() if template.timezone is None else template.timezone,
+        message=template.message,
+        mounts=resolve.mounts(template),
+        forwards=resolve.forwards(template.port_forwards, directory),
+        disks=tuple(_disk(home, asked.name) for asked in template.additional_disks),
+        probes=resolve.probes(template),
+        copies=resolve.copies(template),
+        origin=loaded.name,
+    )
+    if len(json.dumps(spec.to_json())) > MAX_BYTES:
+        raise UsageError(f"{loaded.name}: probes and message are longer than {MAX_BYTES >> 20} MiB together")
+    return spec
+
+
+def _disk(home: Home, name: str) -> Disk:
+    return Disk(name, Disks(home).path(name).suffix.removeprefix("."))
+
+
+def _start_timeout_s(template: Template) -> float:
+    return SCRIPTED_START_TIMEOUT_S if template.provision or template.probes else START_TIMEOUT_S
 
 
 def _check(wishes: Wishes) -> None:
@@ -101,66 +167,41 @@ def _check(wishes: Wishes) -> None:
         raise UsageError(f"{problem['loc'][0]}: {words_of(problem)}") from error
 
 
-def _source(template: Template, arch: str, locator: str) -> ImageSource:
-    for source in template.images:
-        if source.arch in (arch, None):
-            return source
-    offered = ", ".join(sorted({source.arch for source in template.images if source.arch}))
+def _sources(template: Template, arch: str, locator: str) -> list[Source]:
+    """Return the places of the image for `arch`, in the template's order: mirrors of each other."""
+    if fitting := [_source(asked, arch) for asked in template.images if asked.arch in (arch, None)]:
+        return fitting
+    offered = ", ".join(sorted({asked.arch for asked in template.images if asked.arch}))
     raise UsageError(f"template {locator} has no image for {arch}; it has: {offered}")
 
 
-def _spec(
-    name: str,
-    locator: str,
-    template: Template,
-    driver: Driver,
-    wishes: Wishes,
-    *,
-    arch: str,
-    boot: str,
-    kernel_arguments: str = "",
-) -> Spec:
-    return Spec(
-        driver=driver.name,
-        arch=arch,
-        cpus=wishes.cpus or template.cpus or DEFAULT_CPUS,
-        memory_bytes=wishes.memory_bytes or template.memory or DEFAULT_MEMORY_BYTES,
-        disk_bytes=wishes.disk_bytes or template.disk or DEFAULT_DISK_BYTES,
-        user=wishes.user or template.user.name or host_user(),
-        hostname=hostname(name),
-        instance_id=f"i-{uuid.uuid4().hex[:16]}",
-        boot=boot,
-        kernel_arguments=kernel_arguments,
-        start_timeout_s=wishes.start_timeout_s or START_TIMEOUT_S,
-        stop_timeout_s=wishes.stop_timeout_s or STOP_TIMEOUT_S,
-        created_at=now(),
-        origin=locator,
-    )
+def _source(asked: ImageSource, arch: str) -> Source:
+    kernel = asked.kernel and Kernel(_place(asked.kernel.location), asked.kernel.digest, asked.kernel.cmdline)
+    initrd = asked.initrd and Place(_place(asked.initrd.location), asked.initrd.digest)
+    return Source(_place(asked.location), arch, asked.digest, kernel, initrd)
 
 
-def _materials(home: Home, image: Image, spec: Spec, template: Template) -> dict[str, Path | bytes]:
-    """Return the files that must lie beside the spec: links into the store, keys, and the seed of the first boot."""
+def _place(location: str) -> str:
+    """Return `location` with the path of a file made absolute."""
+    return location if re.match(r"[a-z]+:", location) else str(Path(location).expanduser().absolute())
+
+
+def _materials(home: Home, image: Image, spec: Spec, template: Template, who: resolve.User) -> dict[str, Path | bytes]:
+    """Return the files that must lie beside the spec: links into the store, keys, and the seed."""
     store, key, host_key = Store(home.images), user_key(home.keys), new_host_key()
-    first_boot = FirstBoot(
-        user=spec.user,
-        hostname=spec.hostname,
-        instance_id=spec.instance_id,
-        authorized_keys=(key.public.decode().strip(),),
-        host_key=host_key,
-        scripts=tuple(step.script.encode() for step in template.provision),
-    )
+    more_keys = host.public_keys(Path.home()) if template.ssh.load_dot_ssh_pub_keys else ()
+    seed = resolve.seed(template, spec, who, (key.public.decode().strip(), *more_keys), host_key)
     materials: dict[str, Path | bytes] = {"ssh.key": key.private, "known_hosts": _pin(host_key)}
     if disk := image.files.get("disk"):
         materials["base.qcow2"] = store.path(disk.digest)
     if spec.boot == "kernel":
         materials["kernel"] = store.path(image.files["kernel"].digest)
-        initrd = store.path(image.files["initrd"].digest)
-    if image.first_boot[image.boot.index(spec.boot)] == "overlay":
-        materials["initrd"] = initrd.read_bytes() + overlay(first_boot)
+        materials["initrd"] = initrd = store.path(image.files["initrd"].digest)
+    way = "firmware" if spec.boot == "bios" else spec.boot
+    if image.first_boot[image.boot.index(way)] == "overlay":
+        materials["initrd"] = initrd.read_bytes() + overlay(seed)
     else:
-        materials["seed.iso"] = nocloud(first_boot)
-        if spec.boot == "kernel":
-            materials["initrd"] = initrd
+        materials["seed.iso"] = nocloud(seed)
     return materials
 
 
@@ -173,12 +214,3 @@ def _pin(host_key: KeyPair) -> bytes:
 def hostname(name: str) -> str:
     """Return what the guest calls itself: `name` without what RFC 1123 does not allow in a label."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "guest"
-
-
-def host_user() -> str:
-    """Return the login of whoever creates, so that it is the same inside; another where that cannot be a login."""
-    try:
-        login = getpass.getuser()
-    except (OSError, KeyError):
-        return DEFAULT_USER
-    return login if os.geteuid() != 0 and re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", login) else DEFAULT_USER

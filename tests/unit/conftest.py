@@ -1,7 +1,16 @@
-"""What the unit tests read: the reviewed files of tests/golden."""
+"""What the unit tests read: the reviewed files of tests/golden, disks that qemu-img made, and a server that has them."""
 
+import gzip
+import hashlib
+import random
 import re
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,3 +36,132 @@ def matrix() -> dict[tuple[Trigger, State], str]:
         for trigger, *cells in rows
         for state, cell in zip(head, cells, strict=True)
     }
+
+
+RAW = random.Random(4).randbytes(510) + b"\x55\xaa" + random.Random(5).randbytes(400 * 1024) + bytes(1 << 20)
+"""A raw disk with a partition table's signature, with content, and with room."""
+
+
+def sha256(content: bytes) -> str:
+    """Return the digest of `content` as publishers write it."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+@pytest.fixture(scope="session")
+def raw() -> bytes:
+    """Return the content of a raw disk."""
+    return RAW
+
+
+@pytest.fixture(scope="session")
+def qcow2(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Return the content of the same disk in qcow2 form."""
+    folder = tmp_path_factory.mktemp("disk")
+    (folder / "raw").write_bytes(RAW)
+    command = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", folder / "raw", folder / "qcow2"]
+    subprocess.run(command, check=True, timeout=60)
+    return (folder / "qcow2").read_bytes()
+
+
+@dataclass
+class Published:
+    """A file on the server, and how the server behaves when it is asked for it."""
+
+    content: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+    """ETag, Last-Modified."""
+    ranges: bool = True
+    if_range: bool = True
+    """False: a part is sent, whatever the file was called when its beginning was sent."""
+    length: int | None = None
+    """What the server says it is, if not the truth."""
+    compress: bool = False
+    """True: by gzip, on the way, when whoever asks allows it."""
+    refusals: list[tuple[int, dict[str, str]]] = field(default_factory=list)
+    """Status and headers of the first answers, one each."""
+    cuts: list[int] = field(default_factory=list)
+    """After how many bytes the next answers end, one each."""
+    stalls: list[int] = field(default_factory=list)
+    """After how many bytes the next answers wait until `Publisher.go` is set, one each."""
+
+
+class Publisher(ThreadingHTTPServer):
+    """A real server on the loopback; `asked` holds the headers of each request, with its path under `path`."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Answer)
+        self.files: dict[str, Published] = {}
+        self.asked: list[dict[str, str]] = []
+        self.go = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def publish(self, path: str, content: bytes, **behaviour: Any) -> str:
+        """Serve `content` from now on at `path`; return its URL."""
+        self.files[path] = Published(content, **behaviour)
+        return f"{self.url}{path}"
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: that clients hang up is what is tested."""
+
+
+class _Answer(BaseHTTPRequestHandler):
+    server: Publisher
+
+    def do_GET(self) -> None:
+        self.server.asked.append({"path": self.path, **self.headers})
+        file = self.server.files.get(self.path)
+        if not file:
+            self.send_error(404)
+            return
+        if file.refusals:
+            status, headers = file.refusals.pop(0)
+            self._head(status, {"Content-Length": "0", **headers})
+            return
+        whole, begin = file.content, 0
+        headers = dict(file.headers)
+        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        same = self.headers.get("If-Range") in file.headers.values() or not file.if_range
+        if asked and file.ranges and same:
+            begin = int(asked[1])
+            if begin >= len(whole):
+                self._head(416, {"Content-Range": f"bytes */{len(whole)}", "Content-Length": "0"})
+                return
+            headers["Content-Range"] = f"bytes {begin}-{len(whole) - 1}/{len(whole)}"
+        elif file.compress and "gzip" in self.headers.get("Accept-Encoding", ""):
+            whole = gzip.compress(whole)
+            headers["Content-Encoding"] = "gzip"
+        body = whole[begin:]
+        length = len(body) if file.length is None else file.length - begin
+        self._head(206 if begin else 200, headers | {"Content-Length": str(length)})
+        if file.stalls:
+            at = file.stalls.pop(0)
+            self.wfile.write(body[:at])
+            self.server.go.wait()
+            body = body[at:]
+        self.wfile.write(body[: file.cuts.pop(0)] if file.cuts else body)
+
+    def _head(self, status: int, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def publisher() -> Iterator[Publisher]:
+    """Yield a server that publishes nothing yet."""
+    with Publisher() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.go.set()
+        server.shutdown()
+        thread.join()

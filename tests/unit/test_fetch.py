@@ -1,48 +1,22 @@
+"""An image that was brought is known by what it was made of, is brought once, and is nobody's but the store's."""
+
+import gzip
 import hashlib
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
 from interlock.fsm.errors import ImageError
-from interlock.images.fetch import fetch
-from interlock.images.store import Store
+from interlock.images.download import Download
+from interlock.images.fetch import fetch, find, take
+from interlock.images.source import Kernel, Place, Source
+from interlock.images.store import Image, Store
 
-DISK = b"QFI\xfb" + bytes(range(256)) * 4096
-SHA256 = f"sha256:{hashlib.sha256(DISK).hexdigest()}"
-
-
-class Publisher(BaseHTTPRequestHandler):
-    """Serves DISK; `/short` promises all of it and hangs up half-way, `/page` is something else."""
-
-    def do_GET(self):
-        if self.path == "/missing":
-            self.send_error(404)
-            return
-        if self.path == "/moved":
-            self.send_response(302)
-            self.send_header("Location", "/disk.qcow2")
-            self.end_headers()
-            return
-        body = b"<html>" if self.path == "/page" else DISK
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if self.path == "/short" else body)
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def publisher():
-    """Yield the address of a server on the loopback."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Publisher) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+ARCH = "x86_64"
+TAG = {"ETag": '"1"'}
 
 
 @pytest.fixture
@@ -55,75 +29,306 @@ def said():
     return []
 
 
-def refused(store, url, digest=SHA256):
-    """Return the error of a fetch that must fail, after looking that it left nothing."""
-    with pytest.raises(ImageError) as caught:
-        fetch(store, "jammy", "x86_64", url, digest, lambda _: None)
-    assert store.list() == ()
-    assert list((store.directory / "work").iterdir()) == []
-    return caught.value
+def sha256(content):
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-@pytest.mark.parametrize("path", ["/disk.qcow2", "/moved"])
-@pytest.mark.parametrize("digest", [SHA256, f"sha512:{hashlib.sha512(DISK).hexdigest()}", None])
-def test_fetch_good_download_is_an_image(store, publisher, path, digest):
-    """What has the publisher's digest is kept, byte for byte, as an image that boots like any cloud image."""
-    image = fetch(store, "jammy", "x86_64", publisher + path, digest, lambda _: None)
-    assert store.get("jammy", "x86_64") == image
-    assert store.path(image.files["disk"].digest).read_bytes() == DISK
-    assert (image.boot, image.first_boot, image.origin) == (("firmware",), ("nocloud",), publisher + path)
+def content(store, image, role="disk"):
+    return store.path(image.files[role].digest).read_bytes()
 
 
-def test_fetch_second_time_downloads_nothing(store, publisher, said):
-    """What is in the store is not fetched again."""
-    first = fetch(store, "jammy", "x86_64", f"{publisher}/disk.qcow2", SHA256, lambda _: None)
-    assert fetch(store, "jammy", "x86_64", f"{publisher}/missing", SHA256, said.append) == first
-    assert said == []
+def silent(_):
+    pass
 
 
-def test_fetch_says_how_far_it_is(store, publisher, said):
-    """A long download is seen to move."""
-    fetch(store, "jammy", "x86_64", f"{publisher}/disk.qcow2", SHA256, said.append)
-    assert said[0] == f"downloading {publisher}/disk.qcow2"
-    assert said[-1] == f"downloading {publisher}/disk.qcow2: 100 %"
+def leftovers(store):
+    """Return what lies in the store beside images."""
+    return [path for folder in (store.work, store.downloads) if folder.exists() for path in folder.iterdir()]
 
 
-def test_fetch_other_digest_is_refused_with_both(store, publisher):
-    """What is not what the publisher made never becomes an image."""
-    wrong = f"sha256:{'0' * 64}"
-    assert refused(store, f"{publisher}/disk.qcow2", wrong).details == (f"expected {wrong}", f"found    {SHA256}")
+def test_fetch_image_boots_as_any_cloud_image_does(store, publisher, qcow2):
+    """What was published is an image, byte for byte, that brings its own loader and looks for a NoCloud seed."""
+    url = publisher.publish("/Jammy-server.amd64.qcow2", qcow2)
+    image = fetch(store, Source(url, ARCH, sha256(qcow2)), silent)
+    assert store.get("jammy-server-amd64", ARCH) == image
+    assert content(store, image) == qcow2
+    assert (image.kind, image.boot, image.first_boot, image.origin) == ("fetched", ("firmware",), ("nocloud",), url)
+    assert image.made_of == {"disk": {"location": url, "digest": sha256(qcow2)}}
+    assert leftovers(store) == []
+
+
+def test_fetch_digest_is_of_the_file_as_published(store, publisher, qcow2):
+    """Publishers sign what can be downloaded, not what is in it."""
+    packed = gzip.compress(qcow2)
+    image = fetch(store, Source(publisher.publish("/a.qcow2.gz", packed), ARCH, sha256(packed)), silent)
+    assert (image.name, content(store, image)) == ("a", qcow2)
+
+
+def test_fetch_without_a_digest_says_so_and_which_it_has(store, publisher, qcow2, said):
+    """Whoever trusts a file that nobody vouches for is told, and can do better next time."""
+    url = publisher.publish("/a", qcow2)
+    fetch(store, Source(url, ARCH), said.append)
+    assert f"nobody vouches for {url}: no digest is given; it has {sha256(qcow2)}" in said
+
+
+def test_fetch_with_a_digest_says_nothing_of_it(store, publisher, qcow2, said):
+    """What is as it should be needs no words."""
+    fetch(store, Source(publisher.publish("/a", qcow2), ARCH, sha256(qcow2)), said.append)
+    assert not any("vouches" in line for line in said)
+
+
+def test_fetch_kernel_and_initrd_make_it_boot_directly_too(store, publisher, qcow2):
+    """QEMU loads what the publisher put beside the disk; cloud-init takes the seed whichever way it is."""
+    kernel = Kernel(publisher.publish("/vmlinuz", b"K"), sha256(b"K"), "root=LABEL=cloudimg-rootfs")
+    initrd = Place(publisher.publish("/initrd", b"I"), sha256(b"I"))
+    image = fetch(store, Source(publisher.publish("/a", qcow2), ARCH, sha256(qcow2), kernel, initrd), silent)
+    assert (image.boot, image.first_boot) == (("kernel", "firmware"), ("nocloud", "nocloud"))
+    assert image.kernel_arguments == "root=LABEL=cloudimg-rootfs"
+    assert (content(store, image, "kernel"), content(store, image, "initrd")) == (b"K", b"I")
+    assert image.made_of.keys() == {"disk", "kernel", "initrd"}
+
+
+def test_fetch_second_time_asks_nobody(store, publisher, qcow2, said):
+    """What is in the store is not brought again: by its digest from anywhere, without one from the same place."""
+    url = publisher.publish("/a", qcow2)
+    first = fetch(store, Source(url, ARCH, sha256(qcow2)), silent)
+    publisher.asked.clear()
+    for source in (Source("http://127.0.0.1:1/mirror", ARCH, sha256(qcow2)), Source(url, ARCH)):
+        assert fetch(store, source, said.append) == first
+    assert (said, publisher.asked) == ([], [])
+
+
+def test_fetch_two_urls_with_one_last_part_are_two_images(store, publisher, qcow2, raw):
+    """A file's name is for people; it says nothing about what the file is."""
+    sources = [
+        Source(publisher.publish(f"/{release}/disk.qcow2", data), ARCH) for release, data in (("a", qcow2), ("b", raw))
+    ]
+    first, second = (fetch(store, source, silent) for source in sources)
+    assert (first.name, second.name.rpartition("-")[0]) == ("disk", "disk")
+    assert [find(store, source) for source in sources] == [first, second]
+
+
+def test_fetch_same_disk_with_and_without_a_kernel_are_two_images(store, publisher, qcow2):
+    """They boot in different ways, so none stands in for the other, and none replaces the other."""
+    url = publisher.publish("/a", qcow2)
+    plain = Source(url, ARCH)
+    direct = Source(url, ARCH, kernel=Kernel(publisher.publish("/k", b"K"), None, "ro"))
+    other = Source(url, ARCH, kernel=Kernel(publisher.publish("/k", b"K"), None, "rw"))
+    images = [fetch(store, source, silent) for source in (plain, direct, other)]
+    assert [find(store, source) for source in (plain, direct, other)] == images
+    assert len({image.name for image in images}) == 3
+
+
+def test_fetch_newer_file_of_one_url_takes_the_olders_name(store, publisher, qcow2, raw):
+    """Publishers move on; the store does not collect what nobody asks for any more."""
+    old = fetch(store, Source(publisher.publish("/latest", raw), ARCH, sha256(raw)), silent)
+    new = fetch(store, Source(publisher.publish("/latest", qcow2), ARCH, sha256(qcow2)), silent)
+    assert (old.name, store.list()) == ("latest", (new,))
+
+
+@pytest.mark.parametrize("name", ["debian", "tiny"])
+def test_fetch_never_takes_the_name_of_what_is_built(store, publisher, qcow2, name):
+    """`build:debian` must not be answered with somebody's file."""
+    image = fetch(store, Source(publisher.publish(f"/{name}.qcow2", qcow2), ARCH), silent)
+    assert image.name.startswith(f"{name}-")
+
+
+def test_fetch_what_is_no_disk_leaves_nothing(store, publisher):
+    """It is not kept to be gone on with."""
+    with pytest.raises(ImageError, match="neither a qcow2 nor a raw"):
+        fetch(store, Source(publisher.publish("/a", b"<html>", headers=TAG), ARCH), silent)
+    assert (store.list(), leftovers(store)) == ((), [])
 
 
 @pytest.mark.parametrize(
-    ("path", "cause"), [("/short", "peer closed connection"), ("/missing", "404"), ("/page", None)]
+    ("source", "what"),
+    [
+        (Source("http://x/a.ISO", ARCH), "image of a CD"),
+        (Source("ftp://x/a", ARCH), "is no place"),
+        (Source("a.qcow2", ARCH), "is no place"),
+        (Source("http://x/a", ARCH, "md5:00"), "not a digest"),
+        (Source("http://x/a", ARCH, "sha256:XYZ"), "not a digest"),
+        (Source("http://x/a", ARCH, f"sha512:{'0' * 64}"), "not a digest"),
+        (Source("http://x/a", ARCH, initrd=Place("http://x/i")), "without a kernel"),
+    ],
 )
-def test_fetch_bad_answer_is_refused_with_its_cause(store, publisher, path, cause):
-    """Cut short, not there, or no disk: the error says which, also when no digest would have told."""
-    error = refused(store, publisher + path, None)
-    assert publisher + path in error.message
-    assert cause is None or cause in error.details[0]
+def test_fetch_source_that_cannot_be_is_refused_at_once(store, source, what):
+    """A mistake is told before anything is downloaded."""
+    with pytest.raises(ImageError, match=what):
+        fetch(store, source, silent)
 
 
-def test_fetch_nobody_listening_is_refused_with_its_cause(store):
-    """No network is an error of one line, not a traceback of a library's."""
-    assert "refused" in refused(store, "http://127.0.0.1:1/disk.qcow2").details[0].lower()
+# Files of this host.
 
 
-@pytest.mark.parametrize("digest", ["md5:00", "sha256", "sha256:XYZ"])
-def test_fetch_impossible_digest_is_refused(store, publisher, digest):
-    """A digest that could never match is a mistake to be told of, not to be ignored."""
-    assert "is not a digest" in refused(store, f"{publisher}/disk.qcow2", digest).message
+@pytest.fixture
+def local(tmp_path, qcow2):
+    """Return a disk on this host, with a name that needs quoting."""
+    (tmp_path / "my disk.qcow2").write_bytes(qcow2)
+    return tmp_path / "my disk.qcow2"
 
 
-def test_fetch_file_url_takes_a_local_image(store, tmp_path):
-    """A disk that is on this host already is taken in, and its source may go."""
-    (tmp_path / "my disk.qcow2").write_bytes(DISK)
-    url = (tmp_path / "my disk.qcow2").as_uri()
-    image = fetch(store, "mine", "x86_64", url, None, lambda _: None)
-    (tmp_path / "my disk.qcow2").unlink()
-    assert store.path(image.files["disk"].digest).read_bytes() == DISK
+@pytest.mark.parametrize("form", [str, lambda path: path.as_uri()], ids=["path", "url"])
+def test_fetch_local_file_is_copied(store, local, qcow2, form):
+    """The store's file is nobody else's: what becomes of the source changes nothing."""
+    image = fetch(store, Source(form(local), ARCH), silent)
+    local.write_bytes(b"changed")
+    assert (image.name, content(store, image)) == ("my-disk", qcow2)
 
 
-def test_fetch_file_url_of_nothing_is_refused(store, tmp_path):
-    """The error names the file."""
-    assert "No such file" in refused(store, (tmp_path / "none").as_uri()).message
+def test_fetch_local_file_unchanged_is_not_copied_again(store, local, said):
+    """Size, time and inode say that it is the same."""
+    first = fetch(store, Source(str(local), ARCH), silent)
+    assert fetch(store, Source(str(local), ARCH), said.append) == first
+    assert said == []
+
+
+def test_fetch_local_file_that_changed_is_taken_anew(store, local, raw):
+    """Who builds images wants the one that was built last."""
+    fetch(store, Source(str(local), ARCH), silent)
+    local.write_bytes(raw)
+    image = fetch(store, Source(str(local), ARCH), silent)
+    assert (image.made_of["disk"]["digest"], store.list()) == (sha256(raw), (image,))
+
+
+def test_fetch_local_file_that_is_gone_is_still_in_the_store(store, local):
+    """What was taken in needs its source no more."""
+    first = fetch(store, Source(str(local), ARCH), silent)
+    local.unlink()
+    assert fetch(store, Source(str(local), ARCH), silent) == first
+
+
+def test_fetch_local_file_of_another_digest_is_refused(store, local, qcow2):
+    """A digest counts wherever the file lies."""
+    with pytest.raises(ImageError, match="its digest is another") as caught:
+        fetch(store, Source(str(local), ARCH, f"sha256:{'0' * 64}"), silent)
+    assert caught.value.details[1] == f"found    {sha256(qcow2)}"
+
+
+@pytest.mark.parametrize("kind", ["nothing", "folder", "fifo"])
+def test_fetch_local_file_that_is_none_is_refused(store, tmp_path, kind):
+    """The error names it, and nobody waits at a pipe."""
+    path = tmp_path / "x.qcow2"
+    {"nothing": lambda _: None, "folder": os.mkdir, "fifo": os.mkfifo}[kind](path)
+    with pytest.raises(ImageError, match=str(path)):
+        fetch(store, Source(str(path), ARCH), silent)
+
+
+# Images with a name of their own.
+
+
+def test_take_image_is_found_by_the_name_that_was_chosen(store, local, qcow2):
+    """What somebody called it, it is called; by default as its file."""
+    image = take(store, Source(str(local), ARCH), "mine", silent)
+    assert (image.kind, store.get("mine", ARCH), content(store, image)) == ("imported", image, qcow2)
+    assert take(store, Source(str(local), ARCH), None, silent).name == "my-disk"
+
+
+def test_take_same_file_again_is_no_conflict(store, local):
+    """Asking for what is so already succeeds, from another path too."""
+    image = take(store, Source(str(local), ARCH), "mine", silent)
+    moved = local.rename(local.with_name("moved"))
+    assert take(store, Source(str(moved), ARCH), "mine", silent).files == image.files
+
+
+@pytest.mark.parametrize("name", ["mine", "debian", "../x", "X"])
+def test_take_name_that_it_cannot_have_is_refused(store, local, tmp_path, raw, name):
+    """One that another image has, one of those that are built, or none at all."""
+    (tmp_path / "other").write_bytes(raw)
+    take(store, Source(str(tmp_path / "other"), ARCH), "mine", silent)
+    with pytest.raises(ImageError):
+        take(store, Source(str(local), ARCH), name, silent)
+    assert [image.name for image in store.list()] == ["mine"]
+
+
+def test_fetch_does_not_replace_what_was_imported(store, local, raw):
+    """A name that somebody chose stays with what they gave it to."""
+    mine = take(store, Source(str(local), ARCH), "my-disk", silent)
+    local.write_bytes(raw)
+    fetched = fetch(store, Source(str(local), ARCH), silent)
+    assert (store.get("my-disk", ARCH), fetched.name.startswith("my-disk-")) == (mine, True)
+
+
+# Several processes.
+
+FETCH = """
+import sys
+from pathlib import Path
+from interlock.images.fetch import fetch
+from interlock.images.source import Source
+from interlock.images.store import Store
+
+image = fetch(Store(Path(sys.argv[1])), Source(sys.argv[2], "x86_64", sys.argv[3]), lambda text: print(text, flush=True))
+print("has", image.name)
+"""
+
+
+@pytest.fixture
+def begin(store):
+    """Return what starts a process that fetches; whatever still runs at the end is killed."""
+    begun = []
+
+    def popen(url, digest):
+        command = [sys.executable, "-c", FETCH, store.directory, url, digest]
+        begun.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        return begun[-1]
+
+    yield popen
+    for process in begun:
+        process.kill()
+        process.communicate()
+
+
+def test_fetch_by_two_processes_downloads_once(store, publisher, qcow2, begin, until):
+    """One brings it; the other waits, says so, and uses it."""
+    url = publisher.publish("/a", qcow2, stalls=[1000])
+    first = begin(url, sha256(qcow2))
+    until(lambda: publisher.asked)
+    second = begin(url, sha256(qcow2))
+    assert second.stdout.readline() == f"waiting for another process to bring {url}\n"
+    publisher.go.set()
+    assert first.communicate(timeout=60)[0].endswith("has a\n")
+    assert second.communicate(timeout=60)[0] == "has a\n"
+    assert len(publisher.asked) == 1
+    assert leftovers(store) == []
+
+
+def test_fetch_while_another_downloads_something_else_does_not_wait(store, publisher, qcow2, raw, begin, until):
+    """The store is held for moments, not for a download."""
+    begin(publisher.publish("/slow", raw, stalls=[1000]), sha256(raw))
+    until(lambda: publisher.asked)
+    said = []
+    fetch(store, Source(publisher.publish("/a", qcow2), ARCH, sha256(qcow2)), said.append)
+    assert not any("waiting" in line for line in said)
+
+
+def test_fetch_after_a_kill_goes_on_where_it_was(store, publisher, qcow2, begin, until, said):
+    """A process that is killed in the middle leaves a beginning, and no lock: the next one asks for the rest."""
+    url = publisher.publish("/a", qcow2, headers=TAG, stalls=[300_000])
+    victim = begin(url, sha256(qcow2))
+    partial = Download.of(store, Place(url, sha256(qcow2)))
+    until(lambda: partial.size_bytes > 200_000)
+    victim.kill()
+    assert victim.wait(60) == -signal.SIGKILL
+    came = partial.size_bytes
+    image = fetch(store, Source(url, ARCH, sha256(qcow2)), said.append)
+    assert content(store, image) == qcow2
+    assert publisher.asked[-1]["Range"] == f"bytes={came}-"
+    assert not any("waiting" in line for line in said)
+    assert leftovers(store) == []
+
+
+def test_fetch_killed_between_download_and_image_downloads_nothing_again(store, publisher, qcow2, monkeypatch):
+    """What has come is kept until the image is there."""
+    url = publisher.publish("/a", qcow2, headers=TAG)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+
+        def interrupted(*_):
+            raise KeyboardInterrupt
+
+        patch.setattr(Image, "to_json", interrupted)
+        fetch(store, Source(url, ARCH, sha256(qcow2)), silent)
+    assert store.list() == ()
+    image = fetch(store, Source(url, ARCH, sha256(qcow2)), silent)
+    assert content(store, image) == qcow2
+    assert publisher.asked[-1]["Range"] == f"bytes={len(qcow2)}-"

@@ -1,4 +1,5 @@
 import io
+import lzma
 import tarfile
 
 import pytest
@@ -8,7 +9,7 @@ from interlock.images import kernel
 from interlock.images.packages import Unpacked, mirrors
 from interlock.images.run import run
 
-BOOKWORM = "ID=debian\nVERSION_CODENAME=bookworm\n"
+BOOKWORM = 'ID=debian\nVERSION_ID="12"\nVERSION_CODENAME=bookworm\n'
 DEB822 = """\
 Types: deb
 # a comment
@@ -35,10 +36,27 @@ def etc(tmp_path):
     return tmp_path
 
 
+def test_mirrors_of_another_suite_are_the_hosts_with_that_suite(etc):
+    """A mirror that works here has the other releases, too: the updates and the security archive with them."""
+    (etc / "apt/sources.list.d/debian.sources").write_text(DEB822)
+    assert mirrors(etc, "trixie") == [
+        "deb http://mirror.example/debian trixie main",
+        "deb http://mirror.example/debian trixie-updates main",
+        "deb http://mirror.example/security trixie-security main",
+    ]
+
+
+@pytest.mark.parametrize("suite", ["sid", "unstable"])
+def test_mirrors_of_a_rolling_suite_are_one(etc, suite):
+    """What is never released has no updates and no security archive."""
+    (etc / "apt/sources.list.d/debian.sources").write_text(DEB822)
+    assert mirrors(etc, suite) == [f"deb http://mirror.example/debian {suite} main"]
+
+
 def test_mirrors_of_deb822_are_the_hosts_own(etc):
     """The mirror that works for the host is the one that images are built from; third parties' are not."""
     (etc / "apt/sources.list.d/debian.sources").write_text(DEB822)
-    assert mirrors(etc) == [
+    assert mirrors(etc, "bookworm") == [
         "deb http://mirror.example/debian bookworm main",
         "deb http://mirror.example/debian bookworm-updates main",
         "deb http://mirror.example/security bookworm-security main",
@@ -53,20 +71,27 @@ def test_mirrors_of_one_line_form_are_the_hosts_own(etc):
         "deb-src http://mirror.example/debian bookworm main\n"
         "deb http://mirror.example/debian trixie main\n"
     )
-    assert mirrors(etc) == ["deb http://mirror.example/debian bookworm main"]
+    assert mirrors(etc, "bookworm") == ["deb http://mirror.example/debian bookworm main"]
 
 
 def test_mirrors_of_another_system_are_none(etc):
     """Elsewhere mmdebstrap knows Debian's address better than the host does."""
     (etc / "os-release").write_text("ID=ubuntu\nVERSION_CODENAME=noble\n")
     (etc / "apt/sources.list.d/debian.sources").write_text(DEB822)
-    assert mirrors(etc) == []
+    assert mirrors(etc, "bookworm") == []
 
 
 @pytest.fixture
 def packages(tmp_path):
     """Yield a tar file as mmdebstrap makes it, with a kernel whose modules need each other."""
+    status = (
+        "Package: bash\nStatus: install ok installed\nVersion: 5.2\nDescription: a\n Version: none\n\n"
+        "Package: gone\nStatus: deinstall ok config-files\nVersion: 1\n\n"
+        "Package: adduser\nStatus: install ok installed\nArchitecture: all\nVersion: 3.134\n"
+    )
     tree = {
+        "var/lib/dpkg/status": status.encode(),
+        "lib/modules/6.1/kernel/packed.ko.xz": lzma.compress(b"depends=virtio\0"),
         "boot/vmlinuz-6.1": b"KERNEL",
         "lib/modules/6.1/modules.builtin": b"kernel/fs/ext4.ko\n",
         "lib/modules/6.1/kernel/virtio-net.ko": b"\0depends=failover,virtio\0license=GPL\0",
@@ -99,6 +124,18 @@ def test_unpacked_without_the_file_names_it(packages):
         packages.read("lib/libz.so")
 
 
+def test_unpacked_knows_the_version_of_what_is_installed(packages):
+    """dpkg's own account, without what was removed again."""
+    assert packages.versions() == {"adduser": "3.134", "bash": "5.2"}
+
+
+def test_modules_that_are_compressed_are_unpacked(packages):
+    """Debian packs them since trixie; insmod takes them as they were before."""
+    tree = kernel.modules(packages, "packed\n")
+    assert tree["lib/modules/packed.ko"].data == b"depends=virtio\0"
+    assert tree["lib/modules/order"].data.decode().split() == ["virtio_ring", "virtio", "packed"]
+
+
 def test_modules_come_after_what_they_need(packages):
     """insmod knows no dependencies, so the order must; what is built in needs no loading."""
     tree = kernel.modules(packages, "# comment\nvirtio_net  # why\next4\npvpanic?\n")
@@ -120,6 +157,11 @@ def test_run_failure_has_the_programs_last_words():
         run("sh", "-c", "echo out; echo why >&2; exit 3")
     assert caught.value.message == "sh failed (exit status 3)"
     assert caught.value.details == ("out", "why")
+
+
+def test_run_success_is_what_was_printed():
+    """Programs that answer a question are asked by it, too."""
+    assert run("sh", "-c", "echo out; echo err >&2") == "out\nerr\n"
 
 
 def test_run_missing_program_names_its_package(monkeypatch):

@@ -1,0 +1,55 @@
+"""Brings an image from whichever of its places has it: the one entrance for whoever creates an instance."""
+
+from collections.abc import Sequence
+
+from ..fsm.errors import DriverError, HostError, ImageError
+from .fetch import fetch, find
+from .source import Source
+from .store import Image, Report, Store
+
+
+def bring(store: Store, sources: Sequence[Source], report: Report) -> Image:
+    """Return the image that the first of `sources` has which has it: they are tried in order, as mirrors of each other.
+
+    What the store has already is used without asking anybody. `report` is told why a source cannot be had. Raises the
+    error of the only source, or else ImageError that lists each with its cause.
+    """
+    for source in sources:
+        if there := _in_store(store, source):
+            return there
+    failures: list[tuple[Source, DriverError]] = []
+    for source in sources:
+        if failures:
+            report(f"cannot have {failures[-1][0].shown}: {failures[-1][1].message}; trying {source.shown}")
+        try:
+            return _get(store, source, report)
+        except (ImageError, HostError) as error:
+            failures.append((source, error))
+    if len(failures) == 1:
+        raise failures[0][1]
+    raise ImageError(
+        f"the image can be had from none of {len(failures)} places" if failures else "no place of an image is given",
+        details=[line for source, error in failures for line in _told(source, error)],
+    )
+
+
+def _in_store(store: Store, source: Source) -> Image | None:
+    if source.build is None:
+        return find(store, source)
+    image = store.get(source.build, source.arch)
+    # One that was fetched has its name by chance.
+    return image if image and image.kind != "fetched" else None
+
+
+def _get(store: Store, source: Source, report: Report) -> Image:
+    source.check()
+    if source.build is None:
+        return fetch(store, source, report)
+    from .build import build
+    from .recipe import Recipe
+
+    return build(store, Recipe(source.build, source.arch), report)
+
+
+def _told(source: Source, error: DriverError) -> list[str]:
+    return [f"{source.shown}: {error.message}", *(f"    {line}" for line in error.details)]

@@ -1,0 +1,280 @@
+"""Brings one file over HTTP into the store: goes on after a cut, tries again after a failure, and knows what it has.
+
+The file may be seen to be cut at any byte, by the network or by our own death, and is gone on with by whichever process
+wants it next: a folder of `Store.downloads` keeps what has come, and what the server called it (ETag, Last-Modified).
+Only a server that still calls it so is asked for the rest. Source: RFC 9110, 13.1.5 (If-Range) and 14 (ranges).
+
+Proxies and certificate authorities are those of the environment, as httpx reads it: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY,
+NO_PROXY, SSL_CERT_FILE, SSL_CERT_DIR.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Self
+
+from ..fsm.errors import HostError, ImageError
+from ..fsm.files import open_private, write_whole
+from .room import check_room, mib
+from .source import Place
+from .store import Report, Store
+
+if TYPE_CHECKING:
+    import httpx
+
+PAUSES_S: tuple[float, ...] = (1, 3, 9)
+"""Before each further try, as long as no byte comes; whatever comes makes them all available again."""
+
+LONGEST_PAUSE_S = 60.0
+"""Whatever a server's Retry-After says."""
+
+TIMEOUT_S = 30.0
+"""For a connection, and for each next piece."""
+
+_STEP_PERCENT = 10
+_STEP_BYTES = 100 * 2**20
+"""How often progress is told, where the size is not."""
+
+_CHUNK_BYTES = 2**20
+_TRANSIENT = {408, 429, 500, 502, 503, 504}
+_UNSATISFIABLE = 416
+_PARTIAL = 206
+
+
+class _CutError(Exception):
+    """A try failed in a way that another may not."""
+
+    def __init__(self, cause: str, pause_s: float | None = None) -> None:
+        super().__init__(cause)
+        self.pause_s = pause_s
+        """What the server asked for."""
+
+
+class Download:
+    """The folder of one download. Whoever changes it holds the lock of the file `lock` in it (`store.held`)."""
+
+    def __init__(self, folder: Path) -> None:
+        """Describe the download in `folder`; nothing is read or made yet."""
+        self.folder = folder
+        self.content = folder / "content"
+        self._validators = folder / "validators.json"
+
+    @classmethod
+    def of(cls, store: Store, place: Place) -> Self:
+        """Return the download of `place`: another URL, or another digest, is another download."""
+        return cls(store.downloads / hashlib.sha256(f"{place.shown}\n{place.digest}".encode()).hexdigest()[:32])
+
+    @property
+    def size_bytes(self) -> int:
+        """How much has come."""
+        return self.content.stat().st_size if self.content.exists() else 0
+
+    @property
+    def location(self) -> str:
+        """Where it comes from, as people see it; the folder's name if that cannot be told."""
+        return str(self._read().get("location") or self.folder.name)
+
+    @property
+    def validators(self) -> dict[str, str]:
+        """What the server called the file whose beginning we have: `etag`, `last_modified`; nothing if it did not."""
+        return {key: value for key, value in self._read().items() if key in ("etag", "last_modified")}
+
+    @property
+    def total_bytes(self) -> int | None:
+        """How much the server said that there is; None if it did not."""
+        value = self._read().get("total_bytes")
+        return value if isinstance(value, int) else None
+
+    def begin(self, location: str, validators: Mapping[str, str], total_bytes: int | None) -> None:
+        """Forget what has come, and remember what is coming now."""
+        # In this order: content without its validators is thrown away, but never gone on with under another's.
+        self.content.unlink(missing_ok=True)
+        record = {"location": location, "total_bytes": total_bytes, **validators}
+        write_whole(self._validators, json.dumps(record).encode())
+
+    def remove(self) -> None:
+        """Leave nothing of it, its lock's file included."""
+        shutil.rmtree(self.folder)
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            data = json.loads(self._validators.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return data if isinstance(data, dict) else {}
+
+
+def download(place: Place, into: Download, report: Report) -> str:
+    """Return the digest of `into.content`, which is then all of what lies at `place`: the publisher's, else SHA-256.
+
+    The caller holds `into`'s lock. Raises ImageError with the cause; what has come by then stays, unless it is wrong.
+    HostError for what no other server could mend: no room, a proxy or a certificate that cannot be used.
+    """
+    import httpx
+
+    try:
+        client = httpx.Client(follow_redirects=True, timeout=TIMEOUT_S)
+    except (OSError, ValueError, httpx.InvalidURL) as err:
+        raise HostError(
+            f"the proxy or the certificates that the environment names cannot be used: {err}",
+            hint="look at HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, SSL_CERT_FILE and SSL_CERT_DIR",
+        ) from err
+    with client:
+        transfer = _Transfer(client, place, into, report)
+        found = transfer.run()
+        if place.digest not in (None, found) and transfer.resumed:
+            # A power cut can spoil what was kept: its length is on the disk before its content.
+            report(f"what was kept of {place.shown} is spoilt; beginning anew")
+            into.content.unlink()
+            found = transfer.run()
+    if place.digest not in (None, found):
+        into.remove()
+        raise ImageError(
+            f"{place.shown} is not what was asked for: its digest is another",
+            details=(f"expected {place.digest}", f"found    {found}"),
+        )
+    return found
+
+
+class _Transfer:
+    """The tries of one download."""
+
+    def __init__(self, client: "httpx.Client", place: Place, into: Download, report: Report) -> None:
+        self._client, self._place, self._into, self._report = client, place, into, report
+        self._algorithm = (place.digest or "sha256").partition(":")[0]
+        self._told = 0
+
+    def run(self) -> str:
+        """Return the digest of the whole content, after as many tries as it is allowed."""
+        self._recall()
+        pauses, best = list(PAUSES_S), self._size
+        while True:
+            try:
+                self._try()
+            except _CutError as cut:
+                if self._size > best:
+                    pauses, best = list(PAUSES_S), self._size
+                if not pauses:
+                    raise ImageError(f"cannot download {self._place.shown}", details=(str(cut),)) from cut
+                pause_s = max(pauses.pop(0), min(cut.pause_s or 0.0, LONGEST_PAUSE_S))
+                self._report(f"{self._place.shown}: {cut}; trying again in {pause_s:.0f} s")
+                time.sleep(pause_s)
+            else:
+                return f"{self._algorithm}:{self._hasher.hexdigest()}"
+
+    def _recall(self) -> None:
+        """Take up what an earlier process left, if the server can be asked whether that is still its beginning."""
+        self._hasher = hashlib.new(self._algorithm)
+        self._size = 0
+        self.resumed = False
+        if self._into.validators and self._into.content.exists():
+            with self._into.content.open("rb") as file:
+                while chunk := file.read(_CHUNK_BYTES):
+                    self._hasher.update(chunk)
+                    self._size += len(chunk)
+            self.resumed = self._size > 0
+
+    def _try(self) -> None:
+        """Return once all has come. Raises _CutError when another try may bring more, ImageError when none will."""
+        import httpx
+
+        # What is published is what has a digest: nobody may compress it for the journey.
+        headers = {"Accept-Encoding": "identity"}
+        known = self._into.validators
+        if self._size and known:
+            headers |= {"Range": f"bytes={self._size}-", "If-Range": known.get("etag") or known["last_modified"]}
+        try:
+            with self._client.stream("GET", self._place.location, headers=headers) as response:
+                if response.status_code in _TRANSIENT:
+                    raise _CutError(_status(response), _retry_after(response.headers.get("Retry-After", "")))
+                if response.status_code == _UNSATISFIABLE:
+                    # There is no rest: all had come when we were cut, or it is no longer that file.
+                    if _range(response)[1] == self._size and self._into.total_bytes in (None, self._size):
+                        return
+                    self._restart({}, None)
+                    raise _CutError("the server has another file now")
+                if not response.is_success:
+                    raise ImageError(f"cannot download {self._place.shown}", details=(_status(response),))
+                self._take(response)
+        except (httpx.UnsupportedProtocol, httpx.TooManyRedirects, httpx.InvalidURL) as err:
+            raise ImageError(f"cannot download {self._place.shown}", details=(str(err),)) from err
+        except httpx.HTTPError as err:
+            raise _CutError(str(err) or type(err).__name__) from err
+
+    def _take(self, response: "httpx.Response") -> None:
+        validators = _strong(response.headers)
+        if response.status_code == _PARTIAL:
+            begin, total = _range(response)
+            # Some servers know ranges and no If-Range.
+            known = (self._size, self._into.validators)
+            if (begin, validators) != known or self._into.total_bytes not in (None, total):
+                self._restart({}, None)
+                raise _CutError("the server has another file now")
+            self._report(f"going on with {self._place.shown} at {mib(self._size)}")
+        else:
+            if self._size:
+                self._report(f"beginning {self._place.shown} anew: the server does not go on with it")
+            length = response.headers.get("Content-Length", "")
+            total = int(length) if length.isdecimal() else None
+            self._restart(validators, total)
+            self._report(f"downloading {self._place.shown}")
+        if total:
+            check_room(self._into.folder, total - self._size, f"downloading {self._place.shown}")
+        with open_private(self._into.content, "ab") as file:
+            self._write(file, response, total)
+        if total is not None and self._size != total:
+            raise _CutError(f"{self._size} of {total} bytes came")
+
+    def _write(self, file: IO[bytes], response: "httpx.Response", total: int | None) -> None:
+        self._told = self._steps(total)
+        for chunk in response.iter_raw():
+            file.write(chunk)
+            self._hasher.update(chunk)
+            self._size += len(chunk)
+            if self._steps(total) > self._told:
+                self._told = self._steps(total)
+                far = f"{self._told * _STEP_PERCENT} % of {mib(total)}" if total else mib(self._size)
+                self._report(f"downloading {self._place.shown}: {far}")
+
+    def _steps(self, total: int | None) -> int:
+        """Return how often progress is to be told until where we are."""
+        return self._size * 100 // total // _STEP_PERCENT if total else self._size // _STEP_BYTES
+
+    def _restart(self, validators: Mapping[str, str], total: int | None) -> None:
+        self._into.begin(self._place.shown, validators, total)
+        self._hasher = hashlib.new(self._algorithm)
+        self._size = 0
+        self.resumed = False
+
+
+def _strong(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return what tells this file from a later one of the same URL. Source: RFC 9110, 8.8.1: a weak tag does not."""
+    found = {"etag": headers.get("ETag", ""), "last_modified": headers.get("Last-Modified", "")}
+    return {key: value for key, value in found.items() if value and not value.startswith("W/")}
+
+
+def _range(response: "httpx.Response") -> tuple[int | None, int | None]:
+    """Return (first byte, bytes of the whole file) of a Content-Range. Source: RFC 9110, 14.4."""
+    match = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(?:(\d+)|\*)", response.headers.get("Content-Range", ""))
+    first, total = match.groups() if match else (None, None)
+    return int(first) if first else None, int(total) if total else None
+
+
+def _retry_after(value: str) -> float | None:
+    """Return the seconds that the header's value means: a number, or a date. Source: RFC 9110, 10.2.3."""
+    if value.isdecimal():
+        return float(value)
+    try:
+        return (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+    except (TypeError, ValueError):
+        return None
+
+
+def _status(response: "httpx.Response") -> str:
+    return f"the server answered {response.status_code} {response.reason_phrase}".strip()

@@ -1,0 +1,104 @@
+"""What an image is built from: which builder, which release of Debian, and what was asked for beside."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from ..fsm.errors import ImageError
+from .packages import ARCHES, RELEASE
+from .store import Image
+
+NAMES = ("debian", "tiny")
+"""The images that can be built here. No other image can have one of these names."""
+
+_SUITE = re.compile(r"[a-z][a-z0-9-]*")
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
+"""Source: Debian Policy, 5.6.1 (names of packages)."""
+
+_NAME_LENGTH = 63
+_TAG_LENGTH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """An order to a builder."""
+
+    name: str
+    """Of the builder: one of NAMES."""
+    arch: str
+    suite: str = RELEASE
+    """Debian's code name of a release, or `sid`."""
+    packages: tuple[str, ...] = ()
+    """Of Debian, beside those that the builder takes."""
+    script: bytes | None = None
+    """Run by root in the new system, when all else is done; one without a `#!` line is read by sh."""
+
+    @property
+    def is_plain(self) -> bool:
+        """True when nothing was asked for beside: only such an image has the builder's own name."""
+        return self == Recipe(self.name, self.arch)
+
+    @property
+    def default_name(self) -> str:
+        """A name made from what differs: `debian-trixie`, `debian-nginx-curl`, `debian-4f2a9c11` of a script."""
+        parts = [self.name, *([self.suite] if self.suite != RELEASE else []), *self.packages]
+        parts += [hashlib.sha256(self.script).hexdigest()[:_TAG_LENGTH]] if self.script is not None else []
+        name = re.sub(r"[^a-z0-9-]", "-", "-".join(parts))
+        if len(name) <= _NAME_LENGTH:
+            return name
+        tag = hashlib.sha256(repr(self.to_json()).encode()).hexdigest()[:_TAG_LENGTH]
+        return f"{name[: _NAME_LENGTH - _TAG_LENGTH - 1]}-{tag}"
+
+    def check(self) -> None:
+        """Raise ImageError for what no builder could make, before anything is downloaded in vain."""
+        if self.name not in NAMES:
+            raise ImageError(
+                f"there is no image {self.name!r} in the store, and no recipe for it", hint=f"known: {', '.join(NAMES)}"
+            )
+        if self.arch not in ARCHES:
+            raise ImageError(f"{self.name} cannot be built for {self.arch!r}", hint=f"known: {', '.join(ARCHES)}")
+        if not _SUITE.fullmatch(self.suite):
+            raise ImageError(f"{self.suite!r} is not the name of a release of Debian", hint="such as bookworm, trixie")
+        for package in self.packages:
+            if not _PACKAGE.fullmatch(package):
+                raise ImageError(f"{package!r} is not the name of a Debian package")
+        if self.name == "tiny" and (self.packages or self.script is not None):
+            raise ImageError(
+                "tiny takes no packages and no script: it has no package manager, and nothing in it is run to make it",
+                hint="interlock image build debian --package ... --script ...",
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what the manifest keeps of it, `Image.made_of`; of the script, its digest."""
+        return {
+            "recipe": self.name,
+            "suite": self.suite,
+            "packages": list(self.packages),
+            "script": None if self.script is None else f"sha256:{hashlib.sha256(self.script).hexdigest()}",
+        }
+
+    def image(
+        self,
+        name: str,
+        *,
+        boot: tuple[str, ...],
+        first_boot: tuple[str, ...],
+        kernel_arguments: str,
+        packages: Mapping[str, str] | None = None,
+    ) -> Image:
+        """Return the image that was built by it just now, without its files; `packages` are name → version."""
+        return Image(
+            name=name,
+            arch=self.arch,
+            kind="built",
+            origin=f"built from Debian {self.suite}",
+            created_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            boot=boot,
+            first_boot=first_boot,
+            kernel_arguments=kernel_arguments,
+            made_of=self.to_json(),
+            packages=packages or {},
+        )

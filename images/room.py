@@ -1,0 +1,33 @@
+"""Whether there is room for what is about to be written."""
+
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..fsm.errors import HostError
+
+_HINT = "interlock image prune"
+
+
+def mib(size_bytes: int) -> str:
+    """Return bytes as a download is measured."""
+    return f"{size_bytes / 2**20:.0f} MiB"
+
+
+def check_room(folder: Path, needed_bytes: int, what: str) -> None:
+    """Raise HostError when the file system of `folder` has less free than `what`, words for people, will need."""
+    free = shutil.disk_usage(folder).free
+    if needed_bytes > free:
+        raise HostError(f"{what} needs {mib(needed_bytes)}, and {folder} has {mib(free)} free", hint=_HINT)
+
+
+@contextmanager
+def writing_in(folder: Path, what: str) -> Iterator[None]:
+    """Turn the system's refusals to write `what` below `folder` into HostError: not every need is known beforehand."""
+    try:
+        yield
+    except OSError as err:
+        full = err.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise HostError(f"{what}: {folder}: {err.strerror or err}", hint=_HINT if full else None) from err

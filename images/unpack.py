@@ -1,0 +1,182 @@
+"""Makes an image's disk of what was published: decompressed, in qcow2 form, complete in itself.
+
+What a file is, its first bytes say; names lie. Nothing but those bytes is believed before a program of QEMU's sees the
+file: a qcow2 header can name other files, and those programs would open them.
+"""
+
+import bz2
+import gzip
+import json
+import lzma
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..fsm.errors import ImageError
+from ..fsm.files import link_or_copy
+from .room import check_room
+from .run import run
+from .store import Report
+
+_CHUNK_BYTES = 2**20
+_ZST_CHUNK_BYTES = 2**12
+"""Of compressed bytes at once: up to 32768 times as many come out, and all lie in memory."""
+
+QCOW2 = b"QFI\xfb"
+_HEADER_BYTES = 80
+_EXTERNAL_DATA = 1 << 2
+"""Of the incompatible features. Source: QEMU, docs/interop/qcow2.txt."""
+
+_OTHERS = {b"KDMV": "VMDK", b"vhdxfile": "VHDX", b"conectix": "VHD", b"<<< ": "VDI", b"QED\0": "QED", b"<": "text"}
+"""The first bytes of what is no disk of ours: formats of other hypervisors, and the page of a portal."""
+
+_RAW = ((510, b"\x55\xaa"), (0x438, b"\x53\xef"), (0, b"XFSB"), (0x10040, b"_BHRfS_M"), (0, b"hsqs"))
+"""Where a raw disk says what it is: a partition table; without one, ext2-4, XFS, Btrfs or SquashFS."""
+
+_ISO_9660 = (0x8001, b"CD001")
+"""Source: ECMA-119, 8.1."""
+
+
+def disk(published: Path, target: Path, shown: str, report: Report) -> None:
+    """Make `target`, a qcow2 that refers to no other file, of `published`; both lie on one file system.
+
+    `published` is left as it is. `shown` is its name in messages. Raises ImageError when it is no disk, is damaged or
+    needs other files; HostError when there is no room for what becomes of it.
+    """
+    content = published
+    if unpack := _compression(published):
+        report(f"unpacking {shown}")
+        # At least that: what is inside is rarely smaller, and how large it is few formats say.
+        check_room(target.parent, published.stat().st_size, f"unpacking {shown}")
+        content = target.with_name(f"{target.name}.unpacked")
+        with _readable(shown):
+            _write(unpack(published), content)
+    if _begins(content, 0, QCOW2):
+        _check_complete(content, shown)
+        # A download stays where it is until the image is there: we may be killed in between.
+        if content == published:
+            link_or_copy(published, target)
+        else:
+            content.rename(target)
+        run("qemu-img", "info", "-f", "qcow2", target)  # it can be opened
+        return
+    _check_raw(content, shown)
+    report(f"converting {shown} to qcow2")
+    measured = json.loads(run("qemu-img", "measure", "-f", "raw", "-O", "qcow2", "--output=json", content))
+    check_room(target.parent, measured["required"], f"converting {shown}")
+    run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", content, target)
+    if content != published:
+        content.unlink()
+
+
+def copy(source: Path, target: Path) -> Iterator[bytes]:
+    """Yield the content of `source` piece by piece while `target` becomes a copy of it, sparse where it is zero."""
+    with source.open("rb") as file:
+        yield from _written(iter(lambda: file.read(_CHUNK_BYTES), b""), target)
+
+
+def _compression(path: Path) -> Callable[[Path], Iterator[bytes]] | None:
+    """Return what yields the decompressed content of `path`; None when it is not compressed."""
+    with path.open("rb") as file:
+        head = file.read(6)
+    return next((unpack for magic, unpack in _COMPRESSIONS.items() if head.startswith(magic)), None)
+
+
+def _stream(opened: Callable[[Path], Any]) -> Callable[[Path], Iterator[bytes]]:
+    def unpack(path: Path) -> Iterator[bytes]:
+        with opened(path) as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                yield chunk
+
+    return unpack
+
+
+def _zst(path: Path) -> Iterator[bytes]:
+    """Yield what is in the frames of `path`. The library's own reader takes one that was cut off for whole."""
+    import zstandard
+
+    with path.open("rb") as file:
+        frame = None
+        while chunk := file.read(_ZST_CHUNK_BYTES):
+            while chunk:
+                frame = frame or zstandard.ZstdDecompressor().decompressobj()
+                try:
+                    yield frame.decompress(chunk)
+                except zstandard.ZstdError as err:
+                    raise ValueError(str(err)) from err
+                chunk = frame.unused_data
+                frame = None if frame.eof else frame
+        if frame:
+            raise EOFError
+
+
+_COMPRESSIONS: dict[bytes, Callable[[Path], Iterator[bytes]]] = {
+    b"\x1f\x8b": _stream(gzip.open),
+    b"BZh": _stream(bz2.open),
+    b"\xfd7zXZ\0": _stream(lzma.open),
+    b"\x28\xb5\x2f\xfd": _zst,
+}
+"""By the first bytes. Sources: RFC 1952; bzip2(1); The .xz File Format; RFC 8878."""
+
+
+@contextmanager
+def _readable(shown: str) -> Iterator[None]:
+    """Turn what the decompressors say of damaged files into ImageError; the system's own errors have a number."""
+    try:
+        yield
+    except (EOFError, ValueError, lzma.LZMAError, zlib.error, OSError) as err:
+        if isinstance(err, OSError) and err.errno is not None:
+            raise
+        raise ImageError(
+            f"{shown} is damaged: it cannot be unpacked", details=(str(err) or "it ends too early",)
+        ) from err
+
+
+def _write(chunks: Iterator[bytes], target: Path) -> None:
+    for _ in _written(chunks, target):
+        pass
+
+
+def _written(chunks: Iterator[bytes], target: Path) -> Iterator[bytes]:
+    """Yield `chunks` while they are written to `target`; a disk is mostly zeros, which need no room."""
+    with target.open("wb") as file:
+        for chunk in chunks:
+            if chunk.count(0) == len(chunk):
+                file.seek(len(chunk), 1)
+            else:
+                file.write(chunk)
+            yield chunk
+        file.truncate()
+
+
+def _check_complete(qcow2: Path, shown: str) -> None:
+    """Raise ImageError for a qcow2 that refers to another file: QEMU would read it, whatever it is."""
+    with qcow2.open("rb") as file:
+        header = file.read(_HEADER_BYTES).ljust(_HEADER_BYTES, b"\0")
+    version, backing_offset = struct.unpack_from(">IQ", header, 4)
+    features = struct.unpack_from(">Q", header, 72)[0] if version > 2 else 0  # noqa: PLR2004 - the first to have them
+    for refers, what in ((backing_offset, "a backing file"), (features & _EXTERNAL_DATA, "an external data file")):
+        if refers:
+            raise ImageError(
+                f"{shown} is not complete in itself: it refers to {what}",
+                hint="qemu-img convert -O qcow2 OLD NEW makes one that is",
+            )
+
+
+def _check_raw(path: Path, shown: str) -> None:
+    """Raise ImageError for what is no raw disk."""
+    if _begins(path, *_ISO_9660):
+        raise ImageError(f"{shown} is the image of a CD (.iso), which is not supported")
+    if any(_begins(path, at, mark) for at, mark in _RAW):
+        return
+    other = next((name for mark, name in _OTHERS.items() if _begins(path, 0, mark)), "something else")
+    raise ImageError(f"{shown} is neither a qcow2 nor a raw disk image, but {other}")
+
+
+def _begins(path: Path, at: int, mark: bytes) -> bool:
+    with path.open("rb") as file:
+        file.seek(at)
+        return file.read(len(mark)) == mark

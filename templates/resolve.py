@@ -1,0 +1,241 @@
+"""What a template asks for, in the terms of a machine (fsm/spec.py) and of its guest (guest/facts.py).
+
+Everything becomes final here: variables are replaced, ranges of ports are counted out, files are read. What a template
+leaves open is filled in from the host, once.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..fsm.errors import UsageError
+from ..fsm.spec import Copy, Forward, Mount, Probe, Spec
+from ..guest import facts
+from ..guest.keys import KeyPair
+from . import host
+from .model import Mount as AskedMount
+from .model import PortForward, Template
+
+CPUS, MEMORY_BYTES, DISK_BYTES = 4, 4 << 30, 100 << 30
+"""At most, where neither template nor caller say: not more than the host has, and half of its memory. As in Lima."""
+
+GUEST_ADDRESS = "0.0.0.0"  # noqa: S104 - stands for the guest's own address, see Forward.guest_ip
+LOOPBACK = "127.0.0.1"
+
+HOST_NAMES = ("host.lima.internal", "host.interlock.internal")
+"""What the host is called in every guest."""
+
+SOCKET_BYTES = 107
+"""A longer path is no address of a socket. Source: unix(7)."""
+
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Who logs in, decided."""
+
+    name: str
+    uid: int
+    home: str
+
+
+def user(template: Template, wished: str | None) -> User:
+    """Return who logs in: as wished, as the template says, or who creates. The home may still hold variables."""
+    name = wished or template.user.name or host.user()
+    uid = template.user.uid if template.user.uid is not None else host.uid()
+    # Not /home/NAME, where a template may well mount the home of the same name that the host has. As in Lima.
+    home = template.user.home or ("/root" if name == "root" else f"/home/{name}.guest")
+    return User(name, 0 if name == "root" else uid, home)
+
+
+def cpus() -> int:
+    """Return how many processors a machine gets when nobody says."""
+    return min(CPUS, len(os.sched_getaffinity(0)))
+
+
+def memory_bytes() -> int:
+    """Return how much memory a machine gets when nobody says. Source: sysconf(3)."""
+    return min(MEMORY_BYTES, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
+
+
+# -- the machine -------------------------------------------------------------------------------------------------------
+
+
+def mounts(template: Template) -> tuple[Mount, ...]:
+    """Return the folders that the guest sees; raises UsageError for one that is not there."""
+    found = []
+    for number, asked in enumerate(template.mounts):
+        location = os.path.expanduser(asked.location)  # noqa: PTH111 - Path's own raises where there is no such user
+        if not Path(location).is_dir():
+            raise UsageError(f"mounts[{number}].location: {location}: no such folder", hint=f"mkdir -p {location}")
+        point = asked.mount_point or location
+        model = asked.nine_p.security_model
+        found.append(Mount(location, point, asked.writable, template.mount_kind, security_model=model))
+    return tuple(found)
+
+
+def forwards(rules: tuple[PortForward, ...], directory: Path) -> tuple[Forward, ...]:
+    """Return a forward for each port and socket that `rules` name; of two rules for a port of the guest's, the first.
+
+    A relative host socket lies in the folder `sock` of `directory`, the instance's.
+    """
+    found: list[Forward] = []
+    decided: list[tuple[str, int, int]] = []
+    for number, rule in enumerate(rules):
+        protos = ("tcp", "udp") if rule.proto == "any" else (rule.proto,)
+        if rule.guest_socket or rule.host_socket:
+            if not rule.ignore:
+                found.append(_socket(rule, number, directory))
+            continue
+        # A rule that names no protocol is meant for what nearly all of them carry, unless it keeps something out.
+        if "proto" not in rule.model_fields_set and not rule.ignore:
+            protos = ("tcp",)
+        first, last = rule.guest_ports
+        if not rule.ignore:
+            found += _ports(rule, protos, decided)
+        decided += [(proto, first, last) for proto in protos]
+    return tuple(found)
+
+
+def _ports(rule: PortForward, protos: tuple[str, ...], decided: list[tuple[str, int, int]]) -> Iterator[Forward]:
+    """Yield a forward for each port of `rule` that no earlier rule has `decided` about."""
+    shift = rule.host_ports[0] - rule.guest_ports[0]
+    for port in range(rule.guest_ports[0], rule.guest_ports[1] + 1):
+        for proto in protos:
+            if any(proto == one and low <= port <= high for one, low, high in decided):
+                continue
+            # QEMU reaches the guest by its own address alone, and ssh carries no datagrams.
+            guest_ip = GUEST_ADDRESS if proto == "udp" else rule.guest_ip or LOOPBACK
+            yield Forward(proto, guest_ip, port, "", rule.host_ip, port + shift, "", reverse=False)
+
+
+def _socket(rule: PortForward, number: int, directory: Path) -> Forward:
+    """Return the forward of `rule`, which has a socket at one end or at both."""
+    host_socket = ""
+    if rule.host_socket:
+        path = Path(os.path.expanduser(rule.host_socket))  # noqa: PTH111 - as above
+        host_socket = str(path if path.is_absolute() else directory / "sock" / path)
+        if len(os.fsencode(host_socket)) > SOCKET_BYTES:
+            raise UsageError(f"portForwards[{number}].hostSocket: {host_socket}: longer than {SOCKET_BYTES} bytes")
+    return Forward(
+        proto="tcp",
+        guest_ip="" if rule.guest_socket else rule.guest_ip or LOOPBACK,
+        guest_port=0 if rule.guest_socket else rule.guest_ports[0],
+        guest_socket=rule.guest_socket or "",
+        host_ip="" if host_socket else rule.host_ip,
+        host_port=0 if host_socket else rule.host_ports[0],
+        host_socket=host_socket,
+        reverse=rule.reverse,
+    )
+
+
+def probes(template: Template) -> tuple[Probe, ...]:
+    """Return what must succeed in the guest before it counts as ready."""
+    count = len(template.probes)
+    return tuple(
+        Probe(asked.description or f"probe {number} of {count}", asked.script, asked.hint)
+        for number, asked in enumerate(template.probes, start=1)
+    )
+
+
+def copies(template: Template) -> tuple[Copy, ...]:
+    """Return the files to fetch from the guest."""
+    return tuple(
+        Copy(asked.guest, os.path.expanduser(asked.host), asked.skip_if_missing, asked.delete_on_stop)  # noqa: PTH111 - as above
+        for asked in template.copy_to_host
+    )
+
+
+# -- the guest ---------------------------------------------------------------------------------------------------------
+
+
+def seed(template: Template, spec: Spec, who: User, keys: tuple[str, ...], host_key: KeyPair) -> facts.Seed:
+    """Return what the guest of the machine `spec` is told; `keys` let their owners in.
+
+    Raises UsageError for a file that cannot be read, or a name that leads nowhere.
+    """
+    asked = template.user
+    return facts.Seed(
+        user=who.name,
+        uid=who.uid,
+        home=who.home,
+        shell=asked.shell,
+        comment=host.full_name() if asked.comment is None else asked.comment,
+        passwordless_sudo=asked.passwordless_sudo,
+        hostname=spec.hostname,
+        instance_id=spec.instance_id,
+        authorized_keys=keys,
+        host_key=host_key,
+        timezone=spec.timezone,
+        zone=host.zone(spec.timezone) if spec.timezone else b"",
+        locale="C.UTF-8",
+        env=host.environment(template.env, proxies=template.propagate_proxy_env),
+        param=template.param,
+        dns=template.dns,
+        hosts=_hosts(template),
+        ca_certs=tuple(_certificates(template)),
+        remove_default_ca_certs=template.ca_certs.remove_defaults,
+        upgrade_packages=template.upgrade_packages,
+        disks=tuple(_guest_disks(template)),
+        mounts=tuple(
+            facts.MountPoint(f"mount{number}", mount.mount_point, mount.type, _options(asked_mount, mount))
+            for number, (asked_mount, mount) in enumerate(zip(template.mounts, spec.mounts, strict=True))
+        ),
+        files=tuple(
+            facts.File(it.path or "", (it.content or "").encode(), it.owner, it.mode_bits, it.overwrite)
+            for it in template.provision
+            if it.mode == "data"
+        ),
+        scripts=tuple(facts.Script(it.mode, it.script.encode()) for it in template.provision if it.mode != "data"),
+    )
+
+
+def _options(asked: AskedMount, mount: Mount) -> str:
+    """Return how the guest mounts `mount`. Source: Linux, Documentation/filesystems/9p.rst and virtiofs.rst."""
+    access = "rw" if mount.writable else "ro"
+    if mount.type == "virtiofs":
+        return access
+    nine_p = asked.nine_p
+    # With `mmap` a guest sees at once what changes on the host, and programs may map files into their memory.
+    cache = nine_p.cache or "mmap"
+    return f"trans=virtio,version={nine_p.protocol_version},msize={nine_p.msize},cache={cache},{access}"
+
+
+def _guest_disks(template: Template) -> Iterator[facts.GuestDisk]:
+    for number, disk in enumerate(template.additional_disks):
+        label = f"lima-{disk.name}"
+        yield facts.GuestDisk(f"disk{number}", label[:16], f"/mnt/{label}", disk.format, disk.fs_type, disk.fs_args)
+
+
+def _hosts(template: Template) -> dict[str, str]:
+    """Return name → address; a name may stand for another of them. Raises UsageError for one that leads nowhere."""
+    targets = {**dict.fromkeys(HOST_NAMES, host.GATEWAY), **template.host_resolver.hosts}
+    found = {}
+    for name in targets:
+        address, seen = targets[name], {name}
+        while address in targets and address not in seen:
+            seen.add(address)
+            address = targets[address]
+        if not re.fullmatch(r"[0-9.]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*", address):
+            raise UsageError(f"hostResolver.hosts.{name}: {address}: this name has no address here")
+        found[name] = address
+    return found
+
+
+def _certificates(template: Template) -> Iterator[bytes]:
+    """Yield each certificate by itself: a file may hold many."""
+    for number, name in enumerate(template.ca_certs.files):
+        path = Path(os.path.expanduser(name))  # noqa: PTH111 - as above
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise UsageError(f"caCerts.files[{number}]: {path}: {error.strerror}") from error
+        found = _CERTIFICATE.findall(content)
+        if not found:
+            raise UsageError(f"caCerts.files[{number}]: {path}: holds no certificate in PEM form")
+        yield from found
+    for text in template.ca_certs.certs:
+        yield from _CERTIFICATE.findall(text.encode())

@@ -1,0 +1,100 @@
+"""An image is brought from the first place that has it, and when none has, every cause is told."""
+
+import pytest
+
+from interlock.fsm.errors import HostError, ImageError
+from interlock.images import download
+from interlock.images.bring import bring
+from interlock.images.fetch import fetch, take
+from interlock.images.recipe import Recipe
+from interlock.images.source import Source
+from interlock.images.store import Store
+
+ARCH = "x86_64"
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch):
+    """Try nothing twice."""
+    monkeypatch.setattr(download, "PAUSES_S", ())
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "images")
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+def test_bring_first_place_that_has_it_is_used(store, publisher, qcow2, said):
+    """Places are mirrors: what one cannot give, the next one does, and why is told."""
+    missing = f"{publisher.url}/missing"
+    nobody = "http://127.0.0.1:1/a"
+    good = publisher.publish("/a", qcow2)
+    unasked = publisher.publish("/b", qcow2)
+    image = bring(store, [Source(url, ARCH) for url in (missing, nobody, good, unasked)], said.append)
+    assert image.origin == good
+    assert f"cannot have {missing}: cannot download {missing}; trying {nobody}" in said
+    assert f"cannot have {nobody}: cannot download {nobody}; trying {good}" in said
+    assert "/b" not in [request["path"] for request in publisher.asked]
+
+
+def test_bring_what_the_store_has_asks_nobody(store, publisher, qcow2, said):
+    """A machine can be made without a network of what was brought before, whichever place it came from."""
+    first = fetch(store, Source(publisher.publish("/a", qcow2), ARCH), print)
+    publisher.asked.clear()
+    assert bring(store, [Source(f"{publisher.url}/missing", ARCH), Source(first.origin, ARCH)], said.append) == first
+    assert (publisher.asked, said) == ([], [])
+
+
+def test_bring_from_nowhere_lists_every_place_with_its_cause(store, publisher):
+    """Who reads the error need not try again to learn what is wrong with the second mirror."""
+    sources = [Source(f"{publisher.url}/missing", ARCH), Source("/no/such/file", ARCH), Source("build:other", ARCH)]
+    with pytest.raises(ImageError, match="none of 3 places") as caught:
+        bring(store, sources, lambda _: None)
+    assert caught.value.details == (
+        f"{publisher.url}/missing: cannot download {publisher.url}/missing",
+        "    the server answered 404 Not Found",
+        "/no/such/file: there is no file /no/such/file",
+        "build:other: there is no image 'other' in the store, and no recipe for it",
+    )
+
+
+def test_bring_from_one_place_fails_with_its_own_error(store):
+    """A list of one is no list."""
+    with pytest.raises(ImageError, match="there is no file /no/such/file"):
+        bring(store, [Source("/no/such/file", ARCH)], lambda _: None)
+
+
+def test_bring_from_no_place_at_all_is_refused(store):
+    """An empty list is somebody's mistake."""
+    with pytest.raises(ImageError, match="no place"):
+        bring(store, [], lambda _: None)
+
+
+def test_bring_image_that_this_host_cannot_build_is_had_elsewhere(store, publisher, qcow2, monkeypatch, said, tmp_path):
+    """A host without the builder's programs may still have a network."""
+    monkeypatch.setattr("interlock.images.packages._KEYRING", tmp_path / "none")
+    sources = [Source("build:debian", ARCH), Source(publisher.publish("/a", qcow2), ARCH, None)]
+    assert bring(store, sources, said.append).kind == "fetched"
+    with pytest.raises(HostError):
+        bring(store, sources[:1], said.append)
+
+
+def test_bring_built_name_finds_what_was_built_or_imported_and_nothing_fetched(store, publisher, qcow2, tmp_path):
+    """A fetched image has its name by chance; the others were given theirs."""
+    with store.writing() as writer:
+        (writer.work / "kernel").write_bytes(b"K")
+        recipe = Recipe("debian", ARCH, packages=("nginx",))
+        built = recipe.image("web", boot=("kernel",), first_boot=("overlay",), kernel_arguments="")
+        built = writer.add(built, {"kernel": writer.work / "kernel"})
+    (tmp_path / "disk").write_bytes(qcow2)
+    imported = take(store, Source(str(tmp_path / "disk"), ARCH), "mine", print)
+    fetch(store, Source(publisher.publish("/other", qcow2), ARCH), print)
+    assert bring(store, [Source("build:web", ARCH)], print) == built
+    assert bring(store, [Source("build:mine", ARCH)], print) == imported
+    with pytest.raises(ImageError, match="no image 'other'"):
+        bring(store, [Source("build:other", ARCH)], print)

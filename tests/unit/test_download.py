@@ -1,0 +1,268 @@
+"""A download ends with the whole file, whatever network, server and processes did to it on the way, or says why not."""
+
+import hashlib
+
+import pytest
+
+from interlock.fsm.errors import HostError, ImageError
+from interlock.images import download as download_module
+from interlock.images import room
+from interlock.images.download import Download, download
+from interlock.images.source import Place
+from interlock.images.store import Store
+
+CONTENT = bytes(range(256)) * 2048
+SHA256 = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
+SHA512 = f"sha512:{hashlib.sha512(CONTENT).hexdigest()}"
+TAG = {"ETag": '"1"'}
+DATE = {"Last-Modified": "Wed, 01 Apr 2026 00:00:00 GMT"}
+HALF = len(CONTENT) // 2
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch):
+    """Return the pauses that were made: none of them takes time."""
+    made = []
+    monkeypatch.setattr(download_module.time, "sleep", made.append)
+    return made
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "images")
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+@pytest.fixture
+def get(store, said):
+    """Return what downloads a URL and returns what came, as a process that knows nothing of earlier ones."""
+
+    def get_file(url, digest=SHA256):
+        place = Place(url, digest)
+        into = Download.of(store, place)
+        into.folder.mkdir(parents=True, exist_ok=True)
+        found = download(place, into, said.append)
+        assert digest in (None, found)
+        return into.content.read_bytes()
+
+    return get_file
+
+
+def fails(get, *arguments):
+    """Return the error of a download that must fail."""
+    with pytest.raises(ImageError) as caught:
+        get(*arguments)
+    return caught.value
+
+
+def ranges(publisher):
+    return [request.get("Range") for request in publisher.asked]
+
+
+@pytest.mark.parametrize("digest", [SHA256, SHA512, None])
+def test_download_good_answer_is_the_file(publisher, get, digest):
+    """What is published is what comes, byte for byte, with and without a digest."""
+    assert get(publisher.publish("/a", CONTENT), digest) == CONTENT
+
+
+def test_download_says_how_far_it_is(publisher, get, said):
+    """A long download is seen to move, and how large it is."""
+    url = publisher.publish("/a", CONTENT * 20)
+    get(url, None)
+    assert (said[0], said[-1]) == (f"downloading {url}", f"downloading {url}: 100 % of 10 MiB")
+    assert len(said) == 11
+
+
+def test_download_redirect_is_followed(publisher, get):
+    """Publishers send their visitors to mirrors."""
+    publisher.publish("/there", CONTENT)
+    assert get(publisher.publish("/here", b"", refusals=[(302, {"Location": "/there"})])) == CONTENT
+
+
+def test_download_redirect_without_end_is_refused(publisher, get, pauses):
+    """A circle is a mistake of the server's, which waiting does not mend."""
+    url = publisher.publish("/a", b"", refusals=[(302, {"Location": "/a"})] * 50)
+    assert "redirects" in fails(get, url).details[0]
+    assert pauses == []
+
+
+def test_download_server_that_would_compress_is_told_not_to(publisher, get):
+    """A digest is of the file as published: nothing is packed on the way."""
+    assert get(publisher.publish("/a", CONTENT, compress=True)) == CONTENT
+
+
+@pytest.mark.parametrize("headers", [TAG, DATE, TAG | DATE])
+def test_download_cut_is_gone_on_with(publisher, get, headers):
+    """What has come is not sent again, as long as the server has the same file."""
+    assert get(publisher.publish("/a", CONTENT, headers=headers, cuts=[HALF])) == CONTENT
+    assert ranges(publisher) == [None, f"bytes={HALF}-"]
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [{"ranges": False, "headers": TAG}, {"headers": {}}, {"headers": {"ETag": 'W/"1"'}}],
+    ids=["no ranges", "nothing to know the file by", "a weak tag"],
+)
+def test_download_cut_that_cannot_be_gone_on_with_begins_anew(publisher, get, behaviour):
+    """Where the rest cannot be asked for, or might be another file's, all of it is sent again."""
+    assert get(publisher.publish("/a", CONTENT, cuts=[HALF], **behaviour)) == CONTENT
+    assert len(publisher.asked) == 2
+
+
+def test_download_that_always_moves_is_not_given_up(publisher, get):
+    """The number of tries is for those that bring nothing."""
+    cuts = [len(CONTENT) // 16] * 12
+    assert get(publisher.publish("/a", CONTENT, headers=TAG, cuts=cuts)) == CONTENT
+
+
+@pytest.mark.parametrize("if_range", [True, False])
+def test_download_file_that_changed_since_begins_anew(publisher, get, if_range):
+    """No file is made of two: the server says so, or its tag does where it knows no If-Range."""
+    url = publisher.publish("/a", b"old" * HALF, headers={"ETag": '"0"'}, cuts=[HALF, *[0] * 9])
+    fails(get, url, None)
+    publisher.publish("/a", CONTENT, headers=TAG, if_range=if_range)
+    assert get(url, None) == CONTENT
+
+
+def test_download_file_that_became_shorter_begins_anew(publisher, get):
+    """A rest that is not there tells of another file."""
+    url = publisher.publish("/a", CONTENT * 4, headers=TAG, cuts=[2 * len(CONTENT), *[0] * 9])
+    fails(get, url, None)
+    publisher.publish("/a", CONTENT, headers=TAG)
+    assert get(url, None) == CONTENT
+
+
+def test_download_that_was_whole_when_we_died_asks_for_no_byte(publisher, get, store):
+    """Between the last byte and the image there is time to be killed in."""
+    url = publisher.publish("/a", CONTENT, headers=TAG)
+    get(url)
+    publisher.asked.clear()
+    assert get(url) == CONTENT
+    assert ranges(publisher) == [f"bytes={len(CONTENT)}-"]
+
+
+def test_download_kept_part_that_is_spoilt_begins_anew(publisher, get, store, said):
+    """What a power cut left need not be what came: the digest finds out, and the whole is fetched."""
+    url = publisher.publish("/a", CONTENT, headers=TAG, cuts=[HALF, *[0] * 9])
+    fails(get, url)
+    Download.of(store, Place(url, SHA256)).content.write_bytes(bytes(HALF))
+    publisher.publish("/a", CONTENT, headers=TAG)
+    assert get(url) == CONTENT
+    assert f"what was kept of {url} is spoilt; beginning anew" in said
+
+
+@pytest.mark.parametrize("spoilt", [b"", b"{", b"[]"])
+def test_download_kept_part_of_unknown_origin_begins_anew(publisher, get, store, spoilt):
+    """Damage never stands in the way."""
+    url = publisher.publish("/a", CONTENT, headers=TAG, cuts=[HALF, *[0] * 9])
+    fails(get, url)
+    (Download.of(store, Place(url, SHA256)).folder / "validators.json").write_bytes(spoilt)
+    publisher.files["/a"].cuts.clear()
+    publisher.asked.clear()
+    assert get(url) == CONTENT
+    assert ranges(publisher) == [None]
+
+
+def test_download_other_digest_is_refused_with_both_and_not_kept(publisher, get, store):
+    """What is not what the publisher made is nothing to go on with."""
+    wrong = f"sha256:{'0' * 64}"
+    error = fails(get, publisher.publish("/a", CONTENT), wrong)
+    assert error.details == (f"expected {wrong}", f"found    {SHA256}")
+    assert list(store.downloads.iterdir()) == []
+
+
+@pytest.mark.parametrize("too_long", [1, 4096])
+def test_download_shorter_than_promised_is_refused(publisher, get, too_long):
+    """A file that is not all there is noticed, also when no digest would have told."""
+    url = publisher.publish("/a", CONTENT, headers=TAG, length=len(CONTENT) + too_long)
+    assert url in fails(get, url, None).message
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_download_busy_server_is_asked_again(publisher, get, pauses, said, status):
+    """What passes is waited for, longer each time, and told."""
+    assert get(publisher.publish("/a", CONTENT, refusals=[(status, {}), (status, {})])) == CONTENT
+    assert pauses == list(download_module.PAUSES_S[:2])
+    assert str(status) in said[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "pause"), [("7", 7), ("86400", download_module.LONGEST_PAUSE_S), ("soon", 1), ("-1", 1)]
+)
+def test_download_busy_server_says_when_to_come_again(publisher, get, pauses, value, pause):
+    """Retry-After is heeded, within reason."""
+    get(publisher.publish("/a", CONTENT, refusals=[(503, {"Retry-After": value})]))
+    assert pauses == [pause]
+
+
+def test_download_busy_server_says_a_date(publisher, get, pauses):
+    """The other form of Retry-After: one that has passed asks for nothing."""
+    get(publisher.publish("/a", CONTENT, refusals=[(503, {"Retry-After": "Wed, 01 Apr 2026 00:00:00 GMT"})]))
+    assert pauses == [download_module.PAUSES_S[0]]
+
+
+def test_download_server_that_stays_busy_is_given_up(publisher, get, pauses):
+    """A few times, and not for ever."""
+    error = fails(get, publisher.publish("/a", CONTENT, refusals=[(503, {})] * 99))
+    assert error.details == ("the server answered 503 Service Unavailable",)
+    assert pauses == list(download_module.PAUSES_S)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
+def test_download_refusal_is_not_asked_again(publisher, get, pauses, status):
+    """What is not there will not be there in a second."""
+    assert str(status) in fails(get, publisher.publish("/a", CONTENT, refusals=[(status, {})])).details[0]
+    assert (len(publisher.asked), pauses) == (1, [])
+
+
+def test_download_nobody_listening_is_tried_again_and_refused(get, pauses):
+    """A server may be just starting; after that it is an error of one line, not a traceback of a library's."""
+    assert "refused" in fails(get, "http://127.0.0.1:1/a").details[0].lower()
+    assert pauses == list(download_module.PAUSES_S)
+
+
+def test_download_server_that_stalls_is_left_and_gone_on_with(publisher, get, monkeypatch, said):
+    """A connection on which nothing comes is not waited for for ever."""
+    monkeypatch.setattr(download_module, "TIMEOUT_S", 0.2)
+    assert get(publisher.publish("/a", CONTENT, headers=TAG, stalls=[HALF])) == CONTENT
+    assert ranges(publisher) == [None, f"bytes={HALF}-"]
+
+
+def test_download_larger_than_the_room_is_refused_before_a_byte(publisher, get, store, monkeypatch):
+    """A full disk is told of before it is full, with what would help."""
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: type("Usage", (), {"free": HALF}))
+    url = publisher.publish("/a", CONTENT, headers=TAG)
+    with pytest.raises(HostError, match="needs") as caught:
+        get(url)
+    assert caught.value.hint == "interlock image prune"
+    assert Download.of(store, Place(url, SHA256)).size_bytes == 0
+
+
+def test_download_goes_through_the_proxy_of_the_environment(publisher, get, monkeypatch):
+    """Companies' networks have one, and tell every program the same way."""
+    monkeypatch.setenv("HTTP_PROXY", publisher.url)
+    monkeypatch.setenv("NO_PROXY", "")
+    publisher.publish("http://images.invalid/a", CONTENT)
+    assert get("http://images.invalid/a") == CONTENT
+
+
+@pytest.mark.parametrize(("variable", "value"), [("HTTPS_PROXY", "carrier://pigeon"), ("SSL_CERT_FILE", "/dev/null")])
+def test_download_with_an_impossible_environment_is_the_hosts_fault(publisher, get, monkeypatch, variable, value):
+    """No mirror helps against it, so the error says what to look at."""
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(HostError) as caught:
+        get(publisher.publish("/a", CONTENT))
+    assert variable in caught.value.hint
+
+
+def test_download_of_a_url_with_a_password_does_not_show_it(publisher, get, said, store):
+    """Messages and what is kept may be read by others."""
+    url = publisher.publish("/a", CONTENT, headers=TAG).replace("//", "//anna:secret@")
+    get(url)
+    kept = b"".join(path.read_bytes() for path in store.downloads.rglob("*.json"))
+    assert "secret" not in " ".join(said) + kept.decode()
+    assert publisher.asked[0]["Authorization"].startswith("Basic ")

@@ -1,0 +1,108 @@
+"""A recipe has a name of its own, so that what is plain stays plain, and is refused where nothing could come of it."""
+
+import hashlib
+import re
+
+import pytest
+
+from interlock.fsm.errors import ImageError
+from interlock.images.build import build
+from interlock.images.recipe import Recipe
+from interlock.images.store import Store
+
+ARCH = "x86_64"
+SCRIPT = b"echo"
+TAG = hashlib.sha256(SCRIPT).hexdigest()[:8]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "name"),
+    [
+        (Recipe("debian", ARCH), "debian"),
+        (Recipe("tiny", ARCH, "trixie"), "tiny-trixie"),
+        (Recipe("debian", ARCH, packages=("nginx", "g++")), "debian-nginx-g--"),
+        (Recipe("debian", ARCH, script=SCRIPT), f"debian-{TAG}"),
+        (Recipe("debian", ARCH, "trixie", ("nginx",), SCRIPT), f"debian-trixie-nginx-{TAG}"),
+    ],
+)
+def test_recipe_name_is_made_of_what_differs(recipe, name):
+    """Who lists the images sees what is in them."""
+    assert recipe.default_name == name
+    assert recipe.is_plain is (name == recipe.name)
+
+
+def test_recipe_name_of_much_is_as_long_as_a_name_may_be():
+    """Many packages have a name too, and another one than others that begin alike."""
+    many = tuple(f"package-{number}" for number in range(20))
+    names = {Recipe("debian", ARCH, packages=packages).default_name for packages in (many, many[:-1])}
+    assert len(names) == 2
+    assert all(re.fullmatch(r"[a-z0-9-]{63}", name) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "what"),
+    [
+        (Recipe("fedora", ARCH), "no recipe"),
+        (Recipe("debian", "vax"), "cannot be built for 'vax'"),
+        (Recipe("debian", ARCH, "../x"), "not the name of a release"),
+        (Recipe("debian", ARCH, packages=("nginx,--x",)), "not the name of a Debian package"),
+        (Recipe("tiny", ARCH, packages=("nginx",)), "takes no packages"),
+        (Recipe("tiny", ARCH, script=b""), "no script"),
+    ],
+)
+def test_build_of_what_cannot_be_built_is_refused_at_once(tmp_path, recipe, what):
+    """A mistake is told before anything is downloaded, and makes nothing."""
+    with pytest.raises(ImageError, match=what):
+        build(Store(tmp_path / "images"), recipe, print)
+    assert not (tmp_path / "images").exists()
+
+
+@pytest.mark.parametrize("name", ["debian", "tiny"])
+def test_build_of_a_variant_cannot_have_a_plain_name(tmp_path, name):
+    """`debian` is what it is for everyone."""
+    with pytest.raises(ImageError, match="is that of the plain image"):
+        build(Store(tmp_path / "images"), Recipe("debian", ARCH, "trixie"), print, name=name)
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Return a store that has the image `web`, built of nginx."""
+    store = Store(tmp_path / "images")
+    with store.writing() as writer:
+        (writer.work / "kernel").write_bytes(b"K")
+        image = WEB.image("web", boot=("kernel",), first_boot=("overlay",), kernel_arguments="")
+        writer.add(image, {"kernel": writer.work / "kernel"})
+    return store
+
+
+WEB = Recipe("debian", ARCH, packages=("nginx",), script=SCRIPT)
+
+
+def test_build_of_what_is_there_is_that(store):
+    """The same recipe under the same name: nothing is built."""
+    assert build(store, WEB, print, name="web") == store.get("web", ARCH)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Recipe("debian", ARCH),
+        Recipe("debian", ARCH, "trixie", ("nginx",), SCRIPT),
+        Recipe("debian", ARCH, packages=("nginx",), script=b"other"),
+    ],
+)
+def test_build_of_something_else_under_a_name_that_is_taken_is_refused(store, other):
+    """Nobody gets an image that is not what was asked for, nor loses one without a word."""
+    with pytest.raises(ImageError, match="there is another image web") as caught:
+        build(store, other, print, name="web")
+    assert "--as" in str(caught.value.hint)
+
+
+def test_recipe_manifest_says_what_the_image_was_built_from(store):
+    """Release, packages asked for, and which script it was."""
+    assert store.get("web", ARCH).made_of == {
+        "recipe": "debian",
+        "suite": "bookworm",
+        "packages": ["nginx"],
+        "script": f"sha256:{hashlib.sha256(SCRIPT).hexdigest()}",
+    }

@@ -1,0 +1,67 @@
+"""A source says where an image can come from, and shows no more of it than everyone may see."""
+
+from pathlib import Path
+
+import pytest
+
+from interlock.fsm.errors import ImageError
+from interlock.images.source import Kernel, Place, Source
+
+
+@pytest.mark.parametrize(
+    ("location", "path"),
+    [
+        ("/a b", Path("/a b")),
+        ("file:///a%20b", Path("/a b")),
+        ("file:/a", Path("/a")),
+        ("http://x/a", None),
+        ("https://x/a", None),
+    ],
+)
+def test_place_is_on_this_host_or_elsewhere(location, path):
+    """A path, and a URL of one, need no network."""
+    assert Place(location).path == path
+
+
+@pytest.mark.parametrize(
+    ("location", "shown"),
+    [
+        ("https://anna:secret@x:8443/a?b", "https://x:8443/a?b"),
+        ("https://x/a@b", "https://x/a@b"),
+        ("/a@b", "/a@b"),
+        ("https://x/a%2Fb", "https://x/a%2Fb"),
+    ],
+)
+def test_place_shows_no_password(location, shown):
+    """Messages, manifests and listings are read by more people than the URL is for."""
+    assert Place(location).shown == shown
+
+
+@pytest.mark.parametrize(
+    ("location", "name"), [("https://x/a/b%20c.img?d/e", "b c.img"), ("/a/b?c.img", "b?c.img"), ("https://x/", "")]
+)
+def test_place_file_name_is_the_last_part(location, name):
+    """What people call the file."""
+    assert Place(location).file_name == name
+
+
+def test_source_that_is_built_has_a_name_and_no_files():
+    """Nothing of it is to be brought."""
+    source = Source("build:debian-nginx", "x86_64")
+    assert (source.build, source.places) == ("debian-nginx", {})
+    source.check()
+
+
+def test_source_of_files_names_each_by_its_role():
+    """As the image will have them."""
+    kernel = Kernel("http://x/k", None, "ro")
+    source = Source("http://x/d", "x86_64", None, kernel, Place("http://x/i"))
+    assert (source.build, source.kernel_arguments) == (None, "ro")
+    assert source.places == {"disk": Place("http://x/d"), "kernel": kernel, "initrd": Place("http://x/i")}
+
+
+@pytest.mark.parametrize("more", [{"digest": f"sha256:{'0' * 64}"}, {"kernel": Kernel("/k")}, {"initrd": Place("/i")}])
+def test_source_that_is_built_can_have_nothing_more(more):
+    """What is built here is not compared with what somebody published."""
+    with pytest.raises(ImageError, match="is built here"):
+        Source("build:debian", "x86_64", **more).check()

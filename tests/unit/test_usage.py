@@ -1,0 +1,199 @@
+"""Which instances use an image is read from their files, and what none uses can go."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from interlock.fsm.errors import ImageError
+from interlock.images.download import Download
+from interlock.images.source import Place
+from interlock.images.store import Image, Store
+from interlock.images.usage import delete, prune, users
+
+ARCH = "x86_64"
+
+
+@pytest.fixture
+def store(home):
+    home.prepare()
+    return Store(home.images)
+
+
+def add(store, name, **contents):
+    """Add the image `name`, made of files with these contents, by role."""
+    image = Image(name, ARCH, "built", "test", "2026-01-01T00:00:00Z", ("kernel",), ("overlay",))
+    with store.writing() as writer:
+        files = {role: writer.work / role for role in contents}
+        for role, path in files.items():
+            path.write_bytes(contents[role])
+        return writer.add(image, files)
+
+
+@pytest.fixture
+def make(home, store):
+    """Return what makes the files that an instance of an image has, under the names that creation gives them."""
+
+    def make_instance(name, image, *, copy=False, firmware=False):
+        directory = home.directory(name)
+        directory.mkdir(parents=True)
+        for role, file in (("disk", "base.qcow2"), ("kernel", "kernel")):
+            if role in image.files and not (firmware and role == "kernel"):
+                (shutil.copy if copy else os.link)(store.path(image.files[role].digest), directory / file)
+        return directory
+
+    return make_instance
+
+
+@pytest.fixture
+def debian(store):
+    return add(store, "debian", disk=b"DISK", kernel=b"KERNEL", initrd=b"INITRD")
+
+
+@pytest.fixture
+def tiny(store):
+    """Return an image without a disk, with the kernel that debian has too."""
+    return add(store, "tiny", kernel=b"KERNEL", initrd=b"OTHER")
+
+
+def names(store, home):
+    return {name: instances for (name, _), instances in users(store, home).items()}
+
+
+def test_users_are_told_by_the_disk_or_where_there_is_none_by_the_kernel(store, home, debian, tiny, make):
+    """Two images with one kernel are not taken for one another."""
+    make("web", debian)
+    make("db", debian, firmware=True)
+    make("t", tiny)
+    assert names(store, home) == {"debian": ("db", "web"), "tiny": ("t",)}
+
+
+def test_users_of_an_image_that_was_built_anew_are_the_new_ones(store, home, debian, tiny, make):
+    """An instance keeps the image that it was made of, which is in the store no more."""
+    make("old", debian)
+    make("new", add(store, "debian", disk=b"NEWER", kernel=b"KERNEL", initrd=b"INITRD"))
+    assert names(store, home) == {"debian": ("new",), "tiny": ()}
+
+
+def test_users_do_not_include_who_has_a_copy(store, home, debian, make):
+    """Nothing that happens to the store concerns a copy."""
+    make("web", debian, copy=True)
+    assert names(store, home) == {"debian": ()}
+
+
+def test_users_include_who_is_being_created(store, home, debian, make):
+    """An image that somebody is just taking is in use."""
+    make("web", debian).rename(home.creating("web"))
+    assert names(store, home) == {"debian": ("web",)}
+
+
+@pytest.mark.parametrize("damage", ["file", "empty", "loop"])
+def test_users_of_damaged_instances_are_none(home, store, debian, damage):
+    """One damaged instance never disturbs a listing."""
+    path = home.directory("web")
+    path.parent.mkdir(exist_ok=True)
+    {"file": path.touch, "empty": path.mkdir, "loop": lambda: path.symlink_to(path)}[damage]()
+    assert names(store, home) == {"debian": ()}
+
+
+def test_users_without_a_store_are_none(home):
+    """Looking changes nothing."""
+    assert users(Store(home.images), home) == {}
+    assert not home.root.exists()
+
+
+def test_delete_of_a_used_image_is_refused_with_the_instances(store, home, debian, make):
+    """What is in use goes only when somebody insists."""
+    make("web", debian)
+    make("db", debian)
+    with pytest.raises(ImageError, match="is used by db, web") as caught:
+        delete(store, home, "debian", ARCH)
+    assert "--force" in str(caught.value.hint)
+    assert store.get("debian", ARCH) == debian
+
+
+def test_delete_by_force_takes_nothing_from_instances(store, home, debian, make):
+    """Their links are files of their own."""
+    directory = make("web", debian)
+    assert delete(store, home, "debian", ARCH, force=True) is True
+    assert store.list() == ()
+    assert (directory / "base.qcow2").read_bytes() == b"DISK"
+
+
+def test_delete_of_an_unused_or_absent_image(store, home, debian):
+    """What nobody uses goes without a question; what is not there is said not to have been."""
+    assert delete(store, home, "debian", ARCH) is True
+    assert delete(store, home, "debian", ARCH) is False
+
+
+@pytest.fixture
+def partial(store):
+    """Return a download that somebody began."""
+    download = Download.of(store, Place("http://x/a"))
+    download.folder.mkdir(parents=True)
+    download.begin("http://x/a", {}, None)
+    download.content.write_bytes(bytes(1000))
+    return download
+
+
+def test_prune_removes_what_nobody_uses(store, home, debian, tiny, partial, make):
+    """Images without instances, and beginnings of downloads; what stays is whole."""
+    make("web", debian)
+    pruned = prune(store, home)
+    assert (pruned.images, pruned.downloads) == ((tiny,), {"http://x/a": 1000})
+    assert pruned.freed_bytes == len(b"OTHER") + 1000
+    assert store.list() == (debian,)
+    assert list(store.downloads.iterdir()) == []
+    assert all(store.path(blob.digest).exists() for blob in debian.files.values())
+
+
+def test_prune_counts_what_is_really_freed(store, home, debian, tiny, make):
+    """A file that two images share is counted once, and one that an instance keeps is not."""
+    add(store, "debian", disk=b"NEWER", kernel=b"KERNEL", initrd=b"INITRD")
+    assert prune(store, home).freed_bytes == len(b"NEWER") + len(b"KERNEL") + len(b"INITRD") + len(b"OTHER")
+    assert prune(store, home).freed_bytes == 0
+
+
+def test_prune_does_not_count_what_an_instance_keeps(store, home, debian, make):
+    """The kernel of an instance of another, former image lies on the disk all the same."""
+    make("old", debian)
+    add(store, "debian", disk=b"NEWER", kernel=b"KERNEL", initrd=b"INITRD")
+    assert prune(store, home).freed_bytes == len(b"NEWER") + len(b"INITRD")
+
+
+def test_prune_dry_run_tells_the_same_and_changes_nothing(store, home, debian, tiny, partial, make):
+    """It can be looked at before it is done."""
+    make("web", debian)
+    told = prune(store, home, dry_run=True)
+    assert store.list() == (debian, tiny)
+    assert partial.size_bytes == 1000
+    assert prune(store, home) == told
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from interlock.images.store import held
+
+with held(Path(sys.argv[1]), None):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_prune_leaves_a_download_that_goes_on(store, home, partial):
+    """Another process is at it: it is no leftover."""
+    command = [sys.executable, "-c", HOLD, partial.folder / "lock"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        assert prune(store, home).downloads == {}
+        other.stdin.close()
+    assert prune(store, home).downloads == {"http://x/a": 1000}
+
+
+def test_prune_without_a_store_makes_none(home):
+    """Nothing to do is nothing done."""
+    assert prune(Store(home.images), home).freed_bytes == 0
+    assert not home.root.exists()
