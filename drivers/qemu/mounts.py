@@ -110,12 +110,12 @@ def _serve(program: Program, mount: Mount, socket: Path) -> list[str]:
     """Return the command line that serves `mount` on `socket`."""
     location = mount.location
     if not program.in_c:
-        command = [program.path, "--socket-path", str(socket), "--shared-dir", location]
+        command = [program.path, "--log-level", "error", "--socket-path", str(socket), "--shared-dir", location]
     elif os.geteuid() != 0:
         raise HostError(f"{program.path} runs for root only", hint="use mounts of type 9p, or install virtiofsd 1.x")
     else:
         escaped = location.replace("\\", "\\\\").replace(",", "\\,")
-        command = [program.path, f"--socket-path={socket}", "-o", f"source={escaped}"]
+        command = [program.path, f"--socket-path={socket}", "-o", f"log_level=err,source={escaped}"]
     if mount.writable:
         return command
     if program.can_readonly:
