@@ -246,7 +246,7 @@ class QemuDriver(Driver):
         make_private_directory(site.runtime)
         _clear(site)
         for _ in range(_PORT_ATTEMPTS):
-            ports.check(site.spec)
+            ports.check(site.spec.forwards)
             port = network.choose(site, report)
             write_whole(directory / ssh.CONFIG, ssh.config(site.name, site.spec.user, port, directory).encode())
             serial.begin(directory)

@@ -94,7 +94,7 @@ def build(site: Site, board: Board, capabilities: Capabilities, accelerator: str
         "-chardev", f"socket,id=monitor,path={mounts.value(str(socket))},server=on,wait=off",
         "-mon", "chardev=monitor,mode=control",
         # The order of the devices is their place on the bus, hence the guest's names for them: append, never insert.
-        "-netdev", ",hostfwd=".join(["user,id=net", f"tcp:127.0.0.1:{ssh_port}-:22", *ports.rules(spec)]),
+        "-netdev", ",hostfwd=".join(["user,id=net", f"tcp:127.0.0.1:{ssh_port}-:22", *ports.rules(spec.forwards)]),
         # No option ROM: nobody boots from this network.
         "-device", "virtio-net-pci,netdev=net,romfile=",
         "-blockdev", f"qcow2,node-name=disk,discard=unmap,file.driver=file,file.filename={disk.DISK}",

@@ -8,9 +8,10 @@ import errno
 import ipaddress
 import os
 import socket
+from collections.abc import Sequence
 
 from ...fsm.errors import DriverError, HostError
-from ...fsm.spec import Forward, Spec
+from ...fsm.spec import Forward
 
 OWN_ADDRESS = "0.0.0.0"  # noqa: S104 - the guest's, not ours
 """Stands for the guest's own address, whatever that is."""
@@ -26,15 +27,15 @@ def by_hypervisor(forward: Forward) -> bool:
     return bool(plain) and forward.guest_ip == OWN_ADDRESS and _family(forward.host_ip) == socket.AF_INET
 
 
-def rules(spec: Spec) -> list[str]:
+def rules(forwards: Sequence[Forward]) -> list[str]:
     """Return QEMU's `hostfwd` for each forward that is its own: `tcp:127.0.0.1:8080-:80`."""
-    own = [forward for forward in spec.forwards if by_hypervisor(forward)]
+    own = [forward for forward in forwards if by_hypervisor(forward)]
     return [f"{it.proto}:{it.host_ip}:{it.host_port}-:{it.guest_port}" for it in own]
 
 
-def check(spec: Spec) -> None:
-    """Raise DriverError naming the owner when a host port that `spec` asks for is taken or cannot be had."""
-    for forward in spec.forwards:
+def check(forwards: Sequence[Forward]) -> None:
+    """Raise DriverError naming the owner when a host port that `forwards` ask for is taken or cannot be had."""
+    for forward in forwards:
         if forward.proto == "udp" and (_family(forward.host_ip), forward.guest_ip) != (socket.AF_INET, OWN_ADDRESS):
             raise DriverError(
                 f"cannot forward UDP from {forward.host_ip} to {forward.guest_ip}: QEMU's network carries UDP from an "

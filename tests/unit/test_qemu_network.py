@@ -52,19 +52,6 @@ def test_recorded_with_damaged_record_is_none(tmp_path, content):
     assert network.recorded(tmp_path) is None
 
 
-def test_free_passes_over_connections_that_end(site, steps):
-    """A port whose last connection lingers in TIME_WAIT is free, as it is for QEMU."""
-    port = network.choose(site, steps.append)
-    with (
-        socket.create_server(("127.0.0.1", port)) as server,
-        socket.create_connection(("127.0.0.1", port)) as client,
-        server.accept()[0] as accepted,
-    ):
-        accepted.shutdown(socket.SHUT_WR)  # the server's side closes first, hence lingers
-        assert client.recv(1) == b""
-    assert network.choose(site, steps.append) == port
-
-
 def test_choose_with_promised_port_passes_it_over(site, steps):
     """A port that the instance itself forwards is not taken for its sshd."""
     port = network.choose(site, steps.append)
