@@ -11,9 +11,12 @@
     ├── serial.log              QEMU: what the guest said (serial.old.log: at the run before)
     └── qemu.log                QEMU: what it complained of
     runtime/
-    └── qmp.sock                QEMU: its monitor
+    ├── qmp.sock                QEMU: its monitor
+    ├── mountN.sock             virtiofsd, a child of QEMU's that dies with it: a folder of the host's
+    └── forwards.sock, .json    the ssh that holds the port forwards open, as long as QEMU runs
 
-It reads beside them spec.json, kernel, initrd, base.qcow2, seed.iso, ssh.key and known_hosts, which creation put there.
+It reads beside them spec.json, kernel, initrd, base.qcow2, seed.iso, ssh.key and known_hosts, which creation put there,
+and reads and writes disk-NAME, the second name of a disk that outlives the instance.
 A module is imported where it is used: `list` observes a thousand machines, and starts none.
 """
 
@@ -25,7 +28,7 @@ from ...fsm import process as host
 from ...fsm.errors import DeadlineError, DriverError, HostError
 from ...guest import ssh
 from ..contract import Abilities, Check, Deadline, Driver, Observation, Report, Site
-from . import events, network, process
+from . import events, forwards, network, process
 
 if TYPE_CHECKING:
     from ...fsm.records import Actor
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 
 HYPERVISOR_STARTED = "hypervisor started"
 KERNEL_BOOTING = "kernel booting"
+FORWARDING = "forwarding ports"
+COPYING = "copying files from the guest"
 
 _GRACE_S = 3.0
 """For a hypervisor to write what it holds and end by itself, when its guest would not."""
@@ -43,6 +48,9 @@ _FIRST_PRESS_S, _LAST_PRESS_S = 1.0, 8.0
 _POWER_OFF = ("sh", "-c", "sudo -n poweroff || poweroff")
 
 _PORT_ATTEMPTS = 5
+
+_FORWARDS_S = 30.0
+"""How long a guest that has answered before may take to let the port forwards in again."""
 
 _POLL_S = 0.005
 """Between two looks at a hypervisor that is about to speak, which takes it some 30 ms."""
@@ -65,7 +73,9 @@ class QemuDriver(Driver):
             for material in ("kernel", "initrd"):
                 if not (directory / material).exists():
                     raise DriverError(f"the instance is to boot a kernel, but has no file {material}")
-        else:
+        elif spec.boot == "bios" and spec.arch != "x86_64":
+            raise DriverError(f"a machine of architecture {spec.arch} has no BIOS", hint="boot: firmware")
+        elif spec.boot == "firmware":
             report("copying the firmware")
             firmware.install(directory, firmware.find(spec.arch, board.machine))
         report("making the disk")
@@ -92,6 +102,14 @@ class QemuDriver(Driver):
                 raise _death(directory)
             try:
                 readiness.wait(door, deadline, pidfd, progress, watch.look)
+                if forwards.missing(site):
+                    progress(FORWARDING)
+                    forwards.establish(site, deadline, pidfd)
+                if site.spec.copies:
+                    from . import copies
+
+                    progress(COPYING)
+                    copies.fetch(site, deadline, pidfd)
             except readiness.GuestGoneError:
                 raise _death(directory) from None
             except (DeadlineError, DriverError) as err:
@@ -102,36 +120,16 @@ class QemuDriver(Driver):
                 ) from err
 
     def stop(self, site: Site, report: Report, deadline: Deadline) -> str:
-        from .monitor import TIMEOUT_S, MonitorError, execute
-
-        with process.held(process.settled(site.directory)) as pidfd:
-            if pidfd is None:
-                return exit_reason(site.directory) or "was not running"
-            report("asking the guest to shut down")
-            again_s, trouble = _FIRST_PRESS_S, ""
-            while not deadline.passed:
-                turn = Deadline(min(again_s, deadline.remaining_s))
-                try:
-                    execute(site.runtime, "system_powerdown", min(TIMEOUT_S, deadline.remaining_s))
-                    trouble = ""
-                except MonitorError as err:
-                    trouble = err.message
-                if again_s > _FIRST_PRESS_S:
-                    # Not every guest has a power button: Debian's cloud kernel for aarch64 has no driver for the one
-                    # that it sees when it is booted without firmware.
-                    ssh.attempt(site.directory / ssh.CONFIG, site.name, _POWER_OFF, turn.remaining_s)
-                if process.wait(pidfd, turn.remaining_s):
-                    return exit_reason(site.directory) or events.VANISHED
-                again_s = min(_LAST_PRESS_S, 2 * again_s)
-            report("ending the hypervisor by force")
-            process.end(pidfd, grace_s=_GRACE_S)
-        return f"ended by force: {trouble or f'the guest did not shut down in {deadline.seconds:g} s'}"
+        how = self._shut_down(site, report, deadline)
+        _clear(site)
+        return how
 
     def kill(self, site: Site, report: Report) -> None:
         with process.held(process.settled(site.directory)) as pidfd:
             if pidfd is not None:
                 report("ending the hypervisor by force")
                 process.end(pidfd, grace_s=0)
+        _clear(site)
 
     def reset(self, site: Site, report: Report) -> None:
         from . import disk, firmware
@@ -147,9 +145,11 @@ class QemuDriver(Driver):
     def delete(self, site: Site, report: Report) -> None:  # noqa: ARG002 - too quick to speak of
         from ...fsm.files import remove_tree
 
+        _clear(site)
         remove_tree(site.runtime)
 
     def resume(self, site: Site, report: Report) -> None:
+        from ...guest.readiness import GuestGoneError
         from .monitor import execute
 
         report("letting the guest go on")
@@ -158,6 +158,12 @@ class QemuDriver(Driver):
                 raise DriverError(f"there is nothing to resume: {exit_reason(site.directory)}")
             process.wake(pidfd)
             execute(site.runtime, "cont")
+            if forwards.condition(site.runtime):
+                report(FORWARDING)
+                try:
+                    forwards.establish(site, Deadline(_FORWARDS_S), pidfd)
+                except GuestGoneError:
+                    raise _death(site.directory) from None
 
     def observe(self, site: Site) -> Observation:
         directory = site.directory
@@ -168,6 +174,8 @@ class QemuDriver(Driver):
             condition: str | None = "paused: the hypervisor was stopped by a signal"
         else:
             condition = events.condition(events.read(directory))
+            if condition is None and site.spec.forwards:
+                condition = forwards.condition(site.runtime)
         return Observation(alive=True, pid=hypervisor.pid, ssh_port=network.recorded(directory), condition=condition)
 
     def shell(self, site: Site, command: Sequence[str], *, terminal: bool) -> list[str]:
@@ -197,28 +205,61 @@ class QemuDriver(Driver):
         board.check(able)
         return build(site, board, able, _acceleration(site).name, network.recorded(site.directory) or 0)
 
+    def _shut_down(self, site: Site, report: Report, deadline: Deadline) -> str:
+        from .monitor import TIMEOUT_S, MonitorError, execute
+
+        with process.held(process.settled(site.directory)) as pidfd:
+            if pidfd is None:
+                return exit_reason(site.directory) or "was not running"
+            report("asking the guest to shut down")
+            again_s, trouble = _FIRST_PRESS_S, ""
+            while not deadline.passed:
+                turn = Deadline(min(again_s, deadline.remaining_s))
+                try:
+                    execute(site.runtime, "system_powerdown", min(TIMEOUT_S, deadline.remaining_s))
+                    trouble = ""
+                except MonitorError as err:
+                    trouble = err.message
+                if again_s > _FIRST_PRESS_S:
+                    # Not every guest has a power button: Debian's cloud kernel for aarch64 has no driver for the one
+                    # that it sees when it is booted without firmware.
+                    ssh.attempt(site.directory / ssh.CONFIG, site.name, _POWER_OFF, turn.remaining_s)
+                if process.wait(pidfd, turn.remaining_s):
+                    return exit_reason(site.directory) or events.VANISHED
+                again_s = min(_LAST_PRESS_S, 2 * again_s)
+            report("ending the hypervisor by force")
+            process.end(pidfd, grace_s=_GRACE_S)
+        return f"ended by force: {trouble or f'the guest did not shut down in {deadline.seconds:g} s'}"
+
     def _launch(self, site: Site, report: Report, deadline: Deadline) -> "Actor | None":
         """Run the hypervisor and return its process once it speaks; raise DriverError in its words when it will not."""
         from ...fsm.files import make_private_directory, write_whole
-        from . import serial
+        from . import lease, mounts, ports, serial
 
         directory = site.directory
+        mounts.check(site.spec)
+        lease.check(site)
+        daemons = mounts.daemons(site)
         chosen = _acceleration(site)
         if chosen.name != "kvm":
             report(f"using TCG emulation: {chosen.reason}")
         make_private_directory(site.runtime)
+        _clear(site)
         for _ in range(_PORT_ATTEMPTS):
+            ports.check(site.spec.forwards)
             port = network.choose(site, report)
             write_whole(directory / ssh.CONFIG, ssh.config(site.name, site.spec.user, port, directory).encode())
             serial.begin(directory)
             events.prepare(directory)
-            hypervisor = process.launch(self.command(site), directory)
+            hypervisor = process.launch(self.command(site), directory, daemons)
             with process.held(hypervisor) as pidfd:
                 while pidfd is not None and not process.wait(pidfd, _POLL_S):
                     if events.greeted(directory) or deadline.passed:
                         return hypervisor
             if not any(network.REFUSED in line for line in process.words(directory)):
                 break
+        if any(lease.REFUSED in line for line in process.words(directory)):
+            lease.check(site)
         raise _death(directory)
 
 
@@ -234,6 +275,15 @@ class _Progress:
         if step != self.step and after in (None, self.step):
             self.step = step
             self._report(step)
+
+
+def _clear(site: Site) -> None:
+    """Leave nothing of a run that is over: no process that served it, no file that was to go with it."""
+    forwards.end(site.runtime)
+    if site.spec.copies:
+        from . import copies
+
+        copies.forget(site.spec)
 
 
 def exit_reason(directory: Path) -> str | None:

@@ -12,7 +12,7 @@ from typing import Self
 from ...fsm.errors import DamagedError, HostError
 from ...fsm.files import write_whole
 from ..contract import Site
-from . import disk, events, firmware, monitor, serial
+from . import disk, events, firmware, lease, monitor, mounts, ports, serial
 from .probe import Capabilities
 
 RECORD = "qemu.json"
@@ -83,7 +83,7 @@ def build(site: Site, board: Board, capabilities: Capabilities, accelerator: str
         "-nodefaults",
         "-no-user-config",
         "-display", "none",
-        *_processor(spec.arch, accelerator),
+        *_processor(spec.arch, accelerator, spec.cpu_model),
         "-smp", str(spec.cpus),
         "-m", f"size={spec.memory_bytes >> 20}M",
         "-chardev", f"file,id=serial,path={serial.LOG},append=on",
@@ -91,10 +91,10 @@ def build(site: Site, board: Board, capabilities: Capabilities, accelerator: str
         # Two monitors: one writes the log of events, the other takes commands from whoever connects.
         "-chardev", f"pipe,id=events,path={events.CHANNEL}",
         "-mon", "chardev=events,mode=control",
-        "-chardev", f"socket,id=monitor,path={_value(str(socket))},server=on,wait=off",
+        "-chardev", f"socket,id=monitor,path={mounts.value(str(socket))},server=on,wait=off",
         "-mon", "chardev=monitor,mode=control",
         # The order of the devices is their place on the bus, hence the guest's names for them: append, never insert.
-        "-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{ssh_port}-:22",
+        "-netdev", ",hostfwd=".join(["user,id=net", f"tcp:127.0.0.1:{ssh_port}-:22", *ports.rules(spec.forwards)]),
         # No option ROM: nobody boots from this network.
         "-device", "virtio-net-pci,netdev=net,romfile=",
         "-blockdev", f"qcow2,node-name=disk,discard=unmap,file.driver=file,file.filename={disk.DISK}",
@@ -108,37 +108,43 @@ def build(site: Site, board: Board, capabilities: Capabilities, accelerator: str
             "-blockdev", f"raw,node-name=seed,read-only=on,file.driver=file,file.filename={SEED}",
             "-device", "virtio-blk-pci,drive=seed",
         ]  # fmt: skip
+    for number, attached in enumerate(spec.disks):
+        file = lease.file_name(attached.name)
+        command += [
+            "-blockdev",
+            f"{attached.format},node-name=disk{number},discard=unmap,file.driver=file,file.filename={file},file.locking=on",
+            "-device", f"virtio-blk-pci,drive=disk{number},serial=disk{number}",
+        ]  # fmt: skip
+    command += mounts.arguments(site)
     if capabilities.sandbox:
         # A guest that breaks out finds no way to run a program or to gain rights: seccomp ends the hypervisor instead.
         command += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
+    machine = [board.machine]
+    if mounts.shares_memory(spec):
+        command += ["-object", f"memory-backend-memfd,id=memory,size={spec.memory_bytes >> 20}M,share=on"]
+        machine += ["memory-backend=memory"]
     if spec.boot == "kernel":
         command += [
-            "-machine",
-            board.machine,
-            "-kernel",
-            "kernel",
-            "-initrd",
-            "initrd",
-            "-append",
-            spec.kernel_arguments,
-        ]
+            "-kernel", "kernel",
+            "-initrd", "initrd",
+            "-append", spec.kernel_arguments,
+        ]  # fmt: skip
+    elif spec.boot == "bios":
+        # Without a screen, SeaBIOS speaks on the serial port: that it finds nothing to boot, say.
+        machine += ["graphics=off"]
     else:
         command += [
             "-blockdev", f"raw,node-name=code,read-only=on,file.driver=file,file.filename={firmware.CODE}",
             "-blockdev", f"raw,node-name=variables,file.driver=file,file.filename={firmware.VARIABLES}",
-            "-machine", f"{board.machine},pflash0=code,pflash1=variables",
         ]  # fmt: skip
-    return command
+        machine += ["pflash0=code", "pflash1=variables"]
+    return [*command, "-machine", ",".join(machine)]
 
 
-def _processor(arch: str, accelerator: str) -> list[str]:
+def _processor(arch: str, accelerator: str, model: str) -> list[str]:
     """Return how guest code is run: by the processor itself, or emulated with all that the emulation can do."""
     if accelerator == "kvm":
-        return ["-accel", "kvm", "-cpu", "host"]
+        return ["-accel", "kvm", "-cpu", model or "host"]
     # Pointer authentication by the architecture's own cipher takes half of an emulated guest's time.
-    return ["-accel", "tcg,thread=multi", "-cpu", "max,pauth-impdef=on" if arch == "aarch64" else "max"]
-
-
-def _value(text: str) -> str:
-    """Return `text` as the value of an option: in QEMU's syntax a comma ends it, unless doubled."""
-    return text.replace(",", ",,")
+    best = "max,pauth-impdef=on" if arch == "aarch64" else "max"
+    return ["-accel", "tcg,thread=multi", "-cpu", model or best]

@@ -1,5 +1,7 @@
 """The local TCP port behind which a guest's sshd answers: chosen once, kept for as long as nobody else has it.
 
+An instance may insist on one; then it is that port or none.
+
 network.json    {"ssh_port": 23118}
 """
 
@@ -30,38 +32,39 @@ def recorded(directory: Path) -> int | None:
 
 
 def choose(site: Site, report: Report) -> int:
-    """Return the port to start with, recorded: the one it had, or a new one, said so, where that one is taken."""
+    """Return the port to start with, recorded: the one it had, or a new one, said so, where that one is taken.
+
+    Raises DriverError naming its owner when the instance insists on a port and that one is taken.
+    """
     import zlib
 
-    from ...fsm.files import write_whole
+    from . import ports
 
-    old = recorded(site.directory)
-    if old is not None and _free(old):
+    old, wanted = recorded(site.directory), site.spec.ssh_port
+    if wanted:
+        ports.check_free("127.0.0.1", wanted)
+        if old != wanted:
+            _record(site, wanted)
+        return wanted
+    if old is not None and ports.free(old):
         return old
+    promised = {forward.host_port for forward in site.spec.forwards}
     # Begins at a place of the instance's own, so that instances started together do not all try the same port, and
     # one that is down finds its port again: another that looks for one begins elsewhere.
     first = zlib.crc32(site.spec.instance_id.encode()) % len(_PORTS)
     for step in range(len(_PORTS)):
         port = _PORTS[(first + step) % len(_PORTS)]
-        if port != old and _free(port):
+        if port != old and port not in promised and ports.free(port):
             break
     else:
         raise HostError(f"no TCP port from {_PORTS.start} to {_PORTS.stop - 1} is free on 127.0.0.1")
     if old is not None:
         report(f"another program took port {old}: ssh moves to port {port}")
-    write_whole(site.directory / RECORD, json.dumps({"ssh_port": port}).encode() + b"\n")
+    _record(site, port)
     return port
 
 
-def _free(port: int) -> bool:
-    """True when QEMU could listen on `port`: tried as QEMU does, whose option passes over connections in TIME_WAIT."""
-    import socket
+def _record(site: Site, port: int) -> None:
+    from ...fsm.files import write_whole
 
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-            probe.listen(1)
-        except OSError:
-            return False
-    return True
+    write_whole(site.directory / RECORD, json.dumps({"ssh_port": port}).encode() + b"\n")

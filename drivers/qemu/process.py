@@ -8,6 +8,9 @@ A shell writes it about itself and then *becomes* the hypervisor (exec keeps pid
 runs unrecorded, whatever happens to the process that launched it. The file is also the hypervisor's stdout, and carries
 a lock (flock(2)) which therefore ends with the last process that could become or be the hypervisor: a second launch
 finds it taken, even in the moment between fork and signature.
+
+Programs that serve a hypervisor (virtiofsd) are started by that shell. So they are its children, and the kernel kills
+them with it.
 """
 
 import fcntl
@@ -19,7 +22,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from ...fsm import process
 from ...fsm.errors import DriverError, HostError
@@ -29,10 +32,37 @@ from ...fsm.records import Actor
 RECORD = "hypervisor.id"
 LOG = "qemu.log"
 
-_SIGN_AND_BECOME = """\
-read -r stat </proc/$$/stat && read -r boot </proc/sys/kernel/random/boot_id && printf '%s\\n%s\\n' "$stat" "$boot" &&
-exec "$@"
+_SIGN = """\
+read -r stat </proc/$$/stat && read -r boot </proc/sys/kernel/random/boot_id &&
+printf '%s\\n%s\\n' "$stat" "$boot" || exit
 """
+
+_SERVE = """\
+listens() {
+    while read -r _ _ _ flags _ _ _ path; do
+        [ "$flags $path" = "00010000 $1" ] && return
+    done </proc/net/unix
+    return 1
+}
+serve() {
+    socket=$1
+    shift
+    rm -f "$socket"
+    setpriv --pdeathsig KILL sh -c '[ "$PPID" = "$0" ] && exec "$@"' $$ "$@" >&2 &
+    until listens "$socket"; do
+        sleep 0.01
+        kill -0 $! 2>/dev/null || exit 1
+    done
+}
+"""
+"""Start a program that dies with this process, and go on once it listens on its socket.
+
+Whoever dies before setpriv has asked the kernel to be told leaves a child whose parent is another: it ends by itself.
+That it listens is read from the kernel's list, because such a program may take a first connection, and no second.
+Its output goes to the log: with stdout it would keep the record's lock. Source: proc(5), prctl(2).
+"""
+
+_BECOME = 'exec "$@"\n'
 
 _SIGNATURE_TIMEOUT_S = 10.0
 """A shell needs a millisecond; only a host that stands still needs longer."""
@@ -41,8 +71,17 @@ _DEATH_TIMEOUT_S = 10.0
 """After SIGKILL a process ends at once, unless the kernel keeps it in an uninterruptible wait."""
 
 
-def launch(command: Sequence[str], directory: Path) -> Actor | None:
+class Daemon(NamedTuple):
+    """A program that must serve on a socket before the hypervisor starts, and die with it."""
+
+    socket: Path
+    command: list[str]
+
+
+def launch(command: Sequence[str], directory: Path, daemons: Sequence[Daemon] = ()) -> Actor | None:
     """Run `command` in `directory`, in a session of its own, and return its process; None when it is dead already.
+
+    Each of `daemons` is started before it, and does not survive it.
 
     Where a hypervisor of this directory lives, or is about to, that one is returned and nothing is run. What it says
     goes to `qemu.log`.
@@ -50,7 +89,7 @@ def launch(command: Sequence[str], directory: Path) -> Actor | None:
     with open_private(directory / RECORD, "ab") as record:
         if _lock(record, fcntl.LOCK_EX):
             record.truncate(0)
-            _detach(command, directory, record)
+            _detach(command, directory, record, daemons)
     found = settled(directory)
     with (directory / RECORD).open("rb") as record:
         # For whoever asks after a power cut: without it, a machine that ran would look as if it never had.
@@ -157,13 +196,17 @@ def words(directory: Path) -> list[str]:
     return []
 
 
-def _detach(command: Sequence[str], directory: Path, record: IO[bytes]) -> None:
+def _detach(command: Sequence[str], directory: Path, record: IO[bytes], daemons: Sequence[Daemon]) -> None:
+    import shlex
     import subprocess
+
+    served = [f"serve {shlex.join([str(daemon.socket), *daemon.command])}\n" for daemon in daemons]
+    script = "".join([_SIGN, *([_SERVE, *served] if served else []), _BECOME])
 
     with open_private(directory / LOG, "wb") as log:
         try:
             subprocess.run(
-                ["setsid", "--fork", "sh", "-c", _SIGN_AND_BECOME, "sh", *command],
+                ["setsid", "--fork", "sh", "-c", script, "sh", *command],
                 cwd=directory,
                 stdin=subprocess.DEVNULL,
                 stdout=record,

@@ -10,8 +10,12 @@ import pytest
 from interlock.cli import COMMANDS, Commands
 
 NAMES = [name for section in COMMANDS.values() for name in section]
-GROUPS = {"image": ["build", "list", "delete"], "template": ["list", "show", "validate", "copy", "schema"]}
-SLOW = ("structlog", "rich", "pydantic", "transitions", "yaml", "httpx", "qemu", "pycdlib")
+GROUPS = {
+    "image": ["build", "list", "delete"],
+    "disk": ["create", "import", "list", "inspect", "resize", "delete"],
+    "template": ["list", "show", "validate", "copy", "schema"],
+}
+SLOW = ("structlog", "rich", "pydantic", "transitions", "yaml", "httpx", "qemu", "pycdlib", "psutil")
 
 RUN_AND_TELL = """
 import sys

@@ -9,12 +9,34 @@ from interlock.drivers.contract import Site
 from interlock.drivers.qemu.command import Board, build
 from interlock.drivers.qemu.probe import DEVICES, Capabilities
 from interlock.fsm.errors import DamagedError, HostError
-from interlock.fsm.spec import Spec
+from interlock.fsm.spec import Disk, Forward, Mount, Spec
 
 MACHINES = {"x86_64": "pc-q35-7.2", "aarch64": "virt-7.2"}
 CASES = [
     (arch, boot, accelerator) for arch in MACHINES for boot in ("kernel", "firmware") for accelerator in ("kvm", "tcg")
 ]
+
+
+def forward(proto, guest_ip, guest_port, host_ip, host_port) -> Forward:
+    return Forward(proto, guest_ip, guest_port, "", host_ip, host_port, "", reverse=False)
+
+
+ALL = {
+    "cpu_model": "Haswell",
+    "mounts": (
+        Mount("/srv/two words, one comma", "/mnt", writable=False, type="9p", security_model="none"),
+        Mount("/srv/out", "/out", writable=True, type="9p", security_model="mapped-xattr"),
+        Mount("/srv/fast", "/fast", writable=True, type="virtiofs", security_model="none"),
+    ),
+    "forwards": (
+        forward("tcp", "0.0.0.0", 80, "127.0.0.1", 8080),
+        forward("udp", "0.0.0.0", 53, "0.0.0.0", 5353),
+        forward("tcp", "127.0.0.1", 81, "127.0.0.1", 8081),
+        forward("tcp", "0.0.0.0", 82, "::1", 8082),
+    ),
+    "disks": (Disk("data", "qcow2"), Disk("Raw.1", "raw")),
+}
+"""All that a machine can have; what QEMU has no part in (forwards over ssh) is not in its command line."""
 
 
 def capable(arch: str, **changes) -> Capabilities:
@@ -30,7 +52,9 @@ def capable(arch: str, **changes) -> Capabilities:
     return Capabilities(**(facts | changes))
 
 
-def site(directory: Path, arch="x86_64", boot="kernel", runtime=Path("/run/user/1000/interlock/0123456789ab")) -> Site:
+def site(
+    directory: Path, arch="x86_64", boot="kernel", runtime=Path("/run/user/1000/interlock/0123456789ab"), **more
+) -> Site:
     spec = Spec(
         driver="qemu",
         arch=arch,
@@ -45,6 +69,7 @@ def site(directory: Path, arch="x86_64", boot="kernel", runtime=Path("/run/user/
         start_timeout_s=300.0,
         stop_timeout_s=60.0,
         created_at="2026-01-01T00:00:00.000000Z",
+        **more,
     )
     return Site("web", directory, runtime, spec)
 
@@ -70,6 +95,9 @@ def test_command_line_is_as_reviewed(golden, tmp_path):
         able = capable(arch)
         command = build(site(tmp_path / boot, arch, boot), Board.newest(able), able, accelerator, 22022)
         found += f"{arch}, boot by {boot}, {accelerator}\n{text(command)}"
+    able = capable("x86_64")
+    command = build(site(tmp_path / "firmware", boot="bios", **ALL), Board.newest(able), able, "tcg", 22022)
+    found += f"x86_64, boot by bios, tcg, with all that it can have\n{text(command)}"
     assert found == (golden / "qemu-command.txt").read_text(encoding="utf-8")
 
 

@@ -1,17 +1,18 @@
 """The port that leads to a guest: kept while it is free, replaced and said when it is not."""
 
+import os
 import socket
 from types import SimpleNamespace
 
 import pytest
 
-from interlock.drivers.qemu import network
-from interlock.fsm.errors import HostError
+from interlock.drivers.qemu import network, ports
+from interlock.fsm.errors import DriverError, HostError
 
 
 @pytest.fixture
 def site(tmp_path):
-    return SimpleNamespace(directory=tmp_path, spec=SimpleNamespace(instance_id="i-1"))
+    return SimpleNamespace(directory=tmp_path, spec=SimpleNamespace(instance_id="i-1", ssh_port=0, forwards=()))
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def test_choose_with_taken_port_moves_and_says_so(site, steps):
 
 def test_choose_with_every_port_taken_raises_host_error(site, steps, monkeypatch):
     """The search ends."""
-    monkeypatch.setattr(network, "_free", lambda _: False)
+    monkeypatch.setattr(ports, "free", lambda _: False)
     with pytest.raises(HostError, match="no TCP port"):
         network.choose(site, steps.append)
 
@@ -51,14 +52,26 @@ def test_recorded_with_damaged_record_is_none(tmp_path, content):
     assert network.recorded(tmp_path) is None
 
 
-def test_free_passes_over_connections_that_end(site, steps):
-    """A port whose last connection lingers in TIME_WAIT is free, as it is for QEMU."""
+def test_choose_with_promised_port_passes_it_over(site, steps):
+    """A port that the instance itself forwards is not taken for its sshd."""
     port = network.choose(site, steps.append)
-    with (
-        socket.create_server(("127.0.0.1", port)) as server,
-        socket.create_connection(("127.0.0.1", port)) as client,
-        server.accept()[0] as accepted,
-    ):
-        accepted.shutdown(socket.SHUT_WR)  # the server's side closes first, hence lingers
-        assert client.recv(1) == b""
-    assert network.choose(site, steps.append) == port
+    (site.directory / network.RECORD).unlink()
+    site.spec.forwards = (SimpleNamespace(host_port=port),)
+    assert network.choose(site, steps.append) != port
+
+
+def test_choose_where_instance_insists_takes_that_port_alone(site, steps):
+    """The port of the spec replaces the one it had, and is recorded for whoever looks."""
+    former = network.choose(site, steps.append)
+    site.spec.ssh_port = (
+        network.choose(SimpleNamespace(directory=site.directory.parent, spec=site.spec), steps.append) + 1
+    )
+    assert former != network.choose(site, steps.append) == site.spec.ssh_port == network.recorded(site.directory)
+
+
+def test_choose_where_instance_insists_and_port_is_taken_names_its_owner(site, steps):
+    """It does not move: an error says who has the port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        site.spec.ssh_port = server.getsockname()[1]
+        with pytest.raises(DriverError, match=rf"is taken by .* \(pid {os.getpid()}\)"):
+            network.choose(site, steps.append)

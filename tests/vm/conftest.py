@@ -2,16 +2,25 @@
 
 import json
 import os
+import platform
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from interlock import Interlock
+from interlock.drivers.contract import Site
+from interlock.drivers.qemu import QemuDriver
+from interlock.fsm.home import Home
 from interlock.guest import readiness
+from interlock.templates.plan import Wishes, plan
+
+ARCH = platform.machine()
+MIB = 1 << 20
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +68,45 @@ def processes(home):
         return sorted(found)
 
     return find
+
+
+@pytest.fixture
+def runtime(tmp_path):
+    """Return a runtime root whose path is short enough for sockets, wherever the tests run."""
+    path = tmp_path / "run"
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def make_site(images_home, tmp_path, runtime):
+    """Return a maker of sites that hold what the engine puts there before it calls `create`."""
+
+    def make(name="web", *, template="tiny", arch=ARCH, **changes) -> Site:
+        wishes = Wishes(arch=arch, cpus=2, memory_bytes=512 * MIB, disk_bytes=4096 * MIB, user="ada")
+        home = Home(root=images_home, runtime=runtime)
+        draft = plan(home, name, template, QemuDriver(), wishes)(print)
+        directory = tmp_path / "instances" / name
+        directory.mkdir(mode=0o700, parents=True)
+        for file, content in draft.materials.items():
+            if isinstance(content, bytes):
+                (directory / file).write_bytes(content)
+            else:
+                shutil.copyfile(content, directory / file)
+        (directory / "ssh.key").chmod(0o600)
+        return Site(name, directory, runtime / name, replace(draft.spec, **changes))
+
+    return make
+
+
+@pytest.fixture
+def driver():
+    return QemuDriver()
+
+
+@pytest.fixture
+def steps():
+    return []
 
 
 INJECTED: Counter[str] = Counter()

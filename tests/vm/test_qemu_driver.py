@@ -4,68 +4,25 @@ import json
 import os
 import platform
 import re
-import shutil
 import signal
 import socket
 import subprocess
 import time
 from contextlib import contextmanager
-from dataclasses import replace
 
 import pytest
 
 from interlock.drivers.conformance import DriverConformance
-from interlock.drivers.contract import Deadline, Site
-from interlock.drivers.qemu import QemuDriver, network, process
+from interlock.drivers.contract import Deadline
+from interlock.drivers.qemu import QemuDriver, network, ports, process
 from interlock.fsm.errors import DamagedError, DeadlineError, DriverError, HostError
-from interlock.fsm.home import Home
 from interlock.images.store import Store
-from interlock.templates.plan import Wishes, plan
 
 pytestmark = pytest.mark.vm
 
 ARCH = platform.machine()
 MIB = 1 << 20
 START_S = 180.0
-
-
-@pytest.fixture
-def runtime(tmp_path):
-    """Return a runtime root whose path is short enough for sockets, wherever the tests run."""
-    path = tmp_path / "run"
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
-
-
-@pytest.fixture
-def make_site(images_home, tmp_path, runtime):
-    """Return a maker of sites that hold what the engine puts there before it calls `create`."""
-
-    def make(name="web", *, template="tiny", arch=ARCH, **changes) -> Site:
-        wishes = Wishes(arch=arch, cpus=2, memory_bytes=512 * MIB, disk_bytes=4096 * MIB, user="ada")
-        home = Home(root=images_home, runtime=runtime)
-        draft = plan(home, name, template, QemuDriver(), wishes)(print)
-        directory = tmp_path / "instances" / name
-        directory.mkdir(mode=0o700, parents=True)
-        for file, content in draft.materials.items():
-            if isinstance(content, bytes):
-                (directory / file).write_bytes(content)
-            else:
-                shutil.copyfile(content, directory / file)
-        (directory / "ssh.key").chmod(0o600)
-        return Site(name, directory, runtime / name, replace(draft.spec, **changes))
-
-    return make
-
-
-@pytest.fixture
-def driver():
-    return QemuDriver()
-
-
-@pytest.fixture
-def steps():
-    return []
 
 
 @pytest.fixture
@@ -263,9 +220,9 @@ def test_port_that_is_taken_is_replaced_and_said(driver, machine, steps):
 def test_port_lost_in_the_race_is_replaced(driver, machine, steps, monkeypatch):
     """A port that is taken after it was found free makes QEMU fail, and the start try another."""
     taken = network.choose(machine, steps.append)
-    free = network._free
+    free = ports.free
     answers = iter([True])
-    monkeypatch.setattr(network, "_free", lambda port: next(answers, None) or free(port))
+    monkeypatch.setattr(ports, "free", lambda port: next(answers, None) or free(port))
     with socket.create_server(("127.0.0.1", taken)):
         driver.start(machine, steps.append, Deadline(START_S))
         assert driver.observe(machine).ssh_port != taken

@@ -1,0 +1,126 @@
+"""The commands about disks that outlive instances."""
+
+from pathlib import Path
+
+import click
+from click.shell_completion import CompletionItem
+
+from ..cli import Session
+from ..fsm.home import Home
+from ..output import Format, format_option, print_record, print_records, size
+from .options import Size, pass_session
+
+
+class DiskName(click.ParamType):  # type: ignore[type-arg] # generic in newer releases of click
+    """The name of a disk; completed from those that exist. What a name may be is the store's to say."""
+
+    name = "name"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002 - click's signature
+        names = sorted(path.parent.name for path in (Home.from_environment().root / "disks").glob("[!.]*/disk.*"))
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+name_argument = click.argument("name", type=DiskName())
+
+
+@click.group("disk")
+def disk_command() -> None:
+    """Make, list, resize and delete disks that outlive instances.
+
+    A template attaches one by its name (`additionalDisks`). One running instance has it at a time.
+    """
+
+
+@disk_command.command("create")
+@name_argument
+@click.option("--size", "size_bytes", type=Size(), required=True, help="What a guest sees, such as 10GiB.")
+@click.option("--kind", type=click.Choice(["qcow2", "raw"]), default="qcow2", show_default=True)
+@format_option
+@pass_session
+def create_command(session: Session, name: str, size_bytes: int, kind: str, output_format: Format) -> None:
+    """Make the empty disk NAME; it takes no room before a guest writes to it."""
+    from ..disks import Disks
+
+    disk = Disks(_prepared()).create(name, size_bytes, kind, session.report)
+    session.report(f'created disk "{name}", {size(size_bytes)}')
+    if output_format != "table":
+        print_record(disk.to_json(), output_format)
+
+
+@disk_command.command("import")
+@name_argument
+@click.argument("path", type=click.Path(path_type=Path))
+@format_option
+@pass_session
+def import_command(session: Session, name: str, path: Path, output_format: Format) -> None:
+    """Make the disk NAME from the file PATH, a qcow2 or raw disk, which is copied."""
+    from ..disks import Disks
+
+    disk = Disks(_prepared()).import_(name, path, session.report)
+    session.report(f'imported disk "{name}", {size(disk.size_bytes)}')
+    if output_format != "table":
+        print_record(disk.to_json(), output_format)
+
+
+@disk_command.command("list")
+@format_option
+def list_command(output_format: Format) -> None:
+    """List the disks, what they are attached to, and who has them open."""
+    from ..disks import Disks
+
+    print_records(
+        (disk.to_json() for disk in Disks(Home.from_environment()).list()),
+        output_format,
+        (
+            ("NAME", lambda record: record["name"]),
+            ("FORMAT", lambda record: record["format"]),
+            ("SIZE", lambda record: size(record["size_bytes"])),
+            ("TAKES", lambda record: size(record["used_bytes"])),
+            ("ATTACHED TO", lambda record: ", ".join(record["instances"])),
+            ("IN USE BY", lambda record: record["in_use_by"] or ""),
+        ),
+    )
+
+
+@disk_command.command("inspect")
+@name_argument
+@format_option
+def inspect_command(name: str, output_format: Format) -> None:
+    """Show all that is known of the disk NAME."""
+    from ..disks import Disks
+
+    print_record(Disks(Home.from_environment()).get(name).to_json(), output_format)
+
+
+@disk_command.command("resize")
+@name_argument
+@click.option("--size", "size_bytes", type=Size(), required=True, help="The new size, such as 20GiB.")
+@format_option
+@pass_session
+def resize_command(session: Session, name: str, size_bytes: int, output_format: Format) -> None:
+    """Make the disk NAME larger; no instance that it is attached to may run."""
+    from ..disks import Disks
+
+    disk = Disks(_prepared()).resize(name, size_bytes)
+    session.report(f'disk "{name}" has {size(size_bytes)}')
+    if output_format != "table":
+        print_record(disk.to_json(), output_format)
+
+
+@disk_command.command("delete")
+@name_argument
+@pass_session
+def delete_command(session: Session, name: str) -> None:
+    """Delete the disk NAME and all that is in it; it must be attached to no instance."""
+    from ..disks import Disks
+
+    Disks(_prepared()).delete(name)
+    session.report(f'deleted disk "{name}"')
+
+
+def _prepared() -> Home:
+    """Return the home, with its folders, private to their owner."""
+    home = Home.from_environment()
+    home.prepare()
+    return home

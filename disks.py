@@ -1,0 +1,283 @@
+"""The disks that outlive instances: made by themselves, attached at an instance's creation, left when it is deleted."""
+
+import contextlib
+import fcntl
+import os
+import re
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .drivers.qemu import lease
+from .drivers.qemu.disk import run_qemu_img
+from .fsm.errors import DamagedError, DriverError, NotFoundError, UsageError
+from .fsm.files import flush_directory, make_private_directory, open_private, remove_tree
+from .fsm.home import Home
+
+FORMATS = ("qcow2", "raw")
+
+Report = Callable[[str], None]
+"""Says which step the work has reached, in words for people."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+_HEADER = struct.Struct(">4sIQIIQ")
+"""Of qcow2: magic, version, where the name of a backing file is, its length, cluster bits, size in bytes."""
+_MAGIC = b"QFI\xfb"
+_VERSION_3 = 3
+_FEATURES = slice(72, 80)
+"""Where version 3 has its incompatible features."""
+_EXTERNAL_DATA = 1 << 2
+"""The one that says that the data are in another file. Source: QEMU, docs/interop/qcow2.txt."""
+
+_FOREIGN = {
+    b"KDMV": "vmdk",
+    b"# Disk DescriptorFile": "vmdk",
+    b"vhdxfile": "vhdx",
+    b"conectix": "vhd",
+    b"<<< ": "vdi",
+    b"QED\0": "qed",
+    b"\x1f\x8b": "gzip",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"BZh": "bzip2",
+}
+"""How files begin that are no raw disks although they could pass for some."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A disk of the store, as it is at this moment."""
+
+    name: str
+    format: str
+    """`qcow2` or `raw`."""
+    size_bytes: int | None
+    """What a guest sees; None when the file is damaged."""
+    used_bytes: int
+    """What it takes on the host's disk."""
+    path: Path
+    instances: tuple[str, ...]
+    """Those that have it attached, running or not."""
+    holder: str | None
+    """The process that has it open, in words: `instance "db" (pid 4711)`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the documented JSON form: one line of `interlock disk list --format json`."""
+        return {
+            "name": self.name,
+            "format": self.format,
+            "size_bytes": self.size_bytes,
+            "used_bytes": self.used_bytes,
+            "instances": list(self.instances),
+            "in_use_by": self.holder,
+            "path": str(self.path),
+        }
+
+
+class Disks:
+    """The store of disks in a home.
+
+        HOME/disks/
+        ├── lock                     flock(2): exclusive for whoever makes or removes a disk
+        ├── NAME/disk.qcow2          or disk.raw: the format is in the name, the size in the file; there is no record
+        ├── .new/                    of the lock's holder; it becomes NAME by one rename
+        └── .old/NAME/               likewise, on its way out; it comes back if an instance is found to be linked to it
+
+    An instance has the file under a name of its own (`disk-NAME`, a hard link), so neither the deletion of the instance
+    nor a change of this store takes the disk from the other; a disk that is linked is not deleted. Who has it open is
+    the kernel's to say, and who is linked to it the inode's: no list could be wrong.
+
+    Not promised: that a disk keeps its instances when the home is copied, which makes two files of one.
+    """
+
+    def __init__(self, home: Home) -> None:
+        """Describe the store in `home`; nothing is read or made yet."""
+        self.directory = home.root / "disks"
+        self._instances = home.instances
+
+    def list(self) -> tuple[Disk, ...]:
+        """Return every disk, by name, the damaged too."""
+        found = []
+        for folder in sorted(self.directory.glob("[!.]*/")):
+            with contextlib.suppress(UsageError, NotFoundError):  # deleted meanwhile, or never one of ours
+                found.append(self.get(folder.name))
+        return tuple(found)
+
+    def get(self, name: str) -> Disk:
+        """Return the disk called `name`; raises NotFoundError when there is none."""
+        path = self.path(name)
+        stat = path.stat()
+        owner = lease.holder(path)
+        return Disk(
+            name=name,
+            format=path.suffix[1:],
+            size_bytes=_size_bytes(path),
+            used_bytes=stat.st_blocks * 512,
+            path=path,
+            instances=self._users(name, stat),
+            holder=owner.words if owner else None,
+        )
+
+    def path(self, name: str) -> Path:
+        """Return the file of the disk called `name`; raises NotFoundError when there is none."""
+        for kind in FORMATS:
+            path = self.directory / _checked(name) / f"disk.{kind}"
+            if path.exists():
+                return path
+        raise NotFoundError(f'there is no disk "{name}"', hint="interlock disk list")
+
+    def create(self, name: str, size_bytes: int, kind: str = "qcow2", report: Report | None = None) -> Disk:
+        """Make an empty disk and return it; raises UsageError when there is one of that name."""
+        with self._making(name, report) as new:
+            run_qemu_img(["create", "-q", "-f", kind, f"disk.{kind}", str(size_bytes)], new)
+        return self.get(name)
+
+    def import_(self, name: str, source: Path, report: Report | None = None) -> Disk:
+        """Make a disk that holds what the file `source`, a qcow2 or raw disk, holds now, and return it.
+
+        Raises UsageError for another kind of file, or one that is not complete in itself, DriverError when a machine
+        has it open.
+        """
+        kind = _kind(source)
+        with self._making(name, report) as new:
+            if report:
+                report(f"copying {source}")
+            # Not a plain copy: holes stay holes, and a machine that writes to the source is noticed by its lock.
+            run_qemu_img(["convert", "-f", kind, "-O", kind, str(source.absolute()), f"disk.{kind}"], new)
+        return self.get(name)
+
+    def resize(self, name: str, size_bytes: int) -> Disk:
+        """Make the disk larger, and return it; what is in it is for the guest to grow.
+
+        Raises UsageError when it would become smaller, DriverError when a machine has it open, DamagedError when its
+        file is no disk.
+        """
+        path = self.path(name)
+        before = _size_bytes(path)
+        if before is None:
+            raise DamagedError(f"{path}: not a qcow2 file")
+        if size_bytes < before:
+            raise UsageError(f'disk "{name}" has {before} bytes: it can grow, and not shrink to {size_bytes}')
+        if owner := lease.holder(path):
+            way = f"interlock stop {owner.instance}" if owner.instance else None
+            raise DriverError(f'disk "{name}" is in use by {owner.words}', hint=way)
+        # In place, because its instances are linked to this very file. qemu-img locks it, as a machine would.
+        run_qemu_img(["resize", "-q", "-f", path.suffix[1:], path.name, str(size_bytes)], path.parent)
+        return self.get(name)
+
+    def delete(self, name: str) -> None:
+        """Remove the disk and all that is in it; raises UsageError naming the instances that have it attached."""
+        with self._writing():
+            path = self.path(name)
+            users = self._users(name, path.stat())
+            # First it loses its name, so that no instance can be linked any more; then the links can be counted.
+            path.parent.rename(make_private_directory(self.directory / ".old") / name)
+        if path.exists():
+            way = f"interlock delete {' '.join(users)} && interlock disk delete {name}" if users else None
+            whom = ", ".join(f'instance "{user}"' for user in users) or "a file outside of the instances"
+            raise UsageError(f'disk "{name}" is attached to {whom}', hint=way)
+
+    def link(self, name: str, directory: Path) -> None:
+        """Attach the disk to the instance that is being made in `directory`.
+
+        Raises DriverError where no hard link can be made: a copy would be another disk.
+        """
+        target = directory / lease.file_name(name)
+        try:
+            os.link(self.path(name), target)
+        except OSError as err:
+            raise DriverError(f'cannot attach disk "{name}": {target}: {err.strerror}') from err
+
+    @contextlib.contextmanager
+    def _making(self, name: str, report: Report | None) -> Iterator[Path]:
+        """Yield a folder in which to make the file of the disk `name`, which exists once this ends without an error."""
+        final = self.directory / _checked(name)
+        with self._writing(report):
+            if final.exists():
+                raise UsageError(f'there is a disk "{name}" already', hint=f"interlock disk inspect {name}")
+            new = make_private_directory(self.directory / ".new")
+            yield new
+            for file in new.iterdir():
+                with file.open("rb") as content:
+                    os.fsync(content.fileno())
+            flush_directory(new)
+            new.rename(final)
+            flush_directory(self.directory)
+
+    @contextlib.contextmanager
+    def _writing(self, report: Report | None = None) -> Iterator[None]:
+        """Hold the store's lock, and sweep before and after. Waits for another holder, telling `report` so."""
+        make_private_directory(self.directory)
+        with open_private(self.directory / "lock", "ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if report:
+                    report("waiting for another process to finish with the disks")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            self._sweep()
+            try:
+                yield
+            finally:
+                self._sweep()
+                flush_directory(self.directory)
+
+    def _sweep(self) -> None:
+        """Remove what nobody needs: a disk that was not finished, and one on its way out that no instance has."""
+        remove_tree(self.directory / ".new")
+        for leaving in (self.directory / ".old").glob("*"):
+            if all(file.stat().st_nlink == 1 for file in leaving.iterdir()):
+                remove_tree(leaving)
+            else:
+                leaving.rename(self.directory / leaving.name)
+        remove_tree(self.directory / ".old")
+
+    def _users(self, name: str, stat: os.stat_result) -> tuple[str, ...]:
+        """Return the names of the instances that are linked to the file that `stat` describes."""
+        file = lease.file_name(name)
+        links = [*self._instances.glob(f"[!.]*/{file}"), *self._instances.glob(f".creating/*/{file}")]
+        return tuple(sorted(link.parent.name for link in links if os.path.samestat(link.stat(), stat)))
+
+
+def _checked(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"a disk cannot be called {name!r}",
+            hint="use 1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit",
+        )
+    return name
+
+
+def _size_bytes(path: Path) -> int | None:
+    """Return the size that a guest sees. Read from the file, because qemu-img would not start for a disk in use."""
+    if path.suffix == ".raw":
+        return path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(_HEADER.size)
+    return int(_HEADER.unpack(head)[5]) if len(head) == _HEADER.size and head.startswith(_MAGIC) else None
+
+
+def _kind(source: Path) -> str:
+    """Return the format of `source`, judged by what it holds; raise UsageError for what cannot become a disk."""
+    if not source.is_file():
+        raise UsageError(f"{source}: {'not a file' if source.exists() else 'no such file'}")
+    with source.open("rb") as file:
+        head = file.read(_FEATURES.stop)
+    if not head.startswith(_MAGIC):
+        for magic, kind in _FOREIGN.items():
+            if head.startswith(magic):
+                raise UsageError(f"{source} is {kind}, neither qcow2 nor raw", hint=f"qemu-img convert {source} ...")
+        return "raw"
+    if len(head) < _FEATURES.stop:
+        raise UsageError(f"{source}: not a whole qcow2 file")
+    _, version, backing, *_ = _HEADER.unpack_from(head)
+    features = int.from_bytes(head[_FEATURES], "big")
+    if backing or (version >= _VERSION_3 and features & _EXTERNAL_DATA):
+        raise UsageError(
+            f"{source} refers to another file: a disk must be complete in itself",
+            hint=f"qemu-img convert -O qcow2 {source} complete.qcow2",
+        )
+    return "qcow2"

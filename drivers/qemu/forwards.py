@@ -1,0 +1,143 @@
+"""The ways into a guest, and out of it, that only ssh can open: to its loopback, to its sockets, and from them.
+
+All of an instance's go through one ssh in the background, begun once the guest is ready:
+
+    runtime/forwards.sock    by which that ssh is asked which process it is
+    runtime/forwards.json    the answer: pid, start time and boot
+
+It lives as long as its connection does. That ends with the hypervisor, in the moment in which the kernel closes the
+hypervisor's sockets, and a while after a guest that rebooted. So nobody has to look after it.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...fsm import process as host
+from ...fsm.records import Actor
+from . import process
+
+if TYPE_CHECKING:
+    from ...fsm.spec import Forward
+    from ..contract import Deadline, Site
+
+SOCKET = "forwards.sock"
+RECORD = "forwards.json"
+
+DOWN = "port forwards are down"
+
+_OPTIONS = (
+    "BatchMode=yes",
+    "ExitOnForwardFailure=yes",
+    # Bound anew over a socket that an earlier run left on the host.
+    "StreamLocalBindUnlink=yes",
+    # A guest that rebooted or hangs does not answer: after 15 seconds the forwards are known to be down.
+    "ServerAliveInterval=5",
+    "ServerAliveCountMax=3",
+)
+
+_END_S = 5.0
+"""How long the ssh of a machine that has ended may need to notice; the kernel tells it at once."""
+
+_CLEAR = 'for it; do [ ! -S "$it" ] || rm -f "$it" 2>/dev/null || sudo -n rm -f "$it" || exit; done'
+"""Remove sockets that an earlier connection left in the guest: its sshd would not bind over them."""
+
+
+def missing(site: "Site") -> "list[Forward]":
+    """Return what only ssh can open and is not open: all of it, or nothing."""
+    from .ports import by_hypervisor
+
+    wanted = [forward for forward in site.spec.forwards if not by_hypervisor(forward)]
+    return [] if wanted and _alive(site.runtime) else wanted
+
+
+def establish(site: "Site", deadline: "Deadline", lifeline: int) -> None:
+    """Open what is missing, and return once all of it works. `lifeline` is the hypervisor's pidfd.
+
+    Raises DriverError in ssh's words.
+    """
+    from ...fsm.errors import DriverError
+    from ...fsm.files import make_private_directory
+    from ...guest import errand, ssh
+
+    wanted, config, socket = missing(site), site.directory / ssh.CONFIG, site.runtime / SOCKET
+    if not wanted or (socket.exists() and _record(site)):
+        return
+    for forward in wanted:
+        if forward.host_socket and not forward.reverse:
+            make_private_directory(Path(forward.host_socket).parent)
+    if left := [forward.guest_socket for forward in wanted if forward.reverse and forward.guest_socket]:
+        clear = ssh.command_line(config, site.name, ["sh", "-c", _CLEAR, "sh", *left], options=("BatchMode=yes",))
+        errand.run(clear, deadline, lifeline)
+    socket.unlink(missing_ok=True)
+    *begin, name = ssh.command_line(config, site.name, [], options=_OPTIONS)
+    rules = [word for forward in wanted for word in ("-R" if forward.reverse else "-L", rule(forward))]
+    ended = errand.run([*begin, "-f", "-N", "-M", "-S", str(socket), *rules, name], deadline, lifeline)
+    if ended.status or not _record(site):
+        first, *rest = ended.words or ["ssh ended"]
+        raise DriverError(f"cannot forward ports: {first}", details=rest)
+
+
+def rule(forward: "Forward") -> str:
+    """Return `forward` as the argument of ssh's -L, or of -R: where it listens, then where it leads. Source: ssh(1)."""
+    # Of the guest's own address ssh needs to know no more than that it is the guest's.
+    guest_ip = "127.0.0.1" if forward.guest_ip == "0.0.0.0" else forward.guest_ip  # noqa: S104 - no address to bind
+    guest = _end(guest_ip, forward.guest_port, forward.guest_socket)
+    host_ = _end(forward.host_ip, forward.host_port, forward.host_socket)
+    return f"{guest}:{host_}" if forward.reverse else f"{host_}:{guest}"
+
+
+def condition(runtime: Path) -> str | None:
+    """Return DOWN when forwards were open in this run of the machine and are not any more."""
+    return DOWN if _recorded(runtime) and not _alive(runtime) else None
+
+
+def end(runtime: Path) -> None:
+    """Return once the ssh of a machine that has ended is gone too; one that does not notice is killed."""
+    with process.held(_recorded(runtime)) as pidfd:
+        if pidfd is not None and not process.wait(pidfd, _END_S):
+            process.end(pidfd, grace_s=0)
+    (runtime / RECORD).unlink(missing_ok=True)
+
+
+def _end(ip: str, port: int, socket: str) -> str:
+    """Return one end of a rule: ssh splits at colons, and in the path of a socket expands what begins with `%`."""
+    if socket:
+        return socket.replace("\\", "\\\\").replace(":", "\\:").replace("%", "%%")
+    return f"[{ip}]:{port}"
+
+
+def _record(site: "Site") -> bool:
+    """Record which process the ssh behind the socket is; False when there is none.
+
+    It went into the background by itself, so nobody but it knows. An ssh that an earlier start began, and did not come
+    to record, is found in the same way.
+    """
+    import re
+    import subprocess
+
+    from ...fsm.files import write_whole
+    from ...guest import ssh
+
+    ask = ["ssh", "-F", str(site.directory / ssh.CONFIG), "-S", str(site.runtime / SOCKET), "-O", "check", site.name]
+    asked = subprocess.run(ask, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=10)
+    found = re.search(r"\(pid=(\d+)\)", asked.stderr + asked.stdout)
+    ticks = host.started_ticks(int(found[1])) if found else None
+    if found is None or ticks is None:
+        return False
+    actor = Actor(int(found[1]), ticks, host.boot_id())
+    write_whole(site.runtime / RECORD, json.dumps(asdict(actor)).encode() + b"\n")
+    return True
+
+
+def _recorded(runtime: Path) -> Actor | None:
+    try:
+        return Actor(**json.loads((runtime / RECORD).read_bytes()))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return None
+
+
+def _alive(runtime: Path) -> bool:
+    known = _recorded(runtime)
+    return known is not None and host.alive(known)

@@ -1,0 +1,68 @@
+"""Who has a disk open. The kernel knows, so there is no list that a dead owner could stand on.
+
+A disk is leased by QEMU itself: it locks the image file (fcntl(2), OFD locks) for as long as it runs, and the kernel
+takes the lock back when it ends, however it ends. A second machine is refused by that lock. What is here finds the
+owner's name, for the error, and says it before a hypervisor is started for nothing.
+"""
+
+import os
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+from ...fsm.errors import DriverError
+from ..contract import Site
+
+REFUSED = "Failed to get "
+"""What QEMU says when another process holds the lock of an image: `Failed to get "write" lock`."""
+
+
+class Holder(NamedTuple):
+    """A process that has the file open."""
+
+    pid: int
+    words: str
+    """For people: `instance "db" (pid 4711)`, or the program's name in place of an instance's."""
+    instance: str | None
+    """The instance whose hypervisor it is; None for another program."""
+
+
+def holder(path: Path) -> Holder | None:
+    """Return another process of this user's that has the file `path` open, under whatever name; None when none has."""
+    wanted = path.stat()
+    for process in Path("/proc").glob("[0-9]*"):
+        if process.name == str(os.getpid()):
+            continue
+        with suppress(OSError):  # it ended meanwhile, or is somebody else's
+            for descriptor in (process / "fd").iterdir():
+                with suppress(FileNotFoundError):
+                    if os.path.samestat(descriptor.stat(), wanted):
+                        return _named(process)
+    return None
+
+
+def check(site: Site) -> None:
+    """Raise DriverError naming the owner when a disk of `site` is missing, or is in use by another machine."""
+    for disk in site.spec.disks:
+        path = site.directory / file_name(disk.name)
+        if not path.exists():
+            raise DriverError(f'the instance is to have the disk "{disk.name}", but has no file {path.name}')
+        if owner := holder(path):
+            way = f"interlock stop {owner.instance}" if owner.instance else None
+            raise DriverError(f'disk "{disk.name}" is in use by {owner.words}', hint=way)
+
+
+def file_name(disk: str) -> str:
+    """Return what the file of the disk called `disk` is called in an instance's directory."""
+    return f"disk-{disk}"
+
+
+def _named(process: Path) -> Holder:
+    pid = int(process.name)
+    words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+    for option, value in pairwise(words):
+        if option == "-name" and value.startswith("guest="):
+            name = value.removeprefix("guest=")
+            return Holder(pid, f'instance "{name}" (pid {pid})', name)
+    return Holder(pid, f"{Path(words[0]).name} (pid {pid})", None)

@@ -1,0 +1,133 @@
+"""Folders of the host's that the guest sees, by either of two devices. The guest knows each by its tag, `mountN`.
+
+    9p         QEMU reads and writes the folder itself
+    virtiofs   a daemon does, `virtiofsd`, one for each folder; faster, because it shares the guest's memory
+
+Where a host keeps its virtiofsd is told by QEMU's descriptors. There are two programs of that name: the one of QEMU up
+to 7.2, in C, which runs for root only, and its successor in Rust. Source: QEMU, docs/interop/vhost-user.json.
+"""
+
+import json
+import os
+import subprocess
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from ...fsm.errors import DriverError, HostError
+from ...fsm.spec import Mount, Spec
+from ..contract import Site
+from .process import Daemon
+
+DESCRIPTORS = (Path("/etc/qemu/vhost-user"), Path("/usr/share/qemu/vhost-user"))
+"""The administrator's folder comes first: a file there hides the package's of the same name."""
+
+MISSING_HINT = "apt install virtiofsd, or qemu-system-common on Debian 12"
+
+_HELP_TIMEOUT_S = 10.0
+
+
+class Program(NamedTuple):
+    """A virtiofsd, and which of the two it is."""
+
+    path: str
+    in_c: bool
+    can_readonly: bool
+    """True when it has an option that keeps the guest from writing."""
+
+
+def check(spec: Spec) -> None:
+    """Raise DriverError when a folder that `spec` mounts is not there."""
+    for mount in spec.mounts:
+        if not Path(mount.location).is_dir():
+            raise DriverError(
+                f"the instance mounts {mount.location}, but this host has no such folder",
+                hint=f"mkdir -p {mount.location}",
+            )
+
+
+def shares_memory(spec: Spec) -> bool:
+    """True when another process than QEMU must see the guest's memory."""
+    return any(mount.type == "virtiofs" for mount in spec.mounts)
+
+
+def arguments(site: Site) -> list[str]:
+    """Return the devices by which the guest of `site` sees its mounts, in their order."""
+    command: list[str] = []
+    for number, mount in enumerate(site.spec.mounts):
+        tag = f"mount{number}"
+        if mount.type == "virtiofs":
+            command += [
+                "-chardev", f"socket,id={tag},path={value(str(_socket(site, number)))}",
+                "-device", f"vhost-user-fs-pci,chardev={tag},tag={tag}",
+            ]  # fmt: skip
+        else:
+            # remap: a folder may lead into another file system, whose inodes may have the same numbers as its own.
+            rules = f"security_model={mount.security_model},multidevs=remap{'' if mount.writable else ',readonly=on'}"
+            command += [
+                "-fsdev", f"local,id={tag},path={value(mount.location)},{rules}",
+                "-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}",
+            ]  # fmt: skip
+    return command
+
+
+def daemons(site: Site) -> list[Daemon]:
+    """Return what must run beside the hypervisor of `site`; raise HostError when this host does not have it."""
+    return [
+        Daemon(_socket(site, number), _serve(find(), mount, _socket(site, number)))
+        for number, mount in enumerate(site.spec.mounts)
+        if mount.type == "virtiofs"
+    ]
+
+
+def find() -> Program:
+    """Return this host's virtiofsd; raise HostError when it has none."""
+    files = {path.name: path for folder in reversed(DESCRIPTORS) for path in folder.glob("*.json")}
+    for _, path in sorted(files.items()):
+        with suppress(OSError, ValueError, LookupError, TypeError):  # another package's file, in whatever state
+            descriptor = json.loads(path.read_bytes())
+            if descriptor["type"] == "fs" and os.access(descriptor["binary"], os.X_OK):
+                return _known(descriptor["binary"])
+    raise HostError("virtiofsd is not installed, and the instance has mounts of type virtiofs", hint=MISSING_HINT)
+
+
+def value(text: str) -> str:
+    """Return `text` as the value of an option: in QEMU's syntax a comma ends it, unless doubled."""
+    return text.replace(",", ",,")
+
+
+@cache
+def _known(path: str) -> Program:
+    done = subprocess.run(
+        [path, "--help"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_HELP_TIMEOUT_S, check=False
+    )
+    text = done.stdout + done.stderr
+    return Program(path, in_c="--shared-dir" not in text, can_readonly="--readonly" in text)
+
+
+def _serve(program: Program, mount: Mount, socket: Path) -> list[str]:
+    """Return the command line that serves `mount` on `socket`."""
+    location = mount.location
+    if not program.in_c:
+        command = [program.path, "--log-level", "error", "--socket-path", str(socket), "--shared-dir", location]
+    elif os.geteuid() != 0:
+        raise HostError(f"{program.path} runs for root only", hint="use mounts of type 9p, or install virtiofsd 1.x")
+    else:
+        escaped = location.replace("\\", "\\\\").replace(",", "\\,")
+        command = [program.path, f"--socket-path={socket}", "-o", f"log_level=err,source={escaped}"]
+    if mount.writable:
+        return command
+    if program.can_readonly:
+        return [*command, "--readonly"]
+    if os.geteuid() != 0:
+        raise HostError(
+            f"{program.path} cannot keep a guest from writing to {location}",
+            hint="use mounts of type 9p, or a newer virtiofsd",
+        )
+    # It sees a host on which nobody can write to the folder: that holds whatever the guest asks it for.
+    return ["unshare", "--mount", "sh", "-c", 'mount -o bind,ro "$0" "$0" && exec "$@"', location, *command]
+
+
+def _socket(site: Site, number: int) -> Path:
+    return site.runtime / f"mount{number}.sock"

@@ -1,0 +1,95 @@
+"""The ways into a guest that QEMU's own user network opens, and whether this host has room for all of them.
+
+QEMU carries what arrives at a host port to the guest's own address, over TCP or UDP. What it cannot do, reach the
+guest's loopback or a socket, say, is done over ssh: `forwards.py`.
+"""
+
+import errno
+import ipaddress
+import os
+import socket
+from collections.abc import Sequence
+
+from ...fsm.errors import DriverError, HostError
+from ...fsm.spec import Forward
+
+OWN_ADDRESS = "0.0.0.0"  # noqa: S104 - the guest's, not ours
+"""Stands for the guest's own address, whatever that is."""
+
+_KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+
+
+def by_hypervisor(forward: Forward) -> bool:
+    """True when QEMU itself carries `forward`; otherwise ssh does."""
+    if forward.proto == "udp":
+        return True
+    plain = forward.host_port and forward.guest_port and not forward.reverse
+    return bool(plain) and forward.guest_ip == OWN_ADDRESS and _family(forward.host_ip) == socket.AF_INET
+
+
+def rules(forwards: Sequence[Forward]) -> list[str]:
+    """Return QEMU's `hostfwd` for each forward that is its own: `tcp:127.0.0.1:8080-:80`."""
+    own = [forward for forward in forwards if by_hypervisor(forward)]
+    return [f"{it.proto}:{it.host_ip}:{it.host_port}-:{it.guest_port}" for it in own]
+
+
+def check(forwards: Sequence[Forward]) -> None:
+    """Raise DriverError naming the owner when a host port that `forwards` ask for is taken or cannot be had."""
+    for forward in forwards:
+        if forward.proto == "udp" and (_family(forward.host_ip), forward.guest_ip) != (socket.AF_INET, OWN_ADDRESS):
+            raise DriverError(
+                f"cannot forward UDP from {forward.host_ip} to {forward.guest_ip}: QEMU's network carries UDP from an "
+                f"IPv4 address of the host's to the guest's own address, {OWN_ADDRESS}, only"
+            )
+        if forward.host_port and not forward.reverse:
+            check_free(forward.host_ip, forward.host_port, forward.proto)
+
+
+def check_free(ip: str, port: int, proto: str = "tcp") -> None:
+    """Raise DriverError naming who has it when nobody can listen on `port` of `ip` now, HostError when we may not."""
+    problem = _problem(ip, port, proto)
+    if problem == errno.EADDRINUSE:
+        raise DriverError(f"{proto} port {port} of {ip} is taken by {_owner(port, proto)}")
+    if problem in (errno.EACCES, errno.EPERM):
+        raise HostError(
+            f"{proto} port {port} of {ip} is for root only", hint=f"sysctl net.ipv4.ip_unprivileged_port_start={port}"
+        )
+    if problem:
+        raise DriverError(f"cannot listen on {proto} port {port} of {ip}: {os.strerror(problem)}")
+
+
+def free(port: int) -> bool:
+    """True when QEMU could listen on TCP `port` of the loopback."""
+    return _problem("127.0.0.1", port, "tcp") == 0
+
+
+def _problem(ip: str, port: int, proto: str) -> int:
+    """Return why nobody can listen there (errno), or 0: tried as QEMU does, which passes over TIME_WAIT."""
+    with socket.socket(_family(ip), _KINDS[proto]) as probe:
+        if proto == "tcp":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((ip, port))
+            if proto == "tcp":
+                probe.listen(1)
+        except OSError as err:
+            return err.errno or errno.EINVAL
+    return 0
+
+
+def _family(ip: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ipaddress.ip_address(ip).version == 6 else socket.AF_INET  # noqa: PLR2004 - its name
+
+
+def _owner(port: int, proto: str) -> str:
+    """Return who listens on `port`, in words: `python3 (pid 4711)`. The kernel tells others' processes to root only."""
+    import psutil
+
+    for connection in psutil.net_connections(proto):
+        listens = proto == "udp" or connection.status == psutil.CONN_LISTEN
+        if listens and connection.laddr and connection.laddr.port == port and connection.pid:
+            try:
+                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+            except psutil.Error:
+                break
+    return "another user's process"

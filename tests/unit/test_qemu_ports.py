@@ -1,0 +1,111 @@
+"""Which forwards are QEMU's, what a host has room for, and who is in the way."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from interlock.drivers.qemu import ports
+from interlock.fsm.errors import DriverError
+from interlock.fsm.spec import Forward
+
+LISTEN = """
+import socket, sys
+kind = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}[sys.argv[1]]
+server = socket.socket(socket.AF_INET, kind)
+server.bind(("127.0.0.1", 0))
+if sys.argv[1] == "tcp":
+    server.listen()
+print(server.getsockname()[1], flush=True)
+sys.stdin.read()
+"""
+
+
+def forward(**changes) -> Forward:
+    """Return a forward of TCP from the loopback to the guest's own address, with `changes`."""
+    facts = {"proto": "tcp", "guest_ip": "0.0.0.0", "guest_port": 80, "guest_socket": ""}
+    facts |= {"host_ip": "127.0.0.1", "host_port": 8080, "host_socket": "", "reverse": False}
+    return Forward(**(facts | changes))
+
+
+@pytest.fixture
+def listener():
+    """Return what starts another process that listens on a port of the loopback, and tells the port and its pid."""
+    begun = []
+
+    def start(proto: str) -> tuple[int, int]:
+        command = [sys.executable, "-c", LISTEN, proto]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        begun.append(process)
+        return int(process.stdout.readline()), process.pid
+
+    yield start
+    for process in begun:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, True),
+        ({"host_ip": "0.0.0.0"}, True),
+        ({"proto": "udp"}, True),
+        ({"guest_ip": "127.0.0.1"}, False),
+        ({"guest_ip": "10.0.2.15"}, False),
+        ({"host_ip": "::1"}, False),
+        ({"guest_port": 0, "guest_socket": "/run/x"}, False),
+        ({"host_port": 0, "host_socket": "/run/x"}, False),
+        ({"guest_port": 0, "guest_socket": "/run/x", "host_port": 0, "host_socket": "/y", "reverse": True}, False),
+    ],
+)
+def test_by_hypervisor_is_what_its_network_can_do(changes, expected):
+    """QEMU reaches the guest's own address from IPv4, and nothing else: the rest is for ssh."""
+    assert expected == ports.by_hypervisor(forward(**changes))
+
+
+@pytest.mark.parametrize("proto", ["tcp", "udp"])
+def test_check_with_taken_port_names_process_and_pid(listener, proto):
+    """Who is in the way is said before anything is started."""
+    port, pid = listener(proto)
+    with pytest.raises(DriverError) as caught:
+        ports.check([forward(proto=proto, host_port=port)])
+    name = Path(sys.executable).name
+    assert caught.value.message == f"{proto} port {port} of 127.0.0.1 is taken by {name} (pid {pid})"
+
+
+def test_check_of_what_another_protocol_has_is_content(listener):
+    """A port of TCP and one of UDP have nothing but the number in common."""
+    port, _ = listener("tcp")
+    ports.check([forward(proto="udp", host_port=port)])
+
+
+def test_check_of_address_that_is_not_ours_says_so():
+    """An address that no interface of the host's has is no taken port."""
+    with pytest.raises(DriverError, match=r"cannot listen on tcp port 8080 of 192\.0\.2\.1: Cannot assign"):
+        ports.check([forward(host_ip="192.0.2.1")])
+
+
+@pytest.mark.parametrize("changes", [{"host_ip": "::1"}, {"guest_ip": "127.0.0.1"}])
+def test_check_of_udp_that_nothing_carries_says_what_can_be(changes):
+    """QEMU carries UDP from IPv4 to the guest's own address, and ssh carries none."""
+    with pytest.raises(DriverError, match=r"cannot forward UDP .* only"):
+        ports.check([forward(proto="udp", **changes)])
+
+
+def test_check_passes_over_reverse_forwards_and_sockets(tmp_path):
+    """What the host does not listen for on a port needs none."""
+    ports.check([forward(host_port=0, host_socket=str(tmp_path / "s")), forward(host_port=1, reverse=True)])
+
+
+def test_free_passes_over_connections_that_end():
+    """A port whose last connection lingers in TIME_WAIT is free, as it is for QEMU."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert not ports.free(port)
+        with socket.create_connection(("127.0.0.1", port)) as client, server.accept()[0] as accepted:
+            accepted.shutdown(socket.SHUT_WR)  # the server's side closes first, hence lingers
+            assert client.recv(1) == b""
+    assert ports.free(port)

@@ -1,0 +1,422 @@
+"""What a machine has beside processor and disk, on real guests: folders, ports, sockets, disks, files that it gives."""
+
+import os
+import shlex
+import signal
+import socket
+import stat
+import subprocess
+import time
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from interlock.disks import Disks
+from interlock.drivers.contract import Deadline
+from interlock.drivers.qemu import forwards, lease, mounts
+from interlock.fsm import process as host
+from interlock.fsm.errors import CancelledError, DriverError
+from interlock.fsm.home import Home
+from interlock.fsm.spec import Copy, Disk, Forward, Mount
+
+pytestmark = pytest.mark.vm
+
+MIB = 1 << 20
+START_S = 180.0
+PAGE = "from the guest\n"
+
+CONNECT = "import socket; client = socket.socket(socket.AF_UNIX); "
+ANSWER = """
+import socket
+datagrams = socket.socket(type=socket.SOCK_DGRAM)
+datagrams.bind(("0.0.0.0", 5300))
+server = socket.socket(socket.AF_UNIX)
+server.bind("/tmp/inward")
+server.listen()
+server.accept()[0].sendall(b"in")
+while True:
+    datagrams.sendto(b"datagram", datagrams.recvfrom(16)[1])
+"""
+"""What a guest answers to: one connection to a socket, then datagrams."""
+
+
+def forward(**changes) -> Forward:
+    """Return a forward of TCP on the loopback, with `changes`."""
+    facts = {"proto": "tcp", "guest_ip": "127.0.0.1", "guest_port": 0, "guest_socket": ""}
+    facts |= {"host_ip": "127.0.0.1", "host_port": 0, "host_socket": "", "reverse": False}
+    return Forward(**(facts | changes))
+
+
+@pytest.fixture
+def created(driver, steps):
+    """Return a context in which a site's machine exists; nothing of it is left alive afterwards."""
+
+    @contextmanager
+    def create(site):
+        driver.create(site, steps.append)
+        try:
+            yield site
+        finally:
+            driver.kill(site, steps.append)
+
+    return create
+
+
+@pytest.fixture
+def start(driver, steps):
+    return lambda site: driver.start(site, steps.append, Deadline(START_S))
+
+
+@pytest.fixture
+def in_guest(driver):
+    """Return what runs a script in a guest and returns its output."""
+
+    def run(site, script, *arguments) -> str:
+        line = driver.shell(site, ["sh", "-c", script, "sh", *arguments], terminal=False)
+        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture
+def serve(in_guest):
+    """Return what lets the guest answer http on an address and port of its own."""
+
+    def begin(site, address) -> None:
+        script = f"mkdir -p /tmp/www; printf %s {shlex.quote(PAGE)} >/tmp/www/page; sudo httpd -p {address} -h /tmp/www"
+        in_guest(site, script)
+
+    return begin
+
+
+@pytest.fixture
+def port():
+    """Return a TCP port of the loopback that nobody has now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@pytest.fixture
+def shared(tmp_path):
+    """Return two folders to mount, whose names hold what option syntax would trip over; each with a file."""
+    folders = tmp_path / "read me, please", tmp_path / "write here"
+    for folder in folders:
+        folder.mkdir()
+        (folder / "hello").write_text(f"{folder.name}\n")
+    return folders
+
+
+def until(condition, seconds=60.0):
+    """Return what `condition` returns once it is true; fail after `seconds`."""
+    deadline = Deadline(seconds)
+    while not (found := condition()):
+        assert not deadline.passed, "the deadline passed"
+        time.sleep(0.02)
+    return found
+
+
+def page(address) -> bytes:
+    """Return what answers http on a port of the loopback, or on the socket of that path."""
+    family = socket.AF_INET if isinstance(address, int) else socket.AF_UNIX
+    with socket.socket(family) as client:
+        client.settimeout(30)
+        client.connect(("127.0.0.1", address) if isinstance(address, int) else str(address))
+        client.sendall(b"GET /page HTTP/1.0\r\n\r\n")
+        answer = b"".join(iter(lambda: client.recv(4096), b""))
+    return answer.partition(b"\r\n\r\n")[2]
+
+
+def servants(site) -> list[int]:
+    """Return the live processes that serve the site's machine: their command lines name its directories."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (entry / "cmdline").read_bytes()
+            ours = bytes(site.runtime) in words or bytes(site.directory) in words
+            if ours and host.started_ticks(int(entry.name)):
+                found.append(int(entry.name))
+    return found
+
+
+def test_forwards_lead_to_listeners_in_the_guest(make_site, created, start, in_guest, serve, tmp_path, port):
+    """QEMU carries to the guest's own address, ssh to its loopback, from ports and from sockets of the host's."""
+    path = tmp_path / "a folder" / "s:1"
+    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+        second = other.getsockname()[1]
+    ways = (
+        forward(guest_ip="0.0.0.0", guest_port=80, host_port=port),
+        forward(guest_port=81, host_port=second),
+        forward(guest_port=81, host_socket=str(path)),
+    )
+    with created(make_site(forwards=ways)) as site:
+        start(site)
+        serve(site, "0.0.0.0:80")
+        serve(site, "127.0.0.1:81")
+        assert [page(address).decode() for address in (port, second, path)] == [PAGE] * 3
+        assert "Connection refused" in in_guest(site, "nc 10.0.2.15 81 </dev/null 2>&1 || true")
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_forwards_end_with_the_machine_however_it_ends(driver, make_site, created, start, steps, port):
+    """Neither a stop nor the death of the hypervisor leaves a process behind, and the port is free at once."""
+    with created(make_site(forwards=(forward(guest_port=22, host_port=port),))) as site:
+        start(site)
+        assert len(servants(site)) == 2
+        os.kill(driver.observe(site).pid, signal.SIGKILL)
+        until(lambda: servants(site) == [])
+        start(site)
+        assert driver.observe(site).condition is None
+        driver.stop(site, steps.append, Deadline(60))
+        assert servants(site) == []
+        with socket.create_server(("127.0.0.1", port)):
+            pass
+
+
+def test_forwards_of_a_hung_ssh_do_not_outlive_the_machine(driver, make_site, created, start, steps, port, monkeypatch):
+    """An ssh that cannot notice the end is ended with it."""
+    monkeypatch.setattr(forwards, "_END_S", 0.1)
+    with created(make_site(forwards=(forward(guest_port=22, host_port=port),))) as site:
+        start(site)
+        (ssh,) = set(servants(site)) - {driver.observe(site).pid}
+        os.kill(ssh, signal.SIGSTOP)
+        driver.kill(site, steps.append)
+        assert servants(site) == []
+
+
+def test_forwards_after_a_reboot_are_said_to_be_down_and_resume_opens_them(
+    driver, make_site, created, start, in_guest, serve, steps, port
+):
+    """A guest that reboots takes the connection with it: that is seen, and has a way out without another boot."""
+    with created(make_site(forwards=(forward(guest_port=81, host_port=port),))) as site:
+        start(site)
+        in_guest(site, "sudo sh -c '(sleep 0.2; reboot -f) >/dev/null 2>&1 &'")
+        until(lambda: driver.observe(site).condition == "port forwards are down")
+        until(lambda: subprocess.run(driver.shell(site, ["true"], terminal=False), check=False).returncode == 0)
+        driver.resume(site, steps.append)
+        assert driver.observe(site).condition is None
+        serve(site, "127.0.0.1:81")
+        assert page(port).decode() == PAGE
+
+
+def test_sockets_are_forwarded_both_ways_over_what_an_earlier_run_left(make_site, created, start, in_guest, tmp_path):
+    """Host reaches guest and guest reaches host, although both places hold a dead socket; datagrams arrive too."""
+    with closing(socket.socket(type=socket.SOCK_DGRAM)) as free:
+        free.bind(("127.0.0.1", 0))
+        udp = free.getsockname()[1]
+    inward, outward = str(tmp_path / "inward"), str(tmp_path / "outward")
+    ways = (
+        forward(guest_socket="/tmp/inward", host_socket=inward),
+        forward(guest_socket="/tmp/outward", host_socket=outward, reverse=True),
+    )
+    datagrams = forward(proto="udp", guest_ip="0.0.0.0", guest_port=5300, host_port=udp)
+    with created(make_site(template="debian", forwards=(datagrams,))) as site:
+        start(site)
+        in_guest(site, 'python3 -c "$1"', "import socket; socket.socket(socket.AF_UNIX).bind('/tmp/outward')")
+        with closing(socket.socket(socket.AF_UNIX)) as dead:
+            dead.bind(inward)
+        start(replace(site, spec=replace(site.spec, forwards=(datagrams, *ways))))
+        with closing(socket.socket(socket.AF_UNIX)) as server:
+            server.bind(outward)
+            server.listen()
+            in_guest(site, 'python3 -c "$1"', f"{CONNECT}client.connect('/tmp/outward'); client.sendall(b'out')")
+            with server.accept()[0] as accepted:
+                assert accepted.recv(16) == b"out"
+        in_guest(site, 'nohup python3 -c "$1" >/dev/null 2>&1 &', ANSWER)
+        in_guest(site, "until [ -S /tmp/inward ]; do sleep 0.1; done")
+        with closing(socket.socket(socket.AF_UNIX)) as client:
+            client.connect(inward)
+            assert client.recv(16) == b"in"
+        with closing(socket.socket(type=socket.SOCK_DGRAM)) as client:
+            client.connect(("127.0.0.1", udp))
+            client.settimeout(1)
+            assert until(lambda: _asked(client)) == b"datagram"
+
+
+def _asked(client) -> bytes | None:
+    client.send(b"?")
+    with suppress(TimeoutError):
+        return client.recv(16)
+    return None
+
+
+def test_forward_that_the_guest_refuses_fails_the_start_in_ssh_s_words(make_site, created, start, tmp_path):
+    """The tiny guest's sshd listens on no socket for others: the start says so, and what of the start it was."""
+    path = str(tmp_path / "host.sock")
+    with (
+        created(make_site(forwards=(forward(guest_socket="/tmp/guest.sock", host_socket=path, reverse=True),))) as site,
+        pytest.raises(DriverError, match=r"cannot forward ports: .*; it came as far as: forwarding ports"),
+    ):
+        start(site)
+
+
+def test_start_with_a_taken_port_names_its_owner_and_runs_nothing(make_site, created, start):
+    """Whose the port is is said before there is a hypervisor."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port = server.getsockname()[1]
+        for changes in ({"forwards": (forward(guest_port=80, host_port=port),)}, {"ssh_port": port}):
+            with created(make_site(f"web{len(changes.get('forwards', ()))}", **changes)) as site:
+                with pytest.raises(DriverError, match=rf"tcp port {port} of 127\.0\.0\.1 .* \(pid {os.getpid()}\)"):
+                    start(site)
+                assert not (site.directory / "hypervisor.id").exists()
+
+
+def test_ssh_port_that_the_spec_names_is_the_one(driver, make_site, created, start, port):
+    """An instance that insists on a port has that one."""
+    with created(make_site(ssh_port=port)) as site:
+        start(site)
+        assert driver.observe(site).ssh_port == port
+
+
+def test_start_without_a_mounted_folder_names_it_and_runs_nothing(make_site, created, start, tmp_path):
+    """A folder that is not there is not made up, and QEMU is not asked."""
+    gone = str(tmp_path / "gone")
+    with created(make_site(mounts=(Mount(gone, "/mnt", writable=False, type="9p", security_model="none"),))) as site:
+        with pytest.raises(DriverError, match=f"mounts {gone}, but this host has no such folder") as caught:
+            start(site)
+        assert caught.value.hint == f"mkdir -p {gone}"
+        assert not (site.directory / "hypervisor.id").exists()
+
+
+def test_disk_is_found_by_its_serial_and_outlives_the_instance(driver, make_site, created, start, in_guest, tmp_path):
+    """What one machine wrote, the next one reads, whatever else became of the first; a reset takes nothing from it."""
+    disks = Disks(Home(tmp_path / "home", tmp_path / "run"))
+    for name, kind in (("data", "qcow2"), ("raw", "raw")):
+        disks.create(name, 16 * MIB, kind)
+    find = 'for it in /sys/block/*/serial; do [ "$(cat $it)" = disk1 ] && d=/dev/$(basename ${it%/serial}); done; '
+    attached = (Disk("data", "qcow2"), Disk("raw", "raw"))
+    for name, script, expected in (
+        ("one", "echo kept | sudo dd of=$d conv=fsync 2>/dev/null", ""),
+        ("two", "sudo head -c 5 $d", "kept\n"),
+    ):
+        site = make_site(name, disks=attached)
+        for disk in attached:
+            disks.link(disk.name, site.directory)
+        with created(site):
+            start(site)
+            assert in_guest(site, find + script) == expected
+            driver.kill(site, print)
+            driver.reset(site, print)
+            driver.delete(site, print)
+    assert disks.path("raw").read_bytes().startswith(b"kept\n")
+
+
+@pytest.mark.usefixtures("hasty")
+def test_disk_that_another_machine_has_names_it_until_that_one_is_dead(driver, make_site, created, start, tmp_path):
+    """A disk is one machine's at a time. The lease is a live process's: SIGKILL frees it."""
+    disks = Disks(Home(tmp_path / "home", tmp_path / "run"))
+    disks.create("data", 16 * MIB)
+    sites = [make_site(name, disks=(Disk("data", "qcow2"),)) for name in ("one", "two")]
+    for site in sites:
+        disks.link("data", site.directory)
+    with created(sites[0]) as one, created(sites[1]) as two:
+        start(one)
+        pid = driver.observe(one).pid
+        with pytest.raises(DriverError) as caught:
+            start(two)
+        assert caught.value.message == f'disk "data" is in use by instance "one" (pid {pid})'
+        assert not driver.observe(two).alive
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: not driver.observe(one).alive)
+        start(two)
+        assert driver.observe(two).alive
+
+
+@pytest.mark.usefixtures("hasty")
+def test_disk_lost_in_the_race_names_its_owner_too(driver, make_site, created, start, tmp_path, monkeypatch):
+    """Where QEMU's lock is what keeps the second machine out, the words are the same."""
+    disks = Disks(Home(tmp_path / "home", tmp_path / "run"))
+    disks.create("data", 16 * MIB)
+    sites = [make_site(name, disks=(Disk("data", "qcow2"),)) for name in ("one", "two")]
+    for site in sites:
+        disks.link("data", site.directory)
+    with created(sites[0]) as one, created(sites[1]) as two:
+        start(one)
+        check, answers = lease.check, iter([True])
+        monkeypatch.setattr(lease, "check", lambda site: next(answers, None) or check(site))
+        with pytest.raises(DriverError, match=r'disk "data" is in use by instance "one"'):
+            start(two)
+        assert not driver.observe(two).alive
+
+
+def test_copies_are_fetched_private_and_gone_with_the_machine(driver, make_site, created, start, steps, tmp_path):
+    """Root's files too, whole and 0600; what may be missing is passed over; what is to go, goes however it ends."""
+    kept, gone = tmp_path / "new folder" / "kept", tmp_path / "gone"
+    copies = (
+        Copy("/etc/passwd", str(kept), skip_if_missing=False, delete_on_stop=False),
+        Copy("/proc/1/environ", str(gone), skip_if_missing=False, delete_on_stop=True),  # for root's eyes only
+        Copy("/no/such file", str(tmp_path / "never"), skip_if_missing=True, delete_on_stop=True),
+    )
+    with created(make_site(copies=copies)) as site:
+        start(site)
+        assert b"ada:" in kept.read_bytes()
+        assert gone.read_bytes()
+        assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+        assert sorted(path.name for path in kept.parent.iterdir()) == ["kept"]
+        assert not (tmp_path / "never").exists()
+        os.kill(driver.observe(site).pid, signal.SIGKILL)
+        until(lambda: not driver.observe(site).alive)
+        driver.stop(site, steps.append, Deadline(5))
+        assert (kept.exists(), gone.exists()) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/no/such", "cannot copy /no/such from the guest: there is no such file"),
+        ("/etc", "cannot copy /etc .*irectory"),
+    ],
+)
+def test_copy_that_cannot_be_had_fails_the_start(make_site, created, start, tmp_path, path, words):
+    """What was promised to the host and is not there is an error in the guest's words, and leaves no half a file."""
+    target = tmp_path / "copies" / "it"
+    copies = (Copy(path, str(target), skip_if_missing=False, delete_on_stop=False),)
+    with created(make_site(copies=copies)) as site, pytest.raises(DriverError, match=words):
+        start(site)
+    assert list(target.parent.iterdir()) == []
+
+
+def test_bios_machine_says_on_its_serial_port_that_it_finds_nothing(driver, make_site, created, steps):
+    """A machine without UEFI runs, and what its BIOS does is seen."""
+    with created(make_site(boot="bios", arch="x86_64")) as site:
+
+        def look() -> None:
+            log = site.directory / "serial.log"
+            if log.exists() and b"No bootable device" in log.read_bytes():
+                raise CancelledError("seen")
+
+        with pytest.raises(CancelledError, match="seen"):
+            driver.start(site, steps.append, Deadline(START_S, look))
+        assert not list(site.directory.glob("firmware.*"))
+
+
+def test_bios_machine_of_another_architecture_is_refused(driver, make_site, steps):
+    """What no such board has is said at creation."""
+    site = make_site(boot="bios")
+    with pytest.raises(DriverError, match="a machine of architecture aarch64 has no BIOS"):
+        driver.create(replace(site, spec=replace(site.spec, arch="aarch64")), steps.append)
+
+
+@pytest.mark.parametrize("kind", ["9p", "virtiofs"])
+def test_mounts_are_read_and_written_as_the_spec_says(make_site, created, start, in_guest, shared, kind):
+    """The guest sees each folder under its tag, and cannot write to one that is not to be written to."""
+    if kind == "virtiofs" and mounts.find().in_c and os.geteuid() != 0:
+        pytest.skip("this host's virtiofsd runs for root only")
+    read_only, writable = (
+        Mount(str(folder), "/mnt", writable=folder is shared[1], type=kind, security_model="none") for folder in shared
+    )
+    option = "-o trans=virtio,version=9p2000.L" if kind == "9p" else ""
+    with created(make_site(template="debian", mounts=(read_only, writable))) as site:
+        start(site)
+        if kind not in in_guest(site, f"sudo modprobe -a {kind} 9pnet_virtio 2>/dev/null; cat /proc/filesystems"):
+            pytest.skip(f"the guest's kernel has no {kind}")
+        in_guest(site, f"for n in 0 1; do sudo mkdir /m$n; sudo mount -t {kind} {option} mount$n /m$n || exit; done")
+        assert in_guest(site, "cat /m0/hello /m1/hello") == "read me, please\nwrite here\n"
+        assert "Read-only" in in_guest(site, "sudo touch /m0/no 2>&1 || true")
+        in_guest(site, "sudo sh -c 'umask 022; echo out >/m1/out'")
+    assert (shared[1] / "out").read_text() == "out\n"
+    assert stat.S_IMODE((shared[1] / "out").stat().st_mode) == 0o644
+    assert [path.name for path in shared[0].iterdir()] == ["hello"]
