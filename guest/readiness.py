@@ -13,7 +13,7 @@ import shlex
 import socket
 import subprocess
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,18 +31,16 @@ _LOOK_S = 0.1
 _RETRY_S = 0.03
 """Between two attempts while the guest refuses connections: its network is up, its sshd about to be."""
 
-_LAST_RETRY_S = 1.0
-"""Between two sessions that the guest ends: its sshd is up, the user it shall let in is not yet made."""
+_FIRST_AGAIN_S, _LAST_AGAIN_S = 1.0, 5.0
+"""Between two sessions that the guest ends: its sshd is up, the user it shall let in is not yet made. An sshd of
+OpenSSH 9.8 holds each failure against us for five seconds and, at fifteen, lets nobody in (PerSourcePenalties)."""
 
-_ASLEEP_PATIENCE_S = 2.0
-"""How long to wait in a connection to a guest that has given no sign yet. QEMU carries every attempt to the guest once
-it has a network, also those given up long ago, and an sshd that is met by dozens turns the next one away."""
-
-_FIRST_PATIENCE_S = 0.15
-_LAST_PATIENCE_S = 5.0
-_PATIENCE_GROWTH = 1.03
-"""How long to wait in an accepted connection for a banner. One made before the guest had a network is dead for good, so
-waiting in it only loses time; but an emulated sshd needs a while to greet, and on a slow host longer."""
+_ASLEEP_TURN_S = 6.0
+_FIRST_TURN_S, _LAST_TURN_S = 0.15, 5.0
+_TURN_GROWTH = 1.4
+"""How long to wait for a greeting before another connection is made beside those that wait. One that was made before
+the guest had an address is lost for six seconds: that is when QEMU tries to carry it again. But QEMU never forgets one,
+also not if we hang up: each reaches the guest in the end, and an sshd that is met by dozens turns newcomers away."""
 
 _ASLEEP_S = 5
 """Seconds without a sign from the guest after which its session is given up: it rebooted, say."""
@@ -68,19 +66,19 @@ def wait(
 ) -> None:
     """Return once the guest behind `door` is ready.
 
-    `look` is called now and then, says whether the guest has given any sign of life, and may raise.
+    `look` is called now and then, says whether the guest has begun to use its network, and may raise.
 
     Raises DeadlineError when time is up, GuestGoneError when the machine died, DriverError when another than the
     instance's own guest answers.
     """
     patience = _Patience(deadline, lifeline, look)
-    pause_s = _RETRY_S
+    again_s = _FIRST_AGAIN_S
     while True:
         with _greeted_by(door.port, patience, report) as connection:
             if _first_boot_is_over(door, connection, patience, report):
                 return
-        patience.pause(pause_s)
-        pause_s = min(_LAST_RETRY_S, 2 * pause_s)
+        patience.pause(again_s)
+        again_s = min(_LAST_AGAIN_S, 2 * again_s)
 
 
 class _Patience:
@@ -88,29 +86,29 @@ class _Patience:
 
     def __init__(self, deadline: Deadline, lifeline: int, look: Callable[[], bool]) -> None:
         self.awake = False
-        """True once the guest has given a sign of life."""
+        """True once the guest has begun to use its network."""
         self._deadline = deadline
         self._lifeline = lifeline
         self._look = look
 
-    def pause(self, seconds: float, descriptor: int | None = None) -> bool:
-        """Return True as soon as `descriptor` can be read, False after `seconds` or at the first sign of life."""
+    def pause(self, seconds: float, *descriptors: int) -> list[int]:
+        """Return those of `descriptors` that can be read, as soon as there are any; none after `seconds` or when the
+        guest wakes."""
         turn = Deadline(seconds)
         poll = select.poll()
-        for watched in (self._lifeline, descriptor):
-            if watched is not None:
-                poll.register(watched, select.POLLIN)
+        for watched in (self._lifeline, *descriptors):
+            poll.register(watched, select.POLLIN)
         while True:
             slept, self.awake = not self.awake, self._look()
             if slept and self.awake:
-                return False
+                return []
             if self._deadline.passed:
                 raise DeadlineError(f"the guest did not answer within {self._deadline.seconds:g} s")
             ready = [fd for fd, _ in poll.poll(1000 * min(turn.remaining_s, self._deadline.remaining_s, _LOOK_S))]
             if self._lifeline in ready:
                 raise GuestGoneError
             if ready or turn.passed:
-                return bool(ready)
+                return ready
 
 
 def _greeted_by(port: int, patience: _Patience, report: Report) -> socket.socket:
@@ -118,21 +116,36 @@ def _greeted_by(port: int, patience: _Patience, report: Report) -> socket.socket
 
     Source: RFC 4253, section 4.2.
     """
-    in_connection_s = _FIRST_PATIENCE_S
-    while True:
-        with suppress(ConnectionError), ExitStack() as cleanup:
-            connection = cleanup.enter_context(socket.create_connection(("127.0.0.1", port)))
-            hold_s = in_connection_s if patience.awake else _ASLEEP_PATIENCE_S
-            if not patience.pause(hold_s, connection.fileno()):
-                in_connection_s = min(_LAST_PATIENCE_S, in_connection_s * _PATIENCE_GROWTH)
-                continue
-            # Greeted or closed, it is the guest's doing, which therefore has a network: no connection is dead any more.
-            in_connection_s = _LAST_PATIENCE_S
-            report(WAITING_FOR_SSH)
-            if connection.recv(4, socket.MSG_PEEK) == b"SSH-":
-                cleanup.pop_all()
-                return connection
-        patience.pause(_RETRY_S)
+    turn_s = _FIRST_TURN_S
+    waiting: dict[int, socket.socket] = {}
+    try:
+        while True:
+            with suppress(ConnectionError):
+                connection = socket.create_connection(("127.0.0.1", port))
+                waiting[connection.fileno()] = connection
+            ready = patience.pause(turn_s if patience.awake else _ASLEEP_TURN_S, *waiting)
+            for descriptor in ready:
+                # Greeted or closed, it is the guest's doing, which therefore has a network: none is lost any more.
+                turn_s = _LAST_TURN_S
+                report(WAITING_FOR_SSH)
+                connection = waiting.pop(descriptor)
+                if _greets(connection):
+                    return connection
+                connection.close()
+            if ready:
+                patience.pause(_RETRY_S)
+            elif patience.awake:
+                turn_s = min(_LAST_TURN_S, turn_s * _TURN_GROWTH)
+    finally:
+        for connection in waiting.values():
+            connection.close()
+
+
+def _greets(connection: socket.socket) -> bool:
+    """Return whether what is there to read begins as ssh does, and leave it to be read."""
+    with suppress(ConnectionError):
+        return connection.recv(4, socket.MSG_PEEK) == b"SSH-"
+    return False
 
 
 def _first_boot_is_over(door: Door, connection: socket.socket, patience: _Patience, report: Report) -> bool:
@@ -153,7 +166,7 @@ def _first_boot_is_over(door: Door, connection: socket.socket, patience: _Patien
         try:
             # The first byte says that it let us in, the end of the output that the session is over.
             while True:
-                if patience.pause(_LAST_PATIENCE_S, session.stderr.fileno()):
+                if patience.pause(_LAST_TURN_S, session.stderr.fileno()):
                     said = os.read(session.stderr.fileno(), 4096)
                     if not said:
                         break

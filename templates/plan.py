@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from ..disks import Disks
 from ..drivers.contract import Driver
+from ..drivers.qemu import lease
 from ..fsm.errors import UsageError
 from ..fsm.home import Home
 from ..fsm.port import Draft, Plan, Report
@@ -29,7 +30,7 @@ from . import host, resolve
 from .expand import Guest, Host
 from .load import Loaded, expand, load
 from .mistakes import words_of
-from .model import ImageSource, Template, Wished
+from .model import ImageSource, Wished
 
 START_TIMEOUT_S = 300.0
 SCRIPTED_START_TIMEOUT_S = 1800.0
@@ -69,94 +70,113 @@ def plan(home: Home, name: str, template: str | Loaded, driver: Driver, wishes: 
             loaded = read(home, loaded)
         for note in loaded.notes:
             report(note)
-        return _draft(home, name, loaded, driver, wishes, report)
+        return _Planner(home, name, loaded, driver, wishes).draft(report)
 
     return draft
 
 
-def _draft(home: Home, name: str, loaded: Loaded, driver: Driver, wishes: Wishes, report: Report) -> Draft:
-    template, who = _expanded(loaded, name, home.directory(name), wishes)
-    arch = wishes.arch or template.arch or platform.machine()
-    if arch not in driver.abilities.arches:
-        raise UsageError(f'driver "{driver.name}" has no machines of architecture {arch}')
-    spec = _spec(home, name, loaded, template, who, driver, wishes, arch)
-    if not driver.abilities.images:
-        return Draft(spec, {})
-    image = bring(Store(home.images), _sources(template, arch, loaded.name), report)
-    boot = template.boot_way(arch) or image.boot[0]
-    if boot not in image.boot and not (boot == "bios" and "firmware" in image.boot):  # a disk may have both loaders
-        raise UsageError(f"image {image.name} boots by {' or '.join(image.boot)}, not by {boot}")
-    report("making keys and seed")
-    spec = replace(spec, boot=boot, kernel_arguments=image.kernel_arguments if boot == "kernel" else "")
-    shared = {f"disk-{disk.name}": Disks(home).path(disk.name) for disk in spec.disks}
-    return Draft(spec, _materials(home, image, spec, template, who), shared)
+class _Planner:
+    """One template on its way to being one machine."""
+
+    def __init__(self, home: Home, name: str, loaded: Loaded, driver: Driver, wishes: Wishes) -> None:
+        self.home = home
+        self.name = name
+        self.driver = driver
+        self.wishes = wishes
+        self.locator = loaded.name
+        who = resolve.user(loaded.template, wishes.user)
+        self.template = expand(loaded, _outside(name, home.directory(name)), _inside(name, who))
+        self.who = replace(who, home=self.template.user.home or who.home)
+        self.arch = wishes.arch or self.template.arch or platform.machine()
+        if self.arch not in driver.abilities.arches:
+            raise UsageError(f'driver "{driver.name}" has no machines of architecture {self.arch}')
+
+    def draft(self, report: Report) -> Draft:
+        """Return all that the machine consists of, its image brought."""
+        spec = self._spec()
+        if not self.driver.abilities.images:
+            return Draft(spec, {})
+        image = bring(Store(self.home.images), self._sources(), report)
+        boot = self.template.boot_way(self.arch) or image.boot[0]
+        if boot not in image.boot and not (boot == "bios" and "firmware" in image.boot):  # a disk may have both loaders
+            raise UsageError(f"image {image.name} boots by {' or '.join(image.boot)}, not by {boot}")
+        report("making keys and seed")
+        spec = replace(spec, boot=boot, kernel_arguments=image.kernel_arguments if boot == "kernel" else "")
+        shared = {lease.file_name(disk.name): Disks(self.home).path(disk.name) for disk in spec.disks}
+        return Draft(spec, self._materials(image, spec), shared)
+
+    def _spec(self) -> Spec:
+        """Return the machine, as far as it does not depend on the image."""
+        template, wishes = self.template, self.wishes
+        scripted = template.provision or template.probes
+        spec = Spec(
+            driver=self.driver.name,
+            arch=self.arch,
+            cpus=wishes.cpus or template.cpus or resolve.cpus(),
+            memory_bytes=wishes.memory_bytes or template.memory or resolve.memory_bytes(),
+            disk_bytes=wishes.disk_bytes or template.disk or resolve.DISK_BYTES,
+            user=self.who.name,
+            hostname=hostname(self.name),
+            instance_id=f"i-{uuid.uuid4().hex[:16]}",
+            boot="kernel",
+            start_timeout_s=wishes.start_timeout_s or (SCRIPTED_START_TIMEOUT_S if scripted else START_TIMEOUT_S),
+            stop_timeout_s=wishes.stop_timeout_s or STOP_TIMEOUT_S,
+            created_at=now(),
+            cpu_model=template.cpu_model(self.arch),
+            ssh_port=template.ssh.local_port,
+            forward_agent=template.ssh.forward_agent,
+            forward_x11=template.ssh.forward_x11,
+            forward_x11_trusted=template.ssh.forward_x11_trusted,
+            timezone=host.timezone() if template.timezone is None else template.timezone,
+            message=template.message,
+            mounts=resolve.mounts(template),
+            forwards=resolve.forwards(template.port_forwards, self.home.directory(self.name)),
+            disks=tuple(self._disk(asked.name) for asked in template.additional_disks),
+            probes=resolve.probes(template),
+            copies=resolve.copies(template),
+            origin=self.locator,
+        )
+        if len(json.dumps(spec.to_json())) > MAX_BYTES:
+            raise UsageError(f"{self.locator}: probes and message are longer than {MAX_BYTES >> 20} MiB together")
+        return spec
+
+    def _disk(self, name: str) -> Disk:
+        return Disk(name, format=Disks(self.home).path(name).suffix.removeprefix("."))
+
+    def _sources(self) -> list[Source]:
+        """Return the places of the image, in the template's order: mirrors of each other."""
+        asked = self.template.images
+        if fitting := [_source(one, self.arch) for one in asked if one.arch in (self.arch, None)]:
+            return fitting
+        offered = ", ".join(sorted({one.arch for one in asked if one.arch}))
+        raise UsageError(f"template {self.locator} has no image for {self.arch}; it has: {offered}")
+
+    def _materials(self, image: Image, spec: Spec) -> dict[str, Path | bytes]:
+        """Return the files that must lie beside the spec: links into the store, keys, and the seed."""
+        store, key, host_key = Store(self.home.images), user_key(self.home.keys), new_host_key()
+        more_keys = host.public_keys(Path.home()) if self.template.ssh.load_dot_ssh_pub_keys else ()
+        seed = resolve.seed(self.template, spec, self.who, (key.public.decode().strip(), *more_keys), host_key)
+        materials: dict[str, Path | bytes] = {"ssh.key": key.private, "known_hosts": _pin(host_key)}
+        if disk := image.files.get("disk"):
+            materials["base.qcow2"] = store.path(disk.digest)
+        if spec.boot == "kernel":
+            materials["kernel"] = store.path(image.files["kernel"].digest)
+            materials["initrd"] = store.path(image.files["initrd"].digest)
+        way = "firmware" if spec.boot == "bios" else spec.boot
+        if image.first_boot[image.boot.index(way)] == "overlay":
+            materials["initrd"] = store.path(image.files["initrd"].digest).read_bytes() + overlay(seed)
+        else:
+            materials["seed.iso"] = nocloud(seed)
+        return materials
 
 
-def _expanded(loaded: Loaded, name: str, directory: Path, wishes: Wishes) -> tuple[Template, resolve.User]:
-    """Return the template with its variables replaced, and who logs in."""
-    who = resolve.user(loaded.template, wishes.user)
-    inside = Guest(name=name, hostname=hostname(name), uid=who.uid, user=who.name, home=who.home)
-    outside = Host(
-        name=name,
-        dir=str(directory),
-        home=str(Path.home()),
-        uid=host.uid(),
-        user=host.user(),
-        arch={"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()),
-    )
-    template = expand(loaded, outside, inside)
-    return template, replace(who, home=template.user.home or who.home)
+def _inside(name: str, who: resolve.User) -> Guest:
+    return Guest(name=name, hostname=hostname(name), uid=who.uid, user=who.name, home=who.home)
 
 
-def _spec(
-    home: Home,
-    name: str,
-    loaded: Loaded,
-    template: Template,
-    who: resolve.User,
-    driver: Driver,
-    wishes: Wishes,
-    arch: str,
-) -> Spec:
-    directory = home.directory(name)
-    spec = Spec(
-        driver=driver.name,
-        arch=arch,
-        cpus=wishes.cpus or template.cpus or resolve.cpus(),
-        memory_bytes=wishes.memory_bytes or template.memory or resolve.memory_bytes(),
-        disk_bytes=wishes.disk_bytes or template.disk or resolve.DISK_BYTES,
-        user=who.name,
-        hostname=hostname(name),
-        instance_id=f"i-{uuid.uuid4().hex[:16]}",
-        boot="kernel",
-        start_timeout_s=wishes.start_timeout_s or _start_timeout_s(template),
-        stop_timeout_s=wishes.stop_timeout_s or STOP_TIMEOUT_S,
-        created_at=now(),
-        cpu_model=template.cpu_model(arch),
-        ssh_port=template.ssh.local_port,
-        forward_agent=template.ssh.forward_agent,
-        forward_x11=template.ssh.forward_x11,
-        forward_x11_trusted=template.ssh.forward_x11_trusted,
-        timezone=host.timezone() if template.timezone is None else template.timezone,
-        message=template.message,
-        mounts=resolve.mounts(template),
-        forwards=resolve.forwards(template.port_forwards, directory),
-        disks=tuple(_disk(home, asked.name) for asked in template.additional_disks),
-        probes=resolve.probes(template),
-        copies=resolve.copies(template),
-        origin=loaded.name,
-    )
-    if len(json.dumps(spec.to_json())) > MAX_BYTES:
-        raise UsageError(f"{loaded.name}: probes and message are longer than {MAX_BYTES >> 20} MiB together")
-    return spec
-
-
-def _disk(home: Home, name: str) -> Disk:
-    return Disk(name, Disks(home).path(name).suffix.removeprefix("."))
-
-
-def _start_timeout_s(template: Template) -> float:
-    return SCRIPTED_START_TIMEOUT_S if template.provision or template.probes else START_TIMEOUT_S
+def _outside(name: str, directory: Path) -> Host:
+    arch = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    return Host(name, str(directory), home=str(Path.home()), uid=host.uid(), user=host.user(), arch=arch)
 
 
 def _check(wishes: Wishes) -> None:
@@ -165,14 +185,6 @@ def _check(wishes: Wishes) -> None:
     except ValidationError as error:
         problem = error.errors()[0]
         raise UsageError(f"{problem['loc'][0]}: {words_of(problem)}") from error
-
-
-def _sources(template: Template, arch: str, locator: str) -> list[Source]:
-    """Return the places of the image for `arch`, in the template's order: mirrors of each other."""
-    if fitting := [_source(asked, arch) for asked in template.images if asked.arch in (arch, None)]:
-        return fitting
-    offered = ", ".join(sorted({asked.arch for asked in template.images if asked.arch}))
-    raise UsageError(f"template {locator} has no image for {arch}; it has: {offered}")
 
 
 def _source(asked: ImageSource, arch: str) -> Source:
@@ -184,25 +196,6 @@ def _source(asked: ImageSource, arch: str) -> Source:
 def _place(location: str) -> str:
     """Return `location` with the path of a file made absolute."""
     return location if re.match(r"[a-z]+:", location) else str(Path(location).expanduser().absolute())
-
-
-def _materials(home: Home, image: Image, spec: Spec, template: Template, who: resolve.User) -> dict[str, Path | bytes]:
-    """Return the files that must lie beside the spec: links into the store, keys, and the seed."""
-    store, key, host_key = Store(home.images), user_key(home.keys), new_host_key()
-    more_keys = host.public_keys(Path.home()) if template.ssh.load_dot_ssh_pub_keys else ()
-    seed = resolve.seed(template, spec, who, (key.public.decode().strip(), *more_keys), host_key)
-    materials: dict[str, Path | bytes] = {"ssh.key": key.private, "known_hosts": _pin(host_key)}
-    if disk := image.files.get("disk"):
-        materials["base.qcow2"] = store.path(disk.digest)
-    if spec.boot == "kernel":
-        materials["kernel"] = store.path(image.files["kernel"].digest)
-        materials["initrd"] = initrd = store.path(image.files["initrd"].digest)
-    way = "firmware" if spec.boot == "bios" else spec.boot
-    if image.first_boot[image.boot.index(way)] == "overlay":
-        materials["initrd"] = initrd.read_bytes() + overlay(seed)
-    else:
-        materials["seed.iso"] = nocloud(seed)
-    return materials
 
 
 def _pin(host_key: KeyPair) -> bytes:

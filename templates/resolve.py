@@ -214,8 +214,8 @@ def _hosts(template: Template) -> dict[str, str]:
     """Return name → address; a name may stand for another of them. Raises UsageError for one that leads nowhere."""
     targets = {**dict.fromkeys(HOST_NAMES, host.GATEWAY), **template.host_resolver.hosts}
     found = {}
-    for name in targets:
-        address, seen = targets[name], {name}
+    for name, target in targets.items():
+        address, seen = target, {name}
         while address in targets and address not in seen:
             seen.add(address)
             address = targets[address]

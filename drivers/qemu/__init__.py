@@ -91,6 +91,11 @@ class QemuDriver(Driver):
         hypervisor = process.settled(directory) or self._launch(site, progress, deadline)
         progress(HYPERVISOR_STARTED)
         watch = Watch(directory, lambda: progress(KERNEL_BOOTING, after=HYPERVISOR_STARTED))
+
+        def look() -> bool:
+            watch.look()
+            return events.uses_network(directory)
+
         door = readiness.Door(
             name=site.name,
             config=directory / ssh.CONFIG,
@@ -101,7 +106,7 @@ class QemuDriver(Driver):
             if pidfd is None:
                 raise _death(directory)
             try:
-                readiness.wait(door, deadline, pidfd, progress, watch.look)
+                readiness.wait(door, deadline, pidfd, progress, look)
                 if forwards.missing(site):
                     progress(FORWARDING)
                     forwards.establish(site, deadline, pidfd)

@@ -76,6 +76,11 @@ def parse(text: bytes) -> list[Event]:
     return events
 
 
+def uses_network(directory: Path) -> bool:
+    """True once the guest has switched a network card on: it will have an address in a moment."""
+    return any(event["event"] == "NIC_RX_FILTER_CHANGED" for event in read(directory))
+
+
 def greeted(directory: Path) -> bool:
     """True when the hypervisor has come as far as to speak: it accepted its arguments and opened its files."""
     with suppress(OSError), (directory / OUT).open("rb") as file:

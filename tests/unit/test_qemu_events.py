@@ -45,6 +45,17 @@ def test_condition_after_resume_is_none(logged):
     assert events.condition([*logged("nospace"), {"event": "RESUME"}]) is None
 
 
+def test_network_is_used_once_qemu_says_so(tmp_path):
+    """The guest's driver sets its card's filter when the card is switched on: QEMU 7.2's words for it."""
+    events.prepare(tmp_path)
+    assert not events.uses_network(tmp_path)
+    (tmp_path / events.OUT).write_text(
+        '{"timestamp": {"seconds": 1795639163, "microseconds": 52071}, "event": "NIC_RX_FILTER_CHANGED", '
+        '"data": {"path": "/machine/peripheral-anon/device[0]/virtio-backend"}}\n'
+    )
+    assert events.uses_network(tmp_path)
+
+
 def test_reason_that_qemu_invents_later_is_passed_on():
     """A cause that we have no words for is told in QEMU's."""
     told = events.shutdown_reason([{"event": "SHUTDOWN", "data": {"reason": "snapshot-load"}}])

@@ -1,0 +1,149 @@
+"""How a guest is waited for, against a listener that behaves as QEMU's user network does: it accepts at once."""
+
+import select
+import socket
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from interlock.fsm.errors import DeadlineError
+from interlock.fsm.port import Deadline
+from interlock.guest import readiness
+
+GREETING = b"SSH-2.0-test\r\n"
+
+
+class Listener:
+    """What listens on the guest's port, and remembers every connection that was made."""
+
+    def __init__(self) -> None:
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.port = self.server.getsockname()[1]
+        self.met: list[socket.socket] = []
+
+    def accept(self) -> list[socket.socket]:
+        """Return all connections that were ever made, oldest first."""
+        while select.select([self.server], [], [], 0)[0]:
+            self.met.append(self.server.accept()[0])
+        return self.met
+
+    def close(self) -> None:
+        for connection in [self.server, *self.accept()]:
+            connection.close()
+
+
+@pytest.fixture
+def listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[Listener]:
+    """Return a listener that a wait looks at a thousand times a second, for an hour while the guest sleeps."""
+    monkeypatch.setattr(readiness, "_LOOK_S", 0.001)
+    monkeypatch.setattr(readiness, "_ASLEEP_TURN_S", 3600.0)
+    listener = Listener()
+    yield listener
+    listener.close()
+
+
+@pytest.fixture
+def machine() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Return what is watched of a machine, and what kills it when it is closed."""
+    lifeline, alive = socket.socketpair()
+    with lifeline, alive:
+        yield lifeline, alive
+
+
+Look = Callable[[], bool]
+
+
+def greeted(listener: Listener, lifeline: int, look: Look, reports: list[str], deadline_s: float = 30.0) -> bytes:
+    """Return the first bytes of the connection that a wait chooses."""
+    patience = readiness._Patience(Deadline(deadline_s), lifeline, look)
+    with readiness._greeted_by(listener.port, patience, reports.append) as connection:
+        return connection.recv(64)
+
+
+class EnoughError(Exception):
+    """The test has seen what it wanted to see."""
+
+
+def test_guest_without_network_is_met_once(listener, machine):
+    """QEMU carries every connection to the guest in the end, so none is made in vain while nothing could answer."""
+    looks = iter(range(500))
+
+    def look() -> bool:
+        if next(looks, None) is None:
+            raise EnoughError
+        return False
+
+    with pytest.raises(EnoughError):
+        greeted(listener, machine[0].fileno(), look, reports := [])
+    assert len(listener.accept()) == 1
+    assert reports == []
+
+
+def test_guest_that_wakes_is_met_anew(listener, machine):
+    """The connection of before is lost in a network that had no guest; the one made now is the one that answers."""
+    looks = iter(range(20))
+
+    def look() -> bool:
+        if len(listener.accept()) == 2:
+            listener.met[1].sendall(GREETING)
+        return next(looks, None) is None
+
+    assert greeted(listener, machine[0].fileno(), look, reports := []) == GREETING
+    assert reports == [readiness.WAITING_FOR_SSH]
+
+
+def test_slow_greeting_on_an_old_connection_counts(listener, machine):
+    """A guest that is slow to greet is not asked over and over: whichever connection it greets is taken."""
+
+    def look() -> bool:
+        if len(listener.accept()) == 4:
+            listener.met[0].sendall(GREETING)
+        return True
+
+    assert greeted(listener, machine[0].fileno(), look, []) == GREETING
+    assert len(listener.accept()) == 4
+
+
+def test_refused_connection_is_made_again(listener, machine):
+    """A guest with a network and no sshd yet refuses, and is asked again at once."""
+
+    def look() -> bool:
+        met = listener.accept()
+        if len(met) > 3:
+            met[-1].sendall(GREETING)
+        elif met:
+            met[-1].close()
+        return True
+
+    assert greeted(listener, machine[0].fileno(), look, []) == GREETING
+
+
+def test_connection_that_speaks_something_else_is_not_taken(listener, machine):
+    """Only what begins as ssh does is an sshd."""
+
+    words = [GREETING, b"HTTP/1.1 400\r\n"]
+
+    def look() -> bool:
+        if len(listener.accept()) + len(words) > 2:
+            listener.met[-1].sendall(words.pop())
+        return True
+
+    assert greeted(listener, machine[0].fileno(), look, []) == GREETING
+
+
+def test_machine_that_dies_ends_the_wait(listener, machine):
+    """The end of the machine is the end of the wait, whatever time is left."""
+
+    def look() -> bool:
+        if listener.accept():
+            machine[1].close()
+        return True
+
+    with pytest.raises(readiness.GuestGoneError):
+        greeted(listener, machine[0].fileno(), look, [])
+
+
+def test_deadline_ends_the_wait(listener, machine):
+    """A guest that never greets is given up, and the error says after how long."""
+    with pytest.raises(DeadlineError, match=r"did not answer within 0.05 s"):
+        greeted(listener, machine[0].fileno(), lambda: True, [], deadline_s=0.05)
