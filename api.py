@@ -27,6 +27,7 @@ from .fsm.states import State
 from .fsm.table import Trigger
 
 if TYPE_CHECKING:
+    from .templates.load import Loaded
     from .templates.plan import Wishes
 
 
@@ -43,8 +44,10 @@ class Interlock:
 
     # One method for each row that can be asked for.
 
-    def create(self, name: str, template: str, wishes: "Wishes | None" = None, *, driver: str = "qemu") -> Outcome:
-        """Create `name` from `template`: a built-in's name, a path, or `-` for standard input.
+    def create(
+        self, name: str, template: "str | Loaded", wishes: "Wishes | None" = None, *, driver: str = "qemu"
+    ) -> Outcome:
+        """Create `name` from `template`: a built-in's name, a path, a URL, `-` for standard input, or what was read.
 
         Missing images are built or fetched, which can take minutes. When this raises, nothing of the instance is left.
         """

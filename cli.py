@@ -112,6 +112,12 @@ class Session:
 
         print_note(text, self.log_format)
 
+    def complain(self, error: InterlockError) -> None:
+        """Say on stderr what was wrong, where the command goes on all the same."""
+        from .console import print_error
+
+        print_error(error, self.log_format)
+
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     """Keep an option in the session as soon as it is read, so that an error in what follows is told as asked."""
@@ -194,6 +200,8 @@ def _translated(error: Exception) -> InterlockError:
             return UsageError(error.format_message().rstrip("."), hint=f"{command} --help")
         case click.ClickException():
             return UsageError(error.format_message())
+        case click.Abort():
+            return CancelledError("cancelled")
         case OSError():
             return HostError(f"{error.filename or 'the system'}: {error.strerror or error}")
         case _:

@@ -7,33 +7,36 @@ import click
 from ..cli import Session
 from ..fsm import words
 from ..output import Format, format_option, print_record
-from .options import name_argument, pass_session, timeout_option, wishes_options
+from .creating import agreed_on, machine_options, wishes
+from .options import name_argument, pass_session, timeout_option
 
 if TYPE_CHECKING:
     from ..fsm.engine import Outcome
-    from ..templates.plan import Wishes
 
 
 @click.command("create")
 @click.argument("name", required=False)
 @click.option("--template", "-t", required=True, help="A built-in's name, a path, or - for standard input.")
-@wishes_options
+@click.option("--yes", "-y", is_flag=True, help="Ask nothing, also at a terminal.")
+@machine_options
 @format_option
 @pass_session
-def create_command(
-    session: Session, /, name: str | None, template: str, driver: str, output_format: Format, **wishes: Any
+def create_command(  # noqa: PLR0917 - click calls it, by name
+    session: Session, /, name: str | None, template: str, yes: bool, driver: str, output_format: Format, **asked: Any
 ) -> None:
     """Create the instance NAME from a template; it is not started.
 
-    NAME defaults to the template's. Afterwards nothing of the template is needed any more.
+    NAME defaults to the template's. Afterwards nothing of the template is needed any more. At a terminal, what would
+    be made is shown first, and can be changed.
 
     \b
     interlock create web --template debian --cpus 4 --memory 2GiB
+    interlock create web --template ./web.yaml --mount ~/src:w --port-forward 8080:80
     """
-    outcome = session.interlock.create(
-        _named_after(template) if name is None else name, template, _wishes(wishes), driver=driver
-    )
-    _print(outcome, output_format)
+    name = _named_after(template) if name is None else name
+    given = wishes(**asked)
+    chosen = template if yes else agreed_on(session, name, template, given)
+    _print(session.interlock.create(name, chosen, given, driver=driver), output_format)
 
 
 @click.command("start")
@@ -65,17 +68,17 @@ def start_command(session: Session, name: str, timeout_s: float | None, on_failu
 @click.command("up")
 @name_argument
 @click.option("--template", "-t", help="Where to create it from, if it is absent.")
-@wishes_options
+@machine_options
 @format_option
 @pass_session
 def up_command(
-    session: Session, /, name: str, template: str | None, driver: str, output_format: Format, **wishes: Any
+    session: Session, /, name: str, template: str | None, driver: str, output_format: Format, **asked: Any
 ) -> None:
     """Create the instance NAME if it is absent, then start it: two transitions, each announced.
 
     An instance that exists is started as it is: then the template and the other options say nothing.
     """
-    _print(session.interlock.up(name, template, _wishes(wishes), driver=driver), output_format)
+    _print(session.interlock.up(name, template, wishes(**asked), driver=driver), output_format)
 
 
 @click.command("stop")
@@ -180,12 +183,6 @@ def repair_command(session: Session, name: str, output_format: Format) -> None:
         session.report(text)
     if output_format != "table":
         print_record(mending.to_json(), output_format)
-
-
-def _wishes(given: dict[str, Any]) -> "Wishes":
-    from ..templates.plan import Wishes
-
-    return Wishes(**given)
 
 
 def _print(outcome: "Outcome", output_format: Format) -> None:

@@ -54,19 +54,3 @@ def timeout_option(what: str) -> Callable[[F], F]:
         metavar="SECONDS",
         help=f"{what} Default: the instance's own.",
     )
-
-
-def wishes_options(command: F) -> F:
-    """Add the options that say what the template leaves open, or overrule it."""
-    for option in reversed(
-        (
-            click.option("--driver", default="qemu", show_default=True, help="What runs it: qemu, simulated, ..."),
-            click.option("--cpus", type=click.IntRange(1, 1024), metavar="N", help="Virtual processors."),
-            click.option("--memory", "memory_bytes", type=Size(), help="Memory, such as 2GiB."),
-            click.option("--disk", "disk_bytes", type=Size(), help="Size of the disk, such as 20GiB."),
-            click.option("--arch", type=click.Choice(["x86_64", "aarch64"]), help="Default: this host's."),
-            click.option("--user", help="Login in the guest; default: yours."),
-        )
-    ):
-        command = option(command)
-    return command

@@ -9,14 +9,18 @@ from ..fsm.errors import InvalidTemplateError
 from .document import EDIT, MAP, SEQ, Path, compose_value, get, put, word, written
 
 _EDIT = re.compile(r"""\s*\.?(?P<key>(?:"[^"]*"|[^="])*?)\s*=(?P<value>.*)""", re.DOTALL)
-_KEY = re.compile(r"""(?P<name>[A-Za-z0-9_-]+)|"(?P<quoted>[^"]+)"|\[(?P<position>[0-9]{1,6})\]""")
+_KEY = re.compile(r"""(?P<name>[A-Za-z0-9_-]+)|"(?P<quoted>[^"]+)"|\[(?P<position>[0-9]{0,6})\]""")
+
+FRONT = -1
+"""The position before the first, written `[]`."""
 
 
 def apply(tree: yaml.MappingNode, edit: str) -> None:
     """Change the value in `tree` that `edit`, KEY=VALUE, names; VALUE is YAML, and null takes the value away.
 
-    Mappings on the way are made where there are none; a list grows by one item at most. Raises InvalidTemplateError,
-    whose place is the edit itself.
+    Mappings on the way are made where there are none; a list grows by one item at most: at its end by the next
+    position, at its front, where the first of several rules counts, by `[]`. Raises InvalidTemplateError, whose place
+    is the edit itself.
     """
     name = EDIT + edit
     found = _EDIT.fullmatch(edit)
@@ -30,7 +34,8 @@ def apply(tree: yaml.MappingNode, edit: str) -> None:
     value = compose_value(name, text)
     node: yaml.Node = tree
     for depth, part in enumerate(path):
-        inner = value if depth == len(path) - 1 else get(node, part) or _empty(path[depth + 1], value)
+        there = None if part == FRONT else get(node, part)
+        inner = value if depth == len(path) - 1 else there or _empty(path[depth + 1], value)
         _put(node, part, inner, f"{name}: {written(path[:depth])}")
         node = inner
 
@@ -45,7 +50,7 @@ def _path(key: str) -> Path:
         step = _KEY.match(key, position)
         if step is None or (path and key[position - 1] != "." and step["position"] is None):
             return ()
-        path.append(int(step["position"]) if step["position"] else step["name"] or step["quoted"])
+        path.append(step["name"] or step["quoted"] or int(step["position"] or FRONT))
         position = step.end()
     return tuple(path)
 
@@ -59,6 +64,8 @@ def _empty(part: str | int, like: yaml.Node) -> yaml.Node:
 def _put(node: yaml.Node, part: str | int, value: yaml.Node, what: str) -> None:
     if isinstance(part, str) and isinstance(node, yaml.MappingNode):
         put(node, word(part, value), value)
+    elif part == FRONT and isinstance(node, yaml.SequenceNode):
+        node.value.insert(0, value)
     elif isinstance(part, int) and isinstance(node, yaml.SequenceNode) and part <= len(node.value):
         node.value[part : part + 1] = [value]
     elif isinstance(part, int) and isinstance(node, yaml.SequenceNode):

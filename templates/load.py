@@ -70,6 +70,7 @@ def parse(source: Source, *, edits: Sequence[str] = (), defaults: Path | None = 
     combine(tree)
     for edit in edits:
         apply(tree, edit)
+    combine(tree)
     if defaults is not None:
         merge(tree, reading.tree(find(str(defaults.absolute()))))
         combine(tree)

@@ -49,6 +49,8 @@ class Wishes:
     user: str | None = None
     start_timeout_s: float | None = None
     stop_timeout_s: float | None = None
+    edits: tuple[str, ...] = ()
+    """Changes to the template before it is resolved, as KEY=VALUE: `mounts[0].writable=true`."""
 
 
 def read(home: Home, locator: str, edits: tuple[str, ...] = ()) -> Loaded:
@@ -67,7 +69,7 @@ def plan(home: Home, name: str, template: str | Loaded, driver: Driver, wishes: 
         loaded = template
         if isinstance(loaded, str):
             report(f"reading template {loaded}")
-            loaded = read(home, loaded)
+            loaded = read(home, loaded, wishes.edits)
         for note in loaded.notes:
             report(note)
         return _Planner(home, name, loaded, driver, wishes).draft(report)

@@ -1,0 +1,183 @@
+"""What `create` and `up` are told about the machine: options that edit the template, and the talk at a terminal."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ..cli import Session
+from ..fsm.errors import CancelledError, IllegalTransitionError, InvalidTemplateError, UsageError
+from ..fsm.table import Trigger
+from ..output import printable, size
+from .options import Size
+
+if TYPE_CHECKING:
+    from ..templates.load import Loaded
+    from ..templates.plan import Wishes
+
+F = TypeVar("F", bound=Callable[..., Any])
+"""A function that is, or becomes, a command."""
+
+QUESTION = "[p]roceed, [e]dit it, another [t]emplate, [c]ancel"
+ANSWERS = {"p": "proceed", "e": "edit", "t": "template", "c": "cancel"}
+
+_EDITED = "the edited template"
+
+
+def machine_options(command: F) -> F:
+    """Add the options that overrule the template, or say what it leaves open; `wishes` takes what they were given."""
+    for option in reversed(
+        (
+            click.option("--driver", default="qemu", show_default=True, help="What runs it: qemu, simulated, ..."),
+            click.option("--cpus", type=click.IntRange(1, 1024), metavar="N", help="Virtual processors."),
+            click.option("--memory", "memory_bytes", type=Size(), help="Memory, such as 2GiB."),
+            click.option("--disk", "disk_bytes", type=Size(), help="Size of the disk, such as 20GiB."),
+            click.option("--arch", type=click.Choice(["x86_64", "aarch64"]), help="Default: this host's."),
+            click.option("--user", help="Login in the guest; default: yours."),
+            click.option(
+                "--mount", multiple=True, metavar="DIR[:w]", help="Let the guest see DIR; with :w, let it write there."
+            ),
+            click.option(
+                "--port-forward", multiple=True, metavar="HOST:GUEST", help="Lead a port of the host's to the guest."
+            ),
+            click.option("--param", multiple=True, metavar="NAME=VALUE", help="A variable of the template's own."),
+            click.option("--plain", is_flag=True, help="Without mounts and what else the template adds to a system."),
+            click.option("--set", "edits", multiple=True, metavar="KEY=VALUE", help="Any value of the template."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def wishes(
+    *,
+    mount: tuple[str, ...],
+    port_forward: tuple[str, ...],
+    param: tuple[str, ...],
+    plain: bool,
+    edits: tuple[str, ...],
+    **values: Any,
+) -> "Wishes":
+    """Return what `machine_options` were given. Raises UsageError for one that cannot be understood."""
+    from ..templates.plan import Wishes
+
+    made = (*map(_mount, mount), *map(_forward, port_forward), *map(_param, param), *(["plain=true"] if plain else []))
+    return Wishes(**values, edits=(*made, *edits))
+
+
+def agreed_on(session: Session, name: str, locator: str, given: "Wishes") -> "str | Loaded":
+    """Return what to create `name` from: `locator`, or at a terminal what somebody there has agreed to.
+
+    That the instance does not exist is looked at first, before anyone edits anything. Raises CancelledError when
+    nobody wants it any more; nothing was made then.
+    """
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return locator
+    from ..templates.load import dump
+    from ..templates.plan import read
+
+    interlock = session.interlock
+    verdict = next(verdict for verdict in interlock.can(name) if verdict.trigger is Trigger.create)
+    if not verdict.legal:
+        raise IllegalTransitionError(name, verdict.state, verdict.trigger)
+    loaded = read(interlock.home, locator, given.edits)
+    while True:
+        click.echo(f"{name}, from {printable(loaded.name)}", err=True)
+        for label, text in _summary(loaded, given):
+            click.echo(f"  {label:<9} {printable(text)}", err=True)
+        answer = click.prompt(QUESTION, type=click.Choice(list(ANSWERS)), default="p", show_choices=False, err=True)
+        match ANSWERS[answer]:
+            case "proceed":
+                return loaded
+            case "edit":
+                loaded = _edited(session, dump(loaded)) or loaded
+            case "template":
+                loaded = _another(session, given) or loaded
+            case _:
+                raise CancelledError("nothing was created")
+
+
+def _edited(session: Session, text: str) -> "Loaded | None":
+    """Return what became of `text` in the editor, once it has no mistakes; None when it is to stay as it was."""
+    from ..templates.load import Source, parse
+
+    while True:
+        changed = click.edit(text, extension=".yaml")
+        if changed is None:
+            return None
+        text = changed
+        try:
+            return parse(Source(_EDITED, text.encode()))
+        except InvalidTemplateError as error:
+            session.complain(error)
+            if not click.confirm("edit it again", default=True, err=True):
+                return None
+
+
+def _another(session: Session, given: "Wishes") -> "Loaded | None":
+    """Return another template, by the name that somebody types; None for one that cannot be used, which is told."""
+    from ..templates.load import builtin_names
+    from ..templates.plan import read
+
+    click.echo(f"built in: {', '.join(builtin_names())}; or a path, or a URL", err=True)
+    try:
+        return read(session.interlock.home, click.prompt("template", err=True), given.edits)
+    except (UsageError, InvalidTemplateError) as error:
+        session.complain(error)
+        return None
+
+
+def _summary(loaded: "Loaded", given: "Wishes") -> Iterator[tuple[str, str]]:
+    """Yield what there is to know before one agrees: (label, text)."""
+    template = loaded.template
+    yield "image", ", ".join(dict.fromkeys(image.location for image in template.images))
+    sizes = {
+        "cpus": given.cpus or template.cpus or "as many as fit this host",
+        "memory": size(given.memory_bytes or template.memory) if given.memory_bytes or template.memory else "a part",
+        "disk": size(given.disk_bytes or template.disk) if given.disk_bytes or template.disk else "the default",
+    }
+    yield "machine", " · ".join(f"{label} {value}" for label, value in sizes.items())
+    for mount in template.mounts:
+        yield "mount", f"{mount.location} ({'writable' if mount.writable else 'read-only'})"
+    for forward in template.port_forwards:
+        if not forward.ignore:
+            here, there = _end(forward.host_socket, forward.host_ports), _end(forward.guest_socket, forward.guest_ports)
+            yield "forward", f"{here} → {there}"
+    if modes := [step.mode for step in template.provision]:
+        yield "scripts", f"{len(modes)} ({', '.join(dict.fromkeys(modes))})"
+    for note in loaded.notes:
+        yield "note", note
+
+
+def _end(socket: str | None, ports: tuple[int, int]) -> str:
+    first, last = ports
+    return socket or (str(first) if first == last else f"{first}-{last}")
+
+
+def _mount(text: str) -> str:
+    """Return the edit for `--mount DIR[:w]`."""
+    location, writable = (text[:-2], True) if text.endswith(":w") else (text, False)
+    if not location:
+        raise UsageError(f"--mount {text}: expected DIR or DIR:w", hint="--mount ~/src:w")
+    from pathlib import Path
+
+    where = location if location.startswith(("~", "{{")) else str(Path(location).absolute())
+    return f"mounts[]={json.dumps({'location': where, 'writable': writable})}"
+
+
+def _forward(text: str) -> str:
+    """Return the edit for `--port-forward HOST:GUEST`."""
+    ports = text.split(":")
+    if len(ports) != 2 or not all(port.isascii() and port.isdigit() for port in ports):  # noqa: PLR2004 - host and guest
+        raise UsageError(f"--port-forward {text}: expected two ports, HOST:GUEST", hint="--port-forward 8080:80")
+    return f"portForwards[]={json.dumps({'hostPort': int(ports[0]), 'guestPort': int(ports[1])})}"
+
+
+def _param(text: str) -> str:
+    """Return the edit for `--param NAME=VALUE`."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"--param {text}: expected NAME=VALUE", hint="--param version=3")
+    return f"param.{name}={json.dumps(value)}"
