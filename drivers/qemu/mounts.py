@@ -9,6 +9,7 @@ to 7.2, in C, which runs for root only, and its successor in Rust. Source: QEMU,
 
 import json
 import os
+import shlex
 import subprocess
 from contextlib import suppress
 from functools import cache
@@ -43,7 +44,7 @@ def check(spec: Spec) -> None:
         if not Path(mount.location).is_dir():
             raise DriverError(
                 f"the instance mounts {mount.location}, but this host has no such folder",
-                hint=f"mkdir -p {mount.location}",
+                hint=f"mkdir -p {shlex.quote(mount.location)}",
             )
 
 
