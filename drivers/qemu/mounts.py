@@ -24,7 +24,7 @@ from .process import Daemon
 DESCRIPTORS = (Path("/etc/qemu/vhost-user"), Path("/usr/share/qemu/vhost-user"))
 """The administrator's folder comes first: a file there hides the package's of the same name."""
 
-MISSING_HINT = "apt install virtiofsd, or qemu-system-common on Debian 12"
+MISSING_HINT = "apt install virtiofsd || apt install qemu-system-common"
 
 _HELP_TIMEOUT_S = 10.0
 
