@@ -1,5 +1,6 @@
 """What this driver needs of a host, for `interlock doctor`."""
 
+import os
 import platform
 import shutil
 from collections.abc import Iterator, Sequence
@@ -7,7 +8,7 @@ from pathlib import Path
 
 from ...fsm.errors import InterlockError
 from ..contract import Check
-from . import firmware, probe
+from . import firmware, mounts, probe
 
 _PROGRAMS = {
     "qemu-img": "apt install qemu-utils",
@@ -18,13 +19,24 @@ _PROGRAMS = {
 
 def checks(runtime: Path, arches: Sequence[str]) -> list[Check]:
     """Return the findings about this host; what was found out is kept in `runtime`."""
-    return [*_programs(), *(check for arch in arches for check in _arch(runtime, arch))]
+    return [*_programs(), *(check for arch in arches for check in _arch(runtime, arch)), _virtiofsd()]
 
 
 def _programs() -> Iterator[Check]:
     for program, mend in _PROGRAMS.items():
         path = shutil.which(program)
         yield Check(program, ok=path is not None, finding=path or "not on PATH", mend=None if path else mend)
+
+
+def _virtiofsd() -> Check:
+    """Return whether mounts of type virtiofs can be had; those of type 9p need nothing but QEMU."""
+    try:
+        found = mounts.find()
+    except InterlockError:
+        return Check("virtiofsd", ok=False, finding="not installed", mend=mounts.MISSING_HINT, essential=False)
+    if found.in_c and os.geteuid() != 0:
+        return Check("virtiofsd", ok=False, finding=f"{found.path} runs for root only", essential=False)
+    return Check("virtiofsd", ok=True, finding=found.path, essential=False)
 
 
 def _arch(runtime: Path, arch: str) -> Iterator[Check]:

@@ -9,6 +9,7 @@ to 7.2, in C, which runs for root only, and its successor in Rust. Source: QEMU,
 
 import json
 import os
+import shlex
 import subprocess
 from contextlib import suppress
 from functools import cache
@@ -23,7 +24,7 @@ from .process import Daemon
 DESCRIPTORS = (Path("/etc/qemu/vhost-user"), Path("/usr/share/qemu/vhost-user"))
 """The administrator's folder comes first: a file there hides the package's of the same name."""
 
-MISSING_HINT = "apt install virtiofsd, or qemu-system-common on Debian 12"
+MISSING_HINT = "apt install virtiofsd || apt install qemu-system-common"
 
 _HELP_TIMEOUT_S = 10.0
 
@@ -43,7 +44,7 @@ def check(spec: Spec) -> None:
         if not Path(mount.location).is_dir():
             raise DriverError(
                 f"the instance mounts {mount.location}, but this host has no such folder",
-                hint=f"mkdir -p {mount.location}",
+                hint=f"mkdir -p {shlex.quote(mount.location)}",
             )
 
 

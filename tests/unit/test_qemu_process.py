@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,29 @@ import pytest
 
 from interlock.drivers.qemu import process
 from interlock.fsm.errors import DriverError
+from interlock.fsm.process import started_ticks
 
 SLEEP = ["sleep", "60"]
+
+SERVE = """
+import os, socket, sys, time
+with open(sys.argv[2], "w") as file:
+    file.write(str(os.getpid()))
+server = socket.socket(socket.AF_UNIX)
+server.bind(sys.argv[1])
+server.listen()
+print("serving", flush=True)
+time.sleep(600)
+"""
+"""A program that serves a hypervisor: it writes its pid into a file and listens on a socket."""
+
+CONNECT = """
+import socket, sys, time
+socket.socket(socket.AF_UNIX).connect(sys.argv[1])
+open("connected", "w").close()
+time.sleep(600)
+"""
+"""A hypervisor that ends when nobody listens on its socket."""
 
 
 @pytest.fixture
@@ -35,6 +57,78 @@ def test_launch_signs_the_process_that_then_runs(tmp_path, launched):
 def test_launch_of_a_second_is_the_first(tmp_path, launched):
     """While one lives, a second launch runs nothing."""
     assert process.launch(["touch", "ran"], tmp_path) == launched
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.fixture
+def daemons(tmp_path):
+    """Return two programs that serve a hypervisor, on sockets whose paths hold a blank and a quote."""
+    return [
+        process.Daemon(tmp_path / f"it's {n}", [sys.executable, "-c", SERVE, str(tmp_path / f"it's {n}"), f"{n}.pid"])
+        for n in range(2)
+    ]
+
+
+@pytest.fixture
+def served(tmp_path, daemons):
+    """Return the process of a hypervisor that two programs serve."""
+    actor = process.launch([sys.executable, "-c", CONNECT, str(daemons[1].socket)], tmp_path, daemons)
+    yield actor
+    with process.held(actor) as pidfd:
+        if pidfd is not None:
+            process.end(pidfd, grace_s=0)
+
+
+def pids(directory):
+    return [int(path.read_text()) for path in sorted(directory.glob("*.pid")) if path.read_text()]
+
+
+def test_launch_with_daemons_runs_when_all_of_them_listen(tmp_path, served, daemons, until):
+    """The hypervisor finds each of its servants listening, also over the socket of an earlier one."""
+    until((tmp_path / "connected").exists)
+    os.kill(served.pid, signal.SIGKILL)
+    until(lambda: not any(started_ticks(pid) for pid in pids(tmp_path)))
+    (tmp_path / "connected").unlink()
+    again = process.launch([sys.executable, "-c", CONNECT, str(daemons[1].socket)], tmp_path, daemons)
+    try:
+        until((tmp_path / "connected").exists)
+        assert len(pids(tmp_path)) == 2
+    finally:
+        os.kill(again.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_daemons_die_with_the_hypervisor(tmp_path, served, until, number):
+    """Whatever ends it ends its servants, and none of them keeps the directory taken."""
+    until((tmp_path / "connected").exists)
+    os.kill(served.pid, number)
+    until(lambda: not any(started_ticks(pid) for pid in pids(tmp_path)))
+    assert process.settled(tmp_path) is None
+
+
+def test_daemons_die_with_a_hypervisor_that_never_starts(tmp_path, daemons, until):
+    """A program that cannot be run leaves no servant behind, and its words are those in the log."""
+    process.launch(["./no-such-hypervisor"], tmp_path, daemons)
+    until(lambda: process.settled(tmp_path) is None)
+    until(lambda: not any(started_ticks(pid) for pid in pids(tmp_path)))
+    assert "not found" in process.words(tmp_path)[-1]
+
+
+def test_daemons_die_with_a_launch_that_is_killed(tmp_path, daemons, until):
+    """The shell that waits for a servant that never listens is the hypervisor already: who kills it kills both."""
+    deaf = [sys.executable, "-c", SERVE.replace("server.listen()", ""), str(daemons[0].socket), "0.pid"]
+    actor = process.launch(SLEEP, tmp_path, [process.Daemon(daemons[0].socket, deaf)])
+    until(lambda: pids(tmp_path))
+    os.kill(actor.pid, signal.SIGKILL)
+    until(lambda: not any(started_ticks(pid) for pid in pids(tmp_path)))
+
+
+def test_launch_with_daemon_that_fails_does_not_run_and_keeps_its_words(tmp_path, until):
+    """A servant that ends before it listens is the end of the launch, in its own words."""
+    command = ["sh", "-c", "echo no such folder >&2; exit 1"]
+    process.launch(["touch", "ran"], tmp_path, [process.Daemon(tmp_path / "socket", command)])
+    until(lambda: process.settled(tmp_path) is None)
+    assert process.words(tmp_path) == ["no such folder"]
     assert not (tmp_path / "ran").exists()
 
 

@@ -1,0 +1,132 @@
+"""How a host's folders are served: what is found on the host, what is run, what is refused."""
+
+import json
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from interlock.drivers.contract import Site
+from interlock.drivers.qemu import mounts
+from interlock.fsm.errors import DriverError, HostError
+from interlock.fsm.spec import Mount
+
+IN_C = "-o source=PATH"
+IN_RUST = "--shared-dir <SHARED_DIR>"
+NEWER = f"{IN_RUST} --readonly"
+
+
+@pytest.fixture
+def site(tmp_path, spec):
+    """Return a maker of sites with mounts of type virtiofs: the folder's name and whether it is writable."""
+
+    def make(*folders: tuple[str, bool]) -> Site:
+        wanted = tuple(Mount(it, "/mnt", writable=w, type="virtiofs", security_model="none") for it, w in folders)
+        return Site("web", tmp_path, Path("/run/web"), replace(spec, mounts=wanted))
+
+    return make
+
+
+@pytest.fixture
+def virtiofsd(tmp_path, monkeypatch):
+    """Return what installs a virtiofsd with such a help text, described as QEMU's packages do, and returns its path."""
+    monkeypatch.setattr(mounts, "DESCRIPTORS", (tmp_path / "etc", tmp_path / "share"))
+
+    def install(text: str, folder: str = "share", file: str = "50-virtiofsd.json") -> str:
+        program = tmp_path / f"virtiofsd-{folder}"
+        program.write_text(f"#!/bin/sh\necho '{text}'\n")
+        program.chmod(0o700)
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / file).write_text(json.dumps({"type": "fs", "binary": str(program)}))
+        return str(program)
+
+    return install
+
+
+@pytest.fixture
+def be(monkeypatch):
+    """Return what sets the user whom we seem to be: 0 for root."""
+    return lambda uid: monkeypatch.setattr(os, "geteuid", lambda: uid)
+
+
+@pytest.mark.parametrize(
+    ("text", "uid", "expected"),
+    [
+        (IN_C, 0, "{}|--socket-path=/run/web/mount0.sock|-o|log_level=err,source=/a\\,b c"),
+        (NEWER, 1000, "{}|--log-level|error|--socket-path|/run/web/mount0.sock|--shared-dir|/a,b c"),
+    ],
+)
+def test_daemons_are_told_folder_and_socket(site, virtiofsd, be, text, uid, expected):
+    """Either program serves the folder, whatever its name holds, in the options that it understands."""
+    path = virtiofsd(text)
+    be(uid)
+    (daemon,) = mounts.daemons(site(("/a,b c", True)))
+    assert daemon.socket == Path("/run/web/mount0.sock")
+    assert daemon.command == expected.format(path).split("|")
+
+
+def test_daemons_of_read_only_mounts_cannot_write(site, virtiofsd, be):
+    """Where the program has no option for it, it is given a host on which nobody can write there."""
+    virtiofsd(NEWER)
+    be(1000)
+    assert mounts.daemons(site(("/a", False)))[0].command[-1] == "--readonly"
+    virtiofsd(IN_C, folder="etc")
+    be(0)
+    command = mounts.daemons(site(("/a", False)))[0].command
+    assert command[:4] == ["unshare", "--mount", "sh", "-c"]
+    assert 'mount -o bind,ro "$0" "$0"' in command[4]
+    assert command[5] == "/a"
+
+
+@pytest.mark.parametrize(
+    ("text", "writable", "words"),
+    [(IN_C, True, "runs for root only"), (IN_RUST, False, "cannot keep a guest from writing to /a")],
+)
+def test_daemons_that_could_not_do_it_are_refused(site, virtiofsd, be, text, writable, words):
+    """A user is told before anything runs, and what would work."""
+    virtiofsd(text)
+    be(1000)
+    with pytest.raises(HostError, match=words) as caught:
+        mounts.daemons(site(("/a", writable)))
+    assert "9p" in caught.value.hint
+
+
+def test_find_without_virtiofsd_names_the_package(virtiofsd):  # noqa: ARG001 - it makes the host's folders ours
+    """A host that lacks it is told what to install."""
+    with pytest.raises(HostError, match="virtiofsd is not installed") as caught:
+        mounts.find()
+    assert caught.value.hint.startswith("apt install virtiofsd")
+
+
+def test_find_prefers_the_administrators_descriptor_and_passes_over_strange_ones(virtiofsd, tmp_path):
+    """A file of the same name in /etc hides the package's; what describes no such program is no matter."""
+    virtiofsd(IN_RUST)
+    for name, text in (
+        ("10-gpu.json", '{"type": "gpu", "binary": "/bin/sh"}'),
+        ("11-x.json", "{"),
+        ("12-y.json", "[]"),
+    ):
+        (tmp_path / "share" / name).write_text(text)
+    (tmp_path / "share" / "13-gone.json").write_text('{"type": "fs", "binary": "/no/such"}')
+    ours = virtiofsd(IN_C, folder="etc")
+    assert mounts.find() == mounts.Program(ours, in_c=True, can_readonly=False)
+
+
+def test_check_of_missing_folder_names_it_and_the_command_that_makes_it(site, tmp_path):
+    """The first folder that is not there is named, and the hint is a command that mends it, whatever its name holds."""
+    there, gone = str(tmp_path), str(tmp_path / "two 'words'")
+    spec = site((there, True), (gone, True)).spec
+    with pytest.raises(DriverError, match="but this host has no such folder") as caught:
+        mounts.check(spec)
+    assert caught.value.message.startswith(f"the instance mounts {gone}, ")
+    subprocess.run(["sh", "-c", caught.value.hint], check=True)
+    mounts.check(spec)
+
+
+def test_check_of_a_file_is_refused(site, tmp_path):
+    """A file is no folder."""
+    (tmp_path / "file").touch()
+    with pytest.raises(DriverError, match="no such folder"):
+        mounts.check(site((str(tmp_path / "file"), True)).spec)
