@@ -10,8 +10,8 @@ import pytest
 from interlock.cli import COMMANDS, Commands
 
 NAMES = [name for section in COMMANDS.values() for name in section]
-GROUPS = {"image": ["build", "list", "delete"], "template": ["list", "show"]}
-SLOW = ("structlog", "rich", "pydantic", "transitions", "yaml", "httpx", "qemu", "pycdlib")
+GROUPS = {"image": ["build", "import", "list", "inspect", "delete", "prune"], "template": ["list", "show"]}
+SLOW = ("structlog", "rich", "pydantic", "transitions", "yaml", "httpx", "zstandard", "qemu", "pycdlib")
 
 RUN_AND_TELL = """
 import sys

@@ -99,9 +99,10 @@ def test_users_of_damaged_instances_are_none(home, store, damage):
     assert names(store, home) == {"debian": ()}
 
 
-def test_users_without_a_store_are_none(home):
-    """Looking changes nothing."""
+def test_users_and_delete_without_a_store_make_none(home):
+    """Looking changes nothing, nor does removing what is not there."""
     assert users(Store(home.images), home) == {}
+    assert delete(Store(home.images), home, "debian", ARCH) is False
     assert not home.root.exists()
 
 
