@@ -165,11 +165,6 @@ class Store:
         """Return where the blob of this digest lies, if it does: to be linked or read, never to be written."""
         return self.blobs / digest
 
-    def delete(self, name: str, arch: str) -> bool:
-        """Remove the image; False when there was none. Instances made from it notice nothing."""
-        with self.writing() as writer:
-            return writer.delete(name, arch)
-
     @contextlib.contextmanager
     def writing(self, report: Report | None = None) -> Iterator["Writer"]:
         """Hold the store's lock, and yield the one object that can change the store.

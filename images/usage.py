@@ -43,12 +43,14 @@ def delete(store: Store, home: Home, name: str, arch: str, *, force: bool = Fals
 
     `force` removes it all the same, and takes nothing from them: their links are files of their own.
     """
+    if not store.manifest(name, arch).exists():
+        return False
     with store.writing() as writer:
         using = users(store, home).get((name, arch), ())
         if using and not force:
             raise ImageError(
                 f"image {name} for {arch} is used by {', '.join(using)}",
-                hint=f"interlock image delete {name} --arch {arch} --force, which takes nothing from them",
+                hint=f"interlock image delete {name} --arch {arch} --force",
             )
         return writer.delete(name, arch)
 

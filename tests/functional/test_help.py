@@ -11,11 +11,11 @@ from interlock.cli import COMMANDS, Commands
 
 NAMES = [name for section in COMMANDS.values() for name in section]
 GROUPS = {
-    "image": ["build", "list", "delete"],
+    "image": ["build", "import", "list", "inspect", "delete", "prune"],
     "disk": ["create", "import", "list", "inspect", "resize", "delete"],
     "template": ["list", "show", "validate", "copy", "schema"],
 }
-SLOW = ("structlog", "rich", "pydantic", "transitions", "yaml", "httpx", "qemu", "pycdlib", "psutil")
+SLOW = ("structlog", "rich", "pydantic", "transitions", "yaml", "httpx", "zstandard", "qemu", "pycdlib", "psutil")
 
 RUN_AND_TELL = """
 import sys

@@ -136,7 +136,7 @@ def test_download_file_that_became_shorter_begins_anew(publisher, get):
     assert get(url, None) == CONTENT
 
 
-def test_download_that_was_whole_when_we_died_asks_for_no_byte(publisher, get, store):
+def test_download_that_was_whole_when_we_died_asks_for_no_byte(publisher, get):
     """Between the last byte and the image there is time to be killed in."""
     url = publisher.publish("/a", CONTENT, headers=TAG)
     get(url)
@@ -225,7 +225,7 @@ def test_download_nobody_listening_is_tried_again_and_refused(get, pauses):
     assert pauses == list(download_module.PAUSES_S)
 
 
-def test_download_server_that_stalls_is_left_and_gone_on_with(publisher, get, monkeypatch, said):
+def test_download_server_that_stalls_is_left_and_gone_on_with(publisher, get, monkeypatch):
     """A connection on which nothing comes is not waited for for ever."""
     monkeypatch.setattr(download_module, "TIMEOUT_S", 0.2)
     assert get(publisher.publish("/a", CONTENT, headers=TAG, stalls=[HALF])) == CONTENT

@@ -258,7 +258,8 @@ from interlock.images.fetch import fetch
 from interlock.images.source import Source
 from interlock.images.store import Store
 
-image = fetch(Store(Path(sys.argv[1])), Source(sys.argv[2], "x86_64", sys.argv[3]), lambda text: print(text, flush=True))
+source = Source(sys.argv[2], "x86_64", sys.argv[3])
+image = fetch(Store(Path(sys.argv[1])), source, lambda text: print(text, flush=True))
 print("has", image.name)
 """
 
@@ -321,13 +322,14 @@ def test_fetch_after_a_kill_goes_on_where_it_was(store, publisher, qcow2, begin,
 def test_fetch_killed_between_download_and_image_downloads_nothing_again(store, publisher, qcow2, monkeypatch):
     """What has come is kept until the image is there."""
     url = publisher.publish("/a", qcow2, headers=TAG)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
 
-        def interrupted(*_):
-            raise KeyboardInterrupt
+    def interrupted(*_):
+        raise KeyboardInterrupt
 
+    with monkeypatch.context() as patch:
         patch.setattr(Image, "to_json", interrupted)
-        fetch(store, Source(url, ARCH, sha256(qcow2)), silent)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(store, Source(url, ARCH, sha256(qcow2)), silent)
     assert store.list() == ()
     image = fetch(store, Source(url, ARCH, sha256(qcow2)), silent)
     assert content(store, image) == qcow2

@@ -39,6 +39,11 @@ def add(store, image=TINY, **contents):
         return writer.add(image, files)
 
 
+def delete(store):
+    with store.writing() as writer:
+        return writer.delete("tiny", "x86_64")
+
+
 def blobs(store):
     return {path.name for path in (store.directory / "blobs").iterdir()}
 
@@ -98,7 +103,7 @@ def test_delete_keeps_what_another_image_or_an_instance_has(store, tmp_path):
     image = add(store, kernel=b"K", initrd=b"A")
     add(store, replace(TINY, name="other"), kernel=b"K")
     os.link(store.path(image.files["initrd"].digest), tmp_path / "instance")
-    assert store.delete("tiny", "x86_64") is True
+    assert delete(store) is True
     assert store.get("tiny", "x86_64") is None
     assert blobs(store) == {digest(b"K")}
     assert (tmp_path / "instance").read_bytes() == b"A"
@@ -106,7 +111,7 @@ def test_delete_keeps_what_another_image_or_an_instance_has(store, tmp_path):
 
 def test_delete_absent_image_says_so(store):
     """Removing what is not there succeeds, and tells."""
-    assert store.delete("tiny", "x86_64") is False
+    assert delete(store) is False
 
 
 @pytest.mark.parametrize("name", ["", "../x", ".hidden", "A", "a/b", "a.b"])

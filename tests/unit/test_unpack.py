@@ -1,4 +1,4 @@
-"""Of whatever is published as a disk, a qcow2 is made that holds the same and needs nothing else; the rest is refused."""
+"""Of what is published as a disk, a qcow2 is made that holds the same and needs nothing else; the rest is refused."""
 
 import bz2
 import gzip
@@ -97,7 +97,7 @@ def test_disk_of_a_compressed_file_spoilt_is_refused(make, qcow2, kind):
     assert refused(make, bytes(packed)).message.startswith("it is ")
 
 
-def test_disk_that_has_a_backing_file_is_refused(make, tmp_path, qcow2):
+def test_disk_that_has_a_backing_file_is_refused(make, tmp_path):
     """An image that refers to another file would make QEMU read whatever it names."""
     qemu_img("create", "-q", "-f", "qcow2", "-u", "-F", "raw", "-b", "/etc/passwd", tmp_path / "over", "1M")
     assert "a backing file" in refused(make, (tmp_path / "over").read_bytes()).message

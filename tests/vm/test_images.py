@@ -13,6 +13,7 @@ import pytest
 from interlock.guest.keys import USER_KEY, new_host_key, user_key
 from interlock.guest.seed import BOOTED, SCRIPTS, FirstBoot, nocloud, overlay
 from interlock.images.build import build
+from interlock.images.recipe import Recipe
 from interlock.images.store import Store
 
 pytestmark = pytest.mark.vm
@@ -114,12 +115,12 @@ def wait_until(condition, process) -> None:
 
 @pytest.fixture(scope="session")
 def tiny(images_home):
-    return build(Store(images_home / "images"), "tiny", ARCH, print)
+    return build(Store(images_home / "images"), Recipe("tiny", ARCH), print)
 
 
 @pytest.fixture(scope="session")
 def debian(images_home):
-    return build(Store(images_home / "images"), "debian", ARCH, print)
+    return build(Store(images_home / "images"), Recipe("debian", ARCH), print)
 
 
 SCRIPT = b"#!/bin/sh\necho ran >>/var/lib/interlock/runs\nid -u\n"
@@ -189,3 +190,23 @@ def test_debian_root_fills_the_disk(images_home, debian, tmp_path):
     with Guest(images_home, tmp_path, debian).booted() as guest:
         assert int(guest.ssh("df --output=size -B1M / | tail -1")) > 3500
         assert guest.ssh("systemctl --failed --no-legend; systemctl is-active cloud-init || true") == "inactive"
+
+
+VARIANT = b"""\
+apt-get -qq update
+apt-get -qq install --no-install-recommends hello >/dev/null
+echo "$(id -un) in $(. /etc/os-release; echo $ID)" >/etc/made-by
+"""
+
+
+def test_debian_variant_has_the_packages_and_what_the_script_did(images_home, tmp_path):
+    """What was asked for is in the guest, written down in the manifest, and the guest is otherwise as any."""
+    recipe = Recipe("debian", ARCH, packages=("figlet",), script=VARIANT)
+    image = build(Store(images_home / "images"), recipe, print)
+    assert image.name == recipe.default_name
+    assert {"figlet", "hello", "systemd"} <= image.packages.keys()
+    with Guest(images_home, tmp_path, image).booted() as guest:
+        assert guest.ssh("cat /etc/made-by; ls /script 2>&1 | wc -w") == "root in debian\n6"
+        version = guest.ssh("figlet -v >/dev/null && hello >/dev/null && dpkg-query -W -f '${Version}' figlet")
+        assert version == image.packages["figlet"]
+        assert guest.ssh("systemctl --failed --no-legend; cat /etc/resolv.conf") == guest.ssh("cat /etc/resolv.conf")

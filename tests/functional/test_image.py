@@ -1,0 +1,156 @@
+"""`interlock image`: what can be seen and done of the store, with real files and instances that link them."""
+
+import json
+import os
+import subprocess
+
+import pytest
+
+ARCH = ("--arch", "x86_64")
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """Return a raw disk on this host."""
+    (tmp_path / "my-disk.img").write_bytes(bytes(510) + b"\x55\xaa" + bytes(1 << 20))
+    return tmp_path / "my-disk.img"
+
+
+@pytest.fixture
+def imported(interlock, disk):
+    """Return the record of an image that was imported as `mine`."""
+    done = interlock("image", "import", str(disk), "--name", "mine", *ARCH, "--format", "json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def use(vms, home, imported):
+    """Return what makes an instance that has the image's disk, as creation links it."""
+
+    def make(name):
+        vms.create(name, "tiny", driver="simulated")
+        blob = home.images / "blobs" / imported["files"]["disk"]["digest"].removeprefix("sha256:")
+        os.link(blob, home.directory(name) / "base.qcow2")
+
+    return make
+
+
+def records(done):
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_image_list_of_nothing_is_empty_and_makes_nothing(interlock, home):
+    """Looking changes nothing."""
+    done = interlock("image", "list")
+    assert (done.returncode, done.stdout, done.stderr, home.root.exists()) == (0, "", "", False)
+
+
+def test_image_list_names_the_instances(interlock, use):
+    """Who would remove an image sees who uses it."""
+    use("web")
+    use("db")
+    titles, line = interlock("image", "list").stdout.splitlines()
+    assert titles.split() == ["NAME", "ARCH", "SIZE", "BOOTS", "BY", "USED", "BY", "ORIGIN"]
+    assert line.split()[:2] == ["mine", "x86_64"]
+    assert "  firmware  db, web  /" in line
+
+
+def test_image_list_as_json_has_the_documented_keys(interlock, use, imported, disk):
+    """Programs get all that people see, under names that stay."""
+    use("web")
+    assert records(interlock("image", "list", "--format", "json")) == [imported | {"instances": ["web"]}]
+    assert (imported["kind"], imported["boot"], imported["origin"]) == ("imported", ["firmware"], str(disk))
+
+
+@pytest.mark.parametrize("pack", [None, "gzip", "bzip2", "xz"])
+def test_image_import_takes_what_is_compressed(interlock, disk, pack):
+    """A disk is a disk, however it is packed; its name is the file's, without what tells how."""
+    if pack:
+        subprocess.run([pack, disk], check=True, timeout=60)
+    (file,) = disk.parent.glob("my-disk.img*")
+    done = interlock("image", "import", str(file), *ARCH)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "image my-disk for x86_64 is in the store" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(("none.img",), 2), ((".",), 2), (("text",), 6), (("cd.iso",), 6), (("my-disk.img", "--name", "debian"), 6)],
+)
+def test_image_import_of_what_is_no_image_is_an_error_of_words(interlock, disk, arguments, code):
+    """Each with its exit code, and none with a traceback."""
+    (disk.parent / "text").write_text("hello")
+    (disk.parent / "cd.iso").write_bytes(bytes(4096))
+    done = interlock("image", "import", *arguments, *ARCH)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.splitlines()[-1].startswith("hint: ") or "neither a qcow2 nor a raw" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_image_inspect_shows_the_manifest(interlock, imported, disk):
+    """All that is known: also what it was made of, with the digest of the file that was given."""
+    (record,) = records(interlock("image", "inspect", "mine", *ARCH, "--format", "json"))
+    assert {key: record[key] for key in imported} == imported
+    assert record["made_of"]["disk"]["location"] == str(disk)
+    assert record["made_of"]["disk"]["digest"].startswith("sha256:")
+    assert (record["kernel_arguments"], record["packages"]) == ("", {})
+
+
+def test_image_inspect_and_delete_of_nothing_are_not_found(interlock):
+    """The hint leads to what there is."""
+    for command in ("inspect", "delete"):
+        done = interlock("image", command, "none")
+        assert (done.returncode, done.stderr.splitlines()[-1]) == (4, "hint: interlock image list")
+
+
+def test_image_delete_of_a_used_image_needs_force(interlock, use, home):
+    """It is refused with the instances' names; by force it goes, and the instance keeps its disk."""
+    use("web")
+    refused = interlock("image", "delete", "mine", *ARCH)
+    assert refused.returncode == 6
+    assert refused.stderr.splitlines()[1:] == [
+        "image mine for x86_64 is used by web",
+        "hint: interlock image delete mine --arch x86_64 --force",
+    ]
+    assert interlock("image", "delete", "mine", *ARCH, "--force").returncode == 0
+    assert interlock("image", "list").stdout == ""
+    assert (home.directory("web") / "base.qcow2").stat().st_size > 0
+
+
+def test_image_prune_removes_what_no_instance_uses(interlock, use, disk):
+    """What was used stays; how much came free is said; beforehand, how much would."""
+    use("web")
+    interlock("image", "import", str(disk), "--name", "twin", *ARCH)
+    disk.write_bytes(disk.read_bytes() + b"more")
+    interlock("image", "import", str(disk), "--name", "other", *ARCH)
+    told = interlock("image", "prune", "--dry-run")
+    assert told.stderr.startswith("this would free ")
+    pruned = interlock("image", "prune", "--format", "json")
+    assert [record["name"] for record in records(pruned)] == ["other"]
+    assert pruned.stderr.startswith("freed ")
+    assert {record["name"] for record in records(interlock("image", "list", "--format", "json"))} == {"mine", "twin"}
+
+
+def test_image_prune_of_nothing_frees_nothing(interlock, home):
+    """Nothing to do is nothing made."""
+    done = interlock("image", "prune")
+    assert (done.returncode, done.stdout, done.stderr, home.root.exists()) == (0, "", "freed 0 B\n", False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (("tiny", "--package", "nginx"), "tiny takes no packages"),
+        (("tiny", "--script", "my-disk.img"), "no script"),
+        (("debian", "--suite", "trixie", "--as", "debian"), "is that of the plain image"),
+        (("debian", "--package", "a b"), "not the name of a Debian package"),
+        (("debian", "--as", "../x"), "cannot be called"),
+    ],
+)
+def test_image_build_of_what_cannot_be_is_refused_at_once(interlock, disk, arguments, what):
+    """Nothing is downloaded for what could not be kept."""
+    assert disk.exists()
+    done = interlock("image", "build", *arguments)
+    assert (done.returncode, done.stdout) == (6, "")
+    assert what in done.stderr

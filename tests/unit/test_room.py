@@ -1,0 +1,40 @@
+"""A disk that is full is told of before it is, where that can be known, and in words where it cannot."""
+
+from pathlib import Path
+
+import pytest
+
+from interlock.fsm.errors import HostError
+from interlock.images.room import check_room, mib, writing_in
+
+
+def test_check_room_says_what_is_needed_and_what_there_is(tmp_path):
+    """What is possible passes; what is not names the folder and the command that makes room."""
+    check_room(tmp_path, 1, "a byte")
+    with pytest.raises(
+        HostError, match=rf"^all of it needs 1099511627776 MiB, and {tmp_path} has \d+ MiB free"
+    ) as caught:
+        check_room(tmp_path, 1 << 60, "all of it")
+    assert caught.value.hint == "interlock image prune"
+
+
+def test_writing_in_a_full_disk_is_the_hosts_fault():
+    """The system's refusal in the middle is an error of words, too."""
+    with (
+        pytest.raises(HostError, match="bringing it: /dev: No space left") as caught,
+        writing_in(Path("/dev"), "bringing it"),
+    ):
+        Path("/dev/full").write_bytes(b"x")
+    assert caught.value.hint == "interlock image prune"
+
+
+def test_writing_in_a_folder_that_cannot_be_has_no_hint_about_room(tmp_path):
+    """Only a full disk is mended by removing images."""
+    with pytest.raises(HostError, match="Not a directory") as caught, writing_in(tmp_path, "bringing it"):
+        Path("/dev/null/x").touch()
+    assert caught.value.hint is None
+
+
+def test_mib_is_as_a_download_is_measured():
+    """Whole numbers."""
+    assert mib(3 << 20) == "3 MiB"
