@@ -1,14 +1,16 @@
 """Reads a template together with all that it names: its bases, theirs, and the files of scripts."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import yaml
 
-from ..fsm.errors import InterlockError, InvalidTemplateError, NotFoundError
+from ..fsm.errors import InvalidTemplateError, NotFoundError
 from .document import STR, FileNode, compose, get, items, place, put, remove, word
-from .locate import Source, absolute, read
+from .locate import Source, absolute, read, read_file
 from .merge import merge
+from .mistakes import found
 
 MAX_SOURCES = 100
 MAX_DEPTH = 20
@@ -38,18 +40,21 @@ class Reading:
         self._bases.setdefault(source.locator, source.name)
         named = get(tree, "base")
         remove(tree, "base")
-        for node in items(named) if isinstance(named, yaml.SequenceNode) else [named] if named else []:
-            locator, digest = _locator(node, "base")
-            where = absolute_from(locator, source, node)
-            if where in self._bases:
-                raise InvalidTemplateError(f"{place(node)}: base: {locator} is already read, by {self._bases[where]}")
-            if depth >= MAX_DEPTH:
-                raise InvalidTemplateError(f"{place(node)}: base: more than {MAX_DEPTH} bases of bases")
-            self._bases[where] = str(place(node))
-            base = _fetched(where, node, "base")
-            _check_digest(base, digest, node, "base")
-            merge(tree, self.tree(base, depth + 1))
+        if isinstance(named, yaml.SequenceNode):
+            bases = [_Named(node, f"base[{position}]", source) for position, node in enumerate(named.value)]
+        else:
+            bases = [_Named(named, "base", source)] if named else []
+        for base in bases:
+            merge(tree, self._base(base, depth + 1))
         return tree
+
+    def _base(self, named: "_Named", depth: int) -> yaml.MappingNode:
+        if named.absolute in self._bases:
+            raise named.mistake(f"{named.locator} is already read, by {self._bases[named.absolute]}")
+        if depth > MAX_DEPTH:
+            raise named.mistake(f"more than {MAX_DEPTH} bases of bases")
+        self._bases[named.absolute] = str(place(named.node))
+        return self.tree(named.fetched(read), depth)
 
     def _count(self, source: Source) -> None:
         self.sources.append(source.name)
@@ -62,66 +67,67 @@ class Reading:
     def _inline_files(self, tree: yaml.MappingNode, source: Source) -> None:
         """Put what a `file` of provision or probes holds in its place; beside a text it is left, to be a mistake."""
         for name in ("provision", "probes"):
-            for entry in items(get(tree, name)):
+            for position, entry in enumerate(items(get(tree, name))):
                 node = get(entry, "file")
                 key = {"data": "content", "yq": "expression"}.get(_text(get(entry, "mode")), "script")
                 if node is None or not isinstance(entry, yaml.MappingNode) or get(entry, key):
                     continue
-                locator, digest = _locator(node, f"{name}.file")
-                file = _fetched(absolute_from(locator, source, node), node, f"{name}.file")
+                named = _Named(node, f"{name}[{position}].file", source)
+                file = named.fetched(read_file)
                 self._count(file)
-                _check_digest(file, digest, node, f"{name}.file")
                 try:
                     text = file.text.decode()
                 except UnicodeDecodeError as error:
-                    raise InvalidTemplateError(f"{place(node)}: {name}.file: {locator} is not UTF-8") from error
+                    raise named.mistake(f"{named.locator} is not text in UTF-8") from error
                 mark = yaml.Mark(file.name, 0, 0, 0, None, 0)
                 remove(entry, "file")
                 put(entry, word(key, node), FileNode(STR, text, mark, mark, style="|"))
 
 
-def absolute_from(locator: str, source: Source, node: yaml.Node) -> str:
-    """Return what `locator`, written at `node` of `source`, means. Raises InvalidTemplateError with that place."""
-    try:
-        return absolute(locator, source.locator)
-    except InvalidTemplateError as error:
-        raise InvalidTemplateError(f"{place(node)}: {error.message}") from error
+class _Named:
+    """A locator with or without a digest, as a template names it: a word, or a mapping of url and digest."""
+
+    def __init__(self, node: yaml.Node, field: str, source: Source) -> None:
+        """Raises InvalidTemplateError, with the place, for what is no locator, or must not be named there."""
+        self.node = node
+        self._field = field
+        odd = [key.value for key, _ in node.value if key.value not in ("url", "digest")] if _is_mapping(node) else []
+        if odd:
+            raise self.mistake(f"no such key: {odd[0]}; there are: url, digest")
+        self.locator = _text(get(node, "url") if _is_mapping(node) else node)
+        self._digest = _text(get(node, "digest"))
+        if not self.locator:
+            raise self.mistake("expected a locator, or a mapping of url and digest")
+        try:
+            self.absolute = absolute(self.locator, source.locator)
+        except InvalidTemplateError as error:
+            raise self.mistake(error.message) from error
+
+    def mistake(self, words: str) -> InvalidTemplateError:
+        """Return the error that says `words` about this locator."""
+        return InvalidTemplateError(f"{place(self.node)}: {self._field}: {words}")
+
+    def fetched(self, read_it: Callable[[str], Source]) -> Source:
+        """Return what `read_it` finds there. Raises as it does, with the place, and for another digest."""
+        try:
+            source = read_it(self.absolute)
+        except NotFoundError as error:
+            raise NotFoundError(self.mistake(error.message).message, hint=error.hint) from error
+        except InvalidTemplateError as error:
+            raise self.mistake(error.message) from error
+        kind, _, expected = self._digest.partition(":")
+        if not self._digest:
+            return source
+        if kind not in ("sha256", "sha512"):
+            raise self.mistake(f"expected a digest of sha256: or sha512:, found {found(self._digest)}")
+        actual = hashlib.new(kind, source.text).hexdigest()
+        if actual != expected:
+            raise self.mistake(f"{source.name} is not what was asked for: its digest is {kind}:{actual}")
+        return source
 
 
-def _fetched(locator: str, node: yaml.Node, field: str) -> Source:
-    try:
-        return read(locator)
-    except InterlockError as error:
-        kind = NotFoundError if isinstance(error, NotFoundError) else InvalidTemplateError
-        raise kind(f"{place(node)}: {field}: {error.message}", hint=error.hint) from error
-
-
-def _locator(node: yaml.Node, field: str) -> tuple[str, str | None]:
-    """Return locator and digest of `node`: a word, or a mapping of url and digest."""
-    if isinstance(node, yaml.ScalarNode) and node.value:
-        return node.value, None
-    if isinstance(node, yaml.MappingNode):
-        odd = next((key for key, _ in node.value if key.value not in ("url", "digest")), None)
-        if odd is not None:
-            raise InvalidTemplateError(f"{place(odd)}: {field}.{odd.value}: no such key; there are: url, digest")
-        if url := _text(get(node, "url")):
-            return url, _text(get(node, "digest")) or None
-    raise InvalidTemplateError(f"{place(node)}: {field}: expected a locator, or a mapping of url and digest")
-
-
-def _check_digest(source: Source, digest: str | None, node: yaml.Node, field: str) -> None:
-    if digest is None:
-        return
-    kind, _, expected = digest.partition(":")
-    if kind not in ("sha256", "sha512"):
-        raise InvalidTemplateError(
-            f"{place(node)}: {field}.digest: expected sha256: or sha512: and hexadecimal digits, found {digest[:60]!r}"
-        )
-    actual = hashlib.new(kind, source.text).hexdigest()
-    if actual != expected:
-        raise InvalidTemplateError(
-            f"{place(node)}: {field}.digest: {source.name} is not what was asked for: its digest is {kind}:{actual}"
-        )
+def _is_mapping(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.MappingNode)
 
 
 def _text(node: yaml.Node | None) -> str:

@@ -199,7 +199,9 @@ def _compose(name: str, text: bytes) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f":{mark.line + 1}:{mark.column + 1}" if mark and not name.startswith(EDIT) else ""
-        raise InvalidTemplateError(f"{name}{where}: {error.problem}") from error
+        problem = str(error.problem)
+        words = f"{error.context}, {problem}" if problem.startswith("but ") else problem
+        raise InvalidTemplateError(f"{name}{where}: {words}") from error
     except yaml.reader.ReaderError as error:
         raise InvalidTemplateError(f"{name}: {error.reason}") from error
     except RecursionError as error:
@@ -242,7 +244,7 @@ class _Copier:
             if not isinstance(key, yaml.ScalarNode):
                 raise InvalidTemplateError(f"{place(key)}: a key is a word, not a list or a mapping")
             if key.tag == _MERGE:
-                merged += [value] if isinstance(value, yaml.MappingNode) else value.value
+                merged += value.value if isinstance(value, yaml.SequenceNode) else [value]
                 continue
             if key.value in lines:
                 raise InvalidTemplateError(f"{place(key)}: {key.value}: already given in line {lines[key.value]}")

@@ -70,12 +70,14 @@ def parse(source: Source, *, edits: Sequence[str] = (), defaults: Path | None = 
     combine(tree)
     for edit in edits:
         apply(tree, edit)
-    combine(tree)
+    sources = reading.sources
     if defaults is not None:
-        merge(tree, reading.tree(find(str(defaults.absolute()))))
-        combine(tree)
+        others = Reading()  # a base of the template's may be one of the defaults', too
+        merge(tree, others.tree(find(str(defaults.absolute()))))
+        sources += others.sources
+    combine(tree)
     _read_as_text(tree)
-    return _checked(tree, source.name, tuple(reading.sources))
+    return _checked(tree, source.name, tuple(sources))
 
 
 def expand(loaded: Loaded, host: Host, guest: Guest) -> Template:

@@ -64,7 +64,7 @@ def absolute(locator: str, beside: str | None = None) -> str:
     if scheme in _REMOTE:
         return locator
     if scheme not in ("", "file"):
-        raise InvalidTemplateError(f"{locator}: {scheme}: is not supported yet; a locator is {_KINDS}")
+        raise InvalidTemplateError(f"{locator}: locators by {scheme}: are not supported yet; one is {_KINDS}")
     if scheme == "file" or locator.startswith(("/", "~")):
         if beside and _scheme(beside) in _REMOTE:
             raise InvalidTemplateError(f"{locator}: a template from the network names no files of this host")
@@ -73,9 +73,14 @@ def absolute(locator: str, beside: str | None = None) -> str:
 
 
 def read(locator: str) -> Source:
-    """Return what lies at `locator`, an absolute one. Raises NotFoundError, and InvalidTemplateError with the cause."""
+    """Return the template that `locator`, an absolute one, means. Raises as `find` does."""
     if image_names.is_image(locator):
         return Source(locator, image_names.template(locator), locator)
+    return read_file(locator)
+
+
+def read_file(locator: str) -> Source:
+    """Return the text that lies at `locator`, an absolute one. Raises NotFoundError, InvalidTemplateError."""
     if locator == STDIN:
         return _limited("<standard input>", sys.stdin.buffer.read(MAX_BYTES + 1), STDIN)
     if locator.startswith(BUILTIN):
@@ -174,7 +179,7 @@ def _read_file(path: str) -> bytes:
         with Path(path).open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
-        raise NotFoundError(f"there is no template file {_shown(path)}", hint="interlock template list") from error
+        raise NotFoundError(f"there is no file {_shown(path)}") from error
     except OSError as error:
         raise InvalidTemplateError(f"{_shown(path)}: {error.strerror}") from error
     except ValueError as error:

@@ -98,7 +98,7 @@ def _filled(entry: yaml.Node, later: yaml.Node, keys: tuple[str, ...]) -> yaml.N
         if isinstance(mine, yaml.MappingNode):
             _filled(mine, value, ())
         elif mine is None and isinstance(entry, yaml.MappingNode):
-            put(entry, key, copied(value))
+            put(entry, word(key.value, key), copied(value))
     return entry
 
 

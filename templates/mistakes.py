@@ -13,6 +13,28 @@ _FOUND_CHARACTERS = 60
 """As much of a wrong value as helps to find it: the rest may be a megabyte, or a secret."""
 
 
+_EXPECTED = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a number that is finite",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "literal_error": "{expected}",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "too_long": "at most {max_length} items",
+}
+"""Kind of pydantic's problem → what was expected instead. Others are told in pydantic's words."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mistake:
     """One thing to say about one value."""
@@ -55,6 +77,8 @@ def words_of(problem: Any) -> str:
     from difflib import get_close_matches
 
     match problem["type"]:
+        case kind if kind in _EXPECTED:
+            return f"expected {_EXPECTED[kind].format_map(problem.get('ctx', {}))}, found {found(problem['input'])}"
         case "extra_forbidden":
             *inside, key = problem["loc"]
             meant = get_close_matches(str(key), known_keys(tuple(inside)), n=1)
@@ -69,7 +93,7 @@ def words_of(problem: Any) -> str:
 
 def found(value: object) -> str:
     """Return `value` as a message shows it: not all of it."""
-    return shortened(repr(value))
+    return shortened(str(value).lower() if isinstance(value, bool) else repr(value))
 
 
 def shortened(text: str) -> str:

@@ -106,7 +106,7 @@ class AdditionalDisk(_Strict):
     name: is_.DiskName
     format: StrictBool = True
     """False: a disk that holds nothing stays so."""
-    fs_type: Annotated[str, Field(pattern=r"^[a-z0-9.]+$")] = "ext4"
+    fs_type: is_.FileSystem = "ext4"
     fs_args: tuple[is_.Line, ...] = ()
     """More arguments for mkfs."""
 
@@ -350,7 +350,7 @@ class User(_Strict):
 
     name: is_.Login | None = None
     """Null: whoever creates the instance."""
-    comment: Annotated[is_.Line, Field(pattern=r"^[^:]*$")] | None = None
+    comment: is_.Comment | None = None
     """Full name."""
     home: is_.GuestPath | None = None
     shell: is_.GuestPath = "/bin/bash"
@@ -462,9 +462,6 @@ class Template(_Strict):
         return next((model for name, model in models if name == arch), "")
 
     def mistakes(self) -> Iterator[tuple[Path, str]]:
-        for position, disk in enumerate(self.additional_disks):
-            if disk.name in [other.name for other in self.additional_disks[:position]]:
-                yield ("additionalDisks", position), f"{disk.name} is there already"
         if self.dns and self.host_resolver.enabled:
             yield ("dns",), "only with hostResolver.enabled: false, because else the host resolves"
         if self.boot not in (None, "bios") and self.firmware.legacy_bios:

@@ -16,7 +16,7 @@ from .document import Path, at, written
 from .expand import INTERNAL
 from .merge import version
 from .mistakes import Mistake, found, mistake
-from .model import PortForward, Template
+from .model import Containerd, PortForward, Template
 
 LIMA = (2, 2)
 """The version of Lima whose templates are read."""
@@ -34,7 +34,9 @@ class Rule:
     asks: Callable[[Any], bool]
     """True for a value that asks for what is not done. False, null and empty values ask for nothing."""
     words: str = ""
-    """What to say instead of the usual."""
+    """What it is that is not supported, where the key does not say so."""
+    inside: tuple[str, ...] = ()
+    """Where in the value to point at."""
 
     def fits(self, path: Path) -> bool:
         return re.sub(r"\[\d+\]", "[]", written(path)) == self.key
@@ -61,8 +63,11 @@ def _among(*asked: str) -> Callable[[Any], bool]:
     return lambda value: value in asked
 
 
-def _iso(value: Any) -> bool:
-    return isinstance(value, str) and re.search(r"\.iso(\.\w+)?\Z", value) is not None
+def _iso(image: Any) -> bool:
+    """True for an image that could be chosen here and is an ISO."""
+    if not isinstance(image, dict) or image.get("arch") not in (None, "x86_64", "aarch64"):
+        return False
+    return re.search(r"\.iso(\.\w+)?\Z", str(image.get("location"))) is not None
 
 
 IGNORED = (
@@ -87,7 +92,7 @@ IGNORED = (
 NOT_YET = (
     Rule("os", _other_than("Linux")),
     Rule("arch", _among("armv7l", "ppc64le", "riscv64", "s390x")),
-    Rule("images[].location", _iso, "an ISO image"),
+    Rule("images[]", _iso, "an ISO image", ("location",)),
     Rule("provision[].mode", _among("yq", "ansible")),
     Rule("containerd.system", _something),
     Rule("containerd.user", _something),
@@ -108,9 +113,9 @@ def lacking(tree: yaml.Node, data: dict[str, Any]) -> list[Mistake]:
     for path, value in _walked(data):
         for rule in NOT_YET:
             if rule.fits(path) and rule.asks(value) and not (_plain(data) and path[0] == "containerd"):
-                words = f"not supported yet: {rule.words}" if rule.words else "not supported yet"
-                told.append(mistake(tree, path, f"{words}, found {found(value)}"))
-        if rule_is_wide(path, value) and not (_plain(data) and not value.get("static")):
+                words = f"not supported yet: {rule.words}" if rule.words else f"not supported yet, found {found(value)}"
+                told.append(mistake(tree, (*path, *rule.inside), words))
+        if _is_wide(path, value) and not (_plain(data) and not value.get("static")):
             told.append(
                 mistake(tree, path, f"not supported yet: more than {MANY_PORTS} ports; name those that are needed")
             )
@@ -122,7 +127,7 @@ def notes(tree: yaml.Node, data: dict[str, Any], template: Template) -> list[Mis
     told = []
     for path, value in _walked(data):
         told += [
-            mistake(tree, path, rule.words or "does not apply here and is ignored")
+            mistake(tree, path, "does not apply here and is ignored")
             for rule in IGNORED
             if rule.fits(path) and rule.asks(value)
         ]
@@ -142,10 +147,11 @@ def without_dropped(template: Template) -> Template:
     if not template.plain:
         return template
     forwards = tuple(forward for forward in template.port_forwards if forward.static)
-    return template.model_copy(update={"mounts": (), "port_forwards": forwards, "timezone": ""})
+    dropped = {"mounts": (), "port_forwards": forwards, "timezone": "", "containerd": Containerd()}
+    return template.model_copy(update=dropped)
 
 
-def rule_is_wide(path: Path, value: Any) -> bool:
+def _is_wide(path: Path, value: Any) -> bool:
     """True for a forward, at `path`, of so many ports that it can only have been meant for those that open."""
     if len(path) != 2 or path[0] != "portForwards":  # noqa: PLR2004 - the list and the position
         return False

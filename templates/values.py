@@ -148,6 +148,30 @@ def _version(value: str) -> str:
     raise ValueError("expected a version such as 2.0.0")
 
 
+def _file_system(value: str) -> str:
+    if re.fullmatch(r"[a-z0-9][a-z0-9.]*", value):
+        return value
+    raise ValueError("expected the name of a file system, such as ext4")
+
+
+def _comment(value: str) -> str:
+    if ":" in _printable(value):
+        raise ValueError("expected a name without ':'")
+    return value
+
+
+def _memory(value: int) -> int:
+    if 64 << 20 <= value <= 1 << 46:
+        return value
+    raise ValueError("expected 64MiB to 64TiB")
+
+
+def _disk_size(value: int) -> int:
+    if 1 << 20 <= value <= 1 << 53:
+        return value
+    raise ValueError("expected 1MiB to 8192TiB")
+
+
 def _blank(value: Any) -> Any:
     return None if value in ("", "default") else value
 
@@ -158,8 +182,8 @@ BLANK = BeforeValidator(_blank)
 _SIZE_SCHEMA = WithJsonSchema({"type": ["string", "integer"], "examples": ["512MiB", "4GiB"]})
 
 Size = Annotated[int, BeforeValidator(size_bytes), _SIZE_SCHEMA]
-Memory = Annotated[int, Field(ge=64 << 20, le=1 << 46), BeforeValidator(size_bytes), _SIZE_SCHEMA]
-DiskSize = Annotated[int, Field(ge=1 << 20, le=1 << 53), BeforeValidator(size_bytes), _SIZE_SCHEMA]
+Memory = Annotated[Size, AfterValidator(_memory)]
+DiskSize = Annotated[Size, AfterValidator(_disk_size)]
 Cpus = Annotated[StrictInt, Field(ge=1, le=1024)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Location = Annotated[str, AfterValidator(_location)]
@@ -176,6 +200,8 @@ AnyLine = Annotated[str, AfterValidator(_printable), WithJsonSchema({"type": ["s
 Zone = Annotated[str, AfterValidator(_zone)]
 Permissions = Annotated[str, AfterValidator(_octal), WithJsonSchema({"type": ["string", "integer"]})]
 Certificate = Annotated[str, AfterValidator(_certificate)]
+FileSystem = Annotated[str, AfterValidator(_file_system)]
+Comment = Annotated[str, AfterValidator(_comment)]
 DiskName = Annotated[str, AfterValidator(_disk_name)]
 VariableName = Annotated[str, AfterValidator(_variable_name)]
 ParamName = Annotated[str, AfterValidator(_param_name)]

@@ -20,6 +20,9 @@ MAX_DEPTH = 50
 FUNCTIONS = {"not": (1, 1), "and": (1, 99), "or": (1, 99), "eq": (2, 99), "ne": (2, 2)}
 """Function → the fewest and the most operands that it takes."""
 
+ITSELF = "{{`{{`}} stands for {{ itself"
+"""What to tell those whose text is for another program, which knows such braces too."""
+
 _ACTION = re.compile(
     r"""\{\{ (?P<body> -?\s*/\*.*?\*/\s*-? | (?: "(?:\\.|[^"\\\n])*" | `[^`]*` | (?!\}\}) [^"`] )* ) \}\}""",
     re.VERBOSE | re.DOTALL,
@@ -180,7 +183,8 @@ def _parsed(tokens: _Tokens, end: int, depth: int) -> tuple[_Expression, _Tokens
     if kind != "word":
         return _operand(tokens, end, depth)
     if text not in FUNCTIONS:
-        raise VariableError(offset, f"{text} is not supported; there are: if, {', '.join(FUNCTIONS)}")
+        there = ", ".join(("if", *FUNCTIONS))
+        raise VariableError(offset, f"{text} is not supported; there are: {there}; {ITSELF}")
     operands: list[_Expression] = []
     rest = tokens[1:]
     while rest and rest[0][1] != ")":
@@ -188,7 +192,8 @@ def _parsed(tokens: _Tokens, end: int, depth: int) -> tuple[_Expression, _Tokens
         operands.append(operand)
     fewest, most = FUNCTIONS[text]
     if not fewest <= len(operands) <= most:
-        raise VariableError(offset, f"{text} with {len(operands)} operands")
+        needed = fewest if fewest == most else f"{fewest} or more"
+        raise VariableError(offset, f"{text} takes {needed} operands, found {len(operands)}")
     return _Call(text, tuple(operands)), rest
 
 

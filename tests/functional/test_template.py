@@ -1,4 +1,4 @@
-"""`interlock template`: lists and shows what instances can be made from."""
+"""`interlock template`: lists, shows, checks and copies what instances can be made from."""
 
 import json
 from pathlib import Path
@@ -6,29 +6,140 @@ from pathlib import Path
 import pytest
 
 BUILTIN = Path(__file__).parents[2] / "templates" / "builtin"
+NAMES = sorted(path.stem for path in BUILTIN.glob("*.yaml"))
+GOOD = "images:\n- location: build:tiny\n  arch: x86_64\n"
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Put a right, an odd and a wrong template where the program runs."""
+    (tmp_path / "good.yaml").write_text("# Mine.\nbase: base.yaml\nprovision:\n- file: hello.sh\n")
+    (tmp_path / "base.yaml").write_text(GOOD)
+    (tmp_path / "hello.sh").write_text("#!/bin/sh\necho hello\n")
+    (tmp_path / "odd.yaml").write_text(f"{GOOD}vmType: vz\n")
+    (tmp_path / "bad.yaml").write_text(f"{GOOD}cpus: 0\nmemroy: 1GiB\n")
+    return tmp_path
 
 
 def test_template_list_names_every_builtin(interlock):
     """Each with the sentence it begins with."""
     listed = [json.loads(line) for line in interlock("template", "list", "--format", "json").stdout.splitlines()]
-    assert [entry["name"] for entry in listed] == sorted(path.stem for path in BUILTIN.iterdir())
+    assert [entry["name"] for entry in listed] == NAMES
     assert all(entry["summary"] for entry in listed)
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in BUILTIN.iterdir()))
+@pytest.mark.parametrize("name", NAMES)
 def test_template_show_prints_the_text_itself(interlock, name):
     """What is shown can be saved, changed and used."""
     assert interlock("template", "show", name).stdout == (BUILTIN / f"{name}.yaml").read_text()
 
 
-def test_template_show_of_mistakes_prints_none_of_it(interlock, tmp_path):
+@pytest.mark.parametrize("name", ["debian", "ubuntu", "docker"])
+def test_template_copied_elsewhere_is_right_there(interlock, tmp_path, name):
+    """A built-in's bases are named so that a copy of it finds them."""
+    assert interlock("template", "copy", name, "copy.yaml").returncode == 0
+    assert interlock("template", "validate", "copy.yaml").returncode == 0
+    assert (tmp_path / "copy.yaml").read_text() == (BUILTIN / f"{name}.yaml").read_text()
+
+
+def test_template_show_of_mistakes_prints_none_of_it(interlock, files):
     """A template is checked before it is shown."""
-    (tmp_path / "bad.yaml").write_text("cpus: 0\n")
+    assert (files / "bad.yaml").exists()
     done = interlock("template", "show", "./bad.yaml")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "bad.yaml:1:7: cpus" in done.stderr
+    assert "bad.yaml:4:7: cpus: expected at least 1, found 0" in done.stderr
 
 
 def test_template_show_of_unknown_name_is_not_found(interlock):
     """A slip is answered with what there is."""
     assert interlock("template", "show", "no-such").returncode == 4
+
+
+@pytest.mark.usefixtures("files")
+def test_template_validate_prints_a_line_for_each_and_all_mistakes(interlock):
+    """Results on stdout, notes and mistakes on stderr, and the exit code of a template that is wrong."""
+    done = interlock("template", "validate", "good.yaml", "odd.yaml", "bad.yaml", "no.yaml", "tiny")
+    assert done.stdout.splitlines() == [
+        "TEMPLATE   RESULT",
+        "good.yaml  ok",
+        "odd.yaml   ok",
+        "bad.yaml   2 mistakes",
+        "no.yaml    1 mistake",
+        "tiny       ok",
+    ]
+    assert done.stderr.splitlines() == [
+        "note: odd.yaml:4: vmType: does not apply here and is ignored",
+        "error: invalid-template",
+        "2 of 5 templates cannot be used",
+        "  | bad.yaml:4:7: cpus: expected at least 1, found 0",
+        "  | bad.yaml:5:1: memroy: no such key; did you mean memory?",
+        "  | there is no file no.yaml",
+    ]
+    assert done.returncode == 2
+
+
+@pytest.mark.usefixtures("files")
+def test_template_validate_tells_programs_the_same(interlock):
+    """One object a line, with the mistakes and notes of each."""
+    done = interlock("template", "validate", "odd.yaml", "bad.yaml", "--format", "json")
+    odd, bad = (json.loads(line) for line in done.stdout.splitlines())
+    assert (odd["result"], odd["mistakes"], len(odd["notes"])) == ("ok", [], 1)
+    assert (bad["result"], len(bad["mistakes"])) == ("2 mistakes", 2)
+
+
+@pytest.mark.usefixtures("files")
+def test_template_validate_with_set_checks_what_would_become_of_it(interlock):
+    """The same edits as for create; a mistake in one is told with it for its place."""
+    edits = ("--set", "cpus=2", "--set", "memroy=null")
+    assert interlock("template", "validate", "bad.yaml", *edits).returncode == 0
+    done = interlock("template", "validate", "good.yaml", "--set", "cpus=lots")
+    assert "  | --set cpus=lots: cpus: expected a whole number, found 'lots'" in done.stderr.splitlines()
+
+
+@pytest.mark.usefixtures("files")
+def test_template_validate_reads_standard_input(interlock):
+    """A template can come through a pipe."""
+    done = interlock("template", "validate", "-", input=GOOD)
+    assert (done.returncode, done.stdout.splitlines()[1]) == (0, "-         ok")
+
+
+def test_template_copy_embedded_needs_no_other_file(interlock, files):
+    """Bases and scripts are in it, edits are made, and what it names is no longer needed."""
+    done = interlock("template", "copy", "--embed", "good.yaml", "all.yaml", "--set", "cpus=3")
+    assert (done.returncode, done.stdout) == (0, "")
+    for name in ("base.yaml", "hello.sh", "good.yaml"):
+        (files / name).unlink()
+    assert "echo hello" in (files / "all.yaml").read_text()
+    assert interlock("template", "validate", "all.yaml").returncode == 0
+    assert interlock("template", "copy", "--embed", "all.yaml", "-").stdout == (files / "all.yaml").read_text()
+
+
+def test_template_copy_over_a_file_is_refused(interlock, files):
+    """What is there is never written over."""
+    done = interlock("template", "copy", "tiny", "good.yaml")
+    assert (done.returncode, "good.yaml is there already" in done.stderr) == (2, True)
+    assert (files / "good.yaml").read_text().startswith("# Mine.")
+
+
+def test_template_copy_into_no_folder_tells_the_cause(interlock):
+    """The system's words, and the path."""
+    done = interlock("template", "copy", "tiny", "no/such/folder.yaml")
+    assert (done.returncode, "no/such/folder.yaml: No such file or directory" in done.stderr) == (2, True)
+
+
+def test_template_copy_as_it_is_takes_no_edits(interlock, tmp_path):
+    """A text that is copied as it is stays as it is."""
+    assert interlock("template", "copy", "tiny", "x.yaml", "--set", "cpus=3").returncode == 2
+    assert not (tmp_path / "x.yaml").exists()
+
+
+def test_template_schema_describes_every_key(interlock):
+    """An editor that reads it knows the keys, what they hold, and that null is no mistake."""
+    schema = json.loads(interlock("template", "schema").stdout)
+    assert {"base", "images", "boot", "mounts", "portForwards", "9p"} <= {
+        *schema["properties"],
+        *schema["$defs"]["Mount"]["properties"],
+    }
+    assert schema["properties"]["cpus"]["anyOf"][-1] == {"type": "null"}
+    assert (schema["additionalProperties"], "required" in schema) == (False, False)
+    assert schema["properties"]["boot"]["description"].startswith("Which of the image's ways")

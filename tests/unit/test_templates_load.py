@@ -1,150 +1,189 @@
-"""Every mistake in a template is told at once, with its place; nothing in it is guessed or ignored."""
+"""A template is read whole: what it says, what --set changes, what the defaults fill; and variables are replaced."""
 
-import io
-import sys
-from types import SimpleNamespace
+import os
+import re
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from interlock.fsm.errors import InvalidTemplateError, NotFoundError
-from interlock.templates.load import Source, builtin_names, find, load, parse, summary
-from interlock.templates.locate import MAX_BYTES
-from interlock.templates.values import size_bytes
+from interlock.templates.expand import Guest, Host
+from interlock.templates.load import Source, builtin_names, dump, expand, find, load, parse, summary
 
 GOOD = "images:\n- location: build:tiny\n  arch: x86_64\n"
+HOST = Host(name="web", dir="/data/web", home="/home/anna", uid=1000, user="anna")
+GUEST = Guest(name="web", hostname="web", uid=1000, user="anna", home="/home/anna")
+IMAGES = sorted(path.stem for path in (Path(__file__).parents[2] / "templates" / "builtin" / "_images").iterdir())
+BOUNDED = settings(max_examples=150, deadline=None, derandomize=bool(os.environ.get("CI")))
 
 
-def mistakes(text):
-    """Return the details of the error that `text` is refused with, without the name of the source."""
+def loaded(text, *edits):
+    """Return the template of `text` below an image, changed by `edits`."""
+    return parse(Source("t", (GOOD + text).encode()), edits=edits)
+
+
+def mistakes(text, *edits):
+    """Return the details of the error that `text` below an image is refused with."""
     with pytest.raises(InvalidTemplateError) as caught:
-        parse(Source("t", text.encode()))
-    return [detail.removeprefix("t:") for detail in caught.value.details] or [
-        caught.value.message.removeprefix("t:").strip()
-    ]
+        loaded(text, *edits)
+    return list(caught.value.details) or [caught.value.message]
 
 
 @pytest.mark.parametrize("name", builtin_names())
 def test_builtin_template_is_valid_and_summed_up(name):
-    """What comes with Interlock can be used, and its list says what it is."""
-    assert load(name).template.images
+    """What comes with Interlock can be used as it is, has an image for machines like this, and says what it is."""
+    template = load(name)
+    assert (template.notes, template.name) == ((), f"template:{name}")
+    assert {image.arch for image in template.template.images} >= {"x86_64"}
+    assert expand(template, HOST, GUEST).message.count("{{") == 0
     assert summary(find(name))
 
 
-@pytest.mark.parametrize("locator", ["tiny", "template:tiny"])
-def test_find_builtin_by_either_spelling(locator):
-    """A bare name and limactl's spelling mean the same."""
-    assert find(locator).name == "template:tiny"
+@pytest.mark.parametrize("name", IMAGES)
+def test_builtin_images_are_a_base_for_any_template(name):
+    """Each list of images can be built upon, by the names that Lima's have; what is dated has a digest."""
+    template = parse(Source("t", f"base: template:_images/{name}\n".encode())).template
+    assert {image.arch for image in template.images} >= {"x86_64"}
+    assert [
+        image.location for image in template.images if re.search(r"20\d{6}", image.location) and not image.digest
+    ] == []
 
 
-def test_find_path_is_read(tmp_path):
-    """A path is what has a slash or a YAML suffix."""
-    (tmp_path / "t.yaml").write_text(GOOD)
-    assert find(str(tmp_path / "t.yaml")).text == GOOD.encode()
+def test_load_of_many_mistakes_tells_all_in_the_order_of_the_text():
+    """Who mends a template mends it once; edits come after the text."""
+    told = mistakes("cpus: many\ndisk: -1\nzzz: 1\n", "memory=lots")
+    assert [detail.split(": ")[0] for detail in told] == ["t:4:7", "t:5:7", "t:6:1", "--set memory=lots"]
 
 
-def test_find_dash_is_standard_input(monkeypatch):
-    """A template can come through a pipe."""
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(GOOD.encode())))
-    assert find("-").text == GOOD.encode()
+def test_load_of_defaults_fills_what_template_bases_and_edits_leave_open(tmp_path):
+    """The defaults are the last base: they overrule nothing, and their `*` means every mount before them."""
+    (tmp_path / "defaults.yaml").write_text(
+        "base: more.yaml\ncpus: 8\nmemory: 8GiB\ndisk: 80GiB\nmounts: [{location: '*', writable: true}]\n"
+    )
+    (tmp_path / "more.yaml").write_text("timezone: Europe/Berlin\n")
+    source = Source("t", (GOOD + "memory: 1GiB\nmounts: [{location: /srv}]\n").encode())
+    template = parse(source, edits=("cpus=2",), defaults=tmp_path / "defaults.yaml").template
+    assert (template.cpus, template.memory, template.disk) == (2, 1 << 30, 80 << 30)
+    assert [(mount.location, mount.writable) for mount in template.mounts] == [("/srv", True)]
+    assert template.timezone == "Europe/Berlin"
+
+
+def test_load_of_defaults_that_are_empty_changes_nothing(tmp_path):
+    """A file of nothing but comments is no mistake."""
+    (tmp_path / "defaults.yaml").write_text("# cpus: 4\n")
+    source = Source("t", GOOD.encode())
+    assert parse(source, defaults=tmp_path / "defaults.yaml").template == parse(source).template
+
+
+def test_load_of_defaults_that_are_missing_names_the_file(tmp_path):
+    """A file that is named has to be there."""
+    with pytest.raises(NotFoundError, match=r"there is no file .*defaults\.yaml"):
+        load("tiny", defaults=tmp_path / "defaults.yaml")
+
+
+def test_load_of_defaults_with_a_mistake_tells_its_place(tmp_path):
+    """A mistake of the defaults is not the template's."""
+    (tmp_path / "defaults.yaml").write_text("cpus: many\n")
+    with pytest.raises(InvalidTemplateError) as caught:
+        load("tiny", defaults=tmp_path / "defaults.yaml", edits=("cpus=null",))
+    assert caught.value.details == (f"{tmp_path}/defaults.yaml:1:7: cpus: expected a whole number, found 'many'",)
 
 
 @pytest.mark.parametrize(
-    ("locator", "words"),
+    ("text", "place"),
     [
-        ("debain", 'did you mean "debian"'),
-        ("zzz", "there are: debian, debian-cloud, debian-firmware, tiny"),
-        ("./no.yaml", "no template file no.yaml"),
-    ],
-)
-def test_find_nothing_says_what_there_is(locator, words):
-    """A slip is answered with what was probably meant, or with all there is."""
-    with pytest.raises(NotFoundError, match=words) as caught:
-        find(locator)
-    assert caught.value.hint == "interlock template list"
-
-
-def test_find_folder_is_an_invalid_template(tmp_path):
-    """What cannot be read as a file is no template, and the reason is the system's."""
-    with pytest.raises(InvalidTemplateError, match="Is a directory"):
-        find(f"{tmp_path}/")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("", "expected a mapping of keys to values"),
-        ("- a\n", "expected a mapping of keys to values"),
-        ("cpus: [1\n", "2:1: expected ',' or ']', but got '<stream end>'"),
-        (GOOD + "memroy: 1GiB\n", "4:1: memroy: no such key; did you mean memory?"),
-        (GOOD + "zzz: 1\n", "4:1: zzz: no such key"),
-        ("images: []\n", "1:9: images: expected at least one image, found []"),
-        ("? [a]\n: b\n", "1: a key is a word, not a list or a mapping"),
-        ("cpus: 1\n", "1:1: images: this key is required"),
-        (GOOD + "cpus: 0\n", "4:7: cpus: input should be greater than or equal to 1, found 0"),
-        (GOOD + "memory: much\n", "4:9: memory: expected a size such as 512MiB or 4GiB, found 'much'"),
-        (GOOD + "cpus: 1\ncpus: 2\n", "5: cpus: already given in line 4"),
-        ("images: &a\n- *a\n", "1: aliases of lists and mappings are not read"),
+        ("mounts: [{location: '{{.Param.p}}'}]\nparam: {p: srv}\n", "t:4:21: mounts[0].location: expected an absolute"),
+        ("user: {home: '{{.Name}}'}\n", "t:4:14: user.home: expected an absolute path, found 'web'"),
         (
-            "images:\n- location: gopher\n  arch: x86_64\n",
-            "2:13: images[0].location: expected build:NAME, a URL or a path, found 'gopher'",
+            "mounts: [{location: /srv, mountPoint: '/{{.Param.p}}'}]\nparam: {p: etc}\n",
+            "t:4:39: mounts[0].mountPoint: expected a folder that the guest's own system does not need, found '/etc'",
+        ),
+        (
+            "provision: [{mode: data, path: '{{if .Param.p}}/x{{end}}', content: x}]\nparam: {p: ''}\n",
+            "t:4:32: provision[0].path: expected an absolute path, found ''",
+        ),
+        (
+            "portForwards: [{guestPort: 1, hostSocket: '{{.Dir}}/x'}]\n",
+            "t:4:43: portForwards[0].hostSocket: expected at",
         ),
     ],
 )
-def test_parse_mistake_is_told_with_its_place(text, expected):
-    """Line and column are where the value stands, and the words say what was expected."""
-    assert mistakes(text) == [expected]
+def test_expand_into_what_is_no_value_is_a_mistake_with_its_place(text, place):
+    """What a text becomes is judged as if it had been written there."""
+    template = loaded(text)
+    with pytest.raises(InvalidTemplateError) as caught:
+        expand(template, replace(HOST, dir="/" + "d" * 200), GUEST)
+    assert caught.value.details[0].startswith(place)
 
 
-def test_parse_many_mistakes_are_all_told_in_file_order():
-    """Who mends a template mends it once."""
-    told = mistakes("images:\n- location: build:tiny\n  arch: vax\ncpus: many\ndisk: -1\nzzz: 1\n")
-    assert [detail.split(":")[0] for detail in told] == ["3", "4", "5", "6"]
+def test_expand_leaves_the_template_as_it_was():
+    """One template can be expanded for many machines."""
+    template = loaded("message: '{{.Name}}'\n")
+    before = dump(template)
+    names = [expand(template, replace(HOST, name=name), GUEST).message for name in ("a", "b")]
+    assert (names, template.template.message, dump(template)) == (["a", "b"], "{{.Name}}", before)
 
 
-@pytest.mark.parametrize("text", ["\x00", "a: !!python/object:os.system x\n", "? [a, b]\n: c\n", "1: 2\n", "~: 1\n"])
-def test_parse_odd_yaml_is_an_invalid_template(text):
-    """No text runs code, and none ends in another exception than ours."""
-    assert mistakes(text)
+def test_expand_does_not_replace_what_a_param_holds():
+    """A value that looks like a variable stays what it is."""
+    template = loaded("message: '{{.Param.p}}'\nparam: {p: '{{.Name}}'}\n")
+    assert expand(template, HOST, GUEST).message == "{{.Name}}"
 
 
-def test_parse_bytes_that_are_no_text_are_an_invalid_template():
-    """A file that is no text is refused as one."""
-    with pytest.raises(InvalidTemplateError):
-        parse(Source("t", b"\xff\xfe\xfa"))
+def test_template_tells_boot_and_processor_by_architecture():
+    """Only x86_64 has a BIOS; what QEMU is told overrules the older key."""
+    template = loaded(
+        "firmware: {legacyBIOS: true}\ncpuType: {x86_64: a, aarch64: b}\nvmOpts: {qemu: {cpuType: {x86_64: c}}}\n"
+    )
+    ways = [template.template.boot_way(arch) for arch in ("x86_64", "aarch64")]
+    models = [template.template.cpu_model(arch) for arch in ("x86_64", "aarch64", "riscv64")]
+    assert (ways, models) == (["bios", None], ["c", "b", ""])
 
 
-def test_parse_larger_file_than_people_write_is_refused():
-    """A disk image given by mistake is not read into a parser."""
-    with pytest.raises(InvalidTemplateError, match="larger than 1 MiB"):
-        parse(Source("t", b"#" * (MAX_BYTES + 1)))
+def test_template_tells_the_ports_of_a_forward():
+    """One port, a range, or all of them; on the host the same unless it says otherwise."""
+    text = "portForwards: [{guestPort: 80}, {guestPort: 80, hostPort: 81}, {guestPortRange: [5, 9]}, {ignore: true}]\n"
+    forwards = loaded(text).template.port_forwards
+    assert [forward.guest_ports for forward in forwards] == [(80, 80), (80, 80), (5, 9), (1, 65535)]
+    assert [forward.host_ports for forward in forwards] == [(80, 80), (81, 81), (5, 9), (1, 65535)]
 
 
-def test_parse_deep_nesting_is_an_invalid_template():
-    """A few kilobytes of brackets do not exhaust the stack."""
-    assert mistakes("a: " + "[" * 5000)
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        (512, 512),
-        ("512", 512),
-        ("512B", 512),
-        ("1K", 1024),
-        ("512MiB", 512 << 20),
-        ("4 GiB", 4 << 30),
-        ("1.5G", 3 << 29),
-        ("1gb", 1 << 30),
-        ("2TiB", 2 << 40),
-    ],
+ANY_TEXT = st.text(st.characters(), max_size=30)
+KEYS = st.sampled_from(
+    ["cpus", "memory", "mounts[0].writable", "param.X", ".user.name", "mounts", "message", "env.X", "base", "images[0]"]
 )
-def test_size_bytes_of_any_spelling(given, expected):
-    """Units are powers of 1024, whatever their spelling."""
-    assert size_bytes(given) == expected
 
 
-@pytest.mark.parametrize("given", ["", "GiB", "1 X", "-1G", "1e3", "0x10", "1,5G", True, None, 1.5, [1]])
-def test_size_bytes_of_anything_else_is_a_value_error(given):
-    """What is no size is refused, not guessed."""
-    with pytest.raises(ValueError, match="expected a size"):
-        size_bytes(given)
+@BOUNDED
+@example("mounts[0]", "*a")
+@example("x" * 10_000, "[" * 10_000)
+@example("message", "{{")
+@given(
+    st.one_of(KEYS, ANY_TEXT, st.text('abc.[]0"=', max_size=12)),
+    st.one_of(ANY_TEXT, st.text("[]{}:&*!|> \"'\n1a", max_size=12)),
+)
+def test_set_of_anything_is_a_value_or_an_invalid_template(key, value):
+    """Whatever stands on the command line, what comes of it is a template or words about that edit."""
+    with suppress(InvalidTemplateError):
+        assert loaded("", f"{key}={value}").template.images
+
+
+@BOUNDED
+@example("{{if .Param.p}}{{else}}")
+@example("{{" * 1000)
+@example("{{(" * 1000)
+@given(st.text('{}-. \n"`()|ifelsndaotqrNmPp/*', max_size=40))
+def test_text_with_any_variables_is_replaced_or_an_invalid_template(text):
+    """A text that was found right is replaced without another word, unless what it becomes is wrong."""
+    source = Source("t", f"{GOOD}param: {{p: v}}\nmessage: 'x'\nprovision: [{{script: 'x $PARAM_p'}}]\n".encode())
+    with suppress(InvalidTemplateError):
+        template = parse(source, edits=("message=" + _quoted(text),))
+        assert isinstance(expand(template, HOST, GUEST).message, str)
+
+
+def _quoted(text):
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,3 @@
+#!/bin/sh
+# Says who is at home.
+echo {{.User}} in {{.House}}
