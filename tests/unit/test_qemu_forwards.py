@@ -43,6 +43,7 @@ def background(tmp_path):
             "[0.0.0.0]:1 /run/guest.sock",
         ),
         (replace(SOCKETS, host_socket="/tmp/two words:1"), "localforward", "/tmp/two words:1 /run/guest.sock"),
+        (replace(SOCKETS, host_socket="/tmp/100%h"), "localforward", "/tmp/100%h /run/guest.sock"),
         (replace(SOCKETS, reverse=True), "remoteforward", "/run/guest.sock /tmp/host.sock"),
     ],
 )

@@ -21,8 +21,8 @@ with open(sys.argv[2], "w") as file:
     file.write(str(os.getpid()))
 server = socket.socket(socket.AF_UNIX)
 server.bind(sys.argv[1])
-server.listen()
 print("serving", flush=True)
+server.listen()
 time.sleep(600)
 """
 """A program that serves a hypervisor: it writes its pid into a file and listens on a socket."""
@@ -84,8 +84,10 @@ def pids(directory):
 
 
 def test_launch_with_daemons_runs_when_all_of_them_listen(tmp_path, served, daemons, until):
-    """The hypervisor finds each of its servants listening, also over the socket of an earlier one."""
+    """It finds each of its servants listening, also over the socket of an earlier one; they speak in the log alone."""
     until((tmp_path / "connected").exists)
+    assert len((tmp_path / process.RECORD).read_text().splitlines()) == 2
+    assert process.words(tmp_path) == ["serving", "serving"]
     os.kill(served.pid, signal.SIGKILL)
     until(lambda: not any(started_ticks(pid) for pid in pids(tmp_path)))
     (tmp_path / "connected").unlink()
