@@ -180,17 +180,6 @@ class Disks:
             whom = ", ".join(f'instance "{user}"' for user in users) or "a file outside of the instances"
             raise UsageError(f'disk "{name}" is attached to {whom}', hint=way)
 
-    def link(self, name: str, directory: Path) -> None:
-        """Attach the disk to the instance that is being made in `directory`.
-
-        Raises DriverError where no hard link can be made: a copy would be another disk.
-        """
-        target = directory / lease.file_name(name)
-        try:
-            os.link(self.path(name), target)
-        except OSError as err:
-            raise DriverError(f'cannot attach disk "{name}": {target}: {err.strerror}') from err
-
     @contextlib.contextmanager
     def _making(self, name: str, report: Report | None) -> Iterator[Path]:
         """Yield a folder in which to make the file of the disk `name`, which exists once this ends without an error."""

@@ -14,6 +14,9 @@ from ..fsm.errors import DeadlineError
 from ..fsm.port import Deadline
 from .readiness import GuestGoneError
 
+UNATTENDED = ("BatchMode=yes", "ForwardAgent=no", "ForwardX11=no")
+"""Options of an ssh that nobody sits at: it asks nothing, and brings nothing of its user's along."""
+
 _LOOK_S = 0.1
 """How often to look at the deadline: work that is called off has none left."""
 

@@ -253,7 +253,7 @@ class QemuDriver(Driver):
         for _ in range(_PORT_ATTEMPTS):
             ports.check(site.spec.forwards)
             port = network.choose(site, report)
-            write_whole(directory / ssh.CONFIG, ssh.config(site.name, site.spec.user, port, directory).encode())
+            write_whole(directory / ssh.CONFIG, _ssh_config(site, port))
             serial.begin(directory)
             events.prepare(directory)
             hypervisor = process.launch(self.command(site), directory, daemons)
@@ -280,6 +280,20 @@ class _Progress:
         if step != self.step and after in (None, self.step):
             self.step = step
             self._report(step)
+
+
+def _ssh_config(site: Site, port: int) -> bytes:
+    """Return the ssh_config(5) that leads to the guest of `site` behind local TCP `port`."""
+    spec = site.spec
+    return ssh.config(
+        site.name,
+        spec.user,
+        port,
+        site.directory,
+        forward_agent=spec.forward_agent,
+        forward_x11=spec.forward_x11,
+        forward_x11_trusted=spec.forward_x11_trusted,
+    ).encode()
 
 
 def _clear(site: Site) -> None:

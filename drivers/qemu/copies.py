@@ -40,7 +40,7 @@ def forget(spec: Spec) -> None:
 def _fetch(site: Site, wanted: Copy, deadline: Deadline, lifeline: int) -> None:
     target = Path(wanted.host)
     show = ["sh", "-c", _SHOW, "sh", wanted.guest]
-    command = ssh.command_line(site.directory / ssh.CONFIG, site.name, show, options=("BatchMode=yes",))
+    command = ssh.command_line(site.directory / ssh.CONFIG, site.name, show, options=errand.UNATTENDED)
     fresh = make_private_directory(target.parent) / f".{target.name}.{os.getpid()}"
     try:
         with open_private(fresh, "wb") as file:

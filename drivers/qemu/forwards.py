@@ -28,7 +28,6 @@ RECORD = "forwards.json"
 DOWN = "port forwards are down"
 
 _OPTIONS = (
-    "BatchMode=yes",
     "ExitOnForwardFailure=yes",
     # Bound anew over a socket that an earlier run left on the host.
     "StreamLocalBindUnlink=yes",
@@ -68,10 +67,10 @@ def establish(site: "Site", deadline: "Deadline", lifeline: int) -> None:
         if forward.host_socket and not forward.reverse:
             make_private_directory(Path(forward.host_socket).parent)
     if left := [forward.guest_socket for forward in wanted if forward.reverse and forward.guest_socket]:
-        clear = ssh.command_line(config, site.name, ["sh", "-c", _CLEAR, "sh", *left], options=("BatchMode=yes",))
+        clear = ssh.command_line(config, site.name, ["sh", "-c", _CLEAR, "sh", *left], options=errand.UNATTENDED)
         errand.run(clear, deadline, lifeline)
     socket.unlink(missing_ok=True)
-    *begin, name = ssh.command_line(config, site.name, [], options=_OPTIONS)
+    *begin, name = ssh.command_line(config, site.name, [], options=(*errand.UNATTENDED, *_OPTIONS))
     rules = [word for forward in wanted for word in ("-R" if forward.reverse else "-L", rule(forward))]
     ended = errand.run([*begin, "-f", "-N", "-M", "-S", str(socket), *rules, name], deadline, lifeline)
     if ended.status or not _record(site):

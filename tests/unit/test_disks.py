@@ -27,15 +27,17 @@ def disks(home):
 
 
 @pytest.fixture
-def instance(home):
-    """Return a maker of instances' directories."""
+def attach(home, disks):
+    """Return what attaches a disk to a new instance, as its creation does, and returns the link."""
 
-    def make(name: str) -> Path:
-        directory = home.directory(name)
+    def link(disk: str, instance: str) -> Path:
+        directory = home.directory(instance)
         directory.mkdir(parents=True)
-        return directory
+        file = directory / lease.file_name(disk)
+        os.link(disks.path(disk), file)
+        return file
 
-    return make
+    return link
 
 
 @pytest.fixture
@@ -151,13 +153,13 @@ def test_list_shows_a_damaged_disk_among_the_others(disks):
 
 
 @pytest.mark.parametrize("kind", ["qcow2", "raw"])
-def test_resize_grows_the_very_file_that_instances_have(disks, instance, kind):
+def test_resize_grows_the_very_file_that_instances_have(disks, attach, kind):
     """The instances' links see the new size."""
     disks.create("data", MIB, kind)
-    disks.link("data", instance("web"))
+    link = attach("data", "web")
     assert disks.resize("data", 4 * MIB).size_bytes == 4 * MIB
-    assert disks.path("data").samefile(instance_file := disks._instances / "web" / "disk-data")
-    assert instance_file.stat().st_nlink == 2
+    assert disks.path("data").samefile(link)
+    assert link.stat().st_nlink == 2
 
 
 def test_resize_to_less_is_refused(disks):
@@ -192,12 +194,10 @@ def test_disk_that_a_machine_has_open_refuses_a_second_one(disks, hypervisor):
     assert lease.REFUSED in done.stderr
 
 
-def test_holder_finds_a_file_under_another_name(disks, instance):
+def test_holder_finds_a_file_under_another_name(disks, attach):
     """A process has the file, not the name: a link that was opened is found, and a program has a name too."""
     disks.create("data", MIB)
-    directory = instance("web")
-    disks.link("data", directory)
-    command = [sys.executable, "-c", HOLD, directory / "disk-data"]
+    command = [sys.executable, "-c", HOLD, attach("data", "web")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         other.stdout.readline()
         assert disks.get("data").holder == f"{Path(sys.executable).name} (pid {other.pid})"
@@ -206,11 +206,11 @@ def test_holder_finds_a_file_under_another_name(disks, instance):
     assert disks.get("data").holder is None
 
 
-def test_delete_of_attached_disk_names_the_instances_and_keeps_it(disks, instance):
+def test_delete_of_attached_disk_names_the_instances_and_keeps_it(disks, attach):
     """What an instance needs is not taken from it, and the disk keeps its name."""
     before = disks.create("data", MIB)
     for name in ("web", "db"):
-        disks.link("data", instance(name))
+        attach("data", name)
     with pytest.raises(UsageError) as caught:
         disks.delete("data")
     assert caught.value.message == 'disk "data" is attached to instance "db", instance "web"'
@@ -228,11 +228,11 @@ def test_delete_of_disk_linked_elsewhere_is_refused(disks, tmp_path):
     assert disks.path("data").exists()
 
 
-def test_delete_cut_short_before_its_end_brings_a_linked_disk_back(disks, instance):
+def test_delete_cut_short_before_its_end_brings_a_linked_disk_back(disks, attach):
     """A process that died after the first rename has taken nothing from an instance: the next writer puts it back."""
     disks.create("data", MIB)
     disks.create("spare", MIB)
-    disks.link("data", instance("web"))
+    attach("data", "web")
     (disks.directory / ".old").mkdir()
     for name in ("data", "spare"):
         (disks.directory / name).rename(disks.directory / ".old" / name)
@@ -247,14 +247,6 @@ def test_delete_leaves_nothing(disks):
     assert tree(disks.directory) == ["lock"]
     with pytest.raises(NotFoundError):
         disks.delete("data")
-
-
-def test_link_over_what_is_there_is_refused(disks, instance):
-    """Where no link can be made none is made up: a copy would be another disk."""
-    disks.create("data", MIB)
-    (instance("web") / "disk-data").touch()
-    with pytest.raises(DriverError, match=r'cannot attach disk "data": .*: File exists'):
-        disks.link("data", disks._instances / "web")
 
 
 @pytest.mark.parametrize("kind", ["qcow2", "raw"])

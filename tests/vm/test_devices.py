@@ -101,6 +101,23 @@ def port():
 
 
 @pytest.fixture
+def disks(tmp_path):
+    """Return a store of disks on the file system of the sites."""
+    return Disks(Home(tmp_path / "home", tmp_path / "run"))
+
+
+@pytest.fixture
+def attach(disks):
+    """Return what attaches disks to a site, as its creation does."""
+
+    def link(site, *names) -> None:
+        for name in names:
+            os.link(disks.path(name), site.directory / lease.file_name(name))
+
+    return link
+
+
+@pytest.fixture
 def shared(tmp_path):
     """Return two folders to mount, whose names hold what option syntax would trip over; each with a file."""
     folders = tmp_path / "read me, please", tmp_path / "write here"
@@ -281,9 +298,10 @@ def test_start_without_a_mounted_folder_names_it_and_runs_nothing(make_site, cre
         assert not (site.directory / "hypervisor.id").exists()
 
 
-def test_disk_is_found_by_its_serial_and_outlives_the_instance(driver, make_site, created, start, in_guest, tmp_path):
+def test_disk_is_found_by_its_serial_and_outlives_the_instance(
+    driver, make_site, created, start, in_guest, disks, attach
+):
     """What one machine wrote, the next one reads, whatever else became of the first; a reset takes nothing from it."""
-    disks = Disks(Home(tmp_path / "home", tmp_path / "run"))
     for name, kind in (("data", "qcow2"), ("raw", "raw")):
         disks.create(name, 16 * MIB, kind)
     find = 'for it in /sys/block/*/serial; do [ "$(cat $it)" = disk1 ] && d=/dev/$(basename ${it%/serial}); done; '
@@ -293,8 +311,7 @@ def test_disk_is_found_by_its_serial_and_outlives_the_instance(driver, make_site
         ("two", "sudo head -c 5 $d", "kept\n"),
     ):
         site = make_site(name, disks=attached)
-        for disk in attached:
-            disks.link(disk.name, site.directory)
+        attach(site, "data", "raw")
         with created(site):
             start(site)
             assert in_guest(site, find + script) == expected
@@ -305,13 +322,14 @@ def test_disk_is_found_by_its_serial_and_outlives_the_instance(driver, make_site
 
 
 @pytest.mark.usefixtures("hasty")
-def test_disk_that_another_machine_has_names_it_until_that_one_is_dead(driver, make_site, created, start, tmp_path):
+def test_disk_that_another_machine_has_names_it_until_that_one_is_dead(
+    driver, make_site, created, start, disks, attach
+):
     """A disk is one machine's at a time. The lease is a live process's: SIGKILL frees it."""
-    disks = Disks(Home(tmp_path / "home", tmp_path / "run"))
     disks.create("data", 16 * MIB)
     sites = [make_site(name, disks=(Disk("data", "qcow2"),)) for name in ("one", "two")]
     for site in sites:
-        disks.link("data", site.directory)
+        attach(site, "data")
     with created(sites[0]) as one, created(sites[1]) as two:
         start(one)
         pid = driver.observe(one).pid
@@ -326,13 +344,12 @@ def test_disk_that_another_machine_has_names_it_until_that_one_is_dead(driver, m
 
 
 @pytest.mark.usefixtures("hasty")
-def test_disk_lost_in_the_race_names_its_owner_too(driver, make_site, created, start, tmp_path, monkeypatch):
+def test_disk_lost_in_the_race_names_its_owner_too(driver, make_site, created, start, disks, attach, monkeypatch):
     """Where QEMU's lock is what keeps the second machine out, the words are the same."""
-    disks = Disks(Home(tmp_path / "home", tmp_path / "run"))
     disks.create("data", 16 * MIB)
     sites = [make_site(name, disks=(Disk("data", "qcow2"),)) for name in ("one", "two")]
     for site in sites:
-        disks.link("data", site.directory)
+        attach(site, "data")
     with created(sites[0]) as one, created(sites[1]) as two:
         start(one)
         check, answers = lease.check, iter([True])
