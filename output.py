@@ -57,7 +57,8 @@ def print_record(record: Record, output_format: Format) -> None:
         flat = list(_flat(record))
         width = max(len(key) for key, _ in flat)
         for key, value in flat:
-            click.echo(f"{key:<{width}}  {value}".rstrip())
+            indented = value.rstrip("\n").replace("\n", "\n" + " " * (width + 2))
+            click.echo(f"{key:<{width}}  {indented}".rstrip())
 
 
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -101,6 +102,9 @@ def _flat(record: Record, prefix: str = "") -> Iterable[tuple[str, str]]:
     for key, value in record.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for number, item in enumerate(value):
+                yield from _flat(item, f"{prefix}{key}[{number}].")
         elif isinstance(value, list):
             yield prefix + key, printable(", ".join(str(item) for item in value))
         else:

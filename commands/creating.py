@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..cli import Session
-from ..fsm.errors import CancelledError, IllegalTransitionError, InvalidTemplateError, UsageError
+from ..fsm.errors import CancelledError, IllegalTransitionError, InvalidTemplateError, NotFoundError, UsageError
 from ..fsm.table import Trigger
 from ..output import printable, size
 from .options import Size
@@ -124,7 +124,7 @@ def _another(session: Session, given: "Wishes") -> "Loaded | None":
     click.echo(f"built in: {', '.join(builtin_names())}; or a path, or a URL", err=True)
     try:
         return read(session.interlock.home, click.prompt("template", err=True), given.edits)
-    except (UsageError, InvalidTemplateError) as error:
+    except (NotFoundError, InvalidTemplateError) as error:
         session.complain(error)
         return None
 

@@ -59,10 +59,11 @@ def start_command(session: Session, name: str, timeout_s: float | None, on_failu
     interlock start web --timeout 60 --on-failure keep
     """
     if _is_template(name):
-        _print(_start_as_limactl(session, name), output_format)
-        return
-    keep = on_failure == "keep"
-    _print(session.interlock.start(name, timeout_s=timeout_s, keep_on_failure=keep), output_format)
+        outcome = _start_as_limactl(session, name)
+    else:
+        keep = on_failure == "keep"
+        outcome = session.interlock.start(name, timeout_s=timeout_s, keep_on_failure=keep)
+    _print_started(session, outcome, output_format)
 
 
 @click.command("up")
@@ -78,7 +79,8 @@ def up_command(
 
     An instance that exists is started as it is: then the template and the other options say nothing.
     """
-    _print(session.interlock.up(name, template, wishes(**asked), driver=driver), output_format)
+    outcome = session.interlock.up(name, template, wishes(**asked), driver=driver)
+    _print_started(session, outcome, output_format)
 
 
 @click.command("stop")
@@ -189,6 +191,14 @@ def _print(outcome: "Outcome", output_format: Format) -> None:
     """Print the result for programs; people have read it on stderr."""
     if output_format != "table":
         print_record(outcome.to_json(), output_format)
+
+
+def _print_started(session: Session, outcome: "Outcome", output_format: Format) -> None:
+    """Print the result of a start, and to people what the machine's author has to say about its use."""
+    _print(outcome, output_format)
+    spec = session.interlock.status(outcome.instance).spec if outcome.changed else None
+    if spec and spec.message:
+        session.report(spec.message.rstrip("\n"))
 
 
 def _named_after(template: str) -> str:

@@ -1,6 +1,7 @@
 """Brings an image from whichever of its places has it: the one entrance for whoever creates an instance."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from ..fsm.errors import DriverError, HostError, ImageError
 from .fetch import fetch, find
@@ -15,8 +16,9 @@ def bring(store: Store, sources: Sequence[Source], report: Report) -> Image:
     error of the only source, or else ImageError that lists each with its cause.
     """
     for source in sources:
-        if there := _in_store(store, source):
-            return there
+        with suppress(ImageError):  # a place that cannot be: told below, if no other has it
+            if there := _in_store(store, source):
+                return there
     failures: list[tuple[Source, DriverError]] = []
     for source in sources:
         if failures:
@@ -42,9 +44,9 @@ def _in_store(store: Store, source: Source) -> Image | None:
 
 
 def _get(store: Store, source: Source, report: Report) -> Image:
-    source.check()
     if source.build is None:
         return fetch(store, source, report)
+    source.check()
     from .build import build
     from .recipe import Recipe
 

@@ -1,8 +1,10 @@
 """Which texts of a template hold variables, which variables each may use, and what stands in their place."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import yaml
 
@@ -128,8 +130,11 @@ def misused(tree: yaml.Node, data: dict[str, object]) -> list[Mistake]:
     return told
 
 
-def expanded(tree: yaml.Node, data: dict[str, object], host: Host, guest: Guest) -> list[Mistake]:
-    """Replace the variables in `data`, the plain form of `tree`; return what could not be."""
+def expanded(tree: yaml.Node, data: dict[str, Any], host: Host, guest: Guest) -> list[Mistake]:
+    """Replace the variables in `data`, the plain form of `tree`, and make paths on the host absolute.
+
+    Returns what could not be replaced, and each mount that would hide the guest's home.
+    """
     params = _params(data)
     told = []
     inside = guest.values()
@@ -145,7 +150,42 @@ def expanded(tree: yaml.Node, data: dict[str, object], host: Host, guest: Guest)
         if field == "user.home":
             inside = {**inside, "Home": value}
         _set(data, path, value)
+    _make_absolute(data, host)
+    for position, mount in enumerate(() if data.get("plain") is True else _mappings(data, "mounts")):
+        if str(mount.get("location", "")).startswith("~"):
+            told.append(mistake(tree, ("mounts", position, "location"), "expected the home of somebody that there is"))
+        if str(mount.get("mountPoint", "")).rstrip("/") == inside["Home"].rstrip("/"):
+            words = f"expected another folder than the guest's home, {inside['Home']}"
+            told.append(mistake(tree, ("mounts", position, "mountPoint"), words))
     return told
+
+
+def _make_absolute(data: dict[str, Any], host: Host) -> None:
+    """Let paths on the host be absolute, and let every mount name its place in the guest."""
+    for mount in _mappings(data, "mounts"):
+        if isinstance(mount.get("location"), str):
+            mount["location"] = _at_home(mount["location"], host)
+            if mount["location"].startswith("/"):
+                mount.setdefault("mountPoint", mount["location"])
+    for forward in _mappings(data, "portForwards"):
+        socket = forward.get("hostSocket")
+        if isinstance(socket, str) and not socket.startswith("/"):
+            forward["hostSocket"] = f"{host.dir}/sock/{socket}"
+    certificates = data.get("caCerts")
+    if isinstance(certificates, dict) and isinstance(certificates.get("files"), list):
+        certificates["files"] = [_at_home(str(path), host) for path in certificates["files"]]
+
+
+def _at_home(path: str, host: Host) -> str:
+    """Return `path` with the folder that `~` or `~USER` means; one of nobody stays, and is no absolute path."""
+    if path == "~" or path.startswith("~/"):
+        return host.home + path[1:]
+    return os.path.expanduser(path)  # noqa: PTH111 - Path's own raises where there is no such user
+
+
+def _mappings(data: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    entries = data.get(key)
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
 
 def _params(data: Mapping[str, object]) -> dict[str, str]:

@@ -83,8 +83,9 @@ def parse(source: Source, *, edits: Sequence[str] = (), defaults: Path | None = 
 def expand(loaded: Loaded, host: Host, guest: Guest) -> Template:
     """Return the template of `loaded` with the variables replaced in every text that may hold them.
 
-    `guest.home` counts where the template says nothing of it. Raises InvalidTemplateError with all mistakes: what a
-    text becomes can be one, such as a path that is not absolute.
+    Afterwards every path on the host is absolute, a relative hostSocket being one in the folder `sock` of the
+    instance's, and every mount names its mountPoint. `guest.home` counts where the template says nothing of it. Raises
+    InvalidTemplateError with all mistakes: what a text becomes can be one.
     """
     data = deepcopy(plain(loaded.tree))
     told = expanded(loaded.tree, data, host, guest)

@@ -190,8 +190,11 @@ def _check(wishes: Wishes) -> None:
 
 
 def _source(asked: ImageSource, arch: str) -> Source:
-    kernel = asked.kernel and Kernel(_place(asked.kernel.location), asked.kernel.digest, asked.kernel.cmdline)
-    initrd = asked.initrd and Place(_place(asked.initrd.location), asked.initrd.digest)
+    kernel = initrd = None
+    if asked.kernel:
+        kernel = Kernel(_place(asked.kernel.location), asked.kernel.digest, asked.kernel.cmdline)
+    if asked.initrd:
+        initrd = Place(_place(asked.initrd.location), asked.initrd.digest)
     return Source(_place(asked.location), arch, asked.digest, kernel, initrd)
 
 

@@ -65,3 +65,53 @@ def test_create_from_template_with_mistakes_tells_all_and_leaves_nothing(interlo
         *("images", "cpus", "zzz")
     ]
     assert state() == "absent"
+
+
+def test_create_flags_edit_the_template(interlock, vms, tmp_path):
+    """Folders, ports, variables and any other value: they are part of the template before it is resolved."""
+    (tmp_path / "web.yaml").write_text(
+        "images: [{location: 'build:tiny'}]\nparam: {port: '1'}\nmessage: port {{.Param.port}}\n"
+        f"mounts: [{{location: {tmp_path}, mountPoint: /mnt/it}}]\nportForwards: [{{guestPort: 80}}]\n"
+    )
+    flags = (
+        "--mount",
+        f"{tmp_path}:w",
+        "--port-forward",
+        "8080:80",
+        "--param",
+        "port=8080",
+        "--set",
+        "ssh.localPort=2222",
+    )
+    assert interlock("create", "web", "-t", "./web.yaml", "--driver", "simulated", *flags).returncode == 0
+    spec = vms.status("web").spec
+    assert [(mount.mount_point, mount.writable) for mount in spec.mounts] == [(str(tmp_path), True), ("/mnt/it", False)]
+    assert [(forward.host_port, forward.guest_port) for forward in spec.forwards] == [(8080, 80)]
+    assert (spec.message, spec.ssh_port) == ("port 8080", 2222)
+
+
+def test_create_plain_leaves_mounts_out_and_says_so(interlock, vms, tmp_path):
+    """As little as can be, and every thing that is dropped is named."""
+    done = interlock(*CREATE, "--plain", "--mount", str(tmp_path))
+    assert (done.returncode, "mounts[0]: dropped, because plain is true" in done.stderr) == (0, True)
+    assert vms.status("web").spec.mounts == ()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--mount", ":w"), "--mount :w: expected DIR or DIR:w"),
+        (("--mount", "/none/such"), "mounts[0].location: /none/such: no such folder"),
+        (("--port-forward", "80"), "--port-forward 80: expected two ports, HOST:GUEST"),
+        (("--port-forward", "99999:80"), "--set portForwards[]="),
+        (("--param", "port"), "--param port: expected NAME=VALUE"),
+        (("--set", "cpus=lots"), "--set cpus=lots: cpus: "),
+        (("--set", "cpus"), "expected KEY=VALUE"),
+    ],
+    ids=["mount", "no-folder", "port", "large-port", "param", "value", "no-value"],
+)
+def test_create_flag_that_makes_no_sense_is_refused_by_name(interlock, state, flags, words):
+    """The error names the flag and what is wrong with it, and leaves nothing."""
+    done = interlock(*CREATE, *flags)
+    assert (done.returncode, words in done.stderr) == (2, True), done.stderr
+    assert state() == "absent"

@@ -114,7 +114,7 @@ def complete(*words):
         (("start", "w"), ["web"]),
         (("stop", ""), ["db", "web"]),
         (("can", "web", "re"), ["reset", "resume"]),
-        (("template", "s"), ["show", "schema"]),
+        (("template", "s"), ["schema", "show"]),
         (("no-such", "sta"), ["start"]),
     ],
 )

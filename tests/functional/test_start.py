@@ -121,3 +121,12 @@ def test_start_of_template_does_what_limactl_did_and_says_how_to_write_it(interl
         "warning: `start ./missing.yaml` is an old spelling; use: interlock up missing --template ./missing.yaml"
     )
     assert done.returncode == 4
+
+
+def test_start_ends_with_what_the_machines_author_has_to_say(interlock, vms, tmp_path):
+    """How to use what was started is said once it can be used; a start that had nothing to do does not repeat it."""
+    (tmp_path / "web.yaml").write_text("images: [{location: 'build:tiny'}]\nmessage: |\n  It is at\n  port 80.\n")
+    vms.create("web", str(tmp_path / "web.yaml"), driver="simulated")
+    done = interlock("start", "web", "--format", "json")
+    assert done.stderr.endswith("\nIt is at\nport 80.\n")
+    assert "port 80" not in done.stdout + interlock("start", "web").stderr

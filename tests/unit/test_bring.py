@@ -65,6 +65,14 @@ def test_bring_from_nowhere_lists_every_place_with_its_cause(store, publisher):
     )
 
 
+def test_bring_place_that_cannot_be_does_not_hide_the_next(store, publisher, qcow2):
+    """A slip in one line of a list is told, and the image is had all the same."""
+    sources = [Source("build:../x", ARCH), Source("nowhere", ARCH), Source(publisher.publish("/a", qcow2), ARCH)]
+    assert bring(store, sources, print).name == "a"
+    with pytest.raises(ImageError):
+        bring(store, sources[:1], print)
+
+
 def test_bring_from_one_place_fails_with_its_own_error(store):
     """A list of one is no list."""
     with pytest.raises(ImageError, match="there is no file /no/such/file"):

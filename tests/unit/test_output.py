@@ -80,3 +80,11 @@ def test_print_record_as_table_is_flat(capsys):
     """Keys of inner records are joined by dots, lists by commas, and what is unknown is a dash."""
     print_record({"name": "web", "spec": {"cpus": 2}, "can": ["stop", "kill"], "pid": None}, "table")
     assert capsys.readouterr().out == "name       web\nspec.cpus  2\ncan        stop, kill\npid        -\n"
+
+
+def test_print_record_of_records_and_long_texts_is_one_fact_a_line(capsys):
+    """What holds several facts is taken apart, the place of each in its key; a text of lines stays in its column."""
+    print_record({"forwards": [{"port": 80}, {"port": 81}], "message": "two\nlines\n", "none": []}, "table")
+    assert capsys.readouterr().out.splitlines() == [
+        *("forwards[0].port  80", "forwards[1].port  81", "message           two", "                  lines", "none")
+    ]

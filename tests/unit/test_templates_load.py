@@ -107,6 +107,18 @@ def test_load_of_defaults_with_a_mistake_tells_its_place(tmp_path):
             "t:4:32: provision[0].path: expected an absolute path, found ''",
         ),
         (
+            "mounts: [{location: '~'}]\n",
+            "t:4:10: mounts[0].mountPoint: expected another folder than the guest's home, /home/anna",
+        ),
+        (
+            "user: {home: /home/u}\nmounts: [{location: /srv, mountPoint: /home/u/}]\n",
+            "t:5:39: mounts[0].mountPoint: expected another folder than the guest's home, /home/u",
+        ),
+        (
+            "mounts: [{location: ~nobody-of-this-name/x}]\n",
+            "t:4:21: mounts[0].location: expected the home of somebody that there is",
+        ),
+        (
             "portForwards: [{guestPort: 1, hostSocket: '{{.Dir}}/x'}]\n",
             "t:4:43: portForwards[0].hostSocket: expected at",
         ),

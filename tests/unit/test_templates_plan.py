@@ -1,14 +1,18 @@
 """A plan turns template, wishes and host into a complete spec, and reads nothing before it is carried out."""
 
-import getpass
+import json
 import os
+from pathlib import Path
 
 import pytest
 
+from interlock.disks import Disks
+from interlock.drivers.qemu import QemuDriver
 from interlock.drivers.simulated import SimulatedDriver
-from interlock.fsm.errors import UsageError
-from interlock.templates import plan as plan_module
-from interlock.templates.plan import Wishes, host_user, hostname, plan
+from interlock.fsm.errors import NotFoundError, UsageError
+from interlock.fsm.spec import Disk, Forward, Mount, Spec
+from interlock.templates.load import load
+from interlock.templates.plan import Wishes, hostname, plan
 
 TEMPLATE = """
 images:
@@ -29,10 +33,27 @@ def template(tmp_path):
 
 
 @pytest.fixture
-def draft(home, template):
+def more(template):
+    """Return what adds to the template."""
+
+    def add(text):
+        with Path(template).open("a") as file:
+            file.write(text)
+
+    return add
+
+
+@pytest.fixture
+def said():
+    """Collect what a plan reports."""
+    return []
+
+
+@pytest.fixture
+def draft(home, template, said):
     """Return what makes the draft of a simulated machine from the template and wishes."""
     return lambda **wishes: plan(home, "web", template, SimulatedDriver(), Wishes(**{"arch": "x86_64", **wishes}))(
-        print
+        said.append
     )
 
 
@@ -43,10 +64,9 @@ def test_plan_reads_nothing_until_it_is_carried_out(home):
 
 
 def test_plan_takes_the_template_where_nothing_is_wished(draft):
-    """What the template says stands in the spec; what it leaves open is the default."""
+    """What the template says stands in the spec."""
     spec = draft().spec
     assert (spec.cpus, spec.memory_bytes, spec.user) == (3, 512 << 20, "anna")
-    assert (spec.disk_bytes, spec.start_timeout_s, spec.stop_timeout_s) == (10 << 30, 300.0, 60.0)
 
 
 def test_plan_wishes_overrule_the_template(draft):
@@ -56,9 +76,112 @@ def test_plan_wishes_overrule_the_template(draft):
     assert (spec.user, spec.start_timeout_s) == ("bert", 5.0)
 
 
+def test_plan_takes_the_host_where_nobody_says(home, tmp_path, said):
+    """Half of the memory and a few processors, never more than there is; a disk that takes room only when it fills."""
+    (tmp_path / "bare.yaml").write_text("images: [{location: 'build:tiny'}]\n")
+    spec = plan(home, "web", str(tmp_path / "bare.yaml"), SimulatedDriver(), Wishes())(said.append).spec
+    half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    assert spec.cpus == min(4, len(os.sched_getaffinity(0)))
+    assert spec.memory_bytes == min(4 << 30, half)
+    assert (spec.disk_bytes, spec.start_timeout_s, spec.stop_timeout_s) == (100 << 30, 300.0, 60.0)
+
+
+def test_plan_takes_the_homes_defaults_where_the_template_says_nothing(draft, home):
+    """What a site wants of all its machines stands in one file; a template's own word comes first."""
+    home.root.mkdir(mode=0o700)
+    home.defaults.write_text("disk: 7GiB\ncpus: 1\n")
+    spec = draft().spec
+    assert (spec.disk_bytes, spec.cpus) == (7 << 30, 3)
+
+
+def test_plan_edits_change_the_template(draft):
+    """`--set` and its like are part of the template when it is read."""
+    assert draft(edits=("cpus=2", "user.name=carl")).spec.cpus == 2
+
+
+def test_plan_of_a_template_that_was_read_reads_no_other(home, template, said):
+    """What somebody agreed to is what is made, whatever becomes of the file."""
+    loaded = load(template)
+    Path(template).unlink()
+    assert plan(home, "web", loaded, SimulatedDriver(), Wishes(arch="x86_64"))(said.append).spec.cpus == 3
+    assert said == []
+
+
+def test_plan_says_what_is_ignored(draft, more, said, template):
+    """Nothing of a template is dropped in silence."""
+    more("rosetta: {enabled: true}\n")
+    draft()
+    assert said[1:] == [f"{template}:9: rosetta: does not apply here and is ignored"]
+
+
+def test_plan_replaces_variables(draft, more, home):
+    """The spec holds no variable: the instance's directory, the user's home and params are known now."""
+    more("""
+param: {port: "80"}
+message: "{{.Name}} in {{.Dir}}"
+portForwards: [{guestSocket: "/run/user/{{.UID}}/{{.Param.port}}.sock", hostSocket: "{{.Dir}}/sock/it"}]
+""")
+    spec = draft(edits=("user.uid=777",)).spec
+    directory = home.directory("web")
+    assert spec.message == f"web in {directory}"
+    assert spec.forwards == (
+        Forward("tcp", "", 0, "/run/user/777/80.sock", "", 0, f"{directory}/sock/it", reverse=False),
+    )
+
+
+def test_plan_mounts_what_is_there(draft, more, tmp_path):
+    """A folder has its absolute path, and is seen in the guest under the same, or under another."""
+    more(f"mounts: [{{location: {tmp_path}}}, {{location: {tmp_path}, mountPoint: /mnt/a b, writable: true}}]\n")
+    assert draft().spec.mounts == (
+        Mount(str(tmp_path), str(tmp_path), writable=False, type="9p", security_model="none"),
+        Mount(str(tmp_path), "/mnt/a b", writable=True, type="9p", security_model="none"),
+    )
+
+
+def test_plan_mount_that_is_not_there_is_refused(draft, more):
+    """A slip in a path is told when the machine is created, and not by an empty folder in the guest."""
+    more("mounts: [{location: /none/such}]\n")
+    with pytest.raises(UsageError, match=r"mounts\[0\].location: /none/such: no such folder"):
+        draft()
+
+
+def test_plan_shares_the_disks_that_it_names(draft, more, home):
+    """A disk keeps its format; that it is not there is told with the command that makes it."""
+    more("additionalDisks: [data]\n")
+    with pytest.raises(NotFoundError, match='there is no disk "data"'):
+        draft()
+    home.prepare()
+    Disks(home).create("data", 1 << 20, "raw")
+    assert draft().spec.disks == (Disk("data", "raw"),)
+
+
+@pytest.mark.parametrize(
+    "text", ["probes: [{script: '#!/bin/true'}]", "provision: [{script: 'true'}]"], ids=["probes", "provision"]
+)
+def test_plan_of_scripts_gives_them_time(draft, more, text):
+    """What installs software before it is ready takes longer than a boot."""
+    more(text)
+    assert draft().spec.start_timeout_s == 1800.0
+
+
+def test_plan_of_too_long_probes_is_refused(draft, more):
+    """A spec that no later command would read is not written."""
+    quotes = '"' * 600_000  # each of which is two characters in JSON
+    more(f"probes: [{{script: '#!/bin/sh {quotes}'}}]\n")
+    with pytest.raises(UsageError, match="probes and message are longer than 1 MiB together"):
+        draft()
+
+
 def test_plan_each_draft_is_an_instance_of_its_own(draft):
     """A guest runs its first boot for each creation: no two have the same identity."""
     assert draft().spec.instance_id != draft().spec.instance_id
+
+
+def test_plan_spec_reads_back_as_it_was_written(draft, more, tmp_path):
+    """What creation writes, every later command understands."""
+    more(f"mounts: [{{location: {tmp_path}}}]\nportForwards: [{{guestPort: 80, hostPort: 8080}}]\n")
+    spec = draft().spec
+    assert Spec.from_json(json.loads(json.dumps(spec.to_json())), "spec.json") == spec
 
 
 def test_plan_architecture_that_the_driver_lacks_is_refused(home, template):
@@ -69,8 +192,6 @@ def test_plan_architecture_that_the_driver_lacks_is_refused(home, template):
 
 def test_plan_architecture_that_the_template_lacks_is_refused(home, template):
     """A template without an image for the machine cannot make it, and says for which it can."""
-    from interlock.drivers.qemu import QemuDriver
-
     with pytest.raises(UsageError, match="has no image for aarch64; it has: x86_64"):
         plan(home, "web", template, QemuDriver(), Wishes(arch="aarch64"))(print)
 
@@ -81,23 +202,3 @@ def test_plan_architecture_that_the_template_lacks_is_refused(home, template):
 def test_hostname_of_any_name_is_a_label(name, expected):
     """What the guest calls itself is what RFC 1123 allows."""
     assert hostname(name) == expected
-
-
-@pytest.mark.parametrize(
-    ("uid", "login", "expected"), [(1000, "anna", "anna"), (0, "root", "interlock"), (1000, "Anna B", "interlock")]
-)
-def test_host_user_that_cannot_be_a_login_is_replaced(monkeypatch, uid, login, expected):
-    """The same login inside as outside, except root, and what no guest would accept."""
-    monkeypatch.setattr(getpass, "getuser", lambda: login)
-    monkeypatch.setattr(os, "geteuid", lambda: uid)
-    assert host_user() == expected
-
-
-def test_host_user_of_a_uid_without_a_name_is_replaced(monkeypatch):
-    """A container's user may have no name at all."""
-
-    def unknown():
-        raise KeyError("getpwuid(): uid not found: 4711")
-
-    monkeypatch.setattr(plan_module.getpass, "getuser", unknown)
-    assert host_user() == "interlock"

@@ -1,0 +1,80 @@
+"""What a template leads to is read within limits that count for all of it, and who named what is wrong is told."""
+
+import pytest
+
+from interlock.fsm.errors import InvalidTemplateError, NotFoundError
+from interlock.templates import bases
+from interlock.templates.load import load
+
+GOOD = "images:\n- location: build:tiny\n  arch: x86_64\n"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Stand in a folder with a template that is good."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "good.yaml").write_text(GOOD)
+    return tmp_path
+
+
+def chain(folder, length):
+    """Write `length` templates, each the base of the one before."""
+    for number in range(length):
+        base = f"{number + 1}.yaml" if number + 1 < length else "good.yaml"
+        (folder / f"{number}.yaml").write_text(f"base: {base}\n")
+
+
+def test_chain_of_bases_is_read_to_its_end(folder):
+    """A base's base is a base."""
+    chain(folder, bases.MAX_DEPTH)
+    assert load("0.yaml").sources == (*(f"{number}.yaml" for number in range(bases.MAX_DEPTH)), "good.yaml")
+
+
+def test_chain_of_bases_that_is_too_long_is_refused_where_it_is(folder):
+    """The place is the line that names one too many."""
+    chain(folder, bases.MAX_DEPTH + 1)
+    with pytest.raises(InvalidTemplateError) as caught:
+        load("0.yaml")
+    assert caught.value.message == "20.yaml:1:7: base: more than 20 bases of bases"
+
+
+def test_too_many_files_are_refused(folder):
+    """Scripts count as well as bases."""
+    (folder / "x.sh").write_text("true\n")
+    (folder / "many.yaml").write_text(f"{GOOD}provision:\n" + "- file: x.sh\n" * bases.MAX_SOURCES)
+    with pytest.raises(InvalidTemplateError, match=r"many\.yaml: more than 100 files or 4 MiB, bases included"):
+        load("many.yaml")
+
+
+def test_too_many_bytes_are_refused(folder):
+    """Each file may be as large as a template may be, but not all together."""
+    (folder / "x.sh").write_text("#" * 1_000_000)
+    (folder / "large.yaml").write_text(f"{GOOD}provision:\n" + "- file: x.sh\n" * 5)
+    with pytest.raises(InvalidTemplateError, match=r"large\.yaml: more than 100 files or 4 MiB"):
+        load("large.yaml")
+
+
+def test_script_with_the_ending_of_an_image_is_a_script(folder):
+    """Only a template can be an image: a file of that name, named by `file`, is what it holds."""
+    (folder / "x.raw").write_text("content\n")
+    (folder / "t.yaml").write_text(f"{GOOD}provision: [{{mode: data, path: /x, file: x.raw}}]\n")
+    assert load("t.yaml").template.provision[0].content == "content\n"
+
+
+def test_image_as_a_base_gives_its_image(folder):
+    """A template can be built on an image by the image's own locator."""
+    (folder / "t.yaml").write_text("base: https://example.org/x-arm64.qcow2\ncpus: 1\n")
+    template = load("t.yaml").template
+    assert [(image.location, image.arch) for image in template.images] == [
+        ("https://example.org/x-arm64.qcow2", "aarch64")
+    ]
+
+
+def test_base_that_vanished_tells_who_named_it(folder):
+    """The mistake is not in the template that was asked for."""
+    (folder / "sub").mkdir()
+    (folder / "sub" / "one.yaml").write_text("cpus: 1\nbase: two.yaml\n")
+    (folder / "t.yaml").write_text("base: sub/one.yaml\n")
+    with pytest.raises(NotFoundError) as caught:
+        load("t.yaml")
+    assert caught.value.message == "sub/one.yaml:2:7: base: there is no file sub/two.yaml"

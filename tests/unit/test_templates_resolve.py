@@ -1,0 +1,233 @@
+"""What a template asks for becomes a machine and what its guest is told, with nothing left open."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from interlock.fsm.errors import UsageError
+from interlock.fsm.spec import Copy, Forward, Probe
+from interlock.guest.facts import File, GuestDisk, MountPoint, Script
+from interlock.guest.keys import KeyPair
+from interlock.templates import resolve
+from interlock.templates.model import Template
+
+HOST_KEY = KeyPair(b"PRIVATE\n", b"ssh-ed25519 BBBB\n")
+DIRECTORY = Path("/home/anna/instances/web")
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+
+
+def asked(**keys):
+    """Return a template that says what `keys` do, in Lima's spelling."""
+    return Template.model_validate({"images": [{"location": "build:tiny"}], **keys})
+
+
+def forwards(*rules):
+    """Return (proto, guest IP, guest port, host IP, host port) of each forward that `rules` lead to."""
+    found = resolve.forwards(asked(portForwards=list(rules)).port_forwards, DIRECTORY)
+    return [(it.proto, it.guest_ip, it.guest_port, it.host_ip, it.host_port) for it in found]
+
+
+def test_forwards_range_is_counted_out():
+    """Each port is a forward of its own, shifted alike at both ends."""
+    assert forwards({"guestPortRange": [80, 82], "hostPortRange": [8080, 8082]}) == [
+        ("tcp", "127.0.0.1", 80, "127.0.0.1", 8080),
+        ("tcp", "127.0.0.1", 81, "127.0.0.1", 8081),
+        ("tcp", "127.0.0.1", 82, "127.0.0.1", 8082),
+    ]
+
+
+def test_forwards_first_rule_for_a_port_counts():
+    """A later rule leads nowhere where an earlier one, or one that ignores, has decided."""
+    assert forwards(
+        {"guestPort": 81, "ignore": True}, {"guestPort": 80, "hostPort": 8080}, {"guestPortRange": [80, 82]}
+    ) == [("tcp", "127.0.0.1", 80, "127.0.0.1", 8080), ("tcp", "127.0.0.1", 82, "127.0.0.1", 82)]
+
+
+def test_forwards_ignored_range_is_ignored_in_both_protocols():
+    """Nothing of a range that is kept out comes in, however it is asked for later."""
+    assert forwards({"guestIP": "0.0.0.0", "proto": "any", "ignore": True}, {"guestPort": 53, "proto": "any"}) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ({}, [("tcp", "127.0.0.1")]),
+        ({"guestIP": "0.0.0.0"}, [("tcp", "0.0.0.0")]),
+        ({"guestIP": "127.0.0.2"}, [("tcp", "127.0.0.2")]),
+        ({"proto": "udp"}, [("udp", "0.0.0.0")]),
+        ({"proto": "any"}, [("tcp", "127.0.0.1"), ("udp", "0.0.0.0")]),
+    ],
+    ids=["default", "any-address", "other", "udp", "both"],
+)
+def test_forwards_guest_address_decides_who_carries_it(rule, expected):
+    """The guest's own address is QEMU's to reach, its loopback ssh's; ssh carries no datagrams."""
+    assert [forward[:2] for forward in forwards({"guestPort": 53, "hostPort": 5353, **rule})] == expected
+
+
+def test_forwards_hosts_address_is_the_templates():
+    """The loopback, unless the template says otherwise."""
+    assert forwards({"guestPort": 80, "hostIP": "0.0.0.0"}) == [("tcp", "127.0.0.1", 80, "0.0.0.0", 80)]
+
+
+def test_forwards_sockets_lie_in_the_instances_directory():
+    """A relative one does; ports and sockets lead to each other, both ways."""
+    rules = asked(
+        portForwards=[
+            {"guestSocket": "/run/it.sock", "hostSocket": "it.sock"},
+            {"guestSocket": "/run/it.sock", "hostPort": 2375},
+            {"guestPort": 80, "hostSocket": "/tmp/web.sock"},
+            {"guestSocket": "/run/back.sock", "hostSocket": "/tmp/back.sock", "reverse": True},
+        ]
+    ).port_forwards
+    assert resolve.forwards(rules, DIRECTORY) == (
+        Forward("tcp", "", 0, "/run/it.sock", "", 0, f"{DIRECTORY}/sock/it.sock", reverse=False),
+        Forward("tcp", "", 0, "/run/it.sock", "127.0.0.1", 2375, "", reverse=False),
+        Forward("tcp", "127.0.0.1", 80, "", "", 0, "/tmp/web.sock", reverse=False),
+        Forward("tcp", "", 0, "/run/back.sock", "", 0, "/tmp/back.sock", reverse=True),
+    )
+
+
+def test_forwards_socket_with_too_long_a_path_is_refused():
+    """The kernel would not bind it: better told now, with the path that it would have."""
+    rules = asked(portForwards=[{"guestSocket": "/run/it.sock", "hostSocket": "it.sock"}]).port_forwards
+    with pytest.raises(UsageError, match=r"portForwards\[0\].hostSocket: .*: longer than 107 bytes"):
+        resolve.forwards(rules, Path("/" + "x" * 100))
+
+
+def test_probes_and_copies_are_taken_over(monkeypatch):
+    """A probe without a description is told apart by its number; `~` is the home of whoever creates."""
+    monkeypatch.setenv("HOME", "/home/anna")
+    template = asked(
+        probes=[{"script": "#!/bin/true"}, {"script": "#!/bin/true", "description": "it answers", "hint": "wait"}],
+        copyToHost=[{"guest": "/etc/motd", "host": "/tmp/motd", "deleteOnStop": True}],
+    )
+    assert resolve.probes(template) == (
+        Probe("probe 1 of 2", "#!/bin/true", ""),
+        Probe("it answers", "#!/bin/true", "wait"),
+    )
+    assert resolve.copies(template) == (Copy("/etc/motd", "/tmp/motd", skip_if_missing=False, delete_on_stop=True),)
+
+
+@pytest.mark.parametrize(
+    ("user", "expected"),
+    [
+        ({}, ("interlock", 1000, "/home/interlock.guest")),
+        ({"name": "anna", "uid": 7}, ("anna", 7, "/home/anna.guest")),
+        ({"name": "anna", "home": "/srv/anna"}, ("anna", 1000, "/srv/anna")),
+        ({"name": "root"}, ("root", 0, "/root")),
+    ],
+    ids=["default", "named", "home", "root"],
+)
+def test_user_is_decided(monkeypatch, user, expected):
+    """Whoever creates, under a home that no mount of the host's home can cover; root is root."""
+    monkeypatch.setattr(resolve.host, "user", lambda: "interlock")
+    monkeypatch.setattr(resolve.host, "uid", lambda: 1000)
+    who = resolve.user(asked(user=user), None)
+    assert (who.name, who.uid, who.home) == expected
+
+
+@pytest.fixture
+def told(spec):
+    """Return what the guest is told of a template."""
+
+    def tell(machine=spec, **keys):
+        template = asked(**keys)
+        return resolve.seed(template, machine, resolve.user(template, "anna"), ("KEY",), HOST_KEY)
+
+    return tell
+
+
+def test_seed_carries_what_the_template_says(told):
+    """Scripts and files in their order, each as it is."""
+    seed = told(
+        provision=[
+            {"mode": "system", "script": "one"},
+            {
+                "mode": "data",
+                "path": "/etc/x",
+                "content": "y",
+                "owner": "anna",
+                "permissions": "600",
+                "overwrite": False,
+            },
+            {"mode": "user", "script": "two"},
+        ],
+        param={"A": "b"},
+        upgradePackages=True,
+        dns=["9.9.9.9"],
+        hostResolver={"enabled": False},
+        user={"comment": "Anna", "shell": "/bin/zsh"},
+    )
+    assert seed.scripts == (Script("system", b"one"), Script("user", b"two"))
+    assert seed.files == (File("/etc/x", b"y", "anna", 0o600, overwrite=False),)
+    assert (seed.param, seed.upgrade_packages, seed.dns) == ({"A": "b"}, True, ("9.9.9.9",))
+    assert (seed.user, seed.comment, seed.shell, seed.authorized_keys) == ("anna", "Anna", "/bin/zsh", ("KEY",))
+
+
+def test_seed_disks_are_found_by_number_and_mounted_by_name(told):
+    """A label has room for sixteen bytes, a path for the whole name."""
+    seed = told(additionalDisks=["data", {"name": "a-very-long-name", "format": False, "fsType": "xfs"}])
+    assert seed.disks == (
+        GuestDisk("disk0", "lima-data", "/mnt/lima-data", format=True),
+        GuestDisk("disk1", "lima-a-very-long", "/mnt/lima-a-very-long-name", format=False, fs_type="xfs"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("mount", "options"),
+    [
+        ({}, "trans=virtio,version=9p2000.L,msize=131072,cache=mmap,ro"),
+        (
+            {"writable": True, "9p": {"msize": "8KiB", "cache": "none"}},
+            "trans=virtio,version=9p2000.L,msize=8192,cache=none,rw",
+        ),
+    ],
+    ids=["default", "given"],
+)
+def test_seed_mounts_say_how(told, spec, tmp_path, mount, options):
+    """The tag is the machine's, the options are the template's."""
+    mounts = [{"location": str(tmp_path), "mountPoint": "/mnt/it", **mount}]
+    machine = replace(spec, mounts=resolve.mounts(asked(mounts=mounts)))
+    assert told(machine, mounts=mounts).mounts == (MountPoint("mount0", "/mnt/it", "9p", options),)
+
+
+def test_seed_hosts_are_addresses(told):
+    """A name may stand for another one, and the host has its names in every guest."""
+    hosts = {"a.test": "b.test", "b.test": "192.0.2.7", "c.test": "host.lima.internal", "d.test": "::1"}
+    assert told(hostResolver={"hosts": hosts}).hosts == {
+        "host.lima.internal": "10.0.2.2",
+        "host.interlock.internal": "10.0.2.2",
+        "a.test": "192.0.2.7",
+        "b.test": "192.0.2.7",
+        "c.test": "10.0.2.2",
+        "d.test": "::1",
+    }
+
+
+@pytest.mark.parametrize(
+    "hosts", [{"a.test": "b.test"}, {"a.test": "b.test", "b.test": "a.test"}], ids=["none", "loop"]
+)
+def test_seed_host_that_leads_nowhere_is_refused(told, hosts):
+    """No guest could resolve it."""
+    with pytest.raises(UsageError, match=r"hostResolver.hosts.a.test: .*: this name has no address here"):
+        told(hostResolver={"hosts": hosts})
+
+
+def test_seed_certificates_are_read_one_by_one(told, tmp_path):
+    """A file may hold many; what stands between them is for people."""
+    (tmp_path / "all.pem").write_text(f"# ours\n{CERTIFICATE}\n# theirs\n{CERTIFICATE}")
+    seed = told(caCerts={"removeDefaults": True, "files": [str(tmp_path / "all.pem")], "certs": [CERTIFICATE]})
+    assert (seed.ca_certs, seed.remove_default_ca_certs) == ((CERTIFICATE.encode(),) * 3, True)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(None, "No such file"), ("PRIVATE KEY", "holds no certificate in PEM form")]
+)
+def test_seed_certificate_that_is_none_is_refused(told, tmp_path, content, words):
+    """The error names the entry and the file."""
+    path = tmp_path / "ca.pem"
+    if content:
+        path.write_text(content)
+    with pytest.raises(UsageError, match=rf"caCerts.files\[0\]: {path}: {words}"):
+        told(caCerts={"files": [str(path)]})

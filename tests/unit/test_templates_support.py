@@ -1,0 +1,95 @@
+"""What is ignored and what is refused is one table each, and the page about the language tells all of both."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from interlock.fsm.errors import InvalidTemplateError
+from interlock.templates.expand import FIELDS
+from interlock.templates.load import Source, parse
+from interlock.templates.model import known_keys
+from interlock.templates.support import IGNORED, LIMA, MANY_PORTS, NOT_YET
+
+PAGE = (Path(__file__).parents[2] / "docs" / "templates.md").read_text(encoding="utf-8")
+SECTIONS = dict(re.findall(r"^## (.*)\n((?:(?!## ).*\n)*)", PAGE, flags=re.MULTILINE))
+GOOD = "images:\n- location: build:tiny\n  arch: x86_64\n"
+
+
+def section(begin):
+    """Return the section of the page whose title begins so."""
+    (text,) = [text for title, text in SECTIONS.items() if title.startswith(begin)]
+    return text
+
+
+@pytest.mark.parametrize("rule", IGNORED, ids=lambda rule: rule.key)
+def test_page_tells_every_key_that_is_ignored(rule):
+    """Who reads the page knows what a note will say."""
+    assert f"`{rule.key}`" in section("What does not apply")
+
+
+@pytest.mark.parametrize("rule", NOT_YET, ids=lambda rule: rule.key)
+def test_page_tells_every_key_that_is_not_supported_yet(rule):
+    """Who reads the page knows what is refused."""
+    assert f"`{rule.key}`" in section("What is not supported yet")
+
+
+@pytest.mark.parametrize("key", known_keys(()))
+def test_page_tells_every_key_of_the_language(key):
+    """There is no key that the page does not name."""
+    assert re.search(rf"`{key}\b", PAGE)
+
+
+@pytest.mark.parametrize(("field", "variables"), FIELDS.items(), ids=FIELDS)
+def test_page_tells_which_variables_a_field_knows(field, variables):
+    """Every field with variables is in the table, in the row of its own."""
+    if field == "provision[].expression":  # of a mode that is not supported yet
+        return
+    rows = [row for row in section("Variables").splitlines() if row.startswith("|")]
+    start = field.split(".")[0]
+    (row,) = [
+        row
+        for row in rows
+        if f"`{field}`" in row or (start in row and f"`.{field.rsplit('.', 1)[-1]}`" in row.split("|")[1])
+    ]
+    assert re.findall(r"\.(\w+)", row.split("|")[2]) == list(variables)
+
+
+def test_page_tells_the_limits():
+    """The version and the number of ports are those of the program."""
+    assert f"A `minimumLimaVersion` above {LIMA[0]}.{LIMA[1]} is told" in PAGE
+    assert f"forwards of more\nthan {MANY_PORTS} ports" in PAGE
+
+
+@pytest.mark.parametrize("text", re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL))
+def test_page_shows_templates_that_are_right(text):
+    """What can be copied from the page can be used."""
+    assert parse(Source("docs", text.encode())).notes == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "containerd: {system: false, user: false}\n",
+        "mountInotify: false\ntpm: false\nnestedVirtualization: false\n",
+        "networks: []\nfirmware: {images: []}\n",
+        "audio: {device: none}\nvideo: {display: default}\nos: Linux\nvmType: qemu\n",
+        "rosetta: {enabled: false}\nvmOpts: {vz: {rosetta: {enabled: false}}}\n",
+        "mountType: reverse-sshfs\n",
+        f"portForwards: [{{guestPortRange: [1, {MANY_PORTS}]}}, {{ignore: true}}]\n",
+        "minimumLimaVersion: 2.2.9\n",
+    ],
+)
+def test_value_that_asks_for_nothing_is_no_mistake_and_no_note(text):
+    """No is what is so anyway."""
+    assert parse(Source("t", (GOOD + text).encode())).notes == ()
+
+
+@pytest.mark.parametrize("ports", [f"[1, {MANY_PORTS + 1}]", "[1, 65535]"])
+def test_range_of_more_ports_than_can_be_forwarded_one_by_one_is_refused(ports):
+    """Each port is forwarded from the start, so a range is a number of them."""
+    with pytest.raises(InvalidTemplateError) as caught:
+        parse(Source("t", f"{GOOD}portForwards: [{{guestPortRange: {ports}}}]\n".encode()))
+    assert caught.value.details == (
+        "t:4:16: portForwards[0]: not supported yet: more than 1000 ports; name those that are needed",
+    )
