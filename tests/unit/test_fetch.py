@@ -294,6 +294,16 @@ def test_fetch_by_two_processes_downloads_once(store, publisher, qcow2, begin, u
     assert leftovers(store) == []
 
 
+def test_fetch_whose_mirror_was_quicker_leaves_nothing(store, publisher, qcow2, begin, until):
+    """Two mirrors of one image are two downloads; the later one uses the image that is there, and goes."""
+    slow = begin(publisher.publish("/slow", qcow2, stalls=[1000]), sha256(qcow2))
+    until(lambda: publisher.asked)
+    quick = fetch(store, Source(publisher.publish("/quick", qcow2), ARCH, sha256(qcow2)), silent)
+    publisher.go.set()
+    assert slow.communicate(timeout=60)[0].endswith("has quick\n")
+    assert (store.list(), leftovers(store)) == ((quick,), [])
+
+
 def test_fetch_while_another_downloads_something_else_does_not_wait(store, publisher, qcow2, raw, begin, until):
     """The store is held for moments, not for a download."""
     begin(publisher.publish("/slow", raw, stalls=[1000]), sha256(raw))
