@@ -67,14 +67,14 @@ def _bring(store: Store, source: Source, report: Report, *, kind: Kind, name: st
                 )
                 # The other has brought all of it, perhaps.
                 if not name and (there := find(store, source)):
-                    one.remove()
+                    _remove(downloads)
                     return there
                 digests[role] = download(place, one, report)
         with store.writing(report) as writer:
-            if not name and (there := find(store, source)):
-                return there
+            # A mirror of it has been quicker, perhaps.
+            there = None if name else find(store, source)
             try:
-                image = _add(writer, source, downloads, digests, report, kind=kind, name=name)
+                image = there or _add(writer, source, downloads, digests, report, kind=kind, name=name)
             except ImageError:  # to go on with what makes no image would be in vain
                 _remove(downloads)
                 raise

@@ -123,7 +123,7 @@ def test_fetch_newer_file_of_one_url_takes_the_olders_name(store, publisher, qco
     """Publishers move on; the store does not collect what nobody asks for any more."""
     old = fetch(store, Source(publisher.publish("/latest", raw), ARCH, sha256(raw)), silent)
     new = fetch(store, Source(publisher.publish("/latest", qcow2), ARCH, sha256(qcow2)), silent)
-    assert (old.name, store.list()) == ("latest", (new,))
+    assert (old.name, store.list(), new.made_of["disk"]["digest"]) == ("latest", (new,), sha256(qcow2))
 
 
 @pytest.mark.parametrize("name", ["debian", "tiny"])
@@ -292,6 +292,16 @@ def test_fetch_by_two_processes_downloads_once(store, publisher, qcow2, begin, u
     assert second.communicate(timeout=60)[0] == "has a\n"
     assert len(publisher.asked) == 1
     assert leftovers(store) == []
+
+
+def test_fetch_whose_mirror_was_quicker_leaves_nothing(store, publisher, qcow2, begin, until):
+    """Two mirrors of one image are two downloads; the later one uses the image that is there, and goes."""
+    slow = begin(publisher.publish("/slow", qcow2, stalls=[1000]), sha256(qcow2))
+    until(lambda: publisher.asked)
+    quick = fetch(store, Source(publisher.publish("/quick", qcow2), ARCH, sha256(qcow2)), silent)
+    publisher.go.set()
+    assert slow.communicate(timeout=60)[0].endswith("has quick\n")
+    assert (store.list(), leftovers(store)) == ((quick,), [])
 
 
 def test_fetch_while_another_downloads_something_else_does_not_wait(store, publisher, qcow2, raw, begin, until):

@@ -77,7 +77,7 @@ def test_mirrors_of_one_line_form_are_the_hosts_own(etc):
 def test_mirrors_of_another_system_are_none(etc):
     """Elsewhere mmdebstrap knows Debian's address better than the host does."""
     (etc / "os-release").write_text("ID=ubuntu\nVERSION_CODENAME=noble\n")
-    (etc / "apt/sources.list.d/debian.sources").write_text(DEB822)
+    (etc / "apt/sources.list.d/ubuntu.sources").write_text(DEB822.replace("bookworm", "noble"))
     assert mirrors(etc, "bookworm") == []
 
 
