@@ -1,0 +1,231 @@
+"""What a template asks for is so in a real guest: told by the guest itself, at its first boot and at the next."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from interlock import DegradedError, State, Wishes
+from interlock.disks import Disks
+
+pytestmark = pytest.mark.vm
+
+PROGRAM = str(Path(sys.executable).with_name("interlock"))
+
+BASE = """
+images:
+- location: build:debian
+memory: 512MiB
+disk: 4GiB
+param:
+  who: nobody
+provision:
+- mode: boot
+  script: |
+    date >>/var/log/boots
+    busybox httpd -p 127.0.0.1:8000 -h /srv
+    busybox httpd -p 8001 -h /srv
+- mode: dependency
+  script: echo dependency >>/var/log/order
+"""
+
+TEMPLATE = """
+base: base.yaml
+param:
+  who: world
+env:
+  COLOUR: blue green
+timezone: Asia/Tokyo
+hostResolver:
+  hosts: {db.test: 192.0.2.7}
+user:
+  name: anna
+additionalDisks: [data]
+mounts:
+- location: FOLDER/only read
+  mountPoint: /mnt/only-read
+- location: FOLDER/shared
+  mountPoint: /mnt/with blank
+  writable: true
+provision:
+- mode: data
+  path: /srv/greeting
+  content: "hello {{.Param.who}} from {{.Name}}\\n"
+  owner: "{{.User}}"
+  permissions: 644
+- file: setup.sh
+- mode: user
+  script: |
+    #!/bin/bash
+    echo "user $PARAM_who $COLOUR $(id -un) $HOME" | sudo tee -a /var/log/order
+portForwards:
+- {guestPort: 8000, hostPort: PORT0}
+- {guestIP: 0.0.0.0, guestPort: 8001, hostPort: PORT1}
+- {guestPort: 8000, hostSocket: web.sock}
+probes:
+- description: the server answers
+  script: |
+    #!/bin/sh
+    busybox wget -q -O - http://127.0.0.1:8000/greeting | grep world
+  hint: see that httpd runs
+copyToHost:
+- {guest: /srv/greeting, host: "{{.Dir}}/greeting"}
+"""
+
+SETUP = """#!/bin/sh
+echo "system $(cat /srv/greeting)" >>/var/log/order
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Return a folder with the template, what it names, and the folders that it mounts."""
+    ports = []
+    for _ in range(2):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            ports.append(probe.getsockname()[1])
+    (tmp_path / "only read").mkdir()
+    (tmp_path / "only read" / "note").write_text("from the host\n")
+    (tmp_path / "shared").mkdir(mode=0o777)
+    (tmp_path / "shared").chmod(0o777)  # the guest's user need not be ours
+    templates = tmp_path / "templates"
+    templates.mkdir()
+    (templates / "base.yaml").write_text(BASE)
+    (templates / "setup.sh").write_text(SETUP)
+    text = TEMPLATE.replace("FOLDER", str(tmp_path))
+    for number, port in enumerate(ports):
+        text = text.replace(f"PORT{number}", str(port))
+    (templates / "web.yaml").write_text(text)
+    return tmp_path
+
+
+@pytest.fixture
+def ask(vms):
+    """Return what runs a script in the guest as its user and returns what it says, without the last line's end."""
+
+    def run(script):
+        done = subprocess.run(
+            vms.shell("web", ["sh", "-c", script]), capture_output=True, text=True, check=False, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.removesuffix("\n")
+
+    return run
+
+
+def over_http(port):
+    """Return what the guest's server answers behind a local port."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/greeting", timeout=30) as answer:
+        return answer.read()
+
+
+def over_socket(path):
+    """Return what the guest's server answers behind a local socket, after its headers."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(30)
+        connection.connect(str(path))
+        connection.sendall(b"GET /greeting HTTP/1.0\r\n\r\n")
+        answer = b""
+        while piece := connection.recv(4096):
+            answer += piece
+    return answer.partition(b"\r\n\r\n")[2]
+
+
+def test_template_with_everything_is_so_in_the_guest(vms, folder, ask):
+    """Base, params, each mode of script, files, mounts, a disk, forwards, a probe: at the first boot and the next."""
+    Disks(vms.home).create("data", 64 << 20)
+    vms.create("web", str(folder / "templates" / "web.yaml"))
+    spec = vms.status("web").spec
+    shutil.rmtree(folder / "templates")
+    vms.start("web")
+
+    greeting = "hello world from web"
+    assert ask("cat /var/log/order").splitlines() == [
+        "dependency",
+        f"system {greeting}",
+        "user world blue green anna /home/anna.guest",
+    ]
+    assert ask("stat -c '%U %a' /srv/greeting; cat /srv/greeting").splitlines() == ["anna 644", greeting]
+    assert ask("date +%Z; echo $COLOUR; getent hosts db.test | cut -d' ' -f1") == "JST\nblue green\n192.0.2.7"
+    assert ask("getent hosts host.lima.internal | cut -d' ' -f1") == "10.0.2.2"
+
+    assert ask("cat /mnt/only-read/note; touch /mnt/only-read/x 2>&1 | grep -c 'Read-only'") == "from the host\n1"
+    ask("echo from the guest >'/mnt/with blank/note'")
+    assert (folder / "shared" / "note").read_text() == "from the guest\n"
+
+    assert ask("findmnt -no FSTYPE,LABEL /mnt/lima-data; echo kept | sudo tee /mnt/lima-data/kept").split() == [
+        *("ext4", "lima-data", "kept")
+    ]
+
+    served = f"{greeting}\n".encode()
+    ports = [forward.host_port for forward in spec.forwards if forward.host_port]
+    assert [over_http(port) for port in ports] == [served, served]
+    assert over_socket(vms.home.directory("web") / "sock" / "web.sock") == served
+    assert (vms.home.directory("web") / "greeting").read_bytes() == served
+
+    vms.stop("web")
+    vms.start("web")
+    assert ask("wc -l </var/log/boots; wc -l </var/log/order") == "2\n3"
+    assert ask("cat /mnt/lima-data/kept '/mnt/with blank/note' /mnt/only-read/note").splitlines() == [
+        *("kept", "from the guest", "from the host")
+    ]
+    assert [over_http(port) for port in ports] == [served, served]
+
+
+FAILING = """
+images:
+- location: build:tiny
+provision:
+- mode: system
+  script: |
+    #!/bin/sh
+    echo looking for the key
+    [ -e /root/key ] || { echo there is no key >&2; exit 3; }
+- mode: system
+  script: echo done >/root/second
+"""
+
+
+def test_script_that_fails_is_told_and_mended_while_the_guest_runs(vms, tmp_path, ask):
+    """Exit code 6, the script, its status and its words; the guest runs, is listed so, and `provision` mends it."""
+    (tmp_path / "web.yaml").write_text(FAILING)
+    vms.create("web", str(tmp_path / "web.yaml"))
+    with pytest.raises(DegradedError) as caught:
+        vms.start("web")
+    assert caught.value.exit_code == 6
+    assert "script 000 (system) failed in the guest with status 3" in caught.value.message
+    assert caught.value.details[-2:] == ("  looking for the key", "  there is no key")
+    status = vms.status("web")
+    assert (status.state, status.observation.condition) == (State.running, f"degraded: {caught.value.message}")
+    assert ask("sudo cat /root/second") == "done"
+
+    environment = {**os.environ, "INTERLOCK_HOME": str(vms.home.root)}
+    listed = subprocess.run([PROGRAM, "list"], env=environment, capture_output=True, text=True, check=True).stdout
+    assert "running · degraded: script 000 (system)" in listed
+    with pytest.raises(DegradedError):
+        vms.provision("web")
+    ask("sudo touch /root/key")
+    vms.provision("web")
+    assert vms.status("web").observation.condition is None
+    assert [json.loads(json.dumps(line.to_json()))["phase"] for line in vms.history("web")][-1] == "done"
+
+
+def test_probe_that_never_succeeds_ends_the_start_with_its_hint(vms, tmp_path):
+    """At the deadline the error says which probe, what it said, and what its author advises; the guest was ended."""
+    (tmp_path / "web.yaml").write_text(
+        "images: [{location: 'build:tiny'}]\n"
+        "probes:\n- description: a server listens\n  script: |\n    #!/bin/sh\n    echo nobody listens; exit 1\n"
+        "  hint: start one\n"
+    )
+    vms.create("web", str(tmp_path / "web.yaml"), Wishes(start_timeout_s=25.0))
+    with pytest.raises(Exception, match="a server listens") as caught:
+        vms.start("web")
+    assert (caught.value.reference, vms.status("web").state) == ("deadline-passed", State.created)
+    assert {"nobody listens", "start one"} <= set(caught.value.details)
