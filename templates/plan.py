@@ -25,7 +25,8 @@ from ..guest.seed import FirstBoot, nocloud, overlay
 from ..images.store import Image, Store
 from .load import load
 from .mistakes import words_of
-from .model import ImageSource, Template, Wished
+from .model import Template, Wished
+from .parts import ImageSource
 
 DEFAULT_CPUS = 2
 DEFAULT_MEMORY_BYTES = 1 << 30
