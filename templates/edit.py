@@ -7,6 +7,7 @@ import yaml
 
 from ..fsm.errors import InvalidTemplateError
 from .document import EDIT, MAP, SEQ, Path, compose_value, get, put, word, written
+from .mistakes import shortened
 
 _EDIT = re.compile(r"""\s*\.?(?P<key>(?:"[^"]*"|[^="])*?)\s*=(?P<value>.*)""", re.DOTALL)
 _KEY = re.compile(r"""(?P<name>[A-Za-z0-9_-]+)|"(?P<quoted>[^"]+)"|\[(?P<position>[0-9]{0,6})\]""")
@@ -22,7 +23,7 @@ def apply(tree: yaml.MappingNode, edit: str) -> None:
     position, at its front, where the first of several rules counts, by `[]`. Raises InvalidTemplateError, whose place
     is the edit itself.
     """
-    name = EDIT + edit
+    name = EDIT + shortened(" ".join(edit.split()))
     found = _EDIT.fullmatch(edit)
     path = _path(found["key"]) if found else ()
     if found is None or not path or isinstance(path[0], int):

@@ -4,7 +4,6 @@ locate → document → bases, merge → edit → model, support, expand
 """
 
 from collections.abc import Iterable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,7 +86,7 @@ def expand(loaded: Loaded, host: Host, guest: Guest) -> Template:
     instance's, and every mount names its mountPoint. `guest.home` counts where the template says nothing of it. Raises
     InvalidTemplateError with all mistakes: what a text becomes can be one.
     """
-    data = deepcopy(plain(loaded.tree))
+    data = plain(loaded.tree)
     told = expanded(loaded.tree, data, host, guest)
     template, more = _validated(loaded.tree, data)
     if told or template is None:

@@ -7,47 +7,31 @@ Source: Lima, pkg/limatype/lima_yaml.go and pkg/limayaml/validate.go.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StrictBool,
-    StrictInt,
-    WithJsonSchema,
-    model_validator,
-)
-from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, Field, StrictBool, WithJsonSchema
 
 from . import values as is_
-
-Path = tuple[str | int, ...]
-
-SOCKET_BYTES = 107
-"""A longer path is no address of a socket. Source: unix(7)."""
-
-
-DATA = ("content", "overwrite", "owner", "path", "permissions")
-"""The keys of provision that say what to write, and not what to run."""
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, alias_generator=to_camel, use_attribute_docstrings=True, protected_namespaces=()
-    )
-
-    def mistakes(self) -> Iterator[tuple[Path, str]]:
-        """Yield what is wrong although each field is right by itself: (path from here, words)."""
-        yield from ()
-
-    @model_validator(mode="after")
-    def _agrees(self) -> Self:
-        if found := list(self.mistakes()):
-            raise PydanticCustomError("disagreement", "fields that do not agree", {"found": found})
-        return self
+from .parts import (
+    AdditionalDisk,
+    Audio,
+    CaCerts,
+    Containerd,
+    CopyToHost,
+    Firmware,
+    HostResolver,
+    ImageSource,
+    Mount,
+    Path,
+    PortForward,
+    Probe,
+    Provision,
+    Ssh,
+    Strict,
+    User,
+    Video,
+    VmOptions,
+)
 
 
 def _named(value: Any) -> Any:
@@ -60,330 +44,7 @@ def _some(value: Any) -> Any:
     return value
 
 
-class File(_Strict):
-    """A file to fetch."""
-
-    location: is_.Location
-    """URL or path."""
-    arch: is_.AnyArch | None = None
-    """Null: that of the image."""
-    digest: is_.Digest | None = None
-    """`sha256:...` or `sha512:...`: what has another is not used."""
-
-
-class Kernel(File):
-    """A kernel to boot an image with."""
-
-    cmdline: is_.Line = ""
-    """Its command line."""
-
-
-class ImageSource(File):
-    """One place an image can come from; the first that fits the machine is used."""
-
-    location: is_.Location
-    """`build:tiny` and `build:debian` are built here; else a URL or a path of a disk."""
-    kernel: Kernel | None = None
-    """A kernel to boot instead of the image's own."""
-    initrd: File | None = None
-    """The initramfs of that kernel."""
-    variant: is_.Line = ""
-    """Which of several images for one architecture: `server`, `minimal`."""
-    arch_variant: is_.Line = ""
-    """The level of the processor that the image needs: `v3` for x86-64-v3."""
-
-    def mistakes(self) -> Iterator[tuple[Path, str]]:
-        for name, part in (("kernel", self.kernel), ("initrd", self.initrd)):
-            if part and part.arch not in (None, self.arch):
-                yield (name, "arch"), f"expected {self.arch}, as the image, found {part.arch!r}"
-        if self.initrd and not self.kernel:
-            yield ("initrd",), "expected a kernel beside it"
-
-
-class AdditionalDisk(_Strict):
-    """A disk that outlives the machine."""
-
-    name: is_.DiskName
-    format: StrictBool = True
-    """False: a disk that holds nothing stays so."""
-    fs_type: is_.FileSystem = "ext4"
-    fs_args: tuple[is_.Line, ...] = ()
-    """More arguments for mkfs."""
-
-
-class NineP(_Strict):
-    """How a folder is shared by 9p. Source: QEMU, -fsdev; Linux, Documentation/filesystems/9p.rst."""
-
-    security_model: Literal["passthrough", "mapped-xattr", "mapped-file", "none"] = "none"
-    protocol_version: Literal["9p2000", "9p2000.u", "9p2000.L"] = "9p2000.L"
-    msize: Annotated[is_.Size, Field(ge=4096, le=1 << 30)] = 128 << 10
-    """Bytes in one message."""
-    cache: Literal["none", "loose", "fscache", "mmap"] | None = None
-    """Null: `mmap` for what is writable, else `fscache`."""
-
-
-class Virtiofs(_Strict):
-    """How a folder is shared by virtiofs."""
-
-    queue_size: Annotated[StrictInt, Field(ge=1, le=1 << 15)] = 1024
-
-
-class Mount(_Strict):
-    """A folder of the host's that the guest sees."""
-
-    location: is_.HostPath
-    """On the host."""
-    mount_point: is_.MountPoint | None = None
-    """In the guest; null: as on the host."""
-    writable: StrictBool = False
-    sshfs: dict[str, Any] | None = None
-    nine_p: NineP = Field(NineP(), alias="9p")
-    virtiofs: Virtiofs = Virtiofs()
-
-
-class Ssh(_Strict):
-    """How the guest is entered."""
-
-    local_port: is_.Port = 0
-    """On the host's loopback; 0: any that is free."""
-    load_dot_ssh_pub_keys: StrictBool = Field(False, alias="loadDotSSHPubKeys")  # noqa: FBT003 - pydantic's default
-    """True: the keys in ~/.ssh/*.pub open the guest too."""
-    forward_agent: StrictBool = False
-    forward_x11: StrictBool = Field(False, alias="forwardX11")  # noqa: FBT003 - likewise
-    forward_x11_trusted: StrictBool = Field(False, alias="forwardX11Trusted")  # noqa: FBT003 - likewise
-    over_vsock: StrictBool | None = None
-
-
-class Firmware(_Strict):
-    """What starts before the system."""
-
-    legacy_bios: StrictBool = Field(False, alias="legacyBIOS")  # noqa: FBT003 - likewise
-    """True: not UEFI; the same as `boot: bios`."""
-    images: tuple[Any, ...] = ()
-
-
-class Audio(_Strict):
-    """Sound."""
-
-    device: str = ""
-    interface: Literal["", "hda", "virtio"] = ""
-
-
-class Vnc(_Strict):
-    """A display over the network."""
-
-    display: str = ""
-
-
-class Video(_Strict):
-    """A display."""
-
-    display: str = ""
-    vnc: Vnc = Vnc()
-
-
-class Provision(_Strict):
-    """Something to run or to write in the guest. The first boot does it, `boot` at each boot."""
-
-    mode: Literal["system", "user", "boot", "dependency", "data", "yq", "ansible"] = "system"
-    script: str = ""
-    """Variables are replaced in it. One without a `#!` line is read by sh."""
-    file: Any = None
-    """Path or URL of the script or content, read when the template is; or `{url, digest}`."""
-    skip_default_dependency_resolution: StrictBool | None = None
-    content: str | None = None
-    """Of mode `data`, like the rest: what to write, to `path`."""
-    path: is_.GuestPath | None = None
-    owner: is_.Line = "root:root"
-    permissions: is_.Permissions = "644"
-    overwrite: StrictBool = True
-    """False: a file that is there stays."""
-    playbook: str | None = None
-    expression: str | None = None
-    format: str | None = None
-
-    @property
-    def mode_bits(self) -> int:
-        """The permissions as a number."""
-        return int(self.permissions, 8)
-
-    def mistakes(self) -> Iterator[tuple[Path, str]]:
-        if "file" in self.model_fields_set:
-            yield ("file",), "expected the text itself or a file, not both"
-        elif self.mode == "data":
-            yield from self._mistakes_of_data()
-        elif self.mode not in ("yq", "ansible") and not self.script:
-            yield ("script",), "expected a script that is not empty"
-        for name, mode in (*((name, "data") for name in DATA), ("skipDefaultDependencyResolution", "dependency")):
-            field = "skip_default_dependency_resolution" if mode == "dependency" else name
-            if field in self.model_fields_set and self.mode not in (mode, "yq"):
-                yield (name,), f"only of mode {mode}; this one's is {self.mode}"
-
-    def _mistakes_of_data(self) -> Iterator[tuple[Path, str]]:
-        if self.path is None:
-            yield ("path",), "expected the path of the file, because the mode is data"
-        if self.content is None:
-            yield ("content",), "expected the content of the file, because the mode is data"
-        if self.script:
-            yield ("script",), "a file of mode data is not run: expected content"
-
-
-class Probe(_Strict):
-    """A script that must succeed in the guest before it counts as ready."""
-
-    mode: Literal["readiness"] = "readiness"
-    description: is_.Line = ""
-    script: str = ""
-    """Begins with a `#!` line; run by the guest's user."""
-    file: Any = None
-    """Path or URL of the script; or `{url, digest}`."""
-    hint: str = ""
-    """What to tell somebody when it does not succeed."""
-
-    def mistakes(self) -> Iterator[tuple[Path, str]]:
-        if "file" in self.model_fields_set:
-            yield ("file",), "expected the script itself or a file, not both"
-        if not self.script.startswith("#!"):
-            yield ("script",), "expected a script that begins with a #! line"
-
-
-Range = Annotated[
-    tuple[Annotated[StrictInt, Field(ge=1, le=65535)], Annotated[StrictInt, Field(ge=1, le=65535)]],
-    WithJsonSchema({"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}),
-]
-
-
-class PortForward(_Strict):
-    """A way from the host into the guest."""
-
-    guest_ip: is_.Address | None = Field(None, alias="guestIP")
-    guest_ip_must_be_zero: StrictBool | None = Field(None, alias="guestIPMustBeZero")
-    guest_port: is_.Port = 0
-    guest_port_range: Range | None = None
-    guest_socket: is_.GuestPath | None = None
-    host_ip: is_.Address = Field("127.0.0.1", alias="hostIP")
-    host_port: is_.Port = 0
-    host_port_range: Range | None = None
-    host_socket: str | None = None
-    """A relative one lies in the folder `sock` of the instance's directory."""
-    proto: Literal["tcp", "udp", "any"] = "any"
-    reverse: StrictBool = False
-    """True: the guest connects and the host answers; sockets only."""
-    ignore: StrictBool = False
-    """True: nothing is forwarded, and no later rule does either."""
-    static: StrictBool = False
-
-    @property
-    def guest_ports(self) -> tuple[int, int]:
-        """First and last port in the guest; (1, 65535) when none is named."""
-        return self.guest_port_range or ((self.guest_port, self.guest_port) if self.guest_port else (1, 65535))
-
-    @property
-    def host_ports(self) -> tuple[int, int]:
-        """First and last port on the host; those of the guest when none is named."""
-        return self.host_port_range or ((self.host_port, self.host_port) if self.host_port else self.guest_ports)
-
-    def mistakes(self) -> Iterator[tuple[Path, str]]:
-        for end, port, ports, socket in (
-            ("guest", self.guest_port, self.guest_port_range, self.guest_socket),
-            ("host", self.host_port, self.host_port_range, self.host_socket),
-        ):
-            if socket and (port or ports):
-                yield (f"{end}Socket",), f"expected a port or a socket at the {end}'s end, not both"
-            if port and ports and ports[0] != port:
-                yield (f"{end}Port",), f"expected the first of {end}PortRange, or none"
-            if ports and ports[0] > ports[1]:
-                yield (f"{end}PortRange",), "expected the smaller port first"
-        yield from self._lengths()
-        if self.guest_ip_must_be_zero and self.guest_ip not in (None, "0.0.0.0"):  # noqa: S104 - no socket is bound
-            yield ("guestIPMustBeZero",), "expected a guestIP of 0.0.0.0, or none"
-        if self.reverse and not (self.guest_socket and self.host_socket):
-            yield ("reverse",), "expected sockets at both ends"
-        if self.host_socket and len(self.host_socket.encode()) > SOCKET_BYTES:
-            yield ("hostSocket",), f"expected at most {SOCKET_BYTES} bytes"
-
-    def _lengths(self) -> Iterator[tuple[Path, str]]:
-        (first, last), (host_first, host_last) = self.guest_ports, self.host_ports
-        if self.guest_socket and self.host_socket:
-            return
-        if self.guest_socket and not (self.host_port or (self.host_port_range and host_first == host_last)):
-            yield ("guestSocket",), "expected one hostPort, or a hostSocket, to lead there"
-        elif self.host_socket and first != last:
-            yield ("hostSocket",), "expected one guestPort, or a guestSocket, to lead to"
-        elif not self.guest_socket and not self.host_socket and last - first != host_last - host_first:
-            yield (
-                ("hostPortRange",) if self.host_port_range else ("hostPort",),
-                (f"expected as many ports as at the guest's end: {last - first + 1}"),
-            )
-
-
-class CopyToHost(_Strict):
-    """A file to fetch from the guest once it is ready."""
-
-    guest: is_.GuestPath
-    host: is_.GuestPath
-    skip_if_missing: StrictBool = False
-    delete_on_stop: StrictBool = False
-
-
-class HostResolver(_Strict):
-    """How the guest resolves names."""
-
-    enabled: StrictBool = True
-    """False: by the servers in `dns`."""
-    ipv6: StrictBool = False
-    hosts: dict[is_.HostName, is_.Target] = {}
-    """Name → address, or another name that has one."""
-
-
-class CaCerts(_Strict):
-    """Certificates that the guest trusts."""
-
-    remove_defaults: StrictBool = False
-    files: tuple[str, ...] = ()
-    """Paths on the host, read when the instance is created."""
-    certs: tuple[is_.Certificate, ...] = ()
-
-
-class User(_Strict):
-    """Who logs in."""
-
-    name: is_.Login | None = None
-    """Null: whoever creates the instance."""
-    comment: is_.Comment | None = None
-    """Full name."""
-    home: is_.GuestPath | None = None
-    shell: is_.GuestPath = "/bin/bash"
-    uid: Annotated[StrictInt, Field(ge=0, lt=1 << 32)] | None = None
-    passwordless_sudo: StrictBool = True
-
-
-class QemuOptions(_Strict):
-    """For QEMU."""
-
-    minimum_version: is_.Version | None = None
-    cpu_type: dict[is_.AnyArch, is_.Line] = {}
-    """Architecture → model of the processor, as QEMU's -cpu."""
-
-
-class VmOptions(_Strict):
-    """For each kind of hypervisor."""
-
-    qemu: QemuOptions = QemuOptions()
-    vz: Any = None
-    wsl2: Any = None
-    krunkit: Any = None
-
-
-class Containerd(_Strict):
-    """A container engine that Lima installs."""
-
-    system: StrictBool = False
-    user: StrictBool = False
-    archives: Any = None
-
-
-class Template(_Strict):
+class Template(Strict):
     """A template, its bases merged, before anything of this host is filled in."""
 
     base: Annotated[Any, WithJsonSchema({"type": ["string", "object", "array"]})] = None
@@ -399,7 +60,7 @@ class Template(_Strict):
     """The first that fits is used."""
     boot: Literal["kernel", "firmware", "bios"] | None = None
     """Which of the image's ways; null: its fastest. Interlock's own."""
-    cpu_type: dict[is_.AnyArch, is_.Line] = {}
+    cpu_type: dict[is_.AnyArch, is_.Line] = Field(default_factory=dict)
     cpus: is_.Cpus | None = None
     memory: Annotated[is_.Memory | None, is_.BLANK] = None
     disk: Annotated[is_.DiskSize | None, is_.BLANK] = None
@@ -427,9 +88,9 @@ class Template(_Strict):
     message: str = ""
     """What to tell whoever uses the machine."""
     networks: tuple[Any, ...] = ()
-    env: dict[is_.VariableName, is_.AnyLine] = {}
+    env: dict[is_.VariableName, is_.AnyLine] = Field(default_factory=dict)
     """Environment of every login in the guest."""
-    param: dict[is_.ParamName, is_.AnyLine] = {}
+    param: dict[is_.ParamName, is_.AnyLine] = Field(default_factory=dict)
     """Variables of the template's own: `{{.Param.NAME}}`, and `PARAM_NAME` in the environment of scripts."""
     dns: tuple[is_.Address, ...] = ()
     host_resolver: HostResolver = HostResolver()

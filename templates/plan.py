@@ -30,7 +30,8 @@ from . import host, resolve
 from .expand import Guest, Host
 from .load import Loaded, expand, load
 from .mistakes import words_of
-from .model import ImageSource, Wished
+from .model import Wished
+from .parts import ImageSource
 
 START_TIMEOUT_S = 300.0
 SCRIPTED_START_TIMEOUT_S = 1800.0

@@ -15,8 +15,9 @@ from ..fsm.spec import Copy, Forward, Mount, Probe, Spec
 from ..guest import facts
 from ..guest.keys import KeyPair
 from . import host
-from .model import Mount as AskedMount
-from .model import PortForward, Template
+from .model import Template
+from .parts import Mount as AskedMount
+from .parts import PortForward
 
 CPUS, MEMORY_BYTES, DISK_BYTES = 4, 4 << 30, 100 << 30
 """At most, where neither template nor caller say: not more than the host has, and half of its memory. As in Lima."""

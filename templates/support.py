@@ -16,7 +16,8 @@ from .document import Path, at, written
 from .expand import INTERNAL
 from .merge import version
 from .mistakes import Mistake, found, mistake
-from .model import Containerd, PortForward, Template
+from .model import Template
+from .parts import Containerd, PortForward
 
 LIMA = (2, 2)
 """The version of Lima whose templates are read."""

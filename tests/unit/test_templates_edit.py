@@ -77,6 +77,8 @@ def test_edit_after_another_sees_what_that_one_made():
         ("cpus.x=1", "--set cpus.x=1: cpus: not a mapping"),
         ("cpus=[", "--set cpus=[: expected the node content, but found '<stream end>'"),
         ("cpus=!x 1", "--set cpus=!x 1: the tag !x is not read"),
+        ("cpus=[\n", "--set cpus=[: expected the node content, but found '<stream end>'"),
+        ("base=" + "x" * 99, f"--set base={'x' * 55}...: files are read before that: name this one in a template"),
         ("base=x", "--set base=x: files are read before that: name this one in a template"),
         ("provision[0].file=x", "--set provision[0].file=x: files are read before that: name this one in a template"),
     ],

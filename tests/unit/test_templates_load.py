@@ -72,6 +72,14 @@ def test_load_of_defaults_fills_what_template_bases_and_edits_leave_open(tmp_pat
     assert template.timezone == "Europe/Berlin"
 
 
+def test_load_of_defaults_with_a_base_of_the_templates_reads_it_for_both(tmp_path):
+    """What the defaults build on is theirs to say: only within one of the two is a base read once."""
+    (tmp_path / "defaults.yaml").write_text("base: template:_default/mounts\n")
+    source = Source("t", (GOOD + "base: template:_default/mounts\n").encode())
+    template = parse(source, defaults=tmp_path / "defaults.yaml").template
+    assert [mount.location for mount in template.mounts] == ["~"]
+
+
 def test_load_of_defaults_that_are_empty_changes_nothing(tmp_path):
     """A file of nothing but comments is no mistake."""
     (tmp_path / "defaults.yaml").write_text("# cpus: 4\n")

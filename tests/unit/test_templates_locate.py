@@ -32,9 +32,15 @@ PAGES = {
 
 
 class Server(BaseHTTPRequestHandler):
-    """Serves PAGES; `/moved` leads to one of them, `/round` to itself, `/short` hangs up half-way."""
+    """Serves PAGES; `/moved` leads to one of them, `/round` to itself, `/short` hangs up half-way, `/long` goes on."""
+
+    hung_up = threading.Event()
+    """Somebody did not read `/long` to its end."""
 
     def do_GET(self):
+        if self.path == "/long":
+            self._go_on()
+            return
         moved = {"/moved": "/web.yaml", "/round": "/round"}.get(self.path)
         body = PAGES["/web.yaml"] if self.path == "/short" else PAGES.get(self.path.partition("?")[0])
         if moved:
@@ -48,6 +54,15 @@ class Server(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body[: len(body) // 2] if self.path == "/short" else body)
+
+    def _go_on(self):
+        self.send_response(200)
+        self.end_headers()
+        try:
+            for _ in range(64):
+                self.wfile.write(b"#" * MAX_BYTES)
+        except OSError:
+            self.hung_up.set()
 
     def log_message(self, *_):
         pass
@@ -160,7 +175,7 @@ def test_find_dash_is_standard_input(monkeypatch):
     [
         ("debain", 'no built-in template "debain"; did you mean "debian"'),
         ("zzz", f"there are: {', '.join(builtin_names())}"),
-        ("template:../x", 'no built-in template "../x"'),
+        ("template:../builtin/debian", 'no built-in template "../builtin/debian"'),
         ("template:/etc/passwd", "no built-in template"),
         ("template:", "no built-in template"),
         ("./no.yaml", "there is no file no.yaml"),
@@ -231,6 +246,14 @@ def test_load_url_that_fails_tells_the_cause(server, page, kind, words):
     assert caught.value.message.startswith(words.format(server))
 
 
+def test_find_url_of_more_than_a_template_is_not_read_to_its_end(server, until):
+    """What goes on for ever is hung up on."""
+    Server.hung_up.clear()
+    with pytest.raises(InvalidTemplateError, match="larger than 1 MiB"):
+        find(f"{server}/long")
+    until(Server.hung_up.is_set)
+
+
 def test_find_url_of_nobody_tells_the_cause():
     """A server that is not there is named, with the system's words."""
     with pytest.raises(NotFoundError, match=r"cannot read http://127\.0\.0\.1:1/x: .*refused"):
@@ -242,7 +265,7 @@ def test_find_url_of_nobody_tells_the_cause():
     [
         ("https://example.org/debian-13-genericcloud-arm64.qcow2", "aarch64"),
         ("https://example.org/Rocky-10-Base.x86_64.qcow2?download=1", "x86_64"),
-        ("/srv/alpine_amd64_x.raw.gz", "x86_64"),
+        ("/srv/alpine_arm64_x.raw.gz", "aarch64"),
         ("/srv/x.aarch64.img.xz", "aarch64"),
         ("/srv/x.qcow2", platform.machine()),
     ],
