@@ -18,7 +18,16 @@ KNOWN_HOSTS = "known_hosts"
 CONFIG = "ssh.config"
 
 
-def config(name: str, user: str, port: int, directory: Path) -> str:
+def config(
+    name: str,
+    user: str,
+    port: int,
+    directory: Path,
+    *,
+    forward_agent: bool = False,
+    forward_x11: bool = False,
+    forward_x11_trusted: bool = False,
+) -> str:
     """Return the ssh_config(5) by which `ssh -F FILE name` reaches the guest behind local TCP `port`.
 
     `directory` is where the instance lies for good: ssh resolves relative names against the caller's own place.
@@ -29,7 +38,6 @@ def config(name: str, user: str, port: int, directory: Path) -> str:
         "User": user,
         "IdentityFile": _quoted(directory / KEY),
         "IdentitiesOnly": "yes",
-        "IdentityAgent": "none",
         "HostKeyAlias": HOST_KEY_ALIAS,
         "UserKnownHostsFile": _quoted(directory / KNOWN_HOSTS),
         "GlobalKnownHostsFile": "/dev/null",
@@ -46,6 +54,11 @@ def config(name: str, user: str, port: int, directory: Path) -> str:
         "ControlMaster": "no",
         "ControlPath": "none",
         "LogLevel": "ERROR",
+        # An agent that comes along must be known here; IdentitiesOnly keeps its keys from being tried all the same.
+        **({"ForwardAgent": "yes"} if forward_agent else {"IdentityAgent": "none"}),
+        **({"ForwardX11": "yes"} if forward_x11 else {}),
+        # Said in either case: Debian's ssh trusts unless told otherwise.
+        "ForwardX11Trusted": "yes" if forward_x11_trusted else "no",
     }
     return "".join([f"Host {name}\n", *(f"  {key} {value}\n" for key, value in options.items())])
 
@@ -75,7 +88,7 @@ def attempt(config_file: Path, name: str, command: Sequence[str], timeout_s: flo
 
     with suppress(subprocess.TimeoutExpired):
         subprocess.run(
-            command_line(config_file, name, command, options=("BatchMode=yes",)),
+            command_line(config_file, name, command, options=("BatchMode=yes", "ForwardAgent=no", "ForwardX11=no")),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=timeout_s,

@@ -11,7 +11,7 @@ from . import kernel
 from .packages import ARCHES, RELEASE, Arch, Unpacked, bootstrap
 from .store import Image, Report, Writer
 
-_PACKAGES = ("busybox-static", "dropbear-bin", "openssh-sftp-server", "e2fsprogs")
+_PACKAGES = ("busybox-static", "dropbear-bin", "openssh-sftp-server", "e2fsprogs", "util-linux")
 _GUEST = Path(__file__).parent / "guests" / "tiny"
 
 
@@ -24,7 +24,9 @@ def build(writer: Writer, arch: str, created_at: str, report: Report) -> Image:
     report("packing the initrd")
     with Unpacked(tar) as packages:
         kernel_file.write_bytes(kernel.image(packages))
-        initrd.write_bytes(cpio.pack(_root(packages, names) | kernel.modules(packages, _text("modules"))))
+        modules = kernel.modules(packages, _text("modules"))
+        modules |= kernel.modules(packages, _text("mount-modules"), order="order.mounts")
+        initrd.write_bytes(cpio.pack(_root(packages, names) | modules))
     image = Image(
         name="tiny",
         arch=arch,
@@ -56,7 +58,7 @@ def _root(packages: Unpacked, arch: Arch) -> dict[str, cpio.Entry]:
         "etc/acpi/PWRF/00000080": cpio.symlink("/etc/poweroff"),
         "etc/inittab": _guest("etc/inittab", 0o644),
         "etc/boot": _guest("etc/boot"),
-        "etc/first-boot": _guest("etc/first-boot"),
+        "etc/serve-ssh": _guest("etc/serve-ssh"),
         "etc/poweroff": _guest("etc/poweroff"),
         "usr/bin/sudo": _guest("etc/sudo"),
     }

@@ -20,8 +20,9 @@ from ..fsm.home import Home
 from ..fsm.port import Draft, Plan, Report
 from ..fsm.records import now
 from ..fsm.spec import Spec
+from ..guest.facts import SYSTEM, Script, Seed
 from ..guest.keys import KeyPair, new_host_key, user_key
-from ..guest.seed import FirstBoot, nocloud, overlay
+from ..guest.seed import nocloud, overlay
 from ..images.store import Image, Store
 from .load import load, words
 from .model import ImageSource, Template, Wished
@@ -137,13 +138,13 @@ def _spec(
 def _materials(home: Home, image: Image, spec: Spec, template: Template) -> dict[str, Path | bytes]:
     """Return the files that must lie beside the spec: links into the store, keys, and the seed of the first boot."""
     store, key, host_key = Store(home.images), user_key(home.keys), new_host_key()
-    first_boot = FirstBoot(
+    seed = Seed(
         user=spec.user,
         hostname=spec.hostname,
         instance_id=spec.instance_id,
         authorized_keys=(key.public.decode().strip(),),
         host_key=host_key,
-        scripts=tuple(step.script.encode() for step in template.provision),
+        scripts=tuple(Script(SYSTEM, step.script.encode()) for step in template.provision),
     )
     materials: dict[str, Path | bytes] = {"ssh.key": key.private, "known_hosts": _pin(host_key)}
     if disk := image.files.get("disk"):
@@ -152,9 +153,9 @@ def _materials(home: Home, image: Image, spec: Spec, template: Template) -> dict
         materials["kernel"] = store.path(image.files["kernel"].digest)
         initrd = store.path(image.files["initrd"].digest)
     if image.first_boot[image.boot.index(spec.boot)] == "overlay":
-        materials["initrd"] = initrd.read_bytes() + overlay(first_boot)
+        materials["initrd"] = initrd.read_bytes() + overlay(seed)
     else:
-        materials["seed.iso"] = nocloud(first_boot)
+        materials["seed.iso"] = nocloud(seed)
         if spec.boot == "kernel":
             materials["initrd"] = initrd
     return materials
