@@ -182,6 +182,7 @@ def _user_data(seed: Seed) -> dict[str, Any]:
     return {
         # Our program makes the user, as in every other guest: before these are looked at, and there are none.
         "bootcmd": [["sh", "-c", _EARLY]],
+        # (A list that is empty is the documented way, whatever the schema of some versions warns of.)
         "users": [],
         "disable_root": seed.user != "root",
         "ssh_pwauth": False,

@@ -5,6 +5,7 @@ The hypervisor is given the disks and folders here, beside the driver's own list
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import time
@@ -66,9 +67,10 @@ EVERYTHING = {
 }
 
 FAILURES = (
-    Failure("disk at /mnt/theirs", 1, ("/dev/vdc is not blank, and holds no file system that can be mounted",)),
+    Failure("disk at /mnt/theirs", 1, ("/dev/VDX is not blank, and holds no file system that can be mounted",)),
     Failure("script 004 (system)", 3, ("one", "two")),
 )
+"""What fails in EVERYTHING. The disk's name in the guest depends on how many others it has."""
 
 
 class Guest:
@@ -81,8 +83,12 @@ class Guest:
         wait = readiness.wait
 
         def remembered(*arguments: object) -> tuple[Failure, ...]:
-            self.failures = wait(*arguments)  # type: ignore[arg-type]
-            return self.failures
+            failures = wait(*arguments)  # type: ignore[arg-type]
+            self.failures = tuple(
+                replace(failure, output=tuple(re.sub("vd[a-z]", "VDX", line) for line in failure.output))
+                for failure in failures
+            )
+            return failures
 
         patch.setattr(readiness, "wait", remembered)
         self.driver.create(site, self.steps.append)
@@ -254,3 +260,14 @@ def test_debian_does_everything_its_seed_says(make):
 def test_debian_by_cloud_init_does_everything_its_seed_says(make):
     """The same machine booted as anyone's cloud image is, told by a NoCloud disk."""
     check_everything(make("debian-firmware", **EVERYTHING))
+
+
+def test_probe_runs_as_the_guests_user(make):
+    """A script that succeeds makes the guest ready; one that does not is told with its words."""
+    guest = make("tiny")
+    guest.start()
+    guest.probe(Probe("that it is ada", '#!/bin/sh\n[ "$(id -un) $HOME" = "ada /home/ada" ]\n', ""))
+    assert guest.steps[-1] == "probing: that it is ada"
+    with pytest.raises(DeadlineError) as caught:
+        guest.probe(Probe("never", "#!/bin/sh\necho no\nexit 1\n", "a hint"), deadline_s=5)
+    assert caught.value.details == ("no", "a hint")
