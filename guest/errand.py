@@ -1,6 +1,6 @@
 """A command that is to be done in a guest, or with it, before a start counts as done: it ends, or the wait for it does.
 
-As in `readiness`, three things are watched at once: the command, the deadline, and the machine's lifeline.
+As in `session`, three things are watched at once: the command, the deadline, and the machine's lifeline.
 """
 
 import os
@@ -12,10 +12,7 @@ from typing import IO, NamedTuple
 
 from ..fsm.errors import DeadlineError
 from ..fsm.port import Deadline
-from .readiness import GuestGoneError
-
-UNATTENDED = ("BatchMode=yes", "ForwardAgent=no", "ForwardX11=no")
-"""Options of an ssh that nobody sits at: it asks nothing, and brings nothing of its user's along."""
+from .session import GuestGoneError
 
 _LOOK_S = 0.1
 """How often to look at the deadline: work that is called off has none left."""

@@ -1,131 +1,199 @@
 """What a guest is told at its first boot, in the two forms that guests understand.
 
-    overlay   a cpio archive that follows an Interlock image's own initrd: the facts lie under /seed, one a file, when
-              the guest's first program starts. Costs nothing to read.
+    overlay   a cpio archive that follows an Interlock image's own initrd: the seed lies in /seed when the guest's first
+              program starts. Costs nothing to read.
     nocloud   a disk labelled `cidata` for cloud-init, which anyone's cloud image carries. Costs a Python program's run
               in the guest, ten seconds and more under emulation, hence for images that know no other.
 
-Both end with the same script, `_FIRST_BOOT`, which runs the template's scripts and then writes the instance's id into
-`BOOTED`. So one question over ssh tells of every guest whether its first boot is over, and whose it was.
+Both carry the same tree, one fact a file, and in it the one program that does the guest's work with them:
+
+    interlock                   guest/interlock.sh, which says what it does when
+    instance-id, user, uid, home, shell, comment, hostname, timezone, locale        a line each
+    sudo, remove-default-ca-certs, upgrade-packages                                 there or not
+    authorized_keys, hosts, dns, zone, ssh_host_ed25519_key(.pub)                   as their programs read them
+    environment, environment.sshd, environment.sh, param.sh                         the same, for PAM, sshd and sh
+    ca/NNN                      PEM
+    disks/NNN/                  serial, label, path, fs-type, fs-args (a line each), format (there or not)
+    mounts/NNN/                 tag, path, type, options
+    files/NNN/                  path, content, owner, permissions, keep (there or not)
+    scripts/NNN-MODE
+
+A fact that nothing is said about has no file. Once its first boot is over, a guest writes the instance's id into
+`BOOTED`: so one question over ssh tells of every guest whether that is so, and whose it was.
 """
 
-import base64
 import io
 import json
-from dataclasses import dataclass
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from . import cpio
-from .keys import KeyPair
+from .facts import File, GuestDisk, MountPoint, Seed
 
-BOOTED = "/var/lib/interlock/booted"
+STATE = "/var/lib/interlock"
+"""The guest's folder of ours."""
+
+PROGRAM = f"{STATE}/seed/interlock"
+"""Where the guest keeps our program, beside its facts: root's alone."""
+
+BOOTED = f"{STATE}/booted"
 """The guest's file that holds the instance's id once its first boot is over; never there before."""
 
-SCRIPTS = "/var/lib/interlock/scripts"
-"""The guest's folder of what the scripts said (`000.log`) and how they ended (`000.status`, the exit code)."""
+EACH_BOOT = f"{STATE}/each-boot"
+"""There when every boot has work to do."""
 
-_SEED = "/var/lib/interlock/seed"
-"""Where a guest keeps the seed while its first boot lasts."""
+REPORT = f"{STATE}/report"
+"""What failed in the last boot that had work, below that boot's id (`boot_id` of proc(5)); the user's to read."""
 
-_FIRST_BOOT = f"""\
-#!/bin/sh
-# Ends the first boot: runs each script once and keeps what it said, then names the instance that has booted.
-# A script that fails does not hold the guest back: what it said is worth more with a machine to look at.
-# Cut short by a power loss, it begins again at the next boot, as the whole first boot does.
-cd "$(dirname "$0")" || exit
-mkdir -p {SCRIPTS}
-for script in scripts/*; do
-    [ -f "$script" ] || continue
-    log={SCRIPTS}/${{script##*/}}
-    HOME=/root "./$script" >"$log.log" 2>&1 </dev/null
-    echo $? >"$log.status"
-done
-# By rename, and on the disk: a reader sees no half of it, and the next boot sees it whatever happens now.
-cp instance-id {BOOTED}.new && sync && mv {BOOTED}.new {BOOTED} && sync
-"""
+SCRIPTS = f"{STATE}/scripts"
+"""The guest's folder of what scripts and steps said and how they ended: `000-system.log`, `000-system.status`."""
 
+_PROGRAM_FILE = Path(__file__).with_name("interlock.sh")
 
-@dataclass(frozen=True, slots=True)
-class FirstBoot:
-    """What one guest is told, once."""
+_HOST_ADDRESS = "10.0.2.2"
+"""Where QEMU's user network shows the host to the guest."""
 
-    user: str
-    """Login with passwordless sudo; `root` is allowed."""
-    hostname: str
-    instance_id: str
-    """The first boot happens once for each value."""
-    authorized_keys: tuple[str, ...]
-    """Lines of sshd(8)'s AUTHORIZED_KEYS: who may log in."""
-    host_key: KeyPair
-    scripts: tuple[bytes, ...] = ()
-    """Run by root in this order, with the network up; one without a `#!` line is read by sh."""
+_HOST_NAMES = ("host.interlock.internal", "host.lima.internal")
 
-    def numbered_scripts(self) -> dict[str, bytes]:
-        """Return the scripts by their place in the seed, named so that the guest's `*` gives them in this order."""
-        return {f"scripts/{number:03}": script for number, script in enumerate(self.scripts)}
+_EARLY = (
+    'seed=$(mktemp -d) && mount -t iso9660 -o ro "$(blkid -L cidata || findfs LABEL=cidata)" "$seed" && '
+    'sh "$seed/interlock/interlock" early; umount "$seed" && rmdir "$seed"'
+)
+"""How cloud-init, which is asked by a disk, runs what lies on it, before it looks at users and sshd starts."""
 
 
-def overlay(first_boot: FirstBoot) -> bytes:
+def overlay(seed: Seed) -> bytes:
     """Return the archive to append to the initrd of an Interlock image (its length is a multiple of 512)."""
-    private, public = first_boot.host_key
-    tree = {
-        "instance-id": cpio.file(_line(first_boot.instance_id)),
-        "hostname": cpio.file(_line(first_boot.hostname)),
-        "user": cpio.file(_line(first_boot.user)),
-        "authorized_keys": cpio.file(_line(*first_boot.authorized_keys)),
-        "ssh_host_ed25519_key": cpio.file(private, 0o600),
-        "ssh_host_ed25519_key.pub": cpio.file(public),
-        "first-boot": cpio.file(_FIRST_BOOT.encode(), 0o755),
-        **{path: cpio.file(script, 0o755) for path, script in first_boot.numbered_scripts().items()},
-    }
+    private, public = seed.host_key
+    facts = _facts(seed) | {"ssh_host_ed25519_key": private, "ssh_host_ed25519_key.pub": public}
     # Only root reads it: the host's private key is in it, and whatever secrets the scripts carry.
-    return cpio.pack({"seed": cpio.directory(0o700)} | {f"seed/{path}": entry for path, entry in tree.items()})
+    tree = {f"seed/{path}": cpio.file(content, 0o600) for path, content in facts.items()}
+    return cpio.pack({"seed": cpio.directory(0o700)} | tree)
 
 
-def nocloud(first_boot: FirstBoot) -> bytes:
+def nocloud(seed: Seed) -> bytes:
     """Return an ISO 9660 image, volume `cidata`, to attach as a read-only disk.
 
     It carries no network configuration on purpose: without one, cloud-init asks DHCP on the guest's first network card,
     whatever its name and whichever of netplan, NetworkManager or ifupdown the guest has. A configuration that we wrote
     would have to name the card. Source: cloud-init, "NoCloud" and "Network configuration: fallback".
     """
-    metadata = {"instance-id": first_boot.instance_id, "local-hostname": first_boot.hostname}
-    return _iso({"user-data": b"#cloud-config\n" + _json(_user_data(first_boot)), "meta-data": _json(metadata)})
+    metadata = {"instance-id": seed.instance_id, "local-hostname": seed.hostname}
+    facts = {f"interlock/{path}": content for path, content in _facts(seed).items()}
+    return _iso({"user-data": b"#cloud-config\n" + _json(_user_data(seed)), "meta-data": _json(metadata)} | facts)
 
 
-def _user_data(first_boot: FirstBoot) -> dict[str, Any]:
-    private, public = first_boot.host_key
-    user: dict[str, Any] = {"name": first_boot.user, "ssh_authorized_keys": list(first_boot.authorized_keys)}
-    if first_boot.user != "root":
-        user |= {"sudo": "ALL=(ALL) NOPASSWD:ALL", "shell": "/bin/bash", "lock_passwd": True}
-    files = {
-        "instance-id": (_line(first_boot.instance_id), "0644"),
-        "first-boot": (_FIRST_BOOT.encode(), "0755"),
-        **{path: (script, "0755") for path, script in first_boot.numbered_scripts().items()},
+def _facts(seed: Seed) -> dict[str, bytes]:
+    """Return the tree without the host key: path → content."""
+    lines = {
+        "instance-id": seed.instance_id,
+        "user": seed.user,
+        "uid": str(0 if seed.user == "root" else seed.uid),
+        "home": seed.home or ("/root" if seed.user == "root" else f"/home/{seed.user}"),
+        "shell": seed.shell,
+        "comment": seed.comment,
+        "hostname": seed.hostname,
+        "timezone": seed.timezone,
+        "locale": seed.locale,
     }
+    flags = {
+        "sudo": seed.passwordless_sudo,
+        "remove-default-ca-certs": seed.remove_default_ca_certs,
+        "upgrade-packages": seed.upgrade_packages,
+    }
+    facts = {name: _lines(line) for name, line in lines.items() if line}
+    facts |= {name: b"" for name, there in flags.items() if there}
+    facts |= {
+        "interlock": _PROGRAM_FILE.read_bytes(),
+        "authorized_keys": _lines(*seed.authorized_keys),
+        "hosts": _lines(
+            f"127.0.1.1 {seed.hostname}",
+            f"{_HOST_ADDRESS} {' '.join(_HOST_NAMES)}",
+            *(f"{address} {name}" for name, address in seed.hosts.items()),
+        ),
+    }
+    if seed.dns:
+        facts["dns"] = _lines(*seed.dns)
+    if seed.zone:
+        facts["zone"] = seed.zone
+    return facts | _environment(seed.env, seed.param) | dict(_collections(seed))
+
+
+def _environment(env: Mapping[str, str], param: Mapping[str, str]) -> dict[str, bytes]:
+    facts = {}
+    if env:
+        facts["environment.sh"] = _exports(env)
+        # Neither has a way to write a value of several lines, and PAM takes `#` for a comment wherever it stands.
+        words = [f"{name}={value}" for name, value in env.items() if "\n" not in value]
+        facts["environment"] = _lines(*(word for word in words if "#" not in word))
+        facts["environment.sshd"] = _lines(f"SetEnv {' '.join(map(_sshd_word, words))}") if words else b""
+    if param:
+        facts["param.sh"] = _exports({f"PARAM_{name}": value for name, value in param.items()})
+    return facts
+
+
+def _exports(variables: Mapping[str, str]) -> bytes:
+    return _lines(*(f"export {name}={shlex.quote(value)}" for name, value in variables.items()))
+
+
+def _sshd_word(word: str) -> str:
+    """Return `word` as sshd_config(5) reads it back as one argument."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _collections(seed: Seed) -> Iterator[tuple[str, bytes]]:
+    """Yield what a seed has any number of, numbered so that the guest's `*` gives it in order."""
+    for number, certificate in enumerate(seed.ca_certs):
+        yield f"ca/{number:03}", certificate if certificate.endswith(b"\n") else certificate + b"\n"
+    collections: dict[str, Sequence[GuestDisk | MountPoint | File]] = {
+        "disks": seed.disks,
+        "mounts": seed.mounts,
+        "files": seed.files,
+    }
+    for folder, records in collections.items():
+        for number, record in enumerate(records):
+            for name, content in _record(record).items():
+                yield f"{folder}/{number:03}/{name}", content
+    for number, script in enumerate(seed.scripts):
+        yield f"scripts/{number:03}-{script.mode}", script.text
+
+
+def _record(record: GuestDisk | MountPoint | File) -> dict[str, bytes]:
+    match record:
+        case GuestDisk():
+            facts = {"serial": record.serial, "label": record.label, "path": record.path, "fs-type": record.fs_type}
+            extra = {"format": b""} if record.format else {}
+            if record.fs_args:
+                extra["fs-args"] = _lines(*record.fs_args)
+        case MountPoint():
+            facts = {"tag": record.tag, "path": record.path, "type": record.type, "options": record.options}
+            extra = {}
+        case File():
+            facts = {"path": record.path, "owner": record.owner, "permissions": f"{record.permissions:o}"}
+            extra = {"content": record.content} | ({} if record.overwrite else {"keep": b""})
+    return {name: _lines(line) for name, line in facts.items()} | extra
+
+
+def _user_data(seed: Seed) -> dict[str, Any]:
+    private, public = seed.host_key
     return {
-        "users": [user],
-        "disable_root": first_boot.user != "root",
+        # Our program makes the user, as in every other guest: before these are looked at, and there are none.
+        "bootcmd": [["sh", "-c", _EARLY]],
+        # (A list that is empty is the documented way, whatever the schema of some versions warns of.)
+        "users": [],
+        "disable_root": seed.user != "root",
         "ssh_pwauth": False,
         # A key that is given is a key that need not be made; those that came with the image are everybody's.
         "ssh_keys": {"ed25519_private": private.decode(), "ed25519_public": public.decode()},
         "ssh_deletekeys": True,
         "preserve_hostname": False,
-        # So that sudo finds the hostname without asking the network for it.
-        "manage_etc_hosts": "localhost",
         "growpart": {"mode": "auto", "devices": ["/"]},
         "resize_rootfs": True,
-        "write_files": [
-            {
-                "path": f"{_SEED}/{path}",
-                "permissions": permissions,
-                "encoding": "b64",
-                "content": base64.b64encode(data).decode(),
-            }
-            for path, (data, permissions) in files.items()
-        ],
         # From the second boot on cloud-init stays off: it would find nothing to do, and take seconds to find it.
-        "runcmd": [[f"{_SEED}/first-boot"], ["touch", "/etc/cloud/cloud-init.disabled"], ["rm", "-rf", _SEED]],
+        "runcmd": [["sh", PROGRAM, "boot"], ["touch", "/etc/cloud/cloud-init.disabled"]],
     }
 
 
@@ -135,8 +203,15 @@ def _iso(files: dict[str, bytes]) -> bytes:
 
     image, out = PyCdlib(), io.BytesIO()
     image.new(interchange_level=3, joliet=3, rock_ridge="1.09", vol_ident="cidata")
-    for number, (name, data) in enumerate(files.items()):
-        image.add_fp(io.BytesIO(data), len(data), f"/F{number}.;1", rr_name=name, joliet_path=f"/{name}")
+    folders = {PurePosixPath("."): ""}
+    for number, (path, data) in enumerate(files.items()):
+        *above, place = reversed([PurePosixPath(path), *PurePosixPath(path).parents])
+        for folder in above:
+            if folder not in folders:
+                folders[folder] = f"{folders[folder.parent]}/D{len(folders)}"
+                image.add_directory(folders[folder], rr_name=folder.name, joliet_path=f"/{folder}")
+        name = f"{folders[place.parent]}/F{number}.;1"
+        image.add_fp(io.BytesIO(data), len(data), name, rr_name=place.name, joliet_path=f"/{path}")
     image.write_fp(out)
     image.close()
     return out.getvalue()
@@ -147,5 +222,5 @@ def _json(data: dict[str, Any]) -> bytes:
     return json.dumps(data, indent=2).encode() + b"\n"
 
 
-def _line(*lines: str) -> bytes:
+def _lines(*lines: str) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()

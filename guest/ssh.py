@@ -56,9 +56,9 @@ def config(
         "LogLevel": "ERROR",
         # An agent that comes along must be known here; IdentitiesOnly keeps its keys from being tried all the same.
         **({"ForwardAgent": "yes"} if forward_agent else {"IdentityAgent": "none"}),
-        # Trusted only together with X11 itself.
         **({"ForwardX11": "yes"} if forward_x11 else {}),
-        **({"ForwardX11Trusted": "yes"} if forward_x11 and forward_x11_trusted else {}),
+        # Said in either case: Debian's ssh trusts unless told otherwise.
+        "ForwardX11Trusted": "yes" if forward_x11_trusted else "no",
     }
     return "".join([f"Host {name}\n", *(f"  {key} {value}\n" for key, value in options.items())])
 

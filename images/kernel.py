@@ -24,12 +24,12 @@ def image(packages: Unpacked) -> bytes:
     return packages.read(packages.only(r"boot/vmlinuz-.*"))
 
 
-def modules(packages: Unpacked, listing: str) -> dict[str, cpio.Entry]:
+def modules(packages: Unpacked, listing: str, order: str = "order") -> dict[str, cpio.Entry]:
     """Return the modules that the text `listing` names, one a line, and those that they depend on.
 
-    They lie in `lib/modules`, beside a file `order` that names them so that each comes after what it needs: insmod
-    can load them one by one, and no modprobe, no depmod and no index is needed. One that the kernel has built in, or
-    that it does not have on this architecture and the listing marks with a `?`, is left out.
+    They lie in `lib/modules`, beside a file named `order` that lists them so that each comes after what it needs:
+    insmod can load them one by one, and no modprobe, no depmod and no index is needed. One that the kernel has built
+    in, or that it does not have on this architecture and the listing marks with a `?`, is left out.
     """
     files = {_name(path): path for path in packages.matching(rf"{_MODULES}/kernel/.*\.ko")}
     built_in = {_name(line) for line in packages.read(packages.only(rf"{_MODULES}/modules\.builtin")).decode().split()}
@@ -49,8 +49,8 @@ def modules(packages: Unpacked, listing: str) -> dict[str, cpio.Entry]:
         name = line.partition("#")[0].strip()
         if name:
             load(_name(name.rstrip("?")), optional=name.endswith("?"))
-    order = "".join(f"{name}\n" for name in content)
-    return {"lib/modules/order": cpio.file(order.encode())} | {
+    names = "".join(f"{name}\n" for name in content)
+    return {f"lib/modules/{order}": cpio.file(names.encode())} | {
         f"lib/modules/{name}.ko": cpio.file(module) for name, module in content.items()
     }
 

@@ -12,7 +12,7 @@ from .packages import ARCHES, Arch, Unpacked, bootstrap
 from .recipe import Recipe
 from .store import Image, Report, Writer
 
-_PACKAGES = ("busybox-static", "dropbear-bin", "openssh-sftp-server", "e2fsprogs")
+_PACKAGES = ("busybox-static", "dropbear-bin", "openssh-sftp-server", "e2fsprogs", "util-linux")
 _GUEST = Path(__file__).parent / "guests" / "tiny"
 
 
@@ -26,7 +26,9 @@ def build(writer: Writer, recipe: Recipe, name: str, report: Report) -> Image:
     report("packing the initrd")
     with Unpacked(tar) as unpacked:
         kernel_file.write_bytes(kernel.image(unpacked))
-        initrd.write_bytes(cpio.pack(_root(unpacked, names) | kernel.modules(unpacked, _text("modules"))))
+        modules = kernel.modules(unpacked, _text("modules"))
+        modules |= kernel.modules(unpacked, _text("mount-modules"), order="order.mounts")
+        initrd.write_bytes(cpio.pack(_root(unpacked, names) | modules))
     image = recipe.image(
         name, boot=("kernel",), first_boot=("overlay",), kernel_arguments=f"console={names.console} {kernel.ARGUMENTS}"
     )
@@ -52,7 +54,7 @@ def _root(packages: Unpacked, arch: Arch) -> dict[str, cpio.Entry]:
         "etc/acpi/PWRF/00000080": cpio.symlink("/etc/poweroff"),
         "etc/inittab": _guest("etc/inittab", 0o644),
         "etc/boot": _guest("etc/boot"),
-        "etc/first-boot": _guest("etc/first-boot"),
+        "etc/serve-ssh": _guest("etc/serve-ssh"),
         "etc/poweroff": _guest("etc/poweroff"),
         "usr/bin/sudo": _guest("etc/sudo"),
     }

@@ -8,6 +8,7 @@
     ├── ssh.config              start: `ssh -F ssh.config NAME`
     ├── hypervisor.id           the process about itself, before it becomes QEMU
     ├── events.in, events.out   QEMU: what happened to the machine
+    ├── degraded.txt            start, provision: what failed in the guest, if anything did
     ├── serial.log              QEMU: what the guest said (serial.old.log: at the run before)
     └── qemu.log                QEMU: what it complained of
     runtime/
@@ -20,18 +21,20 @@ and reads and writes disk-NAME, the second name of a disk that outlives the inst
 A module is imported where it is used: `list` observes a thousand machines, and starts none.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...fsm import process as host
 from ...fsm.errors import DeadlineError, DriverError, HostError
 from ...guest import ssh
-from ..contract import Abilities, Check, Deadline, Driver, Observation, Report, Site
-from . import events, forwards, network, process
+from ..contract import Abilities, Check, Deadline, DegradedError, Driver, Observation, Report, Site
+from . import events, forwards, network, process, shortfall
 
 if TYPE_CHECKING:
     from ...fsm.records import Actor
+    from ...guest.session import Door
     from .probe import Acceleration
 
 HYPERVISOR_STARTED = "hypervisor started"
@@ -82,9 +85,9 @@ class QemuDriver(Driver):
         disk.make(directory, spec.disk_bytes)
         board.write(directory)
 
-    def start(self, site: Site, report: Report, deadline: Deadline) -> None:
-        from ...guest import readiness
-        from .serial import Watch, tail
+    def start(self, site: Site, report: Report, deadline: Deadline) -> DegradedError | None:
+        from ...guest import probes, readiness
+        from .serial import Watch
 
         progress = _Progress(report)
         directory = site.directory
@@ -96,33 +99,27 @@ class QemuDriver(Driver):
             watch.look()
             return events.uses_network(directory)
 
-        door = readiness.Door(
-            name=site.name,
-            config=directory / ssh.CONFIG,
-            port=network.recorded(directory) or 0,
-            instance_id=site.spec.instance_id,
-        )
-        with process.held(hypervisor) as pidfd:
-            if pidfd is None:
-                raise _death(directory)
-            try:
-                readiness.wait(door, deadline, pidfd, progress, look)
-                if forwards.missing(site):
-                    progress(FORWARDING)
-                    forwards.establish(site, deadline, pidfd)
-                if site.spec.copies:
-                    from . import copies
+        with _watched(site, hypervisor, progress) as (door, pidfd):
+            failures = readiness.wait(door, deadline, pidfd, progress, look)
+            if site.spec.probes:
+                probes.run(door, site.spec.probes, deadline, pidfd, progress)
+            if forwards.missing(site):
+                progress(FORWARDING)
+                forwards.establish(site, deadline, pidfd)
+            if site.spec.copies:
+                from . import copies
 
-                    progress(COPYING)
-                    copies.fetch(site, deadline, pidfd)
-            except readiness.GuestGoneError:
-                raise _death(directory) from None
-            except (DeadlineError, DriverError) as err:
-                raise type(err)(
-                    f"{err.message}; it came as far as: {progress.step}",
-                    hint=err.hint,
-                    details=[*err.details, *tail(directory)],
-                ) from err
+                progress(COPYING)
+                copies.fetch(site, deadline, pidfd)
+        return shortfall.record(site, failures)
+
+    def provision(self, site: Site, report: Report, deadline: Deadline) -> DegradedError | None:
+        from ...guest import provision
+
+        progress = _Progress(report)
+        with _watched(site, process.settled(site.directory), progress) as (door, pidfd):
+            failures = provision.run(door, deadline, pidfd, progress)
+        return shortfall.record(site, failures)
 
     def stop(self, site: Site, report: Report, deadline: Deadline) -> str:
         how = self._shut_down(site, report, deadline)
@@ -154,7 +151,7 @@ class QemuDriver(Driver):
         remove_tree(site.runtime)
 
     def resume(self, site: Site, report: Report) -> None:
-        from ...guest.readiness import GuestGoneError
+        from ...guest.session import GuestGoneError
         from .monitor import execute
 
         report("letting the guest go on")
@@ -178,7 +175,7 @@ class QemuDriver(Driver):
         if process.suspended(hypervisor):
             condition: str | None = "paused: the hypervisor was stopped by a signal"
         else:
-            condition = events.condition(events.read(directory))
+            condition = events.condition(events.read(directory)) or shortfall.seen(directory)
             if condition is None and site.spec.forwards:
                 condition = forwards.condition(site.runtime)
         return Observation(alive=True, pid=hypervisor.pid, ssh_port=network.recorded(directory), condition=condition)
@@ -268,6 +265,29 @@ class QemuDriver(Driver):
         raise _death(directory)
 
 
+@contextmanager
+def _watched(site: Site, hypervisor: "Actor | None", progress: "_Progress") -> "Iterator[tuple[Door, int]]":
+    """Yield the door to the guest of `hypervisor` and the pidfd to watch it by.
+
+    What goes wrong meanwhile is told with its cause: why the machine died, or how far its guest came and said.
+    """
+    from ...guest.session import Door, GuestGoneError
+    from .serial import tail
+
+    directory = site.directory
+    port, instance_id = network.recorded(directory) or 0, site.spec.instance_id
+    with process.held(hypervisor) as pidfd:
+        if pidfd is None:
+            raise _death(directory)
+        try:
+            yield Door(site.name, directory / ssh.CONFIG, port, instance_id), pidfd
+        except GuestGoneError:
+            raise _death(directory) from None
+        except (DeadlineError, DriverError) as err:
+            message = f"{err.message}; it came as far as: {progress.step}"
+            raise type(err)(message, hint=err.hint, details=[*err.details, *tail(directory)]) from err
+
+
 class _Progress:
     """A report that says each step once, and remembers the last."""
 
@@ -298,6 +318,7 @@ def _ssh_config(site: Site, port: int) -> bytes:
 
 def _clear(site: Site) -> None:
     """Leave nothing of a run that is over: no process that served it, no file that was to go with it."""
+    shortfall.forget(site.directory)
     forwards.end(site.runtime)
     if site.spec.copies:
         from . import copies

@@ -7,7 +7,7 @@ from pathlib import Path
 from ...fsm.errors import DriverError
 from ...fsm.files import flush_directory, make_private_directory, open_private
 from ...fsm.spec import Copy, Spec
-from ...guest import errand, ssh
+from ...guest import errand, session, ssh
 from ..contract import Deadline, Site
 
 _ABSENT = 66
@@ -40,7 +40,7 @@ def forget(spec: Spec) -> None:
 def _fetch(site: Site, wanted: Copy, deadline: Deadline, lifeline: int) -> None:
     target = Path(wanted.host)
     show = ["sh", "-c", _SHOW, "sh", wanted.guest]
-    command = ssh.command_line(site.directory / ssh.CONFIG, site.name, show, options=errand.UNATTENDED)
+    command = ssh.command_line(site.directory / ssh.CONFIG, site.name, show, options=session.OPTIONS)
     fresh = make_private_directory(target.parent) / f".{target.name}.{os.getpid()}"
     try:
         with open_private(fresh, "wb") as file:

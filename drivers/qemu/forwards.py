@@ -58,7 +58,7 @@ def establish(site: "Site", deadline: "Deadline", lifeline: int) -> None:
     """
     from ...fsm.errors import DriverError
     from ...fsm.files import make_private_directory
-    from ...guest import errand, ssh
+    from ...guest import errand, session, ssh
 
     wanted, config, socket = missing(site), site.directory / ssh.CONFIG, site.runtime / SOCKET
     if not wanted or (socket.exists() and _record(site)):
@@ -67,10 +67,10 @@ def establish(site: "Site", deadline: "Deadline", lifeline: int) -> None:
         if forward.host_socket and not forward.reverse:
             make_private_directory(Path(forward.host_socket).parent)
     if left := [forward.guest_socket for forward in wanted if forward.reverse and forward.guest_socket]:
-        clear = ssh.command_line(config, site.name, ["sh", "-c", _CLEAR, "sh", *left], options=errand.UNATTENDED)
+        clear = ssh.command_line(config, site.name, ["sh", "-c", _CLEAR, "sh", *left], options=session.OPTIONS)
         errand.run(clear, deadline, lifeline)
     socket.unlink(missing_ok=True)
-    *begin, name = ssh.command_line(config, site.name, [], options=(*errand.UNATTENDED, *_OPTIONS))
+    *begin, name = ssh.command_line(config, site.name, [], options=(*session.OPTIONS, *_OPTIONS))
     rules = [word for forward in wanted for word in ("-R" if forward.reverse else "-L", rule(forward))]
     ended = errand.run([*begin, "-f", "-N", "-M", "-S", str(socket), *rules, name], deadline, lifeline)
     if ended.status or not _record(site):

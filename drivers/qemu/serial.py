@@ -4,21 +4,18 @@ serial.log        since the hypervisor started
 serial.old.log    of the run before, because people start a machine again before they ask why it went down
 """
 
-import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from ...fsm.errors import DriverError
+from ...guest.report import lines
 
 LOG = "serial.log"
 _OLD = "serial.old.log"
 
 _TAIL_BYTES = 8192
 _LINES = 15
-
-_CONTROLS = re.compile(r"\x1b\[[0-9;?=]*[A-Za-z]|\x1b[^\[]|[^\n\t\x20-\x7e\x80-\U0010ffff]")
-"""What a terminal would obey: escape sequences, and control characters other than line end and tabulator."""
 
 _PANIC = "Kernel panic - not syncing"
 
@@ -33,8 +30,7 @@ def tail(directory: Path) -> list[str]:
     """Return the last lines that the guest said, as text that is safe to print on a terminal."""
     with suppress(OSError), (directory / LOG).open("rb") as file:
         file.seek(max(0, file.seek(0, 2) - _TAIL_BYTES))
-        text = _CONTROLS.sub("", file.read().decode(errors="replace"))
-        return [line.rstrip() for line in text.splitlines() if line.strip()][-_LINES:]
+        return lines(file.read())[-_LINES:]
     return []
 
 

@@ -10,7 +10,7 @@ from interlock.fsm.errors import CancelledError, DeadlineError
 from interlock.fsm.port import Deadline
 from interlock.fsm.process import started_ticks
 from interlock.guest import errand
-from interlock.guest.readiness import GuestGoneError
+from interlock.guest.session import GuestGoneError
 
 LASTING = ["sh", "-c", "echo $$ >pid; exec sleep 600"]
 

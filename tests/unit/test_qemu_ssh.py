@@ -45,6 +45,24 @@ def test_config_pins_the_guest_and_reads_nothing_else(tmp_path):
     assert {key: told[key] for key in expected} == expected
 
 
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({}, {"forwardagent": "no", "identityagent": "none", "forwardx11": "no"}),
+        ({"forward_agent": True}, {"forwardagent": "yes", "identityagent": None, "identitiesonly": "yes"}),
+        ({"forward_x11": True}, {"forwardx11": "yes", "forwardx11trusted": "no"}),
+        ({"forward_x11": True, "forward_x11_trusted": True}, {"forwardx11": "yes", "forwardx11trusted": "yes"}),
+        ({"forward_x11_trusted": True}, {"forwardx11": "no"}),
+    ],
+)
+def test_config_forwards_what_is_wanted_alone(tmp_path, wanted, expected):
+    """An agent that comes along must be known to ssh; its keys are not tried for the guest all the same."""
+    config = tmp_path / ssh.CONFIG
+    config.write_text(ssh.config("web", "ada", 22022, tmp_path, **wanted))
+    told = understood(config, "web")
+    assert {key: told.get(key) for key in expected} == expected
+
+
 @pytest.mark.parametrize("arguments", [["ls"], ["echo", "two words", "it's", "", "$HOME", "*", "a\nb"], ["-t"]])
 def test_command_line_survives_the_guests_shell(arguments):
     """ssh joins the arguments with blanks and a shell takes them apart: what comes out is what went in."""

@@ -8,7 +8,7 @@ import pytest
 
 from interlock.fsm.errors import DeadlineError
 from interlock.fsm.port import Deadline
-from interlock.guest import readiness
+from interlock.guest import readiness, session
 
 GREETING = b"SSH-2.0-test\r\n"
 
@@ -35,7 +35,7 @@ class Listener:
 @pytest.fixture
 def listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[Listener]:
     """Return a listener that a wait looks at a thousand times a second, for an hour while the guest sleeps."""
-    monkeypatch.setattr(readiness, "_LOOK_S", 0.001)
+    monkeypatch.setattr(session, "_LOOK_S", 0.001)
     monkeypatch.setattr(readiness, "_ASLEEP_TURN_S", 3600.0)
     listener = Listener()
     yield listener
@@ -55,7 +55,7 @@ Look = Callable[[], bool]
 
 def greeted(listener: Listener, lifeline: int, look: Look, reports: list[str], deadline_s: float = 30.0) -> bytes:
     """Return the first bytes of the connection that a wait chooses."""
-    patience = readiness._Patience(Deadline(deadline_s), lifeline, look)
+    patience = session.Patience(Deadline(deadline_s), lifeline, look)
     with readiness._greeted_by(listener.port, patience, reports.append) as connection:
         return connection.recv(64)
 

@@ -1,135 +1,431 @@
-import base64
 import io
 import json
 import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pycdlib
 import pytest
 
 from interlock.guest import seed
+from interlock.guest.facts import BOOT, DEPENDENCY, SYSTEM, USER, File, GuestDisk, MountPoint, Script, Seed
 from interlock.guest.keys import KeyPair
-from interlock.guest.seed import FirstBoot
 
-FIRST_BOOT = FirstBoot(
+PLAIN = Seed(
     user="ada",
     hostname="web",
     instance_id="i-1",
     authorized_keys=("ssh-ed25519 AAAA ada",),
     host_key=KeyPair(b"PRIVATE\n", b"ssh-ed25519 BBBB\n"),
-    scripts=(b"#!/bin/sh\necho one\n", b"echo two >&2\nexit 3\n"),
 )
 
+FULL = replace(
+    PLAIN,
+    passwordless_sudo=False,
+    comment="Ada Lovelace",
+    timezone="Asia/Kolkata",
+    zone=b"TZif",
+    locale="C.UTF-8",
+    env={"A": 'it\'s "b" \\', "HASH": "a#b", "LINES": "a\nb"},
+    param={"X": "two words"},
+    dns=("10.0.2.3", "1.1.1.1"),
+    hosts={"registry": "10.0.2.7"},
+    ca_certs=(b"PEM",),
+    remove_default_ca_certs=True,
+    upgrade_packages=True,
+    disks=(GuestDisk("disk0", "data", "/mnt/a b", format=True, fs_args=("-O", "x y")),),
+    mounts=(MountPoint("mount0", "/mnt/m", "9p", "trans=virtio"),),
+    files=(File("/etc/x", b"\0", overwrite=False),),
+    scripts=(Script(SYSTEM, b"one"), Script(BOOT, b"two")),
+)
 
-def extracted(archive, folder):
+COMMON = {
+    "authorized_keys": b"ssh-ed25519 AAAA ada\n",
+    "home": b"/home/ada\n",
+    "hostname": b"web\n",
+    "instance-id": b"i-1\n",
+    "interlock": seed._PROGRAM_FILE.read_bytes(),
+    "shell": b"/bin/bash\n",
+    "uid": b"1000\n",
+    "user": b"ada\n",
+}
+OWN_HOSTS = b"127.0.1.1 web\n10.0.2.2 host.interlock.internal host.lima.internal\n"
+
+
+def extracted(archive: bytes, folder: Path) -> Path:
+    """Return where the seed lies after the kernel has unpacked it."""
     subprocess.run(["cpio", "-idm", "--quiet", "--no-absolute-filenames"], input=archive, cwd=folder, check=True)
     return folder / "seed"
 
 
-def iso_files(image):
-    """Return the volume label and the files of an ISO image, by their Rock Ridge names."""
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Return the files below `folder`, by their paths in it."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def iso_files(image: bytes) -> tuple[str, dict[str, bytes]]:
+    """Return the volume label and the files of an ISO image, by their Rock Ridge paths."""
     iso = pycdlib.PyCdlib()
     iso.open_fp(io.BytesIO(image))
     label = iso.pvd.volume_identifier.decode().strip()
     files = {}
-    for child in iso.list_children(rr_path="/"):
-        if child is not None and child.is_file():
+    for folder, _, names in iso.walk(rr_path="/"):
+        for name in names:
             out = io.BytesIO()
-            name = child.rock_ridge.name().decode()
-            iso.get_file_from_iso_fp(out, rr_path=f"/{name}")
-            files[name] = out.getvalue()
+            path = f"{folder.rstrip('/')}/{name}"
+            iso.get_file_from_iso_fp(out, rr_path=path)
+            files[path.removeprefix("/")] = out.getvalue()
     iso.close()
     return label, files
 
 
-def user_data():
-    text = iso_files(seed.nocloud(FIRST_BOOT))[1]["user-data"].decode()
-    header, _, body = text.partition("\n")
-    assert header == "#cloud-config"
-    return json.loads(body)
-
-
 def test_overlay_has_one_file_for_each_fact(tmp_path):
-    """A guest's first program reads its facts with `cat`."""
-    root = extracted(seed.overlay(FIRST_BOOT), tmp_path)
-    assert {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()} == {
-        "authorized_keys": b"ssh-ed25519 AAAA ada\n",
-        "first-boot": seed._FIRST_BOOT.encode(),
-        "hostname": b"web\n",
-        "instance-id": b"i-1\n",
-        "scripts/000": FIRST_BOOT.scripts[0],
-        "scripts/001": FIRST_BOOT.scripts[1],
+    """A guest reads its facts with `read`, and what nothing was said about has no file."""
+    assert files_of(extracted(seed.overlay(PLAIN), tmp_path)) == COMMON | {
+        "hosts": OWN_HOSTS,
         "ssh_host_ed25519_key": b"PRIVATE\n",
         "ssh_host_ed25519_key.pub": b"ssh-ed25519 BBBB\n",
-        "user": b"ada\n",
+        "sudo": b"",
+    }
+
+
+def test_overlay_carries_everything_that_can_be_said(tmp_path):
+    """Each fact, each collection in its order, and each script under its number and mode."""
+    assert files_of(extracted(seed.overlay(FULL), tmp_path)) == COMMON | {
+        "hosts": OWN_HOSTS + b"10.0.2.7 registry\n",
+        "ssh_host_ed25519_key": b"PRIVATE\n",
+        "ssh_host_ed25519_key.pub": b"ssh-ed25519 BBBB\n",
+        "comment": b"Ada Lovelace\n",
+        "timezone": b"Asia/Kolkata\n",
+        "zone": b"TZif",
+        "locale": b"C.UTF-8\n",
+        "environment": b'A=it\'s "b" \\\n',
+        "environment.sshd": b'SetEnv "A=it\'s \\"b\\" \\\\" "HASH=a#b"\n',
+        "environment.sh": b"export A='it'\"'\"'s \"b\" \\'\nexport HASH='a#b'\nexport LINES='a\nb'\n",
+        "param.sh": b"export PARAM_X='two words'\n",
+        "dns": b"10.0.2.3\n1.1.1.1\n",
+        "ca/000": b"PEM\n",
+        "remove-default-ca-certs": b"",
+        "upgrade-packages": b"",
+        "disks/000/serial": b"disk0\n",
+        "disks/000/label": b"data\n",
+        "disks/000/path": b"/mnt/a b\n",
+        "disks/000/fs-type": b"ext4\n",
+        "disks/000/fs-args": b"-O\nx y\n",
+        "disks/000/format": b"",
+        "mounts/000/tag": b"mount0\n",
+        "mounts/000/path": b"/mnt/m\n",
+        "mounts/000/type": b"9p\n",
+        "mounts/000/options": b"trans=virtio\n",
+        "files/000/path": b"/etc/x\n",
+        "files/000/content": b"\0",
+        "files/000/owner": b"root:root\n",
+        "files/000/permissions": b"644\n",
+        "files/000/keep": b"",
+        "scripts/000-system": b"one",
+        "scripts/001-boot": b"two",
     }
 
 
 def test_overlay_is_private_to_root(tmp_path):
     """The host's private key, and secrets in scripts, are not for every login of the guest."""
-    root = extracted(seed.overlay(FIRST_BOOT), tmp_path)
+    root = extracted(seed.overlay(PLAIN), tmp_path)
     assert root.stat().st_mode & 0o777 == 0o700
     assert (root / "ssh_host_ed25519_key").stat().st_mode & 0o777 == 0o600
 
 
 def test_overlay_of_the_same_facts_is_the_same():
     """An instance's initrd does not change under it when the overlay is made again."""
-    assert seed.overlay(FIRST_BOOT) == seed.overlay(FIRST_BOOT)
+    assert seed.overlay(FULL) == seed.overlay(FULL)
 
 
 def test_nocloud_is_the_volume_that_cloud_init_looks_for():
     """cloud-init finds a NoCloud seed by its label and these two names."""
-    label, files = iso_files(seed.nocloud(FIRST_BOOT))
+    label, files = iso_files(seed.nocloud(FULL))
     assert label == "cidata"
-    assert set(files) == {"user-data", "meta-data"}
     assert json.loads(files["meta-data"]) == {"instance-id": "i-1", "local-hostname": "web"}
+    assert files["user-data"].startswith(b"#cloud-config\n{")
 
 
-def test_nocloud_user_may_log_in_by_key_and_become_root():
-    """Passwords open nothing; sudo asks for none."""
-    data = user_data()
-    assert data["users"] == [
-        {
-            "name": "ada",
-            "ssh_authorized_keys": ["ssh-ed25519 AAAA ada"],
-            "sudo": "ALL=(ALL) NOPASSWD:ALL",
-            "shell": "/bin/bash",
-            "lock_passwd": True,
-        }
-    ]
-    assert data["ssh_pwauth"] is False
+def test_nocloud_carries_the_same_tree_without_the_host_key(tmp_path):
+    """The program and its facts are one, however they come; the key is cloud-init's to put where it belongs."""
+    _, files = iso_files(seed.nocloud(FULL))
+    there = {path.removeprefix("interlock/"): data for path, data in files.items() if path.startswith("interlock/")}
+    expected = files_of(extracted(seed.overlay(FULL), tmp_path))
+    assert {path: data for path, data in expected.items() if not path.startswith("ssh_host")} == there
+    assert json.loads(files["user-data"].partition(b"\n")[2])["ssh_keys"] == {
+        "ed25519_private": "PRIVATE\n",
+        "ed25519_public": "ssh-ed25519 BBBB\n",
+    }
 
 
-def test_nocloud_gives_the_host_key():
-    """A key that is given is not generated, and the host knows whom it talks to."""
-    assert user_data()["ssh_keys"] == {"ed25519_private": "PRIVATE\n", "ed25519_public": "ssh-ed25519 BBBB\n"}
+@pytest.mark.parametrize("shell", ["sh", "bash --posix"])
+def test_program_is_read_by_every_shell(shell):
+    """No guest's shell stumbles over a word that only another knows."""
+    subprocess.run([*shell.split(), "-n", seed._PROGRAM_FILE], check=True)
 
 
-def test_nocloud_carries_the_scripts_byte_for_byte():
-    """What the template says is what the guest runs."""
-    files = {item["path"]: base64.b64decode(item["content"]) for item in user_data()["write_files"]}
-    assert files["/var/lib/interlock/seed/scripts/000"] == FIRST_BOOT.scripts[0]
-    assert files["/var/lib/interlock/seed/scripts/001"] == FIRST_BOOT.scripts[1]
-    assert files["/var/lib/interlock/seed/instance-id"] == b"i-1\n"
+class Guest:
+    """A folder that plays a guest's root. Its user is whoever runs the tests, so that nobody has to be made.
+
+    Programs that would change more than files are stood in for by ones that say how they were called.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.root, self.bin = folder, folder / "root", folder / "bin"
+        for path in ("etc/default", "home", "usr/share/zoneinfo/Asia", "etc/ssh/sshd_config.d"):
+            (self.root / path).mkdir(parents=True)
+        self.bin.mkdir()
+        for program in ("apt-get", "update-ca-certificates"):
+            (self.bin / program).write_text('#!/bin/sh\necho "${0##*/} $*"\n')
+            (self.bin / program).chmod(0o755)
+        self.user, uid = shown("id", "-un"), shown("id", "-u")
+        (self.root / "etc/passwd").write_text(f"{self.user}:x:{uid}:{uid}::/home/me:/bin/sh\n")
+        (self.root / "etc/shadow").write_text(f"{self.user}:!:::::::\n")
+        self.state = self.root / "var/lib/interlock"
+
+    def furnish(self, **told: object) -> None:
+        """Unpack what the guest is told, and do what comes before anybody may log in."""
+        seed_of = replace(PLAIN, user=self.user, home="/home/me", **told)  # type: ignore[arg-type]
+        self.run(extracted(seed.overlay(seed_of), self.folder) / "interlock", "early")
+
+    def boot(self) -> None:
+        """Do what a boot does once there is a network."""
+        self.run(self.state / "seed/interlock", "boot")
+
+    def run(self, program: Path, *arguments: str) -> str:
+        """Return what our program says."""
+        done = subprocess.run(
+            ["sh", program, *arguments],
+            env={"PATH": f"{self.bin}:/usr/sbin:/usr/bin:/sbin:/bin", "INTERLOCK_ROOT": str(self.root)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    def read(self, path: str) -> str:
+        """Return the content of the guest's file `path`."""
+        return (self.root / path).read_text()
+
+    def results(self, ending: str) -> dict[str, str]:
+        """Return what the steps said (`log`) or how they ended (`status`), by their names."""
+        return {path.stem: path.read_text() for path in (self.state / "scripts").glob(f"*.{ending}")}
+
+    def report(self) -> list[str]:
+        """Return what the guest says that failed in its last boot with work."""
+        boot_id, *lines = self.read("var/lib/interlock/report").splitlines()
+        assert Path("/proc/sys/kernel/random/boot_id").read_text().strip() == boot_id
+        return lines
+
+
+def shown(*command: str) -> str:
+    """Return the line that `command` prints."""
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 @pytest.fixture
-def guest(tmp_path, monkeypatch):
-    """A folder that plays the guest's /var/lib/interlock, with the seed laid out and its script pointing here."""
-    state = tmp_path / "state"
-    state.mkdir()
-    monkeypatch.setattr(seed, "_FIRST_BOOT", seed._FIRST_BOOT.replace("/var/lib/interlock", str(state)))
-    return extracted(seed.overlay(FIRST_BOOT), tmp_path), state
+def guest(tmp_path: Path) -> Guest:
+    """Return a guest that was told nothing yet."""
+    return Guest(tmp_path)
 
 
-def test_first_boot_runs_the_scripts_then_names_the_instance(guest):
-    """What each script said and how it ended is kept; one that fails does not hold the guest back."""
-    root, state = guest
-    subprocess.run([root / "first-boot"], check=True)
-    assert {path.name: path.read_text() for path in (state / "scripts").iterdir()} == {
-        "000.log": "one\n",
-        "000.status": "0\n",
-        "001.log": "two\n",
-        "001.status": "3\n",
-    }
-    assert (state / "booted").read_text() == "i-1\n"
-    assert [path.name for path in state.glob("booted*")] == ["booted"]
+def test_early_lets_the_user_in_and_keeps_the_seed(guest):
+    """The key opens the door; what the guest proves itself with goes to sshd's folder and is kept nowhere else."""
+    guest.furnish()
+    assert guest.read("home/me/.ssh/authorized_keys") == "ssh-ed25519 AAAA ada\n"
+    assert f"{guest.user}:*:::::::\n" == guest.read("etc/shadow")
+    assert guest.read("etc/ssh/ssh_host_ed25519_key") == "PRIVATE\n"
+    assert (guest.root / "etc/ssh/ssh_host_ed25519_key").stat().st_mode & 0o777 == 0o600
+    assert (guest.state / "seed").stat().st_mode & 0o777 == 0o700
+    assert not (guest.state / "seed/ssh_host_ed25519_key").exists()
+    assert {"0\n"} == set(guest.results("status").values())
+
+
+def test_early_leaves_a_home_that_is_there(guest):
+    """Who may log in has been the user's to change since."""
+    (guest.root / "home/me/.ssh").mkdir(parents=True)
+    guest.furnish()
+    assert list((guest.root / "home/me/.ssh").iterdir()) == []
+
+
+def test_early_may_be_done_again(guest):
+    """A boot that was cut short begins anew, and leaves nothing twice."""
+    (guest.root / "etc/hosts").write_text("127.0.0.1 localhost\n")
+    guest.furnish(hosts={"registry": "10.0.2.7"}, env={"A": "b"})
+    once = guest.read("etc/hosts"), guest.read("etc/environment")
+    guest.furnish(hosts={"registry": "10.0.2.7"}, env={"A": "b"})
+    assert once == (guest.read("etc/hosts"), guest.read("etc/environment"))
+    assert once[0].splitlines() == [
+        "127.0.0.1 localhost",
+        "# begin interlock",
+        "127.0.1.1 web",
+        "10.0.2.2 host.interlock.internal host.lima.internal",
+        "10.0.2.7 registry",
+        "# end interlock",
+    ]
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["zone database", "zone file"])
+def test_timezone_is_the_guests_own_or_the_one_given(guest, known):
+    """A guest without the database gets the zone's file."""
+    if known:
+        (guest.root / "usr/share/zoneinfo/Asia/Kolkata").write_text("theirs")
+    guest.furnish(timezone="Asia/Kolkata", zone=b"given")
+    there = guest.root / "etc/localtime"
+    assert ("/usr/share/zoneinfo/Asia/Kolkata" if known else "given") == (
+        str(there.readlink()) if known else there.read_text()
+    )
+
+
+def test_timezone_that_is_nowhere_is_a_failure_with_its_name(guest):
+    """What could not be done is told like a script that failed, and the rest is done."""
+    guest.furnish(timezone="Mars/Utopia", scripts=(Script(SYSTEM, b"echo ran"),))
+    guest.boot()
+    assert guest.report() == ["failed 1 time zone", " this guest has no zone Mars/Utopia"]
+    assert guest.results("log")["000-system"] == "ran\n"
+
+
+@pytest.mark.parametrize(("before", "after"), [("", "LANG=C.UTF-8\n"), ("LANG=de_DE.UTF-8\n", "LANG=de_DE.UTF-8\n")])
+def test_locale_of_the_guests_own_stays(guest, before, after):
+    """Only a guest that has none is given one."""
+    (guest.root / "etc/locale.conf").write_text(before)
+    guest.furnish(locale="C.UTF-8")
+    assert after == guest.read("etc/locale.conf")
+
+
+def test_name_servers_replace_those_of_the_network(guest):
+    """Whoever would write them again is told not to."""
+    (guest.root / "etc/NetworkManager").mkdir()
+    (guest.root / "etc/resolv.conf").symlink_to("/nowhere")
+    guest.furnish(dns=("10.0.2.3", "1.1.1.1"))
+    assert guest.read("etc/resolv.conf") == "nameserver 10.0.2.3\nnameserver 1.1.1.1\n"
+    assert guest.read("etc/NetworkManager/conf.d/90-interlock.conf") == "[main]\ndns=none\n"
+
+
+SCRIPTS = (
+    Script(USER, b'#!/bin/sh\necho "user $PARAM_X $HOME"; echo user >>"$INTERLOCK_ORDER"\n'),
+    Script(SYSTEM, b'echo "system $A"; echo system >>"$INTERLOCK_ORDER"; exit 3\n'),
+    Script(DEPENDENCY, b'echo dependency >>"$INTERLOCK_ORDER"\n'),
+    Script(BOOT, b'#!/bin/sh\necho boot >>"$INTERLOCK_ORDER"\n'),
+    Script(SYSTEM, b"#!/no/such/program\n"),
+)
+
+
+@pytest.fixture
+def order(guest: Guest) -> Callable[[], list[str]]:
+    """Return what tells which scripts have run, in their order."""
+    path = guest.folder / "order"
+    path.touch()
+    guest.furnish(scripts=SCRIPTS, env={"INTERLOCK_ORDER": str(path), "A": 'it\'s "b"'}, param={"X": "two words"})
+    return lambda: path.read_text().split()
+
+
+def test_first_boot_runs_scripts_by_mode(guest, order):
+    """Modes in their order, scripts of one mode in theirs; what each said and how it ended is kept."""
+    guest.boot()
+    assert order() == ["boot", "dependency", "system", "user"]
+    assert guest.results("log")["001-system"] == 'system it\'s "b"\n'
+    assert f"user two words {guest.root}/home/me\n" == guest.results("log")["000-user"]
+    ended = guest.results("status")
+    assert [ended[name] for name in ("000-user", "001-system", "002-dependency", "003-boot")] == [
+        "0\n",
+        "3\n",
+        "0\n",
+        "0\n",
+    ]
+    assert guest.read("var/lib/interlock/booted") == "i-1\n"
+
+
+@pytest.mark.usefixtures("order")
+def test_first_boot_reports_the_scripts_that_failed(guest):
+    """The exit status, and the last that was said; a script that cannot be run has failed as well."""
+    guest.boot()
+    failed = [line for line in guest.report() if line.startswith("failed")]
+    assert failed == ["failed 3 script 001 (system)", "failed 127 script 004 (system)"]
+    assert ' system it\'s "b"' in guest.report()
+
+
+def test_later_boot_runs_boot_scripts_alone(guest, order):
+    """What is done once is not done again; what failed at the first boot has not failed at this one."""
+    guest.boot()
+    (guest.state / "attempts").write_text("another-boot\n")
+    guest.boot()
+    assert order() == ["boot", "dependency", "system", "user", "boot"]
+    assert guest.report() == []
+
+
+def test_later_boot_without_work_does_nothing(guest):
+    """Nothing waits for it either: the flag that says so is not there."""
+    guest.furnish(scripts=(Script(SYSTEM, b"echo ran"),))
+    guest.boot()
+    before = guest.read("var/lib/interlock/report")
+    (guest.state / "report").write_text("of another boot\n")
+    guest.boot()
+    assert "of another boot\n" == guest.read("var/lib/interlock/report") != before
+    assert not (guest.state / "each-boot").exists()
+
+
+def test_again_runs_everything_and_says_what_it_begins(guest, order):
+    """On demand, scripts and files are what they would be at a first boot, and what failed is told at the end."""
+    guest.boot()
+    said = guest.run(guest.state / "seed/interlock", "again").splitlines()
+    assert order() == ["boot", "dependency", "system", "user"] * 2
+    assert said[:6] == [
+        "running script 003 (boot)",
+        "running script 002 (dependency)",
+        "running script 001 (system)",
+        "running script 004 (system)",
+        "running script 000 (user)",
+        "failed 3 script 001 (system)",
+    ]
+
+
+def test_file_is_written_as_told(guest):
+    """Byte for byte, with its owner and mode; one that shall stay, stays."""
+    (guest.root / "etc/there").write_text("old")
+    told = (
+        File("/etc/a b/new", b"\0\xff", owner=guest.user, permissions=0o640),
+        File("/etc/there", b"new", owner=guest.user, overwrite=False),
+    )
+    guest.furnish(files=told)
+    guest.boot()
+    assert (guest.root / "etc/a b/new").read_bytes() == b"\0\xff"
+    assert (guest.root / "etc/a b/new").stat().st_mode & 0o777 == 0o640
+    assert guest.read("etc/there") == "old"
+    assert guest.report() == []
+
+
+def test_certificates_are_put_where_the_guest_wants_them(guest):
+    """Debian's way: a folder, a list of those that come with the system, and a program that makes the rest of both."""
+    (guest.root / "etc/ca-certificates.conf").write_text("# list\nmozilla/A.crt\n!mozilla/B.crt\n")
+    guest.furnish(ca_certs=(b"ONE\n", b"TWO"), remove_default_ca_certs=True)
+    guest.boot()
+    assert guest.read("etc/ca-certificates.conf") == "# list\n!mozilla/A.crt\n!mozilla/B.crt\n"
+    folder = guest.root / "usr/local/share/ca-certificates"
+    assert files_of(folder) == {"interlock-000.crt": b"ONE\n", "interlock-001.crt": b"TWO\n"}
+    assert guest.results("log")["certificates"] == "update-ca-certificates \n"
+
+
+def test_upgrade_uses_the_guests_package_manager(guest):
+    """Lists first, then what they have that is newer; nobody is asked anything."""
+    guest.furnish(upgrade_packages=True)
+    guest.boot()
+    assert [line.split()[-1] for line in guest.results("log")["upgrade"].splitlines()] == ["update", "upgrade"]
+
+
+def test_disk_that_is_not_there_is_a_failure_with_its_place(guest):
+    """A disk is known by its serial number alone."""
+    guest.furnish(disks=(GuestDisk("disk7", "data", "/mnt/data", format=True),))
+    guest.boot()
+    assert guest.report() == ["failed 1 disk at /mnt/data", " no disk has the serial number disk7"]
+
+
+def test_program_called_wrongly_says_how():
+    """It has three uses, and names them."""
+    program = ["sh", seed._PROGRAM_FILE, "sometimes"]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "early | boot | again" in done.stderr

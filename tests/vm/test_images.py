@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from interlock.guest.facts import SYSTEM, Script, Seed
 from interlock.guest.keys import USER_KEY, new_host_key, user_key
-from interlock.guest.seed import BOOTED, SCRIPTS, FirstBoot, nocloud, overlay
+from interlock.guest.seed import BOOTED, SCRIPTS, nocloud, overlay
 from interlock.images.build import build
 from interlock.images.recipe import Recipe
 from interlock.images.store import Store
@@ -31,7 +32,8 @@ class Guest:
         self.key = home / "keys" / USER_KEY
         host_key = new_host_key()
         authorized = user_key(home / "keys").public.decode().strip()
-        self.first_boot = FirstBoot(user, "web", "i-1", (authorized,), host_key, scripts)
+        told = tuple(Script(SYSTEM, script) for script in scripts)
+        seed = Seed(user, "web", "i-1", (authorized,), host_key, scripts=told)
         (folder / "known_hosts").write_bytes(b"guest " + host_key.public)
         store = Store(home / "images")
         self.files = {role: store.path(blob.digest) for role, blob in image.files.items()}
@@ -39,9 +41,9 @@ class Guest:
         subprocess.run(
             ["qemu-img", "create", "-q", "-f", "qcow2", *base, folder / "disk.qcow2", "4G"], check=True, timeout=60
         )
-        (folder / "seed.iso").write_bytes(nocloud(self.first_boot))
+        (folder / "seed.iso").write_bytes(nocloud(seed))
         if way == "kernel":
-            (folder / "initrd").write_bytes(self.files["initrd"].read_bytes() + overlay(self.first_boot))
+            (folder / "initrd").write_bytes(self.files["initrd"].read_bytes() + overlay(seed))
 
     def command(self, port: int) -> list[str | Path]:
         machine = "q35" if ARCH == "x86_64" else "virt"
@@ -130,7 +132,7 @@ def check_once_and_kept(guest: Guest) -> None:
     """Boot twice; the user has the promised rights, the second boot repeats nothing, and what was written is there."""
     with guest.booted():
         assert guest.ssh("id -un; hostname; sudo id -u") == "ada\nweb\n0"
-        assert guest.ssh(f"sudo cat {SCRIPTS}/000.log {SCRIPTS}/000.status") == "0\n0"
+        assert guest.ssh(f"sudo cat {SCRIPTS}/000-system.log {SCRIPTS}/000-system.status") == "0\n0"
         guest.ssh("echo kept > note; sync")
         assert guest.press_power_button()[-1] == "SHUTDOWN guest-shutdown"
     with guest.booted():

@@ -1,0 +1,577 @@
+#!/bin/sh
+# What a guest does with its seed. The seed carries this program; every kind of guest runs it, with busybox or dash:
+#
+#     early   before anybody may log in, at the first boot (at every boot, where the users live in memory): the user,
+#             names, time zone, locale, environment, name servers
+#     boot    once there is a network, at each boot. The first: certificates, packages, disks, mounts, then scripts and
+#             files. Every later one: disks, mounts and the scripts of mode boot, if there are any
+#     again   on demand: the scripts and files once more
+#
+# Facts lie beside it, one a file (guest/seed.py draws the tree). Nothing here stops at a failure: what a step said and
+# how it ended is kept, and the host is told. A boot that was cut short begins anew, so each step may be done again.
+#
+#     /var/lib/interlock/
+#     ├── seed/               the facts, without the host key's private half; root's alone
+#     ├── pending             put there by who lets an init start the first boot; goes with its end
+#     ├── booted              the instance's id, once its first boot is over
+#     ├── each-boot           there if later boots have work to do
+#     ├── report              the last boot that had work: its boot_id, then what failed in it
+#     ├── attempts            the same boot's steps so far: status, file in scripts/, title
+#     └── scripts/            NAME.log and NAME.status of each step; NAME is NNN-MODE for scripts
+#
+# INTERLOCK_ROOT is where the guest's root lies: elsewhere than at / only for tests.
+
+root=${INTERLOCK_ROOT-}
+seed=${0%/*}
+state=$root/var/lib/interlock
+results=$state/scripts
+umask 022
+
+# Prints its arguments as they are: some shells' echo takes a backslash in them for more than that.
+say() { printf '%s\n' "$*"; }
+
+# Puts the fact $1 into $fact; fails where the seed has none.
+fact() {
+    fact=
+    [ -f "$seed/$1" ] && IFS= read -r fact <"$seed/$1"
+}
+
+# Puts what names this run of the kernel into $boot_id.
+know_boot() { read -r boot_id </proc/sys/kernel/random/boot_id; }
+
+# Runs the rest as the step $2, whose words are kept under the name $1. Never fails.
+attempt() {
+    step=$1 title=$2
+    shift 2
+    say "running $title"
+    ("$@") >"$results/$step.log" 2>&1 </dev/null
+    status=$?
+    say $status >"$results/$step.status"
+    say "$status $step $title" >>"$attempts"
+}
+
+# Begins to count steps for this boot, or goes on with what `early` began.
+begin() {
+    attempts=$state/attempts
+    mkdir -p "$results"
+    know_boot
+    counted=
+    [ -f "$attempts" ] && read -r counted <"$attempts"
+    [ "$counted" = "$boot_id" ] || say "$boot_id" >"$attempts"
+}
+
+# Prints each failed step of $attempts: `failed STATUS TITLE`, and indented the last that it said.
+failures() {
+    while read -r status step title; do
+        case $status in 0 | *[!0-9]*) continue ;; esac
+        say "failed $status $title"
+        tail -n 20 "$results/$step.log" | sed 's/^/ /'
+        echo
+    done <"$attempts" | sed '/^$/d'
+}
+
+# Puts the lines of stdin at the end of the file $1, in place of those put there before.
+put_block() {
+    mkdir -p "${1%/*}"
+    [ -f "$1" ] || : >"$1"
+    sed '/^# begin interlock$/,/^# end interlock$/d' "$1" >"$1.new" || return
+    { say "# begin interlock" && cat && say "# end interlock"; } >>"$1.new"
+    # Written into and not replaced: owner, mode and label stay, and /etc/hosts may be a mount.
+    cat "$1.new" >"$1" && rm "$1.new"
+}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+by_systemd() { [ -d "$root/run/systemd/system" ]; }
+by_openrc() { has openrc-run && ! by_systemd; }
+
+# --- early ------------------------------------------------------------------------------------------------------------
+
+early() {
+    keep_seed
+    begin
+    attempt user "user" make_user
+    attempt names "hostname and hosts" set_names
+    [ ! -f "$seed/timezone" ] || attempt timezone "time zone" set_timezone
+    [ ! -f "$seed/locale" ] || attempt locale "locale" set_locale
+    [ ! -f "$seed/environment.sh" ] || attempt environment "environment" set_environment
+    [ ! -f "$seed/dns" ] || attempt dns "name servers" set_dns
+}
+
+# Makes the seed lie where every boot finds it.
+keep_seed() {
+    mkdir -p "$state"
+    if [ -f "$seed/ssh_host_ed25519_key" ] && [ -d "$root/etc/ssh" ]; then
+        cp "$seed/ssh_host_ed25519_key.pub" "$root/etc/ssh/"
+        (umask 077 && cat "$seed/ssh_host_ed25519_key" >"$root/etc/ssh/ssh_host_ed25519_key")
+    fi
+    if [ "$seed" != "$state/seed" ]; then
+        rm -rf "$state/seed"
+        (umask 077 && cp -r "$seed" "$state/seed")
+        chmod 700 "$state/seed"
+    fi
+    rm -f "$state/seed/ssh_host_ed25519_key"
+}
+
+make_user() {
+    fact user && user=$fact
+    fact uid && uid=$fact
+    fact home && home=$fact
+    fact shell && shell=$fact
+    [ -x "$root$shell" ] || shell=/bin/sh
+    trouble=0
+    if ! grep -q "^$user:" "$root/etc/passwd"; then
+        if grep -q "^[^:]*:[^:]*:$uid:" "$root/etc/passwd"; then
+            say "the user number $uid is taken; $user gets another"
+            trouble=1 uid=
+        fi
+        fact comment
+        add_user "$fact" || return
+    fi
+    # `!` locks an account, for some servers even against keys; `*` is a password that none matches.
+    sed -i "s/^$user:!*:/$user:*:/" "$root/etc/shadow"
+    # A home that is there has been the user's to change: only a new one is furnished.
+    if [ ! -e "$root$home/.ssh" ]; then
+        mkdir -p "$root$home/.ssh" || return
+        cp "$seed/authorized_keys" "$root$home/.ssh/"
+        chmod 700 "$root$home/.ssh"
+        chmod 600 "$root$home/.ssh/authorized_keys"
+        chown "$user:" "$root$home" "$root$home/.ssh" "$root$home/.ssh/authorized_keys" || return
+        # Where SELinux rules, sshd reads keys only by their label.
+        ! has restorecon || restorecon -R "$root$home"
+    fi
+    if [ -f "$seed/sudo" ] && [ "$user" != root ]; then
+        [ ! -d "$root/etc/doas.d" ] || say "permit nopass $user" >"$root/etc/doas.d/interlock.conf"
+        mkdir -p "$root/etc/sudoers.d"
+        say "$user ALL=(ALL) NOPASSWD:ALL" >"$root/etc/sudoers.d/interlock"
+        chmod 440 "$root/etc/sudoers.d/interlock"
+    fi
+    return $trouble
+}
+
+# Adds $user, whose full name is $1, with the number $uid if that is not empty.
+add_user() {
+    if has useradd; then
+        useradd --create-home --home-dir "$home" --shell "$shell" --comment "$1" ${uid:+--uid "$uid"} "$user"
+    elif has adduser; then
+        adduser -D -h "$home" -s "$shell" -g "$1" ${uid:+-u "$uid"} "$user"
+    else
+        uid=${uid:-1001}
+        say "$user:x:$uid:$uid:$1:$home:$shell" >>"$root/etc/passwd"
+        say "$user:*:::::::" >>"$root/etc/shadow"
+        say "$user:x:$uid:" >>"$root/etc/group"
+        mkdir -p "$root$home"
+        chmod 700 "$root$home"
+    fi
+}
+
+set_names() {
+    fact hostname
+    say "$fact" >"$root/etc/hostname"
+    [ -n "$root" ] || say "$fact" >/proc/sys/kernel/hostname
+    [ -s "$root/etc/hosts" ] || printf '127.0.0.1 localhost\n::1 localhost\n' >"$root/etc/hosts"
+    put_block "$root/etc/hosts" <"$seed/hosts"
+}
+
+set_timezone() {
+    fact timezone
+    if [ -f "$root/usr/share/zoneinfo/$fact" ]; then
+        ln -sf "/usr/share/zoneinfo/$fact" "$root/etc/localtime"
+    elif [ -f "$seed/zone" ]; then
+        rm -f "$root/etc/localtime"
+        cp "$seed/zone" "$root/etc/localtime"
+        chmod 644 "$root/etc/localtime"
+    else
+        say "this guest has no zone $fact"
+        return 1
+    fi
+    [ ! -f "$root/etc/debian_version" ] || say "$fact" >"$root/etc/timezone"
+}
+
+set_locale() {
+    fact locale
+    file=$root/etc/locale.conf
+    [ ! -f "$root/etc/debian_version" ] || file=$root/etc/default/locale
+    grep -qs '^LANG=' "$file" || { mkdir -p "${file%/*}" && say "LANG=$fact" >>"$file"; }
+}
+
+# PAM reads the one file at every login; sshd is told for where there is no PAM, and for what PAM cannot be told.
+set_environment() {
+    put_block "$root/etc/environment" <"$seed/environment"
+    if [ -d "$root/etc/ssh/sshd_config.d" ]; then
+        (umask 077 && cat "$seed/environment.sshd" >"$root/etc/ssh/sshd_config.d/10-interlock.conf")
+    fi
+}
+
+# Whoever writes resolv.conf by what the network offers is told to leave it alone.
+set_dns() {
+    servers=
+    while read -r server; do servers="$servers $server"; done <"$seed/dns"
+    if [ -x "$root/lib/systemd/systemd-resolved" ] || [ -x "$root/usr/lib/systemd/systemd-resolved" ]; then
+        mkdir -p "$root/etc/systemd/resolved.conf.d"
+        printf '[Resolve]\nDNS=%s\nDomains=~.\n' "${servers# }" >"$root/etc/systemd/resolved.conf.d/interlock.conf"
+        ! by_systemd || systemctl try-restart systemd-resolved
+    fi
+    if [ -d "$root/etc/NetworkManager" ]; then
+        mkdir -p "$root/etc/NetworkManager/conf.d"
+        printf '[main]\ndns=none\n' >"$root/etc/NetworkManager/conf.d/90-interlock.conf"
+        ! by_systemd || systemctl try-reload-or-restart NetworkManager
+    fi
+    if [ -d "$root/etc/udhcpc" ] || by_openrc; then
+        mkdir -p "$root/etc/udhcpc"
+        say 'RESOLV_CONF="no"' >"$root/etc/udhcpc/udhcpc.conf"
+    fi
+    case $(readlink "$root/etc/resolv.conf") in *systemd*) return 0 ;; esac
+    rm -f "$root/etc/resolv.conf"
+    for server in $servers; do say "nameserver $server"; done >"$root/etc/resolv.conf"
+}
+
+# --- boot -------------------------------------------------------------------------------------------------------------
+
+boot() {
+    fact instance-id
+    booted=
+    [ -f "$state/booted" ] && read -r booted <"$state/booted"
+    if [ "$booted" = "$fact" ]; then
+        [ -e "$state/each-boot" ] || exit 0
+        begin
+        disks_and_mounts
+        scripts boot
+    else
+        begin
+        rm -f "$state/each-boot"
+        for each in "$seed"/disks/* "$seed"/mounts/* "$seed"/scripts/*-boot; do
+            [ ! -e "$each" ] || : >"$state/each-boot"
+        done
+        [ ! -e "$state/each-boot" ] || attempt service "start script" install_service
+        [ ! -d "$seed/scripts" ] && [ ! -f "$seed/upgrade-packages" ] || await_network
+        if [ -d "$seed/ca" ] || [ -f "$seed/remove-default-ca-certs" ]; then
+            attempt certificates "certificates" set_certificates
+        fi
+        [ ! -f "$seed/upgrade-packages" ] || attempt upgrade "package upgrade" upgrade_packages
+        disks_and_mounts
+        everything
+    fi
+    know_boot
+    { say "$boot_id" && failures; } >"$state/report.new"
+    fact user
+    chmod 600 "$state/report.new"
+    chown "$fact" "$state/report.new"
+    # By rename, and on the disk: a reader sees no half of it, and the next boot sees it whatever happens now.
+    mv "$state/report.new" "$state/report"
+    if [ "$booted" != "$(cat "$seed/instance-id")" ]; then
+        cp "$seed/instance-id" "$state/booted.new" && chmod 644 "$state/booted.new" && sync
+        mv "$state/booted.new" "$state/booted" && sync
+        rm -f "$state/pending"
+    fi
+}
+
+everything() {
+    scripts boot
+    scripts dependency
+    for file in "$seed"/files/*; do
+        [ ! -d "$file" ] || { fact "files/${file##*/}/path" && attempt "file-${file##*/}" "file $fact" put_file "$file"; }
+    done
+    scripts system
+    scripts user
+}
+
+# Runs the scripts of the mode $1, in their order.
+scripts() {
+    for script in "$seed"/scripts/*-"$1"; do
+        [ -f "$script" ] || continue
+        name=${script##*/}
+        if [ "$1" = user ]; then
+            attempt "$name" "script ${name%%-*} (user)" run_as_user "$script"
+        else
+            attempt "$name" "script ${name%%-*} ($1)" run_as_root "$script"
+        fi
+    done
+}
+
+run_as_root() {
+    cd / || return
+    export HOME="$root/root" USER=root LOGNAME=root
+    [ ! -f "$seed/environment.sh" ] || . "$seed/environment.sh"
+    [ ! -f "$seed/param.sh" ] || . "$seed/param.sh"
+    run_script "$1"
+}
+
+# Runs a script by its `#!` line; one without is read by sh.
+run_script() {
+    if [ "$(head -c 2 "$1")" = "#!" ]; then
+        [ -x "$1" ] || chmod u+x "$1"
+        "$1"
+    else
+        sh "$1"
+    fi
+}
+
+# As a login of the user's: the script and its environment wait in a folder that only the user can read.
+run_as_user() {
+    fact user && user=$fact
+    fact home && home=$fact
+    mine=$state/user
+    rm -rf "$mine" && mkdir "$mine" || return
+    uid=$(id -u "$user") || return
+    if by_systemd && [ "$user" != root ]; then
+        # What the user starts may outlive the script, and finds its runtime directory.
+        loginctl enable-linger "$user" && systemctl start "user@$uid.service" || say "no lingering"
+    elif [ -z "$root" ] && [ ! -d "/run/user/$uid" ]; then
+        mkdir -p "/run/user/$uid" && chmod 700 "/run/user/$uid" && chown "$user:" "/run/user/$uid"
+    fi
+    cp "$1" "$mine/script"
+    {
+        cat "$seed/environment.sh" "$seed/param.sh" 2>/dev/null
+        say "export XDG_RUNTIME_DIR=/run/user/$uid"
+        say 'cd || exit'
+        say 'if [ "$(head -c 2 "$1")" = "#!" ]; then exec "$1"; else exec sh "$1"; fi'
+    } >"$mine/run"
+    chmod 700 "$mine"
+    chmod 500 "$mine/script" "$mine/run"
+    if [ "$(id -u)" = "$uid" ]; then
+        HOME=$root$home USER=$user LOGNAME=$user sh -l "$mine/run" "$mine/script"
+    else
+        chown -R "$user:" "$mine"
+        su - "$user" -c "sh $mine/run $mine/script"
+    fi
+    ended=$?
+    rm -rf "$mine"
+    return $ended
+}
+
+put_file() {
+    fact "files/${1##*/}/path" && path=$root$fact
+    [ ! -e "$path" ] || [ ! -f "$1/keep" ] || { say "$path is there" && return 0; }
+    mkdir -p "${path%/*}" && cat "$1/content" >"$path" || return
+    fact "files/${1##*/}/permissions" && chmod "$fact" "$path" || return
+    fact "files/${1##*/}/owner" && chown "$fact" "$path"
+}
+
+await_network() {
+    if by_systemd && systemctl --quiet is-active systemd-networkd; then
+        for wait in /lib/systemd/systemd-networkd-wait-online /usr/lib/systemd/systemd-networkd-wait-online; do
+            [ ! -x $wait ] || { $wait --any --timeout=30 && return; }
+        done
+    elif by_systemd && has nm-online; then
+        nm-online --quiet --timeout 30
+    fi
+    return 0
+}
+
+set_certificates() {
+    if has update-ca-certificates && [ -d "$root/etc/pki/trust/anchors" ]; then
+        store=etc/pki/trust/anchors defaults=usr/share/pki/trust update=update-ca-certificates # openSUSE
+    elif has update-ca-certificates; then
+        store=usr/local/share/ca-certificates defaults= update=update-ca-certificates # Debian, Ubuntu, Alpine
+    elif has update-ca-trust && [ -d "$root/etc/pki/ca-trust/source/anchors" ]; then
+        store=etc/pki/ca-trust/source/anchors defaults=usr/share/pki/ca-trust-source update=update-ca-trust # Fedora
+    elif has update-ca-trust; then
+        store=etc/ca-certificates/trust-source/anchors # Arch
+        defaults=usr/share/ca-certificates/trust-source update=update-ca-trust
+    else
+        # One file for all, where most programs look that bring no store of their own.
+        mkdir -p "$root/etc/ssl/certs"
+        bundle=$root/etc/ssl/certs/ca-certificates.crt
+        [ ! -f "$seed/remove-default-ca-certs" ] || : >"$bundle"
+        [ ! -d "$seed/ca" ] || put_block "$bundle" <<CERTIFICATES
+$(cat "$seed"/ca/*)
+CERTIFICATES
+        return
+    fi
+    if [ -f "$seed/remove-default-ca-certs" ]; then
+        if [ -n "$defaults" ]; then
+            rm -rf "${root:?}/$defaults"/*
+        else
+            sed -i 's/^\([^#!]\)/!\1/' "$root/etc/ca-certificates.conf" || return
+        fi
+    fi
+    mkdir -p "$root/$store"
+    for certificate in "$seed"/ca/*; do
+        [ -f "$certificate" ] || continue
+        cp "$certificate" "$root/$store/interlock-${certificate##*/}.crt" || return
+        chmod 644 "$root/$store/interlock-${certificate##*/}.crt"
+    done
+    $update
+}
+
+upgrade_packages() {
+    if has apt-get; then
+        export DEBIAN_FRONTEND=noninteractive
+        apt-get -q -o DPkg::Lock::Timeout=300 update &&
+            apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold upgrade
+    elif has dnf; then
+        dnf -q -y upgrade
+    elif has zypper; then
+        zypper --quiet --non-interactive update
+    elif has pacman; then
+        pacman -Syu --noconfirm --noprogressbar
+    elif has apk; then
+        apk upgrade --update-cache
+    else
+        say "this guest has no package manager"
+        return 1
+    fi
+}
+
+# --- disks and mounts -------------------------------------------------------------------------------------------------
+
+disks_and_mounts() {
+    for disk in "$seed"/disks/*; do
+        [ ! -d "$disk" ] || { fact "disks/${disk##*/}/path" && attempt "disk-${disk##*/}" "disk at $fact" mount_disk "$disk"; }
+    done
+    [ ! -d "$seed/mounts" ] || load_modules
+    for mount in "$seed"/mounts/*; do
+        [ ! -d "$mount" ] || { fact "mounts/${mount##*/}/path" && attempt "mount-${mount##*/}" "mount at $fact" mount_folder "$mount"; }
+    done
+}
+
+# What a kernel without modprobe needs for it lies in the order in which it is loaded.
+load_modules() {
+    if [ -f /lib/modules/order.mounts ]; then
+        while read -r module; do
+            [ -d "/sys/module/$module" ] || insmod "/lib/modules/$module.ko"
+        done </lib/modules/order.mounts
+    elif has modprobe; then
+        modprobe -q 9pnet_virtio
+    fi
+}
+
+mount_disk() {
+    disk=disks/${1##*/}
+    fact "$disk/serial" && serial=$fact
+    device=
+    for candidate in "$root"/sys/block/*/serial; do
+        found=
+        [ -f "$candidate" ] && IFS= read -r found <"$candidate"
+        [ "$found" != "$serial" ] || { device=${candidate%/serial} && device=/dev/${device##*/}; }
+    done
+    [ -n "$device" ] || { say "no disk has the serial number $serial" && return 1; }
+    fact "$disk/fs-type" && type=$fact
+    fact "$disk/path" && path=$fact
+    if [ -b "${device}1" ]; then
+        device=${device}1
+    elif is_blank "$device"; then
+        [ -f "$1/format" ] || { say "$device is blank, and not to be formatted" && return 1; }
+        fact "$disk/label"
+        make_file_system "$1" "$fact" || return
+    fi
+    # By what is in it: it may have been made by somebody else, and a table of mounts knows no serial numbers.
+    uuid=$(blkid "$device" | sed -n 's/.* UUID="\([^"]*\)".*/\1/p')
+    type=$(blkid "$device" | sed -n 's/.* TYPE="\([^"]*\)".*/\1/p')
+    [ -n "$type" ] || { say "$device is not blank, and holds no file system that can be mounted" && return 1; }
+    mount_at "${uuid:+UUID=$uuid}" "$path" "$type" defaults "$device" x-systemd.device-timeout=10s
+}
+
+# True only if nothing is known to be on the device $1, and nothing is where file systems, partition tables, RAIDs and
+# volume managers write who they are: its first and its last MiB hold zeros alone.
+is_blank() {
+    [ -z "$(blkid "$1")" ] || return
+    read -r sectors <"/sys/class/block/${1##*/}/size"
+    [ "$sectors" -gt 4096 ] || return
+    for at in 0 $((sectors - 2048)); do
+        something=$(dd if="$1" bs=512 count=2048 skip=$at 2>/dev/null | tr -d '\0' | head -c 1 | wc -c)
+        [ "$something" -eq 0 ] || return
+    done
+}
+
+# Makes a file system of $type with the label $2 on $device, as the disk $1 of the seed wants it.
+make_file_system() {
+    label=$2
+    set -- "$1/fs-args"
+    set -- "$@" -L "$label"
+    case $type in xfs | btrfs) set -- "$@" -f ;; ext*) set -- "$@" -q -F ;; esac
+    if [ -f "$1" ]; then
+        while IFS= read -r argument; do set -- "$@" "$argument"; done <"$1"
+    fi
+    shift
+    for tool in /sbin/mkfs."$type" /usr/sbin/mkfs."$type" /usr/bin/mkfs."$type"; do
+        [ ! -x "$tool" ] || { "$tool" "$@" "$device" && return; }
+    done
+    # By its path, because busybox's applet of that name knows no journal.
+    case $type in ext*) [ ! -x /sbin/mke2fs ] || { /sbin/mke2fs -t "$type" "$@" "$device" && return; } ;; esac
+    say "this guest cannot make a file system of the type $type"
+    return 1
+}
+
+mount_folder() {
+    folder=mounts/${1##*/}
+    fact "$folder/tag" && tag=$fact
+    fact "$folder/path" && path=$fact
+    fact "$folder/type" && type=$fact
+    fact "$folder/options" && options=$fact
+    mount_at "$tag" "$path" "$type" "${options:-defaults}" "$tag"
+}
+
+# Mounts $5, of the type $3 with the options $4, at $2, if it is not. Where an init reads fstab, each boot does: there
+# it is called $1, and $6 is one more option for systemd.
+mount_at() {
+    mkdir -p "$2" || return
+    at=$(printf %s "$2" | sed 's/\\/\\134/g; s/ /\\040/g; s/\t/\\011/g')
+    line=
+    if by_systemd; then
+        line="$1 $at $3 $4,nofail,x-systemd.before=interlock.service${6:+,$6} 0 0"
+    elif by_openrc; then
+        line="$1 $at $3 $4,nofail 0 0"
+    fi
+    if [ -n "$line" ] && [ -n "$1" ] && ! grep -qsxF "$line" /etc/fstab; then
+        { grep -vsF " $at $3 " /etc/fstab; say "$line"; } >/etc/fstab.new
+        cat /etc/fstab.new >/etc/fstab && rm /etc/fstab.new
+        ! by_systemd || systemctl daemon-reload
+    fi
+    while read -r _ mounted _; do
+        [ "$mounted" != "$at" ] || return 0
+    done </proc/self/mounts
+    mount -t "$3" -o "$4" "$5" "$2"
+}
+
+# Lets an init of another make run us at later boots: its own first boot was cloud-init's, which is then switched off.
+install_service() {
+    program=$state/seed/interlock
+    if by_systemd; then
+        cat >"$root/etc/systemd/system/interlock.service" <<UNIT
+[Unit]
+Description=What Interlock was asked to do at each boot
+ConditionPathExists=$state/booted
+Wants=network-online.target
+After=network-online.target local-fs.target
+
+[Service]
+Type=oneshot
+ExecStart=/bin/sh $program boot
+TimeoutStartSec=infinity
+
+[Install]
+WantedBy=multi-user.target
+UNIT
+        systemctl --quiet enable interlock.service
+    elif by_openrc; then
+        cat >"$root/etc/init.d/interlock" <<SERVICE
+#!/sbin/openrc-run
+description="What Interlock was asked to do at each boot"
+depend() { after net localmount; }
+start() { /bin/sh $program boot; }
+SERVICE
+        chmod 755 "$root/etc/init.d/interlock"
+        rc-update add interlock default
+    fi
+}
+
+# --- again ------------------------------------------------------------------------------------------------------------
+
+again() {
+    begin
+    attempts=$state/attempts.again
+    : >"$attempts"
+    everything
+    failures
+    rm "$attempts"
+}
+
+case ${1-} in
+early | boot | again) "$1" ;;
+*)
+    say "usage: $0 early | boot | again" >&2
+    exit 2
+    ;;
+esac

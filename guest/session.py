@@ -1,0 +1,107 @@
+"""One command in a guest, watched from outside.
+
+A wait watches three things at once: the guest, the deadline, and a *lifeline*, a descriptor that becomes readable when
+the machine is dead (a pidfd), so that the end of the machine ends the wait in the same moment.
+"""
+
+import os
+import select
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..fsm.errors import DeadlineError
+from ..fsm.port import Deadline
+from . import ssh
+
+_LOOK_S = 0.1
+"""How often to look at what cannot be waited for."""
+
+_TURN_S = 5.0
+
+_SILENCE_S = 5
+"""Seconds without a sign from the guest after which its session is asked to be given up: it rebooted, say."""
+
+OPTIONS = ("BatchMode=yes", "ForwardAgent=no", "ForwardX11=no", f"ServerAliveInterval={_SILENCE_S}")
+"""Of every session that nobody sits at: it asks nothing, brings nothing along, and notices that the guest is gone."""
+
+
+class GuestGoneError(Exception):
+    """The machine died while its guest was waited for. Whoever holds the lifeline knows why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where a guest will answer, and how it is known."""
+
+    name: str
+    config: Path
+    """The ssh_config(5) that leads to it."""
+    port: int
+    instance_id: str
+
+
+class Patience:
+    """What ends a wait before its time, asked at every turn of it."""
+
+    def __init__(self, deadline: Deadline, lifeline: int, look: Callable[[], bool] = lambda: True) -> None:
+        self.awake = False
+        """True once `look` has said that the guest uses its network."""
+        self._deadline = deadline
+        self._lifeline = lifeline
+        self._look = look
+
+    def pause(self, seconds: float, *descriptors: int) -> list[int]:
+        """Return those of `descriptors` that can be read, as soon as there are any; none after `seconds` or when the
+        guest wakes.
+
+        Raises DeadlineError when time is up, GuestGoneError when the machine died.
+        """
+        turn = Deadline(seconds)
+        poll = select.poll()
+        for watched in (self._lifeline, *descriptors):
+            poll.register(watched, select.POLLIN)
+        while True:
+            slept, self.awake = not self.awake, self._look()
+            if slept and self.awake:
+                return []
+            if self._deadline.passed:
+                raise DeadlineError(f"the guest did not answer within {self._deadline.seconds:g} s")
+            ready = [fd for fd, _ in poll.poll(1000 * min(turn.remaining_s, self._deadline.remaining_s, _LOOK_S))]
+            if self._lifeline in ready:
+                raise GuestGoneError
+            if ready or turn.passed:
+                return ready
+
+
+def run(
+    door: Door,
+    command: Sequence[str],
+    patience: Patience,
+    *,
+    stdin: bytes = b"",
+    hear: Callable[[bytes], object] = lambda _: None,
+) -> int:
+    """Run `command` in the guest as its user and return its exit status; 255 when ssh itself failed.
+
+    `hear` is given what is said on stdout and stderr, piece by piece. Raises what `patience` does; the session is then
+    cut off.
+    """
+    line = ssh.command_line(door.config, door.name, command, options=OPTIONS)
+    with tempfile.TemporaryFile() as given:
+        given.write(stdin)
+        given.seek(0)
+        with subprocess.Popen(line, stdin=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as session:
+            assert session.stdout  # noqa: S101 - for the type checker: it is a pipe
+            try:
+                while True:
+                    if patience.pause(_TURN_S, session.stdout.fileno()):
+                        said = os.read(session.stdout.fileno(), 65536)
+                        if not said:
+                            break
+                        hear(said)
+            finally:
+                session.kill()
+    return session.returncode

@@ -1,0 +1,273 @@
+"""What guests do with their seeds: everything a seed can say, told to each kind of guest, at its first and later boots.
+
+The hypervisor is given the disks and folders here, beside the driver's own list of devices.
+"""
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from interlock.drivers.contract import Deadline, Site
+from interlock.drivers.qemu import QemuDriver, command, process
+from interlock.fsm.home import Home
+from interlock.fsm.spec import Probe
+from interlock.guest import probes, provision, readiness, ssh
+from interlock.guest.facts import BOOT, DEPENDENCY, SYSTEM, USER, File, GuestDisk, MountPoint, Script
+from interlock.guest.report import Failure
+from interlock.guest.seed import SCRIPTS, nocloud, overlay
+from interlock.guest.session import Door
+from interlock.templates import plan as planning
+
+pytestmark = pytest.mark.vm
+
+ARCH = platform.machine()
+MIB = 1 << 20
+START_S = 300.0
+VIRTIOFSD = "/usr/lib/qemu/virtiofsd"
+
+ZONE = Path("/usr/share/zoneinfo/Asia/Kolkata").read_bytes()
+
+EVERYTHING = {
+    "uid": 1234,
+    "home": "/home/countess",
+    "comment": "Ada Lovelace",
+    "timezone": "Asia/Kolkata",
+    "zone": ZONE,
+    "env": {"GREETING": 'it\'s a "day" #1', "http_proxy": "http://10.0.2.2:3128"},
+    "param": {"COLOUR": "deep blue"},
+    "dns": ("10.0.2.3",),
+    "hosts": {"registry.test": "10.0.2.7"},
+    "disks": (
+        GuestDisk("disk0", "data", "/mnt/my data", format=True),
+        GuestDisk("disk1", "theirs", "/mnt/theirs", format=True),
+    ),
+    "mounts": (MountPoint("mount0", "/mnt/from host", "virtiofs", ""),),
+    "files": (
+        File("/etc/made/by/us", b"\x00\xff\n", owner="ada:ada", permissions=0o640),
+        File("/etc/hostname", b"never\n", overwrite=False),
+    ),
+    "scripts": (
+        Script(USER, b'#!/bin/sh\necho "$(id -un) $HOME $PARAM_COLOUR $XDG_RUNTIME_DIR"; pwd; touch mine\n'),
+        Script(
+            SYSTEM, b'echo "$GREETING" "$PARAM_COLOUR"; cat /etc/made/by/us >/dev/null && echo system >>/root/order\n'
+        ),
+        Script(DEPENDENCY, b"#!/bin/sh\nls /etc/made 2>&- || echo dependency >>/root/order\n"),
+        Script(BOOT, b"#!/bin/sh\ncat '/mnt/from host/note' && echo boot >>/root/order\n"),
+        Script(SYSTEM, b"#!/bin/sh\nprintf 'one\\n\\033[31mtwo'; exit 3\n"),
+        Script(SYSTEM, b"#!/bin/sh\necho last >>/root/order\n"),
+    ),
+}
+
+FAILURES = (
+    Failure("disk at /mnt/theirs", 1, ("/dev/VDX is not blank, and holds no file system that can be mounted",)),
+    Failure("script 004 (system)", 3, ("one", "two")),
+)
+"""What fails in EVERYTHING. The disk's name in the guest depends on how many others it has."""
+
+
+class Guest:
+    """One machine, told what a test wants it to be told."""
+
+    def __init__(self, site: Site, patch: pytest.MonkeyPatch) -> None:
+        self.site, self.driver = site, QemuDriver()
+        self.steps: list[str] = []
+        self.failures: tuple[Failure, ...] = ()
+        wait = readiness.wait
+
+        def remembered(*arguments: object) -> tuple[Failure, ...]:
+            failures = wait(*arguments)  # type: ignore[arg-type]
+            self.failures = tuple(
+                replace(failure, output=tuple(re.sub("vd[a-z]", "VDX", line) for line in failure.output))
+                for failure in failures
+            )
+            return failures
+
+        patch.setattr(readiness, "wait", remembered)
+        self.driver.create(site, self.steps.append)
+
+    @property
+    def door(self) -> Door:
+        port = self.driver.observe(self.site).ssh_port
+        return Door(self.site.name, self.site.directory / ssh.CONFIG, port or 0, self.site.spec.instance_id)
+
+    def start(self) -> None:
+        self.driver.start(self.site, self.steps.append, Deadline(START_S))
+
+    def stop(self) -> None:
+        assert self.driver.stop(self.site, self.steps.append, Deadline(START_S)) == "guest shut down"
+
+    def sh(self, script: str) -> str:
+        """Return what a shell of the user's says to `script`, without blanks at its end."""
+        line = self.driver.shell(self.site, ["sh", "-c", script], terminal=False)
+        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.rstrip()
+
+    def provision(self) -> tuple[Failure, ...]:
+        with process.held(process.find(self.site.directory)) as lifeline:
+            assert lifeline is not None
+            return provision.run(self.door, Deadline(START_S), lifeline, self.steps.append)
+
+    def probe(self, *wanted: Probe, deadline_s: float = START_S) -> None:
+        with process.held(process.find(self.site.directory)) as lifeline:
+            assert lifeline is not None
+            probes.run(self.door, wanted, Deadline(deadline_s), lifeline, self.steps.append)
+
+
+@pytest.fixture
+def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """Give the machine a blank disk, one that holds something, and a folder; the call begins to serve the folder."""
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "note").write_text("from the host\n")
+    (tmp_path / "disk0").write_bytes(b"")
+    os.truncate(tmp_path / "disk0", 64 * MIB)
+    (tmp_path / "disk1").write_bytes(b"precious" + bytes(64 * MIB))
+    build = command.build
+    socket = tmp_path / "fs"
+    serving: list[subprocess.Popen[bytes]] = []
+
+    def serve() -> None:
+        line = [VIRTIOFSD, f"--socket-path={socket}", "-o", f"source={tmp_path}/shared", "-o", "sandbox=chroot"]
+        serving.append(subprocess.Popen(line, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        give_up = time.monotonic() + 60
+        while not socket.exists():
+            assert time.monotonic() < give_up
+            time.sleep(0.02)
+
+    def extended(*arguments: object) -> list[str]:
+        socket.unlink(missing_ok=True)
+        serve()
+        return [
+            *build(*arguments),  # type: ignore[arg-type]
+            *("-object", "memory-backend-memfd,id=memory,size=512M,share=on", "-numa", "node,memdev=memory"),
+            *("-chardev", f"socket,id=fs,path={socket}", "-device", "vhost-user-fs-pci,chardev=fs,tag=mount0"),
+            *("-blockdev", f"raw,node-name=disk0,file.driver=file,file.filename={tmp_path}/disk0"),
+            *("-device", "virtio-blk-pci,drive=disk0,serial=disk0"),
+            *("-blockdev", f"raw,node-name=disk1,file.driver=file,file.filename={tmp_path}/disk1"),
+            *("-device", "virtio-blk-pci,drive=disk1,serial=disk1"),
+        ]
+
+    monkeypatch.setattr(command, "build", extended)
+    yield serve
+    for server in serving:
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture
+def make(images_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Guest]]:
+    """Return a maker of guests: template, and facts in place of those that creation tells them."""
+    runtime = tmp_path / "run"
+    made: list[Guest] = []
+
+    def make(template: str, *, user: str = "ada", **facts: object) -> Guest:
+        monkeypatch.setattr(planning, "overlay", lambda seed: overlay(replace(seed, **facts)))  # type: ignore[arg-type]
+        monkeypatch.setattr(planning, "nocloud", lambda seed: nocloud(replace(seed, **facts)))  # type: ignore[arg-type]
+        wishes = planning.Wishes(cpus=2, memory_bytes=512 * MIB, disk_bytes=4096 * MIB, user=user)
+        home = Home(root=images_home, runtime=runtime)
+        draft = planning.plan(home, "web", template, QemuDriver(), wishes)(print)
+        directory = tmp_path / "web"
+        directory.mkdir(mode=0o700)
+        for file, content in draft.materials.items():
+            if isinstance(content, bytes):
+                (directory / file).write_bytes(content)
+            else:
+                shutil.copyfile(content, directory / file)
+        (directory / "ssh.key").chmod(0o600)
+        made.append(Guest(Site("web", directory, runtime / "web", draft.spec), monkeypatch))
+        return made[-1]
+
+    yield make
+    for guest in made:
+        guest.driver.kill(guest.site, guest.steps.append)
+    shutil.rmtree(runtime, ignore_errors=True)
+
+
+def check_facts(guest: Guest) -> None:
+    """What can be told of every guest is so."""
+    assert guest.sh('echo "$(id -un) $(id -u) $HOME"') == "ada 1234 /home/countess"
+    assert guest.sh("grep ^ada: /etc/passwd | cut -d: -f5 | cut -d, -f1") == "Ada Lovelace"
+    assert guest.sh("hostname") == "web"
+    assert guest.sh('echo "$GREETING|$http_proxy"') == 'it\'s a "day" #1|http://10.0.2.2:3128'
+    assert guest.sh("date +%z") == "+0530"
+    assert guest.sh("cat /etc/resolv.conf") == "nameserver 10.0.2.3"
+    for name, address in (("registry.test", "10.0.2.7"), ("host.lima.internal", "10.0.2.2"), ("web", "127.0.1.1")):
+        assert address == guest.sh(f"grep -w {name} /etc/hosts | cut -d' ' -f1 | tail -1")
+
+
+def check_everything(guest: Guest) -> None:
+    """Start twice and provision once: everything in EVERYTHING happens, once or each time, as it should."""
+    guest.start()
+    assert guest.failures == FAILURES
+    assert readiness.WAITING_FOR_FIRST_BOOT in guest.steps
+    check_facts(guest)
+    assert guest.sh("sudo cat /root/order") == "boot\ndependency\nsystem\nlast"
+    assert guest.sh("stat -c '%U %G %a' /etc/made/by/us") == "ada ada 640"
+    assert guest.sh("cat /etc/hostname") == "web"
+    assert guest.sh(f"sudo head -n 1 {SCRIPTS}/001-system.log") == 'it\'s a "day" #1 deep blue'
+    assert guest.sh(f"sudo cat {SCRIPTS}/000-user.log") == "ada /home/countess deep blue /run/user/1234\n/home/countess"
+    assert guest.sh(f"sudo cat {SCRIPTS}/004-system.status") == "3"
+    assert guest.sh("grep 'my.040data' /proc/mounts | cut -d' ' -f3") == "ext4"
+    assert guest.sh("grep 'from.040host' /proc/mounts | cut -d' ' -f3") == "virtiofs"
+    # Nobody but root reads what may be secret, and the key by which the guest proves itself is where it belongs only.
+    assert guest.sh("ls /var/lib/interlock/seed >/dev/null 2>&1 || echo denied") == "denied"
+    assert guest.sh("sudo sh -c 'cd /var/lib/interlock/seed && echo ssh_host*'") == "ssh_host_ed25519_key.pub"
+    guest.sh("sudo sh -c 'echo kept > \"/mnt/my data/kept\"; rm /root/order; sync'")
+
+    guest.stop()
+    guest.start()
+    # What happens at each boot has happened, and nothing else has.
+    assert FAILURES[:1] == guest.failures
+    assert guest.sh("sudo cat /root/order") == "boot"
+    assert guest.sh("cat '/mnt/my data/kept'") == "kept"
+    assert guest.sh("cat '/mnt/from host/note'") == "from the host"
+    check_facts(guest)
+
+    assert FAILURES[1:] == guest.provision()
+    assert guest.sh("sudo grep -v dependency /root/order") == "boot\nboot\nsystem\nlast"
+    begun = [step for step in guest.steps if step.startswith("running script")]
+    assert begun == [
+        "running script 003 (boot)",
+        "running script 002 (dependency)",
+        "running script 001 (system)",
+        "running script 004 (system)",
+        "running script 005 (system)",
+        "running script 000 (user)",
+    ]
+
+
+@pytest.mark.usefixtures("devices")
+def test_tiny_does_everything_its_seed_says(make):
+    """A guest of busybox and dropbear does all that it has the means for."""
+    check_everything(make("tiny", **EVERYTHING))
+
+
+@pytest.mark.usefixtures("devices")
+def test_debian_does_everything_its_seed_says(make):
+    """A whole Debian, told by its initrd."""
+    check_everything(make("debian", **EVERYTHING))
+
+
+@pytest.mark.usefixtures("devices")
+def test_debian_by_cloud_init_does_everything_its_seed_says(make):
+    """The same machine booted as anyone's cloud image is, told by a NoCloud disk."""
+    check_everything(make("debian-firmware", **EVERYTHING))
+
+
+def test_probe_runs_as_the_guests_user(make):
+    """A script that succeeds makes the guest ready; one that does not is told with its words."""
+    guest = make("tiny")
+    guest.start()
+    guest.probe(Probe("that it is ada", '#!/bin/sh\n[ "$(id -un) $HOME" = "ada /home/ada" ]\n', ""))
+    assert guest.steps[-1] == "probing: that it is ada"
+    with pytest.raises(DeadlineError) as caught:
+        guest.probe(Probe("never", "#!/bin/sh\necho no\nexit 1\n", "a hint"), deadline_s=5)
+    assert caught.value.details == ("no", "a hint")
