@@ -17,6 +17,7 @@ import pytest
 
 from interlock.drivers.contract import Deadline, Site
 from interlock.drivers.qemu import QemuDriver, command, process
+from interlock.fsm.errors import DeadlineError
 from interlock.fsm.home import Home
 from interlock.fsm.spec import Probe
 from interlock.guest import probes, provision, readiness, ssh
