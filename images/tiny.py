@@ -21,14 +21,14 @@ def build(writer: Writer, recipe: Recipe, name: str, report: Report) -> Image:
     names = ARCHES[recipe.arch]
     tar, kernel_file, initrd = (writer.work / name for name in ("packages.tar", "kernel", "initrd"))
     report("getting Debian packages")
-    packages = (f"linux-image-cloud-{names.debian}", *_PACKAGES)
+    packages = (f"{kernel.PACKAGE}-{names.debian}", *_PACKAGES)
     bootstrap(tar, recipe.arch, packages, suite=recipe.suite, variant="extract")
     report("packing the initrd")
-    with Unpacked(tar) as unpacked:
-        kernel_file.write_bytes(kernel.image(unpacked))
-        modules = kernel.modules(unpacked, _text("modules"))
-        modules |= kernel.modules(unpacked, _text("mount-modules"), order="order.mounts")
-        initrd.write_bytes(cpio.pack(_root(unpacked, names) | modules))
+    with Unpacked(tar) as files:
+        kernel_file.write_bytes(kernel.unpacked(kernel.image(files)))
+        modules = kernel.modules(files, _text("modules"))
+        modules |= kernel.modules(files, _text("mount-modules"), order="order.mounts")
+        initrd.write_bytes(cpio.pack(_root(files, names) | modules))
     image = recipe.image(
         name, boot=("kernel",), first_boot=("overlay",), kernel_arguments=f"console={names.console} {kernel.ARGUMENTS}"
     )
