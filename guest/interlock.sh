@@ -538,6 +538,7 @@ After=network-online.target local-fs.target
 
 [Service]
 Type=oneshot
+RemainAfterExit=yes
 ExecStart=/bin/sh $program boot
 TimeoutStartSec=infinity
 
