@@ -8,6 +8,12 @@ from dataclasses import dataclass, field
 
 from .keys import KeyPair
 
+HOST_ADDRESS = "10.0.2.2"
+"""The host, as a guest sees it. Source: QEMU, "Network emulation", using the user mode network stack."""
+
+HOST_NAMES = ("host.interlock.internal", "host.lima.internal")
+"""What the host is called in every guest."""
+
 BOOT, DEPENDENCY, SYSTEM, USER = "boot", "dependency", "system", "user"
 
 MODES = (BOOT, DEPENDENCY, SYSTEM, USER)

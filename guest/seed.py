@@ -30,7 +30,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from . import cpio
-from .facts import File, GuestDisk, MountPoint, Seed
+from .facts import HOST_ADDRESS, HOST_NAMES, File, GuestDisk, MountPoint, Seed
 
 STATE = "/var/lib/interlock"
 """The guest's folder of ours."""
@@ -51,11 +51,6 @@ SCRIPTS = f"{STATE}/scripts"
 """The guest's folder of what scripts and steps said and how they ended: `000-system.log`, `000-system.status`."""
 
 _PROGRAM_FILE = Path(__file__).with_name("interlock.sh")
-
-_HOST_ADDRESS = "10.0.2.2"
-"""Where QEMU's user network shows the host to the guest."""
-
-_HOST_NAMES = ("host.interlock.internal", "host.lima.internal")
 
 _EARLY = (
     'seed=$(mktemp -d) && mount -t iso9660 -o ro "$(blkid -L cidata || findfs LABEL=cidata)" "$seed" && '
@@ -110,7 +105,7 @@ def _facts(seed: Seed) -> dict[str, bytes]:
         "authorized_keys": _lines(*seed.authorized_keys),
         "hosts": _lines(
             f"127.0.1.1 {seed.hostname}",
-            f"{_HOST_ADDRESS} {' '.join(_HOST_NAMES)}",
+            *(f"{HOST_ADDRESS} {name}" for name in HOST_NAMES if name not in seed.hosts),
             *(f"{address} {name}" for name, address in seed.hosts.items()),
         ),
     }

@@ -9,15 +9,13 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from ..fsm.errors import UsageError
+from ..guest.facts import HOST_ADDRESS
 
 DEFAULT_USER = "interlock"
 DEFAULT_UID = 1000
 """Where root creates: a guest's user is an ordinary one all the same."""
 
 LOGIN = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
-
-GATEWAY = "10.0.2.2"
-"""The host, as a guest of QEMU's user network sees it. Source: QEMU, "Network emulation", using the user mode stack."""
 
 ZONES = Path("/usr/share/zoneinfo")
 _ZONE_BYTES = 1 << 16
@@ -114,4 +112,4 @@ def _seen_from_guest(proxy: str) -> str:
     if parts.hostname not in ("localhost", "127.0.0.1", "::1"):
         return proxy
     credentials, at, _ = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{credentials}{at}{GATEWAY}{port}"))
+    return urlunsplit(parts._replace(netloc=f"{credentials}{at}{HOST_ADDRESS}{port}"))

@@ -25,9 +25,6 @@ CPUS, MEMORY_BYTES, DISK_BYTES = 4, 4 << 30, 100 << 30
 GUEST_ADDRESS = "0.0.0.0"  # noqa: S104 - stands for the guest's own address, see Forward.guest_ip
 LOOPBACK = "127.0.0.1"
 
-HOST_NAMES = ("host.lima.internal", "host.interlock.internal")
-"""What the host is called in every guest."""
-
 SOCKET_BYTES = 107
 """A longer path is no address of a socket. Source: unix(7)."""
 
@@ -213,9 +210,10 @@ def _guest_disks(template: Template) -> Iterator[facts.GuestDisk]:
 
 def _hosts(template: Template) -> dict[str, str]:
     """Return name → address; a name may stand for another of them. Raises UsageError for one that leads nowhere."""
-    targets = {**dict.fromkeys(HOST_NAMES, host.GATEWAY), **template.host_resolver.hosts}
+    asked = template.host_resolver.hosts
+    targets = {**dict.fromkeys(facts.HOST_NAMES, facts.HOST_ADDRESS), **asked}
     found = {}
-    for name, target in targets.items():
+    for name, target in asked.items():
         address, seen = target, {name}
         while address in targets and address not in seen:
             seen.add(address)

@@ -50,7 +50,7 @@ COMMON = {
     "uid": b"1000\n",
     "user": b"ada\n",
 }
-OWN_HOSTS = b"127.0.1.1 web\n10.0.2.2 host.interlock.internal host.lima.internal\n"
+OWN_HOSTS = b"127.0.1.1 web\n10.0.2.2 host.interlock.internal\n10.0.2.2 host.lima.internal\n"
 
 
 def extracted(archive: bytes, folder: Path) -> Path:
@@ -262,7 +262,8 @@ def test_early_may_be_done_again(guest):
         "127.0.0.1 localhost",
         "# begin interlock",
         "127.0.1.1 web",
-        "10.0.2.2 host.interlock.internal host.lima.internal",
+        "10.0.2.2 host.interlock.internal",
+        "10.0.2.2 host.lima.internal",
         "10.0.2.7 registry",
         "# end interlock",
     ]
