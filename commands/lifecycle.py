@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command("create")
 @click.argument("name", required=False)
-@click.option("--template", "-t", required=True, help="A built-in's name, a path, or - for standard input.")
+@click.option("--template", "-t", required=True, help="A built-in's name, a path, a URL, or - for standard input.")
 @click.option("--yes", "-y", is_flag=True, help="Ask nothing, also at a terminal.")
 @machine_options
 @format_option

@@ -96,7 +96,7 @@ class NineP(Strict):
     msize: Annotated[is_.Size, Field(ge=4096, le=1 << 30)] = 128 << 10
     """Bytes in one message."""
     cache: Literal["none", "loose", "fscache", "mmap"] | None = None
-    """Null: `mmap` for what is writable, else `fscache`."""
+    """Null: `mmap`, by which the guest sees at once what changes on the host."""
 
 
 class Virtiofs(Strict):

@@ -13,7 +13,7 @@ run() {
 }
 
 run image build tiny
-run create web --template tiny
+run create web --template tiny --yes
 run start web
 run list
 run shell web -- uname -a

@@ -17,7 +17,7 @@ from rich.text import Text
 
 COLUMNS = 108
 SESSION = """\
-interlock create web --template tiny
+interlock create web --template tiny --yes
 interlock start web
 interlock shell web -- uname -sr
 interlock list
