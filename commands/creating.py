@@ -1,6 +1,7 @@
 """What `create` and `up` are told about the machine: options that edit the template, and the talk at a terminal."""
 
 import json
+import platform
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -132,7 +133,11 @@ def _another(session: Session, given: "Wishes") -> "Loaded | None":
 def _summary(loaded: "Loaded", given: "Wishes") -> Iterator[tuple[str, str]]:
     """Yield what there is to know before one agrees: (label, text)."""
     template = loaded.template
-    yield "image", ", ".join(dict.fromkeys(image.location for image in template.images))
+    arch = given.arch or template.arch or platform.machine()
+    first, *mirrors = [image.location for image in template.images if image.arch in (arch, None)] or [
+        f"none for {arch}"
+    ]
+    yield "image", first + (f", or {len(mirrors)} more that stand in for it" if mirrors else "")
     sizes = {
         "cpus": given.cpus or template.cpus or "as many as fit this host",
         "memory": size(given.memory_bytes or template.memory) if given.memory_bytes or template.memory else "a part",
