@@ -133,7 +133,7 @@ class _Planner:
             timezone=host.timezone() if template.timezone is None else template.timezone,
             message=template.message,
             mounts=resolve.mounts(template),
-            forwards=resolve.forwards(template.port_forwards, self.home.directory(self.name)),
+            forwards=resolve.forwards(template.port_forwards),
             disks=tuple(self._disk(asked.name) for asked in template.additional_disks),
             probes=resolve.probes(template),
             copies=resolve.copies(template),

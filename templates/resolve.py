@@ -1,7 +1,7 @@
 """What a template asks for, in the terms of a machine (fsm/spec.py) and of its guest (guest/facts.py).
 
-Everything becomes final here: variables are replaced, ranges of ports are counted out, files are read. What a template
-leaves open is filled in from the host, once.
+Templates come here with their variables replaced and their paths absolute (expand.py). The rest becomes final: ranges
+of ports are counted out, files are read, and what nobody says is taken from the host, once.
 """
 
 import os
@@ -24,9 +24,6 @@ CPUS, MEMORY_BYTES, DISK_BYTES = 4, 4 << 30, 100 << 30
 
 GUEST_ADDRESS = "0.0.0.0"  # noqa: S104 - stands for the guest's own address, see Forward.guest_ip
 LOOPBACK = "127.0.0.1"
-
-SOCKET_BYTES = 107
-"""A longer path is no address of a socket. Source: unix(7)."""
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
 
@@ -66,27 +63,23 @@ def mounts(template: Template) -> tuple[Mount, ...]:
     """Return the folders that the guest sees; raises UsageError for one that is not there."""
     found = []
     for number, asked in enumerate(template.mounts):
-        location = os.path.expanduser(asked.location)  # noqa: PTH111 - Path's own raises where there is no such user
+        location, point = asked.location, asked.mount_point or asked.location
         if not Path(location).is_dir():
             raise UsageError(f"mounts[{number}].location: {location}: no such folder", hint=f"mkdir -p {location}")
-        point = asked.mount_point or location
         model = asked.nine_p.security_model
         found.append(Mount(location, point, asked.writable, template.mount_kind, security_model=model))
     return tuple(found)
 
 
-def forwards(rules: tuple[PortForward, ...], directory: Path) -> tuple[Forward, ...]:
-    """Return a forward for each port and socket that `rules` name; of two rules for a port of the guest's, the first.
-
-    A relative host socket lies in the folder `sock` of `directory`, the instance's.
-    """
+def forwards(rules: tuple[PortForward, ...]) -> tuple[Forward, ...]:
+    """Return a forward for each port and socket that `rules` name. Of two rules for a port, the first counts."""
     found: list[Forward] = []
     decided: list[tuple[str, int, int]] = []
-    for number, rule in enumerate(rules):
+    for rule in rules:
         protos = ("tcp", "udp") if rule.proto == "any" else (rule.proto,)
         if rule.guest_socket or rule.host_socket:
             if not rule.ignore:
-                found.append(_socket(rule, number, directory))
+                found.append(_socket(rule))
             continue
         # A rule that names no protocol is meant for what nearly all of them carry, unless it keeps something out.
         if "proto" not in rule.model_fields_set and not rule.ignore:
@@ -110,22 +103,16 @@ def _ports(rule: PortForward, protos: tuple[str, ...], decided: list[tuple[str, 
             yield Forward(proto, guest_ip, port, "", rule.host_ip, port + shift, "", reverse=False)
 
 
-def _socket(rule: PortForward, number: int, directory: Path) -> Forward:
+def _socket(rule: PortForward) -> Forward:
     """Return the forward of `rule`, which has a socket at one end or at both."""
-    host_socket = ""
-    if rule.host_socket:
-        path = Path(os.path.expanduser(rule.host_socket))  # noqa: PTH111 - as above
-        host_socket = str(path if path.is_absolute() else directory / "sock" / path)
-        if len(os.fsencode(host_socket)) > SOCKET_BYTES:
-            raise UsageError(f"portForwards[{number}].hostSocket: {host_socket}: longer than {SOCKET_BYTES} bytes")
     return Forward(
         proto="tcp",
         guest_ip="" if rule.guest_socket else rule.guest_ip or LOOPBACK,
         guest_port=0 if rule.guest_socket else rule.guest_ports[0],
         guest_socket=rule.guest_socket or "",
-        host_ip="" if host_socket else rule.host_ip,
-        host_port=0 if host_socket else rule.host_ports[0],
-        host_socket=host_socket,
+        host_ip="" if rule.host_socket else rule.host_ip,
+        host_port=0 if rule.host_socket else rule.host_ports[0],
+        host_socket=rule.host_socket or "",
         reverse=rule.reverse,
     )
 
@@ -142,8 +129,7 @@ def probes(template: Template) -> tuple[Probe, ...]:
 def copies(template: Template) -> tuple[Copy, ...]:
     """Return the files to fetch from the guest."""
     return tuple(
-        Copy(asked.guest, os.path.expanduser(asked.host), asked.skip_if_missing, asked.delete_on_stop)  # noqa: PTH111 - as above
-        for asked in template.copy_to_host
+        Copy(asked.guest, asked.host, asked.skip_if_missing, asked.delete_on_stop) for asked in template.copy_to_host
     )
 
 
@@ -227,14 +213,13 @@ def _hosts(template: Template) -> dict[str, str]:
 def _certificates(template: Template) -> Iterator[bytes]:
     """Yield each certificate by itself: a file may hold many."""
     for number, name in enumerate(template.ca_certs.files):
-        path = Path(os.path.expanduser(name))  # noqa: PTH111 - as above
         try:
-            content = path.read_bytes()
+            content = Path(name).read_bytes()
         except OSError as error:
-            raise UsageError(f"caCerts.files[{number}]: {path}: {error.strerror}") from error
+            raise UsageError(f"caCerts.files[{number}]: {name}: {error.strerror}") from error
         found = _CERTIFICATE.findall(content)
         if not found:
-            raise UsageError(f"caCerts.files[{number}]: {path}: holds no certificate in PEM form")
+            raise UsageError(f"caCerts.files[{number}]: {name}: holds no certificate in PEM form")
         yield from found
     for text in template.ca_certs.certs:
         yield from _CERTIFICATE.findall(text.encode())
