@@ -267,7 +267,7 @@ def test_probe_runs_as_the_guests_user(make):
     """A script that succeeds makes the guest ready; one that does not is told with its words."""
     guest = make("tiny")
     guest.start()
-    guest.probe(Probe("that it is ada", '#!/bin/sh\n[ "$(id -un) $HOME" = "ada /home/ada" ]\n', ""))
+    guest.probe(Probe("that it is ada", '#!/bin/sh\n[ "$(id -un) $HOME" = "ada /home/ada.guest" ]\n', ""))
     assert guest.steps[-1] == "probing: that it is ada"
     with pytest.raises(DeadlineError) as caught:
         guest.probe(Probe("never", "#!/bin/sh\necho no\nexit 1\n", "a hint"), deadline_s=5)
