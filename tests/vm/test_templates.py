@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import textwrap
 import urllib.request
 from pathlib import Path
 
@@ -46,6 +47,10 @@ hostResolver:
   hosts: {db.test: 192.0.2.7}
 user:
   name: anna
+caCerts:
+  certs:
+  - |
+CERTIFICATE
 additionalDisks: [data]
 mounts:
 - location: FOLDER/only read
@@ -82,6 +87,21 @@ SETUP = """#!/bin/sh
 echo "system $(cat /srv/greeting)" >>/var/log/order
 """
 
+CERTIFICATE = """\
+-----BEGIN CERTIFICATE-----
+MIIBkDCCATWgAwIBAgIUDs4i9iibc37JRQZyvCEMiMOqvkYwCgYIKoZIzj0EAwIw
+HDEaMBgGA1UEAwwRSW50ZXJsb2NrIHRlc3QgQ0EwIBcNMjYxMTI1MjI1NTMzWhgP
+MjEyNjExMDEyMjU1MzNaMBwxGjAYBgNVBAMMEUludGVybG9jayB0ZXN0IENBMFkw
+EwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEgXRLzSAGg2hPYla/JO4i1wJnFHFERnee
+iPJn9K1w71OVSMJSATEXc3MwoC9iIaP4si4/PxUSnh+IPvaWXkyL0aNTMFEwHQYD
+VR0OBBYEFMMKfakWOvuaYQ+9h5gpL7BsL9EfMB8GA1UdIwQYMBaAFMMKfakWOvua
+YQ+9h5gpL7BsL9EfMA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSQAwRgIh
+AK+3M/2YgTnrctjMCcMwaREzTRlb4bmcPZy0ZIKaXPc9AiEA8iuVcI4rD8ekV4og
+I3/qfiIly7UpMWdwuE+UZNnCBps=
+-----END CERTIFICATE-----
+"""
+"""Of an authority that nobody has, made for this test; its key was thrown away."""
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -99,7 +119,7 @@ def folder(tmp_path):
     templates.mkdir()
     (templates / "base.yaml").write_text(BASE)
     (templates / "setup.sh").write_text(SETUP)
-    text = TEMPLATE.replace("FOLDER", str(tmp_path))
+    text = TEMPLATE.replace("FOLDER", str(tmp_path)).replace("CERTIFICATE", textwrap.indent(CERTIFICATE, "    "))
     for number, port in enumerate(ports):
         text = text.replace(f"PORT{number}", str(port))
     (templates / "web.yaml").write_text(text)
@@ -154,6 +174,7 @@ def test_template_with_everything_is_so_in_the_guest(vms, folder, ask):
     ]
     assert ask("stat -c '%U %a' /srv/greeting; cat /srv/greeting").splitlines() == ["anna 644", greeting]
     assert ask("date +%Z; echo $COLOUR; getent hosts db.test | cut -d' ' -f1") == "JST\nblue green\n192.0.2.7"
+    assert CERTIFICATE in ask("cat /etc/ssl/certs/ca-certificates.crt") + "\n"
     assert ask("getent hosts host.lima.internal | cut -d' ' -f1") == "10.0.2.2"
 
     assert ask("cat /mnt/only-read/note; touch /mnt/only-read/x 2>&1 | grep -c 'Read-only'") == "from the host\n1"
