@@ -283,7 +283,7 @@ def test_guest_on_a_full_disk_is_paused_and_goes_on_when_there_is_room(vms, crea
     """No write of the guest's fails: it is paused, `list` says why, `resume` lets it go on, what it wrote is whole."""
     small = vms.home.instances
     small.mkdir(mode=0o700)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m,mode=0700", "small", small], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=192m,mode=0700", "small", small], check=True)
     ballast = small / ".ballast"
     try:
         site = create()
