@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 # Who runs virtual machines needs the first line, who builds images the second, who runs all the tests the third.
 RUN   := qemu-system-x86 qemu-utils openssh-client util-linux
 BUILD := mmdebstrap debian-archive-keyring uidmap fakeroot e2fsprogs fdisk mtools
-TEST  := qemu-system-arm ovmf qemu-efi-aarch64 strace cpio iproute2 graphviz
+TEST  := qemu-system-arm ovmf qemu-efi-aarch64 strace cpio iproute2 graphviz tzdata
 
 .PHONY: demo test test-fast diagrams benchmarks clean
 

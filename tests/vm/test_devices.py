@@ -17,7 +17,7 @@ from interlock.disks import Disks
 from interlock.drivers.contract import Deadline
 from interlock.drivers.qemu import forwards, lease, mounts
 from interlock.fsm import process as host
-from interlock.fsm.errors import CancelledError, DriverError
+from interlock.fsm.errors import CancelledError, DriverError, HostError
 from interlock.fsm.home import Home
 from interlock.fsm.spec import Copy, Disk, Forward, Mount
 
@@ -420,16 +420,19 @@ def test_bios_machine_of_another_architecture_is_refused(driver, make_site, step
 @pytest.mark.parametrize("kind", ["9p", "virtiofs"])
 def test_mounts_are_read_and_written_as_the_spec_says(make_site, created, start, in_guest, shared, kind):
     """The guest sees each folder under its tag, and cannot write to one that is not to be written to."""
-    if kind == "virtiofs" and mounts.find().in_c and os.geteuid() != 0:
-        pytest.skip("this host's virtiofsd runs for root only")
+    if kind == "virtiofs":
+        try:
+            program = mounts.find()
+        except HostError as error:  # it came with QEMU up to 7.2 and is a package of its own since
+            pytest.skip(error.message)
+        if program.in_c and os.geteuid() != 0:
+            pytest.skip(f"{program.path} runs for root only")
     read_only, writable = (
         Mount(str(folder), "/mnt", writable=folder is shared[1], type=kind, security_model="none") for folder in shared
     )
     option = "-o trans=virtio,version=9p2000.L" if kind == "9p" else ""
     with created(make_site(template="debian", mounts=(read_only, writable))) as site:
         start(site)
-        if kind not in in_guest(site, f"sudo modprobe -a {kind} 9pnet_virtio 2>/dev/null; cat /proc/filesystems"):
-            pytest.skip(f"the guest's kernel has no {kind}")
         in_guest(site, f"for n in 0 1; do sudo mkdir /m$n; sudo mount -t {kind} {option} mount$n /m$n || exit; done")
         assert in_guest(site, "cat /m0/hello /m1/hello") == "read me, please\nwrite here\n"
         assert "Read-only" in in_guest(site, "sudo touch /m0/no 2>&1 || true")

@@ -8,7 +8,6 @@ import platform
 import re
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +31,6 @@ pytestmark = pytest.mark.vm
 ARCH = platform.machine()
 MIB = 1 << 20
 START_S = 300.0
-VIRTIOFSD = "/usr/lib/qemu/virtiofsd"
 
 ZONE = Path("/usr/share/zoneinfo/Asia/Kolkata").read_bytes()
 
@@ -50,7 +48,7 @@ EVERYTHING = {
         GuestDisk("disk0", "data", "/mnt/my data", format=True),
         GuestDisk("disk1", "theirs", "/mnt/theirs", format=True),
     ),
-    "mounts": (MountPoint("mount0", "/mnt/from host", "virtiofs", ""),),
+    "mounts": (MountPoint("mount0", "/mnt/from host", "9p", "trans=virtio,version=9p2000.L"),),
     "files": (
         File("/etc/made/by/us", b"\x00\xff\n", owner="ada:ada", permissions=0o640),
         File("/etc/hostname", b"never\n", overwrite=False),
@@ -124,32 +122,20 @@ class Guest:
 
 
 @pytest.fixture
-def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
-    """Give the machine a blank disk, one that holds something, and a folder; the call begins to serve the folder."""
+def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the machine a blank disk, one that holds something, and a folder."""
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared" / "note").write_text("from the host\n")
     (tmp_path / "disk0").write_bytes(b"")
     os.truncate(tmp_path / "disk0", 64 * MIB)
     (tmp_path / "disk1").write_bytes(b"precious" + bytes(64 * MIB))
     build = command.build
-    socket = tmp_path / "fs"
-    serving: list[subprocess.Popen[bytes]] = []
-
-    def serve() -> None:
-        line = [VIRTIOFSD, f"--socket-path={socket}", "-o", f"source={tmp_path}/shared", "-o", "sandbox=chroot"]
-        serving.append(subprocess.Popen(line, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-        give_up = time.monotonic() + 60
-        while not socket.exists():
-            assert time.monotonic() < give_up
-            time.sleep(0.02)
 
     def extended(*arguments: object) -> list[str]:
-        socket.unlink(missing_ok=True)
-        serve()
         return [
             *build(*arguments),  # type: ignore[arg-type]
-            *("-object", "memory-backend-memfd,id=memory,size=512M,share=on", "-numa", "node,memdev=memory"),
-            *("-chardev", f"socket,id=fs,path={socket}", "-device", "vhost-user-fs-pci,chardev=fs,tag=mount0"),
+            *("-fsdev", f"local,id=fs,path={tmp_path}/shared,security_model=none"),
+            *("-device", "virtio-9p-pci,fsdev=fs,mount_tag=mount0"),
             *("-blockdev", f"raw,node-name=disk0,file.driver=file,file.filename={tmp_path}/disk0"),
             *("-device", "virtio-blk-pci,drive=disk0,serial=disk0"),
             *("-blockdev", f"raw,node-name=disk1,file.driver=file,file.filename={tmp_path}/disk1"),
@@ -157,10 +143,6 @@ def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         ]
 
     monkeypatch.setattr(command, "build", extended)
-    yield serve
-    for server in serving:
-        server.kill()
-        server.wait()
 
 
 @pytest.fixture
@@ -217,7 +199,7 @@ def check_everything(guest: Guest) -> None:
     assert guest.sh(f"sudo cat {SCRIPTS}/000-user.log") == "ada /home/countess deep blue /run/user/1234\n/home/countess"
     assert guest.sh(f"sudo cat {SCRIPTS}/004-system.status") == "3"
     assert guest.sh("grep 'my.040data' /proc/mounts | cut -d' ' -f3") == "ext4"
-    assert guest.sh("grep 'from.040host' /proc/mounts | cut -d' ' -f3") == "virtiofs"
+    assert guest.sh("grep 'from.040host' /proc/mounts | cut -d' ' -f3") == "9p"
     # Nobody but root reads what may be secret, and the key by which the guest proves itself is where it belongs only.
     assert guest.sh("ls /var/lib/interlock/seed >/dev/null 2>&1 || echo denied") == "denied"
     assert guest.sh("sudo find /var/lib/interlock/seed -name ssh_host_ed25519_key") == ""
