@@ -4,18 +4,15 @@ As in `session`, three things are watched at once: the command, the deadline, an
 """
 
 import os
-import select
 import subprocess
 from collections.abc import Sequence
 from tempfile import TemporaryFile
 from typing import IO, NamedTuple
 
-from ..fsm.errors import DeadlineError
 from ..fsm.port import Deadline
-from .session import GuestGoneError
+from .session import Patience
 
-_LOOK_S = 0.1
-"""How often to look at the deadline: work that is called off has none left."""
+_TURN_S = 5.0
 
 
 class Ended(NamedTuple):
@@ -38,15 +35,10 @@ def run(command: Sequence[str], deadline: Deadline, lifeline: int, stdout: IO[by
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stdout or subprocess.DEVNULL, stderr=said) as child,
     ):
         ended = os.pidfd_open(child.pid)
-        poll = select.poll()
-        for watched in (ended, lifeline):
-            poll.register(watched, select.POLLIN)
+        patience = Patience(deadline, lifeline)
         try:
-            while ended not in (ready := [it for it, _ in poll.poll(1000 * min(_LOOK_S, deadline.remaining_s))]):
-                if lifeline in ready:
-                    raise GuestGoneError
-                if deadline.passed:
-                    raise DeadlineError(f"the guest did not answer within {deadline.seconds:g} s")
+            while not patience.pause(_TURN_S, ended):
+                pass
         finally:
             child.kill()
             os.close(ended)

@@ -4,7 +4,6 @@ Nothing less proves it. A connection proves nothing, because QEMU's user network
 banner proves a program that speaks ssh, not which one; a login proves no finished first boot.
 """
 
-import os
 import socket
 import subprocess
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from ..fsm.port import Deadline, Report
 from . import ssh
 from .report import Failure, lines, parse
 from .seed import BOOTED, EACH_BOOT, REPORT
-from .session import OPTIONS, Door, GuestGoneError, Patience
+from .session import OPTIONS, Door, GuestGoneError, Patience, listen
 
 __all__ = ["Door", "Failure", "GuestGoneError", "wait"]
 
@@ -114,27 +113,23 @@ def _failures(door: Door, connection: socket.socket, patience: Patience, report:
     options = ("ProxyCommand=-", "StdinNull=yes", *OPTIONS)
     question = ["sh", "-c", _OVER, "sh", door.instance_id]
     command = ssh.command_line(door.config, door.name, question, options=options)
+    words = bytearray()
+
+    def hear(said: bytes) -> None:
+        # The first byte says that it let us in.
+        if not words and said.startswith(b"\n"):
+            report(WAITING_FOR_FIRST_BOOT)
+        words.extend(said)
+
     with subprocess.Popen(
         command, stdin=connection.fileno(), stdout=connection.fileno(), stderr=subprocess.PIPE
     ) as session:
-        assert session.stderr  # noqa: S101 - for the type checker: it is a pipe
-        words = b""
-        try:
-            # The first byte says that it let us in, the end of the output that the session is over.
-            while True:
-                if patience.pause(_LAST_TURN_S, session.stderr.fileno()):
-                    said = os.read(session.stderr.fileno(), 65536)
-                    if not said:
-                        break
-                    if not words and said.startswith(b"\n"):
-                        report(WAITING_FOR_FIRST_BOOT)
-                    words += said
-        finally:
-            session.kill()
+        listen(session, session.stderr, patience, hear)
     if session.returncode == 0:
-        return parse(words)
+        return parse(bytes(words))
     if b"Host key verification failed" in words:
         raise DriverError(
-            f"what answers on 127.0.0.1:{door.port} is not this guest: it shows another host key", details=lines(words)
+            f"what answers on 127.0.0.1:{door.port} is not this guest: it shows another host key",
+            details=lines(bytes(words)),
         )
     return None

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from ..fsm.errors import DeadlineError
 from ..fsm.port import Deadline
@@ -24,8 +25,8 @@ _TURN_S = 5.0
 _SILENCE_S = 5
 """Seconds without a sign from the guest after which its session is asked to be given up: it rebooted, say."""
 
-OPTIONS = ("BatchMode=yes", "ForwardAgent=no", "ForwardX11=no", f"ServerAliveInterval={_SILENCE_S}")
-"""Of every session that nobody sits at: it asks nothing, brings nothing along, and notices that the guest is gone."""
+OPTIONS = (*ssh.UNATTENDED, f"ServerAliveInterval={_SILENCE_S}")
+"""Of every session that waits for something in the guest: it notices when the guest is gone."""
 
 
 class GuestGoneError(Exception):
@@ -94,14 +95,24 @@ def run(
         given.write(stdin)
         given.seek(0)
         with subprocess.Popen(line, stdin=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as session:
-            assert session.stdout  # noqa: S101 - for the type checker: it is a pipe
-            try:
-                while True:
-                    if patience.pause(_TURN_S, session.stdout.fileno()):
-                        said = os.read(session.stdout.fileno(), 65536)
-                        if not said:
-                            break
-                        hear(said)
-            finally:
-                session.kill()
+            listen(session, session.stdout, patience, hear)
     return session.returncode
+
+
+def listen(
+    session: "subprocess.Popen[bytes]", words: IO[bytes] | None, patience: Patience, hear: Callable[[bytes], object]
+) -> None:
+    """Return at the end of `words`, a pipe of `session`'s, of which `hear` was given each piece as it came.
+
+    Raises what `patience` does. `session` is cut off in any case.
+    """
+    assert words  # noqa: S101 - for the type checker: it is a pipe
+    try:
+        while True:
+            if patience.pause(_TURN_S, words.fileno()):
+                said = os.read(words.fileno(), 65536)
+                if not said:
+                    return
+                hear(said)
+    finally:
+        session.kill()

@@ -17,6 +17,9 @@ KEY = "ssh.key"
 KNOWN_HOSTS = "known_hosts"
 CONFIG = "ssh.config"
 
+UNATTENDED = ("BatchMode=yes", "ForwardAgent=no", "ForwardX11=no")
+"""Options of a session that nobody sits at: it asks nothing, and brings nothing of its user's along."""
+
 
 def config(
     name: str,
@@ -88,7 +91,7 @@ def attempt(config_file: Path, name: str, command: Sequence[str], timeout_s: flo
 
     with suppress(subprocess.TimeoutExpired):
         subprocess.run(
-            command_line(config_file, name, command, options=("BatchMode=yes", "ForwardAgent=no", "ForwardX11=no")),
+            command_line(config_file, name, command, options=UNATTENDED),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=timeout_s,

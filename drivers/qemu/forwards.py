@@ -31,8 +31,7 @@ _OPTIONS = (
     "ExitOnForwardFailure=yes",
     # Bound anew over a socket that an earlier run left on the host.
     "StreamLocalBindUnlink=yes",
-    # A guest that rebooted or hangs does not answer: after 15 seconds the forwards are known to be down.
-    "ServerAliveInterval=5",
+    # A guest that rebooted or hangs does not answer: after three silences the forwards are known to be down.
     "ServerAliveCountMax=3",
 )
 

@@ -45,17 +45,16 @@ class Watch:
         self._on_sign = on_sign
         self._seen = self._size()
 
-    def look(self) -> bool:
-        """Return whether the guest has given a sign of life since the hypervisor started."""
+    def look(self) -> None:
+        """Read what came since the last look."""
         size = self._size()
         if size == self._seen:
-            return size > 0
+            return
         self._seen = size
         self._on_sign()
         for line in tail(self._directory):
             if _PANIC in line:
                 raise DriverError(f"the guest's kernel panicked:{line.partition(_PANIC)[2].removeprefix(':')}")
-        return True
 
     def _size(self) -> int:
         try:
