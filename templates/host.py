@@ -3,19 +3,17 @@
 import getpass
 import os
 import pwd
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from ..fsm.errors import UsageError
 from ..guest.facts import HOST_ADDRESS
+from .values import LOGIN, ZONE
 
 DEFAULT_USER = "interlock"
 DEFAULT_UID = 1000
 """Where root creates: a guest's user is an ordinary one all the same."""
-
-LOGIN = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 
 ZONES = Path("/usr/share/zoneinfo")
 _ZONE_BYTES = 1 << 16
@@ -63,7 +61,7 @@ def zone(name: str) -> bytes:
 
     Empty when this host has no database. Raises UsageError for a name that its database does not have.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", name):
+    if not ZONE.fullmatch(name):
         raise UsageError(f"timezone: {name!r} is no time zone", hint="timedatectl list-timezones")
     if not ZONES.is_dir():
         return b""

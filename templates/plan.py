@@ -21,6 +21,7 @@ from ..fsm.home import Home
 from ..fsm.port import Draft, Plan, Report
 from ..fsm.records import now
 from ..fsm.spec import MAX_BYTES, Disk, Spec
+from ..guest import ssh
 from ..guest.keys import KeyPair, new_host_key, user_key
 from ..guest.seed import nocloud, overlay
 from ..images.bring import bring
@@ -159,7 +160,7 @@ class _Planner:
         store, key, host_key = Store(self.home.images), user_key(self.home.keys), new_host_key()
         more_keys = host.public_keys(Path.home()) if self.template.ssh.load_dot_ssh_pub_keys else ()
         seed = resolve.seed(self.template, spec, self.who, (key.public.decode().strip(), *more_keys), host_key)
-        materials: dict[str, Path | bytes] = {"ssh.key": key.private, "known_hosts": _pin(host_key)}
+        materials: dict[str, Path | bytes] = {ssh.KEY: key.private, ssh.KNOWN_HOSTS: _pin(host_key)}
         if disk := image.files.get("disk"):
             materials["base.qcow2"] = store.path(disk.digest)
         if spec.boot == "kernel":
@@ -205,9 +206,9 @@ def _place(location: str) -> str:
 
 
 def _pin(host_key: KeyPair) -> bytes:
-    """Return the line of known_hosts; `guest` is the HostKeyAlias, so that no port and no name has to be known."""
+    """Return the line of known_hosts, under an alias, so that no port and no name has to be known."""
     kind, key = host_key.public.split()[:2]
-    return b"guest " + kind + b" " + key + b"\n"
+    return b" ".join((ssh.HOST_KEY_ALIAS.encode(), kind, key)) + b"\n"
 
 
 def hostname(name: str) -> str:

@@ -12,6 +12,12 @@ Arch = Literal["x86_64", "aarch64"]
 AnyArch = Literal["x86_64", "aarch64", "armv7l", "ppc64le", "riscv64", "s390x"]
 """Of images, most of which are for other machines than the one that is made."""
 
+LOGIN = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+"""The name of a user that every guest accepts."""
+
+ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
+"""The name of a time zone, which is also its path in the database, and leads nowhere else."""
+
 _SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*(?:([KMGT])i?B?|B)?", re.IGNORECASE | re.ASCII)
 _POWER = {None: 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
@@ -51,7 +57,7 @@ def _digest(value: str) -> str:
 
 
 def _login(value: str) -> str:
-    if re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", value):
+    if LOGIN.fullmatch(value):
         return value
     raise ValueError("expected a login: small letters, digits, '_' and '-', at most 32")
 
@@ -94,7 +100,7 @@ def _printable(value: str) -> str:
 
 
 def _zone(value: str) -> str:
-    if re.fullmatch(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*|", value):
+    if not value or ZONE.fullmatch(value):
         return value
     raise ValueError("expected the name of a time zone, such as Europe/Berlin")
 
