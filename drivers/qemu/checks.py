@@ -47,7 +47,10 @@ def _arch(runtime: Path, arch: str) -> Iterator[Check]:
     except InterlockError as err:
         yield Check(f"qemu {arch}", ok=False, finding=err.message, mend=err.hint, essential=native)
         return
-    yield Check(f"qemu {arch}", ok=True, finding=f"QEMU {able.version}, machine {able.machine}", essential=native)
+    finding = f"QEMU {able.version}, machine {able.machine}"
+    if able.threads == "single":
+        finding += "; emulates on one core"
+    yield Check(f"qemu {arch}", ok=True, finding=finding, essential=native)
     try:
         found = firmware.find(arch, able.machine)
         yield Check(f"firmware {arch}", ok=True, finding=str(found.code.path), essential=False)

@@ -11,6 +11,7 @@ from typing import Self
 
 from ...fsm.errors import DamagedError, HostError
 from ...fsm.files import write_whole
+from ...fsm.spec import Spec
 from ..contract import Site
 from . import disk, events, firmware, lease, monitor, mounts, ports, serial
 from .probe import Capabilities
@@ -83,7 +84,7 @@ def build(site: Site, board: Board, capabilities: Capabilities, accelerator: str
         "-nodefaults",
         "-no-user-config",
         "-display", "none",
-        *_processor(spec.arch, accelerator, spec.cpu_model),
+        *_processor(spec, accelerator, capabilities.threads),
         "-smp", str(spec.cpus),
         "-m", f"size={spec.memory_bytes >> 20}M",
         "-chardev", f"file,id=serial,path={serial.LOG},append=on",
@@ -141,10 +142,10 @@ def build(site: Site, board: Board, capabilities: Capabilities, accelerator: str
     return [*command, "-machine", ",".join(machine)]
 
 
-def _processor(arch: str, accelerator: str, model: str) -> list[str]:
+def _processor(spec: Spec, accelerator: str, threads: str) -> list[str]:
     """Return how guest code is run: by the processor itself, or emulated with all that the emulation can do."""
     if accelerator == "kvm":
-        return ["-accel", "kvm", "-cpu", model or "host"]
+        return ["-accel", "kvm", "-cpu", spec.cpu_model or "host"]
     # Pointer authentication by the architecture's own cipher takes half of an emulated guest's time.
-    best = "max,pauth-impdef=on" if arch == "aarch64" else "max"
-    return ["-accel", "tcg,thread=multi", "-cpu", model or best]
+    best = "max,pauth-impdef=on" if spec.arch == "aarch64" else "max"
+    return ["-accel", f"tcg,thread={threads}", "-cpu", spec.cpu_model or best]

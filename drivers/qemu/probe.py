@@ -56,6 +56,17 @@ class Capabilities:
     sandbox: bool
     """True when it was built with seccomp."""
 
+    @property
+    def threads(self) -> str:
+        """How its emulation runs several processors: `multi`, each in a thread of its own; `single`, by turns in one.
+
+        Before 8.1, what one thread translated while another wrote to it could stay in use as it was in between. Linux
+        patches its own code by way of a breakpoint, so now and then a guest with several processors met a breakpoint
+        that was long gone, and hung there: with 7.2, once in some hundreds of boots. Source: QEMU, commit deba78709ae8.
+        """
+        major, minor = self.version.split(".")[:2]
+        return "multi" if (int(major), int(minor)) >= (8, 1) else "single"
+
 
 def capabilities(runtime_root: Path, arch: str) -> Capabilities:
     """Return what this host's QEMU for `arch` guests can do; raise HostError when there is none."""

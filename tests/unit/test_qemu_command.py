@@ -109,6 +109,16 @@ def test_command_line_without_optional_abilities_leaves_them_out(tmp_path):
     assert "pvpanic-pci" not in command
 
 
+@pytest.mark.parametrize(
+    ("version", "threads"), [("7.2.22", "single"), ("8.0.5", "single"), ("8.1.0", "multi"), ("10.0.0", "multi")]
+)
+def test_processors_are_emulated_side_by_side_only_where_that_does_not_hang(version, threads, tmp_path):
+    """QEMU before 8.1 loses what one processor writes over code that another is about to run."""
+    able = capable("x86_64", version=version)
+    command = build(site(tmp_path), Board.newest(able), able, "tcg", 22022)
+    assert command[command.index("-accel") + 1] == f"tcg,thread={threads}"
+
+
 def test_command_line_with_too_long_socket_is_refused(tmp_path):
     """A path that the kernel would refuse is refused in words that say what to do."""
     able = capable("x86_64")

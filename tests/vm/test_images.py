@@ -55,7 +55,7 @@ class Guest:
             boot += ["-drive", f"if=virtio,format=raw,readonly=on,file={self.folder}/seed.iso"]
         return [
             *[f"qemu-system-{ARCH}", "-nodefaults", "-no-user-config", "-display", "none"],
-            *["-machine", machine, "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "512"],
+            *["-machine", machine, "-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2", "-m", "512"],
             *["-no-reboot", "-device", "pvpanic-pci", "-device", "virtio-rng-pci"],
             *["-drive", f"if=virtio,format=qcow2,file={self.folder}/disk.qcow2"],
             *["-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{port}-:22", "-device", "virtio-net-pci,netdev=net"],
