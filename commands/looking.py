@@ -36,7 +36,7 @@ def list_command(session: Session, names: tuple[str, ...], output_format: Format
     shown = list(statuses)
     rows = [_row(status) for status in shown]
     if rows:
-        print_table(("NAME", "STATUS", "ARCH", "CPUS", "MEMORY", "DISK", "SSH"), rows)
+        print_table(("NAME", "ARCH", "CPUS", "MEMORY", "DISK", "SSH", "STATUS"), rows)
     elif sys.stdout.isatty():
         click.echo("no instances; interlock create NAME --template TEMPLATE makes one", err=True)
     for status in shown:
@@ -53,12 +53,13 @@ def _row(status: "Status") -> list[str]:
     port = seen.ssh_port if seen and seen.alive else None
     return [
         status.name,
-        words.status(status),
         spec.arch if spec else "-",
         str(spec.cpus) if spec else "-",
         size(spec.memory_bytes) if spec else "-",
         size(spec.disk_bytes) if spec else "-",
         str(port) if port else "-",
+        # Last, because it is as long as what there is to say.
+        words.status(status),
     ]
 
 

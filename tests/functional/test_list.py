@@ -18,7 +18,7 @@ def test_list_as_table_has_a_line_for_each(interlock, bring, vms):
     bring(State.running)
     vms.create("db", "tiny", driver="simulated")
     lines = [re.split(r"\s{2,}", line) for line in interlock("list").stdout.splitlines()]
-    assert [line[:2] for line in lines] == [["NAME", "STATUS"], ["db", "created"], ["web", "running"]]
+    assert [[line[0], line[-1]] for line in lines] == [["NAME", "STATUS"], ["db", "created"], ["web", "running"]]
 
 
 def test_list_as_json_is_the_documented_record(interlock, bring, vms):
@@ -42,7 +42,7 @@ def test_list_with_a_damaged_instance_lists_the_others_too(interlock, bring, vms
     (home.directory("db") / "spec.json").write_bytes(b"")
     done = interlock("list")
     assert done.returncode == 0
-    assert [line.split()[1] for line in done.stdout.splitlines()] == ["STATUS", "damaged", "created"]
+    assert [re.split(r"\s{2,}", line)[6].split()[0] for line in done.stdout.splitlines()] == ["STATUS", "damaged", "created"]
 
 
 def test_list_while_another_process_works_shows_what_it_does(interlock, begin, bring, at_work):
@@ -55,7 +55,7 @@ def test_list_while_another_process_works_shows_what_it_does(interlock, begin, b
     assert (status["state"], operation["trigger"], operation["pid"]) == ("created", "start", process.pid)
     assert operation["step"] == "waiting for the simulated guest"
     assert operation["deadline"] > operation["since"]
-    assert re.search(r"web +starting · waiting for the simulated guest · \d", interlock("list").stdout)
+    assert re.search(r"web .+ starting · waiting for the simulated guest · \d", interlock("list").stdout)
 
 
 def test_list_of_guest_that_went_down_says_why(interlock, bring, home):
