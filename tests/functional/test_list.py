@@ -42,7 +42,8 @@ def test_list_with_a_damaged_instance_lists_the_others_too(interlock, bring, vms
     (home.directory("db") / "spec.json").write_bytes(b"")
     done = interlock("list")
     assert done.returncode == 0
-    assert [re.split(r"\s{2,}", line)[6].split()[0] for line in done.stdout.splitlines()] == ["STATUS", "damaged", "created"]
+    statuses = [re.split(r"\s{2,}", line)[6] for line in done.stdout.splitlines()]
+    assert [status.split()[0] for status in statuses] == ["STATUS", "damaged", "created"]
 
 
 def test_list_while_another_process_works_shows_what_it_does(interlock, begin, bring, at_work):
