@@ -80,11 +80,14 @@ def _greeted_by(port: int, patience: Patience, report: Report) -> socket.socket:
                 waiting[connection.fileno()] = connection
             ready = patience.pause(turn_s if patience.awake else _ASLEEP_TURN_S, *waiting)
             for descriptor in ready:
-                # Greeted or closed, it is the guest's doing, which therefore has a network: none is lost any more.
-                turn_s = _LAST_TURN_S
-                report(WAITING_FOR_SSH)
                 connection = waiting.pop(descriptor)
-                if _greets(connection):
+                greets = _greets(connection)
+                if greets or patience.awake:
+                    # Greeted or closed, it is the guest's doing, which therefore has a network: none is lost any more.
+                    # While the guest sleeps, one is closed by QEMU, which found nobody to carry it to.
+                    turn_s = _LAST_TURN_S
+                    report(WAITING_FOR_SSH)
+                if greets:
                     return connection
                 connection.close()
             if ready:

@@ -176,6 +176,10 @@ class QemuDriver(Driver):
             condition: str | None = "paused: the hypervisor was stopped by a signal"
         else:
             condition = events.condition(events.read(directory)) or shortfall.seen(directory)
+            if condition is None and site.spec.mounts:
+                from . import mounts
+
+                condition = mounts.condition(site)
             if condition is None and site.spec.forwards:
                 condition = forwards.condition(site.runtime)
         return Observation(alive=True, pid=hypervisor.pid, ssh_port=network.recorded(directory), condition=condition)
@@ -285,7 +289,8 @@ def _watched(site: Site, hypervisor: "Actor | None", progress: "_Progress") -> "
             raise _death(directory) from None
         except (DeadlineError, DriverError) as err:
             message = f"{err.message}; it came as far as: {progress.step}"
-            raise type(err)(message, hint=err.hint, details=[*err.details, *tail(directory)]) from err
+            said = tail(directory) or ["the guest has said nothing on its serial port"]
+            raise type(err)(message, hint=err.hint, details=[*err.details, *said]) from err
 
 
 class _Progress:

@@ -82,6 +82,20 @@ def daemons(site: Site) -> list[Daemon]:
     ]
 
 
+def condition(site: Site) -> str | None:
+    """Return which mount of a machine that runs is down, because its daemon ended; None when none is.
+
+    The kernel lists a socket by its path for as long as some process has it open. Source: proc(5), /proc/net/unix.
+    """
+    if not shares_memory(site.spec):
+        return None
+    listed = {line.rpartition(" ")[2] for line in Path("/proc/net/unix").read_text(errors="replace").splitlines()}
+    for number, mount in enumerate(site.spec.mounts):
+        if mount.type == "virtiofs" and str(_socket(site, number)) not in listed:
+            return f"degraded: {mount.location} is cut off: its virtiofsd ended"
+    return None
+
+
 def find() -> Program:
     """Return this host's virtiofsd; raise HostError when it has none."""
     files = {path.name: path for folder in reversed(DESCRIPTORS) for path in folder.glob("*.json")}

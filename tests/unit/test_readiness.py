@@ -79,6 +79,21 @@ def test_guest_without_network_is_met_once(listener, machine):
     assert reports == []
 
 
+def test_connection_that_qemu_gives_up_is_no_sign_of_the_guest(listener, machine):
+    """Of a guest that hangs before it has a network, nobody is told that only its sshd is awaited."""
+
+    def look() -> bool:
+        if len(listener.accept()) == 3:
+            raise EnoughError
+        for connection in listener.met:
+            connection.close()
+        return False
+
+    with pytest.raises(EnoughError):
+        greeted(listener, machine[0].fileno(), look, reports := [])
+    assert reports == []
+
+
 def test_guest_that_wakes_is_met_anew(listener, machine):
     """The connection of before is lost in a network that had no guest; the one made now is the one that answers."""
     looks = iter(range(20))

@@ -417,16 +417,21 @@ def test_bios_machine_of_another_architecture_is_refused(driver, make_site, step
         driver.create(replace(site, spec=replace(site.spec, arch="aarch64")), steps.append)
 
 
+def need_virtiofsd() -> None:
+    """Skip where there is none that we may run: it came with QEMU up to 7.2 and is a package of its own since."""
+    try:
+        program = mounts.find()
+    except HostError as error:
+        pytest.skip(error.message)
+    if program.in_c and os.geteuid() != 0:
+        pytest.skip(f"{program.path} runs for root only")
+
+
 @pytest.mark.parametrize("kind", ["9p", "virtiofs"])
 def test_mounts_are_read_and_written_as_the_spec_says(make_site, created, start, in_guest, shared, kind):
     """The guest sees each folder under its tag, and cannot write to one that is not to be written to."""
     if kind == "virtiofs":
-        try:
-            program = mounts.find()
-        except HostError as error:  # it came with QEMU up to 7.2 and is a package of its own since
-            pytest.skip(error.message)
-        if program.in_c and os.geteuid() != 0:
-            pytest.skip(f"{program.path} runs for root only")
+        need_virtiofsd()
     read_only, writable = (
         Mount(str(folder), "/mnt", writable=folder is shared[1], type=kind, security_model="none") for folder in shared
     )
@@ -440,3 +445,30 @@ def test_mounts_are_read_and_written_as_the_spec_says(make_site, created, start,
     assert (shared[1] / "out").read_text() == "out\n"
     assert stat.S_IMODE((shared[1] / "out").stat().st_mode) == 0o644
     assert [path.name for path in shared[0].iterdir()] == ["hello"]
+
+
+def test_mount_whose_daemon_ended_is_told(driver, make_site, created, start, shared):
+    """The guest hangs at that folder, and whoever looks from outside is told why; a start anew mends it."""
+    need_virtiofsd()
+    folders = [Mount(str(folder), "/mnt", writable=True, type="virtiofs", security_model="none") for folder in shared]
+    with created(make_site(mounts=tuple(folders))) as site:
+        start(site)
+        assert driver.observe(site).condition is None
+        for pid in virtiofsds(site.runtime / "mount1.sock"):
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: driver.observe(site).condition)
+        assert driver.observe(site).condition == f"degraded: {shared[1]} is cut off: its virtiofsd ended"
+        driver.kill(site, print)
+        start(site)
+        assert driver.observe(site).condition is None
+
+
+def virtiofsds(listening: Path) -> list[int]:
+    """Return the processes that serve on the socket `listening`."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            program, *arguments = (folder / "cmdline").read_bytes().split(b"\0")
+            if program.endswith(b"virtiofsd") and bytes(listening) in b" ".join(arguments):
+                found.append(int(folder.name))
+    return sorted(found)

@@ -258,6 +258,17 @@ def test_guest_that_never_answers_is_a_deadline_with_its_words(driver, make_site
     assert all(line.isprintable() or "\t" in line for line in caught.value.details)
 
 
+def test_guest_that_hangs_without_a_word_is_told_as_such(driver, make_site, steps):
+    """Nobody is left to wonder whether the words were lost."""
+    site = make_site(kernel_arguments="quiet rdinit=/bin/busybox -- sleep 1000")
+    with (
+        created(driver, site, steps),
+        pytest.raises(DeadlineError, match="it came as far as: hypervisor started") as caught,
+    ):
+        driver.start(site, steps.append, Deadline(10))
+    assert caught.value.details == ("the guest has said nothing on its serial port",)
+
+
 def test_hypervisor_that_refuses_its_arguments_is_quoted(driver, make_site, steps):
     """QEMU's own words reach whoever asked."""
     with created(driver, make_site(cpus=100000), steps) as site:
