@@ -45,7 +45,9 @@ def _arch(runtime: Path, arch: str) -> Iterator[Check]:
     try:
         able = probe.capabilities(runtime, arch)
     except InterlockError as err:
-        yield Check(f"qemu {arch}", ok=False, finding=err.message, mend=err.hint, essential=native)
+        # Its own last words say why.
+        finding = ": ".join([err.message, *err.details[-1:]])
+        yield Check(f"qemu {arch}", ok=False, finding=finding, mend=err.hint, essential=native)
         return
     finding = f"QEMU {able.version}, machine {able.machine}"
     if able.threads == "single":
