@@ -227,8 +227,8 @@ class QemuDriver(Driver):
                 except MonitorError as err:
                     trouble = err.message
                 if again_s > _FIRST_PRESS_S:
-                    # Not every guest has a power button: Debian's cloud kernel for aarch64 has no driver for the one
-                    # that it sees when it is booted without firmware.
+                    # Not every guest minds its power button: the one of an aarch64 machine without firmware needs a
+                    # driver that not every guest loads.
                     ssh.attempt(site.directory / ssh.CONFIG, site.name, _POWER_OFF, turn.remaining_s)
                 if process.wait(pidfd, turn.remaining_s):
                     return exit_reason(site.directory) or events.VANISHED

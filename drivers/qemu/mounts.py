@@ -89,9 +89,9 @@ def condition(site: Site) -> str | None:
     """
     if not shares_memory(site.spec):
         return None
-    listed = {line.rpartition(" ")[2] for line in Path("/proc/net/unix").read_text(errors="replace").splitlines()}
+    listed = Path("/proc/net/unix").read_bytes()
     for number, mount in enumerate(site.spec.mounts):
-        if mount.type == "virtiofs" and str(_socket(site, number)) not in listed:
+        if mount.type == "virtiofs" and b" %b\n" % bytes(_socket(site, number)) not in listed:
             return f"degraded: {mount.location} is cut off: its virtiofsd ended"
     return None
 

@@ -2,7 +2,9 @@
 
 import json
 import os
+import socket
 import subprocess
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -130,3 +132,16 @@ def test_check_of_a_file_is_refused(site, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(DriverError, match="no such folder"):
         mounts.check(site((str(tmp_path / "file"), True)).spec)
+
+
+def test_condition_names_the_folder_whose_daemon_ended(site, tmp_path):
+    """A daemon is there as long as the kernel has its socket, under whatever path."""
+    runtime = tmp_path / "a b"
+    runtime.mkdir()
+    machine = replace(site(("/first", True), ("/second", True)), runtime=runtime)
+    with closing(socket.socket(socket.AF_UNIX)) as first, closing(socket.socket(socket.AF_UNIX)) as second:
+        first.bind(str(runtime / "mount0.sock"))
+        second.bind(str(runtime / "mount1.sock"))
+        assert mounts.condition(machine) is None
+        second.close()
+        assert mounts.condition(machine) == "degraded: /second is cut off: its virtiofsd ended"
