@@ -30,7 +30,7 @@ from ...fsm import process as host
 from ...fsm.errors import DeadlineError, DriverError, HostError
 from ...guest import ssh
 from ..contract import Abilities, Check, Deadline, DegradedError, Driver, Observation, Report, Site
-from . import events, forwards, network, process, shortfall
+from . import events, forwards, mounts, network, process, shortfall
 
 if TYPE_CHECKING:
     from ...fsm.records import Actor
@@ -175,13 +175,12 @@ class QemuDriver(Driver):
         if process.suspended(hypervisor):
             condition: str | None = "paused: the hypervisor was stopped by a signal"
         else:
-            condition = events.condition(events.read(directory)) or shortfall.seen(directory)
-            if condition is None and site.spec.mounts:
-                from . import mounts
-
-                condition = mounts.condition(site)
-            if condition is None and site.spec.forwards:
-                condition = forwards.condition(site.runtime)
+            condition = (
+                events.condition(events.read(directory))
+                or shortfall.seen(directory)
+                or mounts.condition(site)
+                or (forwards.condition(site.runtime) if site.spec.forwards else None)
+            )
         return Observation(alive=True, pid=hypervisor.pid, ssh_port=network.recorded(directory), condition=condition)
 
     def shell(self, site: Site, command: Sequence[str], *, terminal: bool) -> list[str]:
@@ -240,7 +239,7 @@ class QemuDriver(Driver):
     def _launch(self, site: Site, report: Report, deadline: Deadline) -> "Actor | None":
         """Run the hypervisor and return its process once it speaks; raise DriverError in its words when it will not."""
         from ...fsm.files import make_private_directory, write_whole
-        from . import lease, mounts, ports, serial
+        from . import lease, ports, serial
 
         directory = site.directory
         mounts.check(site.spec)

@@ -9,8 +9,6 @@ to 7.2, in C, which runs for root only, and its successor in Rust. Source: QEMU,
 
 import json
 import os
-import shlex
-import subprocess
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -40,6 +38,8 @@ class Program(NamedTuple):
 
 def check(spec: Spec) -> None:
     """Raise DriverError when a folder that `spec` mounts is not there."""
+    import shlex
+
     for mount in spec.mounts:
         if not Path(mount.location).is_dir():
             raise DriverError(
@@ -75,11 +75,7 @@ def arguments(site: Site) -> list[str]:
 
 def daemons(site: Site) -> list[Daemon]:
     """Return what must run beside the hypervisor of `site`; raise HostError when this host does not have it."""
-    return [
-        Daemon(_socket(site, number), _serve(find(), mount, _socket(site, number)))
-        for number, mount in enumerate(site.spec.mounts)
-        if mount.type == "virtiofs"
-    ]
+    return [Daemon(socket, _serve(find(), mount, socket)) for socket, mount in _served(site)]
 
 
 def condition(site: Site) -> str | None:
@@ -87,11 +83,10 @@ def condition(site: Site) -> str | None:
 
     The kernel lists a socket by its path for as long as some process has it open. Source: proc(5), /proc/net/unix.
     """
-    if not shares_memory(site.spec):
-        return None
-    listed = Path("/proc/net/unix").read_bytes()
-    for number, mount in enumerate(site.spec.mounts):
-        if mount.type == "virtiofs" and b" %b\n" % bytes(_socket(site, number)) not in listed:
+    served = _served(site)
+    listed = Path("/proc/net/unix").read_bytes() if served else b""
+    for socket, mount in served:
+        if b" %b\n" % bytes(socket) not in listed:
             return f"degraded: {mount.location} is cut off: its virtiofsd ended"
     return None
 
@@ -114,6 +109,8 @@ def value(text: str) -> str:
 
 @cache
 def _known(path: str) -> Program:
+    import subprocess
+
     done = subprocess.run(
         [path, "--help"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_HELP_TIMEOUT_S, check=False
     )
@@ -142,6 +139,11 @@ def _serve(program: Program, mount: Mount, socket: Path) -> list[str]:
         )
     # It sees a host on which nobody can write to the folder: that holds whatever the guest asks it for.
     return ["unshare", "--mount", "sh", "-c", 'mount -o bind,ro "$0" "$0" && exec "$@"', location, *command]
+
+
+def _served(site: Site) -> list[tuple[Path, Mount]]:
+    """Return the mounts that a daemon serves, each after its socket."""
+    return [(_socket(site, number), it) for number, it in enumerate(site.spec.mounts) if it.type == "virtiofs"]
 
 
 def _socket(site: Site, number: int) -> Path:

@@ -147,14 +147,13 @@ def page(address) -> bytes:
     return answer.partition(b"\r\n\r\n")[2]
 
 
-def servants(site) -> list[int]:
-    """Return the live processes that serve the site's machine: their command lines name its directories."""
+def servants(*paths) -> list[int]:
+    """Return the live processes whose command lines name one of `paths`: a machine's servants name its directories."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             words = (entry / "cmdline").read_bytes()
-            ours = bytes(site.runtime) in words or bytes(site.directory) in words
-            if ours and host.started_ticks(int(entry.name)):
+            if any(bytes(path) in words for path in paths) and host.started_ticks(int(entry.name)):
                 found.append(int(entry.name))
     return found
 
@@ -182,13 +181,13 @@ def test_forwards_end_with_the_machine_however_it_ends(driver, make_site, create
     """Neither a stop nor the death of the hypervisor leaves a process behind, and the port is free at once."""
     with created(make_site(forwards=(forward(guest_port=22, host_port=port),))) as site:
         start(site)
-        assert len(servants(site)) == 2
+        assert len(servants(site.runtime, site.directory)) == 2
         os.kill(driver.observe(site).pid, signal.SIGKILL)
-        until(lambda: servants(site) == [])
+        until(lambda: servants(site.runtime, site.directory) == [])
         start(site)
         assert driver.observe(site).condition is None
         driver.stop(site, steps.append, Deadline(60))
-        assert servants(site) == []
+        assert servants(site.runtime, site.directory) == []
         with socket.create_server(("127.0.0.1", port)):
             pass
 
@@ -198,10 +197,10 @@ def test_forwards_of_a_hung_ssh_do_not_outlive_the_machine(driver, make_site, cr
     monkeypatch.setattr(forwards, "_END_S", 0.1)
     with created(make_site(forwards=(forward(guest_port=22, host_port=port),))) as site:
         start(site)
-        (ssh,) = set(servants(site)) - {driver.observe(site).pid}
+        (ssh,) = set(servants(site.runtime, site.directory)) - {driver.observe(site).pid}
         os.kill(ssh, signal.SIGSTOP)
         driver.kill(site, steps.append)
-        assert servants(site) == []
+        assert servants(site.runtime, site.directory) == []
 
 
 def test_forwards_after_a_reboot_are_said_to_be_down_and_resume_opens_them(
@@ -454,21 +453,11 @@ def test_mount_whose_daemon_ended_is_told(driver, make_site, created, start, sha
     with created(make_site(mounts=tuple(folders))) as site:
         start(site)
         assert driver.observe(site).condition is None
-        for pid in virtiofsds(site.runtime / "mount1.sock"):
-            os.kill(pid, signal.SIGKILL)
+        for pid in servants(site.runtime / "mount1.sock"):
+            if pid != driver.observe(site).pid:
+                os.kill(pid, signal.SIGKILL)
         until(lambda: driver.observe(site).condition)
         assert driver.observe(site).condition == f"degraded: {shared[1]} is cut off: its virtiofsd ended"
         driver.kill(site, print)
         start(site)
         assert driver.observe(site).condition is None
-
-
-def virtiofsds(listening: Path) -> list[int]:
-    """Return the processes that serve on the socket `listening`."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            program, *arguments = (folder / "cmdline").read_bytes().split(b"\0")
-            if program.endswith(b"virtiofsd") and bytes(listening) in b" ".join(arguments):
-                found.append(int(folder.name))
-    return sorted(found)
