@@ -7,7 +7,7 @@ aligned here and not by rich, whose tables cost `list` three times what it does 
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -24,6 +24,12 @@ format_option = click.option(
     show_default=True,
     help="How to print: a table, JSON lines, or YAML.",
 )
+
+_FOLDED = 24
+"""Characters that a folded column must have room for; with less, it goes beneath the row..."""
+
+_INDENT = 4
+"""...this far from the margin."""
 
 COLOURS = {"running": "green", "damaged": "red", "starting": "yellow", "stopping": "yellow", "creating": "yellow"}
 """By the first word of a status line; other states are left in the terminal's own colour."""
@@ -62,15 +68,58 @@ def print_record(record: Record, output_format: Format) -> None:
 
 
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print `rows` under `titles`, two blanks between columns, the last column as long as it is."""
+    """Print `rows` under `titles`, two blanks between columns, the last column as long as it is.
+
+    On a terminal that is too narrow, what does not fit beside the columns before it is folded; elsewhere, a row is one
+    line.
+    """
     table = [titles, *([printable(cell).replace("\n", " ") for cell in row] for row in rows)]
     widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
-    colourful = sys.stdout.isatty()
+    terminal = sys.stdout.isatty()
+    fold = _fold(widths) if terminal else None
     lines = []
     for row in table:
-        cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
-        lines.append("  ".join([_coloured(cell) if colourful else cell for cell in cells]).rstrip())
+        kept, rest = (row[: fold.kept], fold.lines(row)) if fold else (row, [])
+        cells = [f"{cell:<{width}}" for cell, width in zip(kept, widths, strict=False)]
+        if fold and fold.beside and rest:
+            cells.append(rest.pop(0).lstrip())
+        lines.append("  ".join([_coloured(cell) if terminal else cell for cell in cells]).rstrip())
+        lines += rest
     click.echo("\n".join(lines))
+
+
+class _Fold(NamedTuple):
+    """How the rows of a table that is wider than the terminal go on."""
+
+    kept: int
+    """The number of columns that stay as they are."""
+    indent: int
+    width: int
+    beside: bool
+    """True when the rest begins on the row's own line, in a column as wide as the terminal has room; else beneath."""
+
+    def lines(self, row: Sequence[str]) -> list[str]:
+        """Return the cells that are not kept, each begun on a line of its own. Words, such as paths, stay whole."""
+        import textwrap
+
+        margin = " " * self.indent
+        wrapper = textwrap.TextWrapper(
+            self.width, initial_indent=margin, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False
+        )
+        return [line for cell in row[self.kept :] for line in wrapper.wrap(cell)]
+
+
+def _fold(widths: Sequence[int]) -> _Fold | None:
+    """Return how to fold a table with columns of `widths` for this terminal; None when there is room for it."""
+    import shutil
+
+    width, end = shutil.get_terminal_size().columns, -2
+    for number, column in enumerate(widths):
+        start, end = end + 2, end + 2 + column
+        if end > width:
+            beside = width - start >= _FOLDED
+            return _Fold(number, start if beside else _INDENT, width, beside)
+    return None
 
 
 def size(number: int | None) -> str:

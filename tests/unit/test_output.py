@@ -56,6 +56,72 @@ def test_print_table_on_terminal_colours_the_state_and_not_the_name(capsys, monk
     assert capsys.readouterr().out.splitlines()[1] == "running1  \x1b[32mrunning\x1b[0m  1"
 
 
+WIDE = [["web", "yes", "Boots what create made, and ends when the guest answers."], ["database", "no", "-"]]
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        (
+            80,
+            """\
+NAME      LEGAL  WHY
+web       yes    Boots what create made, and ends when the guest answers.
+database  no     -
+""",
+        ),
+        (
+            44,
+            """\
+NAME      LEGAL  WHY
+web       yes    Boots what create made, and
+                 ends when the guest
+                 answers.
+database  no     -
+""",
+        ),
+        (
+            36,
+            """\
+NAME      LEGAL
+    WHY
+web       yes
+    Boots what create made, and ends
+    when the guest answers.
+database  no
+    -
+""",
+        ),
+    ],
+    ids=["wide", "narrow", "too narrow for a column"],
+)
+def test_print_table_on_narrow_terminal_folds_what_does_not_fit(capsys, monkeypatch, columns, expected):
+    """The terminal would break lines anywhere, and the eye would lose the columns."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    print_table(["NAME", "LEGAL", "WHY"], WIDE)
+    assert capsys.readouterr().out == expected
+
+
+def test_print_table_on_narrow_terminal_keeps_words_whole_and_states_coloured(capsys, monkeypatch):
+    """A path that is broken cannot be copied, and a status is found by its colour."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "31")
+    print_table(["NAME", "STATUS"], [["web", "running · degraded: /a/path/as-long-as-this/one is cut off"]])
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "web   \x1b[32mrunning\x1b[0m · degraded:",
+        "      /a/path/as-long-as-this/one",
+        "      is cut off",
+    ]
+
+
+def test_print_table_elsewhere_keeps_a_line_a_row(capsys, monkeypatch):
+    """What is not a terminal has no width: a program reads lines."""
+    monkeypatch.setenv("COLUMNS", "20")
+    print_table(["NAME", "LEGAL", "WHY"], WIDE)
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
 def test_print_records_as_json_is_one_object_a_line(capsys):
     """A program reads line by line, and text that is not ASCII stays as it is."""
     records = [{"name": "ä\n", "state": State.running}, {"name": "b", "state": None}]
