@@ -33,7 +33,7 @@ benchmarks: $(VENV)/.developing
 	$(BIN)/python benchmarks/boot.py
 
 $(VENV)/.installed: pyproject.toml
-	$(PYTHON) -m venv $(VENV) 2>/dev/null || { tools/packages.sh python3-venv && $(PYTHON) -m venv $(VENV); }
+	$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { tools/packages.sh python3-venv && $(PYTHON) -m venv $(VENV); }
 	$(BIN)/pip install --quiet --editable .
 	touch $@
 
