@@ -13,4 +13,4 @@ as_root=
 [ "$(id -u)" = 0 ] || as_root=sudo
 $as_root apt-get update --quiet --quiet
 # shellcheck disable=SC2086 - a list of names
-$as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --quiet --option Dpkg::Use-Pty=0 --no-install-recommends $missing >&2
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --quiet --option Dpkg::Use-Pty=0 --no-install-recommends $missing >/dev/null
