@@ -6,7 +6,7 @@ for by `interlock --help`.
 
 from typing import TYPE_CHECKING, Any
 
-from .fsm.errors import (
+from .errors import (
     BusyError,
     CancelledError,
     DamagedError,

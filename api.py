@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING
 
 from . import drivers
 from .drivers.contract import Driver
+from .errors import HostError, UsageError
+from .fsm import refusals
 from .fsm.engine import Engine, Outcome, Verdict
-from .fsm.errors import HostError, ProtectedError, UsageError
 from .fsm.events import Announce, quiet
-from .fsm.home import Home
 from .fsm.journal import Line
 from .fsm.records import Status, checked_name
 from .fsm.repair import Mending
 from .fsm.states import State
 from .fsm.table import Trigger
+from .host.home import Home
 
 if TYPE_CHECKING:
     from .templates.load import Loaded
@@ -82,7 +83,7 @@ class Interlock:
             return self.engine.fire(name, Trigger.delete)
         status = self.status(name)
         if status.protected:
-            raise ProtectedError(name, Trigger.delete)  # before it is killed for nothing
+            raise refusals.protected(name, Trigger.delete)  # before it is killed for nothing
         if not status.damage:
             with suppress(HostError):  # its driver is not installed any more
                 if status.state is not State.absent:

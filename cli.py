@@ -1,7 +1,7 @@
 """The command line: parse, call, print, exit code.
 
 Commands are loaded when they are used: `COMMANDS` is all that `--help` needs to know of them. Results go to stdout,
-everything else to stderr. Exit codes are those of `fsm.errors`; `shell` passes the guest's.
+everything else to stderr. Exit codes are those of `errors`; `shell` passes the guest's.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from .fsm.errors import CancelledError, HostError, InterlockError, UsageError
+from .errors import CancelledError, HostError, InterlockError, UsageError
 from .version import __version__
 
 if TYPE_CHECKING:

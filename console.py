@@ -12,8 +12,8 @@ from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
+from .errors import InterlockError
 from .fsm import words
-from .fsm.errors import InterlockError
 from .fsm.events import Announce, Event, Happening
 from .output import printable
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from .drivers.qemu import lease
 from .drivers.qemu.disk import run_qemu_img
-from .fsm.errors import DamagedError, DriverError, NotFoundError, UsageError
-from .fsm.files import flush_directory, make_private_directory, open_private, remove_tree
-from .fsm.home import Home
+from .errors import DamagedError, DriverError, NotFoundError, UsageError
+from .host.files import flush_directory, make_private_directory, open_private, remove_tree
+from .host.home import Home
 
 FORMATS = ("qcow2", "raw")
 

@@ -29,9 +29,9 @@ from measure import QUIET, machine
 from interlock import Interlock
 from interlock.drivers.qemu import QemuDriver, events
 from interlock.drivers.qemu.probe import acceleration
-from interlock.fsm.home import Home
 from interlock.fsm.port import Site
 from interlock.guest.seed import BOOTED
+from interlock.host.home import Home
 
 INTERLOCK = str(Path(sys.executable).with_name("interlock"))
 DEADLINE_S = 300.0

@@ -20,7 +20,7 @@ MANY = 1000
 def fill(home: Path, count: int) -> None:
     """Make `count` stopped instances in `home`: one by its commands, the others as copies of its directory."""
     from interlock import Interlock
-    from interlock.fsm.home import Home
+    from interlock.host.home import Home
 
     vms = Interlock(Home(root=home, runtime=home / "run"))
     vms.create("vm-0000", "tiny", driver="simulated")

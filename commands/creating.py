@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..cli import Session
-from ..fsm.errors import CancelledError, IllegalTransitionError, InvalidTemplateError, NotFoundError, UsageError
+from ..errors import CancelledError, InvalidTemplateError, NotFoundError, UsageError
+from ..fsm import refusals
 from ..fsm.table import Trigger
 from ..output import printable, size
 from .options import Size
@@ -82,7 +83,7 @@ def agreed_on(session: Session, name: str, locator: str, given: "Wishes") -> "st
     interlock = session.interlock
     verdict = next(verdict for verdict in interlock.can(name) if verdict.trigger is Trigger.create)
     if not verdict.legal:
-        raise IllegalTransitionError(name, verdict.state, verdict.trigger)
+        raise refusals.illegal(name, verdict.state, verdict.trigger)
     loaded = read(interlock.home, locator, given.edits)
     while True:
         click.echo(f"{name}, from {printable(loaded.name)}", err=True)

@@ -6,7 +6,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from ..cli import Session
-from ..fsm.home import Home
+from ..host.home import Home
 from ..output import Format, format_option, print_record, print_records, size
 from .options import Size, pass_session
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ..cli import Session
-from ..fsm.errors import NotFoundError, NotRunningError
+from ..errors import NotFoundError, NotRunningError
 from ..fsm.states import State
 from ..output import printable
 from .options import name_argument, pass_session

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..fsm.errors import HostError, InterlockError
-from ..fsm.home import Home
+from ..errors import HostError, InterlockError
+from ..host.home import Home
 from ..output import Format, format_option, print_records, size
 
 if TYPE_CHECKING:

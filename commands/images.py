@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..cli import Session
-from ..fsm.errors import NotFoundError
-from ..fsm.home import Home
+from ..errors import NotFoundError
+from ..host.home import Home
 from ..output import Format, format_option, print_record, print_records, size
 from .options import pass_session
 

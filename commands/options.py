@@ -20,7 +20,7 @@ class InstanceName(click.ParamType):  # type: ignore[type-arg] # generic in newe
     name = "name"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002 - click's signature
-        from ..fsm.home import Home
+        from ..host.home import Home
 
         instances = Home.from_environment().instances
         names = (path.name for path in instances.iterdir()) if instances.is_dir() else ()

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..cli import Session
-from ..fsm.errors import InterlockError, InvalidTemplateError, UsageError
+from ..errors import InterlockError, InvalidTemplateError, UsageError
 from ..output import Format, format_option, print_records, printable
 from .options import pass_session
 

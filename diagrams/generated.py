@@ -5,9 +5,10 @@ from inspect import cleandoc, getdoc
 
 from click import Choice, Command, Context, Group, Option
 
+from .. import errors
 from ..cli import COMMANDS, cli
-from ..fsm import errors, render, words
-from ..fsm.errors import IllegalTransitionError, InterlockError, NotFoundError
+from ..errors import IllegalTransitionError, InterlockError, NotFoundError
+from ..fsm import refusals, render, words
 from ..fsm.render import markdown_table
 from ..fsm.states import State
 from ..fsm.table import BY_PAIR, RULE, TABLE, Row, Trigger
@@ -64,7 +65,7 @@ def errors_page() -> str:
     return f"""\
 # Errors and exit codes
 
-{_notice("fsm/errors.py")}
+{_notice("errors.py")}
 
 An error is written to stderr: its reference, which is what a program should look at, one line that says what is wrong,
 the words of another program where one failed, and a hint that is a command to type.
@@ -199,7 +200,7 @@ def _refused() -> Iterator[tuple[State, Trigger, InterlockError]]:
                 hint = words.way(EXAMPLE, state, row.trigger)
                 yield state, row.trigger, NotFoundError(words.missing(EXAMPLE), hint=hint)
             else:
-                yield state, row.trigger, IllegalTransitionError(EXAMPLE, state, row.trigger)
+                yield state, row.trigger, refusals.illegal(EXAMPLE, state, row.trigger)
 
 
 def _refusals() -> str:

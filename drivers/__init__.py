@@ -7,7 +7,7 @@ from functools import cache
 from importlib import import_module
 from typing import cast
 
-from ..fsm.errors import HostError
+from ..errors import HostError
 from .contract import Driver
 
 GROUP = "interlock.drivers"

@@ -17,8 +17,8 @@ from dataclasses import replace
 
 import pytest
 
+from ..errors import DeadlineError
 from ..fsm.engine import UNREADABLE
-from ..fsm.errors import DeadlineError
 from .contract import Deadline, Driver, Site
 
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from ..fsm.errors import DegradedError
+from ..errors import DegradedError
 from ..fsm.port import Deadline, Report, Site
 from ..fsm.records import Check, Observation
 

@@ -24,9 +24,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from ..fsm.errors import DeadlineError, DriverError, UsageError
-from ..fsm.files import write_whole
-from ..fsm.process import boot_id
+from ..errors import DeadlineError, DriverError, UsageError
+from ..host.files import write_whole
+from ..host.process import boot_id
 from .contract import Abilities, Deadline, DegradedError, Driver, Observation, Report, Site
 
 FILE = "machine.json"

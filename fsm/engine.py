@@ -14,23 +14,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from . import words
-from .errors import (
-    BusyError,
-    DamagedError,
-    IllegalTransitionError,
-    InterlockError,
-    NotFoundError,
-    ProtectedError,
-    UsageError,
-)
+from ..errors import DamagedError, InterlockError, NotFoundError, UsageError
+from ..host.files import remove_tree
+from ..host.home import Home
+from ..host.locks import Lock
+from ..host.process import alive
+from . import refusals, words
 from .events import Announce, Event, Happening, quiet
-from .files import remove_tree
-from .home import Home
 from .journal import Journal, Line, Phase
-from .locks import Lock
 from .port import Deadline, Plan, Port, Site
-from .process import alive
 from .records import NAME, PROTECTED_FILE, Operation, Status, checked_name
 from .repair import Mending, mend
 from .spec import Spec
@@ -234,7 +226,7 @@ class Engine:
             lock, patience = Lock(self.home.lock(name)), Deadline(HANDOVER_S)
             while not lock.acquire():
                 if patience.passed:
-                    raise BusyError(name, "repair", self._read(name).operation)
+                    raise refusals.busy(name, "repair", self._read(name).operation)
                 time.sleep(POLL_S)
             with self._released(lock, name):
                 mended = tuple(mend(self.home.directory(name)))
@@ -279,11 +271,11 @@ class Engine:
         elif state is State.absent:
             raise self._not_found(name)
         else:
-            raise IllegalTransitionError(name, state, trigger)
+            raise refusals.illegal(name, state, trigger)
 
     def _refuse_if_protected(self, name: str, trigger: Trigger) -> None:
         if _protected(self.home.directory(name)):
-            raise ProtectedError(name, trigger)
+            raise refusals.protected(name, trigger)
 
     @contextmanager
     def _claimed(self, name: str, trigger: Trigger) -> Iterator[Lock]:
@@ -318,19 +310,19 @@ class Engine:
                 operation = self._read(name).operation
             if operation is None or operation.interrupted:
                 if patience.passed:
-                    raise BusyError(name, trigger, None)
+                    raise refusals.busy(name, trigger, None)
             elif operation.trigger is trigger and BY_TRIGGER[trigger].dest in BY_TRIGGER[trigger].holds:
                 if joined is None:
                     self._announce_other(Happening.joined, name, trigger, operation)
                 joined, patience = operation, Deadline(HANDOVER_S)
             elif trigger not in BY_TRIGGER[operation.trigger].yields_to:
-                raise BusyError(name, trigger, operation)
+                raise refusals.busy(name, trigger, operation)
             elif called_off is None:
                 self._announce_other(Happening.preempted, name, trigger, operation)
                 lock.ask_to_let_go(operation.actor, f"{trigger} (pid {os.getpid()})")
                 called_off, patience = operation, Deadline(CALL_OFF_S)
             elif patience.passed:
-                raise BusyError(name, trigger, operation)
+                raise refusals.busy(name, trigger, operation)
             time.sleep(POLL_S)
         return joined
 
@@ -486,7 +478,7 @@ def verdict(status: Status, trigger: Trigger) -> Verdict:
     row, name, state = BY_TRIGGER[trigger], status.name, status.state
     legal, holds = state in row.sources, state in row.holds
     if legal and row.guarded and status.protected:
-        error = ProtectedError(name, trigger)
+        error = refusals.protected(name, trigger)
         return Verdict(name, trigger, state, legal=False, holds=False, why=error.message, hint=error.hint)
     if legal:
         why = row.why

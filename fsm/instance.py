@@ -13,15 +13,15 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from .errors import CancelledError, DamagedError, DeadlineError, DegradedError, DriverError, InterlockError
+from ..errors import CancelledError, DamagedError, DeadlineError, DegradedError, DriverError, InterlockError
+from ..host.files import flush_directory, link_or_copy, make_private_directory, remove_tree, write_whole
+from ..host.home import Home
+from ..host.locks import Lock
+from ..host.process import this_process
 from .events import Announce, Event, Happening
-from .files import flush_directory, link_or_copy, make_private_directory, remove_tree, write_whole
-from .home import Home
 from .journal import Journal, Line, Phase
-from .locks import Lock
 from .machine import fire
 from .port import Deadline, Draft, Plan, Port, Site
-from .process import this_process
 from .records import PROTECTED_FILE, now
 from .spec import SPEC_FILE, Spec
 from .states import State

@@ -33,9 +33,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
-from .errors import DamagedError
-from .files import PRIVATE_FILE, flush_directory, own, read_own, write_whole
-from .records import Actor
+from ..errors import DamagedError
+from ..host.files import PRIVATE_FILE, flush_directory, own, read_own, write_whole
+from ..host.process import Actor
 from .states import State
 from .table import Trigger
 

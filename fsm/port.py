@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from .errors import DegradedError
+from ..errors import DegradedError
 from .records import Observation
 from .spec import Spec
 

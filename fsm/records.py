@@ -1,6 +1,5 @@
 """The facts about an instance, each a frozen record with a JSON form.
 
-    Actor         who did something: a process, proved by pid, start time and boot
     Operation     what is being done to it right now, by whom, until when
     Observation   what its driver sees: alive or not, in what condition, why it went down
     Status        all of it together: one line of `list`, one object of `inspect`
@@ -17,7 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .errors import InvalidNameError
+from ..errors import InvalidNameError
+from ..host.process import Actor
 from .spec import Spec
 from .states import State
 from .table import Trigger
@@ -46,18 +46,6 @@ def now() -> str:
 def seconds_since(moment: str) -> float:
     """Return how many seconds ago the ISO 8601 `moment` was; never negative, because clocks are set back."""
     return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds())
-
-
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """A process that acted: `pid` alone is reused by strangers, so its start time and its boot belong to its name."""
-
-    pid: int
-    started_ticks: int
-    """Field 22 of /proc/PID/stat: clock ticks after boot. Source: proc(5)."""
-    boot_id: str
-    """/proc/sys/kernel/random/boot_id. Source: random(4)."""
-    command: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..host.files import PRIVATE_DIRECTORY, PRIVATE_FILE
 from . import words
-from .files import PRIVATE_DIRECTORY, PRIVATE_FILE
 from .journal import FILE, Journal
 from .spec import SPEC_FILE, Spec
 from .states import State

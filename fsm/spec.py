@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_args
 
-from .errors import DamagedError
-from .files import read_own
+from ..errors import DamagedError
+from ..host.files import read_own
 
 SPEC_FILE = "spec.json"
 

@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from ..fsm.errors import DriverError, HostError
-from ..fsm.files import PRIVATE_UMASK
+from ..errors import DriverError, HostError
+from ..host.files import PRIVATE_UMASK
 
 USER_KEY = Path("user/id_ed25519")
 """The private key, below the folder of keys: what `ssh -i` is given. Its public half lies beside it, as `.pub`."""

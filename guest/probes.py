@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ..fsm.errors import DeadlineError
+from ..errors import DeadlineError
 from ..fsm.port import Deadline, Report
 from ..fsm.spec import Probe
 from . import session

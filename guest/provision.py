@@ -1,6 +1,6 @@
 """Runs a guest's scripts once more, while it is up: those of its seed, which it keeps."""
 
-from ..fsm.errors import DeadlineError, DriverError
+from ..errors import DeadlineError, DriverError
 from ..fsm.port import Deadline, Report
 from . import session
 from .report import Failure, lines, parse

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 
-from ..fsm.errors import DriverError
+from ..errors import DriverError
 from ..fsm.port import Deadline, Report
 from . import ssh
 from .report import Failure, lines, parse

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from ..fsm.errors import DeadlineError
+from ..errors import DeadlineError
 from ..fsm.port import Deadline
 from . import ssh
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 
-from ..fsm.errors import DriverError, HostError, ImageError
+from ..errors import DriverError, HostError, ImageError
 from .fetch import fetch, find
 from .source import Source
 from .store import Image, Report, Store

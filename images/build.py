@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ..fsm.errors import ImageError
+from ..errors import ImageError
 from . import debian, tiny
 from .recipe import NAMES, Recipe
 from .store import Image, Report, Store, Writer

@@ -19,8 +19,8 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
-from ..fsm.errors import HostError, ImageError
-from ..fsm.files import open_private, write_whole
+from ..errors import HostError, ImageError
+from ..host.files import open_private, write_whole
 from .room import check_room, mib
 from .source import Place
 from .store import Report, Store

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..fsm.errors import ImageError
-from ..fsm.files import link_or_copy
+from ..errors import ImageError
+from ..host.files import link_or_copy
 from . import unpack
 from .download import Download, download
 from .recipe import NAMES

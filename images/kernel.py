@@ -5,7 +5,7 @@ import re
 import struct
 import zlib
 
-from ..fsm.errors import ImageError
+from ..errors import ImageError
 from ..guest import cpio
 from .packages import Unpacked
 

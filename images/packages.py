@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from ..fsm.errors import HostError, ImageError
+from ..errors import HostError, ImageError
 from .run import NEEDS, run
 
 RELEASE = "bookworm"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ..fsm.errors import ImageError
+from ..errors import ImageError
 from .packages import ARCHES, RELEASE
 from .store import Image
 

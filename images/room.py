@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..fsm.errors import HostError
+from ..errors import HostError
 
 _HINT = "interlock image prune"
 

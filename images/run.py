@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..fsm.errors import HostError, ImageError
+from ..errors import HostError, ImageError
 
 NEEDS = {
     "mmdebstrap": "mmdebstrap",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from ..fsm.errors import ImageError
+from ..errors import ImageError
 
 BUILD = "build:"
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, Self, get_args
 
-from ..fsm.errors import ImageError
-from ..fsm.files import make_private_directory, open_private
+from ..errors import ImageError
+from ..host.files import make_private_directory, open_private
 
 SCHEMA = 2
 """Version of a manifest's JSON form. One of another version counts as absent: an image can be made again."""

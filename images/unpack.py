@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..fsm.errors import ImageError
-from ..fsm.files import link_or_copy
+from ..errors import ImageError
+from ..host.files import link_or_copy
 from .room import check_room
 from .run import run
 from .store import Report

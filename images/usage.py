@@ -10,8 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..fsm.errors import ImageError
-from ..fsm.home import Home
+from ..errors import ImageError
+from ..host.home import Home
 from .download import Download
 from .store import Image, Report, Store, held
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import yaml
 
-from ..fsm.errors import InvalidTemplateError, NotFoundError
+from ..errors import InvalidTemplateError, NotFoundError
 from .document import STR, FileNode, compose, get, items, place, put, remove, word
 from .locate import Source, absolute, read, read_file
 from .merge import merge

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from ..fsm.errors import InvalidTemplateError
+from ..errors import InvalidTemplateError
 
 Path = tuple[str | int, ...]
 """Where a value stands: keys and positions, from the root."""

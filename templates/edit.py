@@ -5,7 +5,7 @@ import re
 
 import yaml
 
-from ..fsm.errors import InvalidTemplateError
+from ..errors import InvalidTemplateError
 from .document import EDIT, MAP, SEQ, Path, compose_value, get, put, word, written
 from .mistakes import shortened
 

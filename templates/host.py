@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from ..fsm.errors import UsageError
+from ..errors import UsageError
 from ..guest.facts import HOST_ADDRESS
 from .values import LOGIN, ZONE
 

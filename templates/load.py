@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from ..fsm.errors import InvalidTemplateError
+from ..errors import InvalidTemplateError
 from . import support
 from .bases import Reading
 from .document import BOOL, FLOAT, INT, STR, get, is_null, items, plain, serialize

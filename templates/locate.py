@@ -15,7 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
-from ..fsm.errors import InvalidTemplateError, NotFoundError, UsageError
+from ..errors import InvalidTemplateError, NotFoundError, UsageError
 from . import image_names
 
 MAX_BYTES = 1 << 20

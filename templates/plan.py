@@ -16,14 +16,14 @@ from pydantic import ValidationError
 from ..disks import Disks
 from ..drivers.contract import Driver
 from ..drivers.qemu import lease
-from ..fsm.errors import UsageError
-from ..fsm.home import Home
+from ..errors import UsageError
 from ..fsm.port import Draft, Plan, Report
 from ..fsm.records import now
 from ..fsm.spec import MAX_BYTES, Disk, Spec
 from ..guest import ssh
 from ..guest.keys import KeyPair, new_host_key, user_key
 from ..guest.seed import nocloud, overlay
+from ..host.home import Home
 from ..images.bring import bring
 from ..images.source import Kernel, Place, Source
 from ..images.store import Image, Store

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..fsm.errors import UsageError
+from ..errors import UsageError
 from ..fsm.spec import Copy, Forward, Mount, Probe, Spec
 from ..guest import facts
 from ..guest.keys import KeyPair

@@ -13,11 +13,11 @@ import pytest
 from interlock.drivers.simulated import SimulatedDriver
 from interlock.fsm.engine import Engine
 from interlock.fsm.events import Event
-from interlock.fsm.home import Home
 from interlock.fsm.port import Deadline, Draft, Plan, Report
 from interlock.fsm.spec import Spec
 from interlock.fsm.states import State
 from interlock.fsm.table import Trigger
+from interlock.host.home import Home
 
 PATHS: dict[State, tuple[Trigger, ...]] = {
     State.absent: (),

@@ -26,15 +26,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...fsm import process as host
-from ...fsm.errors import DeadlineError, DriverError, HostError
+from ...errors import DeadlineError, DriverError, HostError
 from ...guest import ssh
+from ...host import process as host
 from ..contract import Abilities, Check, Deadline, DegradedError, Driver, Observation, Report, Site
 from . import events, forwards, mounts, network, process, shortfall
 
 if TYPE_CHECKING:
-    from ...fsm.records import Actor
     from ...guest.session import Door
+    from ...host.process import Actor
     from .probe import Acceleration
 
 HYPERVISOR_STARTED = "hypervisor started"
@@ -145,7 +145,7 @@ class QemuDriver(Driver):
             (site.directory / trace).unlink(missing_ok=True)
 
     def delete(self, site: Site, report: Report) -> None:  # noqa: ARG002 - too quick to speak of
-        from ...fsm.files import remove_tree
+        from ...host.files import remove_tree
 
         _clear(site)
         remove_tree(site.runtime)
@@ -238,7 +238,7 @@ class QemuDriver(Driver):
 
     def _launch(self, site: Site, report: Report, deadline: Deadline) -> "Actor | None":
         """Run the hypervisor and return its process once it speaks; raise DriverError in its words when it will not."""
-        from ...fsm.files import make_private_directory, write_whole
+        from ...host.files import make_private_directory, write_whole
         from . import lease, ports, serial
 
         directory = site.directory

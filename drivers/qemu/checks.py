@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ...fsm.errors import InterlockError
+from ...errors import InterlockError
 from ..contract import Check
 from . import firmware, mounts, probe
 

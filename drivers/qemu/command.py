@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
-from ...fsm.errors import DamagedError, HostError
-from ...fsm.files import write_whole
+from ...errors import DamagedError, HostError
 from ...fsm.spec import Spec
+from ...host.files import write_whole
 from ..contract import Site
 from . import disk, events, firmware, lease, monitor, mounts, ports, serial
 from .probe import Capabilities

@@ -4,10 +4,10 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from ...fsm.errors import DriverError
-from ...fsm.files import flush_directory, make_private_directory, open_private
+from ...errors import DriverError
 from ...fsm.spec import Copy, Spec
 from ...guest import errand, session, ssh
+from ...host.files import flush_directory, make_private_directory, open_private
 from ..contract import Deadline, Site
 
 _ABSENT = 66

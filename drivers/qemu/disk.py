@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ...fsm.errors import DriverError, HostError
-from ...fsm.files import PRIVATE_UMASK, flush_directory
+from ...errors import DriverError, HostError
+from ...host.files import PRIVATE_UMASK, flush_directory
 
 DISK = "disk.qcow2"
 BASE = "base.qcow2"

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ...fsm.files import open_private
+from ...host.files import open_private
 
 CHANNEL = "events"
 """The chardev's path; QEMU itself appends `.in` and `.out`."""

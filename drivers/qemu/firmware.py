@@ -15,7 +15,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...fsm.errors import HostError
+from ...errors import HostError
 from . import disk
 
 CODE = "firmware.code.fd"

@@ -14,8 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...fsm import process as host
-from ...fsm.records import Actor
+from ...host import process as host
+from ...host.process import Actor
 from . import process
 
 if TYPE_CHECKING:
@@ -55,9 +55,9 @@ def establish(site: "Site", deadline: "Deadline", lifeline: int) -> None:
 
     Raises DriverError in ssh's words.
     """
-    from ...fsm.errors import DriverError
-    from ...fsm.files import make_private_directory
+    from ...errors import DriverError
     from ...guest import errand, session, ssh
+    from ...host.files import make_private_directory
 
     wanted, config, socket = missing(site), site.directory / ssh.CONFIG, site.runtime / SOCKET
     if not wanted or (socket.exists() and _record(site)):
@@ -115,8 +115,8 @@ def _record(site: "Site") -> bool:
     import re
     import subprocess
 
-    from ...fsm.files import write_whole
     from ...guest import ssh
+    from ...host.files import write_whole
 
     ask = ["ssh", "-F", str(site.directory / ssh.CONFIG), "-S", str(site.runtime / SOCKET), "-O", "check", site.name]
     asked = subprocess.run(ask, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=10)

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from ...fsm.errors import DriverError
+from ...errors import DriverError
 from ..contract import Site
 
 REFUSED = "Failed to get "

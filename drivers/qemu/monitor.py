@@ -6,7 +6,7 @@ accepts a connection and then says nothing. So every call opens, asks and closes
 
 from pathlib import Path
 
-from ...fsm.errors import DriverError
+from ...errors import DriverError
 
 SOCKET = "qmp.sock"
 

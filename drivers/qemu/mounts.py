@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from ...fsm.errors import DriverError, HostError
+from ...errors import DriverError, HostError
 from ...fsm.spec import Mount, Spec
 from ..contract import Site
 from .process import Daemon

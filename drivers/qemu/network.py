@@ -8,7 +8,7 @@ network.json    {"ssh_port": 23118}
 import json
 from pathlib import Path
 
-from ...fsm.errors import HostError
+from ...errors import HostError
 from ..contract import Report, Site
 
 RECORD = "network.json"
@@ -65,6 +65,6 @@ def choose(site: Site, report: Report) -> int:
 
 
 def _record(site: Site, port: int) -> None:
-    from ...fsm.files import write_whole
+    from ...host.files import write_whole
 
     write_whole(site.directory / RECORD, json.dumps({"ssh_port": port}).encode() + b"\n")

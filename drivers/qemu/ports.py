@@ -10,7 +10,7 @@ import os
 import socket
 from collections.abc import Sequence
 
-from ...fsm.errors import DriverError, HostError
+from ...errors import DriverError, HostError
 from ...fsm.spec import Forward
 
 OWN_ADDRESS = "0.0.0.0"  # noqa: S104 - the guest's, not ours

@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...fsm.errors import DriverError, HostError
-from ...fsm.files import make_private_directory, write_whole
-from ...fsm.process import boot_id
+from ...errors import DriverError, HostError
+from ...host.files import make_private_directory, write_whole
+from ...host.process import boot_id
 from . import kvm
 
 _MACHINES = {"x86_64": "q35", "aarch64": "virt"}

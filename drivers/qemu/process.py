@@ -24,10 +24,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from ...fsm import process
-from ...fsm.errors import DriverError, HostError
-from ...fsm.files import PRIVATE_UMASK, open_private
-from ...fsm.records import Actor
+from ...errors import DriverError, HostError
+from ...host import process
+from ...host.files import PRIVATE_UMASK, open_private
+from ...host.process import Actor
 
 RECORD = "hypervisor.id"
 LOG = "qemu.log"

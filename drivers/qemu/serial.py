@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from ...fsm.errors import DriverError
+from ...errors import DriverError
 from ...guest.report import lines
 
 LOG = "serial.log"

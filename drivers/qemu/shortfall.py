@@ -22,7 +22,7 @@ _CHARACTERS = 200
 
 def record(site: Site, failures: "Sequence[Failure]") -> DegradedError | None:
     """Keep with `site` what `failures` came to, and return it as an error; None, and nothing kept, without any."""
-    from ...fsm.files import write_whole
+    from ...host.files import write_whole
 
     if not failures:
         forget(site.directory)

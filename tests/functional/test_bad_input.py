@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from interlock import Interlock, State, Wishes, cli, console
-from interlock.fsm.errors import BY_REFERENCE, HostError, UsageError
+from interlock.errors import BY_REFERENCE, HostError, UsageError
 
 BOUNDED = settings(
     max_examples=60,

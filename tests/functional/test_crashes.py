@@ -20,13 +20,13 @@ import pytest
 from interlock.api import Interlock
 from interlock.cli import Cancelled
 from interlock.drivers.simulated import SimulatedDriver
+from interlock.errors import IllegalTransitionError, InterlockError
 from interlock.fsm import instance as instance_module
 from interlock.fsm.engine import Engine
-from interlock.fsm.errors import IllegalTransitionError, InterlockError
 from interlock.fsm.journal import Journal
-from interlock.fsm.process import this_process
 from interlock.fsm.states import State
 from interlock.fsm.table import BY_TRIGGER, TABLE, Trigger
+from interlock.host.process import this_process
 
 DEAD = replace(this_process(), started_ticks=1, command="interlock of the dead")
 """A process that had our pid once."""

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from interlock.cli import cli
-from interlock.fsm.errors import BY_REFERENCE
+from interlock.errors import BY_REFERENCE
 from interlock.fsm.states import State
 
 HANG = {"start": {"hang": True}}

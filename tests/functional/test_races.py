@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from interlock.api import Interlock
-from interlock.fsm.errors import BusyError, CancelledError, IllegalTransitionError, ProtectedError
+from interlock.errors import BusyError, CancelledError, IllegalTransitionError, ProtectedError
 from interlock.fsm.states import State
 from interlock.fsm.table import Trigger
 

@@ -27,11 +27,7 @@ from hypothesis.stateful import (
 from interlock.api import Interlock
 from interlock.drivers import simulated
 from interlock.drivers.simulated import SimulatedDriver
-from interlock.fsm import engine as engine_module
-from interlock.fsm import instance as instance_module
-from interlock.fsm import process
-from interlock.fsm.engine import Engine
-from interlock.fsm.errors import (
+from interlock.errors import (
     BusyError,
     DamagedError,
     IllegalTransitionError,
@@ -39,12 +35,16 @@ from interlock.fsm.errors import (
     NotFoundError,
     ProtectedError,
 )
-from interlock.fsm.files import remove_tree
-from interlock.fsm.home import Home
+from interlock.fsm import engine as engine_module
+from interlock.fsm import instance as instance_module
+from interlock.fsm.engine import Engine
 from interlock.fsm.journal import FILE, Line
 from interlock.fsm.port import Draft
 from interlock.fsm.states import State
 from interlock.fsm.table import TABLE, Trigger
+from interlock.host import process
+from interlock.host.files import remove_tree
+from interlock.host.home import Home
 
 RUNS = int(os.environ.get("INTERLOCK_WORLD_RUNS", "0"))
 STEPS = 200

@@ -4,7 +4,7 @@ import pytest
 
 import interlock
 from interlock import Interlock, NotFoundError, State, Trigger, Wishes
-from interlock.fsm.errors import DriverError, HostError, InvalidNameError, UsageError
+from interlock.errors import DriverError, HostError, InvalidNameError, UsageError
 from interlock.fsm.events import Happening
 from interlock.fsm.journal import FILE
 from interlock.fsm.spec import SPEC_FILE

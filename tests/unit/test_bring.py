@@ -4,7 +4,7 @@ import platform
 
 import pytest
 
-from interlock.fsm.errors import HostError, ImageError
+from interlock.errors import HostError, ImageError
 from interlock.images import download
 from interlock.images.bring import bring
 from interlock.images.fetch import fetch, take

@@ -9,7 +9,7 @@ import pytest
 
 from interlock import console
 from interlock.console import announcer, print_error
-from interlock.fsm.errors import DriverError
+from interlock.errors import DriverError
 from interlock.fsm.events import Event, Happening
 from interlock.fsm.states import State
 from interlock.fsm.table import Trigger

@@ -4,11 +4,11 @@ import re
 
 import pytest
 
+from interlock import errors
 from interlock.diagrams.__main__ import ROOT
 from interlock.diagrams.generated import COMMAND, EXAMPLE, FILES, lifecycle_page
-from interlock.fsm import errors
+from interlock.errors import BY_REFERENCE, IllegalTransitionError, InterlockError, NotFoundError
 from interlock.fsm.engine import Engine
-from interlock.fsm.errors import BY_REFERENCE, IllegalTransitionError, InterlockError, NotFoundError
 from interlock.fsm.layout import INITIAL
 from interlock.fsm.port import Plan
 from interlock.fsm.states import State

@@ -13,7 +13,7 @@ import pytest
 
 from interlock.disks import Disks
 from interlock.drivers.qemu import lease
-from interlock.fsm.errors import DamagedError, DriverError, NotFoundError, UsageError
+from interlock.errors import DamagedError, DriverError, NotFoundError, UsageError
 
 MIB = 1 << 20
 

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from interlock.fsm.errors import HostError, ImageError
+from interlock.errors import HostError, ImageError
 from interlock.images import download as download_module
 from interlock.images import room
 from interlock.images.download import Download, download

@@ -6,8 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from interlock.fsm import engine as engine_module
-from interlock.fsm.errors import (
+from interlock.errors import (
     BusyError,
     CancelledError,
     DamagedError,
@@ -17,14 +16,15 @@ from interlock.fsm.errors import (
     NotFoundError,
     UsageError,
 )
+from interlock.fsm import engine as engine_module
 from interlock.fsm.events import Happening
-from interlock.fsm.files import remove_tree
 from interlock.fsm.journal import FILE, Journal, Phase
-from interlock.fsm.locks import Lock
-from interlock.fsm.process import this_process
 from interlock.fsm.spec import SPEC_FILE
 from interlock.fsm.states import EXISTING, State
 from interlock.fsm.table import TABLE, Trigger
+from interlock.host.files import remove_tree
+from interlock.host.locks import Lock
+from interlock.host.process import this_process
 
 REQUESTABLE = tuple(row.trigger for row in TABLE if not row.observed)
 DEADLINE_S = 30.0

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from interlock.fsm.errors import CancelledError, DeadlineError
+from interlock.errors import CancelledError, DeadlineError
 from interlock.fsm.port import Deadline
-from interlock.fsm.process import started_ticks
 from interlock.guest import errand
 from interlock.guest.session import GuestGoneError
+from interlock.host.process import started_ticks
 
 LASTING = ["sh", "-c", "echo $$ >pid; exec sleep 600"]
 

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from interlock.fsm import errors
-from interlock.fsm.errors import BY_REFERENCE, InterlockError
+from interlock import errors
+from interlock.errors import BY_REFERENCE, InterlockError
 
 KINDS = sorted(BY_REFERENCE.values(), key=lambda kind: kind.__name__)
 

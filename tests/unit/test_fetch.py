@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from interlock.fsm.errors import ImageError
+from interlock.errors import ImageError
 from interlock.images.download import Download
 from interlock.images.fetch import fetch, find, take
 from interlock.images.source import Kernel, Place, Source

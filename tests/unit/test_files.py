@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from interlock.fsm.files import link_or_copy, make_private_directory, remove_tree, write_whole
+from interlock.host.files import link_or_copy, make_private_directory, remove_tree, write_whole
 
 
 @pytest.fixture

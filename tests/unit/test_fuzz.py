@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from interlock.drivers.qemu import events, monitor, network, process
 from interlock.drivers.qemu.command import RECORD, Board
 from interlock.drivers.simulated import FILE, UNLIMITED, SimulatedDriver
+from interlock.errors import DamagedError, InterlockError, InvalidNameError, InvalidTemplateError, UsageError
 from interlock.fsm import words
-from interlock.fsm.errors import DamagedError, InterlockError, InvalidNameError, InvalidTemplateError, UsageError
-from interlock.fsm.home import Home
 from interlock.fsm.journal import NO_LINE, Line
 from interlock.fsm.port import Site
-from interlock.fsm.process import boot_id
 from interlock.fsm.records import checked_name
 from interlock.fsm.spec import SPEC_FILE, Spec
+from interlock.host.home import Home
+from interlock.host.process import boot_id
 from interlock.templates.load import Source, parse
 from interlock.templates.values import size_bytes
 

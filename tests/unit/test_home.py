@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from interlock.fsm.errors import HostError
-from interlock.fsm.home import Home
+from interlock.errors import HostError
+from interlock.host.home import Home
 
 
 def test_from_environment_prefers_interlock_home(tmp_path):

@@ -5,16 +5,16 @@ from dataclasses import replace
 import pytest
 
 from interlock.drivers.simulated import SimulatedDriver
+from interlock.errors import DeadlineError, DegradedError, DriverError
 from interlock.fsm import instance as instance_module
-from interlock.fsm.errors import DeadlineError, DegradedError, DriverError
 from interlock.fsm.events import Happening
 from interlock.fsm.instance import WORK
 from interlock.fsm.journal import Journal, Line, Phase
 from interlock.fsm.port import Deadline, Draft
-from interlock.fsm.process import this_process
 from interlock.fsm.records import now
 from interlock.fsm.states import State
 from interlock.fsm.table import BY_TRIGGER, TABLE, Trigger
+from interlock.host.process import this_process
 
 DEAD = replace(this_process(), started_ticks=1, command="interlock of the dead")
 """A process that had our pid once."""

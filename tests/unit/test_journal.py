@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interlock.fsm.errors import DamagedError
+from interlock.errors import DamagedError
 from interlock.fsm.journal import FILE, NO_LINE, Journal, Line, Phase
-from interlock.fsm.process import this_process
 from interlock.fsm.records import now
 from interlock.fsm.states import State
 from interlock.fsm.table import Trigger
+from interlock.host.process import this_process
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30),

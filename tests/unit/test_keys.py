@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from interlock.fsm.errors import HostError
+from interlock.errors import HostError
 from interlock.guest.keys import USER_KEY, new_host_key, user_key
 
 

@@ -8,12 +8,12 @@ import threading
 
 import pytest
 
-from interlock.fsm.locks import Lock
+from interlock.host.locks import Lock
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from interlock.fsm.locks import Lock
+from interlock.host.locks import Lock
 lock = Lock(Path(sys.argv[1]))
 print(lock.acquire(), flush=True)
 sys.stdin.read()

@@ -4,7 +4,7 @@ import tarfile
 
 import pytest
 
-from interlock.fsm.errors import HostError, ImageError
+from interlock.errors import HostError, ImageError
 from interlock.images import kernel
 from interlock.images.packages import Unpacked, mirrors
 from interlock.images.run import run

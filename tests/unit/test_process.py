@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from interlock.fsm.process import alive, boot_id, started_ticks, this_process
+from interlock.host.process import alive, boot_id, started_ticks, this_process
 
 
 @pytest.fixture

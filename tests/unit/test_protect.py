@@ -3,7 +3,7 @@
 import pytest
 
 from interlock.api import Interlock
-from interlock.fsm.errors import ProtectedError
+from interlock.errors import ProtectedError
 from interlock.fsm.journal import FILE
 from interlock.fsm.spec import SPEC_FILE
 from interlock.fsm.states import AT_REST, State

@@ -8,7 +8,7 @@ import pytest
 from interlock.drivers.contract import Site
 from interlock.drivers.qemu.command import Board, build
 from interlock.drivers.qemu.probe import DEVICES, Capabilities
-from interlock.fsm.errors import DamagedError, HostError
+from interlock.errors import DamagedError, HostError
 from interlock.fsm.spec import Disk, Forward, Mount, Spec
 
 MACHINES = {"x86_64": "pc-q35-7.2", "aarch64": "virt-7.2"}

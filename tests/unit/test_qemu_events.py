@@ -4,7 +4,7 @@ import pytest
 
 from interlock.drivers import qemu
 from interlock.drivers.qemu import events, process
-from interlock.fsm.process import boot_id
+from interlock.host.process import boot_id
 
 SIGNED = "4194305 (sh) S " + "0 " * 18 + "1"
 """A process that cannot live: its pid is above what Linux gives. Source: proc(5), pid_max."""

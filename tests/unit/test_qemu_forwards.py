@@ -11,9 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from interlock.drivers.qemu import forwards
-from interlock.fsm.process import boot_id, started_ticks
-from interlock.fsm.records import Actor
 from interlock.fsm.spec import Forward
+from interlock.host.process import Actor, boot_id, started_ticks
 
 PORTS = Forward("tcp", "127.0.0.1", 80, "", "127.0.0.1", 8080, "", reverse=False)
 SOCKETS = Forward("tcp", "", 0, "/run/guest.sock", "", 0, "/tmp/host.sock", reverse=False)

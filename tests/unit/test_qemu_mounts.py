@@ -12,7 +12,7 @@ import pytest
 
 from interlock.drivers.contract import Site
 from interlock.drivers.qemu import mounts
-from interlock.fsm.errors import DriverError, HostError
+from interlock.errors import DriverError, HostError
 from interlock.fsm.spec import Mount
 
 IN_C = "-o source=PATH"

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from interlock.drivers.qemu import network, ports
-from interlock.fsm.errors import DriverError, HostError
+from interlock.errors import DriverError, HostError
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from interlock.drivers.qemu import ports
-from interlock.fsm.errors import DriverError
+from interlock.errors import DriverError
 from interlock.fsm.spec import Forward
 
 LISTEN = """

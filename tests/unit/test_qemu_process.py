@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from interlock.drivers.qemu import process
-from interlock.fsm.errors import DriverError
-from interlock.fsm.process import started_ticks
+from interlock.errors import DriverError
+from interlock.host.process import started_ticks
 
 SLEEP = ["sleep", "60"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from interlock.fsm.errors import DeadlineError
+from interlock.errors import DeadlineError
 from interlock.fsm.port import Deadline
 from interlock.guest import readiness, session
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from interlock.fsm.errors import ImageError
+from interlock.errors import ImageError
 from interlock.images.build import build
 from interlock.images.recipe import Recipe
 from interlock.images.store import Store

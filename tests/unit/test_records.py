@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from interlock.fsm.errors import InvalidNameError
+from interlock.errors import InvalidNameError
 from interlock.fsm.records import checked_name, seconds_since
 
 

@@ -6,16 +6,16 @@ import stat
 import pytest
 
 from interlock.drivers.simulated import SimulatedDriver
+from interlock.errors import BusyError, DamagedError, DriverError, NotFoundError, ProtectedError
 from interlock.fsm import engine as engine_module
-from interlock.fsm.errors import BusyError, DamagedError, DriverError, NotFoundError, ProtectedError
-from interlock.fsm.files import remove_tree
 from interlock.fsm.instance import as_error
 from interlock.fsm.journal import FILE
-from interlock.fsm.locks import Lock
-from interlock.fsm.process import boot_id
 from interlock.fsm.spec import SPEC_FILE
 from interlock.fsm.states import AT_REST, EXISTING, State
 from interlock.fsm.table import Trigger
+from interlock.host.files import remove_tree
+from interlock.host.locks import Lock
+from interlock.host.process import boot_id
 
 GARBAGE = {
     "words": b"garbage\n",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from interlock.fsm.errors import HostError
+from interlock.errors import HostError
 from interlock.images.room import check_room, mib, writing_in
 
 

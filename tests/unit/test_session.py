@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from interlock.fsm.errors import DeadlineError, DriverError
+from interlock.errors import DeadlineError, DriverError
 from interlock.fsm.port import Deadline
 from interlock.fsm.spec import Probe
 from interlock.guest import probes, provision, session, ssh

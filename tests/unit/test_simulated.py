@@ -8,7 +8,7 @@ import pytest
 from interlock.drivers.conformance import DriverConformance
 from interlock.drivers.contract import Deadline, Site
 from interlock.drivers.simulated import FILE, VARIABLE, SimulatedDriver
-from interlock.fsm.errors import DeadlineError, DriverError
+from interlock.errors import DeadlineError, DriverError
 
 
 @pytest.fixture

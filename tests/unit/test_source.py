@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from interlock.fsm.errors import ImageError
+from interlock.errors import ImageError
 from interlock.images.source import Kernel, Place, Source
 
 

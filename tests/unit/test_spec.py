@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from interlock.fsm.errors import DamagedError
+from interlock.errors import DamagedError
 from interlock.fsm.spec import SPEC_FILE, Copy, Disk, Forward, Mount, Probe, Spec
 
 SOURCE = Path("spec.json")

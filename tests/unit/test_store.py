@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from interlock.fsm.errors import ImageError
+from interlock.errors import ImageError
 from interlock.images.store import Blob, Image, Store
 
 TINY = Image(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from interlock.fsm.errors import InvalidTemplateError, NotFoundError
+from interlock.errors import InvalidTemplateError, NotFoundError
 from interlock.templates import bases
 from interlock.templates.load import load
 

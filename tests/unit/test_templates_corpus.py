@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from interlock.fsm.errors import InterlockError
+from interlock.errors import InterlockError
 from interlock.templates.expand import Guest, Host
 from interlock.templates.load import Source, dump, expand, load, parse
 

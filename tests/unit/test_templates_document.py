@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from interlock.fsm.errors import InvalidTemplateError
+from interlock.errors import InvalidTemplateError
 from interlock.templates.document import MAX_NODES, at, compose, place, place_in, plain, serialize
 
 DOUBLED = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 30))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from interlock.fsm.errors import InvalidTemplateError
+from interlock.errors import InvalidTemplateError
 from interlock.templates.document import compose, plain
 from interlock.templates.edit import apply
 

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from interlock.fsm.errors import UsageError
+from interlock.errors import UsageError
 from interlock.templates import host
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from interlock.fsm.errors import InvalidTemplateError, NotFoundError
+from interlock.errors import InvalidTemplateError, NotFoundError
 from interlock.templates.expand import Guest, Host
 from interlock.templates.load import Source, builtin_names, dump, expand, find, load, parse, summary
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from interlock.fsm.errors import InvalidTemplateError, NotFoundError, UsageError
+from interlock.errors import InvalidTemplateError, NotFoundError, UsageError
 from interlock.templates.load import Source, load, parse
 from interlock.templates.locate import MAX_BYTES, absolute, builtin_names, find, instance_name
 

@@ -9,7 +9,7 @@ import pytest
 from interlock.disks import Disks
 from interlock.drivers.qemu import QemuDriver
 from interlock.drivers.simulated import SimulatedDriver
-from interlock.fsm.errors import NotFoundError, UsageError
+from interlock.errors import NotFoundError, UsageError
 from interlock.fsm.spec import Disk, Forward, Mount, Spec
 from interlock.templates.load import load
 from interlock.templates.plan import Wishes, hostname, plan

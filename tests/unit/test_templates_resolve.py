@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from interlock.fsm.errors import UsageError
+from interlock.errors import UsageError
 from interlock.fsm.spec import Copy, Forward, Probe
 from interlock.guest.facts import File, GuestDisk, MountPoint, Script
 from interlock.guest.keys import KeyPair

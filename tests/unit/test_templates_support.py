@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from interlock.fsm.errors import InvalidTemplateError
+from interlock.errors import InvalidTemplateError
 from interlock.templates.expand import FIELDS
 from interlock.templates.load import Source, parse
 from interlock.templates.model import known_keys

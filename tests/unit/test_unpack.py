@@ -8,7 +8,7 @@ import subprocess
 import pytest
 import zstandard
 
-from interlock.fsm.errors import HostError, ImageError
+from interlock.errors import HostError, ImageError
 from interlock.images import room, unpack
 
 COMPRESSORS = {

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from interlock.fsm.errors import ImageError
+from interlock.errors import ImageError
 from interlock.images.download import Download
 from interlock.images.source import Place
 from interlock.images.store import Image, Store

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from interlock.fsm import words
-from interlock.fsm.errors import IllegalTransitionError
+from interlock.fsm import refusals, words
 from interlock.fsm.events import Event, Happening
-from interlock.fsm.records import Actor, Observation, Operation, Status
+from interlock.fsm.records import Observation, Operation, Status
 from interlock.fsm.states import AT_REST, State
 from interlock.fsm.table import BY_PAIR, BY_TRIGGER, TABLE, Trigger
+from interlock.host.process import Actor
 
 NOT_OF_REQUESTS = (Happening.observed, Happening.holds, Happening.preempted)
 """The happenings of a transition that nobody asked for, of one that does not take place, and of one about another."""
@@ -59,7 +59,7 @@ def said(trigger: Trigger, state: State) -> list[str]:
         if state is State.absent:
             lines = [f"    not-found   {words.missing('web')}"]
         else:
-            error = IllegalTransitionError("web", state, trigger)
+            error = refusals.illegal("web", state, trigger)
             lines = [f"    refused     {error.message}", f"    hint        {error.hint}"]
     return [f"{trigger}, {state}", *lines] if lines else []
 

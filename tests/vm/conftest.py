@@ -15,8 +15,8 @@ import pytest
 from interlock import Interlock
 from interlock.drivers.contract import Site
 from interlock.drivers.qemu import QemuDriver
-from interlock.fsm.home import Home
 from interlock.guest import readiness
+from interlock.host.home import Home
 from interlock.templates.plan import Wishes, plan
 
 ARCH = platform.machine()

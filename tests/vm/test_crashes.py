@@ -20,7 +20,7 @@ import pytest
 from interlock import Interlock
 from interlock.drivers import find
 from interlock.drivers.qemu import HYPERVISOR_STARTED, KERNEL_BOOTING
-from interlock.fsm.errors import IllegalTransitionError
+from interlock.errors import IllegalTransitionError
 from interlock.fsm.journal import Journal
 from interlock.fsm.states import State
 from interlock.fsm.table import BY_TRIGGER, Recovery, Trigger

@@ -16,10 +16,10 @@ import pytest
 from interlock.disks import Disks
 from interlock.drivers.contract import Deadline
 from interlock.drivers.qemu import forwards, lease, mounts
-from interlock.fsm import process as host
-from interlock.fsm.errors import CancelledError, DriverError, HostError
-from interlock.fsm.home import Home
+from interlock.errors import CancelledError, DriverError, HostError
 from interlock.fsm.spec import Copy, Disk, Forward, Mount
+from interlock.host import process as host
+from interlock.host.home import Home
 
 pytestmark = pytest.mark.vm
 

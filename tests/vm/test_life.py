@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import interlock
-from interlock.fsm.process import started_ticks
+from interlock.host.process import started_ticks
 
 pytestmark = pytest.mark.vm
 

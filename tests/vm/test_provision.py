@@ -16,14 +16,14 @@ import pytest
 
 from interlock.drivers.contract import Deadline, Site
 from interlock.drivers.qemu import QemuDriver, command, process
-from interlock.fsm.errors import DeadlineError
-from interlock.fsm.home import Home
+from interlock.errors import DeadlineError
 from interlock.fsm.spec import Probe
 from interlock.guest import probes, provision, readiness, ssh
 from interlock.guest.facts import BOOT, DEPENDENCY, SYSTEM, USER, File, GuestDisk, MountPoint, Script
 from interlock.guest.report import Failure
 from interlock.guest.seed import SCRIPTS, nocloud, overlay
 from interlock.guest.session import Door
+from interlock.host.home import Home
 from interlock.templates import plan as planning
 
 pytestmark = pytest.mark.vm

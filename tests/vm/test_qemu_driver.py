@@ -15,7 +15,7 @@ import pytest
 from interlock.drivers.conformance import DriverConformance
 from interlock.drivers.contract import Deadline
 from interlock.drivers.qemu import QemuDriver, network, ports, process
-from interlock.fsm.errors import DamagedError, DeadlineError, DriverError, HostError
+from interlock.errors import DamagedError, DeadlineError, DriverError, HostError
 from interlock.images.store import Store
 
 pytestmark = pytest.mark.vm

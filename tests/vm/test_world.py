@@ -20,12 +20,12 @@ import pytest
 from interlock import Interlock
 from interlock.drivers import find
 from interlock.drivers.qemu import HYPERVISOR_STARTED, KERNEL_BOOTING, process
+from interlock.errors import DeadlineError, DriverError
 from interlock.fsm import words
-from interlock.fsm.errors import DeadlineError, DriverError
-from interlock.fsm.process import boot_id
 from interlock.fsm.states import State
 from interlock.fsm.table import Trigger
 from interlock.guest.readiness import WAITING_FOR_SSH
+from interlock.host.process import boot_id
 from interlock.templates.plan import Wishes, plan
 
 pytestmark = pytest.mark.vm

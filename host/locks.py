@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from .files import PRIVATE_FILE
-from .records import Actor
+from .process import Actor
 
 
 class Lock:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from .errors import DamagedError, HostError
+from ..errors import DamagedError, HostError
 from .files import make_private_directory
 
 

@@ -23,12 +23,7 @@ libraries are translated where they enter (`raise ... from err`).
 """
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
-
-if TYPE_CHECKING:
-    from .records import Operation
-    from .states import State
-    from .table import Trigger
+from typing import Any, ClassVar
 
 
 class InterlockError(Exception):
@@ -83,26 +78,12 @@ class IllegalTransitionError(InterlockError):
     exit_code = 3
     reference = "illegal-transition"
 
-    def __init__(self, instance: str, state: "State", trigger: "Trigger") -> None:
-        from . import words
-
-        super().__init__(words.refusal(instance, state, trigger), hint=words.way(instance, state, trigger))
-        self.instance = instance
-        self.state = state
-        self.trigger = trigger
-
 
 class ProtectedError(InterlockError):
     """What was asked would destroy what the instance holds, and the instance is protected."""
 
     exit_code = 3
     reference = "protected"
-
-    def __init__(self, instance: str, trigger: "Trigger") -> None:
-        from . import words
-
-        hint = f"interlock unprotect {instance} && interlock {trigger} {instance}"
-        super().__init__(words.guarded(instance, trigger), hint=hint)
 
 
 class NotRunningError(InterlockError):
@@ -124,14 +105,6 @@ class BusyError(InterlockError):
 
     exit_code = 5
     reference = "busy"
-
-    def __init__(self, instance: str, trigger: str, operation: "Operation | None") -> None:
-        from . import words
-
-        super().__init__(words.busy(instance, trigger, operation), hint=f"interlock list {instance}")
-        self.instance = instance
-        self.trigger = trigger
-        self.operation = operation
 
 
 class DriverError(InterlockError):

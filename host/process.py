@@ -5,10 +5,22 @@ Source: proc(5), /proc/PID/stat fields 3 (state) and 22 (start time), and random
 
 import os
 import sys
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from .records import Actor
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """A process that acted: `pid` alone is reused by strangers, so its start time and its boot belong to its name."""
+
+    pid: int
+    started_ticks: int
+    """Field 22 of /proc/PID/stat: clock ticks after boot. Source: proc(5)."""
+    boot_id: str
+    """/proc/sys/kernel/random/boot_id. Source: random(4)."""
+    command: str = ""
+
 
 _PID_MAX = 1 << 22
 """No pid is larger; a file that says so is damaged. Source: proc(5), /proc/sys/kernel/pid_max."""

@@ -1,0 +1,23 @@
+"""The errors that refuse a transition, each composed from the table."""
+
+from ..errors import BusyError, IllegalTransitionError, ProtectedError
+from . import words
+from .records import Operation
+from .states import State
+from .table import Trigger
+
+
+def illegal(instance: str, state: State, trigger: Trigger) -> IllegalTransitionError:
+    """Return the error for a trigger that has no row in `state`."""
+    return IllegalTransitionError(words.refusal(instance, state, trigger), hint=words.way(instance, state, trigger))
+
+
+def protected(instance: str, trigger: Trigger) -> ProtectedError:
+    """Return the error for a trigger that would destroy what a protected instance holds."""
+    hint = f"interlock unprotect {instance} && interlock {trigger} {instance}"
+    return ProtectedError(words.guarded(instance, trigger), hint=hint)
+
+
+def busy(instance: str, trigger: str, operation: Operation | None) -> BusyError:
+    """Return the error for an instance that another process holds: for `operation`, where that can be told."""
+    return BusyError(words.busy(instance, trigger, operation), hint=f"interlock list {instance}")
