@@ -152,7 +152,7 @@ def can_command(ctx: click.Context, name: str, trigger: str | None, output_forma
 @pass_session
 def diagram_command(session: Session, name: str | None, diagram_format: str) -> None:
     """Draw the lifecycle, from the table that decides it; with a NAME, mark the state it is in."""
-    from ..fsm.render import FORMATS
+    from ..diagrams.render import FORMATS
 
     if diagram_format not in FORMATS:
         raise click.BadParameter(f"{diagram_format!r} is none of {', '.join(FORMATS)}", param_hint="--format")

@@ -1,4 +1,4 @@
-"""The lifecycle, drawn: every file here but the Python ones is generated from fsm/table.py, never edited by hand.
+"""The lifecycle, drawn: `render` and `layout` draw the table; every file here but the Python ones is generated from it.
 
-`python -m interlock.diagrams` writes them, and the reference pages that are generated too. Nothing imports this folder.
+`python -m interlock.diagrams` writes them, and the reference pages that are generated too. Edit none of them by hand.
 """

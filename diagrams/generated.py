@@ -8,10 +8,11 @@ from click import Choice, Command, Context, Group, Option
 from .. import errors
 from ..cli import COMMANDS, cli
 from ..errors import IllegalTransitionError, InterlockError, NotFoundError
-from ..fsm import refusals, render, words
-from ..fsm.render import markdown_table
+from ..fsm import refusals, words
 from ..fsm.states import State
 from ..fsm.table import BY_PAIR, RULE, TABLE, Row, Trigger
+from . import render
+from .render import markdown_table
 
 COMMAND = "python -m interlock.diagrams"
 

@@ -7,9 +7,9 @@ import pytest
 from interlock import errors
 from interlock.diagrams.__main__ import ROOT
 from interlock.diagrams.generated import COMMAND, EXAMPLE, FILES, lifecycle_page
+from interlock.diagrams.layout import INITIAL
 from interlock.errors import BY_REFERENCE, IllegalTransitionError, InterlockError, NotFoundError
 from interlock.fsm.engine import Engine
-from interlock.fsm.layout import INITIAL
 from interlock.fsm.port import Plan
 from interlock.fsm.states import State
 from interlock.fsm.table import BY_PAIR, TABLE, Trigger, path

@@ -13,9 +13,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from interlock.fsm import layout, render, table
-from interlock.fsm.layout import INITIAL, Arrow, Box, Drawing, Point
-from interlock.fsm.render import FORMATS
+from interlock.diagrams import layout, render
+from interlock.diagrams.layout import INITIAL, Arrow, Box, Drawing, Point
+from interlock.diagrams.render import FORMATS
+from interlock.fsm import table
 from interlock.fsm.states import AT_REST, State
 from interlock.fsm.table import BY_PAIR, RULE, TABLE, Recovery, Row, Trigger
 
@@ -108,7 +109,7 @@ def test_renderer_has_no_lifecycle_of_its_own() -> None:
 def test_renderer_is_cheap_to_import() -> None:
     """Drawing loads neither the state machine's library nor anything that renders for terminals or templates."""
     slow = {"transitions", "rich", "structlog", "pydantic", "click", "yaml"}
-    code = "import sys, interlock.fsm.render; print(*sys.modules)"
+    code = "import sys, interlock.diagrams.render; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
 
     assert set() == slow & set(loaded)

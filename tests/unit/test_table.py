@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from interlock.diagrams.layout import INITIAL
 from interlock.fsm import engine
-from interlock.fsm.layout import INITIAL
 from interlock.fsm.records import Status
 from interlock.fsm.states import AT_REST, EXISTING, PROMISE, State
 from interlock.fsm.table import BY_PAIR, BY_TRIGGER, RULE, TABLE, Recovery, Row, Trigger, legal, path

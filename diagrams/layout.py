@@ -13,9 +13,9 @@ One geometry serves the terminal and the SVG, and it is computed, so a new row n
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from . import table
-from .states import State
-from .table import Row
+from ..fsm import table
+from ..fsm.states import State
+from ..fsm.table import Row
 
 INITIAL = next(iter(State))
 """Where a life begins: what every name is before anything has happened to it."""

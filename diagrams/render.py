@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
-from . import table, words
+from ..fsm import table, words
+from ..fsm.states import PROMISE, State
+from ..fsm.table import RULE, Row
 from .layout import INITIAL, Arrow, Box, Label, Point, drawing, edges
-from .states import PROMISE, State
-from .table import RULE, Row
 
 TITLE = "The lifecycle of an instance"
 LEGEND = "observed, not asked for"
