@@ -45,6 +45,8 @@ def machine_options(command: F) -> F:
                 "--port-forward", multiple=True, metavar="HOST:GUEST", help="Lead a port of the host's to the guest."
             ),
             click.option("--param", multiple=True, metavar="NAME=VALUE", help="A variable of the template's own."),
+            click.option("--no-host", is_flag=True, help="Let the guest reach no service of this host."),
+            click.option("--no-internet", is_flag=True, help="Let the guest reach nothing beyond this host."),
             click.option("--plain", is_flag=True, help="Without mounts and what else the template adds to a system."),
             click.option("--set", "edits", multiple=True, metavar="KEY=VALUE", help="Any value of the template."),
         )
@@ -59,13 +61,16 @@ def wishes(
     port_forward: tuple[str, ...],
     param: tuple[str, ...],
     plain: bool,
+    no_host: bool,
+    no_internet: bool,
     edits: tuple[str, ...],
     **values: Any,
 ) -> "Wishes":
     """Return what `machine_options` were given. Raises UsageError for one that cannot be understood."""
     from ..templates.plan import Wishes
 
-    made = (*map(_mount, mount), *map(_forward, port_forward), *map(_param, param), *(["plain=true"] if plain else []))
+    flags = {"plain=true": plain, "network.host=false": no_host, "network.internet=false": no_internet}
+    made = (*map(_mount, mount), *map(_forward, port_forward), *map(_param, param), *(it for it in flags if flags[it]))
     return Wishes(**values, edits=(*made, *edits))
 
 

@@ -47,6 +47,8 @@ class Mount:
     """`9p` or `virtiofs`."""
     security_model: str
     """Of 9p, how owners and modes are kept: `none`, `passthrough`, `mapped-xattr`, `mapped-file`."""
+    queue_size: int = 1024
+    """Of virtiofs: how many requests may wait. A power of 2, at most 1024. Source: QEMU, vhost-user-fs-pci."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,9 @@ class Spec:
     """True when whoever enters the guest brings their ssh agent along; so for the next two."""
     forward_x11: bool = False
     forward_x11_trusted: bool = False
+    network_host: bool = True
+    """False: the guest reaches no service of the host's; so for the internet, next."""
+    network_internet: bool = True
     timezone: str = ""
     """Name in the zoneinfo database; empty: the guest's own."""
     message: str = ""

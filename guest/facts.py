@@ -28,6 +28,8 @@ class Script:
     """One of MODES."""
     text: bytes
     """One without a `#!` line is read by sh."""
+    once: bool = False
+    """True: only the first boot runs it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class File:
     permissions: int = 0o644
     overwrite: bool = True
     """False: one that is there stays."""
+    once: bool = False
+    """True: only the first boot writes it."""
 
 
 @dataclass(frozen=True, slots=True)

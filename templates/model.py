@@ -1,8 +1,9 @@
 """What a template may say: the schema, as pydantic models.
 
-The keys are those of Lima's YAML format for Linux guests, so that what people have keeps working; `boot` and the
-location `build:NAME` are ours. A key that is not here is a mistake, never ignored. What is here and is not done, or
-does not apply, is in support.py. Null means everywhere that nothing is given, and never gets here.
+The keys are those of Lima's YAML format for Linux guests, so that what people have keeps working; `boot`, `network`,
+`once` of provision and the location `build:NAME` are ours. A key that is not here is a mistake, never ignored. What is
+here and is not done, or does not apply, is in support.py. Null means everywhere that nothing is given, and never gets
+here.
 Source: Lima, pkg/limatype/lima_yaml.go and pkg/limayaml/validate.go.
 """
 
@@ -22,6 +23,7 @@ from .parts import (
     HostResolver,
     ImageSource,
     Mount,
+    Network,
     Path,
     PortForward,
     Probe,
@@ -88,6 +90,7 @@ class Template(Strict):
     message: str = ""
     """What to tell whoever uses the machine."""
     networks: tuple[Any, ...] = ()
+    network: Network = Network()
     env: dict[is_.VariableName, is_.AnyLine] = Field(default_factory=dict)
     """Environment of every login in the guest."""
     param: dict[is_.ParamName, is_.AnyLine] = Field(default_factory=dict)

@@ -15,8 +15,17 @@ SOCKET_BYTES = 107
 """A longer path is no address of a socket. Source: unix(7)."""
 
 
-DATA = ("content", "overwrite", "owner", "path", "permissions")
-"""The keys of provision that say what to write, and not what to run."""
+ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - no socket is bound
+LOOPBACK = "127.0.0.1"
+
+KEY_MODES = {
+    **dict.fromkeys(("path", "owner", "permissions"), ("data", "yq")),
+    **dict.fromkeys(("content", "overwrite"), ("data",)),
+    **dict.fromkeys(("expression", "format"), ("yq",)),
+    "playbook": ("ansible",),
+    "skip_default_dependency_resolution": ("dependency",),
+}
+"""Field of provision → the modes that it belongs to. The other fields belong to every mode."""
 
 
 class Strict(BaseModel):
@@ -65,9 +74,9 @@ class ImageSource(File):
     initrd: File | None = None
     """The initramfs of that kernel."""
     variant: is_.Line = ""
-    """Which of several images for one architecture: `server`, `minimal`."""
+    """Which of several images for one architecture: `server`, `minimal`. For people: it decides nothing."""
     arch_variant: is_.Line = ""
-    """The level of the processor that the image needs: `v3` for x86-64-v3."""
+    """The level of the processor that the image needs: `v3` for x86-64-v3. For people, too."""
 
     def mistakes(self) -> Iterator[tuple[Path, str]]:
         for name, part in (("kernel", self.kernel), ("initrd", self.initrd)):
@@ -102,7 +111,8 @@ class NineP(Strict):
 class Virtiofs(Strict):
     """How a folder is shared by virtiofs."""
 
-    queue_size: Annotated[StrictInt, Field(ge=1, le=1 << 15)] = 1024
+    queue_size: is_.QueueSize = 1024
+    """How many requests may wait."""
 
 
 class Mount(Strict):
@@ -167,6 +177,8 @@ class Provision(Strict):
     """Variables are replaced in it. One without a `#!` line is read by sh."""
     file: Any = None
     """Path or URL of the script or content, read when the template is; or `{url, digest}`."""
+    once: StrictBool = False
+    """True: only the first boot does it. Interlock's own."""
     skip_default_dependency_resolution: StrictBool | None = None
     content: str | None = None
     """Of mode `data`, like the rest: what to write, to `path`."""
@@ -191,10 +203,9 @@ class Provision(Strict):
             yield from self._mistakes_of_data()
         elif self.mode not in ("yq", "ansible") and not self.script:
             yield ("script",), "expected a script that is not empty"
-        for name, mode in (*((name, "data") for name in DATA), ("skipDefaultDependencyResolution", "dependency")):
-            field = "skip_default_dependency_resolution" if mode == "dependency" else name
-            if field in self.model_fields_set and self.mode not in (mode, "yq"):
-                yield (name,), f"only of mode {mode}; this one's is {self.mode}"
+        for field, modes in KEY_MODES.items():
+            if field in self.model_fields_set and self.mode not in modes:
+                yield (to_camel(field),), f"only of mode {modes[0]}; this one's is {self.mode}"
 
     def _mistakes_of_data(self) -> Iterator[tuple[Path, str]]:
         if self.path is None:
@@ -234,7 +245,9 @@ class PortForward(Strict):
     """A way from the host into the guest."""
 
     guest_ip: is_.Address | None = Field(None, alias="guestIP")
+    """Null: the guest's loopback."""
     guest_ip_must_be_zero: StrictBool | None = Field(None, alias="guestIPMustBeZero")
+    """True: what listens on the guest's loopback alone is not reached; false: that is reached, too."""
     guest_port: is_.Port = 0
     guest_port_range: Range | None = None
     guest_socket: is_.GuestPath | None = None
@@ -249,6 +262,13 @@ class PortForward(Strict):
     ignore: StrictBool = False
     """True: nothing is forwarded, and no later rule does either."""
     static: StrictBool = False
+
+    @property
+    def guest_address(self) -> str:
+        """The address in the guest. `0.0.0.0` is its own, at which nothing answers that listens on loopback alone."""
+        if self.guest_ip == ANY_ADDRESS and self.guest_ip_must_be_zero is False:
+            return LOOPBACK
+        return self.guest_ip or (ANY_ADDRESS if self.guest_ip_must_be_zero else LOOPBACK)
 
     @property
     def guest_ports(self) -> tuple[int, int]:
@@ -272,7 +292,7 @@ class PortForward(Strict):
             if ports and ports[0] > ports[1]:
                 yield (f"{end}PortRange",), "expected the smaller port first"
         yield from self._lengths()
-        if self.guest_ip_must_be_zero and self.guest_ip not in (None, "0.0.0.0"):  # noqa: S104 - no socket is bound
+        if self.guest_ip_must_be_zero and self.guest_ip not in (None, ANY_ADDRESS):
             yield ("guestIPMustBeZero",), "expected a guestIP of 0.0.0.0, or none"
         if self.reverse and not (self.guest_socket and self.host_socket):
             yield ("reverse",), "expected sockets at both ends"
@@ -301,6 +321,14 @@ class CopyToHost(Strict):
     host: is_.GuestPath
     skip_if_missing: StrictBool = False
     delete_on_stop: StrictBool = False
+
+
+class Network(Strict):
+    """What the guest can reach beside the ways that were opened into it. Interlock's own."""
+
+    host: StrictBool = True
+    """False: no service of the host's; else those that listen on the host's loopback, too."""
+    internet: StrictBool = True
 
 
 class HostResolver(Strict):

@@ -131,6 +131,8 @@ class _Planner:
             forward_agent=template.ssh.forward_agent,
             forward_x11=template.ssh.forward_x11,
             forward_x11_trusted=template.ssh.forward_x11_trusted,
+            network_host=template.network.host,
+            network_internet=template.network.internet,
             timezone=host.timezone() if template.timezone is None else template.timezone,
             message=template.message,
             mounts=resolve.mounts(template),

@@ -16,14 +16,11 @@ from ..guest import facts
 from ..guest.keys import KeyPair
 from . import host
 from .model import Template
+from .parts import ANY_ADDRESS, PortForward
 from .parts import Mount as AskedMount
-from .parts import PortForward
 
 CPUS, MEMORY_BYTES, DISK_BYTES = 4, 4 << 30, 100 << 30
 """At most, where neither template nor caller say: not more than the host has, and half of its memory. As in Lima."""
-
-GUEST_ADDRESS = "0.0.0.0"  # noqa: S104 - stands for the guest's own address, see Forward.guest_ip
-LOOPBACK = "127.0.0.1"
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
 
@@ -67,7 +64,8 @@ def mounts(template: Template) -> tuple[Mount, ...]:
         if not Path(location).is_dir():
             raise UsageError(f"mounts[{number}].location: {location}: no such folder", hint=f"mkdir -p {location}")
         model = asked.nine_p.security_model
-        found.append(Mount(location, point, asked.writable, template.mount_kind, security_model=model))
+        queue_size = asked.virtiofs.queue_size
+        found.append(Mount(location, point, asked.writable, template.mount_kind, model, queue_size))
     return tuple(found)
 
 
@@ -81,8 +79,8 @@ def forwards(rules: tuple[PortForward, ...]) -> tuple[Forward, ...]:
             if not rule.ignore:
                 found.append(_socket(rule))
             continue
-        # A rule that names no protocol is meant for what nearly all of them carry, unless it keeps something out.
-        if "proto" not in rule.model_fields_set and not rule.ignore:
+        # QEMU carries datagrams from IPv4 addresses alone: who names no protocol is content without them.
+        if "proto" not in rule.model_fields_set and ":" in rule.host_ip:
             protos = ("tcp",)
         first, last = rule.guest_ports
         if not rule.ignore:
@@ -99,7 +97,7 @@ def _ports(rule: PortForward, protos: tuple[str, ...], decided: list[tuple[str, 
             if any(proto == one and low <= port <= high for one, low, high in decided):
                 continue
             # QEMU reaches the guest by its own address alone, and ssh carries no datagrams.
-            guest_ip = GUEST_ADDRESS if proto == "udp" else rule.guest_ip or LOOPBACK
+            guest_ip = ANY_ADDRESS if proto == "udp" else rule.guest_address
             yield Forward(proto, guest_ip, port, "", rule.host_ip, port + shift, "", reverse=False)
 
 
@@ -107,7 +105,7 @@ def _socket(rule: PortForward) -> Forward:
     """Return the forward of `rule`, which has a socket at one end or at both."""
     return Forward(
         proto="tcp",
-        guest_ip="" if rule.guest_socket else rule.guest_ip or LOOPBACK,
+        guest_ip="" if rule.guest_socket else rule.guest_address,
         guest_port=0 if rule.guest_socket else rule.guest_ports[0],
         guest_socket=rule.guest_socket or "",
         host_ip="" if rule.host_socket else rule.host_ip,
@@ -169,11 +167,13 @@ def seed(template: Template, spec: Spec, who: User, keys: tuple[str, ...], host_
             for number, (asked_mount, mount) in enumerate(zip(template.mounts, spec.mounts, strict=True))
         ),
         files=tuple(
-            facts.File(it.path or "", (it.content or "").encode(), it.owner, it.mode_bits, it.overwrite)
+            facts.File(it.path or "", (it.content or "").encode(), it.owner, it.mode_bits, it.overwrite, it.once)
             for it in template.provision
             if it.mode == "data"
         ),
-        scripts=tuple(facts.Script(it.mode, it.script.encode()) for it in template.provision if it.mode != "data"),
+        scripts=tuple(
+            facts.Script(it.mode, it.script.encode(), it.once) for it in template.provision if it.mode != "data"
+        ),
     )
 
 

@@ -81,7 +81,10 @@ IGNORED = (
     Rule("osOpts", _something),
     Rule("guestInstallPrefix", _anything),
     Rule("ssh.overVsock", _something),
+    Rule("images[].variant", _anything),
+    Rule("images[].archVariant", _anything),
     Rule("mounts[].sshfs", _anything),
+    Rule("provision[].skipDefaultDependencyResolution", _something),
     Rule("audio.interface", _something),
     Rule("video.vnc", _something),
     Rule("containerd.archives", _something),
@@ -125,13 +128,7 @@ def lacking(tree: yaml.Node, data: dict[str, Any]) -> list[Mistake]:
 
 def notes(tree: yaml.Node, data: dict[str, Any], template: Template) -> list[Mistake]:
     """Return what to say about a template that is right: each value that is ignored, or not done as it says."""
-    told = []
-    for path, value in _walked(data):
-        told += [
-            mistake(tree, path, "does not apply here and is ignored")
-            for rule in IGNORED
-            if rule.fits(path) and rule.asks(value)
-        ]
+    told = [mistake(tree, path, words) for path, words in _ignored(data)]
     node, _ = at(tree, ("minimumLimaVersion",))
     if template.minimum_lima_version and version(node)[:2] > LIMA:
         told.append(mistake(tree, ("minimumLimaVersion",), f"this is read as Lima {LIMA[0]}.{LIMA[1]} would read it"))
@@ -141,6 +138,15 @@ def notes(tree: yaml.Node, data: dict[str, Any], template: Template) -> list[Mis
     if template.plain:
         told += [mistake(tree, path, "dropped, because plain is true") for path in _dropped(template)]
     return told
+
+
+def _ignored(data: dict[str, Any]) -> Iterator[tuple[Path, str]]:
+    """Yield what to say about each key that does not apply: once, however many items of a list have it."""
+    walked = list(_walked(data))
+    for rule in IGNORED:
+        if found := [path for path, value in walked if rule.fits(path) and rule.asks(value)]:
+            more = f" (likewise in {len(found) - 1} more)" if len(found) > 1 else ""
+            yield found[0], f"does not apply here and is ignored{more}"
 
 
 def without_dropped(template: Template) -> Template:

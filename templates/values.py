@@ -172,6 +172,12 @@ def _memory(value: int) -> int:
     raise ValueError("expected 64MiB to 64TiB")
 
 
+def _queue_size(value: int) -> int:
+    if value in {1 << power for power in range(11)}:
+        return value
+    raise ValueError("expected a power of 2, at most 1024")
+
+
 def _disk_size(value: int) -> int:
     if 1 << 20 <= value <= 1 << 53:
         return value
@@ -191,6 +197,7 @@ Size = Annotated[int, BeforeValidator(size_bytes), _SIZE_SCHEMA]
 Memory = Annotated[Size, AfterValidator(_memory)]
 DiskSize = Annotated[Size, AfterValidator(_disk_size)]
 Cpus = Annotated[StrictInt, Field(ge=1, le=1024)]
+QueueSize = Annotated[StrictInt, AfterValidator(_queue_size)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Location = Annotated[str, AfterValidator(_location)]
 Digest = Annotated[str, AfterValidator(_digest)]

@@ -61,7 +61,7 @@ def arguments(site: Site) -> list[str]:
         if mount.type == "virtiofs":
             command += [
                 "-chardev", f"socket,id={tag},path={value(str(_socket(site, number)))}",
-                "-device", f"vhost-user-fs-pci,chardev={tag},tag={tag}",
+                "-device", f"vhost-user-fs-pci,chardev={tag},tag={tag},queue-size={mount.queue_size}",
             ]  # fmt: skip
         else:
             # remap: a folder may lead into another file system, whose inodes may have the same numbers as its own.

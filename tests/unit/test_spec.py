@@ -40,6 +40,7 @@ def test_spec_has_no_field_that_could_lead_out_of_its_directory():
         *("driver", "arch", "cpus", "memory_bytes", "disk_bytes", "user", "hostname", "instance_id", "boot"),
         *("start_timeout_s", "stop_timeout_s", "kernel_arguments", "accelerator", "origin", "created_at", "schema"),
         *("cpu_model", "ssh_port", "forward_agent", "forward_x11", "forward_x11_trusted", "timezone", "message"),
+        *("network_host", "network_internet"),
         *("mounts", "forwards", "disks", "probes", "copies"),
     }
 

@@ -28,7 +28,7 @@ def forwards(*rules):
 
 def test_forwards_range_is_counted_out():
     """Each port is a forward of its own, shifted alike at both ends."""
-    assert forwards({"guestPortRange": [80, 82], "hostPortRange": [8080, 8082]}) == [
+    assert forwards({"guestPortRange": [80, 82], "hostPortRange": [8080, 8082], "proto": "tcp"}) == [
         ("tcp", "127.0.0.1", 80, "127.0.0.1", 8080),
         ("tcp", "127.0.0.1", 81, "127.0.0.1", 8081),
         ("tcp", "127.0.0.1", 82, "127.0.0.1", 8082),
@@ -38,7 +38,9 @@ def test_forwards_range_is_counted_out():
 def test_forwards_first_rule_for_a_port_counts():
     """A later rule leads nowhere where an earlier one, or one that ignores, has decided."""
     assert forwards(
-        {"guestPort": 81, "ignore": True}, {"guestPort": 80, "hostPort": 8080}, {"guestPortRange": [80, 82]}
+        {"guestPort": 81, "ignore": True},
+        {"guestPort": 80, "hostPort": 8080, "proto": "tcp"},
+        {"guestPortRange": [80, 82], "proto": "tcp"},
     ) == [("tcp", "127.0.0.1", 80, "127.0.0.1", 8080), ("tcp", "127.0.0.1", 82, "127.0.0.1", 82)]
 
 
@@ -50,13 +52,18 @@ def test_forwards_ignored_range_is_ignored_in_both_protocols():
 @pytest.mark.parametrize(
     ("rule", "expected"),
     [
-        ({}, [("tcp", "127.0.0.1")]),
-        ({"guestIP": "0.0.0.0"}, [("tcp", "0.0.0.0")]),
-        ({"guestIP": "127.0.0.2"}, [("tcp", "127.0.0.2")]),
+        ({}, [("tcp", "127.0.0.1"), ("udp", "0.0.0.0")]),
+        ({"hostIP": "::1"}, [("tcp", "127.0.0.1")]),
+        ({"proto": "tcp"}, [("tcp", "127.0.0.1")]),
+        ({"proto": "tcp", "guestIP": "0.0.0.0"}, [("tcp", "0.0.0.0")]),
+        ({"proto": "tcp", "guestIP": "0.0.0.0", "guestIPMustBeZero": True}, [("tcp", "0.0.0.0")]),
+        ({"proto": "tcp", "guestIP": "0.0.0.0", "guestIPMustBeZero": False}, [("tcp", "127.0.0.1")]),
+        ({"proto": "tcp", "guestIPMustBeZero": True}, [("tcp", "0.0.0.0")]),
+        ({"proto": "tcp", "guestIPMustBeZero": False}, [("tcp", "127.0.0.1")]),
+        ({"proto": "tcp", "guestIP": "127.0.0.2"}, [("tcp", "127.0.0.2")]),
         ({"proto": "udp"}, [("udp", "0.0.0.0")]),
         ({"proto": "any"}, [("tcp", "127.0.0.1"), ("udp", "0.0.0.0")]),
     ],
-    ids=["default", "any-address", "other", "udp", "both"],
 )
 def test_forwards_guest_address_decides_who_carries_it(rule, expected):
     """The guest's own address is QEMU's to reach, its loopback ssh's; ssh carries no datagrams."""
@@ -65,7 +72,7 @@ def test_forwards_guest_address_decides_who_carries_it(rule, expected):
 
 def test_forwards_hosts_address_is_the_templates():
     """The loopback, unless the template says otherwise."""
-    assert forwards({"guestPort": 80, "hostIP": "0.0.0.0"}) == [("tcp", "127.0.0.1", 80, "0.0.0.0", 80)]
+    assert forwards({"guestPort": 80, "hostIP": "0.0.0.0", "proto": "tcp"}) == [("tcp", "127.0.0.1", 80, "0.0.0.0", 80)]
 
 
 def test_forwards_sockets_and_ports_lead_to_each_other():

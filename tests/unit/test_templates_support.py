@@ -1,5 +1,6 @@
 """What is ignored and what is refused is one table each, and the page about the language tells all of both."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 from interlock.errors import InvalidTemplateError
 from interlock.templates.expand import FIELDS
 from interlock.templates.load import Source, parse
-from interlock.templates.model import known_keys
+from interlock.templates.model import Template, known_keys
+from interlock.templates.parts import Strict
 from interlock.templates.support import IGNORED, LIMA, MANY_PORTS, NOT_YET
 
 PAGE = (Path(__file__).parents[2] / "docs" / "templates.md").read_text(encoding="utf-8")
@@ -93,3 +95,56 @@ def test_range_of_more_ports_than_can_be_forwarded_one_by_one_is_refused(ports):
     assert caught.value.details == (
         "t:4:16: portForwards[0]: not supported yet: more than 1000 ports; name those that are needed",
     )
+
+
+def test_note_of_a_key_in_many_items_is_told_once():
+    """Templates list an image for each architecture and mirror, and each says its variant."""
+    image = "- {location: 'build:tiny', variant: server}\n"
+    (note,) = parse(Source("t", f"images:\n{image * 3}".encode())).notes
+    assert note == "t:2: images[0].variant: does not apply here and is ignored (likewise in 2 more)"
+
+
+def accepted(model=Template, path="", seen=()):
+    """Yield (path as people write it, name in Python) of every key of a template that holds no other keys."""
+    for name, field in model.model_fields.items():
+        here = f"{path}.{field.alias}".lstrip(".")
+        many = "[]" if "tuple[" in str(field.annotation) else ""
+        inner = {one for one in parts(field.annotation) if one not in seen}
+        if not inner:
+            yield here, name
+        for part in inner:
+            yield from accepted(part, here + many, (*seen, part))
+
+
+def parts(annotation):
+    """Yield the models in an annotation."""
+    if isinstance(annotation, type) and issubclass(annotation, Strict):
+        yield annotation
+    for argument in getattr(annotation, "__args__", ()):
+        yield from parts(argument)
+
+
+def attributes_read():
+    """Return each attribute that the code of templates/ reads, but for what only judges whether keys agree."""
+    read = set()
+    for path in (Path(__file__).parents[2] / "templates").glob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        judging = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and "mistakes" in node.name
+                   for inner in ast.walk(node)}  # fmt: skip
+        read |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and id(node) not in judging}
+    return read
+
+
+BY_THEIR_TEXT = ("base", "provision[].file", "probes[].file", "minimumLimaVersion")
+"""Keys that are read before there is a model: from the tree, by bases.py and support.py."""
+
+JUDGING = ("hostResolver.enabled", "provision[].playbook")
+"""Keys that only allow or refuse others: `dns`, and the mode ansible, which is refused."""
+
+
+@pytest.mark.parametrize(("key", "name"), list(accepted()), ids=lambda it: it)
+def test_key_that_is_accepted_is_read_or_named(key, name):
+    """Nothing is accepted and dropped: somebody reads it, or a note or a refusal names it."""
+    whole = [rule.key.removesuffix("[]") for rule in (*IGNORED, *NOT_YET) if rule.asks("any value")]
+    named = any(key == one or key.startswith(f"{one}.") for one in whole)
+    assert named or name in attributes_read() or key in (*BY_THEIR_TEXT, *JUDGING)
