@@ -16,6 +16,9 @@ from .options import name_argument, pass_session
 FOLLOW_S = 0.2
 """How often a log that is followed is looked at: it is a plain file that another process appends to."""
 
+COMMAND_NOT_FOUND = 127
+"""The exit status of a shell that found no program. Source: POSIX, Shell Command Language, 2.8.2."""
+
 
 @click.command("shell", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @name_argument
@@ -41,7 +44,24 @@ def shell_command(session: Session, name: str, command: tuple[str, ...]) -> None
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     argv = list(interlock.shell(name, command, terminal=terminal))
     sys.stdout.flush()
+    if len(command) == 1 and len(command[0].split()) > 1:
+        sys.exit(_run_single_word(session, name, command[0], argv))
     os.execvp(argv[0], argv)  # noqa: S606 - ssh takes our place, so that nothing stands between it and its caller
+
+
+def _run_single_word(session: Session, name: str, word: str, argv: list[str]) -> int:
+    """Return the exit status of `argv`, which runs `word` in the guest. If no program has that name, say how to run it.
+
+    A word with blanks in it is rarely a program's name, and mostly a command line meant for a shell.
+    """
+    import shlex
+    import subprocess
+
+    status = subprocess.call(argv)
+    if status == COMMAND_NOT_FOUND:
+        hint = shlex.join(["interlock", "shell", name, "--", "sh", "-c", word])
+        session.complain(NotFoundError(f'the guest of "{name}" has no program called "{word}"', hint=hint))
+    return status
 
 
 @click.command("logs")

@@ -135,13 +135,14 @@ class Spec:
     """Of the hypervisor's models; empty: the best that the accelerator has."""
     ssh_port: int = 0
     """Local port of the guest's sshd; 0: any that is free, chosen at the first start and kept."""
+    network_host: bool = True
+    """Whether the guest may open connections to this host; hence to every service on its loopback."""
+    network_internet: bool = True
+    """Whether it may open connections to anywhere else, name servers included."""
     forward_agent: bool = False
     """True when whoever enters the guest brings their ssh agent along; so for the next two."""
     forward_x11: bool = False
     forward_x11_trusted: bool = False
-    network_host: bool = True
-    """False: the guest reaches no service of the host's; so for the internet, next."""
-    network_internet: bool = True
     timezone: str = ""
     """Name in the zoneinfo database; empty: the guest's own."""
     message: str = ""

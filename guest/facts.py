@@ -11,13 +11,16 @@ from .keys import KeyPair
 HOST_ADDRESS = "10.0.2.2"
 """The host, as a guest sees it. Source: QEMU, "Network emulation", using the user mode network stack."""
 
+DNS_ADDRESS, GUEST_ADDRESS = "10.0.2.3", "10.0.2.15"
+"""What answers for the host's resolver, and the guest itself. Source: the same."""
+
 HOST_NAMES = ("host.interlock.internal", "host.lima.internal")
 """What the host is called in every guest."""
 
 BOOT, DEPENDENCY, SYSTEM, USER = "boot", "dependency", "system", "user"
 
 MODES = (BOOT, DEPENDENCY, SYSTEM, USER)
-"""In the order in which a guest runs them. `boot` at each boot, the others once; `user` by the user, else by root."""
+"""In the order in which a guest runs them, at each boot; `user` by the user, the others by root."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +32,12 @@ class Script:
     text: bytes
     """One without a `#!` line is read by sh."""
     once: bool = False
-    """True: only the first boot runs it."""
+    """True: at the first boot alone, else at each."""
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file to write, after the scripts of the modes `boot` and `dependency` and before the others."""
+    """A file to write, at each boot after the scripts of the modes `boot` and `dependency` and before the others."""
 
     path: str
     content: bytes
@@ -44,7 +47,7 @@ class File:
     overwrite: bool = True
     """False: one that is there stays."""
     once: bool = False
-    """True: only the first boot writes it."""
+    """True: at the first boot alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,8 @@ class Seed:
     authorized_keys: tuple[str, ...]
     """Lines of sshd(8)'s AUTHORIZED_KEYS: who may log in."""
     host_key: KeyPair
+    name: str = ""
+    """Of the instance; empty: as the hostname."""
     uid: int = 1000
     home: str = ""
     """Absolute; empty: /home/USER, or /root for root."""

@@ -3,21 +3,22 @@
 #
 #     early   before anybody may log in, at the first boot (at every boot, where the users live in memory): the user,
 #             names, time zone, locale, environment, name servers
-#     boot    once there is a network, at each boot. The first: certificates, packages, disks, mounts, then scripts and
-#             files. Every later one: disks, mounts and the scripts of mode boot, if there are any
-#     again   on demand: the scripts and files once more
+#     boot    once there is a network, at each boot: disks, mounts, scripts and files. At the first one, certificates
+#             and packages before them; at later ones, no script or file that is marked to be done once
+#     again   on demand: all scripts and files, and before them each other step that failed
 #
 # Facts lie beside it, one a file (guest/seed.py draws the tree). Nothing here stops at a failure: what a step said and
-# how it ended is kept, and the host is told. A boot that was cut short begins anew, so each step may be done again.
+# how it ended is kept until the step is done again, and the host hears of every step whose last run failed, in
+# whichever boot that was. A first boot that was cut short starts over, so each step may be done again.
 #
 #     /var/lib/interlock/
 #     ├── seed/               the facts, without the host key's private half; root's alone
 #     ├── pending             put there by who lets an init start the first boot; goes with its end
 #     ├── booted              the instance's id, once its first boot is over
-#     ├── each-boot           there if later boots have work to do
-#     ├── report              the last boot that had work: its boot_id, then what failed in it
-#     ├── attempts            the same boot's steps so far: status, file in scripts/, title
-#     └── scripts/            NAME.log and NAME.status of each step; NAME is NNN-MODE for scripts
+#     ├── each-boot           there if later boots have work to do, if only to report what failed in an earlier one
+#     ├── report              the last boot that had work: its boot_id, then the steps whose last run failed
+#     ├── steps               every step that was ever run, in order: NAME TITLE
+#     └── scripts/            NAME.log and NAME.status of each step's last run; NAME is NNN-MODE for scripts
 #
 # INTERLOCK_ROOT is where the guest's root lies: elsewhere than at / only for tests.
 
@@ -39,35 +40,38 @@ fact() {
 # Puts what names this run of the kernel into $boot_id.
 know_boot() { read -r boot_id </proc/sys/kernel/random/boot_id; }
 
-# Runs the rest as the step $2, whose words are kept under the name $1. Never fails.
+# Runs the rest as the step $2, whose words are kept under the name $1. Never fails. While $only_failed is set, steps
+# whose last run succeeded are left alone.
 attempt() {
     step=$1 title=$2
     shift 2
+    ended=
+    [ -f "$results/$step.status" ] && read -r ended <"$results/$step.status"
+    [ -z "$only_failed" ] || [ "$ended" != 0 ] || return 0
     say "running $title"
+    grep -qsxF "$step $title" "$state/steps" || say "$step $title" >>"$state/steps"
     ("$@") >"$results/$step.log" 2>&1 </dev/null
-    status=$?
-    say $status >"$results/$step.status"
-    say "$status $step $title" >>"$attempts"
+    say $? >"$results/$step.status"
 }
+only_failed=
 
-# Begins to count steps for this boot, or goes on with what `early` began.
-begin() {
-    attempts=$state/attempts
-    mkdir -p "$results"
-    know_boot
-    counted=
-    [ -f "$attempts" ] && read -r counted <"$attempts"
-    [ "$counted" = "$boot_id" ] || say "$boot_id" >"$attempts"
-}
-
-# Prints each failed step of $attempts: `failed STATUS TITLE`, and indented the last that it said.
+# Prints each step whose last run failed: `failed STATUS TITLE`, and indented the last that it said.
 failures() {
-    while read -r status step title; do
-        case $status in 0 | *[!0-9]*) continue ;; esac
+    while read -r step title; do
+        status=1
+        [ -f "$results/$step.status" ] && read -r status <"$results/$step.status"
+        [ "$status" != 0 ] || continue
         say "failed $status $title"
         tail -n 20 "$results/$step.log" | sed 's/^/ /'
         echo
-    done <"$attempts" | sed '/^$/d'
+    done <"$state/steps" | sed '/^$/d'
+}
+
+# Succeeds once the first boot of this instance is over.
+has_booted() {
+    booted=
+    [ -f "$state/booted" ] && read -r booted <"$state/booted"
+    fact instance-id && [ "$booted" = "$fact" ]
 }
 
 # Puts the lines of stdin at the end of the file $1, in place of those put there before.
@@ -88,14 +92,22 @@ by_openrc() { has openrc-run && ! by_systemd; }
 # --- early ------------------------------------------------------------------------------------------------------------
 
 early() {
+    # What another instance left on this disk says nothing about this one.
+    has_booted || rm -rf "$results" "$state/steps" "$state/each-boot"
+    mkdir -p "$results"
+    : >>"$state/steps"
     keep_seed
-    begin
+    identify
+}
+
+identify() {
     attempt user "user" make_user
     attempt names "hostname and hosts" set_names
     [ ! -f "$seed/timezone" ] || attempt timezone "time zone" set_timezone
     [ ! -f "$seed/locale" ] || attempt locale "locale" set_locale
     [ ! -f "$seed/environment.sh" ] || attempt environment "environment" set_environment
     [ ! -f "$seed/dns" ] || attempt dns "name servers" set_dns
+    attempt lima "variables of Lima" set_lima
 }
 
 # Makes the seed lie where every boot finds it.
@@ -226,60 +238,78 @@ set_dns() {
     for server in $servers; do say "nameserver $server"; done >"$root/etc/resolv.conf"
 }
 
+# Where programs made for Lima's guests look for what they were told.
+set_lima() {
+    mkdir -p "$root/mnt/lima-cidata" && cat "$seed/lima.env" >"$root/mnt/lima-cidata/lima.env"
+}
+
 # --- boot -------------------------------------------------------------------------------------------------------------
 
 boot() {
-    fact instance-id
-    booted=
-    [ -f "$state/booted" ] && read -r booted <"$state/booted"
-    if [ "$booted" = "$fact" ]; then
-        [ -e "$state/each-boot" ] || exit 0
-        begin
-        disks_and_mounts
-        scripts boot
-    else
-        begin
-        rm -f "$state/each-boot"
-        for each in "$seed"/disks/* "$seed"/mounts/* "$seed"/scripts/*-boot; do
-            [ ! -e "$each" ] || : >"$state/each-boot"
-        done
-        [ ! -e "$state/each-boot" ] || attempt service "start script" install_service
-        [ ! -d "$seed/scripts" ] && [ ! -f "$seed/upgrade-packages" ] || await_network
-        if [ -d "$seed/ca" ] || [ -f "$seed/remove-default-ca-certs" ]; then
-            attempt certificates "certificates" set_certificates
-        fi
-        [ ! -f "$seed/upgrade-packages" ] || attempt upgrade "package upgrade" upgrade_packages
-        disks_and_mounts
-        everything
-    fi
+    later=
+    ! has_booted || later=yes
+    [ -z "$later" ] || [ -e "$state/each-boot" ] || exit 0
     know_boot
+    [ ! -d "$seed/scripts" ] && [ ! -f "$seed/upgrade-packages" ] || await_network
+    [ -n "$later" ] || prepare
+    disks_and_mounts
+    everything
+    if [ -z "$later" ] && { recurs || [ -n "$(failures)" ]; }; then
+        attempt service "start script" install_service
+        : >"$state/each-boot"
+    fi
+    report
+    [ -z "$later" ] || return 0
+    cp "$seed/instance-id" "$state/booted.new" && chmod 644 "$state/booted.new" && sync
+    mv "$state/booted.new" "$state/booted" && sync
+    rm -f "$state/pending"
+}
+
+# Tells the host which steps stand failed, as of this boot.
+report() {
     { say "$boot_id" && failures; } >"$state/report.new"
     fact user
     chmod 600 "$state/report.new"
     chown "$fact" "$state/report.new"
     # By rename, and on the disk: a reader sees no half of it, and the next boot sees it whatever happens now.
     mv "$state/report.new" "$state/report"
-    if [ "$booted" != "$(cat "$seed/instance-id")" ]; then
-        cp "$seed/instance-id" "$state/booted.new" && chmod 644 "$state/booted.new" && sync
-        mv "$state/booted.new" "$state/booted" && sync
-        rm -f "$state/pending"
+}
+
+# Succeeds if there is something to do at every boot.
+recurs() {
+    for each in "$seed"/disks/* "$seed"/mounts/* "$seed"/files/* "$seed"/scripts/*; do
+        case $each in *.once) continue ;; esac
+        [ ! -e "$each" ] || [ -e "$each.once" ] || return 0
+    done
+    return 1
+}
+
+# What comes before disks and scripts, at the first boot alone.
+prepare() {
+    if [ -d "$seed/ca" ] || [ -f "$seed/remove-default-ca-certs" ]; then
+        attempt certificates "certificates" set_certificates
     fi
+    [ ! -f "$seed/upgrade-packages" ] || attempt upgrade "package upgrade" upgrade_packages
 }
 
 everything() {
     scripts boot
     scripts dependency
     for file in "$seed"/files/*; do
-        [ ! -d "$file" ] || { fact "files/${file##*/}/path" && attempt "file-${file##*/}" "file $fact" put_file "$file"; }
+        [ -d "$file" ] && due "$file" || continue
+        fact "files/${file##*/}/path" && attempt "file-${file##*/}" "file $fact" put_file "$file"
     done
     scripts system
     scripts user
 }
 
+# Succeeds if the script or file $1 of the seed is to be done now: not if it was to be done once, and this is later.
+due() { [ -z "$later" ] || [ ! -e "$1.once" ]; }
+
 # Runs the scripts of the mode $1, in their order.
 scripts() {
     for script in "$seed"/scripts/*-"$1"; do
-        [ -f "$script" ] || continue
+        [ -f "$script" ] && due "$script" || continue
         name=${script##*/}
         if [ "$1" = user ]; then
             attempt "$name" "script ${name%%-*} (user)" run_as_user "$script"
@@ -293,7 +323,7 @@ run_as_root() {
     cd / || return
     export HOME="$root/root" USER=root LOGNAME=root
     [ ! -f "$seed/environment.sh" ] || . "$seed/environment.sh"
-    [ ! -f "$seed/param.sh" ] || . "$seed/param.sh"
+    . "$seed/variables.sh"
     run_script "$1"
 }
 
@@ -322,7 +352,7 @@ run_as_user() {
     fi
     cp "$1" "$mine/script"
     {
-        cat "$seed/environment.sh" "$seed/param.sh" 2>/dev/null
+        cat "$seed/environment.sh" "$seed/variables.sh" 2>/dev/null
         say "export XDG_RUNTIME_DIR=/run/user/$uid"
         say 'cd || exit'
         say 'if [ "$(head -c 2 "$1")" = "#!" ]; then exec "$1"; else exec sh "$1"; fi'
@@ -561,12 +591,15 @@ SERVICE
 # --- again ------------------------------------------------------------------------------------------------------------
 
 again() {
-    begin
-    attempts=$state/attempts.again
-    : >"$attempts"
+    later= only_failed=yes
+    identify
+    prepare
+    disks_and_mounts
+    only_failed=
     everything
+    know_boot
+    report
     failures
-    rm "$attempts"
 }
 
 case ${1-} in

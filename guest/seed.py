@@ -11,12 +11,15 @@ Both carry the same tree, one fact a file, and in it the one program that does t
     instance-id, user, uid, home, shell, comment, hostname, timezone, locale        a line each
     sudo, remove-default-ca-certs, upgrade-packages                                 there or not
     authorized_keys, hosts, dns, zone, ssh_host_ed25519_key(.pub)                   as their programs read them
-    environment, environment.sshd, environment.sh, param.sh                         the same, for PAM, sshd and sh
+    environment, environment.sshd, environment.sh                                   the same, for PAM, sshd and sh
+    variables.sh                                                                    the same, for scripts alone
+    lima.env                                                                        NAME=VALUE, for programs
     ca/NNN                      PEM
     disks/NNN/                  serial, label, path, fs-type, fs-args (a line each), format (there or not)
     mounts/NNN/                 tag, path, type, options
     files/NNN/                  path, content, owner, permissions, keep (there or not)
     scripts/NNN-MODE
+    files/NNN.once, scripts/NNN-MODE.once       there or not: what has it is done at the first boot alone
 
 A fact that nothing is said about has no file. Once its first boot is over, a guest writes the instance's id into
 `BOOTED`: so one question over ssh tells of every guest whether that is so, and whose it was.
@@ -30,7 +33,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from . import cpio
-from .facts import HOST_ADDRESS, HOST_NAMES, File, GuestDisk, MountPoint, Seed
+from .facts import DNS_ADDRESS, GUEST_ADDRESS, HOST_ADDRESS, HOST_NAMES, File, GuestDisk, MountPoint, Seed
 
 STATE = "/var/lib/interlock"
 """The guest's folder of ours."""
@@ -45,7 +48,7 @@ EACH_BOOT = f"{STATE}/each-boot"
 """There when every boot has work to do."""
 
 REPORT = f"{STATE}/report"
-"""What failed in the last boot that had work, below that boot's id (`boot_id` of proc(5)); the user's to read."""
+"""What stood failed in the last boot that had work, below its id (`boot_id` of proc(5)); the user's to read."""
 
 SCRIPTS = f"{STATE}/scripts"
 """The guest's folder of what scripts and steps said and how they ended: `000-system.log`, `000-system.status`."""
@@ -85,8 +88,8 @@ def _facts(seed: Seed) -> dict[str, bytes]:
     lines = {
         "instance-id": seed.instance_id,
         "user": seed.user,
-        "uid": str(0 if seed.user == "root" else seed.uid),
-        "home": seed.home or ("/root" if seed.user == "root" else f"/home/{seed.user}"),
+        "uid": str(_uid(seed)),
+        "home": _home(seed),
         "shell": seed.shell,
         "comment": seed.comment,
         "hostname": seed.hostname,
@@ -113,10 +116,47 @@ def _facts(seed: Seed) -> dict[str, bytes]:
         facts["dns"] = _lines(*seed.dns)
     if seed.zone:
         facts["zone"] = seed.zone
-    return facts | _environment(seed.env, seed.param) | dict(_collections(seed))
+    lima = _lima(seed)
+    facts["lima.env"] = _lines(*(f"{name}={value}" for name, value in lima.items()))
+    facts["variables.sh"] = _exports({f"PARAM_{name}": value for name, value in seed.param.items()} | lima)
+    return facts | _environment(seed.env) | dict(_collections(seed))
 
 
-def _environment(env: Mapping[str, str], param: Mapping[str, str]) -> dict[str, bytes]:
+def _uid(seed: Seed) -> int:
+    return 0 if seed.user == "root" else seed.uid
+
+
+def _home(seed: Seed) -> str:
+    return seed.home or ("/root" if seed.user == "root" else f"/home/{seed.user}")
+
+
+def _lima(seed: Seed) -> dict[str, str]:
+    """Return what scripts written for Lima's guests expect in their environment, as far as it means something here.
+
+    Source: Lima, pkg/cidata/cidata.TEMPLATE.d/lima.env; a flag that is off is empty there, and so it is here.
+    """
+    variables = {
+        "NAME": seed.name or seed.hostname,
+        "USER": seed.user,
+        "UID": str(_uid(seed)),
+        "COMMENT": seed.comment,
+        "HOME": _home(seed),
+        "SHELL": seed.shell,
+        "MNT": "/mnt/lima-cidata",
+        "VMTYPE": "qemu",
+        "TIMEZONE": seed.timezone,
+        "SLIRP_GATEWAY": HOST_ADDRESS,
+        "SLIRP_DNS": DNS_ADDRESS,
+        "SLIRP_IP_ADDRESS": GUEST_ADDRESS,
+        "DEBUG": "",
+        "MOUNTTYPE": seed.mounts[0].type if seed.mounts else "",
+        "MOUNTS": str(len(seed.mounts)),
+        **{f"MOUNT_{number}_MOUNTPOINT": mount.path for number, mount in enumerate(seed.mounts)},
+    }
+    return {f"LIMA_CIDATA_{name}": value for name, value in variables.items()}
+
+
+def _environment(env: Mapping[str, str]) -> dict[str, bytes]:
     facts = {}
     if env:
         facts["environment.sh"] = _exports(env)
@@ -124,8 +164,6 @@ def _environment(env: Mapping[str, str], param: Mapping[str, str]) -> dict[str, 
         words = [f"{name}={value}" for name, value in env.items() if "\n" not in value]
         facts["environment"] = _lines(*(word for word in words if "#" not in word))
         facts["environment.sshd"] = _lines(f"SetEnv {' '.join(map(_sshd_word, words))}") if words else b""
-    if param:
-        facts["param.sh"] = _exports({f"PARAM_{name}": value for name, value in param.items()})
     return facts
 
 
@@ -154,6 +192,9 @@ def _collections(seed: Seed) -> Iterator[tuple[str, bytes]]:
                 yield f"{folder}/{number:03}/{name}", content
     for number, script in enumerate(seed.scripts):
         yield f"scripts/{number:03}-{script.mode}", script.text
+    once = [f"files/{number:03}" for number, file in enumerate(seed.files) if file.once]
+    once += [f"scripts/{number:03}-{script.mode}" for number, script in enumerate(seed.scripts) if script.once]
+    yield from ((f"{path}.once", b"") for path in once)
 
 
 def _record(record: GuestDisk | MountPoint | File) -> dict[str, bytes]:

@@ -49,10 +49,14 @@ def config(
         "CheckHostIP": "no",
         # Every other method could only ask a question that nobody is there to answer.
         "PreferredAuthentications": "publickey",
-        # The post-quantum exchange of newer clients protects nothing on a loopback, and costs an emulated guest dearly.
-        "KexAlgorithms": "curve25519-sha256",
-        # A guest that reboots accepts by QEMU's hand and says nothing: who asks should be told, and not wait for ever.
+        # First: the post-quantum exchange of newer clients protects nothing on a loopback, and costs an emulated guest
+        # dearly. The others stay, for guests that do not know it: those in FIPS mode.
+        "KexAlgorithms": "^curve25519-sha256",
+        # QEMU's network keeps a connection whose guest is gone: one that hangs up by rebooting ends its sessions by
+        # answering these when it is up again, one that stays silent ends them after a minute.
         "ConnectTimeout": "30",
+        "ServerAliveInterval": "10",
+        "ServerAliveCountMax": "6",
         # A shared connection outlives what it was opened for, and keeps answering for a guest that is gone.
         "ControlMaster": "no",
         "ControlPath": "none",

@@ -162,6 +162,7 @@ class _Planner:
         store, key, host_key = Store(self.home.images), user_key(self.home.keys), new_host_key()
         more_keys = host.public_keys(Path.home()) if self.template.ssh.load_dot_ssh_pub_keys else ()
         seed = resolve.seed(self.template, spec, self.who, (key.public.decode().strip(), *more_keys), host_key)
+        seed = replace(seed, name=self.name)
         materials: dict[str, Path | bytes] = {ssh.KEY: key.private, ssh.KNOWN_HOSTS: _pin(host_key)}
         if disk := image.files.get("disk"):
             materials["base.qcow2"] = store.path(disk.digest)

@@ -71,6 +71,7 @@ class QemuDriver(Driver):
         from .probe import capabilities
 
         spec, directory = site.spec, site.directory
+        network.check(spec)
         board = Board.newest(capabilities(site.runtime.parent, spec.arch))
         if spec.boot == "kernel":
             for material in ("kernel", "initrd"):

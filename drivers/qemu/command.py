@@ -95,7 +95,7 @@ def build(site: Site, board: Board, capabilities: Capabilities, accelerator: str
         "-chardev", f"socket,id=monitor,path={mounts.value(str(socket))},server=on,wait=off",
         "-mon", "chardev=monitor,mode=control",
         # The order of the devices is their place on the bus, hence the guest's names for them: append, never insert.
-        "-netdev", ",hostfwd=".join(["user,id=net", f"tcp:127.0.0.1:{ssh_port}-:22", *ports.rules(spec.forwards)]),
+        "-netdev", _network(spec, ssh_port),
         # No option ROM: nobody boots from this network.
         "-device", "virtio-net-pci,netdev=net,romfile=",
         "-blockdev", f"qcow2,node-name=disk,discard=unmap,file.driver=file,file.filename={disk.DISK}",
@@ -140,6 +140,16 @@ def build(site: Site, board: Board, capabilities: Capabilities, accelerator: str
         ]  # fmt: skip
         machine += ["pflash0=code", "pflash1=variables"]
     return [*command, "-machine", ",".join(machine)]
+
+
+def _network(spec: Spec, ssh_port: int) -> str:
+    """Return the network behind the guest's card. What is led in from the host works whatever is closed to the guest.
+
+    Source: qemu(1), `-netdev user,restrict=on`.
+    """
+    closed = "" if spec.network_host and spec.network_internet else ",restrict=on"
+    ways_in = (f"tcp:127.0.0.1:{ssh_port}-:22", *ports.rules(spec.forwards))
+    return ",hostfwd=".join([f"user,id=net{closed}", *ways_in])
 
 
 def _processor(spec: Spec, accelerator: str, threads: str) -> list[str]:

@@ -1,6 +1,10 @@
-"""The local TCP port behind which a guest's sshd answers: chosen once, kept for as long as nobody else has it.
+"""The guest's network: what it may reach, and the local TCP port behind which its sshd answers.
 
-An instance may insist on one; then it is that port or none.
+QEMU's user network leads everywhere, including to whatever listens on the host's loopback (10.0.2.2), or nowhere: it
+has no switch for one of them alone.
+
+The port is chosen once and kept for as long as nobody else has it. An instance may insist on one; then it is that port
+or none.
 
 network.json    {"ssh_port": 23118}
 """
@@ -9,6 +13,7 @@ import json
 from pathlib import Path
 
 from ...errors import HostError
+from ...fsm.spec import Spec
 from ..contract import Report, Site
 
 RECORD = "network.json"
@@ -20,6 +25,15 @@ _LAST = 65535
 
 REFUSED = "Could not set up host forwarding rule"
 """What QEMU says when another program took the port after it was found free."""
+
+
+def check(spec: Spec) -> None:
+    """Raise HostError for a machine whose guest is to reach the host or the internet, and not the other."""
+    if spec.network_host != spec.network_internet:
+        closed, open_ = ("the host", "the internet") if spec.network_internet else ("the internet", "the host")
+        raise HostError(
+            f"QEMU's user network cannot keep a guest from {closed} and let it reach {open_}: only both, or neither"
+        )
 
 
 def recorded(directory: Path) -> int | None:

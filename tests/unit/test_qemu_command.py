@@ -119,6 +119,17 @@ def test_processors_are_emulated_side_by_side_only_where_that_does_not_hang(vers
     assert command[command.index("-accel") + 1] == f"tcg,thread={threads}"
 
 
+def test_command_line_of_a_closed_guest_keeps_the_ways_in(tmp_path):
+    """What is closed is closed to the guest: the host still leads in, for ssh and for each forward."""
+    able = capable("x86_64")
+    closed = site(tmp_path, network_host=False, network_internet=False, forwards=ALL["forwards"][:1])
+    command = build(closed, Board.newest(able), able, "tcg", 22022)
+    assert (
+        command[command.index("-netdev") + 1]
+        == "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:22022-:22,hostfwd=tcp:127.0.0.1:8080-:80"
+    )
+
+
 def test_command_line_with_too_long_socket_is_refused(tmp_path):
     """A path that the kernel would refuse is refused in words that say what to do."""
     able = capable("x86_64")

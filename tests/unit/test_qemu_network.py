@@ -2,12 +2,24 @@
 
 import os
 import socket
+from contextlib import nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from interlock.drivers.qemu import network, ports
 from interlock.errors import DriverError, HostError
+
+
+@pytest.mark.parametrize(
+    ("host", "internet", "possible"), [(True, True, 1), (False, False, 1), (False, True, 0), (True, False, 0)]
+)
+def test_check_refuses_what_the_user_network_cannot_close(spec, host, internet, possible):
+    """It has one switch; who asks for half of it is told, not given a guest that reaches what it should not."""
+    asked = replace(spec, network_host=host, network_internet=internet)
+    with nullcontext() if possible else pytest.raises(HostError, match="both, or neither"):
+        network.check(asked)
 
 
 @pytest.fixture

@@ -45,6 +45,23 @@ def test_config_pins_the_guest_and_reads_nothing_else(tmp_path):
     assert {key: told[key] for key in expected} == expected
 
 
+def test_config_puts_the_quick_key_exchange_first_and_forbids_none(tmp_path):
+    """A guest in FIPS mode knows no curve25519; it is reached by what it knows."""
+    config = tmp_path / ssh.CONFIG
+    config.write_text(ssh.config("web", "ada", 22022, tmp_path))
+    exchanges = understood(config, "web")["kexalgorithms"].split(",")
+    assert exchanges[0] == "curve25519-sha256"
+    assert "ecdh-sha2-nistp256" in exchanges
+
+
+def test_config_ends_sessions_of_a_silent_guest(tmp_path):
+    """A guest that reboots leaves its sessions in QEMU's hands, which would keep them for ever."""
+    config = tmp_path / ssh.CONFIG
+    config.write_text(ssh.config("web", "ada", 22022, tmp_path))
+    told = understood(config, "web")
+    assert 0 < int(told["serveraliveinterval"]) * int(told["serveralivecountmax"]) <= 60
+
+
 @pytest.mark.parametrize(
     ("wanted", "expected"),
     [

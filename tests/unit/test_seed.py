@@ -1,5 +1,6 @@
 import io
 import json
+import shlex
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -36,8 +37,8 @@ FULL = replace(
     upgrade_packages=True,
     disks=(GuestDisk("disk0", "data", "/mnt/a b", format=True, fs_args=("-O", "x y")),),
     mounts=(MountPoint("mount0", "/mnt/m", "9p", "trans=virtio"),),
-    files=(File("/etc/x", b"\0", overwrite=False),),
-    scripts=(Script(SYSTEM, b"one"), Script(BOOT, b"two")),
+    files=(File("/etc/x", b"\0", overwrite=False, once=True),),
+    scripts=(Script(SYSTEM, b"one"), Script(BOOT, b"two", once=True)),
 )
 
 COMMON = {
@@ -50,6 +51,45 @@ COMMON = {
     "uid": b"1000\n",
     "user": b"ada\n",
 }
+LIMA = {
+    "NAME": "web",
+    "USER": "ada",
+    "UID": "1000",
+    "COMMENT": "",
+    "HOME": "/home/ada",
+    "SHELL": "/bin/bash",
+    "MNT": "/mnt/lima-cidata",
+    "VMTYPE": "qemu",
+    "TIMEZONE": "",
+    "SLIRP_GATEWAY": "10.0.2.2",
+    "SLIRP_DNS": "10.0.2.3",
+    "SLIRP_IP_ADDRESS": "10.0.2.15",
+    "DEBUG": "",
+    "MOUNTTYPE": "",
+    "MOUNTS": "0",
+}
+"""What PLAIN's scripts find in their environment, each with `LIMA_CIDATA_` before its name."""
+
+FULL_LIMA = LIMA | {
+    "COMMENT": "Ada Lovelace",
+    "TIMEZONE": "Asia/Kolkata",
+    "MOUNTTYPE": "9p",
+    "MOUNTS": "1",
+    "MOUNT_0_MOUNTPOINT": "/mnt/m",
+}
+
+
+def variables(lima: dict[str, str], **more: str) -> dict[str, bytes]:
+    """Return the files by which a guest knows these variables."""
+    named = {f"LIMA_CIDATA_{name}": value for name, value in lima.items()}
+    return {
+        "lima.env": "".join(f"{name}={value}\n" for name, value in named.items()).encode(),
+        "variables.sh": "".join(
+            f"export {name}={shlex.quote(value)}\n" for name, value in {**more, **named}.items()
+        ).encode(),
+    }
+
+
 OWN_HOSTS = b"127.0.1.1 web\n10.0.2.2 host.interlock.internal\n10.0.2.2 host.lima.internal\n"
 
 
@@ -82,7 +122,7 @@ def iso_files(image: bytes) -> tuple[str, dict[str, bytes]]:
 
 def test_overlay_has_one_file_for_each_fact(tmp_path):
     """A guest reads its facts with `read`, and what nothing was said about has no file."""
-    assert files_of(extracted(seed.overlay(PLAIN), tmp_path)) == COMMON | {
+    assert files_of(extracted(seed.overlay(PLAIN), tmp_path)) == COMMON | variables(LIMA) | {
         "hosts": OWN_HOSTS,
         "ssh_host_ed25519_key": b"PRIVATE\n",
         "ssh_host_ed25519_key.pub": b"ssh-ed25519 BBBB\n",
@@ -92,7 +132,7 @@ def test_overlay_has_one_file_for_each_fact(tmp_path):
 
 def test_overlay_carries_everything_that_can_be_said(tmp_path):
     """Each fact, each collection in its order, and each script under its number and mode."""
-    assert files_of(extracted(seed.overlay(FULL), tmp_path)) == COMMON | {
+    assert files_of(extracted(seed.overlay(FULL), tmp_path)) == COMMON | variables(FULL_LIMA, PARAM_X="two words") | {
         "hosts": OWN_HOSTS + b"10.0.2.7 registry\n",
         "ssh_host_ed25519_key": b"PRIVATE\n",
         "ssh_host_ed25519_key.pub": b"ssh-ed25519 BBBB\n",
@@ -103,7 +143,6 @@ def test_overlay_carries_everything_that_can_be_said(tmp_path):
         "environment": b'A=it\'s "b" \\\n',
         "environment.sshd": b'SetEnv "A=it\'s \\"b\\" \\\\" "HASH=a#b"\n',
         "environment.sh": b"export A='it'\"'\"'s \"b\" \\'\nexport HASH='a#b'\nexport LINES='a\nb'\n",
-        "param.sh": b"export PARAM_X='two words'\n",
         "dns": b"10.0.2.3\n1.1.1.1\n",
         "ca/000": b"PEM\n",
         "remove-default-ca-certs": b"",
@@ -123,8 +162,10 @@ def test_overlay_carries_everything_that_can_be_said(tmp_path):
         "files/000/owner": b"root:root\n",
         "files/000/permissions": b"644\n",
         "files/000/keep": b"",
+        "files/000.once": b"",
         "scripts/000-system": b"one",
         "scripts/001-boot": b"two",
+        "scripts/001-boot.once": b"",
     }
 
 
@@ -349,18 +390,84 @@ def test_first_boot_reports_the_scripts_that_failed(guest):
     assert ' system it\'s "b"' in guest.report()
 
 
-def test_later_boot_runs_boot_scripts_alone(guest, order):
-    """What is done once is not done again; what failed at the first boot has not failed at this one."""
+def test_every_boot_runs_scripts_of_every_mode(guest, order):
+    """Templates rely on it: what a script loads, sets or mounts is gone with the kernel that it was told to."""
     guest.boot()
-    (guest.state / "attempts").write_text("another-boot\n")
     guest.boot()
-    assert order() == ["boot", "dependency", "system", "user", "boot"]
+    assert order() == ["boot", "dependency", "system", "user"] * 2
+
+
+def test_later_boot_leaves_out_what_is_done_once(guest, tmp_path):
+    """`once` means the first boot, for scripts of every mode and for files; the rest is done as ever."""
+    ran = tmp_path / "ran"
+    guest.furnish(
+        scripts=tuple(
+            Script(mode, f"echo {mode}{' once' * once} >>{ran}\n".encode(), once=once)
+            for mode in (SYSTEM, BOOT)
+            for once in (True, False)
+        ),
+        files=(File("/etc/one", b"ours", guest.user, once=True), File("/etc/each", b"ours", guest.user)),
+    )
+    guest.boot()
+    assert ran.read_text().splitlines() == ["boot once", "boot", "system once", "system"]
+    ran.unlink()
+    for name in ("one", "each"):
+        (guest.root / "etc" / name).write_text("theirs")
+    guest.boot()
+    assert ran.read_text().splitlines() == ["boot", "system"]
+    assert (guest.read("etc/one"), guest.read("etc/each")) == ("theirs", "ours")
+
+
+def test_failure_stands_until_its_step_succeeds(guest, tmp_path):
+    """A boot in which a failed script did not run says nothing about it, so it is still told; one that runs it does."""
+    mended = tmp_path / "mended"
+    test = f"[ -e {mended} ]".encode()
+    guest.furnish(scripts=(Script(SYSTEM, test, once=True), Script(SYSTEM, test)))
+    guest.boot()
+    assert guest.report() == ["failed 1 script 000 (system)", "failed 1 script 001 (system)"]
+    mended.touch()
+    guest.boot()
+    assert guest.report() == ["failed 1 script 000 (system)"]
+    assert "failed" not in guest.run(guest.state / "seed/interlock", "again")
     assert guest.report() == []
+
+
+def test_again_does_over_each_step_that_failed(guest):
+    """A time zone that could not be set, say; and none that succeeded but the scripts and files."""
+    guest.furnish(timezone="Asia/Kolkata")
+    guest.boot()
+    failed = ["failed 1 time zone", " this guest has no zone Asia/Kolkata"]
+    assert guest.report() == failed
+    (guest.state / "report").unlink()
+    guest.boot()
+    assert guest.report() == failed
+    (guest.root / "usr/share/zoneinfo/Asia/Kolkata").touch()
+    assert guest.run(guest.state / "seed/interlock", "again") == "running time zone\n"
+    guest.boot()
+    assert guest.report() == []
+
+
+def test_first_boot_of_another_instance_forgets_what_failed(guest):
+    """A copied disk brings its files along; what failed is to be told by the guest in which it failed."""
+    guest.furnish(timezone="Mars/Utopia", scripts=(Script(SYSTEM, b"exit 1"),))
+    guest.boot()
+    (guest.state / "seed/instance-id").write_text("i-2\n")
+    guest.run(guest.state / "seed/interlock", "early")
+    assert guest.results("status").keys() == {"user", "names", "timezone", "lima"}
+
+
+def test_scripts_find_the_variables_of_lima(guest):
+    """In their environment, and in the file that programs made for Lima's guests read."""
+    check = Script(SYSTEM, b'set -u; echo "$LIMA_CIDATA_NAME $LIMA_CIDATA_USER $LIMA_CIDATA_HOME"')
+    guest.furnish(name="My_VM", scripts=(check, replace(check, mode=USER)))
+    guest.boot()
+    assert {guest.results("log")[name] for name in ("000-system", "001-user")} == {f"My_VM {guest.user} /home/me\n"}
+    assert "LIMA_CIDATA_NAME=My_VM" in guest.read("mnt/lima-cidata/lima.env").splitlines()
 
 
 def test_later_boot_without_work_does_nothing(guest):
     """Nothing waits for it either: the flag that says so is not there."""
-    guest.furnish(scripts=(Script(SYSTEM, b"echo ran"),))
+    guest.furnish(scripts=(Script(SYSTEM, b"echo ran", once=True),))
     guest.boot()
     before = guest.read("var/lib/interlock/report")
     (guest.state / "report").write_text("of another boot\n")
