@@ -4,7 +4,9 @@ Source: proc(5), /proc/PID/stat fields 3 (state) and 22 (start time), and random
 """
 
 import os
+import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,6 +23,8 @@ class Actor:
     """/proc/sys/kernel/random/boot_id. Source: random(4)."""
     command: str = ""
 
+
+_OURS = ("interlock", "limactl")
 
 _PID_MAX = 1 << 22
 """No pid is larger; a file that says so is damaged. Source: proc(5), /proc/sys/kernel/pid_max."""
@@ -53,7 +57,26 @@ def alive(actor: Actor) -> bool:
 
 
 def this_process() -> Actor:
-    """Return who we are, with the command line as a person would type it."""
+    """Return who we are, with the command line as a person would type it, less what may be secret in it."""
     pid = os.getpid()
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv else ""
-    return Actor(pid=pid, started_ticks=started_ticks(pid) or 0, boot_id=boot_id(), command=command[:200])
+    command = without_secrets(sys.argv)[:200] if sys.argv else ""
+    return Actor(pid=pid, started_ticks=started_ticks(pid) or 0, boot_id=boot_id(), command=command)
+
+
+def without_secrets(argv: Sequence[str]) -> str:
+    """Return a command line for journals and messages: `interlock create web --set env.TOKEN=…`.
+
+    Of what stands behind a `=` nobody here can say whether it is secret, nor of a URL's user and password. What another
+    program than ours was called with, one that embeds us, is its own affair: only its name is kept.
+    """
+    program, *words = argv
+    name = Path(program).name
+    if name == "__main__.py" and Path(program).resolve().parent == Path(__file__).resolve().parents[1]:
+        name = _OURS[0]
+    if name not in _OURS:
+        return name
+    return " ".join([name, *(re.sub(r"=.*|(?<=://)[^/@]+@", _masked, word, flags=re.DOTALL) for word in words)])
+
+
+def _masked(found: re.Match[str]) -> str:
+    return "=…" if found[0].startswith("=") else "…@"

@@ -7,7 +7,7 @@ import yaml
 
 from ..errors import InvalidTemplateError
 from .document import EDIT, MAP, SEQ, Path, compose_value, get, put, word, written
-from .mistakes import shortened
+from .mistakes import SECRET, shortened
 
 _EDIT = re.compile(r"""\s*\.?(?P<key>(?:"[^"]*"|[^="])*?)\s*=(?P<value>.*)""", re.DOTALL)
 _KEY = re.compile(r"""(?P<name>[A-Za-z0-9_-]+)|"(?P<quoted>[^"]+)"|\[(?P<position>[0-9]{0,6})\]""")
@@ -23,16 +23,20 @@ def apply(tree: yaml.MappingNode, edit: str) -> None:
     position, at its front, where the first of several rules counts, by `[]`. Raises InvalidTemplateError, whose place
     is the edit itself.
     """
-    name = EDIT + shortened(" ".join(edit.split()))
     found = _EDIT.fullmatch(edit)
     path = _path(found["key"]) if found else ()
+    secret = path[:1] in [(), *((key,) for key in SECRET)]
+    name = EDIT + (re.sub("=.*", "=…", edit, flags=re.DOTALL) if secret else shortened(" ".join(edit.split())))
     if found is None or not path or isinstance(path[0], int):
         raise InvalidTemplateError(f"{name}: expected KEY=VALUE, such as cpus=4 or mounts[0].writable=true")
     if path[0] == "base" or path[-1] == "file":
         raise InvalidTemplateError(f"{name}: files are read before that: name this one in a template")
     # What begins with a variable is text: as YAML it would be a mapping of mappings, which nothing is.
     text = json.dumps(found["value"]) if found["value"].lstrip().startswith("{{") else found["value"]
-    value = compose_value(name, text)
+    try:
+        value = compose_value(name, text)
+    except InvalidTemplateError as error:
+        raise (InvalidTemplateError(f"{name}: not YAML; put the value in quotes") if secret else error) from None
     node: yaml.Node = tree
     for depth, part in enumerate(path):
         there = None if part == FRONT else get(node, part)

@@ -86,8 +86,15 @@ def read_file(locator: str) -> Source:
     if locator.startswith(BUILTIN):
         return _read_builtin(locator.removeprefix(BUILTIN))
     if _scheme(locator) in _REMOTE:
-        return _limited(locator, _download(locator), locator)
+        return _limited(public(locator), _download(locator), locator)
     return _limited(_shown(locator), _read_file(locator), locator)
+
+
+def public(locator: str) -> str:
+    """Return `locator` for messages and records: without the user, the password and the query of a URL."""
+    if _scheme(locator) not in _REMOTE:
+        return locator
+    return re.sub(r"(?<=://)[^/@]+@|\?.*", lambda found: "?…" if found[0].startswith("?") else "…@", locator)
 
 
 def instance_name(locator: str) -> str:
@@ -208,7 +215,7 @@ def _download(url: str) -> bytes:
                     break
     except httpx.HTTPStatusError as error:
         status = f"{error.response.status_code} {error.response.reason_phrase}".rstrip()
-        raise NotFoundError(f"cannot read {url}: the server answered {status}") from error
+        raise NotFoundError(f"cannot read {public(url)}: the server answered {status}") from error
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-        raise NotFoundError(f"cannot read {url}: {error or type(error).__name__}") from error
+        raise NotFoundError(f"cannot read {public(url)}: {error or type(error).__name__}") from error
     return text

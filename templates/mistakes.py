@@ -10,7 +10,10 @@ from .document import Path, Place, at, is_null, place, written
 from .model import known_keys
 
 _FOUND_CHARACTERS = 60
-"""As much of a wrong value as helps to find it: the rest may be a megabyte, or a secret."""
+"""As much of a wrong value as helps to find it: the rest may be a megabyte."""
+
+SECRET = ("env", "param")
+"""Keys whose values may be secret: no message shows one."""
 
 
 _EXPECTED = {
@@ -68,17 +71,19 @@ def mistakes(tree: yaml.Node, error: ValidationError) -> list[Mistake]:
             told += [mistake(tree, (*path, *inner), words) for inner, words in problem["ctx"]["found"]]
         else:
             at_key = problem["type"] == "extra_forbidden" or problem["loc"][-1:] == ("[key]",)
-            told.append(mistake(tree, path, words_of(problem), at_key=at_key))
+            words = words_of(problem, show=path[:1] not in [(key,) for key in SECRET])
+            told.append(mistake(tree, path, words, at_key=at_key))
     return told
 
 
-def words_of(problem: Any) -> str:
-    """Return what one of pydantic's `problem`s is, and what was found instead."""
+def words_of(problem: Any, *, show: bool = True) -> str:
+    """Return what one of pydantic's `problem`s is, and if `show` what was found instead."""
     from difflib import get_close_matches
 
+    instead = f", found {found(problem['input'])}" if show else ""
     match problem["type"]:
         case kind if kind in _EXPECTED:
-            return f"expected {_EXPECTED[kind].format_map(problem.get('ctx', {}))}, found {found(problem['input'])}"
+            return f"expected {_EXPECTED[kind].format_map(problem.get('ctx', {}))}{instead}"
         case "extra_forbidden":
             *inside, key = problem["loc"]
             meant = get_close_matches(str(key), known_keys(tuple(inside)), n=1)
@@ -86,9 +91,9 @@ def words_of(problem: Any) -> str:
         case "missing":
             return "this key is required"
         case "value_error":
-            return f"{problem['msg'].removeprefix('Value error, ')}, found {found(problem['input'])}"
+            return f"{problem['msg'].removeprefix('Value error, ')}{instead}"
         case _:
-            return f"{problem['msg'][0].lower()}{problem['msg'][1:]}, found {found(problem['input'])}"
+            return f"{problem['msg'][0].lower()}{problem['msg'][1:]}{instead}"
 
 
 def found(value: object) -> str:

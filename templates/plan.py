@@ -30,6 +30,7 @@ from ..images.store import Image, Store
 from . import host, resolve
 from .expand import Guest, Host
 from .load import Loaded, expand, load
+from .locate import public
 from .mistakes import words_of
 from .model import Wished
 from .parts import ImageSource
@@ -70,7 +71,7 @@ def plan(home: Home, name: str, template: str | Loaded, driver: Driver, wishes: 
     def draft(report: Report) -> Draft:
         loaded = template
         if isinstance(loaded, str):
-            report(f"reading template {loaded}")
+            report(f"reading template {public(loaded)}")
             loaded = read(home, loaded, wishes.edits)
         for note in loaded.notes:
             report(note)

@@ -86,7 +86,7 @@ def test_create_flags_edit_the_template(interlock, vms, tmp_path):
     assert interlock("create", "web", "-t", "./web.yaml", "--driver", "simulated", *flags).returncode == 0
     spec = vms.status("web").spec
     assert [(mount.mount_point, mount.writable) for mount in spec.mounts] == [(str(tmp_path), True), ("/mnt/it", False)]
-    assert [(forward.host_port, forward.guest_port) for forward in spec.forwards] == [(8080, 80)]
+    assert {(forward.host_port, forward.guest_port) for forward in spec.forwards} == {(8080, 80)}
     assert (spec.message, spec.ssh_port) == ("port 8080", 2222)
 
 
@@ -115,3 +115,13 @@ def test_create_flag_that_makes_no_sense_is_refused_by_name(interlock, state, fl
     done = interlock(*CREATE, *flags)
     assert (done.returncode, words in done.stderr) == (2, True), done.stderr
     assert state() == "absent"
+
+
+@pytest.mark.parametrize("value", ["s3cret", '"s3\\ncret"', "[s3cret]"], ids=["right", "two-lines", "a-list"])
+def test_create_keeps_no_secret_of_its_command_line(interlock, home, value):
+    """Neither a creation that is done nor one that is refused writes it into a file or says it."""
+    done = interlock(*CREATE, "--set", f"env.TOKEN={value}", "--param", "internal_netplanOptional=s3cret")
+    texts = [done.stdout, done.stderr, interlock("list", "--format", "json").stdout]
+    texts += [path.read_text(errors="replace") for path in home.root.rglob("*") if path.is_file()]
+    assert [text for text in texts if "s3cret" in text or "s3\\ncret" in text] == []
+    assert done.returncode == (0 if value == "s3cret" else 2)

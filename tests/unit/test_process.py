@@ -11,6 +11,8 @@ import pytest
 
 from interlock.host.process import alive, boot_id, started_ticks, this_process
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.fixture
 def child():
@@ -61,6 +63,28 @@ def test_this_process_names_its_command_as_typed(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/usr/bin/interlock", "start", "web", "x" * 300])
     assert this_process().command[:20] == "interlock start web "
     assert len(this_process().command) == 200
+
+
+@pytest.mark.parametrize(
+    ("argv", "kept"),
+    [
+        (
+            ["/usr/bin/interlock", "create", "web", "--set", "env.TOKEN=s3cret"],
+            "interlock create web --set env.TOKEN=…",
+        ),
+        (["interlock", "create", "web", "--set=env.TOKEN=s3cret\ns3cret"], "interlock create web --set=…"),
+        (["interlock", "up", "web", "--param", "key=s3cret"], "interlock up web --param key=…"),
+        (["interlock", "up", "w", "-t", "https://me:s3cret@x.org/w.yaml"], "interlock up w -t https://…@x.org/w.yaml"),
+        (["interlock", "up", "w", "-t", "https://x.org/w?token=s3cret"], "interlock up w -t https://x.org/w?token=…"),
+        ([str(ROOT / "__main__.py"), "start", "web"], "interlock start web"),
+        (["/srv/agent/__main__.py", "--password", "s3cret"], "__main__.py"),
+        (["/usr/bin/agent", "--password", "s3cret"], "agent"),
+    ],
+)
+def test_this_process_keeps_no_secret_of_its_command_line(monkeypatch, argv, kept):
+    """The journal, `list` and messages quote the command: values of `--set` are masked, and so is all of a stranger."""
+    monkeypatch.setattr(sys, "argv", argv)
+    assert this_process().command == kept
 
 
 def test_boot_id_is_the_kernels():

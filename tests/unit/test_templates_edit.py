@@ -63,13 +63,13 @@ def test_edit_after_another_sees_what_that_one_made():
     [
         ("cpus", "--set cpus: expected KEY=VALUE, such as cpus=4 or mounts[0].writable=true"),
         ("", "--set : expected KEY=VALUE, such as cpus=4 or mounts[0].writable=true"),
-        ("=4", "--set =4: expected KEY=VALUE, such as cpus=4 or mounts[0].writable=true"),
+        ("=4", "--set =…: expected KEY=VALUE, such as cpus=4 or mounts[0].writable=true"),
         ("[0]=4", "--set [0]=4: expected KEY=VALUE, such as cpus=4 or mounts[0].writable=true"),
-        ("a b=4", "--set a b=4: expected KEY=VALUE, such as cpus=4 or mounts[0].writable=true"),
-        ("mounts[x]=4", "--set mounts[x]=4: expected KEY=VALUE, such as cpus=4 or mounts[0].writable=true"),
+        ("a b=4", "--set a b=…: expected KEY=VALUE, such as cpus=4 or mounts[0].writable=true"),
+        ("mounts[x]=4", "--set mounts[x]=…: expected KEY=VALUE, such as cpus=4 or mounts[0].writable=true"),
         (
             "mounts[0]writable=4",
-            "--set mounts[0]writable=4: expected KEY=VALUE, such as cpus=4 or mounts[0].writable=true",
+            "--set mounts[0]writable=…: expected KEY=VALUE, such as cpus=4 or mounts[0].writable=true",
         ),
         ("mounts[2].location=/x", "--set mounts[2].location=/x: mounts: there is no item 2; the list has 1"),
         ("mounts.location=/x", "--set mounts.location=/x: mounts: not a mapping"),
@@ -80,6 +80,9 @@ def test_edit_after_another_sees_what_that_one_made():
         ("cpus=[\n", "--set cpus=[: expected the node content, but found '<stream end>'"),
         ("base=" + "x" * 99, f"--set base={'x' * 55}...: files are read before that: name this one in a template"),
         ("base=x", "--set base=x: files are read before that: name this one in a template"),
+        ("env.A=[s3cret", "--set env.A=…: not YAML; put the value in quotes"),
+        ("param.a=*s3cret", "--set param.a=…: not YAML; put the value in quotes"),
+        ("env.A B=s3cret", "--set env.A B=…: expected KEY=VALUE, such as cpus=4 or mounts[0].writable=true"),
         ("provision[0].file=x", "--set provision[0].file=x: files are read before that: name this one in a template"),
     ],
 )

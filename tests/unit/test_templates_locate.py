@@ -12,7 +12,7 @@ import pytest
 
 from interlock.errors import InvalidTemplateError, NotFoundError, UsageError
 from interlock.templates.load import Source, load, parse
-from interlock.templates.locate import MAX_BYTES, absolute, builtin_names, find, instance_name
+from interlock.templates.locate import MAX_BYTES, absolute, builtin_names, find, instance_name, public
 
 GOOD = b"images:\n- location: build:tiny\n  arch: x86_64\n"
 SCRIPT = b"#!/bin/sh\necho hello\n"
@@ -314,3 +314,23 @@ def test_instance_name_of_the_nameless_has_to_be_given(locator):
     with pytest.raises(UsageError, match="needs a name") as caught:
         instance_name(locator)
     assert caught.value.hint == f"interlock create NAME -t {locator}"
+
+
+@pytest.mark.parametrize(
+    ("locator", "shown"),
+    [
+        ("https://me:s3cret@example.org/web.yaml?token=s3cret", "https://…@example.org/web.yaml?…"),
+        ("https://example.org/a@b.yaml", "https://example.org/a@b.yaml"),
+        ("./web.yaml?x", "./web.yaml?x"),
+        ("template:debian", "template:debian"),
+    ],
+)
+def test_public_locator_holds_no_password(locator, shown):
+    """What a message or a record calls a template tells nobody how to get it."""
+    assert public(locator) == shown
+
+
+def test_find_of_a_url_with_a_password_names_it_without():
+    """Neither an error nor a template that was read repeats it."""
+    with pytest.raises(NotFoundError, match=r"cannot read http://…@127\.0\.0\.1:1/x\?…: "):
+        find("http://me:s3cret@127.0.0.1:1/x?token=s3cret")

@@ -186,7 +186,7 @@ def test_template_with_everything_is_so_in_the_guest(vms, folder, ask):
     ]
 
     served = f"{greeting}\n".encode()
-    ports = [forward.host_port for forward in spec.forwards if forward.host_port]
+    ports = [forward.host_port for forward in spec.forwards if forward.host_port and forward.proto == "tcp"]
     assert [over_http(port) for port in ports] == [served, served]
     assert over_socket(vms.home.directory("web") / "sock" / "web.sock") == served
     assert (vms.home.directory("web") / "greeting").read_bytes() == served
