@@ -10,7 +10,10 @@ RUN   := qemu-system-x86 qemu-utils openssh-client util-linux
 BUILD := mmdebstrap debian-archive-keyring uidmap fakeroot e2fsprogs fdisk mtools
 TEST  := qemu-system-arm ovmf qemu-efi-aarch64 strace cpio iproute2 graphviz tzdata
 
-.PHONY: demo test test-fast diagrams benchmarks clean
+# The tests run in as many processes as this machine has processors, up to four.
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
+
+.PHONY: demo test check diagrams benchmarks clean
 
 demo: $(VENV)/.installed
 	tools/packages.sh $(RUN) $(BUILD) ipxe-qemu
@@ -18,11 +21,12 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.developing
 	tools/packages.sh $(RUN) $(BUILD) $(TEST) ipxe-qemu
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
-# What needs neither QEMU nor minutes.
-test-fast: $(VENV)/.developing
-	$(BIN)/python -m pytest tests/unit tests/functional $(ARGS)
+# What needs no guest and no minute: linters, types, import contracts, unit and functional tests.
+check: $(VENV)/.developing
+	tools/packages.sh $(RUN) $(BUILD) $(TEST) ipxe-qemu
+	$(PYTEST) -m "not slow" tests/unit tests/functional $(ARGS)
 
 diagrams: $(VENV)/.installed
 	$(BIN)/python -m interlock.diagrams

@@ -12,6 +12,7 @@ the environment variable INTERLOCK_SIMULATED:
     delay_s   how long the work takes, in seconds; it can be cut short by a deadline
     error     the work fails with these words (DriverError), after the delay
     hang      true: it takes as long as it is given
+    until     the path of a file: it takes until that file exists
     degraded  of start and provision: the guest runs, but these words say what failed in it (DegradedError)
 """
 
@@ -55,7 +56,12 @@ class Order:
     delay_s: float = 0.0
     error: str | None = None
     hang: bool = False
+    until: str | None = None
     degraded: str | None = None
+
+    @property
+    def waits(self) -> bool:
+        return self.until is not None and not os.path.lexists(self.until)
 
 
 class SimulatedDriver(Driver):
@@ -148,8 +154,8 @@ class SimulatedDriver(Driver):
     def _obey(self, trigger: str, deadline: Deadline) -> None:
         """Take as long as ordered, and fail if ordered to."""
         order = self._order(trigger)
-        until = time.monotonic() + order.delay_s
-        while not deadline.passed and (order.hang or time.monotonic() < until):
+        end = time.monotonic() + order.delay_s
+        while not deadline.passed and (order.hang or time.monotonic() < end or order.waits):
             time.sleep(TICK_S)
         if deadline.passed:
             raise DeadlineError(f"the simulated guest did not answer in {deadline.seconds:g} s")
@@ -161,7 +167,8 @@ class SimulatedDriver(Driver):
         try:
             orders = self._orders if self._orders is not None else json.loads(os.environ.get(VARIABLE) or "{}")
             order = Order(**orders.get(trigger, {}))
-            return replace(order, delay_s=float(order.delay_s), error=order.error and str(order.error))
+            error, until = order.error and str(order.error), order.until and str(order.until)
+            return replace(order, delay_s=float(order.delay_s), error=error, until=until)
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise UsageError(f"{VARIABLE}: {error}") from error
 

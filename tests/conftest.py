@@ -19,6 +19,8 @@ from interlock.fsm.states import State
 from interlock.fsm.table import Trigger
 from interlock.host.home import Home
 
+pytest_plugins = ("tally",)
+
 PATHS: dict[State, tuple[Trigger, ...]] = {
     State.absent: (),
     State.created: (),
@@ -27,7 +29,7 @@ PATHS: dict[State, tuple[Trigger, ...]] = {
 }
 """What to ask of a created instance to bring it into each state."""
 
-DEADLINE_S = 30.0
+DEADLINE_S = 120.0
 """How long a test waits for what must come to pass; it fails afterwards."""
 
 
@@ -35,6 +37,12 @@ for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     # A shell's background job, or nohup, ignores signals, and what we start would inherit that and ignore them too.
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number is signal.SIGINT else signal.SIG_DFL)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let what takes long begin first, whatever order was drawn: at the end no worker waits for another."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(autouse=True)

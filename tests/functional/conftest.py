@@ -4,12 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tally import TAKEN
 
 from interlock import Interlock, State, Trigger
 from interlock.fsm import instance as instance_module
@@ -17,7 +17,7 @@ from interlock.fsm.events import Event, Happening
 from interlock.fsm.journal import Phase
 
 PROGRAM = [sys.executable, "-m", "interlock"]
-TIMEOUT_S = 60
+TIMEOUT_S = 300
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 UNENDED = (Phase.begun, Phase.step)
@@ -114,22 +114,8 @@ def at_work(vms: Interlock, until: Callable[[Callable[[], object]], None]) -> Ca
     return wait
 
 
-INJECTED: Counter[str] = Counter()
-"""Faults that were injected, by kind: the table of docs/guarantees.md."""
-
-
-@pytest.fixture
-def injected() -> Callable[[str], None]:
-    """Return what counts a fault that was injected, once what must hold after it was found to hold."""
-    return lambda fault: INJECTED.update([fault])
-
-
-TAKEN: set[tuple[str, Trigger, State]] = set()
-"""(happening, trigger, source) of every event that an engine of this process announced: what the tests have taken."""
-
-
 @pytest.fixture(autouse=True, scope="session")
-def taken() -> Iterator[set[tuple[str, Trigger, State]]]:
+def taken() -> Iterator[None]:
     """Record every event of every instance; what subprocesses did is not counted."""
 
     def recorded(happening: Happening, name: str, trigger: Trigger, source: State, **facts: Any) -> Event:
@@ -138,36 +124,4 @@ def taken() -> Iterator[set[tuple[str, Trigger, State]]]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(instance_module, "Event", recorded)
-        yield TAKEN
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the test of what was taken come last, whatever order was drawn."""
-    items.sort(key=lambda item: "test_coverage.py" in item.nodeid)
-
-
-RESULTS = Path(__file__).parents[1] / "guarantees.jsonl"
-GUARANTEES = Path(__file__).parents[2] / "docs" / "guarantees.md"
-BEGIN, END = "<!-- results: begin -->\n", "<!-- results: end -->\n"
-
-
-def pytest_sessionfinish(exitstatus: int) -> None:
-    """Write what was injected into tests/guarantees.jsonl and docs/guarantees.md, if asked to and nothing failed.
-
-    Other suites may put lines of their own into the file: {"suite", "fault", "injections", "outcome"}.
-    """
-    if exitstatus or not os.environ.get("INTERLOCK_WRITE_GUARANTEES"):
-        return
-    kept = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-    kept = [record for record in kept if record["suite"] != "simulated"]
-    ours = [
-        {"suite": "simulated", "fault": fault, "injections": count, "outcome": "all as promised"}
-        for fault, count in sorted(INJECTED.items())
-    ]
-    RESULTS.write_text("".join(json.dumps(record) + "\n" for record in ours + kept))
-    columns = ("suite", "fault", "injections", "outcome")
-    rows = [f"| {' | '.join(str(record[column]) for column in columns)} |\n" for record in ours + kept]
-    before, rest = GUARANTEES.read_text().split(BEGIN)
-    table = f"| {' | '.join(columns)} |\n|---|---|---|---|\n{''.join(rows)}"
-    GUARANTEES.write_text(f"{before}{BEGIN}{table}{END}{rest.split(END)[1]}")
+        yield

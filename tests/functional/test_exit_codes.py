@@ -46,13 +46,14 @@ def test_exit_code_tells_what_became_of_it(interlock, bring, state, arguments, o
     assert (code == 0) == ("error: " not in done.stderr)
 
 
-def test_exit_code_while_another_process_works_is_5(interlock, begin, bring, at_work):
+def test_exit_code_while_another_process_works_is_5(interlock, begin, bring, at_work, tmp_path):
     """Different work is refused with the process that is at it, which goes on."""
     bring(State.stopped)
-    process = begin("reset", "web", orders={"reset": {"delay_s": 2}})
+    process = begin("reset", "web", orders={"reset": {"until": str(tmp_path / "go")}})
     at_work()
     refused = interlock("start", "web")
     assert (refused.returncode, f"(pid {process.pid})" in refused.stderr) == (5, True)
+    (tmp_path / "go").touch()
     process.communicate(timeout=60)
     assert process.returncode == 0
 
@@ -90,17 +91,18 @@ def test_exit_code_of_create_that_was_interrupted_is_130(begin, at_work, home, n
     assert list(home.root.rglob("web")) == []
 
 
-def test_start_with_hangup_ignored_survives_it(begin, bring, at_work, history):
+def test_start_with_hangup_ignored_survives_it(begin, bring, at_work, history, tmp_path):
     """Under nohup(1) the end of the terminal ends nothing."""
     bring(State.created)
     process = begin(
         "start",
         "web",
-        orders={"start": {"delay_s": 1}},
+        orders={"start": {"until": str(tmp_path / "go")}},
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
     )
     at_work()
     process.send_signal(signal.SIGHUP)
+    (tmp_path / "go").touch()
     process.communicate(timeout=60)
     assert (process.returncode, history()[-1]) == (0, ("start", "done"))
 

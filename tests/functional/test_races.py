@@ -14,6 +14,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
+import pytest
+
 from interlock.api import Interlock
 from interlock.errors import BusyError, CancelledError, IllegalTransitionError, ProtectedError
 from interlock.fsm.states import State
@@ -49,6 +51,7 @@ def assert_settled(vms, home):
     assert [path for root in (home.root, home.runtime) for path in root.rglob("*") if not path.is_dir()] == []
 
 
+@pytest.mark.slow
 def test_races_of_processes_that_are_killed_lose_nothing(home, vms, injected):
     """Whatever they do to each other, `list` answers, exit codes are the documented ones, journals are whole."""
     chance = random.Random(SEED)  # noqa: S311 - it hides nothing

@@ -32,6 +32,7 @@ def test_streams_of_each_transition_for_people_are_stderr_alone(interlock):
         assert "\x1b" not in done.stderr
 
 
+@pytest.mark.slow
 def test_streams_of_each_transition_as_json_parse_line_by_line(interlock):
     """One result on stdout, and every line of the log is an object."""
     for arguments in LIFE:

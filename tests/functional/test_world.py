@@ -255,6 +255,7 @@ def world(spec, effects, injected):  # noqa: C901 - one world, many rules
     return World
 
 
+@pytest.mark.slow
 def test_world_whatever_happens_keeps_the_promises(spec, effects, injected):
     """In 20,000 steps of what can happen, the journal is a chain and tells the truth about the world after each."""
     chosen = settings(

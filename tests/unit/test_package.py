@@ -57,6 +57,7 @@ def test_wheel_holds_the_data(contents, data):
     assert files | {"interlock/py.typed"} <= contents
 
 
+@pytest.mark.slow
 def test_wheel_installed_elsewhere_is_the_program(wheel, tmp_path):
     """Installed into an environment of its own, the program runs, and finds its templates, without these sources."""
     venv.create(tmp_path / "venv", symlinks=True)

@@ -2,7 +2,6 @@
 
 import json
 import platform
-import time
 
 import pytest
 
@@ -43,10 +42,8 @@ def test_kvm_that_is_slower_than_emulation_is_not(probing):
 def test_kvm_that_never_returns_is_given_up(probing, monkeypatch):
     """A guest that does not run cannot hold the start up: the child is killed and the answer is no."""
     monkeypatch.setattr(kvm, "_DEADLINE_S", 0.2)
-    probing("import time; time.sleep(60)")
-    began = time.monotonic()
+    probing("import time; time.sleep(3600)")
     assert kvm.judge().reason.endswith("opens but does not run guest code within 0.2 s")
-    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize(

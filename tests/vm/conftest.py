@@ -1,11 +1,11 @@
 """Fixtures of the tests with real guests: images built once, and a home that borrows them."""
 
-import json
+import itertools
 import os
 import platform
 import shutil
+import socket
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,12 +22,22 @@ from interlock.templates.plan import Wishes, plan
 ARCH = platform.machine()
 MIB = 1 << 20
 
+PORTS, PORTS_EACH = 20_000, 500
+"""Where the ports of the tests begin, and how many each worker has."""
+
 
 @pytest.fixture(scope="session")
 def images_home(tmp_path_factory) -> Path:
-    """A home whose images are built once: that of INTERLOCK_TEST_HOME if set, which CI keeps from run to run."""
-    kept = os.environ.get("INTERLOCK_TEST_HOME")
-    return Path(kept).absolute() if kept else tmp_path_factory.mktemp("home")
+    """A home whose images are built once for all workers: that of INTERLOCK_TEST_HOME, if set, or the run's own.
+
+    Of several workers that want an image at once, the store lets one build it, and the others wait.
+    """
+    if kept := os.environ.get("INTERLOCK_TEST_HOME"):
+        return Path(kept).absolute()
+    base = tmp_path_factory.getbasetemp()
+    home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "images-home"
+    home.mkdir(mode=0o700, exist_ok=True)
+    return home
 
 
 @pytest.fixture
@@ -109,29 +119,27 @@ def steps():
     return []
 
 
-INJECTED: Counter[str] = Counter()
-"""Faults that were injected into real machines, by kind."""
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """Return what finds a port of the loopback, for TCP and UDP, that nobody has and nobody is given by chance.
 
-RESULTS = Path(__file__).parents[1] / "guarantees.jsonl"
-
-
-@pytest.fixture
-def injected() -> Callable[[str], None]:
-    """Return what counts a fault that was injected, once what must hold after it was found to hold."""
-    return lambda fault: INJECTED.update([fault])
-
-
-def pytest_sessionfinish(exitstatus: int) -> None:
-    """Put what was injected into tests/guarantees.jsonl, if asked to and nothing failed.
-
-    The functional suite writes docs/guarantees.md from that file.
+    The kernel hands out its ephemeral ports to whoever asks for any, so these are below them, and each worker of the
+    run has a range of its own.
     """
-    if exitstatus or not os.environ.get("INTERLOCK_WRITE_GUARANTEES"):
-        return
-    lines = RESULTS.read_text().splitlines() if RESULTS.exists() else []
-    kept = [record for line in lines if (record := json.loads(line))["suite"] != "qemu"]
-    ours = [
-        {"suite": "qemu", "fault": fault, "injections": count, "outcome": "all as promised"}
-        for fault, count in sorted(INJECTED.items())
-    ]
-    RESULTS.write_text("".join(json.dumps(record) + "\n" for record in kept + ours))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    numbers = itertools.cycle(range(PORTS + worker * PORTS_EACH, PORTS + (worker + 1) * PORTS_EACH))
+
+    def find() -> int:
+        return next(number for number in numbers if _free(number))
+
+    return find
+
+
+def _free(port: int) -> bool:
+    try:
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            with socket.socket(type=kind) as probe:
+                probe.bind(("127.0.0.1", port))
+    except OSError:
+        return False
+    return True

@@ -94,10 +94,9 @@ def serve(in_guest):
 
 
 @pytest.fixture
-def port():
-    """Return a TCP port of the loopback that nobody has now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+def port(free_port):
+    """Return a port of the loopback that nobody has now."""
+    return free_port()
 
 
 @pytest.fixture
@@ -158,11 +157,10 @@ def servants(*paths) -> list[int]:
     return found
 
 
-def test_forwards_lead_to_listeners_in_the_guest(make_site, created, start, in_guest, serve, tmp_path, port):
+def test_forwards_lead_to_listeners_in_the_guest(make_site, created, start, in_guest, serve, tmp_path, free_port):
     """QEMU carries to the guest's own address, ssh to its loopback, from ports and from sockets of the host's."""
     path = tmp_path / "a folder" / "s:1"
-    with closing(socket.create_server(("127.0.0.1", 0))) as other:
-        second = other.getsockname()[1]
+    port, second = free_port(), free_port()
     ways = (
         forward(guest_ip="0.0.0.0", guest_port=80, host_port=port),
         forward(guest_port=81, host_port=second),
@@ -218,17 +216,16 @@ def test_forwards_after_a_reboot_are_said_to_be_down_and_resume_opens_them(
         assert page(port).decode() == PAGE
 
 
-def test_sockets_are_forwarded_both_ways_over_what_an_earlier_run_left(make_site, created, start, in_guest, tmp_path):
+def test_sockets_are_forwarded_both_ways_over_what_an_earlier_run_left(
+    make_site, created, start, in_guest, tmp_path, port
+):
     """Host reaches guest and guest reaches host, although both places hold a dead socket; datagrams arrive too."""
-    with closing(socket.socket(type=socket.SOCK_DGRAM)) as free:
-        free.bind(("127.0.0.1", 0))
-        udp = free.getsockname()[1]
     inward, outward = str(tmp_path / "inward"), str(tmp_path / "outward")
     ways = (
         forward(guest_socket="/tmp/inward", host_socket=inward),
         forward(guest_socket="/tmp/outward", host_socket=outward, reverse=True),
     )
-    datagrams = forward(proto="udp", guest_ip="0.0.0.0", guest_port=5300, host_port=udp)
+    datagrams = forward(proto="udp", guest_ip="0.0.0.0", guest_port=5300, host_port=port)
     with created(make_site(template="debian", forwards=(datagrams,))) as site:
         start(site)
         in_guest(site, 'python3 -c "$1"', "import socket; socket.socket(socket.AF_UNIX).bind('/tmp/outward')")
@@ -247,7 +244,7 @@ def test_sockets_are_forwarded_both_ways_over_what_an_earlier_run_left(make_site
             client.connect(inward)
             assert client.recv(16) == b"in"
         with closing(socket.socket(type=socket.SOCK_DGRAM)) as client:
-            client.connect(("127.0.0.1", udp))
+            client.connect(("127.0.0.1", port))
             client.settimeout(1)
             assert until(lambda: _asked(client)) == b"datagram"
 

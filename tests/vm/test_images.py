@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,10 @@ FIRMWARE = {"x86_64": "/usr/share/OVMF/OVMF_CODE.fd", "aarch64": "/usr/share/AAV
 class Guest:
     """One machine made of an image: its disk outlives each of its boots."""
 
-    def __init__(self, home: Path, folder: Path, image, *, way: str = "kernel", user: str = "ada", scripts=()) -> None:
-        self.folder, self.image, self.way, self.user = folder, image, way, user
+    def __init__(
+        self, home: Path, folder: Path, port: int, image, *, way: str = "kernel", user: str = "ada", scripts=()
+    ) -> None:
+        self.folder, self.port, self.image, self.way, self.user = folder, port, image, way, user
         self.key = home / "keys" / USER_KEY
         host_key = new_host_key()
         authorized = user_key(home / "keys").public.decode().strip()
@@ -45,7 +48,7 @@ class Guest:
         if way == "kernel":
             (folder / "initrd").write_bytes(self.files["initrd"].read_bytes() + overlay(seed))
 
-    def command(self, port: int) -> list[str | Path]:
+    def command(self) -> list[str | Path]:
         machine = "q35" if ARCH == "x86_64" else "virt"
         boot: list[str | Path] = ["-drive", f"if=pflash,format=raw,readonly=on,file={FIRMWARE[ARCH]}"]
         if self.way == "kernel":
@@ -58,7 +61,7 @@ class Guest:
             *["-machine", machine, "-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2", "-m", "512"],
             *["-no-reboot", "-device", "pvpanic-pci", "-device", "virtio-rng-pci"],
             *["-drive", f"if=virtio,format=qcow2,file={self.folder}/disk.qcow2"],
-            *["-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{port}-:22", "-device", "virtio-net-pci,netdev=net"],
+            *["-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{self.port}-:22", "-device", "virtio-net-pci,netdev=net"],
             *["-serial", f"file:{self.folder}/serial"],
             *["-qmp", f"unix:{self.folder}/qmp,server=on,wait=off"],
             *boot,
@@ -67,10 +70,7 @@ class Guest:
     @contextmanager
     def booted(self):
         """Run the machine until the block ends; on entry its first boot is over and it answers ssh."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        with subprocess.Popen(self.command(self.port)) as self.process:
+        with subprocess.Popen(self.command()) as self.process:
             try:
                 wait_until(lambda: self.ssh(f"cat {BOOTED}", check=False) == "i-1", self.process)
                 yield self
@@ -125,6 +125,12 @@ def debian(images_home):
     return build(Store(images_home / "images"), Recipe("debian", ARCH), print)
 
 
+@pytest.fixture
+def guest_of(images_home, tmp_path, free_port):
+    """Return what makes the one machine of a test: `guest_of(tiny)`."""
+    return partial(Guest, images_home, tmp_path, free_port())
+
+
 SCRIPT = b"#!/bin/sh\necho ran >>/var/lib/interlock/runs\nid -u\n"
 
 
@@ -141,14 +147,14 @@ def check_once_and_kept(guest: Guest) -> None:
         assert guest.press_power_button()[-1] == "SHUTDOWN guest-shutdown"
 
 
-def test_tiny_with_a_disk_boots_first_only_once(images_home, tiny, tmp_path):
+def test_tiny_with_a_disk_boots_first_only_once(guest_of, tiny):
     """A blank disk makes the homes, and the memory of the first boot, outlive a stop."""
-    check_once_and_kept(Guest(images_home, tmp_path, tiny, scripts=(SCRIPT,)))
+    check_once_and_kept(guest_of(tiny, scripts=(SCRIPT,)))
 
 
-def test_tiny_disk_that_holds_something_is_left_alone(images_home, tiny, tmp_path):
+def test_tiny_disk_that_holds_something_is_left_alone(guest_of, tiny, tmp_path):
     """Only a blank disk is formatted: anything else is somebody's data."""
-    guest = Guest(images_home, tmp_path, tiny, user="root")
+    guest = guest_of(tiny, user="root")
     disk = tmp_path / "disk.qcow2"
     raw = tmp_path / "raw"
     raw.write_bytes(b"precious" + bytes(2**20))
@@ -157,9 +163,9 @@ def test_tiny_disk_that_holds_something_is_left_alone(images_home, tiny, tmp_pat
         assert guest.ssh("head -c 8 /dev/vda") == "precious"
 
 
-def test_tiny_takes_files_by_scp(images_home, tiny, tmp_path):
+def test_tiny_takes_files_by_scp(guest_of, tiny, tmp_path):
     """There is an sftp server: files are copied as to any other guest."""
-    guest = Guest(images_home, tmp_path, tiny)
+    guest = guest_of(tiny)
     (tmp_path / "batch").write_text(f"put {tmp_path}/known_hosts copied\n")
     with guest.booted():
         options = ["-o", f"UserKnownHostsFile={tmp_path}/known_hosts", "-o", "HostKeyAlias=guest", "-F", "none"]
@@ -168,28 +174,28 @@ def test_tiny_takes_files_by_scp(images_home, tiny, tmp_path):
         assert guest.ssh("cat copied") == (tmp_path / "known_hosts").read_text().strip()
 
 
-def test_tiny_panic_is_told_to_qemu(images_home, tiny, tmp_path):
+def test_tiny_panic_is_told_to_qemu(guest_of, tiny):
     """The host learns that the guest did not shut down but fell."""
-    guest = Guest(images_home, tmp_path, tiny)
+    guest = guest_of(tiny)
     with guest.booted():
         guest.ssh("(sleep 1; echo c | sudo tee /proc/sysrq-trigger) >/dev/null 2>&1 &")
         assert guest.events()[:1] == ["GUEST_PANICKED"]
 
 
-def test_debian_by_kernel_boots_first_only_once(images_home, debian, tmp_path):
+def test_debian_by_kernel_boots_first_only_once(guest_of, debian):
     """Laid over the root by our own initrd: no cloud-init runs, and what it would have done is done."""
-    guest = Guest(images_home, tmp_path, debian, scripts=(SCRIPT,))
+    guest = guest_of(debian, scripts=(SCRIPT,))
     check_once_and_kept(guest)
 
 
-def test_debian_by_firmware_boots_first_only_once(images_home, debian, tmp_path):
+def test_debian_by_firmware_boots_first_only_once(guest_of, debian):
     """The same disk boots as anyone's cloud image does, from its own boot loader and a NoCloud seed."""
-    check_once_and_kept(Guest(images_home, tmp_path, debian, way="firmware", scripts=(SCRIPT,)))
+    check_once_and_kept(guest_of(debian, way="firmware", scripts=(SCRIPT,)))
 
 
-def test_debian_root_fills_the_disk(images_home, debian, tmp_path):
+def test_debian_root_fills_the_disk(guest_of, debian):
     """What was asked for is what there is to use, and nothing of the system failed on the way."""
-    with Guest(images_home, tmp_path, debian).booted() as guest:
+    with guest_of(debian).booted() as guest:
         assert int(guest.ssh("df --output=size -B1M / | tail -1")) > 3500
         assert guest.ssh("systemctl --failed --no-legend; systemctl is-active cloud-init || true") == "inactive"
 
@@ -201,13 +207,13 @@ echo "$(id -un) in $(. /etc/os-release; echo $ID)" >/etc/made-by
 """
 
 
-def test_debian_variant_has_the_packages_and_what_the_script_did(images_home, tmp_path):
+def test_debian_variant_has_the_packages_and_what_the_script_did(guest_of, images_home):
     """What was asked for is in the guest, written down in the manifest, and the guest is otherwise as any."""
     recipe = Recipe("debian", ARCH, packages=("figlet",), script=VARIANT)
     image = build(Store(images_home / "images"), recipe, print)
     assert image.name == recipe.default_name
     assert {"figlet", "hello", "systemd"} <= image.packages.keys()
-    with Guest(images_home, tmp_path, image).booted() as guest:
+    with guest_of(image).booted() as guest:
         assert guest.ssh("cat /etc/made-by; test ! -e /script && echo clean") == "root in debian\nclean"
         version = guest.ssh("figlet -v >/dev/null && hello >/dev/null && dpkg-query -W -f '${Version}' figlet")
         assert version == image.packages["figlet"]

@@ -1,6 +1,7 @@
 """The QEMU driver on real guests: each way up, each way down, and what is said about it."""
 
 import json
+import math
 import os
 import platform
 import re
@@ -66,6 +67,19 @@ def wait_until(condition, seconds=60.0):
     while not condition():
         assert not deadline.passed, "the deadline passed"
         time.sleep(0.02)
+
+
+def once_said(site, *words) -> Deadline:
+    """Return a deadline that passes when the guest has said one of `words` on its serial port."""
+
+    def look() -> None:
+        log = site.directory / "serial.log"
+        said = log.read_bytes() if log.exists() else b""
+        if any(word in said for word in words):
+            deadline._at = -math.inf
+
+    deadline = Deadline(START_S, look)
+    return deadline
 
 
 def gone(driver, site):
@@ -253,7 +267,7 @@ def test_guest_that_never_answers_is_a_deadline_with_its_words(driver, make_site
         created(driver, site, steps),
         pytest.raises(DeadlineError, match="it came as far as: kernel booting") as caught,
     ):
-        driver.start(site, steps.append, Deadline(20))
+        driver.start(site, steps.append, once_said(site, b"Run /bin/busybox"))
     assert 0 < len(caught.value.details) <= 15
     assert all(line.isprintable() or "\t" in line for line in caught.value.details)
 
@@ -265,7 +279,7 @@ def test_guest_that_hangs_without_a_word_is_told_as_such(driver, make_site, step
         created(driver, site, steps),
         pytest.raises(DeadlineError, match="it came as far as: hypervisor started") as caught,
     ):
-        driver.start(site, steps.append, Deadline(10))
+        driver.start(site, steps.append, Deadline(3))
     assert caught.value.details == ("the guest has said nothing on its serial port",)
 
 
@@ -285,10 +299,8 @@ def test_hypervisor_that_dies_while_starting_ends_the_wait(driver, machine):
         if step == "hypervisor started":
             os.kill(process.find(machine.directory).pid, signal.SIGKILL)
 
-    began = time.monotonic()
     with pytest.raises(DriverError, match="did not come up: hypervisor was killed or crashed"):
-        driver.start(machine, report, Deadline(START_S))
-    assert time.monotonic() - began < START_S / 2
+        driver.start(machine, report, Deadline(math.inf))
 
 
 def test_launch_beside_a_live_hypervisor_runs_nothing(running):
@@ -332,7 +344,7 @@ def test_firmware_machine_without_a_system_says_so_on_its_serial_port(driver, ma
     """The firmware runs, from copies that are the instance's own, and finds nothing to boot on a blank disk."""
     with created(driver, make_site(arch=arch, boot="firmware"), steps) as site:
         with pytest.raises(DeadlineError) as caught:
-            driver.start(site, steps.append, Deadline(25))
+            driver.start(site, steps.append, once_said(site, b"Boot", b"UEFI", b"Shell"))
         assert any("Boot" in line or "UEFI" in line or "Shell" in line for line in caught.value.details)
         assert driver.observe(site).alive
 

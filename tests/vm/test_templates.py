@@ -104,13 +104,8 @@ I3/qfiIly7UpMWdwuE+UZNnCBps=
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, free_port):
     """Return a folder with the template, what it names, and the folders that it mounts."""
-    ports = []
-    for _ in range(2):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            ports.append(probe.getsockname()[1])
     (tmp_path / "only read").mkdir()
     (tmp_path / "only read" / "note").write_text("from the host\n")
     (tmp_path / "shared").mkdir(mode=0o777)
@@ -120,8 +115,8 @@ def folder(tmp_path):
     (templates / "base.yaml").write_text(BASE)
     (templates / "setup.sh").write_text(SETUP)
     text = TEMPLATE.replace("FOLDER", str(tmp_path)).replace("CERTIFICATE", textwrap.indent(CERTIFICATE, "    "))
-    for number, port in enumerate(ports):
-        text = text.replace(f"PORT{number}", str(port))
+    for number in range(2):
+        text = text.replace(f"PORT{number}", str(free_port()))
     (templates / "web.yaml").write_text(text)
     return tmp_path
 
