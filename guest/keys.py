@@ -5,13 +5,13 @@ on it under emulation, and whoever connects first must take it on trust.
 """
 
 import errno
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import DriverError, HostError
+from ..errors import DriverError
 from ..host.files import PRIVATE_UMASK
+from ..host.run import run
 
 USER_KEY = Path("user/id_ed25519")
 """The private key, below the folder of keys: what `ssh -i` is given. Its public half lies beside it, as `.pub`."""
@@ -55,14 +55,9 @@ def new_host_key() -> KeyPair:
 
 def _generate(path: Path, comment: str) -> None:
     command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)]
-    try:
-        subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, umask=PRIVATE_UMASK
-        )
-    except FileNotFoundError as err:
-        raise HostError("ssh-keygen is not installed", hint="apt install openssh-client") from err
-    except subprocess.CalledProcessError as err:
-        raise DriverError(f"ssh-keygen could not make {path.name}", details=err.stderr.splitlines()[-5:]) from err
+    ended = run(command, umask=PRIVATE_UMASK)
+    if ended.status:
+        raise DriverError(f"ssh-keygen could not make {path.name}", details=ended.words)
 
 
 def _read(path: Path) -> KeyPair:

@@ -5,16 +5,16 @@ banner proves a program that speaks ssh, not which one; a login proves no finish
 """
 
 import socket
-import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 
 from ..errors import DriverError
 from ..fsm.port import Deadline, Report
+from ..host.run import run
 from . import ssh
 from .report import Failure, lines, parse
 from .seed import BOOTED, EACH_BOOT, REPORT
-from .session import OPTIONS, Door, GuestGoneError, Patience, listen
+from .session import OPTIONS, Door, GuestGoneError, Patience
 
 __all__ = ["Door", "Failure", "GuestGoneError", "wait"]
 
@@ -124,11 +124,9 @@ def _failures(door: Door, connection: socket.socket, patience: Patience, report:
             report(WAITING_FOR_FIRST_BOOT)
         words.extend(said)
 
-    with subprocess.Popen(
-        command, stdin=connection.fileno(), stdout=connection.fileno(), stderr=subprocess.PIPE
-    ) as session:
-        listen(session, session.stderr, patience, hear)
-    if session.returncode == 0:
+    end = connection.fileno()
+    ended = run(command, stdin=end, stdout=end, stderr=hear, wait=patience.pause)
+    if ended.status == 0:
         return parse(bytes(words))
     if b"Host key verification failed" in words:
         raise DriverError(

@@ -4,23 +4,19 @@ A wait watches three things at once: the guest, the deadline, and a *lifeline*, 
 the machine is dead (a pidfd), so that the end of the machine ends the wait in the same moment.
 """
 
-import os
 import select
-import subprocess
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from ..errors import DeadlineError
 from ..fsm.port import Deadline
+from ..host.run import MERGED
+from ..host.run import run as run_on_host
 from . import ssh
 
 _LOOK_S = 0.1
 """How often to look at what cannot be waited for."""
-
-_TURN_S = 5.0
 
 _SILENCE_S = 5
 """Seconds without a sign from the guest after which its session is asked to be given up: it rebooted, say."""
@@ -91,28 +87,4 @@ def run(
     cut off.
     """
     line = ssh.command_line(door.config, door.name, command, options=OPTIONS)
-    with tempfile.TemporaryFile() as given:
-        given.write(stdin)
-        given.seek(0)
-        with subprocess.Popen(line, stdin=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as session:
-            listen(session, session.stdout, patience, hear)
-    return session.returncode
-
-
-def listen(
-    session: "subprocess.Popen[bytes]", words: IO[bytes] | None, patience: Patience, hear: Callable[[bytes], object]
-) -> None:
-    """Return at the end of `words`, a pipe of `session`'s, of which `hear` was given each piece as it came.
-
-    Raises what `patience` does. `session` is cut off in any case.
-    """
-    assert words  # noqa: S101 - for the type checker: it is a pipe
-    try:
-        while True:
-            if patience.pause(_TURN_S, words.fileno()):
-                said = os.read(words.fileno(), 65536)
-                if not said:
-                    return
-                hear(said)
-    finally:
-        session.kill()
+    return run_on_host(line, stdin=stdin, stdout=hear, stderr=MERGED, wait=patience.pause).status

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from ..errors import DeadlineError
+
 HOST_KEY_ALIAS = "guest"
 """The name under which `known_hosts` holds the guest's key."""
 
@@ -91,16 +93,10 @@ def command_line(
 
 def attempt(config_file: Path, name: str, command: Sequence[str], timeout_s: float) -> None:
     """Run `command` in the guest for at most `timeout_s` seconds. Whether it ran is for its effect to tell."""
-    import subprocess
+    from ..host.run import run
 
-    with suppress(subprocess.TimeoutExpired):
-        subprocess.run(
-            command_line(config_file, name, command, options=UNATTENDED),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
-        )
+    with suppress(DeadlineError):
+        run(command_line(config_file, name, command, options=UNATTENDED), timeout_s=timeout_s)
 
 
 def _quoted(path: Path) -> str:

@@ -1,12 +1,13 @@
-"""The one place where this folder runs other programs."""
+"""The programs that building an image takes from the host."""
 
 import os
 import shutil
-import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import HostError, ImageError
+from ..host.run import MERGED
+from ..host.run import run as run_on_host
 
 NEEDS = {
     "mmdebstrap": "mmdebstrap",
@@ -25,7 +26,8 @@ NEEDS = {
 _PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
 """An ordinary user of Debian has no sbin on the path, and mke2fs and sfdisk lie there although they need no root."""
 
-_LAST_LINES = 8
+_GRACE_S = 10.0
+"""For a program whose work is called off: mmdebstrap unmounts what it mounted, and removes files of other owners."""
 
 
 def missing() -> Iterator[tuple[str, str]]:
@@ -40,26 +42,17 @@ def run(*command: str | Path, stdin: str = "", env: dict[str, str] | None = None
 
     Raises HostError naming the package when the program is not there, ImageError with its last lines when it fails.
     """
-    words = [str(word) for word in command]
-    program = words[0]
-    found = shutil.which(program, path=_PATH)
-    if not found:
-        raise HostError(f"{program} is not installed", hint=f"apt install {NEEDS.get(program, program)}")
-    done = subprocess.run(
-        [found, *words[1:]],
-        input=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+    program, *words = command
+    if not shutil.which(program, path=_PATH):
+        raise HostError(f"{program} is not installed", hint=f"apt install {NEEDS.get(str(program), program)}")
+    ended = run_on_host(
+        [program, *words],
+        stdin=stdin.encode(),
+        stderr=MERGED,
         # C, so that messages can be searched for; the path, because programs call programs.
         env=os.environ | {"LC_ALL": "C", "PATH": _PATH} | (env or {}),
-        text=True,
-        errors="replace",
-        check=False,
+        grace_s=_GRACE_S,
     )
-    if done.returncode:
-        raise ImageError(f"{program} failed (exit status {done.returncode})", details=_last(done.stdout.splitlines()))
-    return done.stdout
-
-
-def _last(lines: Sequence[str]) -> list[str]:
-    return [line for line in lines if line.strip()][-_LAST_LINES:]
+    if ended.status:
+        raise ImageError(f"{program} failed (exit status {ended.status})", details=ended.words)
+    return ended.stdout.decode(errors="replace")

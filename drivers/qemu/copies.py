@@ -6,8 +6,9 @@ from pathlib import Path
 
 from ...errors import DriverError
 from ...fsm.spec import Copy, Spec
-from ...guest import errand, session, ssh
+from ...guest import session, ssh
 from ...host.files import flush_directory, make_private_directory, open_private
+from ...host.run import run
 from ..contract import Deadline, Site
 
 _ABSENT = 66
@@ -44,7 +45,7 @@ def _fetch(site: Site, wanted: Copy, deadline: Deadline, lifeline: int) -> None:
     fresh = make_private_directory(target.parent) / f".{target.name}.{os.getpid()}"
     try:
         with open_private(fresh, "wb") as file:
-            ended = errand.run(command, deadline, lifeline, stdout=file)
+            ended = run(command, stdout=file, wait=session.Patience(deadline, lifeline).pause)
             os.fsync(file.fileno())
         if ended.status == 0:
             fresh.replace(target)

@@ -6,14 +6,14 @@ directory is built in one place and then moved to another.
 
 import json
 import os
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ...errors import DriverError, HostError
+from ...errors import DriverError
 from ...host.files import PRIVATE_UMASK, flush_directory
+from ...host.run import run
 
 DISK = "disk.qcow2"
 BASE = "base.qcow2"
@@ -51,22 +51,11 @@ def whole(directory: Path, name: str) -> Iterator[str]:
 
 def run_qemu_img(arguments: Sequence[str], directory: Path) -> str:
     """Return what `qemu-img` printed, run in `directory`; its words are the error when it fails."""
-    try:
-        done = subprocess.run(
-            ["qemu-img", *arguments],
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=True,
-            umask=PRIVATE_UMASK,
-        )
-    except FileNotFoundError as err:
-        raise HostError("qemu-img is not installed", hint="apt install qemu-utils") from err
-    except subprocess.CalledProcessError as err:
-        said = [line.removeprefix("qemu-img: ") for line in err.stderr.splitlines()]
-        raise DriverError(f"qemu-img {arguments[0]}: {said[0] if said else 'failed'}", details=said[1:]) from err
-    return done.stdout
+    ended = run(["qemu-img", *arguments], cwd=directory, umask=PRIVATE_UMASK)
+    if ended.status:
+        said = [line.removeprefix("qemu-img: ") for line in ended.words] or ["failed"]
+        raise DriverError(f"qemu-img {arguments[0]}: {said[0]}", details=said[1:])
+    return ended.stdout.decode(errors="replace")
 
 
 def _check_base(directory: Path, size_bytes: int) -> None:

@@ -35,6 +35,9 @@ _OPTIONS = (
     "ServerAliveCountMax=3",
 )
 
+_ANSWER_S = 10.0
+"""How long the ssh in the background may take to say which process it is; it takes a millisecond."""
+
 _END_S = 5.0
 """How long the ssh of a machine that has ended may need to notice; the kernel tells it at once."""
 
@@ -56,10 +59,12 @@ def establish(site: "Site", deadline: "Deadline", lifeline: int) -> None:
     Raises DriverError in ssh's words.
     """
     from ...errors import DriverError
-    from ...guest import errand, session, ssh
+    from ...guest import session, ssh
     from ...host.files import make_private_directory
+    from ...host.run import run
 
     wanted, config, socket = missing(site), site.directory / ssh.CONFIG, site.runtime / SOCKET
+    wait = session.Patience(deadline, lifeline).pause
     if not wanted or (socket.exists() and _record(site)):
         return
     for forward in wanted:
@@ -67,11 +72,11 @@ def establish(site: "Site", deadline: "Deadline", lifeline: int) -> None:
             make_private_directory(Path(forward.host_socket).parent)
     if left := [forward.guest_socket for forward in wanted if forward.reverse and forward.guest_socket]:
         clear = ssh.command_line(config, site.name, ["sh", "-c", _CLEAR, "sh", *left], options=session.OPTIONS)
-        errand.run(clear, deadline, lifeline)
+        run(clear, wait=wait)
     socket.unlink(missing_ok=True)
     *begin, name = ssh.command_line(config, site.name, [], options=(*session.OPTIONS, *_OPTIONS))
     rules = [word for forward in wanted for word in ("-R" if forward.reverse else "-L", rule(forward))]
-    ended = errand.run([*begin, "-f", "-N", "-M", "-S", str(socket), *rules, name], deadline, lifeline)
+    ended = run([*begin, "-f", "-N", "-M", "-S", str(socket), *rules, name], wait=wait, leaves=True)
     if ended.status or not _record(site):
         first, *rest = ended.words or ["ssh ended"]
         raise DriverError(f"cannot forward ports: {first}", details=rest)
@@ -113,14 +118,13 @@ def _record(site: "Site") -> bool:
     to record, is found in the same way.
     """
     import re
-    import subprocess
 
     from ...guest import ssh
     from ...host.files import write_whole
+    from ...host.run import MERGED, run
 
     ask = ["ssh", "-F", str(site.directory / ssh.CONFIG), "-S", str(site.runtime / SOCKET), "-O", "check", site.name]
-    asked = subprocess.run(ask, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=10)
-    found = re.search(r"\(pid=(\d+)\)", asked.stderr + asked.stdout)
+    found = re.search(rb"\(pid=(\d+)\)", run(ask, stderr=MERGED, timeout_s=_ANSWER_S).stdout)
     ticks = host.started_ticks(int(found[1])) if found else None
     if found is None or ticks is None:
         return False

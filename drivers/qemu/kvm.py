@@ -16,7 +16,6 @@ import mmap
 import os
 import platform
 import struct
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -62,29 +61,23 @@ class Verdict(NamedTuple):
 
 def judge() -> Verdict:
     """Return the verdict on this host's KVM, at the latest after a few seconds."""
+    from ...errors import DeadlineError
+    from ...host.run import run
+
     try:
         os.close(os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC))
     except FileNotFoundError:
         return Verdict(usable=False, reason=f"{DEVICE} does not exist", lasting=False)
     except OSError as err:
         return Verdict(usable=False, reason=f"{DEVICE} does not open: {err.strerror}", lasting=False)
-    child = subprocess.Popen(
-        [sys.executable, "-I", "-S", __file__],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with child:
-        try:
-            out, complaint = child.communicate(timeout=_DEADLINE_S)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            return Verdict(usable=False, reason=f"{DEVICE} opens but does not run guest code within {_DEADLINE_S:g} s")
-    if child.returncode:
-        said = complaint.strip().splitlines()[-1:] or [f"the probe ended with status {child.returncode}"]
-        return Verdict(usable=False, reason=f"{DEVICE} opens but does not run guest code: {said[0]}")
-    nanoseconds = float(out)
+    try:
+        ended = run([sys.executable, "-I", "-S", __file__], timeout_s=_DEADLINE_S)
+    except DeadlineError:
+        return Verdict(usable=False, reason=f"{DEVICE} opens but does not run guest code within {_DEADLINE_S:g} s")
+    if ended.status:
+        said = ended.words or [f"the probe ended with status {ended.status}"]
+        return Verdict(usable=False, reason=f"{DEVICE} opens but does not run guest code: {said[-1]}")
+    nanoseconds = float(ended.stdout)
     if nanoseconds > _SLOWEST_NS:
         return Verdict(
             usable=False,

@@ -109,13 +109,10 @@ def value(text: str) -> str:
 
 @cache
 def _known(path: str) -> Program:
-    import subprocess
+    from ...host.run import MERGED, run
 
-    done = subprocess.run(
-        [path, "--help"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_HELP_TIMEOUT_S, check=False
-    )
-    text = done.stdout + done.stderr
-    return Program(path, in_c="--shared-dir" not in text, can_readonly="--readonly" in text)
+    said = run([path, "--help"], stderr=MERGED, timeout_s=_HELP_TIMEOUT_S).stdout
+    return Program(path, in_c=b"--shared-dir" not in said, can_readonly=b"--readonly" in said)
 
 
 def _serve(program: Program, mount: Mount, socket: Path) -> list[str]:

@@ -10,7 +10,6 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 from ...errors import DriverError, HostError
 from ...host.files import make_private_directory, write_whole
 from ...host.process import boot_id
+from ...host.run import run
 from . import kvm
 
 _MACHINES = {"x86_64": "q35", "aarch64": "virt"}
@@ -127,16 +127,12 @@ def _ask(binary: str, arch: str) -> Capabilities:
         {"execute": "quit"},
     ]
     command = [binary, "-nodefaults", "-no-user-config", "-display", "none", "-machine", "none", "-qmp", "stdio"]
+    asked = "".join(json.dumps(question) + "\n" for question in questions)
+    ended = run(command, stdin=asked.encode(), timeout_s=_TIMEOUT_S)
+    if ended.status:
+        raise DriverError(f"{binary} ended with status {ended.status}", details=ended.words)
     try:
-        done = subprocess.run(
-            command,
-            input="".join(json.dumps(question) + "\n" for question in questions),
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            check=True,
-        )
-        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        lines = [json.loads(line) for line in ended.stdout.splitlines()]
         answers = [line for line in lines if "return" in line or "error" in line]
         _, version, machines, accelerators, devices, sandbox, _ = answers
         number = version["return"]["qemu"]
@@ -150,11 +146,5 @@ def _ask(binary: str, arch: str) -> Capabilities:
             devices=sorted(DEVICES & {it["name"] for it in devices["return"]}),
             sandbox="return" in sandbox,
         )
-    except subprocess.TimeoutExpired as err:
-        raise DriverError(f"{binary} did not answer in {_TIMEOUT_S:g} s") from err
-    except subprocess.CalledProcessError as err:
-        raise DriverError(
-            f"{binary} ended with status {err.returncode}", details=err.stderr.splitlines()[-10:]
-        ) from err
     except (ValueError, LookupError, StopIteration) as err:
         raise HostError(f"{binary} is no QEMU that Interlock understands: {err!r}") from err

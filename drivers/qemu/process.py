@@ -24,7 +24,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from ...errors import DriverError, HostError
+from ...errors import DriverError
 from ...host import process
 from ...host.files import PRIVATE_UMASK, open_private
 from ...host.process import Actor
@@ -198,26 +198,17 @@ def words(directory: Path) -> list[str]:
 
 def _detach(command: Sequence[str], directory: Path, record: IO[bytes], daemons: Sequence[Daemon]) -> None:
     import shlex
-    import subprocess
+
+    from ...host.run import run
 
     served = [f"serve {shlex.join([str(daemon.socket), *daemon.command])}\n" for daemon in daemons]
     script = "".join([_SIGN, *([_SERVE, *served] if served else []), _BECOME])
 
     with open_private(directory / LOG, "wb") as log:
-        try:
-            subprocess.run(
-                ["setsid", "--fork", "sh", "-c", script, "sh", *command],
-                cwd=directory,
-                stdin=subprocess.DEVNULL,
-                stdout=record,
-                stderr=log,
-                check=True,
-                umask=PRIVATE_UMASK,
-            )
-        except FileNotFoundError as err:
-            raise HostError("setsid is not installed", hint="apt install util-linux") from err
-        except subprocess.CalledProcessError as err:
-            raise DriverError(f"setsid failed with status {err.returncode}", details=words(directory)) from err
+        launcher = ["setsid", "--fork", "sh", "-c", script, "sh", *command]
+        ended = run(launcher, cwd=directory, stdout=record, stderr=log, umask=PRIVATE_UMASK, leaves=True)
+    if ended.status:
+        raise DriverError(f"setsid failed with status {ended.status}", details=words(directory))
 
 
 def _taken(directory: Path) -> bool:
