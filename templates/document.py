@@ -92,7 +92,11 @@ def compose(name: str, text: bytes) -> yaml.MappingNode:
 def compose_value(name: str, text: str) -> yaml.Node:
     """Return the tree of the value `text`, which may be of any kind; empty is null. Raises as `compose` does."""
     mark = yaml.Mark(name, 0, 0, 0, None, 0)
-    return _compose(name, text.encode(errors="surrogateescape")) or yaml.ScalarNode(NULL, "", mark, mark)
+    try:
+        encoded = text.encode(errors="surrogateescape")
+    except UnicodeEncodeError as err:  # half of a character, which no argument of a command line can hold
+        raise InvalidTemplateError(f"{name}: {err.reason}") from err
+    return _compose(name, encoded) or yaml.ScalarNode(NULL, "", mark, mark)
 
 
 def serialize(node: yaml.Node) -> str:
