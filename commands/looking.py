@@ -148,11 +148,17 @@ def can_command(ctx: click.Context, name: str, trigger: str | None, output_forma
 
 @click.command("diagram")
 @click.argument("name", required=False, type=InstanceName())
-@click.option("--format", "diagram_format", default="text", show_default=True, help="text, mermaid, dot, svg, ...")
+@click.option(
+    "--format",
+    "diagram_format",
+    default="text",
+    show_default=True,
+    help="text, svg, mermaid, dot, markdown, json, plantuml, scxml, xstate or promela.",
+)
 @pass_session
 def diagram_command(session: Session, name: str | None, diagram_format: str) -> None:
     """Draw the lifecycle, from the table that decides it; with a NAME, mark the state it is in."""
-    from ..diagrams.render import FORMATS
+    from ..diagrams.formats import FORMATS
 
     if diagram_format not in FORMATS:
         raise click.BadParameter(f"{diagram_format!r} is none of {', '.join(FORMATS)}", param_hint="--format")

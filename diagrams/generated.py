@@ -30,7 +30,8 @@ def lifecycle_page() -> str:
 ![{render.prose()}](../../diagrams/lifecycle.svg)
 
 The same for [Mermaid](../../diagrams/lifecycle.mmd), [Graphviz](../../diagrams/lifecycle.dot) and
-[programs](../../diagrams/lifecycle.json). `interlock diagram` draws it in a terminal.
+[programs](../../diagrams/lifecycle.json). `interlock diagram` draws it in a terminal, and
+`interlock diagram --format` also knows PlantUML, SCXML, XState and, with the engine's protocol, Promela.
 
 ## States
 

@@ -6,7 +6,7 @@ table at the moment of the call: a word that stands here is about drawing, not a
 
 import json as jsonlib
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -356,14 +356,3 @@ def _row(row: Row) -> dict[str, Any]:
         "guarded": row.guarded,
         "why": row.why,
     }
-
-
-FORMATS: dict[str, tuple[Callable[[State | None], str], str]] = {
-    "text": (text, ".txt"),
-    "svg": (svg, ".svg"),
-    "mermaid": (mermaid, ".mmd"),
-    "dot": (dot, ".dot"),
-    "markdown": (markdown, ".md"),
-    "json": (json, ".json"),
-}
-"""Name of the format → its function, and the suffix of files that hold it. The first is for people at a terminal."""

@@ -13,9 +13,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from interlock.diagrams import layout, render
+from interlock.diagrams import exports, layout, render
+from interlock.diagrams.formats import FORMATS
 from interlock.diagrams.layout import INITIAL, Arrow, Box, Drawing, Point
-from interlock.diagrams.render import FORMATS
 from interlock.fsm import table
 from interlock.fsm.states import AT_REST, State
 from interlock.fsm.table import BY_PAIR, RULE, TABLE, Recovery, Row, Trigger
@@ -76,9 +76,13 @@ def test_format_without_a_row_does_not_name_its_trigger(name: str, monkeypatch: 
 @each_format
 @pytest.mark.parametrize("state", State)
 def test_format_marks_the_current_state(name: str, state: State) -> None:
-    """A drawing for an instance differs for each state it can be in, and from the one for no instance."""
+    """A drawing for an instance differs for each state it can be in, and from the one for no instance.
+
+    What runs and is not drawn begins in that state, and without an instance where every instance begins.
+    """
     function = FORMATS[name][0]
-    others = [function(other) for other in (None, *State) if other is not state]
+    runs = name in ("scxml", "xstate", "promela")
+    others = [function(other) for other in (None, *State) if (other or (INITIAL if runs else None)) is not state]
 
     assert function(state) not in others
 
@@ -96,7 +100,7 @@ def test_renderer_has_no_lifecycle_of_its_own() -> None:
     """No state and no trigger is typed into the renderer: neither as a word in a string nor as a member of an enum."""
     vocabulary = {*State, *Trigger}
     typed = set()
-    for module in (render, layout):
+    for module in (render, layout, exports):
         for node in ast.walk(ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 typed |= {node.attr} if node.value.id in ("State", "Trigger") else set()
