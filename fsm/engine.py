@@ -221,7 +221,6 @@ class Engine:
         """
         checked_name(name)
         with _border(name, hint=words.remove(name)):
-            self._existing(name)
             self.home.prepare()
             lock, patience = Lock(self.home.lock(name)), Deadline(HANDOVER_S)
             while not lock.acquire():
@@ -229,6 +228,7 @@ class Engine:
                     raise refusals.busy(name, "repair", self._read(name).operation)
                 time.sleep(POLL_S)
             with self._released(lock, name):
+                self._existing(name)  # asked under the lock: a delete may have held it
                 mended = tuple(mend(self.home.directory(name)))
                 instance = self._open(name, lock)
                 instance.settle()
@@ -294,7 +294,7 @@ class Engine:
         try:
             yield
         finally:
-            lock.release(forget=not self.home.directory(name).exists())
+            lock.release(forget=not os.path.lexists(self.home.directory(name)))
 
     def _acquire(self, lock: Lock, name: str, trigger: Trigger) -> Operation | None:
         """Take the lock; return the operation that was waited for, if it was the same as ours.

@@ -229,6 +229,22 @@ def test_repair_of_absent_instance_is_not_found(engine):
         engine.repair("web")
 
 
+def test_repair_beside_a_delete_that_ends_first_is_not_found(engine, home, bring, monkeypatch):
+    """What is gone when the lock is free is absent, not damaged: no hint proposes to remove what may come next."""
+    bring("web", State.created)
+    acquire = Lock.acquire
+
+    def acquire_after_the_delete(lock):
+        remove_tree(home.directory("web"))
+        return acquire(lock)
+
+    monkeypatch.setattr(Lock, "acquire", acquire_after_the_delete)
+    with pytest.raises(NotFoundError) as refused:
+        engine.repair("web")
+    assert "delete" not in refused.value.hint
+    assert not home.lock("web").exists()
+
+
 def test_repair_while_another_process_holds_it_is_busy(engine, home, bring, monkeypatch):
     """What is being written to is not mended under its writer."""
     monkeypatch.setattr(engine_module, "HANDOVER_S", 0.05)
