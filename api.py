@@ -83,7 +83,7 @@ class Interlock:
             return self.engine.fire(name, Trigger.delete)
         status = self.status(name)
         if status.protected:
-            raise refusals.protected(name, Trigger.delete)  # before it is killed for nothing
+            raise refusals.protected(name, Trigger.delete, force=True)  # before it is killed for nothing
         if not status.damage:
             with suppress(HostError):  # its driver is not installed any more
                 if status.state is not State.absent:

@@ -31,6 +31,9 @@ _FOLDED = 24
 _INDENT = 4
 """...this far from the margin."""
 
+_TIMES = ("_at", "since", "deadline")
+"""How the keys of times end in our records; JSON and YAML have them in UTC."""
+
 COLOURS = {"running": "green", "damaged": "red", "starting": "yellow", "stopping": "yellow", "creating": "yellow"}
 """By the first word of a status line; other states are left in the terminal's own colour."""
 
@@ -134,6 +137,16 @@ def size(number: int | None) -> str:
     return f"{amount:.4g} {unit}"
 
 
+def local_time(moment: str) -> str:
+    """Return the ISO 8601 `moment` as the clock on the wall shows it, with its offset: `2026-03-01 14:02:59 +0100`."""
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
+    except (ValueError, OverflowError):
+        return moment
+
+
 def printable(text: str) -> str:
     """Return `text` without control characters: what a guest wrote must not steer the terminal that shows it."""
     if text.isprintable():
@@ -157,7 +170,12 @@ def _flat(record: Record, prefix: str = "") -> Iterable[tuple[str, str]]:
         elif isinstance(value, list):
             yield prefix + key, printable(", ".join(str(item) for item in value))
         else:
-            yield prefix + key, "-" if value is None else printable(str(value))
+            yield prefix + key, "-" if value is None else printable(_shown(key, value))
+
+
+def _shown(key: str, value: Any) -> str:
+    """Return a fact as people read it: by the names of our records, times end in `_at` or are `since` or a deadline."""
+    return local_time(value) if key.endswith(_TIMES) and isinstance(value, str) else str(value)
 
 
 def _plain(value: Any) -> Any:

@@ -138,7 +138,11 @@ def delete_command(session: Session, name: str, force: bool, output_format: Form
 @format_option
 @pass_session
 def resume_command(session: Session, name: str, output_format: Format) -> None:
-    """Let the guest of NAME go on, which is listed as paused: by a full disk, once there is room, or by a signal."""
+    """Let the paused guest of the instance NAME go on.
+
+    A guest is paused by a full disk of the host's (make room first) or by a signal; `list` says which. One that is not
+    paused is left alone.
+    """
     _print(session.interlock.resume(name), output_format)
 
 

@@ -9,10 +9,12 @@ from ..cli import Session
 from ..fsm import words
 from ..fsm.states import State
 from ..fsm.table import TABLE
-from ..output import Format, Record, format_option, print_record, print_records, print_table, size
+from ..output import Format, Record, format_option, local_time, print_record, print_records, print_table, size
 from .options import InstanceName, name_argument, pass_session
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ..fsm.records import Status
 
 ILLEGAL = 3
@@ -26,10 +28,23 @@ ILLEGAL = 3
 def list_command(session: Session, names: tuple[str, ...], output_format: Format) -> None:
     """List the instances, or those NAMED, and what is happening to them.
 
-    Every instance is listed, a damaged one too. JSON is one object a line.
+    Every instance is listed, a damaged one too. JSON is one object a line. Exit code 4 when there is no instance of one
+    of the NAMES; the others are listed all the same.
     """
     interlock = session.interlock
-    statuses = (interlock.status(name) for name in names) if names else interlock.instances()
+    if not names:
+        _print_statuses(session, interlock.instances(), output_format)
+        return
+    asked = [interlock.status(name) for name in names]
+    _print_statuses(session, (status for status in asked if status.exists), output_format)
+    missing = [interlock.engine.not_found(status.name) for status in asked if not status.exists]
+    for error in missing[:-1]:
+        session.complain(error)
+    if missing:
+        raise missing[-1]
+
+
+def _print_statuses(session: Session, statuses: "Iterable[Status]", output_format: Format) -> None:
     if output_format != "table":
         print_records((status.to_json() for status in statuses), output_format, ())
         return
@@ -38,7 +53,7 @@ def list_command(session: Session, names: tuple[str, ...], output_format: Format
     if rows:
         print_table(("NAME", "ARCH", "CPUS", "MEMORY", "DISK", "SSH", "STATUS"), rows)
     elif sys.stdout.isatty():
-        click.echo("no instances; interlock create NAME --template TEMPLATE makes one", err=True)
+        click.echo("no instances; this makes one: interlock create web --template debian", err=True)
     for status in shown:
         _propose_repair(session, status)
 
@@ -88,7 +103,7 @@ def inspect_command(session: Session, name: str, output_format: Format) -> None:
 def history_command(session: Session, name: str, steps: bool, output_format: Format) -> None:
     """Show every transition of the instance NAME: when, what, who, how long, how it ended.
 
-    JSON and YAML hold the whole journal, line for line.
+    JSON and YAML hold the whole journal, line for line, with times in UTC.
     """
     lines = list(session.interlock.history(name))
     if output_format != "table":
@@ -100,7 +115,7 @@ def history_command(session: Session, name: str, steps: bool, output_format: For
         [
             [
                 str(line.seq),
-                line.time[:19].replace("T", " "),
+                local_time(line.time),
                 str(line.trigger),
                 str(line.source),
                 str(line.state),

@@ -164,6 +164,9 @@ def _transition(row: Row) -> str:
         said.append(f"- Cut short by a crash: **{row.on_crash}**. {RULE[row.on_crash]}")
     if row.holds:
         said.append(f"- Asked for where it is already so ({_any_of(row.holds)}), it succeeds and does nothing.")
+    if row.holds_unless:
+        seen = f"the driver sees nothing {row.holds_unless}"
+        said.append(f"- Asked for where {seen}, it succeeds and does nothing.")
     if row.guarded:
         said.append("- Refused while the instance is protected.")
     if row.yields_to:

@@ -27,6 +27,7 @@ from typing import ClassVar
 from ..errors import DegradedError
 from ..fsm.port import Deadline, Report, Site
 from ..fsm.records import Check, Observation
+from ..fsm.spec import Spec
 
 __all__ = ["Abilities", "Check", "Deadline", "DegradedError", "Driver", "Observation", "Report", "Site"]
 
@@ -47,6 +48,9 @@ class Driver(ABC):
 
     name: ClassVar[str]
     abilities: ClassVar[Abilities]
+
+    def check(self, spec: Spec) -> None:  # noqa: B027 - the default's machines need nothing of the host
+        """Raise HostError where this host could never run what `spec` describes; asked before an image is brought."""
 
     @abstractmethod
     def create(self, site: Site, report: Report) -> None:

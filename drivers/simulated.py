@@ -129,7 +129,9 @@ class SimulatedDriver(Driver):
 
     def observe(self, site: Site) -> Observation:
         machine = self._get(site)
-        return Observation(machine.alive, condition=machine.condition, exit_reason=machine.exit_reason)
+        condition = machine.condition
+        paused = machine.alive and condition is not None and condition.startswith("paused")
+        return Observation(machine.alive, condition=condition, exit_reason=machine.exit_reason, resumable=paused)
 
     def happen(self, site: Site, **changes: Any) -> None:
         """Let something happen to the machine behind Interlock's back: `alive=False, exit_reason="guest panicked"`."""

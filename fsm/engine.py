@@ -117,7 +117,7 @@ class Engine:
         """Yield the status of every instance, by name; a damaged one is one of them and disturbs no other."""
         for name in self.names():
             status = self.status(name)
-            if status.state is not State.absent or status.operation or status.damage:
+            if status.exists:
                 yield status
 
     def status(self, name: str) -> Status:
@@ -166,6 +166,21 @@ class Engine:
             self._existing(name)
             return Site(name, directory, self.home.sockets(name), Spec.read(directory))
 
+    def not_found(self, name: str, trigger: Trigger | None = None) -> NotFoundError:
+        """Return the error for the absent `name`; who mistyped the name of an instance and wants `trigger` reads how.
+
+        The hint is for the instance of the nearest name, else it lists what there is, or makes the first instance.
+        """
+        from difflib import get_close_matches
+
+        names = [other for other in self.names() if other != name]
+        for meant in get_close_matches(name, names, n=1):
+            answer = trigger and verdict(self.status(meant), trigger)
+            useful = answer and not answer.holds and not BY_TRIGGER[answer.trigger].guarded
+            way = answer.hint if answer and useful else words.look(meant)
+            return NotFoundError(f'{words.missing(name)}; did you mean "{meant}"?', hint=way)
+        return NotFoundError(words.missing(name), hint=words.LIST if names else words.first(name))
+
     def port(self, site: Site) -> Port:
         """Return the driver that `site` names."""
         return self._ports(site.spec.driver)
@@ -198,7 +213,7 @@ class Engine:
         checked_name(name)
         began = time.monotonic()
         with _border(name), self._claimed(name, Trigger.delete):
-            self._refuse_if_protected(name, Trigger.delete)
+            self._refuse_if_protected(name, Trigger.delete, force=True)
             site = Site(name, self.home.directory(name), self.home.sockets(name), UNREADABLE)
             with suppress(DamagedError):
                 site = self.site(name)
@@ -250,32 +265,32 @@ class Engine:
         with _border(name), self._claimed(name, trigger) as lock:
             instance = self._open(name, lock)
             finished = instance.settle(wanted=trigger)
-            legal = not finished and (trigger, instance.state) in BY_PAIR
+            holds = not finished and instance.holds(BY_TRIGGER[trigger])
+            legal = not finished and not holds and (trigger, instance.state) in BY_PAIR
             if legal and trigger is Trigger.create and "plan" not in arguments:
                 raise UsageError(f"{trigger} needs a plan")
             if legal and BY_TRIGGER[trigger].guarded:
                 self._refuse_if_protected(name, trigger)
             if legal:
                 fire(instance, trigger, **arguments)
+            elif holds:
+                self._announce(Event(Happening.holds, name, trigger, instance.state))
             elif not finished:
-                self._refuse_unless_it_holds(name, instance.state, trigger)
+                raise self._refusal(name, instance.state, trigger)
             changed = legal or finished
             if changed and instance.shortfall:
                 raise instance.shortfall
             detail = instance.last.detail if instance.last and changed else None
             return Outcome(name, trigger, instance.state, changed, detail, time.monotonic() - began)
 
-    def _refuse_unless_it_holds(self, name: str, state: State, trigger: Trigger) -> None:
-        if state in BY_TRIGGER[trigger].holds:
-            self._announce(Event(Happening.holds, name, trigger, state))
-        elif state is State.absent:
-            raise self._not_found(name)
-        else:
-            raise refusals.illegal(name, state, trigger)
+    def _refusal(self, name: str, state: State, trigger: Trigger) -> InterlockError:
+        if state is State.absent:
+            return self.not_found(name, trigger)
+        return refusals.illegal(name, state, trigger, protected=_protected(self.home.directory(name)))
 
-    def _refuse_if_protected(self, name: str, trigger: Trigger) -> None:
+    def _refuse_if_protected(self, name: str, trigger: Trigger, *, force: bool = False) -> None:
         if _protected(self.home.directory(name)):
-            raise refusals.protected(name, trigger)
+            raise refusals.protected(name, trigger, force=force)
 
     @contextmanager
     def _claimed(self, name: str, trigger: Trigger) -> Iterator[Lock]:
@@ -367,7 +382,7 @@ class Engine:
             directory,
             operation=operation(line),
             spec=spec,
-            reason=_reason(line),
+            reason=line.reason,
             protected=_protected(directory),
             changed_at=line.time,
         )
@@ -402,16 +417,7 @@ class Engine:
     def _existing(self, name: str) -> None:
         checked_name(name)
         if not self.home.exists(name):
-            raise self._not_found(name)
-
-    def _not_found(self, name: str) -> NotFoundError:
-        """Return the error for a name that means nothing, with the name that was probably meant."""
-        from difflib import get_close_matches
-
-        meant = get_close_matches(name, (other for other in self.names() if other != name), n=1)
-        if meant:
-            return NotFoundError(f'{words.missing(name)}; did you mean "{meant[0]}"?', hint="interlock list")
-        return NotFoundError(words.missing(name), hint=words.way(name, State.absent, Trigger.create))
+            raise self.not_found(name)
 
     def _candidates(self, site: Site) -> list[Port]:
         """Return the drivers that could have made what lies at `site`: the one that its spec names, else all."""
@@ -476,7 +482,8 @@ def _border(name: str, hint: str | None = None) -> Iterator[None]:
 def verdict(status: Status, trigger: Trigger) -> Verdict:
     """Return what the table says about `trigger` for an instance of this status."""
     row, name, state = BY_TRIGGER[trigger], status.name, status.state
-    legal, holds = state in row.sources, state in row.holds
+    holds = row.already(state, status.observation)
+    legal = state in row.sources and not holds
     if legal and row.guarded and status.protected:
         error = refusals.protected(name, trigger)
         return Verdict(name, trigger, state, legal=False, holds=False, why=error.message, hint=error.hint)
@@ -488,7 +495,7 @@ def verdict(status: Status, trigger: Trigger) -> Verdict:
         why = words.missing(name)
     else:
         why = words.refusal(name, state, trigger)
-    hint = None if holds else words.way(name, state, trigger)
+    hint = None if holds else words.way(name, state, trigger, protected=status.protected)
     return Verdict(name, trigger, state, legal, holds, why, hint)
 
 
@@ -510,10 +517,3 @@ def operation(line: Line, *, outcome_counts: bool = True) -> Operation | None:
         actor=line.actor,
         interrupted=line.phase is Phase.left or not alive(line.actor),
     )
-
-
-def _reason(line: Line) -> str | None:
-    """Return why it is in its state, when that is not simply what somebody asked for."""
-    if line.error and line.phase in (Phase.failed, Phase.left):
-        return f"{line.trigger} failed: {line.error.get('message')}"
-    return line.detail

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -146,9 +147,15 @@ class Instance:
         """The driver that its spec names."""
         return self._ports(self.site.spec.driver)
 
+    def holds(self, row: Row) -> bool:
+        """Return whether what `row` asks for is already so."""
+        ask = row.holds_unless and self.state in row.sources
+        return row.already(self.state, self.port.observe(self.site) if ask else None)
+
     def write(self, line: Line) -> Line:
-        """Append `line` to the journal with the next number, and return it as written."""
-        self.last = Journal(self.directory).append(line, seq=self.last.seq + 1 if self.last else 1)
+        """Append `line` to the journal with the next number and the reason so far, and return it as written."""
+        seq, kept = (self.last.seq + 1, self.last.reason) if self.last else (1, None)
+        self.last = Journal(self.directory).append(replace(line, kept=kept), seq=seq)
         return self.last
 
     # -- one transition ------------------------------------------------------------------------------------------

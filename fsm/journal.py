@@ -22,6 +22,7 @@ the last one alone tells the state and the operation in flight; `list` reads no 
     deadline   when the work is to be given up, UTC
     detail     how it ended, in words: `guest shut down`
     error      {reference, message, hint, details}
+    kept       the reason of the state before the line, which holds on unless the line moves the state or fails
 """
 
 import json
@@ -37,7 +38,7 @@ from ..errors import DamagedError
 from ..host.files import PRIVATE_FILE, flush_directory, own, read_own, write_whole
 from ..host.process import Actor
 from .states import State
-from .table import Trigger
+from .table import BY_TRIGGER, Trigger
 
 FILE = "journal.jsonl"
 
@@ -73,11 +74,23 @@ class Line:
     deadline: str | None = None
     detail: str | None = None
     error: dict[str, Any] | None = None
+    kept: str | None = None
 
     @property
     def state(self) -> State:
         """The state of the instance after this line."""
         return self.dest if self.phase is Phase.done else self.source
+
+    @property
+    def reason(self) -> str | None:
+        """Why the instance is in its state, in words, when that is not simply what somebody asked for.
+
+        It is this line's to say when it moved the state or failed to; any other keeps what the lines before it said.
+        """
+        if self.error and self.phase in (Phase.failed, Phase.left):
+            return f"{self.trigger} failed: {self.error.get('message')}"
+        moved = self.phase is Phase.done and BY_TRIGGER[self.trigger].dest is not None
+        return self.detail if moved else self.kept
 
     @property
     def in_flight(self) -> bool:
@@ -105,7 +118,7 @@ class Line:
             "elapsed_s": round(self.elapsed_s, 3),
             **{
                 key: value
-                for key in ("step", "deadline", "detail", "error")
+                for key in ("step", "deadline", "detail", "error", "kept")
                 if (value := getattr(self, key)) is not None
             },
             "actor": {
@@ -142,6 +155,7 @@ class Line:
             deadline=data.get("deadline"),
             detail=data.get("detail"),
             error=data.get("error"),
+            kept=data.get("kept"),
         )
         if line._began().year < _FIRST_YEAR:  # which raises, too, unless the two times are times
             raise ValueError(line.time)
@@ -161,7 +175,7 @@ def _check_error(error: dict[str, Any]) -> None:
 _FIRST_YEAR = 1970
 """No host's clock is before it, and four digits are what a time is written with."""
 
-_OPTIONAL: dict[str, type] = {"step": str, "deadline": str, "detail": str, "error": dict}
+_OPTIONAL: dict[str, type] = {"step": str, "deadline": str, "detail": str, "error": dict, "kept": str}
 
 NO_LINE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 """What `Line.parse` raises for a text that is no journal line."""

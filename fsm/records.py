@@ -89,6 +89,10 @@ class Observation:
     """What is wrong with a machine that is alive: `paused: the host's disk is full`."""
     exit_reason: str | None = None
     """Why a machine that ran is down: `guest shut down`."""
+    resumable: bool = False
+    """True when `resume` would change something: the machine is paused, or its port forwards are down."""
+    accelerator: str | None = None
+    """What runs the guest's code: `kvm`, or `tcg` where it is emulated; None where that cannot be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,11 @@ class Status:
     damage: str | None = None
     protected: bool = False
     changed_at: str | None = None
+
+    @property
+    def exists(self) -> bool:
+        """True for what `list` shows: an instance, whole or damaged, or one on its way in or out."""
+        return self.state is not State.absent or bool(self.operation or self.damage)
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form: one line of `interlock list --format json`."""
@@ -128,6 +137,7 @@ class Status:
             "disk_bytes": spec.disk_bytes if spec else None,
             "user": spec.user if spec else None,
             "ssh_port": seen.ssh_port if seen else None,
+            "accelerator": seen.accelerator if seen else None,
             "directory": str(self.directory),
         }
 

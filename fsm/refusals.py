@@ -7,14 +7,16 @@ from .states import State
 from .table import Trigger
 
 
-def illegal(instance: str, state: State, trigger: Trigger) -> IllegalTransitionError:
-    """Return the error for a trigger that has no row in `state`."""
-    return IllegalTransitionError(words.refusal(instance, state, trigger), hint=words.way(instance, state, trigger))
+def illegal(instance: str, state: State, trigger: Trigger, *, protected: bool = False) -> IllegalTransitionError:
+    """Return the error for a trigger that has no row in `state`; `protected` tells whether the instance is."""
+    hint = words.way(instance, state, trigger, protected=protected)
+    return IllegalTransitionError(words.refusal(instance, state, trigger), hint=hint)
 
 
-def protected(instance: str, trigger: Trigger) -> ProtectedError:
-    """Return the error for a trigger that would destroy what a protected instance holds."""
-    hint = f"interlock unprotect {instance} && interlock {trigger} {instance}"
+def protected(instance: str, trigger: Trigger, *, force: bool = False) -> ProtectedError:
+    """Return the error for a trigger that would destroy what a protected instance holds; `force` was asked for."""
+    flag = " --force" if force else ""
+    hint = f"interlock unprotect {instance} && interlock {trigger} {instance}{flag}"
     return ProtectedError(words.guarded(instance, trigger), hint=hint)
 
 

@@ -15,6 +15,8 @@ Rules of this file:
 - `holds` names the states in which what the trigger asks for is already so. Asking again then succeeds, says so and
   does nothing, because a script that says `stop` wants it not to run, whoever stopped it. `create` holds nowhere:
   an existing instance need not be the one that was asked for.
+- `holds_unless` names the fact of an `Observation` without which what the trigger asks for is already so in its
+  sources: a guest that is not paused cannot be resumed. Asking then succeeds, says so and does nothing, as above.
 - `yields_to` names the triggers that call it off while it runs: a guest that will not boot must not make `stop` wait.
   What was called off fails as cancelled, is undone by its crash rule, and the caller goes on from there.
 - `exited` is observed, never requested: nobody asks a guest to have powered itself off. Such a row has no `doing`
@@ -76,10 +78,16 @@ class Row(NamedTuple):
     holds: tuple[State, ...] = ()
     yields_to: tuple[Trigger, ...] = ()
     guarded: bool = False
+    holds_unless: str | None = None
 
     def leads_to(self, source: State) -> State:
         """Return the state after it, which for a row without a `dest` is the one before it."""
         return source if self.dest is None else self.dest
+
+    def already(self, state: State, seen: object) -> bool:
+        """Return whether what it asks for is so in `state`, where the driver sees `seen`: an `Observation`, or None."""
+        unseen = self.holds_unless is not None and seen is not None and not getattr(seen, self.holds_unless)
+        return state in self.holds or (state in self.sources and unseen)
 
     @property
     def observed(self) -> bool:
@@ -112,6 +120,7 @@ TABLE = (
         guarded=True,
         why="Removes all that the instance had. A running one must be stopped first, lest its disk vanish."),
     Row(resume, (running,), None,   doing="resuming",  done="resumed", on_crash=abandon,
+        holds_unless="resumable",
         why="Lets a guest go on that was paused: by a full disk of the host's, once there is room, or by a signal."),
     Row(provision, (running,), None, doing="provisioning", done="provisioned", on_crash=abandon,
         yields_to=(stop, kill),

@@ -59,8 +59,8 @@ def guarded(instance: str, trigger: Trigger) -> str:
     return f'instance "{instance}" is protected; {trigger} was not begun'
 
 
-def way(instance: str, state: State, trigger: Trigger) -> str:
-    """Return the command to propose to somebody who wants `trigger` in `state`.
+def way(instance: str, state: State, trigger: Trigger, *, protected: bool = False) -> str:
+    """Return the command to propose to somebody who wants `trigger` in `state`; of a `protected` one, all of the way.
 
     The shortest way to it where there is one; where there is nothing yet, the way in, because the name may be a slip;
     where every way would destroy what exists to make something else of that name, how to look at it.
@@ -69,8 +69,23 @@ def way(instance: str, state: State, trigger: Trigger) -> str:
         return _command(instance, Trigger.create)
     path = table.path(state, trigger)
     if path and not any(BY_TRIGGER[step].dest is State.absent for step in path[:-1]):
-        return " && ".join(_command(instance, step) for step in path)
+        unprotect = [Trigger.unprotect] if protected and any(BY_TRIGGER[step].guarded for step in path) else []
+        return " && ".join(_command(instance, step) for step in (*path[:-1], *unprotect, path[-1]))
+    return look(instance)
+
+
+LIST = "interlock list"
+"""The command to propose to somebody who does not know what there is."""
+
+
+def look(instance: str) -> str:
+    """Return the command that shows all that is known of an instance."""
     return f"interlock inspect {instance}"
+
+
+def first(instance: str) -> str:
+    """Return the command that makes an instance where there is none of any name."""
+    return _command(instance, Trigger.create)
 
 
 def missing(instance: str) -> str:
@@ -145,7 +160,7 @@ def duration(seconds: float) -> str:
 
 
 def _command(instance: str, trigger: Trigger) -> str:
-    template = " --template TEMPLATE" if trigger is Trigger.create else ""
+    template = " --template debian" if trigger is Trigger.create else ""
     return f"interlock {trigger} {instance}{template}"
 
 

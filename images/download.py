@@ -12,6 +12,8 @@ import hashlib
 import json
 import re
 import shutil
+import socket
+import ssl
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -204,6 +206,10 @@ class _Transfer:
                 self._take(response)
         except (httpx.UnsupportedProtocol, httpx.TooManyRedirects, httpx.InvalidURL) as err:
             raise ImageError(f"cannot download {self._place.shown}", details=(str(err),)) from err
+        except httpx.ConnectError as err:
+            if self._size == 0 and _is_final(err):
+                raise ImageError(f"cannot download {self._place.shown}", details=(str(err),)) from err
+            raise _CutError(str(err) or type(err).__name__) from err
         except httpx.HTTPError as err:
             raise _CutError(str(err) or type(err).__name__) from err
 
@@ -251,6 +257,20 @@ class _Transfer:
         self._hasher = hashlib.new(self._algorithm)
         self._size = 0
         self.resumed = False
+
+
+def _is_final(error: BaseException | None) -> bool:
+    """True when asking again soon brings the same answer: nobody listens, there is no such host, or it is another.
+
+    What has sent us a part of the file may well be coming back; one whose name cannot be looked up just now, too.
+    """
+    while error is not None:
+        if isinstance(error, socket.gaierror):
+            return error.errno != socket.EAI_AGAIN
+        if isinstance(error, ConnectionRefusedError | ssl.SSLCertVerificationError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _strong(headers: Mapping[str, str]) -> dict[str, str]:

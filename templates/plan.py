@@ -99,6 +99,7 @@ class _Planner:
     def draft(self, report: Report) -> Draft:
         """Return all that the machine consists of, its image brought."""
         spec = self._spec()
+        self.driver.check(spec)
         if not self.driver.abilities.images:
             return Draft(spec, {})
         image = bring(Store(self.home.images), self._sources(), report)

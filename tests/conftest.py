@@ -45,6 +45,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let `pytest --update-golden` write the reviewed files that tests can write; their diff is then to be read."""
+    parser.addoption("--update-golden", action="store_true", help="Write tests/golden instead of comparing with it.")
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """Return an empty home, which is also the one the environment names."""
@@ -132,6 +137,12 @@ def bring(engine: Engine, plan: Plan) -> Callable[[str, State], None]:
             engine.fire(name, trigger)
 
     return bring_to
+
+
+@pytest.fixture
+def pause(engine: Engine, driver: SimulatedDriver) -> Callable[[str], None]:
+    """Return what lets a running instance be paused, without which `resume` has nothing to do: `pause("web")`."""
+    return lambda name: driver.happen(engine.site(name), condition="paused")
 
 
 class WatchedDriver(SimulatedDriver):

@@ -33,6 +33,7 @@ from ..contract import Abilities, Check, Deadline, DegradedError, Driver, Observ
 from . import events, forwards, mounts, network, process, shortfall
 
 if TYPE_CHECKING:
+    from ...fsm.spec import Spec
     from ...guest.session import Door
     from ...host.process import Actor
     from .probe import Acceleration
@@ -64,6 +65,11 @@ class QemuDriver(Driver):
 
     name = "qemu"
     abilities = Abilities(arches=("x86_64", "aarch64"), images=True, shell=True)  # noqa: S604 - no subprocess
+
+    def check(self, spec: "Spec") -> None:
+        from . import memory
+
+        memory.check(spec.memory_bytes)
 
     def create(self, site: Site, report: Report) -> None:
         from . import disk, firmware
@@ -173,16 +179,17 @@ class QemuDriver(Driver):
         hypervisor = process.find(directory)
         if hypervisor is None:
             return Observation(alive=False, exit_reason=exit_reason(directory))
-        if process.suspended(hypervisor):
-            condition: str | None = "paused: the hypervisor was stopped by a signal"
-        else:
-            condition = (
-                events.condition(events.read(directory))
-                or shortfall.seen(directory)
-                or mounts.condition(site)
-                or (forwards.condition(site.runtime) if site.spec.forwards else None)
-            )
-        return Observation(alive=True, pid=hypervisor.pid, ssh_port=network.recorded(directory), condition=condition)
+        stopped = "paused: the hypervisor was stopped by a signal" if process.suspended(hypervisor) else None
+        paused = stopped or events.condition(events.read(directory))
+        cut_off = forwards.condition(site.runtime) if site.spec.forwards else None
+        return Observation(
+            alive=True,
+            pid=hypervisor.pid,
+            ssh_port=network.recorded(directory),
+            condition=paused or shortfall.seen(directory) or mounts.condition(site) or cut_off,
+            resumable=bool(paused or cut_off),
+            accelerator=process.accelerator(hypervisor),
+        )
 
     def shell(self, site: Site, command: Sequence[str], *, terminal: bool) -> list[str]:
         return ssh.command_line(site.directory / ssh.CONFIG, site.name, command, terminal=terminal)
@@ -243,6 +250,7 @@ class QemuDriver(Driver):
         from . import lease, ports, serial
 
         directory = site.directory
+        self.check(site.spec)
         mounts.check(site.spec)
         lease.check(site)
         daemons = mounts.daemons(site)

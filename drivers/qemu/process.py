@@ -137,6 +137,14 @@ def suspended(actor: Actor) -> bool:
     return False
 
 
+def accelerator(actor: Actor) -> str | None:
+    """Return what `actor` was told to run guest code with, `kvm` or `tcg`; None where that cannot be read."""
+    with suppress(OSError, ValueError), open(f"/proc/{actor.pid}/cmdline", "rb") as file:  # noqa: PTH123 - for `list`
+        arguments = file.read().split(b"\0")
+        return arguments[arguments.index(b"-accel") + 1].partition(b",")[0].decode()
+    return None
+
+
 @contextmanager
 def held(actor: Actor | None) -> Iterator[int | None]:
     """Yield a pidfd of `actor`, readable once it is dead; None when it is dead already.

@@ -3,6 +3,8 @@
 import json
 import re
 
+import pytest
+
 from interlock.fsm.states import State
 
 
@@ -28,11 +30,24 @@ def test_list_as_json_is_the_documented_record(interlock, bring, vms):
     assert json.loads(line) == json.loads(json.dumps(vms.status("web").to_json()))
 
 
-def test_list_of_names_tells_about_those(interlock, bring):
-    """An absent name is told as such: to ask is no error."""
+@pytest.mark.parametrize("output_format", ["table", "json", "yaml"])
+def test_list_of_names_tells_about_those_and_misses_the_others(interlock, bring, output_format):
+    """Of several names, each that means nothing is said to; what exists is listed all the same."""
     bring(State.created)
-    records = map(json.loads, interlock("list", "web", "db", "--format", "json").stdout.splitlines())
-    assert [(record["name"], record["state"]) for record in records] == [("web", "created"), ("db", "absent")]
+    done = interlock("list", "nope", "web", "other", "--format", output_format)
+    assert done.returncode == 4
+    assert "web" in done.stdout
+    assert "nope" not in done.stdout
+    assert re.findall(r'there is no instance "(\w+)"', done.stderr) == ["nope", "other"]
+
+
+def test_list_of_an_instance_on_its_way_in_is_no_error(interlock, begin, until, vms):
+    """Who asks for a name while it is being created gets its line, as in the list of all."""
+    begin("create", "web", "--template", "tiny", "--driver", "simulated", orders={"create": {"delay_s": 60}})
+    until(lambda: vms.status("web").operation)
+    done = interlock("list", "web")
+    assert done.returncode == 0
+    assert "creating" in done.stdout
 
 
 def test_list_with_a_damaged_instance_lists_the_others_too(interlock, bring, vms, home):

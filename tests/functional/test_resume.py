@@ -1,5 +1,9 @@
 """`interlock resume`: lets a paused guest go on."""
 
+import json
+
+import pytest
+
 from interlock.drivers.simulated import SimulatedDriver
 from interlock.fsm.states import State
 
@@ -12,6 +16,19 @@ def test_resume_of_paused_guest_lets_it_go_on(interlock, bring, vms, history):
     assert interlock("resume", "web").returncode == 0
     assert "paused" not in interlock("list").stdout
     assert history()[-1] == ("resume", "done")
+
+
+@pytest.mark.parametrize("condition", [None, "degraded: script 1 failed"])
+def test_resume_of_guest_that_is_not_paused_holds_and_says_so(interlock, bring, vms, history, condition):
+    """Nothing was resumed, so nothing claims it: not the message, not the history, not `can`."""
+    bring(State.running)
+    SimulatedDriver().happen(vms.engine.site("web"), condition=condition)
+    before = history()
+    done = interlock("resume", "web", "--format", "json")
+    assert (done.returncode, json.loads(done.stdout)["changed"]) == (0, False)
+    assert "nothing to resume" in done.stderr
+    assert history() == before
+    assert "already" in interlock("can", "web", "resume").stdout
 
 
 def test_start_of_paused_guest_holds_and_resumes_nothing(interlock, bring, vms, history):

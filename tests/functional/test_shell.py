@@ -8,7 +8,7 @@ from interlock.fsm.states import State
 @pytest.mark.parametrize(
     ("state", "code", "lines"),
     [
-        (State.absent, 4, ['there is no instance "web"', "hint: interlock create web --template TEMPLATE"]),
+        (State.absent, 4, ['there is no instance "web"', "hint: interlock create web --template debian"]),
         (State.created, 3, ['instance "web" is created; a shell needs it running', "hint: interlock start web"]),
         (State.stopped, 3, ['instance "web" is stopped; a shell needs it running', "hint: interlock start web"]),
         (State.running, 2, ['driver "simulated" leads into no guest']),

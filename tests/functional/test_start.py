@@ -42,7 +42,7 @@ def test_start_of_absent_instance_creates_nothing(interlock, home):
     refused = interlock("start", "web")
     assert (refused.returncode, refused.stderr.splitlines()) == (
         4,
-        ["error: not-found", 'there is no instance "web"', "hint: interlock create web --template TEMPLATE"],
+        ["error: not-found", 'there is no instance "web"', "hint: interlock create web --template debian"],
     )
     assert list(home.instances.rglob("web")) == []
 

@@ -84,7 +84,7 @@ def test_up_of_absent_instance_without_template_is_not_found(vms):
     """Nothing is created from nothing, and the hint says what is missing."""
     with pytest.raises(NotFoundError) as caught:
         vms.up("web", None)
-    assert caught.value.hint == "interlock create web --template TEMPLATE"
+    assert caught.value.hint == "interlock create web --template debian"
 
 
 def test_up_announces_two_transitions(bring, heard):
@@ -161,14 +161,13 @@ def test_shell_of_driver_without_guests_is_refused(vms, bring):
 
 
 def test_can_of_running_instance_is_what_the_table_allows(vms, bring):
-    """`can` lists every trigger that can be asked for, and the legal ones are those of the state."""
+    """`can` lists every trigger that can be asked for; legal are those of the state, but for what is already so."""
     bring(State.running)
     verdicts = vms.can("web")
     assert [verdict.trigger for verdict in verdicts] == [row.trigger for row in TABLE if not row.observed]
     assert [verdict.trigger for verdict in verdicts if verdict.legal] == [
         Trigger.stop,
         Trigger.kill,
-        Trigger.resume,
         Trigger.provision,
         Trigger.protect,
         Trigger.unprotect,

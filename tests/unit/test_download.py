@@ -1,7 +1,10 @@
 """A download ends with the whole file, whatever network, server and processes did to it on the way, or says why not."""
 
 import hashlib
+import socket
+import ssl
 
+import httpx
 import pytest
 
 from interlock.errors import HostError, ImageError
@@ -223,10 +226,47 @@ def test_download_refusal_is_not_asked_again(publisher, get, pauses, status):
     assert (len(publisher.asked), pauses) == (1, [])
 
 
-def test_download_nobody_listening_is_tried_again_and_refused(get, pauses):
-    """A server may be just starting; after that it is an error of one line, not a traceback of a library's."""
+def test_download_nobody_listening_is_refused_at_once(get, pauses):
+    """Nobody listens now and nobody will in a second; it is an error of one line, not a traceback of a library's."""
     assert "refused" in fails(get, "http://127.0.0.1:1/a").details[0].lower()
-    assert pauses == list(download_module.PAUSES_S)
+    assert pauses == []
+
+
+@pytest.mark.parametrize(
+    ("cause", "tries"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), 1),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), 1 + len(download_module.PAUSES_S)),
+        (ssl.SSLCertVerificationError("self-signed certificate"), 1),
+        (TimeoutError("timed out"), 1 + len(download_module.PAUSES_S)),
+    ],
+)
+def test_download_without_a_connection_is_tried_again_where_that_may_pass(get, pauses, monkeypatch, cause, tries):
+    """A wrong name and a wrong certificate stay wrong; a name server that is overloaded, or a lost packet, may not."""
+    asked = []
+
+    def connect(*_):
+        asked.append(1)
+        raise httpx.ConnectError(str(cause)) from cause
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", connect)
+    assert str(cause) in fails(get, "http://example.org/a").details[0]
+    assert (len(asked), len(pauses)) == (tries, tries - 1)
+
+
+def test_download_server_that_comes_back_is_gone_on_with(publisher, get, pauses, monkeypatch):
+    """Whoever has sent a part of the file and now refuses is probably being restarted."""
+    url = publisher.publish("/a", CONTENT, headers=TAG, cuts=[HALF])
+    send, refused = httpx.HTTPTransport.handle_request, [False, True, False]
+
+    def connect(self, request):
+        if refused.pop(0):
+            raise httpx.ConnectError("refused") from ConnectionRefusedError(111, "Connection refused")
+        return send(self, request)
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", connect)
+    assert get(url) == CONTENT
+    assert len(pauses) == 2
 
 
 def test_download_server_that_stalls_is_left_and_gone_on_with(publisher, get, monkeypatch):

@@ -58,9 +58,13 @@ def journal_bytes(home, name="web"):
 
 @pytest.mark.parametrize("state", State)
 @pytest.mark.parametrize("trigger", REQUESTABLE)
-def test_request_in_state_does_what_the_reviewed_matrix_says(engine, home, bring, request_by, matrix, trigger, state):
+def test_request_in_state_does_what_the_reviewed_matrix_says(
+    engine, home, bring, pause, request_by, matrix, trigger, state
+):
     """Each trigger, asked for in each state, leads where the matrix says; what it refuses leaves the journal alone."""
     bring("web", state)
+    if state is State.running:
+        pause("web")
     before = journal_bytes(home)
     match matrix[trigger, state].split():
         case ["→", dest]:
@@ -117,9 +121,11 @@ def test_any_call_with_impossible_name_touches_nothing(engine, home, plan, name)
 
 
 @pytest.mark.parametrize("state", State)
-def test_verdicts_agree_with_what_requests_do(engine, bring, matrix, state):
+def test_verdicts_agree_with_what_requests_do(engine, bring, pause, matrix, state):
     """`can` says exactly what the matrix says, and a hint wherever something can be done about it."""
     bring("web", state)
+    if state is State.running:
+        pause("web")
     words = {(True, False): "→", (False, True): "holds", (False, False): ("refused", "not-found")}
     for verdict in engine.verdicts("web"):
         assert matrix[verdict.trigger, state].split()[0] in words[verdict.legal, verdict.holds]

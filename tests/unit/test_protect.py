@@ -3,7 +3,8 @@
 import pytest
 
 from interlock.api import Interlock
-from interlock.errors import ProtectedError
+from interlock.drivers.simulated import SimulatedDriver
+from interlock.errors import DriverError, IllegalTransitionError, ProtectedError
 from interlock.fsm.journal import FILE
 from interlock.fsm.spec import SPEC_FILE
 from interlock.fsm.states import AT_REST, State
@@ -41,6 +42,43 @@ def test_protect_and_unprotect_leave_the_state(engine, bring, state):
         assert engine.fire("web", trigger).state is state
         assert (state, protected) == (engine.status("web").state, engine.status("web").protected)
         assert engine.fire("web", trigger).state is state
+
+
+def test_protect_and_unprotect_leave_the_reason(engine, bring, driver):
+    """Why an instance is in its state is for the transition to say that brought it there, whatever came after."""
+    bring("web", State.running)
+    driver.happen(engine.site("web"), alive=False, exit_reason="guest panicked")
+    for _ in range(2):
+        assert (State.stopped, "guest panicked") == (engine.status("web").state, engine.status("web").reason)
+        engine.fire("web", Trigger.protect)
+        assert engine.status("web").reason == "guest panicked"
+        engine.fire("web", Trigger.unprotect)
+
+
+def test_reason_of_a_failed_start_outlives_protect_and_ends_with_a_start(make_engine, bring):
+    """A failure is a reason too, until something moves the instance."""
+    bring("web", State.stopped)
+    failing = make_engine(SimulatedDriver(orders={"start": {"error": "no memory"}}))
+    with pytest.raises(DriverError):
+        failing.fire("web", Trigger.start)
+    engine = make_engine()
+    engine.fire("web", Trigger.protect)
+    assert engine.status("web").reason == "start failed: no memory"
+    engine.fire("web", Trigger.start)
+    assert engine.status("web").reason is None
+
+
+@pytest.mark.parametrize("force", [True, False])
+def test_protected_hint_keeps_what_was_typed(home, engine, bring, force):
+    """Typed, the hint does what was wanted: with --force where that was said, and the whole way where it is longer."""
+    bring("web", State.running)
+    engine.fire("web", Trigger.protect)
+
+    with pytest.raises((ProtectedError, IllegalTransitionError)) as refused:
+        Interlock(home).delete("web", force=force)
+
+    way = "interlock unprotect web && interlock delete web"
+    assert refused.value.hint == (f"{way} --force" if force else f"interlock stop web && {way}")
 
 
 def test_verdict_of_protected_instance_says_so(engine, bring):

@@ -1,0 +1,30 @@
+"""How much memory the host's kernel gives out: a machine that asks for more can never start."""
+
+import re
+from pathlib import Path
+
+from ...errors import HostError
+
+_HEURISTIC, _ALWAYS = 0, 1
+"""Of vm.overcommit_memory; beside them is 2, which counts what was promised to everybody."""
+
+
+def check(memory_bytes: int, proc: Path = Path("/proc")) -> None:
+    """Raise HostError where the kernel would refuse a machine of `memory_bytes`.
+
+    By its ordinary rule it refuses whoever asks for more than RAM and swap together, and lets everybody have that much.
+    So two machines may well have more than the host together: a guest takes memory when it first writes to it. Where
+    the host's owner has set another rule, that one is followed. Source: proc(5), vm.overcommit_memory.
+    """
+    rule = int((proc / "sys/vm/overcommit_memory").read_text())
+    if rule == _ALWAYS:
+        return
+    found = dict(re.findall(r"^(\w+): +(\d+) kB$", (proc / "meminfo").read_text(), re.MULTILINE))
+    ram, swap, limit = (int(found[key]) << 10 for key in ("MemTotal", "SwapTotal", "CommitLimit"))
+    most, what = (ram + swap, "RAM and swap together") if rule == _HEURISTIC else (limit, "its limit of commitments")
+    if memory_bytes > most:
+        raise HostError(f"{_gib(memory_bytes)} of memory is more than this host can give ({_gib(most)}: {what})")
+
+
+def _gib(number: int) -> str:
+    return f"{number / 2**30:.4g} GiB"

@@ -1,0 +1,50 @@
+"""A machine that this host's kernel could never give its memory to is refused, in words, before anything is made."""
+
+import pytest
+
+from interlock.drivers.qemu import QemuDriver, memory
+from interlock.errors import HostError
+
+GIB = 1 << 30
+
+
+@pytest.fixture
+def proc(tmp_path):
+    """Return what makes a /proc of 16 GiB of RAM and 4 GiB of swap, of which 10 GiB may be promised."""
+
+    def make(overcommit: int):
+        (tmp_path / "sys/vm").mkdir(parents=True)
+        (tmp_path / "sys/vm/overcommit_memory").write_text(f"{overcommit}\n")
+        rows = {"MemTotal": 16, "SwapTotal": 4, "CommitLimit": 10}
+        (tmp_path / "meminfo").write_text("".join(f"{key}: {value << 20:>12} kB\n" for key, value in rows.items()))
+        return tmp_path
+
+    return make
+
+
+@pytest.mark.parametrize(("overcommit", "most_gib"), [(0, 20), (2, 10)])
+def test_memory_beyond_what_the_kernel_gives_is_refused_with_both_figures(proc, overcommit, most_gib):
+    """More than the host has is no mistake: all of it may be swap. More than the kernel would ever give is."""
+    host = proc(overcommit)
+    memory.check(most_gib * GIB, host)
+    with pytest.raises(HostError, match=rf"^500 GiB of memory .+ \({most_gib} GiB: ") as refused:
+        memory.check(500 * GIB, host)
+    assert refused.value.exit_code == 6
+
+
+def test_memory_where_the_kernel_refuses_nothing_is_not_refused(proc):
+    """The owner of this host has decided that everybody gets what they ask for."""
+    memory.check(500 * GIB, proc(1))
+
+
+def test_create_of_too_much_memory_is_refused_before_an_image_is_brought(home, monkeypatch):
+    """Some minutes of building are not spent on a machine that could not start."""
+    from interlock import Interlock, Wishes
+
+    def check(_driver, spec):
+        raise HostError(f"{spec.memory_bytes} bytes")
+
+    monkeypatch.setattr(QemuDriver, "check", check)
+    with pytest.raises(HostError, match=str(500 * GIB)):
+        Interlock().create("web", "tiny", Wishes(memory_bytes=500 * GIB))
+    assert not home.images.exists()
