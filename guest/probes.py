@@ -6,7 +6,7 @@ from ..errors import DeadlineError
 from ..fsm.port import Deadline, Report
 from ..fsm.spec import Probe
 from . import session
-from .report import lines
+from .report import lines, memory
 from .session import Door, Patience
 
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.25, 4.0
@@ -30,10 +30,10 @@ def run(door: Door, probes: Sequence[Probe], deadline: Deadline, lifeline: int, 
         pause_s = _FIRST_PAUSE_S
         try:
             while True:
-                words = bytearray()
+                words = memory()
                 try:
                     status = session.run(
-                        door, ["sh", "-c", _SCRIPT], patience, stdin=probe.script.encode(), hear=words.extend
+                        door, ["sh", "-c", _SCRIPT], patience, stdin=probe.script.encode(), hear=words.hear
                     )
                 finally:
                     said = bytes(words) or said

@@ -3,12 +3,16 @@
 from ..errors import DeadlineError, DriverError
 from ..fsm.port import Deadline, Report
 from . import session
-from .report import Failure, lines, parse
+from .report import Failure, lines, memory, parse
 from .seed import PROGRAM
 from .session import Door, Patience
 
-_BEGINS = "running "
+_BEGINS = b"running "
 """How the guest says which step it begins."""
+
+_STEPS = 200
+_STEP_BYTES = 200
+"""How many steps are heard of, and how much of each."""
 
 _AS_ROOT = (
     '[ "$(id -u)" = 0 ] || as_root="sudo -n"; '
@@ -23,17 +27,11 @@ def run(door: Door, deadline: Deadline, lifeline: int, report: Report) -> tuple[
     Raises DriverError in the guest's words when they could not be run at all, DeadlineError when time is up (the guest
     goes on with the script it is at), GuestGoneError when the machine died.
     """
-    said = bytearray()
-    reported = 0
+    said, steps = memory(), _Steps(report)
 
     def hear(piece: bytes) -> None:
-        nonlocal reported
-        said.extend(piece)
-        whole = bytes(said[reported : said.rfind(b"\n") + 1])
-        reported += len(whole)
-        for line in lines(whole):
-            if line.startswith(_BEGINS):
-                report(line)
+        said.hear(piece)
+        steps.hear(piece)
 
     try:
         status = session.run(door, ["sh", "-c", _AS_ROOT], Patience(deadline, lifeline), hear=hear)
@@ -44,3 +42,21 @@ def run(door: Door, deadline: Deadline, lifeline: int, report: Report) -> tuple[
     if status:
         raise DriverError("the guest could not run its scripts again", details=lines(bytes(said))[-5:])
     return parse(bytes(said))
+
+
+class _Steps:
+    """Reports the steps that a guest says it begins: so many and no more, because each is written to the journal."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._left = _STEPS
+        self._rest = b""
+
+    def hear(self, piece: bytes) -> None:
+        """Take what was said next, in pieces of any size."""
+        *whole, rest = (self._rest + piece).split(b"\n")
+        self._rest = rest[:_STEP_BYTES]
+        for line in whole:
+            if self._left and line.startswith(_BEGINS):
+                self._left -= 1
+                self._report(lines(line[:_STEP_BYTES])[0])

@@ -12,7 +12,7 @@ from ..errors import DriverError
 from ..fsm.port import Deadline, Report
 from ..host.run import run
 from . import ssh
-from .report import Failure, lines, parse
+from .report import Failure, lines, memory, parse
 from .seed import BOOTED, EACH_BOOT, REPORT
 from .session import OPTIONS, Door, GuestGoneError, Patience
 
@@ -116,19 +116,19 @@ def _failures(door: Door, connection: socket.socket, patience: Patience, report:
     options = ("ProxyCommand=-", "StdinNull=yes", *OPTIONS)
     question = ["sh", "-c", _OVER, "sh", door.instance_id]
     command = ssh.command_line(door.config, door.name, question, options=options)
-    words = bytearray()
+    words = memory()
 
     def hear(said: bytes) -> None:
         # The first byte says that it let us in.
         if not words and said.startswith(b"\n"):
             report(WAITING_FOR_FIRST_BOOT)
-        words.extend(said)
+        words.hear(said)
 
     end = connection.fileno()
     ended = run(command, stdin=end, stdout=end, stderr=hear, wait=patience.pause)
     if ended.status == 0:
         return parse(bytes(words))
-    if b"Host key verification failed" in words:
+    if b"Host key verification failed" in bytes(words):
         raise DriverError(
             f"what answers on 127.0.0.1:{door.port} is not this guest: it shows another host key",
             details=lines(bytes(words)),

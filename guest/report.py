@@ -7,7 +7,12 @@ failed 3 script 003 (system)
 import re
 from dataclasses import dataclass
 
+from ..host.run import Words, clipped
+
 _LINES = 20
+_FAILURES = 100
+_CHARACTERS = 500
+"""Of a line; and how many failures are heard. A guest that says more takes no more of its host's memory."""
 
 _CONTROLS = re.compile(r"\x1b\[[0-9;?=]*[A-Za-z]|\x1b[^\[]|[^\n\t\x20-\x7e\x80-\U0010ffff]")
 """What a terminal would obey: escape sequences, and control characters other than line end and tabulator."""
@@ -20,7 +25,7 @@ class Failure:
     name: str
     """What it was: `script 003 (system)`, `disk at /mnt/data`, `certificates`."""
     status: int
-    """Its exit status."""
+    """Its exit status; 0 for a step of the host's, which has none."""
     output: tuple[str, ...]
     """The last lines that it said, safe to print on a terminal."""
 
@@ -28,7 +33,12 @@ class Failure:
 def lines(text: bytes) -> list[str]:
     """Return the lines of `text` that say something, as text that is safe to print on a terminal."""
     said = _CONTROLS.sub("", text.decode(errors="replace").replace("\r\n", "\n"))
-    return [line.rstrip() for line in said.splitlines() if line.strip()]
+    return [clipped(line.rstrip(), _CHARACTERS) for line in said.splitlines() if line.strip()]
+
+
+def memory() -> Words:
+    """Return what hears a guest: its first words and its last, which hold what it has to report, and no more."""
+    return Words(head=16 << 10, tail=64 << 10)
 
 
 def parse(text: bytes) -> tuple[Failure, ...]:
@@ -36,7 +46,8 @@ def parse(text: bytes) -> tuple[Failure, ...]:
     failures: list[Failure] = []
     for line in lines(text):
         if told := re.fullmatch(r"failed (\d{1,3}) (.+)", line):
-            failures.append(Failure(told[2], int(told[1]), ()))
+            if len(failures) < _FAILURES:
+                failures.append(Failure(told[2], int(told[1]), ()))
         elif failures and line.startswith(" "):
             last = failures[-1]
             failures[-1] = Failure(last.name, last.status, (*last.output, line[1:])[-_LINES:])

@@ -77,6 +77,9 @@ class Words:
         del self._tail[:excess]
         self.left_out += excess
 
+    def __bool__(self) -> bool:
+        return bool(self._head)
+
     def __bytes__(self) -> bytes:
         gap = b"\n[%d bytes left out]\n" % self.left_out if self.left_out else b""
         return bytes(self._head) + gap + bytes(self._tail)

@@ -8,6 +8,7 @@
     ├── ssh.config              start: `ssh -F ssh.config NAME`
     ├── hypervisor.id           the process about itself, before it becomes QEMU
     ├── events.in, events.out   QEMU: what happened to the machine
+    ├── copies.json            start: what it fetched from the guest and is to go with it
     ├── degraded.txt            start, provision: what failed in the guest, if anything did
     ├── serial.log              QEMU: what the guest said (serial.old.log: at the run before)
     └── qemu.log                QEMU: what it complained of
@@ -34,6 +35,7 @@ from . import events, forwards, mounts, network, process, shortfall
 
 if TYPE_CHECKING:
     from ...fsm.spec import Spec
+    from ...guest.report import Failure
     from ...guest.session import Door
     from ...host.process import Actor
     from .probe import Acceleration
@@ -113,11 +115,7 @@ class QemuDriver(Driver):
             if forwards.missing(site):
                 progress(FORWARDING)
                 forwards.establish(site, deadline, pidfd)
-            if site.spec.copies:
-                from . import copies
-
-                progress(COPYING)
-                copies.fetch(site, deadline, pidfd)
+            failures += _copies(site, progress, deadline, pidfd)
         return shortfall.record(site, failures)
 
     def provision(self, site: Site, report: Report, deadline: Deadline) -> DegradedError | None:
@@ -126,11 +124,12 @@ class QemuDriver(Driver):
         progress = _Progress(report)
         with _watched(site, process.settled(site.directory), progress) as (door, pidfd):
             failures = provision.run(door, deadline, pidfd, progress)
+            failures += _copies(site, progress, deadline, pidfd)
         return shortfall.record(site, failures)
 
     def stop(self, site: Site, report: Report, deadline: Deadline) -> str:
         how = self._shut_down(site, report, deadline)
-        _clear(site)
+        _clear(site, report)
         return how
 
     def kill(self, site: Site, report: Report) -> None:
@@ -138,7 +137,7 @@ class QemuDriver(Driver):
             if pidfd is not None:
                 report("ending the hypervisor by force")
                 process.end(pidfd, grace_s=0)
-        _clear(site)
+        _clear(site, report)
 
     def reset(self, site: Site, report: Report) -> None:
         from . import disk, firmware
@@ -151,10 +150,10 @@ class QemuDriver(Driver):
         for trace in (process.RECORD, events.OUT):
             (site.directory / trace).unlink(missing_ok=True)
 
-    def delete(self, site: Site, report: Report) -> None:  # noqa: ARG002 - too quick to speak of
+    def delete(self, site: Site, report: Report) -> None:
         from ...host.files import remove_tree
 
-        _clear(site)
+        _clear(site, report)
         remove_tree(site.runtime)
 
     def resume(self, site: Site, report: Report) -> None:
@@ -258,7 +257,7 @@ class QemuDriver(Driver):
         if chosen.name != "kvm":
             report(f"using TCG emulation: {chosen.reason}")
         make_private_directory(site.runtime)
-        _clear(site)
+        _clear(site, report)
         for _ in range(_PORT_ATTEMPTS):
             ports.check(site.spec.forwards)
             port = network.choose(site, report)
@@ -329,14 +328,23 @@ def _ssh_config(site: Site, port: int) -> bytes:
     ).encode()
 
 
-def _clear(site: Site) -> None:
+def _copies(site: Site, report: Report, deadline: Deadline, lifeline: int) -> "tuple[Failure, ...]":
+    """Fetch the copies of `site`, if it has any, and return which of them could not be had."""
+    if not site.spec.copies:
+        return ()
+    from . import copies
+
+    report(COPYING)
+    return copies.fetch(site, deadline, lifeline)
+
+
+def _clear(site: Site, report: Report) -> None:
     """Leave nothing of a run that is over: no process that served it, no file that was to go with it."""
+    from . import copies
+
     shortfall.forget(site.directory)
     forwards.end(site.runtime)
-    if site.spec.copies:
-        from . import copies
-
-        copies.forget(site.spec)
+    copies.forget(site.directory, report)
 
 
 def exit_reason(directory: Path) -> str | None:

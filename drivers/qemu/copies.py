@@ -1,15 +1,35 @@
-"""Files that a guest makes and its host wants: fetched once the guest is ready, and gone with it if so wished."""
+"""Files that a guest makes and its host wants: fetched once the guest is ready, and gone with it if so wished.
 
+copies.json    what to remove when the machine is down, {path: identity}: the files that were fetched and are to go with
+               it, each by what lstat(2) said of it then; and, with null, a file that is only half fetched
+
+The host's files are their owner's. A path alone never condemns one: it may have been replaced since. And whatever is in
+the way there neither ends a guest nor keeps one from being stopped.
+"""
+
+import json
 import os
-from contextlib import suppress
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from ...errors import DriverError
-from ...fsm.spec import Copy, Spec
+from ...fsm.port import Report
+from ...fsm.spec import Copy
 from ...guest import session, ssh
-from ...host.files import flush_directory, make_private_directory, open_private
+from ...guest.report import Failure
+from ...host.files import flush_directory, make_private_directory, open_private, read_own, remove_tree, write_whole
 from ...host.run import run
 from ..contract import Deadline, Site
+
+RECORD = "copies.json"
+
+LIMIT_BYTES = 1 << 30
+"""What a copy may have at most: the guest decides how much it says, and its host's disk is not the guest's to fill."""
+
+_RECORD_BYTES = 1 << 20
 
 _ABSENT = 66
 """Exit status of `_SHOW` for a file that is not there. Source: sysexits.h, EX_NOINPUT."""
@@ -20,40 +40,108 @@ _SHOW = f"""\
 exec sudo -n cat "$1"
 """
 
+_Record = dict[str, list[int] | None]
 
-def fetch(site: Site, deadline: Deadline, lifeline: int) -> None:
-    """Bring the spec's copies from the guest: each is whole or as it was before, and its owner's alone (0600).
 
-    `lifeline` is the hypervisor's pidfd. Raises DriverError in the guest's words.
+def fetch(site: Site, deadline: Deadline, lifeline: int) -> tuple[Failure, ...]:
+    """Bring the spec's copies from the guest, and return which of them could not be had, each with the reason.
+
+    Each is whole or as it was before, and its owner's alone (0600). `lifeline` is the hypervisor's pidfd.
     """
+    failures = []
     for wanted in site.spec.copies:
-        _fetch(site, wanted, deadline, lifeline)
+        try:
+            _fetch(site, wanted, deadline, lifeline)
+        except DriverError as err:
+            failures.append(Failure(f"copy of {wanted.guest}", 0, (err.message, *err.details)))
+        except OSError as err:
+            failures.append(Failure(f"copy of {wanted.guest}", 0, (f"{err.filename or wanted.host}: {err.strerror}",)))
+    return tuple(failures)
 
 
-def forget(spec: Spec) -> None:
-    """Remove the copies that are to go with the machine, which is down."""
-    for wanted in spec.copies:
-        if wanted.delete_on_stop:
-            with suppress(FileNotFoundError, NotADirectoryError):
-                Path(wanted.host).unlink()
+def forget(directory: Path, report: Report) -> None:
+    """Remove the copies that are to go with the machine, which is down, and what was only half fetched.
+
+    One that is not there as it was fetched is left alone: it is somebody else's by now. One that cannot be removed is
+    reported.
+    """
+    for path, identity in _recorded(directory).items():
+        try:
+            if identity is None or identity == _identity(os.lstat(path)):
+                os.unlink(path)  # noqa: PTH108 - as text, as it is recorded
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError as err:
+            report(f"leaving {path}, which cannot be removed: {err.strerror}")
+    remove_tree(directory / RECORD)
 
 
 def _fetch(site: Site, wanted: Copy, deadline: Deadline, lifeline: int) -> None:
+    """Fetch one; raises DriverError in words, or OSError where the host's own files are in the way."""
     target = Path(wanted.host)
-    show = ["sh", "-c", _SHOW, "sh", wanted.guest]
-    command = ssh.command_line(site.directory / ssh.CONFIG, site.name, show, options=session.OPTIONS)
-    fresh = make_private_directory(target.parent) / f".{target.name}.{os.getpid()}"
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(target.stat().st_mode):
+            raise DriverError(f"{target} on the host is not a regular file, and is not replaced")
+    make_private_directory(target.parent)
+    record = _recorded(site.directory)
+    record.pop(wanted.host, None)
+    with _half(site, target, record) as (fresh, file):
+        room = LIMIT_BYTES
+
+        def take(piece: bytes) -> None:
+            nonlocal room
+            room -= len(piece)
+            if room < 0:
+                raise DriverError(f"it has more than {LIMIT_BYTES} bytes, the most that a copy may have")
+            file.write(piece)
+
+        show = ["sh", "-c", _SHOW, "sh", wanted.guest]
+        command = ssh.command_line(site.directory / ssh.CONFIG, site.name, show, options=session.OPTIONS)
+        ended = run(command, stdout=take, wait=session.Patience(deadline, lifeline).pause)
+        if ended.status == _ABSENT and wanted.skip_if_missing:
+            return
+        if ended.status:
+            words = ended.words or (f"ssh ended with status {ended.status}",)
+            missing = ended.status == _ABSENT
+            raise DriverError("there is no such file in the guest" if missing else words[0], details=words[1:])
+        file.flush()
+        os.fsync(file.fileno())
+        if wanted.delete_on_stop:  # first, because a file that appears unrecorded would stay
+            record[wanted.host] = _identity(os.fstat(file.fileno()))
+            _write(site.directory, record)
+        fresh.replace(target)
+    flush_directory(target.parent)
+
+
+@contextmanager
+def _half(site: Site, target: Path, record: _Record) -> Iterator[tuple[Path, IO[bytes]]]:
+    """Yield a new file beside `target`, to be renamed to it. It is in the record, so a dead process leaves none."""
+    fresh = target.with_name(f".{target.name}.{site.spec.instance_id}")
+    record[str(fresh)] = None
+    _write(site.directory, record)
+    fresh.unlink(missing_ok=True)
     try:
-        with open_private(fresh, "wb") as file:
-            ended = run(command, stdout=file, wait=session.Patience(deadline, lifeline).pause)
-            os.fsync(file.fileno())
-        if ended.status == 0:
-            fresh.replace(target)
-            flush_directory(target.parent)
-        elif ended.status != _ABSENT:
-            first, *rest = ended.words or [f"ssh ended with status {ended.status}"]
-            raise DriverError(f"cannot copy {wanted.guest} from the guest: {first}", details=rest)
-        elif not wanted.skip_if_missing:
-            raise DriverError(f"cannot copy {wanted.guest} from the guest: there is no such file")
+        with open_private(fresh, "xb") as file:
+            yield fresh, file
     finally:
-        fresh.unlink(missing_ok=True)
+        with suppress(OSError):
+            fresh.unlink()
+        del record[str(fresh)]
+        _write(site.directory, record)
+
+
+def _identity(seen: os.stat_result) -> list[int]:
+    """Return what tells a file from any other that may have its name later; another one may have its inode, too."""
+    return [seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns]
+
+
+def _recorded(directory: Path) -> _Record:
+    try:
+        record = json.loads(read_own(str(directory / RECORD), _RECORD_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _write(directory: Path, record: _Record) -> None:
+    write_whole(directory / RECORD, json.dumps(record).encode() + b"\n")

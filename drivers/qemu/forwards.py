@@ -62,6 +62,7 @@ def establish(site: "Site", deadline: "Deadline", lifeline: int) -> None:
     from ...guest import session, ssh
     from ...host.files import make_private_directory
     from ...host.run import run
+    from .ports import check_socket
 
     wanted, config, socket = missing(site), site.directory / ssh.CONFIG, site.runtime / SOCKET
     wait = session.Patience(deadline, lifeline).pause
@@ -69,6 +70,7 @@ def establish(site: "Site", deadline: "Deadline", lifeline: int) -> None:
         return
     for forward in wanted:
         if forward.host_socket and not forward.reverse:
+            check_socket(forward.host_socket)
             make_private_directory(Path(forward.host_socket).parent)
     if left := [forward.guest_socket for forward in wanted if forward.reverse and forward.guest_socket]:
         clear = ssh.command_line(config, site.name, ["sh", "-c", _CLEAR, "sh", *left], options=session.OPTIONS)

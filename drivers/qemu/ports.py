@@ -7,7 +7,9 @@ guest's loopback or a socket, say, is done over ssh: `forwards.py`.
 import errno
 import ipaddress
 import os
+import shlex
 import socket
+import stat
 from collections.abc import Sequence
 
 from ...errors import DriverError, HostError
@@ -43,6 +45,28 @@ def check(forwards: Sequence[Forward]) -> None:
             )
         if forward.host_port and not forward.reverse:
             check_free(forward.host_ip, forward.host_port, forward.proto)
+        if forward.host_socket and not forward.reverse:
+            check_socket(forward.host_socket)
+
+
+def check_socket(path: str) -> None:
+    """Raise DriverError when something is at `path` that is not ours to replace: no socket, or one that is served.
+
+    ssh removes whatever is there before it binds (StreamLocalBindUnlink), and asks nobody.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise DriverError(
+            f"hostSocket {path} exists and is not a socket; it is not replaced",
+            hint=f"mv {shlex.quote(path)} {shlex.quote(path + '.old')}",
+        )
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(0)
+        if probe.connect_ex(path) in (0, errno.EAGAIN):
+            raise DriverError(f"hostSocket {path} is in use: another program listens on it")
 
 
 def check_free(ip: str, port: int, proto: str = "tcp") -> None:

@@ -28,7 +28,7 @@ def record(site: Site, failures: "Sequence[Failure]") -> DegradedError | None:
         forget(site.directory)
         return None
     first, *others = failures
-    words = f"{first.name} failed in the guest with status {first.status}"
+    words = f"{first.name} failed{_how(first)}"
     if others:
         words += f", and {len(others)} more: {', '.join(failure.name for failure in others)}"
     write_whole(site.directory / RECORD, words.encode())
@@ -52,4 +52,11 @@ def forget(directory: Path) -> None:
 
 
 def _told(failure: "Failure") -> list[str]:
-    return [f"{failure.name}: exit status {failure.status}", *(f"  {line}" for line in failure.output)]
+    status = f"exit status {failure.status}" if failure.status else "failed"
+    return [f"{failure.name}: {status}", *(f"  {line}" for line in failure.output)]
+
+
+def _how(failure: "Failure") -> str:
+    if failure.status:
+        return f" in the guest with status {failure.status}"
+    return f": {failure.output[0]}" if failure.output else ""

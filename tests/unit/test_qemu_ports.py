@@ -109,3 +109,29 @@ def test_free_passes_over_connections_that_end():
             accepted.shutdown(socket.SHUT_WR)  # the server's side closes first, hence lingers
             assert client.recv(1) == b""
     assert ports.free(port)
+
+
+def test_host_socket_takes_the_place_of_nothing_else(tmp_path):
+    """A file, a folder, a link and a socket that is served stay as they are; a socket that nobody serves is ours."""
+    target = tmp_path / "it"
+    wanted = [forward(host_port=0, guest_port=0, guest_socket="/run/it", host_socket=str(target))]
+    ports.check(wanted)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(target))
+        server.listen()
+        with pytest.raises(DriverError, match=f"^hostSocket {target} is in use: another program listens on it$"):
+            ports.check(wanted)
+    ports.check(wanted)
+    target.unlink()
+    for make in (target.mkdir, lambda: (target.rmdir(), target.symlink_to("/etc/passwd")), lambda: rewrite(target)):
+        make()
+        with pytest.raises(DriverError, match=f"^hostSocket {target} exists and is not a socket") as caught:
+            ports.check(wanted)
+    subprocess.run(["sh", "-c", caught.value.hint], check=True)
+    ports.check(wanted)
+    assert (tmp_path / "it.old").read_text() == "mine"
+
+
+def rewrite(path: Path) -> None:
+    path.unlink()
+    path.write_text("mine")

@@ -1,5 +1,6 @@
 """Sessions in a guest, and what is built of them, with a shell of this host's in ssh's place."""
 
+import resource
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,3 +112,28 @@ def test_provision_that_takes_too_long_says_where_it_is(door, machine, program):
     with pytest.raises(DeadlineError, match=r"did not end within 0.5 s") as caught:
         provision.run(door, Deadline(0.5), machine[0].fileno(), lambda _: None)
     assert caught.value.details == ("running script 000 (boot)",)
+
+
+FLOOD = "head -c 100000000 /dev/zero | tr '\\0' '%s'; "
+
+
+def test_flooding_provision_keeps_what_it_reports_and_takes_no_memory(door, machine, program):
+    """Of a guest that talks without end, its last words are heard, its steps up to a number, and its names in part."""
+    program.write_text(
+        "yes 'running again and again' | head -100000; " + FLOOD % "x" + "echo; echo 'failed 3 script 000 (boot)'; "
+        "echo ' why'; yes 'failed 1 again' | head -1000\n"
+    )
+    steps: list[str] = []
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    failures = provision.run(door, Deadline(300), machine[0].fileno(), steps.append)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 20_000  # KiB
+    assert failures[0] == Failure("script 000 (boot)", 3, ("why",))
+    assert len(failures) == 100
+    assert steps == ["running again and again"] * 200
+
+
+def test_flooding_probe_is_told_in_a_few_short_lines(door, machine):
+    """What a probe says is the guest's choice, and an error has room for so much."""
+    with pytest.raises(DeadlineError) as caught:
+        probes.run(door, [probe(FLOOD % "y" + "seq 100; exit 1")], Deadline(3), machine[0].fileno(), lambda _: None)
+    assert len("".join(caught.value.details)) < 20_000
