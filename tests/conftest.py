@@ -1,6 +1,7 @@
 """Fixtures of every test: a home of its own, an engine on it, and simulated machines."""
 
 import os
+import re
 import signal
 import threading
 import time
@@ -39,15 +40,45 @@ for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(_number, signal.default_int_handler if _number is signal.SIGINT else signal.SIG_DFL)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what renews the reviewed files of tests/golden and tests/templates; a person then reads their diff."""
+    parser.addoption("--update-golden", action="store_true", help="write reviewed files anew instead of comparing them")
+
+
+@pytest.fixture
+def agrees(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Return what compares a reviewed file with the text of today: `agrees(path, text)`, or `part=TITLE` of it.
+
+    A part begins with the line `== TITLE` and ends before the next one; `read` tells what counts of a text.
+    With --update-golden the file is written instead, by one process alone.
+    """
+    update = request.config.getoption("--update-golden")
+    if update and hasattr(request.config, "workerinput"):
+        pytest.fail("--update-golden needs `-n 0`: several processes would write one file")
+
+    def compare(
+        path: Path, actual: str, *, part: str | None = None, read: Callable[[str], object] = str.splitlines
+    ) -> None:
+        whole = path.read_text(encoding="utf-8") if path.exists() else ""
+        expected, begin, end = whole, 0, len(whole)
+        if part is not None:
+            found = re.search(rf"^== {re.escape(part)}\n(.*?)(?=^== |\Z)", whole, re.MULTILINE | re.DOTALL)
+            assert found, f"{path.name} has no part called {part}"
+            expected, (begin, end), actual = found[1].strip(), found.span(1), actual.strip()
+        if update and read(expected) != read(actual):
+            last = end == len(whole)
+            written = actual if part is None else f"{actual}\n" if last else f"{actual}\n\n"
+            path.write_text(whole[:begin] + written + whole[end:], encoding="utf-8")
+        else:
+            assert read(expected) == read(actual)
+
+    return compare
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let what takes long begin first, whatever order was drawn: at the end no worker waits for another."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let `pytest --update-golden` write the reviewed files that tests can write; their diff is then to be read."""
-    parser.addoption("--update-golden", action="store_true", help="Write tests/golden instead of comparing with it.")
 
 
 @pytest.fixture(autouse=True)

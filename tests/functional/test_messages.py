@@ -26,7 +26,7 @@ def masked(text, folder):
 
 
 @pytest.mark.parametrize("scene", SCENES)
-def test_messages_of_scene_are_the_reviewed_ones(interlock, tmp_path, scene, pytestconfig):
+def test_messages_of_scene_are_the_reviewed_ones(interlock, tmp_path, agrees, scene):
     """Each command says the words that were reviewed, and ends with the code that was."""
     said = []
     for line in SCENES[scene].splitlines():
@@ -36,11 +36,7 @@ def test_messages_of_scene_are_the_reviewed_ones(interlock, tmp_path, scene, pyt
         command, _, remark = command.partition("  # ")
         done = interlock("--log-format", "human", *shlex.split(command)[1:], orders=ORDERS[remark])
         said += [line] if prompt == "%" else [line, *masked(done.stderr, tmp_path).splitlines(), f"[{done.returncode}]"]
-    if pytestconfig.getoption("update_golden"):
-        text = GOLDEN.read_text(encoding="utf-8")
-        GOLDEN.write_text(text.replace(SCENES[scene], "\n".join(said)), encoding="utf-8")
-        return
-    assert SCENES[scene].splitlines() == said
+    agrees(GOLDEN, "\n".join(said), part=scene)
 
 
 def test_messages_of_start_tell_nothing_of_creation():

@@ -85,7 +85,7 @@ def text(command: list[str]) -> str:
     return "\n".join(f"  {line}" for line in lines) + "\n"
 
 
-def test_command_line_is_as_reviewed(golden, tmp_path):
+def test_command_line_is_as_reviewed(golden, agrees, tmp_path):
     """What a machine consists of changes by decision: a diff of this file is a change of everyone's machine."""
     (tmp_path / "firmware").mkdir()
     (tmp_path / "firmware" / "seed.iso").touch()
@@ -98,7 +98,7 @@ def test_command_line_is_as_reviewed(golden, tmp_path):
     able = capable("x86_64")
     command = build(site(tmp_path / "firmware", boot="bios", **ALL), Board.newest(able), able, "tcg", 22022)
     found += f"x86_64, boot by bios, tcg, with all that it can have\n{text(command)}"
-    assert found == (golden / "qemu-command.txt").read_text(encoding="utf-8")
+    agrees(golden / "qemu-command.txt", found)
 
 
 def test_command_line_without_optional_abilities_leaves_them_out(tmp_path):
