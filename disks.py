@@ -13,7 +13,7 @@ from typing import Any
 from .drivers.qemu import lease
 from .drivers.qemu.disk import run_qemu_img
 from .errors import DamagedError, DriverError, NotFoundError, UsageError
-from .host.files import flush_directory, make_private_directory, open_private, remove_tree
+from .host.files import flush_directory, make_private_directory, open_private, publish, remove_tree
 from .host.home import Home
 
 FORMATS = ("qcow2", "raw")
@@ -189,12 +189,7 @@ class Disks:
                 raise UsageError(f'there is a disk "{name}" already', hint=f"interlock disk inspect {name}")
             new = make_private_directory(self.directory / ".new")
             yield new
-            for file in new.iterdir():
-                with file.open("rb") as content:
-                    os.fsync(content.fileno())
-            flush_directory(new)
-            new.rename(final)
-            flush_directory(self.directory)
+            publish(new, final)
 
     @contextlib.contextmanager
     def _writing(self, report: Report | None = None) -> Iterator[None]:

@@ -15,7 +15,15 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ..errors import CancelledError, DamagedError, DeadlineError, DegradedError, DriverError, InterlockError
-from ..host.files import flush_directory, link_or_copy, make_private_directory, remove_tree, write_whole
+from ..host.files import (
+    flush_directory,
+    link_or_copy,
+    make_private_directory,
+    publish,
+    remove_tree,
+    retire,
+    write_whole,
+)
 from ..host.home import Home
 from ..host.locks import Lock
 from ..host.process import this_process
@@ -209,10 +217,10 @@ class Instance:
             if isinstance(material, bytes):
                 write_whole(self.directory / name, material)
             else:
-                (self.directory / name).unlink(missing_ok=True)
+                remove_tree(self.directory / name)
                 link_or_copy(material, self.directory / name)
         for name, file in draft.shared.items():
-            (self.directory / name).unlink(missing_ok=True)
+            remove_tree(self.directory / name)
             os.link(file, self.directory / name)
 
     def start(self, entry: Entry) -> DegradedError | None:
@@ -249,7 +257,7 @@ class Instance:
 
     def unprotect(self, _: Entry) -> None:
         """Carry out `unprotect`."""
-        (self.directory / PROTECTED_FILE).unlink(missing_ok=True)
+        remove_tree(self.directory / PROTECTED_FILE)
         flush_directory(self.directory)
 
     def _timeout_s(self, row: Row, asked: float | None) -> float | None:
@@ -268,15 +276,11 @@ class Instance:
             self._vanish()
         elif State.absent in row.sources:
             final = self.home.directory(self.name)
-            self.directory.rename(final)
+            publish(self.directory, final)
             self.directory = final
-            flush_directory(final.parent)
 
     def _vanish(self) -> None:
-        remove_tree(self.home.deleting(self.name))
-        self.directory.rename(self.home.deleting(self.name))
-        flush_directory(self.home.instances)
-        remove_tree(self.home.deleting(self.name))
+        retire(self.directory, self.home.deleting(self.name))
         remove_tree(self.home.sockets(self.name))
 
     def _fail(self, entry: Entry, problem: InterlockError, *, keep: bool) -> None:

@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..errors import DamagedError
-from ..host.files import PRIVATE_FILE, flush_directory, own, read_own, write_whole
+from ..host.files import RECORD_BYTES, flush_directory, open_own, read_own, write_whole
 from ..host.process import Actor
 from .states import State
 from .table import BY_TRIGGER, Trigger
@@ -185,7 +185,10 @@ class Journal:
     """The journal in `directory`. Reading needs no lock; `append` needs the instance's."""
 
     _TAIL_BYTES = 8192
-    """A line is shorter, except one that carries a long error: then the whole file is read."""
+    """A line is shorter, except one that carries a long error: then more is read."""
+
+    _MAX_BYTES = 64 << 20
+    """No journal of ours is longer; a longer file is damage and is not read."""
 
     def __init__(self, directory: Path) -> None:
         self._name = f"{directory}/{FILE}"
@@ -203,7 +206,7 @@ class Journal:
         try:
             tail = read_own(self._name, self._TAIL_BYTES, tail=True)
             if len(tail) == self._TAIL_BYTES and tail.count(b"\n") < 2:  # noqa: PLR2004 - one end, and one before it
-                tail = self._whole()
+                tail = read_own(self._name, RECORD_BYTES, tail=True)
         except FileNotFoundError:
             raise DamagedError(f"{self.path}: no such file") from None
         except OSError as error:
@@ -263,8 +266,7 @@ class Journal:
             raise DamagedError(f"{self.path}: {error.strerror}") from error
 
     def _whole(self) -> bytes:
-        with open(self._name, "rb", opener=own) as file:
-            return file.read()
+        return read_own(self._name, self._MAX_BYTES)
 
     def append(self, line: Line, *, seq: int) -> Line:
         """Add `line` with the number `seq` and return it. All but `step` lines are on disk when this returns."""
@@ -273,9 +275,7 @@ class Journal:
         # A file name that is no UTF-8 holds lone surrogates. Their escape by Python is their escape in JSON.
         text = words.encode(errors="backslashreplace") + b"\n"
         fresh = not self.path.exists()
-        descriptor = os.open(
-            self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE_FILE
-        )
+        descriptor = open_own(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         try:
             _cut_torn_end(descriptor)
             _write_all(descriptor, text, flush=line.phase is not Phase.step)

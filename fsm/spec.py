@@ -27,9 +27,6 @@ SPEC_FILE = "spec.json"
 SCHEMA = 1
 """Version of the JSON form. A reader refuses a newer one and migrates an older one."""
 
-MAX_BYTES = 1 << 20
-"""A spec is a few kilobytes; what is longer is none, and is not read to its end."""
-
 _NUMBERS_BELOW = 1 << 63
 """No machine has as much of anything, and what is larger no column could show."""
 
@@ -165,7 +162,7 @@ class Spec:
         """Return the spec in `directory`; raises DamagedError naming the file and what is wrong with it."""
         path = f"{directory}/{SPEC_FILE}"
         try:
-            return cls.from_json(json.loads(read_own(path, MAX_BYTES).decode()), path)
+            return cls.from_json(json.loads(read_own(path).decode()), path)
         except OSError as error:
             raise DamagedError(f"{path}: {error.strerror}") from error
         except (ValueError, RecursionError) as error:

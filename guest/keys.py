@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import DriverError
-from ..host.files import PRIVATE_UMASK
+from ..host.files import PRIVATE_UMASK, make_private_directory, publish, read_own
 from ..host.run import run
 
 USER_KEY = Path("user/id_ed25519")
@@ -32,13 +32,13 @@ def user_key(keys_dir: Path) -> KeyPair:
     """
     path = keys_dir / USER_KEY
     if not path.exists():
-        keys_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(keys_dir)
         with tempfile.TemporaryDirectory(dir=keys_dir, prefix=".new-") as scratch:
             made = Path(scratch, "pair")
             made.mkdir(mode=0o700)
             _generate(made / path.name, "interlock")
             try:
-                made.rename(path.parent)
+                publish(made, path.parent)
             except OSError as err:
                 if err.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
@@ -61,4 +61,4 @@ def _generate(path: Path, comment: str) -> None:
 
 
 def _read(path: Path) -> KeyPair:
-    return KeyPair(path.read_bytes(), path.with_name(path.name + ".pub").read_bytes())
+    return KeyPair(read_own(path), read_own(path.with_name(path.name + ".pub")))

@@ -1,32 +1,144 @@
-"""Files that are whole or not there: every write goes to a temporary name, is flushed, and is renamed into place."""
+"""The one way to open, publish and remove what is ours.
 
+- Reading: `open_own` follows no link, waits for no FIFO and takes regular files alone; `read_own` is bounded besides.
+- Publishing: a file or folder is made under a temporary name, flushed, and renamed by `publish`, which then flushes
+  the names. So it is whole or absent, after a power cut too.
+- Removing: `remove_tree` removes whatever lies there, and goes on past what cannot be removed.
+"""
+
+import errno
 import os
 import shutil
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
+
+from ..errors import DriverError
 
 PRIVATE_DIRECTORY = 0o700
 PRIVATE_FILE = 0o600
 PRIVATE_UMASK = 0o077
 """For the programs that make files for us: whatever mode they ask for, nobody but the owner gets any of it."""
 
+RECORD_BYTES = 1 << 20
+"""Our records are a few KiB; larger files are rejected unread."""
+
+_NAME_BYTES = 200
+"""How much of a file's name its temporary name repeats: a name may have 255 bytes."""
+
+_NO_FILE = (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENODEV)
+"""What open(2) says of a link, a folder, a socket or a FIFO without a reader, a device without a driver."""
+
+
+class UnfitFileError(OSError):
+    """What lies in the place of a file of ours is none: not a regular file, or larger than it may be."""
+
 
 def make_private_directory(path: Path) -> Path:
     """Make `path` and what leads to it, for its owner only, and return it; one that exists is left as it is."""
     if not path.is_dir():  # mkdir(parents=True) would leave the parents to the umask
         make_private_directory(path.parent)
-        path.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
+        with suppress(FileExistsError):  # another thread was quicker
+            path.mkdir(mode=PRIVATE_DIRECTORY)
+            flush_directory(path.parent)
+        if not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     return path
 
 
+def open_own(path: str | Path, flags: int = os.O_RDONLY) -> int:
+    """Return a descriptor of the regular file `path`, made 0600 if `flags` ask for it; usable as open()'s `opener`.
+
+    Raises UnfitFileError for anything else in its place, at once: it follows no link and waits for no FIFO's other end.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, PRIVATE_FILE)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise _not_regular(path) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _not_regular(path)
+    return descriptor
+
+
 def open_private(path: Path, mode: str) -> IO[bytes]:
-    """Return `path`, opened as open(path, mode) does; where that makes the file, it is 0600 whatever the umask."""
-    return open(path, mode, opener=lambda name, flags: os.open(name, flags, PRIVATE_FILE))
+    """Return `path`, a regular file, opened as open(path, mode) does; where that makes it, its owner's alone."""
+    return open(path, mode, opener=open_own)
+
+
+def read_own(path: str | Path, limit_bytes: int = RECORD_BYTES, *, tail: bool = False) -> bytes:
+    """Return the content of the regular file `path`, or with `tail` its last `limit_bytes` at most.
+
+    Raises UnfitFileError for a longer file, where not just its tail is asked for, and as `open_own` does. By system
+    calls and not by `open`, which costs three times as much: `list` does this twice for each instance.
+    """
+    descriptor = open_own(path)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size > limit_bytes and not tail:
+            raise UnfitFileError(errno.EFBIG, f"larger than {limit_bytes} bytes", str(path))
+        return os.pread(descriptor, min(size, limit_bytes), max(0, size - limit_bytes))
+    finally:
+        os.close(descriptor)
+
+
+def beside(path: Path) -> Path:
+    """Return a temporary name in the folder of `path`, which no other thread or process has."""
+    return path.with_name(f".{path.name[:_NAME_BYTES]}.{os.urandom(4).hex()}")
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Put `content` into `path`, 0600: a reader sees the old file or the new one, a power cut leaves one of them."""
+    fresh = beside(path)
+    try:
+        with open_private(fresh, "xb") as file:
+            file.write(content)
+        publish(fresh, path)
+    except BaseException:
+        with suppress(OSError):
+            fresh.unlink()
+        raise
+
+
+def publish(fresh: Path, place: Path) -> None:
+    """Rename `fresh`, a file or a folder with all that is in it, to `place`, once its content is on disk.
+
+    A power cut leaves what was at `place` before, or the whole of `fresh`; after the call, the latter. A folder can
+    replace only an empty one.
+    """
+    flush_tree(fresh)
+    fresh.replace(place)
+    flush_directory(place.parent)
+    if fresh.parent != place.parent:
+        flush_directory(fresh.parent)
+
+
+def retire(path: Path, trash: Path) -> None:
+    """Remove `path` with all that is in it, by way of the name `trash`: it is whole or gone, after a power cut too.
+
+    Raises DriverError naming what stayed at `trash`; `path` is gone all the same.
+    """
+    remove_tree(trash)
+    path.replace(trash)
+    flush_directory(path.parent)
+    flush_directory(trash.parent)
+    remove_tree(trash)
+
+
+def flush(path: Path) -> None:
+    """Return once the content of the file `path`, or the names in the folder, are on disk. Source: fsync(2)."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def flush_directory(path: Path) -> None:
-    """Make the names in `path` survive a power cut. Source: fsync(2), which flushes no directory entry by itself."""
+    """Make the names in `path` survive a power cut: flushing a file flushes no directory entry. Source: fsync(2)."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -34,45 +146,21 @@ def flush_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def own(path: str, flags: int) -> int:
-    """Open `path` for reading as `open` does, but follow no link out of the home and wait for no FIFO's other end."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-
-
-def read_own(path: str, limit_bytes: int, *, tail: bool = False) -> bytes:
-    """Return what the file `path` holds, at most its first `limit_bytes`, or its last with `tail`; follows no link.
-
-    By system calls and not by `open`, which costs three times as much: `list` does this twice for each instance.
-    """
-    descriptor = own(path, os.O_RDONLY)
-    try:
-        size = os.fstat(descriptor).st_size
-        return os.pread(descriptor, min(size, limit_bytes), max(0, size - limit_bytes) if tail else 0)
-    finally:
-        os.close(descriptor)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Put `content` into `path`, 0600: a reader sees the old file or the new one, a power cut leaves one of them."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
-    flush_directory(path.parent)
+def flush_tree(path: Path) -> None:
+    """Flush the file `path`, or the folder with all regular files and folders in it, from the leaves up."""
+    if path.is_dir() and not path.is_symlink():
+        for child in path.iterdir():
+            flush_tree(child)
+        flush_directory(path)
+    elif stat.S_ISREG(path.lstat().st_mode):
+        flush(path)
 
 
 def link_or_copy(source: Path, target: Path) -> None:
     """Give the immutable file `source` the second name `target`; copy it where no hard link can be made.
 
-    With a link the kernel counts who uses the file: whoever removes the first name takes it from nobody.
+    With a link the kernel counts who uses the file: whoever removes the first name takes it from nobody. The new name
+    is for a folder that is yet to be published: nothing is flushed.
     """
     try:
         os.link(source, target)
@@ -82,9 +170,39 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove `path` with all that is in it; one that is not there is fine, and so is a file or a link."""
-    with suppress(FileNotFoundError):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+    """Remove whatever lies at `path`, with all that is in it; what is not there is fine, and no link is followed.
+
+    What cannot be removed does not keep the rest. Raises DriverError naming each thing that stayed, and why.
+    """
+    stayed: list[tuple[Path, OSError]] = []
+    _remove(path, stayed)
+    if stayed:
+        first, why = stayed[0]
+        raise DriverError(
+            f"{first} could not be removed: {why.strerror}",
+            details=[f"{one}: {error.strerror}" for one, error in stayed[1:]],
+        )
+
+
+def _remove(path: Path, stayed: list[tuple[Path, OSError]]) -> None:
+    before = len(stayed)
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return
+    except IsADirectoryError:
+        try:
+            with suppress(OSError):  # whoever may not change it need not be kept from what is in it
+                path.chmod(PRIVATE_DIRECTORY)
+            for child in list(path.iterdir()):
+                _remove(child, stayed)
+            path.rmdir()
+        except OSError as error:
+            if len(stayed) == before:  # not because of what stayed in it
+                stayed.append((path, error))
+    except OSError as error:
+        stayed.append((path, error))
+
+
+def _not_regular(path: str | Path) -> UnfitFileError:
+    return UnfitFileError(errno.EINVAL, "not a regular file", str(path))

@@ -7,17 +7,22 @@ was locked is still the one that has the name. Source: flock(2).
 The file's content is a note to the holder: whoever needs the instance more urgently writes there which process should
 let go. The holder looks whenever it looks at the clock. A note to somebody else means nothing, so one that comes too
 late calls nothing off.
+
+Anything but a regular file in the file's place is removed: no process can hold a lock on it.
 """
 
 import fcntl
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from .files import PRIVATE_FILE
+from .files import UnfitFileError, open_own, remove_tree
 from .process import Actor
+
+_NOTE_BYTES = 1024
 
 
 class Lock:
@@ -30,7 +35,7 @@ class Lock:
     def acquire(self) -> bool:
         """Take the lock if nobody has it, without waiting. False when somebody has."""
         while True:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+            descriptor = self._open()
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if self._is_named(descriptor):
@@ -62,7 +67,7 @@ class Lock:
     def ask_to_let_go(self, holder: Actor, why: str) -> None:
         """Leave a note for `holder`, who has the lock: `why` says who asks, in words. Does not wait."""
         with suppress(FileNotFoundError):
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
+            descriptor = open_own(self.path, os.O_WRONLY | os.O_TRUNC)
             try:
                 os.write(descriptor, f"{holder.pid} {holder.started_ticks} {why}".encode())
             finally:
@@ -72,8 +77,9 @@ class Lock:
         """Return why `holder`, who has this lock, should let go of it; None when nobody asks."""
         if self._descriptor is None or os.fstat(self._descriptor).st_size == 0:
             return None
-        pid, ticks, *why = os.pread(self._descriptor, 1024, 0).decode(errors="replace").split(" ", 2)
-        return " ".join(why) if (pid, ticks) == (str(holder.pid), str(holder.started_ticks)) else None
+        note = os.pread(self._descriptor, _NOTE_BYTES, 0).decode(errors="replace")
+        addressee = f"{holder.pid} {holder.started_ticks} "
+        return note.removeprefix(addressee) if note.startswith(addressee) else None
 
     def __enter__(self) -> Self:
         return self
@@ -83,9 +89,31 @@ class Lock:
     ) -> None:
         self.release()
 
+    def _open(self) -> int:
+        """Return a descriptor of the lock's file, made if need be."""
+        while True:
+            try:
+                return open_own(self.path, os.O_RDWR | os.O_CREAT)
+            except UnfitFileError:
+                self._make_way()
+
+    def _make_way(self) -> None:
+        """Remove what lies in the file's place, unless another has done so already.
+
+        One at a time, or the second would remove the file that the first has made and locked.
+        """
+        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            with suppress(FileNotFoundError):
+                if not stat.S_ISREG(self.path.lstat().st_mode):
+                    remove_tree(self.path)
+        finally:
+            os.close(folder)
+
     def _is_named(self, descriptor: int) -> bool:
         """True when `path` still leads to the file that was locked, not to a successor."""
         try:
-            return os.path.samestat(os.fstat(descriptor), self.path.stat())
+            return os.path.samestat(os.fstat(descriptor), self.path.lstat())
         except FileNotFoundError:
             return False

@@ -11,7 +11,6 @@ NO_PROXY, SSL_CERT_FILE, SSL_CERT_DIR.
 import hashlib
 import json
 import re
-import shutil
 import socket
 import ssl
 import time
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from ..errors import HostError, ImageError
-from ..host.files import open_private, write_whole
+from ..host.files import flush_directory, open_private, read_own, remove_tree, write_whole
 from .room import check_room, mib
 from .source import Place
 from .store import Report, Store
@@ -97,16 +96,17 @@ class Download:
         """Forget what has come, and remember what is coming now."""
         # In this order: content without its validators is thrown away, but never gone on with under another's.
         self.content.unlink(missing_ok=True)
+        flush_directory(self.folder)
         record = {"location": location, "total_bytes": total_bytes, **validators}
         write_whole(self._validators, json.dumps(record).encode())
 
     def remove(self) -> None:
         """Leave nothing of it, its lock's file included."""
-        shutil.rmtree(self.folder)
+        remove_tree(self.folder)
 
     def _read(self) -> dict[str, Any]:
         try:
-            data = json.loads(self._validators.read_bytes())
+            data = json.loads(read_own(self._validators))
         except (OSError, ValueError):
             return {}
         return data if isinstance(data, dict) else {}

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,17 @@ from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, Self, get_args
 
 from ..errors import ImageError
-from ..host.files import make_private_directory, open_private
+from ..host.files import (
+    UnfitFileError,
+    flush_directory,
+    make_private_directory,
+    open_own,
+    open_private,
+    publish,
+    read_own,
+    remove_tree,
+    write_whole,
+)
 
 SCHEMA = 2
 """Version of a manifest's JSON form. One of another version counts as absent: an image can be made again."""
@@ -151,10 +160,10 @@ class Store:
     def get(self, name: str, arch: str) -> Image | None:
         """Return the image, or None when there is none that is whole: damage is mended by making the image again."""
         try:
-            image = Image.from_json(json.loads(self.manifest(name, arch).read_bytes()))
-        except (FileNotFoundError, AttributeError, KeyError, TypeError, ValueError):
+            image = Image.from_json(json.loads(read_own(self.manifest(name, arch))))
+        except (FileNotFoundError, UnfitFileError, AttributeError, KeyError, TypeError, ValueError, RecursionError):
             return None
-        return image if all(self.path(blob.digest).exists() for blob in image.files.values()) else None
+        return image if all(self.path(blob.digest).is_file() for blob in image.files.values()) else None
 
     def list(self) -> tuple[Image, ...]:
         """Return every image, by name and architecture."""
@@ -193,13 +202,13 @@ class Store:
     def _sweep(self) -> None:
         """Remove what nobody needs: other's work, half-written manifests, blobs that no image names."""
         for leftover in self.work.iterdir():
-            shutil.rmtree(leftover)
+            remove_tree(leftover)
         for leftover in self.manifests.glob(".*"):
-            leftover.unlink()
+            remove_tree(leftover)
         named = {blob.digest for image in self.list() for blob in image.files.values()}
         for blob in self.blobs.iterdir():
             if blob.name not in named:
-                blob.unlink()
+                remove_tree(blob)
 
 
 class Writer:
@@ -217,34 +226,27 @@ class Writer:
         at the instant when it is whole and on the disk; before that instant, nothing of it can be seen.
         """
         blobs = {role: self._take(path) for role, path in files.items()}
-        _flush(self.store.blobs)
         whole = replace(image, files=blobs)
-        manifest = self.store.manifest(image.name, image.arch)
-        new = manifest.with_name(f".{manifest.name}")
-        with open_private(new, "wb") as file:
-            file.write(json.dumps(whole.to_json(), indent=2).encode() + b"\n")
-        _flush(new)
-        new.rename(manifest)
-        _flush(manifest.parent)
+        write_whole(self.store.manifest(image.name, image.arch), json.dumps(whole.to_json(), indent=2).encode() + b"\n")
         return whole
 
     def delete(self, name: str, arch: str) -> bool:
         """Remove the image; False when there was none. Its files go with the lock, save those another image names."""
         manifest = self.store.manifest(name, arch)
-        existed = manifest.exists()
-        manifest.unlink(missing_ok=True)
-        _flush(manifest.parent)
+        existed = os.path.lexists(manifest)
+        remove_tree(manifest)
+        flush_directory(manifest.parent)
         return existed
 
     def _take(self, path: Path) -> Blob:
         """Move the file `path` among the blobs, under the name of its content."""
         path.chmod(0o400)
-        _flush(path)
         blob = Blob(_sha256(path), path.stat().st_size)
         there = self.store.path(blob.digest)
         # One that is there stays, because instances share it; unless the disk has spoilt it, which only reading shows.
-        if not there.exists() or _sha256(there) != blob.digest:
-            path.rename(there)
+        if not _holds(there, blob.digest):
+            remove_tree(there)
+            publish(path, there)
         return blob
 
 
@@ -284,15 +286,13 @@ def _is_named(file: IO[bytes], path: Path) -> bool:
         return False
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    """Return once the content of the file, or the names in the folder, are on the disk. Source: fsync(2)."""
-    descriptor = os.open(path, os.O_RDONLY)
+def _holds(blob: Path, digest: str) -> bool:
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        return _sha256(blob) == digest
+    except (FileNotFoundError, UnfitFileError):
+        return False
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb", opener=open_own) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -19,10 +19,11 @@ from ..drivers.qemu import lease
 from ..errors import UsageError
 from ..fsm.port import Draft, Plan, Report
 from ..fsm.records import now
-from ..fsm.spec import MAX_BYTES, Disk, Spec
+from ..fsm.spec import Disk, Spec
 from ..guest import ssh
 from ..guest.keys import KeyPair, new_host_key, user_key
 from ..guest.seed import nocloud, overlay
+from ..host.files import RECORD_BYTES
 from ..host.home import Home
 from ..images.bring import bring
 from ..images.source import Kernel, Place, Source
@@ -144,8 +145,8 @@ class _Planner:
             copies=resolve.copies(template),
             origin=self.locator,
         )
-        if len(json.dumps(spec.to_json())) > MAX_BYTES:
-            raise UsageError(f"{self.locator}: probes and message are longer than {MAX_BYTES >> 20} MiB together")
+        if len(json.dumps(spec.to_json())) > RECORD_BYTES:
+            raise UsageError(f"{self.locator}: probes and message are longer than {RECORD_BYTES >> 20} MiB together")
         return spec
 
     def _disk(self, name: str) -> Disk:

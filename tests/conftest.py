@@ -3,6 +3,8 @@
 import os
 import re
 import signal
+import socket
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +20,7 @@ from interlock.fsm.port import Deadline, Draft, Plan, Report
 from interlock.fsm.spec import Spec
 from interlock.fsm.states import State
 from interlock.fsm.table import Trigger
+from interlock.host.files import remove_tree
 from interlock.host.home import Home
 
 pytest_plugins = ("tally",)
@@ -95,6 +98,42 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 def unflushed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do without fsync(2) in this process: no test can see what a power cut would leave, and all would wait for it."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+THINGS: dict[str, Callable[[Path], object]] = {
+    "folder": lambda path: path.mkdir(),
+    "full folder": lambda path: (path / "in" / "it").mkdir(parents=True),
+    "FIFO": os.mkfifo,
+    "socket": lambda path: _listen(path),  # noqa: PLW0108 - it is defined below
+    "device": lambda path: os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 5)),  # /dev/zero, which never ends
+    "link to a file": lambda path: path.symlink_to(__file__),
+    "link to an endless device": lambda path: path.symlink_to("/dev/zero"),
+    "link to nowhere": lambda path: path.symlink_to("nowhere"),
+    "link to itself": lambda path: path.symlink_to(path),
+    "6 GiB of nothing": lambda path: (path.touch(), os.truncate(path, 6 << 30)),
+}
+"""What may lie in the place of a file: each is made at a path where nothing is."""
+
+
+def _listen(path: Path) -> None:
+    folder = os.open(path.parent, os.O_RDONLY)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"/proc/self/fd/{folder}/{path.name}")  # the path itself may be too long for a socket
+    os.close(folder)
+
+
+@pytest.fixture(params=THINGS)
+def thing(request: pytest.FixtureRequest) -> Callable[[Path], None]:
+    """Return what puts a thing of this kind into the place of a file, whether there is one or not."""
+    kind: str = request.param
+    if kind == "device" and os.geteuid() != 0:
+        pytest.skip("only root makes device files")
+
+    def put(path: Path) -> None:
+        remove_tree(path)
+        THINGS[kind](path)
+
+    return put
 
 
 @pytest.fixture

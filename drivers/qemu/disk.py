@@ -5,14 +5,13 @@ directory is built in one place and then moved to another.
 """
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ...errors import DriverError
-from ...host.files import PRIVATE_UMASK, flush_directory
+from ...host.files import PRIVATE_UMASK, beside, publish, remove_tree
 from ...host.run import run
 
 DISK = "disk.qcow2"
@@ -33,20 +32,17 @@ def make(directory: Path, size_bytes: int) -> None:
 def whole(directory: Path, name: str) -> Iterator[str]:
     """Yield the name under which to make a file that then, whole, takes the place of `name` in `directory`.
 
-    Until then the file that had the place is kept. The name is this process's own, because the `qemu-img` of a manager
+    Until then the file that had the place is kept. The name is the caller's own, because the `qemu-img` of a manager
     that was killed may still be writing to the other's, and holds a lock on it.
     """
     for abandoned in directory.glob(f".{name}.*"):
-        abandoned.unlink(missing_ok=True)
-    fresh = directory / f".{name}.{os.getpid()}"
+        remove_tree(abandoned)
+    fresh = beside(directory / name)
     try:
         yield fresh.name
-        with fresh.open("rb") as file:
-            os.fsync(file.fileno())
-        fresh.replace(directory / name)
+        publish(fresh, directory / name)
     finally:
         fresh.unlink(missing_ok=True)
-    flush_directory(directory)
 
 
 def run_qemu_img(arguments: Sequence[str], directory: Path) -> str:

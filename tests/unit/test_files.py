@@ -3,10 +3,19 @@
 import errno
 import os
 import stat
+import threading
 
 import pytest
 
-from interlock.host.files import link_or_copy, make_private_directory, remove_tree, write_whole
+from interlock.errors import DriverError
+from interlock.host.files import (
+    UnfitFileError,
+    link_or_copy,
+    make_private_directory,
+    read_own,
+    remove_tree,
+    write_whole,
+)
 
 
 @pytest.fixture
@@ -25,7 +34,7 @@ def test_write_whole_puts_the_content_privately(folder):
     assert list(folder.iterdir()) == [folder / "f"]
 
 
-@pytest.mark.parametrize("call", ["fsync", "open", "fdopen"])
+@pytest.mark.parametrize("call", ["fsync", "open", "replace"])
 def test_write_whole_that_fails_leaves_the_old_content(folder, monkeypatch, call):
     """A failing disk costs the new content, never the old one, and leaves no temporary file."""
     write_whole(folder / "f", b"old")
@@ -86,3 +95,76 @@ def test_remove_tree_of_link_keeps_what_it_leads_to(folder):
     (folder / "link").symlink_to(folder / "there")
     remove_tree(folder / "link")
     assert list(folder.iterdir()) == [folder / "there"]
+
+
+def test_remove_tree_goes_on_past_what_it_cannot_remove_and_names_it(folder, monkeypatch):
+    """What stays is told, with the reason, and nothing else stays."""
+    for name in ("a", "b", "c"):
+        (folder / name).write_bytes(b"x")
+    real = os.unlink
+
+    def unlink(path, **named):
+        if str(path).endswith(("a", "b")):
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+        real(path, **named)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    with pytest.raises(DriverError) as told:
+        remove_tree(folder)
+    assert sorted([told.value.message.replace(" could not be removed", ""), *told.value.details]) == [
+        f"{folder / 'a'}: Operation not permitted",
+        f"{folder / 'b'}: Operation not permitted",
+    ]
+    assert sorted(path.name for path in folder.iterdir()) == ["a", "b"]
+
+
+def test_remove_tree_of_a_folder_that_its_owner_may_not_open_removes_it(folder):
+    """Permissions keep nobody from removing what is his."""
+    (folder / "closed" / "inner").mkdir(parents=True)
+    (folder / "closed").chmod(0)
+    remove_tree(folder)
+    assert not folder.exists()
+
+
+def test_read_own_of_anything_but_a_file_that_fits_is_refused_at_once(folder, thing):
+    """A link is not followed, a FIFO not waited for, an enormous file not read, and no folder, socket or device."""
+    thing(folder / "f")
+    with pytest.raises(UnfitFileError, match=r"not a regular file|larger than"):
+        read_own(folder / "f")
+
+
+def test_remove_tree_of_anything_removes_it(folder, thing):
+    """Whatever it is, it goes, and what a link leads to stays."""
+    thing(folder / "f")
+    remove_tree(folder / "f")
+    assert list(folder.iterdir()) == []
+
+
+def test_read_own_of_a_larger_file_refuses_it_unread(folder):
+    """Six sparse GiB cost neither memory nor time; their tail alone can be had."""
+    with (folder / "f").open("wb") as file:
+        file.truncate(6 << 30)
+    with pytest.raises(UnfitFileError, match="larger than 100 bytes"):
+        read_own(folder / "f", 100)
+    assert read_own(folder / "f", 100, tail=True) == bytes(100)
+
+
+def test_write_whole_by_threads_at_once_leaves_one_content_and_no_error(folder):
+    """Temporary names are each thread's own."""
+    failures = []
+
+    def write(content):
+        try:
+            for _ in range(50):
+                write_whole(folder / "f", content)
+        except OSError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=write, args=[bytes([65 + number]) * 1000]) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(set((folder / "f").read_bytes())) == 1
+    assert list(folder.iterdir()) == [folder / "f"]

@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from interlock.host.locks import Lock
+from interlock.host.process import this_process
 
 HOLD = """
 import sys, time
@@ -122,3 +124,37 @@ def test_lock_taken_and_forgotten_by_many_threads_admits_one_at_a_time(path):
     for thread in threads:
         thread.join(timeout=60)
     assert (most, rounds) == (1, 200)
+
+
+def test_acquire_over_anything_else_takes_its_place_and_touches_nothing_beyond(path, thing, tmp_path):
+    """What no process can have locked keeps nobody out; what a link leads to is neither truncated nor locked."""
+    beyond = tmp_path / "beyond"
+    beyond.write_text("mine")
+    thing(path)
+    if path.is_symlink():
+        path.unlink()
+        path.symlink_to(beyond)
+    with Lock(path) as lock, Lock(path) as other:
+        assert lock.acquire()
+        assert not other.acquire()
+    assert (path.is_file(), path.is_symlink(), beyond.read_text()) == (True, False, "mine")
+
+
+def test_acquire_by_threads_at_once_over_a_fifo_admits_one(path):
+    """Of those that find a thing in the file's place, none removes the file that another has made and locked."""
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(50):
+            os.mkfifo(path)
+            locks = [Lock(path) for _ in range(4)]
+            assert sorted(threads.map(Lock.acquire, locks)) == [False, False, False, True]
+            for lock in locks:
+                lock.release(forget=True)
+
+
+@pytest.mark.parametrize("note", [b"x", b"\xff \xff", b" ", b"1 2", bytes(5000)])
+def test_asked_to_let_go_by_garbage_is_nobody(path, note):
+    """A note that nobody could have written calls nothing off."""
+    with Lock(path) as lock:
+        assert lock.acquire()
+        path.write_bytes(note)
+        assert lock.asked_to_let_go(this_process()) is None

@@ -174,7 +174,7 @@ UNMENDABLE = {
     "a newer spec": (a_newer_spec, "schema 2 is not 1"),
     "a journal of garbage": (lambda path: (path / FILE).write_bytes(b"garbage\n" * 3), "no journal line"),
     "a torn journal": (lambda path: (path / FILE).write_bytes(b'{"seq": 1'), "holds no whole line"),
-    "a journal elsewhere": (a_foreign_link, "symbolic links"),
+    "a journal elsewhere": (a_foreign_link, "not a regular file"),
 }  # fmt: skip
 
 
