@@ -33,6 +33,7 @@ from .contract import Abilities, Deadline, DegradedError, Driver, Observation, R
 FILE = "machine.json"
 VARIABLE = "INTERLOCK_SIMULATED"
 TICK_S = 0.01
+_DEGRADED = "degraded: "
 UNLIMITED = Deadline(math.inf)
 
 
@@ -129,9 +130,15 @@ class SimulatedDriver(Driver):
 
     def observe(self, site: Site) -> Observation:
         machine = self._get(site)
-        condition = machine.condition
-        paused = machine.alive and condition is not None and condition.startswith("paused")
-        return Observation(machine.alive, condition=condition, exit_reason=machine.exit_reason, resumable=paused)
+        condition = machine.condition or ""
+        words = condition.removeprefix(_DEGRADED)
+        return Observation(
+            machine.alive,
+            condition=machine.condition,
+            shortfall=DegradedError(words) if machine.alive and words != condition else None,
+            resumable=machine.alive and condition.startswith("paused"),
+            exit_reason=machine.exit_reason,
+        )
 
     def happen(self, site: Site, **changes: Any) -> None:
         """Let something happen to the machine behind Interlock's back: `alive=False, exit_reason="guest panicked"`."""
@@ -141,8 +148,8 @@ class SimulatedDriver(Driver):
         """Return what was ordered to fail in the guest; from now on it is seen, or what was seen is over."""
         words = self._order(trigger).degraded
         machine = self._get(site)
-        condition = f"degraded: {words}" if words else None
-        if condition or (machine.condition or "").startswith("degraded"):
+        condition = f"{_DEGRADED}{words}" if words else None
+        if condition or (machine.condition or "").startswith(_DEGRADED):
             self._put(site, replace(machine, condition=condition))
         return DegradedError(words) if words else None
 

@@ -278,7 +278,7 @@ class Engine:
             elif not finished:
                 raise self._refusal(name, instance.state, trigger)
             changed = legal or finished
-            if changed and instance.shortfall:
+            if instance.shortfall and (changed or BY_TRIGGER[trigger].dest is instance.state):
                 raise instance.shortfall
             detail = instance.last.detail if instance.last and changed else None
             return Outcome(name, trigger, instance.state, changed, detail, time.monotonic() - began)

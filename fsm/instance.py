@@ -138,7 +138,7 @@ class Instance:
         self.announce = announce
         self.last: Line | None = None
         self.shortfall: DegradedError | None = None
-        """What failed in a guest that runs all the same, if the last transition ended so."""
+        """What failed in a guest that runs all the same: as it was found, or as the last transition ended."""
         self.directory = home.directory(name)
         self._ports = ports
         if home.exists(name):
@@ -350,6 +350,7 @@ class Instance:
             self._vanish()
         elif self.state is State.running:
             seen = self.port.observe(self.site)
+            self.shortfall = seen.shortfall
             if not seen.alive:
                 fire(self, Trigger.exited, reason=seen.exit_reason or "reason unknown")
         elif patient and self.port.observe(self.site).alive:  # who started it is not recorded: lines were lost

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..errors import InvalidNameError
+from ..errors import DegradedError, InvalidNameError
 from ..host.process import Actor
 from .spec import Spec
 from .states import State
@@ -87,6 +87,8 @@ class Observation:
     """Local TCP port on the loopback that leads to the guest's sshd."""
     condition: str | None = None
     """What is wrong with a machine that is alive: `paused: the host's disk is full`."""
+    shortfall: DegradedError | None = None
+    """What failed in the guest of a machine that is alive, and has not succeeded since."""
     exit_reason: str | None = None
     """Why a machine that ran is down: `guest shut down`."""
     resumable: bool = False

@@ -27,6 +27,8 @@ seed=${0%/*}
 state=$root/var/lib/interlock
 results=$state/scripts
 umask 022
+# A login of somebody who became root may have a PATH without these.
+PATH=$PATH:/usr/sbin:/sbin
 
 # Prints its arguments as they are: some shells' echo takes a backslash in them for more than that.
 say() { printf '%s\n' "$*"; }

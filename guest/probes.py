@@ -6,43 +6,75 @@ from ..errors import DeadlineError
 from ..fsm.port import Deadline, Report
 from ..fsm.spec import Probe
 from . import session
-from .report import lines, memory
+from .report import LINES, Failure, lines, memory
 from .session import Door, Patience
 
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.25, 4.0
 """Between two attempts. Under emulation each costs the guest a login."""
 
-_LINES = 20
+_GRACE_S = 30.0
+"""What a probe is given in a guest in which something failed: mostly it asks for what that should have brought."""
+
+_TIMED_OUT = 124
+"""The exit status of a probe that never came to its end. Source: timeout(1)."""
 
 _SCRIPT = 'f=$(mktemp) && cat >"$f" && chmod 700 "$f" || exit; "$f" </dev/null; s=$?; rm -f "$f"; exit $s'
 """Runs what comes through stdin as a file, so that its `#!` line counts."""
 
 
-def run(door: Door, probes: Sequence[Probe], deadline: Deadline, lifeline: int, report: Report) -> None:
-    """Return once each of `probes`, one after the other, has succeeded in the guest, run by its user.
+class ProbeError(DeadlineError):
+    """A probe did not succeed in time."""
 
-    Raises DeadlineError with the probe's last words and its hint when time is up, GuestGoneError when the machine died.
+    def __init__(self, probe: Probe, failure: Failure, seconds: float) -> None:
+        details = [*failure.output, *probe.hint.splitlines()]
+        super().__init__(f'the probe "{probe.description}" did not succeed within {seconds:g} s', details=details)
+        self.failure = failure
+
+
+def run(
+    door: Door,
+    probes: Sequence[Probe],
+    deadline: Deadline,
+    lifeline: int,
+    report: Report,
+    *,
+    failures: tuple[Failure, ...] = (),
+) -> tuple[Failure, ...]:
+    """Return `failures` once each of `probes`, one after the other, has succeeded in the guest, run by its user.
+
+    Where something failed before, a probe gets a short grace, and one that does not succeed is one more failure.
+    Raises ProbeError when time is up, GuestGoneError when the machine died.
     """
+    if failures:
+        deadline = deadline.at_most(_GRACE_S)
+    try:
+        for probe in probes:
+            report(f"probing: {probe.description}")
+            _run(door, probe, deadline, lifeline)
+    except ProbeError as err:
+        if not failures:
+            raise
+        return (*failures, err.failure)
+    return failures
+
+
+def _run(door: Door, probe: Probe, deadline: Deadline, lifeline: int) -> None:
     patience = Patience(deadline, lifeline)
-    for probe in probes:
-        report(f"probing: {probe.description}")
-        said = b""
-        pause_s = _FIRST_PAUSE_S
-        try:
-            while True:
-                words = memory()
-                try:
-                    status = session.run(
-                        door, ["sh", "-c", _SCRIPT], patience, stdin=probe.script.encode(), hear=words.hear
-                    )
-                finally:
-                    said = bytes(words) or said
-                if status == 0:
-                    break
-                patience.pause(pause_s)
-                pause_s = min(_LAST_PAUSE_S, 2 * pause_s)
-        except DeadlineError as err:
-            raise DeadlineError(
-                f'the probe "{probe.description}" did not succeed within {deadline.seconds:g} s',
-                details=[*lines(said)[-_LINES:], *probe.hint.splitlines()],
-            ) from err
+    said, status = b"", _TIMED_OUT
+    pause_s = _FIRST_PAUSE_S
+    try:
+        while True:
+            words = memory()
+            try:
+                status = session.run(
+                    door, ["sh", "-c", _SCRIPT], patience, stdin=probe.script.encode(), hear=words.hear
+                )
+            finally:
+                said = bytes(words) or said
+            if status == 0:
+                return
+            patience.pause(pause_s)
+            pause_s = min(_LAST_PAUSE_S, 2 * pause_s)
+    except DeadlineError as err:
+        failure = Failure(f'probe "{probe.description}"', status, tuple(lines(said)[-LINES:]))
+        raise ProbeError(probe, failure, deadline.seconds) from err

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 from ..host.run import Words, clipped
 
-_LINES = 20
+LINES = 20
+"""As many of the last lines of a failure are kept."""
+
 _FAILURES = 100
 _CHARACTERS = 500
 """Of a line; and how many failures are heard. A guest that says more takes no more of its host's memory."""
@@ -28,6 +30,11 @@ class Failure:
     """Its exit status; 0 for a step of the host's, which has none."""
     output: tuple[str, ...]
     """The last lines that it said, safe to print on a terminal."""
+
+    def __str__(self) -> str:
+        if self.status:
+            return f"{self.name} failed in the guest with status {self.status}"
+        return f"{self.name} failed{f': {self.output[0]}' if self.output else ''}"
 
 
 def lines(text: bytes) -> list[str]:
@@ -50,5 +57,5 @@ def parse(text: bytes) -> tuple[Failure, ...]:
                 failures.append(Failure(told[2], int(told[1]), ()))
         elif failures and line.startswith(" "):
             last = failures[-1]
-            failures[-1] = Failure(last.name, last.status, (*last.output, line[1:])[-_LINES:])
+            failures[-1] = Failure(last.name, last.status, (*last.output, line[1:])[-LINES:])
     return tuple(failures)

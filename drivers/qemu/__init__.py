@@ -9,7 +9,7 @@
     ├── hypervisor.id           the process about itself, before it becomes QEMU
     ├── events.in, events.out   QEMU: what happened to the machine
     ├── copies.json            start: what it fetched from the guest and is to go with it
-    ├── degraded.txt            start, provision: what failed in the guest, if anything did
+    ├── degraded.txt            start, provision: what failed in the guest that runs, if anything did
     ├── serial.log              QEMU: what the guest said (serial.old.log: at the run before)
     └── qemu.log                QEMU: what it complained of
     runtime/
@@ -110,8 +110,9 @@ class QemuDriver(Driver):
 
         with _watched(site, hypervisor, progress) as (door, pidfd):
             failures = readiness.wait(door, deadline, pidfd, progress, look)
-            if site.spec.probes:
-                probes.run(door, site.spec.probes, deadline, pidfd, progress)
+            for failure in failures:
+                progress(str(failure))
+            failures = probes.run(door, site.spec.probes, deadline, pidfd, progress, failures=failures)
             if forwards.missing(site):
                 progress(FORWARDING)
                 forwards.establish(site, deadline, pidfd)
@@ -119,11 +120,15 @@ class QemuDriver(Driver):
         return shortfall.record(site, failures)
 
     def provision(self, site: Site, report: Report, deadline: Deadline) -> DegradedError | None:
-        from ...guest import provision
+        from ...guest import probes, provision
 
         progress = _Progress(report)
         with _watched(site, process.settled(site.directory), progress) as (door, pidfd):
             failures = provision.run(door, deadline, pidfd, progress)
+            try:
+                failures = probes.run(door, site.spec.probes, deadline, pidfd, progress, failures=failures)
+            except probes.ProbeError as err:
+                failures = (err.failure,)
             failures += _copies(site, progress, deadline, pidfd)
         return shortfall.record(site, failures)
 
@@ -180,12 +185,14 @@ class QemuDriver(Driver):
             return Observation(alive=False, exit_reason=exit_reason(directory))
         stopped = "paused: the hypervisor was stopped by a signal" if process.suspended(hypervisor) else None
         paused = stopped or events.condition(events.read(directory))
+        failed = shortfall.seen(site) or mounts.shortfall(site)
         cut_off = forwards.condition(site.runtime) if site.spec.forwards else None
         return Observation(
             alive=True,
             pid=hypervisor.pid,
             ssh_port=network.recorded(directory),
-            condition=paused or shortfall.seen(directory) or mounts.condition(site) or cut_off,
+            condition=paused or (f"degraded: {failed.message}" if failed else cut_off),
+            shortfall=failed,
             resumable=bool(paused or cut_off),
             accelerator=process.accelerator(hypervisor),
         )

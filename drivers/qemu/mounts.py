@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from ...errors import DriverError, HostError
+from ...errors import DegradedError, DriverError, HostError
 from ...fsm.spec import Mount, Spec
 from ..contract import Site
 from .process import Daemon
@@ -78,8 +78,8 @@ def daemons(site: Site) -> list[Daemon]:
     return [Daemon(socket, _serve(find(), mount, socket)) for socket, mount in _served(site)]
 
 
-def condition(site: Site) -> str | None:
-    """Return which mount of a machine that runs is down, because its daemon ended; None when none is.
+def shortfall(site: Site) -> DegradedError | None:
+    """Return as an error which mount of a machine that runs is down, because its daemon ended; None when none is.
 
     The kernel lists a socket by its path for as long as some process has it open. Source: proc(5), /proc/net/unix.
     """
@@ -87,7 +87,9 @@ def condition(site: Site) -> str | None:
     listed = Path("/proc/net/unix").read_bytes() if served else b""
     for socket, mount in served:
         if b" %b\n" % bytes(socket) not in listed:
-            return f"degraded: {mount.location} is cut off: its virtiofsd ended"
+            return DegradedError(
+                f"{mount.location} is cut off: its virtiofsd ended", hint=f"interlock restart {site.name}"
+            )
     return None
 
 

@@ -1,6 +1,7 @@
-"""What failed in the guest of a machine that runs: told once when it is found out, and seen by whoever looks later.
+"""What failed in the guest of a machine that runs, kept on the host for as long as it runs and nothing has mended it.
 
-degraded.txt    the words of the error; gone when the machine starts anew, or its scripts succeed
+degraded.txt    the error's message, then its details, a line each. The guest keeps what failed across its boots
+                (guest/interlock.sh), and is asked at each start
 """
 
 from contextlib import suppress
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
 RECORD = "degraded.txt"
 
-_CHARACTERS = 200
+_CHARACTERS = 16384
+"""More than the last lines of a handful of scripts."""
+
+_MESSAGE_CHARACTERS = 200
 """As much as a line of `list` has room for."""
 
 
@@ -28,21 +32,22 @@ def record(site: Site, failures: "Sequence[Failure]") -> DegradedError | None:
         forget(site.directory)
         return None
     first, *others = failures
-    words = f"{first.name} failed{_how(first)}"
+    words = str(first)
     if others:
         words += f", and {len(others)} more: {', '.join(failure.name for failure in others)}"
-    write_whole(site.directory / RECORD, words.encode())
     details = [line for failure in failures for line in _told(failure)]
-    return DegradedError(words, details=details, hint=f"interlock provision {site.name}")
+    write_whole(site.directory / RECORD, "\n".join([words, *details]).encode())
+    return _error(site, words, details)
 
 
-def seen(directory: Path) -> str | None:
-    """Return `degraded: ...` for a machine in whose guest something failed; None for any other."""
+def seen(site: Site) -> DegradedError | None:
+    """Return what `record` returned for a machine in whose guest something failed; None for any other."""
     try:
-        with open(directory / RECORD, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - for `list`
-            return f"degraded: {file.read(_CHARACTERS)}"
+        with open(site.directory / RECORD, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - for `list`
+            words, *details = file.read(_CHARACTERS).split("\n")
     except OSError:
         return None
+    return _error(site, words[:_MESSAGE_CHARACTERS], details)
 
 
 def forget(directory: Path) -> None:
@@ -51,12 +56,10 @@ def forget(directory: Path) -> None:
         (directory / RECORD).unlink()
 
 
+def _error(site: Site, words: str, details: "Sequence[str]") -> DegradedError:
+    return DegradedError(words, details=details, hint=f"interlock provision {site.name}")
+
+
 def _told(failure: "Failure") -> list[str]:
     status = f"exit status {failure.status}" if failure.status else "failed"
     return [f"{failure.name}: {status}", *(f"  {line}" for line in failure.output)]
-
-
-def _how(failure: "Failure") -> str:
-    if failure.status:
-        return f" in the guest with status {failure.status}"
-    return f": {failure.output[0]}" if failure.output else ""

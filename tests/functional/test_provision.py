@@ -18,6 +18,15 @@ def test_start_of_guest_in_which_a_script_fails_ends_with_6_and_runs(interlock, 
     assert "running · degraded: script 001-system ended with status 3" in interlock("list").stdout
 
 
+@pytest.mark.parametrize("command", [["start"], ["up"], ["up", "--template", "tiny"]])
+def test_start_of_degraded_guest_that_runs_ends_with_6(interlock, bring, command):
+    """A script that asks for the machine does not take a half-made one for a sound one."""
+    bring(State.created)
+    interlock("start", "web", orders={"start": BROKEN})
+    done = interlock("--log-format", "human", command[0], "web", *command[1:])
+    assert (done.returncode, "error: degraded\nscript 001-system ended" in done.stderr) == (6, True)
+
+
 def test_provision_of_degraded_guest_mends_it(interlock, bring, history):
     """Scripts that succeed now leave nothing to tell of."""
     bring(State.created)

@@ -364,12 +364,16 @@ def test_fire_degraded_start_has_moved_and_says_what_failed(make_engine, bring, 
     assert (heard[-1].happening, heard[-1].detail) == (Happening.degraded, "no")
 
 
-def test_fire_start_of_degraded_guest_holds(make_engine, bring):
-    """It runs, which is all that `start` asks for: that something failed in it has been told."""
+def test_fire_start_of_degraded_guest_says_so_each_time(make_engine, bring):
+    """It runs, so nothing is done; but who asks for it is told what failed in it, until that has succeeded."""
     bring("web", State.created)
     engine = make_engine(SimulatedDriver(orders={"start": {"degraded": "no"}}))
-    with pytest.raises(DegradedError):
-        engine.fire("web", Trigger.start)
+    for _ in range(2):
+        with pytest.raises(DegradedError, match="no"):
+            engine.fire("web", Trigger.start)
+    assert [line.trigger for line in engine.history("web") if line.phase is Phase.begun] == ["create", "start"]
+    assert engine.fire("web", Trigger.protect).changed
+    assert engine.fire("web", Trigger.provision).changed
     assert engine.fire("web", Trigger.start).changed is False
 
 

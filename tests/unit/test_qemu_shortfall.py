@@ -32,21 +32,21 @@ def test_record_of_several_failures_names_all(site):
     assert error.details[-1] == "certificates: exit status 1"
 
 
-def test_seen_after_record_is_its_words(site):
-    """Whoever lists the machine later reads the same."""
-    shortfall.record(site, [CA])
-    assert shortfall.seen(site.directory) == "degraded: certificates failed in the guest with status 1"
+def test_seen_after_record_is_the_same_error(site):
+    """Whoever looks at the machine later reads the same, to the last line."""
+    error = shortfall.record(site, [SCRIPT, CA])
+    assert shortfall.seen(site).record() == error.record()
 
 
 def test_seen_of_a_sound_machine_is_nothing(site):
     """Nothing failed, or nothing fails any more."""
-    assert shortfall.seen(site.directory) is None
+    assert shortfall.seen(site) is None
     shortfall.record(site, [CA])
     assert shortfall.record(site, []) is None
-    assert (shortfall.seen(site.directory), list(site.directory.iterdir())) == (None, [])
+    assert (shortfall.seen(site), list(site.directory.iterdir())) == (None, [])
 
 
 def test_seen_of_an_endless_record_is_a_line(site):
     """Whatever stands in the file, a listing has room for it."""
     (site.directory / shortfall.RECORD).write_bytes(b"\xff" * 10_000_000)
-    assert len(shortfall.seen(site.directory)) < 300
+    assert len(shortfall.seen(site).message) < 300

@@ -206,6 +206,13 @@ provision:
     [ -e /root/key ] || { echo there is no key >&2; exit 3; }
 - mode: system
   script: echo done >/root/second
+- once: true
+  script: "[ -e /root/key ]"
+probes:
+- description: the key is there
+  script: |
+    #!/bin/sh
+    sudo cat /root/key
 """
 
 
@@ -217,7 +224,8 @@ def test_script_that_fails_is_told_and_mended_while_the_guest_runs(vms, tmp_path
         vms.start("web")
     assert caught.value.exit_code == 6
     assert "script 000 (system) failed in the guest with status 3" in caught.value.message
-    assert caught.value.details[-2:] == ("  looking for the key", "  there is no key")
+    assert 'script 002 (system), probe "the key is there"' in caught.value.message
+    assert caught.value.details[1:3] == ("  looking for the key", "  there is no key")
     status = vms.status("web")
     assert (status.state, status.observation.condition) == (State.running, f"degraded: {caught.value.message}")
     assert ask("sudo cat /root/second") == "done"
@@ -225,10 +233,18 @@ def test_script_that_fails_is_told_and_mended_while_the_guest_runs(vms, tmp_path
     environment = {**os.environ, "INTERLOCK_HOME": str(vms.home.root)}
     listed = subprocess.run([PROGRAM, "list"], env=environment, capture_output=True, text=True, check=True).stdout
     assert "running · degraded: script 000 (system)" in listed
-    with pytest.raises(DegradedError):
-        vms.provision("web")
-    ask("sudo touch /root/key")
+    for again in (vms.provision, vms.start):
+        with pytest.raises(DegradedError):
+            again("web")
+
+    ask("sudo touch /root/key; sync")
+    # The first script succeeds in this boot, and the probe with it; the third was to run once and stands failed.
+    with pytest.raises(DegradedError) as caught:
+        vms.restart("web")
+    assert caught.value.message == "script 002 (system) failed in the guest with status 1"
     vms.provision("web")
+    assert vms.status("web").observation.condition is None
+    vms.restart("web")
     assert vms.status("web").observation.condition is None
     assert [json.loads(json.dumps(line.to_json()))["phase"] for line in vms.history("web")][-1] == "done"
 
