@@ -43,6 +43,7 @@ def search(tmp_path: Path) -> Search:
     return found
 
 
+@pytest.mark.slow
 def test_protocol_of_the_table_holds_in_every_run(search: Search) -> None:
     """Two managers, two things that go wrong, a last delete --force: no run violates what must hold or gets stuck."""
     summary, trace = search()
