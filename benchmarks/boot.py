@@ -1,6 +1,7 @@
 """What Interlock adds to a boot, and what a first boot costs.
 
 Usage: python benchmarks/boot.py [--runs N] [--debian] [--home DIR]
+       python benchmarks/boot.py --limactl [PATH] --image FILE [--user NAME] [--runs N] [--home DIR]
 
 1. `interlock start` of the tiny image against the same QEMU command line, started by hand and polled for its banner,
    in turn, in one run. "By hand" is a loop that connects and reads until the guest greets, then runs the same question
@@ -8,23 +9,27 @@ Usage: python benchmarks/boot.py [--runs N] [--debian] [--home DIR]
 2. Peak memory of `interlock start`, and which processes of the instance are left afterwards.
 3. With --debian: first and second boot of the debian image, with the seed in the initramfs and with cloud-init.
 
+With --limactl there is one table instead: the first boot of a cloud image FILE by limactl and by Interlock. limactl is
+taken from PATH if it is not named, and is run as the user NAME, because it refuses root.
+
 A home that is not given is a temporary one, and the images are built first. Guests run with whatever acceleration this
 host has; the first line says which.
 """
 
 import argparse
 import os
-import socket
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from measure import QUIET, machine
+import limactl
+from measure import QUIET, machine, wait_for_banner
 
 from interlock import Interlock
 from interlock.drivers.qemu import QemuDriver, events
@@ -38,28 +43,17 @@ DEADLINE_S = 300.0
 
 
 @contextmanager
-def by_hand(site: Site) -> Iterator[None]:
-    """Run the hypervisor of `site` as a person would, without Interlock."""
+def by_hand(site: Site, change: Callable[[list[str]], list[str]] = list) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the hypervisor of `site` as a person would, without Interlock, by a command line that `change` returns."""
     events.prepare(site.directory)
     site.runtime.mkdir(parents=True, exist_ok=True)
-    hypervisor = subprocess.Popen(QemuDriver().command(site), cwd=site.directory, **QUIET)  # type: ignore[call-overload]
+    command = change(QemuDriver().command(site))
+    hypervisor = subprocess.Popen(command, cwd=site.directory, **QUIET)  # type: ignore[call-overload]
     try:
-        yield
+        yield hypervisor
     finally:
         hypervisor.kill()
         hypervisor.wait()
-
-
-def wait_for_banner(port: int) -> None:
-    """Return once the guest greets on local TCP `port`."""
-    give_up = time.monotonic() + DEADLINE_S
-    while time.monotonic() < give_up:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=0.3) as connection:
-            connection.settimeout(0.3)
-            if connection.recv(4) == b"SSH-":
-                return
-        time.sleep(0.02)
-    raise SystemExit("the guest started by hand did not greet")
 
 
 def wait_for_answer(site: Site) -> None:
@@ -107,7 +101,7 @@ def compare(vms: Interlock, runs: int) -> None:
     for _ in range(runs):
         began = time.perf_counter()
         with by_hand(site):
-            wait_for_banner(port or 0)
+            wait_for_banner(port or 0, DEADLINE_S)
             hand_banner = time.perf_counter() - began
             wait_for_answer(site)
             hand_answer = time.perf_counter() - began
@@ -144,7 +138,12 @@ def main() -> None:
     options.add_argument("--runs", type=int, default=5)
     options.add_argument("--debian", action="store_true")
     options.add_argument("--home", type=Path)
+    options.add_argument("--limactl", nargs="?", const=shutil.which("limactl"), help="compare with it")
+    options.add_argument("--image", type=Path, help="with --limactl: a cloud image on this host")
+    options.add_argument("--user", help="with --limactl: who runs it")
     given = options.parse_args()
+    if given.limactl and not given.image:
+        options.error("--limactl needs --image")
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["INTERLOCK_HOME"] = str(given.home.absolute() if given.home else Path(scratch, "home"))
         os.environ["XDG_RUNTIME_DIR"] = scratch
@@ -152,6 +151,9 @@ def main() -> None:
         vms.home.prepare()
         chosen = acceleration(Home.from_environment().runtime, os.uname().machine)
         print(f"{machine()}; guests run with {chosen.name}: {chosen.reason}")
+        if given.limactl:
+            limactl.compare(INTERLOCK, vms, given.image.absolute(), given.runs, lima=given.limactl, user=given.user)
+            return
         try:
             compare(vms, given.runs)
             if given.debian:

@@ -2,10 +2,12 @@
 
 import os
 import resource
+import socket
 import statistics
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 QUIET = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -44,6 +46,33 @@ def ratio(taken: Sequence[float], base: Sequence[float]) -> float:
 def peak_children_mib() -> float:
     """Return the peak memory of the largest child process so far that was waited for."""
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time that a process has taken so far, its threads' included. Source: proc(5), stat."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory_mib(pid: int, kind: str = "Pss") -> float:
+    """Return the resident memory of a process: `Rss`, or `Pss`, in which shared pages are divided by who shares them.
+
+    Source: proc(5), smaps_rollup.
+    """
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{kind}:")) / 1024
+
+
+def wait_for_banner(port: int, deadline_s: float) -> None:
+    """Return once the guest greets on local TCP `port`."""
+    give_up = time.monotonic() + deadline_s
+    while time.monotonic() < give_up:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=0.3) as connection:
+            connection.settimeout(0.3)
+            if connection.recv(4) == b"SSH-":
+                return
+        time.sleep(0.02)
+    raise SystemExit("the guest did not greet")
 
 
 def machine() -> str:

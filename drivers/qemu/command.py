@@ -24,6 +24,10 @@ _SCHEMA = 1
 _SOCKET_PATH_BYTES = 107
 """What a socket's path may have. Source: unix(7), sun_path."""
 
+_TRANSLATED_MIB = 128
+"""How much translated code QEMU keeps. By default it is 1 GiB, which fills up and stays; with 128 MiB a debian guest
+takes a quarter less memory and no more processor time, measured by benchmarks/translation.py."""
+
 
 @dataclass(frozen=True, slots=True)
 class Board:
@@ -158,4 +162,4 @@ def _processor(spec: Spec, accelerator: str, threads: str) -> list[str]:
         return ["-accel", "kvm", "-cpu", spec.cpu_model or "host"]
     # Pointer authentication by the architecture's own cipher takes half of an emulated guest's time.
     best = "max,pauth-impdef=on" if spec.arch == "aarch64" else "max"
-    return ["-accel", f"tcg,thread={threads}", "-cpu", spec.cpu_model or best]
+    return ["-accel", f"tcg,thread={threads},tb-size={_TRANSLATED_MIB}", "-cpu", spec.cpu_model or best]

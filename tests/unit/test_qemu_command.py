@@ -116,7 +116,7 @@ def test_processors_are_emulated_side_by_side_only_where_that_does_not_hang(vers
     """QEMU before 8.1 loses what one processor writes over code that another is about to run."""
     able = capable("x86_64", version=version)
     command = build(site(tmp_path), Board.newest(able), able, "tcg", 22022)
-    assert command[command.index("-accel") + 1] == f"tcg,thread={threads}"
+    assert command[command.index("-accel") + 1].split(",")[1] == f"thread={threads}"
 
 
 def test_command_line_of_a_closed_guest_keeps_the_ways_in(tmp_path):

@@ -1,0 +1,120 @@
+"""The same guest by limactl and by Interlock: how long its first boot takes, and how much memory its QEMU has then.
+
+Used by `boot.py --limactl`. Both read the same template, in Lima's language, and begin with the same image of somebody
+else's, which cloud-init sets up. Each run makes a new instance with either, in turn.
+"""
+
+import json
+import os
+import pwd
+import socket
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from measure import QUIET, memory_mib, wait_for_banner
+
+from interlock import Interlock
+from interlock.drivers.qemu import process
+
+NAME = "compared"
+ROWS = (("to the banner", "s"), ("to the end of start", "s"), ("QEMU's PSS then", "MiB"), ("QEMU's RSS then", "MiB"))
+TIMEOUT_S = 1200
+
+TEMPLATE = """\
+images: [{{location: {image}, arch: {arch}}}]
+arch: {arch}
+cpus: {cpus}
+memory: {memory}
+disk: 10GiB
+mounts: []
+containerd: {{system: false, user: false}}
+ssh: {{localPort: {port}}}
+"""
+
+
+class Boot(NamedTuple):
+    """One first boot: seconds until the guest's ssh greets and until `start` ends, MiB of its QEMU thereafter."""
+
+    banner_s: float
+    start_s: float
+    pss_mib: float
+    rss_mib: float
+
+
+class Program(NamedTuple):
+    """How one of the two is asked: command lines after its name, who runs it, and how to find the QEMU it began."""
+
+    command: list[str]
+    create: list[str]
+    options: Mapping[str, object]
+    hypervisor: Callable[[], int]
+
+
+def first_boot(program: Program, port: int) -> Boot:
+    """Return what the first boot of a new instance took; raises SystemExit when it did not succeed."""
+    quiet = {**QUIET, **program.options}
+    subprocess.run([*program.command, *program.create], check=True, timeout=TIMEOUT_S, **quiet)  # type: ignore[call-overload]
+    try:
+        began = time.perf_counter()
+        greeted: list[float] = []
+        watch = threading.Thread(
+            target=lambda: (wait_for_banner(port, TIMEOUT_S), greeted.append(time.perf_counter() - began)), daemon=True
+        )
+        watch.start()
+        done = subprocess.run([*program.command, "start", NAME], check=False, timeout=TIMEOUT_S, **quiet)  # type: ignore[call-overload]
+        took = time.perf_counter() - began
+        if done.returncode:
+            raise SystemExit(f"{' '.join(program.command)} start {NAME} ended with {done.returncode}")
+        watch.join()
+        pid = program.hypervisor()
+        return Boot(greeted[0], took, memory_mib(pid, "Pss"), memory_mib(pid, "Rss"))
+    finally:
+        subprocess.run([*program.command, "delete", "--force", NAME], check=True, timeout=TIMEOUT_S, **quiet)  # type: ignore[call-overload]
+
+
+@contextmanager
+def limactl(program: str, user: str | None, template: Path) -> Iterator[Program]:
+    """Yield how limactl is asked, with a home of its own; it refuses root, so root names a `user`."""
+    account = pwd.getpwnam(user) if user else None
+    with tempfile.TemporaryDirectory(prefix="lima-") as home:
+        options: dict[str, object] = {"env": {**os.environ, "LIMA_HOME": home, "HOME": home}, "cwd": home}
+        if account:
+            os.chown(home, account.pw_uid, account.pw_gid)
+            options |= {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+        create = ["create", "--tty=false", "--name", NAME, str(template)]
+        yield Program([program], create, options, lambda: int(Path(home, NAME, "qemu.pid").read_text()))
+
+
+def compare(interlock: str, vms: Interlock, image: Path, runs: int, *, lima: str, user: str | None) -> None:
+    """Print both, and the ratio run by run."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory(prefix="compared-") as folder:
+        template = Path(folder, "compared.yaml")
+        told = {"image": json.dumps(str(image)), "arch": os.uname().machine, "cpus": 2, "memory": "1GiB", "port": port}
+        template.write_text(TEMPLATE.format(**told))
+        Path(folder).chmod(0o755)
+        create = ["create", NAME, "--template", str(template), "--driver", "qemu"]
+        ours = Program([interlock], create, {}, lambda: process.find(vms.home.directory(NAME)).pid)
+        with limactl(lima, user, template) as theirs:
+            pairs = [(first_boot(theirs, port), first_boot(ours, port)) for _ in range(runs)]
+    print(f"\nfirst boot of {image.name}, {runs} runs each, in turn      limactl  interlock   ratio, pair by pair")
+    rows = (
+        ("to the banner", "s"),
+        ("to the end of start", "s"),
+        ("QEMU's PSS then", "MiB"),
+        ("QEMU's RSS then", "MiB"),
+    )
+    for number, (label, unit) in enumerate(rows):
+        columns = [[boot[number] for boot in side] for side in zip(*pairs, strict=True)]
+        ratios = [b / a for a, b in zip(*columns, strict=True)]
+        lima_s, ours_s = map(statistics.median, columns)
+        spread = f"{statistics.median(ratios):.3f}  ({min(ratios):.3f} to {max(ratios):.3f})"
+        print(f"{label:<40} {lima_s:8.1f} {unit} {ours_s:8.1f} {unit}   {spread}")
