@@ -89,7 +89,9 @@ hint: {example.hint}
 {markdown_table(("reference", "exit code", "what it means"), [_error(kind) for kind in errors.BY_REFERENCE.values()])}
 ## Exit codes
 
-{_exit_codes()}"""
+{_exit_codes()}
+`shell` ends with the exit code of the command in the guest, or with ssh's own, 255, when the connection failed.
+"""
 
 
 def commands_page() -> str:
@@ -235,5 +237,6 @@ def _exit_codes() -> str:
         code: ", ".join(f"`{kind.reference}`" for kind in kinds if kind.exit_code == code)
         for code in sorted({kind.exit_code for kind in kinds})
     }
-    rows = [(str(code), meaning) for code, meaning in {0: "it was done, or was already so", **meanings}.items()]
+    others = {0: "it was done, or was already so", 141: "nobody reads stdout any more; what was asked for was done"}
+    rows = [(str(code), meaning) for code, meaning in sorted({**others, **meanings}.items())]
     return markdown_table(("exit code", "references"), rows)

@@ -1,11 +1,13 @@
 #!/bin/sh
-# Takes a real virtual machine through its life, in a home of its own that is gone afterwards.
+# Takes a real virtual machine through its life. The machine is gone afterwards; the image stays in your home, so that
+# your first own machine is quick.
 set -eu
 
 interlock=$1
-INTERLOCK_HOME=$(mktemp -d)
-export INTERLOCK_HOME INTERLOCK_LOG_FORMAT=human
-trap '"$interlock" delete --force web 2>/dev/null || true; rm -rf "$INTERLOCK_HOME"' EXIT
+export INTERLOCK_LOG_FORMAT=human
+name=demo
+if "$interlock" inspect "$name" >/dev/null 2>&1; then name=demo-$$; fi # that one is yours
+trap '"$interlock" delete --force "$name" 2>/dev/null || true' EXIT
 
 run() {
     printf '\n\033[1m$ interlock %s\033[0m\n' "$*"
@@ -13,15 +15,28 @@ run() {
 }
 
 run image build tiny
-run create web --template tiny --yes
-run start web
+run create "$name" --template tiny --yes
+run start "$name"
 run list
-run shell web -- uname -a
-run can web delete || true
-run stop web
-run start web
-run diagram web
-run stop web
-run history web
-run delete web
-run list
+run shell "$name" -- uname -a
+run can "$name" delete || true
+run stop "$name"
+run start "$name"
+run diagram "$name"
+run stop "$name"
+run history "$name"
+run delete "$name"
+
+program=$(command -v interlock || true)
+[ "$program" ] && [ "$(readlink -f "$program")" = "$(readlink -f "$interlock")" ] && program=interlock || program=$PWD/$interlock
+cat <<END
+
+The program is $PWD/$interlock; docs/guide.md says how to install it.
+The image is kept, so your first machine takes seconds:
+
+    $program up web --template tiny
+    $program shell web
+    $program delete --force web
+
+With --template debian you get a Debian with systemd and apt; its image is built once, which takes some minutes.
+END
