@@ -1,39 +1,40 @@
 """Interlock: Linux virtual machines whose lifecycle is an explicit finite-state machine.
 
-The public API. `Interlock` and `Wishes` are loaded when they are used: what leads to drivers and templates is not paid
-for by `interlock --help`.
+The public API. Each name is loaded when it is first used: `interlock --help` pays for none of what leads to drivers
+and templates, and the program listens to signals before it imports anything else.
 """
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
 
-from .errors import (
-    BusyError,
-    CancelledError,
-    DamagedError,
-    DeadlineError,
-    DegradedError,
-    DriverError,
-    HostError,
-    IllegalTransitionError,
-    ImageError,
-    InterlockError,
-    InvalidNameError,
-    InvalidTemplateError,
-    NotFoundError,
-    NotRunningError,
-    ProtectedError,
-    UsageError,
-)
-from .fsm.events import Event, Happening
-from .fsm.records import Observation, Operation, Status
-from .fsm.spec import Spec
-from .fsm.states import State
-from .fsm.table import TABLE, Row, Trigger
-from .version import __version__
+TYPE_CHECKING = False  # what `typing` calls so, without its import
 
 if TYPE_CHECKING:
     from .api import Interlock
+    from .errors import (
+        BusyError,
+        CancelledError,
+        DamagedError,
+        DeadlineError,
+        DegradedError,
+        DriverError,
+        HostError,
+        IllegalTransitionError,
+        ImageError,
+        InterlockError,
+        InvalidNameError,
+        InvalidTemplateError,
+        NotFoundError,
+        NotRunningError,
+        ProtectedError,
+        UsageError,
+    )
+    from .fsm.events import Event, Happening
+    from .fsm.records import Observation, Operation, Status
+    from .fsm.spec import Spec
+    from .fsm.states import State
+    from .fsm.table import TABLE, Row, Trigger
     from .templates.plan import Wishes
+    from .version import __version__
 
 __all__ = [
     "TABLE",
@@ -68,13 +69,22 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "Interlock":
-        from .api import Interlock
+_HOMES = {
+    "api": ("Interlock",),
+    "fsm.events": ("Event", "Happening"),
+    "fsm.records": ("Observation", "Operation", "Status"),
+    "fsm.spec": ("Spec",),
+    "fsm.states": ("State",),
+    "fsm.table": ("TABLE", "Row", "Trigger"),
+    "templates.plan": ("Wishes",),
+    "version": ("__version__",),
+}
+"""Where each name is defined; those that are not listed, the errors, in `errors`."""
 
-        return Interlock
-    if name == "Wishes":
-        from .templates.plan import Wishes
 
-        return Wishes
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = next((home for home, names in _HOMES.items() if name in names), "errors")
+    value = globals()[name] = getattr(import_module(f".{home}", __name__), name)
+    return value

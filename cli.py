@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from .errors import CancelledError, HostError, InterlockError, UsageError
+from .host import cancellation
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -156,15 +157,10 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the program on the process's arguments, and leave it with the documented exit code."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup(1) leaves it
-            signal.signal(number, _cancel)
     session = Session()
     try:
         code = cli.main(prog_name="interlock", standalone_mode=False, obj=session) or 0
         sys.stdout.flush()
-    except Cancelled:
-        code = _report(CancelledError("cancelled"), session)
     except (BrokenPipeError, SystemExit):  # click turns the one into the other, unless it is our own flush
         # Whoever read our results has read enough. Python flushes stdout once more at its end: to nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
@@ -174,6 +170,8 @@ def main() -> NoReturn:
         code = error.exit_code
     except Exception as error:  # noqa: BLE001 - where a command ends: whatever it is, the user gets words
         code = _report(error, session)
+    if cancellation.requested() and code != CancelledError.exit_code:
+        code = _report(cancellation.error("; what was asked for had come to its end"), session)
     sys.exit(code)
 
 
@@ -186,6 +184,8 @@ def _report(error: Exception, session: Session) -> int:
 
         traceback.print_exception(error)
     known = _translated(error)
+    if cancellation.requested() and not isinstance(known, CancelledError):
+        known = cancellation.error()  # the terminal is closed, say, that a command was writing to
     with suppress(OSError):  # nobody reads it: the exit code still tells
         print_error(known, session.log_format)
     return known.exit_code
@@ -208,15 +208,3 @@ def _translated(error: Exception) -> InterlockError:
             return InterlockError(
                 f"{type(error).__name__}: {error}", hint="this is a defect of Interlock: run it again with --debug"
             )
-
-
-class Cancelled(SystemExit):
-    """A signal asked us to end. It is an exception, so that what was begun is undone on the way out."""
-
-
-def _cancel(_number: int, _frame: Any) -> NoReturn:
-    raise Cancelled
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,6 @@
 """The disks that outlive instances: made by themselves, attached at an instance's creation, left when it is deleted."""
 
 import contextlib
-import fcntl
 import os
 import re
 import struct
@@ -15,6 +14,7 @@ from .drivers.qemu.disk import run_qemu_img
 from .errors import DamagedError, DriverError, NotFoundError, UsageError
 from .host.files import flush_directory, make_private_directory, open_private, publish, remove_tree
 from .host.home import Home
+from .host.locks import wait_for
 
 FORMATS = ("qcow2", "raw")
 
@@ -196,12 +196,8 @@ class Disks:
         """Hold the store's lock, and sweep before and after. Waits for another holder, telling `report` so."""
         make_private_directory(self.directory)
         with open_private(self.directory / "lock", "ab") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if report:
-                    report("waiting for another process to finish with the disks")
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            say = report or (lambda _: None)
+            wait_for(lock.fileno(), lambda: say("waiting for another process to finish with the disks"))
             self._sweep()
             try:
                 yield

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from pathlib import Path
 
 import click
@@ -10,6 +9,7 @@ import click
 from ..cli import Session
 from ..errors import NotFoundError, NotRunningError
 from ..fsm.states import State
+from ..host import cancellation
 from ..output import printable
 from .options import name_argument, pass_session
 
@@ -46,6 +46,7 @@ def shell_command(session: Session, name: str, command: tuple[str, ...]) -> None
     sys.stdout.flush()
     if len(command) == 1 and len(command[0].split()) > 1:
         sys.exit(_run_single_word(session, name, command[0], argv))
+    cancellation.step_aside()
     os.execvp(argv[0], argv)  # noqa: S606 - ssh takes our place, so that nothing stands between it and its caller
 
 
@@ -57,7 +58,8 @@ def _run_single_word(session: Session, name: str, word: str, argv: list[str]) ->
     import shlex
     import subprocess
 
-    status = subprocess.call(argv)
+    with cancellation.interruptible():
+        status = subprocess.call(argv)
     if status == COMMAND_NOT_FOUND:
         hint = shlex.join(["interlock", "shell", name, "--", "sh", "-c", word])
         session.complain(NotFoundError(f'the guest of "{name}" has no program called "{word}"', hint=hint))
@@ -99,4 +101,4 @@ def _show(path: Path, *, follow: bool) -> None:
                 sys.stdout.buffer.flush()
         if not follow:
             return
-        time.sleep(FOLLOW_S)
+        cancellation.pause(FOLLOW_S)

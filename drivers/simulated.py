@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from ..errors import DeadlineError, DriverError, UsageError
+from ..host import cancellation
 from ..host.files import write_whole
 from ..host.process import boot_id
 from .contract import Abilities, Deadline, DegradedError, Driver, Observation, Report, Site
@@ -165,7 +166,7 @@ class SimulatedDriver(Driver):
         order = self._order(trigger)
         end = time.monotonic() + order.delay_s
         while not deadline.passed and (order.hang or time.monotonic() < end or order.waits):
-            time.sleep(TICK_S)
+            cancellation.pause(TICK_S)
         if deadline.passed:
             raise DeadlineError(f"the simulated guest did not answer in {deadline.seconds:g} s")
         if order.error is not None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DamagedError, InterlockError, NotFoundError, UsageError
+from ..host import cancellation
 from ..host.files import remove_tree
 from ..host.home import Home
 from ..host.locks import Lock
@@ -241,7 +242,7 @@ class Engine:
             while not lock.acquire():
                 if patience.passed:
                     raise refusals.busy(name, "repair", self._read(name).operation)
-                time.sleep(POLL_S)
+                cancellation.pause(POLL_S)
             with self._released(lock, name):
                 self._existing(name)  # asked under the lock: a delete may have held it
                 mended = tuple(mend(self.home.directory(name)))
@@ -319,6 +320,7 @@ class Engine:
         """
         joined = called_off = None
         patience = Deadline(HANDOVER_S)
+        cancellation.check()
         while not lock.acquire():
             operation = None
             with suppress(DamagedError):
@@ -338,7 +340,7 @@ class Engine:
                 called_off, patience = operation, Deadline(CALL_OFF_S)
             elif patience.passed:
                 raise refusals.busy(name, trigger, operation)
-            time.sleep(POLL_S)
+            cancellation.pause(POLL_S)
         return joined
 
     def _announce_other(self, happening: Happening, name: str, trigger: Trigger, other: Operation) -> None:

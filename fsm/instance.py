@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ..errors import CancelledError, DamagedError, DeadlineError, DegradedError, DriverError, InterlockError
+from ..host import cancellation
 from ..host.files import (
     flush_directory,
     link_or_copy,
@@ -88,7 +89,8 @@ class Entry:
         self._announce(happening, detail=detail, reference=error.reference if error else None)
 
     def _look_up(self) -> None:
-        """Raise CancelledError if somebody called the work off, and the row yields to that."""
+        """Raise CancelledError if a signal called the work off, or somebody to whom its row yields."""
+        cancellation.check()
         why = self.instance.lock.asked_to_let_go(self._actor) if self.row.yields_to else None
         if why:
             raise CancelledError(f'{self.row.doing} "{self.instance.name}" was called off by {why}')
@@ -194,7 +196,8 @@ class Instance:
             self._take_place(row)
         except BaseException as error:
             problem = as_error(error)
-            self._fail(entry, problem, keep=keep)
+            with cancellation.shielded():
+                self._fail(entry, problem, keep=keep)
             if problem is error or not isinstance(error, Exception):
                 raise
             raise problem from error

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import DegradedError
+from ..host import cancellation
 from .records import Observation
 from .spec import Spec
 
@@ -21,8 +22,8 @@ Report = Callable[[str], None]
 class Deadline:
     """A moment on the monotonic clock. `Deadline(30)` is 30 seconds from now.
 
-    Work that is called off has no time left at all: whoever looks at the clock then gets the CancelledError that
-    `look_up` raises. So every loop that minds its deadline can be called off.
+    Work that is called off has no time left at all: looking at the clock then raises CancelledError, from
+    `cancellation.check` or from `look_up`. So every loop that minds its deadline can be called off.
     """
 
     def __init__(self, seconds: float, look_up: Callable[[], None] | None = None) -> None:
@@ -37,6 +38,7 @@ class Deadline:
     @property
     def remaining_s(self) -> float:
         """Seconds left, 0 when it has passed; raises CancelledError when the work was called off."""
+        cancellation.check()
         if self._look_up:
             self._look_up()
         return max(0.0, self._at - time.monotonic())

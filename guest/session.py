@@ -4,13 +4,13 @@ A wait watches three things at once: the guest, the deadline, and a *lifeline*, 
 the machine is dead (a pidfd), so that the end of the machine ends the wait in the same moment.
 """
 
-import select
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DeadlineError
 from ..fsm.port import Deadline
+from ..host import cancellation
 from ..host.run import MERGED
 from ..host.run import run as run_on_host
 from . import ssh
@@ -57,16 +57,14 @@ class Patience:
         Raises DeadlineError when time is up, GuestGoneError when the machine died.
         """
         turn = Deadline(seconds)
-        poll = select.poll()
-        for watched in (self._lifeline, *descriptors):
-            poll.register(watched, select.POLLIN)
         while True:
             slept, self.awake = not self.awake, self._look()
             if slept and self.awake:
                 return []
             if self._deadline.passed:
                 raise DeadlineError(f"the guest did not answer within {self._deadline.seconds:g} s")
-            ready = [fd for fd, _ in poll.poll(1000 * min(turn.remaining_s, self._deadline.remaining_s, _LOOK_S))]
+            look_s = min(turn.remaining_s, self._deadline.remaining_s, _LOOK_S)
+            ready = cancellation.readable(look_s, (self._lifeline, *descriptors))
             if self._lifeline in ready:
                 raise GuestGoneError
             if ready or turn.passed:

@@ -14,15 +14,36 @@ Anything but a regular file in the file's place is removed: no process can hold 
 import fcntl
 import os
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from . import cancellation
 from .files import UnfitFileError, open_own, remove_tree
 from .process import Actor
 
 _NOTE_BYTES = 1024
+
+WAIT_S = 0.02
+"""How often a waiter looks: flock(2) has no deadline, and goes on waiting after a signal."""
+
+
+def wait_for(descriptor: int, waiting: Callable[[], object]) -> None:
+    """Lock the open file `descriptor` for us alone; `waiting` is called once if somebody else has it.
+
+    Raises what `waiting` does, and CancelledError.
+    """
+    told = False
+    while True:
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        if not told:
+            waiting()
+            told = True
+        cancellation.pause(WAIT_S)
 
 
 class Lock:
@@ -104,7 +125,7 @@ class Lock:
         """
         folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
+            wait_for(folder, lambda: None)
             with suppress(FileNotFoundError):
                 if not stat.S_ISREG(self.path.lstat().st_mode):
                     remove_tree(self.path)

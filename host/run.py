@@ -8,7 +8,6 @@ program and not its children, and would fire at the end of the thread that start
 
 import math
 import os
-import select
 import shutil
 import signal
 import subprocess
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import IO, Final, NamedTuple, Protocol
 
 from ..errors import DeadlineError, HostError
+from . import cancellation
 
 PACKAGES = {"qemu-img": "qemu-utils", "setsid": "util-linux", "ssh": "openssh-client", "ssh-keygen": "openssh-client"}
 """The Debian package of each program that is looked for by its name."""
@@ -172,7 +172,7 @@ def run(
         if left_s <= 0:
             said = last_words(bytes(err)) or last_words(bytes(out))
             raise DeadlineError(f"{name} did not end within {timeout_s:g} s", details=said)
-        return readable(min(seconds, left_s), descriptors)
+        return cancellation.readable(min(seconds, left_s), descriptors)
 
     try:
         _listen(child, pipes, wait or clock)
@@ -190,14 +190,6 @@ def run(
                 pipe.close()
         os.close(leash)
     return Ended(status, bytes(out), bytes(err))
-
-
-def readable(seconds: float, descriptors: Sequence[int]) -> list[int]:
-    """Return those of `descriptors` that can be read, as soon as there are any; none after `seconds`."""
-    poll = select.poll()
-    for descriptor in descriptors:
-        poll.register(descriptor, select.POLLIN)
-    return [descriptor for descriptor, _ in poll.poll(math.ceil(1000 * seconds))]
 
 
 def _listen(child: "subprocess.Popen[bytes]", pipes: dict[int, Callable[[bytes], object]], wait: Wait) -> None:

@@ -13,14 +13,15 @@ import json
 import re
 import socket
 import ssl
-import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from ..errors import HostError, ImageError
+from ..host import cancellation
 from ..host.files import flush_directory, open_private, read_own, remove_tree, write_whole
 from .room import check_room, mib
 from .source import Place
@@ -166,7 +167,7 @@ class _Transfer:
                     raise ImageError(f"cannot download {self._place.shown}", details=(str(cut),)) from cut
                 pause_s = max(pauses.pop(0), min(cut.pause_s or 0.0, LONGEST_PAUSE_S))
                 self._report(f"{self._place.shown}: {cut}; trying again in {pause_s:.0f} s")
-                time.sleep(pause_s)
+                cancellation.pause(pause_s)
             else:
                 return f"{self._algorithm}:{self._hasher.hexdigest()}"
 
@@ -192,7 +193,10 @@ class _Transfer:
         if self._size and known:
             headers |= {"Range": f"bytes={self._size}-", "If-Range": known.get("etag") or known["last_modified"]}
         try:
-            with self._client.stream("GET", self._place.location, headers=headers) as response:
+            with ExitStack() as stack:
+                with cancellation.interruptible():
+                    answer = self._client.stream("GET", self._place.location, headers=headers)
+                    response = stack.enter_context(answer)
                 if response.status_code in _TRANSIENT:
                     raise _CutError(_status(response), _retry_after(response.headers.get("Retry-After", "")))
                 if response.status_code == _UNSATISFIABLE:
@@ -239,7 +243,7 @@ class _Transfer:
 
     def _write(self, file: IO[bytes], response: "httpx.Response", total: int | None) -> None:
         self._told = self._steps(total)
-        for chunk in response.iter_raw():
+        for chunk in cancellation.each(response.iter_raw()):
             file.write(chunk)
             self._hasher.update(chunk)
             self._size += len(chunk)

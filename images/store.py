@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -24,6 +25,7 @@ from ..host.files import (
     remove_tree,
     write_whole,
 )
+from ..host.locks import wait_for
 
 SCHEMA = 2
 """Version of a manifest's JSON form. One of another version counts as absent: an image can be made again."""
@@ -265,17 +267,17 @@ def held(path: Path, waiting: str | None, report: Report | None = None) -> Itera
         except FileNotFoundError:  # the folder was removed in between
             continue
         with lock:
-            try:
+            if waiting is None:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if waiting is None:
-                    raise
-                if report:
-                    report(waiting)
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            else:
+                wait_for(lock.fileno(), functools.partial(report or _unheard, waiting))
             if _is_named(lock, path):
                 yield
                 return
+
+
+def _unheard(_: str) -> None:
+    """Nobody listens."""
 
 
 def _is_named(file: IO[bytes], path: Path) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ImageError
+from ..host import cancellation
 from ..host.files import link_or_copy
 from .room import check_room
 from .run import run
@@ -143,7 +144,7 @@ def _write(chunks: Iterator[bytes], target: Path) -> None:
 def _written(chunks: Iterator[bytes], target: Path) -> Iterator[bytes]:
     """Yield `chunks` while they are written to `target`; a disk is mostly zeros, which need no room."""
     with target.open("wb") as file:
-        for chunk in chunks:
+        for chunk in cancellation.each(chunks):
             if chunk.count(0) == len(chunk):
                 file.seek(len(chunk), 1)
             else:

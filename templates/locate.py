@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
 from ..errors import InvalidTemplateError, NotFoundError, UsageError
+from ..host import cancellation
 from . import image_names
 
 MAX_BYTES = 1 << 20
@@ -82,7 +83,8 @@ def read(locator: str) -> Source:
 def read_file(locator: str) -> Source:
     """Return the text that lies at `locator`, an absolute one. Raises NotFoundError, InvalidTemplateError."""
     if locator == STDIN:
-        return _limited("<standard input>", sys.stdin.buffer.read(MAX_BYTES + 1), STDIN)
+        with cancellation.interruptible():
+            return _limited("<standard input>", sys.stdin.buffer.read(MAX_BYTES + 1), STDIN)
     if locator.startswith(BUILTIN):
         return _read_builtin(locator.removeprefix(BUILTIN))
     if _scheme(locator) in _REMOTE:
@@ -183,7 +185,7 @@ def _no_builtin(name: str) -> NotFoundError:
 
 def _read_file(path: str) -> bytes:
     try:
-        with Path(path).open("rb") as file:
+        with cancellation.interruptible(), Path(path).open("rb") as file:  # it may be a pipe
             return file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
         raise NotFoundError(f"there is no file {_shown(path)}") from error
@@ -207,7 +209,10 @@ def _download(url: str) -> bytes:
 
     text = b""
     try:
-        with httpx.stream("GET", url, timeout=TIMEOUT_S, follow_redirects=True) as response:
+        with (
+            cancellation.interruptible(),
+            httpx.stream("GET", url, timeout=TIMEOUT_S, follow_redirects=True) as response,
+        ):
             response.raise_for_status()
             for chunk in response.iter_bytes():
                 text += chunk

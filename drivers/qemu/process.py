@@ -16,7 +16,6 @@ them with it.
 import fcntl
 import os
 import re
-import select
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from ...errors import DriverError
-from ...host import process
+from ...host import cancellation, process
 from ...host.files import PRIVATE_UMASK, open_private
 from ...host.process import Actor
 
@@ -115,7 +114,7 @@ def settled(directory: Path) -> Actor | None:
                 f"a hypervisor runs in {directory}, but {RECORD} does not say which process it is",
                 hint=f"fuser {directory / RECORD}",
             )
-        time.sleep(0.001)
+        cancellation.pause(0.001)
 
 
 def last(directory: Path) -> Actor | None:
@@ -167,9 +166,7 @@ def held(actor: Actor | None) -> Iterator[int | None]:
 
 def wait(pidfd: int, timeout_s: float) -> bool:
     """Return whether the process ended within `timeout_s` seconds, as soon as it does."""
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(timeout_s * 1000))
+    return bool(cancellation.readable(timeout_s, [pidfd]))
 
 
 def wake(pidfd: int) -> None:
@@ -181,9 +178,10 @@ def wake(pidfd: int) -> None:
 def end(pidfd: int, *, grace_s: float) -> None:
     """End the process: asked with SIGTERM, so that it may write what it holds, and after `grace_s` seconds by force.
 
-    No grace (0) means by force at once. Raises DriverError when even that does not end it.
+    No grace (0) means by force at once. Cannot be called off: it is over soon. Raises DriverError when even SIGKILL
+    does not end it.
     """
-    with suppress(ProcessLookupError):
+    with cancellation.shielded(), suppress(ProcessLookupError):
         if grace_s:
             signal.pidfd_send_signal(pidfd, signal.SIGTERM)
             if wait(pidfd, grace_s):

@@ -75,7 +75,7 @@ def test_exit_code_of_start_that_was_interrupted_is_130(begin, bring, at_work, h
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert stderr.splitlines()[-2:] == ["error: cancelled", "cancelled"]
+    assert stderr.splitlines()[-2:] == ["error: cancelled", f"interrupted by {number.name}"]
     assert (state(), history()[-1]) == (source, ("start", "failed"))
     assert not json.loads((home.directory("web") / "machine.json").read_text())["alive"]
 

@@ -26,7 +26,7 @@ HALF = len(CONTENT) // 2
 def pauses(monkeypatch):
     """Return the pauses that were made: none of them takes time."""
     made = []
-    monkeypatch.setattr(download_module.time, "sleep", made.append)
+    monkeypatch.setattr(download_module.cancellation, "pause", made.append)
     return made
 
 
