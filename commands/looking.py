@@ -109,6 +109,8 @@ def history_command(session: Session, name: str, steps: bool, output_format: For
     if output_format != "table":
         print_records((line.to_json() for line in lines), output_format, ())
         return
+    if lines and lines[0].seq > 1:
+        session.report(f"the journal keeps its latest lines only: those before {lines[0].seq} are gone")
     shown = [line for line in lines if line.phase not in ("begun", "step") or steps or line is lines[-1]]
     print_table(
         ("SEQ", "TIME", "TRIGGER", "FROM", "TO", "PHASE", "TOOK", "PID", "DETAIL"),

@@ -1,9 +1,10 @@
 """The journal of one instance: what was intended, what came of it. The state is what the journal says.
 
 `journal.jsonl` holds one JSON object a line, appended under the instance's lock. Each line is complete in itself, so
-the last one alone tells the state and the operation in flight; `list` reads no more than that.
+the last one alone tells the state and the operation in flight; `list` reads no more than that. A line is short: what is
+too long in it is cut, with a mark. A journal that has grown to its limit is replaced by its latest lines.
 
-    seq        1, 2, 3, ... without gaps
+    seq        1, 2, 3, ... without gaps; the first line that is kept may have a higher one
     time       UTC, ISO 8601
     trigger    what happens                       one of `table.Trigger`
     source     the state it came from
@@ -28,6 +29,7 @@ the last one alone tells the state and the operation in flight; `list` reads no 
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -35,6 +37,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..errors import DamagedError
+from ..host.bounds import clipped
 from ..host.files import RECORD_BYTES, flush_directory, open_own, read_own, write_whole
 from ..host.process import Actor
 from .states import State
@@ -172,6 +175,17 @@ def _check_error(error: dict[str, Any]) -> None:
         raise TypeError("error")
 
 
+LIMIT_BYTES = 1 << 20
+KEPT_BYTES = 256 << 10
+"""How long a journal may grow, and how much of it is kept then: some hundred starts and stops."""
+
+LINE_BYTES = 8192
+_CUTS = ((LINE_BYTES, LINE_BYTES), (500, 20), (100, 20), (40, 10))
+"""What a line may have; and, tried in turn until it has no more, what its texts are cut to (characters, details)."""
+
+_TAIL_BYTES = 2 * LINE_BYTES
+"""What holds the last line, and a torn one after it."""
+
 _FIRST_YEAR = 1970
 """No host's clock is before it, and four digits are what a time is written with."""
 
@@ -183,9 +197,6 @@ NO_LINE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, Recur
 
 class Journal:
     """The journal in `directory`. Reading needs no lock; `append` needs the instance's."""
-
-    _TAIL_BYTES = 8192
-    """A line is shorter, except one that carries a long error: then more is read."""
 
     _MAX_BYTES = 64 << 20
     """No journal of ours is longer; a longer file is damage and is not read."""
@@ -204,9 +215,9 @@ class Journal:
         Raises DamagedError when there is no line or it cannot be understood, naming file and line.
         """
         try:
-            tail = read_own(self._name, self._TAIL_BYTES, tail=True)
-            if len(tail) == self._TAIL_BYTES and tail.count(b"\n") < 2:  # noqa: PLR2004 - one end, and one before it
-                tail = read_own(self._name, RECORD_BYTES, tail=True)
+            tail = read_own(self._name, _TAIL_BYTES, tail=True)
+            if len(tail) == _TAIL_BYTES and tail.count(b"\n") < 2:  # noqa: PLR2004 - one end, and one before it
+                tail = read_own(self._name, RECORD_BYTES, tail=True)  # version 0.1.0 wrote lines of any length
         except FileNotFoundError:
             raise DamagedError(f"{self.path}: no such file") from None
         except OSError as error:
@@ -270,11 +281,11 @@ class Journal:
 
     def append(self, line: Line, *, seq: int) -> Line:
         """Add `line` with the number `seq` and return it. All but `step` lines are on disk when this returns."""
-        line = replace(line, seq=seq)
-        words = json.dumps(line.to_json(), separators=(",", ":"), ensure_ascii=False)
-        # A file name that is no UTF-8 holds lone surrogates. Their escape by Python is their escape in JSON.
-        text = words.encode(errors="backslashreplace") + b"\n"
+        line, text = _written(replace(line, seq=seq))
         fresh = not self.path.exists()
+        with suppress(OSError):  # a full disk: the long journal serves as well, and one line more may find room
+            if not fresh and self.path.stat().st_size > LIMIT_BYTES:
+                self._shorten()
         descriptor = open_own(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         try:
             _cut_torn_end(descriptor)
@@ -284,6 +295,41 @@ class Journal:
         if fresh:
             flush_directory(self.path.parent)
         return line
+
+    def _shorten(self) -> None:
+        """Put the journal's latest lines in its place, by one rename: a crash leaves one or the other."""
+        latest = read_own(self._name, KEPT_BYTES, tail=True)
+        begin = latest.find(b"\n") + 1 if len(latest) == KEPT_BYTES else 0
+        whole = latest[begin : latest.rfind(b"\n") + 1]
+        if whole:
+            write_whole(self.path, whole)
+
+
+def _written(line: Line) -> tuple[Line, bytes]:
+    """Return `line`, with what is too long in it cut, and the text that stands for it: at most LINE_BYTES."""
+    for length, details in _CUTS:
+        short = _cut(line, length, details)
+        words = json.dumps(short.to_json(), separators=(",", ":"), ensure_ascii=False)
+        # A file name that is no UTF-8 holds lone surrogates. Their escape by Python is their escape in JSON.
+        text = words.encode(errors="backslashreplace") + b"\n"
+        if len(text) <= LINE_BYTES:
+            break
+    return short, text
+
+
+def _cut(line: Line, length: int, details: int) -> Line:
+    """Return `line` with no text of more than `length` characters, and the last `details` details of its error."""
+    error = line.error
+    if error:
+        texts = {key: clipped(text, length) for key, text in error.items() if isinstance(text, str)}
+        error = {**error, **texts, "details": [clipped(text, length) for text in error["details"][-details:]]}
+    return replace(
+        line,
+        step=line.step and clipped(line.step, length),
+        detail=line.detail and clipped(line.detail, length),
+        actor=replace(line.actor, command=clipped(line.actor.command, length)),
+        error=error,
+    )
 
 
 def _is_line(text: bytes) -> bool:

@@ -59,8 +59,8 @@ def _set_right(journal: Journal) -> Iterator[str]:
     if kept is None:
         return
     yield words.set_aside(count, kept)
-    before = 0
+    before: int | None = None  # the first lines were dropped when the journal had grown to its limit
     for line in journal.lines():
-        if line.seq > before + 1:
+        if before is not None and line.seq > before + 1:
             yield words.missing_lines(before + 1, line.seq - 1)
         before = line.seq

@@ -7,14 +7,13 @@ failed 3 script 003 (system)
 import re
 from dataclasses import dataclass
 
-from ..host.run import Words, clipped
+from ..host.bounds import WORD_LENGTH, Words, clipped
 
 LINES = 20
 """As many of the last lines of a failure are kept."""
 
 _FAILURES = 100
-_CHARACTERS = 500
-"""Of a line; and how many failures are heard. A guest that says more takes no more of its host's memory."""
+"""How many are heard of."""
 
 _CONTROLS = re.compile(r"\x1b\[[0-9;?=]*[A-Za-z]|\x1b[^\[]|[^\n\t\x20-\x7e\x80-\U0010ffff]")
 """What a terminal would obey: escape sequences, and control characters other than line end and tabulator."""
@@ -40,7 +39,7 @@ class Failure:
 def lines(text: bytes) -> list[str]:
     """Return the lines of `text` that say something, as text that is safe to print on a terminal."""
     said = _CONTROLS.sub("", text.decode(errors="replace").replace("\r\n", "\n"))
-    return [clipped(line.rstrip(), _CHARACTERS) for line in said.splitlines() if line.strip()]
+    return [clipped(line.rstrip(), WORD_LENGTH) for line in said.splitlines() if line.strip()]
 
 
 def memory() -> Words:

@@ -21,6 +21,7 @@ from interlock.api import Interlock
 from interlock.drivers.simulated import SimulatedDriver
 from interlock.errors import CancelledError, IllegalTransitionError, InterlockError
 from interlock.fsm import instance as instance_module
+from interlock.fsm import journal as journal_module
 from interlock.fsm.engine import Engine
 from interlock.fsm.journal import Journal
 from interlock.fsm.states import State
@@ -138,6 +139,29 @@ def test_row_whose_process_is_killed_at_any_effect_is_settled(
         if points.count < last:
             return
         injected("Interlock killed before, in the middle of, or after any effect")
+
+
+@pytest.mark.parametrize("reason", [None, errno.ENOSPC], ids=["killed", "ENOSPC"])
+def test_journal_that_is_written_anew_at_every_line_survives_what_happens(world, ask, effects, monkeypatch, reason):
+    """Its latest lines take its place in one moment: cut short at any effect, it is the old one or the new one."""
+    for last in itertools.count(1):
+        engine = world(last, State.created)
+        before = kept(engine)
+
+        def cut(point, name, last=last):
+            if point >= last if reason is None else point == last:
+                raise PowerCut if reason is None else OSError(reason, os.strerror(reason), name)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(journal_module, "LIMIT_BYTES", 0)
+            patch.setattr(instance_module, "this_process", lambda: DEAD)
+            points = effects(patch, cut)
+            with suppress(PowerCut, InterlockError):
+                ask(engine, Trigger.start)
+        assert_whole(engine, Trigger.start, State.created, before)
+        assert_leads_on(engine, ask, Trigger.start, State.created)
+        if points.count < last:
+            return
 
 
 @pytest.mark.parametrize("reason", REASONS, ids=errno.errorcode.get)

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interlock.errors import DamagedError
-from interlock.fsm.journal import FILE, NO_LINE, Journal, Line, Phase
+from interlock.fsm import journal as journal_module
+from interlock.fsm.journal import FILE, LINE_BYTES, NO_LINE, Journal, Line, Phase
 from interlock.fsm.records import now
 from interlock.fsm.states import State
 from interlock.fsm.table import Trigger
@@ -50,13 +51,62 @@ def test_lines_many_appended_come_oldest_first(journal):
 
 
 @pytest.mark.parametrize("size", [0, 100, 8192, 100_000])
-def test_last_line_of_any_length_is_read_whole(journal, size):
-    """A long error in the last line, or in the one before it, does not hide the last line."""
+def test_last_line_of_any_length_is_read_whole(journal, size, monkeypatch):
+    """A long line, as older versions wrote them, hides neither itself nor the one after it."""
+    monkeypatch.setattr(journal_module, "LINE_BYTES", 1 << 30)
     journal.append(a_line(detail="x" * size), seq=1)
     assert journal.last().seq == 1
     journal.append(a_line(), seq=2)
-    journal.append(a_line(detail="y" * size), seq=3)
-    assert journal.last().detail == "y" * size
+    journal.append(a_line(detail="y" * min(size, 8000)), seq=3)
+    assert journal.last().detail == "y" * min(size, 8000)
+
+
+@pytest.mark.parametrize("character", ["x", "\0", "ä", "\U0001f980", "\udcff", '"'])
+def test_append_of_endless_words_writes_a_short_line(journal, character):
+    """Whatever a guest says, a line has its maximal length; what was cut is marked, and the last words stay."""
+    words = character * 1_000_000
+    error = {"reference": "degraded", "message": words, "hint": words, "details": [words] * 1000 + ["last"]}
+    written = journal.append(a_line(Phase.failed, step=words, detail=words, error=error), seq=1)
+    assert journal.path.stat().st_size <= LINE_BYTES
+    assert journal.last() == written
+    assert written.step.endswith("…")
+    assert written.error["message"].endswith("…")
+    assert written.error["details"][-1] == "last"
+
+
+def test_append_to_a_long_journal_drops_its_oldest_lines(journal, monkeypatch):
+    """It never grows beyond its limit, the numbers go on, and the latest lines are whole."""
+    monkeypatch.setattr(journal_module, "LIMIT_BYTES", 20_000)
+    monkeypatch.setattr(journal_module, "KEPT_BYTES", 5_000)
+    for seq in range(1, 500):
+        journal.append(a_line(detail=str(seq)), seq=seq)
+        assert journal.path.stat().st_size < 20_000 + LINE_BYTES
+    lines = list(journal.lines())
+    assert [line.seq for line in lines] == list(range(lines[0].seq, 500))
+    assert lines[0].seq > 400
+
+
+def test_append_to_a_long_journal_on_a_full_disk_still_writes(journal, monkeypatch):
+    """Where there is no room to write it anew, the one line is appended: a machine can still be stopped."""
+    journal.append(a_line(), seq=1)
+    monkeypatch.setattr(journal_module, "LIMIT_BYTES", 0)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(journal_module, "write_whole", full)
+    journal.append(a_line(), seq=2)
+    assert [line.seq for line in journal.lines()] == [1, 2]
+
+
+def test_last_of_a_huge_journal_reads_no_more_than_its_end(journal):
+    """`list` costs the same whatever a guest has said in its time."""
+    with journal.path.open("wb") as file:
+        file.truncate(1 << 40)
+        file.seek(0, 2)
+        file.write(b"\n")
+    journal.append(a_line(), seq=7)
+    assert journal.last().seq == 7
 
 
 @pytest.mark.parametrize("phase", Phase)

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from interlock.errors import CancelledError, DeadlineError, HostError
+from interlock.host.bounds import Words
 from interlock.host.process import started_ticks
-from interlock.host.run import MERGED, Ended, Words, run
+from interlock.host.run import MERGED, Ended, run
 
 
 def test_run_returns_status_and_words():
