@@ -4,6 +4,7 @@ import json
 import platform
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -18,6 +19,7 @@ from .options import Size
 if TYPE_CHECKING:
     from ..templates.load import Loaded
     from ..templates.plan import Wishes
+    from ..templates.reach import Reach
 
 F = TypeVar("F", bound=Callable[..., Any])
 """A function that is, or becomes, a command."""
@@ -49,6 +51,9 @@ def machine_options(command: F) -> F:
             click.option("--no-internet", is_flag=True, help="Let the guest reach nothing beyond this host."),
             click.option("--plain", is_flag=True, help="Without mounts and what else the template adds to a system."),
             click.option("--set", "edits", multiple=True, metavar="KEY=VALUE", help="Any value of the template."),
+            click.option(
+                "--trust", is_flag=True, help="Let a template from a server reach of this host what it asks for."
+            ),
         )
     ):
         command = option(command)
@@ -74,16 +79,22 @@ def wishes(
     return Wishes(**values, edits=(*made, *edits))
 
 
-def agreed_on(session: Session, name: str, locator: str, given: "Wishes") -> "str | Loaded":
-    """Return what to create `name` from: `locator`, or at a terminal what somebody there has agreed to.
+def agreed_on(
+    session: Session, name: str, locator: str, given: "Wishes", driver: str, *, yes: bool
+) -> "tuple[str | Loaded, Wishes]":
+    """Return what to create `name` from, and the wishes: as given, or at a terminal what somebody there has agreed to.
 
-    That the instance does not exist is looked at first, before anyone edits anything. Raises CancelledError when
-    nobody wants it any more; nothing was made then.
+    Who agrees at a terminal, be it by --yes, trusts the template. That the instance does not exist is looked at first,
+    before anyone edits anything. Raises CancelledError when nobody wants it any more; nothing was made then.
     """
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return locator
+        return locator, given
+    trusting = replace(given, trust=True)
+    if yes:
+        return locator, trusting
+    from .. import drivers
     from ..templates.load import dump
-    from ..templates.plan import read
+    from ..templates.plan import check, read
 
     interlock = session.interlock
     verdict = next(verdict for verdict in interlock.can(name) if verdict.trigger is Trigger.create)
@@ -92,12 +103,12 @@ def agreed_on(session: Session, name: str, locator: str, given: "Wishes") -> "st
     loaded = read(interlock.home, locator, given.edits)
     while True:
         click.echo(f"{name}, from {printable(loaded.name)}", err=True)
-        for label, text in _summary(loaded, given):
+        for label, text in _summary(loaded, given, check(interlock.home, name, loaded, drivers.find(driver), given)):
             click.echo(f"  {label:<9} {printable(text)}", err=True)
         answer = click.prompt(QUESTION, type=click.Choice(list(ANSWERS)), default="p", show_choices=False, err=True)
         match ANSWERS[answer]:
             case "proceed":
-                return loaded
+                return loaded, trusting
             case "edit":
                 loaded = _edited(session, dump(loaded)) or loaded
             case "template":
@@ -136,7 +147,7 @@ def _another(session: Session, given: "Wishes") -> "Loaded | None":
         return None
 
 
-def _summary(loaded: "Loaded", given: "Wishes") -> Iterator[tuple[str, str]]:
+def _summary(loaded: "Loaded", given: "Wishes", reached: "list[Reach]") -> Iterator[tuple[str, str]]:
     """Yield what there is to know before one agrees: (label, text)."""
     template = loaded.template
     arch = given.arch or template.arch or platform.machine()
@@ -150,21 +161,12 @@ def _summary(loaded: "Loaded", given: "Wishes") -> Iterator[tuple[str, str]]:
         "disk": size(given.disk_bytes or template.disk) if given.disk_bytes or template.disk else "the default",
     }
     yield "machine", " · ".join(f"{label} {value}" for label, value in sizes.items())
-    for mount in template.mounts:
-        yield "mount", f"{mount.location} ({'writable' if mount.writable else 'read-only'})"
-    for forward in template.port_forwards:
-        if not forward.ignore:
-            here, there = _end(forward.host_socket, forward.host_ports), _end(forward.guest_socket, forward.guest_ports)
-            yield "forward", f"{here} → {there}"
+    for one in reached:
+        yield "host", str(one)
     if modes := [step.mode for step in template.provision]:
         yield "scripts", f"{len(modes)} ({', '.join(dict.fromkeys(modes))})"
     for note in loaded.notes:
         yield "note", note
-
-
-def _end(socket: str | None, ports: tuple[int, int]) -> str:
-    first, last = ports
-    return socket or (str(first) if first == last else f"{first}-{last}")
 
 
 def _mount(text: str) -> str:

@@ -35,7 +35,7 @@ def create_command(  # noqa: PLR0917 - click calls it, by name
     """
     name = _named_after(template) if name is None else name
     given = wishes(**asked)
-    chosen = template if yes else agreed_on(session, name, template, given)
+    chosen, given = agreed_on(session, name, template, given, driver, yes=yes)
     _print(session.interlock.create(name, chosen, given, driver=driver), output_format)
 
 

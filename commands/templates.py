@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,12 @@ from ..cli import Session
 from ..errors import InterlockError, InvalidTemplateError, UsageError
 from ..output import Format, format_option, print_records, printable
 from .options import pass_session
+
+if TYPE_CHECKING:
+    from ..templates.load import Loaded
+
+_NAME = "name"
+"""What an instance is called whose creation is only tried."""
 
 set_option = click.option("--set", "edits", multiple=True, metavar="KEY=VALUE", help="Change a value; may be repeated.")
 
@@ -40,8 +46,12 @@ def list_command(output_format: Format) -> None:
 @click.argument("template")
 @pass_session
 def show_command(session: Session, template: str) -> None:
-    """Print the text of TEMPLATE as it is. It is checked first."""
-    _print_text(_copy(session, template, (), embed=False))
+    """Print the text of TEMPLATE as it is, and say what is wrong with it."""
+    from ..templates.load import find, parse
+
+    source = find(template)
+    _print_text(source.text)
+    _note(session, parse(source))
 
 
 @template_command.command("validate")
@@ -52,15 +62,15 @@ def show_command(session: Session, template: str) -> None:
 def validate_command(
     session: Session, templates: tuple[str, ...], edits: tuple[str, ...], output_format: Format
 ) -> None:
-    """Check each TEMPLATE, with all that it is based on; exit code 2 when one has mistakes.
+    """Check each TEMPLATE, with all that it is based on, as `create` would; exit code 2 when one has mistakes.
 
-    What is right but is ignored here is told as a note.
+    Notes tell what is ignored here, and what of this host an instance would reach.
 
     \b
     interlock template validate web.yaml
     interlock template validate web.yaml --set cpus=8
     """
-    records = [_record(template, edits) for template in templates]
+    records = [_record(session, template, edits) for template in templates]
     print_records(
         records,
         output_format,
@@ -119,9 +129,13 @@ def _copy(session: Session, template: str, edits: tuple[str, ...], *, embed: boo
 
     source = find(template)
     loaded = parse(source, edits=edits)
+    _note(session, loaded)
+    return dump(loaded).encode() if embed else source.text
+
+
+def _note(session: Session, loaded: "Loaded") -> None:
     for note in loaded.notes:
         session.report(f"note: {note}")
-    return dump(loaded).encode() if embed else source.text
 
 
 def _print_text(text: bytes) -> None:
@@ -132,13 +146,16 @@ def _print_text(text: bytes) -> None:
         click.echo(text, nl=False)
 
 
-def _record(template: str, edits: tuple[str, ...]) -> dict[str, Any]:
-    from ..templates.load import load
+def _record(session: Session, template: str, edits: tuple[str, ...]) -> dict[str, Any]:
+    from .. import drivers
+    from ..templates.plan import Wishes, check, read
 
     notes: tuple[str, ...] = ()
     mistakes: tuple[str, ...] = ()
+    home = session.interlock.home
     try:
-        notes = load(template, edits=edits).notes
+        loaded = read(home, template, edits)
+        notes = (*loaded.notes, *map(str, check(home, _NAME, loaded, drivers.find("qemu"), Wishes())))
     except InterlockError as error:
         mistakes = error.details or (error.message,)
     result = "ok" if not mistakes else "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"

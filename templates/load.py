@@ -126,6 +126,11 @@ def _validated(tree: yaml.MappingNode, data: dict[str, Any]) -> tuple[Template |
         return None, mistakes(tree, error)
 
 
+def refused(loaded: Loaded, told: Iterable[Mistake]) -> InvalidTemplateError:
+    """Return the error that says what is wrong with `loaded`, in the order of its text."""
+    return _invalid(loaded.name, loaded.sources, told)
+
+
 def _invalid(name: str, sources: Sequence[str], told: Iterable[Mistake]) -> InvalidTemplateError:
     details = [str(mistake) for mistake in _in_order(told, sources)]
     count = "1 mistake" if len(details) == 1 else f"{len(details)} mistakes"

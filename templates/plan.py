@@ -28,13 +28,14 @@ from ..host.home import Home
 from ..images.bring import bring
 from ..images.source import Kernel, Place, Source
 from ..images.store import Image, Store
-from . import host, resolve
+from . import fit, host, resolve
 from .expand import Guest, Host
-from .load import Loaded, expand, load
+from .load import Loaded, expand, load, refused
 from .locate import public
 from .mistakes import words_of
 from .model import Wished
 from .parts import ImageSource
+from .reach import Reach, reach
 
 START_TIMEOUT_S = 300.0
 SCRIPTED_START_TIMEOUT_S = 1800.0
@@ -55,6 +56,8 @@ class Wishes:
     stop_timeout_s: float | None = None
     edits: tuple[str, ...] = ()
     """Changes to the template before it is resolved, as KEY=VALUE: `mounts[0].writable=true`."""
+    trust: bool = False
+    """True: a template from a server may reach of this host what it asks for (reach.py)."""
 
 
 def read(home: Home, locator: str, edits: tuple[str, ...] = ()) -> Loaded:
@@ -65,7 +68,8 @@ def read(home: Home, locator: str, edits: tuple[str, ...] = ()) -> Loaded:
 def plan(home: Home, name: str, template: str | Loaded, driver: Driver, wishes: Wishes) -> Plan:
     """Return the plan of the instance `name` from `template`: one that was read, or a locator, to be read when needed.
 
-    Nothing is read or made yet. Raises UsageError for wishes that no machine could fulfil.
+    Nothing is read or made yet. Raises UsageError for wishes that no machine could fulfil; carrying the plan out raises
+    it for a template from a server that reaches something of this host, unless `wishes.trust` lets it.
     """
     _check(wishes)
 
@@ -76,9 +80,29 @@ def plan(home: Home, name: str, template: str | Loaded, driver: Driver, wishes: 
             loaded = read(home, loaded, wishes.edits)
         for note in loaded.notes:
             report(note)
-        return _Planner(home, name, loaded, driver, wishes).draft(report)
+        planner = _Planner(home, name, loaded, driver, wishes)
+        untrusted = [str(one) for one in planner.reach if one.server]
+        if untrusted and not wishes.trust:
+            raise UsageError(
+                f"{loaded.name} asks for what is this host's, and templates from servers are not trusted",
+                hint=f"interlock create {name} --template {loaded.name} --trust",
+                details=untrusted,
+            )
+        for one in planner.reach:
+            report(str(one))
+        return planner.draft(report)
 
     return draft
+
+
+def check(home: Home, name: str, loaded: Loaded, driver: Driver, wishes: Wishes) -> list[Reach]:
+    """Return what the instance `name` would reach of this host, were it created from `loaded`; nothing is made.
+
+    Raises whatever its creation would raise before it looks for an image, but for lack of trust.
+    """
+    planner = _Planner(home, name, loaded, driver, wishes)
+    planner.spec()
+    return planner.reach
 
 
 class _Planner:
@@ -89,18 +113,21 @@ class _Planner:
         self.name = name
         self.driver = driver
         self.wishes = wishes
-        self.locator = loaded.name
+        self.loaded = loaded
         who = resolve.user(loaded.template, wishes.user)
         self.template = expand(loaded, _outside(name, home.directory(name)), _inside(name, who))
         self.who = replace(who, home=self.template.user.home or who.home)
         self.arch = wishes.arch or self.template.arch or platform.machine()
         if self.arch not in driver.abilities.arches:
             raise UsageError(f'driver "{driver.name}" has no machines of architecture {self.arch}')
+        if told := fit.unfit(loaded.tree, self.template, self.arch, driver, Disks(home)):
+            raise refused(loaded, told)
+        self.reach = reach(loaded.tree, self.template, self.arch, str(home.directory(name)))
 
     def draft(self, report: Report) -> Draft:
         """Return all that the machine consists of, its image brought."""
-        spec = self._spec()
-        self.driver.check(spec)
+        spec = self.spec()
+        self._make_folders(report)
         if not self.driver.abilities.images:
             return Draft(spec, {})
         image = bring(Store(self.home.images), self._sources(), report)
@@ -112,7 +139,20 @@ class _Planner:
         shared = {lease.file_name(disk.name): Disks(self.home).path(disk.name) for disk in spec.disks}
         return Draft(spec, self._materials(image, spec), shared)
 
-    def _spec(self) -> Spec:
+    def _make_folders(self, report: Report) -> None:
+        """Make each folder that is to be mounted and is not there."""
+        failed = []
+        for folder in fit.missing_folders(self.template):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                failed.append(f"{folder}: {error.strerror}")
+            else:
+                report(f"made the folder {folder}, which is mounted")
+        if failed:
+            raise UsageError("folders that are to be mounted cannot be made", details=failed)
+
+    def spec(self) -> Spec:
         """Return the machine, as far as it does not depend on the image."""
         template, wishes = self.template, self.wishes
         scripted = template.provision or template.probes
@@ -143,10 +183,11 @@ class _Planner:
             disks=tuple(self._disk(asked.name) for asked in template.additional_disks),
             probes=resolve.probes(template),
             copies=resolve.copies(template),
-            origin=self.locator,
+            origin=self.loaded.name,
         )
         if len(json.dumps(spec.to_json())) > RECORD_BYTES:
-            raise UsageError(f"{self.locator}: probes and message are longer than {RECORD_BYTES >> 20} MiB together")
+            raise UsageError(f"{self.loaded.name}: probes and message are longer than {RECORD_BYTES >> 20} MiB together")
+        self.driver.check(spec)
         return spec
 
     def _disk(self, name: str) -> Disk:
@@ -154,11 +195,7 @@ class _Planner:
 
     def _sources(self) -> list[Source]:
         """Return the places of the image, in the template's order: mirrors of each other."""
-        asked = self.template.images
-        if fitting := [_source(one, self.arch) for one in asked if one.arch in (self.arch, None)]:
-            return fitting
-        offered = ", ".join(sorted({one.arch for one in asked if one.arch}))
-        raise UsageError(f"template {self.locator} has no image for {self.arch}; it has: {offered}")
+        return [_source(one, self.arch) for one in self.template.images if one.arch in (self.arch, None)]
 
     def _materials(self, image: Image, spec: Spec) -> dict[str, Path | bytes]:
         """Return the files that must lie beside the spec: links into the store, keys, and the seed."""

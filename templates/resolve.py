@@ -57,16 +57,18 @@ def memory_bytes() -> int:
 
 
 def mounts(template: Template) -> tuple[Mount, ...]:
-    """Return the folders that the guest sees; raises UsageError for one that is not there."""
-    found = []
-    for number, asked in enumerate(template.mounts):
-        location, point = asked.location, asked.mount_point or asked.location
-        if not Path(location).is_dir():
-            raise UsageError(f"mounts[{number}].location: {location}: no such folder", hint=f"mkdir -p {location}")
-        model = asked.nine_p.security_model
-        queue_size = asked.virtiofs.queue_size
-        found.append(Mount(location, point, asked.writable, template.mount_kind, model, queue_size))
-    return tuple(found)
+    """Return the folders that the guest sees."""
+    return tuple(
+        Mount(
+            location=asked.location,
+            mount_point=asked.mount_point or asked.location,
+            writable=asked.writable,
+            type=template.mount_kind,
+            security_model=asked.nine_p.security_model,
+            queue_size=asked.virtiofs.queue_size,
+        )
+        for asked in template.mounts
+    )
 
 
 def forwards(rules: tuple[PortForward, ...]) -> tuple[Forward, ...]:
@@ -157,7 +159,7 @@ def seed(template: Template, spec: Spec, who: User, keys: tuple[str, ...], host_
         env=host.environment(template.env, proxies=template.propagate_proxy_env),
         param=template.param,
         dns=template.dns,
-        hosts=_hosts(template),
+        hosts={name: address(template, name) for name in template.host_resolver.hosts},
         ca_certs=tuple(_certificates(template)),
         remove_default_ca_certs=template.ca_certs.remove_defaults,
         upgrade_packages=template.upgrade_packages,
@@ -194,32 +196,37 @@ def _guest_disks(template: Template) -> Iterator[facts.GuestDisk]:
         yield facts.GuestDisk(f"disk{number}", label[:16], f"/mnt/{label}", disk.format, disk.fs_type, disk.fs_args)
 
 
-def _hosts(template: Template) -> dict[str, str]:
-    """Return name → address; a name may stand for another of them. Raises UsageError for one that leads nowhere."""
-    asked = template.host_resolver.hosts
-    targets = {**dict.fromkeys(facts.HOST_NAMES, facts.HOST_ADDRESS), **asked}
-    found = {}
-    for name, target in asked.items():
-        address, seen = target, {name}
-        while address in targets and address not in seen:
-            seen.add(address)
-            address = targets[address]
-        if not re.fullmatch(r"[0-9.]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*", address):
-            raise UsageError(f"hostResolver.hosts.{name}: {address}: this name has no address here")
-        found[name] = address
+def address(template: Template, name: str) -> str:
+    """Return the address of `name` of hostResolver.hosts, which may stand for another of them.
+
+    Raises UsageError for one that leads nowhere.
+    """
+    targets = {**dict.fromkeys(facts.HOST_NAMES, facts.HOST_ADDRESS), **template.host_resolver.hosts}
+    found, seen = targets[name], {name}
+    while found in targets and found not in seen:
+        seen.add(found)
+        found = targets[found]
+    if not re.fullmatch(r"[0-9.]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*", found):
+        raise UsageError(f"hostResolver.hosts.{name}: {found}: this name has no address here")
+    return found
+
+
+def certificates(template: Template, number: int) -> list[bytes]:
+    """Return each certificate in the file `number` of caCerts.files. Raises UsageError when there is none."""
+    name = template.ca_certs.files[number]
+    try:
+        content = Path(name).read_bytes()
+    except OSError as error:
+        raise UsageError(f"caCerts.files[{number}]: {name}: {error.strerror}") from error
+    found = _CERTIFICATE.findall(content)
+    if not found:
+        raise UsageError(f"caCerts.files[{number}]: {name}: holds no certificate in PEM form")
     return found
 
 
 def _certificates(template: Template) -> Iterator[bytes]:
     """Yield each certificate by itself: a file may hold many."""
-    for number, name in enumerate(template.ca_certs.files):
-        try:
-            content = Path(name).read_bytes()
-        except OSError as error:
-            raise UsageError(f"caCerts.files[{number}]: {name}: {error.strerror}") from error
-        found = _CERTIFICATE.findall(content)
-        if not found:
-            raise UsageError(f"caCerts.files[{number}]: {name}: holds no certificate in PEM form")
-        yield from found
+    for number in range(len(template.ca_certs.files)):
+        yield from certificates(template, number)
     for text in template.ca_certs.certs:
         yield from _CERTIFICATE.findall(text.encode())

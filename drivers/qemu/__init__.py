@@ -72,6 +72,7 @@ class QemuDriver(Driver):
         from . import memory
 
         memory.check(spec.memory_bytes)
+        network.check(spec)
 
     def create(self, site: Site, report: Report) -> None:
         from . import disk, firmware
@@ -79,7 +80,6 @@ class QemuDriver(Driver):
         from .probe import capabilities
 
         spec, directory = site.spec, site.directory
-        network.check(spec)
         board = Board.newest(capabilities(site.runtime.parent, spec.arch))
         if spec.boot == "kernel":
             for material in ("kernel", "initrd"):

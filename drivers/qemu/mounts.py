@@ -37,15 +37,17 @@ class Program(NamedTuple):
 
 
 def check(spec: Spec) -> None:
-    """Raise DriverError when a folder that `spec` mounts is not there."""
+    """Raise DriverError with all folders that `spec` mounts and that are not there.
+
+    They are not made: `create` did so, and one that is gone has moved, or lies on a disk that is not mounted yet.
+    """
     import shlex
 
-    for mount in spec.mounts:
-        if not Path(mount.location).is_dir():
-            raise DriverError(
-                f"the instance mounts {mount.location}, but this host has no such folder",
-                hint=f"mkdir -p {shlex.quote(mount.location)}",
-            )
+    if gone := [mount.location for mount in spec.mounts if not Path(mount.location).is_dir()]:
+        raise DriverError(
+            f"the instance mounts {', '.join(gone)}, but this host has no such folder",
+            hint=f"mkdir -p {shlex.join(gone)}",
+        )
 
 
 def shares_memory(spec: Spec) -> bool:

@@ -101,7 +101,7 @@ def test_create_plain_leaves_mounts_out_and_says_so(interlock, vms, tmp_path):
     ("flags", "words"),
     [
         (("--mount", ":w"), "--mount :w: expected DIR or DIR:w"),
-        (("--mount", "/none/such"), "mounts[0].location: /none/such: no such folder"),
+        (("--mount", "/dev/null/such"), "mounts[0].location: /dev/null is not a folder"),
         (("--port-forward", "80"), "--port-forward 80: expected two ports, HOST:GUEST"),
         (("--port-forward", "99999:80"), "--set portForwards[]="),
         (("--param", "port"), "--param port: expected NAME=VALUE"),

@@ -1,8 +1,10 @@
 """`create` at a terminal shows what would be made and asks; elsewhere it never does."""
 
+import http.server
 import os
 import pty
 import select
+import threading
 import time
 
 import pytest
@@ -16,12 +18,12 @@ class Terminal:
 
     def __init__(self) -> None:
         self.leader, self.follower = pty.openpty()
-        self.screen = ""
+        self.unread = ""
 
     def read_until(self, words: str) -> str:
-        """Return what was shown since the last call, once `words` are there."""
+        """Return what was shown since the last call, up to and with `words`, once they are there."""
         give_up = time.monotonic() + PATIENCE_S
-        seen = ""
+        seen = self.unread
         while words not in seen:
             assert time.monotonic() < give_up, seen
             if select.select([self.leader], [], [], 0.1)[0]:
@@ -29,7 +31,8 @@ class Terminal:
                     seen += os.read(self.leader, 4096).decode()
                 except OSError:  # the program has gone
                     break
-        return seen
+        seen, found, self.unread = seen.partition(words)
+        return seen + found
 
     def type(self, text: str) -> None:
         """Type `text` and a return."""
@@ -42,6 +45,28 @@ def terminal():
     terminal = Terminal()
     yield terminal
     os.close(terminal.leader)
+
+
+TEMPLATE = "images: [{location: 'build:tiny'}]\nmounts: [{location: '{{.Home}}', mountPoint: /h, writable: true}]\n"
+
+
+@pytest.fixture
+def url():
+    """Yield the URL of a template that wants to write to the home of whoever creates from it."""
+
+    class Server(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(TEMPLATE.encode())
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as listening:
+        threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{listening.server_port}/web.yaml"
+        listening.shutdown()
 
 
 @pytest.fixture
@@ -145,3 +170,37 @@ def test_create_at_a_terminal_with_yes_asks_nothing(create, terminal):
     process = create("--yes")
     assert "[p]:" not in terminal.read_until('created "web"')
     assert process.wait(PATIENCE_S) == 0
+
+
+def test_create_from_a_server_at_a_terminal_needs_a_yes_to_what_it_reaches(create, terminal, url, vms):
+    """What it would reach is shown with the host's own path and with who asks for it; a yes is enough."""
+    create("--template", url)
+    shown = terminal.read_until("[p]:")
+    words = f"mounts[0]: the guest reads and writes {os.environ['HOME']}; asked for by {url}"
+    assert words in shown.replace("\r\n", "")
+    terminal.type("")
+    terminal.read_until('created "web"')
+    assert vms.status("web").spec.mounts[0].writable
+
+
+def test_create_from_a_server_at_a_terminal_with_yes_is_done(create, terminal, url):
+    """Who types --yes has said yes."""
+    process = create("--template", url, "--yes")
+    terminal.read_until('created "web"')
+    assert process.wait(PATIENCE_S) == 0
+
+
+@pytest.mark.parametrize("command", [("create", "web", "--yes"), ("create", "web"), ("up", "web")], ids=" ".join)
+def test_template_of_a_server_is_refused_in_a_script_without_trust(interlock, url, state, command):
+    """Nobody sits there to agree: each thing is refused by name, with the command that trusts."""
+    refused = interlock(*command, "--template", url, "--driver", "simulated")
+    assert (refused.returncode, state()) == (2, "absent")
+    assert f"  | mounts[0]: the guest reads and writes {os.environ['HOME']}; asked for by {url}" in refused.stderr
+    assert f"hint: interlock create web --template {url} --trust" in refused.stderr
+    assert interlock(*command, "--template", url, "--driver", "simulated", "--trust").returncode == 0
+
+
+def test_template_validate_notes_what_an_instance_would_reach(interlock, url):
+    """Who checks a template sees what it wants."""
+    done = interlock("template", "validate", url)
+    assert (done.returncode, f"reads and writes {os.environ['HOME']}; asked for by" in done.stderr) == (0, True)

@@ -116,13 +116,13 @@ def test_find_prefers_the_administrators_descriptor_and_passes_over_strange_ones
     assert mounts.find() == mounts.Program(ours, in_c=True, can_readonly=False)
 
 
-def test_check_of_missing_folder_names_it_and_the_command_that_makes_it(site, tmp_path):
-    """The first folder that is not there is named, and the hint is a command that mends it, whatever its name holds."""
-    there, gone = str(tmp_path), str(tmp_path / "two 'words'")
-    spec = site((there, True), (gone, True)).spec
+def test_check_of_missing_folders_names_all_and_the_command_that_makes_them(site, tmp_path):
+    """Every folder that is not there is named, and the hint is a command that mends it, whatever their names hold."""
+    there, gone, other = str(tmp_path), str(tmp_path / "two 'words'"), str(tmp_path / "other")
+    spec = site((there, True), (gone, True), (other, False)).spec
     with pytest.raises(DriverError, match="but this host has no such folder") as caught:
         mounts.check(spec)
-    assert caught.value.message.startswith(f"the instance mounts {gone}, ")
+    assert caught.value.message.startswith(f"the instance mounts {gone}, {other}, ")
     subprocess.run(["sh", "-c", caught.value.hint], check=True)
     mounts.check(spec)
 

@@ -9,10 +9,10 @@ import pytest
 from interlock.disks import Disks
 from interlock.drivers.qemu import QemuDriver
 from interlock.drivers.simulated import SimulatedDriver
-from interlock.errors import NotFoundError, UsageError
+from interlock.errors import InvalidTemplateError, UsageError
 from interlock.fsm.spec import Disk, Forward, Mount, Spec
 from interlock.templates.load import load
-from interlock.templates.plan import Wishes, hostname, plan
+from interlock.templates.plan import Wishes, check, hostname, plan
 
 TEMPLATE = """
 images:
@@ -138,18 +138,71 @@ def test_plan_mounts_what_is_there(draft, more, tmp_path):
     )
 
 
-def test_plan_mount_that_is_not_there_is_refused(draft, more):
-    """A slip in a path is told when the machine is created, and not by an empty folder in the guest."""
-    more("mounts: [{location: /none/such}]\n")
-    with pytest.raises(UsageError, match=r"mounts\[0\].location: /none/such: no such folder"):
+def test_plan_makes_the_folders_to_mount_and_says_so(draft, more, said, tmp_path):
+    """As in Lima: what is to be shared need not be there yet."""
+    more(f"mounts: [{{location: {tmp_path}/new/one}}, {{location: {tmp_path}}}]\n")
+    draft()
+    assert (tmp_path / "new" / "one").is_dir()
+    assert [text for text in said if text.startswith("made")] == [
+        f"made the folder {tmp_path}/new/one, which is mounted"
+    ]
+
+
+def test_plan_tells_all_that_this_host_lacks_at_once(draft, more, tmp_path):
+    """Folders that cannot be made, disks, zones, names and files: each with its place, and nothing is made."""
+    (tmp_path / "file").touch()
+    more(f"""
+mounts: [{{location: {tmp_path}/new}}, {{location: {tmp_path}/file}}, {{location: {tmp_path}/file/x, mountPoint: /x}}]
+additionalDisks: [data]
+timezone: Mars/Utopia
+hostResolver: {{hosts: {{a.test: b.test}}}}
+caCerts: {{files: [{tmp_path}/none.pem]}}
+""")
+    with pytest.raises(InvalidTemplateError) as caught:
         draft()
+    assert [detail.split(": ", 1)[1] for detail in caught.value.details] == [
+        f"mounts[1].location: {tmp_path}/file is not a folder",
+        f"mounts[2].location: {tmp_path}/file is not a folder",
+        'additionalDisks[0]: there is no disk "data"',
+        'timezone: there is no time zone "Mars/Utopia"',
+        "hostResolver.hosts.a.test: b.test: this name has no address here",
+        f"caCerts.files[0]: {tmp_path}/none.pem: No such file or directory",
+    ]
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may make a folder anywhere")
+def test_plan_folder_that_nobody_may_make_is_refused(draft, more):
+    """It is told before anything is made."""
+    more("mounts: [{location: /proc/none/such}]\n")
+    with pytest.raises(InvalidTemplateError, match="you may not make one in /proc"):
+        draft()
+
+
+def test_plan_folders_that_cannot_be_made_are_told_at_once(draft, more):
+    """What the system refuses after all is an error with all of them."""
+    more("mounts: [{location: /proc/none/such}, {location: /proc/none/other}]\n")
+    with pytest.raises(UsageError) as caught:
+        draft()
+    assert len(caught.value.details) == 2
+
+
+def test_check_says_what_a_draft_would(home, template, more):
+    """One judgement for `create` and `template validate`: a mount point that a location implies, say."""
+    more("mounts: [{location: /etc}]\n")
+    with pytest.raises(InvalidTemplateError) as drafted:
+        plan(home, "web", template, SimulatedDriver(), Wishes(arch="x86_64"))(print)
+    with pytest.raises(InvalidTemplateError) as checked:
+        check(home, "web", load(template), SimulatedDriver(), Wishes(arch="x86_64"))
+    assert checked.value.details == drafted.value.details
+    assert (
+        "mounts[0].mountPoint: expected a folder that the guest's own system does not need" in checked.value.details[0]
+    )
 
 
 def test_plan_shares_the_disks_that_it_names(draft, more, home):
-    """A disk keeps its format; that it is not there is told with the command that makes it."""
+    """A disk keeps its format."""
     more("additionalDisks: [data]\n")
-    with pytest.raises(NotFoundError, match='there is no disk "data"'):
-        draft()
     home.prepare()
     Disks(home).create("data", 1 << 20, "raw")
     assert draft().spec.disks == (Disk("data", "raw"),)
@@ -192,8 +245,9 @@ def test_plan_architecture_that_the_driver_lacks_is_refused(home, template):
 
 def test_plan_architecture_that_the_template_lacks_is_refused(home, template):
     """A template without an image for the machine cannot make it, and says for which it can."""
-    with pytest.raises(UsageError, match="has no image for aarch64; it has: x86_64"):
+    with pytest.raises(InvalidTemplateError) as caught:
         plan(home, "web", template, QemuDriver(), Wishes(arch="aarch64"))(print)
+    assert caught.value.details[0].endswith("images: there is no image for aarch64; there are images for x86_64")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,125 @@
+"""What a machine can read, write or use of this host, beside the ways that Interlock opens into every guest.
+
+`create` says all of it, with the host's own paths. What a template from a server asks for needs a person's yes: at a
+terminal it is asked for, a script gives it by --trust. A file of this host, a built-in and the command line need none:
+who can write those can do the same without a template.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path as HostPath
+
+import yaml
+
+from .document import Path, at, get, items, place, plain, written
+from .model import Template
+from .variables import VariableError, names
+
+LOOPBACK = ("127.0.0.1", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """One thing of the host's that the machine can read, write or use."""
+
+    field: str
+    """The key that asks for it: `mounts[0]`."""
+    words: str
+    server: str
+    """The URL of the template that asks for it; empty when it is trusted, or is worth no question."""
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.words}" + (f"; asked for by {self.server}" if self.server else "")
+
+
+def reach(tree: yaml.Node, template: Template, arch: str, directory: str) -> list[Reach]:
+    """Return what `template`, resolved from `tree`, reaches of this host; the instance's `directory` is its own."""
+    found = []
+    for path, words, harmless in (*_files(template, arch), *_forwards(tree, template, directory), *_ssh(template)):
+        found.append(Reach(written(path), words, "" if harmless else _server(tree, path)))
+    return found
+
+
+_Found = Iterator[tuple[Path, str, bool]]
+"""Where it is asked for, what it is, and whether it does no harm that a question could keep off."""
+
+
+def _files(template: Template, arch: str) -> _Found:
+    for number, mount in enumerate(template.mounts):
+        access = "reads and writes" if mount.writable else "reads"
+        yield ("mounts", number), f"the guest {access} {mount.location}", False
+    for number, copy in enumerate(template.copy_to_host):
+        removed = ", and removes it when the guest stops" if copy.delete_on_stop else ""
+        yield ("copyToHost", number), f"writes {copy.host} from the guest{removed}", False
+    for number, disk in enumerate(template.additional_disks):
+        yield ("additionalDisks", number), f"the guest reads and writes the disk {disk.name}", False
+    for number, name in enumerate(template.ca_certs.files):
+        yield ("caCerts", "files", number), f"the guest gets the certificates in {name}", False
+    for number, image in enumerate(template.images):
+        for part, file in (("", image), ("kernel", image.kernel), ("initrd", image.initrd)):
+            if file and image.arch in (arch, None) and not re.match(r"(build|https?):", file.location):
+                here = HostPath(file.location.removeprefix("file://")).expanduser().absolute()
+                yield ("images", number, *filter(None, [part])), f"the guest gets {here}", False
+
+
+def _forwards(tree: yaml.Node, template: Template, directory: str) -> _Found:
+    # Of a plain template only the static ones are left: each stands at the position of the text all the same.
+    texts = [plain(node) for node in items(get(tree, "portForwards"))]
+    positions = [number for number, text in enumerate(texts) if not template.plain or text.get("static")]
+    for number, forward in zip(positions, template.port_forwards, strict=True):
+        here = forward.host_socket or f"{forward.host_ip}:{_ports(forward.host_ports)}"
+        there = forward.guest_socket or _ports(forward.guest_ports)
+        if forward.ignore:
+            continue
+        if forward.reverse:
+            yield ("portForwards", number), f"the guest connects to this host's {here}", False
+        elif forward.host_socket:
+            yield ("portForwards", number), f"{here} → {there}", here.startswith(f"{directory}/")
+        else:
+            yield ("portForwards", number), f"{here} → {there}", forward.host_ip in LOOPBACK
+
+
+def _ssh(template: Template) -> _Found:
+    ssh = template.ssh
+    if ssh.load_dot_ssh_pub_keys:
+        yield ("ssh", "loadDotSSHPubKeys"), "the guest gets the public keys in ~/.ssh, and lets their owners in", False
+    if ssh.forward_agent:
+        yield ("ssh", "forwardAgent"), "while you are logged in, the guest may use the keys of your ssh agent", False
+    if ssh.forward_x11:
+        limits = ", without X11's limits" if ssh.forward_x11_trusted else ""
+        yield ("ssh", "forwardX11"), f"while you are logged in, the guest may use your display{limits}", False
+
+
+def _ports(ports: tuple[int, int]) -> str:
+    first, last = ports
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def _server(tree: yaml.Node, path: Path) -> str:
+    """Return the URL of a template that has a part in what stands at `path`, directly or by a param; else empty."""
+    node, _ = at(tree, path)
+    return next((name for name in _sources(tree, node) if name.startswith(("http://", "https://"))), "")
+
+
+def _sources(tree: yaml.Node, node: yaml.Node) -> Iterator[str]:
+    yield place(node).source
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield place(key).source
+            yield from _sources(tree, value)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _sources(tree, item)
+    else:
+        for name in _params(str(node.value)):
+            if param := get(get(tree, "param"), name):
+                yield place(param).source
+
+
+def _params(text: str) -> list[str]:
+    try:
+        used = names(text) if "{{" in text else []
+    except VariableError:  # a mistake, which is told elsewhere
+        return []
+    return [name.removeprefix("Param.") for name, _ in used if name.startswith("Param.")]

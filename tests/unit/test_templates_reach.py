@@ -1,0 +1,150 @@
+"""What a machine reaches of this host is said with the host's own paths, and which server's template asks for it."""
+
+import pytest
+
+from interlock.drivers.simulated import SimulatedDriver
+from interlock.errors import UsageError
+from interlock.templates.load import Source, parse
+from interlock.templates.plan import Wishes, check, plan
+from interlock.templates.reach import Reach
+
+URL = "https://example.org/web.yaml"
+IMAGE = "images: [{location: 'build:tiny'}]\n"
+
+
+@pytest.fixture
+def reached(home, monkeypatch):
+    """Return what tells what the machine of a template reaches; by default of one from a server."""
+    monkeypatch.setenv("HOME", "/home/anna")
+
+    def tell(text, name=URL, edits=()):
+        loaded = parse(Source(name, (IMAGE + text).encode()), edits=edits)
+        return check(home, "web", loaded, SimulatedDriver(), Wishes(arch="x86_64"))
+
+    return tell
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "words"),
+    [
+        ("mounts: [{location: /srv}]", "mounts[0]", "the guest reads /srv"),
+        ("mounts: [{location: '{{.Home}}', writable: true}]", "mounts[0]", "the guest reads and writes /home/anna"),
+        ("mounts: [{location: '~'}]", "mounts[0]", "the guest reads /home/anna"),
+        (
+            "copyToHost: [{guest: /x, host: '{{.Home}}/.bashrc'}]",
+            "copyToHost[0]",
+            "writes /home/anna/.bashrc from the guest",
+        ),
+        (
+            "copyToHost: [{guest: /x, host: /srv/x, deleteOnStop: true}]",
+            "copyToHost[0]",
+            "writes /srv/x from the guest, and removes it when the guest stops",
+        ),
+        ("portForwards: [{guestPort: 80, hostIP: 0.0.0.0}]", "portForwards[0]", "0.0.0.0:80 → 80"),
+        (
+            "portForwards: [{guestSocket: /x, hostSocket: '{{.Home}}/x.sock'}]",
+            "portForwards[0]",
+            "/home/anna/x.sock → /x",
+        ),
+        (
+            "portForwards: [{guestSocket: /x, hostSocket: /run/docker.sock, reverse: true}]",
+            "portForwards[0]",
+            "the guest connects to this host's /run/docker.sock",
+        ),
+        (
+            "plain: true\nportForwards: [{guestPort: 1}, {guestPort: 2, static: true, hostIP: 0.0.0.0}]",
+            "portForwards[1]",
+            "0.0.0.0:2 → 2",
+        ),
+        (
+            "ssh: {loadDotSSHPubKeys: true}",
+            "ssh.loadDotSSHPubKeys",
+            "the guest gets the public keys in ~/.ssh, and lets their owners in",
+        ),
+        (
+            "ssh: {forwardAgent: true}",
+            "ssh.forwardAgent",
+            "while you are logged in, the guest may use the keys of your ssh agent",
+        ),
+        ("ssh: {forwardX11: true}", "ssh.forwardX11", "while you are logged in, the guest may use your display"),
+        (
+            "ssh: {forwardX11: true, forwardX11Trusted: true}",
+            "ssh.forwardX11",
+            "while you are logged in, the guest may use your display, without X11's limits",
+        ),
+    ],
+)
+def test_reach_is_said_and_needs_a_yes(reached, text, field, words):
+    """Each thing with its absolute path; who asks for it is a server."""
+    assert reached(text) == [Reach(field, words, URL)]
+    assert reached(text, name="web.yaml") == [Reach(field, words, "")]
+
+
+def test_reach_of_images_and_certificates_names_the_files(home, monkeypatch, tmp_path):
+    """A file of this host becomes the guest's disk, kernel or certificate."""
+    monkeypatch.setenv("HOME", "/home/anna")
+    (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    image = "{location: ~/x.qcow2, kernel: {location: /boot/vmlinuz}}"
+    text = f"images: [{image}, {{location: 'https://example.org/x.img'}}]\ncaCerts: {{files: [{tmp_path}/ca.pem]}}\n"
+    loaded = parse(Source(URL, text.encode()))
+    assert [(one.field, one.words) for one in check(home, "web", loaded, SimulatedDriver(), Wishes())] == [
+        ("caCerts.files[0]", f"the guest gets the certificates in {tmp_path}/ca.pem"),
+        ("images[0]", "the guest gets /home/anna/x.qcow2"),
+        ("images[0].kernel", "the guest gets /boot/vmlinuz"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "portForwards: [{guestPort: 80}]",
+        "portForwards: [{guestSocket: /x, hostSocket: x.sock}]",
+        "portForwards: [{guestPort: 80, ignore: true}]",
+        "provision: [{script: 'true'}]\nenv: {A: b}\nmessage: hello",
+    ],
+    ids=["port", "socket-of-its-own", "ignored", "inside"],
+)
+def test_reach_that_harms_nobody_needs_no_yes(reached, text):
+    """Ports of the loopback and sockets in the instance's directory are how a guest is used."""
+    assert [one.server for one in reached(text) if one.server] == []
+
+
+@pytest.mark.parametrize(
+    ("mine", "base", "servers"),
+    [
+        ("mounts: [{location: /srv}]", "cpus: 1", [""]),
+        ("cpus: 1", "mounts: [{location: /srv}]", [URL]),
+        ("mounts: [{location: /srv}]", "mounts: [{location: '*', writable: true}]", [URL]),
+        ("mounts: [{location: '/srv/{{.Param.x}}'}]", "param: {x: '..'}", [URL]),
+        ("mounts: [{location: '/srv/{{.Param.x}}'}]\nparam: {x: a}", "param: {x: '..'}", [""]),
+        ("mounts: [{location: /srv}]", "mounts: [{location: /opt/x}]", ["", URL]),
+    ],
+    ids=["mine", "its", "filled", "param", "my-param", "each"],
+)
+def test_reach_of_a_base_from_a_server_is_the_servers(home, monkeypatch, mine, base, servers):
+    """A base has a part in an entry when it fills it, and when it gives the param that its text uses."""
+    texts = {URL: base.encode()}
+    monkeypatch.setattr("interlock.templates.bases.read", lambda locator: Source(locator, texts[locator], locator))
+    loaded = parse(Source("web.yaml", f"{IMAGE}base: {URL}\n{mine}\n".encode(), "/srv/web.yaml"))
+    assert [one.server for one in check(home, "web", loaded, SimulatedDriver(), Wishes())] == servers
+
+
+def test_reach_of_an_edit_is_whoever_typed_it(reached):
+    """What stands on the command line was asked for by the one who typed it."""
+    assert [one.server for one in reached("cpus: 1\n", edits=("mounts[]={location: /srv}",))] == [""]
+
+
+def test_plan_of_a_server_is_refused_by_name_without_trust(home, tmp_path):
+    """Nothing is made before somebody agreed, folders neither; the error says what was asked for, and what to type."""
+    text = f"{IMAGE}mounts: [{{location: {tmp_path}/new, writable: true}}]\nssh: {{forwardAgent: true}}\n"
+    loaded, said = parse(Source(URL, text.encode())), []
+    with pytest.raises(UsageError) as caught:
+        plan(home, "web", loaded, SimulatedDriver(), Wishes())(said.append)
+    assert caught.value.details == (
+        f"mounts[0]: the guest reads and writes {tmp_path}/new; asked for by {URL}",
+        f"ssh.forwardAgent: while you are logged in, the guest may use the keys of your ssh agent; asked for by {URL}",
+    )
+    assert caught.value.hint == f"interlock create web --template {URL} --trust"
+    assert not (tmp_path / "new").exists()
+    plan(home, "web", loaded, SimulatedDriver(), Wishes(trust=True))(said.append)
+    assert said[:2] == list(caught.value.details)
