@@ -96,7 +96,8 @@ by_openrc() { has openrc-run && ! by_systemd; }
 early() {
     # What another instance left on this disk says nothing about this one.
     has_booted || rm -rf "$results" "$state/steps" "$state/each-boot"
-    mkdir -p "$results"
+    # What scripts say may be secret.
+    mkdir -p "$results" && chmod 700 "$results"
     : >>"$state/steps"
     keep_seed
     identify
@@ -344,7 +345,7 @@ run_as_user() {
     fact user && user=$fact
     fact home && home=$fact
     mine=$state/user
-    rm -rf "$mine" && mkdir "$mine" || return
+    rm -rf "$mine" && mkdir -m 700 "$mine" || return
     uid=$(id -u "$user") || return
     if by_systemd && [ "$user" != root ]; then
         # What the user starts may outlive the script, and finds its runtime directory.
@@ -359,7 +360,6 @@ run_as_user() {
         say 'cd || exit'
         say 'if [ "$(head -c 2 "$1")" = "#!" ]; then exec "$1"; else exec sh "$1"; fi'
     } >"$mine/run"
-    chmod 700 "$mine"
     chmod 500 "$mine/script" "$mine/run"
     if [ "$(id -u)" = "$uid" ]; then
         HOME=$root$home USER=$user LOGNAME=$user sh -l "$mine/run" "$mine/script"
@@ -375,9 +375,19 @@ run_as_user() {
 put_file() {
     fact "files/${1##*/}/path" && path=$root$fact
     [ ! -e "$path" ] || [ ! -f "$1/keep" ] || { say "$path is there" && return 0; }
-    mkdir -p "${path%/*}" && cat "$1/content" >"$path" || return
-    fact "files/${1##*/}/permissions" && chmod "$fact" "$path" || return
-    fact "files/${1##*/}/owner" && chown "$fact" "$path"
+    fact "files/${1##*/}/permissions" && permissions=$fact
+    fact "files/${1##*/}/owner" && owner=$fact
+    make_folders "${path%/*}" || return
+    # Nobody reads a secret before its file is private: neither a new file, nor one that is there and open to all.
+    [ ! -f "$path" ] || chmod "$permissions" "$path" || return
+    (umask 077 && cat "$1/content" >"$path") && chown "$owner" "$path" && chmod "$permissions" "$path"
+}
+
+# Makes the folder $1 and those above it. As if $owner had made them, each below one of $owner's is $owner's.
+make_folders() {
+    [ -n "$1" ] && [ ! -d "$1" ] || return 0
+    make_folders "${1%/*}" && mkdir "$1" || return
+    [ "$(stat -c %u "${1%/*}/")" != "$(id -u "${owner%%:*}")" ] || chown "$owner" "$1"
 }
 
 await_network() {

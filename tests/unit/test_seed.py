@@ -506,6 +506,49 @@ def test_file_is_written_as_told(guest):
     assert guest.report() == []
 
 
+def stand_in(guest, program, words):
+    """Let `program` of the guest run `words` of sh first, and return the file into which they write."""
+    heard = guest.folder / f"{program}.heard"
+    (guest.bin / program).write_text(f'#!/bin/sh\nexec 3>&1\n{{ {words}; }} >>{heard}\nexec /bin/{program} "$@"\n')
+    (guest.bin / program).chmod(0o755)
+    return heard
+
+
+@pytest.mark.parametrize("there", [None, 0o644], ids=["new", "open-to-all"])
+def test_file_is_private_before_it_is_filled(guest, there):
+    """At no moment can others read what only some may: the file is closed before its first byte is in it."""
+    if there:
+        (guest.root / "etc/secret").write_text("old")
+        (guest.root / "etc/secret").chmod(there)
+    guest.furnish(files=(File("/etc/secret", b"s3cret", owner=guest.user, permissions=0o600),))
+    heard = stand_in(guest, "cat", "readlink /proc/$$/fd/3; stat -L -c %a /proc/$$/fd/3")
+    guest.boot()
+    lines = heard.read_text().splitlines()
+    assert lines[lines.index(str(guest.root / "etc/secret")) + 1] == "600"
+    assert (guest.read("etc/secret"), guest.report()) == ("s3cret", [])
+
+
+def test_scripts_and_what_they_say_are_private(guest):
+    """A user's script waits in a folder that is closed before anything is in it; logs are root's alone."""
+    guest.furnish(scripts=(Script(USER, b"true"),))
+    heard = stand_in(guest, "cp", 'stat -c %a "${2%/*}"')
+    guest.boot()
+    assert heard.read_text().splitlines()[0] == "700"
+    assert (guest.state / "scripts").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(("owner", "folders"), [(None, ["etc/new", "etc/new/deep"]), ("nobody", [])])
+def test_folders_of_a_file_are_its_owners_below_the_owners(guest, owner, folders):
+    """What its owner could have made is its owner's, as if made so; elsewhere it is root's."""
+    owner = owner or guest.user
+    heard = stand_in(guest, "chown", 'echo "$@"; exit')
+    guest.furnish(files=(File("/etc/new/deep/file", b"x", owner=owner),))
+    heard.unlink()
+    guest.boot()
+    chowned = [line for line in heard.read_text().splitlines() if "/etc/" in line]
+    assert chowned == [f"{owner} {guest.root}/{path}" for path in (*folders, "etc/new/deep/file")]
+
+
 def test_certificates_are_put_where_the_guest_wants_them(guest):
     """Debian's way: a folder, a list of those that come with the system, and a program that makes the rest of both."""
     (guest.root / "etc/ca-certificates.conf").write_text("# list\nmozilla/A.crt\n!mozilla/B.crt\n")
