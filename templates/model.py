@@ -58,7 +58,7 @@ class Template(Strict):
     os_opts: Any = None
     arch: Annotated[is_.AnyArch | None, is_.BLANK] = None
     """Null: this host's."""
-    images: Annotated[tuple[ImageSource, ...], BeforeValidator(_some)]
+    images: Annotated[tuple[ImageSource, ...], BeforeValidator(_some), Field(json_schema_extra={"minItems": 1})]
     """The first that fits is used."""
     boot: Literal["kernel", "firmware", "bios"] | None = None
     """Which of the image's ways; null: its fastest. Interlock's own."""
@@ -67,7 +67,7 @@ class Template(Strict):
     memory: Annotated[is_.Memory | None, is_.BLANK] = None
     disk: Annotated[is_.DiskSize | None, is_.BLANK] = None
     additional_disks: tuple[
-        Annotated[AdditionalDisk, BeforeValidator(_named, json_schema_input_type=AdditionalDisk | str)], ...
+        Annotated[AdditionalDisk, BeforeValidator(_named, json_schema_input_type=AdditionalDisk | is_.DiskName)], ...
     ] = ()
     """Names of disks, or mappings that say more."""
     mounts: tuple[Mount, ...] = ()
@@ -171,15 +171,43 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of templates, for editors: every key with its description, and null allowed everywhere."""
+    """Return the JSON Schema of templates, for editors: every key with its description, its bounds and its pattern.
+
+    Null is allowed wherever a template may say it, as one more type: so whoever checks by the schema hears which key is
+    wrong, and not that none of several schemas fits. What only bases, variables or other keys decide, it lets pass.
+    """
     schema: dict[str, Any] = Template.model_json_schema(by_alias=True)
-    for part in (schema, *schema.get("$defs", {}).values()):
-        part["properties"] = {key: _nullable(value) for key, value in part.get("properties", {}).items()}
-    schema.pop("required", None)  # a base may give what is required
+    parts: dict[str, dict[str, Any]] = schema["$defs"]
+    for part in parts.values():
+        part["type"] = ["object", "null"]
+    del schema["required"], parts[Mount.__name__]["required"]  # a base may give what is required
+    for part in (schema, *parts.values()):
+        keys = part["properties"]
+        part["properties"] = {key: _shown(keys[key], parts, null=key not in part.get("required", ())) for key in keys}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
-    about: dict[str, Any] = {key: schema[key] for key in ("description", "default") if key in schema}
-    what = {key: value for key, value in schema.items() if key not in ("description", "default", "title")}
-    return {**about, "anyOf": [what, {"type": "null"}]}
+def _shown(schema: dict[str, Any], parts: dict[str, dict[str, Any]], *, null: bool) -> dict[str, Any]:
+    """Return `schema`, of one value, without alternatives; with null among its types if `null`."""
+    shown = {key: value for key, value in schema.items() if key not in ("anyOf", "title")}
+    options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
+    match sorted(options, key=lambda option: "$ref" not in option):
+        case [{"$ref": name}, word]:  # a part that a single word may stand for
+            part = parts[name.rsplit("/", 1)[-1]]
+            part |= {**word, "type": [*part["type"], word["type"]]}
+            shown["$ref"] = name
+        case [option]:
+            shown |= _shown(option, parts, null=False)
+    if names := shown.pop("patternProperties", None):
+        ((pattern, shown["additionalProperties"]),) = names.items()
+        shown["propertyNames"] = {"pattern": pattern}
+    if "items" in shown:
+        shown["items"] = _shown(shown["items"], parts, null=False)
+    if isinstance(shown.get("additionalProperties"), dict):
+        shown["additionalProperties"] = _shown(shown["additionalProperties"], parts, null=True)
+    if null and "enum" in shown:
+        shown["enum"] = [*shown["enum"], None]
+    if null and "type" in shown:
+        types = shown["type"] if isinstance(shown["type"], list) else [shown["type"]]
+        shown["type"] = list(dict.fromkeys([*types, "null"]))
+    return shown

@@ -102,7 +102,7 @@ class NineP(Strict):
 
     security_model: Literal["passthrough", "mapped-xattr", "mapped-file", "none"] = "none"
     protocol_version: Literal["9p2000", "9p2000.u", "9p2000.L"] = "9p2000.L"
-    msize: Annotated[is_.Size, Field(ge=4096, le=1 << 30)] = 128 << 10
+    msize: is_.MessageSize = 128 << 10
     """Bytes in one message."""
     cache: Literal["none", "loose", "fscache", "mmap"] | None = None
     """Null: `mmap`, by which the guest sees at once what changes on the host."""
@@ -237,7 +237,9 @@ class Probe(Strict):
 
 Range = Annotated[
     tuple[Annotated[StrictInt, Field(ge=1, le=65535)], Annotated[StrictInt, Field(ge=1, le=65535)]],
-    WithJsonSchema({"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}),
+    WithJsonSchema(
+        {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 65535}, "minItems": 2, "maxItems": 2}
+    ),
 ]
 
 

@@ -186,7 +186,9 @@ class _Planner:
             origin=self.loaded.name,
         )
         if len(json.dumps(spec.to_json())) > RECORD_BYTES:
-            raise UsageError(f"{self.loaded.name}: probes and message are longer than {RECORD_BYTES >> 20} MiB together")
+            raise UsageError(
+                f"{self.loaded.name}: probes and message are longer than {RECORD_BYTES >> 20} MiB together"
+            )
         self.driver.check(spec)
         return spec
 

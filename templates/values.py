@@ -1,10 +1,23 @@
-"""The kinds of values that a template holds: sizes, paths, ports, digests, names. What fits none raises ValueError."""
+"""The kinds of values that a template holds: sizes, paths, ports, digests, names. What fits none raises ValueError.
+
+What a kind is stands here once, for the judge and for the JSON Schema: a pattern, or bounds.
+"""
 
 import ipaddress
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    StrictInt,
+    WithJsonSchema,
+)
+from pydantic_core import CoreSchema, core_schema
 
 Arch = Literal["x86_64", "aarch64"]
 """Of machines that can be made here."""
@@ -18,10 +31,14 @@ LOGIN = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
 """The name of a time zone, which is also its path in the database, and leads nowhere else."""
 
-_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*(?:([KMGT])i?B?|B)?", re.IGNORECASE | re.ASCII)
+_SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*(?:([KMGTkmgt])[Ii]?[Bb]?|[Bb])?")
 _POWER = {None: 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 _SYSTEM_FOLDERS = ("/", "/bin", "/dev", "/etc", "/home", "/opt", "/sbin", "/tmp", "/usr", "/var")  # noqa: S108
+
+_NOTHING_SAID = ("", "default")
+
+_HOST_NAME = r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?"
 
 
 def size_bytes(value: object) -> int:
@@ -42,40 +59,90 @@ def has_variables(value: str) -> bool:
     return "{{" in value
 
 
-def _location(value: str) -> str:
-    if re.match(r"(build:[a-z0-9]+(@\S+)?|https?://\S+|file:\S+|[^:]*/\S*|~\S*|[^:\s]+\.[^:\s]+)\Z", value):
-        return value
-    raise ValueError("expected build:NAME, a URL or a path")
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """The kind of text that a pattern matches, whole. A text with variables is let pass where it may have some."""
+
+    pattern: str
+    """In the syntax that Python and ECMA-262 share."""
+    words: str
+    """What was expected."""
+    variables: bool = False
+
+    def check(self, value: str) -> str:
+        """Return `value`, or raise ValueError."""
+        if (self.variables and has_variables(value)) or re.fullmatch(self.pattern, value):
+            return value
+        raise ValueError(self.words)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        pattern = rf"{self.pattern}|[\s\S]*\{{\{{[\s\S]*" if self.variables else self.pattern
+        return {**handler(schema), "pattern": f"^(?:{pattern})$"}
 
 
-def _digest(value: str) -> str:
-    if re.fullmatch(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}", value):
+@dataclass(frozen=True, slots=True)
+class _Size:
+    """A number of bytes, within bounds."""
+
+    least: int
+    most: int
+    words: str
+
+    def check(self, value: object) -> int:
+        number = size_bytes(value)
+        if self.least <= number <= self.most:
+            return number
+        raise ValueError(self.words)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self.check)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {
+            "type": ["string", "integer"],
+            "pattern": rf"^\s*(?:{_SIZE.pattern})\s*$",
+            "minimum": self.least,
+            "maximum": self.most,
+            "examples": ["512MiB", "4GiB"],
+        }
+
+
+class _Blank:
+    """Lets an empty text and `default` say no more than null."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(_blank, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        said = handler(schema)
+        for part in (said, *said.get("anyOf", ())):
+            if "enum" in part:
+                part["enum"] = [*part["enum"], *_NOTHING_SAID]
+            if "pattern" in part:
+                part["pattern"] = f"{part['pattern']}|^(?:{'|'.join(_NOTHING_SAID)})$"
+        return said
+
+
+BLANK = _Blank()
+
+
+def _blank(value: Any) -> Any:
+    return None if value in _NOTHING_SAID else value
+
+
+def _digest(value: Any) -> Any:
+    if not isinstance(value, str):
         return value
     if re.fullmatch(r"[a-z0-9]+:[0-9a-f]+", value) and not value.startswith(("sha256:", "sha512:")):
         raise ValueError("not supported yet: a digest of another kind than sha256 or sha512")
-    raise ValueError("expected sha256: or sha512: and as many hexadecimal digits as it has")
-
-
-def _login(value: str) -> str:
-    if LOGIN.fullmatch(value):
-        return value
-    raise ValueError("expected a login: small letters, digits, '_' and '-', at most 32")
-
-
-def _absolute(value: str) -> str:
-    if has_variables(value) or (value.startswith("/") and "\0" not in value):
-        return value
-    raise ValueError("expected an absolute path")
-
-
-def _host_path(value: str) -> str:
-    if has_variables(value) or (value.startswith(("/", "~")) and "\0" not in value):
-        return value
-    raise ValueError("expected an absolute path, or one that begins with ~")
+    return value
 
 
 def _mount_point(value: str) -> str:
-    if _absolute(value).rstrip("/") in ("", *_SYSTEM_FOLDERS):
+    if value.rstrip("/") in ("", *_SYSTEM_FOLDERS):
         raise ValueError("expected a folder that the guest's own system does not need")
     return value
 
@@ -99,125 +166,89 @@ def _printable(value: str) -> str:
     raise ValueError("expected text on one line, without control characters")
 
 
-def _zone(value: str) -> str:
-    if not value or ZONE.fullmatch(value):
-        return value
-    raise ValueError("expected the name of a time zone, such as Europe/Berlin")
-
-
-def _octal(value: str) -> str:
-    if re.fullmatch(r"0?[0-7]{3,4}", value):
-        return value
-    raise ValueError("expected permissions as an octal number, such as 644")
-
-
-def _certificate(value: str) -> str:
-    if "-----BEGIN CERTIFICATE-----" in value:
-        return value
-    raise ValueError("expected a certificate in PEM")
-
-
-def _disk_name(value: str) -> str:
-    if re.fullmatch(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*", value) and len(value) <= 76:  # noqa: PLR2004 - as in Lima
-        return value
-    raise ValueError("expected a name: letters and digits, with single '.', '_' or '-' between them")
-
-
-def _variable_name(value: str) -> str:
-    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
-        return value
-    raise ValueError("expected the name of an environment variable: letters, digits and '_'")
-
-
-def _param_name(value: str) -> str:
-    if re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", value):
-        return value
-    raise ValueError("expected a letter and then letters, digits and '_'")
-
-
-def _host_name(value: str) -> str:
-    if re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?", value):
-        return value
-    raise ValueError("expected the name of a host")
-
-
 def _target(value: str) -> str:
     try:
         return _address(value)
     except ValueError:
-        return _host_name(value)
-
-
-def _version(value: str) -> str:
-    if re.fullmatch(r"v?\d{1,9}(\.\d{1,9}){0,2}([-+][0-9A-Za-z.+-]+)?", value):
-        return value
-    raise ValueError("expected a version such as 2.0.0")
-
-
-def _file_system(value: str) -> str:
-    if re.fullmatch(r"[a-z0-9][a-z0-9.]*", value):
-        return value
-    raise ValueError("expected the name of a file system, such as ext4")
-
-
-def _comment(value: str) -> str:
-    if ":" in _printable(value):
-        raise ValueError("expected a name without ':'")
-    return value
-
-
-def _memory(value: int) -> int:
-    if 64 << 20 <= value <= 1 << 46:
-        return value
-    raise ValueError("expected 64MiB to 64TiB")
+        return Matching(_HOST_NAME, "expected the name of a host").check(value)
 
 
 def _queue_size(value: int) -> int:
-    if value in {1 << power for power in range(11)}:
+    if value in _POWERS:
         return value
     raise ValueError("expected a power of 2, at most 1024")
 
 
-def _disk_size(value: int) -> int:
-    if 1 << 20 <= value <= 1 << 53:
-        return value
-    raise ValueError("expected 1MiB to 8192TiB")
+_POWERS = [1 << power for power in range(11)]
+_LINE = r"^[^\u0000-\u0008\u000a-\u001f\u007f]*$"
+_NUMBER_TOO = {"type": ["string", "number"]}
 
-
-def _blank(value: Any) -> Any:
-    return None if value in ("", "default") else value
-
-
-BLANK = BeforeValidator(_blank)
-"""An empty text and `default` say no more than null."""
-
-_SIZE_SCHEMA = WithJsonSchema({"type": ["string", "integer"], "examples": ["512MiB", "4GiB"]})
-
-Size = Annotated[int, BeforeValidator(size_bytes), _SIZE_SCHEMA]
-Memory = Annotated[Size, AfterValidator(_memory)]
-DiskSize = Annotated[Size, AfterValidator(_disk_size)]
+Memory = Annotated[int, _Size(64 << 20, 1 << 46, "expected 64MiB to 64TiB")]
+DiskSize = Annotated[int, _Size(1 << 20, 1 << 53, "expected 1MiB to 8192TiB")]
+MessageSize = Annotated[int, _Size(4 << 10, 1 << 30, "expected 4KiB to 1GiB")]
 Cpus = Annotated[StrictInt, Field(ge=1, le=1024)]
-QueueSize = Annotated[StrictInt, AfterValidator(_queue_size)]
+QueueSize = Annotated[StrictInt, AfterValidator(_queue_size), WithJsonSchema({"enum": _POWERS})]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Location = Annotated[str, AfterValidator(_location)]
-Digest = Annotated[str, AfterValidator(_digest)]
-Login = Annotated[str, AfterValidator(_login)]
-GuestPath = Annotated[str, AfterValidator(_absolute)]
-HostPath = Annotated[str, AfterValidator(_host_path)]
-MountPoint = Annotated[str, AfterValidator(_mount_point)]
-Port = Annotated[StrictInt, AfterValidator(_port)]
-Address = Annotated[str, AfterValidator(_address)]
-Line = Annotated[str, AfterValidator(_printable)]
-AnyLine = Annotated[str, AfterValidator(_printable), WithJsonSchema({"type": ["string", "number", "boolean", "null"]})]
+Location = Annotated[
+    str,
+    Matching(
+        r"build:[a-z0-9]+(@\S+)?|https?://\S+|file:\S+|[^:]*/\S*|~\S*|[^:\s]+\.[^:\s]+",
+        "expected build:NAME, a URL or a path",
+    ),
+]
+Digest = Annotated[
+    str,
+    Matching(
+        r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}",
+        "expected sha256: or sha512: and as many hexadecimal digits as it has",
+    ),
+    BeforeValidator(_digest),
+]
+Login = Annotated[str, Matching(LOGIN.pattern, "expected a login: small letters, digits, '_' and '-', at most 32")]
+GuestPath = Annotated[str, Matching(r"/[^\u0000]*", "expected an absolute path", variables=True)]
+HostPath = Annotated[
+    str, Matching(r"[/~][^\u0000]*", "expected an absolute path, or one that begins with ~", variables=True)
+]
+MountPoint = Annotated[GuestPath, AfterValidator(_mount_point)]
+Port = Annotated[
+    StrictInt,
+    AfterValidator(_port),
+    WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 65535, "not": {"const": 22}}),
+]
+Address = Annotated[str, AfterValidator(_address), WithJsonSchema({"type": "string", "pattern": r"^[0-9a-fA-F:.%]+$"})]
+Line = Annotated[str, AfterValidator(_printable), WithJsonSchema({"type": "string", "pattern": _LINE})]
+AnyLine = Annotated[
+    str, AfterValidator(_printable), WithJsonSchema({"type": ["string", "number", "boolean", "null"], "pattern": _LINE})
+]
 """Text, whatever it looks like."""
-Zone = Annotated[str, AfterValidator(_zone)]
-Permissions = Annotated[str, AfterValidator(_octal), WithJsonSchema({"type": ["string", "integer"]})]
-Certificate = Annotated[str, AfterValidator(_certificate)]
-FileSystem = Annotated[str, AfterValidator(_file_system)]
-Comment = Annotated[str, AfterValidator(_comment)]
-DiskName = Annotated[str, AfterValidator(_disk_name)]
-VariableName = Annotated[str, AfterValidator(_variable_name)]
-ParamName = Annotated[str, AfterValidator(_param_name)]
-HostName = Annotated[str, AfterValidator(_host_name)]
-Target = Annotated[str, AfterValidator(_target)]
-Version = Annotated[str, AfterValidator(_version), WithJsonSchema({"type": ["string", "number"]})]
+Zone = Annotated[str, Matching(rf"({ZONE.pattern})?", "expected the name of a time zone, such as Europe/Berlin")]
+Permissions = Annotated[
+    str,
+    Matching("0?[0-7]{3,4}", "expected permissions as an octal number, such as 644"),
+    WithJsonSchema({"type": ["string", "integer"], "pattern": "^0?[0-7]{3,4}$"}),
+]
+Certificate = Annotated[str, Matching(r"[\s\S]*-----BEGIN CERTIFICATE-----[\s\S]*", "expected a certificate in PEM")]
+FileSystem = Annotated[str, Matching("[a-z0-9][a-z0-9.]*", "expected the name of a file system, such as ext4")]
+Comment = Annotated[Line, Matching("[^:]*", "expected a name without ':'")]
+DiskName = Annotated[
+    str,
+    Matching(
+        r"(?=.{1,76}$)[A-Za-z0-9]+([._-][A-Za-z0-9]+)*",
+        "expected a name: letters and digits, with single '.', '_' or '-' between them",
+    ),
+]
+VariableName = Annotated[
+    str, Matching("[A-Za-z_][A-Za-z0-9_]*", "expected the name of an environment variable: letters, digits and '_'")
+]
+ParamName = Annotated[str, Matching("[A-Za-z][A-Za-z0-9_]*", "expected a letter and then letters, digits and '_'")]
+HostName = Annotated[str, Matching(_HOST_NAME, "expected the name of a host")]
+Target = Annotated[
+    str,
+    AfterValidator(_target),
+    WithJsonSchema({"type": ["string", "null"], "pattern": f"^(?:[0-9a-fA-F:.%]+|{_HOST_NAME})$"}),
+]
+Version = Annotated[
+    str,
+    Matching(r"v?[0-9]{1,9}(\.[0-9]{1,9}){0,2}([-+][0-9A-Za-z.+-]+)?", "expected a version such as 2.0.0"),
+    WithJsonSchema(_NUMBER_TOO),
+]
