@@ -72,7 +72,7 @@ def parse(source: Source, *, edits: Sequence[str] = (), defaults: Path | None = 
     sources = reading.sources
     if defaults is not None:
         others = Reading()  # a base of the template's may be one of the defaults', too
-        merge(tree, others.tree(find(str(defaults.absolute()))))
+        merge(tree, others.tree(find(str(defaults.absolute()))), nulls=True)
         sources += others.sources
     combine(tree)
     _read_as_text(tree)

@@ -1,6 +1,6 @@
 """The rules by which a template and its base become one tree, and list entries with the same key one entry.
 
-They are Lima's, except that null is never a value here: what a template leaves null, its base fills.
+They are Lima's. Null keeps off what a base says: what the template has null is as if nobody said anything of it.
 Source: Lima, pkg/limatmpl/embed.go.
 """
 
@@ -26,15 +26,16 @@ EVERY = "*"
 """The key that means every earlier entry."""
 
 
-def merge(tree: yaml.MappingNode, base: yaml.MappingNode, path: Path = ()) -> None:
-    """Fill what `tree`, which stands at `path`, lacks from `base`."""
+def merge(tree: yaml.MappingNode, base: yaml.MappingNode, path: Path = (), *, nulls: bool = False) -> None:
+    """Fill what `tree`, which stands at `path`, lacks from `base`; with `nulls` also what is null in it."""
     for key, value in base.value:
         here = (*path, key.value)
         mine = get(tree, key.value)
         if mine is None:
-            put(tree, key, value)
+            if nulls or all(name.value != key.value for name, _ in tree.value):
+                put(tree, key, value)
         elif isinstance(mine, yaml.MappingNode) and isinstance(value, yaml.MappingNode):
-            merge(mine, value, here)
+            merge(mine, value, here, nulls=nulls)
         elif isinstance(mine, yaml.SequenceNode) and isinstance(value, yaml.SequenceNode):
             mine.value = _joined(mine, value, here)
         elif here in HIGHEST and version(value) > version(mine):

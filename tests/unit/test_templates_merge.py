@@ -20,7 +20,9 @@ def merged(template, *bases):
     [
         ("", "vmType: qemu", {"vmType": "qemu"}),
         ("cpus: 1", "{cpus: 2, arch: x86_64}", {"cpus": 1, "arch": "x86_64"}),
-        ("cpus: null", "cpus: 2", {"cpus": 2}),
+        ("cpus: null", "cpus: 2", {}),
+        ("mounts:", "mounts: [a]", {}),
+        ("user: {name: null}", "user: {name: b, uid: 1}", {"user": {"uid": 1}}),
         ("cpus: 1", "cpus: null", {"cpus": 1}),
         ("user: {name: a}", "user: {name: b, uid: 1}", {"user": {"name": "a", "uid": 1}}),
         ("user: a", "user: {uid: 1}", {"user": "a"}),
@@ -52,6 +54,11 @@ def merged(template, *bases):
 def test_base_fills_what_the_template_lacks(template, base, expected):
     """What the template says stays, mappings are filled key by key, lists joined in the order of their kind."""
     assert expected == merged(template, base)
+
+
+def test_null_of_one_base_keeps_off_the_next():
+    """As in Lima: null is an answer, and the first one counts."""
+    assert merged("cpus: 1", "memory: null", "{memory: 3, disk: 4}") == {"cpus": 1, "disk": 4}
 
 
 def test_bases_are_merged_one_after_the_other():
