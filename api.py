@@ -70,8 +70,8 @@ class Interlock:
         return self.engine.fire(name, Trigger.stop, timeout_s=timeout_s)
 
     def kill(self, name: str) -> Outcome:
-        """End the hypervisor of `name` at once."""
-        return self.engine.fire(name, Trigger.kill)
+        """End the hypervisor of `name` at once, and a process that is suspended in the middle of work on `name`."""
+        return self.engine.fire(name, Trigger.kill, force=True)
 
     def reset(self, name: str) -> Outcome:
         """Give `name` a fresh disk from the same image: everything its guest wrote is gone."""
@@ -87,8 +87,8 @@ class Interlock:
         if not status.damage:
             with suppress(HostError):  # its driver is not installed any more
                 if status.state is not State.absent:
-                    self.engine.fire(name, Trigger.kill)
-                return self.engine.fire(name, Trigger.delete)
+                    self.engine.fire(name, Trigger.kill, force=True)
+                return self.engine.fire(name, Trigger.delete, force=True)
         return self.engine.discard(name)
 
     def resume(self, name: str) -> Outcome:

@@ -235,7 +235,7 @@ def _size_bytes(path: Path) -> int | None:
     """Return the size that a guest sees. Read from the file, because qemu-img would not start for a disk in use."""
     if path.suffix == ".raw":
         return path.stat().st_size
-    with path.open("rb") as file:
+    with open_private(path, "rb") as file:
         head = file.read(_HEADER.size)
     return int(_HEADER.unpack(head)[5]) if len(head) == _HEADER.size and head.startswith(_MAGIC) else None
 

@@ -43,10 +43,14 @@ def doctor_command(output_format: Format) -> None:
 
 def _checks(home: Home) -> Iterator["Check"]:
     from .. import drivers
+    from ..fsm.records import Check
 
     yield _home(home)
     for name in drivers.names():
-        yield from drivers.find(name).checks(home.runtime)
+        try:
+            yield from drivers.find(name).checks(home.runtime)
+        except InterlockError as error:
+            yield Check(f"driver {name}", ok=False, finding=error.message, mend=error.hint, essential=False)
     yield _image_building()
 
 

@@ -27,7 +27,7 @@ from typing import Any, get_type_hints
 
 from ..errors import DeadlineError, DriverError, UsageError
 from ..host import cancellation
-from ..host.files import write_whole
+from ..host.files import read_own, write_whole
 from ..host.process import boot_id
 from .contract import Abilities, Deadline, DegradedError, Driver, Observation, Report, Site
 
@@ -202,7 +202,7 @@ class SimulatedDriver(Driver):
 def _read(path: Path) -> SimulatedMachine:
     """Return the record in `path`; one that cannot be read is of a machine that is down, and says why."""
     try:
-        return _checked(SimulatedMachine(**json.loads(path.read_bytes())))
+        return _checked(SimulatedMachine(**json.loads(read_own(path))))
     except FileNotFoundError:
         return SimulatedMachine()
     except (OSError, ValueError, TypeError, RecursionError) as error:

@@ -16,10 +16,10 @@ from typing import Any
 
 from ..errors import DamagedError, InterlockError, NotFoundError, UsageError
 from ..host import cancellation
-from ..host.files import remove_tree
+from ..host.files import remove_tree, retire
 from ..host.home import Home
 from ..host.locks import Lock
-from ..host.process import alive
+from ..host.process import alive, suspended, wake
 from . import refusals, words
 from .events import Announce, Event, Happening, quiet
 from .journal import Journal, Line, Phase
@@ -192,19 +192,21 @@ class Engine:
         """Bring `name` from absent to created by carrying out `plan`; when this raises, nothing of it is left."""
         return self._request(name, Trigger.create, plan=plan)
 
-    def fire(self, name: str, trigger: Trigger, **arguments: Any) -> Outcome:
+    def fire(self, name: str, trigger: Trigger, *, force: bool = False, **arguments: Any) -> Outcome:
         """Carry out `trigger` on the instance `name`, or find that what it asks for is already so.
 
         `arguments`: `timeout_s` for start, stop and provision (default: the spec's), `keep_on_failure` for start
-        (default False: a guest that did not answer in time is ended). Raises IllegalTransitionError, NotFoundError,
-        BusyError, and whatever the work raises; the state has not moved then. DegradedError alone says that it has.
+        (default False: a guest that did not answer in time is ended). `force` ends a process that is suspended in the
+        middle of work on `name`; what it was at is then settled by its row's rule. Raises IllegalTransitionError,
+        NotFoundError, BusyError, and whatever the work raises; the state has not moved then. DegradedError alone says
+        that it has.
         """
         if BY_TRIGGER[trigger].observed:
             raise UsageError(f"{trigger} is observed, not asked for")
         timeout_s = arguments.get("timeout_s")
         if timeout_s is not None and not timeout_s >= 0:  # NaN is not
             raise UsageError(f"a timeout of {timeout_s} s is none")
-        return self._request(name, trigger, **arguments)
+        return self._request(name, trigger, force=force, **arguments)
 
     def discard(self, name: str) -> Outcome:
         """Remove the damaged instance `name`, of which no state can be told; ends only a process proved to be its own.
@@ -213,7 +215,7 @@ class Engine:
         """
         checked_name(name)
         began = time.monotonic()
-        with _border(name), self._claimed(name, Trigger.delete):
+        with _border(name), self._claimed(name, Trigger.delete, force=True):
             self._refuse_if_protected(name, Trigger.delete, force=True)
             site = Site(name, self.home.directory(name), self.home.sockets(name), UNREADABLE)
             with suppress(DamagedError):
@@ -221,14 +223,20 @@ class Engine:
             for driver in self._candidates(site) if _is_own(site.directory) else ():
                 driver.kill(site, lambda _: None)
                 driver.delete(site, lambda _: None)
-            trash = self.home.deleting(name)
-            remove_tree(trash)
-            site.directory.rename(trash)
-            remove_tree(trash)
-            remove_tree(site.runtime)
+            self._clear_away(site)
         took_s, detail = time.monotonic() - began, "it was damaged"
         self._announce(Event(Happening.done, name, Trigger.delete, State.absent, elapsed_s=took_s, detail=detail))
         return Outcome(name, Trigger.delete, State.absent, changed=True, detail=detail, elapsed_s=took_s)
+
+    def _clear_away(self, site: Site) -> None:
+        """Remove all that `site` has; raise DriverError naming what stayed, once everything else is gone."""
+        try:
+            try:
+                retire(site.directory, self.home.deleting(site.name))
+            except OSError:  # it cannot be moved: what is in it can be removed all the same
+                remove_tree(site.directory)
+        finally:
+            remove_tree(site.runtime)
 
     def repair(self, name: str) -> Mending:
         """Mend what can be of `name`, and settle what the world did meanwhile; no state is set that nothing tells.
@@ -255,15 +263,15 @@ class Engine:
         checked_name(name)
         with _border(name), self._claimed(name, Trigger.unprotect):
             self._existing(name)
-            (self.home.directory(name) / PROTECTED_FILE).unlink(missing_ok=True)
+            remove_tree(self.home.directory(name) / PROTECTED_FILE)
         return Outcome(name, Trigger.unprotect, self._read(name).state, changed=True, detail="it is damaged")
 
-    def _request(self, name: str, trigger: Trigger, **arguments: Any) -> Outcome:
+    def _request(self, name: str, trigger: Trigger, *, force: bool = False, **arguments: Any) -> Outcome:
         from .machine import fire  # `list` and `inspect` need no state machine
 
         checked_name(name)
         began = time.monotonic()
-        with _border(name), self._claimed(name, trigger) as lock:
+        with _border(name), self._claimed(name, trigger, force=force) as lock:
             instance = self._open(name, lock)
             finished = instance.settle(wanted=trigger)
             holds = not finished and instance.holds(BY_TRIGGER[trigger])
@@ -294,11 +302,11 @@ class Engine:
             raise refusals.protected(name, trigger, force=force)
 
     @contextmanager
-    def _claimed(self, name: str, trigger: Trigger) -> Iterator[Lock]:
+    def _claimed(self, name: str, trigger: Trigger, *, force: bool = False) -> Iterator[Lock]:
         """Hold the lock of `name`; wait for a process that is at the same work, share its failure, refuse any other."""
         self.home.prepare()
         lock = Lock(self.home.lock(name))
-        joined = self._acquire(lock, name, trigger)
+        joined = self._acquire(lock, name, trigger, force=force)
         with self._released(lock, name):
             if joined:
                 self._share_failure(name, joined)
@@ -312,36 +320,40 @@ class Engine:
         finally:
             lock.release(forget=not os.path.lexists(self.home.directory(name)))
 
-    def _acquire(self, lock: Lock, name: str, trigger: Trigger) -> Operation | None:
+    def _acquire(self, lock: Lock, name: str, trigger: Trigger, *, force: bool) -> Operation | None:
         """Take the lock; return the operation that was waited for, if it was the same as ours.
 
         Whoever has it is waited for when it is at the same work, called off when its row yields to ours, and otherwise
-        left alone: then BusyError says who it is.
+        left alone: then BusyError says who it is. A process that is suspended is woken to be called off; where its row
+        does not yield, `force` ends it.
         """
-        joined = called_off = None
+        joined = called_off = told = None
         patience = Deadline(HANDOVER_S)
         cancellation.check()
         while not lock.acquire():
             operation = None
             with suppress(DamagedError):
                 operation = self._read(name).operation
-            if operation is None or operation.interrupted:
+            if operation is None or operation.interrupted or called_off:
                 if patience.passed:
-                    raise refusals.busy(name, trigger, None)
+                    raise refusals.busy(name, trigger, operation if called_off else None)
+            elif _calls_off(trigger, operation, force=force):
+                self._announce_other(Happening.preempted, name, trigger, operation)
+                lock.ask_to_let_go(operation.actor, f"{trigger} (pid {os.getpid()})")
+                if operation.suspended:
+                    wake(operation.actor, and_end=trigger not in BY_TRIGGER[operation.trigger].yields_to)
+                called_off, patience = operation, Deadline(CALL_OFF_S)
             elif operation.trigger is trigger and BY_TRIGGER[trigger].dest in BY_TRIGGER[trigger].holds:
                 if joined is None:
                     self._announce_other(Happening.joined, name, trigger, operation)
+                if operation.suspended and told is None:
+                    self._announce_other(Happening.suspended, name, trigger, operation)
+                    told = operation
                 joined, patience = operation, Deadline(HANDOVER_S)
-            elif trigger not in BY_TRIGGER[operation.trigger].yields_to:
-                raise refusals.busy(name, trigger, operation)
-            elif called_off is None:
-                self._announce_other(Happening.preempted, name, trigger, operation)
-                lock.ask_to_let_go(operation.actor, f"{trigger} (pid {os.getpid()})")
-                called_off, patience = operation, Deadline(CALL_OFF_S)
-            elif patience.passed:
+            else:
                 raise refusals.busy(name, trigger, operation)
             cancellation.pause(POLL_S)
-        return joined
+        return None if called_off else joined
 
     def _announce_other(self, happening: Happening, name: str, trigger: Trigger, other: Operation) -> None:
         event = Event(happening, name, trigger, other.source, detail=str(other.trigger), pid=other.actor.pid)
@@ -413,7 +425,7 @@ class Engine:
         if status.state is State.absent:
             home, name = self.home, status.name
             leftovers = (status.directory, home.creating(name), home.deleting(name), home.lock(name))
-            return any(path.exists() for path in leftovers)
+            return any(os.path.lexists(path) for path in leftovers)
         return status.observation is not None and not status.observation.alive
 
     def _existing(self, name: str) -> None:
@@ -428,7 +440,11 @@ class Engine:
                 return [self._ports(site.spec.driver)]
         from importlib.metadata import entry_points
 
-        return [self._ports(entry.name) for entry in entry_points(group="interlock.drivers")]
+        found = []
+        for entry in entry_points(group="interlock.drivers"):
+            with suppress(InterlockError):  # a package that cannot be loaded made nothing that runs
+                found.append(self._ports(entry.name))
+        return found
 
 
 UNREADABLE = Spec(
@@ -446,6 +462,11 @@ UNREADABLE = Spec(
     created_at="",
 )
 """Stands in for a spec that cannot be read, where a driver needs only the place to end a process and clean up."""
+
+
+def _calls_off(trigger: Trigger, operation: Operation, *, force: bool) -> bool:
+    """True when `operation` is to end for the sake of `trigger`: by its row, or because its process is suspended."""
+    return trigger in BY_TRIGGER[operation.trigger].yields_to or (operation.suspended and force)
 
 
 def _protected(directory: Path) -> bool:
@@ -518,4 +539,5 @@ def operation(line: Line, *, outcome_counts: bool = True) -> Operation | None:
         deadline=line.deadline,
         actor=line.actor,
         interrupted=line.phase is Phase.left or not alive(line.actor),
+        suspended=suspended(line.actor),
     )

@@ -26,6 +26,7 @@ class Happening(StrEnum):
     holds = "transition_holds"
     joined = "transition_joined"
     preempted = "transition_preempted"
+    suspended = "transition_suspended"
     interrupted = "transition_interrupted"
     undone = "transition_undone"
 

@@ -363,7 +363,7 @@ class Instance:
     def _sweep(self) -> None:
         """Remove what a dead `create` or `delete` left beside the instances; under the lock, its maker is dead."""
         staging = self.home.creating(self.name)
-        if staging.exists() or staging.is_symlink():
+        if os.path.lexists(staging):
             line = None
             with suppress(DamagedError):
                 line = Journal(staging).last()

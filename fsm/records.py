@@ -62,6 +62,8 @@ class Operation:
     actor: Actor
     interrupted: bool
     """True when the actor is dead: the next command that may write finishes or undoes it."""
+    suspended: bool = False
+    """True when the actor was suspended, by Ctrl-Z say: it keeps the instance and does nothing."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form: `operation` of `list` and `inspect`."""
@@ -74,6 +76,7 @@ class Operation:
             "pid": self.actor.pid,
             "command": self.actor.command,
             "interrupted": self.interrupted,
+            "suspended": self.suspended,
         }
 
 

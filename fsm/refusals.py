@@ -22,4 +22,6 @@ def protected(instance: str, trigger: Trigger, *, force: bool = False) -> Protec
 
 def busy(instance: str, trigger: str, operation: Operation | None) -> BusyError:
     """Return the error for an instance that another process holds: for `operation`, where that can be told."""
-    return BusyError(words.busy(instance, trigger, operation), hint=f"interlock list {instance}")
+    suspended = operation and operation.suspended
+    hint = f"kill -CONT {operation.actor.pid}" if operation and suspended else f"interlock list {instance}"
+    return BusyError(words.busy(instance, trigger, operation), hint=hint)

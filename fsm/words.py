@@ -24,6 +24,7 @@ SENTENCES = {
     Happening.holds: '"{name}" is {source}: nothing to {trigger}',
     Happening.joined: '{doing} "{name}": waiting for pid {pid}, which is at it',
     Happening.preempted: '{doing} "{name}": calling off the {detail} that pid {pid} is at',
+    Happening.suspended: '{doing} "{name}": pid {pid} is suspended; kill -CONT {pid} (or fg) lets it go on',
     Happening.interrupted: '{doing} "{name}" was cut short{by}; settling it',
     Happening.undone: '{doing} "{name}" was undone; it is {source}',
 }
@@ -129,7 +130,8 @@ def busy(instance: str, trigger: str, operation: Operation | None) -> str:
         return f'instance "{instance}" is held by another process; {trigger} was not begun'
     doing, pid = BY_TRIGGER[operation.trigger].doing, operation.actor.pid
     age = duration(seconds_since(operation.since))
-    return f'{doing} "{instance}" has been under way for {age} (pid {pid}); {trigger} was not begun'
+    where = f"pid {pid}, which is suspended" if operation.suspended else f"pid {pid}"
+    return f'{doing} "{instance}" has been under way for {age} ({where}); {trigger} was not begun'
 
 
 def status(what: Status) -> str:
@@ -138,7 +140,9 @@ def status(what: Status) -> str:
         return f"damaged · {what.damage}"
     operation, seen = what.operation, what.observation
     if operation and not operation.interrupted:
-        parts = [BY_TRIGGER[operation.trigger].doing, operation.step, duration(seconds_since(operation.since))]
+        age = duration(seconds_since(operation.since))
+        suspended = f"suspended (pid {operation.actor.pid})" if operation.suspended else None
+        parts = [BY_TRIGGER[operation.trigger].doing, operation.step, suspended, age]
     elif operation:
         at = f" at: {operation.step}" if operation.step else ""
         parts = [what.state, f"{operation.trigger} cut short{at}", "guest alive" if seen and seen.alive else None]

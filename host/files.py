@@ -47,13 +47,18 @@ def make_private_directory(path: Path) -> Path:
     return path
 
 
+def own(path: str | Path, flags: int) -> int:
+    """Return a descriptor of `path`, a folder too; follow no link out of the home and wait for no FIFO's other end."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, PRIVATE_FILE)
+
+
 def open_own(path: str | Path, flags: int = os.O_RDONLY) -> int:
     """Return a descriptor of the regular file `path`, made 0600 if `flags` ask for it; usable as open()'s `opener`.
 
-    Raises UnfitFileError for anything else in its place, at once: it follows no link and waits for no FIFO's other end.
+    Raises UnfitFileError for anything else in its place, at once.
     """
     try:
-        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, PRIVATE_FILE)
+        descriptor = own(path, flags)
     except OSError as error:
         if error.errno in _NO_FILE:
             raise _not_regular(path) from error
@@ -130,7 +135,7 @@ def retire(path: Path, trash: Path) -> None:
 
 def flush(path: Path) -> None:
     """Return once the content of the file `path`, or the names in the folder, are on disk. Source: fsync(2)."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = own(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

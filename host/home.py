@@ -4,6 +4,7 @@ import hashlib
 import os
 import shlex
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,10 +42,13 @@ class Home:
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Return the home that $INTERLOCK_HOME, $XDG_DATA_HOME and $XDG_RUNTIME_DIR name. Creates nothing."""
-        data = _from_xdg("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-        root = Path(os.environ.get("INTERLOCK_HOME") or data / "interlock").absolute()
-        return cls(root=root, runtime=_runtime_root())
+        """Return the home that $INTERLOCK_HOME, $XDG_DATA_HOME and $XDG_RUNTIME_DIR name. Creates nothing.
+
+        Raises HostError where nothing names one: without $HOME, for a user who has no account.
+        """
+        given = os.environ.get("INTERLOCK_HOME")
+        root = Path(given) if given else (_from_xdg("XDG_DATA_HOME") or user_home() / ".local" / "share") / "interlock"
+        return cls(root=root.absolute(), runtime=_runtime_root())
 
     @cached_property
     def instances(self) -> Path:
@@ -129,9 +133,26 @@ def _from_xdg(variable: str) -> Path | None:
     return Path(value) if os.path.isabs(value) else None  # noqa: PTH117 - `list` makes no more paths than it must
 
 
+def user_home() -> Path:
+    """Return the home of whoever runs us; raises HostError where neither $HOME nor an account names one."""
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        raise HostError(
+            f"HOME is not set, and uid {os.geteuid()} has no account that names a home",
+            hint='export HOME="$(mktemp -d)"',
+        ) from error
+
+
 def _runtime_root() -> Path:
-    """Return the folder for sockets: the session's where there is one, else one in /tmp."""
+    """Return the folder for sockets: the session's where there is one that is ours, else one in /tmp.
+
+    After `su`, the variable still names the folder of who logged in. Source: XDG Base Directory, Environment variables:
+    it must be owned by the user, who alone has access (0700).
+    """
     session = _from_xdg("XDG_RUNTIME_DIR") or Path(f"/run/user/{os.geteuid()}")
-    if session.is_dir() and os.access(session, os.W_OK):
-        return session / "interlock"
+    with suppress(OSError):
+        seen = session.stat()
+        if stat.S_ISDIR(seen.st_mode) and seen.st_uid == os.geteuid() and not seen.st_mode & 0o077:
+            return session / "interlock"
     return Path("/tmp") / f"interlock-{os.geteuid()}"  # noqa: S108 - `prepare` refuses one that is not ours

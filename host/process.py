@@ -5,8 +5,10 @@ Source: proc(5), /proc/PID/stat fields 3 (state) and 22 (start time), and random
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -54,6 +56,32 @@ def started_ticks(pid: int) -> int | None:
 def alive(actor: Actor) -> bool:
     """True when that very process still runs: same pid, same start, same boot."""
     return actor.boot_id == boot_id() and started_ticks(actor.pid) == actor.started_ticks
+
+
+def suspended(actor: Actor) -> bool:
+    """True when somebody stopped `actor` by Ctrl-Z or SIGSTOP: it lives and does nothing. Source: proc(5)."""
+    try:
+        with open(f"/proc/{actor.pid}/stat", "rb") as file:  # noqa: PTH123 - as above
+            stat = file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat[stat.rindex(b")") + 2 :].startswith((b"T", b"t")) and alive(actor)
+
+
+def wake(actor: Actor, *, and_end: bool = False) -> None:
+    """Let `actor`, which somebody suspended, run again; with `and_end` it is asked to end first (SIGTERM).
+
+    A pidfd is taken before the process is proved to be `actor`, so no stranger with its pid is ever signalled.
+    """
+    with suppress(ProcessLookupError):
+        pidfd = os.pidfd_open(actor.pid)
+        try:
+            if alive(actor):
+                if and_end:
+                    signal.pidfd_send_signal(pidfd, signal.SIGTERM)  # waits for it until it runs
+                signal.pidfd_send_signal(pidfd, signal.SIGCONT)
+        finally:
+            os.close(pidfd)
 
 
 def this_process() -> Actor:

@@ -5,6 +5,7 @@ comes out, a `Draft`, names no template, no image and no cache: its spec is comp
 """
 
 import json
+import os
 import platform
 import re
 import uuid
@@ -24,7 +25,7 @@ from ..guest import ssh
 from ..guest.keys import KeyPair, new_host_key, user_key
 from ..guest.seed import nocloud, overlay
 from ..host.files import RECORD_BYTES
-from ..host.home import Home
+from ..host.home import Home, user_home
 from ..images.bring import bring
 from ..images.source import Kernel, Place, Source
 from ..images.store import Image, Store
@@ -202,7 +203,7 @@ class _Planner:
     def _materials(self, image: Image, spec: Spec) -> dict[str, Path | bytes]:
         """Return the files that must lie beside the spec: links into the store, keys, and the seed."""
         store, key, host_key = Store(self.home.images), user_key(self.home.keys), new_host_key()
-        more_keys = host.public_keys(Path.home()) if self.template.ssh.load_dot_ssh_pub_keys else ()
+        more_keys = host.public_keys(user_home()) if self.template.ssh.load_dot_ssh_pub_keys else ()
         seed = resolve.seed(self.template, spec, self.who, (key.public.decode().strip(), *more_keys), host_key)
         seed = replace(seed, name=self.name)
         materials: dict[str, Path | bytes] = {ssh.KEY: key.private, ssh.KNOWN_HOSTS: _pin(host_key)}
@@ -225,7 +226,7 @@ def _inside(name: str, who: resolve.User) -> Guest:
 
 def _outside(name: str, directory: Path) -> Host:
     arch = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    return Host(name, str(directory), home=str(Path.home()), uid=host.uid(), user=host.user(), arch=arch)
+    return Host(name, str(directory), home=str(user_home()), uid=host.uid(), user=host.user(), arch=arch)
 
 
 def _check(wishes: Wishes) -> None:
@@ -247,7 +248,9 @@ def _source(asked: ImageSource, arch: str) -> Source:
 
 def _place(location: str) -> str:
     """Return `location` with the path of a file made absolute."""
-    return location if re.match(r"[a-z]+:", location) else str(Path(location).expanduser().absolute())
+    if re.match(r"[a-z]+:", location):
+        return location
+    return str(Path(os.path.expanduser(location)).absolute())  # noqa: PTH111 - Path's own raises for an unknown user
 
 
 def _pin(host_key: KeyPair) -> bytes:

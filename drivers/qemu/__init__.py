@@ -145,6 +145,7 @@ class QemuDriver(Driver):
         _clear(site, report)
 
     def reset(self, site: Site, report: Report) -> None:
+        from ...host.files import remove_tree
         from . import disk, firmware
 
         report("making a fresh disk")
@@ -153,7 +154,7 @@ class QemuDriver(Driver):
             firmware.renew(site.directory)
         # With them goes the memory of the last run: nothing has happened to this machine yet.
         for trace in (process.RECORD, events.OUT):
-            (site.directory / trace).unlink(missing_ok=True)
+            remove_tree(site.directory / trace)
 
     def delete(self, site: Site, report: Report) -> None:
         from ...host.files import remove_tree
@@ -183,7 +184,7 @@ class QemuDriver(Driver):
         hypervisor = process.find(directory)
         if hypervisor is None:
             return Observation(alive=False, exit_reason=exit_reason(directory))
-        stopped = "paused: the hypervisor was stopped by a signal" if process.suspended(hypervisor) else None
+        stopped = "paused: the hypervisor was stopped by a signal" if host.suspended(hypervisor) else None
         paused = stopped or events.condition(events.read(directory))
         failed = shortfall.seen(site) or mounts.shortfall(site)
         cut_off = forwards.condition(site.runtime) if site.spec.forwards else None

@@ -11,7 +11,7 @@ from typing import Self
 
 from ...errors import DamagedError, HostError
 from ...fsm.spec import Spec
-from ...host.files import write_whole
+from ...host.files import read_own, write_whole
 from ..contract import Site
 from . import disk, events, firmware, lease, monitor, mounts, ports, serial
 from .probe import Capabilities
@@ -52,7 +52,7 @@ class Board:
         """Return the board of the instance in `directory`; raise DamagedError when it cannot be told."""
         path = directory / RECORD
         try:
-            board = cls(**json.loads(path.read_bytes()))
+            board = cls(**json.loads(read_own(path)))
         except (OSError, ValueError, TypeError, RecursionError) as err:
             raise DamagedError(f"{path}: {err}") from err
         if board.schema != _SCHEMA:

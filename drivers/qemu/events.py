@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ...host.files import open_private
+from ...host.files import open_private, read_own
 
 CHANNEL = "events"
 """The chardev's path; QEMU itself appends `.in` and `.out`."""
@@ -58,10 +58,8 @@ def read(directory: Path) -> list[Event]:
 
     Lines that are no events (the greeting, a reply, one half written when the power failed) are passed over.
     """
-    with suppress(OSError), (directory / OUT).open("rb") as file:
-        start = max(0, file.seek(0, 2) - _TAIL_BYTES)
-        file.seek(start)
-        return parse(file.read())
+    with suppress(OSError):
+        return parse(read_own(directory / OUT, _TAIL_BYTES, tail=True))
     return []
 
 
@@ -83,7 +81,7 @@ def uses_network(directory: Path) -> bool:
 
 def greeted(directory: Path) -> bool:
     """True when the hypervisor has come as far as to speak: it accepted its arguments and opened its files."""
-    with suppress(OSError), (directory / OUT).open("rb") as file:
+    with suppress(OSError), open_private(directory / OUT, "rb") as file:
         return file.read(1) not in (b"", b"\0")
     return False
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...host import process as host
+from ...host.files import read_own, remove_tree
 from ...host.process import Actor
 from . import process
 
@@ -75,7 +76,7 @@ def establish(site: "Site", deadline: "Deadline", lifeline: int) -> None:
     if left := [forward.guest_socket for forward in wanted if forward.reverse and forward.guest_socket]:
         clear = ssh.command_line(config, site.name, ["sh", "-c", _CLEAR, "sh", *left], options=session.OPTIONS)
         run(clear, wait=wait)
-    socket.unlink(missing_ok=True)
+    remove_tree(socket)
     *begin, name = ssh.command_line(config, site.name, [], options=(*session.OPTIONS, *_OPTIONS))
     rules = [word for forward in wanted for word in ("-R" if forward.reverse else "-L", rule(forward))]
     ended = run([*begin, "-f", "-N", "-M", "-S", str(socket), *rules, name], wait=wait, leaves=True)
@@ -103,7 +104,7 @@ def end(runtime: Path) -> None:
     with process.held(_recorded(runtime)) as pidfd:
         if pidfd is not None and not process.wait(pidfd, _END_S):
             process.end(pidfd, grace_s=0)
-    (runtime / RECORD).unlink(missing_ok=True)
+    remove_tree(runtime / RECORD)
 
 
 def _end(ip: str, port: int, socket: str) -> str:
@@ -137,7 +138,7 @@ def _record(site: "Site") -> bool:
 
 def _recorded(runtime: Path) -> Actor | None:
     try:
-        return Actor(**json.loads((runtime / RECORD).read_bytes()))
+        return Actor(**json.loads(read_own(runtime / RECORD)))
     except (OSError, ValueError, TypeError, RecursionError):
         return None
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ...errors import HostError
 from ...fsm.spec import Spec
+from ...host.files import read_own
 from ..contract import Report, Site
 
 RECORD = "network.json"
@@ -39,7 +40,7 @@ def check(spec: Spec) -> None:
 def recorded(directory: Path) -> int | None:
     """Return the port of the instance in `directory`; None before its first start."""
     try:
-        port = json.loads((directory / RECORD).read_bytes())["ssh_port"]
+        port = json.loads(read_own(directory / RECORD))["ssh_port"]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
     return port if type(port) is int and 0 < port <= _LAST else None

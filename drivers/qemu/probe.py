@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...errors import DriverError, HostError
-from ...host.files import make_private_directory, write_whole
+from ...host.files import make_private_directory, read_own, write_whole
 from ...host.process import boot_id
 from ...host.run import run
 from . import kvm
@@ -99,10 +99,10 @@ def _remembered(
 ) -> dict[str, Any]:
     """Return what was found for `key`: from the file `path`, else by `find_out`, whose answer is then kept there."""
     try:
-        known = json.loads(path.read_bytes())
+        known = json.loads(read_own(path))
         if known["key"] == key:
             return dict(known["found"])
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         pass
     found = find_out()
     if worth_keeping(found):

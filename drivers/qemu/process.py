@@ -25,11 +25,14 @@ from typing import IO, NamedTuple
 
 from ...errors import DriverError
 from ...host import cancellation, process
-from ...host.files import PRIVATE_UMASK, open_private
+from ...host.files import PRIVATE_UMASK, UnfitFileError, open_private, read_own
 from ...host.process import Actor
 
 RECORD = "hypervisor.id"
 LOG = "qemu.log"
+
+_RECORD_BYTES, _LOG_BYTES = 4096, 65536
+"""As much as is read of each; of the log, its end."""
 
 _SIGN = """\
 read -r stat </proc/$$/stat && read -r boot </proc/sys/kernel/random/boot_id &&
@@ -90,7 +93,7 @@ def launch(command: Sequence[str], directory: Path, daemons: Sequence[Daemon] = 
             record.truncate(0)
             _detach(command, directory, record, daemons)
     found = settled(directory)
-    with (directory / RECORD).open("rb") as record:
+    with open_private(directory / RECORD, "rb") as record:
         # For whoever asks after a power cut: without it, a machine that ran would look as if it never had.
         os.fsync(record.fileno())
     return found
@@ -120,20 +123,12 @@ def settled(directory: Path) -> Actor | None:
 def last(directory: Path) -> Actor | None:
     """Return the hypervisor that ran last in `directory`, dead or alive; None when it never ran, or left no trace."""
     try:
-        stat, boot_id = (directory / RECORD).read_text(encoding="utf-8", errors="replace").splitlines()[:2]
+        stat, boot_id = read_own(directory / RECORD, _RECORD_BYTES).decode(errors="replace").splitlines()[:2]
         pid, _, rest = stat.partition(" ")
         # Field 22, counted from field 3, which follows the last parenthesis: the name before it may hold anything.
         return Actor(int(pid), int(rest[rest.rindex(")") + 2 :].split()[19]), boot_id)
     except (OSError, ValueError, IndexError):
         return None
-
-
-def suspended(actor: Actor) -> bool:
-    """True when somebody stopped `actor` with a signal (SIGSTOP): it lives and does nothing. Source: proc(5)."""
-    with suppress(OSError, ValueError), open(f"/proc/{actor.pid}/stat", "rb") as file:  # noqa: PTH123 - for `list`
-        stat = file.read()
-        return stat[stat.rindex(b")") + 2 :].startswith((b"T", b"t"))
-    return False
 
 
 def accelerator(actor: Actor) -> str | None:
@@ -196,8 +191,8 @@ def end(pidfd: int, *, grace_s: float) -> None:
 
 def words(directory: Path) -> list[str]:
     """Return the last lines that the hypervisor said on stderr, without its own name before each."""
-    with suppress(FileNotFoundError):
-        text = (directory / LOG).read_text(encoding="utf-8", errors="replace")
+    with suppress(OSError):
+        text = read_own(directory / LOG, _LOG_BYTES, tail=True).decode(errors="replace")
         return [re.sub(r"^qemu-system-\w+: ", "", line) for line in text.splitlines() if line.strip()][-10:]
     return []
 
@@ -220,9 +215,9 @@ def _detach(command: Sequence[str], directory: Path, record: IO[bytes], daemons:
 def _taken(directory: Path) -> bool:
     """True when a process lives that is, or is about to become, the hypervisor of `directory`."""
     try:
-        with (directory / RECORD).open("rb") as record:
+        with open_private(directory / RECORD, "rb") as record:
             return not _lock(record, fcntl.LOCK_SH)
-    except FileNotFoundError:
+    except (FileNotFoundError, UnfitFileError):
         return False
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ...errors import DriverError
 from ...guest.report import lines
+from ...host.files import read_own
 
 LOG = "serial.log"
 _OLD = "serial.old.log"
@@ -28,9 +29,8 @@ def begin(directory: Path) -> None:
 
 def tail(directory: Path) -> list[str]:
     """Return the last lines that the guest said, as text that is safe to print on a terminal."""
-    with suppress(OSError), (directory / LOG).open("rb") as file:
-        file.seek(max(0, file.seek(0, 2) - _TAIL_BYTES))
-        return lines(file.read())[-_LINES:]
+    with suppress(OSError):
+        return lines(read_own(directory / LOG, _TAIL_BYTES, tail=True))[-_LINES:]
     return []
 
 

@@ -4,10 +4,10 @@ degraded.txt    the error's message, then its details, a line each. The guest ke
                 (guest/interlock.sh), and is asked at each start
 """
 
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...host.files import open_own, remove_tree
 from ..contract import DegradedError, Site
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def record(site: Site, failures: "Sequence[Failure]") -> DegradedError | None:
 def seen(site: Site) -> DegradedError | None:
     """Return what `record` returned for a machine in whose guest something failed; None for any other."""
     try:
-        with open(site.directory / RECORD, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - for `list`
+        with open(site.directory / RECORD, encoding="utf-8", errors="replace", opener=open_own) as file:
             words, *details = file.read(_CHARACTERS).split("\n")
     except OSError:
         return None
@@ -52,8 +52,7 @@ def seen(site: Site) -> DegradedError | None:
 
 def forget(directory: Path) -> None:
     """Forget what failed: the machine starts anew, or nothing failed any more."""
-    with suppress(FileNotFoundError):
-        (directory / RECORD).unlink()
+    remove_tree(directory / RECORD)
 
 
 def _error(site: Site, words: str, details: "Sequence[str]") -> DegradedError:

@@ -73,3 +73,32 @@ def test_prepare_place_of_somebody_else_is_refused(home, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
     with pytest.raises(HostError, match=r"not to you \(uid 12345\)"):
         home.prepare()
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o770, 0o707])
+def test_from_environment_session_folder_that_others_can_enter_is_not_used(tmp_path, mode):
+    """The XDG specification says 0700; another is not a session's folder."""
+    (tmp_path / "run").chmod(mode)
+    assert Home.from_environment().runtime == Path(f"/tmp/interlock-{os.geteuid()}")
+
+
+def test_from_environment_session_folder_of_somebody_else_is_not_used(monkeypatch):
+    """After `su` the variable still names the folder of who logged in: sockets of ours do not belong there."""
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    assert Home.from_environment().runtime == Path("/tmp/interlock-12345")
+
+
+def test_from_environment_without_any_home_says_what_to_set(monkeypatch):
+    """A uid without an account, and no HOME: words, and a hint that works; with INTERLOCK_HOME nothing is missed."""
+
+    def unknown(_):
+        raise KeyError
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    Home.from_environment()
+    monkeypatch.delenv("INTERLOCK_HOME")
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    with pytest.raises(HostError, match="HOME is not set") as refused:
+        Home.from_environment()
+    assert refused.value.hint.startswith("export HOME=")

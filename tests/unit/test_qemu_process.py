@@ -11,7 +11,7 @@ import pytest
 
 from interlock.drivers.qemu import process
 from interlock.errors import DriverError
-from interlock.host.process import started_ticks
+from interlock.host.process import started_ticks, suspended
 
 SLEEP = ["sleep", "60"]
 
@@ -197,7 +197,7 @@ def test_end_without_grace_ends_a_stopped_process(tmp_path, launched):
     """SIGKILL reaches what SIGSTOP holds."""
     os.kill(launched.pid, signal.SIGSTOP)
     deadline = time.monotonic() + 10
-    while not process.suspended(launched):
+    while not suspended(launched):
         assert time.monotonic() < deadline
     with process.held(launched) as pidfd:
         process.end(pidfd, grace_s=0)

@@ -47,7 +47,7 @@ def happenings(trigger: Trigger, state: State) -> list[Happening]:
         happening
         for happening in Happening
         if happening not in NOT_OF_REQUESTS
-        and (joinable or happening is not Happening.joined)
+        and (joinable or happening not in (Happening.joined, Happening.suspended))
         and (trigger in DEGRADABLE or happening is not Happening.degraded)
     ]
 

@@ -1,0 +1,85 @@
+"""A process that was suspended (Ctrl-Z) holds its instance: whoever comes is told so, and what to type."""
+
+import signal
+
+import pytest
+
+from interlock import State
+from interlock.host.process import Actor, boot_id, started_ticks, suspended
+
+
+@pytest.fixture
+def suspend(begin, vms, until):
+    """Return what begins a command on `web`, and suspends it in the middle of its work."""
+
+    def suspend_in(trigger):
+        options = ("--template", "tiny", "--driver", "simulated") if trigger == "create" else ()
+        process = begin(trigger, "web", *options, orders={trigger: {"hang": True}})
+        until(lambda: (operation := vms.status("web").operation) and operation.step)
+        process.send_signal(signal.SIGSTOP)
+        actor = Actor(process.pid, started_ticks(process.pid), boot_id())
+        until(lambda: suspended(actor))
+        return process
+
+    return suspend_in
+
+
+BEFORE = {"create": "absent", "start": "created", "stop": "running", "kill": "running", "reset": "stopped"}
+
+
+@pytest.mark.parametrize("trigger", BEFORE)
+def test_list_of_a_suspended_operation_says_so(interlock, bring, suspend, trigger):
+    """Nothing happens, and the status line does not pretend that it does."""
+    bring(State(BEFORE[trigger]))
+    process = suspend(trigger)
+    assert f"suspended (pid {process.pid})" in interlock("list").stdout
+
+
+@pytest.mark.parametrize("trigger", ["start", "stop", "reset"])
+def test_another_operation_behind_a_suspended_one_says_what_to_type(interlock, bring, suspend, trigger):
+    """The hint works as typed: afterwards the process runs."""
+    bring(State(BEFORE[trigger]))
+    process = suspend(trigger)
+    refused = interlock("protect", "web")
+    assert (refused.returncode, f"pid {process.pid}, which is suspended" in refused.stderr) == (5, True)
+    assert f"kill -CONT {process.pid}" in refused.stderr
+
+
+def test_same_operation_behind_a_suspended_one_is_told_and_goes_on_with_it(begin, bring, suspend):
+    """Who waits knows for what; once it is woken, the result is shared."""
+    bring(State.created)
+    process = suspend("start")
+    second = begin("start", "web")
+    told = next(line for line in second.stderr if "is suspended" in line)
+    assert f"kill -CONT {process.pid} (or fg) lets it go on" in told
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGCONT)
+    assert second.wait(timeout=60) == 130
+
+
+@pytest.mark.parametrize("trigger", BEFORE)
+def test_delete_with_force_ends_what_is_suspended(interlock, bring, suspend, home, trigger):
+    """Always a way out: whatever a suspended process is in the middle of, nothing is left of the instance."""
+    bring(State(BEFORE[trigger]))
+    process = suspend(trigger)
+    assert interlock("delete", "web", "--force").returncode == 0
+    process.wait(timeout=60)
+    assert [path for path in home.root.rglob("*") if not path.is_dir()] == []
+
+
+def test_stop_with_force_ends_what_is_suspended(interlock, bring, suspend, state):
+    """A stop that hangs suspended is ended, and the machine is."""
+    bring(State.running)
+    process = suspend("stop")
+    assert interlock("stop", "web", "--force").returncode == 0
+    process.wait(timeout=60)
+    assert state() == "stopped"
+
+
+def test_stop_of_a_suspended_start_calls_it_off(interlock, bring, suspend, state):
+    """By the table a start yields to a stop; so it is woken to do so."""
+    bring(State.created)
+    process = suspend("start")
+    assert interlock("stop", "web").returncode == 0
+    assert process.wait(timeout=60) == 130
+    assert state() == "created"

@@ -1,0 +1,89 @@
+"""Whatever lies in the place of a file of an instance: no look at it hangs, and it can be removed."""
+
+import re
+import signal
+from dataclasses import replace
+
+import pytest
+
+from interlock import Interlock
+from interlock.drivers import qemu
+from interlock.drivers.contract import Site
+from interlock.drivers.qemu import QemuDriver
+from interlock.fsm.spec import Forward
+from interlock.fsm.states import EXISTING, State
+
+SIMULATED = (".", "spec.json", "journal.jsonl", "machine.json", "seed", "protected")
+QEMU = re.findall(r"^ {4}[├└]── (\S+?)(?:, (\S+))?  ", qemu.__doc__, re.MULTILINE)
+
+
+def names(listed):
+    """Return the files that the driver's docstring lists: `events.in, events.out`, `forwards.sock, .json`."""
+    for first, second in listed:
+        yield first.replace("*", "code").replace("N", "0")
+        if second:
+            yield first.rpartition(".")[0] + second if second.startswith(".") else second
+
+
+@pytest.fixture(autouse=True)
+def bounded():
+    """Fail a test that hangs: what is tested is that nothing does."""
+
+    def give_up(*_):
+        raise AssertionError("it hangs")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("state", EXISTING)
+def test_the_names_are_all_that_an_instance_has(home, bring, state):
+    """What follows leaves no file out."""
+    bring("web", state)
+    assert {path.name for path in home.directory("web").iterdir()} <= set(SIMULATED)
+
+
+@pytest.mark.parametrize("name", SIMULATED)
+def test_delete_with_force_over_anything_in_place_of_a_file_leaves_nothing(engine, home, bring, thing, name):
+    """Listed beside a whole one, whatever it is; removed with all it had; what a link leads to is left alone."""
+    bring("web", State.running)
+    bring("db", State.created)
+    thing(home.directory("web") / name)
+    assert [status.name for status in engine.statuses()] == ["db", "web"]
+    if name == "protected":
+        Interlock(home).unprotect("web")
+    Interlock(home).delete("web", force=True)
+    assert [status.name for status in engine.statuses()] == ["db"]
+    assert list(home.root.rglob("web")) == []
+
+
+BESIDE = [(place, state) for place in ("lock", "creating", "deleting") for state in (State.absent, State.stopped)]
+
+
+@pytest.mark.parametrize(("place", "state"), [*BESIDE, ("sockets", State.stopped)])
+def test_delete_with_force_over_anything_beside_it_leaves_nothing(engine, home, bring, thing, state, place):
+    """So for what an instance has outside of its directory."""
+    bring("db", State.created)
+    bring("web", state)
+    thing(getattr(home, place)("web"))
+    assert "db" in [status.name for status in engine.statuses()]
+    Interlock(home).delete("web", force=True)
+    assert [path for root in (home.root, home.runtime) for path in root.rglob(getattr(home, place)("web").name)] == []
+
+
+def test_qemu_driver_over_anything_in_place_of_a_file_sees_and_ends(tmp_path, spec, thing):
+    """Of a damaged machine the driver says what it sees, and neither `kill` nor `delete` fails."""
+    forward = Forward("tcp", "127.0.0.1", 80, "", "127.0.0.1", 8080, "", reverse=False)
+    site = Site("web", tmp_path / "web", tmp_path / "sockets", replace(spec, driver="qemu", forwards=(forward,)))
+    driver = QemuDriver()
+    for name in names(QEMU):
+        for folder in (site.directory, site.runtime):
+            folder.mkdir(exist_ok=True)
+            thing(folder / name)
+        assert not driver.observe(site).alive
+        driver.kill(site, print)
+        driver.delete(site, print)
+        assert not site.runtime.exists()
