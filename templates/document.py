@@ -34,6 +34,21 @@ _NO_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, 
 """What PyYAML raises for a text that is none."""
 
 
+_SLIPS = {
+    "character '\\t'": "a tab: YAML is indented by spaces",
+    "found character": "a text that begins with this character stands in quotes",
+    "undefined alias": "a text that begins with * stands in quotes; else it is an alias, and nothing has this name",
+    "mapping values are not allowed": "a colon too many: a text that holds ': ' stands in quotes",
+    "could not find expected ':'": "a key without its colon, or a line that is not indented as the text above",
+    "'<stream end>'": "the text ends inside of a list or mapping: ] or } is missing",
+    "unexpected end of stream": "a quote that is not closed",
+    "unknown escape": "in double quotes a backslash is written twice; in single quotes it is text",
+    "expected <block end>": "indented like no line above it, or a list item among keys",
+    "single document": "a second document (---): a template is one",
+}
+"""A part of what PyYAML says → what somebody did. What is not here is told in PyYAML's words."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where something stands, for people."""
@@ -204,7 +219,8 @@ def _compose(name: str, text: bytes) -> yaml.Node | None:
         mark = error.problem_mark or error.context_mark
         where = f":{mark.line + 1}:{mark.column + 1}" if mark and not name.startswith(EDIT) else ""
         problem = str(error.problem)
-        words = f"{error.context}, {problem}" if problem.startswith("but ") else problem
+        problem = f"{error.context}, {problem}" if problem.startswith("but ") else problem
+        words = next((words for part, words in _SLIPS.items() if part in problem), problem)
         raise InvalidTemplateError(f"{name}{where}: {words}") from error
     except yaml.reader.ReaderError as error:
         raise InvalidTemplateError(f"{name}: {error.reason}") from error
