@@ -25,10 +25,7 @@ _SCRIPT = 'f=$(mktemp) && cat >"$f" && chmod 700 "$f" || exit; "$f" </dev/null; 
 class ProbeError(DeadlineError):
     """A probe did not succeed in time."""
 
-    def __init__(self, probe: Probe, failure: Failure, seconds: float) -> None:
-        details = [*failure.output, *probe.hint.splitlines()]
-        super().__init__(f'the probe "{probe.description}" did not succeed within {seconds:g} s', details=details)
-        self.failure = failure
+    failure: Failure
 
 
 def run(
@@ -77,4 +74,9 @@ def _run(door: Door, probe: Probe, deadline: Deadline, lifeline: int) -> None:
             pause_s = min(_LAST_PAUSE_S, 2 * pause_s)
     except DeadlineError as err:
         failure = Failure(f'probe "{probe.description}"', status, tuple(lines(said)[-LINES:]))
-        raise ProbeError(probe, failure, deadline.seconds) from err
+        error = ProbeError(
+            f"the {failure.name} did not succeed within {deadline.seconds:g} s",
+            details=[*failure.output, *probe.hint.splitlines()],
+        )
+        error.failure = failure
+        raise error from err
