@@ -102,7 +102,7 @@ def run(
     given = stdin if isinstance(stdin, int) else _readable(stdin)
     try:
         child = subprocess.Popen(
-            ["sh", "-c", _LEASHED, f"/dev/fd/{guarded}", f"{grace_s:g}", found, *words[1:]],
+            ["/bin/sh", "-c", _LEASHED, f"/dev/fd/{guarded}", f"{grace_s:g}", found, *words[1:]],
             stdin=given,
             stdout=_target(sinks[0]),
             stderr=_target(sinks[1]),

@@ -35,7 +35,8 @@ def _virtiofsd() -> Check:
     except InterlockError:
         return Check("virtiofsd", ok=False, finding="not installed", mend=mounts.MISSING_HINT, essential=False)
     if found.in_c and os.geteuid() != 0:
-        return Check("virtiofsd", ok=False, finding=f"{found.path} runs for root only", essential=False)
+        finding = f"{found.path} runs for root only; mounts of type 9p need no program"
+        return Check("virtiofsd", ok=False, finding=finding, mend=mounts.INSTEAD, essential=False)
     return Check("virtiofsd", ok=True, finding=found.path, essential=False)
 
 
@@ -60,4 +61,4 @@ def _arch(runtime: Path, arch: str) -> Iterator[Check]:
         yield Check(f"firmware {arch}", ok=False, finding=err.message, mend=err.hint, essential=False)
     if native:
         chosen = probe.acceleration(runtime, arch)
-        yield Check("kvm", ok=chosen.name == "kvm", finding=chosen.reason, essential=False)
+        yield Check("kvm", ok=chosen.name == "kvm", finding=chosen.reason, mend=chosen.mend, essential=False)

@@ -23,6 +23,11 @@ from typing import NamedTuple
 
 DEVICE = Path("/dev/kvm")
 
+CPUINFO = Path("/proc/cpuinfo")
+
+_MODULES = {"vmx": "kvm_intel", "svm": "kvm_amd"}
+"""Flag of a processor → the module that makes use of it."""
+
 _DEADLINE_S = 2.0
 """A processor needs milliseconds for all of it, start of the child included."""
 
@@ -57,6 +62,8 @@ class Verdict(NamedTuple):
     reason: str
     lasting: bool = True
     """False for what a change of permissions mends at once, True for what holds until the host boots again."""
+    mend: str | None = None
+    """The command that makes it usable; None where nothing typed here does."""
 
 
 def judge() -> Verdict:
@@ -67,9 +74,10 @@ def judge() -> Verdict:
     try:
         os.close(os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC))
     except FileNotFoundError:
-        return Verdict(usable=False, reason=f"{DEVICE} does not exist", lasting=False)
+        return Verdict(usable=False, reason=f"{DEVICE} does not exist", lasting=False, mend=_load())
     except OSError as err:
-        return Verdict(usable=False, reason=f"{DEVICE} does not open: {err.strerror}", lasting=False)
+        mend = _admit() if isinstance(err, PermissionError) else None
+        return Verdict(usable=False, reason=f"{DEVICE} does not open: {err.strerror}", lasting=False, mend=mend)
     try:
         ended = run([sys.executable, "-I", "-S", __file__], timeout_s=_DEADLINE_S)
     except DeadlineError:
@@ -84,6 +92,22 @@ def judge() -> Verdict:
             reason=f"{DEVICE} opens but takes {nanoseconds:.0f} ns for an instruction, slower than emulation",
         )
     return Verdict(usable=True, reason="it runs guest code")
+
+
+def _load() -> str | None:
+    """Return the command that loads the module of this host's processor; None for one that shows no virtualization."""
+    words = CPUINFO.read_text().split()
+    return next((f"sudo modprobe {module}" for flag, module in _MODULES.items() if flag in words), None)
+
+
+def _admit() -> str:
+    """Return the command that lets this user open the device."""
+    import grp
+
+    group = grp.getgrgid(DEVICE.stat().st_gid).gr_name
+    if group == "root":
+        return f"sudo setfacl -m u:$USER:rw {DEVICE}"
+    return f"sudo usermod --append --groups {group} $USER && newgrp {group}"
 
 
 def run_guest_code() -> float:

@@ -24,6 +24,9 @@ DESCRIPTORS = (Path("/etc/qemu/vhost-user"), Path("/usr/share/qemu/vhost-user"))
 
 MISSING_HINT = "apt install virtiofsd || apt install qemu-system-common"
 
+INSTEAD = "interlock create NAME --template TEMPLATE --set mountType=9p"
+"""For a host whose virtiofsd is QEMU's own in C, which runs for root only, and whose distribution may have no other."""
+
 _HELP_TIMEOUT_S = 10.0
 
 
@@ -125,7 +128,7 @@ def _serve(program: Program, mount: Mount, socket: Path) -> list[str]:
     if not program.in_c:
         command = [program.path, "--log-level", "error", "--socket-path", str(socket), "--shared-dir", location]
     elif os.geteuid() != 0:
-        raise HostError(f"{program.path} runs for root only", hint="use mounts of type 9p, or install virtiofsd 1.x")
+        raise HostError(f"{program.path} runs for root only", hint=INSTEAD)
     else:
         escaped = location.replace("\\", "\\\\").replace(",", "\\,")
         command = [program.path, f"--socket-path={socket}", "-o", f"log_level=err,source={escaped}"]

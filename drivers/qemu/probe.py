@@ -39,6 +39,8 @@ class Acceleration(NamedTuple):
     name: str
     """`kvm` or `tcg`."""
     reason: str
+    mend: str | None = None
+    """Of `tcg`: the command after which KVM works, if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def acceleration(runtime_root: Path, arch: str) -> Acceleration:
     key = [boot_id(), os.uname().release]
     path = runtime_root / "acceleration.json"
     verdict = kvm.Verdict(**_remembered(path, key, lambda: kvm.judge()._asdict(), lambda found: bool(found["lasting"])))
-    return Acceleration("kvm" if verdict.usable else "tcg", verdict.reason)
+    return Acceleration("kvm" if verdict.usable else "tcg", verdict.reason, verdict.mend)
 
 
 def _remembered(

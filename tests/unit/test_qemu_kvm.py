@@ -1,6 +1,7 @@
 """The verdict on KVM, on every kind of host: given by a program in the place of the one that runs guest code."""
 
 import json
+import os
 import platform
 
 import pytest
@@ -34,7 +35,7 @@ def test_kvm_that_runs_code_fast_is_usable(probing):
 def test_kvm_that_is_slower_than_emulation_is_not(probing):
     """Where each instruction is emulated by a host further down, QEMU's own emulation is faster."""
     probing("print(743.2)")
-    usable, reason, lasting = kvm.judge()
+    usable, reason, lasting, _ = kvm.judge()
     assert (usable, lasting) == (False, True)
     assert reason.endswith("takes 743 ns for an instruction, slower than emulation")
 
@@ -62,14 +63,14 @@ def test_kvm_that_fails_is_quoted(probing, program):
 def test_kvm_that_is_missing_is_asked_again(monkeypatch, tmp_path):
     """A module loaded, or a group joined, counts at the next start: such a verdict is not kept."""
     monkeypatch.setattr(kvm, "DEVICE", tmp_path / "none")
-    assert probe.acceleration(tmp_path, NATIVE) == ("tcg", f"{tmp_path}/none does not exist")
+    assert probe.acceleration(tmp_path, NATIVE)[:2] == ("tcg", f"{tmp_path}/none does not exist")
     assert not (tmp_path / "acceleration.json").exists()
 
 
 def test_acceleration_is_found_once_for_each_boot(probing, tmp_path):
     """The verdict is kept, and holds for the boot and the kernel it was found on."""
     probing("print(1)")
-    assert probe.acceleration(tmp_path, NATIVE) == ("kvm", "it runs guest code")
+    assert probe.acceleration(tmp_path, NATIVE)[:2] == ("kvm", "it runs guest code")
     probing("raise SystemExit('asked again')")
     assert probe.acceleration(tmp_path, NATIVE).name == "kvm"
     kept = tmp_path / "acceleration.json"
@@ -87,4 +88,30 @@ def test_acceleration_with_damaged_file_asks_again(probing, tmp_path, content):
 
 def test_acceleration_of_foreign_guests_is_emulation(tmp_path):
     """A processor runs no other architecture's code, whatever /dev/kvm does."""
-    assert probe.acceleration(tmp_path, FOREIGN) == ("tcg", f"KVM runs no {FOREIGN} guest on {NATIVE}")
+    assert probe.acceleration(tmp_path, FOREIGN)[:2] == ("tcg", f"KVM runs no {FOREIGN} guest on {NATIVE}")
+
+
+@pytest.mark.parametrize(
+    ("flags", "mend"), [("fpu vmx sse", "sudo modprobe kvm_intel"), ("fpu svm", "sudo modprobe kvm_amd"), ("fpu", None)]
+)
+def test_kvm_without_a_device_is_mended_by_the_processors_module(tmp_path, monkeypatch, flags, mend):
+    """The command is for this processor; one that shows no virtualization is mended by no command."""
+    (tmp_path / "cpuinfo").write_text(f"model name\t: any\nflags\t\t: {flags}\n")
+    monkeypatch.setattr(kvm, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(kvm, "DEVICE", tmp_path / "kvm")
+    assert kvm.judge().mend == mend
+
+
+def test_kvm_that_may_not_be_opened_is_mended_by_its_group(tmp_path, monkeypatch):
+    """Whoever is in the group of the device may open it."""
+    device = tmp_path / "kvm"
+    device.touch()
+    os.chown(device, -1, 1)
+    monkeypatch.setattr(kvm, "DEVICE", device)
+
+    def refuse(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refuse)
+    verdict = kvm.judge()
+    assert (verdict.usable, verdict.mend) == (False, "sudo usermod --append --groups daemon $USER && newgrp daemon")

@@ -15,7 +15,7 @@ base: template:tiny
 network: {{host: {open}, internet: {open}}}
 portForwards:
 - guestIP: 0.0.0.0
-  guestPort: 22
+  guestPort: 80
   hostPort: {port}
 """
 
@@ -48,10 +48,11 @@ def test_guest_reaches_the_hosts_loopback_unless_it_is_closed(vms, tmp_path, fre
     (tmp_path / "web.yaml").write_text(TEMPLATE.format(open=str(open_).lower(), port=port))
     vms.up("web", str(tmp_path / "web.yaml"))
 
-    ask = vms.shell("web", ["sh", "-c", f"echo asking; nc -w 10 10.0.2.2 {service} </dev/null"])
+    serve = "echo greetings from the guest | sudo nc -l -p 80 >/dev/null 2>&1 &"
+    ask = vms.shell("web", ["sh", "-c", f"{serve} echo asking; nc -w 10 10.0.2.2 {service} </dev/null"])
     done = subprocess.run(ask, capture_output=True, text=True, check=False, timeout=120)
     expected = "asking\ngreetings from the host\n" if open_ else "asking\n"
     assert (done.stdout, done.returncode == 0) == (expected, open_)
 
     with socket.create_connection(("127.0.0.1", port), timeout=120) as connection:
-        assert connection.recv(4) == b"SSH-"
+        assert connection.recv(9) == b"greetings"
