@@ -5,6 +5,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from urllib.request import urlopen
 
 import pytest
 
@@ -48,11 +49,20 @@ def test_guest_reaches_the_hosts_loopback_unless_it_is_closed(vms, tmp_path, fre
     (tmp_path / "web.yaml").write_text(TEMPLATE.format(open=str(open_).lower(), port=port))
     vms.up("web", str(tmp_path / "web.yaml"))
 
-    serve = "echo greetings from the guest | sudo nc -l -p 80 >/dev/null 2>&1 &"
-    ask = vms.shell("web", ["sh", "-c", f"{serve} echo asking; nc -w 10 10.0.2.2 {service} </dev/null"])
+    ask = vms.shell(
+        "web", ["sh", "-c", f"sudo httpd -p 80 -h /etc; echo asking; nc -w 10 10.0.2.2 {service} </dev/null"]
+    )
     done = subprocess.run(ask, capture_output=True, text=True, check=False, timeout=120)
     expected = "asking\ngreetings from the host\n" if open_ else "asking\n"
     assert (done.stdout, done.returncode == 0) == (expected, open_)
 
-    with socket.create_connection(("127.0.0.1", port), timeout=120) as connection:
-        assert connection.recv(9) == b"greetings"
+    with urlopen(f"http://127.0.0.1:{port}/hostname", timeout=120) as answer:
+        assert answer.read() == b"web\n"
+
+
+def test_session_of_a_guest_that_reboots_ends(vms):
+    """The guest hung up without a word, and QEMU's network keeps what it carried: ssh has to ask, and is told."""
+    vms.up("web", "tiny")
+    ask = vms.shell("web", ["sh", "-c", "sudo reboot -f; sleep 3600"])
+    done = subprocess.run(ask, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 255
