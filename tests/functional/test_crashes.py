@@ -251,7 +251,7 @@ def test_row_called_off_by_a_signal_at_any_effect_is_undone_or_done(
 # -- the real program ----------------------------------------------------------------------------------------------
 
 
-def test_start_whose_terminal_is_closed_is_undone(begin, bring, at_work, state, history):
+def test_start_whose_terminal_is_closed_is_undone(begin, bring, at_work, state, history, injected):
     """Who closes the window has called the start off: no guest is left that nobody waits for."""
     bring(State.created)
     leader, follower = pty.openpty()
@@ -268,6 +268,7 @@ def test_start_whose_terminal_is_closed_is_undone(begin, bring, at_work, state, 
     os.close(leader)
     assert process.wait(timeout=60) == 130
     assert (state(), history()[-1]) == ("created", ("start", "failed"))
+    injected("the terminal is closed")
 
 
 def test_start_whose_result_nobody_reads_is_done(begin, bring, state):

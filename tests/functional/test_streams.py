@@ -60,7 +60,7 @@ def test_streams_of_error_hold_no_traceback_unless_asked(interlock):
 
 
 @pytest.mark.parametrize("arguments", [("list",), ("--help",), ("history", "web", "--steps"), ("diagram",)])
-def test_stdout_whose_reader_is_gone_ends_it_quietly(begin, bring, arguments):
+def test_stdout_whose_reader_is_gone_ends_it_quietly(begin, bring, arguments, injected):
     """`interlock list | head -1` complains about nothing."""
     bring(State.running)
     reader, writer = os.pipe()
@@ -69,9 +69,10 @@ def test_stdout_whose_reader_is_gone_ends_it_quietly(begin, bring, arguments):
     os.close(writer)
     _, stderr = process.communicate(timeout=60)
     assert (process.returncode, stderr) == (141, "")
+    injected("nobody reads stdout or stderr")
 
 
-def test_stderr_whose_reader_is_gone_calls_nothing_off(begin, bring, state):
+def test_stderr_whose_reader_is_gone_calls_nothing_off(begin, bring, state, injected):
     """That nobody reads the log any more ends no start."""
     bring(State.created)
     reader, writer = os.pipe()
@@ -80,6 +81,7 @@ def test_stderr_whose_reader_is_gone_calls_nothing_off(begin, bring, state):
     os.close(writer)
     process.communicate(timeout=60)
     assert (process.returncode, state()) == (0, "running")
+    injected("nobody reads stdout or stderr")
 
 
 def test_commands_that_destroy_ask_nothing(interlock, bring):

@@ -91,11 +91,12 @@ def waits(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["pause", "readable", "deadline", "program", "lock", "foreign call", "iterator"])
-def test_wait_is_ended_by_a_signal(waits, soon, name):
+def test_wait_is_ended_by_a_signal(waits, soon, name, injected):
     """Whatever is waited for, a signal is the end of it."""
     soon()
     with pytest.raises(CancelledError, match="interrupted by SIGTERM"):
         waits[name]()
+    injected("a signal in the middle of a wait")
 
 
 def test_shielded_work_is_not_called_off():

@@ -126,18 +126,20 @@ def test_remove_tree_of_a_folder_that_its_owner_may_not_open_removes_it(folder):
     assert not folder.exists()
 
 
-def test_read_own_of_anything_but_a_file_that_fits_is_refused_at_once(folder, thing):
+def test_read_own_of_anything_but_a_file_that_fits_is_refused_at_once(folder, thing, injected):
     """A link is not followed, a FIFO not waited for, an enormous file not read, and no folder, socket or device."""
     thing(folder / "f")
     with pytest.raises(UnfitFileError, match=r"not a regular file|larger than"):
         read_own(folder / "f")
+    injected("a FIFO, folder, socket, device, link or huge file in place of a file")
 
 
-def test_remove_tree_of_anything_removes_it(folder, thing):
+def test_remove_tree_of_anything_removes_it(folder, thing, injected):
     """Whatever it is, it goes, and what a link leads to stays."""
     thing(folder / "f")
     remove_tree(folder / "f")
     assert list(folder.iterdir()) == []
+    injected("a FIFO, folder, socket, device, link or huge file in place of a file")
 
 
 def test_read_own_of_a_larger_file_refuses_it_unread(folder):

@@ -126,7 +126,7 @@ def test_lock_taken_and_forgotten_by_many_threads_admits_one_at_a_time(path):
     assert (most, rounds) == (1, 200)
 
 
-def test_acquire_over_anything_else_takes_its_place_and_touches_nothing_beyond(path, thing, tmp_path):
+def test_acquire_over_anything_else_takes_its_place_and_touches_nothing_beyond(path, thing, tmp_path, injected):
     """What no process can have locked keeps nobody out; what a link leads to is neither truncated nor locked."""
     beyond = tmp_path / "beyond"
     beyond.write_text("mine")
@@ -138,6 +138,7 @@ def test_acquire_over_anything_else_takes_its_place_and_touches_nothing_beyond(p
         assert lock.acquire()
         assert not other.acquire()
     assert (path.is_file(), path.is_symlink(), beyond.read_text()) == (True, False, "mine")
+    injected("a FIFO, folder, socket, device, link or huge file in place of a file")
 
 
 def test_acquire_by_threads_at_once_over_a_fifo_admits_one(path):

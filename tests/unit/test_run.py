@@ -34,7 +34,7 @@ def test_run_hears_both_outputs_in_their_order():
     assert heard == b"one\ntwo\nthree\n"
 
 
-def test_run_keeps_the_ends_of_a_flood(monkeypatch):
+def test_run_keeps_the_ends_of_a_flood(monkeypatch, injected):
     """What a program says without end takes no memory: its beginning, its end and the number of bytes between stay."""
     monkeypatch.setattr(Words.__init__, "__defaults__", (100, 100))
     said = run(["sh", "-c", "echo first; head -c 50000000 /dev/zero; echo last"]).stdout
@@ -42,6 +42,7 @@ def test_run_keeps_the_ends_of_a_flood(monkeypatch):
     assert said.endswith(b"last\n")
     assert b"[49999811 bytes left out]" in said
     assert len(said) < 300
+    injected("a guest or program that talks without end")
 
 
 def test_words_are_few_and_short():

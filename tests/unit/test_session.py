@@ -117,7 +117,7 @@ def test_provision_that_takes_too_long_says_where_it_is(door, machine, program):
 FLOOD = "head -c 100000000 /dev/zero | tr '\\0' '%s'; "
 
 
-def test_flooding_provision_keeps_what_it_reports_and_takes_no_memory(door, machine, program):
+def test_flooding_provision_keeps_what_it_reports_and_takes_no_memory(door, machine, program, injected):
     """Of a guest that talks without end, its last words are heard, its steps up to a number, and its names in part."""
     program.write_text(
         "yes 'running again and again' | head -100000; " + FLOOD % "x" + "echo; echo 'failed 3 script 000 (boot)'; "
@@ -130,10 +130,12 @@ def test_flooding_provision_keeps_what_it_reports_and_takes_no_memory(door, mach
     assert failures[0] == Failure("script 000 (boot)", 3, ("why",))
     assert len(failures) == 100
     assert steps == ["running again and again"] * 200
+    injected("a guest or program that talks without end")
 
 
-def test_flooding_probe_is_told_in_a_few_short_lines(door, machine):
+def test_flooding_probe_is_told_in_a_few_short_lines(door, machine, injected):
     """What a probe says is the guest's choice, and an error has room for so much."""
     with pytest.raises(DeadlineError) as caught:
         probes.run(door, [probe(FLOOD % "y" + "seq 100; exit 1")], Deadline(3), machine[0].fileno(), lambda _: None)
     assert len("".join(caught.value.details)) < 20_000
+    injected("a guest or program that talks without end")
