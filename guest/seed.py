@@ -227,7 +227,12 @@ def _user_data(seed: Seed) -> dict[str, Any]:
         "ssh_deletekeys": True,
         "preserve_hostname": False,
         "growpart": {"mode": "auto", "devices": ["/"]},
-        "resize_rootfs": True,
+        # In the background: nothing that follows needs the room at once.
+        "resize_rootfs": "noblock",
+        # Of some thirty modules those that we make use of: each of the others is looked at and finds nothing to do.
+        "cloud_init_modules": ["bootcmd", "growpart", "resizefs", "set-passwords", "ssh"],
+        "cloud_config_modules": ["runcmd"],
+        "cloud_final_modules": ["scripts-user"],
         # From the second boot on cloud-init stays off: it would find nothing to do, and take seconds to find it.
         "runcmd": [["sh", PROGRAM, "boot"], ["touch", "/etc/cloud/cloud-init.disabled"]],
     }

@@ -201,6 +201,23 @@ def test_nocloud_carries_the_same_tree_without_the_host_key(tmp_path):
     }
 
 
+def test_nocloud_asks_for_every_module_that_it_uses_and_no_other():
+    """An emulated guest takes seconds to find that some thirty modules have nothing to do."""
+    _, files = iso_files(seed.nocloud(FULL))
+    told = json.loads(files["user-data"].partition(b"\n")[2])
+    stages = [f"cloud_{stage}_modules" for stage in ("init", "config", "final")]
+    assert [told.pop(stage) for stage in stages] == [
+        ["bootcmd", "growpart", "resizefs", "set-passwords", "ssh"],
+        ["runcmd"],
+        ["scripts-user"],
+    ]
+    # Each key with the module that reads it; `users` and `preserve_hostname` keep our program's work from being undone.
+    assert told.keys() == {
+        *("bootcmd", "growpart", "resize_rootfs", "runcmd", "users", "preserve_hostname"),
+        *("disable_root", "ssh_keys", "ssh_deletekeys", "ssh_pwauth"),
+    }
+
+
 @pytest.mark.parametrize("shell", ["sh", "bash --posix"])
 def test_program_is_read_by_every_shell(shell):
     """No guest's shell stumbles over a word that only another knows."""

@@ -13,7 +13,7 @@ import pytest
 
 from interlock.guest.facts import SYSTEM, Script, Seed
 from interlock.guest.keys import USER_KEY, new_host_key, user_key
-from interlock.guest.seed import BOOTED, SCRIPTS, nocloud, overlay
+from interlock.guest.seed import BOOTED, SCRIPTS, _iso, nocloud, overlay
 from interlock.images.build import build
 from interlock.images.recipe import Recipe
 from interlock.images.store import Store
@@ -33,9 +33,9 @@ class Guest:
     ) -> None:
         self.folder, self.port, self.image, self.way, self.user = folder, port, image, way, user
         self.key = home / "keys" / USER_KEY
-        host_key = new_host_key()
-        authorized = user_key(home / "keys").public.decode().strip()
-        told = tuple(Script(SYSTEM, script) for script in scripts)
+        self.host_key = host_key = new_host_key()
+        self.authorized = authorized = user_key(home / "keys").public.decode().strip()
+        told = tuple(Script(SYSTEM, script, once=True) for script in scripts)
         seed = Seed(user, "web", "i-1", (authorized,), host_key, scripts=told)
         (folder / "known_hosts").write_bytes(b"guest " + host_key.public)
         store = Store(home / "images")
@@ -68,11 +68,11 @@ class Guest:
         ]
 
     @contextmanager
-    def booted(self):
+    def booted(self, question: str = f"cat {BOOTED}", answer: str = "i-1"):
         """Run the machine until the block ends; on entry its first boot is over and it answers ssh."""
         with subprocess.Popen(self.command()) as self.process:
             try:
-                wait_until(lambda: self.ssh(f"cat {BOOTED}", check=False) == "i-1", self.process)
+                wait_until(lambda: self.ssh(question, check=False) == answer, self.process)
                 yield self
             finally:
                 self.process.kill()
@@ -191,6 +191,51 @@ def test_debian_by_kernel_boots_first_only_once(guest_of, debian):
 def test_debian_by_firmware_boots_first_only_once(guest_of, debian):
     """The same disk boots as anyone's cloud image does, from its own boot loader and a NoCloud seed."""
     check_once_and_kept(guest_of(debian, way="firmware", scripts=(SCRIPT,)))
+
+
+CLOUD_CONFIG = """\
+#cloud-config
+users:
+- name: ada
+  ssh_authorized_keys: ["{authorized}"]
+write_files:
+- path: /etc/written
+  content: by cloud-init
+- path: /var/lib/cloud/scripts/per-boot/tell
+  permissions: "0755"
+  content: |
+    #!/bin/sh
+    echo booted >>/var/lib/told
+"""
+
+
+def test_debian_by_firmware_obeys_anyones_cloud_config(guest_of, debian):
+    """It is a cloud image like any: its cloud-init does what whoever boots it asks for, and not only what we do."""
+    guest = guest_of(debian, way="firmware")
+    private, public = guest.host_key
+    keys = json.dumps({"ed25519_private": private.decode(), "ed25519_public": public.decode()})
+    user_data = CLOUD_CONFIG.format(authorized=guest.authorized) + f"ssh_keys: {keys}\n"
+    seed = {"user-data": user_data.encode(), "meta-data": b"instance-id: i-9\nlocal-hostname: theirs\n"}
+    (guest.folder / "seed.iso").write_bytes(_iso(seed))
+    with guest.booted("cat /var/lib/told", "booted"):
+        assert guest.ssh("hostname; cat /etc/written") == "theirs\nby cloud-init"
+        assert guest.ssh("cloud-init status") == "status: done"
+
+
+def test_debian_that_fails_says_so_on_its_serial_port(guest_of, debian):
+    """Nobody can ask a guest whose sshd does not start; a boot that succeeds says next to nothing."""
+    guest = guest_of(debian)
+    serial = guest.folder / "serial"
+    with guest.booted():
+        assert len(serial.read_text().splitlines()) < 5
+        guest.ssh("echo Nonsense yes | sudo tee -a /etc/ssh/sshd_config; sync")
+        guest.press_power_button()
+    serial.unlink()
+    with subprocess.Popen(guest.command()) as guest.process:
+        try:
+            wait_until(lambda: "Nonsense" in serial.read_text(errors="replace"), guest.process)
+        finally:
+            guest.process.kill()
 
 
 def test_debian_root_fills_the_disk(guest_of, debian):
