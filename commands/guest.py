@@ -19,6 +19,9 @@ FOLLOW_S = 0.2
 COMMAND_NOT_FOUND = 127
 """The exit status of a shell that found no program. Source: POSIX, Shell Command Language, 2.8.2."""
 
+PIECE_BYTES = 1 << 20
+"""How much of a log is in memory at once."""
+
 
 @click.command("shell", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @name_argument
@@ -92,13 +95,13 @@ def _show(path: Path, *, follow: bool) -> None:
                 if path.stat().st_size < position:
                     position = 0
                 file.seek(position)
-                text = file.read()
+                while text := file.read(PIECE_BYTES):
+                    if sys.stdout.isatty():
+                        click.echo(printable(text.decode(errors="replace")), nl=False)
+                    else:
+                        sys.stdout.buffer.write(text)
+                        sys.stdout.buffer.flush()
                 position = file.tell()
-            if sys.stdout.isatty():
-                click.echo(printable(text.decode(errors="replace")), nl=False)
-            else:
-                sys.stdout.buffer.write(text)
-                sys.stdout.buffer.flush()
         if not follow:
             return
         cancellation.pause(FOLLOW_S)

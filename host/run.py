@@ -33,7 +33,8 @@ _DEATH_S = 10.0
 """After SIGKILL a process ends at once, unless the kernel keeps it in an uninterruptible wait."""
 
 _LEASHED = """\
-( { trap '' HUP INT TERM; read -r _ || { kill -TERM 0; sleep "$1"; kill -KILL 0; }; } <"$0" >/dev/null 2>&1 & )
+guard='trap "" HUP INT TERM; read -r _ || { kill -TERM 0; sleep "$1"; kill -KILL 0; }'
+( sh -c "$guard" guard "$1" <"$0" >/dev/null 2>&1 & )
 shift
 exec "$@"
 """

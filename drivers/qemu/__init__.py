@@ -7,11 +7,12 @@
     ├── network.json            first start: the local port that leads to the guest's sshd
     ├── ssh.config              start: `ssh -F ssh.config NAME`
     ├── hypervisor.id           the process about itself, before it becomes QEMU
-    ├── events.in, events.out   QEMU: what happened to the machine
+    ├── events.log             QEMU: what happened to the machine, asked for by events.in
     ├── copies.json            start: what it fetched from the guest and is to go with it
     ├── degraded.txt            start, provision: what failed in the guest that runs, if anything did
     ├── serial.log              QEMU: what the guest said (serial.old.log: at the run before)
-    └── qemu.log                QEMU: what it complained of
+    ├── qemu.log                QEMU: what it complained of
+    └── *.pipe, events.out      start: FIFOs, by which copiers keep these logs (`logs`)
     runtime/
     ├── qmp.sock                QEMU: its monitor
     ├── mountN.sock             virtiofsd, a child of QEMU's that dies with it: a folder of the host's
@@ -31,7 +32,7 @@ from ...errors import DeadlineError, DriverError, HostError
 from ...guest import ssh
 from ...host import process as host
 from ..contract import Abilities, Check, Deadline, DegradedError, Driver, Observation, Report, Site
-from . import events, forwards, mounts, network, process, shortfall
+from . import events, forwards, logs, mounts, network, process, shortfall
 
 if TYPE_CHECKING:
     from ...fsm.spec import Spec
@@ -153,7 +154,7 @@ class QemuDriver(Driver):
         if site.spec.boot == "firmware":
             firmware.renew(site.directory)
         # With them goes the memory of the last run: nothing has happened to this machine yet.
-        for trace in (process.RECORD, events.OUT):
+        for trace in (process.RECORD, logs.EVENTS.file):
             remove_tree(site.directory / trace)
 
     def delete(self, site: Site, report: Report) -> None:
@@ -202,12 +203,10 @@ class QemuDriver(Driver):
         return ssh.command_line(site.directory / ssh.CONFIG, site.name, command, terminal=terminal)
 
     def logs(self, site: Site) -> dict[str, Path]:
-        from . import serial
-
         return {
-            "serial": site.directory / serial.LOG,
-            "qemu": site.directory / process.LOG,
-            "events": site.directory / events.OUT,
+            "serial": site.directory / logs.SERIAL.file,
+            "qemu": site.directory / logs.QEMU.file,
+            "events": site.directory / logs.EVENTS.file,
         }
 
     def checks(self, runtime: Path) -> list[Check]:
@@ -254,7 +253,7 @@ class QemuDriver(Driver):
     def _launch(self, site: Site, report: Report, deadline: Deadline) -> "Actor | None":
         """Run the hypervisor and return its process once it speaks; raise DriverError in its words when it will not."""
         from ...host.files import make_private_directory, write_whole
-        from . import lease, ports, serial
+        from . import lease, ports
 
         directory = site.directory
         self.check(site.spec)
@@ -270,7 +269,6 @@ class QemuDriver(Driver):
             ports.check(site.spec.forwards)
             port = network.choose(site, report)
             write_whole(directory / ssh.CONFIG, _ssh_config(site, port))
-            serial.begin(directory)
             events.prepare(directory)
             hypervisor = process.launch(self.command(site), directory, daemons)
             with process.held(hypervisor) as pidfd:
@@ -360,6 +358,7 @@ def exit_reason(directory: Path) -> str | None:
     last = process.last(directory)
     if last is None:
         return None
+    logs.complete(directory)
     if told := events.shutdown_reason(events.read(directory)):
         return told
     if last.boot_id != host.boot_id():

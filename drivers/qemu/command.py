@@ -13,7 +13,7 @@ from ...errors import DamagedError, HostError
 from ...fsm.spec import Spec
 from ...host.files import read_own, write_whole
 from ..contract import Site
-from . import disk, events, firmware, lease, monitor, mounts, ports, serial
+from . import disk, events, firmware, lease, logs, monitor, mounts, ports
 from .probe import Capabilities
 
 RECORD = "qemu.json"
@@ -91,7 +91,7 @@ def build(site: Site, board: Board, capabilities: Capabilities, accelerator: str
         *_processor(spec, accelerator, capabilities.threads),
         "-smp", str(spec.cpus),
         "-m", f"size={spec.memory_bytes >> 20}M",
-        "-chardev", f"file,id=serial,path={serial.LOG},append=on",
+        "-chardev", f"file,id=serial,path={logs.SERIAL.pipe},append=on",
         "-serial", "chardev:serial",
         # Two monitors: one writes the log of events, the other takes commands from whoever connects.
         "-chardev", f"pipe,id=events,path={events.CHANNEL}",

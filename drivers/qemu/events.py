@@ -1,8 +1,8 @@
 """Why a machine went down, and what ails one that is up: read from the events that QEMU itself wrote down.
 
-QEMU is given a monitor on a `pipe` chardev. Where FILE.in and FILE.out are plain files instead of FIFOs, it reads its
-commands from the one (a single `qmp_capabilities`, which switches the events on) and writes to the other, for as long
-as it lives. So every event is on disk the moment it happens, and nobody has to be there to listen.
+QEMU is given a monitor on a `pipe` chardev. From FILE.in, a plain file and no FIFO, it reads its commands (a single
+`qmp_capabilities`, which switches the events on). To FILE.out it writes for as long as it lives, and `logs` keeps that.
+So every event is on disk the moment it happens, and nobody of ours has to be there to listen.
 
     {"timestamp": {"seconds": 1795426932, "microseconds": 397812}, "event": "SHUTDOWN",
      "data": {"guest": true, "reason": "guest-shutdown"}}
@@ -16,12 +16,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ...host.files import open_private, read_own
+from ...host.files import open_private, read_own, write_whole
+from . import logs
 
 CHANNEL = "events"
 """The chardev's path; QEMU itself appends `.in` and `.out`."""
 
-OUT = f"{CHANNEL}.out"
+_OLD_OUT = f"{CHANNEL}.out"
+"""Where a hypervisor that version 0.1.0 started writes them: a plain file."""
 
 SHUTDOWN_REASONS = {
     "guest-shutdown": "guest shut down",
@@ -36,21 +38,14 @@ SHUTDOWN_REASONS = {
 VANISHED = "hypervisor was killed or crashed"
 HOST_DOWN = "host went down"
 
-_ROOM_BYTES = 16384
 _TAIL_BYTES = 65536
 
 Event = dict[str, Any]
 
 
 def prepare(directory: Path) -> None:
-    """Make the channel's two files, new, for a hypervisor that is about to start in `directory`.
-
-    The output is given its first blocks now, as NULs for QEMU to overwrite: of all events, the one that says that the
-    disk is full must find room on that disk.
-    """
-    for name, content in ((f"{CHANNEL}.in", b'{"execute": "qmp_capabilities"}\n'), (OUT, b"\0" * _ROOM_BYTES)):
-        with open_private(directory / name, "wb") as file:
-            file.write(content)
+    """Make what a hypervisor that is about to start in `directory` is asked for: its events."""
+    write_whole(directory / f"{CHANNEL}.in", b'{"execute": "qmp_capabilities"}\n')
 
 
 def read(directory: Path) -> list[Event]:
@@ -58,8 +53,9 @@ def read(directory: Path) -> list[Event]:
 
     Lines that are no events (the greeting, a reply, one half written when the power failed) are passed over.
     """
-    with suppress(OSError):
-        return parse(read_own(directory / OUT, _TAIL_BYTES, tail=True))
+    for name in (logs.EVENTS.file, _OLD_OUT):
+        with suppress(OSError):
+            return parse(read_own(directory / name, _TAIL_BYTES, tail=True))
     return []
 
 
@@ -81,8 +77,9 @@ def uses_network(directory: Path) -> bool:
 
 def greeted(directory: Path) -> bool:
     """True when the hypervisor has come as far as to speak: it accepted its arguments and opened its files."""
-    with suppress(OSError), open_private(directory / OUT, "rb") as file:
-        return file.read(1) not in (b"", b"\0")
+    for name in (logs.EVENTS.file, _OLD_OUT):
+        with suppress(OSError), open_private(directory / name, "rb") as file:
+            return file.read(1) not in (b"", b"\0")
     return False
 
 

@@ -27,9 +27,9 @@ from ...errors import DriverError
 from ...host import cancellation, process
 from ...host.files import PRIVATE_UMASK, UnfitFileError, open_private, read_own
 from ...host.process import Actor
+from . import logs
 
 RECORD = "hypervisor.id"
-LOG = "qemu.log"
 
 _RECORD_BYTES, _LOG_BYTES = 4096, 65536
 """As much as is read of each; of the log, its end."""
@@ -50,7 +50,7 @@ serve() {
     socket=$1
     shift
     rm -f "$socket"
-    setpriv --pdeathsig KILL sh -c '[ "$PPID" = "$0" ] && exec "$@"' $$ "$@" >&2 &
+    setpriv --pdeathsig KILL sh -c '[ "$PPID" = "$0" ] && exec "$@"' $$ "$@" >&2 4>&- 5>&- &
     until listens "$socket"; do
         sleep 0.01
         kill -0 $! 2>/dev/null || exit 1
@@ -190,9 +190,10 @@ def end(pidfd: int, *, grace_s: float) -> None:
 
 
 def words(directory: Path) -> list[str]:
-    """Return the last lines that the hypervisor said on stderr, without its own name before each."""
+    """Return the last lines that the hypervisor, which is dead, said on stderr, without its own name before each."""
+    logs.complete(directory)
     with suppress(OSError):
-        text = read_own(directory / LOG, _LOG_BYTES, tail=True).decode(errors="replace")
+        text = read_own(directory / logs.QEMU.file, _LOG_BYTES, tail=True).decode(errors="replace")
         return [re.sub(r"^qemu-system-\w+: ", "", line) for line in text.splitlines() if line.strip()][-10:]
     return []
 
@@ -203,9 +204,9 @@ def _detach(command: Sequence[str], directory: Path, record: IO[bytes], daemons:
     from ...host.run import run
 
     served = [f"serve {shlex.join([str(daemon.socket), *daemon.command])}\n" for daemon in daemons]
-    script = "".join([_SIGN, *([_SERVE, *served] if served else []), _BECOME])
-
-    with open_private(directory / LOG, "wb") as log:
+    script = "".join([_SIGN, logs.script(), *([_SERVE, *served] if served else []), _BECOME])
+    logs.prepare(directory)
+    with open_private(directory / logs.QEMU.file, "wb") as log:
         launcher = ["setsid", "--fork", "sh", "-c", script, "sh", *command]
         ended = run(launcher, cwd=directory, stdout=record, stderr=log, umask=PRIVATE_UMASK, leaves=True)
     if ended.status:

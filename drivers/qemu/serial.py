@@ -1,8 +1,4 @@
-"""What the guest says on its serial port: the first and often the last sign of it.
-
-serial.log        since the hypervisor started
-serial.old.log    of the run before, because people start a machine again before they ask why it went down
-"""
+"""What the guest says on its serial port: the first and often the last sign of it."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,9 +7,7 @@ from pathlib import Path
 from ...errors import DriverError
 from ...guest.report import lines
 from ...host.files import read_own
-
-LOG = "serial.log"
-_OLD = "serial.old.log"
+from . import logs
 
 _TAIL_BYTES = 8192
 _LINES = 15
@@ -21,16 +15,10 @@ _LINES = 15
 _PANIC = "Kernel panic - not syncing"
 
 
-def begin(directory: Path) -> None:
-    """Put the last run's log aside, for a hypervisor that is about to start."""
-    with suppress(FileNotFoundError):
-        (directory / LOG).rename(directory / _OLD)
-
-
 def tail(directory: Path) -> list[str]:
     """Return the last lines that the guest said, as text that is safe to print on a terminal."""
     with suppress(OSError):
-        return lines(read_own(directory / LOG, _TAIL_BYTES, tail=True))[-_LINES:]
+        return lines(read_own(directory / logs.SERIAL.file, _TAIL_BYTES, tail=True))[-_LINES:]
     return []
 
 
@@ -58,6 +46,6 @@ class Watch:
 
     def _size(self) -> int:
         try:
-            return (self._directory / LOG).stat().st_size
+            return (self._directory / logs.SERIAL.file).stat().st_size
         except OSError:
             return 0

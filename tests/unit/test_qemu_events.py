@@ -3,7 +3,7 @@
 import pytest
 
 from interlock.drivers import qemu
-from interlock.drivers.qemu import events, process
+from interlock.drivers.qemu import events, logs, process
 from interlock.host.process import boot_id
 
 SIGNED = "4194305 (sh) S " + "0 " * 18 + "1"
@@ -49,7 +49,7 @@ def test_network_is_used_once_qemu_says_so(tmp_path):
     """The guest's driver sets its card's filter when the card is switched on: QEMU 7.2's words for it."""
     events.prepare(tmp_path)
     assert not events.uses_network(tmp_path)
-    (tmp_path / events.OUT).write_text(
+    (tmp_path / logs.EVENTS.file).write_text(
         '{"timestamp": {"seconds": 1795639163, "microseconds": 52071}, "event": "NIC_RX_FILTER_CHANGED", '
         '"data": {"path": "/machine/peripheral-anon/device[0]/virtio-backend"}}\n'
     )
@@ -66,14 +66,6 @@ def test_parse_of_damaged_log_keeps_what_is_whole():
     """NULs of the room kept free, a torn line and foreign text are passed over."""
     text = b'{"QMP": {}}\n{"event": "STOP"}\n[1]\nnoise\n{"event": "RES\0\0\0'
     assert events.parse(text) == [{"event": "STOP"}]
-
-
-def test_prepare_keeps_room_that_reads_as_nothing(tmp_path):
-    """The log of a machine that has not begun is empty to its readers, and takes up disk space already."""
-    events.prepare(tmp_path)
-    assert events.read(tmp_path) == []
-    assert not events.greeted(tmp_path)
-    assert (tmp_path / events.OUT).stat().st_blocks > 0
 
 
 def test_read_without_log_is_empty(tmp_path):
@@ -97,6 +89,6 @@ def test_exit_reason_weighs_all_traces(golden, tmp_path, record, log, words, rea
     if record is not None:
         (tmp_path / process.RECORD).write_text(record)
     if log is not None:
-        (tmp_path / events.OUT).write_bytes((golden / "events" / f"{log}.jsonl").read_bytes())
-    (tmp_path / process.LOG).write_text(words)
+        (tmp_path / logs.EVENTS.file).write_bytes((golden / "events" / f"{log}.jsonl").read_bytes())
+    (tmp_path / logs.QEMU.file).write_text(words)
     assert qemu.exit_reason(tmp_path) == reason

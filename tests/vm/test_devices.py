@@ -15,7 +15,7 @@ import pytest
 
 from interlock.disks import Disks
 from interlock.drivers.contract import Deadline
-from interlock.drivers.qemu import copies, forwards, lease, mounts
+from interlock.drivers.qemu import copies, forwards, lease, logs, mounts
 from interlock.errors import CancelledError, DriverError, HostError
 from interlock.fsm.spec import Copy, Disk, Forward, Mount
 from interlock.host import process as host
@@ -393,6 +393,35 @@ def test_copies_that_cannot_be_had_degrade_the_machine(driver, make_site, create
             "copy of /dev/zero: failed",
         ]
         assert list(target.parent.iterdir()) == []
+
+
+def test_guest_that_floods_its_serial_port_fills_no_disk(driver, make_site, created, steps, monkeypatch, tmp_path):
+    """The log stays within its bounds while nobody reads it, holds the last words, and the end of it all is known."""
+    flood = bytes.fromhex("baf803 b078 ee ebfd")  # mov dx, 0x3f8; mov al, 'x'; again: out dx, al; jmp again
+    (tmp_path / "sector").write_bytes(flood.ljust(510, b"\0") + b"\x55\xaa" + bytes(1 << 20))
+    small = logs.SERIAL._replace(limit_kib=64, kept_bytes=16 << 10)
+    monkeypatch.setattr(logs, "SERIAL", small)
+    site = make_site(boot="bios", arch="x86_64")
+    convert = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", tmp_path / "sector", site.directory / "base.qcow2"]
+    subprocess.run(convert, check=True)
+    with created(site):
+        log, files, sizes = site.directory / small.file, set(), set()
+
+        def look() -> None:
+            with suppress(FileNotFoundError):
+                seen = log.stat()
+                files.add(seen.st_ino)
+                sizes.add(seen.st_size)
+            if len(files) > 3:
+                raise CancelledError("seen")
+
+        with pytest.raises(CancelledError, match="seen"):
+            driver.start(site, steps.append, Deadline(START_S, look))
+        assert max(sizes) <= 2 * small.limit_kib * 1024
+        os.kill(driver.observe(site).pid, signal.SIGTERM)
+        until(lambda: not driver.observe(site).alive)
+        assert driver.observe(site).exit_reason == "hypervisor was terminated by a signal"
+        assert log.read_bytes().endswith(b"x" * 1000)
 
 
 def test_bios_machine_says_on_its_serial_port_that_it_finds_nothing(driver, make_site, created, steps):

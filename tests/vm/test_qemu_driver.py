@@ -171,7 +171,7 @@ def test_guest_that_reboots_stays_up(driver, running, steps):
     pid = driver.observe(running).pid
     boot = in_guest(driver, running, "cat", "/proc/sys/kernel/random/boot_id")
     in_guest(driver, running, "sudo", "sh", "-c", "(sleep 0.2; reboot -f) >/dev/null 2>&1 &")
-    wait_until(lambda: b'"RESET"' in (running.directory / "events.out").read_bytes())
+    wait_until(lambda: b'"RESET"' in (running.directory / "events.log").read_bytes())
     driver.start(running, steps.append, Deadline(START_S))
     assert driver.observe(running).pid == pid
     assert in_guest(driver, running, "cat", "/proc/sys/kernel/random/boot_id") != boot

@@ -1,0 +1,100 @@
+"""What a machine says, kept in bounded files: the real copiers, with a shell in the hypervisor's place."""
+
+import os
+import signal
+
+import pytest
+
+from interlock.drivers.qemu import events, logs, process
+
+LIMITS = {log: log._replace(limit_kib=64, kept_bytes=8 << 10) for log in (logs.SERIAL, logs.EVENTS, logs.QEMU)}
+SPEAK = "exec 7>serial.pipe 8>events.out; "
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Return what runs a shell script as the hypervisor of `tmp_path`, to its end, and returns what was kept of it."""
+
+    def ran(script: str) -> dict[str, bytes]:
+        with process.held(process.launch(["sh", "-c", SPEAK + script], tmp_path)) as pidfd:
+            assert pidfd is None or process.wait(pidfd, 60)
+        logs.complete(tmp_path)
+        return {log.file: (tmp_path / log.file).read_bytes() for log in LIMITS}
+
+    return ran
+
+
+@pytest.fixture
+def limited(monkeypatch):
+    """Let the files end early."""
+    for name, log in zip(("SERIAL", "EVENTS", "QEMU"), LIMITS.values(), strict=True):
+        monkeypatch.setattr(logs, name, log)
+
+
+def test_last_words_are_kept(run):
+    """All that was said is in the files the moment the end is seen, each in its own."""
+    for number in map(str, range(20)):
+        kept = run(f"echo serial {number} >&7; echo events {number} >&8; echo qemu {number} >&2")
+        assert kept == {
+            "serial.log": f"serial {number}\n".encode(),
+            "events.log": f"events {number}\n".encode(),
+            "qemu.log": f"qemu {number}\n".encode(),
+        }
+
+
+@pytest.mark.usefixtures("limited")
+def test_flood_takes_no_more_than_its_limit_and_keeps_the_end(run, tmp_path):
+    """Whoever speaks without end, on whichever way, fills no disk, and its last words are the ones that are kept."""
+    for way, log in ((7, logs.SERIAL), (8, logs.EVENTS), (2, logs.QEMU)):
+        kept = run(f"yes | head -c 20000000 >&{way}; echo last >&{way}")[log.file]
+        assert kept.endswith(b"last\n")
+        assert len(kept) <= 2 * log.limit_kib * 1024
+        assert sum(path.stat().st_blocks for path in tmp_path.iterdir()) <= 8 * log.limit_kib
+
+
+@pytest.mark.usefixtures("limited")
+def test_file_is_within_its_limit_while_nobody_looks(tmp_path, until):
+    """The limit holds at every moment, and the end of the machine ends its copiers."""
+    actor = process.launch(["sh", "-c", SPEAK + "exec yes >&7"], tmp_path)
+    sizes: list[int] = []
+    files: set[int] = set()
+
+    def replaced_often() -> bool:
+        seen = (tmp_path / logs.SERIAL.file).stat()
+        sizes.append(seen.st_size)
+        files.add(seen.st_ino)
+        return len(files) > 1 and len(sizes) > 100
+
+    until((tmp_path / logs.SERIAL.file).exists)
+    until(replaced_often)
+    assert max(sizes) <= 2 * logs.SERIAL.limit_kib * 1024
+    os.kill(actor.pid, signal.SIGKILL)
+    until(lambda: process.find(tmp_path) is None)
+    logs.complete(tmp_path)
+    for log in (logs.SERIAL, logs.EVENTS, logs.QEMU):
+        with pytest.raises(OSError, match="No such device"):
+            os.open(tmp_path / log.pipe, os.O_WRONLY | os.O_NONBLOCK)
+
+
+def test_new_run_puts_the_serial_log_aside(run, tmp_path):
+    """People start a machine again before they ask why it went down."""
+    run("echo one >&7; echo one >&8")
+    assert run("echo two >&7")["events.log"] == b""
+    assert (tmp_path / "serial.log").read_text() == "two\n"
+    assert (tmp_path / "serial.old.log").read_text() == "one\n"
+
+
+def test_events_find_room_on_a_disk_that_fills_up(tmp_path, run):
+    """The first blocks of a log are there before anybody writes: they read as nothing."""
+    run("")
+    assert (tmp_path / logs.EVENTS.file).stat().st_blocks * 512 >= 16384
+    assert events.read(tmp_path) == []
+    assert not events.greeted(tmp_path)
+
+
+def test_events_of_a_hypervisor_of_the_first_version_are_read(tmp_path):
+    """It writes them itself, to a plain file with room before its end, and may run across an upgrade."""
+    assert events.read(tmp_path) == []
+    (tmp_path / "events.out").write_bytes(b'{"event": "STOP"}\n' + b"\0" * 100)
+    assert events.read(tmp_path) == [{"event": "STOP"}]
+    assert events.greeted(tmp_path)
