@@ -157,6 +157,7 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the program on the process's arguments, and leave it with the documented exit code."""
+    os.umask(os.umask(0o077) & 0o077)  # one that takes the owner's own rights would lock us out of what we make
     session = Session()
     try:
         code = cli.main(prog_name="interlock", standalone_mode=False, obj=session) or 0

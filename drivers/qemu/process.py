@@ -32,7 +32,7 @@ from . import logs
 RECORD = "hypervisor.id"
 
 _RECORD_BYTES, _LOG_BYTES = 4096, 65536
-"""As much as is read of each; of the log, its end."""
+"""As much as is read of each: of the record its beginning, of the log its end."""
 
 _SIGN = """\
 read -r stat </proc/$$/stat && read -r boot </proc/sys/kernel/random/boot_id &&
@@ -123,7 +123,8 @@ def settled(directory: Path) -> Actor | None:
 def last(directory: Path) -> Actor | None:
     """Return the hypervisor that ran last in `directory`, dead or alive; None when it never ran, or left no trace."""
     try:
-        stat, boot_id = read_own(directory / RECORD, _RECORD_BYTES).decode(errors="replace").splitlines()[:2]
+        with open_private(directory / RECORD, "rb") as record:  # at its end is what the hypervisor said on stdout
+            stat, boot_id = record.read(_RECORD_BYTES).decode(errors="replace").splitlines()[:2]
         pid, _, rest = stat.partition(" ")
         # Field 22, counted from field 3, which follows the last parenthesis: the name before it may hold anything.
         return Actor(int(pid), int(rest[rest.rindex(")") + 2 :].split()[19]), boot_id)

@@ -1,6 +1,7 @@
 """`interlock create`: turns a template into an instance, and starts nothing."""
 
 import json
+import os
 
 import pytest
 
@@ -125,3 +126,11 @@ def test_create_keeps_no_secret_of_its_command_line(interlock, home, value):
     texts += [path.read_text(errors="replace") for path in home.root.rglob("*") if path.is_file()]
     assert [text for text in texts if "s3cret" in text or "s3\\ncret" in text] == []
     assert done.returncode == (0 if value == "s3cret" else 2)
+
+
+def test_create_under_a_umask_that_takes_everything_works(interlock, tmp_path):
+    """What the owner makes, the owner can read, whatever the shell's umask says."""
+    done = interlock("create", "web", "-t", "tiny", "--driver", "simulated", preexec_fn=lambda: os.umask(0o777))
+    assert done.returncode == 0
+    modes = [path.stat().st_mode & 0o777 for path in (tmp_path / "home").rglob("*")]
+    assert {mode | 0o100 for mode in modes} == {0o700}

@@ -1,0 +1,194 @@
+"""What is promised is on disk: nothing is published before it was flushed, and at the end no change waits for it.
+
+A power cut cannot be had in a test; the order of the calls can. Whatever is flushed here is stamped with a time of its
+own, so whatever was changed afterwards, by whom and in whatever way, no longer has it.
+"""
+
+import errno
+import os
+import stat
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from interlock import Interlock
+from interlock.disks import Disks
+from interlock.drivers.qemu import disk
+from interlock.fsm.port import Draft
+from interlock.fsm.states import State
+from interlock.fsm.table import Trigger
+from interlock.guest.keys import user_key
+from interlock.host.files import link_or_copy, publish, write_whole
+from interlock.images.fetch import take
+from interlock.images.source import Source
+from interlock.images.store import Store
+
+EXEMPT = {"locks", ".deleting", "work", "lock", "run"}
+"""Names of what a crash may take with it: the next command makes it again, or removes it again."""
+
+
+class Flushes:
+    """What has been flushed of the tree below `root`, and what was published too early."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root = root
+        self.too_early: list[str] = []
+        self._stamps: dict[tuple[int, int], int] = {}
+        self._clock = count(1)
+        for path in self._all():
+            self._stamp(path)  # what was there before is not what is tested
+        monkeypatch.setattr(os, "fsync", self._stamp)
+        for name in ("rename", "replace"):
+            monkeypatch.setattr(os, name, self._watched(getattr(os, name)))
+
+    def waiting(self) -> list[str]:
+        """Return every file and folder that was changed after it was flushed, or never was."""
+        return [str(path.relative_to(self.root)) for path in self._all() if not self._is_flushed(path)]
+
+    def _stamp(self, place):
+        moment = next(self._clock)
+        os.utime(place, ns=(moment, moment))
+        seen = os.stat(place)  # noqa: PTH116 - a descriptor or a path
+        self._stamps[seen.st_dev, seen.st_ino] = moment
+
+    def _is_flushed(self, path: Path) -> bool:
+        seen = path.lstat()
+        new_and_empty = stat.S_ISDIR(seen.st_mode) and not any(path.iterdir())
+        return new_and_empty or self._stamps.get((seen.st_dev, seen.st_ino)) == seen.st_mtime_ns
+
+    def _watched(self, rename):
+        def watched(source, target, **named):
+            if not EXEMPT & {*Path(target).parts}:
+                below = [Path(source), *Path(source).rglob("*")]
+                self.too_early += [str(path) for path in below if not path.is_symlink() and not self._is_flushed(path)]
+            return rename(source, target, **named)
+
+        return watched
+
+    def _all(self):
+        found = [self.root, *self.root.rglob("*")]
+        return [path for path in found if not path.is_symlink() and not EXEMPT & {*path.relative_to(self.root).parts}]
+
+
+@pytest.fixture
+def flushed(home, monkeypatch):
+    """Return what checks that all that was done in the home is on disk, in the right order."""
+    home.root.mkdir(mode=0o700)
+    flushes = Flushes(home.root, monkeypatch)
+
+    def check(*, but=()):
+        assert flushes.too_early == []
+        assert [path for path in flushes.waiting() if path not in but] == []
+
+    return check
+
+
+def no_links(monkeypatch):
+    """Let the home lie on another file system than what is linked into it."""
+
+    def refuse(*_):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(os, "link", refuse)
+
+
+@pytest.mark.parametrize("breach", ["content", "names"])
+def test_the_check_finds_what_is_not_flushed(home, flushed, breach):
+    """It would notice: a file that is renamed unflushed, and a name that nobody flushed."""
+    (home.root / "f").write_bytes(b"x")
+    if breach == "content":
+        (home.root / "f").rename(home.root / "g")
+    with pytest.raises(AssertionError):
+        flushed()
+
+
+def test_prepare_leaves_nothing_waiting(home, flushed):
+    """The folders of a new home are there after a power cut: an instance in them would not be, otherwise."""
+    home.prepare()
+    flushed()
+
+
+def test_write_whole_leaves_nothing_waiting(home, flushed):
+    """New or in place of another."""
+    write_whole(home.root / "f", b"one")
+    flushed()
+    write_whole(home.root / "f", b"two")
+    flushed()
+
+
+def test_publish_of_a_folder_leaves_nothing_waiting(home, flushed):
+    """All that is in it, and both folders that its name was changed in."""
+    (home.root / "there").mkdir()
+    (home.root / "new" / "sub").mkdir(parents=True)
+    (home.root / "new" / "sub" / "f").write_bytes(b"x")
+    publish(home.root / "new", home.root / "there" / "new")
+    flushed()
+
+
+def test_user_key_leaves_nothing_waiting(home, flushed):
+    """Without it no guest that trusts it can be entered."""
+    user_key(home.keys)
+    flushed(but=["keys"])  # where only the removal of a temporary folder waits
+
+
+@pytest.mark.parametrize("linked", [True, False])
+@pytest.mark.parametrize("way", [(Trigger.start, Trigger.stop, Trigger.reset), (Trigger.protect, Trigger.unprotect)])
+def test_transitions_leave_nothing_waiting(engine, spec, flushed, tmp_path, monkeypatch, linked, way):
+    """With image files that are linked, and with ones that had to be copied."""
+    (tmp_path / "blob").write_bytes(b"image")
+    if not linked:
+        no_links(monkeypatch)
+    engine.create("web", lambda _: Draft(spec, {"seed": b"seed", "kernel": tmp_path / "blob"}))
+    flushed()
+    for trigger in way:
+        engine.fire("web", trigger)
+        flushed()
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_delete_leaves_nothing_waiting(home, bring, flushed, damaged):
+    """That it is gone is on disk before anything of it is removed."""
+    bring("web", State.stopped)
+    if damaged:
+        (home.directory("web") / "spec.json").unlink()
+    Interlock(home).delete("web", force=True)
+    flushed()
+
+
+def test_images_leave_nothing_waiting(home, flushed, qcow2, tmp_path):
+    """A manifest names blobs that are there."""
+    (tmp_path / "web.qcow2").write_bytes(qcow2)
+    store = Store(home.images)
+    take(store, Source(str(tmp_path / "web.qcow2"), "x86_64"), None, print)
+    flushed(but=["images"])  # where only the lock's file waits
+
+
+def test_disks_leave_nothing_waiting(home, flushed, qcow2, tmp_path):
+    """Made, taken in, and removed."""
+    disks = Disks(home)
+    disks.create("one", 1 << 20)
+    flushed()
+    (tmp_path / "two.qcow2").write_bytes(qcow2)
+    disks.import_("two", tmp_path / "two.qcow2")
+    flushed()
+    disks.delete("one")
+    flushed()
+
+
+def test_disk_of_a_machine_leaves_nothing_waiting(home, flushed):
+    """`create` and `reset` make it by another program."""
+    disk.make(home.root, 1 << 20)
+    flushed()
+    disk.make(home.root, 1 << 20)
+    flushed()
+
+
+def test_link_or_copy_is_flushed_by_whoever_publishes_it(home, flushed, tmp_path, monkeypatch):
+    """By itself it publishes nothing."""
+    no_links(monkeypatch)
+    (tmp_path / "blob").write_bytes(b"image")
+    (home.root / "new").mkdir()
+    link_or_copy(tmp_path / "blob", home.root / "new" / "kernel")
+    publish(home.root / "new", home.root / "web")
+    flushed()
