@@ -19,7 +19,10 @@ def main() -> "NoReturn":
     _stand_in()
     from . import cli
 
-    cli.main()
+    try:
+        cli.main()
+    finally:
+        cancellation.ignore()
 
 
 def _stand_in() -> None:

@@ -21,6 +21,7 @@ from .fsm import refusals
 from .fsm.engine import Engine, Outcome, Verdict
 from .fsm.events import Announce, quiet
 from .fsm.journal import Line
+from .fsm.port import Plan
 from .fsm.records import Status, checked_name
 from .fsm.repair import Mending
 from .fsm.states import State
@@ -52,10 +53,7 @@ class Interlock:
 
         Missing images are built or fetched, which can take minutes. When this raises, nothing of the instance is left.
         """
-        from .templates.plan import Wishes, plan
-
-        checked_name(name)
-        return self.engine.create(name, plan(self.home, name, template, drivers.find(driver), wishes or Wishes()))
+        return self.engine.create(name, self._plan(name, template, wishes, driver))
 
     def start(self, name: str, *, timeout_s: float | None = None, keep_on_failure: bool = False) -> Outcome:
         """Boot `name` and return when its guest answers ssh and has finished its first boot.
@@ -115,16 +113,34 @@ class Interlock:
 
     # Sequences of rows; they own no state.
 
-    def restart(self, name: str, *, timeout_s: float | None = None) -> Outcome:
-        """Stop `name` if it runs, then start it."""
+    def restart(self, name: str, *, timeout_s: float | None = None, keep_on_failure: bool = False) -> Outcome:
+        """Stop `name` if it runs, then start it as `start` does."""
         self.stop(name)
-        return self.start(name, timeout_s=timeout_s)
+        return self.start(name, timeout_s=timeout_s, keep_on_failure=keep_on_failure)
 
-    def up(self, name: str, template: str | None, wishes: "Wishes | None" = None, *, driver: str = "qemu") -> Outcome:
-        """Create `name` from `template` if it is absent, then start it. An existing one needs no template."""
+    def up(
+        self,
+        name: str,
+        template: str | None,
+        wishes: "Wishes | None" = None,
+        *,
+        driver: str = "qemu",
+        timeout_s: float | None = None,
+        keep_on_failure: bool = False,
+    ) -> Outcome:
+        """Create `name` from `template` if it is absent, then start it as `start` does.
+
+        An existing one needs no template; one that another process is creating is waited for.
+        """
         if template is not None and self.status(name).state is State.absent:
-            self.create(name, template, wishes, driver=driver)
-        return self.start(name)
+            self.engine.create(name, self._plan(name, template, wishes, driver), if_absent=True)
+        return self.start(name, timeout_s=timeout_s, keep_on_failure=keep_on_failure)
+
+    def _plan(self, name: str, template: "str | Loaded", wishes: "Wishes | None", driver: str) -> Plan:
+        from .templates.plan import Wishes, plan
+
+        checked_name(name)
+        return plan(self.home, name, template, drivers.find(driver), wishes or Wishes())
 
     # Reading.
 

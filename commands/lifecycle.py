@@ -1,14 +1,19 @@
 """The commands that move an instance: one for each row of the table that can be asked for, and the composites."""
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from ..cli import Session
+from ..errors import UsageError
 from ..fsm import words
+from ..fsm.records import NAME
+from ..fsm.states import EXISTING
 from ..output import Format, format_option, print_record
 from .creating import agreed_on, machine_options, wishes
-from .options import name_argument, pass_session, timeout_option
+from .options import name_argument, on_failure_option, pass_session, timeout_option
 
 if TYPE_CHECKING:
     from ..fsm.engine import Outcome
@@ -42,13 +47,7 @@ def create_command(  # noqa: PLR0917 - click calls it, by name
 @click.command("start")
 @name_argument
 @timeout_option("Give up when the guest has not answered by then.")
-@click.option(
-    "--on-failure",
-    type=click.Choice(["stop", "keep"]),
-    default="stop",
-    show_default=True,
-    help="What becomes of a guest that did not answer.",
-)
+@on_failure_option
 @format_option
 @pass_session
 def start_command(session: Session, name: str, timeout_s: float | None, on_failure: str, output_format: Format) -> None:
@@ -58,11 +57,8 @@ def start_command(session: Session, name: str, timeout_s: float | None, on_failu
     interlock start web
     interlock start web --timeout 60 --on-failure keep
     """
-    if _is_template(name):
-        outcome = _start_as_limactl(session, name)
-    else:
-        keep = on_failure == "keep"
-        outcome = session.interlock.start(name, timeout_s=timeout_s, keep_on_failure=keep)
+    _refuse_template(name)
+    outcome = session.interlock.start(name, timeout_s=timeout_s, keep_on_failure=on_failure == "keep")
     _print_started(session, outcome, output_format)
 
 
@@ -70,16 +66,32 @@ def start_command(session: Session, name: str, timeout_s: float | None, on_failu
 @name_argument
 @click.option("--template", "-t", help="Where to create it from, if it is absent.")
 @machine_options
+@timeout_option("Give up when the guest has not answered by then.")
+@on_failure_option
 @format_option
 @pass_session
-def up_command(
-    session: Session, /, name: str, template: str | None, driver: str, output_format: Format, **asked: Any
+def up_command(  # noqa: PLR0917 - click calls it, by name
+    session: Session,
+    /,
+    name: str,
+    template: str | None,
+    driver: str,
+    timeout_s: float | None,
+    on_failure: str,
+    output_format: Format,
+    **asked: Any,
 ) -> None:
     """Create the instance NAME if it is absent, then start it: two transitions, each announced.
 
-    An instance that exists is started as it is: then the template and the other options say nothing.
+    An instance that exists is started as it is: options about the machine are then ignored, which is said.
     """
-    outcome = session.interlock.up(name, template, wishes(**asked), driver=driver)
+    interlock = session.interlock
+    ignored = _given({*asked, "driver"}) if interlock.status(name).state in EXISTING else []
+    if ignored:
+        session.report(f'instance "{name}" exists and is started as it is: {", ".join(ignored)} ignored')
+    outcome = interlock.up(
+        name, template, wishes(**asked), driver=driver, timeout_s=timeout_s, keep_on_failure=on_failure == "keep"
+    )
     _print_started(session, outcome, output_format)
 
 
@@ -106,12 +118,16 @@ def kill_command(session: Session, name: str, output_format: Format) -> None:
 
 @click.command("restart")
 @name_argument
-@timeout_option("Give up when the guest has not answered by then.")
+@timeout_option("Give up when the guest has not answered by then, counted from the start.")
+@on_failure_option
 @format_option
 @pass_session
-def restart_command(session: Session, name: str, timeout_s: float | None, output_format: Format) -> None:
+def restart_command(
+    session: Session, name: str, timeout_s: float | None, on_failure: str, output_format: Format
+) -> None:
     """Stop the instance NAME if it runs, then start it: two transitions, each announced."""
-    _print(session.interlock.restart(name, timeout_s=timeout_s), output_format)
+    outcome = session.interlock.restart(name, timeout_s=timeout_s, keep_on_failure=on_failure == "keep")
+    _print(outcome, output_format)
 
 
 @click.command("reset")
@@ -212,13 +228,25 @@ def _named_after(template: str) -> str:
     return instance_name(template)
 
 
-def _is_template(name: str) -> bool:
-    """True for what cannot be an instance's name and is a template's: `template:debian`, `./web.yaml`."""
-    return name.startswith("template:") or "/" in name
+def _refuse_template(name: str) -> None:
+    """Raise UsageError for what names a template and cannot name an instance: `template:debian`, `./web.yaml`.
+
+    Looks at the text alone: nothing that `start` runs can read a template.
+    """
+    if "/" in name or name.startswith(("template:", "build:")):
+        stem = name.rpartition("/")[2].rpartition(":")[2].removesuffix(".yaml").removesuffix(".yml")
+        instance = stem if NAME.fullmatch(stem) else "NAME"
+        raise UsageError(
+            f"{name} is a template, and start never creates an instance",
+            hint=f"interlock up {instance} --template {shlex.quote(name)}",
+        )
 
 
-def _start_as_limactl(session: Session, template: str) -> "Outcome":
-    """Do what `limactl start TEMPLATE` does, as the two transitions that it is."""
-    name = _named_after(template)
-    session.report(f"warning: `start {template}` is an old spelling; use: interlock up {name} --template {template}")
-    return session.interlock.up(name, template)
+def _given(parameters: set[str]) -> list[str]:
+    """Return those of `parameters` that were given on the command line, spelled as options."""
+    context = click.get_current_context()
+    return [
+        param.opts[0]
+        for param in context.command.params
+        if param.name in parameters and context.get_parameter_source(param.name) is ParameterSource.COMMANDLINE
+    ]

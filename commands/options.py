@@ -45,6 +45,15 @@ class Size(click.ParamType):  # type: ignore[type-arg] # likewise
 name_argument = click.argument("name", type=InstanceName())
 
 
+on_failure_option = click.option(
+    "--on-failure",
+    type=click.Choice(["stop", "keep"]),
+    default="stop",
+    show_default=True,
+    help="What becomes of a guest that did not answer.",
+)
+
+
 def timeout_option(what: str) -> Callable[[F], F]:
     """Return the option --timeout; `what` says what happens when it has passed."""
     return click.option(

@@ -6,6 +6,7 @@
 The order inside a write is always the same: lock, settle, ask the table, intent, work, outcome, unlock.
 """
 
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import DamagedError, InterlockError, NotFoundError, UsageError
+from ..errors import BusyError, CancelledError, DamagedError, DeadlineError, InterlockError, NotFoundError, UsageError
 from ..host import cancellation
 from ..host.files import remove_tree, retire
 from ..host.home import Home
@@ -188,9 +189,17 @@ class Engine:
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
-    def create(self, name: str, plan: Plan) -> Outcome:
-        """Bring `name` from absent to created by carrying out `plan`; when this raises, nothing of it is left."""
-        return self._request(name, Trigger.create, plan=plan)
+    def create(self, name: str, plan: Plan, *, if_absent: bool = False) -> Outcome:
+        """Bring `name` from absent to created by carrying out `plan`; when this raises, nothing of it is left.
+
+        `if_absent`: one that exists is as good, and one that another process is creating is waited for.
+        """
+        try:
+            return self._request(name, Trigger.create, exists_is_fine=if_absent, plan=plan)
+        except BusyError:
+            if not (if_absent and self.home.exists(name)):
+                raise
+            return Outcome(name, Trigger.create, self._read(name).state, changed=False)  # its maker goes on with it
 
     def fire(self, name: str, trigger: Trigger, *, force: bool = False, **arguments: Any) -> Outcome:
         """Carry out `trigger` on the instance `name`, or find that what it asks for is already so.
@@ -266,15 +275,24 @@ class Engine:
             remove_tree(self.home.directory(name) / PROTECTED_FILE)
         return Outcome(name, Trigger.unprotect, self._read(name).state, changed=True, detail="it is damaged")
 
-    def _request(self, name: str, trigger: Trigger, *, force: bool = False, **arguments: Any) -> Outcome:
+    def _request(
+        self, name: str, trigger: Trigger, *, force: bool = False, exists_is_fine: bool = False, **arguments: Any
+    ) -> Outcome:
         from .machine import fire  # `list` and `inspect` need no state machine
 
         checked_name(name)
         began = time.monotonic()
-        with _border(name), self._claimed(name, trigger, force=force) as lock:
+        timeout_s = arguments.get("timeout_s")
+        if timeout_s is not None:
+            arguments["since"] = began
+        claimed = self._claimed(name, trigger, timeout_s, force=force, joins=exists_is_fine)
+        with _border(name), claimed as (lock, joined):
             instance = self._open(name, lock)
-            finished = instance.settle(wanted=trigger)
-            holds = not finished and instance.holds(BY_TRIGGER[trigger])
+            if joined:
+                self._share_failure(instance, joined, timeout_s, time.monotonic() - began)
+            finished = instance.settle(wanted=trigger, **arguments)
+            exists = exists_is_fine and instance.state is not State.absent
+            holds = not finished and (exists or instance.holds(BY_TRIGGER[trigger]))
             legal = not finished and not holds and (trigger, instance.state) in BY_PAIR
             if legal and trigger is Trigger.create and "plan" not in arguments:
                 raise UsageError(f"{trigger} needs a plan")
@@ -282,6 +300,8 @@ class Engine:
                 self._refuse_if_protected(name, trigger)
             if legal:
                 fire(instance, trigger, **arguments)
+            elif exists:
+                pass  # what another process has announced
             elif holds:
                 self._announce(Event(Happening.holds, name, trigger, instance.state))
             elif not finished:
@@ -302,15 +322,15 @@ class Engine:
             raise refusals.protected(name, trigger, force=force)
 
     @contextmanager
-    def _claimed(self, name: str, trigger: Trigger, *, force: bool = False) -> Iterator[Lock]:
-        """Hold the lock of `name`; wait for a process that is at the same work, share its failure, refuse any other."""
+    def _claimed(
+        self, name: str, trigger: Trigger, timeout_s: float | None = None, *, force: bool = False, joins: bool = False
+    ) -> Iterator[tuple[Lock, Operation | None]]:
+        """Hold the lock of `name`; yield it, with what was waited for if that was the same work as ours."""
         self.home.prepare()
         lock = Lock(self.home.lock(name))
-        joined = self._acquire(lock, name, trigger, force=force)
+        joined = self._acquire(lock, name, trigger, timeout_s, force=force, joins=joins)
         with self._released(lock, name):
-            if joined:
-                self._share_failure(name, joined)
-            yield lock
+            yield lock, joined
 
     @contextmanager
     def _released(self, lock: Lock, name: str) -> Iterator[None]:
@@ -320,13 +340,16 @@ class Engine:
         finally:
             lock.release(forget=not os.path.lexists(self.home.directory(name)))
 
-    def _acquire(self, lock: Lock, name: str, trigger: Trigger, *, force: bool) -> Operation | None:
+    def _acquire(
+        self, lock: Lock, name: str, trigger: Trigger, timeout_s: float | None, *, force: bool, joins: bool
+    ) -> Operation | None:
         """Take the lock; return the operation that was waited for, if it was the same as ours.
 
         Whoever has it is waited for when it is at the same work, called off when its row yields to ours, and otherwise
         left alone: then BusyError says who it is. A process that is suspended is woken to be called off; where its row
-        does not yield, `force` ends it.
+        does not yield, `force` ends it. Raises DeadlineError when `timeout_s` ends before the other's work.
         """
+        row, own = BY_TRIGGER[trigger], Deadline(math.inf if timeout_s is None else timeout_s)
         joined = called_off = told = None
         patience = Deadline(HANDOVER_S)
         cancellation.check()
@@ -343,7 +366,9 @@ class Engine:
                 if operation.suspended:
                     wake(operation.actor, and_end=trigger not in BY_TRIGGER[operation.trigger].yields_to)
                 called_off, patience = operation, Deadline(CALL_OFF_S)
-            elif operation.trigger is trigger and BY_TRIGGER[trigger].dest in BY_TRIGGER[trigger].holds:
+            elif operation.trigger is trigger and (joins or row.dest in row.holds):
+                if own.passed:
+                    raise refusals.still_busy(name, trigger, operation, own.seconds)
                 if joined is None:
                     self._announce_other(Happening.joined, name, trigger, operation)
                 if operation.suspended and told is None:
@@ -359,14 +384,20 @@ class Engine:
         event = Event(happening, name, trigger, other.source, detail=str(other.trigger), pid=other.actor.pid)
         self._announce(event)
 
-    def _share_failure(self, name: str, joined: Operation) -> None:
-        """Raise the error of the operation that was waited for, if that is what came of it."""
-        try:
-            line = Journal(self.home.directory(name)).last()
-        except DamagedError:
+    def _share_failure(self, instance: "Instance", joined: Operation, timeout_s: float | None, waited_s: float) -> None:
+        """Raise the error of the operation that was waited for, if that is what came of it.
+
+        That the other was called off, or had less time than is left to us, is no reason for us to fail.
+        """
+        line = instance.last
+        if not line or line.phase not in (Phase.failed, Phase.done) or line.actor.pid != joined.actor.pid:
             return
-        if line.phase in (Phase.failed, Phase.done) and line.actor.pid == joined.actor.pid and line.error:
-            raise InterlockError.from_record(line.error)
+        if line.error:
+            error = InterlockError.from_record(line.error)
+            own_s = instance.timeout_s(joined.trigger, timeout_s)
+            more_time = own_s is not None and own_s - waited_s > (line.elapsed_s or 0.0)
+            if not isinstance(error, CancelledError) and not (isinstance(error, DeadlineError) and more_time):
+                raise error
 
     # -- pieces ----------------------------------------------------------------------------------------------------
 

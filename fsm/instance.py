@@ -4,15 +4,16 @@ A transition is carried out in three writes: intent to the journal, the driver's
 state in memory moves after the third, and is thrown away with the object; the state that counts is the journal's.
 """
 
+import errno
 import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import CancelledError, DamagedError, DeadlineError, DegradedError, DriverError, InterlockError
 from ..host import cancellation
@@ -50,15 +51,18 @@ Ports = Callable[[str], Port]
 class Entry:
     """One transition from its intent to its outcome: its journal lines, its announcements, its time."""
 
-    def __init__(self, instance: "Instance", row: Row, timeout_s: float | None) -> None:
+    def __init__(self, instance: "Instance", row: Row, timeout_s: float | None, since: float | None = None) -> None:
         self.instance = instance
         self.row = row
         self.detail: str | None = None
         self.after = instance.last.seq if instance.last else 0
         """The number of the last line before it."""
-        self.deadline = Deadline(math.inf if timeout_s is None else timeout_s, self._look_up)
+        self.worked = False
+        """True once the work is done, and only its outcome remains to be recorded."""
         self._began = time.monotonic()
-        self._until = None if timeout_s is None else _in_seconds(timeout_s)
+        self.deadline = Deadline(math.inf if timeout_s is None else timeout_s, self._look_up, since=since)
+        waited_s = 0.0 if since is None else self._began - since
+        self._until = None if timeout_s is None else _in_seconds(timeout_s - waited_s)
         self._actor = this_process()
         self._step: str | None = None
         self._seq: int | None = None
@@ -173,12 +177,13 @@ class Instance:
     def carry_out(self, event: "EventData") -> None:
         """Write the intent, do the work, write the outcome; undo the work if it fails. Called by the state machine.
 
-        Of the arguments that the trigger was fired with, `timeout_s` and `keep_on_failure` are for here, `reason`
-        comes with what was observed, and `plan` with `create`.
+        Of the arguments that the trigger was fired with, `timeout_s`, which counts from `since`, and `keep_on_failure`
+        are for here, `reason` comes with what was observed, and `plan` with `create`.
         """
         row = BY_TRIGGER[Trigger(event.event.name)]
         arguments = dict(event.kwargs)
-        entry = Entry(self, row, self._timeout_s(row, arguments.pop("timeout_s", None)))
+        timeout_s, since = arguments.pop("timeout_s", None), arguments.pop("since", None)
+        entry = Entry(self, row, self.timeout_s(row.trigger, timeout_s), since)
         keep = arguments.pop("keep_on_failure", False)
         if row.observed:
             entry.detail = arguments["reason"]
@@ -190,6 +195,7 @@ class Instance:
         try:
             entry.begin()
             ending = WORK[row.trigger](self, entry, **arguments)
+            entry.worked = True
             self.shortfall = ending if isinstance(ending, DegradedError) else None
             entry.detail = ending if isinstance(ending, str) else None
             entry.outcome(Phase.done, self.shortfall)
@@ -263,9 +269,9 @@ class Instance:
         remove_tree(self.directory / PROTECTED_FILE)
         flush_directory(self.directory)
 
-    def _timeout_s(self, row: Row, asked: float | None) -> float | None:
-        """Return how long the work of `row` may take: as asked, else as the spec says; None for ever."""
-        match row.trigger:
+    def timeout_s(self, trigger: Trigger, asked: float | None) -> float | None:
+        """Return how long the work of `trigger` may take: as asked, else as the spec says; None for ever."""
+        match trigger:
             case Trigger.start | Trigger.provision:
                 return self.site.spec.start_timeout_s if asked is None else asked
             case Trigger.stop:
@@ -295,7 +301,9 @@ class Instance:
         with suppress(DamagedError):  # a signal may have come between a line and our knowing of it
             self.last = Journal(self.directory).last()
         done = self.last and self.last.seq > entry.after and self.last.phase is Phase.done
-        if done and entry.row.on_crash is not Recovery.roll_back:
+        redone = entry.worked and entry.row.on_crash in (Recovery.redo, Recovery.abandon)
+        if redone or (done and entry.row.on_crash is not Recovery.roll_back):
+            # Its state is not the source any more. The intent in the journal leads the next command to the same end.
             entry.announce_outcome(Happening.left, problem)
             return
         try:
@@ -309,9 +317,10 @@ class Instance:
             entry.detail = as_error(second).message
             happening, phase = Happening.left, Phase.left
         if isinstance(problem, DeadlineError):
-            kept = happening is Happening.left
             problem.hint = problem.hint or f"interlock logs {self.name}"
-            problem.details = (*problem.details, "the guest was left alive" if kept else "the guest was ended")
+            if entry.row.on_crash is Recovery.probe:
+                kept = happening is Happening.left
+                problem.details = (*problem.details, "the guest was left alive" if kept else "the guest was ended")
         if self.directory.is_dir():
             with suppress(OSError):  # a full disk: the intent stands in the journal, so the next command settles it
                 entry.outcome(phase, problem)
@@ -337,18 +346,18 @@ class Instance:
 
     # -- what others left ----------------------------------------------------------------------------------------
 
-    def settle(self, wanted: Trigger | None = None, *, patient: bool = True) -> bool:
+    def settle(self, wanted: Trigger | None = None, *, patient: bool = True, **asked: Any) -> bool:
         """Make journal and world agree: finish or undo what a dead process left, record what happened unasked.
 
-        `wanted` is what the caller is about to ask for; who wants something else than `start` gives a guest that is
-        still booting a moment only. Without `patient` nothing is done that would have to wait for a guest: that is how
-        `list` settles. Returns True when what was finished is what is wanted.
+        `wanted` is what the caller is about to ask for, with the arguments `asked`; who wants something else than
+        `start` gives a guest that is still booting a moment only. Without `patient` nothing is done that would have to
+        wait for a guest: that is how `list` settles. Returns True when what was finished is what is wanted.
         """
         self._sweep()
         if self.last is None:
             return False
         if self.last.in_flight:
-            return self._recover(self.last, wanted, patient=patient)
+            return self._recover(self.last, wanted, asked, patient=patient)
         if self.state is State.absent:  # the rename was all that was missing
             self._vanish()
         elif self.state is State.running:
@@ -357,7 +366,7 @@ class Instance:
             if not seen.alive:
                 fire(self, Trigger.exited, reason=seen.exit_reason or "reason unknown")
         elif patient and self.port.observe(self.site).alive:  # who started it is not recorded: lines were lost
-            return self._finish_start(wanted)
+            return self._finish_start(wanted, asked)
         return False
 
     def _sweep(self) -> None:
@@ -373,7 +382,7 @@ class Instance:
             self.announce(Event(Happening.undone, self.name, Trigger.create, State.absent))
         remove_tree(self.home.deleting(self.name))
 
-    def _recover(self, line: Line, wanted: Trigger | None, *, patient: bool) -> bool:
+    def _recover(self, line: Line, wanted: Trigger | None, asked: Mapping[str, Any], *, patient: bool) -> bool:
         """Settle the operation of `line`, whose process is dead, by the rule of its row; True if `wanted` was done."""
         row, site = BY_TRIGGER[line.trigger], self.site
         alive = self.port.observe(site).alive
@@ -385,15 +394,16 @@ class Instance:
             self._record_undone(row)
             return False
         if row.on_crash is Recovery.probe:
-            return self._finish_start(wanted)
-        fire(self, row.trigger, timeout_s=0.0 if wanted is Trigger.kill else None)
+            return self._finish_start(wanted, asked)
+        own = asked if wanted is row.trigger else {"timeout_s": 0.0 if wanted is Trigger.kill else None}
+        fire(self, row.trigger, **own)
         return wanted is row.trigger
 
-    def _finish_start(self, wanted: Trigger | None) -> bool:
+    def _finish_start(self, wanted: Trigger | None, asked: Mapping[str, Any]) -> bool:
         """Let the machine that is alive become `running`, or end it; True if `wanted` was done."""
+        patience_s = None if wanted is None else 0.0 if wanted is Trigger.kill else PROBE_S
         try:
-            patience_s = None if wanted in (None, Trigger.start) else 0.0 if wanted is Trigger.kill else PROBE_S
-            fire(self, Trigger.start, timeout_s=patience_s)
+            fire(self, Trigger.start, **(asked if wanted is Trigger.start else {"timeout_s": patience_s}))
         except InterlockError:  # undone and recorded: to whoever wants something else, that is as good
             if wanted is Trigger.start or self.last is None or self.last.in_flight:
                 raise
@@ -427,9 +437,24 @@ def as_error(error: BaseException) -> InterlockError:
         case KeyboardInterrupt() | SystemExit():
             return CancelledError("cancelled by a signal")
         case OSError():
-            return DriverError(f"{error.filename or 'the disk'}: {error.strerror or error}")
+            return DriverError(f"{_refused(error)}: {error.strerror or error}")
         case _:
             return DriverError(f"{type(error).__name__}: {error}")
+
+
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG}
+
+
+def _refused(error: OSError) -> str:
+    """Return what `error` is about: a file where it names one, the disk where only a disk fails so, else the call."""
+    if error.filename:
+        return os.fsdecode(error.filename) if isinstance(error.filename, bytes) else str(error.filename)
+    if error.errno in _OF_THE_DISK:
+        return "the disk"
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return f"the system, in {trace.tb_frame.f_code.co_name}" if trace else "the system"
 
 
 def _unheard(_: str) -> None:

@@ -20,15 +20,17 @@ Report = Callable[[str], None]
 
 
 class Deadline:
-    """A moment on the monotonic clock. `Deadline(30)` is 30 seconds from now.
+    """A moment on the monotonic clock. `Deadline(30)` is 30 seconds from now, or from the moment `since`.
 
     Work that is called off has no time left at all: looking at the clock then raises CancelledError, from
     `cancellation.check` or from `look_up`. So every loop that minds its deadline can be called off.
     """
 
-    def __init__(self, seconds: float, look_up: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, seconds: float, look_up: Callable[[], None] | None = None, *, since: float | None = None
+    ) -> None:
         self.seconds = seconds
-        self._at = time.monotonic() + seconds
+        self._at = (time.monotonic() if since is None else since) + seconds
         self._look_up = look_up
 
     def at_most(self, seconds: float) -> "Deadline":

@@ -1,6 +1,6 @@
 """The errors that refuse a transition, each composed from the table."""
 
-from ..errors import BusyError, IllegalTransitionError, ProtectedError
+from ..errors import BusyError, DeadlineError, IllegalTransitionError, ProtectedError
 from . import words
 from .records import Operation
 from .states import State
@@ -18,6 +18,12 @@ def protected(instance: str, trigger: Trigger, *, force: bool = False) -> Protec
     flag = " --force" if force else ""
     hint = f"interlock unprotect {instance} && interlock {trigger} {instance}{flag}"
     return ProtectedError(words.guarded(instance, trigger), hint=hint)
+
+
+def still_busy(instance: str, trigger: Trigger, operation: Operation, timeout_s: float) -> DeadlineError:
+    """Return the error for who waited in vain for `operation` of another process, which goes on."""
+    message = f"{words.busy(instance, trigger, operation)}, for longer than {timeout_s:g} s"
+    return DeadlineError(message, hint=words.look(instance))
 
 
 def busy(instance: str, trigger: str, operation: Operation | None) -> BusyError:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import DeadlineError
+from ..errors import DeadlineError, DriverError
 
 HOST_KEY_ALIAS = "guest"
 """The name under which `known_hosts` holds the guest's key."""
@@ -95,7 +95,7 @@ def attempt(config_file: Path, name: str, command: Sequence[str], timeout_s: flo
     """Run `command` in the guest for at most `timeout_s` seconds. Whether it ran is for its effect to tell."""
     from ..host.run import run
 
-    with suppress(DeadlineError):
+    with suppress(DeadlineError, DriverError):
         run(command_line(config_file, name, command, options=UNATTENDED), timeout_s=timeout_s)
 
 

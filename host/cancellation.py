@@ -60,6 +60,12 @@ def step_aside() -> None:
     check()
 
 
+def ignore() -> None:
+    """Ignore the signals: the exit code is decided, and Python's own end would give them their default effect back."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def request(number: int) -> None:
     """Ask for the end of all work in this process, as the signal `number` does."""
     global _requested, _may_raise  # noqa: PLW0603 - likewise

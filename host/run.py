@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final, NamedTuple, Protocol
 
-from ..errors import DeadlineError, HostError
+from ..errors import DeadlineError, DriverError, HostError
 from . import cancellation
 from .bounds import Words, last_words
 
@@ -67,7 +67,7 @@ class Ended(NamedTuple):
         return last_words(self.stderr) or last_words(self.stdout)
 
 
-def run(
+def run(  # noqa: C901 - one thing after the other
     command: Sequence[str | Path],
     *,
     stdin: bytes | int = b"",
@@ -88,7 +88,8 @@ def run(
     work is called off: for a program that has something to clean up. Instead of by `timeout_s`, in seconds, a caller
     may bound the work by its own `wait`.
 
-    Raises HostError when the program is not installed, DeadlineError with its last words at `timeout_s`, and what
+    Raises HostError when the program is not installed, DriverError when the host cannot run it, DeadlineError with its
+    last words at `timeout_s`, and what
     `wait` or a sink raises; the program and its children are gone then.
     """
     words = [str(word) for word in command]
@@ -113,6 +114,9 @@ def run(
             start_new_session=True,
             pass_fds=(guarded,),
         )
+    except OSError as error:
+        os.close(leash)
+        raise DriverError(f"cannot run {name}: {error.strerror or error}") from error
     except BaseException:
         os.close(leash)
         raise

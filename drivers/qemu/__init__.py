@@ -23,6 +23,7 @@ and reads and writes disk-NAME, the second name of a disk that outlives the inst
 A module is imported where it is used: `list` observes a thousand machines, and starts none.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -214,12 +215,15 @@ class QemuDriver(Driver):
 
         return checks(runtime, self.abilities.arches)
 
-    def command(self, site: Site) -> list[str]:
-        """Return the command line that the next `start` of `site` would run, unless it has to move to another port."""
+    def command(self, site: Site, timeout_s: float = math.inf) -> list[str]:
+        """Return the command line that the next `start` of `site` would run, unless it has to move to another port.
+
+        Raises DeadlineError when QEMU has not said within `timeout_s` what it can do.
+        """
         from .command import Board, build
         from .probe import capabilities
 
-        able = capabilities(site.runtime.parent, site.spec.arch)
+        able = capabilities(site.runtime.parent, site.spec.arch, timeout_s)
         board = Board.read(site.directory)
         board.check(able)
         return build(site, board, able, _acceleration(site).name, network.recorded(site.directory) or 0)
@@ -270,7 +274,7 @@ class QemuDriver(Driver):
             port = network.choose(site, report)
             write_whole(directory / ssh.CONFIG, _ssh_config(site, port))
             events.prepare(directory)
-            hypervisor = process.launch(self.command(site), directory, daemons)
+            hypervisor = process.launch(self.command(site, deadline.remaining_s), directory, daemons)
             with process.held(hypervisor) as pidfd:
                 while pidfd is not None and not process.wait(pidfd, _POLL_S):
                     if events.greeted(directory) or deadline.passed:

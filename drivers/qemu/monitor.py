@@ -4,9 +4,14 @@ The monitor is a unix socket in the runtime directory; it serves one client at a
 accepts a connection and then says nothing. So every call opens, asks and closes, within a few seconds.
 """
 
+import json
+import socket
 from pathlib import Path
+from typing import Any
 
-from ...errors import DriverError
+from ...errors import DeadlineError, DriverError
+from ...fsm.port import Deadline
+from ...host import cancellation
 
 SOCKET = "qmp.sock"
 
@@ -14,42 +19,62 @@ TIMEOUT_S = 3.0
 """An idle monitor answers in a millisecond, one under full load in tens of them."""
 
 
+_LONGEST_BYTES = 1 << 20
+"""No answer to what is asked here has a thousandth of it."""
+
+
 class MonitorError(DriverError):
     """The hypervisor did not answer on its monitor; that says nothing about whether it lives."""
 
 
 def execute(runtime: Path, command: str, timeout_s: float = TIMEOUT_S) -> object:
-    """Return what the hypervisor of the runtime directory answers to `command`; raise MonitorError if it does not."""
-    from concurrent.futures import ThreadPoolExecutor
+    """Return what the hypervisor of the runtime directory answers to `command`; raise MonitorError if it does not.
 
-    # A thread of its own, because a program that embeds Interlock may run an event loop in this one.
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        return thread.submit(_execute, runtime / SOCKET, command, timeout_s).result()
-
-
-def _execute(socket: Path, command: str, timeout_s: float) -> object:
-    # Slow to import, and needed only by commands that talk to a monitor.
-    import asyncio
-    import logging
-
-    from qemu.qmp import QMPClient, QMPError
-
-    # What goes wrong is raised here in our words; the library would also print it in its own.
-    logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL + 1)
-
-    async def conversation() -> object:
-        client = QMPClient()
-        async with asyncio.timeout(timeout_s):
-            await client.connect(str(socket))
-            try:
-                return await client.execute(command)
-            finally:
-                await client.disconnect()
-
+    Neither a thread nor an event loop: a host that is short of both can still end its guests. Source: QEMU,
+    docs/interop/qmp-spec.txt.
+    """
+    deadline = Deadline(timeout_s)
     try:
-        return asyncio.run(conversation())
-    except TimeoutError as err:
+        with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.settimeout(0)
+            monitor.connect(str(runtime / SOCKET))
+            lines = _Lines(monitor, deadline)
+            lines.after("QMP")
+            for request in ("qmp_capabilities", command):
+                monitor.send(json.dumps({"execute": request}).encode() + b"\n")
+                answer = lines.after("return", "error")
+            if "error" in answer:
+                raise MonitorError(f"the monitor refused {command}: {answer['error'].get('desc')}")
+            return answer["return"]
+    except DeadlineError as err:
         raise MonitorError(f"the monitor did not answer in {timeout_s:.1f} s") from err
-    except (QMPError, OSError, EOFError) as err:
-        cause = err.__cause__ or err
-        raise MonitorError(f"the monitor refused {command}: {cause}") from err
+    except (OSError, ValueError, EOFError, AttributeError, RecursionError) as err:
+        raise MonitorError(f"the monitor refused {command}: {err}") from err
+
+
+class _Lines:
+    """What a monitor says, line by line, until `deadline`."""
+
+    def __init__(self, monitor: socket.socket, deadline: Deadline) -> None:
+        self._monitor, self._deadline = monitor, deadline
+        self._said = bytearray()
+
+    def after(self, *keys: str) -> dict[str, Any]:
+        """Return the next message that has one of `keys`; events come at any time, and are passed over."""
+        while True:
+            line, newline, rest = self._said.partition(b"\n")
+            if newline:
+                self._said = rest
+                message = json.loads(line)
+                if not isinstance(message, dict):
+                    raise ValueError("it does not speak QMP")
+                if any(key in message for key in keys):
+                    return message
+                continue
+            if self._deadline.passed:
+                raise DeadlineError("no answer")
+            if cancellation.readable(self._deadline.remaining_s, [self._monitor.fileno()]):
+                piece = self._monitor.recv(65536)
+                if not piece or len(self._said) > _LONGEST_BYTES:
+                    raise EOFError("it hung up")
+                self._said += piece

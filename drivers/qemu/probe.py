@@ -70,15 +70,20 @@ class Capabilities:
         return "multi" if (int(major), int(minor)) >= (8, 1) else "single"
 
 
-def capabilities(runtime_root: Path, arch: str) -> Capabilities:
-    """Return what this host's QEMU for `arch` guests can do; raise HostError when there is none."""
+def capabilities(runtime_root: Path, arch: str, timeout_s: float = _TIMEOUT_S) -> Capabilities:
+    """Return what this host's QEMU for `arch` guests can do, asked for `timeout_s` at most.
+
+    Raises HostError when there is none, DeadlineError when it does not answer.
+    """
     name = f"qemu-system-{arch}"
     binary = shutil.which(name)
     if binary is None:
         raise HostError(f"{name} is not installed", hint=f"apt install {_PACKAGES.get(arch, 'qemu-system')}")
     stat = os.stat(binary)  # noqa: PTH116 - follows the link, as exec does
     key = [binary, stat.st_size, stat.st_mtime_ns]
-    found = _remembered(runtime_root / f"qemu-{arch}.json", key, lambda: asdict(_ask(binary, arch)))
+    found = _remembered(
+        runtime_root / f"qemu-{arch}.json", key, lambda: asdict(_ask(binary, arch, min(timeout_s, _TIMEOUT_S)))
+    )
     return Capabilities(**found)
 
 
@@ -113,7 +118,7 @@ def _remembered(
     return found
 
 
-def _ask(binary: str, arch: str) -> Capabilities:
+def _ask(binary: str, arch: str, timeout_s: float) -> Capabilities:
     """Run `binary` without a machine, put all questions at once, and read the answers in the order of the questions.
 
     The machine protocol tells them in one run of a tenth of a second, in a form that is kept stable; `-machine help`
@@ -130,7 +135,7 @@ def _ask(binary: str, arch: str) -> Capabilities:
     ]
     command = [binary, "-nodefaults", "-no-user-config", "-display", "none", "-machine", "none", "-qmp", "stdio"]
     asked = "".join(json.dumps(question) + "\n" for question in questions)
-    ended = run(command, stdin=asked.encode(), timeout_s=_TIMEOUT_S)
+    ended = run(command, stdin=asked.encode(), timeout_s=timeout_s)
     if ended.status:
         raise DriverError(f"{binary} ended with status {ended.status}", details=ended.words)
     try:

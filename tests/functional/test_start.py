@@ -1,6 +1,7 @@
 """`interlock start`: boots what exists, waits for its guest, and never sees a template."""
 
 import json
+import shlex
 import subprocess
 import sys
 
@@ -115,13 +116,30 @@ def test_start_by_two_processes_boots_once(begin, bring, at_work, history, tmp_p
     assert history() == [("create", "done"), ("start", "done")]
 
 
-def test_start_of_template_does_what_limactl_did_and_says_how_to_write_it(interlock):
-    """The old spelling is announced as such before anything is done; here it fails at the template."""
-    done = interlock("start", "./missing.yaml")
-    assert done.stderr.splitlines()[0] == (
-        "warning: `start ./missing.yaml` is an old spelling; use: interlock up missing --template ./missing.yaml"
+@pytest.mark.parametrize(
+    ("template", "instance"),
+    [("./web.yaml", "web"), ("template:debian", "debian"), ("https://x/y/web.yml", "web"), ("./my vm.yaml", "NAME")],
+)
+def test_start_of_template_is_refused_with_the_command_that_creates(interlock, vms, template, instance):
+    """`start` never creates, however a template is spelled; what does is one command away."""
+    done = interlock("start", template)
+    assert (done.returncode, list(vms.instances())) == (2, [])
+    assert f"interlock up {instance} --template {shlex.quote(template)}" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["web", "./web.yaml", "template:tiny"])
+def test_start_loads_no_module_of_templates(bring, name):
+    """Whatever is given to `start`, nothing that could read a template is in its process."""
+    bring(State.created)
+    program = (
+        "import sys\nfrom contextlib import suppress\nfrom interlock import cli\n"
+        "with suppress(SystemExit):\n    cli.main()\n"
+        "print(*[name for name in sys.modules if name.startswith(('interlock.templates', 'interlock.images'))])"
     )
-    assert done.returncode == 4
+    done = subprocess.run(
+        [sys.executable, "-c", program, "start", name], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.stdout == "\n"
 
 
 def test_start_ends_with_what_the_machines_author_has_to_say(interlock, vms, tmp_path):

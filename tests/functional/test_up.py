@@ -38,3 +38,37 @@ def test_up_whose_start_fails_leaves_it_created(interlock, state):
     failed = interlock("up", "web", "-t", "tiny", "--driver", "simulated", orders={"start": {"error": "no"}})
     assert failed.returncode == 6
     assert state() == "created"
+
+
+def test_up_of_an_instance_that_is_being_created_joins(begin, at_work, tmp_path, history):
+    """Two `up` at once make one instance: the second waits for the creation, and shares the start."""
+    orders = {"create": {"until": str(tmp_path / "go")}}
+    up = ("up", "web", "-t", "tiny", "--driver", "simulated")
+    first = begin(*up, orders=orders)
+    at_work()
+    second = begin(*up)
+    assert any("transition_joined" in line for line in second.stderr)
+    (tmp_path / "go").touch()
+    assert [(process.communicate(timeout=60), process.returncode)[1] for process in (first, second)] == [0, 0]
+    assert history() == [("create", "done"), ("start", "done")]
+
+
+def test_up_of_existing_instance_names_the_options_that_it_ignores(interlock, bring):
+    """A machine that exists keeps its size: who asks for another is told that this was not done."""
+    bring(State.created)
+    said = interlock("up", "web", "-t", "tiny", "--cpus", "8", "--memory", "2GiB").stderr
+    assert 'instance "web" exists and is started as it is: --cpus, --memory ignored' in said
+    assert "ignored" not in interlock("up", "web", "-t", "tiny").stderr
+
+
+@pytest.mark.parametrize("command", [("up", "web"), ("restart", "web"), ("start", "web")])
+def test_command_that_starts_minds_timeout_and_on_failure(interlock, bring, vms, command):
+    """Whatever leads to a start takes the options of a start."""
+    bring(State.created)
+    hang = {"start": {"hang": True}}
+    done = interlock(*command, "--timeout", "0.1", "--on-failure", "keep", orders=hang)
+    assert done.returncode == 7
+    assert vms.engine.port(vms.engine.site("web")).observe(vms.engine.site("web")).alive
+    again = interlock("start", "web", "--timeout", "0.1", orders=hang)  # what was cut short is finished in our time
+    assert (again.returncode, "within 0.1 s" in again.stderr or "in 0.1 s" in again.stderr) == (7, True)
+    assert not vms.engine.port(vms.engine.site("web")).observe(vms.engine.site("web")).alive

@@ -1,6 +1,7 @@
 """What the engine does with a request, in every state, and with several of them at once."""
 
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
@@ -10,6 +11,7 @@ from interlock.errors import (
     BusyError,
     CancelledError,
     DamagedError,
+    DeadlineError,
     DriverError,
     IllegalTransitionError,
     InvalidNameError,
@@ -270,6 +272,51 @@ def test_create_while_it_is_being_created_is_busy(make_engine, watched, plan, th
     assert driver.entered.wait(DEADLINE_S)
     with pytest.raises(BusyError, match=r'^creating "web"'):
         make_engine(driver).create("web", plan)
+    driver.go.set()
+    assert first.result().changed
+
+
+def test_fire_joined_start_that_had_less_time_is_tried_again(make_engine, watched, bring, threads):
+    """That somebody else gave up early is no failure of a caller with more time."""
+    bring("web", State.created)
+    driver = watched(hold=("start",))
+    first = threads.submit(make_engine(driver).fire, "web", Trigger.start, timeout_s=1.0)
+    assert driver.entered.wait(DEADLINE_S)
+    assert make_engine().fire("web", Trigger.start, timeout_s=DEADLINE_S).changed
+    assert isinstance(first.exception(), DeadlineError)
+
+
+def test_fire_joined_start_that_was_called_off_is_tried_again(make_engine, watched, bring, threads):
+    """Ctrl-C of another is no Ctrl-C of ours."""
+    bring("web", State.created)
+    driver = watched(hold=("start",))
+
+    def call_off(trigger):
+        if trigger == "start":
+            driver.entered.set()
+            driver.go.wait()
+            raise KeyboardInterrupt
+
+    driver.inside, joined = call_off, threading.Event()
+    first = threads.submit(make_engine(driver).fire, "web", Trigger.start)
+    assert driver.entered.wait(DEADLINE_S)
+    second = make_engine()
+    second._announce = lambda event: joined.set() if event.happening is Happening.joined else None
+    other = threads.submit(second.fire, "web", Trigger.start)
+    assert joined.wait(DEADLINE_S)
+    driver.go.set()
+    assert isinstance(first.exception(), KeyboardInterrupt)
+    assert other.result().changed
+
+
+def test_fire_who_joins_keeps_his_own_deadline(make_engine, watched, bring, threads):
+    """Who waits for another's work waits as long as he said, and the other goes on."""
+    bring("web", State.created)
+    driver = watched(hold=("start",))
+    first = threads.submit(make_engine(driver).fire, "web", Trigger.start)
+    assert driver.entered.wait(DEADLINE_S)
+    with pytest.raises(DeadlineError, match=r"for longer than 0\.1 s"):
+        make_engine().fire("web", Trigger.start, timeout_s=0.1)
     driver.go.set()
     assert first.result().changed
 
