@@ -5,6 +5,7 @@ terminal it is asked for, a script gives it by --trust. A file of this host, a b
 who can write those can do the same without a template.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -75,7 +76,8 @@ def _forwards(tree: yaml.Node, template: Template, directory: str) -> _Found:
         if forward.reverse:
             yield ("portForwards", number), f"the guest connects to this host's {here}", False
         elif forward.host_socket:
-            yield ("portForwards", number), f"{here} → {there}", here.startswith(f"{directory}/")
+            own = os.path.normpath(here).startswith(f"{directory}/")  # with no `..` that leads out of it
+            yield ("portForwards", number), f"{here} → {there}", own
         else:
             yield ("portForwards", number), f"{here} → {there}", forward.host_ip in LOOPBACK
 

@@ -1,9 +1,12 @@
 """What a machine reaches of this host is said with the host's own paths, and which server's template asks for it."""
 
+from pathlib import Path
+
 import pytest
 
 from interlock.drivers.simulated import SimulatedDriver
 from interlock.errors import UsageError
+from interlock.host.home import Home
 from interlock.templates.load import Source, parse
 from interlock.templates.plan import Wishes, check, plan
 from interlock.templates.reach import Reach
@@ -127,6 +130,15 @@ def test_reach_of_a_base_from_a_server_is_the_servers(home, monkeypatch, mine, b
     monkeypatch.setattr("interlock.templates.bases.read", lambda locator: Source(locator, texts[locator], locator))
     loaded = parse(Source("web.yaml", f"{IMAGE}base: {URL}\n{mine}\n".encode(), "/srv/web.yaml"))
     assert [one.server for one in check(home, "web", loaded, SimulatedDriver(), Wishes())] == servers
+
+
+@pytest.mark.parametrize("socket", ["../../../x.sock", "{{.Dir}}/../../x.sock"])
+def test_reach_of_a_socket_that_leads_out_of_the_instance_needs_a_yes(socket):
+    """A path is judged by where it ends."""
+    text = f"{IMAGE}portForwards: [{{guestSocket: /x, hostSocket: '{socket}'}}]"
+    loaded = parse(Source(URL, text.encode()))
+    home = Home(Path("/h"), Path("/r"))  # a short one: the path of a socket is
+    assert [one.server for one in check(home, "web", loaded, SimulatedDriver(), Wishes())] == [URL]
 
 
 def test_reach_of_an_edit_is_whoever_typed_it(reached):
