@@ -44,3 +44,15 @@ def test_history_of_damaged_journal_names_the_line(interlock, bring, home):
     done = interlock("history", "web")
     assert (done.returncode, done.stderr.splitlines()[-1]) == (8, "hint: interlock repair web")
     assert f"{path}:1: " in done.stderr
+
+
+def test_history_of_a_journal_that_was_shortened_says_so(interlock, bring, home):
+    """What is left is shown, and that it is not all; a shorter journal is not damage, and repair finds none."""
+    bring(State.running)
+    journal = home.directory("web") / "journal.jsonl"
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[-2:]))
+    first = json.loads(journal.read_bytes().splitlines()[0])["seq"]
+    done = interlock("history", "web")
+    assert done.returncode == 0
+    assert f"the journal keeps its latest lines only: those before {first} are gone" in done.stderr
+    assert "missing" not in interlock("repair", "web").stderr
