@@ -10,6 +10,7 @@ from ..cli import Session
 from ..errors import NotFoundError, NotRunningError
 from ..fsm.states import State
 from ..host import cancellation
+from ..host.files import open_private
 from ..output import printable
 from .options import name_argument, pass_session
 
@@ -91,7 +92,7 @@ def _show(path: Path, *, follow: bool) -> None:
     position = 0
     while True:
         if path.exists():
-            with path.open("rb") as file:
+            with open_private(path, "rb") as file:
                 if path.stat().st_size < position:
                     position = 0
                 file.seek(position)
