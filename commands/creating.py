@@ -13,6 +13,7 @@ from ..cli import Session
 from ..errors import CancelledError, InvalidTemplateError, NotFoundError, UsageError
 from ..fsm import refusals
 from ..fsm.table import Trigger
+from ..host import cancellation
 from ..output import printable, size
 from .options import Size
 
@@ -105,7 +106,7 @@ def agreed_on(
         click.echo(f"{name}, from {printable(loaded.name)}", err=True)
         for label, text in _summary(loaded, given, check(interlock.home, name, loaded, drivers.find(driver), given)):
             click.echo(f"  {label:<9} {printable(text)}", err=True)
-        answer = click.prompt(QUESTION, type=click.Choice(list(ANSWERS)), default="p", show_choices=False, err=True)
+        answer = _prompt(QUESTION, type=click.Choice(list(ANSWERS)), default="p", show_choices=False, err=True)
         match ANSWERS[answer]:
             case "proceed":
                 return loaded, trusting
@@ -115,6 +116,18 @@ def agreed_on(
                 loaded = _another(session, given) or loaded
             case _:
                 raise CancelledError("nothing was created")
+
+
+def _prompt(text: str, **options: Any) -> Any:
+    """Return what somebody answers; a signal ends the wait for it."""
+    with cancellation.interruptible():
+        return click.prompt(text, **options)
+
+
+def _confirm(text: str, **options: Any) -> bool:
+    """Return whether somebody says yes; a signal ends the wait for it."""
+    with cancellation.interruptible():
+        return click.confirm(text, **options)
 
 
 def _edited(session: Session, text: str) -> "Loaded | None":
@@ -130,7 +143,7 @@ def _edited(session: Session, text: str) -> "Loaded | None":
             return parse(Source(_EDITED, text.encode()))
         except InvalidTemplateError as error:
             session.complain(error)
-            if not click.confirm("edit it again", default=True, err=True):
+            if not _confirm("edit it again", default=True, err=True):
                 return None
 
 
@@ -141,7 +154,7 @@ def _another(session: Session, given: "Wishes") -> "Loaded | None":
 
     click.echo(f"built in: {', '.join(builtin_names())}; or a path, or a URL", err=True)
     try:
-        return read(session.interlock.home, click.prompt("template", err=True), given.edits)
+        return read(session.interlock.home, _prompt("template", err=True), given.edits)
     except (NotFoundError, InvalidTemplateError) as error:
         session.complain(error)
         return None

@@ -1,6 +1,7 @@
 """Signals at any moment of the program's life, and standard streams that are closed."""
 
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -65,3 +66,18 @@ def test_signal_that_comes_again_while_the_work_is_undone_counts_for_nothing(beg
         process.send_signal(signal.SIGINT)
     assert (process.returncode, state(), history()[-1]) == (130, "created", ("start", "failed"))
     assert process.stderr.read().count("error: cancelled") == 1
+
+
+def test_signal_at_a_question_ends_it(begin, home):
+    """Who is asked and would rather not answer presses Ctrl-C, and nothing was made."""
+    leader, follower = pty.openpty()
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), follower)
+    process = begin("create", "web", "-t", "tiny", "--driver", "simulated", **streams)
+    os.close(follower)
+    said = b""
+    while b"ancel" not in said:
+        said += os.read(leader, 1024)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    os.close(leader)
+    assert not home.exists("web")
