@@ -152,7 +152,9 @@ def main() -> None:
         chosen = acceleration(Home.from_environment().runtime, os.uname().machine)
         print(f"{machine()}; guests run with {chosen.name}: {chosen.reason}")
         if given.limactl:
-            limactl.compare(INTERLOCK, vms, given.image.absolute(), given.runs, lima=given.limactl, user=given.user)
+            emulated = chosen.name == "tcg"
+            image = given.image.absolute()
+            limactl.compare(INTERLOCK, vms, image, given.runs, lima=given.limactl, user=given.user, emulated=emulated)
             return
         try:
             compare(vms, given.runs)

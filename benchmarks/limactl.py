@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from measure import QUIET, memory_mib, wait_for_banner
 
@@ -39,6 +39,14 @@ ssh: {{localPort: {port}}}
 """
 
 
+EMULATED = {
+    "x86_64": "qemu-system-x86_64 -machine q35,vmport=off -accel tcg,thread=multi,tb-size=512 -cpu max",
+    "aarch64": "qemu-system-aarch64 -machine virt,accel=tcg -cpu max",
+}
+"""What limactl is told to run where guests are emulated: the options that it has for other architectures' guests. For
+its own architecture's it takes KVM for granted. Source: Lima's documentation, environment variables."""
+
+
 class Boot(NamedTuple):
     """One first boot: seconds until the guest's ssh greets and until `start` ends, MiB of its QEMU thereafter."""
 
@@ -53,6 +61,7 @@ class Program(NamedTuple):
 
     command: list[str]
     create: list[str]
+    start: list[str]
     options: Mapping[str, object]
     hypervisor: Callable[[], int]
 
@@ -68,7 +77,7 @@ def first_boot(program: Program, port: int) -> Boot:
             target=lambda: (wait_for_banner(port, TIMEOUT_S), greeted.append(time.perf_counter() - began)), daemon=True
         )
         watch.start()
-        done = subprocess.run([*program.command, "start", NAME], check=False, timeout=TIMEOUT_S, **quiet)  # type: ignore[call-overload]
+        done = subprocess.run([*program.command, *program.start], check=False, timeout=TIMEOUT_S, **quiet)  # type: ignore[call-overload]
         took = time.perf_counter() - began
         if done.returncode:
             raise SystemExit(f"{' '.join(program.command)} start {NAME} ended with {done.returncode}")
@@ -80,19 +89,25 @@ def first_boot(program: Program, port: int) -> Boot:
 
 
 @contextmanager
-def limactl(program: str, user: str | None, template: Path) -> Iterator[Program]:
+def limactl(program: str, user: str | None, template: Path, *, emulated: bool) -> Iterator[Program]:
     """Yield how limactl is asked, with a home of its own; it refuses root, so root names a `user`."""
+    arch = os.uname().machine
     account = pwd.getpwnam(user) if user else None
     with tempfile.TemporaryDirectory(prefix="lima-") as home:
-        options: dict[str, object] = {"env": {**os.environ, "LIMA_HOME": home, "HOME": home}, "cwd": home}
+        options: dict[str, Any] = {"env": {**os.environ, "LIMA_HOME": home, "HOME": home}, "cwd": home}
+        if emulated:
+            options["env"] |= {f"QEMU_SYSTEM_{arch.upper()}": EMULATED[arch]}
         if account:
             os.chown(home, account.pw_uid, account.pw_gid)
             options |= {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
         create = ["create", "--tty=false", "--name", NAME, str(template)]
-        yield Program([program], create, options, lambda: int(Path(home, NAME, "qemu.pid").read_text()))
+        start = ["start", "--timeout", f"{TIMEOUT_S}s", NAME]
+        yield Program([program], create, start, options, lambda: int(Path(home, NAME, "qemu.pid").read_text()))
 
 
-def compare(interlock: str, vms: Interlock, image: Path, runs: int, *, lima: str, user: str | None) -> None:
+def compare(
+    interlock: str, vms: Interlock, image: Path, runs: int, *, lima: str, user: str | None, emulated: bool
+) -> None:
     """Print both, and the ratio run by run."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -102,8 +117,9 @@ def compare(interlock: str, vms: Interlock, image: Path, runs: int, *, lima: str
         template.write_text(TEMPLATE.format(**told))
         Path(folder).chmod(0o755)
         create = ["create", NAME, "--template", str(template), "--driver", "qemu"]
-        ours = Program([interlock], create, {}, lambda: process.find(vms.home.directory(NAME)).pid)
-        with limactl(lima, user, template) as theirs:
+        start = ["start", "--timeout", str(TIMEOUT_S), NAME]
+        ours = Program([interlock], create, start, {}, lambda: process.find(vms.home.directory(NAME)).pid)
+        with limactl(lima, user, template, emulated=emulated) as theirs:
             pairs = [(first_boot(theirs, port), first_boot(ours, port)) for _ in range(runs)]
     print(f"\nfirst boot of {image.name}, {runs} runs each, in turn      limactl  interlock   ratio, pair by pair")
     rows = (

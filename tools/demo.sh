@@ -3,7 +3,7 @@
 # your first own machine is quick.
 set -eu
 
-interlock=$1
+interlock=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 export INTERLOCK_LOG_FORMAT=human
 name=demo
 if "$interlock" inspect "$name" >/dev/null 2>&1; then name=demo-$$; fi # that one is yours
@@ -27,16 +27,14 @@ run stop "$name"
 run history "$name"
 run delete "$name"
 
-program=$(command -v interlock || true)
-[ "$program" ] && [ "$(readlink -f "$program")" = "$(readlink -f "$interlock")" ] && program=interlock || program=$PWD/$interlock
 cat <<END
 
-The program is $PWD/$interlock; docs/guide.md says how to install it.
+The program is $interlock; docs/guide.md says how to install it.
 The image is kept, so your first machine takes seconds:
 
-    $program up web --template tiny
-    $program shell web
-    $program delete --force web
+    $interlock up web --template tiny
+    $interlock shell web
+    $interlock delete --force web
 
 With --template debian you get a Debian with systemd and apt; its image is built once, which takes some minutes.
 END

@@ -1,0 +1,32 @@
+"""`make demo` shows a real machine's life, keeps the image for the next, and ends with commands that work."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.vm
+
+DEMO = Path(__file__).parents[2] / "tools" / "demo.sh"
+PROGRAM = Path(sys.executable).with_name("interlock")
+
+
+def run(*command):
+    """Return what a command wrote to stdout; it must succeed."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_demo_leaves_the_image_and_commands_that_work(vms):
+    """No instance is left, an instance of the user's own that is called `demo` stays, and what is printed is typed."""
+    vms.create("demo", "tiny", driver="simulated")
+    told = run("sh", DEMO, PROGRAM)
+    assert [status.name for status in vms.instances()] == ["demo"]
+    assert "tiny" in run(PROGRAM, "image", "list", "--format", "json")
+    up, shell, delete = (line.split() for line in told.splitlines() if line.startswith(f"    {PROGRAM}"))
+    run(*up)
+    assert run(*shell, "--", "echo", "here") == "here\n"
+    run(*delete)
+    assert [status.name for status in vms.instances()] == ["demo"]
