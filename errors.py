@@ -12,7 +12,8 @@
     ├── DriverError                 6   driver-failed         read the cause, mend it, try again
     │   ├── DegradedError           6   degraded              mend it in the guest, which runs
     │   ├── HostError               6   host-unfit            install or enable what the host lacks
-    │   └── ImageError              6   image-failed
+    │   ├── ImageError              6   image-failed
+    │   └── OutOfReachError         6   out-of-reach          run it where the machine's process can be seen
     ├── DeadlineError               7   deadline-passed       give it longer, or read why it took so long
     ├── DamagedError                8   damaged               repair or delete it
     └── CancelledError            130   cancelled             nothing: somebody asked for it
@@ -133,6 +134,12 @@ class ImageError(DriverError):
     """An image could not be fetched, built, verified or removed."""
 
     reference = "image-failed"
+
+
+class OutOfReachError(DriverError):
+    """A machine runs whose process cannot be seen from here: it belongs to another container or pid namespace."""
+
+    reference = "out-of-reach"
 
 
 class DeadlineError(InterlockError):

@@ -18,8 +18,7 @@ from dataclasses import replace
 import pytest
 
 from ..errors import DeadlineError
-from ..fsm.engine import UNREADABLE
-from .contract import Deadline, Driver, Site
+from .contract import UNREADABLE, Deadline, Driver, Site
 
 
 class DriverConformance:
@@ -112,6 +111,14 @@ class DriverConformance:
         assert driver.observe(running).alive is False
         driver.kill(running, steps.append)
         assert driver.observe(running).alive is False
+
+    def test_observe_and_stop_need_no_readable_spec(self, driver: Driver, running: Site, steps: list[str]) -> None:
+        """A machine whose spec is damaged is seen, and can be shut down like any other."""
+        damaged = replace(running, spec=UNREADABLE)
+        assert driver.observe(damaged).alive is True
+        how = driver.stop(damaged, steps.append, Deadline(60.0))
+        seen = driver.observe(damaged)
+        assert (seen.alive, seen.exit_reason) == (False, how)
 
     def test_kill_and_delete_need_no_readable_spec(self, driver: Driver, running: Site, steps: list[str]) -> None:
         """A machine whose spec is damaged can be ended and removed: both look at nothing but the place."""

@@ -14,6 +14,10 @@ it sees. Every call is safe to repeat, because recovery after a crash repeats it
     provision  afterwards the scripts of the first boot have run once more; what failed of them is returned
     observe  says what is so: quick, without network, without waiting, without changing anything
 
+stop, kill, delete and observe go by the place alone: the site's spec may be `UNREADABLE`. What lives and cannot be
+reached is `hidden` to observe, an OutOfReachError to the others, and left as it is. What cannot be read is an error:
+only a machine that is known to be dead is said to be.
+
 A third-party driver subclasses `Driver`, registers in the entry-point group `interlock.drivers`, and proves itself with
 `interlock.drivers.conformance`.
 """
@@ -26,10 +30,21 @@ from typing import ClassVar
 
 from ..errors import DegradedError
 from ..fsm.port import Deadline, Report, Site
-from ..fsm.records import Check, Observation
-from ..fsm.spec import Spec
+from ..fsm.records import HIDDEN, Check, Observation
+from ..fsm.spec import UNREADABLE, Spec
 
-__all__ = ["Abilities", "Check", "Deadline", "DegradedError", "Driver", "Observation", "Report", "Site"]
+__all__ = [
+    "HIDDEN",
+    "UNREADABLE",
+    "Abilities",
+    "Check",
+    "Deadline",
+    "DegradedError",
+    "Driver",
+    "Observation",
+    "Report",
+    "Site",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +81,14 @@ class Driver(ABC):
 
     @abstractmethod
     def stop(self, site: Site, report: Report, deadline: Deadline) -> str:
-        """Ask the guest to shut down; at the deadline end it. Returns how it ended: `guest shut down`."""
+        """Ask the guest to shut down; at the deadline end it. Returns how it ended: `guest shut down`.
+
+        Raises OutOfReachError for a machine that is alive and cannot be reached from here; so do the next three.
+        """
 
     @abstractmethod
     def kill(self, site: Site, report: Report) -> None:
-        """End the machine at once, if it is alive and provably this site's."""
+        """End the machine, if it is alive and provably this site's, and return once nothing of it is left."""
 
     @abstractmethod
     def reset(self, site: Site, report: Report) -> None:
@@ -82,7 +100,10 @@ class Driver(ABC):
 
     @abstractmethod
     def observe(self, site: Site) -> Observation:
-        """Return what is so. Never raises for a machine in a bad way: that is what it is there to say."""
+        """Return what is so. Never raises for a machine in a bad way: that is what it is there to say.
+
+        Raises OSError or DriverError where it cannot be told whether it is alive.
+        """
 
     def resume(self, site: Site, report: Report) -> None:  # noqa: B027 - the default's machines are never paused
         """Let the machine go on, if it was paused."""

@@ -21,15 +21,15 @@ import math
 import os
 import time
 from collections.abc import Mapping, MutableMapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from ..errors import DeadlineError, DriverError, UsageError
+from ..errors import DeadlineError, DriverError, OutOfReachError, UsageError
 from ..host import cancellation
-from ..host.files import read_own, write_whole
+from ..host.files import UnfitFileError, read_own, write_whole
 from ..host.process import boot_id
-from .contract import Abilities, Deadline, DegradedError, Driver, Observation, Report, Site
+from .contract import HIDDEN, Abilities, Deadline, DegradedError, Driver, Observation, Report, Site
 
 FILE = "machine.json"
 VARIABLE = "INTERLOCK_SIMULATED"
@@ -49,6 +49,8 @@ class SimulatedMachine:
     """How often it was started with the disk it has."""
     exit_reason: str | None = None
     condition: str | None = None
+    hidden: bool = False
+    """True while it is as if its process could not be seen from here; `happen` brings that about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ class SimulatedDriver(Driver):
         self._put(site, SimulatedMachine())
 
     def start(self, site: Site, report: Report, deadline: Deadline) -> DegradedError | None:
-        machine = self._get(site)
+        machine = self._reached(site)
         if not machine.alive:
             machine = replace(machine, alive=True, boot_id=boot_id(), boots=machine.boots + 1, exit_reason=None)
             self._put(site, machine)
@@ -109,11 +111,13 @@ class SimulatedDriver(Driver):
         self._end(site, "killed")
 
     def reset(self, site: Site, report: Report) -> None:
+        self._reached(site)
         report("making a fresh simulated disk")
         self._obey("reset", UNLIMITED)
         self._put(site, SimulatedMachine())
 
     def delete(self, site: Site, report: Report) -> None:
+        self._reached(site)
         report("removing the simulated machine")
         self._obey("delete", UNLIMITED)
         if self._memory is not None:
@@ -133,12 +137,14 @@ class SimulatedDriver(Driver):
         machine = self._get(site)
         condition = machine.condition or ""
         words = condition.removeprefix(_DEGRADED)
+        hidden = machine.alive and machine.hidden
         return Observation(
             machine.alive,
-            condition=machine.condition,
+            condition=HIDDEN if hidden else machine.condition,
             shortfall=DegradedError(words) if machine.alive and words != condition else None,
             resumable=machine.alive and condition.startswith("paused"),
             exit_reason=machine.exit_reason,
+            hidden=hidden,
         )
 
     def happen(self, site: Site, **changes: Any) -> None:
@@ -154,8 +160,15 @@ class SimulatedDriver(Driver):
             self._put(site, replace(machine, condition=condition))
         return DegradedError(words) if words else None
 
-    def _end(self, site: Site, reason: str) -> str:
+    def _reached(self, site: Site) -> SimulatedMachine:
+        """Return the machine's record; raise OutOfReachError when it lives and is hidden."""
         machine = self._get(site)
+        if machine.alive and machine.hidden:
+            raise OutOfReachError(f'the machine of "{site.name}" runs, but {HIDDEN}')
+        return machine
+
+    def _end(self, site: Site, reason: str) -> str:
+        machine = self._reached(site)
         if machine.alive:
             machine = replace(machine, alive=False, exit_reason=reason)
             self._put(site, machine)
@@ -200,12 +213,21 @@ class SimulatedDriver(Driver):
 
 
 def _read(path: Path) -> SimulatedMachine:
-    """Return the record in `path`; one that cannot be read is of a machine that is down, and says why."""
+    """Return the record in `path`, of whatever version; one that is damaged is of a machine that is down, and says why.
+
+    Raises DriverError for one that cannot be read.
+    """
     try:
-        return _checked(SimulatedMachine(**json.loads(read_own(path))))
+        data = json.loads(read_own(path))
+        known = {field.name for field in fields(SimulatedMachine)}
+        return _checked(SimulatedMachine(**{name: value for name, value in data.items() if name in known}))
     except FileNotFoundError:
         return SimulatedMachine()
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+    except OSError as error:
+        if not isinstance(error, UnfitFileError):
+            raise DriverError(f"{path}: {error.strerror}") from error
+        return SimulatedMachine(exit_reason=f"{path}: {error.strerror}")
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         return SimulatedMachine(exit_reason=f"{path}: {error}")
 
 

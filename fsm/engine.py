@@ -25,9 +25,9 @@ from . import refusals, words
 from .events import Announce, Event, Happening, quiet
 from .journal import Journal, Line, Phase
 from .port import Deadline, Plan, Port, Site
-from .records import NAME, PROTECTED_FILE, Operation, Status, checked_name
+from .records import NAME, PROTECTED_FILE, Observation, Operation, Status, checked_name
 from .repair import Mending, mend
-from .spec import Spec
+from .spec import UNREADABLE, Spec
 from .states import State
 from .table import BY_PAIR, BY_TRIGGER, TABLE, Trigger
 
@@ -129,20 +129,8 @@ class Engine:
         recorded, a dead process's leftovers are removed), unless that would need waiting for a guest.
         """
         checked_name(name)
-        status = self._read(name)
-        if status.damage or not self._needs_settling(status):
-            return status
-        with suppress(InterlockError, OSError):
-            lock = Lock(self.home.lock(name))
-            if lock.acquire():
-                with self._released(lock, name):
-                    with suppress(InterlockError, OSError):
-                        self._open(name, lock).settle(patient=False)
-                    status = self._read(name)
-                    if status.operation:  # nobody is at it: whoever was has no lock, and need not be dead for that
-                        return replace(status, operation=replace(status.operation, interrupted=True))
-                    return status
-        return self._read(name)
+        with _border(name):
+            return self._settled(name)
 
     def history(self, name: str) -> Iterator[Line]:
         """Yield the journal of `name`, oldest line first; raises NotFoundError, DamagedError."""
@@ -230,6 +218,8 @@ class Engine:
             with suppress(DamagedError):
                 site = self.site(name)
             for driver in self._candidates(site) if _is_own(site.directory) else ():
+                if driver.observe(site).hidden:
+                    raise refusals.out_of_reach(name, Trigger.delete)
                 driver.kill(site, lambda _: None)
                 driver.delete(site, lambda _: None)
             self._clear_away(site)
@@ -406,6 +396,22 @@ class Engine:
 
         return Instance(self.home, name, lock, self._ports, self._announce)
 
+    def _settled(self, name: str) -> Status:
+        status = self._read(name)
+        if status.damage or not self._needs_settling(status):
+            return status
+        with suppress(InterlockError, OSError):
+            lock = Lock(self.home.lock(name))
+            if lock.acquire():
+                with self._released(lock, name):
+                    with suppress(InterlockError, OSError):
+                        self._open(name, lock).settle(patient=False)
+                    status = self._read(name)
+                    if status.operation:  # nobody is at it: whoever was has no lock, and need not be dead for that
+                        return replace(status, operation=replace(status.operation, interrupted=True))
+                    return status
+        return self._read(name)
+
     def _read(self, name: str) -> Status:
         """Return what journal, spec and driver say of `name` at this moment."""
         directory = self.home.directory(name)
@@ -434,10 +440,11 @@ class Engine:
         if status.state is not State.running and status.operation is None:
             return status  # at rest there is nothing to see that the journal does not say
         try:
-            site = Site(name, directory, self.home.sockets(name), spec)
-            return replace(status, observation=self._ports(spec.driver).observe(site))
+            port = self._ports(spec.driver)
         except InterlockError as error:
             return replace(status, damage=error.message)
+        site = Site(name, directory, self.home.sockets(name), spec)
+        return replace(status, observation=_observed(port, site))
 
     def _read_absent(self, name: str) -> Status:
         """Return the status of a name without a directory: somebody may be creating it."""
@@ -457,7 +464,7 @@ class Engine:
             home, name = self.home, status.name
             leftovers = (status.directory, home.creating(name), home.deleting(name), home.lock(name))
             return any(os.path.lexists(path) for path in leftovers)
-        return status.observation is not None and not status.observation.alive
+        return status.observation is not None and status.observation.alive is False
 
     def _existing(self, name: str) -> None:
         checked_name(name)
@@ -469,30 +476,19 @@ class Engine:
         if site.spec is not UNREADABLE:
             with suppress(InterlockError):  # the damage may be that it names none
                 return [self._ports(site.spec.driver)]
-        from importlib.metadata import entry_points
+        from .instance import candidates
 
-        found = []
-        for entry in entry_points(group="interlock.drivers"):
-            with suppress(InterlockError):  # a package that cannot be loaded made nothing that runs
-                found.append(self._ports(entry.name))
-        return found
+        return list(candidates(self._ports))
 
 
-UNREADABLE = Spec(
-    driver="",
-    arch="",
-    cpus=0,
-    memory_bytes=0,
-    disk_bytes=0,
-    user="",
-    hostname="",
-    instance_id="",
-    boot="",
-    start_timeout_s=0.0,
-    stop_timeout_s=0.0,
-    created_at="",
-)
-"""Stands in for a spec that cannot be read, where a driver needs only the place to end a process and clean up."""
+def _observed(port: Port, site: Site) -> Observation:
+    """Return what `port` sees of the machine at `site`; where it cannot tell, that and why."""
+    try:
+        return port.observe(site)
+    except (InterlockError, OSError) as error:
+        from .instance import as_error
+
+        return Observation(alive=None, condition=words.untold(as_error(error).message))
 
 
 def _calls_off(trigger: Trigger, operation: Operation, *, force: bool) -> bool:
@@ -538,8 +534,7 @@ def verdict(status: Status, trigger: Trigger) -> Verdict:
     row, name, state = BY_TRIGGER[trigger], status.name, status.state
     holds = row.already(state, status.observation)
     legal = state in row.sources and not holds
-    if legal and row.guarded and status.protected:
-        error = refusals.protected(name, trigger)
+    if error := _refused(status, trigger):
         return Verdict(name, trigger, state, legal=False, holds=False, why=error.message, hint=error.hint)
     if legal:
         why = row.why
@@ -551,6 +546,16 @@ def verdict(status: Status, trigger: Trigger) -> Verdict:
         why = words.refusal(name, state, trigger)
     hint = None if holds else words.way(name, state, trigger, protected=status.protected)
     return Verdict(name, trigger, state, legal, holds, why, hint)
+
+
+def _refused(status: Status, trigger: Trigger) -> InterlockError | None:
+    """Return why `trigger` is refused although the state would allow it; None when it is not."""
+    row, name = BY_TRIGGER[trigger], status.name
+    if status.observation and status.observation.hidden:
+        return refusals.out_of_reach(name, trigger)
+    if row.guarded and status.protected and status.state in row.sources:
+        return refusals.protected(name, trigger)
+    return None
 
 
 def operation(line: Line, *, outcome_counts: bool = True) -> Operation | None:

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -29,12 +29,13 @@ from ..host.files import (
 from ..host.home import Home
 from ..host.locks import Lock
 from ..host.process import this_process
+from . import refusals
 from .events import Announce, Event, Happening
 from .journal import Journal, Line, Phase
 from .machine import fire
-from .port import Deadline, Draft, Plan, Port, Site
-from .records import PROTECTED_FILE, now
-from .spec import SPEC_FILE, Spec
+from .port import Deadline, Draft, Plan, Port, Report, Site
+from .records import PROTECTED_FILE, Observation, now
+from .spec import SPEC_FILE, UNREADABLE, Spec
 from .states import State
 from .table import BY_TRIGGER, Recovery, Row, Trigger
 
@@ -164,7 +165,33 @@ class Instance:
     def holds(self, row: Row) -> bool:
         """Return whether what `row` asks for is already so."""
         ask = row.holds_unless and self.state in row.sources
-        return row.already(self.state, self.port.observe(self.site) if ask else None)
+        return row.already(self.state, self._observe() if ask else None)
+
+    def _machine(self) -> tuple[Port, Site]:
+        """Return its driver and its place, to see it and to end it: for that, its spec need not be readable.
+
+        Without one, the driver is the one that sees something alive. Raises DamagedError when none does.
+        """
+        try:
+            return self.port, self.site
+        except DamagedError:
+            site = Site(self.name, self.directory, self.home.sockets(self.name), UNREADABLE)
+            for port in candidates(self._ports):
+                if port.observe(site).alive:
+                    return port, site
+            raise
+
+    def _observe(self) -> Observation:
+        """Return what its driver sees; raises OSError or InterlockError where it cannot tell whether it is alive."""
+        port, site = self._machine()
+        seen = port.observe(site)
+        if seen.alive is None:
+            raise DriverError(f'"{self.name}": {seen.condition}')
+        return seen
+
+    def _kill(self, report: Report) -> None:
+        port, site = self._machine()
+        port.kill(site, report)
 
     def write(self, line: Line) -> Line:
         """Append `line` to the journal with the next number and the reason so far, and return it as written."""
@@ -238,11 +265,12 @@ class Instance:
 
     def stop(self, entry: Entry) -> str:
         """Carry out `stop` and return how it ended."""
-        return self.port.stop(self.site, entry.step, entry.deadline)
+        port, site = self._machine()
+        return port.stop(site, entry.step, entry.deadline)
 
     def kill(self, entry: Entry) -> None:
         """Carry out `kill`."""
-        self.port.kill(self.site, entry.step)
+        self._kill(entry.step)
 
     def reset(self, entry: Entry) -> None:
         """Carry out `reset`."""
@@ -275,7 +303,7 @@ class Instance:
             case Trigger.start | Trigger.provision:
                 return self.site.spec.start_timeout_s if asked is None else asked
             case Trigger.stop:
-                return self.site.spec.stop_timeout_s if asked is None else asked
+                return self._machine()[1].spec.stop_timeout_s if asked is None else asked
             case _:
                 return None
 
@@ -332,7 +360,7 @@ class Instance:
             case Recovery.roll_back:
                 self._discard_staging()
             case Recovery.probe:
-                self.port.kill(self.site, _unheard)
+                self._kill(_unheard)
             case _:  # what was done stays done
                 pass
 
@@ -356,17 +384,24 @@ class Instance:
         self._sweep()
         if self.last is None:
             return False
-        if self.last.in_flight:
-            return self._recover(self.last, wanted, asked, patient=patient)
-        if self.state is State.absent:  # the rename was all that was missing
+        if self.state is State.absent and not self.last.in_flight:  # the rename was all that was missing
             self._vanish()
-        elif self.state is State.running:
-            seen = self.port.observe(self.site)
+            return False
+        if not (patient or self.last.in_flight or self.state is State.running):
+            return False
+        seen = self._observe()
+        if seen.hidden:
+            if wanted:
+                raise refusals.out_of_reach(self.name, wanted)
+        elif self.last.in_flight:
+            return self._recover(self.last, wanted, asked, alive=bool(seen.alive), patient=patient)
+        elif self.state is not State.running:
+            # Who started it is not recorded: lines were lost.
+            return bool(seen.alive) and self._finish_start(wanted, asked)
+        elif seen.alive:
             self.shortfall = seen.shortfall
-            if not seen.alive:
-                fire(self, Trigger.exited, reason=seen.exit_reason or "reason unknown")
-        elif patient and self.port.observe(self.site).alive:  # who started it is not recorded: lines were lost
-            return self._finish_start(wanted, asked)
+        else:
+            fire(self, Trigger.exited, reason=seen.exit_reason or "reason unknown")
         return False
 
     def _sweep(self) -> None:
@@ -382,10 +417,11 @@ class Instance:
             self.announce(Event(Happening.undone, self.name, Trigger.create, State.absent))
         remove_tree(self.home.deleting(self.name))
 
-    def _recover(self, line: Line, wanted: Trigger | None, asked: Mapping[str, Any], *, patient: bool) -> bool:
+    def _recover(
+        self, line: Line, wanted: Trigger | None, asked: Mapping[str, Any], *, alive: bool, patient: bool
+    ) -> bool:
         """Settle the operation of `line`, whose process is dead, by the rule of its row; True if `wanted` was done."""
-        row, site = BY_TRIGGER[line.trigger], self.site
-        alive = self.port.observe(site).alive
+        row = BY_TRIGGER[line.trigger]
         if alive and not patient and row.trigger in (Trigger.start, Trigger.stop):
             return False
         self.announce(Event(Happening.interrupted, self.name, row.trigger, line.source, pid=line.actor.pid))
@@ -427,6 +463,15 @@ WORK: dict[Trigger, Callable[..., str | DegradedError | None]] = {
     Trigger.unprotect: Instance.unprotect,
 }
 """Who does the work of each row that takes time; a test holds it against the table."""
+
+
+def candidates(ports: Ports) -> Iterator[Port]:
+    """Yield every driver that is installed and can be loaded: one of them made what has no readable spec."""
+    from importlib.metadata import entry_points
+
+    for entry in entry_points(group="interlock.drivers"):
+        with suppress(InterlockError):  # a package that cannot be loaded made nothing that runs
+            yield ports(entry.name)
 
 
 def as_error(error: BaseException) -> InterlockError:

@@ -80,11 +80,16 @@ class Operation:
         }
 
 
+HIDDEN = "its process cannot be seen from here"
+"""The condition of a machine whose process is in another pid namespace, or is another user's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Observation:
     """What a driver sees at this moment, without asking the guest and without waiting."""
 
-    alive: bool
+    alive: bool | None
+    """None when that cannot be told; `condition` says why."""
     pid: int | None = None
     ssh_port: int | None = None
     """Local TCP port on the loopback that leads to the guest's sshd."""
@@ -98,6 +103,8 @@ class Observation:
     """True when `resume` would change something: the machine is paused, or its port forwards are down."""
     accelerator: str | None = None
     """What runs the guest's code: `kvm`, or `tcg` where it is emulated; None where that cannot be told."""
+    hidden: bool = False
+    """True for a machine that is alive, but whose process cannot be seen from here: nothing can be done to it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The errors that refuse a transition, each composed from the table."""
 
-from ..errors import BusyError, DeadlineError, IllegalTransitionError, ProtectedError
+from ..errors import BusyError, DeadlineError, IllegalTransitionError, OutOfReachError, ProtectedError
 from . import words
 from .records import Operation
 from .states import State
@@ -31,3 +31,12 @@ def busy(instance: str, trigger: str, operation: Operation | None) -> BusyError:
     suspended = operation and operation.suspended
     hint = f"kill -CONT {operation.actor.pid}" if operation and suspended else f"interlock list {instance}"
     return BusyError(words.busy(instance, trigger, operation), hint=hint)
+
+
+def out_of_reach(instance: str, trigger: Trigger) -> OutOfReachError:
+    """Return the error for an instance whose machine lives where it cannot be seen from here."""
+    return OutOfReachError(
+        words.out_of_reach(instance, trigger),
+        hint=f"interlock list {instance}",
+        details=["run the command where the instance was started: outside this container or pid namespace"],
+    )

@@ -181,6 +181,23 @@ class Spec:
         return _record(cls, data, f"{source}: ")
 
 
+UNREADABLE = Spec(
+    driver="",
+    arch="",
+    cpus=0,
+    memory_bytes=0,
+    disk_bytes=0,
+    user="",
+    hostname="",
+    instance_id="",
+    boot="",
+    start_timeout_s=0.0,
+    stop_timeout_s=60.0,
+    created_at="",
+)
+"""Stands in for a spec that cannot be read where the place is enough: to see a machine, to end it, to clean up."""
+
+
 _R = TypeVar("_R")
 
 _SCALARS: dict[Any, tuple[type, ...]] = {str: (str,), int: (int,), float: (float, int), bool: (bool,)}

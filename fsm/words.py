@@ -9,7 +9,7 @@ from pathlib import Path
 
 from . import table
 from .events import Event, Happening
-from .records import Operation, Status, seconds_since
+from .records import HIDDEN, Operation, Status, seconds_since
 from .states import State
 from .table import BY_TRIGGER, Trigger
 
@@ -87,6 +87,16 @@ def look(instance: str) -> str:
 def first(instance: str) -> str:
     """Return the command that makes an instance where there is none of any name."""
     return _command(instance, Trigger.create)
+
+
+def out_of_reach(instance: str, trigger: Trigger) -> str:
+    """Return why `trigger` cannot be carried out from here."""
+    return f'instance "{instance}" runs, but {HIDDEN}; {trigger} was not begun'
+
+
+def untold(cause: str) -> str:
+    """Return the condition of a machine of which it cannot be told whether it lives."""
+    return f"cannot tell whether it runs: {cause}"
 
 
 def missing(instance: str) -> str:

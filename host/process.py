@@ -32,6 +32,10 @@ _PID_MAX = 1 << 22
 """No pid is larger; a file that says so is damaged. Source: proc(5), /proc/sys/kernel/pid_max."""
 
 
+_THREADS, _STARTED = 17, 19
+"""Fields 20 and 22 of /proc/PID/stat, counted from field 3, which follows the name."""
+
+
 @cache
 def boot_id() -> str:
     """Return what tells this boot of the host from every other one."""
@@ -40,7 +44,10 @@ def boot_id() -> str:
 
 
 def started_ticks(pid: int) -> int | None:
-    """Return when process `pid` began, in clock ticks after boot; None when there is none or only its zombie."""
+    """Return when process `pid` began, in clock ticks after boot; None when there is none or only its zombie.
+
+    A zombie whose other threads still run is alive: what it had open, and locked, they have.
+    """
     if not 0 < pid <= _PID_MAX:
         return None
     try:
@@ -50,7 +57,8 @@ def started_ticks(pid: int) -> int | None:
         return None
     # The command's name stands in parentheses and may hold both blanks and parentheses.
     after_name = stat[stat.rindex(b")") + 2 :].split()
-    return None if after_name[0] in (b"Z", b"X") else int(after_name[19])
+    ended = after_name[0] in (b"Z", b"X") and int(after_name[_THREADS]) <= 1
+    return None if ended else int(after_name[_STARTED])
 
 
 def alive(actor: Actor) -> bool:

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 from ...errors import DeadlineError, DriverError, HostError
 from ...guest import ssh
 from ...host import process as host
-from ..contract import Abilities, Check, Deadline, DegradedError, Driver, Observation, Report, Site
+from ..contract import HIDDEN, Abilities, Check, Deadline, DegradedError, Driver, Observation, Report, Site
 from . import events, forwards, logs, mounts, network, process, shortfall
 
 if TYPE_CHECKING:
@@ -140,16 +140,18 @@ class QemuDriver(Driver):
         return how
 
     def kill(self, site: Site, report: Report) -> None:
-        with process.held(process.settled(site.directory)) as pidfd:
-            if pidfd is not None:
-                report("ending the hypervisor by force")
-                process.end(pidfd, grace_s=0)
+        while hypervisor := process.settled(site.directory):
+            with process.held(hypervisor) as pidfd:
+                if pidfd is not None:
+                    report("ending the hypervisor by force")
+                    process.end(pidfd, grace_s=0)
         _clear(site, report)
 
     def reset(self, site: Site, report: Report) -> None:
         from ...host.files import remove_tree
         from . import disk, firmware
 
+        _refuse_alive(site)
         report("making a fresh disk")
         disk.make(site.directory, site.spec.disk_bytes)
         if site.spec.boot == "firmware":
@@ -161,6 +163,7 @@ class QemuDriver(Driver):
     def delete(self, site: Site, report: Report) -> None:
         from ...host.files import remove_tree
 
+        _refuse_alive(site)
         _clear(site, report)
         remove_tree(site.runtime)
 
@@ -183,9 +186,11 @@ class QemuDriver(Driver):
 
     def observe(self, site: Site) -> Observation:
         directory = site.directory
-        hypervisor = process.find(directory)
-        if hypervisor is None:
+        life = process.look(directory)
+        if not life.alive:
             return Observation(alive=False, exit_reason=exit_reason(directory))
+        if (hypervisor := life.process) is None:
+            return Observation(alive=True, hidden=life.hidden, condition=HIDDEN if life.hidden else None)
         stopped = "paused: the hypervisor was stopped by a signal" if host.suspended(hypervisor) else None
         paused = stopped or events.condition(events.read(directory))
         failed = shortfall.seen(site) or mounts.shortfall(site)
@@ -355,6 +360,12 @@ def _clear(site: Site, report: Report) -> None:
     shortfall.forget(site.directory)
     forwards.end(site.runtime)
     copies.forget(site.directory, report)
+
+
+def _refuse_alive(site: Site) -> None:
+    """Raise DriverError when the machine lives: its disk is not taken from under it, whoever asks for that."""
+    if process.settled(site.directory):
+        raise DriverError(f'the hypervisor of "{site.name}" runs: its files are left alone')
 
 
 def exit_reason(directory: Path) -> str | None:

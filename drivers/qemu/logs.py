@@ -81,6 +81,7 @@ def script() -> str:
     """Return what a shell does before it becomes the hypervisor: start the copiers, and hold their pipes open.
 
     A FIFO is first opened for both, which waits for nobody. The writing ends stay with the hypervisor: 4, 5, stderr.
+    So does its lock (9), which no copier inherits: one that hangs would keep a dead machine alive.
     """
     import shlex
 
@@ -89,7 +90,7 @@ def script() -> str:
         copier = f"sh -c {shlex.quote(_COPY)} log {log.file} {log.limit_kib} {log.kept_bytes}"
         lines += [
             f"exec 7<>{log.pipe} 3<{log.pipe} {descriptor}>{log.pipe} 7>&-\n",
-            f"{copier} <&3 >/dev/null 2>&1 3<&- 4>&- 5>&- 6>&- &\n",
+            f"{copier} <&3 >/dev/null 2>&1 3<&- 4>&- 5>&- 6>&- 9<&- &\n",
         ]
     return "".join([*lines, "exec 2>&6 3<&- 6>&-\n"])
 

@@ -2,18 +2,17 @@
 
 Nothing of ours stays resident, so whoever comes later must find the process by what lies in the directory:
 
+    the directory   locked (`host.life`) by the hypervisor's descriptor 9, for as long as it lives
     hypervisor.id   two lines: /proc/PID/stat as it was at the beginning, and the boot's id
 
-A shell writes it about itself and then *becomes* the hypervisor (exec keeps pid and start time), so no hypervisor ever
-runs unrecorded, whatever happens to the process that launched it. The file is also the hypervisor's stdout, and carries
-a lock (flock(2)) which therefore ends with the last process that could become or be the hypervisor: a second launch
-finds it taken, even in the moment between fork and signature.
+The lock says whether it lives. It is taken before the process exists, and a second launch finds it taken. The record
+says which process is likely to be it, and who ran last. A shell writes it about itself and then *becomes* the
+hypervisor (exec keeps pid and start time). Where the record is damaged, the process is found by the lock.
 
 Programs that serve a hypervisor (virtiofsd) are started by that shell. So they are its children, and the kernel kills
 them with it.
 """
 
-import fcntl
 import os
 import re
 import signal
@@ -23,9 +22,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from ...errors import DriverError
-from ...host import cancellation, process
-from ...host.files import PRIVATE_UMASK, UnfitFileError, open_private, read_own
+from ...errors import DriverError, OutOfReachError
+from ...host import cancellation, life, process
+from ...host.files import PRIVATE_UMASK, open_private, read_own
+from ...host.life import Life
 from ...host.process import Actor
 from . import logs
 
@@ -35,6 +35,7 @@ _RECORD_BYTES, _LOG_BYTES = 4096, 65536
 """As much as is read of each: of the record its beginning, of the log its end."""
 
 _SIGN = """\
+exec 9<&0 </dev/null
 read -r stat </proc/$$/stat && read -r boot </proc/sys/kernel/random/boot_id &&
 printf '%s\\n%s\\n' "$stat" "$boot" || exit
 """
@@ -50,7 +51,7 @@ serve() {
     socket=$1
     shift
     rm -f "$socket"
-    setpriv --pdeathsig KILL sh -c '[ "$PPID" = "$0" ] && exec "$@"' $$ "$@" >&2 4>&- 5>&- &
+    setpriv --pdeathsig KILL sh -c '[ "$PPID" = "$0" ] && exec "$@"' $$ "$@" >&2 4>&- 5>&- 9<&- &
     until listens "$socket"; do
         sleep 0.01
         kill -0 $! 2>/dev/null || exit 1
@@ -61,13 +62,15 @@ serve() {
 
 Whoever dies before setpriv has asked the kernel to be told leaves a child whose parent is another: it ends by itself.
 That it listens is read from the kernel's list, because such a program may take a first connection, and no second.
-Its output goes to the log: with stdout it would keep the record's lock. Source: proc(5), prctl(2).
+It inherits neither the lock (9) nor the record (1). Source: proc(5), prctl(2).
 """
 
 _BECOME = 'exec "$@"\n'
 
-_SIGNATURE_TIMEOUT_S = 10.0
-"""A shell needs a millisecond; only a host that stands still needs longer."""
+_SIGNATURE_TIMEOUT_S = 2.0
+"""A shell needs a millisecond; whoever has the lock and has not signed by then was robbed of its record."""
+
+_HUNG = "look at the host's storage (dmesg); only a reboot ends such a process"
 
 _DEATH_TIMEOUT_S = 10.0
 """After SIGKILL a process ends at once, unless the kernel keeps it in an uninterruptible wait."""
@@ -88,10 +91,15 @@ def launch(command: Sequence[str], directory: Path, daemons: Sequence[Daemon] = 
     Where a hypervisor of this directory lives, or is about to, that one is returned and nothing is run. What it says
     goes to `qemu.log`.
     """
-    with open_private(directory / RECORD, "ab") as record:
-        if _lock(record, fcntl.LOCK_EX):
-            record.truncate(0)
-            _detach(command, directory, record, daemons)
+    place = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        while not life.claim(place):
+            if found := settled(directory):
+                return found
+        with open_private(directory / RECORD, "wb") as record:
+            _detach(command, directory, place, record, daemons)
+    finally:
+        os.close(place)
     found = settled(directory)
     with open_private(directory / RECORD, "rb") as record:
         # For whoever asks after a power cut: without it, a machine that ran would look as if it never had.
@@ -99,24 +107,33 @@ def launch(command: Sequence[str], directory: Path, daemons: Sequence[Daemon] = 
     return found
 
 
+def look(directory: Path) -> Life:
+    """Return whether a hypervisor runs in `directory`, or is about to, and which. Raises OSError if that is unreadable.
+
+    Hypervisors that version 0.1.0 started hold the lock of their record, and not that of the directory.
+    """
+    return life.look((directory, directory / RECORD), last(directory))
+
+
 def find(directory: Path) -> Actor | None:
-    """Return the hypervisor that runs in `directory`, proved by pid, start time and boot; None when there is none."""
-    recorded = last(directory)
-    return recorded if recorded and process.alive(recorded) else None
+    """Return the hypervisor that runs in `directory`; None when there is none, or none that can be seen."""
+    return look(directory).process
 
 
 def settled(directory: Path) -> Actor | None:
-    """Return what `find` does, after a launch that is under way has come out; it takes a millisecond."""
-    give_up = time.monotonic() + _SIGNATURE_TIMEOUT_S
+    """Return what `find` does, after a launch or an end that is under way has come out; it takes a millisecond.
+
+    Raises OutOfReachError when a hypervisor lives that cannot be seen from here.
+    """
+    began = time.monotonic()
     while True:
-        taken = _taken(directory)
-        if (found := find(directory)) or not taken:
-            return found
-        if time.monotonic() > give_up:
-            raise DriverError(
-                f"a hypervisor runs in {directory}, but {RECORD} does not say which process it is",
-                hint=f"fuser {directory / RECORD}",
-            )
+        seen, waited_s = look(directory), time.monotonic() - began
+        if seen.hidden and waited_s > _SIGNATURE_TIMEOUT_S:
+            raise OutOfReachError(f"a hypervisor runs in {directory}, but its process cannot be seen from here")
+        if not seen.alive or (seen.process and (_signed(seen.process, directory) or waited_s > _SIGNATURE_TIMEOUT_S)):
+            return seen.process
+        if waited_s > _DEATH_TIMEOUT_S:
+            raise DriverError(f"the hypervisor in {directory} does not end: it hangs in the host's kernel", hint=_HUNG)
         cancellation.pause(0.001)
 
 
@@ -138,6 +155,12 @@ def accelerator(actor: Actor) -> str | None:
         arguments = file.read().split(b"\0")
         return arguments[arguments.index(b"-accel") + 1].partition(b",")[0].decode()
     return None
+
+
+def _signed(actor: Actor, directory: Path) -> bool:
+    """True when the record is that of `actor`, by whatever pid it goes in the namespace that it was written in."""
+    recorded = last(directory)
+    return recorded is not None and (recorded.started_ticks, recorded.boot_id) == (actor.started_ticks, actor.boot_id)
 
 
 @contextmanager
@@ -185,8 +208,7 @@ def end(pidfd: int, *, grace_s: float) -> None:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         if not wait(pidfd, _DEATH_TIMEOUT_S):
             raise DriverError(
-                "the hypervisor does not end, not even by SIGKILL: it hangs in the host's kernel",
-                hint="look at the host's storage (dmesg); only a reboot ends such a process",
+                "the hypervisor does not end, not even by SIGKILL: it hangs in the host's kernel", hint=_HUNG
             )
 
 
@@ -199,7 +221,7 @@ def words(directory: Path) -> list[str]:
     return []
 
 
-def _detach(command: Sequence[str], directory: Path, record: IO[bytes], daemons: Sequence[Daemon]) -> None:
+def _detach(command: Sequence[str], directory: Path, place: int, record: IO[bytes], daemons: Sequence[Daemon]) -> None:
     import shlex
 
     from ...host.run import run
@@ -209,23 +231,6 @@ def _detach(command: Sequence[str], directory: Path, record: IO[bytes], daemons:
     logs.prepare(directory)
     with open_private(directory / logs.QEMU.file, "wb") as log:
         launcher = ["setsid", "--fork", "sh", "-c", script, "sh", *command]
-        ended = run(launcher, cwd=directory, stdout=record, stderr=log, umask=PRIVATE_UMASK, leaves=True)
+        ended = run(launcher, cwd=directory, stdin=place, stdout=record, stderr=log, umask=PRIVATE_UMASK, leaves=True)
     if ended.status:
         raise DriverError(f"setsid failed with status {ended.status}", details=words(directory))
-
-
-def _taken(directory: Path) -> bool:
-    """True when a process lives that is, or is about to become, the hypervisor of `directory`."""
-    try:
-        with open_private(directory / RECORD, "rb") as record:
-            return not _lock(record, fcntl.LOCK_SH)
-    except (FileNotFoundError, UnfitFileError):
-        return False
-
-
-def _lock(record: IO[bytes], how: int) -> bool:
-    try:
-        fcntl.flock(record, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -487,11 +487,7 @@ def test_statuses_with_a_damaged_instance_lists_both(engine, damaged):
 
 def test_calls_on_a_damaged_instance_say_so_and_the_way_out(engine, damaged):
     """Nothing can be told or done about it without understanding it; the hint mends it, or says how to remove it."""
-    calls = [
-        lambda: engine.fire(damaged, Trigger.stop),
-        lambda: engine.fire(damaged, Trigger.start),
-        lambda: engine.verdicts(damaged),
-    ]
+    calls = [lambda: engine.fire(damaged, Trigger.provision), lambda: engine.verdicts(damaged)]
     for call in calls:
         with pytest.raises(DamagedError) as caught:
             call()

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -10,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from interlock.drivers.qemu import process
-from interlock.errors import DriverError
 from interlock.host.process import started_ticks, suspended
 
 SLEEP = ["sleep", "60"]
@@ -167,18 +167,47 @@ def test_last_reads_a_name_with_parentheses(tmp_path):
     assert process.last(tmp_path).started_ticks == 22
 
 
-def test_settled_with_lock_but_no_signature_says_so(tmp_path, monkeypatch):
-    """A process that holds the directory and cannot be told is an error that says how to find it, not a free place."""
-    launched = process.launch(SLEEP, tmp_path)
-    signature = (tmp_path / process.RECORD).read_bytes()
-    monkeypatch.setattr(process, "_SIGNATURE_TIMEOUT_S", 0.05)
+ROBBED = {
+    "emptied": lambda path: os.truncate(path, 0),
+    "removed": lambda path: path.unlink(),
+    "garbage": lambda path: path.write_bytes(b"\0" * 64),
+    "replaced": lambda path: (path.unlink(), path.write_text("12 (sh) S 1\nanother boot\n")),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
+@pytest.mark.parametrize("robbed", ROBBED)
+def test_find_with_damaged_record_finds_the_process_by_its_lock(tmp_path, launched, robbed, monkeypatch):
+    """Whatever becomes of the record, whoever has the lock lives, is found, and is the one that is ended."""
+    monkeypatch.setattr(process, "_SIGNATURE_TIMEOUT_S", 0.0)
+    ROBBED[robbed](tmp_path / process.RECORD)
+    assert process.look(tmp_path) == (True, launched, False)
+    assert process.settled(tmp_path) == launched
+    assert process.launch(["touch", "ran"], tmp_path) == launched
+    assert not (tmp_path / "ran").exists()
+
+
+def test_find_in_a_copy_of_the_directory_is_none(tmp_path):
+    """The record that was copied names a process that lives, and is none of the copy's: it is not ours to end."""
+    (tmp_path / "original").mkdir()
+    copied = process.launch(SLEEP, tmp_path / "original")
+    subprocess.run(["cp", "-a", tmp_path / "original", tmp_path / "copy"], check=True)
     try:
-        os.truncate(tmp_path / process.RECORD, 0)
-        with pytest.raises(DriverError, match="does not say which process"):
-            process.settled(tmp_path)
+        assert process.last(tmp_path / "copy") == copied
+        assert process.look(tmp_path / "copy") == (False, None, False)
     finally:
-        (tmp_path / process.RECORD).write_bytes(signature)
-        os.kill(launched.pid, signal.SIGKILL)
+        os.kill(copied.pid, signal.SIGKILL)
+
+
+def test_find_with_record_of_another_that_lives_is_whoever_has_the_lock(tmp_path, launched):
+    """Also where it names a process that lives: found without the lock is not ours."""
+    (tmp_path / "other").mkdir()
+    other = process.launch(SLEEP, tmp_path / "other")
+    try:
+        (tmp_path / process.RECORD).write_bytes((tmp_path / "other" / process.RECORD).read_bytes())
+        assert process.find(tmp_path) == launched
+    finally:
+        os.kill(other.pid, signal.SIGKILL)
 
 
 def test_end_with_grace_lets_it_end_itself(tmp_path):

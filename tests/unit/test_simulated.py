@@ -1,14 +1,17 @@
 """The simulated driver keeps the contract, on disk and in memory, and does as it is ordered."""
 
+import errno
 import json
+import os
 import time
 
 import pytest
 
+from interlock.drivers import simulated
 from interlock.drivers.conformance import DriverConformance
 from interlock.drivers.contract import Deadline, Site
 from interlock.drivers.simulated import FILE, VARIABLE, SimulatedDriver
-from interlock.errors import DeadlineError, DriverError
+from interlock.errors import DeadlineError, DriverError, OutOfReachError
 
 
 @pytest.fixture
@@ -105,7 +108,38 @@ def test_orders_of_the_environment_reach_every_process(site, monkeypatch):
         SimulatedDriver().create(site, print)
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"odd": 1}', b"\xff"])
+def test_machine_record_of_another_version_is_read(site):
+    """What it lacks has its default; what it has too many is ignored."""
+    (site.directory / FILE).write_bytes(b'{"alive": false, "boots": 3, "exit_reason": "guest shut down", "odd": 1}')
+    assert SimulatedDriver().observe(site).exit_reason == "guest shut down"
+
+
+def test_machine_whose_record_cannot_be_read_is_not_said_to_be_down(site, monkeypatch):
+    """Nobody knows whether it lives, and that is an error."""
+
+    def failing(path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    monkeypatch.setattr(simulated, "read_own", failing)
+    with pytest.raises(DriverError, match=FILE):
+        SimulatedDriver().observe(site)
+
+
+def test_machine_that_is_hidden_is_left_alone(site):
+    """What lives out of reach is said to, and nothing ends it, removes it or takes its disk."""
+    driver = SimulatedDriver()
+    driver.start(site, print, Deadline(1.0))
+    driver.happen(site, hidden=True)
+    assert (driver.observe(site).alive, driver.observe(site).hidden) == (True, True)
+    for call in (driver.kill, driver.reset, driver.delete):
+        with pytest.raises(OutOfReachError):
+            call(site, print)
+    with pytest.raises(OutOfReachError):
+        driver.stop(site, print, Deadline(1.0))
+    assert driver.observe(site).alive
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"alive": 1}', b"\xff"])
 def test_machine_whose_record_is_damaged_is_down_and_can_be_ended(site, content):
     """A record that cannot be read runs nothing: it says why, and neither kill nor delete fails because of it."""
     (site.directory / FILE).write_bytes(content)

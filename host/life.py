@@ -1,0 +1,125 @@
+"""Whether the process that runs in a directory lives, and which one it is: told by a lock on the directory itself.
+
+The process inherits an open descriptor of the directory, whose lock (flock(2)) the kernel releases when it ends. So no
+pid namespace hides that it lives, and no file has to be readable for it. A directory cannot be emptied or replaced as a
+file can, and a copy of it is another directory, whose lock is free: what runs in the original is not the copy's.
+
+Every process that inherits the descriptor keeps the lock. What serves the process must therefore not inherit it.
+
+Which process it is, is read from /proc: a descriptor of its has that lock. Source: proc(5), /proc/PID/fdinfo, `lock:`.
+"""
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from .files import own
+from .process import Actor, alive, boot_id, started_ticks
+
+_NOBODY_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
+"""Why a path cannot be opened that nobody can have locked: nothing is there, or a link, or a socket."""
+
+
+class Life(NamedTuple):
+    """What can be told of the process that runs in a directory."""
+
+    alive: bool
+    process: Actor | None = None
+    """The process; None when there is none, when it is closing, or when it cannot be seen from here."""
+    closing: bool = False
+    """True for a moment: it has closed what it had open, and is not gone."""
+
+    @property
+    def hidden(self) -> bool:
+        """True when it lives, but in another pid namespace, or as another user."""
+        return self.alive and not self.process and not self.closing
+
+
+def claim(descriptor: int) -> bool:
+    """Lock the open directory `descriptor` for whoever inherits it. False when somebody lives there, or just looks."""
+    return _flock(descriptor, fcntl.LOCK_EX)
+
+
+def look(places: Sequence[Path], recorded: Actor | None) -> Life:
+    """Return what can be told of the process that holds the lock of one of `places`; `recorded` is asked first.
+
+    Raises OSError when that cannot be read: who cannot be seen need not be dead.
+    """
+    for place in places:
+        for _ in range(2):  # a process may begin while the others are listed
+            if (locked := _locked(place)) is None:
+                break
+            if holder := next(_holders(locked, recorded), None):
+                return Life(alive=True, process=holder)
+        else:
+            return Life(alive=True, closing=_closing(recorded))
+    closing = _closing(recorded)
+    return Life(alive=closing, closing=closing)
+
+
+def _locked(place: Path) -> os.stat_result | None:
+    """Return which file `place` is if somebody holds its lock; None when nobody does, or nothing is there."""
+    try:
+        descriptor = own(str(place), os.O_RDONLY)
+    except OSError as error:
+        if error.errno in _NOBODY_THERE:
+            return None
+        raise
+    try:
+        if not _flock(descriptor, fcntl.LOCK_SH):
+            return os.fstat(descriptor)
+        # Closing alone leaves it held by a child that another thread is starting: forked, and not yet at its exec.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _flock(descriptor: int, how: int) -> bool:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _holders(locked: os.stat_result, recorded: Actor | None) -> Iterator[Actor]:
+    """Yield the processes that have the file `locked` open by a descriptor that holds its lock."""
+    if recorded and _holds(recorded.pid, locked) and alive(recorded):
+        yield recorded
+    for name in os.listdir("/proc"):  # noqa: PTH208 - `list` makes no more paths than it must
+        if name.isdecimal() and _holds(int(name), locked) and (ticks := started_ticks(int(name))) is not None:
+            yield Actor(int(name), ticks, boot_id())
+
+
+def _holds(pid: int, locked: os.stat_result) -> bool:
+    with suppress(PermissionError):
+        for path in _descriptors(pid):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                if os.path.samestat(os.stat(path), locked):  # noqa: PTH116 - as above
+                    with open(path.replace("/fd/", "/fdinfo/"), "rb") as info:  # noqa: PTH123 - as above
+                        if any(b"FLOCK" in line and b"WRITE" in line for line in info):
+                            return True
+    return False
+
+
+def _closing(actor: Actor | None) -> bool:
+    """True for a process that ends: it closes one descriptor after the other, so it may have other locks still."""
+    with suppress(PermissionError):
+        return actor is not None and alive(actor) and not _descriptors(actor.pid)
+    return False
+
+
+def _descriptors(pid: int) -> list[str]:
+    """Return the paths of what process `pid` has open; of one whose first thread has ended, what the others have."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for thread in (pid, *os.listdir(f"/proc/{pid}/task")):  # noqa: PTH208 - as above
+            with suppress(FileNotFoundError, ProcessLookupError):
+                folder = f"/proc/{pid}/task/{thread}/fd"
+                if names := os.listdir(folder):  # noqa: PTH208 - as above
+                    return [f"{folder}/{name}" for name in names]
+    return []

@@ -1,0 +1,331 @@
+"""Whether who runs in a directory lives: told by a lock, in whatever namespace, copy or state of its record."""
+
+import builtins
+import errno
+import fcntl
+import io
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from interlock import Interlock
+from interlock.drivers.contract import Observation
+from interlock.drivers.qemu import QemuDriver, process
+from interlock.errors import DriverError, IllegalTransitionError, InterlockError
+from interlock.fsm import words
+from interlock.fsm.journal import FILE
+from interlock.fsm.port import Draft
+from interlock.fsm.states import State
+from interlock.fsm.table import Trigger
+from interlock.host.home import Home
+
+SLEEP = ["sleep", "60"]
+
+LINGER = """
+import ctypes, threading, time
+threading.Thread(target=time.sleep, args=[60]).start()
+ctypes.CDLL(None).syscall({number}, 0)
+"""
+"""A program whose first thread ends and whose second stays: what SIGKILL leaves while a thread is in the kernel."""
+
+SYS_EXIT = {"x86_64": 60, "aarch64": 93}[os.uname().machine]
+
+ELSEWHERE = ["unshare", "--pid", "--fork", "--mount-proc"]
+"""Runs a program in a pid namespace of its own, as a container does."""
+
+IN_PLACE = """
+import sys
+from pathlib import Path
+from interlock.drivers.qemu import process
+place = Path(sys.argv[1])
+"""
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes a pid namespace without a user namespace")
+
+
+class Sleeper(QemuDriver):
+    """The driver of real machines, but for what they run."""
+
+    def create(self, _site, _report):
+        """Make nothing: there is no disk."""
+
+    def start(self, site, _report, _deadline):
+        process.launch(SLEEP, site.directory)
+
+    def reset(self, _site, _report):
+        raise AssertionError("a disk was touched")
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Return a directory in which processes may run; none is left."""
+    place = tmp_path / "place"
+    place.mkdir()
+    yield place
+    end(place)
+
+
+def end(directory):
+    """End whoever runs in `directory`, whatever it takes."""
+    while found := process.find(directory):
+        os.kill(found.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def running(make_engine, spec, home):
+    """Return an engine whose instance `web` runs a process that holds its lock."""
+    engine = make_engine(Sleeper())
+    engine.create("web", lambda _: Draft(replace(spec, driver="qemu"), {}))
+    engine.fire("web", Trigger.start)
+    yield engine
+    end(home.directory("web"))
+
+
+# -- what the lock tells ---------------------------------------------------------------------------------------------
+
+
+@needs_root
+@pytest.mark.parametrize("emptied", [False, True])
+def test_look_from_another_pid_namespace_says_alive_and_hidden(place, emptied):
+    """It lives, whatever its record says, and nobody is taken for it."""
+    process.launch(SLEEP, place)
+    if emptied:
+        os.truncate(place / process.RECORD, 0)
+    script = IN_PLACE + "print(process.look(place).hidden)"
+    said = subprocess.run(
+        [*ELSEWHERE, sys.executable, "-c", script, place], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert said.stdout == "True\n"
+
+
+@needs_root
+def test_look_into_another_pid_namespace_finds_the_process_by_its_lock(place):
+    """What was started in a container is seen and ended from outside, by the pid that it has there."""
+    script = IN_PLACE + "print(process.launch(['sleep', '60'], place).pid, flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [*ELSEWHERE, sys.executable, "-c", script, place], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as inside:
+        pid = int(inside.stdout.readline())
+        found = process.settled(place)
+        assert found.pid != pid
+        assert Path(f"/proc/{found.pid}/cmdline").read_bytes() == b"sleep\x0060\0"
+        inside.stdin.close()
+
+
+def test_look_at_process_whose_threads_linger_says_alive(place, until):
+    """SIGKILL ends threads one by one: until the last has closed what it had open, the machine lives."""
+    launched = process.launch([sys.executable, "-c", LINGER.format(number=SYS_EXIT)], place)
+    until(lambda: Path(f"/proc/{launched.pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"Z")
+    assert process.look(place) == (True, launched, False)
+    with process.held(launched) as pidfd:
+        process.end(pidfd, grace_s=0)
+    assert process.look(place) == (False, None, False)
+
+
+def test_look_at_process_that_has_closed_all_says_closing(place, until, monkeypatch):
+    """Of its locks, that of the directory may be the first to go: nothing is started until it is gone."""
+    launched = process.launch([sys.executable, "-c", "import os, time; os.closerange(0, 99); time.sleep(60)"], place)
+    until(lambda: process.look(place).closing)
+    monkeypatch.setattr(process, "_DEATH_TIMEOUT_S", 0.05)
+    with pytest.raises(DriverError, match="does not end"):
+        process.settled(place)
+    os.kill(launched.pid, signal.SIGKILL)
+    until(lambda: not process.look(place).alive)
+
+
+def test_look_at_hypervisor_of_the_first_version_finds_it(place):
+    """Version 0.1.0 locked the record: what it started outlives an upgrade."""
+    with (place / process.RECORD).open("ab") as record:
+        fcntl.flock(record, fcntl.LOCK_EX)
+        old = subprocess.Popen(
+            ["sh", "-c", process._SIGN.replace("exec 9<&0", "exec") + 'exec "$@"', "sh", *SLEEP], stdout=record
+        )
+    assert process.settled(place).pid == old.pid
+    old.kill()
+    old.wait()
+    assert process.look(place) == (False, None, False)
+
+
+def test_claim_beside_one_who_looks_is_taken_in_the_end(place):
+    """Who only looks holds the lock for a moment: a launch waits for that, and does not take it for a life."""
+    descriptor = os.open(place, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    looks = []
+    look = process.look
+
+    def looked(directory):
+        looks.append(directory)
+        if len(looks) == 1:
+            os.close(descriptor)
+        return look(directory)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, "look", looked)
+        assert process.launch(SLEEP, place)
+
+
+# -- what cannot be read ---------------------------------------------------------------------------------------------
+
+
+NUMBERS = (*range(1, 80), *range(80, 100_000, 97))
+"""Which call fails: of the many that look through all processes, some."""
+
+
+class Faults:
+    """Lets one of the calls by which files are read fail."""
+
+    CALLS = ((os, "open"), (os, "listdir"), (os, "stat"), (fcntl, "flock"), (builtins, "open"), (io, "open"))
+
+    def __init__(self, number, code):
+        self.left, self.code = number, code
+
+    def __enter__(self):
+        self.patch = pytest.MonkeyPatch()
+        for module, name in self.CALLS:
+            self.patch.setattr(module, name, self.counted(getattr(module, name)))
+        return self
+
+    def __exit__(self, *_):
+        self.patch.undo()
+
+    def counted(self, function):
+        def called(*arguments, **named):
+            if arguments[1:] == (fcntl.LOCK_UN,):  # which asks nothing of a disk
+                return function(*arguments, **named)
+            self.left -= 1
+            if self.left == 0:
+                raise OSError(self.code, os.strerror(self.code), str(arguments[0]))
+            return function(*arguments, **named)
+
+        return called
+
+
+@contextmanager
+def unless(code):
+    """Allow an error that says what failed."""
+    try:
+        yield
+    except (OSError, InterlockError) as error:
+        if os.strerror(code) not in str(error):
+            raise
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO, errno.EACCES], ids=lambda code: errno.errorcode[code])
+@pytest.mark.parametrize("emptied", [False, True])
+def test_observe_when_a_read_fails_never_says_dead(running, emptied, code):
+    """Each read in turn: either the machine is alive, or it cannot be told and that is an error."""
+    site = running.site("web")
+    if emptied:
+        os.truncate(site.directory / process.RECORD, 0)
+    for number in NUMBERS:
+        with Faults(number, code) as faults, unless(code):
+            assert QemuDriver().observe(site).alive
+        if faults.left > 0:
+            break
+    assert number > 5
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO, errno.EACCES], ids=lambda code: errno.errorcode[code])
+def test_status_when_a_read_fails_records_no_exit(running, home, code):
+    """A look that fails leaves the journal as it is, and says what failed."""
+    journal = home.directory("web") / FILE
+    before = journal.read_bytes()
+    for number in NUMBERS:
+        with Faults(number, code) as faults, unless(code):
+            seen = running.status("web")
+            assert seen.damage or seen.observation.alive is not False
+        if faults.left > 0:
+            break
+    assert before == journal.read_bytes()
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO], ids=lambda code: errno.errorcode[code])
+@pytest.mark.parametrize("trigger", [Trigger.delete, Trigger.reset, Trigger.start])
+def test_fire_when_a_read_fails_touches_nothing_of_what_lives(running, home, trigger, code):
+    """Whatever could not be read, the machine goes on with its disk, and nothing else is begun."""
+    process_before = process.find(home.directory("web"))
+    journal = home.directory("web") / FILE
+    before = journal.read_bytes()
+    for number in NUMBERS:
+        with Faults(number, code) as faults, suppress(InterlockError):
+            assert running.fire("web", trigger).changed is False
+        assert before == journal.read_bytes()
+        assert process_before == process.find(home.directory("web"))
+        if faults.left > 0:
+            break
+
+
+# -- what follows ----------------------------------------------------------------------------------------------------
+
+
+@needs_root
+def test_commands_from_another_pid_namespace_leave_the_machine_alone(running, home):
+    """`list` says that it runs and cannot be seen; whatever would touch it is refused, and says where to type it."""
+
+    def elsewhere(*arguments):
+        command = [*ELSEWHERE, sys.executable, "-m", "interlock", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+    before = process.find(home.directory("web")), (home.directory("web") / FILE).read_bytes()
+    assert "running · its process cannot be seen from here" in elsewhere("list").stdout
+    for command in ("start", "stop", "kill", "reset", "delete", "delete --force", "restart"):
+        verb, *options = command.split()
+        said = elsewhere(verb, "web", *options)
+        assert said.returncode == 6, said.stderr
+        assert "out-of-reach" in said.stderr
+        assert "outside this container" in said.stderr
+    assert before == (process.find(home.directory("web")), (home.directory("web") / FILE).read_bytes())
+    assert running.fire("web", Trigger.kill).changed
+
+
+def test_delete_with_emptied_record_is_refused_and_stop_works(running, home):
+    """The instance runs, so that is what is said, and the process is found by its lock to be ended."""
+    os.truncate(home.directory("web") / process.RECORD, 0)
+    assert running.status("web").observation.alive
+    for trigger in (Trigger.delete, Trigger.reset):
+        with pytest.raises(IllegalTransitionError, match="is running"):
+            running.fire("web", trigger)
+    assert running.fire("web", Trigger.kill).changed
+    assert process.find(home.directory("web")) is None
+
+
+def test_copied_home_ends_nothing_of_the_original(running, home, tmp_path):
+    """The copy's machine is down, and is deleted by force without a signal to the original's."""
+    original = process.find(home.directory("web"))
+    subprocess.run(["cp", "-a", home.root, tmp_path / "copy"], check=True)
+    copy = Interlock(Home(tmp_path / "copy", home.runtime))
+    assert copy.status("web").state is State.stopped
+    copy.delete("web", force=True)
+    assert original == process.find(home.directory("web"))
+    assert running.status("web").state is State.running
+
+
+@pytest.mark.parametrize("trigger", [Trigger.stop, Trigger.kill])
+@pytest.mark.parametrize("content", [None, b"", b"{}"])
+def test_stop_of_what_runs_without_readable_spec_works(running, home, trigger, content):
+    """To end a machine, its hypervisor must be known, and nothing else."""
+    spec = home.directory("web") / "spec.json"
+    spec.unlink() if content is None else spec.write_bytes(content)
+    assert running.fire("web", trigger, **({"timeout_s": 0.1} if trigger is Trigger.stop else {})).changed
+    assert process.find(home.directory("web")) is None
+
+
+@pytest.mark.usefixtures("running")
+def test_engine_over_a_machine_of_which_nothing_can_be_told_refuses(make_engine):
+    """A driver that cannot tell is believed: nothing is recorded, begun or ended."""
+
+    class Blind(Sleeper):
+        def observe(self, _):
+            return Observation(alive=None, condition="who knows")
+
+    engine = make_engine(Blind())
+    for trigger in (Trigger.start, Trigger.stop, Trigger.kill, Trigger.reset, Trigger.delete):
+        with pytest.raises(DriverError, match="who knows"):
+            engine.fire("web", trigger)
+    assert words.status(engine.status("web")) == "running · who knows"
