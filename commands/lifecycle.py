@@ -86,7 +86,7 @@ def up_command(  # noqa: PLR0917 - click calls it, by name
     An instance that exists is started as it is: options about the machine are then ignored, which is said.
     """
     interlock = session.interlock
-    ignored = _given({*asked, "driver"}) if interlock.status(name).state in EXISTING else []
+    ignored = _given(set(asked)) if interlock.status(name).state in EXISTING else []
     if ignored:
         session.report(f'instance "{name}" exists and is started as it is: {", ".join(ignored)} ignored')
     outcome = interlock.up(
