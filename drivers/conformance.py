@@ -17,7 +17,7 @@ from dataclasses import replace
 
 import pytest
 
-from ..errors import DeadlineError
+from ..errors import DeadlineError, DriverError
 from .contract import UNREADABLE, Deadline, Driver, Site
 
 
@@ -79,6 +79,12 @@ class DriverConformance:
         before = driver.observe(running)
         driver.start(running, steps.append, Deadline(self.START_S))
         assert driver.observe(running) == before
+
+    def test_start_without_boot_starts_nothing(self, driver: Driver, machine: Site, steps: list[str]) -> None:
+        """A machine that died before it could be awaited is an error, and stays down: nobody asked for it to run."""
+        with pytest.raises(DriverError):
+            driver.start(machine, steps.append, Deadline(self.START_S), boot=False)
+        assert driver.observe(machine).alive is False
 
     def test_start_without_time_raises_deadline_error(self, driver: Driver, machine: Site, steps: list[str]) -> None:
         """A guest that cannot answer in time is a DeadlineError, and the machine can be ended afterwards."""

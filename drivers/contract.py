@@ -72,8 +72,10 @@ class Driver(ABC):
         """Make the machine that `site.spec` describes from the materials in `site.directory`."""
 
     @abstractmethod
-    def start(self, site: Site, report: Report, deadline: Deadline) -> DegradedError | None:
+    def start(self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True) -> DegradedError | None:
         """Boot the machine and return once its guest answers: with what failed in it all the same, or None.
+
+        Without `boot` it starts nothing: a machine that is alive is awaited, one that is down is a DriverError.
 
         Raises DeadlineError when it does not in time (whether the machine is left alive is the engine's to decide),
         DriverError with the cause when it cannot.

@@ -87,8 +87,10 @@ class SimulatedDriver(Driver):
         self._obey("create", UNLIMITED)
         self._put(site, SimulatedMachine())
 
-    def start(self, site: Site, report: Report, deadline: Deadline) -> DegradedError | None:
+    def start(self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True) -> DegradedError | None:
         machine = self._reached(site)
+        if not (machine.alive or boot):
+            raise DriverError(f"the machine is down: {machine.exit_reason or 'it never ran'}")
         if not machine.alive:
             machine = replace(machine, alive=True, boot_id=boot_id(), boots=machine.boots + 1, exit_reason=None)
             self._put(site, machine)

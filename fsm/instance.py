@@ -259,9 +259,13 @@ class Instance:
             remove_tree(self.directory / name)
             os.link(file, self.directory / name)
 
-    def start(self, entry: Entry) -> DegradedError | None:
-        """Carry out `start`. It is handed the site, which is the instance's own directory, and nothing else."""
-        return self.port.start(self.site, entry.step, entry.deadline)
+    def start(self, entry: Entry, *, boot: bool = True) -> DegradedError | None:
+        """Carry out `start`. It is handed the site, which is the instance's own directory, and nothing else.
+
+        Without `boot` a machine that is alive is awaited, and none is started: recovery finishes, nobody asked it for
+        more.
+        """
+        return self.port.start(self.site, entry.step, entry.deadline, boot=boot)
 
     def stop(self, entry: Entry) -> str:
         """Carry out `stop` and return how it ended."""
@@ -439,7 +443,10 @@ class Instance:
         """Let the machine that is alive become `running`, or end it; True if `wanted` was done."""
         patience_s = None if wanted is None else 0.0 if wanted is Trigger.kill else PROBE_S
         try:
-            fire(self, Trigger.start, **(asked if wanted is Trigger.start else {"timeout_s": patience_s}))
+            if wanted is Trigger.start:
+                fire(self, Trigger.start, **asked)
+            else:
+                fire(self, Trigger.start, timeout_s=patience_s, boot=False)
         except InterlockError:  # undone and recorded: to whoever wants something else, that is as good
             if wanted is Trigger.start or self.last is None or self.last.in_flight:
                 raise

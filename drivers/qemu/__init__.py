@@ -96,13 +96,15 @@ class QemuDriver(Driver):
         disk.make(directory, spec.disk_bytes)
         board.write(directory)
 
-    def start(self, site: Site, report: Report, deadline: Deadline) -> DegradedError | None:
+    def start(self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True) -> DegradedError | None:
         from ...guest import probes, readiness
         from .serial import Watch
 
         progress = _Progress(report)
         directory = site.directory
-        hypervisor = process.settled(directory) or self._launch(site, progress, deadline)
+        hypervisor = process.settled(directory)
+        if hypervisor is None and boot:
+            hypervisor = self._launch(site, progress, deadline)
         progress(HYPERVISOR_STARTED)
         watch = Watch(directory, lambda: progress(KERNEL_BOOTING, after=HYPERVISOR_STARTED))
 

@@ -265,6 +265,23 @@ def test_start_after_dead_start_of_live_guest_finishes_it(engine, bring, driver,
     assert driver._get(engine.site("web")).boots == 0
 
 
+def test_reset_after_dead_start_of_guest_that_dies_meanwhile_boots_nothing(make_engine, bring, cut_short):
+    """The guest was seen alive and is dead when it is awaited: nobody asked recovery to start another."""
+
+    class ShortLived(SimulatedDriver):
+        def start(self, site, report, deadline, *, boot=True):
+            self.happen(site, alive=False, exit_reason="hypervisor vanished")
+            return super().start(site, report, deadline, boot=boot)
+
+    bring("web", State.created)
+    driver = ShortLived(orders={})
+    engine = make_engine(driver)
+    driver.happen(engine.site("web"), alive=True, boot_id=this_process().boot_id)
+    cut_short(Trigger.start, State.created)
+    assert engine.fire("web", Trigger.reset).changed
+    assert driver._get(engine.site("web")).boots == 0
+
+
 def test_reset_after_dead_start_of_silent_guest_ends_it_first(make_engine, watched, bring, cut_short, monkeypatch):
     """Who wants something else gives the guest a moment to answer; then it is undone, and the wish carried out."""
     monkeypatch.setattr(instance_module, "PROBE_S", 0.05)

@@ -55,7 +55,7 @@ class Sleeper(QemuDriver):
     def create(self, _site, _report):
         """Make nothing: there is no disk."""
 
-    def start(self, site, _report, _deadline):
+    def start(self, site, _report, _deadline, *, boot=True):  # noqa: ARG002 - the contract
         process.launch(SLEEP, site.directory)
 
     def reset(self, _site, _report):
