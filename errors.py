@@ -16,6 +16,7 @@
     │   └── OutOfReachError         6   out-of-reach          run it where the machine's process can be seen
     ├── DeadlineError               7   deadline-passed       give it longer, or read why it took so long
     ├── DamagedError                8   damaged               repair or delete it
+    │   └── TooNewError             8   too-new               use the version of Interlock that wrote it
     └── CancelledError            130   cancelled             nothing: somebody asked for it
 
 An error is three things: a message of one line that names the thing, details (the words of the program that failed,
@@ -154,6 +155,12 @@ class DamagedError(InterlockError):
 
     exit_code = 8
     reference = "damaged"
+
+
+class TooNewError(DamagedError):
+    """A file of an instance was written by a newer version of Interlock, and is whole."""
+
+    reference = "too-new"
 
 
 class CancelledError(InterlockError):

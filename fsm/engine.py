@@ -15,7 +15,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import BusyError, CancelledError, DamagedError, DeadlineError, InterlockError, NotFoundError, UsageError
+from ..errors import (
+    BusyError,
+    CancelledError,
+    DamagedError,
+    DeadlineError,
+    InterlockError,
+    NotFoundError,
+    TooNewError,
+    UsageError,
+)
 from ..host import cancellation
 from ..host.files import remove_tree, retire
 from ..host.home import Home
@@ -146,6 +155,7 @@ class Engine:
         status = self.status(name)
         if status.damage:
             with _border(name):
+                self.site(name)  # which says it with a hint of its own, where it is the spec
                 raise DamagedError(status.damage)
         return [verdict(status, row.trigger) for row in TABLE if not row.observed]
 
@@ -426,7 +436,8 @@ class Engine:
             if before is None:
                 return self._read_absent(name)
             state = line.state if line else State.absent
-            return Status(name, state, directory, damage=error.message, protected=_protected(directory))
+            newer = isinstance(error, TooNewError)
+            return Status(name, state, directory, damage=error.message, newer=newer, protected=_protected(directory))
         status = Status(
             name,
             line.state,

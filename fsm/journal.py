@@ -153,7 +153,7 @@ class Line:
             ),
             time=str(data["time"]),
             seq=int(data["seq"]),
-            elapsed_s=float(data["elapsed_s"]),
+            elapsed_s=float(data.get("elapsed_s", 0.0)),
             step=data.get("step"),
             deadline=data.get("deadline"),
             detail=data.get("detail"),
@@ -169,9 +169,9 @@ class Line:
 
 def _check_error(error: dict[str, Any]) -> None:
     """Raise TypeError unless `error` is what `InterlockError.record` makes."""
-    kinds = {"reference": str, "message": str, "hint": str | None, "details": list}
+    kinds = {"reference": str, "message": str, "hint": str | None, "details": list | None}
     wrong = [key for key, kind in kinds.items() if not isinstance(error.get(key), kind)]
-    if wrong or not all(isinstance(detail, str) for detail in error["details"]):
+    if wrong or not all(isinstance(detail, str) for detail in error.get("details") or ()):
         raise TypeError("error")
 
 

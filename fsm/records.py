@@ -120,6 +120,8 @@ class Status:
     reason: str | None = None
     """How it came to its state, when nobody asked: `guest panicked`; or why it is damaged."""
     damage: str | None = None
+    newer: bool = False
+    """True when the damage is none: a newer version of Interlock wrote it."""
     protected: bool = False
     changed_at: str | None = None
 

@@ -15,17 +15,22 @@ Sizes are in bytes, durations in seconds.
 """
 
 import json
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_args
 
-from ..errors import DamagedError
+from ..errors import DamagedError, TooNewError
 from ..host.files import read_own
+from ..version import __version__
 
 SPEC_FILE = "spec.json"
 
 SCHEMA = 1
-"""Version of the JSON form. A reader refuses a newer one and migrates an older one."""
+"""Version of the JSON form: a new number only where a field changes its meaning, with a migration of the older ones.
+
+A new field needs none: it has a default, and a version that does not know it ignores it.
+"""
 
 _NUMBERS_BELOW = 1 << 63
 """No machine has as much of anything, and what is larger no column could show."""
@@ -151,6 +156,8 @@ class Spec:
     copies: tuple[Copy, ...] = ()
     origin: str = ""
     """What `create` was given, in words, for people. Nothing reads it back."""
+    version: str = ""
+    """The version of Interlock that created it, for people who have an older one."""
     schema: int = SCHEMA
 
     def to_json(self) -> dict[str, Any]:
@@ -176,9 +183,24 @@ class Spec:
         """
         if not isinstance(data, dict):
             raise DamagedError(f"{source}: expected a JSON object")
-        if data.get("schema") != SCHEMA:
-            raise DamagedError(f"{source}: schema {data.get('schema')!r} is not {SCHEMA}, the one this version reads")
+        check_schema(data, SCHEMA, source)
         return _record(cls, data, f"{source}: ")
+
+
+def check_schema(data: Mapping[str, Any], newest: int, source: Path | str) -> None:
+    """Raise TooNewError when `data`, the record in the file `source`, has a newer schema than `newest`.
+
+    A record without a schema number has the first. Raises DamagedError for what is no such number.
+    """
+    schema = data.get("schema", 1)
+    if type(schema) is not int or schema < 1:
+        raise DamagedError(f"{source}: schema: expected a number from 1 to {newest}, found {schema!r}")
+    if schema > newest:
+        writer = f"Interlock {data['version']}" if data.get("version") else "a newer Interlock"
+        raise TooNewError(
+            f"{source}: written by {writer} in schema {schema}; this is Interlock {__version__}, which reads {newest}",
+            hint=f"install {writer}",
+        )
 
 
 UNREADABLE = Spec(
@@ -214,10 +236,19 @@ _SHAPES: dict[type, dict[str, tuple[type, ...] | type]] = {
 }
 
 
+_DEFAULTED = {record: {it.name for it in fields(record) if it.default is not MISSING} for record in _SHAPES}
+
+
 def _record(record: type[_R], data: dict[str, Any], place: str) -> _R:
-    """Return the record that `data` describes; raise DamagedError naming `place` and the field."""
-    shape, values = _SHAPES[record], dict(data)
+    """Return the record that `data` describes; raise DamagedError naming `place` and the field.
+
+    A field that it lacks has its default; one that this version does not know is ignored, and stays in the file.
+    """
+    shape = _SHAPES[record]
+    values = {name: value for name, value in data.items() if name in shape}
     for name, kind in shape.items():
+        if name not in data and name in _DEFAULTED[record]:
+            continue
         value = data.get(name)
         if isinstance(kind, type):
             if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
@@ -227,6 +258,4 @@ def _record(record: type[_R], data: dict[str, Any], place: str) -> _R:
             raise DamagedError(f"{place}{name}: expected {kind[0].__name__}, found {value!r}")
         elif kind in _NUMBERS and not 0 <= value < _NUMBERS_BELOW:  # type: ignore[operator] # NaN is not
             raise DamagedError(f"{place}{name}: expected a number that is possible")
-    if len(data) > len(shape):
-        raise DamagedError(f"{place}{min(set(data) - set(shape))}: no such field")
     return record(**values)

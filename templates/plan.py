@@ -29,6 +29,7 @@ from ..host.home import Home, user_home
 from ..images.bring import bring
 from ..images.source import Kernel, Place, Source
 from ..images.store import Image, Store
+from ..version import __version__
 from . import fit, host, resolve
 from .expand import Guest, Host
 from .load import Loaded, expand, load, refused
@@ -185,6 +186,7 @@ class _Planner:
             probes=resolve.probes(template),
             copies=resolve.copies(template),
             origin=self.loaded.name,
+            version=__version__,
         )
         if len(json.dumps(spec.to_json())) > RECORD_BYTES:
             raise UsageError(

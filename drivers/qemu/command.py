@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from ...errors import DamagedError, HostError
-from ...fsm.spec import Spec
+from ...fsm.spec import Spec, check_schema
 from ...host.files import read_own, write_whole
 from ..contract import Site
 from . import disk, events, firmware, lease, logs, monitor, mounts, ports
@@ -38,7 +38,7 @@ class Board:
 
     machine: str
     """`pc-q35-7.2`"""
-    panic_device: bool
+    panic_device: bool = False
     """True when it has a device by which the guest tells of its panic."""
     schema: int = _SCHEMA
 
@@ -52,12 +52,11 @@ class Board:
         """Return the board of the instance in `directory`; raise DamagedError when it cannot be told."""
         path = directory / RECORD
         try:
-            board = cls(**json.loads(read_own(path)))
-        except (OSError, ValueError, TypeError, RecursionError) as err:
+            data = json.loads(read_own(path))
+            check_schema(data, _SCHEMA, path)
+            return cls(**{name: value for name, value in data.items() if name in cls.__slots__})
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as err:
             raise DamagedError(f"{path}: {err}") from err
-        if board.schema != _SCHEMA:
-            raise DamagedError(f"{path}: schema {board.schema!r} is not {_SCHEMA}, the one this version reads")
-        return board
 
     def write(self, directory: Path) -> None:
         """Put the board into `directory`."""

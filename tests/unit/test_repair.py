@@ -1,6 +1,5 @@
 """Damage is told apart from what is whole; what can be mended is, and what is known afterwards is true."""
 
-import json
 import stat
 
 import pytest
@@ -151,12 +150,6 @@ def a_dangling_link(path):
     path.symlink_to("nowhere")
 
 
-def a_newer_spec(path):
-    """Let the spec in `path` be of a later version."""
-    data = json.loads((path / SPEC_FILE).read_text())
-    (path / SPEC_FILE).write_text(json.dumps({**data, "schema": 2}))
-
-
 def a_foreign_link(path):
     """Let the journal in `path` be a link out of the home."""
     elsewhere = path.parents[2] / "elsewhere"
@@ -171,7 +164,6 @@ UNMENDABLE = {
     "a link to nowhere": (a_dangling_link, "not a directory"),
     "no spec": (lambda path: (path / SPEC_FILE).unlink(), "No such file"),
     "half a spec": (lambda path: (path / SPEC_FILE).write_bytes(b'{"driver": "simu'), "Unterminated string"),
-    "a newer spec": (a_newer_spec, "schema 2 is not 1"),
     "a journal of garbage": (lambda path: (path / FILE).write_bytes(b"garbage\n" * 3), "no journal line"),
     "a torn journal": (lambda path: (path / FILE).write_bytes(b'{"seq": 1'), "holds no whole line"),
     "a journal elsewhere": (a_foreign_link, "not a regular file"),
