@@ -5,6 +5,7 @@ everything else to stderr. Exit codes are those of `errors`; `shell` passes the 
 """
 
 import os
+import shlex
 import signal
 import sys
 from contextlib import suppress
@@ -80,10 +81,9 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if self.get_command(ctx, name) is None and not ctx.resilient_parsing:  # as it is while a shell completes
-            from difflib import get_close_matches
+            from .commands.instead import proposal
 
-            meant = get_close_matches(name, self.list_commands(ctx), n=1)
-            hint = f"interlock {meant[0]}" if meant else "interlock --help"
+            hint = proposal(ctx, self, args, movers=tuple(COMMANDS["Lifecycle"]))
             raise UsageError(f'there is no command "{name}"', hint=hint)
         return super().resolve_command(ctx, args)
 
@@ -207,5 +207,6 @@ def _translated(error: Exception) -> InterlockError:
             return HostError(f"{error.filename or 'the system'}: {error.strerror or error}")
         case _:
             return InterlockError(
-                f"{type(error).__name__}: {error}", hint="this is a defect of Interlock: run it again with --debug"
+                f"{type(error).__name__}: {error}; this is a defect of Interlock",
+                hint=shlex.join(["interlock", "--debug", *sys.argv[1:]]),
             )

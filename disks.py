@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shlex
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -176,7 +177,8 @@ class Disks:
             # First it loses its name, so that no instance can be linked any more; then the links can be counted.
             path.parent.rename(make_private_directory(self.directory / ".old") / name)
         if path.exists():
-            way = f"interlock delete {' '.join(users)} && interlock disk delete {name}" if users else None
+            users_gone = [f"interlock delete {user}" for user in users]
+            way = " && ".join([*users_gone, f"interlock disk delete {name}"]) if users else None
             whom = ", ".join(f'instance "{user}"' for user in users) or "a file outside of the instances"
             raise UsageError(f'disk "{name}" is attached to {whom}', hint=way)
 
@@ -225,8 +227,8 @@ class Disks:
 def _checked(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"a disk cannot be called {name!r}",
-            hint="use 1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit",
+            f"a disk cannot be called {name!r}: names have 1 to 63 letters, digits, '.', '_' and '-', "
+            "and begin with a letter or digit"
         )
     return name
 
@@ -249,15 +251,17 @@ def _kind(source: Path) -> str:
     if not head.startswith(_MAGIC):
         for magic, kind in _FOREIGN.items():
             if head.startswith(magic):
-                raise UsageError(f"{source} is {kind}, neither qcow2 nor raw", hint=f"qemu-img convert {source} ...")
+                raise UsageError(f"{source} is {kind}, neither qcow2 nor raw", hint=_converted(source))
         return "raw"
     if len(head) < _FEATURES.stop:
         raise UsageError(f"{source}: not a whole qcow2 file")
     _, version, backing, *_ = _HEADER.unpack_from(head)
     features = int.from_bytes(head[_FEATURES], "big")
     if backing or (version >= _VERSION_3 and features & _EXTERNAL_DATA):
-        raise UsageError(
-            f"{source} refers to another file: a disk must be complete in itself",
-            hint=f"qemu-img convert -O qcow2 {source} complete.qcow2",
-        )
+        raise UsageError(f"{source} refers to another file: a disk must be complete in itself", hint=_converted(source))
     return "qcow2"
+
+
+def _converted(source: Path) -> str:
+    """Return the command that makes of `source` a disk that can be imported."""
+    return shlex.join(["qemu-img", "convert", "-O", "qcow2", str(source), f"{source.stem}-complete.qcow2"])

@@ -20,8 +20,8 @@
     └── CancelledError            130   cancelled             nothing: somebody asked for it
 
 An error is three things: a message of one line that names the thing, details (the words of the program that failed,
-line by line), and a hint that is a command to type. Exit code and reference stand on the class. Errors of other
-libraries are translated where they enter (`raise ... from err`).
+line by line), and a hint: a command that works as it is typed; advice belongs into the message. Exit code and reference
+stand on the class. Errors of other libraries are translated where they enter (`raise ... from err`).
 """
 
 from collections.abc import Iterable, Mapping

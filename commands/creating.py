@@ -186,7 +186,7 @@ def _mount(text: str) -> str:
     """Return the edit for `--mount DIR[:w]`."""
     location, writable = (text[:-2], True) if text.endswith(":w") else (text, False)
     if not location:
-        raise UsageError(f"--mount {text}: expected DIR or DIR:w", hint="--mount ~/src:w")
+        raise UsageError(f"--mount {text}: expected DIR or DIR:w, such as --mount ~/src:w")
     from pathlib import Path
 
     where = location if location.startswith(("~", "{{")) else str(Path(location).absolute())
@@ -197,7 +197,7 @@ def _forward(text: str) -> str:
     """Return the edit for `--port-forward HOST:GUEST`."""
     ports = text.split(":")
     if len(ports) != 2 or not all(port.isascii() and port.isdigit() for port in ports):  # noqa: PLR2004 - host and guest
-        raise UsageError(f"--port-forward {text}: expected two ports, HOST:GUEST", hint="--port-forward 8080:80")
+        raise UsageError(f"--port-forward {text}: expected two ports, HOST:GUEST, such as --port-forward 8080:80")
     return f"portForwards[]={json.dumps({'hostPort': int(ports[0]), 'guestPort': int(ports[1])})}"
 
 
@@ -205,5 +205,5 @@ def _param(text: str) -> str:
     """Return the edit for `--param NAME=VALUE`."""
     name, equals, value = text.partition("=")
     if not equals:
-        raise UsageError(f"--param {text}: expected NAME=VALUE", hint="--param version=3")
+        raise UsageError(f"--param {text}: expected NAME=VALUE, such as --param version=3")
     return f"param.{name}={json.dumps(value)}"

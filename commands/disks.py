@@ -8,7 +8,7 @@ from click.shell_completion import CompletionItem
 from ..cli import Session
 from ..host.home import Home
 from ..output import Format, format_option, print_record, print_records, size
-from .options import Size, pass_session
+from .options import Group, Size, pass_session
 
 
 class DiskName(click.ParamType):  # type: ignore[type-arg] # generic in newer releases of click
@@ -24,7 +24,7 @@ class DiskName(click.ParamType):  # type: ignore[type-arg] # generic in newer re
 name_argument = click.argument("name", type=DiskName())
 
 
-@click.group("disk")
+@click.group("disk", cls=Group)
 def disk_command() -> None:
     """Make, list, resize and delete disks that outlive instances.
 

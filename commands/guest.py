@@ -24,7 +24,7 @@ PIECE_BYTES = 1 << 20
 """How much of a log is in memory at once."""
 
 
-@click.command("shell", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command("shell", context_settings={"allow_interspersed_args": False})
 @name_argument
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @pass_session
@@ -88,8 +88,12 @@ def logs_command(session: Session, name: str, which: str | None, follow: bool) -
 
 
 def _show(path: Path, *, follow: bool) -> None:
-    """Print the file, and what is appended to it; a file that is replaced by a shorter one is read from its start."""
+    """Print the file, and what is appended to it; a file that is replaced by a shorter one is read from its start.
+
+    What follows it ends when the folder of the file is gone or another: its instance was deleted.
+    """
     position = 0
+    folder = _identity(path.parent)
     while True:
         if path.exists():
             with open_private(path, "rb") as file:
@@ -103,6 +107,15 @@ def _show(path: Path, *, follow: bool) -> None:
                         sys.stdout.buffer.write(text)
                         sys.stdout.buffer.flush()
                 position = file.tell()
-        if not follow:
+        if not follow or _identity(path.parent) != folder:
             return
         cancellation.pause(FOLLOW_S)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Return what tells `folder` from another of its name; None when there is none."""
+    try:
+        seen = folder.stat()
+    except FileNotFoundError:
+        return None
+    return seen.st_dev, seen.st_ino

@@ -10,7 +10,7 @@ from ..cli import Session
 from ..errors import NotFoundError
 from ..host.home import Home
 from ..output import Format, format_option, print_record, print_records, size
-from .options import pass_session
+from .options import Group, pass_session
 
 if TYPE_CHECKING:
     from ..images.store import Image, Store
@@ -23,7 +23,7 @@ arch_option = click.option(
 readable_file = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 
 
-@click.group("image")
+@click.group("image", cls=Group)
 def image_command() -> None:
     """Build, import, list and delete images."""
 

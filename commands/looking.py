@@ -60,7 +60,7 @@ def _print_statuses(session: Session, statuses: "Iterable[Status]", output_forma
 
 def _propose_repair(session: Session, status: "Status") -> None:
     if status.damage:
-        session.report(f"hint: {words.repair(status.name)}")
+        session.report(f"hint: {session.interlock.engine.way_out(status.name)}")
 
 
 def _row(status: "Status") -> list[str]:

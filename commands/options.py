@@ -7,11 +7,25 @@ import click
 from click.shell_completion import CompletionItem
 
 from ..cli import Session
+from ..errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 """A function that is, or becomes, a command."""
 
 pass_session = click.make_pass_decorator(Session)
+
+
+class Group(click.Group):
+    """The commands about one kind of thing."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None and not ctx.resilient_parsing:
+            from .instead import proposal
+
+            raise UsageError(f'there is no command "{self.name} {args[0]}"', hint=proposal(ctx, self, args))
+        return super().resolve_command(ctx, args)
 
 
 class InstanceName(click.ParamType):  # type: ignore[type-arg] # generic in newer releases of click

@@ -10,7 +10,7 @@ import click
 from ..cli import Session
 from ..errors import InterlockError, InvalidTemplateError, UsageError
 from ..output import Format, format_option, print_records, printable
-from .options import pass_session
+from .options import Group, pass_session
 
 if TYPE_CHECKING:
     from ..templates.load import Loaded
@@ -21,7 +21,7 @@ _NAME = "name"
 set_option = click.option("--set", "edits", multiple=True, metavar="KEY=VALUE", help="Change a value; may be repeated.")
 
 
-@click.group("template")
+@click.group("template", cls=Group)
 def template_command() -> None:
     """List, show, check and copy templates.
 

@@ -247,8 +247,11 @@ def mermaid(current: State | None = None) -> str:
     """Return a Mermaid flowchart. Its state diagrams would say more, but they cannot draw a dashed arrow."""
     lines = ["flowchart LR", f"  begin(( )) --> {INITIAL}"]
     lines += [f"  {state}({state})" for state in State]
+    looping = {edge.source for edge in edges() if edge.steps == 0}
     for edge in edges():
-        begin, end = ("-.", ".->") if edge.observed else ("--", "-->")
+        # Mermaid writes the label of a loop to the right of its state, over the label of a short arrow that begins there.
+        longer = edge.steps > 0 and edge.source in looping
+        begin, end = ("-.", "..->" if longer else ".->") if edge.observed else ("--", "--->" if longer else "-->")
         lines.append(f'  {edge.source} {begin} "{edge.label}" {end} {edge.dest}')
     if asides():
         lines += [f'  asides["{"<br/>".join(asides())}"]', "  style asides fill:none,stroke:none"]

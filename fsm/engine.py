@@ -35,7 +35,7 @@ from .events import Announce, Event, Happening, quiet
 from .journal import Journal, Line, Phase
 from .port import Deadline, Plan, Port, Site
 from .records import NAME, PROTECTED_FILE, Observation, Operation, Status, checked_name
-from .repair import Mending, mend
+from .repair import Mending, mend, repairable
 from .spec import UNREADABLE, Spec
 from .states import State
 from .table import BY_PAIR, BY_TRIGGER, TABLE, Trigger
@@ -143,7 +143,7 @@ class Engine:
 
     def history(self, name: str) -> Iterator[Line]:
         """Yield the journal of `name`, oldest line first; raises NotFoundError, DamagedError."""
-        with _border(name):
+        with self._border(name):
             self._existing(name)
             yield from Journal(self.home.directory(name)).lines()
 
@@ -154,7 +154,7 @@ class Engine:
         """
         status = self.status(name)
         if status.damage:
-            with _border(name):
+            with self._border(name):
                 self.site(name)  # which says it with a hint of its own, where it is the spec
                 raise DamagedError(status.damage)
         return [verdict(status, row.trigger) for row in TABLE if not row.observed]
@@ -162,7 +162,7 @@ class Engine:
     def site(self, name: str) -> Site:
         """Return where the existing instance `name` lies; raises NotFoundError, DamagedError."""
         directory = self.home.directory(name)
-        with _border(name):
+        with self._border(name):
             self._existing(name)
             return Site(name, directory, self.home.sockets(name), Spec.read(directory))
 
@@ -180,6 +180,11 @@ class Engine:
             way = answer.hint if answer and useful else words.look(meant)
             return NotFoundError(f'{words.missing(name)}; did you mean "{meant}"?', hint=way)
         return NotFoundError(words.missing(name), hint=words.LIST if names else words.first(name))
+
+    def way_out(self, name: str) -> str:
+        """Return the command to type when `name` is damaged: to repair it where that helps, else to remove it."""
+        directory = self.home.directory(name)
+        return words.repair(name) if repairable(directory) else words.remove(name, protected=_protected(directory))
 
     def port(self, site: Site) -> Port:
         """Return the driver that `site` names."""
@@ -222,7 +227,7 @@ class Engine:
         """
         checked_name(name)
         began = time.monotonic()
-        with _border(name), self._claimed(name, Trigger.delete, force=True):
+        with self._border(name), self._claimed(name, Trigger.delete, force=True):
             self._refuse_if_protected(name, Trigger.delete, force=True)
             site = Site(name, self.home.directory(name), self.home.sockets(name), UNREADABLE)
             with suppress(DamagedError):
@@ -253,7 +258,7 @@ class Engine:
         Raises DamagedError with the way out where no state can be told.
         """
         checked_name(name)
-        with _border(name, hint=words.remove(name)):
+        with self._border(name):
             self.home.prepare()
             lock, patience = Lock(self.home.lock(name)), Deadline(HANDOVER_S)
             while not lock.acquire():
@@ -270,7 +275,7 @@ class Engine:
     def unprotect_damaged(self, name: str) -> Outcome:
         """Take the protection of the damaged instance `name` back: its journal cannot record it any more."""
         checked_name(name)
-        with _border(name), self._claimed(name, Trigger.unprotect):
+        with self._border(name), self._claimed(name, Trigger.unprotect):
             self._existing(name)
             remove_tree(self.home.directory(name) / PROTECTED_FILE)
         return Outcome(name, Trigger.unprotect, self._read(name).state, changed=True, detail="it is damaged")
@@ -286,7 +291,7 @@ class Engine:
         if timeout_s is not None:
             arguments["since"] = began
         claimed = self._claimed(name, trigger, timeout_s, force=force, joins=exists_is_fine)
-        with _border(name), claimed as (lock, joined):
+        with self._border(name), claimed as (lock, joined):
             instance = self._open(name, lock)
             if joined:
                 self._share_failure(instance, joined, timeout_s, time.monotonic() - began)
@@ -398,6 +403,19 @@ class Engine:
             more_time = own_s is not None and own_s - waited_s > (line.elapsed_s or 0.0)
             if not isinstance(error, CancelledError) and not (isinstance(error, DeadlineError) and more_time):
                 raise error
+
+    @contextmanager
+    def _border(self, name: str) -> Iterator[None]:
+        """Let only errors of ours pass, and give a DamagedError of `name` the command that leads out of the damage."""
+        try:
+            yield
+        except OSError as error:
+            from .instance import as_error
+
+            raise as_error(error) from error
+        except DamagedError as error:
+            error.hint = error.hint or self.way_out(name)
+            raise
 
     # -- pieces ----------------------------------------------------------------------------------------------------
 
@@ -524,20 +542,6 @@ def _version(directory: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return seen.st_ino, seen.st_ctime_ns
-
-
-@contextmanager
-def _border(name: str, hint: str | None = None) -> Iterator[None]:
-    """Let only errors of ours pass, and give a DamagedError its `hint`: by default, how to mend it."""
-    try:
-        yield
-    except OSError as error:
-        from .instance import as_error
-
-        raise as_error(error) from error
-    except DamagedError as error:
-        error.hint = error.hint or hint or words.repair(name)
-        raise
 
 
 def verdict(status: Status, trigger: Trigger) -> Verdict:

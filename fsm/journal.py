@@ -238,7 +238,7 @@ class Journal:
         a creation under way: to roll that back would remove an instance that is whole.
         """
         line = self.last()
-        if line.trigger is Trigger.create and line.in_flight:
+        if _of_creation(line):
             raise DamagedError(f"{self.path}: ends before the instance was created")
         return line
 
@@ -268,6 +268,12 @@ class Journal:
         write_whole(aside, b"".join(bad))
         write_whole(self.path, b"".join(good))
         return len(bad), aside
+
+    def mendable(self) -> bool:
+        """Return whether some line is none, and those that are whole tell the state of an instance that exists."""
+        texts = self._texts()
+        good = [text for text in texts if _is_line(text)]
+        return len(good) < len(texts) and bool(good) and not _of_creation(Line.parse(good[-1]))
 
     def _texts(self) -> list[bytes]:
         """Return what stands before each newline; what follows the last one never counted."""
@@ -330,6 +336,11 @@ def _cut(line: Line, length: int, details: int) -> Line:
         actor=replace(line.actor, command=clipped(line.actor.command, length)),
         error=error,
     )
+
+
+def _of_creation(line: Line) -> bool:
+    """True for a line that tells of nothing but a creation under way."""
+    return line.trigger is Trigger.create and line.in_flight
 
 
 def _is_line(text: bytes) -> bool:

@@ -33,8 +33,8 @@ def checked_name(name: str) -> str:
     if NAME.fullmatch(name):
         return name
     raise InvalidNameError(
-        f"an instance cannot be called {name!r}",
-        hint="use 1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit",
+        f"an instance cannot be called {name!r}: names have 1 to 63 letters, digits, '.', '_' and '-', "
+        "and begin with a letter or digit"
     )
 
 

@@ -15,8 +15,7 @@ def illegal(instance: str, state: State, trigger: Trigger, *, protected: bool = 
 
 def protected(instance: str, trigger: Trigger, *, force: bool = False) -> ProtectedError:
     """Return the error for a trigger that would destroy what a protected instance holds; `force` was asked for."""
-    flag = " --force" if force else ""
-    hint = f"interlock unprotect {instance} && interlock {trigger} {instance}{flag}"
+    hint = f"interlock unprotect {instance} && interlock {trigger} {instance}{' --force' if force else ''}"
     return ProtectedError(words.guarded(instance, trigger), hint=hint)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..errors import DamagedError
 from ..host.files import PRIVATE_DIRECTORY, PRIVATE_FILE
 from . import words
 from .journal import FILE, Journal
@@ -39,6 +40,15 @@ def mend(directory: Path) -> Iterator[str]:
     yield from _made_private(directory)
     Spec.read(directory)
     yield from _set_right(Journal(directory))
+
+
+def repairable(directory: Path) -> bool:
+    """Return whether `mend` would lead the damaged instance in `directory` out of its damage."""
+    try:
+        Spec.read(directory)
+        return Journal(directory).mendable()
+    except (DamagedError, OSError):
+        return False
 
 
 def _made_private(directory: Path) -> Iterator[str]:

@@ -109,9 +109,10 @@ def repair(instance: str) -> str:
     return f"interlock repair {instance}"
 
 
-def remove(instance: str) -> str:
+def remove(instance: str, *, protected: bool = False) -> str:
     """Return the command that removes an instance, whatever is wrong with it."""
-    return f"{_command(instance, Trigger.delete)} --force"
+    unprotect = f"{_command(instance, Trigger.unprotect)} && " if protected else ""
+    return f"{unprotect}{_command(instance, Trigger.delete)} --force"
 
 
 def made_private(path: Path, mode: int) -> str:

@@ -20,7 +20,7 @@ def build(store: Store, recipe: Recipe, report: Report, *, name: str | None = No
     recipe.check()
     name = name or recipe.default_name
     if name in NAMES and not (recipe.is_plain and name == recipe.name):
-        raise ImageError(f"the name {name} is that of the plain image {name}", hint="give another: --as")
+        raise ImageError(f"the name {name} is that of the plain image {name}; choose another with --as")
     before = store.get(name, recipe.arch)
     if before and not force:
         return _same(before, recipe)
@@ -37,6 +37,7 @@ def _same(image: Image, recipe: Recipe) -> Image:
     if image.kind == "built" and image.made_of == recipe.to_json():
         return image
     raise ImageError(
-        f"there is another image {image.name} for {image.arch}: {image.origin}",
-        hint="give another name: --as; or replace it: --force",
+        f"there is another image {image.name} for {image.arch} ({image.origin}): choose another name with --as, "
+        "or replace it with --force",
+        hint="interlock image list",
     )

@@ -126,7 +126,7 @@ def download(place: Place, into: Download, report: Report) -> str:
     except (OSError, ValueError, httpx.InvalidURL) as err:
         raise HostError(
             f"the proxy or the certificates that the environment names cannot be used: {err}",
-            hint="look at HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, SSL_CERT_FILE and SSL_CERT_DIR",
+            hint="env | grep -iE '_proxy=|^ssl_cert_'",
         ) from err
     with client:
         transfer = _Transfer(client, place, into, report)

@@ -53,7 +53,7 @@ def _bring(store: Store, source: Source, report: Report, *, kind: Kind, name: st
     if name:
         store.manifest(name, source.arch)  # refuses what cannot be one
         if name in NAMES:
-            raise ImageError(f"the name {name} is that of an image that is built here", hint="give another: --name")
+            raise ImageError(f"the name {name} is that of an image that is built here; choose another with --name")
     elif there := find(store, source):
         return there
     with ExitStack() as stack, writing_in(store.directory, f"bringing {source.shown}"):
@@ -193,7 +193,8 @@ def _free_name(store: Store, source: Source, made_of: Mapping[str, Any], kind: K
         return name
     if there and chosen:
         raise ImageError(
-            f"there is another image {name} for {source.arch}: {there.origin}", hint="give another: --name"
+            f"there is another image {name} for {source.arch} ({there.origin}); choose another name with --name",
+            hint="interlock image list",
         )
     whole = (sorted(made_of.items()), source.kernel_arguments)
     tag = hashlib.sha256(repr(whole).encode()).hexdigest()[:_TAG_LENGTH]

@@ -56,19 +56,20 @@ class Recipe:
         """Raise ImageError for what no builder could make, before anything is downloaded in vain."""
         if self.name not in NAMES:
             raise ImageError(
-                f"there is no image {self.name!r} in the store, and no recipe for it", hint=f"known: {', '.join(NAMES)}"
+                f"there is no image {self.name!r} in the store, and no recipe for it; there are: {', '.join(NAMES)}",
+                hint="interlock image list",
             )
         if self.arch not in ARCHES:
-            raise ImageError(f"{self.name} cannot be built for {self.arch!r}", hint=f"known: {', '.join(ARCHES)}")
+            raise ImageError(f"{self.name} cannot be built for {self.arch!r}, only for {' and '.join(ARCHES)}")
         if not _SUITE.fullmatch(self.suite):
-            raise ImageError(f"{self.suite!r} is not the name of a release of Debian", hint="such as bookworm, trixie")
+            raise ImageError(f"{self.suite!r} is not the name of a release of Debian, such as bookworm or trixie")
         for package in self.packages:
             if not _PACKAGE.fullmatch(package):
                 raise ImageError(f"{package!r} is not the name of a Debian package")
         if self.name == "tiny" and (self.packages or self.script is not None):
             raise ImageError(
                 "tiny takes no packages and no script: it has no package manager, and nothing in it is run to make it",
-                hint="interlock image build debian --package ... --script ...",
+                hint=" ".join(("interlock image build debian", *(f"--package {name}" for name in self.packages))),
             )
 
     def to_json(self) -> dict[str, Any]:

@@ -53,11 +53,11 @@ class Place:
         """Raise ImageError for a location or a digest that could never lead to a file."""
         scheme = "file" if self.location.startswith("/") else self.location.partition(":")[0].lower()
         if scheme not in _SCHEMES:
-            raise ImageError(f"{self.location!r} is no place of a file", hint="give a URL or an absolute path")
+            raise ImageError(f"{self.location!r} is neither a URL nor an absolute path")
         if self.digest is not None and not _DIGEST.fullmatch(self.digest):
             raise ImageError(
-                f"{self.digest!r} is not a digest of {self.shown}",
-                hint="write sha256: or sha512: and as many small hexadecimal digits as it has",
+                f"{self.digest!r} is not a digest of {self.shown}: "
+                "sha256: or sha512: and as many small hexadecimal digits as it has"
             )
 
 
@@ -114,6 +114,6 @@ class Source:
             place.check()
         if self.places["disk"].file_name.lower().endswith(".iso"):
             raise ImageError(
-                f"{self.shown} is the image of a CD (.iso), which is not supported",
-                hint="take the disk image (qcow2, raw) that most distributions publish for clouds",
+                f"{self.shown} is the image of a CD (.iso), which is not supported; "
+                "most distributions also publish a disk image (qcow2, raw) for clouds"
             )

@@ -197,7 +197,7 @@ class Store:
         """Return where the manifest lies, if it does. Raises ImageError for a name that could lead elsewhere."""
         if not (_NAME.fullmatch(name) and _NAME.fullmatch(arch)):
             raise ImageError(
-                f"an image cannot be called {name!r} for {arch!r}", hint="use small letters, digits, '_' and '-'"
+                f"an image cannot be called {name!r} for {arch!r}; names have small letters, digits, '_' and '-'"
             )
         return self.manifests / f"{name}.{arch}"
 

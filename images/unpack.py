@@ -162,8 +162,7 @@ def _check_complete(qcow2: Path, shown: str) -> None:
     for refers, what in ((backing_offset, "a backing file"), (features & _EXTERNAL_DATA, "an external data file")):
         if refers:
             raise ImageError(
-                f"{shown} is not complete in itself: it refers to {what}",
-                hint="qemu-img convert -O qcow2 OLD NEW makes one that is",
+                f"{shown} is not complete in itself: it refers to {what}; `qemu-img convert` makes one that is"
             )
 
 

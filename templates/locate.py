@@ -9,6 +9,7 @@ cloud-amd64.qcow2, https://.../x.img.xz     an image itself: a template with not
 
 import os
 import re
+import shlex
 import sys
 from dataclasses import dataclass
 from importlib.resources import files
@@ -111,7 +112,9 @@ def instance_name(locator: str) -> str:
         name = re.sub(r"\.ya?ml\Z", "", path.rsplit("/", 1)[-1].lower())
     if not re.match(r"[a-z0-9]", name):
         what = "standard input" if locator == STDIN else locator
-        raise UsageError(f"an instance created from {what} needs a name", hint=f"interlock create NAME -t {locator}")
+        raise UsageError(
+            f"an instance created from {what} needs a name", hint=f"interlock create web -t {shlex.quote(locator)}"
+        )
     return name
 
 

@@ -2,18 +2,23 @@
 
 import os
 import re
+import shlex
 import signal
 import socket
 import stat
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
+from interlock import cli
 from interlock.drivers.simulated import SimulatedDriver
+from interlock.errors import InterlockError
 from interlock.fsm.engine import Engine
 from interlock.fsm.events import Event
 from interlock.fsm.port import Deadline, Draft, Plan, Report
@@ -82,6 +87,61 @@ def agrees(request: pytest.FixtureRequest) -> Callable[..., None]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let what takes long begin first, whatever order was drawn: at the end no worker waits for another."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+PROGRAMS = {"interlock", "apt", "chmod", "dmesg", "env", "fuser", "mkdir", "pip", "qemu-img", "sysctl", "timedatectl"}
+"""What a hint may ask somebody to type, beside what a test itself brings."""
+
+PLACEHOLDER = re.compile(r"(?<![\w/.=-])([A-Z]{4,}|\.\.\.)(?![\w/.=-])")
+"""A word that stands for another, such as TEMPLATE: it cannot be typed as it is."""
+
+
+def check_typed(hint: str) -> None:
+    """Fail unless `hint` is one or several commands that exist, with arguments that they take; nothing is run."""
+    assert not PLACEHOLDER.search(hint), hint
+    for command in re.split(r" (?:&&|\|\||\|) ", hint):
+        program, *arguments = shlex.split(command)
+        assert program in PROGRAMS | {"grep"}, hint
+        if program == "interlock":
+            check_parses(arguments, hint)
+
+
+def check_parses(arguments: list[str], hint: str) -> None:
+    """Fail unless the program understands `arguments`: it is asked up to the point where it would do something."""
+    group: click.Command = cli.cli
+    context = click.Context(group, info_name="interlock", obj=cli.Session())
+    while arguments and arguments[0] == "--debug":
+        del arguments[0]
+    while isinstance(group, click.Group):
+        name, *arguments = arguments
+        if name in ("--help", "--version"):
+            return
+        found = group.get_command(context, name)
+        assert found is not None, f"{hint}: there is no command {name}"
+        group, context = found, click.Context(found, info_name=name, parent=context)
+    try:
+        group.make_context(str(context.info_name), arguments, parent=context.parent)
+    except click.exceptions.Exit:  # --help
+        return
+    except click.ClickException as error:
+        pytest.fail(f"{hint}: {error.format_message()}")
+
+
+@pytest.fixture(autouse=True)
+def hints(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
+    """Type each hint that the test provokes: those of the errors made in this process, and what is added to the set."""
+    found: set[str] = set()
+    make = InterlockError.__init__
+
+    def noticed(error: InterlockError, message: str, *, hint: str | None = None, details: Iterable[str] = ()) -> None:
+        make(error, message, hint=hint, details=details)
+        if hint is not None and "/tests/" not in sys._getframe(1).f_code.co_filename:
+            found.add(hint)
+
+    monkeypatch.setattr(InterlockError, "__init__", noticed)
+    yield found
+    for hint in found:
+        check_typed(hint)
 
 
 @pytest.fixture(autouse=True)

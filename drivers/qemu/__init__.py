@@ -88,7 +88,7 @@ class QemuDriver(Driver):
                 if not (directory / material).exists():
                     raise DriverError(f"the instance is to boot a kernel, but has no file {material}")
         elif spec.boot == "bios" and spec.arch != "x86_64":
-            raise DriverError(f"a machine of architecture {spec.arch} has no BIOS", hint="boot: firmware")
+            raise DriverError(f"a machine of architecture {spec.arch} has no BIOS, only firmware (UEFI)")
         elif spec.boot == "firmware":
             report("copying the firmware")
             firmware.install(directory, firmware.find(spec.arch, board.machine))

@@ -66,8 +66,8 @@ class Board:
         """Raise HostError when this host's QEMU cannot be that board any more."""
         if self.machine not in capabilities.machines:
             raise HostError(
-                f"the instance is a {self.machine}, a machine that QEMU {capabilities.version} does not have",
-                hint="install the QEMU it was created with, or create it anew",
+                f"the instance is a {self.machine}, which QEMU {capabilities.version} does not have: "
+                "it needs the QEMU that it was created with"
             )
 
 
@@ -77,8 +77,8 @@ def build(site: Site, board: Board, capabilities: Capabilities, accelerator: str
     socket = site.runtime / monitor.SOCKET
     if len(bytes(socket)) > _SOCKET_PATH_BYTES:
         raise HostError(
-            f"{socket}: longer than the {_SOCKET_PATH_BYTES} bytes that a socket's path may have",
-            hint="set XDG_RUNTIME_DIR to a shorter path",
+            f"{socket}: longer than the {_SOCKET_PATH_BYTES} bytes that a socket's path may have; "
+            "XDG_RUNTIME_DIR must be shorter"
         )
     command = [
         capabilities.binary,

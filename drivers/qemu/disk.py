@@ -59,8 +59,7 @@ def _check_base(directory: Path, size_bytes: int) -> None:
     info: dict[str, Any] = json.loads(run_qemu_img(["info", "--output=json", "-f", "qcow2", BASE], directory))
     if info["virtual-size"] > size_bytes:
         raise DriverError(
-            f"the disk ({size_bytes} bytes) is smaller than its image ({info['virtual-size']} bytes)",
-            hint="give the instance a larger disk",
+            f"the disk ({size_bytes} bytes) is smaller than its image ({info['virtual-size']} bytes): use --disk"
         )
     if {"backing-filename", "full-backing-filename"} & info.keys() or _data_file(info):
         raise DriverError("the image refers to another file: an image must be complete in itself")

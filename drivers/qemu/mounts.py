@@ -24,7 +24,7 @@ DESCRIPTORS = (Path("/etc/qemu/vhost-user"), Path("/usr/share/qemu/vhost-user"))
 
 MISSING_HINT = "apt install virtiofsd || apt install qemu-system-common"
 
-INSTEAD = "interlock create NAME --template TEMPLATE --set mountType=9p"
+INSTEAD = "interlock create web --template debian --set mountType=9p"
 """For a host whose virtiofsd is QEMU's own in C, which runs for root only, and whose distribution may have no other."""
 
 _HELP_TIMEOUT_S = 10.0
@@ -138,8 +138,7 @@ def _serve(program: Program, mount: Mount, socket: Path) -> list[str]:
         return [*command, "--readonly"]
     if os.geteuid() != 0:
         raise HostError(
-            f"{program.path} cannot keep a guest from writing to {location}",
-            hint="use mounts of type 9p, or a newer virtiofsd",
+            f"{program.path} cannot keep a guest from writing to {location}; a newer virtiofsd or mounts of type 9p can"
         )
     # It sees a host on which nobody can write to the folder: that holds whatever the guest asks it for.
     return ["unshare", "--mount", "sh", "-c", 'mount -o bind,ro "$0" "$0" && exec "$@"', location, *command]

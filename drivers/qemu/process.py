@@ -15,6 +15,7 @@ them with it.
 
 import os
 import re
+import shlex
 import signal
 import time
 from collections.abc import Iterator, Sequence

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -32,8 +33,11 @@ PATHS: dict[State, tuple[Trigger, ...]] = {
 
 
 @pytest.fixture
-def interlock(tmp_path: Path) -> Run:
-    """Return what runs the program to its end: `interlock("start", "web")`; `orders` are the simulated driver's."""
+def interlock(tmp_path: Path, hints: set[str]) -> Run:
+    """Return what runs the program to its end: `interlock("start", "web")`; `orders` are the simulated driver's.
+
+    Each hint that it gives is typed.
+    """
 
     def run(
         *arguments: str, orders: dict[str, Any] | None = None, **options: Any
@@ -46,9 +50,11 @@ def interlock(tmp_path: Path) -> Run:
         given.update(options)
         if "input" in given:
             del given["stdin"]
-        return subprocess.run(
+        done = subprocess.run(
             [*PROGRAM, *arguments], capture_output=True, text=True, check=False, timeout=TIMEOUT_S, **given
         )
+        hints.update(re.findall(r"^hint: (.*)$", str(done.stderr), re.MULTILINE))
+        return done
 
     return run
 

@@ -486,12 +486,18 @@ def test_statuses_with_a_damaged_instance_lists_both(engine, damaged):
 
 
 def test_calls_on_a_damaged_instance_say_so_and_the_way_out(engine, damaged):
-    """Nothing can be told or done about it without understanding it; the hint mends it, or says how to remove it."""
+    """Nothing can be told or done about it without understanding it; the hint mends or removes it."""
     calls = [lambda: engine.fire(damaged, Trigger.provision), lambda: engine.verdicts(damaged)]
     for call in calls:
         with pytest.raises(DamagedError) as caught:
             call()
-        assert caught.value.hint == f"interlock repair {damaged}"
+        assert caught.value.hint == engine.way_out(damaged)
+    try:
+        engine.repair(damaged)
+    except DamagedError:
+        assert f"interlock delete {damaged} --force" == caught.value.hint
+    else:
+        assert f"interlock repair {damaged}" == caught.value.hint
 
 
 def test_discard_of_a_damaged_instance_ends_it_and_leaves_nothing(engine, home, damaged, heard):

@@ -1,0 +1,119 @@
+"""A hint is a command that works as it is typed. Those that tests provoke are typed by tests/conftest.py."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from interlock import cli
+from interlock.commands.instead import INSTEAD, INSTEAD_IN_GROUP
+from interlock.errors import UsageError
+from interlock.fsm.states import State
+from interlock.fsm.table import TABLE, Trigger
+
+ROOT = Path(__file__).parents[2]
+PRODUCT = [path for path in [*ROOT.glob("*.py"), *ROOT.glob("[a-z]*/**/*.py")] if "tests" not in path.parts]
+PROGRAMS = ("interlock ", "apt ", "dmesg", "env ", "fuser ", "mkdir ", "chmod ", "pip ", "sysctl ", "timedatectl ")
+
+
+def written_hints():
+    """Yield (place, text) of each hint that is written out where its error is made; `{}` is what is filled in."""
+    for path in PRODUCT:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.keyword) and node.arg == "hint":
+                place = f"{path.relative_to(ROOT)}:{node.value.lineno}"
+                if isinstance(node.value, ast.Constant) and node.value.value is not None:
+                    yield place, node.value.value
+                elif isinstance(node.value, ast.JoinedStr):
+                    parts = node.value.values
+                    yield place, "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in parts)
+
+
+def test_hint_is_a_command_and_no_advice():
+    """Advice belongs into the message: what stands after `hint:` is typed by people, and by programs."""
+    assert [hint for hint in written_hints() if not hint[1].startswith((*PROGRAMS, "{} --help"))] == []
+
+
+def refused(arguments):
+    """Return the error that the program has for a command that it does not know."""
+    with pytest.raises(UsageError) as caught:
+        cli.cli.main(arguments, prog_name="interlock", standalone_mode=False, obj=cli.Session())
+    return caught.value
+
+
+@pytest.mark.parametrize("word", INSTEAD)
+@pytest.mark.parametrize("rest", [[], ["web"], ["-f", "web"], ["--no-such-option"]])
+def test_word_of_another_program_gets_what_to_type_here(word, rest):
+    """Whoever comes from another program reads one line; it is typed by the fixture that all tests have."""
+    hint = refused([word, *rest]).hint
+    assert hint is not None
+    assert hint.startswith(f"interlock {INSTEAD[word]}")
+
+
+@pytest.mark.parametrize("group", ["image", "disk", "template"])
+@pytest.mark.parametrize("word", [*INSTEAD_IN_GROUP, "frobnicate"])
+def test_word_of_another_program_in_a_group_gets_what_to_type_here(group, word):
+    """The same of the commands about images, disks and templates; where one has none of that kind, its help."""
+    known = cli.cli.get_command(None, group).commands
+    if word not in known:
+        hint = refused([group, word, "x"]).hint
+        assert hint is not None
+        assert hint.startswith(f"interlock {group} ")
+
+
+@pytest.mark.parametrize(
+    "word", ["status", "top", "set", "strat", "stat", "sto", "rest", "delet", "kil", "ups", "craete"]
+)
+def test_similar_letters_never_propose_a_transition(word):
+    """What moves a machine is proposed to nobody who may have meant something else."""
+    hint = refused([word, "web"]).hint
+    assert hint is not None
+    assert hint.split()[1] not in cli.COMMANDS["Lifecycle"]
+
+
+@pytest.mark.parametrize(("word", "hint"), [("lst", "interlock list"), ("histroy", "interlock history --help")])
+def test_similar_letters_propose_what_only_looks(word, hint):
+    """A slip of the finger is put right where that can do no harm, with what was typed after it."""
+    assert refused([word]).hint == hint
+    assert refused(["rm", "-f", "a b"]).hint == "interlock delete -f 'a b'"
+
+
+@pytest.mark.parametrize("protected", [False, True])
+@pytest.mark.parametrize("state", State)
+def test_way_that_can_proposes_leads_where_it_says(engine, bring, plan, state, protected):
+    """Typed, the way to each trigger that is refused now ends with that trigger done or already so."""
+    for number, row in enumerate(row for row in TABLE if not row.observed and row.trigger is not Trigger.create):
+        name = f"vm{number}"
+        bring(name, state)
+        if protected and state is not State.absent:
+            engine.fire(name, Trigger.protect)
+        verdict = next(verdict for verdict in engine.verdicts(name) if verdict.trigger is row.trigger)
+        for command in (verdict.hint or "").split(" && "):
+            _, trigger, *_ = command.split() or ("", "list")
+            if trigger == "create":
+                engine.create(name, plan)
+            elif trigger in list(Trigger):
+                engine.fire(name, Trigger(trigger))
+        if state is not State.absent and row.dest is not None and not verdict.holds:
+            assert engine.status(name).state is row.dest
+
+
+@pytest.mark.parametrize(
+    ("typed", "trigger", "hint"),
+    [
+        ("wbe", Trigger.stop, "interlock stop web"),
+        ("wbe", Trigger.start, "interlock inspect web"),
+        ("wbe", Trigger.reset, "interlock inspect web"),
+        ("wbe", None, "interlock inspect web"),
+        ("something-else", Trigger.start, "interlock list"),
+    ],
+)
+def test_mistyped_name_gets_the_near_name_or_the_list(engine, bring, typed, trigger, hint):
+    """Nothing is created for a typo, and what destroys is proposed to nobody for the letters of a name."""
+    bring("web", State.running)
+    assert engine.not_found(typed, trigger).hint == hint
+
+
+def test_name_where_there_is_no_instance_gets_how_to_make_one(engine):
+    """There is nothing to list."""
+    assert engine.not_found("web").hint == "interlock create web --template debian"
