@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from .errors import InterlockError
 from .fsm import words
 from .fsm.events import Announce, Event, Happening
-from .output import printable
+from .output import printable, styled, wrapped
 
 if TYPE_CHECKING:
     from rich.console import ConsoleOptions, RenderResult
     from rich.live import Live
 
 LogFormat = Literal["human", "logfmt", "json"]
+
+_STEP_INDENT = 10
+"""Where the words of a step begin, after its time."""
 
 LEVELS = {
     Happening.failed: "error",
@@ -47,7 +50,10 @@ def announcer(log_format: LogFormat | None) -> Announce:
 def print_note(text: str, log_format: LogFormat | None) -> None:
     """Say `text` on stderr: what belongs to no transition and is no error."""
     note = {"level": "info", "event": "note", "message": text}
-    print(json.dumps(note) if log_format == "json" else printable(text), file=sys.stderr)
+    if log_format == "json":
+        print(json.dumps(note), file=sys.stderr)
+    else:
+        print(wrapped(printable(text), sys.stderr), file=sys.stderr)
 
 
 def print_error(error: InterlockError, log_format: LogFormat | None) -> None:
@@ -56,12 +62,12 @@ def print_error(error: InterlockError, log_format: LogFormat | None) -> None:
         record = {"level": "error", "event": "error", **error.record(), "exit_code": error.exit_code}
         print(json.dumps(record), file=sys.stderr)
         return
-    red, plain = ("\x1b[1;31m", "\x1b[0m") if sys.stderr.isatty() else ("", "")
+    red, plain = ("\x1b[1;31m", "\x1b[0m") if styled(sys.stderr) else ("", "")
     print(f"{red}error: {error.reference}{plain}", file=sys.stderr)
-    print(printable(error.message), file=sys.stderr)
+    print(wrapped(printable(error.message), sys.stderr), file=sys.stderr)
     for line in error.details:
         print(f"  | {printable(line)}", file=sys.stderr)
-    if error.hint:
+    if error.hint:  # it is not wrapped, because it is copied and typed
         print(f"hint: {printable(error.hint)}", file=sys.stderr)
 
 
@@ -95,7 +101,8 @@ class Terminal:
     def __init__(self) -> None:
         from rich.console import Console
 
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._styled = styled(sys.stderr)
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True, no_color=not self._styled)
         self._live: Live | None = None
 
     def __call__(self, _logger: Any, _level: str, facts: MutableMapping[str, Any]) -> str:
@@ -109,7 +116,7 @@ class Terminal:
             self._watch(facts)
         elif happening is Happening.step:
             elapsed = words.duration(facts.get("elapsed_s", 0.0))
-            self._say(f"{elapsed:>8}  {printable(facts['step'])}", style="dim")
+            self._say(f"{elapsed:>8}  {printable(facts['step'])}", style="dim", indent=_STEP_INDENT)
             self._watch(facts)
         else:
             self._stop()
@@ -117,14 +124,17 @@ class Terminal:
             self._say(message, style="green" if good else "red" if happening in LEVELS else None)
         raise DropEvent
 
-    def _say(self, text: str, style: str | None = None) -> None:
-        self._console.print(text, style=style, markup=False)
+    def _say(self, text: str, style: str | None = None, indent: int = 0) -> None:
+        lines = wrapped(text, sys.stderr, indent)
+        self._console.print(lines, style=style if self._styled else None, markup=False)
 
     def _watch(self, facts: MutableMapping[str, Any]) -> None:
         """Keep one moving line at the bottom until the next event: what is being done, for how long."""
         from rich.live import Live
 
         self._stop()
+        if self._console.is_dumb_terminal:  # it cannot take back what it has written
+            return
         now = _Now(str(facts["trigger"]), str(facts.get("step", "")), time.monotonic() - facts.get("elapsed_s", 0.0))
         self._live = Live(now, console=self._console, transient=True, refresh_per_second=8)
         self._live.start()

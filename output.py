@@ -5,9 +5,11 @@ aligned here and not by rich, whose tables cost `list` three times what it does 
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from contextlib import suppress
+from typing import Any, NamedTuple, TextIO
 
 import click
 
@@ -30,6 +32,9 @@ _FOLDED = 24
 
 _INDENT = 4
 """...this far from the margin."""
+
+_USUAL_COLUMNS = 80
+"""Of a terminal that does not say how wide it is."""
 
 _TIMES = ("_at", "since", "deadline")
 """How the keys of times end in our records; JSON and YAML have them in UTC."""
@@ -67,7 +72,7 @@ def print_record(record: Record, output_format: Format) -> None:
         width = max(len(key) for key, _ in flat)
         for key, value in flat:
             indented = value.rstrip("\n").replace("\n", "\n" + " " * (width + 2))
-            click.echo(f"{key:<{width}}  {indented}".rstrip())
+            click.echo(wrapped(f"{key:<{width}}  {indented}".rstrip(), sys.stdout, width + 2))
 
 
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -79,6 +84,7 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     table = [titles, *([printable(cell).replace("\n", " ") for cell in row] for row in rows)]
     widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
     terminal = sys.stdout.isatty()
+    colour = styled(sys.stdout)
     fold = _fold(widths) if terminal else None
     lines = []
     for row in table:
@@ -86,7 +92,7 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         cells = [f"{cell:<{width}}" for cell, width in zip(kept, widths, strict=False)]
         if fold and fold.beside and rest:
             cells.append(rest.pop(0).lstrip())
-        lines.append("  ".join([_coloured(cell) if terminal else cell for cell in cells]).rstrip())
+        lines.append("  ".join([_coloured(cell) if colour else cell for cell in cells]).rstrip())
         lines += rest
     click.echo("\n".join(lines))
 
@@ -114,9 +120,7 @@ class _Fold(NamedTuple):
 
 def _fold(widths: Sequence[int]) -> _Fold | None:
     """Return how to fold a table with columns of `widths` for this terminal; None when there is room for it."""
-    import shutil
-
-    width, end = shutil.get_terminal_size().columns, -2
+    width, end = _columns(sys.stdout), -2
     for number, column in enumerate(widths):
         start, end = end + 2, end + 2 + column
         if end > width:
@@ -145,6 +149,35 @@ def local_time(moment: str) -> str:
         return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
     except (ValueError, OverflowError):
         return moment
+
+
+def styled(stream: TextIO) -> bool:
+    """True when `stream` is a terminal that shows colours to somebody who wants them. Source: no-color.org, term(7)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def wrapped(text: str, stream: TextIO, indent: int = 0) -> str:
+    """Return `text` with its lines broken between words where `stream` is a terminal that would break them anywhere.
+
+    What follows a break is indented by `indent`. A word that is longer than a line, such as a path, stays whole.
+    """
+    if not stream.isatty():
+        return text
+    import textwrap
+
+    wrapper = textwrap.TextWrapper(
+        _columns(stream), subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+    )
+    return "\n".join(line if len(line) <= wrapper.width else wrapper.fill(line) for line in text.split("\n"))
+
+
+def _columns(stream: TextIO) -> int:
+    """Return how wide the terminal behind `stream` is; that of standard output may be another, or none."""
+    with suppress(ValueError):
+        return max(int(os.environ.get("COLUMNS", "")), 1)
+    with suppress(OSError, ValueError):
+        return os.get_terminal_size(stream.fileno()).columns or _USUAL_COLUMNS
+    return _USUAL_COLUMNS
 
 
 def printable(text: str) -> str:

@@ -113,3 +113,68 @@ def test_print_error_as_json_is_one_object(capsys):
     """A program reads the same facts, and the exit code."""
     print_error(ERROR, "json")
     assert json.loads(capsys.readouterr().err) == {"level": "error", "event": "error", **ERROR.record(), "exit_code": 6}
+
+
+class Screen(io.StringIO):
+    """A terminal's stderr."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def screen(monkeypatch):
+    """Return what puts a terminal of 40 columns in the place of stderr, which pytest sets anew for the test."""
+
+    def put():
+        shown = Screen()
+        monkeypatch.setattr(sys, "stderr", shown)
+        return shown
+
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    return put
+
+
+LONG = "the guest did not answer in the time that it was given for that"
+
+
+def test_messages_on_narrow_terminal_are_broken_between_words(screen):
+    """The terminal would break them anywhere; a hint stays in one line, because it is copied."""
+    shown = screen()
+    print_error(DriverError(LONG, hint=f"interlock {LONG}"), "human")
+    console.print_note(LONG, "human")
+    announcer("human")(an_event(Happening.failed, elapsed_s=1.0, detail=LONG))
+    lines = re.sub(r"\x1b\[[0-9;?]*[a-z]", "", shown.getvalue()).splitlines()
+    assert lines[:5] == [
+        "error: driver-failed",
+        "the guest did not answer in the time",
+        "that it was given for that",
+        f"hint: interlock {LONG}",
+        "the guest did not answer in the time",
+    ]
+    assert [line for line in lines if len(line) > 40] == [lines[3]]
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_messages_to_whoever_wants_no_colours_have_none(screen, monkeypatch, name, value):
+    """Neither in errors nor in what transitions say; only the line that moves needs the cursor, where there is one."""
+    monkeypatch.setenv(name, value)
+    shown = screen()
+    for event in LIFE:
+        announcer("human")(event)
+    print_error(ERROR, "human")
+    assert re.findall(r"\x1b\[[0-9;]*m", shown.getvalue()) == []
+    if name == "TERM":
+        assert "\x1b" not in shown.getvalue()
+
+
+def test_messages_on_a_terminal_have_colours(screen):
+    """What the two tests above would miss, were there none at all."""
+    shown = screen()
+    for event in LIFE:
+        announcer("human")(event)
+    print_error(ERROR, "human")
+    assert "\x1b[32m" in shown.getvalue()
+    assert "\x1b[1;31merror" in shown.getvalue()

@@ -56,6 +56,27 @@ def test_print_table_on_terminal_colours_the_state_and_not_the_name(capsys, monk
     assert capsys.readouterr().out.splitlines()[1] == "running1  \x1b[32mrunning\x1b[0m  1"
 
 
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_print_table_on_terminal_without_colours_has_none(capsys, monkeypatch, name, value):
+    """Whoever says so, and whatever cannot show them, gets no colours; the rest is as on any terminal."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv(name, value)
+    print_table(["NAME", "STATUS"], [["web", "running"]])
+    assert capsys.readouterr().out == "NAME  STATUS\nweb   running\n"
+
+
+def test_print_record_on_terminal_breaks_long_values_between_words(capsys, monkeypatch):
+    """A value goes on in its own column."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    print_record({"name": "web", "reason": "the guest did not answer in the time that it had"}, "table")
+    assert capsys.readouterr().out.splitlines() == [
+        "name    web",
+        "reason  the guest did not answer in the",
+        "        time that it had",
+    ]
+
+
 WIDE = [["web", "yes", "Boots what create made, and ends when the guest answers."], ["database", "no", "-"]]
 
 
