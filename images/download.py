@@ -125,7 +125,8 @@ def download(place: Place, into: Download, report: Report) -> str:
         client = httpx.Client(follow_redirects=True, timeout=TIMEOUT_S)
     except (OSError, ValueError, httpx.InvalidURL) as err:
         raise HostError(
-            f"the proxy or the certificates that the environment names cannot be used: {err}",
+            "the proxy or the certificates that the environment names (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, "
+            f"SSL_CERT_FILE, SSL_CERT_DIR) cannot be used: {err}",
             hint="env | grep -iE '_proxy=|^ssl_cert_'",
         ) from err
     with client:

@@ -138,7 +138,7 @@ def _serve(program: Program, mount: Mount, socket: Path) -> list[str]:
         return [*command, "--readonly"]
     if os.geteuid() != 0:
         raise HostError(
-            f"{program.path} cannot keep a guest from writing to {location}; a newer virtiofsd or mounts of type 9p can"
+            f"{program.path} cannot keep a guest from writing to {location}; mounts of type 9p can", hint=INSTEAD
         )
     # It sees a host on which nobody can write to the folder: that holds whatever the guest asks it for.
     return ["unshare", "--mount", "sh", "-c", 'mount -o bind,ro "$0" "$0" && exec "$@"', location, *command]

@@ -61,7 +61,7 @@ def test_bring_from_nowhere_lists_every_place_with_its_cause(store, publisher):
         f"{publisher.url}/missing: cannot download {publisher.url}/missing",
         "    the server answered 404 Not Found",
         "/no/such/file: there is no file /no/such/file",
-        "build:other: there is no image 'other' in the store, and no recipe for it",
+        "build:other: there is no image 'other' in the store, and no recipe for it; there are: debian, tiny",
     )
 
 

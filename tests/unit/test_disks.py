@@ -214,7 +214,7 @@ def test_delete_of_attached_disk_names_the_instances_and_keeps_it(disks, attach)
     with pytest.raises(UsageError) as caught:
         disks.delete("data")
     assert caught.value.message == 'disk "data" is attached to instance "db", instance "web"'
-    assert caught.value.hint == "interlock delete db web && interlock disk delete data"
+    assert caught.value.hint == "interlock delete db && interlock delete web && interlock disk delete data"
     assert disks.get("data").instances == ("db", "web")
     assert disks.get("data").path == before.path
 

@@ -300,7 +300,7 @@ def test_download_with_an_impossible_environment_is_the_hosts_fault(publisher, g
     monkeypatch.setenv(variable, value)
     with pytest.raises(HostError) as caught:
         get(publisher.publish("/a", CONTENT))
-    assert variable in caught.value.hint
+    assert variable in caught.value.message
 
 
 def test_download_of_a_url_with_a_password_does_not_show_it(publisher, get, said, store):

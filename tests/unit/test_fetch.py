@@ -144,8 +144,8 @@ def test_fetch_what_is_no_disk_leaves_nothing(store, publisher):
     ("source", "what"),
     [
         (Source("http://x/a.ISO", ARCH), "image of a CD"),
-        (Source("ftp://x/a", ARCH), "is no place"),
-        (Source("a.qcow2", ARCH), "is no place"),
+        (Source("ftp://x/a", ARCH), "is neither a URL nor"),
+        (Source("a.qcow2", ARCH), "is neither a URL nor"),
         (Source("http://x/a", ARCH, "md5:00"), "not a digest"),
         (Source("http://x/a", ARCH, "sha256:XYZ"), "not a digest"),
         (Source("http://x/a", ARCH, f"sha512:{'0' * 64}"), "not a digest"),

@@ -13,7 +13,20 @@ from interlock.fsm.table import TABLE, Trigger
 
 ROOT = Path(__file__).parents[2]
 PRODUCT = [path for path in [*ROOT.glob("*.py"), *ROOT.glob("[a-z]*/**/*.py")] if "tests" not in path.parts]
-PROGRAMS = ("interlock ", "apt ", "dmesg", "env ", "fuser ", "mkdir ", "chmod ", "pip ", "sysctl ", "timedatectl ")
+PROGRAMS = (
+    "export ",
+    "interlock ",
+    "apt ",
+    "dmesg",
+    "env ",
+    "fuser ",
+    "mkdir ",
+    "mv ",
+    "chmod ",
+    "pip ",
+    "sysctl ",
+    "timedatectl ",
+)
 
 
 def written_hints():

@@ -95,7 +95,7 @@ def test_build_of_something_else_under_a_name_that_is_taken_is_refused(store, ot
     """Nobody gets an image that is not what was asked for, nor loses one without a word."""
     with pytest.raises(ImageError, match="there is another image web") as caught:
         build(store, other, print, name="web")
-    assert "--as" in str(caught.value.hint)
+    assert "--as" in caught.value.message
 
 
 def test_recipe_manifest_says_what_the_image_was_built_from(store):

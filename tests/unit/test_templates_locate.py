@@ -313,7 +313,7 @@ def test_instance_name_of_the_nameless_has_to_be_given(locator):
     """Where there is no name, the command to type is told."""
     with pytest.raises(UsageError, match="needs a name") as caught:
         instance_name(locator)
-    assert caught.value.hint == f"interlock create NAME -t {locator}"
+    assert caught.value.hint == f"interlock create web -t {locator}"
 
 
 @pytest.mark.parametrize(
