@@ -235,7 +235,7 @@ def _refuse_template(name: str) -> None:
     """
     if "/" in name or name.startswith(("template:", "build:")):
         stem = name.rpartition("/")[2].rpartition(":")[2].removesuffix(".yaml").removesuffix(".yml")
-        instance = stem if NAME.fullmatch(stem) else "NAME"
+        instance = stem if NAME.fullmatch(stem) else "web"
         raise UsageError(
             f"{name} is a template, and start never creates an instance",
             hint=f"interlock up {instance} --template {shlex.quote(name)}",

@@ -45,7 +45,7 @@ def test_create_from_standard_input_needs_a_name(interlock):
     """What comes through a pipe has no name to give; with one, it is as good as a file."""
     text = "images: [{location: 'build:tiny', arch: x86_64}]\n"
     refused = interlock("create", "-t", "-", "--driver", "simulated", input=text)
-    assert (refused.returncode, "hint: interlock create NAME -t -" in refused.stderr) == (2, True)
+    assert (refused.returncode, "hint: interlock create web -t -" in refused.stderr) == (2, True)
     assert interlock("create", "web", "-t", "-", "--driver", "simulated", input=text).returncode == 0
 
 
