@@ -138,7 +138,7 @@ class Engine:
         recorded, a dead process's leftovers are removed), unless that would need waiting for a guest.
         """
         checked_name(name)
-        with _border(name):
+        with self._border(name):
             return self._settled(name)
 
     def history(self, name: str) -> Iterator[Line]:

@@ -71,7 +71,8 @@ _BECOME = 'exec "$@"\n'
 _SIGNATURE_TIMEOUT_S = 2.0
 """A shell needs a millisecond; whoever has the lock and has not signed by then was robbed of its record."""
 
-_HUNG = "look at the host's storage (dmesg); only a reboot ends such a process"
+_HUNG = "dmesg"
+"""Storage that does not answer is the usual cause, and the kernel has said so; only a reboot ends such a process."""
 
 _DEATH_TIMEOUT_S = 10.0
 """After SIGKILL a process ends at once, unless the kernel keeps it in an uninterruptible wait."""
@@ -223,7 +224,6 @@ def words(directory: Path) -> list[str]:
 
 
 def _detach(command: Sequence[str], directory: Path, place: int, record: IO[bytes], daemons: Sequence[Daemon]) -> None:
-    import shlex
 
     from ...host.run import run
 
