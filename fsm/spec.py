@@ -199,7 +199,7 @@ def check_schema(data: Mapping[str, Any], newest: int, source: Path | str) -> No
         writer = f"Interlock {data['version']}" if data.get("version") else "a newer Interlock"
         raise TooNewError(
             f"{source}: written by {writer} in schema {schema}; this is Interlock {__version__}, which reads {newest}",
-            hint=f"install {writer}",
+            hint="interlock --version",
         )
 
 

@@ -84,7 +84,7 @@ def test_record_of_a_newer_version_names_it_and_is_not_called_damaged(vms, home)
             TooNewError, match=r"written by Interlock 7\.1\.0 in schema 2; this is Interlock"
         ) as refused:
             call("vm")
-        assert refused.value.hint == "install Interlock 7.1.0"
+        assert refused.value.hint == "interlock --version"
     assert vms.delete("vm", force=True).state is State.absent
 
 
