@@ -8,6 +8,8 @@ set.
 
 Waits look every `LOOK_S` seconds, because the system goes on with a call that a returning handler interrupted (PEP
 475). A foreign call that blocks for longer and cannot look is made `interruptible`: only in there the handler raises.
+Python runs a handler between two steps of its own, so a signal in the moment before such a call blocks would be heard
+when it returns: a timer ends that, by a signal that interrupts the call and does nothing else.
 
 Only the command line listens. A program that embeds Interlock keeps its own handlers, and calls an operation off by
 what they raise, or by raising from `announce`.
@@ -50,6 +52,7 @@ def listen() -> None:
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda number, _: request(number))
+    signal.signal(signal.SIGALRM, lambda _number, _frame: None)
 
 
 def step_aside() -> None:
@@ -129,12 +132,16 @@ def interruptible() -> "Iterator[None]":
     outer = _may_raise
     try:
         _may_raise = get_ident() == _listener
+        if _may_raise:
+            signal.setitimer(signal.ITIMER_REAL, LOOK_S, LOOK_S)
         check()
         yield
     except BaseException:
         check()  # whatever the cut-off call made of it
         raise
     finally:
+        if get_ident() == _listener and not outer:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         _may_raise = outer
     check()
 

@@ -31,7 +31,7 @@ main()
 
 
 @pytest.mark.parametrize("number", [2, 5, 10, 20, 40, 60, 80])
-def test_signal_in_an_import_ends_with_one_word_and_no_traceback(bring, state, number):
+def test_signal_in_an_import_ends_with_one_word_and_no_traceback(bring, state, number, injected):
     """An import that is interrupted leaves half a module: the signal waits until the work looks."""
     bring(State.created)
     done = subprocess.run(
@@ -45,19 +45,23 @@ def test_signal_in_an_import_ends_with_one_word_and_no_traceback(bring, state, n
     assert (done.returncode, state()) == (130, "created")
     assert done.stderr.count("error: cancelled") == 1
     assert "Traceback" not in done.stderr
+    injected("a signal in start-up")
 
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (1, 2), (0, 1, 2)])
-def test_closed_streams_change_nothing(begin, bring, state, closed):
+def test_closed_streams_change_nothing(begin, bring, state, closed, injected):
     """A start whose streams are closed is a start, and no file of ours gets their numbers."""
     bring(State.created)
     process = begin("start", "web", "--format", "json", preexec_fn=lambda: [os.close(number) for number in closed])
     stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, state()) == (0, "running")
     assert (bool(stdout), bool(stderr)) == (1 not in closed, 2 not in closed)
+    injected("closed standard streams")
 
 
-def test_signal_that_comes_again_while_the_work_is_undone_counts_for_nothing(begin, bring, at_work, state, history):
+def test_signal_that_comes_again_while_the_work_is_undone_counts_for_nothing(
+    begin, bring, at_work, state, history, injected
+):
     """An impatient Ctrl-C leaves nothing half undone."""
     bring(State.created)
     process = begin("start", "web", orders={"start": {"hang": True}, "kill": {"delay_s": 0.5}})
@@ -66,6 +70,7 @@ def test_signal_that_comes_again_while_the_work_is_undone_counts_for_nothing(beg
         process.send_signal(signal.SIGINT)
     assert (process.returncode, state(), history()[-1]) == (130, "created", ("start", "failed"))
     assert process.stderr.read().count("error: cancelled") == 1
+    injected("a signal that comes again while work is undone")
 
 
 def test_signal_at_a_question_ends_it(begin, home):

@@ -36,17 +36,18 @@ def test_list_of_a_suspended_operation_says_so(interlock, bring, suspend, trigge
 
 
 @pytest.mark.parametrize("trigger", ["start", "stop", "reset"])
-def test_another_operation_behind_a_suspended_one_says_what_to_type(interlock, bring, suspend, trigger):
+def test_another_operation_behind_a_suspended_one_says_what_to_type(interlock, bring, suspend, trigger, injected):
     """The hint works as typed: afterwards the process runs."""
     bring(State(BEFORE[trigger]))
     process = suspend(trigger)
     refused = interlock("protect", "web")
     assert (refused.returncode, f"pid {process.pid}, which is suspended" in refused.stderr) == (5, True)
     assert f"kill -CONT {process.pid}" in refused.stderr
+    injected("the holder of an instance is suspended")
 
 
-def test_same_operation_behind_a_suspended_one_is_told_and_goes_on_with_it(begin, bring, suspend):
-    """Who waits knows for what; once it is woken, the result is shared."""
+def test_same_operation_behind_a_suspended_one_is_told_and_goes_on_with_it(begin, bring, suspend, injected):
+    """Who waits knows for what. That the other is woken and called off is no answer to us: we start it ourselves."""
     bring(State.created)
     process = suspend("start")
     second = begin("start", "web")
@@ -54,32 +55,36 @@ def test_same_operation_behind_a_suspended_one_is_told_and_goes_on_with_it(begin
     assert f"kill -CONT {process.pid} (or fg) lets it go on" in told
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGCONT)
-    assert second.wait(timeout=60) == 130
+    assert (process.wait(timeout=60), second.wait(timeout=60)) == (130, 0)
+    injected("the holder of an instance is suspended")
 
 
 @pytest.mark.parametrize("trigger", BEFORE)
-def test_delete_with_force_ends_what_is_suspended(interlock, bring, suspend, home, trigger):
+def test_delete_with_force_ends_what_is_suspended(interlock, bring, suspend, home, trigger, injected):
     """Always a way out: whatever a suspended process is in the middle of, nothing is left of the instance."""
     bring(State(BEFORE[trigger]))
     process = suspend(trigger)
     assert interlock("delete", "web", "--force").returncode == 0
     process.wait(timeout=60)
     assert [path for path in home.root.rglob("*") if not path.is_dir()] == []
+    injected("the holder of an instance is suspended")
 
 
-def test_stop_with_force_ends_what_is_suspended(interlock, bring, suspend, state):
+def test_stop_with_force_ends_what_is_suspended(interlock, bring, suspend, state, injected):
     """A stop that hangs suspended is ended, and the machine is."""
     bring(State.running)
     process = suspend("stop")
     assert interlock("stop", "web", "--force").returncode == 0
     process.wait(timeout=60)
     assert state() == "stopped"
+    injected("the holder of an instance is suspended")
 
 
-def test_stop_of_a_suspended_start_calls_it_off(interlock, bring, suspend, state):
+def test_stop_of_a_suspended_start_calls_it_off(interlock, bring, suspend, state, injected):
     """By the table a start yields to a stop; so it is woken to do so."""
     bring(State.created)
     process = suspend("start")
     assert interlock("stop", "web").returncode == 0
     assert process.wait(timeout=60) == 130
     assert state() == "created"
+    injected("the holder of an instance is suspended")

@@ -22,7 +22,7 @@ LONG_S = 60.0
 @pytest.fixture(autouse=True)
 def listening():
     """Listen as the program does; afterwards nothing of it is left."""
-    handlers = {number: signal.getsignal(number) for number in cancellation.SIGNALS}
+    handlers = {number: signal.getsignal(number) for number in (*cancellation.SIGNALS, signal.SIGALRM)}
     cancellation.listen()
     yield
     for number, handler in handlers.items():

@@ -92,7 +92,7 @@ def running(make_engine, spec, home):
 
 @needs_root
 @pytest.mark.parametrize("emptied", [False, True])
-def test_look_from_another_pid_namespace_says_alive_and_hidden(place, emptied):
+def test_look_from_another_pid_namespace_says_alive_and_hidden(place, emptied, injected):
     """It lives, whatever its record says, and nobody is taken for it."""
     process.launch(SLEEP, place)
     if emptied:
@@ -102,6 +102,7 @@ def test_look_from_another_pid_namespace_says_alive_and_hidden(place, emptied):
         [*ELSEWHERE, sys.executable, "-c", script, place], capture_output=True, text=True, check=True, timeout=60
     )
     assert said.stdout == "True\n"
+    injected("another pid namespace looks at a machine")
 
 
 @needs_root
@@ -218,7 +219,7 @@ def unless(code):
 
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO, errno.EACCES], ids=lambda code: errno.errorcode[code])
 @pytest.mark.parametrize("emptied", [False, True])
-def test_observe_when_a_read_fails_never_says_dead(running, emptied, code):
+def test_observe_when_a_read_fails_never_says_dead(running, emptied, code, injected):
     """Each read in turn: either the machine is alive, or it cannot be told and that is an error."""
     site = running.site("web")
     if emptied:
@@ -229,10 +230,11 @@ def test_observe_when_a_read_fails_never_says_dead(running, emptied, code):
         if faults.left > 0:
             break
     assert number > 5
+    injected("an unreadable record (EACCES, EIO, EMFILE)")
 
 
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO, errno.EACCES], ids=lambda code: errno.errorcode[code])
-def test_status_when_a_read_fails_records_no_exit(running, home, code):
+def test_status_when_a_read_fails_records_no_exit(running, home, code, injected):
     """A look that fails leaves the journal as it is, and says what failed."""
     journal = home.directory("web") / FILE
     before = journal.read_bytes()
@@ -243,11 +245,12 @@ def test_status_when_a_read_fails_records_no_exit(running, home, code):
         if faults.left > 0:
             break
     assert before == journal.read_bytes()
+    injected("an unreadable record (EACCES, EIO, EMFILE)")
 
 
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO], ids=lambda code: errno.errorcode[code])
 @pytest.mark.parametrize("trigger", [Trigger.delete, Trigger.reset, Trigger.start])
-def test_fire_when_a_read_fails_touches_nothing_of_what_lives(running, home, trigger, code):
+def test_fire_when_a_read_fails_touches_nothing_of_what_lives(running, home, trigger, code, injected):
     """Whatever could not be read, the machine goes on with its disk, and nothing else is begun."""
     process_before = process.find(home.directory("web"))
     journal = home.directory("web") / FILE
@@ -259,13 +262,14 @@ def test_fire_when_a_read_fails_touches_nothing_of_what_lives(running, home, tri
         assert process_before == process.find(home.directory("web"))
         if faults.left > 0:
             break
+    injected("an unreadable record (EACCES, EIO, EMFILE)")
 
 
 # -- what follows ----------------------------------------------------------------------------------------------------
 
 
 @needs_root
-def test_commands_from_another_pid_namespace_leave_the_machine_alone(running, home):
+def test_commands_from_another_pid_namespace_leave_the_machine_alone(running, home, injected):
     """`list` says that it runs and cannot be seen; whatever would touch it is refused, and says where to type it."""
 
     def elsewhere(*arguments):
@@ -282,9 +286,10 @@ def test_commands_from_another_pid_namespace_leave_the_machine_alone(running, ho
         assert "outside this container" in said.stderr
     assert before == (process.find(home.directory("web")), (home.directory("web") / FILE).read_bytes())
     assert running.fire("web", Trigger.kill).changed
+    injected("another pid namespace looks at a machine")
 
 
-def test_delete_with_emptied_record_is_refused_and_stop_works(running, home):
+def test_delete_with_emptied_record_is_refused_and_stop_works(running, home, injected):
     """The instance runs, so that is what is said, and the process is found by its lock to be ended."""
     os.truncate(home.directory("web") / process.RECORD, 0)
     assert running.status("web").observation.alive
@@ -293,9 +298,10 @@ def test_delete_with_emptied_record_is_refused_and_stop_works(running, home):
             running.fire("web", trigger)
     assert running.fire("web", Trigger.kill).changed
     assert process.find(home.directory("web")) is None
+    injected("an emptied or damaged record of a living machine")
 
 
-def test_copied_home_ends_nothing_of_the_original(running, home, tmp_path):
+def test_copied_home_ends_nothing_of_the_original(running, home, tmp_path, injected):
     """The copy's machine is down, and is deleted by force without a signal to the original's."""
     original = process.find(home.directory("web"))
     subprocess.run(["cp", "-a", home.root, tmp_path / "copy"], check=True)
@@ -304,16 +310,18 @@ def test_copied_home_ends_nothing_of_the_original(running, home, tmp_path):
     copy.delete("web", force=True)
     assert original == process.find(home.directory("web"))
     assert running.status("web").state is State.running
+    injected("a copied home")
 
 
 @pytest.mark.parametrize("trigger", [Trigger.stop, Trigger.kill])
 @pytest.mark.parametrize("content", [None, b"", b"{}"])
-def test_stop_of_what_runs_without_readable_spec_works(running, home, trigger, content):
+def test_stop_of_what_runs_without_readable_spec_works(running, home, trigger, content, injected):
     """To end a machine, its hypervisor must be known, and nothing else."""
     spec = home.directory("web") / "spec.json"
     spec.unlink() if content is None else spec.write_bytes(content)
     assert running.fire("web", trigger, **({"timeout_s": 0.1} if trigger is Trigger.stop else {})).changed
     assert process.find(home.directory("web")) is None
+    injected("an emptied or damaged record of a living machine")
 
 
 @pytest.mark.usefixtures("running")
