@@ -76,10 +76,10 @@ def test_version_is_printed(interlock):
 
 def test_unknown_command_is_answered_with_the_one_meant(interlock):
     """A slip in the command's name is a usage error with the command to type."""
-    done = interlock("strat", "web")
+    done = interlock("lst", "web")
     assert (done.returncode, done.stderr.splitlines()) == (
         2,
-        ["error: usage", 'there is no command "strat"', "hint: interlock start"],
+        ["error: usage", 'there is no command "lst"', "hint: interlock list web"],
     )
 
 
