@@ -59,7 +59,7 @@ def vms(images_home: Path, home, monkeypatch: pytest.MonkeyPatch) -> Iterator[In
 def hasty(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """Believe that every guest answers at once, until this is undone: for what is not about guests, and saves boots."""
     with monkeypatch.context() as patch:
-        patch.setattr(readiness, "wait", lambda _door, _deadline, _lifeline, report, _look: report("not waiting"))
+        patch.setattr(readiness, "wait", lambda _door, _deadline, _lifeline, report, _look: report("not waiting") or ())
         yield patch
 
 
