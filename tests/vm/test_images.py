@@ -230,7 +230,7 @@ def test_debian_that_fails_says_so_on_its_serial_port(guest_of, debian):
         assert len(serial.read_text().splitlines()) < 5
         guest.ssh("echo Nonsense yes | sudo tee -a /etc/ssh/sshd_config; sync")
         guest.press_power_button()
-    serial.unlink()
+    serial.write_bytes(b"")
     with subprocess.Popen(guest.command()) as guest.process:
         try:
             wait_until(lambda: "Nonsense" in serial.read_text(errors="replace"), guest.process)

@@ -188,7 +188,7 @@ def test_template_with_everything_is_so_in_the_guest(vms, folder, ask):
 
     vms.stop("web")
     vms.start("web")
-    assert ask("wc -l </var/log/boots; wc -l </var/log/order") == "2\n3"
+    assert ask("wc -l </var/log/boots; wc -l </var/log/order") == "2\n6"
     assert ask("cat /mnt/lima-data/kept '/mnt/with blank/note' /mnt/only-read/note").splitlines() == [
         *("kept", "from the guest", "from the host")
     ]
