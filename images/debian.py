@@ -56,16 +56,16 @@ def build(writer: Writer, recipe: Recipe, name: str, report: Report) -> Image:
     names = ARCHES[recipe.arch]
     tar, kernel_file, initrd, disk = (writer.work / name for name in ("root.tar", "kernel", "initrd", "disk"))
     packed_kernel = writer.work / "vmlinuz"
-    report("installing Debian packages")
-    _install(tar, recipe, writer.work / "ours.tar")
+    report("installing Debian packages (step 1 of 3; once for all machines, some minutes)")
+    _install(tar, recipe, writer.work / "ours.tar", report)
     with Unpacked(tar) as packages:
-        report("packing the initrd")
+        report("packing the initrd (step 2 of 3)")
         packed_kernel.write_bytes(kernel.image(packages))
         kernel_file.write_bytes(kernel.unpacked(packed_kernel.read_bytes()))
         initrd.write_bytes(cpio.pack(_initrd(packages)))
         versions = packages.versions()
         loader = packages.read(f"usr/lib/systemd/boot/efi/systemd-boot{names.efi}.efi")
-    report("making the disk")
+    report("making the disk (step 3 of 3)")
     raw = writer.work / "disk.raw"
     _partition(raw)
     _fill_esp(raw, names, {"kernel": packed_kernel, "initrd": initrd}, loader, writer.work)
@@ -81,7 +81,7 @@ def build(writer: Writer, recipe: Recipe, name: str, report: Report) -> Image:
     return writer.add(image, {"disk": disk, "kernel": kernel_file, "initrd": initrd})
 
 
-def _install(tar: Path, recipe: Recipe, ours: Path) -> None:
+def _install(tar: Path, recipe: Recipe, ours: Path, report: Report) -> None:
     """Make `tar` of a Debian with our own files in it, and what the recipe asks for; `ours` is for their journey."""
     hooks = [f"tar-in {shlex.quote(str(ours))} /", 'chroot "$1" sh -e /customize', 'rm "$1/customize"']
     with tarfile.open(ours, "w") as archive:
@@ -99,6 +99,7 @@ def _install(tar: Path, recipe: Recipe, ours: Path) -> None:
         (f"{kernel.PACKAGE}-{ARCHES[recipe.arch].debian}", *_PACKAGES, *recipe.packages),
         suite=recipe.suite,
         variant="minbase",
+        report=report,
         hooks=hooks,
         options=[
             *(f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in ("doc", "man", "locale", "info")),

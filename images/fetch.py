@@ -130,6 +130,11 @@ def _add(
     )
 
 
+_LARGE_BYTES = 256 << 20
+_FIFTHS = 5
+"""From which size on it is told how far a copy has come, and how often."""
+
+
 def _copied(place: Place, path: Path, target: Path, report: Report) -> dict[str, str]:
     """Return {digest, version} of the local file `path`, once `target` is a copy of it.
 
@@ -143,8 +148,12 @@ def _copied(place: Place, path: Path, target: Path, report: Report) -> dict[str,
         version = _version(path)
         check_room(target.parent, path.stat().st_blocks * 512, f"copying {path}")
         report(f"copying {path}")
+        size, done = path.stat().st_size, 0
         for chunk in unpack.copy(path, target):
             hasher.update(chunk)
+            before, done = done, done + len(chunk)
+            if (part := _FIFTHS * done // size) > _FIFTHS * before // size and size >= _LARGE_BYTES:
+                report(f"copying {path}: {100 * part // _FIFTHS} %")
     except OSError as err:
         if err.filename != str(path):
             raise

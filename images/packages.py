@@ -17,6 +17,7 @@ from typing import NamedTuple, Self
 
 from ..errors import HostError, ImageError
 from .run import NEEDS, run
+from .store import Report
 
 RELEASE = "bookworm"
 """What images are built from unless another release is asked for."""
@@ -54,13 +55,15 @@ def bootstrap(
     *,
     suite: str,
     variant: str,
+    report: Report,
     hooks: Sequence[str] = (),
     options: Sequence[str] = (),
 ) -> None:
     """Make `tar` of `packages` of Debian's `suite` and what they depend on.
 
     The variant `extract` only unpacks, hence works for any architecture; others run the packages' own scripts, hence
-    need one that this host runs. `hooks` are mmdebstrap's customize hooks: shell with the new root in `$1`.
+    need one that this host runs. `report` hears how many are there. `hooks` are mmdebstrap's customize hooks: shell
+    with the new root in `$1`.
     """
     if not _KEYRING.exists():
         raise HostError(
@@ -70,6 +73,7 @@ def bootstrap(
         raise HostError(f"an image of a whole Debian for {arch} is built on a host of that architecture")
     run(
         "mmdebstrap",
+        "--verbose",
         "--mode=root" if os.geteuid() == 0 else "--mode=unshare",
         f"--variant={variant}",
         f"--architectures={ARCHES[arch].debian}",
@@ -83,7 +87,48 @@ def bootstrap(
         suite,
         tar,
         *mirrors(Path("/etc"), suite),
+        hear=Count(report, *_COUNTED[variant == "extract"]).hear,
     )
+
+
+_COUNTED = {True: ("fetching packages", b"Get:"), False: ("installing packages", b"Setting up ")}
+"""What is done for each package of a variant, extracted alone or not, and how a line that says so begins."""
+
+_TENTHS = 10
+
+
+class Count:
+    """Reports how many packages are done, each tenth of them, by what apt-get(8) and dpkg(1) print."""
+
+    def __init__(self, report: Report, doing: str, begins: bytes) -> None:
+        self._report = report
+        self._doing = doing
+        self._begins = begins
+        self._rest = b""
+        self._done = self._all = self._told = 0
+
+    def hear(self, piece: bytes) -> None:
+        """Take what was printed next."""
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        self._rest = self._rest[-_LINE_BYTES:]
+        for line in lines:
+            if found := _NEW.search(line):
+                self._all += int(found[1])
+                self._told = self._tenth()
+            elif self._all and line.startswith(self._begins):  # what comes before are lists, not packages
+                self._done += 1
+            if self._told < self._tenth() <= _TENTHS:
+                self._told = self._tenth()
+                self._report(f"{self._doing}: {self._done} of {self._all}")
+
+    def _tenth(self) -> int:
+        return _TENTHS * self._done // self._all if self._all else 0
+
+
+_NEW = re.compile(rb"(\d{1,6}) newly installed")
+"""How apt says how many packages it will bring; mmdebstrap calls it twice: for what is essential, and for the rest."""
+
+_LINE_BYTES = 4096
 
 
 def mirrors(etc: Path, suite: str) -> list[str]:

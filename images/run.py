@@ -2,10 +2,11 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..errors import HostError, ImageError
+from ..host.bounds import Words, last_words
 from ..host.run import MERGED
 from ..host.run import run as run_on_host
 
@@ -37,22 +38,36 @@ def missing() -> Iterator[tuple[str, str]]:
             yield need, package
 
 
-def run(*command: str | Path, stdin: str = "", env: dict[str, str] | None = None) -> str:
+def run(
+    *command: str | Path,
+    stdin: str = "",
+    env: dict[str, str] | None = None,
+    hear: Callable[[bytes], None] = lambda _: None,
+) -> str:
     """Return what `command` printed, once it has succeeded; what it makes, it makes in files.
+
+    `hear` is given what it prints piece by piece, as it comes.
 
     Raises HostError naming the package when the program is not there, ImageError with its last lines when it fails.
     """
     program, *words = command
     if not shutil.which(program, path=_PATH):
         raise HostError(f"{program} is not installed", hint=f"apt install {NEEDS.get(str(program), program)}")
+    said = Words()
+
+    def both(piece: bytes) -> None:
+        said.hear(piece)
+        hear(piece)
+
     ended = run_on_host(
         [program, *words],
         stdin=stdin.encode(),
+        stdout=both,
         stderr=MERGED,
         # C, so that messages can be searched for; the path, because programs call programs.
         env=os.environ | {"LC_ALL": "C", "PATH": _PATH} | (env or {}),
         grace_s=_GRACE_S,
     )
     if ended.status:
-        raise ImageError(f"{program} failed (exit status {ended.status})", details=ended.words)
-    return ended.stdout.decode(errors="replace")
+        raise ImageError(f"{program} failed (exit status {ended.status})", details=last_words(bytes(said)))
+    return bytes(said).decode(errors="replace")

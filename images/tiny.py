@@ -20,10 +20,10 @@ def build(writer: Writer, recipe: Recipe, name: str, report: Report) -> Image:
     """Return the image, built from Debian's packages and added to the store."""
     names = ARCHES[recipe.arch]
     tar, kernel_file, initrd = (writer.work / name for name in ("packages.tar", "kernel", "initrd"))
-    report("getting Debian packages")
+    report("fetching Debian packages (step 1 of 2; once for all machines, less than a minute)")
     packages = (f"{kernel.PACKAGE}-{names.debian}", *_PACKAGES)
-    bootstrap(tar, recipe.arch, packages, suite=recipe.suite, variant="extract")
-    report("packing the initrd")
+    bootstrap(tar, recipe.arch, packages, suite=recipe.suite, variant="extract", report=report)
+    report("packing the initrd (step 2 of 2)")
     with Unpacked(tar) as files:
         kernel_file.write_bytes(kernel.unpacked(kernel.image(files)))
         modules = kernel.modules(files, _text("modules"))

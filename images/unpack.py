@@ -17,7 +17,7 @@ from typing import Any
 
 from ..errors import ImageError
 from ..host import cancellation
-from ..host.files import link_or_copy
+from ..host.files import clone, link_or_copy
 from .room import check_room
 from .run import run
 from .store import Report
@@ -74,9 +74,13 @@ def disk(published: Path, target: Path, shown: str, report: Report) -> None:
 
 
 def copy(source: Path, target: Path) -> Iterator[bytes]:
-    """Yield the content of `source` piece by piece while `target` becomes a copy of it, sparse where it is zero."""
+    """Yield the content of `source` piece by piece while `target` becomes a copy of it, sparse where it is zero.
+
+    On a file system that can, it shares the blocks of `source` until one of them is written to.
+    """
     with source.open("rb") as file:
-        yield from _written(iter(lambda: file.read(_CHUNK_BYTES), b""), target)
+        pieces = iter(lambda: file.read(_CHUNK_BYTES), b"")
+        yield from pieces if clone(file, target) else _written(pieces, target)
 
 
 def _compression(path: Path) -> Callable[[Path], Iterator[bytes]] | None:

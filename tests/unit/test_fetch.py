@@ -10,6 +10,8 @@ import sys
 import pytest
 
 from interlock.errors import ImageError
+from interlock.images import fetch as fetch_module
+from interlock.images import unpack
 from interlock.images.download import Download
 from interlock.images.fetch import fetch, find, take
 from interlock.images.source import Kernel, Place, Source
@@ -174,6 +176,27 @@ def test_fetch_local_file_is_copied(store, local, qcow2, form):
     image = fetch(store, Source(form(local), ARCH), silent)
     local.write_bytes(b"changed")
     assert (image.name, content(store, image)) == ("my-disk", qcow2)
+
+
+def test_fetch_large_local_file_says_how_far_it_is(store, local, said, monkeypatch):
+    """Who waits for gigabytes sees that they move; a file of one piece is there before there is anything to say."""
+    monkeypatch.setattr(fetch_module, "_LARGE_BYTES", 1)
+    monkeypatch.setattr(unpack, "_CHUNK_BYTES", local.stat().st_size // 10)
+    fetch(store, Source(str(local), ARCH), said.append)
+    assert [words.rpartition(": ")[2] for words in said if "%" in words] == ["20 %", "40 %", "60 %", "80 %", "100 %"]
+
+
+def test_fetch_local_file_shares_its_blocks_where_it_can(store, local, qcow2, monkeypatch):
+    """A clone is complete: nothing is written into it, and its digest is read from the source."""
+
+    def clone(source, target):
+        target.write_bytes(source.read())
+        source.seek(0)
+        return True
+
+    monkeypatch.setattr(unpack, "clone", clone)
+    monkeypatch.setattr(unpack, "_written", None)
+    assert content(store, fetch(store, Source(str(local), ARCH), silent)) == qcow2
 
 
 def test_fetch_local_file_unchanged_is_not_copied_again(store, local, said):

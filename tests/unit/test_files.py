@@ -1,6 +1,7 @@
 """Files are whole or not there, and what is removed is gone, whatever it was."""
 
 import errno
+import fcntl
 import os
 import stat
 import threading
@@ -10,6 +11,7 @@ import pytest
 from interlock.errors import DriverError
 from interlock.host.files import (
     UnfitFileError,
+    clone,
     link_or_copy,
     make_private_directory,
     read_own,
@@ -53,6 +55,19 @@ def test_link_or_copy_within_a_file_system_links(folder):
     (folder / "f").write_bytes(b"x")
     link_or_copy(folder / "f", folder / "g")
     assert (folder / "f").samefile(folder / "g")
+
+
+def test_clone_where_the_file_system_cannot_leaves_an_empty_file(folder, monkeypatch):
+    """It says so, and the caller copies; whether it can is the file system's to tell."""
+
+    def refuse(*_):
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(fcntl, "ioctl", refuse)
+    (folder / "f").write_bytes(b"x")
+    with (folder / "f").open("rb") as source:
+        assert not clone(source, folder / "g")
+    assert (folder / "g").read_bytes() == b""
 
 
 @pytest.mark.parametrize("reason", [errno.EXDEV, errno.EPERM, errno.EMLINK])

@@ -6,7 +6,7 @@ import pytest
 
 from interlock.errors import HostError, ImageError
 from interlock.images import kernel
-from interlock.images.packages import Unpacked, mirrors
+from interlock.images.packages import Count, Unpacked, mirrors
 from interlock.images.run import run
 
 BOOKWORM = 'ID=debian\nVERSION_ID="12"\nVERSION_CODENAME=bookworm\n'
@@ -170,3 +170,25 @@ def test_run_missing_program_names_its_package(monkeypatch):
     with pytest.raises(HostError) as caught:
         run("mformat", "--version")
     assert caught.value.hint == "apt install mtools"
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_count_says_each_tenth_of_the_packages(size):
+    """However apt's and dpkg's words are cut into pieces, each package counts once; what comes before does not."""
+    said = b"Get:1 lists\nSetting up nothing\n0 upgraded, 20 newly installed, 0 to remove\nUnpacking a\n"
+    said += b"".join(b"Setting up p%d (1.0) ...\n" % number for number in range(20))
+    said += b"0 upgraded, 20 newly installed, 0 to remove\n" + b"Setting up q (1.0) ...\n" * 20
+    told = []
+    count = Count(told.append, "installing packages", b"Setting up ")
+    for begin in range(0, len(said), size):
+        count.hear(said[begin : begin + size])
+    tenths = [2, 4, 6, 8, 10, 12, 14, 16, 18, 20]
+    assert told == [f"installing packages: {done} of 20" for done in tenths] + [
+        f"installing packages: {done} of 40" for done in (24, 28, 32, 36, 40)
+    ]
+
+
+def test_run_gives_what_is_printed_while_it_is_printed():
+    """Who listens hears each piece, and the result still has all of it."""
+    heard = []
+    assert run("sh", "-c", "echo out; echo err >&2", hear=heard.append) == b"".join(heard).decode() == "out\nerr\n"
