@@ -7,6 +7,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from interlock import Interlock
 from interlock.drivers.contract import Site
 from interlock.drivers.qemu import QemuDriver
+from interlock.drivers.qemu.logs import EVENTS, QEMU, SERIAL
 from interlock.guest import readiness
 from interlock.host.home import Home
 from interlock.templates.plan import Wishes, plan
@@ -41,7 +43,7 @@ def images_home(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def vms(images_home: Path, home, monkeypatch: pytest.MonkeyPatch) -> Iterator[Interlock]:
+def vms(images_home: Path, home, until, monkeypatch: pytest.MonkeyPatch) -> Iterator[Interlock]:
     """Return the API on a home of its own with those images; afterwards no instance of it is left alive."""
     home.root.mkdir(mode=0o700)
     (images_home / "images").mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -52,6 +54,7 @@ def vms(images_home: Path, home, monkeypatch: pytest.MonkeyPatch) -> Iterator[In
     yield vms
     for status in vms.instances():
         vms.delete(status.name, force=True)
+    until(lambda: not list(working_in(home.root)))  # what served a machine ends with it, a moment later
     shutil.rmtree(runtime)
 
 
@@ -63,21 +66,25 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
         yield patch
 
 
+def working_in(root: Path) -> Iterator[Path]:
+    """Yield /proc/PID of every process that works in a folder below `root`, be it deleted."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it ended, or is the kernel's
+            if (process / "cwd").readlink().is_relative_to(root):
+                yield process
+
+
+def is_copier(process: Path) -> bool:
+    """Return whether it keeps a machine's log, or is run by one that does: it reads from the log's pipe."""
+    with suppress(OSError):
+        return (process / "fd/0").readlink().name.partition(" ")[0] in {log.pipe for log in (SERIAL, EVENTS, QEMU)}
+    return True  # it ended
+
+
 @pytest.fixture
 def processes(home):
-    """Return what tells every process that works in the home: hypervisors, and programs on their way to be one."""
-
-    def find() -> list[int]:
-        found = []
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                if (process / "cwd").readlink().is_relative_to(home.root):
-                    found.append(int(process.name))
-            except OSError:  # it ended, or is the kernel's
-                continue
-        return sorted(found)
-
-    return find
+    """Return what tells every hypervisor that works in the home, and every program on its way to be one."""
+    return lambda: sorted(int(process.name) for process in working_in(home.root) if not is_copier(process))
 
 
 @pytest.fixture

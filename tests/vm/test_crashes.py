@@ -134,7 +134,7 @@ def files(home):
 @pytest.mark.parametrize(("trigger", "source"), CASES)
 @pytest.mark.usefixtures("hasty")
 def test_manager_killed_at_any_effect_is_recovered_by_its_row(
-    vms, ask, bring, processes, injected, trigger, source, deaths
+    vms, ask, bring, processes, until, injected, trigger, source, deaths
 ):
     """After the kill, `list` shows a state of the table and the recovery that the row names, the same command again
     leads to its end on one hypervisor, and `delete --force` leaves neither file nor process. So it is when the second
@@ -167,11 +167,11 @@ def test_manager_killed_at_any_effect_is_recovered_by_its_row(
         ask_if_legal(ask, trigger)
         status = vms.status("web")
         assert (dest, None, None) == (status.state, status.operation, status.damage)
-        assert len(processes()) == (dest is State.running)
+        until(lambda dest=dest: len(processes()) == (dest is State.running))  # what was killed ends in a moment
         assert dest is not State.running or processes()[:1] == (alive or processes())  # finished, not booted anew
 
         vms.delete("web", force=True)
-        assert processes() == []
+        until(lambda: processes() == [])
         assert empty == files(vms.home)
         for _ in range(sum(killed)):
             injected(f"manager killed at each effect of {trigger}")
@@ -193,7 +193,7 @@ def ask_if_legal(ask, trigger) -> None:
         ask(trigger)
 
 
-def test_guest_outlives_managers_that_die_while_it_boots_and_shuts_down(vms, ask, bring, processes):
+def test_guest_outlives_managers_that_die_while_it_boots_and_shuts_down(vms, ask, bring, processes, until):
     """One guest, whose starters are killed at each step they come to and whose stoppers at each effect: it is booted
     once, every `list` says what was cut short, and it shuts down by itself. Then its name is free.
     """
@@ -222,6 +222,6 @@ def test_guest_outlives_managers_that_die_while_it_boots_and_shuts_down(vms, ask
         if status.state is State.stopped:
             break
     assert status.reason == "guest shut down"
-    assert processes() == []
+    until(lambda: processes() == [])
     vms.delete("web", force=True)
     assert list(vms.instances()) == []

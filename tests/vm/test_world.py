@@ -315,7 +315,7 @@ def wait_for_step(vms, step):
     wait_until(lambda: (operation := vms.status("web").operation) and operation.step in late)
 
 
-def test_start_that_gets_a_signal_leaves_nothing_alive(vms, create, program, processes, injected):
+def test_start_that_gets_a_signal_leaves_nothing_alive(vms, create, program, processes, until, injected):
     """Ctrl-C, a `kill` and a closed terminal, in each phase of a real start: the state is the one it came from."""
     create()
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -328,11 +328,11 @@ def test_start_that_gets_a_signal_leaves_nothing_alive(vms, create, program, pro
         status = vms.status("web")
         assert (status.state, status.operation) == (State.created, None)
         assert status.reason == "start failed: cancelled by a signal"
-        assert processes() == []
+        until(lambda: processes() == [])
         injected(f"{number.name} in a phase of start")
 
 
-def test_second_start_joins_the_first(vms, create, program, processes, injected):
+def test_second_start_joins_the_first(vms, create, program, processes, until, injected):
     """Two starts are one boot: both succeed, and the second says whom it waited for."""
     create()
     first = program("start", "web")
@@ -341,12 +341,12 @@ def test_second_start_joins_the_first(vms, create, program, processes, injected)
 
     assert (first.wait(DEADLINE_S), second.wait(DEADLINE_S)) == (0, 0)
     assert f"waiting for pid {first.pid}" in second.stderr.read()
-    assert len(processes()) == 1
+    until(lambda: len(processes()) == 1)
     assert [line.phase for line in vms.history("web") if line.trigger is Trigger.start].count("begun") == 1
     injected("second start joins")
 
 
-def test_stop_calls_a_booting_start_off(vms, create, program, processes, injected):
+def test_stop_calls_a_booting_start_off(vms, create, program, processes, until, injected):
     """Nobody waits for a guest that is not wanted any more: the start ends as cancelled, by whom is said."""
     create()
     starting = program("start", "web")
@@ -356,5 +356,5 @@ def test_stop_calls_a_booting_start_off(vms, create, program, processes, injecte
     assert (stopping.wait(DEADLINE_S), starting.wait(DEADLINE_S)) == (0, 130)
     assert f"was called off by stop (pid {stopping.pid})" in starting.stderr.read()
     assert vms.status("web").state is State.created
-    assert processes() == []
+    until(lambda: processes() == [])
     injected("stop calls a start off")
