@@ -88,9 +88,9 @@ def processes(home):
 
 
 @pytest.fixture
-def runtime(tmp_path):
+def runtime():
     """Return a runtime root whose path is short enough for sockets, wherever the tests run."""
-    path = tmp_path / "run"
+    path = Path(tempfile.mkdtemp(prefix="il-"))
     yield path
     shutil.rmtree(path, ignore_errors=True)
 
