@@ -27,7 +27,7 @@ def listening():
     yield
     for number, handler in handlers.items():
         signal.signal(number, handler)
-    cancellation._requested = None
+    cancellation._requested = cancellation._listener = None
 
 
 @pytest.fixture

@@ -327,7 +327,7 @@ def test_start_that_gets_a_signal_leaves_nothing_alive(vms, create, program, pro
         assert starting.wait(DEADLINE_S) == 130
         status = vms.status("web")
         assert (status.state, status.operation) == (State.created, None)
-        assert status.reason == "start failed: cancelled by a signal"
+        assert status.reason == f"start failed: interrupted by {number.name}"
         until(lambda: processes() == [])
         injected(f"{number.name} in a phase of start")
 
