@@ -160,9 +160,14 @@ def accelerator(actor: Actor) -> str | None:
 
 
 def _signed(actor: Actor, directory: Path) -> bool:
-    """True when the record is that of `actor`, by whatever pid it goes in the namespace that it was written in."""
+    """True when the record is that of `actor`, by whatever pid it goes in the namespace that it was written in.
+
+    What began in the same tick as the process of the record is told from it by its pid, where that one is seen.
+    """
     recorded = last(directory)
-    return recorded is not None and (recorded.started_ticks, recorded.boot_id) == (actor.started_ticks, actor.boot_id)
+    if recorded is None or (recorded.started_ticks, recorded.boot_id) != (actor.started_ticks, actor.boot_id):
+        return False
+    return recorded.pid == actor.pid or not process.alive(recorded)
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from interlock.drivers.qemu import process
-from interlock.host.process import started_ticks, suspended
+from interlock.host.life import Life
+from interlock.host.process import started_ticks, suspended, this_process
 
 SLEEP = ["sleep", "60"]
 
@@ -231,3 +232,13 @@ def test_end_without_grace_ends_a_stopped_process(tmp_path, launched):
     with process.held(launched) as pidfd:
         process.end(pidfd, grace_s=0)
     assert process.find(tmp_path) is None
+
+
+def test_settled_takes_no_sibling_of_the_same_tick_for_the_hypervisor(tmp_path, monkeypatch):
+    """A shell that is about to close the lock may have begun in the same hundredth of a second: its pid is another."""
+    us = this_process()
+    (tmp_path / process.RECORD).write_text(f"{us.pid} (sh) S {' '.join(['0'] * 18)} {us.started_ticks}\n{us.boot_id}\n")
+    sibling = replace(us, pid=1)
+    seen = iter([Life(alive=True, process=sibling), Life(alive=True, process=us)])
+    monkeypatch.setattr(process, "look", lambda _: next(seen))
+    assert process.settled(tmp_path) == us
