@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...errors import DriverError, HostError
+from ...host.bounds import HEAD_BYTES
 from ...host.files import make_private_directory, read_own, write_whole
 from ...host.process import boot_id
 from ...host.run import run
@@ -135,11 +136,15 @@ def _ask(binary: str, arch: str, timeout_s: float) -> Capabilities:
     ]
     command = [binary, "-nodefaults", "-no-user-config", "-display", "none", "-machine", "none", "-qmp", "stdio"]
     asked = "".join(json.dumps(question) + "\n" for question in questions)
-    ended = run(command, stdin=asked.encode(), timeout_s=timeout_s)
+    # Into a file, which is never full: what a pipe does not take at once, QEMU keeps, and at its end throws away.
+    with os.fdopen(os.memfd_create("answers", os.MFD_CLOEXEC), "w+b") as answered:
+        ended = run(command, stdin=asked.encode(), stdout=answered, timeout_s=timeout_s)
+        answered.seek(0)
+        said = answered.read(HEAD_BYTES)
     if ended.status:
         raise DriverError(f"{binary} ended with status {ended.status}", details=ended.words)
     try:
-        lines = [json.loads(line) for line in ended.stdout.splitlines()]
+        lines = [json.loads(line) for line in said.splitlines()]
         answers = [line for line in lines if "return" in line or "error" in line]
         _, version, machines, accelerators, devices, sandbox, _ = answers
         number = version["return"]["qemu"]
