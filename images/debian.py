@@ -124,6 +124,7 @@ def _initrd(packages: Unpacked) -> dict[str, cpio.Entry]:
         "bin/busybox": cpio.file(packages.read("bin/busybox"), 0o755),
         **{folder: cpio.directory() for folder in ("dev", "newroot", "proc", "sys")},
         **kernel.modules(packages, (_GUEST / "modules").read_text()),
+        **kernel.modules(packages, (_GUEST / "modules-firmware").read_text(), order="order.firmware"),
     }
 
 
