@@ -10,17 +10,14 @@ import signal
 import sys
 from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import click
 
+from .commands.session import Session
 from .errors import CancelledError, HostError, InterlockError, UsageError
 from .host import cancellation
 from .version import __version__
-
-if TYPE_CHECKING:
-    from .api import Interlock
-    from .console import LogFormat
 
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Lifecycle": {
@@ -38,12 +35,12 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "unprotect": ("lifecycle", "Take protect back."),
         "repair": ("lifecycle", "Mend an instance that is listed as damaged."),
     },
-    "Looking": {
-        "list": ("looking", "List the instances and what is happening to them."),
-        "inspect": ("looking", "Show all that is known of an instance."),
-        "history": ("looking", "Show every transition of an instance."),
-        "can": ("looking", "Show what is legal now, and for what is not, why."),
-        "diagram": ("looking", "Draw the lifecycle; with a name, mark its state."),
+    "Status": {
+        "list": ("reading", "List the instances and what is happening to them."),
+        "inspect": ("reading", "Show all that is known of an instance."),
+        "history": ("reading", "Show every transition of an instance."),
+        "can": ("reading", "Show what is legal now, and for what is not, why."),
+        "diagram": ("reading", "Draw the lifecycle; with a name, mark its state."),
     },
     "Guest": {
         "shell": ("guest", "Log in to a guest, or run a command in it."),
@@ -91,33 +88,6 @@ class Commands(click.Group):
         for title, section in COMMANDS.items():
             with formatter.section(title):
                 formatter.write_dl([(name, summary) for name, (_, summary) in section.items()])
-
-
-class Session:
-    """What commands are given: the API, which announces to the terminal or the log."""
-
-    def __init__(self) -> None:
-        self.log_format: LogFormat | None = None
-        self.debug = False
-
-    @property
-    def interlock(self) -> "Interlock":
-        from .api import Interlock
-        from .console import announcer
-
-        return Interlock(announce=announcer(self.log_format))
-
-    def report(self, text: str) -> None:
-        """Say on stderr what work outside a transition has come to: an image being built."""
-        from .console import print_note
-
-        print_note(text, self.log_format)
-
-    def complain(self, error: InterlockError) -> None:
-        """Say on stderr what was wrong, where the command goes on all the same."""
-        from .console import print_error
-
-        print_error(error, self.log_format)
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
@@ -178,7 +148,7 @@ def main() -> NoReturn:
 
 def _report(error: Exception, session: Session) -> int:
     """Say `error` on stderr and return its exit code."""
-    from .console import print_error
+    from .commands.stderr import print_error
 
     if session.debug:
         import traceback

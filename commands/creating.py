@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..cli import Session
 from ..errors import CancelledError, InvalidTemplateError, NotFoundError, UsageError
 from ..fsm import refusals
 from ..fsm.table import Trigger
 from ..host import cancellation
-from ..output import printable, size
 from .options import Size
+from .session import Session
+from .stdout import size
+from .terminal import printable
 
 if TYPE_CHECKING:
     from ..templates.load import Loaded

@@ -5,10 +5,10 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from ..cli import Session
 from ..host.home import Home
-from ..output import Format, format_option, print_record, print_records, size
 from .options import Group, Size, pass_session
+from .session import Session
+from .stdout import Format, format_option, print_record, print_records, size
 
 
 class DiskName(click.ParamType):  # type: ignore[type-arg] # generic in newer releases of click

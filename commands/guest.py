@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from ..cli import Session
 from ..errors import NotFoundError, NotRunningError
 from ..fsm.states import State
 from ..host import cancellation
 from ..host.files import open_private
-from ..output import printable
 from .options import name_argument, pass_session
+from .session import Session
+from .terminal import printable
 
 FOLLOW_S = 0.2
 """How often a log that is followed is looked at: it is a plain file that another process appends to."""

@@ -9,7 +9,7 @@ import click
 
 from ..errors import HostError, InterlockError
 from ..host.home import Home
-from ..output import Format, format_option, print_records, size
+from .stdout import Format, format_option, print_records, size
 
 if TYPE_CHECKING:
     from ..fsm.records import Check

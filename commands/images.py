@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..cli import Session
 from ..errors import NotFoundError
 from ..host.home import Home
-from ..output import Format, format_option, print_record, print_records, size
 from .options import Group, pass_session
+from .session import Session
+from .stdout import Format, format_option, print_record, print_records, size
 
 if TYPE_CHECKING:
     from ..images.store import Image, Store

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from ..cli import Session
 from ..errors import UsageError
 from ..fsm import words
 from ..fsm.records import NAME
 from ..fsm.states import EXISTING
-from ..output import Format, format_option, print_record
 from .creating import agreed_on, machine_options, wishes
 from .options import name_argument, on_failure_option, pass_session, timeout_option
+from .session import Session
+from .stdout import Format, format_option, print_record
 
 if TYPE_CHECKING:
     from ..fsm.engine import Outcome

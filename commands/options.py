@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from ..cli import Session
 from ..errors import UsageError
+from .session import Session
 
 F = TypeVar("F", bound=Callable[..., Any])
 """A function that is, or becomes, a command."""

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..cli import Session
 from ..errors import InterlockError, InvalidTemplateError, UsageError
-from ..output import Format, format_option, print_records, printable
 from .options import Group, pass_session
+from .session import Session
+from .stdout import Format, format_option, print_records
+from .terminal import printable
 
 if TYPE_CHECKING:
     from ..templates.load import Loaded

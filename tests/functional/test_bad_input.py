@@ -18,7 +18,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from interlock import Interlock, State, Wishes, cli, console
+from interlock import Interlock, State, Wishes, cli
+from interlock.commands.stderr import _logger
 from interlock.errors import BY_REFERENCE, HostError, UsageError
 
 BOUNDED = settings(
@@ -45,7 +46,7 @@ def run(*arguments: str, stdin: bytes = b"", **environment: str) -> Ended:
     """Run the program on `arguments` in this process, and return how it ended."""
     stdout = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
     stderr = io.TextIOWrapper(io.BytesIO(), "utf-8", errors="backslashreplace", write_through=True)
-    console._logger.cache_clear()  # it writes to the stderr that it was made with
+    _logger.cache_clear()  # it writes to the stderr that it was made with
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     with (
         mock.patch.dict(os.environ, environment),
@@ -57,7 +58,7 @@ def run(*arguments: str, stdin: bytes = b"", **environment: str) -> Ended:
         cli.main()
     for number, handler in handlers.items():
         signal.signal(number, handler)
-    console._logger.cache_clear()
+    _logger.cache_clear()
     return Ended(ended.value.code, stdout.buffer.getvalue(), stderr.buffer.getvalue().decode())
 
 

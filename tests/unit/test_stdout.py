@@ -6,8 +6,9 @@ import sys
 import pytest
 import yaml
 
+from interlock.commands.stdout import print_record, print_records, print_table, size
+from interlock.commands.terminal import printable
 from interlock.fsm.states import State
-from interlock.output import print_record, print_records, print_table, printable, size
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from interlock import console
-from interlock.console import announcer, print_error
+from interlock.commands import stderr
+from interlock.commands.stderr import announcer, print_error
 from interlock.errors import DriverError
 from interlock.fsm.events import Event, Happening
 from interlock.fsm.states import State
@@ -20,9 +20,9 @@ ERROR = DriverError("it \x1b[31mburns", hint="fetch water", details=["smoke\x07"
 @pytest.fixture(autouse=True)
 def fresh_logger():
     """Forget the logger of the test before, which writes to its stderr."""
-    console._logger.cache_clear()
+    stderr._logger.cache_clear()
     yield
-    console._logger.cache_clear()
+    stderr._logger.cache_clear()
 
 
 def an_event(happening=Happening.begun, **facts):
@@ -144,7 +144,7 @@ def test_messages_on_narrow_terminal_are_broken_between_words(screen):
     """The terminal would break them anywhere; a hint stays in one line, because it is copied."""
     shown = screen()
     print_error(DriverError(LONG, hint=f"interlock {LONG}"), "human")
-    console.print_note(LONG, "human")
+    stderr.print_note(LONG, "human")
     announcer("human")(an_event(Happening.failed, elapsed_s=1.0, detail=LONG))
     lines = re.sub(r"\x1b\[[0-9;?]*[a-z]", "", shown.getvalue()).splitlines()
     assert lines[:5] == [

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..cli import Session
 from ..fsm import words
 from ..fsm.states import State
 from ..fsm.table import TABLE
-from ..output import Format, Record, format_option, local_time, print_record, print_records, print_table, size
 from .options import InstanceName, name_argument, pass_session
+from .session import Session
+from .stdout import Format, Record, format_option, local_time, print_record, print_records, print_table, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -5,13 +5,13 @@ aligned here and not by rich, whose tables cost `list` three times what it does 
 """
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 import click
+
+from .terminal import columns, printable, styled, wrapped
 
 Format = str
 """`table`, `json` or `yaml`."""
@@ -32,9 +32,6 @@ _FOLDED = 24
 
 _INDENT = 4
 """...this far from the margin."""
-
-_USUAL_COLUMNS = 80
-"""Of a terminal that does not say how wide it is."""
 
 _TIMES = ("_at", "since", "deadline")
 """How the keys of times end in our records; JSON and YAML have them in UTC."""
@@ -120,7 +117,7 @@ class _Fold(NamedTuple):
 
 def _fold(widths: Sequence[int]) -> _Fold | None:
     """Return how to fold a table with columns of `widths` for this terminal; None when there is room for it."""
-    width, end = _columns(sys.stdout), -2
+    width, end = columns(sys.stdout), -2
     for number, column in enumerate(widths):
         start, end = end + 2, end + 2 + column
         if end > width:
@@ -149,42 +146,6 @@ def local_time(moment: str) -> str:
         return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
     except (ValueError, OverflowError):
         return moment
-
-
-def styled(stream: TextIO) -> bool:
-    """True when `stream` is a terminal that shows colours to somebody who wants them. Source: no-color.org, term(7)."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def wrapped(text: str, stream: TextIO, indent: int = 0) -> str:
-    """Return `text` with its lines broken between words where `stream` is a terminal that would break them anywhere.
-
-    What follows a break is indented by `indent`. A word that is longer than a line, such as a path, stays whole.
-    """
-    if not stream.isatty():
-        return text
-    import textwrap
-
-    wrapper = textwrap.TextWrapper(
-        _columns(stream), subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
-    )
-    return "\n".join(line if len(line) <= wrapper.width else wrapper.fill(line) for line in text.split("\n"))
-
-
-def _columns(stream: TextIO) -> int:
-    """Return how wide the terminal behind `stream` is; that of standard output may be another, or none."""
-    with suppress(ValueError):
-        return max(int(os.environ.get("COLUMNS", "")), 1)
-    with suppress(OSError, ValueError):
-        return os.get_terminal_size(stream.fileno()).columns or _USUAL_COLUMNS
-    return _USUAL_COLUMNS
-
-
-def printable(text: str) -> str:
-    """Return `text` without control characters: what a guest wrote must not steer the terminal that shows it."""
-    if text.isprintable():
-        return text  # as nearly all are
-    return "".join(char if char.isprintable() or char in "\t\n" else "" for char in text)
 
 
 def _coloured(cell: str) -> str:

@@ -12,10 +12,10 @@ from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from .errors import InterlockError
-from .fsm import words
-from .fsm.events import Announce, Event, Happening
-from .output import printable, styled, wrapped
+from ..errors import InterlockError
+from ..fsm import words
+from ..fsm.events import Announce, Event, Happening
+from .terminal import printable, styled, wrapped
 
 if TYPE_CHECKING:
     from rich.console import ConsoleOptions, RenderResult
@@ -151,7 +151,7 @@ class _Now:
     def __init__(self, trigger: str, step: str, began: float) -> None:
         from rich.spinner import Spinner
 
-        from .fsm.table import BY_TRIGGER, Trigger
+        from ..fsm.table import BY_TRIGGER, Trigger
 
         self._doing, self._step, self._began = BY_TRIGGER[Trigger(trigger)].doing, step, began
         self._spinner = Spinner("dots")

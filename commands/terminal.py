@@ -1,0 +1,44 @@
+"""What stderr and stdout share: how wide a terminal is, whether it shows colours, what must not reach it."""
+
+import os
+from contextlib import suppress
+from typing import TextIO
+
+_USUAL_COLUMNS = 80
+"""Of a terminal that does not say how wide it is."""
+
+
+def styled(stream: TextIO) -> bool:
+    """True when `stream` is a terminal that shows colours to somebody who wants them. Source: no-color.org, term(7)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def wrapped(text: str, stream: TextIO, indent: int = 0) -> str:
+    """Return `text` with its lines broken between words where `stream` is a terminal that would break them anywhere.
+
+    What follows a break is indented by `indent`. A word that is longer than a line, such as a path, stays whole.
+    """
+    if not stream.isatty():
+        return text
+    import textwrap
+
+    wrapper = textwrap.TextWrapper(
+        columns(stream), subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+    )
+    return "\n".join(line if len(line) <= wrapper.width else wrapper.fill(line) for line in text.split("\n"))
+
+
+def columns(stream: TextIO) -> int:
+    """Return how wide the terminal behind `stream` is; that of standard output may be another, or none."""
+    with suppress(ValueError):
+        return max(int(os.environ.get("COLUMNS", "")), 1)
+    with suppress(OSError, ValueError):
+        return os.get_terminal_size(stream.fileno()).columns or _USUAL_COLUMNS
+    return _USUAL_COLUMNS
+
+
+def printable(text: str) -> str:
+    """Return `text` without control characters: what a guest wrote must not steer the terminal that shows it."""
+    if text.isprintable():
+        return text  # as nearly all are
+    return "".join(char if char.isprintable() or char in "\t\n" else "" for char in text)
