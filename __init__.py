@@ -10,6 +10,7 @@ TYPE_CHECKING = False  # what `typing` calls so, without its import
 
 if TYPE_CHECKING:
     from .api import Interlock
+    from .creation.plan import Wishes
     from .errors import (
         BusyError,
         CancelledError,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from .fsm.spec import Spec
     from .fsm.states import State
     from .fsm.table import TABLE, Row, Trigger
-    from .templates.plan import Wishes
     from .version import __version__
 
 __all__ = [
@@ -76,7 +76,7 @@ _HOMES = {
     "fsm.spec": ("Spec",),
     "fsm.states": ("State",),
     "fsm.table": ("TABLE", "Row", "Trigger"),
-    "templates.plan": ("Wishes",),
+    "creation.plan": ("Wishes",),
     "version": ("__version__",),
 }
 """Where each name is defined; those that are not listed, the errors, in `errors`."""

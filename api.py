@@ -29,8 +29,8 @@ from .fsm.table import Trigger
 from .host.home import Home
 
 if TYPE_CHECKING:
+    from .creation.plan import Wishes
     from .templates.load import Loaded
-    from .templates.plan import Wishes
 
 
 class Interlock:
@@ -137,7 +137,7 @@ class Interlock:
         return self.start(name, timeout_s=timeout_s, keep_on_failure=keep_on_failure)
 
     def _plan(self, name: str, template: "str | Loaded", wishes: "Wishes | None", driver: str) -> Plan:
-        from .templates.plan import Wishes, plan
+        from .creation.plan import Wishes, plan
 
         checked_name(name)
         return plan(self.home, name, template, drivers.find(driver), wishes or Wishes())

@@ -19,9 +19,9 @@ from .stdout import size
 from .terminal import printable
 
 if TYPE_CHECKING:
+    from ..creation.plan import Wishes
+    from ..creation.reach import Reach
     from ..templates.load import Loaded
-    from ..templates.plan import Wishes
-    from ..templates.reach import Reach
 
 F = TypeVar("F", bound=Callable[..., Any])
 """A function that is, or becomes, a command."""
@@ -74,7 +74,7 @@ def wishes(
     **values: Any,
 ) -> "Wishes":
     """Return what `machine_options` were given. Raises UsageError for one that cannot be understood."""
-    from ..templates.plan import Wishes
+    from ..creation.plan import Wishes
 
     flags = {"plain=true": plain, "network.host=false": no_host, "network.internet=false": no_internet}
     made = (*map(_mount, mount), *map(_forward, port_forward), *map(_param, param), *(it for it in flags if flags[it]))
@@ -95,8 +95,8 @@ def agreed_on(
     if yes:
         return locator, trusting
     from .. import drivers
+    from ..creation.plan import check, read
     from ..templates.load import dump
-    from ..templates.plan import check, read
 
     interlock = session.interlock
     verdict = next(verdict for verdict in interlock.can(name) if verdict.trigger is Trigger.create)
@@ -150,8 +150,8 @@ def _edited(session: Session, text: str) -> "Loaded | None":
 
 def _another(session: Session, given: "Wishes") -> "Loaded | None":
     """Return another template, by the name that somebody types; None for one that cannot be used, which is told."""
+    from ..creation.plan import read
     from ..templates.load import builtin_names
-    from ..templates.plan import read
 
     click.echo(f"built in: {', '.join(builtin_names())}; or a path, or a URL", err=True)
     try:

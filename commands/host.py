@@ -56,7 +56,7 @@ def _checks(home: Home) -> Iterator["Check"]:
 
 def _image_building() -> "Check":
     from ..fsm.records import Check
-    from ..images.run import missing
+    from ..images.tools import missing
 
     lacking = dict(missing())
     if not lacking:

@@ -57,8 +57,8 @@ def build_command(  # noqa: PLR0917 - click gives each option by name
 
     With another suite, packages or a script the image has another name, and templates find it at `build:NEWNAME`.
     """
-    from ..images.build import build
-    from ..images.recipe import Recipe
+    from ..images.builders.build import build
+    from ..images.builders.recipe import Recipe
     from ..images.store import Store
 
     home = Home.from_environment()
@@ -83,14 +83,14 @@ def import_command(session: Session, file: Path, name: str | None, arch: str, ou
 
     Templates find it at `build:N`.
     """
-    from ..images.fetch import take
+    from ..images.published import import_
     from ..images.source import Source
     from ..images.store import Store
 
     home = Home.from_environment()
     home.prepare()
     store = Store(home.images)
-    image = take(store, Source(str(file.absolute()), arch), name, session.report)
+    image = import_(store, Source(str(file.absolute()), arch), name, session.report)
     session.report(f"image {image.name} for {arch} is in the store")
     _tell(store, home, image, output_format)
 

@@ -149,7 +149,7 @@ def _print_text(text: bytes) -> None:
 
 def _record(session: Session, template: str, edits: tuple[str, ...]) -> dict[str, Any]:
     from .. import drivers
-    from ..templates.plan import Wishes, check, read
+    from ..creation.plan import Wishes, check, read
 
     notes: tuple[str, ...] = ()
     mistakes: tuple[str, ...] = ()

@@ -53,7 +53,7 @@ class Abilities:
 
     arches: tuple[str, ...]
     images: bool
-    """True when creation must bring a disk image or a kernel."""
+    """True when creation must obtain an image: a disk or a kernel."""
     shell: bool
     """True when `shell` leads into a real guest."""
 

@@ -1,7 +1,6 @@
-"""The image store, and what fills it: builders of Interlock's own images, and downloads of other people's.
+"""The image store, and what fills it: other people's images, and the builders of our own.
 
-`bring` is the entrance for whoever creates an instance; `usage` tells and removes what nobody needs.
-Used by creation alone: `start` never loads this folder, and an instance holds its own links to what it was made of.
-Knows guests (what a seed means to them) and errors; knows no driver and no template, and of instances only where lie
-the files that they share with the store.
+`obtain` makes an image available to a creation; `usage` says which instances use what, and removes what none needs.
+`start` never loads this folder, and an instance holds its own links to what it was made of. Nothing here knows a driver
+or a template, and of instances only where the files lie that they share with the store.
 """

@@ -23,8 +23,8 @@ from typing import IO, TYPE_CHECKING, Any, Self
 from ..errors import HostError, ImageError
 from ..host import cancellation
 from ..host.files import flush_directory, open_private, read_own, remove_tree, write_whole
-from .room import check_room, mib
 from .source import Place
+from .space import check_space, mib
 from .store import Report, Store
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ class _Transfer:
             self._restart(validators, total)
             self._report(f"downloading {self._place.shown}")
         if total:
-            check_room(self._into.folder, total - self._size, f"downloading {self._place.shown}")
+            check_space(self._into.folder, total - self._size, f"downloading {self._place.shown}")
         with open_private(self._into.content, "ab") as file:
             self._write(file, response, total)
         if total is not None and self._size != total:

@@ -1,4 +1,4 @@
-"""Where an image can come from: the record that whoever wants one fills in, and hands to `bring`.
+"""Where an image can come from: the record that `obtain` is given.
 
 Source("build:debian", "x86_64")                                  an image that is built here, or was
 Source("https://example.org/a.qcow2", "x86_64", "sha256:...")     a cloud image that has a boot loader
@@ -14,6 +14,9 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from ..errors import ImageError
 
 BUILD = "build:"
+
+BUILT_HERE = ("debian", "tiny")
+"""The images that can be built on this host (builders/). No other image can have one of these names."""
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _SCHEMES = ("http", "https", "file")
@@ -82,7 +85,7 @@ class Source:
 
     @property
     def build(self) -> str | None:
-        """The name of an image that is built here or was imported under it; None when there is a file to bring."""
+        """The name of an image that is built here or was imported under it; None for a download or a copy."""
         return self.location.removeprefix(BUILD) if self.location.startswith(BUILD) else None
 
     @property

@@ -18,9 +18,9 @@ from typing import Any
 from ..errors import ImageError
 from ..host import cancellation
 from ..host.files import clone, link_or_copy
-from .room import check_room
-from .run import run
+from .space import check_space
 from .store import Report
+from .tools import run
 
 _CHUNK_BYTES = 2**20
 _ZST_CHUNK_BYTES = 2**12
@@ -51,7 +51,7 @@ def disk(published: Path, target: Path, shown: str, report: Report) -> None:
     if unpack := _compression(published):
         report(f"unpacking {shown}")
         # At least that: what is inside is rarely smaller, and how large it is few formats say.
-        check_room(target.parent, published.stat().st_size, f"unpacking {shown}")
+        check_space(target.parent, published.stat().st_size, f"unpacking {shown}")
         content = target.with_name(f"{target.name}.unpacked")
         with _readable(shown):
             _write(unpack(published), content)
@@ -67,7 +67,7 @@ def disk(published: Path, target: Path, shown: str, report: Report) -> None:
     _check_raw(content, shown)
     report(f"converting {shown} to qcow2")
     measured = json.loads(run("qemu-img", "measure", "-f", "raw", "-O", "qcow2", "--output=json", content))
-    check_room(target.parent, measured["required"], f"converting {shown}")
+    check_space(target.parent, measured["required"], f"converting {shown}")
     run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", content, target)
     if content != published:
         content.unlink()

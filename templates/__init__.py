@@ -1,5 +1,4 @@
-"""The only code that reads templates, and the templates that come with Interlock.
+"""The template language, and the templates that come with Interlock: nothing about images, drivers or guests.
 
-A template is gone once `create` has ended: nothing here is imported by fsm/, drivers/ or guest/, and nothing here
-runs after creation.
+Reading a template yields a validated model; what becomes of it on this host is for creation/ to say.
 """

@@ -7,8 +7,8 @@ import subprocess
 import pytest
 
 from interlock.commands.images import build_command
-from interlock.images.packages import RELEASE
-from interlock.images.recipe import NAMES
+from interlock.images.builders.packages import RELEASE
+from interlock.images.source import BUILT_HERE
 
 ARCH = ("--arch", "x86_64")
 
@@ -163,4 +163,4 @@ def test_image_build_of_what_cannot_be_is_refused_at_once(interlock, disk, argum
 def test_image_build_offers_what_the_builders_have():
     """The command does not load the builders to show its help; it says the same as they."""
     name, suite = (next(it for it in build_command.params if it.name == wanted) for wanted in ("name", "suite"))
-    assert (set(name.type.choices), suite.default) == (set(NAMES), RELEASE)
+    assert (set(name.type.choices), suite.default) == (set(BUILT_HERE), RELEASE)

@@ -9,6 +9,8 @@ import pytest
 
 from interlock.fsm.states import State
 
+CREATION = ("interlock.creation", "interlock.templates", "interlock.images")
+
 MODULES_AFTER = """
 import sys
 from interlock.cli import main
@@ -55,7 +57,7 @@ def test_start_loads_no_module_of_templates_or_images(bring):
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     loaded = done.stdout.splitlines()
     assert "interlock.fsm.instance" in loaded
-    assert [name for name in loaded if name.startswith(("interlock.templates", "interlock.images"))] == []
+    assert [name for name in loaded if name.startswith(CREATION)] == []
     assert [name for name in ("yaml", "pydantic", "httpx", "pycdlib") if name in loaded] == []
 
 
@@ -134,7 +136,7 @@ def test_start_loads_no_module_of_templates(bring, name):
     program = (
         "import sys\nfrom contextlib import suppress\nfrom interlock import cli\n"
         "with suppress(SystemExit):\n    cli.main()\n"
-        "print(*[name for name in sys.modules if name.startswith(('interlock.templates', 'interlock.images'))])"
+        f"print(*[name for name in sys.modules if name.startswith({CREATION})])"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, "start", name], capture_output=True, text=True, check=False, timeout=60

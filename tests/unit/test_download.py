@@ -9,7 +9,7 @@ import pytest
 
 from interlock.errors import HostError, ImageError
 from interlock.images import download as download_module
-from interlock.images import room
+from interlock.images import space
 from interlock.images.download import Download, download
 from interlock.images.source import Place
 from interlock.images.store import Store
@@ -278,7 +278,7 @@ def test_download_server_that_stalls_is_left_and_gone_on_with(publisher, get, mo
 
 def test_download_larger_than_the_room_is_refused_before_a_byte(publisher, get, store, monkeypatch):
     """A full disk is told of before it is full, with what would help."""
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: type("Usage", (), {"free": HALF}))
+    monkeypatch.setattr(space.shutil, "disk_usage", lambda _: type("Usage", (), {"free": HALF}))
     url = publisher.publish("/a", CONTENT, headers=TAG)
     with pytest.raises(HostError, match="needs") as caught:
         get(url)

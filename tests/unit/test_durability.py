@@ -20,7 +20,7 @@ from interlock.fsm.states import State
 from interlock.fsm.table import Trigger
 from interlock.guest.keys import user_key
 from interlock.host.files import link_or_copy, publish, write_whole
-from interlock.images.fetch import take
+from interlock.images import published
 from interlock.images.source import Source
 from interlock.images.store import Store
 
@@ -160,7 +160,7 @@ def test_images_leave_nothing_waiting(home, flushed, qcow2, tmp_path):
     """A manifest names blobs that are there."""
     (tmp_path / "web.qcow2").write_bytes(qcow2)
     store = Store(home.images)
-    take(store, Source(str(tmp_path / "web.qcow2"), "x86_64"), None, print)
+    published.import_(store, Source(str(tmp_path / "web.qcow2"), "x86_64"), None, print)
     flushed(but=["images"])  # where only the lock's file waits
 
 

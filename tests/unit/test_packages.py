@@ -5,9 +5,9 @@ import tarfile
 import pytest
 
 from interlock.errors import HostError, ImageError
-from interlock.images import kernel
-from interlock.images.packages import Count, Unpacked, mirrors
-from interlock.images.run import run
+from interlock.images.builders import kernel
+from interlock.images.builders.packages import Count, Unpacked, mirrors
+from interlock.images.tools import run
 
 BOOKWORM = 'ID=debian\nVERSION_ID="12"\nVERSION_CODENAME=bookworm\n'
 DEB822 = """\
@@ -166,7 +166,7 @@ def test_run_success_is_what_was_printed():
 
 def test_run_missing_program_names_its_package(monkeypatch):
     """A host that lacks something is told what to install."""
-    monkeypatch.setattr("interlock.images.run._PATH", "/nonexistent")
+    monkeypatch.setattr("interlock.images.tools._PATH", "/nonexistent")
     with pytest.raises(HostError) as caught:
         run("mformat", "--version")
     assert caught.value.hint == "apt install mtools"

@@ -6,8 +6,8 @@ import re
 import pytest
 
 from interlock.errors import ImageError
-from interlock.images.build import build
-from interlock.images.recipe import Recipe
+from interlock.images.builders.build import build
+from interlock.images.builders.recipe import Recipe
 from interlock.images.store import Store
 
 ARCH = "x86_64"

@@ -125,9 +125,10 @@ def parts(annotation):
 
 
 def attributes_read():
-    """Return each attribute that the code of templates/ reads, but for what only judges whether keys agree."""
+    """Return each attribute that templates/ and creation/ read, but for what only judges whether keys agree."""
     read = set()
-    for path in (Path(__file__).parents[2] / "templates").glob("*.py"):
+    root = Path(__file__).parents[2]
+    for path in (*root.glob("templates/*.py"), *root.glob("creation/*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         judging = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and "mistakes" in node.name
                    for inner in ast.walk(node)}  # fmt: skip

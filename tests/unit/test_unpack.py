@@ -9,7 +9,7 @@ import pytest
 import zstandard
 
 from interlock.errors import HostError, ImageError
-from interlock.images import room, unpack
+from interlock.images import space, unpack
 
 COMPRESSORS = {
     "gz": gzip.compress,
@@ -136,7 +136,7 @@ def test_disk_of_something_else_is_refused_with_what_it_is(make, content, what):
 @pytest.mark.parametrize(("packed", "what"), [(False, "converting"), (True, "unpacking")])
 def test_disk_that_has_no_room_is_refused(make, monkeypatch, raw, packed, what):
     """The room for what becomes of a download is looked for when that is known."""
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    monkeypatch.setattr(space.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
     with pytest.raises(HostError, match=f"{what} it needs") as caught:
         make(gzip.compress(raw) if packed else raw)
     assert caught.value.hint == "interlock image prune"

@@ -18,6 +18,7 @@ from dataclasses import replace
 import pytest
 
 from interlock import Interlock
+from interlock.creation.plan import Wishes, plan
 from interlock.drivers import find
 from interlock.drivers.qemu import HYPERVISOR_STARTED, KERNEL_BOOTING
 from interlock.errors import IllegalTransitionError
@@ -25,7 +26,6 @@ from interlock.fsm.journal import Journal
 from interlock.fsm.states import State
 from interlock.fsm.table import BY_TRIGGER, Recovery, Trigger
 from interlock.guest.readiness import WAITING_FOR_SSH
-from interlock.templates.plan import Wishes, plan
 
 pytestmark = pytest.mark.vm
 

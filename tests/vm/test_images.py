@@ -14,8 +14,8 @@ import pytest
 from interlock.guest.facts import SYSTEM, Script, Seed
 from interlock.guest.keys import USER_KEY, new_host_key, user_key
 from interlock.guest.seed import BOOTED, SCRIPTS, _iso, nocloud, overlay
-from interlock.images.build import build
-from interlock.images.recipe import Recipe
+from interlock.images.builders.build import build
+from interlock.images.builders.recipe import Recipe
 from interlock.images.store import Store
 
 pytestmark = pytest.mark.vm

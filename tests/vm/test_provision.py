@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from interlock.creation import plan as planning
 from interlock.drivers.contract import Deadline, Site
 from interlock.drivers.qemu import QemuDriver, command, process
 from interlock.errors import DeadlineError
@@ -24,7 +25,6 @@ from interlock.guest.report import Failure
 from interlock.guest.seed import SCRIPTS, nocloud, overlay
 from interlock.guest.session import Door
 from interlock.host.home import Home
-from interlock.templates import plan as planning
 
 pytestmark = pytest.mark.vm
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from interlock import Interlock
+from interlock.creation.plan import Wishes, plan
 from interlock.drivers import find
 from interlock.drivers.qemu import HYPERVISOR_STARTED, KERNEL_BOOTING, process
 from interlock.errors import DeadlineError, DriverError
@@ -26,7 +27,6 @@ from interlock.fsm.states import State
 from interlock.fsm.table import Trigger
 from interlock.guest.readiness import WAITING_FOR_SSH
 from interlock.host.process import boot_id
-from interlock.templates.plan import Wishes, plan
 
 pytestmark = pytest.mark.vm
 

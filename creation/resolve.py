@@ -14,10 +14,10 @@ from ..errors import UsageError
 from ..fsm.spec import Copy, Forward, Mount, Probe, Spec
 from ..guest import facts
 from ..guest.keys import KeyPair
-from . import host
-from .model import Template
-from .parts import ANY_ADDRESS, PortForward
-from .parts import Mount as AskedMount
+from ..templates.model import Template
+from ..templates.parts import ANY_ADDRESS, PortForward
+from ..templates.parts import Mount as AskedMount
+from . import host_facts
 
 CPUS, MEMORY_BYTES, DISK_BYTES = 4, 4 << 30, 100 << 30
 """At most, where neither template nor caller say: not more than the host has, and half of its memory. As in Lima."""
@@ -36,8 +36,8 @@ class User:
 
 def user(template: Template, wished: str | None) -> User:
     """Return who logs in: as wished, as the template says, or who creates. The home may still hold variables."""
-    name = wished or template.user.name or host.user()
-    uid = template.user.uid if template.user.uid is not None else host.uid()
+    name = wished or template.user.name or host_facts.user()
+    uid = template.user.uid if template.user.uid is not None else host_facts.uid()
     # Not /home/NAME, where a template may well mount the home of the same name that the host has. As in Lima.
     home = template.user.home or ("/root" if name == "root" else f"/home/{name}.guest")
     return User(name, 0 if name == "root" else uid, home)
@@ -147,16 +147,16 @@ def seed(template: Template, spec: Spec, who: User, keys: tuple[str, ...], host_
         uid=who.uid,
         home=who.home,
         shell=asked.shell,
-        comment=host.full_name() if asked.comment is None else asked.comment,
+        comment=host_facts.full_name() if asked.comment is None else asked.comment,
         passwordless_sudo=asked.passwordless_sudo,
         hostname=spec.hostname,
         instance_id=spec.instance_id,
         authorized_keys=keys,
         host_key=host_key,
         timezone=spec.timezone,
-        zone=host.zone(spec.timezone) if spec.timezone else b"",
+        zone=host_facts.zone(spec.timezone) if spec.timezone else b"",
         locale="C.UTF-8",
-        env=host.environment(template.env, proxies=template.propagate_proxy_env),
+        env=host_facts.environment(template.env, proxies=template.propagate_proxy_env),
         param=template.param,
         dns=template.dns,
         hosts={name: address(template, name) for name in template.host_resolver.hosts},

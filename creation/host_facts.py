@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from ..errors import UsageError
 from ..guest.facts import HOST_ADDRESS
-from .values import LOGIN, ZONE
+from ..templates.values import LOGIN, ZONE
 
 DEFAULT_USER = "interlock"
 DEFAULT_UID = 1000

@@ -5,10 +5,9 @@ import platform
 import pytest
 
 from interlock.errors import HostError, ImageError
-from interlock.images import download
-from interlock.images.bring import bring
-from interlock.images.fetch import fetch, take
-from interlock.images.recipe import Recipe
+from interlock.images import download, published
+from interlock.images.builders.recipe import Recipe
+from interlock.images.obtain import obtain
 from interlock.images.source import Source
 from interlock.images.store import Store
 
@@ -31,32 +30,32 @@ def said():
     return []
 
 
-def test_bring_first_place_that_has_it_is_used(store, publisher, qcow2, said):
+def test_obtain_first_place_that_has_it_is_used(store, publisher, qcow2, said):
     """Places are mirrors: what one cannot give, the next one does, and why is told."""
     missing = f"{publisher.url}/missing"
     nobody = "http://127.0.0.1:1/a"
     good = publisher.publish("/a", qcow2)
     unasked = publisher.publish("/b", qcow2)
-    image = bring(store, [Source(url, ARCH) for url in (missing, nobody, good, unasked)], said.append)
+    image = obtain(store, [Source(url, ARCH) for url in (missing, nobody, good, unasked)], said.append)
     assert image.origin == good
     assert f"cannot have {missing}: cannot download {missing}; trying {nobody}" in said
     assert f"cannot have {nobody}: cannot download {nobody}; trying {good}" in said
     assert "/b" not in [request["path"] for request in publisher.asked]
 
 
-def test_bring_what_the_store_has_asks_nobody(store, publisher, qcow2, said):
+def test_obtain_what_the_store_has_asks_nobody(store, publisher, qcow2, said):
     """A machine can be made without a network of what was brought before, whichever place it came from."""
-    first = fetch(store, Source(publisher.publish("/a", qcow2), ARCH), print)
+    first = published.obtain(store, Source(publisher.publish("/a", qcow2), ARCH), print)
     publisher.asked.clear()
-    assert bring(store, [Source(f"{publisher.url}/missing", ARCH), Source(first.origin, ARCH)], said.append) == first
+    assert obtain(store, [Source(f"{publisher.url}/missing", ARCH), Source(first.origin, ARCH)], said.append) == first
     assert (publisher.asked, said) == ([], [])
 
 
-def test_bring_from_nowhere_lists_every_place_with_its_cause(store, publisher):
+def test_obtain_from_nowhere_lists_every_place_with_its_cause(store, publisher):
     """Who reads the error need not try again to learn what is wrong with the second mirror."""
     sources = [Source(f"{publisher.url}/missing", ARCH), Source("/no/such/file", ARCH), Source("build:other", ARCH)]
     with pytest.raises(ImageError, match="none of 3 places") as caught:
-        bring(store, sources, lambda _: None)
+        obtain(store, sources, lambda _: None)
     assert caught.value.details == (
         f"{publisher.url}/missing: cannot download {publisher.url}/missing",
         "    the server answered 404 Not Found",
@@ -65,36 +64,36 @@ def test_bring_from_nowhere_lists_every_place_with_its_cause(store, publisher):
     )
 
 
-def test_bring_place_that_cannot_be_does_not_hide_the_next(store, publisher, qcow2):
+def test_obtain_place_that_cannot_be_does_not_hide_the_next(store, publisher, qcow2):
     """A slip in one line of a list is told, and the image is had all the same."""
     sources = [Source("build:../x", ARCH), Source("nowhere", ARCH), Source(publisher.publish("/a", qcow2), ARCH)]
-    assert bring(store, sources, print).name == "a"
+    assert obtain(store, sources, print).name == "a"
     with pytest.raises(ImageError):
-        bring(store, sources[:1], print)
+        obtain(store, sources[:1], print)
 
 
-def test_bring_from_one_place_fails_with_its_own_error(store):
+def test_obtain_from_one_place_fails_with_its_own_error(store):
     """A list of one is no list."""
     with pytest.raises(ImageError, match="there is no file /no/such/file"):
-        bring(store, [Source("/no/such/file", ARCH)], lambda _: None)
+        obtain(store, [Source("/no/such/file", ARCH)], lambda _: None)
 
 
-def test_bring_from_no_place_at_all_is_refused(store):
+def test_obtain_from_no_place_at_all_is_refused(store):
     """An empty list is somebody's mistake."""
     with pytest.raises(ImageError, match="no place"):
-        bring(store, [], lambda _: None)
+        obtain(store, [], lambda _: None)
 
 
-def test_bring_image_that_this_host_cannot_build_is_had_elsewhere(store, publisher, qcow2, said):
+def test_obtain_image_that_this_host_cannot_build_is_had_elsewhere(store, publisher, qcow2, said):
     """A host that lacks what a builder needs, as for another architecture, may still have a network."""
     foreign = "aarch64" if platform.machine() == "x86_64" else "x86_64"
     sources = [Source("build:debian", foreign), Source(publisher.publish("/a", qcow2), foreign)]
-    assert bring(store, sources, said.append).kind == "fetched"
+    assert obtain(store, sources, said.append).kind == "fetched"
     with pytest.raises(HostError):
-        bring(store, sources[:1], said.append)
+        obtain(store, sources[:1], said.append)
 
 
-def test_bring_built_name_finds_what_was_built_or_imported_and_nothing_fetched(store, publisher, qcow2, tmp_path):
+def test_obtain_built_name_finds_what_was_built_or_imported_and_nothing_fetched(store, publisher, qcow2, tmp_path):
     """A fetched image has its name by chance; the others were given theirs."""
     with store.writing() as writer:
         (writer.work / "kernel").write_bytes(b"K")
@@ -102,9 +101,9 @@ def test_bring_built_name_finds_what_was_built_or_imported_and_nothing_fetched(s
         built = recipe.image("web", boot=("kernel",), first_boot=("overlay",), kernel_arguments="")
         built = writer.add(built, {"kernel": writer.work / "kernel"})
     (tmp_path / "disk").write_bytes(qcow2)
-    imported = take(store, Source(str(tmp_path / "disk"), ARCH), "mine", print)
-    fetch(store, Source(publisher.publish("/other", qcow2), ARCH), print)
-    assert bring(store, [Source("build:web", ARCH)], print) == built
-    assert bring(store, [Source("build:mine", ARCH)], print) == imported
+    imported = published.import_(store, Source(str(tmp_path / "disk"), ARCH), "mine", print)
+    published.obtain(store, Source(publisher.publish("/other", qcow2), ARCH), print)
+    assert obtain(store, [Source("build:web", ARCH)], print) == built
+    assert obtain(store, [Source("build:mine", ARCH)], print) == imported
     with pytest.raises(ImageError, match="no image 'other'"):
-        bring(store, [Source("build:other", ARCH)], print)
+        obtain(store, [Source("build:other", ARCH)], print)

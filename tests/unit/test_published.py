@@ -10,10 +10,9 @@ import sys
 import pytest
 
 from interlock.errors import ImageError
-from interlock.images import fetch as fetch_module
-from interlock.images import unpack
+from interlock.images import published, unpack
 from interlock.images.download import Download
-from interlock.images.fetch import fetch, find, take
+from interlock.images.published import find
 from interlock.images.source import Kernel, Place, Source
 from interlock.images.store import Image, Store
 
@@ -48,10 +47,10 @@ def leftovers(store):
     return [path for folder in (store.work, store.downloads) if folder.exists() for path in folder.iterdir()]
 
 
-def test_fetch_image_boots_as_any_cloud_image_does(store, publisher, qcow2):
+def test_obtain_image_boots_as_any_cloud_image_does(store, publisher, qcow2):
     """What was published is an image, byte for byte, that brings its own loader and looks for a NoCloud seed."""
     url = publisher.publish("/Jammy-server.amd64.qcow2", qcow2)
-    image = fetch(store, Source(url, ARCH, sha256(qcow2)), silent)
+    image = published.obtain(store, Source(url, ARCH, sha256(qcow2)), silent)
     assert store.get("jammy-server-amd64", ARCH) == image
     assert content(store, image) == qcow2
     assert (image.kind, image.boot, image.first_boot, image.origin) == ("fetched", ("firmware",), ("nocloud",), url)
@@ -59,86 +58,86 @@ def test_fetch_image_boots_as_any_cloud_image_does(store, publisher, qcow2):
     assert leftovers(store) == []
 
 
-def test_fetch_digest_is_of_the_file_as_published(store, publisher, qcow2):
+def test_obtain_digest_is_of_the_file_as_published(store, publisher, qcow2):
     """Publishers sign what can be downloaded, not what is in it."""
     packed = gzip.compress(qcow2)
-    image = fetch(store, Source(publisher.publish("/a.qcow2.gz", packed), ARCH, sha256(packed)), silent)
+    image = published.obtain(store, Source(publisher.publish("/a.qcow2.gz", packed), ARCH, sha256(packed)), silent)
     assert (image.name, content(store, image)) == ("a", qcow2)
 
 
-def test_fetch_without_a_digest_says_so_and_which_it_has(store, publisher, qcow2, said):
+def test_obtain_without_a_digest_says_so_and_which_it_has(store, publisher, qcow2, said):
     """Whoever trusts a file that nobody vouches for is told, and can do better next time."""
     url = publisher.publish("/a", qcow2)
-    fetch(store, Source(url, ARCH), said.append)
+    published.obtain(store, Source(url, ARCH), said.append)
     assert f"nobody vouches for {url}: no digest is given; it has {sha256(qcow2)}" in said
 
 
-def test_fetch_with_a_digest_says_nothing_of_it(store, publisher, qcow2, said):
+def test_obtain_with_a_digest_says_nothing_of_it(store, publisher, qcow2, said):
     """What is as it should be needs no words."""
-    fetch(store, Source(publisher.publish("/a", qcow2), ARCH, sha256(qcow2)), said.append)
+    published.obtain(store, Source(publisher.publish("/a", qcow2), ARCH, sha256(qcow2)), said.append)
     assert not any("vouches" in line for line in said)
 
 
-def test_fetch_kernel_and_initrd_make_it_boot_directly_too(store, publisher, qcow2):
+def test_obtain_kernel_and_initrd_make_it_boot_directly_too(store, publisher, qcow2):
     """QEMU loads what the publisher put beside the disk; cloud-init takes the seed whichever way it is."""
     kernel = Kernel(publisher.publish("/vmlinuz", b"K"), sha256(b"K"), "root=LABEL=cloudimg-rootfs")
     initrd = Place(publisher.publish("/initrd", b"I"), sha256(b"I"))
-    image = fetch(store, Source(publisher.publish("/a", qcow2), ARCH, sha256(qcow2), kernel, initrd), silent)
+    image = published.obtain(store, Source(publisher.publish("/a", qcow2), ARCH, sha256(qcow2), kernel, initrd), silent)
     assert (image.boot, image.first_boot) == (("kernel", "firmware"), ("nocloud", "nocloud"))
     assert image.kernel_arguments == "root=LABEL=cloudimg-rootfs"
     assert (content(store, image, "kernel"), content(store, image, "initrd")) == (b"K", b"I")
     assert image.made_of.keys() == {"disk", "kernel", "initrd"}
 
 
-def test_fetch_second_time_asks_nobody(store, publisher, qcow2, said):
+def test_obtain_second_time_asks_nobody(store, publisher, qcow2, said):
     """What is in the store is not brought again: by its digest from anywhere, without one from the same place."""
     url = publisher.publish("/a", qcow2)
-    first = fetch(store, Source(url, ARCH, sha256(qcow2)), silent)
+    first = published.obtain(store, Source(url, ARCH, sha256(qcow2)), silent)
     publisher.asked.clear()
     for source in (Source("http://127.0.0.1:1/mirror", ARCH, sha256(qcow2)), Source(url, ARCH)):
-        assert fetch(store, source, said.append) == first
+        assert published.obtain(store, source, said.append) == first
     assert (said, publisher.asked) == ([], [])
 
 
-def test_fetch_two_urls_with_one_last_part_are_two_images(store, publisher, qcow2, raw):
+def test_obtain_two_urls_with_one_last_part_are_two_images(store, publisher, qcow2, raw):
     """A file's name is for people; it says nothing about what the file is."""
     sources = [
         Source(publisher.publish(f"/{release}/disk.qcow2", data), ARCH) for release, data in (("a", qcow2), ("b", raw))
     ]
-    first, second = (fetch(store, source, silent) for source in sources)
+    first, second = (published.obtain(store, source, silent) for source in sources)
     assert (first.name, second.name.rpartition("-")[0]) == ("disk", "disk")
     assert [find(store, source) for source in sources] == [first, second]
 
 
-def test_fetch_same_disk_with_and_without_a_kernel_are_two_images(store, publisher, qcow2):
+def test_obtain_same_disk_with_and_without_a_kernel_are_two_images(store, publisher, qcow2):
     """They boot in different ways, so none stands in for the other, and none replaces the other."""
     url = publisher.publish("/a", qcow2)
     plain = Source(url, ARCH)
     direct = Source(url, ARCH, kernel=Kernel(publisher.publish("/k", b"K"), None, "ro"))
     other = Source(url, ARCH, kernel=Kernel(publisher.publish("/k", b"K"), None, "rw"))
-    images = [fetch(store, source, silent) for source in (plain, direct, other)]
+    images = [published.obtain(store, source, silent) for source in (plain, direct, other)]
     assert [find(store, source) for source in (plain, direct, other)] == images
     assert len({image.name for image in images}) == 3
 
 
-def test_fetch_newer_file_of_one_url_takes_the_olders_name(store, publisher, qcow2, raw):
+def test_obtain_newer_file_of_one_url_takes_the_olders_name(store, publisher, qcow2, raw):
     """Publishers move on; the store does not collect what nobody asks for any more."""
-    old = fetch(store, Source(publisher.publish("/latest", raw), ARCH, sha256(raw)), silent)
-    new = fetch(store, Source(publisher.publish("/latest", qcow2), ARCH, sha256(qcow2)), silent)
+    old = published.obtain(store, Source(publisher.publish("/latest", raw), ARCH, sha256(raw)), silent)
+    new = published.obtain(store, Source(publisher.publish("/latest", qcow2), ARCH, sha256(qcow2)), silent)
     assert (old.name, store.list(), new.made_of["disk"]["digest"]) == ("latest", (new,), sha256(qcow2))
 
 
 @pytest.mark.parametrize("name", ["debian", "tiny"])
-def test_fetch_never_takes_the_name_of_what_is_built(store, publisher, qcow2, name):
+def test_obtain_never_takes_the_name_of_what_is_built(store, publisher, qcow2, name):
     """`build:debian` must not be answered with somebody's file."""
-    image = fetch(store, Source(publisher.publish(f"/{name}.qcow2", qcow2), ARCH), silent)
+    image = published.obtain(store, Source(publisher.publish(f"/{name}.qcow2", qcow2), ARCH), silent)
     assert image.name.startswith(f"{name}-")
 
 
-def test_fetch_what_is_no_disk_leaves_nothing(store, publisher):
+def test_obtain_what_is_no_disk_leaves_nothing(store, publisher):
     """It is not kept to be gone on with."""
     with pytest.raises(ImageError, match="neither a qcow2 nor a raw"):
-        fetch(store, Source(publisher.publish("/a", b"<html>", headers=TAG), ARCH), silent)
+        published.obtain(store, Source(publisher.publish("/a", b"<html>", headers=TAG), ARCH), silent)
     assert (store.list(), leftovers(store)) == ((), [])
 
 
@@ -154,10 +153,10 @@ def test_fetch_what_is_no_disk_leaves_nothing(store, publisher):
         (Source("http://x/a", ARCH, initrd=Place("http://x/i")), "without a kernel"),
     ],
 )
-def test_fetch_source_that_cannot_be_is_refused_at_once(store, source, what):
+def test_obtain_source_that_cannot_be_is_refused_at_once(store, source, what):
     """A mistake is told before anything is downloaded."""
     with pytest.raises(ImageError, match=what):
-        fetch(store, source, silent)
+        published.obtain(store, source, silent)
 
 
 # Files of this host.
@@ -171,22 +170,22 @@ def local(tmp_path, qcow2):
 
 
 @pytest.mark.parametrize("form", [str, lambda path: path.as_uri()], ids=["path", "url"])
-def test_fetch_local_file_is_copied(store, local, qcow2, form):
+def test_obtain_local_file_is_copied(store, local, qcow2, form):
     """The store's file is nobody else's: what becomes of the source changes nothing."""
-    image = fetch(store, Source(form(local), ARCH), silent)
+    image = published.obtain(store, Source(form(local), ARCH), silent)
     local.write_bytes(b"changed")
     assert (image.name, content(store, image)) == ("my-disk", qcow2)
 
 
-def test_fetch_large_local_file_says_how_far_it_is(store, local, said, monkeypatch):
+def test_obtain_large_local_file_says_how_far_it_is(store, local, said, monkeypatch):
     """Who waits for gigabytes sees that they move; a file of one piece is there before there is anything to say."""
-    monkeypatch.setattr(fetch_module, "_LARGE_BYTES", 1)
+    monkeypatch.setattr(published, "_LARGE_BYTES", 1)
     monkeypatch.setattr(unpack, "_CHUNK_BYTES", local.stat().st_size // 10)
-    fetch(store, Source(str(local), ARCH), said.append)
+    published.obtain(store, Source(str(local), ARCH), said.append)
     assert [words.rpartition(": ")[2] for words in said if "%" in words] == ["20 %", "40 %", "60 %", "80 %", "100 %"]
 
 
-def test_fetch_local_file_shares_its_blocks_where_it_can(store, local, qcow2, monkeypatch):
+def test_obtain_local_file_shares_its_blocks_where_it_can(store, local, qcow2, monkeypatch):
     """A clone is complete: nothing is written into it, and its digest is read from the source."""
 
     def clone(source, target):
@@ -196,79 +195,79 @@ def test_fetch_local_file_shares_its_blocks_where_it_can(store, local, qcow2, mo
 
     monkeypatch.setattr(unpack, "clone", clone)
     monkeypatch.setattr(unpack, "_written", None)
-    assert content(store, fetch(store, Source(str(local), ARCH), silent)) == qcow2
+    assert content(store, published.obtain(store, Source(str(local), ARCH), silent)) == qcow2
 
 
-def test_fetch_local_file_unchanged_is_not_copied_again(store, local, said):
+def test_obtain_local_file_unchanged_is_not_copied_again(store, local, said):
     """Size, time and inode say that it is the same."""
-    first = fetch(store, Source(str(local), ARCH), silent)
-    assert fetch(store, Source(str(local), ARCH), said.append) == first
+    first = published.obtain(store, Source(str(local), ARCH), silent)
+    assert published.obtain(store, Source(str(local), ARCH), said.append) == first
     assert said == []
 
 
-def test_fetch_local_file_that_changed_is_taken_anew(store, local, raw):
+def test_obtain_local_file_that_changed_is_taken_anew(store, local, raw):
     """Who builds images wants the one that was built last."""
-    fetch(store, Source(str(local), ARCH), silent)
+    published.obtain(store, Source(str(local), ARCH), silent)
     local.write_bytes(raw)
-    image = fetch(store, Source(str(local), ARCH), silent)
+    image = published.obtain(store, Source(str(local), ARCH), silent)
     assert (image.made_of["disk"]["digest"], store.list()) == (sha256(raw), (image,))
 
 
-def test_fetch_local_file_that_is_gone_is_still_in_the_store(store, local):
+def test_obtain_local_file_that_is_gone_is_still_in_the_store(store, local):
     """What was taken in needs its source no more."""
-    first = fetch(store, Source(str(local), ARCH), silent)
+    first = published.obtain(store, Source(str(local), ARCH), silent)
     local.unlink()
-    assert fetch(store, Source(str(local), ARCH), silent) == first
+    assert published.obtain(store, Source(str(local), ARCH), silent) == first
 
 
-def test_fetch_local_file_of_another_digest_is_refused(store, local, qcow2):
+def test_obtain_local_file_of_another_digest_is_refused(store, local, qcow2):
     """A digest counts wherever the file lies."""
     with pytest.raises(ImageError, match="its digest is another") as caught:
-        fetch(store, Source(str(local), ARCH, f"sha256:{'0' * 64}"), silent)
+        published.obtain(store, Source(str(local), ARCH, f"sha256:{'0' * 64}"), silent)
     assert caught.value.details[1] == f"found    {sha256(qcow2)}"
 
 
 @pytest.mark.parametrize("kind", ["nothing", "folder", "fifo"])
-def test_fetch_local_file_that_is_none_is_refused(store, tmp_path, kind):
+def test_obtain_local_file_that_is_none_is_refused(store, tmp_path, kind):
     """The error names it, and nobody waits at a pipe."""
     path = tmp_path / "x.qcow2"
     {"nothing": lambda _: None, "folder": os.mkdir, "fifo": os.mkfifo}[kind](path)
     with pytest.raises(ImageError, match=str(path)):
-        fetch(store, Source(str(path), ARCH), silent)
+        published.obtain(store, Source(str(path), ARCH), silent)
 
 
 # Images with a name of their own.
 
 
-def test_take_image_is_found_by_the_name_that_was_chosen(store, local, qcow2):
+def test_import_image_is_found_by_the_name_that_was_chosen(store, local, qcow2):
     """What somebody called it, it is called; by default as its file."""
-    image = take(store, Source(str(local), ARCH), "mine", silent)
+    image = published.import_(store, Source(str(local), ARCH), "mine", silent)
     assert (image.kind, store.get("mine", ARCH), content(store, image)) == ("imported", image, qcow2)
-    assert take(store, Source(str(local), ARCH), None, silent).name == "my-disk"
+    assert published.import_(store, Source(str(local), ARCH), None, silent).name == "my-disk"
 
 
-def test_take_same_file_again_is_no_conflict(store, local):
+def test_import_same_file_again_is_no_conflict(store, local):
     """Asking for what is so already succeeds, from another path too."""
-    image = take(store, Source(str(local), ARCH), "mine", silent)
+    image = published.import_(store, Source(str(local), ARCH), "mine", silent)
     moved = local.rename(local.with_name("moved"))
-    assert take(store, Source(str(moved), ARCH), "mine", silent).files == image.files
+    assert published.import_(store, Source(str(moved), ARCH), "mine", silent).files == image.files
 
 
 @pytest.mark.parametrize("name", ["mine", "debian", "../x", "X"])
-def test_take_name_that_it_cannot_have_is_refused(store, local, tmp_path, raw, name):
+def test_import_name_that_it_cannot_have_is_refused(store, local, tmp_path, raw, name):
     """One that another image has, one of those that are built, or none at all."""
     (tmp_path / "other").write_bytes(raw)
-    take(store, Source(str(tmp_path / "other"), ARCH), "mine", silent)
+    published.import_(store, Source(str(tmp_path / "other"), ARCH), "mine", silent)
     with pytest.raises(ImageError):
-        take(store, Source(str(local), ARCH), name, silent)
+        published.import_(store, Source(str(local), ARCH), name, silent)
     assert [image.name for image in store.list()] == ["mine"]
 
 
-def test_fetch_does_not_replace_what_was_imported(store, local, raw):
+def test_obtain_does_not_replace_what_was_imported(store, local, raw):
     """A name that somebody chose stays with what they gave it to."""
-    mine = take(store, Source(str(local), ARCH), "my-disk", silent)
+    mine = published.import_(store, Source(str(local), ARCH), "my-disk", silent)
     local.write_bytes(raw)
-    fetched = fetch(store, Source(str(local), ARCH), silent)
+    fetched = published.obtain(store, Source(str(local), ARCH), silent)
     assert (store.get("my-disk", ARCH), fetched.name.startswith("my-disk-")) == (mine, True)
 
 
@@ -277,12 +276,12 @@ def test_fetch_does_not_replace_what_was_imported(store, local, raw):
 FETCH = """
 import sys
 from pathlib import Path
-from interlock.images.fetch import fetch
+from interlock.images import published
 from interlock.images.source import Source
 from interlock.images.store import Store
 
 source = Source(sys.argv[2], "x86_64", sys.argv[3])
-image = fetch(Store(Path(sys.argv[1])), source, lambda text: print(text, flush=True))
+image = published.obtain(Store(Path(sys.argv[1])), source, lambda text: print(text, flush=True))
 print("has", image.name)
 """
 
@@ -303,13 +302,13 @@ def begin(store):
         process.communicate()
 
 
-def test_fetch_by_two_processes_downloads_once(store, publisher, qcow2, begin, until):
+def test_obtain_by_two_processes_downloads_once(store, publisher, qcow2, begin, until):
     """One brings it; the other waits, says so, and uses it."""
     url = publisher.publish("/a", qcow2, stalls=[1000])
     first = begin(url, sha256(qcow2))
     until(lambda: publisher.asked)
     second = begin(url, sha256(qcow2))
-    assert second.stdout.readline() == f"waiting for another process to bring {url}\n"
+    assert second.stdout.readline() == f"waiting for another process to download {url}\n"
     publisher.go.set()
     assert first.communicate(timeout=60)[0].endswith("has a\n")
     assert second.communicate(timeout=60)[0] == "has a\n"
@@ -317,26 +316,26 @@ def test_fetch_by_two_processes_downloads_once(store, publisher, qcow2, begin, u
     assert leftovers(store) == []
 
 
-def test_fetch_whose_mirror_was_quicker_leaves_nothing(store, publisher, qcow2, begin, until):
+def test_obtain_whose_mirror_was_quicker_leaves_nothing(store, publisher, qcow2, begin, until):
     """Two mirrors of one image are two downloads; the later one uses the image that is there, and goes."""
     slow = begin(publisher.publish("/slow", qcow2, stalls=[1000]), sha256(qcow2))
     until(lambda: publisher.asked)
-    quick = fetch(store, Source(publisher.publish("/quick", qcow2), ARCH, sha256(qcow2)), silent)
+    quick = published.obtain(store, Source(publisher.publish("/quick", qcow2), ARCH, sha256(qcow2)), silent)
     publisher.go.set()
     assert slow.communicate(timeout=60)[0].endswith("has quick\n")
     assert (store.list(), leftovers(store)) == ((quick,), [])
 
 
-def test_fetch_while_another_downloads_something_else_does_not_wait(store, publisher, qcow2, raw, begin, until):
+def test_obtain_while_another_downloads_something_else_does_not_wait(store, publisher, qcow2, raw, begin, until):
     """The store is held for moments, not for a download."""
     begin(publisher.publish("/slow", raw, stalls=[1000]), sha256(raw))
     until(lambda: publisher.asked)
     said = []
-    fetch(store, Source(publisher.publish("/a", qcow2), ARCH, sha256(qcow2)), said.append)
+    published.obtain(store, Source(publisher.publish("/a", qcow2), ARCH, sha256(qcow2)), said.append)
     assert not any("waiting" in line for line in said)
 
 
-def test_fetch_after_a_kill_goes_on_where_it_was(store, publisher, qcow2, begin, until, said):
+def test_obtain_after_a_kill_goes_on_where_it_was(store, publisher, qcow2, begin, until, said):
     """A process that is killed in the middle leaves a beginning, and no lock: the next one asks for the rest."""
     url = publisher.publish("/a", qcow2, headers=TAG, stalls=[300_000])
     victim = begin(url, sha256(qcow2))
@@ -345,14 +344,14 @@ def test_fetch_after_a_kill_goes_on_where_it_was(store, publisher, qcow2, begin,
     victim.kill()
     assert victim.wait(60) == -signal.SIGKILL
     came = partial.size_bytes
-    image = fetch(store, Source(url, ARCH, sha256(qcow2)), said.append)
+    image = published.obtain(store, Source(url, ARCH, sha256(qcow2)), said.append)
     assert content(store, image) == qcow2
     assert publisher.asked[-1]["Range"] == f"bytes={came}-"
     assert not any("waiting" in line for line in said)
     assert leftovers(store) == []
 
 
-def test_fetch_killed_between_download_and_image_downloads_nothing_again(store, publisher, qcow2, monkeypatch):
+def test_obtain_killed_between_download_and_image_downloads_nothing_again(store, publisher, qcow2, monkeypatch):
     """What has come is kept until the image is there."""
     url = publisher.publish("/a", qcow2, headers=TAG)
 
@@ -362,8 +361,8 @@ def test_fetch_killed_between_download_and_image_downloads_nothing_again(store, 
     with monkeypatch.context() as patch:
         patch.setattr(Image, "to_json", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            fetch(store, Source(url, ARCH, sha256(qcow2)), silent)
+            published.obtain(store, Source(url, ARCH, sha256(qcow2)), silent)
     assert store.list() == ()
-    image = fetch(store, Source(url, ARCH, sha256(qcow2)), silent)
+    image = published.obtain(store, Source(url, ARCH, sha256(qcow2)), silent)
     assert content(store, image) == qcow2
     assert publisher.asked[-1]["Range"] == f"bytes={len(qcow2)}-"

@@ -16,7 +16,7 @@ def mib(size_bytes: int) -> str:
     return f"{size_bytes / 2**20:.0f} MiB"
 
 
-def check_room(folder: Path, needed_bytes: int, what: str) -> None:
+def check_space(folder: Path, needed_bytes: int, what: str) -> None:
     """Raise HostError when the file system of `folder` has less free than `what`, words for people, will need."""
     free = shutil.disk_usage(folder).free
     if needed_bytes > free:

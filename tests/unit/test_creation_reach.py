@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from interlock.creation.plan import Wishes, check, plan
+from interlock.creation.reach import Reach
 from interlock.drivers.simulated import SimulatedDriver
 from interlock.errors import UsageError
 from interlock.host.home import Home
 from interlock.templates.load import Source, parse
-from interlock.templates.plan import Wishes, check, plan
-from interlock.templates.reach import Reach
 
 URL = "https://example.org/web.yaml"
 IMAGE = "images: [{location: 'build:tiny'}]\n"

@@ -5,8 +5,8 @@ import re
 import struct
 import zlib
 
-from ..errors import ImageError
-from ..guest import cpio
+from ...errors import ImageError
+from ...guest import cpio
 from .packages import Unpacked
 
 _MODULES = r"(?:usr/)?lib/modules/[^/]+"

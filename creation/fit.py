@@ -14,10 +14,10 @@ import yaml
 from ..disks import Disks
 from ..drivers.contract import Driver
 from ..errors import NotFoundError, UsageError
-from . import host, resolve
-from .document import Path, written
-from .mistakes import Mistake, mistake
-from .model import Template
+from ..templates.document import Path, written
+from ..templates.mistakes import Mistake, mistake
+from ..templates.model import Template
+from . import host_facts, resolve
 
 
 def unfit(tree: yaml.Node, template: Template, arch: str, driver: Driver, disks: Disks) -> list[Mistake]:
@@ -42,7 +42,7 @@ def _problems(template: Template, arch: str, driver: Driver, disks: Disks) -> _P
     for number, disk in enumerate(template.additional_disks):
         yield from _found(("additionalDisks", number), partial(disks.path, disk.name))
     if template.timezone:
-        yield from _found(("timezone",), partial(host.zone, template.timezone))
+        yield from _found(("timezone",), partial(host_facts.zone, template.timezone))
     for name in template.host_resolver.hosts:
         yield from _found(("hostResolver", "hosts", name), partial(resolve.address, template, name))
     for number in range(len(template.ca_certs.files)):

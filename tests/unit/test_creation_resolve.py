@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from interlock.creation import resolve
 from interlock.errors import UsageError
 from interlock.fsm.spec import Copy, Forward, Probe
 from interlock.guest.facts import File, GuestDisk, MountPoint, Script
 from interlock.guest.keys import KeyPair
-from interlock.templates import resolve
 from interlock.templates.model import Template
 
 HOST_KEY = KeyPair(b"PRIVATE\n", b"ssh-ed25519 BBBB\n")

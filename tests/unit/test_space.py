@@ -5,16 +5,16 @@ from pathlib import Path
 import pytest
 
 from interlock.errors import HostError
-from interlock.images.room import check_room, mib, writing_in
+from interlock.images.space import check_space, mib, writing_in
 
 
-def test_check_room_says_what_is_needed_and_what_there_is(tmp_path):
+def test_check_space_says_what_is_needed_and_what_there_is(tmp_path):
     """What is possible passes; what is not names the folder and the command that makes room."""
-    check_room(tmp_path, 1, "a byte")
+    check_space(tmp_path, 1, "a byte")
     with pytest.raises(
         HostError, match=rf"^all of it needs 1099511627776 MiB, and {tmp_path} has \d+ MiB free"
     ) as caught:
-        check_room(tmp_path, 1 << 60, "all of it")
+        check_space(tmp_path, 1 << 60, "all of it")
     assert caught.value.hint == "interlock image prune"
 
 

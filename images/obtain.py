@@ -1,22 +1,22 @@
-"""Brings an image from whichever of its places has it: the one entrance for whoever creates an instance."""
+"""Makes an image available, from the first of its places that has it."""
 
 from collections.abc import Sequence
 from contextlib import suppress
 
 from ..errors import DriverError, HostError, ImageError
-from .fetch import fetch, find
+from . import published
 from .source import Source
 from .store import Image, Report, Store
 
 
-def bring(store: Store, sources: Sequence[Source], report: Report) -> Image:
+def obtain(store: Store, sources: Sequence[Source], report: Report) -> Image:
     """Return the image that the first of `sources` has which has it: they are tried in order, as mirrors of each other.
 
-    What the store has already is used without asking anybody. `report` is told why a source cannot be had. Raises the
-    error of the only source, or else ImageError that lists each with its cause.
+    What the store has already is used without asking anybody. `report` hears why a source failed. Raises the error of
+    the only source, or ImageError that lists each source with its cause.
     """
     for source in sources:
-        with suppress(ImageError):  # a place that cannot be: told below, if no other has it
+        with suppress(ImageError):  # a place that cannot be: reported below, if no other has it
             if there := _in_store(store, source):
                 return there
     failures: list[tuple[Source, DriverError]] = []
@@ -24,34 +24,34 @@ def bring(store: Store, sources: Sequence[Source], report: Report) -> Image:
         if failures:
             report(f"cannot have {failures[-1][0].shown}: {failures[-1][1].message}; trying {source.shown}")
         try:
-            return _get(store, source, report)
+            return _obtain(store, source, report)
         except (ImageError, HostError) as error:
             failures.append((source, error))
     if len(failures) == 1:
         raise failures[0][1]
     raise ImageError(
         f"the image can be had from none of {len(failures)} places" if failures else "no place of an image is given",
-        details=[line for source, error in failures for line in _told(source, error)],
+        details=[line for source, error in failures for line in _lines(source, error)],
     )
 
 
 def _in_store(store: Store, source: Source) -> Image | None:
     if source.build is None:
-        return find(store, source)
+        return published.find(store, source)
     image = store.get(source.build, source.arch)
     # One that was fetched has its name by chance.
     return image if image and image.kind != "fetched" else None
 
 
-def _get(store: Store, source: Source, report: Report) -> Image:
+def _obtain(store: Store, source: Source, report: Report) -> Image:
     if source.build is None:
-        return fetch(store, source, report)
+        return published.obtain(store, source, report)
     source.check()
-    from .build import build
-    from .recipe import Recipe
+    from .builders.build import build  # the builders are slow to import, and seldom needed
+    from .builders.recipe import Recipe
 
     return build(store, Recipe(source.build, source.arch), report)
 
 
-def _told(source: Source, error: DriverError) -> list[str]:
+def _lines(source: Source, error: DriverError) -> list[str]:
     return [f"{source.shown}: {error.message}", *(f"    {line}" for line in error.details)]

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
-from ..errors import ImageError
+from ...errors import ImageError
+from ..source import BUILT_HERE
+from ..store import Image, Report, Store, Writer
 from . import debian, tiny
-from .recipe import NAMES, Recipe
-from .store import Image, Report, Store, Writer
+from .recipe import Recipe
 
 _BUILDERS: dict[str, Callable[[Writer, Recipe, str, Report], Image]] = {"debian": debian.build, "tiny": tiny.build}
 
@@ -19,7 +20,7 @@ def build(store: Store, recipe: Recipe, report: Report, *, name: str | None = No
     """
     recipe.check()
     name = name or recipe.default_name
-    if name in NAMES and not (recipe.is_plain and name == recipe.name):
+    if name in BUILT_HERE and not (recipe.is_plain and name == recipe.name):
         raise ImageError(f"the name {name} is that of the plain image {name}; choose another with --as")
     before = store.get(name, recipe.arch)
     if before and not force:

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ..errors import ImageError
+from ...errors import ImageError
+from ..source import BUILT_HERE
+from ..store import Image
 from .packages import ARCHES, RELEASE
-from .store import Image
-
-NAMES = ("debian", "tiny")
-"""The images that can be built here. No other image can have one of these names."""
 
 _SUITE = re.compile(r"[a-z][a-z0-9-]*")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
@@ -27,7 +25,7 @@ class Recipe:
     """An order to a builder."""
 
     name: str
-    """Of the builder: one of NAMES."""
+    """Of the builder: one of BUILT_HERE."""
     arch: str
     suite: str = RELEASE
     """Debian's code name of a release, or `sid`."""
@@ -54,9 +52,10 @@ class Recipe:
 
     def check(self) -> None:
         """Raise ImageError for what no builder could make, before anything is downloaded in vain."""
-        if self.name not in NAMES:
+        if self.name not in BUILT_HERE:
             raise ImageError(
-                f"there is no image {self.name!r} in the store, and no recipe for it; there are: {', '.join(NAMES)}",
+                f"there is no image {self.name!r} in the store, and no recipe for it; "
+                f"there are: {', '.join(BUILT_HERE)}",
                 hint="interlock image list",
             )
         if self.arch not in ARCHES:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from interlock.creation.plan import Wishes, check, hostname, plan
 from interlock.disks import Disks
 from interlock.drivers.qemu import QemuDriver
 from interlock.drivers.simulated import SimulatedDriver
 from interlock.errors import InvalidTemplateError, UsageError
 from interlock.fsm.spec import Disk, Forward, Mount, Spec
 from interlock.templates.load import load
-from interlock.templates.plan import Wishes, check, hostname, plan
 
 TEMPLATE = """
 images:

@@ -6,11 +6,11 @@ unpacked packages alone, nothing of which is run, so any host builds it for any 
 
 from pathlib import Path
 
-from ..guest import cpio
+from ...guest import cpio
+from ..store import Image, Report, Writer
 from . import kernel
 from .packages import ARCHES, Arch, Unpacked, bootstrap
 from .recipe import Recipe
-from .store import Image, Report, Writer
 
 _PACKAGES = ("busybox-static", "dropbear-bin", "openssh-sftp-server", "e2fsprogs", "util-linux")
 _GUEST = Path(__file__).parent / "guests" / "tiny"

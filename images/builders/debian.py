@@ -14,12 +14,12 @@ import shlex
 import tarfile
 from pathlib import Path
 
-from ..guest import cpio
+from ...guest import cpio
+from ..store import Image, Report, Writer
+from ..tools import run
 from . import kernel
 from .packages import ARCHES, Arch, Unpacked, bootstrap
 from .recipe import Recipe
-from .run import run
-from .store import Image, Report, Writer
 
 _PACKAGES = (
     *("systemd-sysv", "systemd-boot-efi", "udev", "dbus", "libpam-systemd", "openssh-server", "sudo"),

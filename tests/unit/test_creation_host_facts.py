@@ -5,8 +5,8 @@ import os
 
 import pytest
 
+from interlock.creation import host_facts
 from interlock.errors import UsageError
-from interlock.templates import host
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_user_that_cannot_be_a_login_is_replaced(monkeypatch, uid, login, expect
     """The same login inside as outside, except root, and what no guest would accept."""
     monkeypatch.setattr(getpass, "getuser", lambda: login)
     monkeypatch.setattr(os, "geteuid", lambda: uid)
-    assert expected == host.user()
+    assert expected == host_facts.user()
 
 
 def test_user_of_a_uid_without_a_name_is_replaced(monkeypatch):
@@ -35,14 +35,14 @@ def test_user_of_a_uid_without_a_name_is_replaced(monkeypatch):
         raise KeyError("getpwuid(): uid not found: 4711")
 
     monkeypatch.setattr(getpass, "getuser", unknown)
-    assert host.user() == "interlock"
+    assert host_facts.user() == "interlock"
 
 
 @pytest.mark.parametrize(("euid", "expected"), [(501, 501), (0, 1000)])
 def test_uid_is_the_hosts_except_roots(monkeypatch, euid, expected):
     """Files in a mount belong to the same number on both sides; root's guest has an ordinary user."""
     monkeypatch.setattr(os, "geteuid", lambda: euid)
-    assert expected == host.uid()
+    assert expected == host_facts.uid()
 
 
 @pytest.fixture
@@ -52,45 +52,45 @@ def etc(tmp_path, monkeypatch):
     (zones / "Europe").mkdir(parents=True)
     (zones / "Europe/Paris").write_bytes(b"TZif2 paris")
     (zones / "tzdata.zi").write_bytes(b"# version 2026a")
-    monkeypatch.setattr(host, "ZONES", zones)
+    monkeypatch.setattr(host_facts, "ZONES", zones)
     (tmp_path / "etc").mkdir()
     return tmp_path / "etc"
 
 
 def test_timezone_is_where_localtime_leads(etc):
     """Systems with systemd keep the name in a link."""
-    (etc / "localtime").symlink_to(host.ZONES / "Europe/Paris")
-    assert host.timezone(etc) == "Europe/Paris"
+    (etc / "localtime").symlink_to(host_facts.ZONES / "Europe/Paris")
+    assert host_facts.timezone(etc) == "Europe/Paris"
 
 
 def test_timezone_without_a_link_is_what_the_file_says(etc):
     """Debian keeps it in a file, too."""
     (etc / "localtime").write_bytes(b"TZif2 a copy")
     (etc / "timezone").write_text("Asia/Tokyo\n")
-    assert host.timezone(etc) == "Asia/Tokyo"
+    assert host_facts.timezone(etc) == "Asia/Tokyo"
 
 
 def test_timezone_that_nothing_tells_is_empty(etc):
     """Then the guest keeps its own."""
-    assert host.timezone(etc) == ""
+    assert host_facts.timezone(etc) == ""
 
 
 def test_zone_is_the_databases_file(etc):  # noqa: ARG001
     """A guest without a database gets the one zone that it needs."""
-    assert host.zone("Europe/Paris") == b"TZif2 paris"
+    assert host_facts.zone("Europe/Paris") == b"TZif2 paris"
 
 
 @pytest.mark.parametrize("name", ["Europe/Pari", "../etc/passwd", "/etc/passwd", "tzdata.zi", "Europe", "a\nb", ""])
 def test_zone_of_any_other_name_is_refused(etc, name):  # noqa: ARG001
     """A slip is told when the machine is created, and no path leads out of the database."""
     with pytest.raises(UsageError, match="timezone: "):
-        host.zone(name)
+        host_facts.zone(name)
 
 
 def test_zone_on_a_host_without_a_database_is_left_to_the_guest(monkeypatch, tmp_path):
     """Who has none cannot tell a slip from a zone."""
-    monkeypatch.setattr(host, "ZONES", tmp_path / "none")
-    assert host.zone("Europe/Paris") == b""
+    monkeypatch.setattr(host_facts, "ZONES", tmp_path / "none")
+    assert host_facts.zone("Europe/Paris") == b""
 
 
 @pytest.mark.parametrize(
@@ -107,20 +107,20 @@ def test_zone_on_a_host_without_a_database_is_left_to_the_guest(monkeypatch, tmp
 def test_environment_proxy_is_as_the_guest_reaches_it(bare, proxy, expected):
     """The host's loopback is not the guest's; both spellings of the name are set."""
     bare.setenv("HTTPS_PROXY", proxy)
-    assert host.environment({}, proxies=True) == {"https_proxy": expected, "HTTPS_PROXY": expected}
+    assert host_facts.environment({}, proxies=True) == {"https_proxy": expected, "HTTPS_PROXY": expected}
 
 
 def test_environment_without_propagation_has_no_proxy(bare):
-    """`propagateProxyEnv: false` keeps the host's proxies to the host."""
+    """`propagateProxyEnv: false` keeps the host's proxies to the host_facts."""
     bare.setenv("http_proxy", "http://proxy.example:3128")
-    assert host.environment({"A": "b"}, proxies=False) == {"A": "b"}
+    assert host_facts.environment({"A": "b"}, proxies=False) == {"A": "b"}
 
 
 def test_environment_asked_for_overrules_the_hosts(bare):
     """What a template sets is set, and its proxies get both spellings, too."""
     bare.setenv("http_proxy", "http://proxy.example:3128")
     bare.setenv("no_proxy", "localhost")
-    assert host.environment({"http_proxy": "http://127.0.0.1:1", "A": "b"}, proxies=True) == {
+    assert host_facts.environment({"http_proxy": "http://127.0.0.1:1", "A": "b"}, proxies=True) == {
         "http_proxy": "http://127.0.0.1:1",
         "HTTP_PROXY": "http://127.0.0.1:1",
         "no_proxy": "localhost",
@@ -135,4 +135,4 @@ def test_public_keys_are_the_lines_of_all_files(tmp_path):
     (tmp_path / ".ssh/id_b.pub").write_text("# mine\nssh-ed25519 BBBB b\n\n")
     (tmp_path / ".ssh/id_a.pub").write_text("ssh-rsa AAAA a\n")
     (tmp_path / ".ssh/id_a").write_text("PRIVATE")
-    assert host.public_keys(tmp_path) == ("ssh-rsa AAAA a", "ssh-ed25519 BBBB b")
+    assert host_facts.public_keys(tmp_path) == ("ssh-rsa AAAA a", "ssh-ed25519 BBBB b")

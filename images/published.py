@@ -1,4 +1,4 @@
-"""Brings other people's cloud images: a disk, and perhaps a kernel and an initrd, from URLs or from this host.
+"""Other people's cloud images: a disk, and perhaps a kernel and an initrd, from URLs or from this host.
 
 An image is found again by what it was made of: the publisher's digests, or where there are none the locations. Its name
 is for people, made of the location's last part and, where another image has that, something more.
@@ -16,9 +16,8 @@ from ..errors import ImageError
 from ..host.files import link_or_copy
 from . import unpack
 from .download import Download, download
-from .recipe import NAMES
-from .room import check_room, writing_in
-from .source import Place, Source
+from .source import BUILT_HERE, Place, Source
+from .space import check_space, writing_in
 from .store import Image, Kind, Report, Store, Writer, held
 
 _SUFFIXES = re.compile(r"(\.(qcow2|img|raw|gz|bz2|xz|zst))+$", re.IGNORECASE)
@@ -31,39 +30,39 @@ def find(store: Store, source: Source) -> Image | None:
     return next((image for image in store.list() if image.arch == source.arch and _is_of(image, source)), None)
 
 
-def fetch(store: Store, source: Source, report: Report) -> Image:
-    """Return the image of what lies at `source`, brought now if the store does not have it.
+def obtain(store: Store, source: Source, report: Report) -> Image:
+    """Return the image of what lies at `source`, downloaded or copied now if the store does not have it.
 
-    Of several processes that want it at once, one brings it and the others wait for that. Raises ImageError with the
+    Of several processes that want it at once, one downloads it and the others wait for that. Raises ImageError with the
     cause; the store is then as it was, but for what has come of a download. HostError when this host has no room.
     """
-    return _bring(store, source, report, kind="fetched", name=None)
+    return _obtain(store, source, report, kind="fetched", name=None)
 
 
-def take(store: Store, source: Source, name: str | None, report: Report) -> Image:
+def import_(store: Store, source: Source, name: str | None, report: Report) -> Image:
     """Return the image of the local file `source`, taken in under `name` or the file's own, and found by that too.
 
     Raises ImageError when another image has the name.
     """
-    return _bring(store, source, report, kind="imported", name=name or _readable_name(source))
+    return _obtain(store, source, report, kind="imported", name=name or _readable_name(source))
 
 
-def _bring(store: Store, source: Source, report: Report, *, kind: Kind, name: str | None) -> Image:
+def _obtain(store: Store, source: Source, report: Report, *, kind: Kind, name: str | None) -> Image:
     source.check()
     if name:
         store.manifest(name, source.arch)  # refuses what cannot be one
-        if name in NAMES:
+        if name in BUILT_HERE:
             raise ImageError(f"the name {name} is that of an image that is built here; choose another with --name")
     elif there := find(store, source):
         return there
-    with ExitStack() as stack, writing_in(store.directory, f"bringing {source.shown}"):
+    with ExitStack() as stack, writing_in(store.directory, f"obtaining {source.shown}"):
         downloads: dict[str, Download] = {}
         digests: dict[str, str] = {}
         for role, place in source.places.items():
             if place.path is None:
                 one = downloads[role] = Download.of(store, place)
                 stack.enter_context(
-                    held(one.folder / "lock", f"waiting for another process to bring {place.shown}", report)
+                    held(one.folder / "lock", f"waiting for another process to download {place.shown}", report)
                 )
                 # The other has brought all of it, perhaps.
                 if not name and (there := find(store, source)):
@@ -146,7 +145,7 @@ def _copied(place: Place, path: Path, target: Path, report: Report) -> dict[str,
         if not path.is_file():
             raise ImageError(f"{path} is not a file" if path.exists() else f"there is no file {path}")
         version = _version(path)
-        check_room(target.parent, path.stat().st_blocks * 512, f"copying {path}")
+        check_space(target.parent, path.stat().st_blocks * 512, f"copying {path}")
         report(f"copying {path}")
         size, done = path.stat().st_size, 0
         for chunk in unpack.copy(path, target):
@@ -198,7 +197,7 @@ def _free_name(store: Store, source: Source, made_of: Mapping[str, Any], kind: K
     name = chosen or _readable_name(source)
     there = store.get(name, source.arch)
     free = there is None or (there.kind in (kind, "fetched") and _is_older(there, source, made_of))
-    if free and name not in NAMES:
+    if free and name not in BUILT_HERE:
         return name
     if there and chosen:
         raise ImageError(

@@ -15,9 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from ..errors import HostError, ImageError
-from .run import NEEDS, run
-from .store import Report
+from ...errors import HostError, ImageError
+from ..store import Report
+from ..tools import NEEDS, run
 
 RELEASE = "bookworm"
 """What images are built from unless another release is asked for."""

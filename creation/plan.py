@@ -26,17 +26,17 @@ from ..guest.keys import KeyPair, new_host_key, user_key
 from ..guest.seed import nocloud, overlay
 from ..host.files import RECORD_BYTES
 from ..host.home import Home, user_home
-from ..images.bring import bring
+from ..images.obtain import obtain
 from ..images.source import Kernel, Place, Source
 from ..images.store import Image, Store
+from ..templates.expand import Guest, Host
+from ..templates.load import Loaded, expand, load, refused
+from ..templates.locate import public
+from ..templates.mistakes import words_of
+from ..templates.model import Wished
+from ..templates.parts import ImageSource
 from ..version import __version__
-from . import fit, host, resolve
-from .expand import Guest, Host
-from .load import Loaded, expand, load, refused
-from .locate import public
-from .mistakes import words_of
-from .model import Wished
-from .parts import ImageSource
+from . import fit, host_facts, resolve
 from .reach import Reach, reach
 
 START_TIMEOUT_S = 300.0
@@ -132,7 +132,7 @@ class _Planner:
         self._make_folders(report)
         if not self.driver.abilities.images:
             return Draft(spec, {})
-        image = bring(Store(self.home.images), self._sources(), report)
+        image = obtain(Store(self.home.images), self._sources(), report)
         boot = self.template.boot_way(self.arch) or image.boot[0]
         if boot not in image.boot and not (boot == "bios" and "firmware" in image.boot):  # a disk may have both loaders
             raise UsageError(f"image {image.name} boots by {' or '.join(image.boot)}, not by {boot}")
@@ -178,7 +178,7 @@ class _Planner:
             forward_x11_trusted=template.ssh.forward_x11_trusted,
             network_host=template.network.host,
             network_internet=template.network.internet,
-            timezone=host.timezone() if template.timezone is None else template.timezone,
+            timezone=host_facts.timezone() if template.timezone is None else template.timezone,
             message=template.message,
             mounts=resolve.mounts(template),
             forwards=resolve.forwards(template.port_forwards),
@@ -205,7 +205,7 @@ class _Planner:
     def _materials(self, image: Image, spec: Spec) -> dict[str, Path | bytes]:
         """Return the files that must lie beside the spec: links into the store, keys, and the seed."""
         store, key, host_key = Store(self.home.images), user_key(self.home.keys), new_host_key()
-        more_keys = host.public_keys(user_home()) if self.template.ssh.load_dot_ssh_pub_keys else ()
+        more_keys = host_facts.public_keys(user_home()) if self.template.ssh.load_dot_ssh_pub_keys else ()
         seed = resolve.seed(self.template, spec, self.who, (key.public.decode().strip(), *more_keys), host_key)
         seed = replace(seed, name=self.name)
         materials: dict[str, Path | bytes] = {ssh.KEY: key.private, ssh.KNOWN_HOSTS: _pin(host_key)}
@@ -228,7 +228,7 @@ def _inside(name: str, who: resolve.User) -> Guest:
 
 def _outside(name: str, directory: Path) -> Host:
     arch = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    return Host(name, str(directory), home=str(user_home()), uid=host.uid(), user=host.user(), arch=arch)
+    return Host(name, str(directory), home=str(user_home()), uid=host_facts.uid(), user=host_facts.user(), arch=arch)
 
 
 def _check(wishes: Wishes) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path as HostPath
 
 import yaml
 
-from .document import Path, at, get, items, place, plain, written
-from .model import Template
-from .variables import VariableError, names
+from ..templates.document import Path, at, get, items, place, plain, written
+from ..templates.model import Template
+from ..templates.variables import VariableError, names
 
 LOOPBACK = ("127.0.0.1", "::1")
 
