@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .drivers.qemu import lease
+from .drivers.qemu import disk_lock
 from .drivers.qemu.disk import run_qemu_img
 from .errors import DamagedError, DriverError, NotFoundError, UsageError
 from .host.files import flush_directory, make_private_directory, open_private, publish, remove_tree
@@ -111,7 +111,7 @@ class Disks:
         """Return the disk called `name`; raises NotFoundError when there is none."""
         path = self.path(name)
         stat = path.stat()
-        owner = lease.holder(path)
+        owner = disk_lock.holder(path)
         return Disk(
             name=name,
             format=path.suffix[1:],
@@ -162,7 +162,7 @@ class Disks:
             raise DamagedError(f"{path}: not a qcow2 file")
         if size_bytes < before:
             raise UsageError(f'disk "{name}" has {before} bytes: it can grow, and not shrink to {size_bytes}')
-        if owner := lease.holder(path):
+        if owner := disk_lock.holder(path):
             way = f"interlock stop {owner.instance}" if owner.instance else None
             raise DriverError(f'disk "{name}" is in use by {owner.words}', hint=way)
         # In place, because its instances are linked to this very file. qemu-img locks it, as a machine would.
@@ -219,7 +219,7 @@ class Disks:
 
     def _users(self, name: str, stat: os.stat_result) -> tuple[str, ...]:
         """Return the names of the instances that are linked to the file that `stat` describes."""
-        file = lease.file_name(name)
+        file = disk_lock.file_name(name)
         links = [*self._instances.glob(f"[!.]*/{file}"), *self._instances.glob(f".creating/*/{file}")]
         return tuple(sorted(link.parent.name for link in links if os.path.samestat(link.stat(), stat)))
 

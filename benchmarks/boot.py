@@ -32,8 +32,9 @@ import limactl
 from measure import QUIET, machine, wait_for_banner
 
 from interlock import Interlock
-from interlock.drivers.qemu import QemuDriver, events
-from interlock.drivers.qemu.probe import acceleration
+from interlock.drivers.qemu import events
+from interlock.drivers.qemu.capabilities import acceleration
+from interlock.drivers.qemu.driver import QemuDriver
 from interlock.fsm.port import Site
 from interlock.guest.seed import BOOTED
 from interlock.host.home import Home

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from measure import QUIET, memory_mib, wait_for_banner
 
 from interlock import Interlock
-from interlock.drivers.qemu import process
+from interlock.drivers.qemu import hypervisor
 
 NAME = "compared"
 ROWS = (("to the banner", "s"), ("to the end of start", "s"), ("QEMU's PSS then", "MiB"), ("QEMU's RSS then", "MiB"))
@@ -118,7 +118,7 @@ def compare(
         Path(folder).chmod(0o755)
         create = ["create", NAME, "--template", str(template), "--driver", "qemu"]
         start = ["start", "--timeout", str(TIMEOUT_S), NAME]
-        ours = Program([interlock], create, start, {}, lambda: process.find(vms.home.directory(NAME)).pid)
+        ours = Program([interlock], create, start, {}, lambda: hypervisor.find(vms.home.directory(NAME)).pid)
         with limactl(lima, user, template, emulated=emulated) as theirs:
             pairs = [(first_boot(theirs, port), first_boot(ours, port)) for _ in range(runs)]
     print(f"\nfirst boot of {image.name}, {runs} runs each, in turn      limactl  interlock   ratio, pair by pair")

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from ..disks import Disks
 from ..drivers.contract import Driver
-from ..drivers.qemu import lease
+from ..drivers.qemu import disk_lock
 from ..errors import UsageError
 from ..fsm.port import Draft, Plan, Report
 from ..fsm.records import now
@@ -138,7 +138,7 @@ class _Planner:
             raise UsageError(f"image {image.name} boots by {' or '.join(image.boot)}, not by {boot}")
         report("making keys and seed")
         spec = replace(spec, boot=boot, kernel_arguments=image.kernel_arguments if boot == "kernel" else "")
-        shared = {lease.file_name(disk.name): Disks(self.home).path(disk.name) for disk in spec.disks}
+        shared = {disk_lock.file_name(disk.name): Disks(self.home).path(disk.name) for disk in spec.disks}
         return Draft(spec, self._materials(image, spec), shared)
 
     def _make_folders(self, report: Report) -> None:

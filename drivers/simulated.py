@@ -143,7 +143,7 @@ class SimulatedDriver(Driver):
         return Observation(
             machine.alive,
             condition=HIDDEN if hidden else machine.condition,
-            shortfall=DegradedError(words) if machine.alive and words != condition else None,
+            degraded=DegradedError(words) if machine.alive and words != condition else None,
             resumable=machine.alive and condition.startswith("paused"),
             exit_reason=machine.exit_reason,
             hidden=hidden,

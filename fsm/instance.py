@@ -403,7 +403,7 @@ class Instance:
             # Who started it is not recorded: lines were lost.
             return bool(seen.alive) and self._finish_start(wanted, asked)
         elif seen.alive:
-            self.shortfall = seen.shortfall
+            self.shortfall = seen.degraded
         else:
             fire(self, Trigger.exited, reason=seen.exit_reason or "reason unknown")
         return False

@@ -95,7 +95,7 @@ class Observation:
     """Local TCP port on the loopback that leads to the guest's sshd."""
     condition: str | None = None
     """What is wrong with a machine that is alive: `paused: the host's disk is full`."""
-    shortfall: DegradedError | None = None
+    degraded: DegradedError | None = None
     """What failed in the guest of a machine that is alive, and has not succeeded since."""
     exit_reason: str | None = None
     """Why a machine that ran is down: `guest shut down`."""

@@ -6,8 +6,8 @@ from ..errors import DeadlineError
 from ..fsm.port import Deadline, Report
 from ..fsm.spec import Probe
 from . import session
-from .report import LINES, Failure, lines, memory
-from .session import Door, Patience
+from .report import LINES, Failure, bounded_words, lines
+from .session import Endpoint, Wait
 
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.25, 4.0
 """Between two attempts. Under emulation each costs the guest a login."""
@@ -29,10 +29,10 @@ class ProbeError(DeadlineError):
 
 
 def run(
-    door: Door,
+    endpoint: Endpoint,
     probes: Sequence[Probe],
     deadline: Deadline,
-    lifeline: int,
+    pidfd: int,
     report: Report,
     *,
     failures: tuple[Failure, ...] = (),
@@ -47,7 +47,7 @@ def run(
     try:
         for probe in probes:
             report(f"probing: {probe.description}")
-            _run(door, probe, deadline, lifeline)
+            _run(endpoint, probe, deadline, pidfd)
     except ProbeError as err:
         if not failures:
             raise
@@ -55,22 +55,22 @@ def run(
     return failures
 
 
-def _run(door: Door, probe: Probe, deadline: Deadline, lifeline: int) -> None:
-    patience = Patience(deadline, lifeline)
+def _run(endpoint: Endpoint, probe: Probe, deadline: Deadline, pidfd: int) -> None:
+    wait = Wait(deadline, pidfd)
     said, status = b"", _TIMED_OUT
     pause_s = _FIRST_PAUSE_S
     try:
         while True:
-            words = memory()
+            words = bounded_words()
             try:
                 status = session.run(
-                    door, ["sh", "-c", _SCRIPT], patience, stdin=probe.script.encode(), hear=words.hear
+                    endpoint, ["sh", "-c", _SCRIPT], wait, stdin=probe.script.encode(), hear=words.hear
                 )
             finally:
                 said = bytes(words) or said
             if status == 0:
                 return
-            patience.pause(pause_s)
+            wait.pause(pause_s)
             pause_s = min(_LAST_PAUSE_S, 2 * pause_s)
     except DeadlineError as err:
         failure = Failure(f'probe "{probe.description}"', status, tuple(lines(said)[-LINES:]))

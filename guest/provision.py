@@ -3,9 +3,9 @@
 from ..errors import DeadlineError, DriverError
 from ..fsm.port import Deadline, Report
 from . import session
-from .report import Failure, lines, memory, parse
+from .report import Failure, bounded_words, lines, parse
 from .seed import PROGRAM
-from .session import Door, Patience
+from .session import Endpoint, Wait
 
 _BEGINS = b"running "
 """How the guest says which step it begins."""
@@ -21,20 +21,20 @@ _AS_ROOT = (
 )
 
 
-def run(door: Door, deadline: Deadline, lifeline: int, report: Report) -> tuple[Failure, ...]:
+def run(endpoint: Endpoint, deadline: Deadline, pidfd: int, report: Report) -> tuple[Failure, ...]:
     """Run all scripts and write all files of the guest's seed again, in the order of a first boot; return what failed.
 
     Raises DriverError in the guest's words when they could not be run at all, DeadlineError when time is up (the guest
     goes on with the script it is at), GuestGoneError when the machine died.
     """
-    said, steps = memory(), _Steps(report)
+    said, steps = bounded_words(), _Steps(report)
 
     def hear(piece: bytes) -> None:
         said.hear(piece)
         steps.hear(piece)
 
     try:
-        status = session.run(door, ["sh", "-c", _AS_ROOT], Patience(deadline, lifeline), hear=hear)
+        status = session.run(endpoint, ["sh", "-c", _AS_ROOT], Wait(deadline, pidfd), hear=hear)
     except DeadlineError as err:
         raise DeadlineError(
             f"the scripts did not end within {deadline.seconds:g} s", details=lines(bytes(said))[-1:]

@@ -12,11 +12,11 @@ from ..errors import DriverError
 from ..fsm.port import Deadline, Report
 from ..host.run import run
 from . import ssh
-from .report import Failure, lines, memory, parse
+from .report import Failure, bounded_words, lines, parse
 from .seed import BOOTED, EACH_BOOT, REPORT
-from .session import OPTIONS, Door, GuestGoneError, Patience
+from .session import OPTIONS, Endpoint, GuestGoneError, Wait
 
-__all__ = ["Door", "Failure", "GuestGoneError", "wait"]
+__all__ = ["Endpoint", "Failure", "GuestGoneError", "wait_until_ready"]
 
 WAITING_FOR_SSH = "waiting for ssh"
 WAITING_FOR_FIRST_BOOT = "waiting for first boot to finish"
@@ -45,28 +45,28 @@ exit 0"""
 """Ends when this boot's work does. The first byte says that we were let in; what failed, if anything, follows."""
 
 
-def wait(
-    door: Door, deadline: Deadline, lifeline: int, report: Report, look: Callable[[], bool] = lambda: True
+def wait_until_ready(
+    endpoint: Endpoint, deadline: Deadline, pidfd: int, report: Report, look: Callable[[], bool] = lambda: True
 ) -> tuple[Failure, ...]:
-    """Return once the guest behind `door` is ready, with what failed in this boot's work, in its order.
+    """Return once the guest behind `endpoint` is ready, with what failed in this boot's work, in its order.
 
     `look` is called now and then, says whether the guest has begun to use its network, and may raise.
 
     Raises DeadlineError when time is up, GuestGoneError when the machine died, DriverError when another than the
     instance's own guest answers.
     """
-    patience = Patience(deadline, lifeline, look)
+    wait = Wait(deadline, pidfd, look)
     again_s = _FIRST_AGAIN_S
     while True:
-        with _greeted_by(door.port, patience, report) as connection:
-            failures = _failures(door, connection, patience, report)
+        with _greeted_by(endpoint.port, wait, report) as connection:
+            failures = _failures(endpoint, connection, wait, report)
         if failures is not None:
             return failures
-        patience.pause(again_s)
+        wait.pause(again_s)
         again_s = min(_LAST_AGAIN_S, 2 * again_s)
 
 
-def _greeted_by(port: int, patience: Patience, report: Report) -> socket.socket:
+def _greeted_by(port: int, wait: Wait, report: Report) -> socket.socket:
     """Return a connection in which something behind `port` has begun to speak ssh; its greeting is still to be read.
 
     Source: RFC 4253, section 4.2.
@@ -78,11 +78,11 @@ def _greeted_by(port: int, patience: Patience, report: Report) -> socket.socket:
             with suppress(ConnectionError):
                 connection = socket.create_connection(("127.0.0.1", port))
                 waiting[connection.fileno()] = connection
-            ready = patience.pause(turn_s if patience.awake else _ASLEEP_TURN_S, *waiting)
+            ready = wait.pause(turn_s if wait.awake else _ASLEEP_TURN_S, *waiting)
             for descriptor in ready:
                 connection = waiting.pop(descriptor)
                 greets = _greets(connection)
-                if greets or patience.awake:
+                if greets or wait.awake:
                     # Greeted or closed, it is the guest's doing, which therefore has a network: none is lost any more.
                     # While the guest sleeps, one is closed by QEMU, which found nobody to carry it to.
                     turn_s = _LAST_TURN_S
@@ -91,8 +91,8 @@ def _greeted_by(port: int, patience: Patience, report: Report) -> socket.socket:
                     return connection
                 connection.close()
             if ready:
-                patience.pause(_RETRY_S)
-            elif patience.awake:
+                wait.pause(_RETRY_S)
+            elif wait.awake:
                 turn_s = min(_LAST_TURN_S, turn_s * _TURN_GROWTH)
     finally:
         for connection in waiting.values():
@@ -106,7 +106,7 @@ def _greets(connection: socket.socket) -> bool:
     return False
 
 
-def _failures(door: Door, connection: socket.socket, patience: Patience, report: Report) -> tuple[Failure, ...] | None:
+def _failures(endpoint: Endpoint, connection: socket.socket, wait: Wait, report: Report) -> tuple[Failure, ...] | None:
     """Return what failed once the guest has said over ssh that it is done; None when it let nobody in or hung up.
 
     One session waits inside the guest: to log in again and again would cost an emulated guest more than its boot. It
@@ -114,9 +114,9 @@ def _failures(door: Door, connection: socket.socket, patience: Patience, report:
     """
     # `-`: what ssh was given as stdin and stdout is the connection; so the session's own words may go to stderr only.
     options = ("ProxyCommand=-", "StdinNull=yes", *OPTIONS)
-    question = ["sh", "-c", _OVER, "sh", door.instance_id]
-    command = ssh.command_line(door.config, door.name, question, options=options)
-    words = memory()
+    question = ["sh", "-c", _OVER, "sh", endpoint.instance_id]
+    command = ssh.command_line(endpoint.config, endpoint.name, question, options=options)
+    words = bounded_words()
 
     def hear(said: bytes) -> None:
         # The first byte says that it let us in.
@@ -125,12 +125,12 @@ def _failures(door: Door, connection: socket.socket, patience: Patience, report:
         words.hear(said)
 
     end = connection.fileno()
-    ended = run(command, stdin=end, stdout=end, stderr=hear, wait=patience.pause)
+    ended = run(command, stdin=end, stdout=end, stderr=hear, wait=wait.pause)
     if ended.status == 0:
         return parse(bytes(words))
     if b"Host key verification failed" in bytes(words):
         raise DriverError(
-            f"what answers on 127.0.0.1:{door.port} is not this guest: it shows another host key",
+            f"what answers on 127.0.0.1:{endpoint.port} is not this guest: it shows another host key",
             details=lines(bytes(words)),
         )
     return None

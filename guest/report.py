@@ -42,7 +42,7 @@ def lines(text: bytes) -> list[str]:
     return [clipped(line.rstrip(), WORD_LENGTH) for line in said.splitlines() if line.strip()]
 
 
-def memory() -> Words:
+def bounded_words() -> Words:
     """Return what hears a guest: its first words and its last, which hold what it has to report, and no more."""
     return Words(head=16 << 10, tail=64 << 10)
 

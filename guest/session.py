@@ -1,7 +1,7 @@
 """One command in a guest, watched from outside.
 
-A wait watches three things at once: the guest, the deadline, and a *lifeline*, a descriptor that becomes readable when
-the machine is dead (a pidfd), so that the end of the machine ends the wait in the same moment.
+A wait watches three things at once: the guest, the deadline, and the machine's pidfd, which becomes readable when the
+machine dies, so that a wait ends in the same moment as its machine.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,11 +26,11 @@ OPTIONS = (*ssh.UNATTENDED, f"ServerAliveInterval={_SILENCE_S}")
 
 
 class GuestGoneError(Exception):
-    """The machine died while its guest was waited for. Whoever holds the lifeline knows why."""
+    """The machine died while its guest was waited for. The driver knows why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class Endpoint:
     """Where a guest will answer, and how it is known."""
 
     name: str
@@ -40,14 +40,14 @@ class Door:
     instance_id: str
 
 
-class Patience:
-    """What ends a wait before its time, asked at every turn of it."""
+class Wait:
+    """A wait for something in a guest, and what ends it early: the deadline, the machine's death, a signal."""
 
-    def __init__(self, deadline: Deadline, lifeline: int, look: Callable[[], bool] = lambda: True) -> None:
+    def __init__(self, deadline: Deadline, pidfd: int, look: Callable[[], bool] = lambda: True) -> None:
         self.awake = False
         """True once `look` has said that the guest uses its network."""
         self._deadline = deadline
-        self._lifeline = lifeline
+        self._pidfd = pidfd
         self._look = look
 
     def pause(self, seconds: float, *descriptors: int) -> list[int]:
@@ -64,25 +64,25 @@ class Patience:
             if self._deadline.passed:
                 raise DeadlineError(f"the guest did not answer within {self._deadline.seconds:g} s")
             look_s = min(turn.remaining_s, self._deadline.remaining_s, _LOOK_S)
-            ready = cancellation.readable(look_s, (self._lifeline, *descriptors))
-            if self._lifeline in ready:
+            ready = cancellation.readable(look_s, (self._pidfd, *descriptors))
+            if self._pidfd in ready:
                 raise GuestGoneError
             if ready or turn.passed:
                 return ready
 
 
 def run(
-    door: Door,
+    endpoint: Endpoint,
     command: Sequence[str],
-    patience: Patience,
+    wait: Wait,
     *,
     stdin: bytes = b"",
     hear: Callable[[bytes], object] = lambda _: None,
 ) -> int:
     """Run `command` in the guest as its user and return its exit status; 255 when ssh itself failed.
 
-    `hear` is given what is said on stdout and stderr, piece by piece. Raises what `patience` does; the session is then
+    `hear` is given what is said on stdout and stderr, piece by piece. Raises what `wait` does; the session is then
     cut off.
     """
-    line = ssh.command_line(door.config, door.name, command, options=OPTIONS)
-    return run_on_host(line, stdin=stdin, stdout=hear, stderr=MERGED, wait=patience.pause).status
+    line = ssh.command_line(endpoint.config, endpoint.name, command, options=OPTIONS)
+    return run_on_host(line, stdin=stdin, stdout=hear, stderr=MERGED, wait=wait.pause).status

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...errors import InterlockError
 from ..contract import Check
-from . import firmware, mounts, probe
+from . import capabilities, firmware, mounts
 
 _PROGRAMS = {
     "qemu-img": "apt install qemu-utils",
@@ -44,7 +44,7 @@ def _arch(runtime: Path, arch: str) -> Iterator[Check]:
     """Yield what guests of `arch` need. Those of another architecture than the host's are not everyone's wish."""
     native = arch == platform.machine()
     try:
-        able = probe.capabilities(runtime, arch)
+        able = capabilities.capabilities(runtime, arch)
     except InterlockError as err:
         # Its own last words say why.
         finding = ": ".join([err.message, *err.details[-1:]])
@@ -60,5 +60,5 @@ def _arch(runtime: Path, arch: str) -> Iterator[Check]:
     except InterlockError as err:
         yield Check(f"firmware {arch}", ok=False, finding=err.message, mend=err.hint, essential=False)
     if native:
-        chosen = probe.acceleration(runtime, arch)
+        chosen = capabilities.acceleration(runtime, arch)
         yield Check("kvm", ok=chosen.name == "kvm", finding=chosen.reason, mend=chosen.mend, essential=False)

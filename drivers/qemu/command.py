@@ -13,8 +13,8 @@ from ...errors import DamagedError, HostError
 from ...fsm.spec import Spec, check_schema
 from ...host.files import read_own, write_whole
 from ..contract import Site
-from . import disk, events, firmware, lease, logs, monitor, mounts, ports
-from .probe import Capabilities
+from . import disk, disk_lock, events, firmware, hostfwd, logs, monitor, mounts
+from .capabilities import Capabilities
 
 RECORD = "qemu.json"
 SEED = "seed.iso"
@@ -113,7 +113,7 @@ def build(site: Site, board: Board, capabilities: Capabilities, accelerator: str
             "-device", "virtio-blk-pci,drive=seed",
         ]  # fmt: skip
     for number, attached in enumerate(spec.disks):
-        file = lease.file_name(attached.name)
+        file = disk_lock.file_name(attached.name)
         command += [
             "-blockdev",
             f"{attached.format},node-name=disk{number},discard=unmap,file.driver=file,file.filename={file},file.locking=on",
@@ -151,7 +151,7 @@ def _network(spec: Spec, ssh_port: int) -> str:
     Source: qemu(1), `-netdev user,restrict=on`.
     """
     closed = "" if spec.network_host and spec.network_internet else ",restrict=on"
-    ways_in = (f"tcp:127.0.0.1:{ssh_port}-:22", *ports.rules(spec.forwards))
+    ways_in = (f"tcp:127.0.0.1:{ssh_port}-:22", *hostfwd.rules(spec.forwards))
     return ",hostfwd=".join([f"user,id=net{closed}", *ways_in])
 
 

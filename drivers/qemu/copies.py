@@ -43,15 +43,15 @@ exec sudo -n cat "$1"
 _Record = dict[str, list[int] | None]
 
 
-def fetch(site: Site, deadline: Deadline, lifeline: int) -> tuple[Failure, ...]:
+def fetch(site: Site, deadline: Deadline, pidfd: int) -> tuple[Failure, ...]:
     """Bring the spec's copies from the guest, and return which of them could not be had, each with the reason.
 
-    Each is whole or as it was before, and its owner's alone (0600). `lifeline` is the hypervisor's pidfd.
+    Each is whole or as it was before, and its owner's alone (0600). `pidfd` is the hypervisor's.
     """
     failures = []
     for wanted in site.spec.copies:
         try:
-            _fetch(site, wanted, deadline, lifeline)
+            _fetch(site, wanted, deadline, pidfd)
         except DriverError as err:
             failures.append(Failure(f"copy of {wanted.guest}", 0, (err.message, *err.details)))
         except OSError as err:
@@ -76,7 +76,7 @@ def forget(directory: Path, report: Report) -> None:
     remove_tree(directory / RECORD)
 
 
-def _fetch(site: Site, wanted: Copy, deadline: Deadline, lifeline: int) -> None:
+def _fetch(site: Site, wanted: Copy, deadline: Deadline, pidfd: int) -> None:
     """Fetch one; raises DriverError in words, or OSError where the host's own files are in the way."""
     target = Path(wanted.host)
     with suppress(FileNotFoundError):
@@ -97,7 +97,7 @@ def _fetch(site: Site, wanted: Copy, deadline: Deadline, lifeline: int) -> None:
 
         show = ["sh", "-c", _SHOW, "sh", wanted.guest]
         command = ssh.command_line(site.directory / ssh.CONFIG, site.name, show, options=session.OPTIONS)
-        ended = run(command, stdout=take, wait=session.Patience(deadline, lifeline).pause)
+        ended = run(command, stdout=take, wait=session.Wait(deadline, pidfd).pause)
         if ended.status == _ABSENT and wanted.skip_if_missing:
             return
         if ended.status:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from ...errors import DegradedError, DriverError, HostError
 from ...fsm.spec import Mount, Spec
 from ..contract import Site
-from .process import Daemon
+from .hypervisor import Daemon
 
 DESCRIPTORS = (Path("/etc/qemu/vhost-user"), Path("/usr/share/qemu/vhost-user"))
 """The administrator's folder comes first: a file there hides the package's of the same name."""
@@ -83,7 +83,7 @@ def daemons(site: Site) -> list[Daemon]:
     return [Daemon(socket, _serve(find(), mount, socket)) for socket, mount in _served(site)]
 
 
-def shortfall(site: Site) -> DegradedError | None:
+def cut_off(site: Site) -> DegradedError | None:
     """Return as an error which mount of a machine that runs is down, because its daemon ended; None when none is.
 
     The kernel lists a socket by its path for as long as some process has it open. Source: proc(5), /proc/net/unix.

@@ -8,7 +8,7 @@ import pytest
 
 from interlock.creation.plan import Wishes, check, hostname, plan
 from interlock.disks import Disks
-from interlock.drivers.qemu import QemuDriver
+from interlock.drivers.qemu.driver import QemuDriver
 from interlock.drivers.simulated import SimulatedDriver
 from interlock.errors import InvalidTemplateError, UsageError
 from interlock.fsm.spec import Disk, Forward, Mount, Spec

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from interlock.disks import Disks
-from interlock.drivers.qemu import lease
+from interlock.drivers.qemu import disk_lock
 from interlock.errors import DamagedError, DriverError, NotFoundError, UsageError
 
 MIB = 1 << 20
@@ -33,7 +33,7 @@ def attach(home, disks):
     def link(disk: str, instance: str) -> Path:
         directory = home.directory(instance)
         directory.mkdir(parents=True)
-        file = directory / lease.file_name(disk)
+        file = directory / disk_lock.file_name(disk)
         os.link(disks.path(disk), file)
         return file
 
@@ -191,7 +191,7 @@ def test_disk_that_a_machine_has_open_refuses_a_second_one(disks, hypervisor):
     command = ["qemu-img", "resize", "-q", "-f", "qcow2", disks.path("data"), "4M"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert lease.REFUSED in done.stderr
+    assert disk_lock.REFUSED in done.stderr
 
 
 def test_holder_finds_a_file_under_another_name(disks, attach):

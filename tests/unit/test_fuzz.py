@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from interlock.drivers.qemu import events, monitor, network, process
+from interlock.drivers.qemu import events, hypervisor, monitor, ssh_port
 from interlock.drivers.qemu.command import RECORD, Board
 from interlock.drivers.simulated import FILE, UNLIMITED, SimulatedDriver
 from interlock.errors import DamagedError, InterlockError, InvalidNameError, InvalidTemplateError, UsageError
@@ -125,7 +125,7 @@ def test_spec_of_anything_is_a_spec_that_can_be_shown_or_damage(folder, content)
         spec = Spec.read(folder)
     except DamagedError:
         return
-    assert all(0 <= value < 1 << 63 for value in spec.to_json().values() if not isinstance(value, str))
+    assert all(0 <= value < 1 << 63 for value in spec.to_json().values() if isinstance(value, int | float))
 
 
 @BOUNDED
@@ -148,8 +148,8 @@ def test_line_of_anything_is_a_line_that_can_be_told_or_none(content):
 @given(changed({"ssh_port": 23118}))
 def test_recorded_port_of_anything_is_a_port_or_none(folder, content):
     """No other number reaches the kernel or QEMU."""
-    (folder / network.RECORD).write_bytes(content)
-    port = network.recorded(folder)
+    (folder / ssh_port.RECORD).write_bytes(content)
+    port = ssh_port.recorded(folder)
     assert port is None or 0 < port < 65536
 
 
@@ -169,8 +169,8 @@ def test_hypervisor_of_any_record_is_found_only_when_proved(folder, content, num
     fields = " ".join(["S", *["1"] * 18, "2"])
     ours = (f"{pid} (sh) {fields}\n{boot_id()}\n".encode() for pid in (number, 10**4200, 1 << 23, 0, -1))
     for record in (content, f"{number} (sh) {tail}\n{tail}\n".encode(errors="replace"), *ours):
-        (folder / process.RECORD).write_bytes(record)
-        assert process.find(folder) is None
+        (folder / hypervisor.RECORD).write_bytes(record)
+        assert hypervisor.find(folder) is None
 
 
 @BOUNDED

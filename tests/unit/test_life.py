@@ -16,7 +16,8 @@ import pytest
 
 from interlock import Interlock
 from interlock.drivers.contract import Observation
-from interlock.drivers.qemu import QemuDriver, process
+from interlock.drivers.qemu import hypervisor
+from interlock.drivers.qemu.driver import QemuDriver
 from interlock.errors import DriverError, IllegalTransitionError, InterlockError
 from interlock.fsm import words
 from interlock.fsm.journal import FILE
@@ -42,7 +43,7 @@ ELSEWHERE = ["unshare", "--pid", "--fork", "--mount-proc"]
 IN_PLACE = """
 import sys
 from pathlib import Path
-from interlock.drivers.qemu import process
+from interlock.drivers.qemu import hypervisor
 place = Path(sys.argv[1])
 """
 
@@ -56,7 +57,7 @@ class Sleeper(QemuDriver):
         """Make nothing: there is no disk."""
 
     def start(self, site, _report, _deadline, *, boot=True):  # noqa: ARG002 - the contract
-        process.launch(SLEEP, site.directory)
+        hypervisor.launch(SLEEP, site.directory)
 
     def reset(self, _site, _report):
         raise AssertionError("a disk was touched")
@@ -73,7 +74,7 @@ def place(tmp_path):
 
 def end(directory):
     """End whoever runs in `directory`, whatever it takes."""
-    while found := process.find(directory):
+    while found := hypervisor.find(directory):
         os.kill(found.pid, signal.SIGKILL)
 
 
@@ -94,10 +95,10 @@ def running(make_engine, spec, home):
 @pytest.mark.parametrize("emptied", [False, True])
 def test_look_from_another_pid_namespace_says_alive_and_hidden(place, emptied, injected):
     """It lives, whatever its record says, and nobody is taken for it."""
-    process.launch(SLEEP, place)
+    hypervisor.launch(SLEEP, place)
     if emptied:
-        os.truncate(place / process.RECORD, 0)
-    script = IN_PLACE + "print(process.look(place).hidden)"
+        os.truncate(place / hypervisor.RECORD, 0)
+    script = IN_PLACE + "print(hypervisor.look(place).hidden)"
     said = subprocess.run(
         [*ELSEWHERE, sys.executable, "-c", script, place], capture_output=True, text=True, check=True, timeout=60
     )
@@ -106,51 +107,51 @@ def test_look_from_another_pid_namespace_says_alive_and_hidden(place, emptied, i
 
 
 @needs_root
-def test_look_into_another_pid_namespace_finds_the_process_by_its_lock(place):
+def test_look_into_another_pid_namespace_finds_the_process_by_its_lock(place, until):
     """What was started in a container is seen and ended from outside, by the pid that it has there."""
-    script = IN_PLACE + "print(process.launch(['sleep', '60'], place).pid, flush=True); sys.stdin.read()"
+    script = IN_PLACE + "print(hypervisor.launch(['sleep', '60'], place).pid, flush=True); sys.stdin.read()"
     with subprocess.Popen(
         [*ELSEWHERE, sys.executable, "-c", script, place], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as inside:
         pid = int(inside.stdout.readline())
-        found = process.settled(place)
+        found = hypervisor.settled(place)
         assert found.pid != pid
-        assert Path(f"/proc/{found.pid}/cmdline").read_bytes() == b"sleep\x0060\0"
+        until(lambda: Path(f"/proc/{found.pid}/cmdline").read_bytes() == b"sleep\x0060\0")
         inside.stdin.close()
 
 
 def test_look_at_process_whose_threads_linger_says_alive(place, until):
     """SIGKILL ends threads one by one: until the last has closed what it had open, the machine lives."""
-    launched = process.launch([sys.executable, "-c", LINGER.format(number=SYS_EXIT)], place)
+    launched = hypervisor.launch([sys.executable, "-c", LINGER.format(number=SYS_EXIT)], place)
     until(lambda: Path(f"/proc/{launched.pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"Z")
-    assert process.look(place) == (True, launched, False)
-    with process.held(launched) as pidfd:
-        process.end(pidfd, grace_s=0)
-    assert process.look(place) == (False, None, False)
+    assert hypervisor.look(place) == (True, launched, False)
+    with hypervisor.held(launched) as pidfd:
+        hypervisor.end(pidfd, grace_s=0)
+    assert hypervisor.look(place) == (False, None, False)
 
 
 def test_look_at_process_that_has_closed_all_says_closing(place, until, monkeypatch):
     """Of its locks, that of the directory may be the first to go: nothing is started until it is gone."""
-    launched = process.launch([sys.executable, "-c", "import os, time; os.closerange(0, 99); time.sleep(60)"], place)
-    until(lambda: process.look(place).closing)
-    monkeypatch.setattr(process, "_DEATH_TIMEOUT_S", 0.05)
+    launched = hypervisor.launch([sys.executable, "-c", "import os, time; os.closerange(0, 99); time.sleep(60)"], place)
+    until(lambda: hypervisor.look(place).closing)
+    monkeypatch.setattr(hypervisor, "_DEATH_TIMEOUT_S", 0.05)
     with pytest.raises(DriverError, match="does not end"):
-        process.settled(place)
+        hypervisor.settled(place)
     os.kill(launched.pid, signal.SIGKILL)
-    until(lambda: not process.look(place).alive)
+    until(lambda: not hypervisor.look(place).alive)
 
 
 def test_look_at_hypervisor_of_the_first_version_finds_it(place):
     """Version 0.1.0 locked the record: what it started outlives an upgrade."""
-    with (place / process.RECORD).open("ab") as record:
+    with (place / hypervisor.RECORD).open("ab") as record:
         fcntl.flock(record, fcntl.LOCK_EX)
         old = subprocess.Popen(
-            ["sh", "-c", process._SIGN.replace("exec 9<&0", "exec") + 'exec "$@"', "sh", *SLEEP], stdout=record
+            ["sh", "-c", hypervisor._SIGN.replace("exec 9<&0", "exec") + 'exec "$@"', "sh", *SLEEP], stdout=record
         )
-    assert process.settled(place).pid == old.pid
+    assert hypervisor.settled(place).pid == old.pid
     old.kill()
     old.wait()
-    assert process.look(place) == (False, None, False)
+    assert hypervisor.look(place) == (False, None, False)
 
 
 def test_claim_beside_one_who_looks_is_taken_in_the_end(place):
@@ -158,7 +159,7 @@ def test_claim_beside_one_who_looks_is_taken_in_the_end(place):
     descriptor = os.open(place, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
     looks = []
-    look = process.look
+    look = hypervisor.look
 
     def looked(directory):
         looks.append(directory)
@@ -167,8 +168,8 @@ def test_claim_beside_one_who_looks_is_taken_in_the_end(place):
         return look(directory)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(process, "look", looked)
-        assert process.launch(SLEEP, place)
+        patch.setattr(hypervisor, "look", looked)
+        assert hypervisor.launch(SLEEP, place)
 
 
 # -- what cannot be read ---------------------------------------------------------------------------------------------
@@ -223,7 +224,7 @@ def test_observe_when_a_read_fails_never_says_dead(running, emptied, code, injec
     """Each read in turn: either the machine is alive, or it cannot be told and that is an error."""
     site = running.site("web")
     if emptied:
-        os.truncate(site.directory / process.RECORD, 0)
+        os.truncate(site.directory / hypervisor.RECORD, 0)
     for number in NUMBERS:
         with Faults(number, code) as faults, unless(code):
             assert QemuDriver().observe(site).alive
@@ -252,14 +253,14 @@ def test_status_when_a_read_fails_records_no_exit(running, home, code, injected)
 @pytest.mark.parametrize("trigger", [Trigger.delete, Trigger.reset, Trigger.start])
 def test_fire_when_a_read_fails_touches_nothing_of_what_lives(running, home, trigger, code, injected):
     """Whatever could not be read, the machine goes on with its disk, and nothing else is begun."""
-    process_before = process.find(home.directory("web"))
+    process_before = hypervisor.find(home.directory("web"))
     journal = home.directory("web") / FILE
     before = journal.read_bytes()
     for number in NUMBERS:
         with Faults(number, code) as faults, suppress(InterlockError):
             assert running.fire("web", trigger).changed is False
         assert before == journal.read_bytes()
-        assert process_before == process.find(home.directory("web"))
+        assert process_before == hypervisor.find(home.directory("web"))
         if faults.left > 0:
             break
     injected("an unreadable record (EACCES, EIO, EMFILE)")
@@ -276,7 +277,7 @@ def test_commands_from_another_pid_namespace_leave_the_machine_alone(running, ho
         command = [*ELSEWHERE, sys.executable, "-m", "interlock", *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
-    before = process.find(home.directory("web")), (home.directory("web") / FILE).read_bytes()
+    before = hypervisor.find(home.directory("web")), (home.directory("web") / FILE).read_bytes()
     assert "running · its process cannot be seen from here" in elsewhere("list").stdout
     for command in ("start", "stop", "kill", "reset", "delete", "delete --force", "restart"):
         verb, *options = command.split()
@@ -284,31 +285,31 @@ def test_commands_from_another_pid_namespace_leave_the_machine_alone(running, ho
         assert said.returncode == 6, said.stderr
         assert "out-of-reach" in said.stderr
         assert "outside this container" in said.stderr
-    assert before == (process.find(home.directory("web")), (home.directory("web") / FILE).read_bytes())
+    assert before == (hypervisor.find(home.directory("web")), (home.directory("web") / FILE).read_bytes())
     assert running.fire("web", Trigger.kill).changed
     injected("another pid namespace looks at a machine")
 
 
 def test_delete_with_emptied_record_is_refused_and_stop_works(running, home, injected):
     """The instance runs, so that is what is said, and the process is found by its lock to be ended."""
-    os.truncate(home.directory("web") / process.RECORD, 0)
+    os.truncate(home.directory("web") / hypervisor.RECORD, 0)
     assert running.status("web").observation.alive
     for trigger in (Trigger.delete, Trigger.reset):
         with pytest.raises(IllegalTransitionError, match="is running"):
             running.fire("web", trigger)
     assert running.fire("web", Trigger.kill).changed
-    assert process.find(home.directory("web")) is None
+    assert hypervisor.find(home.directory("web")) is None
     injected("an emptied or damaged record of a living machine")
 
 
 def test_copied_home_ends_nothing_of_the_original(running, home, tmp_path, injected):
     """The copy's machine is down, and is deleted by force without a signal to the original's."""
-    original = process.find(home.directory("web"))
+    original = hypervisor.find(home.directory("web"))
     subprocess.run(["cp", "-a", home.root, tmp_path / "copy"], check=True)
     copy = Interlock(Home(tmp_path / "copy", home.runtime))
     assert copy.status("web").state is State.stopped
     copy.delete("web", force=True)
-    assert original == process.find(home.directory("web"))
+    assert original == hypervisor.find(home.directory("web"))
     assert running.status("web").state is State.running
     injected("a copied home")
 
@@ -320,7 +321,7 @@ def test_stop_of_what_runs_without_readable_spec_works(running, home, trigger, c
     spec = home.directory("web") / "spec.json"
     spec.unlink() if content is None else spec.write_bytes(content)
     assert running.fire("web", trigger, **({"timeout_s": 0.1} if trigger is Trigger.stop else {})).changed
-    assert process.find(home.directory("web")) is None
+    assert hypervisor.find(home.directory("web")) is None
     injected("an emptied or damaged record of a living machine")
 
 

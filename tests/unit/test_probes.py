@@ -11,16 +11,16 @@ from interlock.fsm.port import Deadline
 from interlock.fsm.spec import Probe
 from interlock.guest import probes, session
 from interlock.guest.report import Failure
-from interlock.guest.session import Door
+from interlock.guest.session import Endpoint
 
-DOOR = Door("web", Path("/nowhere"), 0, "i-1")
+ENDPOINT = Endpoint("web", Path("/nowhere"), 0, "i-1")
 PROBE = Probe("a server listens", "#!/bin/sh\n", "look into its log")
 SCRIPT = Failure("script 000 (system)", 3, ())
 
 
 @pytest.fixture
-def lifeline() -> Iterator[int]:
-    """Return the lifeline of a machine that lives."""
+def pidfd() -> Iterator[int]:
+    """Return the pidfd of a machine that lives."""
     reader, writer = os.pipe()
     yield reader
     os.close(reader)
@@ -38,30 +38,30 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "run", run)
 
 
-def test_probe_that_succeeds_adds_nothing_to_what_failed(lifeline, monkeypatch):
+def test_probe_that_succeeds_adds_nothing_to_what_failed(pidfd, monkeypatch):
     """The failures of the boot are told whether or not the guest serves."""
     monkeypatch.setattr(session, "run", lambda *_, **__: 0)
-    assert probes.run(DOOR, [PROBE], Deadline(60), lifeline, print, failures=(SCRIPT,)) == (SCRIPT,)
+    assert probes.run(ENDPOINT, [PROBE], Deadline(60), pidfd, print, failures=(SCRIPT,)) == (SCRIPT,)
 
 
 @pytest.mark.usefixtures("refused")
-def test_probe_after_a_failure_is_given_a_short_grace_and_named_beside_it(lifeline, monkeypatch):
+def test_probe_after_a_failure_is_given_a_short_grace_and_named_beside_it(pidfd, monkeypatch):
     """Mostly it asks for what the failed script should have brought: nobody waits half an hour to hear of that."""
     monkeypatch.setattr(probes, "_GRACE_S", 0.1)
-    failures = probes.run(DOOR, [PROBE], Deadline(3600), lifeline, print, failures=(SCRIPT,))
+    failures = probes.run(ENDPOINT, [PROBE], Deadline(3600), pidfd, print, failures=(SCRIPT,))
     assert failures == (SCRIPT, Failure('probe "a server listens"', 7, ("nobody",)))
 
 
 @pytest.mark.usefixtures("refused")
-def test_probe_that_never_succeeds_is_told_with_its_words_and_its_hint(lifeline):
+def test_probe_that_never_succeeds_is_told_with_its_words_and_its_hint(pidfd):
     """Where nothing failed, the deadline is the start's own."""
     with pytest.raises(probes.ProbeError, match=r"within 0\.1 s") as caught:
-        probes.run(DOOR, [PROBE], Deadline(0.1), lifeline, print)
+        probes.run(ENDPOINT, [PROBE], Deadline(0.1), pidfd, print)
     assert caught.value.details == ("nobody", "look into its log")
 
 
 @pytest.mark.usefixtures("refused")
-def test_grace_of_a_probe_can_be_called_off(lifeline):
+def test_grace_of_a_probe_can_be_called_off(pidfd):
     """A shorter deadline is called off as the start is that it belongs to."""
     called_off = False
 
@@ -73,4 +73,4 @@ def test_grace_of_a_probe_can_be_called_off(lifeline):
     assert 0 < deadline.remaining_s <= 1800
     called_off = True
     with pytest.raises(CancelledError):
-        probes.run(DOOR, [PROBE], deadline, lifeline, print)
+        probes.run(ENDPOINT, [PROBE], deadline, pidfd, print)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from interlock.drivers.contract import Site
+from interlock.drivers.qemu.capabilities import DEVICES, Capabilities
 from interlock.drivers.qemu.command import Board, build
-from interlock.drivers.qemu.probe import DEVICES, Capabilities
 from interlock.errors import DamagedError, HostError
 from interlock.fsm.spec import Disk, Forward, Mount, Spec
 

@@ -23,9 +23,9 @@ def fetch(tmp_path, monkeypatch):
         (tmp_path / "instance").mkdir(exist_ok=True)
         spec = SimpleNamespace(copies=wanted, instance_id="i-1")
         site = SimpleNamespace(name="web", directory=tmp_path / "instance", spec=spec)
-        lifeline, alive = socket.socketpair()
-        with lifeline, alive:
-            failures = copies.fetch(site, Deadline(30), lifeline.fileno())
+        pidfd, alive = socket.socketpair()
+        with pidfd, alive:
+            failures = copies.fetch(site, Deadline(30), pidfd.fileno())
         return {failure.name.removeprefix("copy of "): failure.output[0] for failure in failures}
 
     return fetched

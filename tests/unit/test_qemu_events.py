@@ -2,8 +2,7 @@
 
 import pytest
 
-from interlock.drivers import qemu
-from interlock.drivers.qemu import events, logs, process
+from interlock.drivers.qemu import ended, events, hypervisor, logs
 from interlock.host.process import boot_id
 
 SIGNED = "4194305 (sh) S " + "0 " * 18 + "1"
@@ -87,8 +86,8 @@ def test_read_without_log_is_empty(tmp_path):
 def test_exit_reason_weighs_all_traces(golden, tmp_path, record, log, words, reason):
     """QEMU's own account comes first; without one, the boot tells a host that went down from a process that did."""
     if record is not None:
-        (tmp_path / process.RECORD).write_text(record)
+        (tmp_path / hypervisor.RECORD).write_text(record)
     if log is not None:
         (tmp_path / logs.EVENTS.file).write_bytes((golden / "events" / f"{log}.jsonl").read_bytes())
     (tmp_path / logs.QEMU.file).write_text(words)
-    assert qemu.exit_reason(tmp_path) == reason
+    assert ended.reason(tmp_path) == reason

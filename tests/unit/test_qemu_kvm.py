@@ -6,7 +6,7 @@ import platform
 
 import pytest
 
-from interlock.drivers.qemu import kvm, probe
+from interlock.drivers.qemu import capabilities, kvm
 
 NATIVE = platform.machine()
 FOREIGN = "aarch64" if NATIVE == "x86_64" else "x86_64"
@@ -63,19 +63,19 @@ def test_kvm_that_fails_is_quoted(probing, program):
 def test_kvm_that_is_missing_is_asked_again(monkeypatch, tmp_path):
     """A module loaded, or a group joined, counts at the next start: such a verdict is not kept."""
     monkeypatch.setattr(kvm, "DEVICE", tmp_path / "none")
-    assert probe.acceleration(tmp_path, NATIVE)[:2] == ("tcg", f"{tmp_path}/none does not exist")
+    assert capabilities.acceleration(tmp_path, NATIVE)[:2] == ("tcg", f"{tmp_path}/none does not exist")
     assert not (tmp_path / "acceleration.json").exists()
 
 
 def test_acceleration_is_found_once_for_each_boot(probing, tmp_path):
     """The verdict is kept, and holds for the boot and the kernel it was found on."""
     probing("print(1)")
-    assert probe.acceleration(tmp_path, NATIVE)[:2] == ("kvm", "it runs guest code")
+    assert capabilities.acceleration(tmp_path, NATIVE)[:2] == ("kvm", "it runs guest code")
     probing("raise SystemExit('asked again')")
-    assert probe.acceleration(tmp_path, NATIVE).name == "kvm"
+    assert capabilities.acceleration(tmp_path, NATIVE).name == "kvm"
     kept = tmp_path / "acceleration.json"
     kept.write_text(json.dumps(json.loads(kept.read_bytes()) | {"key": ["another boot", "6.1"]}))
-    assert probe.acceleration(tmp_path, NATIVE).name == "tcg"
+    assert capabilities.acceleration(tmp_path, NATIVE).name == "tcg"
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"key": 1}'])
@@ -83,12 +83,12 @@ def test_acceleration_with_damaged_file_asks_again(probing, tmp_path, content):
     """What is kept only saves time: damage costs no more than that."""
     probing("print(1)")
     (tmp_path / "acceleration.json").write_text(content)
-    assert probe.acceleration(tmp_path, NATIVE).name == "kvm"
+    assert capabilities.acceleration(tmp_path, NATIVE).name == "kvm"
 
 
 def test_acceleration_of_foreign_guests_is_emulation(tmp_path):
     """A processor runs no other architecture's code, whatever /dev/kvm does."""
-    assert probe.acceleration(tmp_path, FOREIGN)[:2] == ("tcg", f"KVM runs no {FOREIGN} guest on {NATIVE}")
+    assert capabilities.acceleration(tmp_path, FOREIGN)[:2] == ("tcg", f"KVM runs no {FOREIGN} guest on {NATIVE}")
 
 
 @pytest.mark.parametrize(

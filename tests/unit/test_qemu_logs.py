@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from interlock.drivers.qemu import events, logs, process
+from interlock.drivers.qemu import events, hypervisor, logs
 
 LIMITS = {log: log._replace(limit_kib=64, kept_bytes=8 << 10) for log in (logs.SERIAL, logs.EVENTS, logs.QEMU)}
 SPEAK = "exec 7>serial.pipe 8>events.out; "
@@ -16,8 +16,8 @@ def run(tmp_path):
     """Return what runs a shell script as the hypervisor of `tmp_path`, to its end, and returns what was kept of it."""
 
     def ran(script: str) -> dict[str, bytes]:
-        with process.held(process.launch(["sh", "-c", SPEAK + script], tmp_path)) as pidfd:
-            assert pidfd is None or process.wait(pidfd, 60)
+        with hypervisor.held(hypervisor.launch(["sh", "-c", SPEAK + script], tmp_path)) as pidfd:
+            assert pidfd is None or hypervisor.wait(pidfd, 60)
         logs.complete(tmp_path)
         return {log.file: (tmp_path / log.file).read_bytes() for log in LIMITS}
 
@@ -55,7 +55,7 @@ def test_flood_takes_no_more_than_its_limit_and_keeps_the_end(run, tmp_path):
 @pytest.mark.usefixtures("limited")
 def test_file_is_within_its_limit_while_nobody_looks(tmp_path, until):
     """The limit holds at every moment, and the end of the machine ends its copiers."""
-    actor = process.launch(["sh", "-c", SPEAK + "exec yes >&7"], tmp_path)
+    actor = hypervisor.launch(["sh", "-c", SPEAK + "exec yes >&7"], tmp_path)
     sizes: list[int] = []
     files: set[int] = set()
 
@@ -69,7 +69,7 @@ def test_file_is_within_its_limit_while_nobody_looks(tmp_path, until):
     until(replaced_often)
     assert max(sizes) <= 2 * logs.SERIAL.limit_kib * 1024
     os.kill(actor.pid, signal.SIGKILL)
-    until(lambda: process.find(tmp_path) is None)
+    until(lambda: hypervisor.find(tmp_path) is None)
     logs.complete(tmp_path)
     for log in (logs.SERIAL, logs.EVENTS, logs.QEMU):
         with pytest.raises(OSError, match="No such device"):

@@ -134,7 +134,7 @@ def test_check_of_a_file_is_refused(site, tmp_path):
         mounts.check(site((str(tmp_path / "file"), True)).spec)
 
 
-def test_shortfall_names_the_folder_whose_daemon_ended(site, tmp_path):
+def test_cut_off_names_the_folder_whose_daemon_ended(site, tmp_path):
     """A daemon is there as long as the kernel has its socket, under whatever path."""
     runtime = tmp_path / "a b"
     runtime.mkdir()
@@ -142,9 +142,9 @@ def test_shortfall_names_the_folder_whose_daemon_ended(site, tmp_path):
     with closing(socket.socket(socket.AF_UNIX)) as first, closing(socket.socket(socket.AF_UNIX)) as second:
         first.bind(str(runtime / "mount0.sock"))
         second.bind(str(runtime / "mount1.sock"))
-        assert mounts.shortfall(machine) is None
+        assert mounts.cut_off(machine) is None
         second.close()
-        failed = mounts.shortfall(machine)
+        failed = mounts.cut_off(machine)
         assert (failed.message, failed.hint) == (
             "/second is cut off: its virtiofsd ended",
             f"interlock restart {machine.name}",

@@ -45,18 +45,18 @@ def listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[Listener]:
 @pytest.fixture
 def machine() -> Iterator[tuple[socket.socket, socket.socket]]:
     """Return what is watched of a machine, and what kills it when it is closed."""
-    lifeline, alive = socket.socketpair()
-    with lifeline, alive:
-        yield lifeline, alive
+    pidfd, alive = socket.socketpair()
+    with pidfd, alive:
+        yield pidfd, alive
 
 
 Look = Callable[[], bool]
 
 
-def greeted(listener: Listener, lifeline: int, look: Look, reports: list[str], deadline_s: float = 30.0) -> bytes:
+def greeted(listener: Listener, pidfd: int, look: Look, reports: list[str], deadline_s: float = 30.0) -> bytes:
     """Return the first bytes of the connection that a wait chooses."""
-    patience = session.Patience(Deadline(deadline_s), lifeline, look)
-    with readiness._greeted_by(listener.port, patience, reports.append) as connection:
+    wait = session.Wait(Deadline(deadline_s), pidfd, look)
+    with readiness._greeted_by(listener.port, wait, reports.append) as connection:
         return connection.recv(64)
 
 

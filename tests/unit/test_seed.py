@@ -291,7 +291,7 @@ def guest(tmp_path: Path) -> Guest:
 
 
 def test_early_lets_the_user_in_and_keeps_the_seed(guest):
-    """The key opens the door; what the guest proves itself with goes to sshd's folder and is kept nowhere else."""
+    """The key opens the endpoint; what the guest proves itself with goes to sshd's folder and is kept nowhere else."""
     guest.furnish()
     assert guest.read("home/me/.ssh/authorized_keys") == "ssh-ed25519 AAAA ada\n"
     assert f"{guest.user}:*:::::::\n" == guest.read("etc/shadow")

@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 
 from interlock import Interlock
-from interlock.drivers import qemu
 from interlock.drivers.contract import Site
-from interlock.drivers.qemu import QemuDriver
+from interlock.drivers.qemu import driver
+from interlock.drivers.qemu.driver import QemuDriver
 from interlock.fsm.spec import Forward
 from interlock.fsm.states import EXISTING, State
 
 SIMULATED = (".", "spec.json", "journal.jsonl", "machine.json", "seed", "protected")
-QEMU = re.findall(r"^ {4}[├└]── (\S+?)(?:, (\S+))?  ", qemu.__doc__, re.MULTILINE)
+QEMU = re.findall(r"^ {4}[├└]── (\S+?)(?:, (\S+))?  ", driver.__doc__, re.MULTILINE)
 
 
 def names(listed):

@@ -16,7 +16,7 @@ import pytest
 from interlock import Interlock
 from interlock.creation.plan import Wishes, plan
 from interlock.drivers.contract import Site
-from interlock.drivers.qemu import QemuDriver
+from interlock.drivers.qemu.driver import QemuDriver
 from interlock.drivers.qemu.logs import EVENTS, QEMU, SERIAL
 from interlock.guest import readiness
 from interlock.host.home import Home

@@ -20,7 +20,7 @@ import pytest
 from interlock import Interlock
 from interlock.creation.plan import Wishes, plan
 from interlock.drivers import find
-from interlock.drivers.qemu import HYPERVISOR_STARTED, KERNEL_BOOTING
+from interlock.drivers.qemu.driver import HYPERVISOR_STARTED, KERNEL_BOOTING
 from interlock.errors import IllegalTransitionError
 from interlock.fsm.journal import Journal
 from interlock.fsm.states import State

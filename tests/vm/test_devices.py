@@ -15,7 +15,7 @@ import pytest
 
 from interlock.disks import Disks
 from interlock.drivers.contract import Deadline
-from interlock.drivers.qemu import copies, forwards, lease, logs, mounts
+from interlock.drivers.qemu import copies, disk_lock, logs, mounts, ssh_forwards
 from interlock.errors import CancelledError, DriverError, HostError
 from interlock.fsm.spec import Copy, Disk, Forward, Mount
 from interlock.host import process as host
@@ -111,7 +111,7 @@ def attach(disks):
 
     def link(site, *names) -> None:
         for name in names:
-            os.link(disks.path(name), site.directory / lease.file_name(name))
+            os.link(disks.path(name), site.directory / disk_lock.file_name(name))
 
     return link
 
@@ -192,7 +192,7 @@ def test_forwards_end_with_the_machine_however_it_ends(driver, make_site, create
 
 def test_forwards_of_a_hung_ssh_do_not_outlive_the_machine(driver, make_site, created, start, steps, port, monkeypatch):
     """An ssh that cannot notice the end is ended with it."""
-    monkeypatch.setattr(forwards, "_END_S", 0.1)
+    monkeypatch.setattr(ssh_forwards, "_END_S", 0.1)
     with created(make_site(forwards=(forward(guest_port=22, host_port=port),))) as site:
         start(site)
         (ssh,) = set(servants(site.runtime, site.directory)) - {driver.observe(site).pid}
@@ -348,8 +348,8 @@ def test_disk_lost_in_the_race_names_its_owner_too(driver, make_site, created, s
         attach(site, "data")
     with created(sites[0]) as one, created(sites[1]) as two:
         start(one)
-        check, answers = lease.check, iter([True])
-        monkeypatch.setattr(lease, "check", lambda site: next(answers, None) or check(site))
+        check, answers = disk_lock.check, iter([True])
+        monkeypatch.setattr(disk_lock, "check", lambda site: next(answers, None) or check(site))
         with pytest.raises(DriverError, match=r'disk "data" is in use by instance "one"'):
             start(two)
         assert not driver.observe(two).alive

@@ -16,14 +16,15 @@ import pytest
 
 from interlock.creation import plan as planning
 from interlock.drivers.contract import Deadline, Site
-from interlock.drivers.qemu import QemuDriver, command, process
+from interlock.drivers.qemu import command, hypervisor
+from interlock.drivers.qemu.driver import QemuDriver
 from interlock.errors import DeadlineError
 from interlock.fsm.spec import Probe
 from interlock.guest import probes, provision, readiness, ssh
 from interlock.guest.facts import BOOT, DEPENDENCY, SYSTEM, USER, File, GuestDisk, MountPoint, Script
 from interlock.guest.report import Failure
 from interlock.guest.seed import SCRIPTS, nocloud, overlay
-from interlock.guest.session import Door
+from interlock.guest.session import Endpoint
 from interlock.host.home import Home
 
 pytestmark = pytest.mark.vm
@@ -98,9 +99,9 @@ class Guest:
         self.driver.create(site, self.steps.append)
 
     @property
-    def door(self) -> Door:
+    def endpoint(self) -> Endpoint:
         port = self.driver.observe(self.site).ssh_port
-        return Door(self.site.name, self.site.directory / ssh.CONFIG, port or 0, self.site.spec.instance_id)
+        return Endpoint(self.site.name, self.site.directory / ssh.CONFIG, port or 0, self.site.spec.instance_id)
 
     def start(self) -> None:
         self.driver.start(self.site, self.steps.append, Deadline(START_S))
@@ -116,14 +117,14 @@ class Guest:
         return done.stdout.rstrip()
 
     def provision(self) -> tuple[Failure, ...]:
-        with process.held(process.find(self.site.directory)) as lifeline:
-            assert lifeline is not None
-            return anonymous(provision.run(self.door, Deadline(START_S), lifeline, self.steps.append))
+        with hypervisor.held(hypervisor.find(self.site.directory)) as pidfd:
+            assert pidfd is not None
+            return anonymous(provision.run(self.endpoint, Deadline(START_S), pidfd, self.steps.append))
 
     def probe(self, *wanted: Probe, deadline_s: float = START_S) -> None:
-        with process.held(process.find(self.site.directory)) as lifeline:
-            assert lifeline is not None
-            probes.run(self.door, wanted, Deadline(deadline_s), lifeline, self.steps.append)
+        with hypervisor.held(hypervisor.find(self.site.directory)) as pidfd:
+            assert pidfd is not None
+            probes.run(self.endpoint, wanted, Deadline(deadline_s), pidfd, self.steps.append)
 
 
 @pytest.fixture

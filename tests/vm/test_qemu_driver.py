@@ -15,7 +15,8 @@ import pytest
 
 from interlock.drivers.conformance import DriverConformance
 from interlock.drivers.contract import Deadline
-from interlock.drivers.qemu import QemuDriver, network, ports, process
+from interlock.drivers.qemu import host_ports, hypervisor, ssh_port
+from interlock.drivers.qemu.driver import QemuDriver
 from interlock.errors import DamagedError, DeadlineError, DriverError, HostError
 from interlock.images.store import Store
 
@@ -222,7 +223,7 @@ def test_stop_of_guest_without_a_power_button_asks_over_ssh(driver, running, ste
 
 def test_port_that_is_taken_is_replaced_and_said(driver, machine, steps):
     """Another program on the port costs the instance its port, not its start; old and new are named."""
-    old = network.choose(machine, steps.append)
+    old = ssh_port.choose(machine, steps.append)
     with socket.create_server(("127.0.0.1", old)):
         driver.start(machine, steps.append, Deadline(START_S))
         new = driver.observe(machine).ssh_port
@@ -233,10 +234,10 @@ def test_port_that_is_taken_is_replaced_and_said(driver, machine, steps):
 
 def test_port_lost_in_the_race_is_replaced(driver, machine, steps, monkeypatch):
     """A port that is taken after it was found free makes QEMU fail, and the start try another."""
-    taken = network.choose(machine, steps.append)
-    free = ports.free
+    taken = ssh_port.choose(machine, steps.append)
+    free = host_ports.free
     answers = iter([True])
-    monkeypatch.setattr(ports, "free", lambda port: next(answers, None) or free(port))
+    monkeypatch.setattr(host_ports, "free", lambda port: next(answers, None) or free(port))
     with socket.create_server(("127.0.0.1", taken)):
         driver.start(machine, steps.append, Deadline(START_S))
         assert driver.observe(machine).ssh_port != taken
@@ -297,7 +298,7 @@ def test_hypervisor_that_dies_while_starting_ends_the_wait(driver, machine):
 
     def report(step):
         if step == "hypervisor started":
-            os.kill(process.find(machine.directory).pid, signal.SIGKILL)
+            os.kill(hypervisor.find(machine.directory).pid, signal.SIGKILL)
 
     with pytest.raises(DriverError, match="did not come up: hypervisor was killed or crashed"):
         driver.start(machine, report, Deadline(math.inf))
@@ -305,8 +306,8 @@ def test_hypervisor_that_dies_while_starting_ends_the_wait(driver, machine):
 
 def test_launch_beside_a_live_hypervisor_runs_nothing(running):
     """Two hypervisors on one disk are impossible, not forbidden: the second launch finds the first."""
-    first = process.find(running.directory)
-    assert process.launch(["false"], running.directory) == first
+    first = hypervisor.find(running.directory)
+    assert hypervisor.launch(["false"], running.directory) == first
 
 
 def test_create_pins_the_board(driver, machine):

@@ -20,7 +20,8 @@ import pytest
 from interlock import Interlock
 from interlock.creation.plan import Wishes, plan
 from interlock.drivers import find
-from interlock.drivers.qemu import HYPERVISOR_STARTED, KERNEL_BOOTING, process
+from interlock.drivers.qemu import hypervisor
+from interlock.drivers.qemu.driver import HYPERVISOR_STARTED, KERNEL_BOOTING
 from interlock.errors import DeadlineError, DriverError
 from interlock.fsm import words
 from interlock.fsm.states import State
@@ -119,8 +120,8 @@ def stranger():
 
 def end_hypervisor(site):
     """Return once the hypervisor is gone with all it held, behind Interlock's back."""
-    with process.held(process.find(site.directory)) as pidfd:
-        process.end(pidfd, grace_s=0)
+    with hypervisor.held(hypervisor.find(site.directory)) as pidfd:
+        hypervisor.end(pidfd, grace_s=0)
 
 
 def reason_in_history(vms):
@@ -139,7 +140,7 @@ def test_host_that_lost_power_is_told_and_start_works_at_once(vms, begun, line, 
     port = vms.status("web").observation.ssh_port
     end_hypervisor(site)
     stat = Path(f"/proc/{stranger.pid}/stat").read_text()
-    (site.directory / process.RECORD).write_text(f"{stat}{boot_id()[::-1]}\n")
+    (site.directory / hypervisor.RECORD).write_text(f"{stat}{boot_id()[::-1]}\n")
     if swept:
         shutil.rmtree(vms.home.runtime)
     else:
@@ -157,9 +158,9 @@ def test_host_that_lost_power_is_told_and_start_works_at_once(vms, begun, line, 
 def test_pid_that_became_a_strangers_is_left_alone(vms, begun, line, stranger, injected):
     """Also within one boot: who has the pid now began at another time, so neither `kill` nor `delete` touches it."""
     site = begun()
-    pid = process.find(site.directory).pid
+    pid = hypervisor.find(site.directory).pid
     end_hypervisor(site)
-    record = site.directory / process.RECORD
+    record = site.directory / hypervisor.RECORD
     record.write_text(record.read_text().replace(f"{pid} ", f"{stranger.pid} ", 1))
 
     assert line() == "stopped · hypervisor was killed or crashed"
@@ -177,7 +178,7 @@ def test_hypervisor_that_dies_under_a_start_fails_it(vms, create, line, injected
 
     def announce(event):
         if event.step == HYPERVISOR_STARTED:
-            os.kill(process.find(site.directory).pid, signal.SIGKILL)
+            os.kill(hypervisor.find(site.directory).pid, signal.SIGKILL)
 
     with pytest.raises(DriverError, match="hypervisor was killed or crashed"):
         Interlock(announce=announce).start("web")
@@ -192,7 +193,7 @@ def test_hypervisor_that_dies_under_a_stop_is_stopped_and_said(begun, line, inje
 
     def announce(event):
         if event.trigger is Trigger.stop and event.step:
-            os.kill(process.find(site.directory).pid, signal.SIGKILL)
+            os.kill(hypervisor.find(site.directory).pid, signal.SIGKILL)
 
     assert Interlock(announce=announce).stop("web").detail == "hypervisor was killed or crashed"
     assert line() == "stopped · hypervisor was killed or crashed"
@@ -202,7 +203,7 @@ def test_hypervisor_that_dies_under_a_stop_is_stopped_and_said(begun, line, inje
 def test_hypervisor_that_hangs_is_shown_and_stopped_by_force(vms, begun, line, injected):
     """A hypervisor that answers nobody is shown as paused, and ended when the time for a shutdown is over."""
     site = begun()
-    os.kill(process.find(site.directory).pid, signal.SIGSTOP)
+    os.kill(hypervisor.find(site.directory).pid, signal.SIGSTOP)
     wait_until(lambda: line() == "running · paused: the hypervisor was stopped by a signal")
 
     assert vms.stop("web", timeout_s=1).detail.startswith("ended by force: the monitor did not answer in")
@@ -213,13 +214,13 @@ def test_hypervisor_that_hangs_is_shown_and_stopped_by_force(vms, begun, line, i
 def test_hypervisor_that_was_stopped_by_a_signal_can_be_resumed(vms, begun, line, injected):
     """The machine that was there goes on: nothing is booted anew."""
     site = begun()
-    hypervisor = process.find(site.directory)
-    os.kill(hypervisor.pid, signal.SIGSTOP)
+    before = hypervisor.find(site.directory)
+    os.kill(before.pid, signal.SIGSTOP)
     wait_until(lambda: line() == "running · paused: the hypervisor was stopped by a signal")
 
     assert vms.resume("web").changed
     assert line() == "running"
-    assert hypervisor == process.find(site.directory)
+    assert before == hypervisor.find(site.directory)
     injected("hypervisor hangs")
 
 
@@ -229,7 +230,7 @@ def test_socket_that_is_deleted_costs_no_stop(vms, begun, line, injected):
     (site.runtime / "qmp.sock").unlink()
     assert line() == "running"
     assert vms.stop("web", timeout_s=0.5).detail.startswith("ended by force: the monitor refused system_powerdown")
-    assert process.find(site.directory) is None
+    assert hypervisor.find(site.directory) is None
     assert line() == f"stopped · {reason_in_history(vms)}"
     injected("monitor's socket deleted")
 
@@ -257,7 +258,7 @@ def test_guest_that_never_answers_can_be_kept_and_looked_at(vms, create, line, i
     assert line() == f"created · start cut short at: {KERNEL_BOOTING} · guest alive"
 
     vms.stop("web")
-    assert process.find(site.directory) is None
+    assert hypervisor.find(site.directory) is None
     assert line().startswith("created · start failed: the guest did not answer within 5 s")
     injected("guest never answers")
 
@@ -266,12 +267,12 @@ def test_guest_that_reboots_itself_stays_running(vms, create, line, guest, injec
     """It is the guest's own business: the state stays, the hypervisor too, and ssh answers again."""
     site = create()
     vms.start("web")
-    hypervisor, first = process.find(site.directory), guest("cat", "/proc/sys/kernel/random/boot_id")
+    before, first = hypervisor.find(site.directory), guest("cat", "/proc/sys/kernel/random/boot_id")
     guest("sh", "-c", "(sleep 0.2; reboot -f) >/dev/null 2>&1 &")
 
     second = wait_until(lambda: (said := guest("cat", "/proc/sys/kernel/random/boot_id")) != first and said)
     assert second
-    assert hypervisor == process.find(site.directory)
+    assert before == hypervisor.find(site.directory)
     assert line() == "running"
     injected("guest reboots itself")
 
@@ -297,7 +298,7 @@ def test_guest_on_a_full_disk_is_paused_and_goes_on_when_there_is_room(vms, crea
         vms.resume("web")
         assert wait_until(lambda: guest("sha256sum", "-c", "sum")) == "data: OK"
         assert line() == "running"
-        assert process.find(site.directory)
+        assert hypervisor.find(site.directory)
     finally:
         ballast.unlink(missing_ok=True)
         vms.delete("web", force=True)

@@ -1,7 +1,4 @@
-"""The guest's network: what it may reach, and the local TCP port behind which its sshd answers.
-
-QEMU's user network leads everywhere, including to whatever listens on the host's loopback (10.0.2.2), or nowhere: it
-has no switch for one of them alone.
+"""The local TCP port behind which the guest's sshd answers.
 
 The port is chosen once and kept for as long as nobody else has it. An instance may insist on one; then it is that port
 or none.
@@ -13,7 +10,6 @@ import json
 from pathlib import Path
 
 from ...errors import HostError
-from ...fsm.spec import Spec
 from ...host.files import read_own
 from ..contract import Report, Site
 
@@ -26,15 +22,6 @@ _LAST = 65535
 
 REFUSED = "Could not set up host forwarding rule"
 """What QEMU says when another program took the port after it was found free."""
-
-
-def check(spec: Spec) -> None:
-    """Raise HostError for a machine whose guest is to reach the host or the internet, and not the other."""
-    if spec.network_host != spec.network_internet:
-        closed, open_ = ("the host", "the internet") if spec.network_internet else ("the internet", "the host")
-        raise HostError(
-            f"QEMU's user network cannot keep a guest from {closed} and let it reach {open_}: only both, or neither"
-        )
 
 
 def recorded(directory: Path) -> int | None:
@@ -53,15 +40,15 @@ def choose(site: Site, report: Report) -> int:
     """
     import zlib
 
-    from . import ports
+    from . import host_ports
 
     old, wanted = recorded(site.directory), site.spec.ssh_port
     if wanted:
-        ports.check_free("127.0.0.1", wanted)
+        host_ports.check_free("127.0.0.1", wanted)
         if old != wanted:
             _record(site, wanted)
         return wanted
-    if old is not None and ports.free(old):
+    if old is not None and host_ports.free(old):
         return old
     promised = {forward.host_port for forward in site.spec.forwards}
     # Begins at a place of the instance's own, so that instances started together do not all try the same port, and
@@ -69,7 +56,7 @@ def choose(site: Site, report: Report) -> int:
     first = zlib.crc32(site.spec.instance_id.encode()) % len(_PORTS)
     for step in range(len(_PORTS)):
         port = _PORTS[(first + step) % len(_PORTS)]
-        if port != old and port not in promised and ports.free(port):
+        if port != old and port not in promised and host_ports.free(port):
             break
     else:
         raise HostError(f"no TCP port from {_PORTS.start} to {_PORTS.stop - 1} is free on 127.0.0.1")

@@ -3,7 +3,7 @@
 import pytest
 
 from interlock.drivers.contract import Site
-from interlock.drivers.qemu import shortfall
+from interlock.drivers.qemu import degraded
 from interlock.guest.report import Failure
 
 SCRIPT = Failure("script 003 (system)", 3, ("no such host", "giving up"))
@@ -19,7 +19,7 @@ def site(tmp_path, spec):
 
 def test_record_of_one_failure_names_it_and_shows_its_words(site):
     """The script, its status and the end of what it said."""
-    error = shortfall.record(site, [SCRIPT])
+    error = degraded.record(site, [SCRIPT])
     assert error.message == "script 003 (system) failed in the guest with status 3"
     assert error.details == ("script 003 (system): exit status 3", "  no such host", "  giving up")
     assert (error.exit_code, error.hint) == (6, "interlock provision web")
@@ -27,26 +27,26 @@ def test_record_of_one_failure_names_it_and_shows_its_words(site):
 
 def test_record_of_several_failures_names_all(site):
     """None hides behind the first."""
-    error = shortfall.record(site, [SCRIPT, CA])
+    error = degraded.record(site, [SCRIPT, CA])
     assert error.message == "script 003 (system) failed in the guest with status 3, and 1 more: certificates"
     assert error.details[-1] == "certificates: exit status 1"
 
 
 def test_seen_after_record_is_the_same_error(site):
     """Whoever looks at the machine later reads the same, to the last line."""
-    error = shortfall.record(site, [SCRIPT, CA])
-    assert shortfall.seen(site).record() == error.record()
+    error = degraded.record(site, [SCRIPT, CA])
+    assert degraded.seen(site).record() == error.record()
 
 
 def test_seen_of_a_sound_machine_is_nothing(site):
     """Nothing failed, or nothing fails any more."""
-    assert shortfall.seen(site) is None
-    shortfall.record(site, [CA])
-    assert shortfall.record(site, []) is None
-    assert (shortfall.seen(site), list(site.directory.iterdir())) == (None, [])
+    assert degraded.seen(site) is None
+    degraded.record(site, [CA])
+    assert degraded.record(site, []) is None
+    assert (degraded.seen(site), list(site.directory.iterdir())) == (None, [])
 
 
 def test_seen_of_an_endless_record_is_a_line(site):
     """Whatever stands in the file, a listing has room for it."""
-    (site.directory / shortfall.RECORD).write_bytes(b"\xff" * 10_000_000)
-    assert len(shortfall.seen(site).message) < 300
+    (site.directory / degraded.RECORD).write_bytes(b"\xff" * 10_000_000)
+    assert len(degraded.seen(site).message) < 300

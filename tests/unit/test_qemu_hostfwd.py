@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from interlock.drivers.qemu import ports
+from interlock.drivers.qemu import host_ports, hostfwd
 from interlock.errors import DriverError
 from interlock.fsm.spec import Forward
 
@@ -63,7 +63,7 @@ def listener():
 )
 def test_by_hypervisor_is_what_its_network_can_do(changes, expected):
     """QEMU reaches the guest's own address from IPv4, and nothing else: the rest is for ssh."""
-    assert expected == ports.by_hypervisor(forward(**changes))
+    assert expected == hostfwd.by_hypervisor(forward(**changes))
 
 
 @pytest.mark.parametrize("proto", ["tcp", "udp"])
@@ -71,7 +71,7 @@ def test_check_with_taken_port_names_process_and_pid(listener, proto):
     """Who is in the way is said before anything is started."""
     port, pid = listener(proto)
     with pytest.raises(DriverError) as caught:
-        ports.check([forward(proto=proto, host_port=port)])
+        hostfwd.check([forward(proto=proto, host_port=port)])
     name = Path(sys.executable).name
     assert caught.value.message == f"{proto} port {port} of 127.0.0.1 is taken by {name} (pid {pid})"
 
@@ -79,56 +79,56 @@ def test_check_with_taken_port_names_process_and_pid(listener, proto):
 def test_check_of_what_another_protocol_has_is_content(listener):
     """A port of TCP and one of UDP have nothing but the number in common."""
     port, _ = listener("tcp")
-    ports.check([forward(proto="udp", host_port=port)])
+    hostfwd.check([forward(proto="udp", host_port=port)])
 
 
 def test_check_of_address_that_is_not_ours_says_so():
     """An address that no interface of the host's has is no taken port."""
     with pytest.raises(DriverError, match=r"cannot listen on tcp port 8080 of 192\.0\.2\.1: Cannot assign"):
-        ports.check([forward(host_ip="192.0.2.1")])
+        hostfwd.check([forward(host_ip="192.0.2.1")])
 
 
 @pytest.mark.parametrize("changes", [{"host_ip": "::1"}, {"guest_ip": "127.0.0.1"}])
 def test_check_of_udp_that_nothing_carries_says_what_can_be(changes):
     """QEMU carries UDP from IPv4 to the guest's own address, and ssh carries none."""
     with pytest.raises(DriverError, match=r"cannot forward UDP .* only"):
-        ports.check([forward(proto="udp", **changes)])
+        hostfwd.check([forward(proto="udp", **changes)])
 
 
 def test_check_passes_over_reverse_forwards_and_sockets(tmp_path):
     """What the host does not listen for on a port needs none."""
-    ports.check([forward(host_port=0, host_socket=str(tmp_path / "s")), forward(host_port=1, reverse=True)])
+    hostfwd.check([forward(host_port=0, host_socket=str(tmp_path / "s")), forward(host_port=1, reverse=True)])
 
 
 def test_free_passes_over_connections_that_end():
     """A port whose last connection lingers in TIME_WAIT is free, as it is for QEMU."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert not ports.free(port)
+        assert not host_ports.free(port)
         with socket.create_connection(("127.0.0.1", port)) as client, server.accept()[0] as accepted:
             accepted.shutdown(socket.SHUT_WR)  # the server's side closes first, hence lingers
             assert client.recv(1) == b""
-    assert ports.free(port)
+    assert host_ports.free(port)
 
 
 def test_host_socket_takes_the_place_of_nothing_else(tmp_path):
     """A file, a folder, a link and a socket that is served stay as they are; a socket that nobody serves is ours."""
     target = tmp_path / "it"
     wanted = [forward(host_port=0, guest_port=0, guest_socket="/run/it", host_socket=str(target))]
-    ports.check(wanted)
+    hostfwd.check(wanted)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(target))
         server.listen()
         with pytest.raises(DriverError, match=f"^hostSocket {target} is in use: another program listens on it$"):
-            ports.check(wanted)
-    ports.check(wanted)
+            hostfwd.check(wanted)
+    hostfwd.check(wanted)
     target.unlink()
     for make in (target.mkdir, lambda: (target.rmdir(), target.symlink_to("/etc/passwd")), lambda: rewrite(target)):
         make()
         with pytest.raises(DriverError, match=f"^hostSocket {target} exists and is not a socket") as caught:
-            ports.check(wanted)
+            hostfwd.check(wanted)
     subprocess.run(["sh", "-c", caught.value.hint], check=True)
-    ports.check(wanted)
+    hostfwd.check(wanted)
     assert (tmp_path / "it.old").read_text() == "mine"
 
 

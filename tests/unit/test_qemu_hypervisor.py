@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from interlock.drivers.qemu import process
+from interlock.drivers.qemu import hypervisor
 from interlock.host.life import Life
 from interlock.host.process import started_ticks, suspended, this_process
 
@@ -39,16 +39,16 @@ time.sleep(600)
 
 @pytest.fixture
 def launched(tmp_path):
-    actor = process.launch(SLEEP, tmp_path)
+    actor = hypervisor.launch(SLEEP, tmp_path)
     yield actor
-    with process.held(actor) as pidfd:
+    with hypervisor.held(actor) as pidfd:
         if pidfd is not None:
-            process.end(pidfd, grace_s=0)
+            hypervisor.end(pidfd, grace_s=0)
 
 
 def test_launch_signs_the_process_that_then_runs(tmp_path, launched):
     """The identity that the shell wrote is that of the program it became, in a session of its own."""
-    assert process.find(tmp_path) == launched
+    assert hypervisor.find(tmp_path) == launched
     deadline = time.monotonic() + 10
     while Path(f"/proc/{launched.pid}/cmdline").read_bytes() != b"sleep\x0060\0":
         assert time.monotonic() < deadline
@@ -57,7 +57,7 @@ def test_launch_signs_the_process_that_then_runs(tmp_path, launched):
 
 def test_launch_of_a_second_is_the_first(tmp_path, launched):
     """While one lives, a second launch runs nothing."""
-    assert process.launch(["touch", "ran"], tmp_path) == launched
+    assert hypervisor.launch(["touch", "ran"], tmp_path) == launched
     assert not (tmp_path / "ran").exists()
 
 
@@ -65,7 +65,9 @@ def test_launch_of_a_second_is_the_first(tmp_path, launched):
 def daemons(tmp_path):
     """Return two programs that serve a hypervisor, on sockets whose paths hold a blank and a quote."""
     return [
-        process.Daemon(tmp_path / f"it's {n}", [sys.executable, "-c", SERVE, str(tmp_path / f"it's {n}"), f"{n}.pid"])
+        hypervisor.Daemon(
+            tmp_path / f"it's {n}", [sys.executable, "-c", SERVE, str(tmp_path / f"it's {n}"), f"{n}.pid"]
+        )
         for n in range(2)
     ]
 
@@ -73,11 +75,11 @@ def daemons(tmp_path):
 @pytest.fixture
 def served(tmp_path, daemons):
     """Return the process of a hypervisor that two programs serve."""
-    actor = process.launch([sys.executable, "-c", CONNECT, str(daemons[1].socket)], tmp_path, daemons)
+    actor = hypervisor.launch([sys.executable, "-c", CONNECT, str(daemons[1].socket)], tmp_path, daemons)
     yield actor
-    with process.held(actor) as pidfd:
+    with hypervisor.held(actor) as pidfd:
         if pidfd is not None:
-            process.end(pidfd, grace_s=0)
+            hypervisor.end(pidfd, grace_s=0)
 
 
 def pids(directory):
@@ -87,12 +89,12 @@ def pids(directory):
 def test_launch_with_daemons_runs_when_all_of_them_listen(tmp_path, served, daemons, until):
     """It finds each of its servants listening, also over the socket of an earlier one; they speak in the log alone."""
     until((tmp_path / "connected").exists)
-    assert len((tmp_path / process.RECORD).read_text().splitlines()) == 2
-    assert process.words(tmp_path) == ["serving", "serving"]
+    assert len((tmp_path / hypervisor.RECORD).read_text().splitlines()) == 2
+    assert hypervisor.words(tmp_path) == ["serving", "serving"]
     os.kill(served.pid, signal.SIGKILL)
     until(lambda: not any(started_ticks(pid) for pid in pids(tmp_path)))
     (tmp_path / "connected").unlink()
-    again = process.launch([sys.executable, "-c", CONNECT, str(daemons[1].socket)], tmp_path, daemons)
+    again = hypervisor.launch([sys.executable, "-c", CONNECT, str(daemons[1].socket)], tmp_path, daemons)
     try:
         until((tmp_path / "connected").exists)
         assert len(pids(tmp_path)) == 2
@@ -106,21 +108,21 @@ def test_daemons_die_with_the_hypervisor(tmp_path, served, until, number):
     until((tmp_path / "connected").exists)
     os.kill(served.pid, number)
     until(lambda: not any(started_ticks(pid) for pid in pids(tmp_path)))
-    assert process.settled(tmp_path) is None
+    assert hypervisor.settled(tmp_path) is None
 
 
 def test_daemons_die_with_a_hypervisor_that_never_starts(tmp_path, daemons, until):
     """A program that cannot be run leaves no servant behind, and its words are those in the log."""
-    process.launch(["./no-such-hypervisor"], tmp_path, daemons)
-    until(lambda: process.settled(tmp_path) is None)
+    hypervisor.launch(["./no-such-hypervisor"], tmp_path, daemons)
+    until(lambda: hypervisor.settled(tmp_path) is None)
     until(lambda: not any(started_ticks(pid) for pid in pids(tmp_path)))
-    assert "not found" in process.words(tmp_path)[-1]
+    assert "not found" in hypervisor.words(tmp_path)[-1]
 
 
 def test_daemons_die_with_a_launch_that_is_killed(tmp_path, daemons, until):
     """The shell that waits for a servant that never listens is the hypervisor already: who kills it kills both."""
     deaf = [sys.executable, "-c", SERVE.replace("server.listen()", ""), str(daemons[0].socket), "0.pid"]
-    actor = process.launch(SLEEP, tmp_path, [process.Daemon(daemons[0].socket, deaf)])
+    actor = hypervisor.launch(SLEEP, tmp_path, [hypervisor.Daemon(daemons[0].socket, deaf)])
     until(lambda: pids(tmp_path))
     os.kill(actor.pid, signal.SIGKILL)
     until(lambda: not any(started_ticks(pid) for pid in pids(tmp_path)))
@@ -129,43 +131,43 @@ def test_daemons_die_with_a_launch_that_is_killed(tmp_path, daemons, until):
 def test_launch_with_daemon_that_fails_does_not_run_and_keeps_its_words(tmp_path, until):
     """A servant that ends before it listens is the end of the launch, in its own words."""
     command = ["sh", "-c", "echo no such folder >&2; exit 1"]
-    process.launch(["touch", "ran"], tmp_path, [process.Daemon(tmp_path / "socket", command)])
-    until(lambda: process.settled(tmp_path) is None)
-    assert process.words(tmp_path) == ["no such folder"]
+    hypervisor.launch(["touch", "ran"], tmp_path, [hypervisor.Daemon(tmp_path / "socket", command)])
+    until(lambda: hypervisor.settled(tmp_path) is None)
+    assert hypervisor.words(tmp_path) == ["no such folder"]
     assert not (tmp_path / "ran").exists()
 
 
 def test_launch_of_what_fails_returns_none_and_keeps_its_words(tmp_path):
     """A program that ends at once leaves its words, and no live process."""
-    actor = process.launch(["sh", "-c", "echo qemu-system-x86_64: no such machine >&2; exit 1"], tmp_path)
-    with process.held(actor) as pidfd:
-        assert pidfd is None or process.wait(pidfd, 10)
-    assert process.find(tmp_path) is None
-    assert process.words(tmp_path) == ["no such machine"]
+    actor = hypervisor.launch(["sh", "-c", "echo qemu-system-x86_64: no such machine >&2; exit 1"], tmp_path)
+    with hypervisor.held(actor) as pidfd:
+        assert pidfd is None or hypervisor.wait(pidfd, 10)
+    assert hypervisor.find(tmp_path) is None
+    assert hypervisor.words(tmp_path) == ["no such machine"]
 
 
 @pytest.mark.parametrize("change", [{"started_ticks": 1}, {"boot_id": "another"}])
 def test_held_refuses_a_stranger_with_the_same_pid(launched, change):
     """A pid alone proves nothing: neither another start nor another boot is ours."""
-    with process.held(replace(launched, **change)) as pidfd:
+    with hypervisor.held(replace(launched, **change)) as pidfd:
         assert pidfd is None
-    with process.held(launched) as pidfd:
+    with hypervisor.held(launched) as pidfd:
         assert pidfd is not None
 
 
 @pytest.mark.parametrize("record", ["", "12\n", "12 (sh) R 1\nboot\n", "x (sh) R\n\n", "\0" * 64])
 def test_find_with_damaged_record_is_none(tmp_path, record):
     """What a power cut leaves of the record names no process, and raises nothing."""
-    (tmp_path / process.RECORD).write_text(record)
-    assert process.last(tmp_path) is None
-    assert process.find(tmp_path) is None
+    (tmp_path / hypervisor.RECORD).write_text(record)
+    assert hypervisor.last(tmp_path) is None
+    assert hypervisor.find(tmp_path) is None
 
 
 def test_last_reads_a_name_with_parentheses(tmp_path):
     """The command's name may hold what separates the fields."""
     fields = " ".join(str(number) for number in range(4, 53))
-    (tmp_path / process.RECORD).write_text(f"12 (a) b) c) S {fields}\nboot\n")
-    assert process.last(tmp_path).started_ticks == 22
+    (tmp_path / hypervisor.RECORD).write_text(f"12 (a) b) c) S {fields}\nboot\n")
+    assert hypervisor.last(tmp_path).started_ticks == 22
 
 
 ROBBED = {
@@ -180,22 +182,22 @@ ROBBED = {
 @pytest.mark.parametrize("robbed", ROBBED)
 def test_find_with_damaged_record_finds_the_process_by_its_lock(tmp_path, launched, robbed, monkeypatch):
     """Whatever becomes of the record, whoever has the lock lives, is found, and is the one that is ended."""
-    monkeypatch.setattr(process, "_SIGNATURE_TIMEOUT_S", 0.0)
-    ROBBED[robbed](tmp_path / process.RECORD)
-    assert process.look(tmp_path) == (True, launched, False)
-    assert process.settled(tmp_path) == launched
-    assert process.launch(["touch", "ran"], tmp_path) == launched
+    monkeypatch.setattr(hypervisor, "_SIGNATURE_TIMEOUT_S", 0.0)
+    ROBBED[robbed](tmp_path / hypervisor.RECORD)
+    assert hypervisor.look(tmp_path) == (True, launched, False)
+    assert hypervisor.settled(tmp_path) == launched
+    assert hypervisor.launch(["touch", "ran"], tmp_path) == launched
     assert not (tmp_path / "ran").exists()
 
 
 def test_find_in_a_copy_of_the_directory_is_none(tmp_path):
     """The record that was copied names a process that lives, and is none of the copy's: it is not ours to end."""
     (tmp_path / "original").mkdir()
-    copied = process.launch(SLEEP, tmp_path / "original")
+    copied = hypervisor.launch(SLEEP, tmp_path / "original")
     subprocess.run(["cp", "-a", tmp_path / "original", tmp_path / "copy"], check=True)
     try:
-        assert process.last(tmp_path / "copy") == copied
-        assert process.look(tmp_path / "copy") == (False, None, False)
+        assert hypervisor.last(tmp_path / "copy") == copied
+        assert hypervisor.look(tmp_path / "copy") == (False, None, False)
     finally:
         os.kill(copied.pid, signal.SIGKILL)
 
@@ -203,10 +205,10 @@ def test_find_in_a_copy_of_the_directory_is_none(tmp_path):
 def test_find_with_record_of_another_that_lives_is_whoever_has_the_lock(tmp_path, launched):
     """Also where it names a process that lives: found without the lock is not ours."""
     (tmp_path / "other").mkdir()
-    other = process.launch(SLEEP, tmp_path / "other")
+    other = hypervisor.launch(SLEEP, tmp_path / "other")
     try:
-        (tmp_path / process.RECORD).write_bytes((tmp_path / "other" / process.RECORD).read_bytes())
-        assert process.find(tmp_path) == launched
+        (tmp_path / hypervisor.RECORD).write_bytes((tmp_path / "other" / hypervisor.RECORD).read_bytes())
+        assert hypervisor.find(tmp_path) == launched
     finally:
         os.kill(other.pid, signal.SIGKILL)
 
@@ -214,12 +216,12 @@ def test_find_with_record_of_another_that_lives_is_whoever_has_the_lock(tmp_path
 def test_end_with_grace_lets_it_end_itself(tmp_path):
     """SIGTERM comes first: what handles it may still write."""
     script = 'trap "echo bye >said; exit" TERM; echo >ready; while :; do sleep 0.01; done'
-    actor = process.launch(["sh", "-c", script], tmp_path)
+    actor = hypervisor.launch(["sh", "-c", script], tmp_path)
     deadline = time.monotonic() + 10
     while not (tmp_path / "ready").exists():
         assert time.monotonic() < deadline
-    with process.held(actor) as pidfd:
-        process.end(pidfd, grace_s=10)
+    with hypervisor.held(actor) as pidfd:
+        hypervisor.end(pidfd, grace_s=10)
     assert (tmp_path / "said").read_text() == "bye\n"
 
 
@@ -229,16 +231,18 @@ def test_end_without_grace_ends_a_stopped_process(tmp_path, launched):
     deadline = time.monotonic() + 10
     while not suspended(launched):
         assert time.monotonic() < deadline
-    with process.held(launched) as pidfd:
-        process.end(pidfd, grace_s=0)
-    assert process.find(tmp_path) is None
+    with hypervisor.held(launched) as pidfd:
+        hypervisor.end(pidfd, grace_s=0)
+    assert hypervisor.find(tmp_path) is None
 
 
 def test_settled_takes_no_sibling_of_the_same_tick_for_the_hypervisor(tmp_path, monkeypatch):
     """A shell that is about to close the lock may have begun in the same hundredth of a second: its pid is another."""
     us = this_process()
-    (tmp_path / process.RECORD).write_text(f"{us.pid} (sh) S {' '.join(['0'] * 18)} {us.started_ticks}\n{us.boot_id}\n")
+    (tmp_path / hypervisor.RECORD).write_text(
+        f"{us.pid} (sh) S {' '.join(['0'] * 18)} {us.started_ticks}\n{us.boot_id}\n"
+    )
     sibling = replace(us, pid=1)
     seen = iter([Life(alive=True, process=sibling), Life(alive=True, process=us)])
-    monkeypatch.setattr(process, "look", lambda _: next(seen))
-    assert process.settled(tmp_path) == us
+    monkeypatch.setattr(hypervisor, "look", lambda _: next(seen))
+    assert hypervisor.settled(tmp_path) == us

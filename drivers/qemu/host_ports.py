@@ -1,8 +1,4 @@
-"""The ways into a guest that QEMU's own user network opens, and whether this host has room for all of them.
-
-QEMU carries what arrives at a host port to the guest's own address, over TCP or UDP. What it cannot do, reach the
-guest's loopback or a socket, say, is done over ssh: `forwards.py`.
-"""
+"""Who has a port or a socket of this host that a machine needs, and whether it can be had."""
 
 import errno
 import ipaddress
@@ -10,43 +6,10 @@ import os
 import shlex
 import socket
 import stat
-from collections.abc import Sequence
 
 from ...errors import DriverError, HostError
-from ...fsm.spec import Forward
-
-OWN_ADDRESS = "0.0.0.0"  # noqa: S104 - the guest's, not ours
-"""Stands for the guest's own address, whatever that is."""
 
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
-
-
-def by_hypervisor(forward: Forward) -> bool:
-    """True when QEMU itself carries `forward`; otherwise ssh does."""
-    if forward.proto == "udp":
-        return True
-    plain = forward.host_port and forward.guest_port and not forward.reverse
-    return bool(plain) and forward.guest_ip == OWN_ADDRESS and _family(forward.host_ip) == socket.AF_INET
-
-
-def rules(forwards: Sequence[Forward]) -> list[str]:
-    """Return QEMU's `hostfwd` for each forward that is its own: `tcp:127.0.0.1:8080-:80`."""
-    own = [forward for forward in forwards if by_hypervisor(forward)]
-    return [f"{it.proto}:{it.host_ip}:{it.host_port}-:{it.guest_port}" for it in own]
-
-
-def check(forwards: Sequence[Forward]) -> None:
-    """Raise DriverError naming the owner when a host port that `forwards` ask for is taken or cannot be had."""
-    for forward in forwards:
-        if forward.proto == "udp" and (_family(forward.host_ip), forward.guest_ip) != (socket.AF_INET, OWN_ADDRESS):
-            raise DriverError(
-                f"cannot forward UDP from {forward.host_ip} to {forward.guest_ip}: QEMU's network carries UDP from an "
-                f"IPv4 address of the host's to the guest's own address, {OWN_ADDRESS}, only"
-            )
-        if forward.host_port and not forward.reverse:
-            check_free(forward.host_ip, forward.host_port, forward.proto)
-        if forward.host_socket and not forward.reverse:
-            check_socket(forward.host_socket)
 
 
 def check_socket(path: str) -> None:
@@ -89,7 +52,7 @@ def free(port: int) -> bool:
 
 def _problem(ip: str, port: int, proto: str) -> int:
     """Return why nobody can listen there (errno), or 0: tried as QEMU does, which passes over TIME_WAIT."""
-    with socket.socket(_family(ip), _KINDS[proto]) as probe:
+    with socket.socket(family(ip), _KINDS[proto]) as probe:
         if proto == "tcp":
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -101,7 +64,8 @@ def _problem(ip: str, port: int, proto: str) -> int:
     return 0
 
 
-def _family(ip: str) -> socket.AddressFamily:
+def family(ip: str) -> socket.AddressFamily:
+    """Return the family of the address `ip`, which is one of IPv4 or IPv6."""
     return socket.AF_INET6 if ipaddress.ip_address(ip).version == 6 else socket.AF_INET  # noqa: PLR2004 - its name
 
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from interlock.drivers.qemu import forwards
+from interlock.drivers.qemu import ssh_forwards
 from interlock.fsm.spec import Forward
 from interlock.host.process import Actor, boot_id, started_ticks
 
@@ -23,7 +23,7 @@ def background(tmp_path):
     """Return the record of a live process that stands for the ssh of the machine whose runtime is `tmp_path`."""
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     actor = Actor(process.pid, started_ticks(process.pid), boot_id())
-    (tmp_path / forwards.RECORD).write_text(json.dumps(asdict(actor)))
+    (tmp_path / ssh_forwards.RECORD).write_text(json.dumps(asdict(actor)))
     yield actor
     process.kill()
     process.wait()
@@ -49,7 +49,7 @@ def background(tmp_path):
 def test_rule_is_read_by_ssh_as_meant(forward, key, expected):
     """Where it listens and where it leads, whatever stands in a path."""
     option = "-R" if forward.reverse else "-L"
-    command = ["ssh", "-G", "-F", "none", option, forwards.rule(forward), "guest"]
+    command = ["ssh", "-G", "-F", "none", option, ssh_forwards.rule(forward), "guest"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert [line.split(" ", 1)[1] for line in shown.splitlines() if line.startswith(key)] == [expected]
 
@@ -59,39 +59,39 @@ def test_missing_is_all_that_ssh_carries_until_it_runs(tmp_path):
     """What QEMU carries is never missing; what ssh carries is, unless that very process lives."""
     spec = SimpleNamespace(forwards=(PORTS, replace(PORTS, guest_ip="0.0.0.0"), SOCKETS))
     site = SimpleNamespace(runtime=tmp_path, spec=spec)
-    assert forwards.missing(site) == []
-    (tmp_path / forwards.RECORD).unlink()
-    assert forwards.missing(site) == [PORTS, SOCKETS]
+    assert ssh_forwards.missing(site) == []
+    (tmp_path / ssh_forwards.RECORD).unlink()
+    assert ssh_forwards.missing(site) == [PORTS, SOCKETS]
 
 
 def test_condition_is_told_only_of_forwards_that_were_open(tmp_path, background):
     """Before they are opened nothing is down; a process that ended, or a stranger with its pid, is none of ours."""
-    assert forwards.condition(tmp_path) is None
+    assert ssh_forwards.condition(tmp_path) is None
     other = replace(background, started_ticks=background.started_ticks + 1)
-    (tmp_path / forwards.RECORD).write_text(json.dumps(asdict(other)))
-    assert forwards.condition(tmp_path) == forwards.DOWN
-    (tmp_path / forwards.RECORD).unlink()
-    assert forwards.condition(tmp_path) is None
+    (tmp_path / ssh_forwards.RECORD).write_text(json.dumps(asdict(other)))
+    assert ssh_forwards.condition(tmp_path) == ssh_forwards.DOWN
+    (tmp_path / ssh_forwards.RECORD).unlink()
+    assert ssh_forwards.condition(tmp_path) is None
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}'])
 def test_condition_with_damaged_record_is_none(tmp_path, content):
     """A record that cannot be read names no process, and nothing is killed for it."""
-    (tmp_path / forwards.RECORD).write_text(content)
-    assert forwards.condition(tmp_path) is None
-    forwards.end(tmp_path)
-    assert not (tmp_path / forwards.RECORD).exists()
+    (tmp_path / ssh_forwards.RECORD).write_text(content)
+    assert ssh_forwards.condition(tmp_path) is None
+    ssh_forwards.end(tmp_path)
+    assert not (tmp_path / ssh_forwards.RECORD).exists()
 
 
 def test_end_kills_what_does_not_notice(tmp_path, background, monkeypatch):
     """An ssh that hangs does not outlive its machine."""
-    monkeypatch.setattr(forwards, "_END_S", 0.01)
+    monkeypatch.setattr(ssh_forwards, "_END_S", 0.01)
     os.kill(background.pid, signal.SIGSTOP)
-    forwards.end(tmp_path)
+    ssh_forwards.end(tmp_path)
     assert started_ticks(background.pid) is None
-    assert not (tmp_path / forwards.RECORD).exists()
+    assert not (tmp_path / ssh_forwards.RECORD).exists()
 
 
 def test_end_without_forwards_is_content(tmp_path):
     """A machine that had none, or no runtime directory any more, ends like any other."""
-    forwards.end(tmp_path / "missing")
+    ssh_forwards.end(tmp_path / "missing")

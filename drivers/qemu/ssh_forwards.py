@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ...host import process as host
 from ...host.files import read_own, remove_tree
 from ...host.process import Actor
-from . import process
+from . import hypervisor
 
 if TYPE_CHECKING:
     from ...fsm.spec import Forward
@@ -48,14 +48,14 @@ _CLEAR = 'for it; do [ ! -S "$it" ] || rm -f "$it" 2>/dev/null || sudo -n rm -f 
 
 def missing(site: "Site") -> "list[Forward]":
     """Return what only ssh can open and is not open: all of it, or nothing."""
-    from .ports import by_hypervisor
+    from .hostfwd import by_hypervisor
 
     wanted = [forward for forward in site.spec.forwards if not by_hypervisor(forward)]
     return [] if wanted and _alive(site.runtime) else wanted
 
 
-def establish(site: "Site", deadline: "Deadline", lifeline: int) -> None:
-    """Open what is missing, and return once all of it works. `lifeline` is the hypervisor's pidfd.
+def establish(site: "Site", deadline: "Deadline", pidfd: int) -> None:
+    """Open what is missing, and return once all of it works. `pidfd` is the hypervisor's.
 
     Raises DriverError in ssh's words.
     """
@@ -63,10 +63,10 @@ def establish(site: "Site", deadline: "Deadline", lifeline: int) -> None:
     from ...guest import session, ssh
     from ...host.files import make_private_directory
     from ...host.run import run
-    from .ports import check_socket
+    from .host_ports import check_socket
 
     wanted, config, socket = missing(site), site.directory / ssh.CONFIG, site.runtime / SOCKET
-    wait = session.Patience(deadline, lifeline).pause
+    wait = session.Wait(deadline, pidfd).pause
     if not wanted or (socket.exists() and _record(site)):
         return
     for forward in wanted:
@@ -101,9 +101,9 @@ def condition(runtime: Path) -> str | None:
 
 def end(runtime: Path) -> None:
     """Return once the ssh of a machine that has ended is gone too; one that does not notice is killed."""
-    with process.held(_recorded(runtime)) as pidfd:
-        if pidfd is not None and not process.wait(pidfd, _END_S):
-            process.end(pidfd, grace_s=0)
+    with hypervisor.held(_recorded(runtime)) as pidfd:
+        if pidfd is not None and not hypervisor.wait(pidfd, _END_S):
+            hypervisor.end(pidfd, grace_s=0)
     remove_tree(runtime / RECORD)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from interlock.drivers.qemu import probe
+from interlock.drivers.qemu import capabilities
 from interlock.errors import HostError
 
 FUSSY = """\
@@ -18,4 +18,4 @@ def test_ask_lets_qemu_answer_into_a_file(tmp_path):
     binary.write_text(FUSSY)
     binary.chmod(0o700)
     with pytest.raises(HostError, match="not enough values"):
-        probe._ask(str(binary), "x86_64", 60.0)
+        capabilities._ask(str(binary), "x86_64", 60.0)

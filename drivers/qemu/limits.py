@@ -1,15 +1,22 @@
-"""How much memory the host's kernel gives out: a machine that asks for more can never start."""
+"""What no machine on this host can have: more memory than its kernel gives out, a network that is half closed."""
 
 import re
 from pathlib import Path
 
 from ...errors import HostError
+from ...fsm.spec import Spec
 
 _HEURISTIC, _ALWAYS = 0, 1
 """Of vm.overcommit_memory; beside them is 2, which counts what was promised to everybody."""
 
 
-def check(memory_bytes: int, proc: Path = Path("/proc")) -> None:
+def check(spec: Spec) -> None:
+    """Raise HostError where QEMU on this host could never run what `spec` describes."""
+    check_memory(spec.memory_bytes)
+    check_network(spec)
+
+
+def check_memory(memory_bytes: int, proc: Path = Path("/proc")) -> None:
     """Raise HostError where the kernel would refuse a machine of `memory_bytes`.
 
     By its ordinary rule it refuses whoever asks for more than RAM and swap together, and lets everybody have that much.
@@ -24,6 +31,19 @@ def check(memory_bytes: int, proc: Path = Path("/proc")) -> None:
     most, what = (ram + swap, "RAM and swap together") if rule == _HEURISTIC else (limit, "its limit of commitments")
     if memory_bytes > most:
         raise HostError(f"{_gib(memory_bytes)} of memory is more than this host can give ({_gib(most)}: {what})")
+
+
+def check_network(spec: Spec) -> None:
+    """Raise HostError for a machine whose guest is to reach the host or the internet, and not the other.
+
+    QEMU's user network leads everywhere, including to whatever listens on the host's loopback (10.0.2.2), or nowhere:
+    it has no switch for one of them alone.
+    """
+    if spec.network_host != spec.network_internet:
+        closed, open_ = ("the host", "the internet") if spec.network_internet else ("the internet", "the host")
+        raise HostError(
+            f"QEMU's user network cannot keep a guest from {closed} and let it reach {open_}: only both, or neither"
+        )
 
 
 def _gib(number: int) -> str:

@@ -1,8 +1,12 @@
-"""A machine that this host's kernel could never give its memory to is refused, in words, before anything is made."""
+"""A machine that QEMU on this host could never run is refused, in words, before anything is made."""
+
+from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 
-from interlock.drivers.qemu import QemuDriver, memory
+from interlock.drivers.qemu import limits
+from interlock.drivers.qemu.driver import QemuDriver
 from interlock.errors import HostError
 
 GIB = 1 << 30
@@ -26,15 +30,25 @@ def proc(tmp_path):
 def test_memory_beyond_what_the_kernel_gives_is_refused_with_both_figures(proc, overcommit, most_gib):
     """More than the host has is no mistake: all of it may be swap. More than the kernel would ever give is."""
     host = proc(overcommit)
-    memory.check(most_gib * GIB, host)
+    limits.check_memory(most_gib * GIB, host)
     with pytest.raises(HostError, match=rf"^500 GiB of memory .+ \({most_gib} GiB: ") as refused:
-        memory.check(500 * GIB, host)
+        limits.check_memory(500 * GIB, host)
     assert refused.value.exit_code == 6
 
 
 def test_memory_where_the_kernel_refuses_nothing_is_not_refused(proc):
     """The owner of this host has decided that everybody gets what they ask for."""
-    memory.check(500 * GIB, proc(1))
+    limits.check_memory(500 * GIB, proc(1))
+
+
+@pytest.mark.parametrize(
+    ("host", "internet", "possible"), [(True, True, 1), (False, False, 1), (False, True, 0), (True, False, 0)]
+)
+def test_network_refuses_what_the_user_network_cannot_close(spec, host, internet, possible):
+    """It has one switch; who asks for half of it is told, not given a guest that reaches what it should not."""
+    asked = replace(spec, network_host=host, network_internet=internet)
+    with nullcontext() if possible else pytest.raises(HostError, match="both, or neither"):
+        limits.check_network(asked)
 
 
 def test_create_of_too_much_memory_is_refused_before_an_image_is_brought(home, monkeypatch):

@@ -1,0 +1,116 @@
+"""From a machine that is down to a guest that answers: the hypervisor is launched, then its guest is watched."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ...errors import DeadlineError, DriverError, HostError
+from ...guest import ssh
+from ...guest.session import Endpoint, GuestGoneError
+from ...host.files import make_private_directory, write_whole
+from ...host.process import Actor
+from ..contract import Deadline, Report, Site
+from . import disk_lock, ended, events, hostfwd, hypervisor, limits, mounts, serial, ssh_port
+from .capabilities import Acceleration, acceleration, capabilities
+from .command import Board, build
+
+_PORT_ATTEMPTS = 5
+
+_POLL_S = 0.005
+"""Between two looks at a hypervisor that is about to speak, which takes it some 30 ms."""
+
+
+def launch(site: Site, report: Report, deadline: Deadline) -> Actor | None:
+    """Run the hypervisor and return its process once it speaks; raise DriverError in its words when it will not."""
+    directory = site.directory
+    limits.check(site.spec)
+    mounts.check(site.spec)
+    disk_lock.check(site)
+    daemons = mounts.daemons(site)
+    chosen = _chosen(site)
+    if chosen.name != "kvm":
+        report(f"using TCG emulation: {chosen.reason}")
+    make_private_directory(site.runtime)
+    ended.clear(site, report)
+    for _ in range(_PORT_ATTEMPTS):
+        hostfwd.check(site.spec.forwards)
+        port = ssh_port.choose(site, report)
+        write_whole(directory / ssh.CONFIG, _ssh_config(site, port))
+        events.prepare(directory)
+        launched = hypervisor.launch(command(site, deadline.remaining_s), directory, daemons)
+        with hypervisor.held(launched) as pidfd:
+            while pidfd is not None and not hypervisor.wait(pidfd, _POLL_S):
+                if events.greeted(directory) or deadline.passed:
+                    return launched
+        if not any(ssh_port.REFUSED in line for line in hypervisor.words(directory)):
+            break
+    if any(disk_lock.REFUSED in line for line in hypervisor.words(directory)):
+        disk_lock.check(site)
+    raise ended.death(directory)
+
+
+def command(site: Site, timeout_s: float) -> list[str]:
+    """Return the hypervisor's command line; raises DeadlineError when QEMU has not said what it can do in time."""
+    able = capabilities(site.runtime.parent, site.spec.arch, timeout_s)
+    board = Board.read(site.directory)
+    board.check(able)
+    return build(site, board, able, _chosen(site).name, ssh_port.recorded(site.directory) or 0)
+
+
+@contextmanager
+def watched(site: Site, process: Actor | None, progress: "Progress") -> Iterator[tuple[Endpoint, int]]:
+    """Yield the endpoint to the guest of the hypervisor `process`, and the pidfd to watch it by.
+
+    What goes wrong meanwhile is told with its cause: why the machine died, or how far its guest came and said.
+    """
+    directory = site.directory
+    port, instance_id = ssh_port.recorded(directory) or 0, site.spec.instance_id
+    with hypervisor.held(process) as pidfd:
+        if pidfd is None:
+            raise ended.death(directory)
+        try:
+            yield Endpoint(site.name, directory / ssh.CONFIG, port, instance_id), pidfd
+        except GuestGoneError:
+            raise ended.death(directory) from None
+        except (DeadlineError, DriverError) as err:
+            message = f"{err.message}; it came as far as: {progress.step}"
+            said = serial.tail(directory) or ["the guest has said nothing on its serial port"]
+            raise type(err)(message, hint=err.hint, details=[*err.details, *said]) from err
+
+
+class Progress:
+    """A report that says each step once, and remembers the last."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self.step = ""
+
+    def __call__(self, step: str, *, after: str | None = None) -> None:
+        """Say `step`, unless it was said last, or something else than `after` was."""
+        if step != self.step and after in (None, self.step):
+            self.step = step
+            self._report(step)
+
+
+def _ssh_config(site: Site, port: int) -> bytes:
+    """Return the ssh_config(5) that leads to the guest of `site` behind local TCP `port`."""
+    spec = site.spec
+    return ssh.config(
+        site.name,
+        spec.user,
+        port,
+        site.directory,
+        forward_agent=spec.forward_agent,
+        forward_x11=spec.forward_x11,
+        forward_x11_trusted=spec.forward_x11_trusted,
+    ).encode()
+
+
+def _chosen(site: Site) -> Acceleration:
+    """Return how to run `site` on this host now; raise HostError when its spec insists on what does not work."""
+    wanted = site.spec.accelerator
+    if wanted == "tcg":
+        return Acceleration("tcg", "the instance asks for it")
+    found = acceleration(site.runtime.parent, site.spec.arch)
+    if wanted == "kvm" and found.name != "kvm":
+        raise HostError(f"the instance insists on KVM, which is of no use here: {found.reason}")
+    return found

@@ -1,0 +1,266 @@
+"""The driver that runs real machines: one QEMU process each, and nothing of ours beside it.
+
+    directory/                  written by
+    ├── qemu.json               create: the versioned board, kept whatever becomes of the host's QEMU
+    ├── disk.qcow2              create: what the guest wrote, over base.qcow2
+    ├── firmware.*.fd           create: UEFI and its variables, for a machine that boots from its disk
+    ├── network.json            first start: the local port that leads to the guest's sshd
+    ├── ssh.config              start: `ssh -F ssh.config NAME`
+    ├── hypervisor.id           the process about itself, before it becomes QEMU
+    ├── events.log             QEMU: what happened to the machine, asked for by events.in
+    ├── copies.json            start: what it fetched from the guest and is to go with it
+    ├── degraded.txt            start, provision: what failed in the guest that runs, if anything did
+    ├── serial.log              QEMU: what the guest said (serial.old.log: at the run before)
+    ├── qemu.log                QEMU: what it complained of
+    └── *.pipe, events.out      start: FIFOs, by which copiers keep these logs (`logs`)
+    runtime/
+    ├── qmp.sock                QEMU: its monitor
+    ├── mountN.sock             virtiofsd, a child of QEMU's that dies with it: a folder of the host's
+    └── forwards.sock, .json    the ssh that holds the port forwards open, as long as QEMU runs
+
+It reads beside them spec.json, kernel, initrd, base.qcow2, seed.iso, ssh.key and known_hosts, which creation put there,
+and reads and writes disk-NAME, the second name of a disk that outlives the instance.
+A module is imported where it is used: `list` observes a thousand machines, and starts none.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...errors import DriverError
+from ...guest import ssh
+from ...host import process as host
+from ..contract import HIDDEN, Abilities, Check, Deadline, DegradedError, Driver, Observation, Report, Site
+from . import degraded, ended, events, hypervisor, logs, mounts, ssh_forwards, ssh_port
+
+if TYPE_CHECKING:
+    from ...fsm.spec import Spec
+    from ...guest.report import Failure
+
+HYPERVISOR_STARTED = "hypervisor started"
+KERNEL_BOOTING = "kernel booting"
+FORWARDING = "forwarding ports"
+COPYING = "copying files from the guest"
+
+_GRACE_S = 3.0
+"""For a hypervisor to write what it holds and end by itself, when its guest would not."""
+
+_FIRST_PRESS_S, _LAST_PRESS_S = 1.0, 8.0
+"""Between two presses of the power button. A guest may be up and not listen yet: sshd starts before acpid, say."""
+
+_POWER_OFF = ("sh", "-c", "sudo -n poweroff || poweroff")
+
+_FORWARDS_S = 30.0
+"""How long a guest that has answered before may take to let the port forwards in again."""
+
+
+class QemuDriver(Driver):
+    """Runs machines under QEMU, with KVM where KVM is proved to work and by emulation elsewhere."""
+
+    name = "qemu"
+    abilities = Abilities(arches=("x86_64", "aarch64"), images=True, shell=True)  # noqa: S604 - no subprocess
+
+    def check(self, spec: "Spec") -> None:
+        from . import limits
+
+        limits.check(spec)
+
+    def create(self, site: Site, report: Report) -> None:
+        from . import disk, firmware
+        from .capabilities import capabilities
+        from .command import Board
+
+        spec, directory = site.spec, site.directory
+        board = Board.newest(capabilities(site.runtime.parent, spec.arch))
+        if spec.boot == "kernel":
+            for material in ("kernel", "initrd"):
+                if not (directory / material).exists():
+                    raise DriverError(f"the instance is to boot a kernel, but has no file {material}")
+        elif spec.boot == "bios" and spec.arch != "x86_64":
+            raise DriverError(f"a machine of architecture {spec.arch} has no BIOS, only firmware (UEFI)")
+        elif spec.boot == "firmware":
+            report("copying the firmware")
+            firmware.install(directory, firmware.find(spec.arch, board.machine))
+        report("making the disk")
+        disk.make(directory, spec.disk_bytes)
+        board.write(directory)
+
+    def start(self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True) -> DegradedError | None:
+        from ...guest import probes, readiness
+        from .boot import Progress, launch, watched
+        from .serial import Watch
+
+        progress = Progress(report)
+        directory = site.directory
+        process = hypervisor.settled(directory)
+        if process is None and boot:
+            process = launch(site, progress, deadline)
+        progress(HYPERVISOR_STARTED)
+        watch = Watch(directory, lambda: progress(KERNEL_BOOTING, after=HYPERVISOR_STARTED))
+
+        def look() -> bool:
+            watch.look()
+            return events.uses_network(directory)
+
+        with watched(site, process, progress) as (endpoint, pidfd):
+            failures = readiness.wait_until_ready(endpoint, deadline, pidfd, progress, look)
+            for failure in failures:
+                progress(str(failure))
+            failures = probes.run(endpoint, site.spec.probes, deadline, pidfd, progress, failures=failures)
+            if ssh_forwards.missing(site):
+                progress(FORWARDING)
+                ssh_forwards.establish(site, deadline, pidfd)
+            failures += _copies(site, progress, deadline, pidfd)
+        return degraded.record(site, failures)
+
+    def provision(self, site: Site, report: Report, deadline: Deadline) -> DegradedError | None:
+        from ...guest import probes, provision
+        from .boot import Progress, watched
+
+        progress = Progress(report)
+        with watched(site, hypervisor.settled(site.directory), progress) as (endpoint, pidfd):
+            failures = provision.run(endpoint, deadline, pidfd, progress)
+            try:
+                failures = probes.run(endpoint, site.spec.probes, deadline, pidfd, progress, failures=failures)
+            except probes.ProbeError as err:
+                failures = (err.failure,)
+            failures += _copies(site, progress, deadline, pidfd)
+        return degraded.record(site, failures)
+
+    def stop(self, site: Site, report: Report, deadline: Deadline) -> str:
+        how = self._shut_down(site, report, deadline)
+        ended.clear(site, report)
+        return how
+
+    def kill(self, site: Site, report: Report) -> None:
+        while process := hypervisor.settled(site.directory):
+            with hypervisor.held(process) as pidfd:
+                if pidfd is not None:
+                    report("ending the hypervisor by force")
+                    hypervisor.end(pidfd, grace_s=0)
+        ended.clear(site, report)
+
+    def reset(self, site: Site, report: Report) -> None:
+        from ...host.files import remove_tree
+        from . import disk, firmware
+
+        _refuse_alive(site)
+        report("making a fresh disk")
+        disk.make(site.directory, site.spec.disk_bytes)
+        if site.spec.boot == "firmware":
+            firmware.renew(site.directory)
+        # With them goes the memory of the last run: nothing has happened to this machine yet.
+        for trace in (hypervisor.RECORD, logs.EVENTS.file):
+            remove_tree(site.directory / trace)
+
+    def delete(self, site: Site, report: Report) -> None:
+        from ...host.files import remove_tree
+
+        _refuse_alive(site)
+        ended.clear(site, report)
+        remove_tree(site.runtime)
+
+    def resume(self, site: Site, report: Report) -> None:
+        from ...guest.session import GuestGoneError
+        from .monitor import execute
+
+        report("letting the guest go on")
+        with hypervisor.held(hypervisor.settled(site.directory)) as pidfd:
+            if pidfd is None:
+                raise DriverError(f"there is nothing to resume: {ended.reason(site.directory)}")
+            hypervisor.wake(pidfd)
+            execute(site.runtime, "cont")
+            if ssh_forwards.condition(site.runtime):
+                report(FORWARDING)
+                try:
+                    ssh_forwards.establish(site, Deadline(_FORWARDS_S), pidfd)
+                except GuestGoneError:
+                    raise ended.death(site.directory) from None
+
+    def observe(self, site: Site) -> Observation:
+        directory = site.directory
+        life = hypervisor.look(directory)
+        if not life.alive:
+            return Observation(alive=False, exit_reason=ended.reason(directory))
+        if (process := life.process) is None:
+            return Observation(alive=True, hidden=life.hidden, condition=HIDDEN if life.hidden else None)
+        stopped = "paused: the hypervisor was stopped by a signal" if host.suspended(process) else None
+        paused = stopped or events.condition(events.read(directory))
+        failed = degraded.seen(site) or mounts.cut_off(site)
+        cut_off = ssh_forwards.condition(site.runtime) if site.spec.forwards else None
+        return Observation(
+            alive=True,
+            pid=process.pid,
+            ssh_port=ssh_port.recorded(directory),
+            condition=paused or (f"degraded: {failed.message}" if failed else cut_off),
+            degraded=failed,
+            resumable=bool(paused or cut_off),
+            accelerator=hypervisor.accelerator(process),
+        )
+
+    def shell(self, site: Site, command: Sequence[str], *, terminal: bool) -> list[str]:
+        return ssh.command_line(site.directory / ssh.CONFIG, site.name, command, terminal=terminal)
+
+    def logs(self, site: Site) -> dict[str, Path]:
+        return {
+            "serial": site.directory / logs.SERIAL.file,
+            "qemu": site.directory / logs.QEMU.file,
+            "events": site.directory / logs.EVENTS.file,
+        }
+
+    def checks(self, runtime: Path) -> list[Check]:
+        from .checks import checks
+
+        return checks(runtime, self.abilities.arches)
+
+    def command(self, site: Site, timeout_s: float = math.inf) -> list[str]:
+        """Return the command line that the next `start` of `site` would run, unless it has to move to another port.
+
+        Raises DeadlineError when QEMU has not said within `timeout_s` what it can do.
+        """
+        from .boot import command
+
+        return command(site, timeout_s)
+
+    def _shut_down(self, site: Site, report: Report, deadline: Deadline) -> str:
+        from .monitor import TIMEOUT_S, MonitorError, execute
+
+        with hypervisor.held(hypervisor.settled(site.directory)) as pidfd:
+            if pidfd is None:
+                return ended.reason(site.directory) or "was not running"
+            report("asking the guest to shut down")
+            again_s, trouble = _FIRST_PRESS_S, ""
+            while not deadline.passed:
+                turn = Deadline(min(again_s, deadline.remaining_s))
+                try:
+                    execute(site.runtime, "system_powerdown", min(TIMEOUT_S, deadline.remaining_s))
+                    trouble = ""
+                except MonitorError as err:
+                    trouble = err.message
+                if again_s > _FIRST_PRESS_S:
+                    # Not every guest minds its power button: the one of an aarch64 machine without firmware needs a
+                    # driver that not every guest loads.
+                    ssh.attempt(site.directory / ssh.CONFIG, site.name, _POWER_OFF, turn.remaining_s)
+                if hypervisor.wait(pidfd, turn.remaining_s):
+                    return ended.reason(site.directory) or events.VANISHED
+                again_s = min(_LAST_PRESS_S, 2 * again_s)
+            report("ending the hypervisor by force")
+            hypervisor.end(pidfd, grace_s=_GRACE_S)
+        return f"ended by force: {trouble or f'the guest did not shut down in {deadline.seconds:g} s'}"
+
+
+def _copies(site: Site, report: Report, deadline: Deadline, pidfd: int) -> "tuple[Failure, ...]":
+    """Fetch the copies of `site`, if it has any, and return which of them could not be had."""
+    if not site.spec.copies:
+        return ()
+    from . import copies
+
+    report(COPYING)
+    return copies.fetch(site, deadline, pidfd)
+
+
+def _refuse_alive(site: Site) -> None:
+    """Raise DriverError when the machine lives: its disk is not taken from under it, whoever asks for that."""
+    if hypervisor.settled(site.directory):
+        raise DriverError(f'the hypervisor of "{site.name}" runs: its files are left alone')

@@ -1,0 +1,43 @@
+"""A machine that is down: why it went down, and what is cleared away of its run."""
+
+from pathlib import Path
+
+from ...errors import DriverError
+from ...host.process import boot_id
+from ..contract import Report, Site
+from . import degraded, events, hypervisor, logs, ssh_forwards
+
+
+def reason(directory: Path) -> str | None:
+    """Return why the machine in `directory`, which is down, went down; None when it never ran."""
+    last = hypervisor.last(directory)
+    if last is None:
+        return None
+    logs.complete(directory)
+    if told := events.shutdown_reason(events.read(directory)):
+        return told
+    if last.boot_id != boot_id():
+        return events.HOST_DOWN
+    if not events.greeted(directory) and (words := hypervisor.words(directory)):
+        return f"hypervisor did not start: {words[-1]}"
+    return events.VANISHED
+
+
+def death(directory: Path) -> DriverError:
+    """Return the error for a machine that died while it was being started."""
+    from . import serial
+
+    words = hypervisor.words(directory)
+    why = reason(directory) or (f"hypervisor did not start: {words[-1]}" if words else events.VANISHED)
+    if why == events.VANISHED and words:
+        why = words[-1]
+    return DriverError(f"the machine did not come up: {why}", details=[*words, *serial.tail(directory)])
+
+
+def clear(site: Site, report: Report) -> None:
+    """Leave nothing of a run that is over: no process that served it, no file that was to go with it."""
+    from . import copies
+
+    degraded.forget(site.directory)
+    ssh_forwards.end(site.runtime)
+    copies.forget(site.directory, report)
