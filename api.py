@@ -20,7 +20,7 @@ from .errors import HostError, UsageError
 from .fsm import refusals
 from .fsm.engine import Engine, Outcome, Verdict
 from .fsm.events import Announce, quiet
-from .fsm.journal import Line
+from .fsm.journal import Entry
 from .fsm.port import Plan
 from .fsm.records import Status, checked_name
 from .fsm.repair import Mending
@@ -152,7 +152,7 @@ class Interlock:
         """Return all that is known of `name`; an unknown name is `absent`."""
         return self.engine.status(name)
 
-    def history(self, name: str) -> Iterator[Line]:
+    def history(self, name: str) -> Iterator[Entry]:
         """Yield what happened to `name`, oldest first."""
         return self.engine.history(name)
 

@@ -32,7 +32,7 @@ from ..host.locks import Lock
 from ..host.process import alive, suspended, wake
 from . import refusals, words
 from .events import Announce, Event, Happening, quiet
-from .journal import Journal, Line, Phase
+from .journal import Entry, Journal, Line, Phase
 from .port import Deadline, Plan, Port, Site
 from .records import NAME, PROTECTED_FILE, Observation, Operation, Status, checked_name
 from .repair import Mending, mend, repairable
@@ -141,7 +141,7 @@ class Engine:
         with self._border(name):
             return self._settled(name)
 
-    def history(self, name: str) -> Iterator[Line]:
+    def history(self, name: str) -> Iterator[Entry]:
         """Yield the journal of `name`, oldest line first; raises NotFoundError, DamagedError."""
         with self._border(name):
             self._existing(name)
@@ -156,6 +156,7 @@ class Engine:
         if status.damage:
             with self._border(name):
                 self.site(name)  # which says it with a hint of its own, where it is the spec
+                Journal(self.home.directory(name)).present()
                 raise DamagedError(status.damage)
         return [verdict(status, row.trigger) for row in TABLE if not row.observed]
 

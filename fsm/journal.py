@@ -24,26 +24,38 @@ too long in it is cut, with a mark. A journal that has grown to its limit is rep
     detail     how it ended, in words: `guest shut down`
     error      {reference, message, hint, details}
     kept       the reason of the state before the line, which holds on unless the line moves the state or fails
+    version    the version of Interlock that wrote the line; 0.1.0 left it out
+    schema     of the line; left out while it is 1
+
+A newer version may write triggers, phases and states that this one does not know. Such a line is not damaged: `lines`
+yields it as it was written, and `set_aside` keeps it. Only what would have to act on it raises TooNewError.
 """
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-from ..errors import DamagedError
+from ..errors import DamagedError, TooNewError
 from ..host.bounds import clipped
 from ..host.files import RECORD_BYTES, flush_directory, open_own, read_own, write_whole
 from ..host.process import Actor
+from ..version import __version__
+from .schema import Migration, migrated, too_new
 from .states import State
 from .table import BY_TRIGGER, Trigger
 
 FILE = "journal.jsonl"
+
+MIGRATIONS: tuple[Migration, ...] = ()
+"""As in `spec`, of a line. A new trigger, phase or state needs none."""
+
+SCHEMA = len(MIGRATIONS) + 1
 
 
 class Phase(StrEnum):
@@ -61,14 +73,20 @@ IN_FLIGHT = (Phase.begun, Phase.step, Phase.left)
 """After such a line, somebody is at work, or died at it, or left it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of the journal; see the module's docstring for the fields."""
+def _word(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
 
-    trigger: Trigger
-    source: State
-    dest: State
-    phase: Phase
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the journal in the words of the version that wrote it; the module's docstring has the fields."""
+
+    trigger: str
+    source: str
+    dest: str
+    phase: str
     actor: Actor
     time: str
     seq: int = 0
@@ -78,27 +96,16 @@ class Line:
     detail: str | None = None
     error: dict[str, Any] | None = None
     kept: str | None = None
+    version: str | None = __version__
+    """Of Interlock that wrote it; None: 0.1.0."""
+    schema: int = SCHEMA
+
+    _WORDS: ClassVar[Mapping[str, Callable[[Any], str]]] = dict.fromkeys(("trigger", "source", "dest", "phase"), _word)
 
     @property
-    def state(self) -> State:
+    def state(self) -> str:
         """The state of the instance after this line."""
-        return self.dest if self.phase is Phase.done else self.source
-
-    @property
-    def reason(self) -> str | None:
-        """Why the instance is in its state, in words, when that is not simply what somebody asked for.
-
-        It is this line's to say when it moved the state or failed to; any other keeps what the lines before it said.
-        """
-        if self.error and self.phase in (Phase.failed, Phase.left):
-            return f"{self.trigger} failed: {self.error.get('message')}"
-        moved = self.phase is Phase.done and BY_TRIGGER[self.trigger].dest is not None
-        return self.detail if moved else self.kept
-
-    @property
-    def in_flight(self) -> bool:
-        """True when the operation of this line has no outcome yet."""
-        return self.phase in IN_FLIGHT
+        return self.dest if self.phase == Phase.done else self.source
 
     @property
     def since(self) -> str:
@@ -121,9 +128,10 @@ class Line:
             "elapsed_s": round(self.elapsed_s, 3),
             **{
                 key: value
-                for key in ("step", "deadline", "detail", "error", "kept")
+                for key in ("step", "deadline", "detail", "error", "kept", "version")
                 if (value := getattr(self, key)) is not None
             },
+            **({"schema": self.schema} if self.schema > 1 else {}),
             "actor": {
                 "pid": actor.pid,
                 "started_ticks": actor.started_ticks,
@@ -135,16 +143,16 @@ class Line:
     @classmethod
     def parse(cls, text: bytes) -> Self:
         """Return the line that `text` holds; raises one of NO_LINE when it holds none."""
-        data = json.loads(text.decode())  # bytes would make it guess their encoding
+        return cls._of(json.loads(text.decode()))  # bytes would make it guess their encoding
+
+    @classmethod
+    def _of(cls, data: dict[str, Any]) -> Self:
         actor = data["actor"]
         for key, kind in _OPTIONAL.items():
             if not isinstance(data.get(key), kind | None):
                 raise TypeError(key)
-        line = cls(
-            trigger=Trigger(data["trigger"]),
-            source=State(data["source"]),
-            dest=State(data["dest"]),
-            phase=Phase(data["phase"]),
+        entry = cls(
+            **{field: kind(data[field]) for field, kind in cls._WORDS.items()},
             actor=Actor(
                 pid=int(actor["pid"]),
                 started_ticks=int(actor["started_ticks"]),
@@ -159,12 +167,61 @@ class Line:
             detail=data.get("detail"),
             error=data.get("error"),
             kept=data.get("kept"),
+            version=data.get("version"),
+            schema=int(data.get("schema", 1)),
         )
-        if line._began().year < _FIRST_YEAR:  # which raises, too, unless the two times are times
-            raise ValueError(line.time)
-        if line.error is not None:
-            _check_error(line.error)
-        return line
+        if entry._began().year < _FIRST_YEAR:  # which raises, too, unless the two times are times
+            raise ValueError(entry.time)
+        if entry.error is not None:
+            _check_error(entry.error)
+        return entry
+
+
+@dataclass(frozen=True, slots=True)
+class Line(Entry):
+    """One line of the journal in the words of this version."""
+
+    trigger: Trigger
+    source: State
+    dest: State
+    phase: Phase
+
+    _WORDS: ClassVar[Mapping[str, type[StrEnum]]] = {"trigger": Trigger, "source": State, "dest": State, "phase": Phase}
+
+    @property
+    def state(self) -> State:
+        """The state of the instance after this line."""
+        return self.dest if self.phase is Phase.done else self.source
+
+    @property
+    def reason(self) -> str | None:
+        """Why the instance is in its state, in words, when that is not simply what somebody asked for.
+
+        It is this line's to say when it moved the state or failed to; any other keeps what the lines before it said.
+        """
+        if self.error and self.phase in (Phase.failed, Phase.left):
+            return f"{self.trigger} failed: {self.error.get('message')}"
+        moved = self.phase is Phase.done and BY_TRIGGER[self.trigger].dest is not None
+        return self.detail if moved else self.kept
+
+    @property
+    def in_flight(self) -> bool:
+        """True when the operation of this line has no outcome yet."""
+        return self.phase in IN_FLIGHT
+
+    @classmethod
+    def parse(cls, text: bytes, place: Path | str = FILE) -> Self:
+        """Return the line that `text`, in the file `place`, holds.
+
+        Raises one of NO_LINE when it holds none, and TooNewError for one that this version cannot act on.
+        """
+        data = migrated(json.loads(text.decode()), MIGRATIONS, place)
+        writer = data.get("version", __version__)
+        for field, kind in cls._WORDS.items():
+            if writer != __version__ and data[field] not in list(kind):
+                Entry.parse(text)  # which raises unless the rest is a line
+                raise too_new(place, writer, f"with the word {data[field]!r}", "which does not know it")
+        return cls._of(data)
 
 
 def _check_error(error: dict[str, Any]) -> None:
@@ -189,7 +246,7 @@ _TAIL_BYTES = 2 * LINE_BYTES
 _FIRST_YEAR = 1970
 """No host's clock is before it, and four digits are what a time is written with."""
 
-_OPTIONAL: dict[str, type] = {"step": str, "deadline": str, "detail": str, "error": dict, "kept": str}
+_OPTIONAL: dict[str, type] = {"step": str, "deadline": str, "detail": str, "error": dict, "kept": str, "version": str}
 
 NO_LINE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 """What `Line.parse` raises for a text that is no journal line."""
@@ -212,14 +269,13 @@ class Journal:
     def last(self) -> Line:
         """Return the last whole line. A torn one after it never counted: its writer died before it was flushed.
 
-        Raises DamagedError when there is no line or it cannot be understood, naming file and line.
+        Raises DamagedError when there is no line or it cannot be understood, naming file and line; TooNewError for one
+        that this version cannot act on; UnreadableError where the system cannot read the file.
         """
         try:
             tail = read_own(self._name, _TAIL_BYTES, tail=True)
             if len(tail) == _TAIL_BYTES and tail.count(b"\n") < 2:  # noqa: PLR2004 - one end, and one before it
                 tail = read_own(self._name, RECORD_BYTES, tail=True)  # version 0.1.0 wrote lines of any length
-        except FileNotFoundError:
-            raise DamagedError(f"{self.path}: no such file") from None
         except OSError as error:
             raise DamagedError(f"{self.path}: {error.strerror}") from error
         whole = tail[: tail.rfind(b"\n") + 1]
@@ -227,9 +283,9 @@ class Journal:
             raise DamagedError(f"{self.path}: holds no whole line")
         text = whole[whole.rfind(b"\n", 0, -1) + 1 :]
         try:
-            return Line.parse(text)
+            return Line.parse(text, self._name)
         except NO_LINE as error:
-            raise DamagedError(f"{self.path}: the last line is no journal line ({error!r})") from error
+            raise DamagedError(f"{self.path}: the last line is not a journal line ({error!r})") from error
 
     def present(self) -> Line:
         """Return the last line of an instance that has its name, hence is past its creation.
@@ -242,19 +298,19 @@ class Journal:
             raise DamagedError(f"{self.path}: ends before the instance was created")
         return line
 
-    def lines(self) -> Iterator[Line]:
+    def lines(self) -> Iterator[Entry]:
         """Yield every whole line, oldest first; raises DamagedError at one that cannot be understood."""
         for number, text in enumerate(self._texts(), start=1):
             try:
-                yield Line.parse(text)
+                yield _entry(text)
             except NO_LINE as error:
-                raise DamagedError(f"{self.path}:{number}: no journal line ({error!r})") from error
+                raise DamagedError(f"{self.path}:{number}: not a journal line ({error!r})") from error
 
     def set_aside(self) -> tuple[int, Path | None]:
-        """Move every line that is none into a file beside the journal; return how many, and that file if there are any.
+        """Move every damaged line into a file beside the journal; return how many, and that file if there are any.
 
-        Raises DamagedError when no line would be left. Needs the instance's lock. A crash in the middle leaves the
-        journal as it was, or done.
+        The other lines keep every byte, unknown fields included. Raises DamagedError when no line would be left. Needs
+        the instance's lock. A crash in the middle leaves the journal as it was, or done.
         """
         good: list[bytes] = []
         bad: list[bytes] = []
@@ -270,10 +326,10 @@ class Journal:
         return len(bad), aside
 
     def mendable(self) -> bool:
-        """Return whether some line is none, and those that are whole tell the state of an instance that exists."""
+        """Return whether a line is damaged, and the whole ones give the state of an instance that exists."""
         texts = self._texts()
         good = [text for text in texts if _is_line(text)]
-        return len(good) < len(texts) and bool(good) and not _of_creation(Line.parse(good[-1]))
+        return len(good) < len(texts) and bool(good) and not _of_creation(_entry(good[-1]))
 
     def _texts(self) -> list[bytes]:
         """Return what stands before each newline; what follows the last one never counted."""
@@ -338,14 +394,22 @@ def _cut(line: Line, length: int, details: int) -> Line:
     )
 
 
-def _of_creation(line: Line) -> bool:
+def _of_creation(entry: Entry) -> bool:
     """True for a line that tells of nothing but a creation under way."""
-    return line.trigger is Trigger.create and line.in_flight
+    return entry.trigger == Trigger.create and entry.phase in IN_FLIGHT
+
+
+def _entry(text: bytes) -> Entry:
+    """Return the line that `text` holds: a Line unless it is too new for that. Raises one of NO_LINE."""
+    try:
+        return Line.parse(text)
+    except TooNewError:
+        return Entry.parse(text)
 
 
 def _is_line(text: bytes) -> bool:
     try:
-        Line.parse(text)
+        _entry(text)
     except NO_LINE:
         return False
     return True

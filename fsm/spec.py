@@ -15,22 +15,21 @@ Sizes are in bytes, durations in seconds.
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_args
 
-from ..errors import DamagedError, TooNewError
+from ..errors import DamagedError
 from ..host.files import read_own
-from ..version import __version__
+from .schema import Migration, migrated
 
 SPEC_FILE = "spec.json"
 
-SCHEMA = 1
-"""Version of the JSON form: a new number only where a field changes its meaning, with a migration of the older ones.
+MIGRATIONS: tuple[Migration, ...] = ()
+"""The first turns schema 1 into schema 2, and so on; `schema` says what needs one."""
 
-A new field needs none: it has a default, and a version that does not know it ignores it.
-"""
+SCHEMA = len(MIGRATIONS) + 1
+"""The schema that this version writes."""
 
 _NUMBERS_BELOW = 1 << 63
 """No machine has as much of anything, and what is larger no column could show."""
@@ -166,7 +165,10 @@ class Spec:
 
     @classmethod
     def read(cls, directory: Path) -> Self:
-        """Return the spec in `directory`; raises DamagedError naming the file and what is wrong with it."""
+        """Return the spec in `directory`.
+
+        Raises DamagedError naming the file and what is wrong with it; UnreadableError where the system cannot read it.
+        """
         path = f"{directory}/{SPEC_FILE}"
         try:
             return cls.from_json(json.loads(read_own(path).decode()), path)
@@ -183,24 +185,11 @@ class Spec:
         """
         if not isinstance(data, dict):
             raise DamagedError(f"{source}: expected a JSON object")
-        check_schema(data, SCHEMA, source)
+        try:
+            data = migrated(data, MIGRATIONS, source)
+        except ValueError as error:
+            raise DamagedError(f"{source}: {error}") from error
         return _record(cls, data, f"{source}: ")
-
-
-def check_schema(data: Mapping[str, Any], newest: int, source: Path | str) -> None:
-    """Raise TooNewError when `data`, the record in the file `source`, has a newer schema than `newest`.
-
-    A record without a schema number has the first. Raises DamagedError for what is no such number.
-    """
-    schema = data.get("schema", 1)
-    if type(schema) is not int or schema < 1:
-        raise DamagedError(f"{source}: schema: expected a number from 1 to {newest}, found {schema!r}")
-    if schema > newest:
-        writer = f"Interlock {data['version']}" if data.get("version") else "a newer Interlock"
-        raise TooNewError(
-            f"{source}: written by {writer} in schema {schema}; this is Interlock {__version__}, which reads {newest}",
-            hint="interlock --version",
-        )
 
 
 UNREADABLE = Spec(

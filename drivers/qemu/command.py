@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Self
 
 from ...errors import DamagedError, HostError
-from ...fsm.spec import Spec, check_schema
+from ...fsm.schema import check_schema
+from ...fsm.spec import Spec
 from ...host.files import read_own, write_whole
 from ..contract import Site
 from . import disk, disk_lock, events, firmware, hostfwd, logs, monitor, mounts

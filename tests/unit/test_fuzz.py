@@ -20,7 +20,7 @@ from interlock.fsm import words
 from interlock.fsm.journal import NO_LINE, Line
 from interlock.fsm.port import Site
 from interlock.fsm.records import checked_name
-from interlock.fsm.spec import SPEC_FILE, Spec
+from interlock.fsm.spec import SPEC_FILE, Disk, Mount, Spec
 from interlock.host.home import Home
 from interlock.host.process import boot_id
 from interlock.templates.load import Source, parse
@@ -78,6 +78,15 @@ LINE = {
 }
 
 
+MOUNT = {"location": "/a", "mount_point": "/b", "writable": True, "type": "9p", "security_model": "none"}
+DISK = {"name": "data", "format": "raw"}
+
+
+def nested(field, content):
+    """Return a spec, as bytes, whose list `field` holds `content`."""
+    return json.dumps(SPEC).encode()[:-1] + b', "%s": [%s]}' % (field.encode(), content)
+
+
 def changed(record):
     """Return a strategy for `record` with one field made something else, or as bytes of any kind."""
     fields = st.sampled_from(sorted(record))
@@ -115,7 +124,11 @@ def test_checked_name_of_anything_stays_in_its_folder(name):
 
 
 @BOUNDED
-@given(content=changed(SPEC))
+@given(
+    content=changed(SPEC)
+    | st.builds(nested, st.just("mounts"), changed(MOUNT))
+    | st.builds(nested, st.just("disks"), changed(DISK))
+)
 @example(content=json.dumps({**SPEC, "memory_bytes": 10**400}).encode())
 @example(content=json.dumps({**SPEC, "start_timeout_s": float("nan")}).encode())
 def test_spec_of_anything_is_a_spec_that_can_be_shown_or_damage(folder, content):
@@ -126,6 +139,7 @@ def test_spec_of_anything_is_a_spec_that_can_be_shown_or_damage(folder, content)
     except DamagedError:
         return
     assert all(0 <= value < 1 << 63 for value in spec.to_json().values() if isinstance(value, int | float))
+    assert all(isinstance(record, Mount | Disk) for record in (*spec.mounts, *spec.disks))
 
 
 @BOUNDED

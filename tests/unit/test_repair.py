@@ -158,13 +158,13 @@ def a_foreign_link(path):
 
 
 UNMENDABLE = {
-    "an empty directory": (lambda path: [file.unlink() for file in path.iterdir()], "no such file"),
+    "an empty directory": (lambda path: [file.unlink() for file in path.iterdir()], "No such file"),
     "a file": (lambda path: (remove_tree(path), path.write_text("web")), "not a directory"),
     "a link": (a_link, "not a directory"),
     "a link to nowhere": (a_dangling_link, "not a directory"),
     "no spec": (lambda path: (path / SPEC_FILE).unlink(), "No such file"),
     "half a spec": (lambda path: (path / SPEC_FILE).write_bytes(b'{"driver": "simu'), "Unterminated string"),
-    "a journal of garbage": (lambda path: (path / FILE).write_bytes(b"garbage\n" * 3), "no journal line"),
+    "a journal of garbage": (lambda path: (path / FILE).write_bytes(b"garbage\n" * 3), "journal line"),
     "a torn journal": (lambda path: (path / FILE).write_bytes(b'{"seq": 1'), "holds no whole line"),
     "a journal elsewhere": (a_foreign_link, "not a regular file"),
 }  # fmt: skip

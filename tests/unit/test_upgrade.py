@@ -9,10 +9,16 @@ import pytest
 from interlock import Interlock
 from interlock.drivers.qemu.command import RECORD, Board
 from interlock.errors import DamagedError, TooNewError
+from interlock.fsm import journal as journal_module
+from interlock.fsm import spec as spec_module
 from interlock.fsm import words
-from interlock.fsm.journal import FILE, Line
+from interlock.fsm.journal import FILE, Journal, Line, Phase
+from interlock.fsm.records import now
 from interlock.fsm.spec import SPEC_FILE
 from interlock.fsm.states import State
+from interlock.fsm.table import Trigger
+from interlock.host.process import this_process
+from interlock.version import __version__
 
 RELEASES = sorted((Path(__file__).parents[1] / "releases").iterdir())
 
@@ -72,6 +78,125 @@ def test_journal_line_without_what_has_a_default_is_read(vms, home):
     line = Line.parse(json.dumps({**data, "colour": "red", "error": {"reference": "x", "message": "y"}}).encode())
     assert (line.elapsed_s, line.error) == (0.0, {"reference": "x", "message": "y"})
     assert vms.status("web").state is State.stopped
+
+
+def newer(**changes):
+    """Return a journal line of a version to come, as it would write it, with `changes`."""
+    line = {**a_line().to_json(), "version": "7.1.0", "colour": "red", **changes}
+    return json.dumps(line).encode() + b"\n"
+
+
+def a_line():
+    """Return the outcome of a start."""
+    return Line(Trigger.start, State.stopped, State.running, Phase.done, this_process(), now(), seq=99)
+
+
+NEWER = {
+    "trigger": newer(trigger="teleport"),
+    "phase": newer(phase="paused"),
+    "state": newer(source="hibernated", dest="hibernated"),
+    "schema": newer(schema=2, trigger="teleport"),
+    "schema of words that are known": newer(schema=2),
+}
+
+
+@pytest.fixture(params=NEWER)
+def newer_line(request):
+    return NEWER[request.param]
+
+
+def test_journal_that_ends_in_a_line_of_a_newer_version_is_too_new(vms, home, newer_line):
+    """The version is named; nothing is done about the instance, and no hint proposes to repair or remove it."""
+    path = home.directory("web") / FILE
+    path.write_bytes(before := path.read_bytes() + newer_line)
+    assert "written by Interlock 7.1.0 " in words.status(vms.status("web"))
+    assert "damaged" not in words.status(vms.status("web"))
+    for call in (vms.start, vms.stop, vms.delete, vms.repair, vms.can):
+        with pytest.raises(
+            TooNewError, match=rf"{FILE}: written by Interlock 7\.1\.0 .*; this is Interlock"
+        ) as refused:
+            call("web")
+        assert refused.value.hint == "interlock --version"
+    assert before == path.read_bytes()
+    assert vms.delete("web", force=True).state is State.absent
+
+
+def test_journal_with_a_line_of_a_newer_version_shows_and_keeps_it(vms, home, newer_line):
+    """Its words are shown as they are, a repair sets only damage aside, and a life after it goes on."""
+    path = home.directory("web") / FILE
+    first, *rest = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([newer_line, first, b"garbage\n", *rest]))
+    assert "1 line of the journal" in " ".join(vms.repair("web").mended)
+    assert path.read_bytes().startswith(newer_line + first)
+    vms.start("web")
+    shown = next(vms.history("web"))
+    told = json.loads(newer_line)
+    assert {**shown.to_json(), "colour": "red"} == told
+    assert shown.state == told["dest" if told["phase"] == "done" else "source"]
+
+
+@pytest.mark.usefixtures("vms")
+def test_journal_that_is_shortened_keeps_each_byte_of_its_lines(home, newer_line, monkeypatch):
+    """So fields and words of a newer version are there when that version reads the journal again."""
+    path = home.directory("web") / FILE
+    with path.open("ab") as file:
+        file.write(newer_line)
+    monkeypatch.setattr(journal_module, "LIMIT_BYTES", 0)
+    monkeypatch.setattr(journal_module, "KEPT_BYTES", len(newer_line) + 1)
+    Journal(home.directory("web")).append(a_line(), seq=100)
+    assert path.read_bytes().startswith(newer_line)
+
+
+def test_unknown_word_in_a_line_of_this_version_is_damage(vms, home):
+    """Nothing newer is made responsible for a line that says that we wrote it."""
+    path = home.directory("web") / FILE
+    with path.open("ab") as file:
+        file.write(newer(trigger="teleport", version=__version__))
+    assert words.status(vms.status("web")).startswith("damaged · ")
+    assert vms.repair("web").state is State.stopped
+
+
+def in_megabytes(data):
+    """Turn a spec of schema 1 into one of an invented schema 2, whose `memory_bytes` counts MB."""
+    return {**data, "memory_bytes": data["memory_bytes"] // 1_000_000}
+
+
+def test_record_of_an_older_schema_is_migrated_on_every_read_and_left_as_it_is(vms, home, monkeypatch):
+    """Where a field changes its meaning, each older record is read in the new one, by one function for each step."""
+    path = home.directory("vm") / SPEC_FILE
+    before = path.read_bytes()
+    then = json.loads(before)["memory_bytes"]
+    monkeypatch.setattr(spec_module, "MIGRATIONS", (in_megabytes, lambda data: {**data, "cpus": data["cpus"] + 1}))
+    spec = vms.status("vm").spec
+    assert (spec.memory_bytes, spec.cpus, spec.schema) == (then // 1_000_000, 2, 3)
+    vms.reset("vm")
+    assert path.read_bytes() == before
+
+
+def test_record_that_is_half_migrated_goes_the_rest_of_the_way(vms, home, monkeypatch):
+    """A record begins at its own schema, whichever that is."""
+    path = home.directory("vm") / SPEC_FILE
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), "schema": 2}))
+    monkeypatch.setattr(spec_module, "MIGRATIONS", (in_megabytes, lambda data: {**data, "cpus": data["cpus"] + 1}))
+    spec = vms.status("vm").spec
+    assert (spec.memory_bytes, spec.cpus, spec.schema) == (67108864, 2, 3)
+
+
+def test_record_that_a_migration_cannot_read_is_damage(vms, home, monkeypatch):
+    """A field that the migration needs and that is not there is told as damage, not as a defect."""
+    path = home.directory("vm") / SPEC_FILE
+    monkeypatch.setattr(spec_module, "MIGRATIONS", (in_megabytes,))
+    data = json.loads(path.read_bytes())
+    del data["memory_bytes"]
+    path.write_text(json.dumps(data))
+    assert words.status(vms.status("vm")).startswith("damaged · ")
+    assert "not a record of schema 1 (KeyError('memory_bytes'))" in vms.status("vm").damage
+
+
+def test_journal_line_of_an_older_schema_is_migrated(vms, monkeypatch):
+    """So for the journal, line by line."""
+    monkeypatch.setattr(journal_module, "MIGRATIONS", (lambda data: {**data, "detail": "of old"},))
+    assert {line.detail for line in vms.history("web")} == {"of old"}
 
 
 def test_record_of_a_newer_version_names_it_and_is_not_called_damaged(vms, home):
