@@ -2,10 +2,8 @@
 
 import contextlib
 import os
-import re
 import shlex
-import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,39 +11,13 @@ from typing import Any
 from .drivers.qemu import disk_lock
 from .drivers.qemu.disk import run_qemu_img
 from .errors import DamagedError, DriverError, NotFoundError, UsageError
+from .host import disk_format
 from .host.files import flush_directory, make_private_directory, open_private, publish, remove_tree
-from .host.home import Home
-from .host.locks import wait_for
+from .host.home import NAME, NAME_WORDS, Home
+from .host.locks import held
+from .host.progress import Report, unheard
 
 FORMATS = ("qcow2", "raw")
-
-Report = Callable[[str], None]
-"""Says which step the work has reached, in words for people."""
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-
-_HEADER = struct.Struct(">4sIQIIQ")
-"""Of qcow2: magic, version, where the name of a backing file is, its length, cluster bits, size in bytes."""
-_MAGIC = b"QFI\xfb"
-_VERSION_3 = 3
-_FEATURES = slice(72, 80)
-"""Where version 3 has its incompatible features."""
-_EXTERNAL_DATA = 1 << 2
-"""The one that says that the data are in another file. Source: QEMU, docs/interop/qcow2.txt."""
-
-_FOREIGN = {
-    b"KDMV": "vmdk",
-    b"# Disk DescriptorFile": "vmdk",
-    b"vhdxfile": "vhdx",
-    b"conectix": "vhd",
-    b"<<< ": "vdi",
-    b"QED\0": "qed",
-    b"\x1f\x8b": "gzip",
-    b"\xfd7zXZ": "xz",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"BZh": "bzip2",
-}
-"""How files begin that are no raw disks although they could pass for some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +102,13 @@ class Disks:
                 return path
         raise NotFoundError(f'there is no disk "{name}"', hint="interlock disk list")
 
-    def create(self, name: str, size_bytes: int, kind: str = "qcow2", report: Report | None = None) -> Disk:
+    def create(self, name: str, size_bytes: int, kind: str = "qcow2", report: Report = unheard) -> Disk:
         """Make an empty disk and return it; raises UsageError when there is one of that name."""
         with self._making(name, report) as new:
             run_qemu_img(["create", "-q", "-f", kind, f"disk.{kind}", str(size_bytes)], new)
         return self.get(name)
 
-    def import_(self, name: str, source: Path, report: Report | None = None) -> Disk:
+    def import_(self, name: str, source: Path, report: Report = unheard) -> Disk:
         """Make a disk that holds what the file `source`, a qcow2 or raw disk, holds now, and return it.
 
         Raises UsageError for another kind of file, or one that is not complete in itself, DriverError when a machine
@@ -144,8 +116,7 @@ class Disks:
         """
         kind = _kind(source)
         with self._making(name, report) as new:
-            if report:
-                report(f"copying {source}")
+            report(f"copying {source}")
             # Not a plain copy: holes stay holes, and a machine that writes to the source is noticed by its lock.
             run_qemu_img(["convert", "-f", kind, "-O", kind, str(source.absolute()), f"disk.{kind}"], new)
         return self.get(name)
@@ -183,7 +154,7 @@ class Disks:
             raise UsageError(f'disk "{name}" is attached to {whom}', hint=way)
 
     @contextlib.contextmanager
-    def _making(self, name: str, report: Report | None) -> Iterator[Path]:
+    def _making(self, name: str, report: Report) -> Iterator[Path]:
         """Yield a folder in which to make the file of the disk `name`, which exists once this ends without an error."""
         final = self.directory / _checked(name)
         with self._writing(report):
@@ -194,12 +165,9 @@ class Disks:
             publish(new, final)
 
     @contextlib.contextmanager
-    def _writing(self, report: Report | None = None) -> Iterator[None]:
+    def _writing(self, report: Report = unheard) -> Iterator[None]:
         """Hold the store's lock, and sweep before and after. Waits for another holder, telling `report` so."""
-        make_private_directory(self.directory)
-        with open_private(self.directory / "lock", "ab") as lock:
-            say = report or (lambda _: None)
-            wait_for(lock.fileno(), lambda: say("waiting for another process to finish with the disks"))
+        with held(self.directory / "lock", "waiting for another process to finish with the disks", report):
             self._sweep()
             try:
                 yield
@@ -225,11 +193,8 @@ class Disks:
 
 
 def _checked(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise UsageError(
-            f"a disk cannot be called {name!r}: names have 1 to 63 letters, digits, '.', '_' and '-', "
-            "and begin with a letter or digit"
-        )
+    if not NAME.fullmatch(name):
+        raise UsageError(f"a disk cannot be called {name!r}: {NAME_WORDS}")
     return name
 
 
@@ -237,9 +202,10 @@ def _size_bytes(path: Path) -> int | None:
     """Return the size that a guest sees. Read from the file, because qemu-img would not start for a disk in use."""
     if path.suffix == ".raw":
         return path.stat().st_size
-    with open_private(path, "rb") as file:
-        head = file.read(_HEADER.size)
-    return int(_HEADER.unpack(head)[5]) if len(head) == _HEADER.size and head.startswith(_MAGIC) else None
+    with open_private(path, "rb") as file, contextlib.suppress(ValueError):
+        if header := disk_format.qcow2(file.read(disk_format.HEAD_BYTES)):
+            return header.size_bytes
+    return None
 
 
 def _kind(source: Path) -> str:
@@ -247,19 +213,18 @@ def _kind(source: Path) -> str:
     if not source.is_file():
         raise UsageError(f"{source}: {'not a file' if source.exists() else 'no such file'}")
     with source.open("rb") as file:
-        head = file.read(_FEATURES.stop)
-    if not head.startswith(_MAGIC):
-        for magic, kind in _FOREIGN.items():
-            if head.startswith(magic):
-                raise UsageError(f"{source} is {kind}, neither qcow2 nor raw", hint=_converted(source))
-        return "raw"
-    if len(head) < _FEATURES.stop:
-        raise UsageError(f"{source}: not a whole qcow2 file")
-    _, version, backing, *_ = _HEADER.unpack_from(head)
-    features = int.from_bytes(head[_FEATURES], "big")
-    if backing or (version >= _VERSION_3 and features & _EXTERNAL_DATA):
-        raise UsageError(f"{source} refers to another file: a disk must be complete in itself", hint=_converted(source))
-    return "qcow2"
+        head = file.read(disk_format.HEAD_BYTES)
+    if other := disk_format.foreign(head) or disk_format.compression(head):
+        raise UsageError(f"{source} is {other}, neither qcow2 nor raw", hint=_converted(source))
+    try:
+        header = disk_format.qcow2(head)
+    except ValueError as err:
+        raise UsageError(f"{source}: not a whole qcow2 file: {err}") from err
+    if header and header.refers_to:
+        raise UsageError(
+            f"{source} refers to {header.refers_to}: a disk must be complete in itself", hint=_converted(source)
+        )
+    return "qcow2" if header else "raw"
 
 
 def _converted(source: Path) -> str:

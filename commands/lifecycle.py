@@ -8,9 +8,10 @@ from click.core import ParameterSource
 
 from ..errors import UsageError
 from ..fsm import words
-from ..fsm.records import NAME
 from ..fsm.states import EXISTING
-from .creating import agreed_on, machine_options, wishes
+from ..host.home import NAME
+from .agreement import agreed_on
+from .machine_options import machine_options, wishes
 from .options import name_argument, on_failure_option, pass_session, timeout_option
 from .session import Session
 from .stdout import Format, format_option, print_record

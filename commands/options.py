@@ -36,9 +36,8 @@ class InstanceName(click.ParamType):  # type: ignore[type-arg] # generic in newe
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002 - click's signature
         from ..host.home import Home
 
-        instances = Home.from_environment().instances
-        names = (path.name for path in instances.iterdir()) if instances.is_dir() else ()
-        return [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete) and name[0] != "."]
+        names = Home.from_environment().names()
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
 class Size(click.ParamType):  # type: ignore[type-arg] # likewise

@@ -18,7 +18,7 @@ from ..disks import Disks
 from ..drivers.contract import Driver
 from ..drivers.qemu import disk_lock
 from ..errors import UsageError
-from ..fsm.port import Draft, Plan, Report
+from ..fsm.port import Draft, Plan
 from ..fsm.records import now
 from ..fsm.spec import Disk, Spec
 from ..guest import ssh
@@ -26,6 +26,7 @@ from ..guest.keys import KeyPair, new_host_key, user_key
 from ..guest.seed import nocloud, overlay
 from ..host.files import RECORD_BYTES
 from ..host.home import Home, user_home
+from ..host.progress import Report
 from ..images.obtain import obtain
 from ..images.source import Kernel, Place, Source
 from ..images.store import Image, Store

@@ -29,9 +29,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from ..errors import DegradedError
-from ..fsm.port import Deadline, Report, Site
+from ..fsm.port import Deadline, Site
 from ..fsm.records import HIDDEN, Check, Observation
 from ..fsm.spec import UNREADABLE, Spec
+from ..host.progress import Report
 
 __all__ = [
     "HIDDEN",

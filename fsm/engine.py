@@ -27,14 +27,14 @@ from ..errors import (
 )
 from ..host import cancellation
 from ..host.files import remove_tree, retire
-from ..host.home import Home
+from ..host.home import NAME, Home
 from ..host.locks import Lock
 from ..host.process import alive, suspended, wake
 from . import refusals, words
 from .events import Announce, Event, Happening, quiet
 from .journal import Entry, Journal, Line, Phase
 from .port import Deadline, Plan, Port, Site
-from .records import NAME, PROTECTED_FILE, Observation, Operation, Status, checked_name
+from .records import PROTECTED_FILE, Observation, Operation, Status, checked_name
 from .repair import Mending, mend, repairable
 from .spec import UNREADABLE, Spec
 from .states import State

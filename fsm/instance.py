@@ -29,11 +29,12 @@ from ..host.files import (
 from ..host.home import Home
 from ..host.locks import Lock
 from ..host.process import this_process
+from ..host.progress import Report, unheard
 from . import refusals
 from .events import Announce, Event, Happening
 from .journal import Journal, Line, Phase
 from .machine import fire
-from .port import Deadline, Draft, Plan, Port, Report, Site
+from .port import Deadline, Draft, Plan, Port, Site
 from .records import PROTECTED_FILE, Observation, now
 from .spec import SPEC_FILE, UNREADABLE, Spec
 from .states import State
@@ -364,7 +365,7 @@ class Instance:
             case Recovery.roll_back:
                 self._discard_staging()
             case Recovery.probe:
-                self._kill(_unheard)
+                self._kill(unheard)
             case _:  # what was done stays done
                 pass
 
@@ -372,7 +373,7 @@ class Instance:
         staging = self.home.creating(self.name)
         with suppress(InterlockError):  # without a readable spec no driver was called yet
             spec = Spec.read(staging)
-            self._ports(spec.driver).delete(Site(self.name, staging, self.home.sockets(self.name), spec), _unheard)
+            self._ports(spec.driver).delete(Site(self.name, staging, self.home.sockets(self.name), spec), unheard)
         remove_tree(staging)
         remove_tree(self.home.sockets(self.name))
 
@@ -507,10 +508,6 @@ def _refused(error: OSError) -> str:
     while trace and trace.tb_next:
         trace = trace.tb_next
     return f"the system, in {trace.tb_frame.f_code.co_name}" if trace else "the system"
-
-
-def _unheard(_: str) -> None:
-    """Undoing reports no steps: its words belong to the transition that failed."""
 
 
 def _in_seconds(seconds: float) -> str | None:

@@ -12,11 +12,9 @@ from typing import Protocol
 
 from ..errors import DegradedError
 from ..host import cancellation
+from ..host.progress import Report
 from .records import Observation
 from .spec import Spec
-
-Report = Callable[[str], None]
-"""Says which step the work has reached, in words for people (`waiting for ssh`). May raise, to call the work off."""
 
 
 class Deadline:

@@ -10,13 +10,13 @@ What the machine is stands in `spec.Spec`, which is resolved once by `create` an
 Sizes are in bytes, durations in seconds, times in UTC as ISO 8601 with microseconds.
 """
 
-import re
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ..errors import DegradedError, InvalidNameError
+from ..host.home import NAME, NAME_WORDS
 from ..host.process import Actor
 from .spec import Spec
 from .states import State
@@ -25,17 +25,12 @@ from .table import Trigger
 PROTECTED_FILE = "protected"
 """While it is there, the instance is protected. Its content means nothing."""
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-
 
 def checked_name(name: str) -> str:
     """Return `name` if an instance may be called so, else raise InvalidNameError. Touches nothing."""
     if NAME.fullmatch(name):
         return name
-    raise InvalidNameError(
-        f"an instance cannot be called {name!r}: names have 1 to 63 letters, digits, '.', '_' and '-', "
-        "and begin with a letter or digit"
-    )
+    raise InvalidNameError(f"an instance cannot be called {name!r}: {NAME_WORDS}")
 
 
 def now() -> str:

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from ..errors import DeadlineError
-from ..fsm.port import Deadline, Report
+from ..fsm.port import Deadline
 from ..fsm.spec import Probe
+from ..host.progress import Report
 from . import session
 from .report import LINES, Failure, bounded_words, lines
 from .session import Endpoint, Wait

@@ -1,7 +1,8 @@
 """Runs a guest's scripts once more, while it is up: those of its seed, which it keeps."""
 
 from ..errors import DeadlineError, DriverError
-from ..fsm.port import Deadline, Report
+from ..fsm.port import Deadline
+from ..host.progress import Report
 from . import session
 from .report import Failure, bounded_words, lines, parse
 from .seed import PROGRAM

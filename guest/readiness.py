@@ -9,7 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from ..errors import DriverError
-from ..fsm.port import Deadline, Report
+from ..fsm.port import Deadline
+from ..host.progress import Report
 from ..host.run import run
 from . import ssh
 from .report import Failure, bounded_words, lines, parse

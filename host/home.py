@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shlex
 import stat
 from contextlib import suppress
@@ -12,6 +13,10 @@ from typing import Self
 
 from ..errors import DamagedError, HostError
 from .files import make_private_directory
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+NAME_WORDS = "names have 1 to 63 letters, digits, '.', '_' and '-', and begin with a letter or digit"
+"""What an instance or a disk may be called; in words, for the message that refuses another name."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,14 @@ class Home:
         if not stat.S_ISDIR(mode):
             raise DamagedError(f"{path}: not a directory")
         return True
+
+    def names(self) -> list[str]:
+        """Return the names of the instances that exist, sorted."""
+        try:
+            found = os.listdir(self.instances)  # noqa: PTH208 - `list` makes no more paths than it must
+        except FileNotFoundError:
+            return []
+        return sorted(filter(NAME.fullmatch, found))
 
     def creating(self, name: str) -> Path:
         """Return where `name` is put together before it exists."""

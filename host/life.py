@@ -10,7 +10,6 @@ Which process it is, is read from /proc: a descriptor of its has that lock. Sour
 """
 
 import errno
-import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .files import own
+from .locks import try_lock, unlock
 from .process import Actor, alive, boot_id, started_ticks
 
 _NOBODY_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
@@ -41,7 +41,7 @@ class Life(NamedTuple):
 
 def claim(descriptor: int) -> bool:
     """Lock the open directory `descriptor` for whoever inherits it. False when somebody lives there, or just looks."""
-    return _flock(descriptor, fcntl.LOCK_EX)
+    return try_lock(descriptor)
 
 
 def look(places: Sequence[Path], recorded: Actor | None) -> Life:
@@ -70,21 +70,12 @@ def _locked(place: Path) -> os.stat_result | None:
             return None
         raise
     try:
-        if not _flock(descriptor, fcntl.LOCK_SH):
+        if not try_lock(descriptor, shared=True):
             return os.fstat(descriptor)
-        # Closing alone leaves it held by a child that another thread is starting: forked, and not yet at its exec.
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        unlock(descriptor)
         return None
     finally:
         os.close(descriptor)
-
-
-def _flock(descriptor: int, how: int) -> bool:
-    try:
-        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _holders(locked: os.stat_result, recorded: Actor | None) -> Iterator[Actor]:

@@ -14,15 +14,16 @@ Anything but a regular file in the file's place is removed: no process can hold 
 import fcntl
 import os
 import stat
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from . import cancellation
-from .files import UnfitFileError, open_own, remove_tree
+from .files import UnfitFileError, make_private_directory, open_own, remove_tree
 from .process import Actor
+from .progress import Report, unheard
 
 _NOTE_BYTES = 1024
 
@@ -30,20 +31,56 @@ WAIT_S = 0.02
 """How often a waiter looks: flock(2) has no deadline, and goes on waiting after a signal."""
 
 
+def try_lock(descriptor: int, *, shared: bool = False) -> bool:
+    """Lock the open file `descriptor` for us alone, or with others who share it. False when somebody has it."""
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def unlock(descriptor: int) -> None:
+    """Give the lock back. Closing alone would leave it to a child that another thread is starting, until its exec."""
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
 def wait_for(descriptor: int, waiting: Callable[[], object]) -> None:
     """Lock the open file `descriptor` for us alone; `waiting` is called once if somebody else has it.
 
     Raises what `waiting` does, and CancelledError.
     """
-    told = False
-    while True:
-        with suppress(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        if not told:
-            waiting()
-            told = True
+    if try_lock(descriptor):
+        return
+    waiting()
+    while not try_lock(descriptor):
         cancellation.pause(WAIT_S)
+
+
+@contextmanager
+def held(path: Path, waiting: str | None, report: Report = unheard) -> Iterator[None]:
+    """Hold the lock in the file `path`, which is made with its folder if need be.
+
+    Waits while somebody else holds it, and says the words `waiting` to `report`; without words, raises BlockingIOError.
+    The holder may remove the folder: the next one then makes another.
+    """
+    lock = Lock(path)
+    if not _acquired(lock):
+        if waiting is None:
+            raise BlockingIOError
+        report(waiting)
+        while not _acquired(lock):
+            cancellation.pause(WAIT_S)
+    with lock:
+        yield
+
+
+def _acquired(lock: "Lock") -> bool:
+    """Take `lock` if nobody has it, having made its folder."""
+    while True:
+        make_private_directory(lock.path.parent)
+        with suppress(FileNotFoundError):  # the folder was removed in between
+            return lock.acquire()
 
 
 class Lock:
@@ -58,18 +95,16 @@ class Lock:
         while True:
             descriptor = self._open()
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if self._is_named(descriptor):
+                free = try_lock(descriptor)
+                if free and self._is_named(descriptor):
                     os.ftruncate(descriptor, 0)  # what was left for an earlier holder
                     self._descriptor = descriptor
                     return True
-            except BlockingIOError:
-                os.close(descriptor)
+            finally:
+                if self._descriptor is None:
+                    os.close(descriptor)
+            if not free:
                 return False
-            except BaseException:
-                os.close(descriptor)
-                raise
-            os.close(descriptor)
 
     def release(self, *, forget: bool = False) -> None:
         """Give the lock back; `forget` also removes its file, for a name that means nothing any more."""
@@ -80,8 +115,7 @@ class Lock:
                 with suppress(OSError):  # a failing disk: an empty file stays, and the next look at the name removes it
                     self.path.unlink()
         finally:
-            # Closing alone leaves it held by a child that another thread is starting: forked, and not yet at its exec.
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            unlock(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = None
 

@@ -23,9 +23,10 @@ from typing import IO, TYPE_CHECKING, Any, Self
 from ..errors import HostError, ImageError
 from ..host import cancellation
 from ..host.files import flush_directory, open_private, read_own, remove_tree, write_whole
+from ..host.progress import Report
 from .source import Place
 from .space import check_space, mib
-from .store import Report, Store
+from .store import Store
 
 if TYPE_CHECKING:
     import httpx
@@ -59,7 +60,7 @@ class _CutError(Exception):
 
 
 class Download:
-    """The folder of one download. Whoever changes it holds the lock of the file `lock` in it (`store.held`)."""
+    """The folder of one download. Whoever changes it holds the lock of the file `lock` in it (`locks.held`)."""
 
     def __init__(self, folder: Path) -> None:
         """Describe the download in `folder`; nothing is read or made yet."""

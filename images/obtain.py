@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from ..errors import DriverError, HostError, ImageError
+from ..host.progress import Report
 from . import published
 from .source import Source
-from .store import Image, Report, Store
+from .store import Image, Store
 
 
 def obtain(store: Store, sources: Sequence[Source], report: Report) -> Image:

@@ -14,11 +14,13 @@ from typing import Any
 
 from ..errors import ImageError
 from ..host.files import link_or_copy
+from ..host.locks import held
+from ..host.progress import Report
 from . import unpack
 from .download import Download, download
 from .source import BUILT_HERE, Place, Source
 from .space import check_space, writing_in
-from .store import Image, Kind, Report, Store, Writer, held
+from .store import Image, Kind, Store, Writer
 
 _SUFFIXES = re.compile(r"(\.(qcow2|img|raw|gz|bz2|xz|zst))+$", re.IGNORECASE)
 _NAME_LENGTH = 63

@@ -1,17 +1,15 @@
 """The images that creation may start from: whole, immutable, named by what is in them."""
 
 import contextlib
-import fcntl
-import functools
 import hashlib
 import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple, Self, get_args
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 from ..errors import ImageError
 from ..host.files import (
@@ -19,22 +17,19 @@ from ..host.files import (
     flush_directory,
     make_private_directory,
     open_own,
-    open_private,
     publish,
     read_own,
     remove_tree,
     write_whole,
 )
-from ..host.locks import wait_for
+from ..host.locks import held
+from ..host.progress import Report, unheard
 
 SCHEMA = 2
 """Version of a manifest's JSON form. One of another version counts as absent: an image can be made again."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-
-Report = Callable[[str], None]
-"""Says which step the work has reached, in words for people."""
 
 Kind = Literal["built", "fetched", "imported"]
 """How an image came here. Of a fetched one nobody chose the name: it is found by what it was made of alone."""
@@ -177,7 +172,7 @@ class Store:
         return self.blobs / digest
 
     @contextlib.contextmanager
-    def writing(self, report: Report | None = None) -> Iterator["Writer"]:
+    def writing(self, report: Report = unheard) -> Iterator["Writer"]:
         """Hold the store's lock, and yield the one object that can change the store.
 
         Waits while another process holds it, telling `report` so. Look again for what you came for once you have it:
@@ -250,42 +245,6 @@ class Writer:
             remove_tree(there)
             publish(path, there)
         return blob
-
-
-@contextlib.contextmanager
-def held(path: Path, waiting: str | None, report: Report | None = None) -> Iterator[None]:
-    """Hold the lock in the file `path`, which is made with its folder if need be.
-
-    Waits while another process holds it, telling `report` the words `waiting`; without words, raises BlockingIOError.
-    Who holds it may remove the folder: the next one then makes another, and no two hold locks of one name.
-    """
-    while True:
-        make_private_directory(path.parent)
-        try:
-            # Close-on-exec, as Python opens everything: a program that we run must not keep the lock beyond our death.
-            lock = open_private(path, "ab")
-        except FileNotFoundError:  # the folder was removed in between
-            continue
-        with lock:
-            if waiting is None:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            else:
-                wait_for(lock.fileno(), functools.partial(report or _unheard, waiting))
-            if _is_named(lock, path):
-                yield
-                return
-
-
-def _unheard(_: str) -> None:
-    """Nobody listens."""
-
-
-def _is_named(file: IO[bytes], path: Path) -> bool:
-    """True when `path` still leads to the open `file`, not to a successor."""
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def _holds(blob: Path, digest: str) -> bool:

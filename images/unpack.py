@@ -8,7 +8,6 @@ import bz2
 import gzip
 import json
 import lzma
-import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,23 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ImageError
-from ..host import cancellation
+from ..host import cancellation, disk_format
 from ..host.files import clone, link_or_copy
+from ..host.progress import Report
 from .space import check_space
-from .store import Report
 from .tools import run
 
 _CHUNK_BYTES = 2**20
 _ZST_CHUNK_BYTES = 2**12
 """Of compressed bytes at once: up to 32768 times as many come out, and all lie in memory."""
-
-QCOW2 = b"QFI\xfb"
-_HEADER_BYTES = 80
-_EXTERNAL_DATA = 1 << 2
-"""Of the incompatible features. Source: QEMU, docs/interop/qcow2.txt."""
-
-_OTHERS = {b"KDMV": "VMDK", b"vhdxfile": "VHDX", b"conectix": "VHD", b"<<< ": "VDI", b"QED\0": "QED", b"<": "text"}
-"""The first bytes of what is no disk of ours: formats of other hypervisors, and the page of a portal."""
 
 _RAW = ((510, b"\x55\xaa"), (0x438, b"\x53\xef"), (0, b"XFSB"), (0x10040, b"_BHRfS_M"), (0, b"hsqs"))
 """Where a raw disk says what it is: a partition table; without one, ext2-4, XFS, Btrfs or SquashFS."""
@@ -55,8 +46,7 @@ def disk(published: Path, target: Path, shown: str, report: Report) -> None:
         content = target.with_name(f"{target.name}.unpacked")
         with _readable(shown):
             _write(unpack(published), content)
-    if _begins(content, 0, QCOW2):
-        _check_complete(content, shown)
+    if _is_qcow2(content, shown):
         # A download stays where it is until the image is there: we may be killed in between.
         if content == published:
             link_or_copy(published, target)
@@ -85,9 +75,8 @@ def copy(source: Path, target: Path) -> Iterator[bytes]:
 
 def _compression(path: Path) -> Callable[[Path], Iterator[bytes]] | None:
     """Return what yields the decompressed content of `path`; None when it is not compressed."""
-    with path.open("rb") as file:
-        head = file.read(6)
-    return next((unpack for magic, unpack in _COMPRESSIONS.items() if head.startswith(magic)), None)
+    name = disk_format.compression(_head(path))
+    return _UNPACKERS[name] if name else None
 
 
 def _stream(opened: Callable[[Path], Any]) -> Callable[[Path], Iterator[bytes]]:
@@ -118,13 +107,12 @@ def _zst(path: Path) -> Iterator[bytes]:
             raise EOFError
 
 
-_COMPRESSIONS: dict[bytes, Callable[[Path], Iterator[bytes]]] = {
-    b"\x1f\x8b": _stream(gzip.open),
-    b"BZh": _stream(bz2.open),
-    b"\xfd7zXZ\0": _stream(lzma.open),
-    b"\x28\xb5\x2f\xfd": _zst,
+_UNPACKERS: dict[str, Callable[[Path], Iterator[bytes]]] = {
+    "gzip": _stream(gzip.open),
+    "bzip2": _stream(bz2.open),
+    "xz": _stream(lzma.open),
+    "zstd": _zst,
 }
-"""By the first bytes. Sources: RFC 1952; bzip2(1); The .xz File Format; RFC 8878."""
 
 
 @contextmanager
@@ -157,17 +145,18 @@ def _written(chunks: Iterator[bytes], target: Path) -> Iterator[bytes]:
         file.truncate()
 
 
-def _check_complete(qcow2: Path, shown: str) -> None:
-    """Raise ImageError for a qcow2 that refers to another file: QEMU would read it, whatever it is."""
-    with qcow2.open("rb") as file:
-        header = file.read(_HEADER_BYTES).ljust(_HEADER_BYTES, b"\0")
-    version, backing_offset = struct.unpack_from(">IQ", header, 4)
-    features = struct.unpack_from(">Q", header, 72)[0] if version > 2 else 0  # noqa: PLR2004 - the first to have them
-    for refers, what in ((backing_offset, "a backing file"), (features & _EXTERNAL_DATA, "an external data file")):
-        if refers:
-            raise ImageError(
-                f"{shown} is not complete in itself: it refers to {what}; `qemu-img convert` makes one that is"
-            )
+def _is_qcow2(path: Path, shown: str) -> bool:
+    """True for a qcow2 that is complete in itself. Raises ImageError for one that refers to another file.
+
+    QEMU would read that file, whichever it is.
+    """
+    with _readable(shown):
+        header = disk_format.qcow2(_head(path))
+    if header and header.refers_to:
+        raise ImageError(
+            f"{shown} is not complete in itself: it refers to {header.refers_to}; `qemu-img convert` makes one that is"
+        )
+    return header is not None
 
 
 def _check_raw(path: Path, shown: str) -> None:
@@ -176,7 +165,8 @@ def _check_raw(path: Path, shown: str) -> None:
         raise ImageError(f"{shown} is the image of a CD (.iso), which is not supported")
     if any(_begins(path, at, mark) for at, mark in _RAW):
         return
-    other = next((name for mark, name in _OTHERS.items() if _begins(path, 0, mark)), "something else")
+    head = _head(path)
+    other = disk_format.foreign(head) or ("text" if head.startswith(b"<") else "something else")
     raise ImageError(f"{shown} is neither a qcow2 nor a raw disk image, but {other}")
 
 
@@ -184,3 +174,8 @@ def _begins(path: Path, at: int, mark: bytes) -> bool:
     with path.open("rb") as file:
         file.seek(at)
         return file.read(len(mark)) == mark
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(disk_format.HEAD_BYTES)

@@ -12,8 +12,10 @@ from pathlib import Path
 
 from ..errors import ImageError
 from ..host.home import Home
+from ..host.locks import held
+from ..host.progress import Report, unheard
 from .download import Download
-from .store import Image, Report, Store, held
+from .store import Image, Store
 
 _MARKS = ("base.qcow2", "kernel")
 """What an instance calls its link to `Image.mark`: the first of these that it has."""
@@ -66,7 +68,7 @@ class Pruned:
     """Less than the sum of the images where they share files with each other or with what stays."""
 
 
-def prune(store: Store, home: Home, report: Report | None = None, *, dry_run: bool = False) -> Pruned:
+def prune(store: Store, home: Home, report: Report = unheard, *, dry_run: bool = False) -> Pruned:
     """Remove the images that no instance uses, and downloads that nobody goes on with just now.
 
     With `dry_run`, say what that would be and change nothing.
@@ -103,9 +105,9 @@ def _resting(store: Store) -> Iterator[Download]:
 
 
 def _instances(home: Home) -> Iterator[Path]:
-    for parent in (home.instances, home.instances / ".creating"):
-        with suppress(OSError):
-            yield from (path for path in parent.iterdir() if not path.name.startswith("."))
+    yield from map(home.directory, home.names())
+    with suppress(OSError):
+        yield from (home.instances / ".creating").iterdir()
 
 
 def _mark(directory: Path) -> tuple[int, int] | None:

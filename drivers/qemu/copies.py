@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import IO
 
 from ...errors import DriverError
-from ...fsm.port import Report
 from ...fsm.spec import Copy
 from ...guest import session, ssh
 from ...guest.report import Failure
 from ...host.files import flush_directory, make_private_directory, open_private, read_own, remove_tree, write_whole
+from ...host.progress import Report
 from ...host.run import run
 from ..contract import Deadline, Site
 

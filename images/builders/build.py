@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 from ...errors import ImageError
+from ...host.progress import Report
 from ..source import BUILT_HERE
-from ..store import Image, Report, Store, Writer
+from ..store import Image, Store, Writer
 from . import debian, tiny
 from .recipe import Recipe
 

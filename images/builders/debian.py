@@ -15,7 +15,8 @@ import tarfile
 from pathlib import Path
 
 from ...guest import cpio
-from ..store import Image, Report, Writer
+from ...host.progress import Report
+from ..store import Image, Writer
 from ..tools import run
 from . import kernel
 from .packages import ARCHES, Arch, Unpacked, bootstrap

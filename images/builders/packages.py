@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from ...errors import HostError, ImageError
-from ..store import Report
+from ...host.progress import Report
 from ..tools import NEEDS, run
 
 RELEASE = "bookworm"

@@ -7,7 +7,8 @@ unpacked packages alone, nothing of which is run, so any host builds it for any 
 from pathlib import Path
 
 from ...guest import cpio
-from ..store import Image, Report, Writer
+from ...host.progress import Report
+from ..store import Image, Writer
 from . import kernel
 from .packages import ARCHES, Arch, Unpacked, bootstrap
 from .recipe import Recipe

@@ -118,8 +118,8 @@ def test_probes_and_copies_are_taken_over():
 )
 def test_user_is_decided(monkeypatch, user, expected):
     """Whoever creates, under a home that no mount of the host's home can cover; root is root."""
-    monkeypatch.setattr(resolve.host, "user", lambda: "interlock")
-    monkeypatch.setattr(resolve.host, "uid", lambda: 1000)
+    monkeypatch.setattr(resolve.host_facts, "user", lambda: "interlock")
+    monkeypatch.setattr(resolve.host_facts, "uid", lambda: 1000)
     who = resolve.user(asked(user=user), None)
     assert (who.name, who.uid, who.home) == expected
 

@@ -102,3 +102,12 @@ def test_from_environment_without_any_home_says_what_to_set(monkeypatch):
     with pytest.raises(HostError, match="HOME is not set") as refused:
         Home.from_environment()
     assert refused.value.hint.startswith("export HOME=")
+
+
+def test_names_are_of_instances_alone(tmp_path):
+    """What is on its way in or out, and what no instance can be called, is left out; no folder means no instance."""
+    home = Home(tmp_path / "root", tmp_path / "run")
+    assert home.names() == []
+    for name in ("web", "db", ".creating", ".hidden", "-x"):
+        (home.instances / name).mkdir(parents=True)
+    assert home.names() == ["db", "web"]

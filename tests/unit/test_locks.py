@@ -9,13 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from interlock.host.locks import Lock
+from interlock.host.locks import Lock, held
 from interlock.host.process import this_process
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from interlock.host.locks import Lock
+from interlock.host.locks import Lock, held
 lock = Lock(Path(sys.argv[1]))
 print(lock.acquire(), flush=True)
 sys.stdin.read()
@@ -159,3 +159,32 @@ def test_asked_to_let_go_by_garbage_is_nobody(path, note):
         assert lock.acquire()
         path.write_bytes(note)
         assert lock.asked_to_let_go(this_process()) is None
+
+
+def test_held_makes_the_folder_and_says_once_that_it_waits(tmp_path):
+    """Who finds the lock taken says so and has it next; without words for it, that is an error."""
+    path, said = tmp_path / "new" / "lock", []
+    with ThreadPoolExecutor() as pool:
+        with held(path, None):
+            with pytest.raises(BlockingIOError), held(path, None):
+                pass
+            heard = threading.Event()
+
+            def wait():
+                with held(path, "waiting", lambda words: (said.append(words), heard.set())):
+                    return True
+
+            waiter = pool.submit(wait)
+            assert heard.wait(60)
+        assert waiter.result(60)
+    assert said == ["waiting"]
+
+
+def test_held_follows_a_folder_that_its_holder_removed(tmp_path):
+    """What is held is the file of that name: a folder that went with its holder is made again."""
+    path = tmp_path / "download" / "lock"
+    with held(path, None):
+        path.unlink()
+        path.parent.rmdir()
+        with held(path, None):
+            assert path.exists()

@@ -180,7 +180,7 @@ def test_prune_dry_run_tells_the_same_and_changes_nothing(store, home, debian, t
 HOLD = """
 import sys
 from pathlib import Path
-from interlock.images.store import held
+from interlock.host.locks import held
 
 with held(Path(sys.argv[1]), None):
     print("held", flush=True)

@@ -1,0 +1,92 @@
+"""The options of `create` and `up` that say what machine is wanted, beside its template."""
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ..errors import UsageError
+from .options import Size
+
+if TYPE_CHECKING:
+    from ..creation.plan import Wishes
+
+F = TypeVar("F", bound=Callable[..., Any])
+"""A function that is, or becomes, a command."""
+
+
+def machine_options(command: F) -> F:
+    """Add the options that overrule the template, or say what it leaves open; `wishes` takes what they were given."""
+    for option in reversed(
+        (
+            click.option("--driver", default="qemu", show_default=True, help="What runs it: qemu, simulated, ..."),
+            click.option("--cpus", type=click.IntRange(1, 1024), metavar="N", help="Virtual processors."),
+            click.option("--memory", "memory_bytes", type=Size(), help="Memory, such as 2GiB."),
+            click.option("--disk", "disk_bytes", type=Size(), help="Size of the disk, such as 20GiB."),
+            click.option("--arch", type=click.Choice(["x86_64", "aarch64"]), help="Default: this host's."),
+            click.option("--user", help="Login in the guest; default: yours."),
+            click.option(
+                "--mount", multiple=True, metavar="DIR[:w]", help="Let the guest see DIR; with :w, let it write there."
+            ),
+            click.option(
+                "--port-forward", multiple=True, metavar="HOST:GUEST", help="Lead a port of the host's to the guest."
+            ),
+            click.option("--param", multiple=True, metavar="NAME=VALUE", help="A variable of the template's own."),
+            click.option("--no-host", is_flag=True, help="Let the guest reach no service of this host."),
+            click.option("--no-internet", is_flag=True, help="Let the guest reach nothing beyond this host."),
+            click.option("--plain", is_flag=True, help="Without mounts and what else the template adds to a system."),
+            click.option("--set", "edits", multiple=True, metavar="KEY=VALUE", help="Any value of the template."),
+            click.option(
+                "--trust", is_flag=True, help="Let a template from a server reach of this host what it asks for."
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def wishes(
+    *,
+    mount: tuple[str, ...],
+    port_forward: tuple[str, ...],
+    param: tuple[str, ...],
+    plain: bool,
+    no_host: bool,
+    no_internet: bool,
+    edits: tuple[str, ...],
+    **values: Any,
+) -> "Wishes":
+    """Return what `machine_options` were given. Raises UsageError for one that cannot be understood."""
+    from ..creation.plan import Wishes
+
+    flags = {"plain=true": plain, "network.host=false": no_host, "network.internet=false": no_internet}
+    made = (*map(_mount, mount), *map(_forward, port_forward), *map(_param, param), *(it for it in flags if flags[it]))
+    return Wishes(**values, edits=(*made, *edits))
+
+
+def _mount(text: str) -> str:
+    """Return the edit for `--mount DIR[:w]`."""
+    location, writable = (text[:-2], True) if text.endswith(":w") else (text, False)
+    if not location:
+        raise UsageError(f"--mount {text}: expected DIR or DIR:w, such as --mount ~/src:w")
+    from pathlib import Path
+
+    where = location if location.startswith(("~", "{{")) else str(Path(location).absolute())
+    return f"mounts[]={json.dumps({'location': where, 'writable': writable})}"
+
+
+def _forward(text: str) -> str:
+    """Return the edit for `--port-forward HOST:GUEST`."""
+    ports = text.split(":")
+    if len(ports) != 2 or not all(port.isascii() and port.isdigit() for port in ports):  # noqa: PLR2004 - host and guest
+        raise UsageError(f"--port-forward {text}: expected two ports, HOST:GUEST, such as --port-forward 8080:80")
+    return f"portForwards[]={json.dumps({'hostPort': int(ports[0]), 'guestPort': int(ports[1])})}"
+
+
+def _param(text: str) -> str:
+    """Return the edit for `--param NAME=VALUE`."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"--param {text}: expected NAME=VALUE, such as --param version=3")
+    return f"param.{name}={json.dumps(value)}"

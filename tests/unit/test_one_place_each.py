@@ -1,0 +1,26 @@
+"""What has one place is written once: the second copy is the one that misses the next correction."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES = [*ROOT.glob("*.py"), *(path for sign in ROOT.glob("*/__init__.py") for path in sign.parent.rglob("*.py"))]
+
+
+@pytest.mark.parametrize(
+    ("what", "places"),
+    [
+        (r"fcntl\.flock\(", {"host/locks.py"}),
+        (r"subprocess\.(Popen|run|call|check_\w+)\(", {"host/run.py", "commands/guest.py"}),
+        (r"(?m)^Report = ", {"host/progress.py"}),
+        (r'b"QFI', {"host/disk_format.py"}),
+        (r"a-z0-9\._-\]\{0,62\}", {"host/home.py"}),
+    ],
+    ids=["flock", "subprocess", "Report", "qcow2", "name"],
+)
+def test_what_has_one_place_is_nowhere_else(what, places):
+    """`shell` alone runs a program beside host/run.py: one that shares the user's terminal."""
+    found = {str(path.relative_to(ROOT)) for path in SOURCES if re.search(what, path.read_text(encoding="utf-8"))}
+    assert found == places
