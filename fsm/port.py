@@ -35,6 +35,10 @@ class Deadline:
         """Return the earlier of this moment and `seconds` from now, which is called off as this one is."""
         return Deadline(min(seconds, self.remaining_s), self._look_up)
 
+    def at_least(self, seconds: float) -> "Deadline":
+        """Return the later of this moment and `seconds` from now, which is called off as this one is."""
+        return Deadline(max(seconds, self.remaining_s), self._look_up)
+
     @property
     def remaining_s(self) -> float:
         """Seconds left, 0 when it has passed; raises CancelledError when the work was called off."""

@@ -17,6 +17,7 @@
 #     ├── booted              the instance's id, once its first boot is over
 #     ├── each-boot           there if later boots have work to do, if only to report what failed in an earlier one
 #     ├── report              the last boot that had work: its boot_id, then the steps whose last run failed
+#     ├── news                the last boot that had work, while it works: its boot_id, then each step as it fails
 #     ├── steps               every step that was ever run, in order: NAME TITLE
 #     └── scripts/            NAME.log and NAME.status of each step's last run; NAME is NNN-MODE for scripts
 #
@@ -52,22 +53,33 @@ attempt() {
     [ -z "$only_failed" ] || [ "$ended" != 0 ] || return 0
     say "running $title"
     grep -qsxF "$step $title" "$state/steps" || say "$step $title" >>"$state/steps"
-    ("$@") >"$results/$step.log" 2>&1 </dev/null
-    say $? >"$results/$step.status"
+    # Without the news: what a step leaves running would hold it open, and a session that listens would never end.
+    ("$@") >"$results/$step.log" 2>&1 </dev/null 3>&-
+    status=$?
+    say $status >"$results/$step.status"
+    [ $status = 0 ] || failure | as_news >&3
 }
 only_failed=
+exec 3>/dev/null
 
-# Prints each step whose last run failed: `failed STATUS TITLE`, and indented the last that it said.
+# Prints how $step ended: `failed STATUS TITLE`, and indented the last that it said.
+failure() {
+    say "failed $status $title"
+    # (The last line need not have an end.)
+    { tail -n 20 "$results/$step.log" | sed 's/^/ /' && echo; } | sed '/^$/d'
+}
+
+# Prints each step whose last run failed.
 failures() {
     while read -r step title; do
         status=1
         [ -f "$results/$step.status" ] && read -r status <"$results/$step.status"
-        [ "$status" != 0 ] || continue
-        say "failed $status $title"
-        tail -n 20 "$results/$step.log" | sed 's/^/ /'
-        echo
-    done <"$state/steps" | sed '/^$/d'
+        [ "$status" = 0 ] || failure
+    done <"$state/steps"
 }
+
+# Marks failures as those that are known so far.
+as_news() { sed 's/^failed/now failed/'; }
 
 # Succeeds once the first boot of this instance is over.
 has_booted() {
@@ -253,6 +265,7 @@ boot() {
     ! has_booted || later=yes
     [ -z "$later" ] || [ -e "$state/each-boot" ] || exit 0
     know_boot
+    open_news
     [ ! -d "$seed/scripts" ] && [ ! -f "$seed/upgrade-packages" ] || await_network
     [ -n "$later" ] || prepare
     disks_and_mounts
@@ -269,13 +282,22 @@ boot() {
 }
 
 # Tells the host which steps stand failed, as of this boot.
-report() {
-    { say "$boot_id" && failures; } >"$state/report.new"
+report() { { say "$boot_id" && failures; } | for_the_host report; }
+
+# Lets the host hear of each step in the moment in which it fails, this boot's earlier ones first.
+open_news() {
+    { say "$boot_id" && { [ -n "$later" ] || failures | as_news; }; } | for_the_host news
+    exec 3>>"$state/news"
+}
+
+# Puts stdin into the file $1 of the state, for the user to read.
+for_the_host() {
+    cat >"$state/$1.new"
     fact user
-    chmod 600 "$state/report.new"
-    chown "$fact" "$state/report.new"
-    # By rename, and on the disk: a reader sees no half of it, and the next boot sees it whatever happens now.
-    mv "$state/report.new" "$state/report"
+    chmod 600 "$state/$1.new"
+    chown "$fact" "$state/$1.new"
+    # By rename: a reader sees no half of it.
+    mv "$state/$1.new" "$state/$1"
 }
 
 # Succeeds if there is something to do at every boot.
@@ -604,6 +626,7 @@ SERVICE
 
 again() {
     later= only_failed=yes
+    exec 3>&1
     identify
     prepare
     disks_and_mounts

@@ -4,16 +4,9 @@ from ..errors import DeadlineError, DriverError
 from ..fsm.port import Deadline
 from ..host.progress import Report
 from . import session
-from .report import Failure, bounded_words, lines, parse
+from .report import Failure, Steps, bounded_words, lines, parse
 from .seed import PROGRAM
 from .session import Endpoint, Wait
-
-_BEGINS = b"running "
-"""How the guest says which step it begins."""
-
-_STEPS = 200
-_STEP_BYTES = 200
-"""How many steps are heard of, and how much of each."""
 
 _AS_ROOT = (
     '[ "$(id -u)" = 0 ] || as_root="sudo -n"; '
@@ -28,7 +21,7 @@ def run(endpoint: Endpoint, deadline: Deadline, pidfd: int, report: Report) -> t
     Raises DriverError in the guest's words when they could not be run at all, DeadlineError when time is up (the guest
     goes on with the script it is at), GuestGoneError when the machine died.
     """
-    said, steps = bounded_words(), _Steps(report)
+    said, steps = bounded_words(), Steps(report)
 
     def hear(piece: bytes) -> None:
         said.hear(piece)
@@ -43,21 +36,3 @@ def run(endpoint: Endpoint, deadline: Deadline, pidfd: int, report: Report) -> t
     if status:
         raise DriverError("the guest could not run its scripts again", details=lines(bytes(said))[-5:])
     return parse(bytes(said))
-
-
-class _Steps:
-    """Reports the steps that a guest says it begins: so many and no more, because each is written to the journal."""
-
-    def __init__(self, report: Report) -> None:
-        self._report = report
-        self._left = _STEPS
-        self._rest = b""
-
-    def hear(self, piece: bytes) -> None:
-        """Take what was said next, in pieces of any size."""
-        *whole, rest = (self._rest + piece).split(b"\n")
-        self._rest = rest[:_STEP_BYTES]
-        for line in whole:
-            if self._left and line.startswith(_BEGINS):
-                self._left -= 1
-                self._report(lines(line[:_STEP_BYTES])[0])

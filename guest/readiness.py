@@ -8,13 +8,13 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 
-from ..errors import DriverError
+from ..errors import DeadlineError, DriverError
 from ..fsm.port import Deadline
 from ..host.progress import Report
 from ..host.run import run
 from . import ssh
-from .report import Failure, bounded_words, lines, parse
-from .seed import BOOTED, EACH_BOOT, REPORT
+from .report import Failure, Steps, bounded_words, lines, parse, parse_so_far
+from .seed import BOOTED, EACH_BOOT, NEWS, REPORT
 from .session import OPTIONS, Endpoint, GuestGoneError, Wait
 
 __all__ = ["Endpoint", "Failure", "GuestGoneError", "wait_until_ready"]
@@ -36,14 +36,24 @@ _TURN_GROWTH = 1.4
 the guest had an address is lost for six seconds: that is when QEMU tries to carry it again. But QEMU never forgets one,
 also not if we hang up: each reaches the guest in the end, and an sshd that is met by dozens turns newcomers away."""
 
+UNFINISHED = "the rest of the boot's work"
+
 _OVER = f"""\
 echo >&2
 read -r boot </proc/sys/kernel/random/boot_id
-reported() {{ read -r of <{REPORT} && [ "$of" = "$boot" ]; }} 2>/dev/null
-until [ "$(cat {BOOTED} 2>&-)" = "$1" ] && {{ [ ! -e {EACH_BOOT} ] || reported; }}; do sleep 0.1 || exit; done
-! reported || cat {REPORT} >&2
+is_of_this_boot() {{ [ -r "$1" ] && read -r of <"$1" && [ "$of" = "$boot" ]; }}
+over() {{ [ "$(cat {BOOTED} 2>&-)" = "$1" ] && {{ [ ! -e {EACH_BOOT} ] || is_of_this_boot {REPORT}; }}; }}
+heard= half=
+hear() {{
+    [ -n "$heard" ] || {{ is_of_this_boot {NEWS} && exec 4<{NEWS} && heard=yes; }} || return
+    while IFS= read -r line <&4; do printf '%s\\n' "$half$line" >&2 && half=; done
+    half=$half$line
+}}
+until over "$1"; do hear; sleep 0.1 || exit; done
+! is_of_this_boot {REPORT} || cat {REPORT} >&2
 exit 0"""
-"""Ends when this boot's work does. The first byte says that we were let in; what failed, if anything, follows."""
+"""Ends when this boot's work does. The first byte says that we were let in; then comes each failure as it happens, and
+at the end all that stand."""
 
 
 def wait_until_ready(
@@ -51,17 +61,22 @@ def wait_until_ready(
 ) -> tuple[Failure, ...]:
     """Return once the guest behind `endpoint` is ready, with what failed in this boot's work, in its order.
 
-    `look` is called now and then, says whether the guest has begun to use its network, and may raise.
+    Each failure is reported as soon as it is known. `look` is called now and then, says whether the guest has begun to
+    use its network, and may raise.
 
-    Raises DeadlineError when time is up, GuestGoneError when the machine died, DriverError when another than the
-    instance's own guest answers.
+    When time is up, a guest in which something has failed is returned all the same, to be looked into: UNFINISHED is
+    one more failure. Any other raises DeadlineError. Raises GuestGoneError when the machine died, DriverError when
+    another than the instance's own guest answers.
     """
     wait = Wait(deadline, pidfd, look)
+    steps = Steps(report)
     again_s = _FIRST_AGAIN_S
     while True:
         with _greeted_by(endpoint.port, wait, report) as connection:
-            failures = _failures(endpoint, connection, wait, report)
+            failures = _failures(endpoint, connection, wait, steps, report)
         if failures is not None:
+            for failure in failures:
+                steps.fail(failure)
             return failures
         wait.pause(again_s)
         again_s = min(_LAST_AGAIN_S, 2 * again_s)
@@ -107,7 +122,9 @@ def _greets(connection: socket.socket) -> bool:
     return False
 
 
-def _failures(endpoint: Endpoint, connection: socket.socket, wait: Wait, report: Report) -> tuple[Failure, ...] | None:
+def _failures(
+    endpoint: Endpoint, connection: socket.socket, wait: Wait, steps: Steps, report: Report
+) -> tuple[Failure, ...] | None:
     """Return what failed once the guest has said over ssh that it is done; None when it let nobody in or hung up.
 
     One session waits inside the guest: to log in again and again would cost an emulated guest more than its boot. It
@@ -124,9 +141,15 @@ def _failures(endpoint: Endpoint, connection: socket.socket, wait: Wait, report:
         if not words and said.startswith(b"\n"):
             report(WAITING_FOR_FIRST_BOOT)
         words.hear(said)
+        steps.hear(said)
 
     end = connection.fileno()
-    ended = run(command, stdin=end, stdout=end, stderr=hear, wait=wait.pause)
+    try:
+        ended = run(command, stdin=end, stdout=end, stderr=hear, wait=wait.pause)
+    except DeadlineError:
+        if failures := parse_so_far(bytes(words)):
+            return (*failures, Failure(UNFINISHED, 0, ("it did not end in time",)))
+        raise
     if ended.status == 0:
         return parse(bytes(words))
     if b"Host key verification failed" in bytes(words):

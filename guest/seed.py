@@ -50,6 +50,9 @@ EACH_BOOT = f"{STATE}/each-boot"
 REPORT = f"{STATE}/report"
 """What stood failed in the last boot that had work, below its id (`boot_id` of proc(5)); the user's to read."""
 
+NEWS = f"{STATE}/news"
+"""Each step that has failed in the boot whose id it begins with, as it fails; the user's to read."""
+
 SCRIPTS = f"{STATE}/scripts"
 """The guest's folder of what scripts and steps said and how they ended: `000-system.log`, `000-system.status`."""
 

@@ -51,6 +51,9 @@ _FIRST_PRESS_S, _LAST_PRESS_S = 1.0, 8.0
 
 _POWER_OFF = ("sh", "-c", "sudo -n poweroff || poweroff")
 
+_GRACE_OF_KEPT_S = 30.0
+"""At least so long may the rest of a start take in a guest that is kept because something failed in it."""
+
 _FORWARDS_S = 30.0
 """How long a guest that has answered before may take to let the port forwards in again."""
 
@@ -105,8 +108,8 @@ class QemuDriver(Driver):
 
         with watched(site, process, progress) as (endpoint, pidfd):
             failures = readiness.wait_until_ready(endpoint, deadline, pidfd, progress, look)
-            for failure in failures:
-                progress(str(failure))
+            if failures:
+                deadline = deadline.at_least(_GRACE_OF_KEPT_S)
             failures = probes.run(endpoint, site.spec.probes, deadline, pidfd, progress, failures=failures)
             if ssh_forwards.missing(site):
                 progress(FORWARDING)

@@ -3,12 +3,16 @@
 import select
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from interlock.errors import DeadlineError
 from interlock.fsm.port import Deadline
-from interlock.guest import readiness, session
+from interlock.guest import readiness, session, ssh
+from interlock.guest.report import Failure
+from interlock.guest.session import Endpoint
+from interlock.host.process import boot_id
 
 GREETING = b"SSH-2.0-test\r\n"
 
@@ -162,3 +166,81 @@ def test_deadline_ends_the_wait(listener, machine):
     """A guest that never greets is given up, and the error says after how long."""
     with pytest.raises(DeadlineError, match=r"did not answer within 0.05 s"):
         greeted(listener, machine[0].fileno(), lambda: True, [], deadline_s=0.05)
+
+
+class Guest:
+    """What a session finds in a guest: a folder of this host's in the place of the guest's own."""
+
+    def __init__(self, folder: Path, listener: Listener, pidfd: int) -> None:
+        self.folder, self._pidfd = folder, pidfd
+        self.endpoint = Endpoint("web", folder, listener.port, "i-1")
+        self._listener = listener
+
+    def say(self, file: str, text: str) -> None:
+        """Add to the news or the report of this boot."""
+        with (self.folder / file).open("a") as out:
+            out.write(text if out.tell() else f"{boot_id()}\n{text}")
+
+    def wait(self, report: Callable[[str], object], deadline_s: float = 60.0) -> tuple[Failure, ...]:
+        """Wait for it to be ready, greeted by its sshd at once."""
+
+        greeted = 0
+
+        def look() -> bool:
+            nonlocal greeted
+            for connection in self._listener.accept()[greeted:]:
+                connection.sendall(GREETING)
+                greeted += 1
+            return True
+
+        return readiness.wait_until_ready(self.endpoint, Deadline(deadline_s), self._pidfd, report, look)
+
+
+@pytest.fixture(params=["sh", "bash --posix"])
+def guest(request, tmp_path, listener, machine, monkeypatch) -> Guest:
+    """Return a guest with work at this boot whose user has the shell of the parameter; ssh is that shell, run here."""
+    question = readiness._OVER.replace("/var/lib/interlock", str(tmp_path))
+
+    def command_line(_config, _name, command, options):  # noqa: ARG001
+        return [*request.param.split(), "-c", question, *command[3:]]
+
+    monkeypatch.setattr(ssh, "command_line", command_line)
+    (tmp_path / "each-boot").touch()
+    return Guest(tmp_path, listener, machine[0].fileno())
+
+
+SCRIPT = "script 004 (system) failed in the guest with status 3"
+
+
+def test_failure_is_reported_before_the_boots_work_is_over(guest):
+    """Whoever waits for the other scripts knows by then which one failed; at the end each is returned once."""
+    guest.say("news", "now failed 3 script 004 (system)\n no key\nnow fai")
+    steps = []
+
+    def report(step: str) -> None:
+        steps.append(step)
+        if step == SCRIPT:
+            guest.say("news", "led 1 script 005 (user)\n")
+        elif step.startswith("script 005"):
+            guest.say("report", "failed 3 script 004 (system)\n no key\nfailed 1 script 005 (user)\n")
+            (guest.folder / "booted").write_text("i-1\n")
+
+    assert guest.wait(report) == (Failure("script 004 (system)", 3, ("no key",)), Failure("script 005 (user)", 1, ()))
+    assert steps == [
+        *(readiness.WAITING_FOR_SSH, readiness.WAITING_FOR_FIRST_BOOT),
+        *(SCRIPT, "script 005 (user) failed in the guest with status 1"),
+    ]
+
+
+def test_guest_in_which_something_failed_is_kept_when_time_is_up(guest):
+    """Another script hangs: what failed is named, and that the rest did not end."""
+    guest.say("news", "now failed 3 script 004 (system)\n no key\n")
+    failed = Failure("script 004 (system)", 3, ("no key",))
+    assert guest.wait(print, 3.0) == (failed, Failure(readiness.UNFINISHED, 0, ("it did not end in time",)))
+
+
+def test_guest_in_which_nothing_is_known_to_have_failed_is_a_deadline(guest):
+    """The news of another boot say nothing about this one."""
+    (guest.folder / "news").write_text("another-boot\nnow failed 3 script 004 (system)\n")
+    with pytest.raises(DeadlineError, match="did not answer within 1 s"):
+        guest.wait(print, 1.0)

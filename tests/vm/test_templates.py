@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from interlock import DegradedError, State, Wishes
+from interlock import DegradedError, Interlock, State, Wishes
 from interlock.disks import Disks
+from interlock.guest.readiness import UNFINISHED
 
 pytestmark = pytest.mark.vm
 
@@ -247,6 +248,45 @@ def test_script_that_fails_is_told_and_mended_while_the_guest_runs(vms, tmp_path
     vms.restart("web")
     assert vms.status("web").observation.condition is None
     assert [json.loads(json.dumps(line.to_json()))["phase"] for line in vms.history("web")][-1] == "done"
+
+
+HANGING = """
+images: [{location: 'build:tiny'}]
+provision:
+- script: echo there is no key >&2; exit 3
+- script: "until [ -e /tmp/go ]; do sleep 0.2; done; exit 4"
+probes:
+- description: the key is there
+  script: |
+    #!/bin/sh
+    cat /key
+"""
+
+
+def test_script_that_fails_is_told_while_another_runs_and_the_guest_is_kept(vms, tmp_path, ask):
+    """Nobody waits for the other scripts to hear of it, and when time is up the guest is there to be looked into."""
+    (tmp_path / "web.yaml").write_text(HANGING)
+    vms.create("web", str(tmp_path / "web.yaml"), Wishes(start_timeout_s=40.0))
+    failed = "script 000 (system) failed in the guest with status 3"
+    with pytest.raises(DegradedError) as caught:
+        vms.start("web")
+    assert caught.value.message == f'{failed}, and 2 more: {UNFINISHED}, probe "the key is there"'
+    assert "  there is no key" in caught.value.details
+    assert vms.status("web").state is State.running
+    assert failed in [line.step for line in vms.history("web")]
+
+    vms.stop("web")
+    heard = []
+
+    def announce(event):
+        heard.append(event.step)
+        if event.step == failed:
+            ask("sudo touch /tmp/go /key")  # the other script ends only now
+
+    with pytest.raises(DegradedError) as caught:
+        Interlock(announce=announce).start("web", timeout_s=300)
+    assert caught.value.message == f"{failed}, and 1 more: script 001 (system)"
+    assert "probing: the key is there" in heard
 
 
 def test_probe_that_never_succeeds_ends_the_start_with_its_hint(vms, tmp_path):
