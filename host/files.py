@@ -8,6 +8,7 @@
 
 import errno
 import os
+import shlex
 import shutil
 import stat
 from contextlib import suppress
@@ -195,19 +196,23 @@ _FICLONE = 0x40049409
 def remove_tree(path: Path) -> None:
     """Remove whatever lies at `path`, with all that is in it; what is not there is fine, and no link is followed.
 
-    What cannot be removed does not keep the rest. Raises DriverError naming each thing that stayed, and why.
+    What cannot be removed does not keep the rest. What is mounted at `path` or in it is not ours and is left alone.
+    Raises DriverError naming each thing that stayed, and why.
     """
     stayed: list[tuple[Path, OSError]] = []
-    _remove(path, stayed)
+    _remove(path, _mount(path.parent), stayed)
     if stayed:
         first, why = stayed[0]
+        mounted = next((one for one, error in stayed if isinstance(error, _MountedError)), None)
         raise DriverError(
             f"{first} could not be removed: {why.strerror}",
+            hint=f"umount {shlex.quote(str(mounted))}" if mounted else None,
             details=[f"{one}: {error.strerror}" for one, error in stayed[1:]],
         )
 
 
-def _remove(path: Path, stayed: list[tuple[Path, OSError]]) -> None:
+def _remove(path: Path, mount: bytes | None, stayed: list[tuple[Path, OSError]]) -> None:
+    """Remove `path` and all that is in it, as far as it is in the mounted file system `mount`."""
     before = len(stayed)
     try:
         path.unlink()
@@ -215,16 +220,38 @@ def _remove(path: Path, stayed: list[tuple[Path, OSError]]) -> None:
         return
     except IsADirectoryError:
         try:
-            with suppress(OSError):  # whoever may not change it need not be kept from what is in it
+            if _mount(path) != mount:
+                raise _MountedError(errno.EBUSY, "a file system is mounted there")
+            with suppress(OSError):  # somebody who may not change it may still empty it
                 path.chmod(PRIVATE_DIRECTORY)
             for child in list(path.iterdir()):
-                _remove(child, stayed)
+                _remove(child, mount, stayed)
             path.rmdir()
         except OSError as error:
             if len(stayed) == before:  # not because of what stayed in it
                 stayed.append((path, error))
     except OSError as error:
         stayed.append((path, error))
+
+
+class _MountedError(OSError):
+    pass
+
+
+def _mount(folder: Path) -> bytes | None:
+    """Return the id of the mount that `folder` is in, None where nothing is there. Source: proc(5), /proc/PID/fdinfo.
+
+    The device number cannot tell: a bind mount of the same file system has the same.
+    """
+    try:
+        descriptor = os.open(folder, os.O_PATH | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        with open(f"/proc/self/fdinfo/{descriptor}", "rb") as info:  # noqa: PTH123 - not a path of ours
+            return next(line for line in info if line.startswith(b"mnt_id:"))
+    finally:
+        os.close(descriptor)
 
 
 def _not_regular(path: str | Path) -> UnfitFileError:

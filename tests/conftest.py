@@ -106,6 +106,7 @@ PROGRAMS = {
     "qemu-img",
     "sysctl",
     "timedatectl",
+    "umount",
 }
 """What a hint may ask somebody to type, beside what a test itself brings."""
 

@@ -4,6 +4,8 @@ import errno
 import fcntl
 import os
 import stat
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -139,6 +141,52 @@ def test_remove_tree_of_a_folder_that_its_owner_may_not_open_removes_it(folder):
     (folder / "closed").chmod(0)
     remove_tree(folder)
     assert not folder.exists()
+
+
+MOUNT = """
+mount -t tmpfs none "$0/a/mounted" && touch "$0/a/mounted/theirs"
+mount --bind "$1" "$0/bound"
+exec "$2" -c "$3" "$0"
+"""
+"""Mounts a file system in the folder $0, and $1 too, which is of the same one, and lets Python run $3."""
+
+REMOVE = """
+import sys
+from pathlib import Path
+from interlock.errors import DriverError
+from interlock.host.files import remove_tree
+try:
+    remove_tree(Path(sys.argv[1]))
+except DriverError as error:
+    print(*sorted([error.message.replace(" could not be removed", ""), *error.details]), error.hint, sep="\\n")
+"""
+
+
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "--mount", "--map-root-user", "true"], check=False, capture_output=True).returncode != 0,
+    reason="this host gives its users no mount namespaces",
+)
+def test_remove_tree_of_a_folder_with_a_mount_in_it_leaves_what_is_mounted(tmp_path, injected):
+    """It may be anyone's. The rest is removed, and the mounts are named, with the command that takes the first away."""
+    folder, theirs = tmp_path / "folder", tmp_path / "theirs"
+    for path in (folder / "a" / "mounted", folder / "bound", folder / "b", theirs):
+        path.mkdir(parents=True)
+    (theirs / "kept").touch()
+    (folder / "b" / "ours").touch()
+    done = subprocess.run(
+        ["unshare", "--mount", "--map-root-user", "sh", "-c", MOUNT, folder, theirs, sys.executable, REMOVE],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    *stayed, hint = done.stdout.splitlines()
+    mounts = [str(folder / "a" / "mounted"), str(folder / "bound")]
+    assert stayed == [f"{mount}: a file system is mounted there" for mount in mounts]
+    assert hint in [f"umount {mount}" for mount in mounts]
+    assert (theirs / "kept").exists()
+    assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*")) == ["a", "a/mounted", "bound"]
+    injected("a file system mounted in an instance's folder")
 
 
 def test_read_own_of_anything_but_a_file_that_fits_is_refused_at_once(folder, thing, injected):
