@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .drivers.contract import disk_file
 from .drivers.qemu import disk_lock
 from .drivers.qemu.disk import run_qemu_img
 from .errors import DamagedError, DriverError, NotFoundError, UsageError
@@ -187,7 +188,7 @@ class Disks:
 
     def _users(self, name: str, stat: os.stat_result) -> tuple[str, ...]:
         """Return the names of the instances that are linked to the file that `stat` describes."""
-        file = disk_lock.file_name(name)
+        file = disk_file(name)
         links = [*self._instances.glob(f"[!.]*/{file}"), *self._instances.glob(f".creating/*/{file}")]
         return tuple(sorted(link.parent.name for link in links if os.path.samestat(link.stat(), stat)))
 

@@ -15,8 +15,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ..disks import Disks
-from ..drivers.contract import Driver
-from ..drivers.qemu import disk_lock
+from ..drivers.contract import BASE, INITRD, KERNEL, KNOWN_HOSTS, SEED, SSH_KEY, Driver, disk_file
 from ..errors import UsageError
 from ..fsm.port import Draft, Plan
 from ..fsm.records import now
@@ -139,7 +138,7 @@ class _Planner:
             raise UsageError(f"image {image.name} boots by {' or '.join(image.boot)}, not by {boot}")
         report("making keys and seed")
         spec = replace(spec, boot=boot, kernel_arguments=image.kernel_arguments if boot == "kernel" else "")
-        shared = {disk_lock.file_name(disk.name): Disks(self.home).path(disk.name) for disk in spec.disks}
+        shared = {disk_file(disk.name): Disks(self.home).path(disk.name) for disk in spec.disks}
         return Draft(spec, self._materials(image, spec), shared)
 
     def _make_folders(self, report: Report) -> None:
@@ -209,17 +208,17 @@ class _Planner:
         more_keys = host_facts.public_keys(user_home()) if self.template.ssh.load_dot_ssh_pub_keys else ()
         seed = resolve.seed(self.template, spec, self.who, (key.public.decode().strip(), *more_keys), host_key)
         seed = replace(seed, name=self.name)
-        materials: dict[str, Path | bytes] = {ssh.KEY: key.private, ssh.KNOWN_HOSTS: _pin(host_key)}
+        materials: dict[str, Path | bytes] = {SSH_KEY: key.private, KNOWN_HOSTS: _pin(host_key)}
         if disk := image.files.get("disk"):
-            materials["base.qcow2"] = store.path(disk.digest)
+            materials[BASE] = store.path(disk.digest)
         if spec.boot == "kernel":
-            materials["kernel"] = store.path(image.files["kernel"].digest)
-            materials["initrd"] = store.path(image.files["initrd"].digest)
+            materials[KERNEL] = store.path(image.files["kernel"].digest)
+            materials[INITRD] = store.path(image.files["initrd"].digest)
         way = "firmware" if spec.boot == "bios" else spec.boot
         if image.first_boot[image.boot.index(way)] == "overlay":
-            materials["initrd"] = store.path(image.files["initrd"].digest).read_bytes() + overlay(seed)
+            materials[INITRD] = store.path(image.files["initrd"].digest).read_bytes() + overlay(seed)
         else:
-            materials["seed.iso"] = nocloud(seed)
+            materials[SEED] = nocloud(seed)
         return materials
 
 

@@ -1,39 +1,77 @@
-"""The suite that every driver passes, ours and anyone's.
+"""The suite that every driver passes, ours and anyone's: what `drivers.contract` promises, as tests.
 
-A driver's own tests subclass `DriverConformance` and give it two fixtures, `driver` and `site`:
+A driver's own tests subclass `DriverConformance` and name the driver:
 
     class TestMyDriver(DriverConformance):
         @pytest.fixture
         def driver(self): return MyDriver()
 
-        @pytest.fixture
-        def site(self, tmp_path): ...   # a Site whose directory holds what `create` needs
-
-`site.directory` must end in a component that can be renamed within its parent. The suite kills what it leaves alive.
+Where the driver needs materials (`abilities.images`), they give a `site` fixture too, whose directory holds what
+`create` needs. It must have a parent in which it can be renamed. Each failure says what the contract asks for and what
+was found. The suite ends what it leaves alive, with the driver's own `kill`.
 """
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from ..errors import DeadlineError, DriverError
-from .contract import UNREADABLE, Deadline, Driver, Site
+from ..errors import DeadlineError, DriverError, HostError
+from ..fsm.spec import Copy, Disk, Forward, Mount, Probe
+from .contract import DEMANDS, UNREADABLE, Deadline, Driver, Observation, Site, Spec
+
+_FORWARD = Forward("tcp", "0.0.0.0", 80, "", "127.0.0.1", 8080, "", reverse=False)  # noqa: S104 - the guest's own address
+
+_ASKED = {
+    "accelerator": "tcg",
+    "copies": (Copy("/etc/hostname", "/tmp/hostname", skip_if_missing=True, delete_on_stop=False),),  # noqa: S108
+    "cpu_model": "max",
+    "disks": (Disk("data", "qcow2"),),
+    "forward_agent": True,
+    "forward_x11": True,
+    "forward_x11_trusted": True,
+    "forwards": (_FORWARD,),
+    "mounts": (Mount("/srv", "/srv", writable=False, type="9p", security_model="none"),),
+    "network_host": False,
+    "network_internet": False,
+    "probes": (Probe("answers", "#!/bin/sh\ntrue\n", ""),),
+    "ssh_port": 22022,
+}
+"""For each of DEMANDS a value that asks for something."""
 
 
 class DriverConformance:
-    """What `drivers.contract` promises, as tests."""
+    """The tests. Attributes and fixtures are for a driver's own tests to replace."""
 
     START_S = 120.0
     """How long a start may take."""
 
+    COPIES_LIVE = False
+    """True for a driver whose machines are mere records, so that a copied directory holds a live machine of its own."""
+
     @pytest.fixture
     def driver(self) -> Driver:
+        """Return the driver under test."""
         raise NotImplementedError("give the driver under test")
 
     @pytest.fixture
-    def site(self) -> Site:
-        raise NotImplementedError("give a site with the materials that create needs")
+    def other(self, driver: Driver) -> Driver:
+        """Return the driver as another process has it: without what the first one may keep in memory."""
+        return type(driver)()
+
+    @pytest.fixture
+    def site(self, driver: Driver, tmp_path: Path) -> Iterator[Site]:
+        """Return a site with the materials that `create` needs; this one has none."""
+        assert not driver.abilities.images, (
+            "abilities.images is True: give a `site` whose directory holds the materials"
+        )
+        directory = tmp_path / "web"
+        directory.mkdir(mode=0o700)
+        with tempfile.TemporaryDirectory(prefix="il-") as short:  # a socket's path has room for 107 bytes
+            yield Site("web", directory, Path(short, "web"), _plain(driver))
 
     @pytest.fixture
     def steps(self) -> list[str]:
@@ -57,100 +95,204 @@ class DriverConformance:
         driver.start(machine, steps.append, Deadline(self.START_S))
         return machine
 
+    # What is asked for.
+
+    def test_abilities_name_fields_of_the_contract(self, driver: Driver) -> None:
+        """What a driver says that it honours is what the contract knows."""
+        unknown = sorted(driver.abilities.honours - DEMANDS.keys())
+        assert not unknown, f"abilities.honours names {unknown}; contract.DEMANDS has {sorted(DEMANDS)}"
+
+    def test_check_accepts_a_spec_that_asks_for_nothing(self, driver: Driver, site: Site) -> None:
+        """The suite's own machine can be run on this host, or none of these tests says anything."""
+        driver.check(site.spec)
+
+    def test_check_refuses_what_the_driver_does_not_honour(self, driver: Driver, site: Site) -> None:
+        """Each demand that is not honoured is refused by name before anything is made, never ignored."""
+        before = _listed(site)
+        for field in sorted(DEMANDS.keys() - driver.abilities.honours):
+            refusal = _refusal(driver, replace(site.spec, **{field: _ASKED[field]}))  # type: ignore[arg-type]
+            assert refusal is not None, (
+                f"check accepts a spec with {field}, which abilities.honours does not name: raise HostError, as "
+                "Driver.check does (an override calls super().check(spec) first)"
+            )
+            assert DEMANDS[field] in refusal, f"check must name {DEMANDS[field]} when it refuses it; it says: {refusal}"
+        assert before == _listed(site), "check must make nothing"
+
+    # Creation.
+
     def test_observe_before_create_says_not_alive(self, driver: Driver, site: Site) -> None:
         """A directory in which nothing was made holds no live machine, and asking does not raise."""
-        assert driver.observe(site).alive is False
+        _is_down(driver, site, "before create")
 
     def test_create_repeated_is_safe(self, driver: Driver, machine: Site, steps: list[str]) -> None:
         """Creating what is created leaves a machine that is down and can be started."""
         driver.create(machine, steps.append)
-        assert driver.observe(machine).alive is False
+        _is_down(driver, machine, "after create")
         driver.start(machine, steps.append, Deadline(self.START_S))
-        assert driver.observe(machine).alive is True
+        _is_alive(driver, machine, "after a second create and a start")
+
+    # Running.
 
     def test_start_reports_its_steps_and_is_alive(self, driver: Driver, running: Site, steps: list[str]) -> None:
         """A start says what it is doing, and when it returns the machine is alive and nothing is wrong with it."""
-        assert steps
-        seen = driver.observe(running)
-        assert (seen.alive, seen.condition, seen.exit_reason) == (True, None, None)
+        assert steps, "start must say its steps: report('waiting for the guest')"
+        seen = _is_alive(driver, running, "after start")
+        assert seen.condition is None, f"a machine that just started has no condition; observe says {seen.condition!r}"
+        assert seen.exit_reason is None, f"a live machine has no exit reason; observe says {seen.exit_reason!r}"
 
-    def test_start_of_live_machine_keeps_it(self, driver: Driver, running: Site, steps: list[str]) -> None:
+    def test_start_of_live_machine_keeps_it(
+        self, driver: Driver, other: Driver, running: Site, steps: list[str]
+    ) -> None:
         """Starting what runs leaves the very same machine running: recovery after a crash relies on it."""
         before = driver.observe(running)
-        driver.start(running, steps.append, Deadline(self.START_S))
-        assert driver.observe(running) == before
+        other.start(running, steps.append, Deadline(self.START_S))
+        after = driver.observe(running)
+        assert before == after, f"start of a live machine must wait for that one; before it {before}, after it {after}"
+
+    def test_another_process_sees_the_same(self, driver: Driver, other: Driver, running: Site) -> None:
+        """What is known of a machine lies in its site: the next command is another process."""
+        first, second = driver.observe(running), other.observe(running)
+        assert first == second, f"another driver object must observe the same; the first says {first}, it says {second}"
+
+    def test_copied_directory_holds_no_live_machine(
+        self, driver: Driver, running: Site, steps: list[str], tmp_path: Path
+    ) -> None:
+        """A machine belongs to the directory that it was started in: a backup of it neither is nor ends the machine."""
+        if self.COPIES_LIVE:
+            return
+        copy = replace(running, directory=tmp_path / "copy" / "web", runtime=running.runtime.with_name("copy"))
+        copy.directory.mkdir(parents=True)
+        for path in running.directory.iterdir():
+            if path.is_file():
+                shutil.copy2(path, copy.directory)
+        _is_down(driver, copy, "in a copy of a live machine's directory")
+        driver.kill(copy, steps.append)
+        _is_alive(driver, running, "after kill in a copy of its directory (a recorded pid is no proof; a lock is)")
 
     def test_start_without_boot_starts_nothing(self, driver: Driver, machine: Site, steps: list[str]) -> None:
         """A machine that died before it could be awaited is an error, and stays down: nobody asked for it to run."""
         with pytest.raises(DriverError):
             driver.start(machine, steps.append, Deadline(self.START_S), boot=False)
-        assert driver.observe(machine).alive is False
+        _is_down(driver, machine, "after start(boot=False) of a machine that is down")
 
     def test_start_without_time_raises_deadline_error(self, driver: Driver, machine: Site, steps: list[str]) -> None:
         """A guest that cannot answer in time is a DeadlineError, and the machine can be ended afterwards."""
-        with pytest.raises(DeadlineError):
+        try:
             driver.start(machine, steps.append, Deadline(0.0))
+        except DeadlineError:
+            pass
+        else:
+            pytest.fail("start with Deadline(0) must raise DeadlineError: ask deadline.passed before it returns")
         driver.kill(machine, steps.append)
-        assert driver.observe(machine).alive is False
+        _is_down(driver, machine, "after a start that took too long, and kill")
+
+    def test_resume_of_machine_that_runs_changes_nothing(self, driver: Driver, running: Site, steps: list[str]) -> None:
+        """Resuming a machine that is not paused leaves the very same machine running."""
+        before = driver.observe(running)
+        driver.resume(running, steps.append)
+        after = driver.observe(running)
+        assert before == after, f"resume of a machine that runs must change nothing; before {before}, after {after}"
+
+    # Ending.
 
     def test_stop_ends_it_and_says_how(self, driver: Driver, running: Site, steps: list[str]) -> None:
         """After stop nothing runs, and the words returned are those that observe gives afterwards."""
-        how = driver.stop(running, steps.append, Deadline(60.0))
-        seen = driver.observe(running)
-        assert (seen.alive, seen.exit_reason) == (False, how)
+        _ended_as_said(driver, running, driver.stop(running, steps.append, Deadline(60.0)))
 
     def test_stop_of_machine_that_is_down_is_safe(self, driver: Driver, machine: Site, steps: list[str]) -> None:
         """Stopping what is down returns words and changes nothing."""
-        assert driver.stop(machine, steps.append, Deadline(5.0))
-        assert driver.observe(machine).alive is False
+        assert driver.stop(machine, steps.append, Deadline(5.0)), "stop must say how it ended, also of what was down"
+        _is_down(driver, machine, "after stop of a machine that was down")
 
     def test_start_after_stop_runs_again(self, driver: Driver, running: Site, steps: list[str]) -> None:
         """A machine that was stopped can be started again, and its old exit reason is gone."""
         driver.stop(running, steps.append, Deadline(60.0))
         driver.start(running, steps.append, Deadline(self.START_S))
-        seen = driver.observe(running)
-        assert (seen.alive, seen.exit_reason) == (True, None)
+        seen = _is_alive(driver, running, "after stop and start")
+        assert seen.exit_reason is None, f"a live machine has no exit reason; observe says {seen.exit_reason!r}"
 
     def test_kill_ends_it_and_repeats_safely(self, driver: Driver, running: Site, steps: list[str]) -> None:
         """After kill nothing runs; killing nothing is no error."""
         driver.kill(running, steps.append)
-        assert driver.observe(running).alive is False
+        _is_down(driver, running, "after kill")
         driver.kill(running, steps.append)
-        assert driver.observe(running).alive is False
+        _is_down(driver, running, "after a second kill")
 
     def test_observe_and_stop_need_no_readable_spec(self, driver: Driver, running: Site, steps: list[str]) -> None:
         """A machine whose spec is damaged is seen, and can be shut down like any other."""
         damaged = replace(running, spec=UNREADABLE)
-        assert driver.observe(damaged).alive is True
-        how = driver.stop(damaged, steps.append, Deadline(60.0))
-        seen = driver.observe(damaged)
-        assert (seen.alive, seen.exit_reason) == (False, how)
+        _is_alive(driver, damaged, "with spec=UNREADABLE")
+        _ended_as_said(driver, damaged, driver.stop(damaged, steps.append, Deadline(60.0)))
 
     def test_kill_and_delete_need_no_readable_spec(self, driver: Driver, running: Site, steps: list[str]) -> None:
         """A machine whose spec is damaged can be ended and removed: both look at nothing but the place."""
         damaged = replace(running, spec=UNREADABLE)
         driver.kill(damaged, steps.append)
-        assert driver.observe(running).alive is False
+        _is_down(driver, running, "after kill with spec=UNREADABLE")
         driver.delete(damaged, steps.append)
-
-    def test_resume_of_machine_that_runs_changes_nothing(self, driver: Driver, running: Site, steps: list[str]) -> None:
-        """Letting go on what goes on anyway leaves the very same machine running."""
-        before = driver.observe(running)
-        driver.resume(running, steps.append)
-        assert driver.observe(running) == before
 
     def test_reset_leaves_a_machine_that_starts(self, driver: Driver, running: Site, steps: list[str]) -> None:
         """After reset the machine is down, has no exit to tell of, and starts."""
         driver.kill(running, steps.append)
         driver.reset(running, steps.append)
-        seen = driver.observe(running)
-        assert (seen.alive, seen.exit_reason) == (False, None)
+        seen = _is_down(driver, running, "after reset")
+        assert seen.exit_reason is None, f"reset must forget why the machine ended; observe says {seen.exit_reason!r}"
         driver.start(running, steps.append, Deadline(self.START_S))
-        assert driver.observe(running).alive is True
+        _is_alive(driver, running, "after reset and start")
 
     def test_delete_leaves_nothing_outside_the_directory(self, driver: Driver, running: Site, steps: list[str]) -> None:
         """After delete the runtime directory is gone or empty, and deleting again is safe."""
         driver.kill(running, steps.append)
         driver.delete(running, steps.append)
         driver.delete(running, steps.append)
-        assert not running.runtime.exists() or not list(running.runtime.iterdir())
+        left = sorted(path.name for path in running.runtime.iterdir()) if running.runtime.exists() else []
+        assert not left, f"delete must empty site.runtime; it leaves {left}"
+
+
+def _plain(driver: Driver) -> Spec:
+    """Return a spec that asks `driver` for no more than a machine."""
+    return replace(
+        UNREADABLE,
+        driver=driver.name,
+        arch=driver.abilities.arches[0],
+        cpus=1,
+        memory_bytes=256 << 20,
+        disk_bytes=1 << 30,
+        user="user",
+        hostname="web",
+        instance_id="i-1",
+        boot="kernel",
+        start_timeout_s=60.0,
+        created_at="2026-01-01T00:00:00.000000Z",
+    )
+
+
+def _refusal(driver: Driver, spec: Spec) -> str | None:
+    try:
+        driver.check(spec)
+    except HostError as error:
+        return error.message
+    return None
+
+
+def _listed(site: Site) -> list[Path]:
+    return sorted([*site.directory.rglob("*"), *site.runtime.rglob("*")])
+
+
+def _is_alive(driver: Driver, site: Site, when: str) -> Observation:
+    seen = driver.observe(site)
+    assert seen.alive is True, f"{when}, observe must say that the machine is alive; it says {seen}"
+    return seen
+
+
+def _is_down(driver: Driver, site: Site, when: str) -> Observation:
+    seen = driver.observe(site)
+    assert seen.alive is False, f"{when}, observe must say that nothing is alive; it says {seen}"
+    return seen
+
+
+def _ended_as_said(driver: Driver, site: Site, how: str) -> None:
+    seen = _is_down(driver, site, "after stop")
+    assert seen.exit_reason == how, (
+        f"stop returned {how!r}, but the exit reason that observe gives is {seen.exit_reason!r}"
+    )

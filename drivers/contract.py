@@ -14,28 +14,47 @@ it sees. Every call is safe to repeat, because recovery after a crash repeats it
     provision  afterwards the scripts of the first boot have run once more; what failed of them is returned
     observe  says what is so: quick, without network, without waiting, without changing anything
 
-stop, kill, delete and observe go by the place alone: the site's spec may be `UNREADABLE`. What lives and cannot be
-reached is `hidden` to observe, an OutOfReachError to the others, and left as it is. What cannot be read is an error:
-only a machine that is known to be dead is said to be.
+Creation puts these files beside spec.json before `create` is called, for a driver whose abilities say `images`:
 
-A third-party driver subclasses `Driver`, registers in the entry-point group `interlock.drivers`, and proves itself with
-`interlock.drivers.conformance`.
+    BASE, KERNEL, INITRD     the image: shared with other instances, so read-only
+    SEED                     what the guest is to do at its first boot; where it is missing, INITRD holds it
+    SSH_KEY, KNOWN_HOSTS     how to log in to the guest, and how to know that it is the right one
+    disk_file(NAME)          for each of the spec's disks; it outlives the instance and is the one file to write to
+
+The fields of the spec that `DEMANDS` names are honoured or refused, never ignored: a driver lists in its abilities
+those that it honours, and `Driver.check` refuses the others before an image is obtained.
+
+A spec that cannot be read is `UNREADABLE`: stop, kill, delete and observe are called with it all the same, and go by
+the site's directory and runtime directory alone. The other calls are made with a spec that was read.
+
+A machine that is alive and cannot be reached is `hidden` to observe, an OutOfReachError to the others, and left as it
+is. What cannot be read is an error: a machine counts as dead only where that is known.
+
+docs/drivers.md leads through the writing of a driver. A third-party driver subclasses `Driver`, registers in the
+entry-point group `interlock.drivers`, and proves itself with `interlock.drivers.conformance`.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar
 
-from ..errors import DegradedError
+from ..errors import DegradedError, HostError
 from ..fsm.port import Deadline, Site
 from ..fsm.records import HIDDEN, Check, Observation
 from ..fsm.spec import UNREADABLE, Spec
 from ..host.progress import Report
 
 __all__ = [
+    "BASE",
+    "DEMANDS",
     "HIDDEN",
+    "INITRD",
+    "KERNEL",
+    "KNOWN_HOSTS",
+    "SEED",
+    "SSH_KEY",
     "UNREADABLE",
     "Abilities",
     "Check",
@@ -45,7 +64,55 @@ __all__ = [
     "Observation",
     "Report",
     "Site",
+    "Spec",
+    "disk_file",
 ]
+
+BASE = "base.qcow2"
+"""The image's disk, in qcow2 format, complete in itself; missing where the image is a kernel and an initrd alone."""
+
+KERNEL = "kernel"
+"""A Linux kernel, to be booted with `spec.kernel_arguments`; there when `spec.boot` is `kernel`."""
+
+INITRD = "initrd"
+"""The initrd of that kernel. It may be the instance's own, with the seed appended and secrets in it."""
+
+SEED = "seed.iso"
+"""A disk labelled `cidata` for cloud-init, to be attached read-only; missing where INITRD carries the seed."""
+
+SSH_KEY = "ssh.key"
+"""The private key that logs in as `spec.user`. OpenSSH's format, mode 0600."""
+
+KNOWN_HOSTS = "known_hosts"
+"""The guest's public host key, under the name `guest.ssh.HOST_KEY_ALIAS`. Source: sshd(8), SSH_KNOWN_HOSTS."""
+
+
+def disk_file(name: str) -> str:
+    """Return what the file of the disk called `name` is called in an instance's directory: a hard link to it."""
+    return f"disk-{name}"
+
+
+DEMANDS = {
+    "accelerator": "accelerator",
+    "copies": "copyToHost",
+    "cpu_model": "cpuType",
+    "disks": "additionalDisks",
+    "forward_agent": "ssh.forwardAgent",
+    "forward_x11": "ssh.forwardX11",
+    "forward_x11_trusted": "ssh.forwardX11Trusted",
+    "forwards": "portForwards",
+    "mounts": "mounts",
+    "network_host": "network.host",
+    "network_internet": "network.internet",
+    "probes": "probes",
+    "ssh_port": "ssh.localPort",
+}
+"""Fields of the spec that a driver honours or refuses → what people know them by, the key of a template.
+
+Each has a default that asks for nothing. Of the other fields, `cpus`, `memory_bytes` and `disk_bytes` are the size of
+the machine, where it has one; `boot`, `kernel_arguments` and the files above say what to boot; the rest is for the
+engine, for the guest's seed, or for people.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +124,8 @@ class Abilities:
     """True when creation must obtain an image: a disk or a kernel."""
     shell: bool
     """True when `shell` leads into a real guest."""
+    honours: frozenset[str] = frozenset()
+    """Those of `DEMANDS` that are done as the spec says; `Driver.check` refuses a spec with any other."""
 
 
 class Driver(ABC):
@@ -65,8 +134,19 @@ class Driver(ABC):
     name: ClassVar[str]
     abilities: ClassVar[Abilities]
 
-    def check(self, spec: Spec) -> None:  # noqa: B027 - the default's machines need nothing of the host
-        """Raise HostError where this host could never run what `spec` describes; asked before an image is brought."""
+    def check(self, spec: Spec) -> None:
+        """Raise HostError where this driver on this host could never run what `spec` describes.
+
+        Asked before an image is obtained or a file is made. This refuses what the driver does not honour; an override
+        calls it first.
+        """
+        defaults = {field.name: field.default for field in fields(Spec)}
+        asked = {name for name in DEMANDS if getattr(spec, name) != defaults[name]}
+        if refused := sorted(DEMANDS[name] for name in asked - self.abilities.honours):
+            raise HostError(
+                f'driver "{self.name}" cannot do what the template asks for with {", ".join(refused)}; '
+                "leave that out, or use another driver"
+            )
 
     @abstractmethod
     def create(self, site: Site, report: Report) -> None:
@@ -86,6 +166,7 @@ class Driver(ABC):
     def stop(self, site: Site, report: Report, deadline: Deadline) -> str:
         """Ask the guest to shut down; at the deadline end it. Returns how it ended: `guest shut down`.
 
+        The site's spec may be UNREADABLE; so for the calls below, but for `reset`.
         Raises OutOfReachError for a machine that is alive and cannot be reached from here; so do the next three.
         """
 

@@ -29,7 +29,7 @@ from ..errors import DeadlineError, DriverError, OutOfReachError, UsageError
 from ..host import cancellation
 from ..host.files import UnfitFileError, read_own, write_whole
 from ..host.process import boot_id
-from .contract import HIDDEN, Abilities, Deadline, DegradedError, Driver, Observation, Report, Site
+from .contract import DEMANDS, HIDDEN, Abilities, Deadline, DegradedError, Driver, Observation, Report, Site
 
 FILE = "machine.json"
 VARIABLE = "INTERLOCK_SIMULATED"
@@ -72,7 +72,7 @@ class SimulatedDriver(Driver):
     """Runs machines that are records. `memory`: where they are kept by name; None: on disk, beside their spec."""
 
     name = "simulated"
-    abilities = Abilities(arches=("x86_64", "aarch64"), images=False, shell=False)
+    abilities = Abilities(arches=("x86_64", "aarch64"), images=False, shell=False, honours=frozenset(DEMANDS))
 
     def __init__(
         self,

@@ -15,8 +15,6 @@ from ..errors import DeadlineError, DriverError
 HOST_KEY_ALIAS = "guest"
 """The name under which `known_hosts` holds the guest's key."""
 
-KEY = "ssh.key"
-KNOWN_HOSTS = "known_hosts"
 CONFIG = "ssh.config"
 
 UNATTENDED = ("BatchMode=yes", "ForwardAgent=no", "ForwardX11=no")
@@ -27,7 +25,8 @@ def config(
     name: str,
     user: str,
     port: int,
-    directory: Path,
+    key: Path,
+    known_hosts: Path,
     *,
     forward_agent: bool = False,
     forward_x11: bool = False,
@@ -35,16 +34,17 @@ def config(
 ) -> str:
     """Return the ssh_config(5) by which `ssh -F FILE name` reaches the guest behind local TCP `port`.
 
-    `directory` is where the instance lies for good: ssh resolves relative names against the caller's own place.
+    `key` is the user's private key, `known_hosts` holds the guest's own. Both are absolute: ssh resolves relative
+    names against the caller's working directory.
     """
     options = {
         "HostName": "127.0.0.1",
         "Port": str(port),
         "User": user,
-        "IdentityFile": _quoted(directory / KEY),
+        "IdentityFile": _quoted(key),
         "IdentitiesOnly": "yes",
         "HostKeyAlias": HOST_KEY_ALIAS,
-        "UserKnownHostsFile": _quoted(directory / KNOWN_HOSTS),
+        "UserKnownHostsFile": _quoted(known_hosts),
         "GlobalKnownHostsFile": "/dev/null",
         "StrictHostKeyChecking": "yes",
         "UpdateHostKeys": "no",

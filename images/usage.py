@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..drivers.contract import BASE, KERNEL
 from ..errors import ImageError
 from ..host.home import Home
 from ..host.locks import held
@@ -17,7 +18,7 @@ from ..host.progress import Report, unheard
 from .download import Download
 from .store import Image, Store
 
-_MARKS = ("base.qcow2", "kernel")
+_MARKS = (BASE, KERNEL)
 """What an instance calls its link to `Image.mark`: the first of these that it has."""
 
 Users = Mapping[tuple[str, str], tuple[str, ...]]

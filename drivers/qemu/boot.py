@@ -8,7 +8,7 @@ from ...guest import ssh
 from ...guest.session import Endpoint, GuestGoneError
 from ...host.files import make_private_directory, write_whole
 from ...host.process import Actor
-from ..contract import Deadline, Report, Site
+from ..contract import KNOWN_HOSTS, SSH_KEY, Deadline, Report, Site
 from . import disk_lock, ended, events, hostfwd, hypervisor, limits, mounts, serial, ssh_port
 from .capabilities import Acceleration, acceleration, capabilities
 from .command import Board, build
@@ -98,7 +98,8 @@ def _ssh_config(site: Site, port: int) -> bytes:
         site.name,
         spec.user,
         port,
-        site.directory,
+        site.directory / SSH_KEY,
+        site.directory / KNOWN_HOSTS,
         forward_agent=spec.forward_agent,
         forward_x11=spec.forward_x11,
         forward_x11_trusted=spec.forward_x11_trusted,

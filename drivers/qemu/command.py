@@ -13,12 +13,11 @@ from ...errors import DamagedError, HostError
 from ...fsm.schema import check_schema
 from ...fsm.spec import Spec
 from ...host.files import read_own, write_whole
-from ..contract import Site
-from . import disk, disk_lock, events, firmware, hostfwd, logs, monitor, mounts
+from ..contract import INITRD, KERNEL, SEED, Site, disk_file
+from . import disk, events, firmware, hostfwd, logs, monitor, mounts
 from .capabilities import Capabilities
 
 RECORD = "qemu.json"
-SEED = "seed.iso"
 
 _SCHEMA = 1
 
@@ -114,7 +113,7 @@ def build(site: Site, board: Board, capabilities: Capabilities, accelerator: str
             "-device", "virtio-blk-pci,drive=seed",
         ]  # fmt: skip
     for number, attached in enumerate(spec.disks):
-        file = disk_lock.file_name(attached.name)
+        file = disk_file(attached.name)
         command += [
             "-blockdev",
             f"{attached.format},node-name=disk{number},discard=unmap,file.driver=file,file.filename={file},file.locking=on",
@@ -130,8 +129,8 @@ def build(site: Site, board: Board, capabilities: Capabilities, accelerator: str
         machine += ["memory-backend=memory"]
     if spec.boot == "kernel":
         command += [
-            "-kernel", "kernel",
-            "-initrd", "initrd",
+            "-kernel", KERNEL,
+            "-initrd", INITRD,
             "-append", spec.kernel_arguments,
         ]  # fmt: skip
     elif spec.boot == "bios":

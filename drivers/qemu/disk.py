@@ -13,9 +13,9 @@ from typing import Any
 from ...errors import DriverError
 from ...host.files import PRIVATE_UMASK, beside, publish, remove_tree
 from ...host.run import run
+from ..contract import BASE
 
 DISK = "disk.qcow2"
-BASE = "base.qcow2"
 
 
 def make(directory: Path, size_bytes: int) -> None:

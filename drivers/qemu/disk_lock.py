@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import DriverError
-from ..contract import Site
+from ..contract import Site, disk_file
 
 REFUSED = "Failed to get "
 """What QEMU says when another process holds the lock of an image: `Failed to get "write" lock`."""
@@ -45,17 +45,12 @@ def holder(path: Path) -> Holder | None:
 def check(site: Site) -> None:
     """Raise DriverError naming the owner when a disk of `site` is missing, or is in use by another machine."""
     for disk in site.spec.disks:
-        path = site.directory / file_name(disk.name)
+        path = site.directory / disk_file(disk.name)
         if not path.exists():
             raise DriverError(f'the instance is to have the disk "{disk.name}", but has no file {path.name}')
         if owner := holder(path):
             way = f"interlock stop {owner.instance}" if owner.instance else None
             raise DriverError(f'disk "{disk.name}" is in use by {owner.words}', hint=way)
-
-
-def file_name(disk: str) -> str:
-    """Return what the file of the disk called `disk` is called in an instance's directory."""
-    return f"disk-{disk}"
 
 
 def _named(process: Path) -> Holder:

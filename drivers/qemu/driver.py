@@ -31,7 +31,20 @@ from typing import TYPE_CHECKING
 from ...errors import DriverError
 from ...guest import ssh
 from ...host import process as host
-from ..contract import HIDDEN, Abilities, Check, Deadline, DegradedError, Driver, Observation, Report, Site
+from ..contract import (
+    DEMANDS,
+    HIDDEN,
+    INITRD,
+    KERNEL,
+    Abilities,
+    Check,
+    Deadline,
+    DegradedError,
+    Driver,
+    Observation,
+    Report,
+    Site,
+)
 from . import degraded, ended, events, hypervisor, logs, mounts, ssh_forwards, ssh_port
 
 if TYPE_CHECKING:
@@ -62,11 +75,12 @@ class QemuDriver(Driver):
     """Runs machines under QEMU, with KVM where KVM is proved to work and by emulation elsewhere."""
 
     name = "qemu"
-    abilities = Abilities(arches=("x86_64", "aarch64"), images=True, shell=True)  # noqa: S604 - no subprocess
+    abilities = Abilities(("x86_64", "aarch64"), images=True, shell=True, honours=frozenset(DEMANDS))  # noqa: S604 - no shell
 
     def check(self, spec: "Spec") -> None:
         from . import limits
 
+        super().check(spec)
         limits.check(spec)
 
     def create(self, site: Site, report: Report) -> None:
@@ -77,7 +91,7 @@ class QemuDriver(Driver):
         spec, directory = site.spec, site.directory
         board = Board.newest(capabilities(site.runtime.parent, spec.arch))
         if spec.boot == "kernel":
-            for material in ("kernel", "initrd"):
+            for material in (KERNEL, INITRD):
                 if not (directory / material).exists():
                     raise DriverError(f"the instance is to boot a kernel, but has no file {material}")
         elif spec.boot == "bios" and spec.arch != "x86_64":

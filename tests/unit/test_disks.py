@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from interlock.disks import Disks
+from interlock.drivers.contract import disk_file
 from interlock.drivers.qemu import disk_lock
 from interlock.errors import DamagedError, DriverError, NotFoundError, UsageError
 
@@ -33,7 +34,7 @@ def attach(home, disks):
     def link(disk: str, instance: str) -> Path:
         directory = home.directory(instance)
         directory.mkdir(parents=True)
-        file = directory / disk_lock.file_name(disk)
+        file = directory / disk_file(disk)
         os.link(disks.path(disk), file)
         return file
 

@@ -62,3 +62,16 @@ def test_create_of_too_much_memory_is_refused_before_an_image_is_brought(home, m
     with pytest.raises(HostError, match=str(500 * GIB)):
         Interlock().create("web", "tiny", Wishes(memory_bytes=500 * GIB))
     assert not home.images.exists()
+
+
+@pytest.mark.parametrize("closed", ["host", "internet"])
+def test_create_with_a_half_closed_network_is_refused_before_an_image_is_obtained(home, tmp_path, closed):
+    """It says at once what `template validate` says, and makes nothing."""
+    from interlock import Interlock
+
+    template = tmp_path / "web.yaml"
+    template.write_text(f"base: template:tiny\nnetwork: {{{closed}: false}}\n")
+    with pytest.raises(HostError, match="both, or neither"):
+        Interlock().create("web", str(template))
+    assert not home.images.exists()
+    assert not home.directory("web").exists()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from interlock.drivers.contract import KNOWN_HOSTS, SSH_KEY
 from interlock.guest import ssh
 
 
@@ -21,17 +22,17 @@ def test_config_with_odd_path_is_read_as_written(tmp_path, folder):
     directory = tmp_path / folder
     directory.mkdir()
     config = directory / ssh.CONFIG
-    config.write_text(ssh.config("web", "ada", 22022, directory))
+    config.write_text(ssh.config("web", "ada", 22022, directory / SSH_KEY, directory / KNOWN_HOSTS))
     told = understood(config, "web")
     # ssh -G shows names with `%` as they were written: `%%` is one `%` when the file is opened.
-    assert told["identityfile"].replace("%%", "%").strip('"') == str(directory / "ssh.key")
-    assert told["userknownhostsfile"].replace("%%", "%").strip('"') == str(directory / "known_hosts")
+    assert told["identityfile"].replace("%%", "%").strip('"') == str(directory / SSH_KEY)
+    assert told["userknownhostsfile"].replace("%%", "%").strip('"') == str(directory / KNOWN_HOSTS)
 
 
 def test_config_pins_the_guest_and_reads_nothing_else(tmp_path):
     """The key decides who the guest is, and no connection is shared with one of another time."""
     config = tmp_path / ssh.CONFIG
-    config.write_text(ssh.config("Web.1", "ada", 22022, tmp_path))
+    config.write_text(ssh.config("Web.1", "ada", 22022, tmp_path / SSH_KEY, tmp_path / KNOWN_HOSTS))
     told = understood(config, "Web.1")
     expected = {
         "hostname": "127.0.0.1",
@@ -48,7 +49,7 @@ def test_config_pins_the_guest_and_reads_nothing_else(tmp_path):
 def test_config_puts_the_quick_key_exchange_first_and_forbids_none(tmp_path):
     """A guest in FIPS mode knows no curve25519; it is reached by what it knows."""
     config = tmp_path / ssh.CONFIG
-    config.write_text(ssh.config("web", "ada", 22022, tmp_path))
+    config.write_text(ssh.config("web", "ada", 22022, tmp_path / SSH_KEY, tmp_path / KNOWN_HOSTS))
     exchanges = understood(config, "web")["kexalgorithms"].split(",")
     assert exchanges[0] == "curve25519-sha256"
     assert "ecdh-sha2-nistp256" in exchanges
@@ -57,7 +58,7 @@ def test_config_puts_the_quick_key_exchange_first_and_forbids_none(tmp_path):
 def test_config_ends_sessions_of_a_silent_guest(tmp_path):
     """A guest that reboots leaves its sessions in QEMU's hands, which would keep them for ever."""
     config = tmp_path / ssh.CONFIG
-    config.write_text(ssh.config("web", "ada", 22022, tmp_path))
+    config.write_text(ssh.config("web", "ada", 22022, tmp_path / SSH_KEY, tmp_path / KNOWN_HOSTS))
     told = understood(config, "web")
     assert 0 < int(told["serveraliveinterval"]) * int(told["serveralivecountmax"]) <= 60
 
@@ -75,7 +76,7 @@ def test_config_ends_sessions_of_a_silent_guest(tmp_path):
 def test_config_forwards_what_is_wanted_alone(tmp_path, wanted, expected):
     """An agent that comes along must be known to ssh; its keys are not tried for the guest all the same."""
     config = tmp_path / ssh.CONFIG
-    config.write_text(ssh.config("web", "ada", 22022, tmp_path, **wanted))
+    config.write_text(ssh.config("web", "ada", 22022, tmp_path / SSH_KEY, tmp_path / KNOWN_HOSTS, **wanted))
     told = understood(config, "web")
     assert {key: told.get(key) for key in expected} == expected
 

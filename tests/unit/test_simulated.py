@@ -25,6 +25,8 @@ def site(home, spec):
 class TestOnDisk(DriverConformance):
     """Machines as records beside their spec: several processes see them."""
 
+    COPIES_LIVE = True
+
     @pytest.fixture
     def driver(self):
         return SimulatedDriver()
@@ -37,9 +39,15 @@ class TestOnDisk(DriverConformance):
 class TestInMemory(DriverConformance):
     """Machines as entries of a mapping: an embedder's tests leave no trace."""
 
+    COPIES_LIVE = True
+
     @pytest.fixture
     def driver(self):
         return SimulatedDriver(orders={}, memory={})
+
+    @pytest.fixture
+    def other(self, driver):
+        return SimulatedDriver(orders={}, memory=driver._memory)
 
     @pytest.fixture
     def site(self, site):

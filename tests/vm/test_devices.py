@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from interlock.disks import Disks
-from interlock.drivers.contract import Deadline
+from interlock.drivers.contract import Deadline, disk_file
 from interlock.drivers.qemu import copies, disk_lock, logs, mounts, ssh_forwards
 from interlock.errors import CancelledError, DriverError, HostError
 from interlock.fsm.spec import Copy, Disk, Forward, Mount
@@ -111,7 +111,7 @@ def attach(disks):
 
     def link(site, *names) -> None:
         for name in names:
-            os.link(disks.path(name), site.directory / disk_lock.file_name(name))
+            os.link(disks.path(name), site.directory / disk_file(name))
 
     return link
 

@@ -1,0 +1,69 @@
+"""What the driver contract declares is complete, and said in one place."""
+
+import re
+from dataclasses import MISSING, fields, replace
+from pathlib import Path
+
+import pytest
+
+import interlock
+from interlock import Interlock, drivers
+from interlock.drivers import conformance
+from interlock.drivers.contract import BASE, DEMANDS, KNOWN_HOSTS, SEED, SSH_KEY, Spec, disk_file
+from interlock.drivers.simulated import SimulatedDriver
+from interlock.errors import HostError
+
+ROOT = Path(interlock.__file__).parent
+
+OTHERS = {
+    "driver", "arch",  # whose it is, and whether that one has such machines: Abilities.arches
+    "cpus", "memory_bytes", "disk_bytes",  # always there: the size of whatever a driver's machine is
+    "boot", "kernel_arguments",  # what the image is
+    "user", "hostname", "instance_id", "timezone",  # the guest's, in its seed
+    "start_timeout_s", "stop_timeout_s",  # the engine's: it hands over a deadline
+    "created_at", "message", "origin", "version", "schema",  # for people, and for the record
+}  # fmt: skip
+
+
+def test_every_field_of_the_spec_is_a_demand_or_known_not_to_be():
+    """Whoever adds a field decides whether a driver may ignore it."""
+    assert DEMANDS.keys() | OTHERS == {field.name for field in fields(Spec)}
+    assert not DEMANDS.keys() & OTHERS
+
+
+def test_every_demand_has_a_default_and_the_suite_an_example_that_differs():
+    """Otherwise nobody could tell that a spec asks for it, or that a driver refuses it."""
+    defaults = {field.name: field.default for field in fields(Spec) if field.name in DEMANDS}
+    assert MISSING not in defaults.values()
+    assert conformance._ASKED.keys() == DEMANDS.keys()
+    assert all(conformance._ASKED[name] != default for name, default in defaults.items())
+
+
+def test_files_that_creation_hands_over_are_named_in_the_contract_alone():
+    """Creation, the image store and the drivers agree because there is one word for each file."""
+    spelt = re.compile(
+        "|".join(f'"{re.escape(name)}"' for name in (BASE, SEED, SSH_KEY, KNOWN_HOSTS)) + f"|{disk_file('')}{{"
+    )
+    sources = [
+        path for path in ROOT.glob("**/*.py") if path.relative_to(ROOT).parts[0] not in ("tests", ".venv", "build")
+    ]
+    assert [str(path.relative_to(ROOT)) for path in sources if spelt.search(path.read_text())] == [
+        "drivers/contract.py"
+    ]
+
+
+def test_create_with_a_driver_that_honours_nothing_names_what_it_refuses(home, tmp_path, monkeypatch):
+    """The refusal comes before an image is looked for or a file is made, and says what to leave out."""
+
+    class Plain(SimulatedDriver):
+        name = "plain"
+        abilities = replace(SimulatedDriver.abilities, images=True, honours=frozenset())
+
+    monkeypatch.setattr(drivers, "find", lambda _: Plain())
+    template = tmp_path / "web.yaml"
+    asked = "mounts: [{location: /srv}]\nportForwards: [{guestPort: 80, hostPort: 8080}]\n"
+    template.write_text(f"base: template:debian\n{asked}")
+    with pytest.raises(HostError, match=r'"plain" cannot do what .+ mounts, portForwards; leave that out'):
+        Interlock().create("web", str(template))
+    assert not home.images.exists()
+    assert not home.directory("web").exists()
