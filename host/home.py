@@ -133,7 +133,7 @@ class Home:
                 if seen.st_uid != os.geteuid():
                     raise HostError(f"{path} belongs to uid {seen.st_uid}, not to you (uid {os.geteuid()})", hint=mend)
             else:
-                if seen.st_mode & 0o022:
+                if seen.st_mode & _OTHERS_WRITE:
                     raise HostError(f"{path} can be written by others", hint=f"chmod 700 {shlex.quote(str(path))}")
 
 
@@ -160,12 +160,22 @@ def user_home() -> Path:
 def _runtime_root() -> Path:
     """Return the folder for sockets: the session's where there is one that is ours, else one in /tmp.
 
-    After `su`, the variable still names the folder of who logged in. Source: XDG Base Directory, Environment variables:
-    it must be owned by the user, who alone has access (0700).
+    After `su`, the variable still names the folder of the user who logged in. XDG says that the folder is 0700; some
+    hosts make it 0755 or 0777 (WSL does). Nobody else can exchange what is in one that only its owner can write to.
+    Where others can, it is used as long as it holds a folder of ours: version 0.1.0 put the sockets of machines there
+    that may still run. Source: XDG Base Directory, Environment variables.
     """
     session = _from_xdg("XDG_RUNTIME_DIR") or Path(f"/run/user/{os.geteuid()}")
+    place = session / "interlock"
     with suppress(OSError):
         seen = session.stat()
-        if stat.S_ISDIR(seen.st_mode) and seen.st_uid == os.geteuid() and not seen.st_mode & 0o077:
-            return session / "interlock"
+        if _is_ours(seen) and (not seen.st_mode & _OTHERS_WRITE or _is_ours(place.lstat())):
+            return place
     return Path("/tmp") / f"interlock-{os.geteuid()}"  # noqa: S108 - `prepare` refuses one that is not ours
+
+
+_OTHERS_WRITE = 0o022
+
+
+def _is_ours(seen: os.stat_result) -> bool:
+    return stat.S_ISDIR(seen.st_mode) and seen.st_uid == os.geteuid()

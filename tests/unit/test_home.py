@@ -75,10 +75,32 @@ def test_prepare_place_of_somebody_else_is_refused(home, monkeypatch):
         home.prepare()
 
 
-@pytest.mark.parametrize("mode", [0o755, 0o770, 0o707])
-def test_from_environment_session_folder_that_others_can_enter_is_not_used(tmp_path, mode):
-    """The XDG specification says 0700; another is not a session's folder."""
+def test_from_environment_session_folder_that_others_can_only_enter_is_used(tmp_path):
+    """0755 is not what the XDG specification says, but nobody can exchange what is in it, and ours in it is 0700."""
+    (tmp_path / "run").chmod(0o755)
+    assert Home.from_environment().runtime == tmp_path / "run" / "interlock"
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o777], ids=oct)
+def test_from_environment_session_folder_that_others_can_write_to_is_not_used(tmp_path, mode):
+    """Others could exchange our folder for another."""
     (tmp_path / "run").chmod(mode)
+    assert Home.from_environment().runtime == Path(f"/tmp/interlock-{os.geteuid()}")
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o777], ids=oct)
+def test_from_environment_session_folder_with_sockets_of_ours_is_used(home, tmp_path, mode):
+    """Version 0.1.0 put them there, whatever the mode: after an upgrade, the machines that run are still reached."""
+    home.prepare()
+    (tmp_path / "run").chmod(mode)
+    assert Home.from_environment().sockets("web") == home.sockets("web")
+
+
+def test_from_environment_session_folder_with_a_link_is_not_used(tmp_path):
+    """Where others can write, a link of theirs could lead to any folder of ours."""
+    (tmp_path / "run").chmod(0o777)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "run" / "interlock").symlink_to(tmp_path / "mine")
     assert Home.from_environment().runtime == Path(f"/tmp/interlock-{os.geteuid()}")
 
 
