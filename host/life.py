@@ -61,6 +61,17 @@ def look(places: Sequence[Path], recorded: Actor | None) -> Life:
     return Life(alive=closing, closing=closing)
 
 
+def holder(path: Path) -> Actor | None:
+    """Return a process that holds the lock of the file `path`; None when nobody does, or nobody who is seen from here.
+
+    Raises OSError when that cannot be read.
+    """
+    try:
+        return next(_holders(path.stat(), None), None)
+    except FileNotFoundError:
+        return None
+
+
 def _locked(place: Path) -> os.stat_result | None:
     """Return which file `place` is if somebody holds its lock; None when nobody does, or nothing is there."""
     try:

@@ -7,6 +7,7 @@ degraded.txt    the error's message, then its details, a line each. The guest ke
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...host.bounds import clipped
 from ...host.files import open_own, remove_tree
 from ..contract import DegradedError, Site
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 RECORD = "degraded.txt"
 
 _CHARACTERS = 16384
-"""More than the last lines of a handful of scripts."""
+_LINES = 100
+"""How much is kept: more than the last lines of a handful of scripts. A guest can have a hundred that fail."""
 
 _MESSAGE_CHARACTERS = 200
 """As much as a line of `list` has room for."""
@@ -36,18 +38,18 @@ def record(site: Site, failures: "Sequence[Failure]") -> DegradedError | None:
     if others:
         words += f", and {len(others)} more: {', '.join(failure.name for failure in others)}"
     details = [line for failure in failures for line in _told(failure)]
-    write_whole(site.directory / RECORD, "\n".join([words, *details]).encode())
-    return _error(site, words, details)
+    text = clipped("\n".join([clipped(words, _MESSAGE_CHARACTERS), *details]), _CHARACTERS)
+    write_whole(site.directory / RECORD, text.encode())
+    return _error(site, text)
 
 
 def seen(site: Site) -> DegradedError | None:
     """Return what `record` returned for a machine in whose guest something failed; None for any other."""
     try:
         with open(site.directory / RECORD, encoding="utf-8", errors="replace", opener=open_own) as file:
-            words, *details = file.read(_CHARACTERS).split("\n")
+            return _error(site, file.read(_CHARACTERS + 1))
     except OSError:
         return None
-    return _error(site, words[:_MESSAGE_CHARACTERS], details)
 
 
 def forget(directory: Path) -> None:
@@ -55,8 +57,12 @@ def forget(directory: Path) -> None:
     remove_tree(directory / RECORD)
 
 
-def _error(site: Site, words: str, details: "Sequence[str]") -> DegradedError:
-    return DegradedError(words, details=details, hint=f"interlock provision {site.name}")
+def _error(site: Site, text: str) -> DegradedError:
+    """Return the error that the record `text` describes, of bounded length; what is cut off is marked."""
+    words, *details = clipped(text, _CHARACTERS).split("\n")
+    if len(details) > _LINES:
+        details[_LINES:] = ["…"]
+    return DegradedError(clipped(words, _MESSAGE_CHARACTERS), details=details, hint=f"interlock provision {site.name}")
 
 
 def _told(failure: "Failure") -> list[str]:

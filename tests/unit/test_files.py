@@ -6,7 +6,9 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -135,12 +137,21 @@ def test_remove_tree_goes_on_past_what_it_cannot_remove_and_names_it(folder, mon
     assert sorted(path.name for path in folder.iterdir()) == ["a", "b"]
 
 
-def test_remove_tree_of_a_folder_that_its_owner_may_not_open_removes_it(folder):
-    """Permissions keep nobody from removing what is his."""
-    (folder / "closed" / "inner").mkdir(parents=True)
-    (folder / "closed").chmod(0)
-    remove_tree(folder)
-    assert not folder.exists()
+def test_remove_tree_of_a_folder_that_its_owner_may_not_open_removes_it():
+    """Permissions keep nobody from removing what is theirs. Root may open everything, so it becomes somebody else."""
+    with tempfile.TemporaryDirectory() as place:
+        folder, owner = Path(place, "folder"), os.geteuid() or 65534
+        (folder / "closed" / "inner").mkdir(parents=True)
+        for path in (place, folder, folder / "closed", folder / "closed" / "inner"):
+            os.chown(path, owner, -1)
+        (folder / "closed").chmod(0)
+        before = os.geteuid()
+        os.seteuid(owner)
+        try:
+            remove_tree(folder)
+        finally:
+            os.seteuid(before)
+        assert not folder.exists()
 
 
 MOUNT = """

@@ -38,6 +38,18 @@ def test_seen_after_record_is_the_same_error(site):
     assert degraded.seen(site).record() == error.record()
 
 
+@pytest.mark.parametrize(("lines", "length"), [(20, 500), (20, 1), (0, 0)])
+def test_record_of_a_hundred_failures_is_a_few_screens(site, lines, length):
+    """However much fails in a guest, an error is bounded, its cut is marked, and it is seen as it was recorded."""
+    failures = [Failure(f"script {number:03} ({'x' * length})", 1, ("w" * length,) * lines) for number in range(100)]
+    error = degraded.record(site, failures)
+    assert len(error.message) <= 200
+    assert len(error.details) <= 101
+    assert sum(map(len, error.details)) <= 16384
+    assert (error.message[-1], error.details[-1][-1]) == ("…", "…" if lines else "1")
+    assert degraded.seen(site).record() == error.record()
+
+
 def test_seen_of_a_sound_machine_is_nothing(site):
     """Nothing failed, or nothing fails any more."""
     assert degraded.seen(site) is None
