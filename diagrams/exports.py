@@ -1,6 +1,7 @@
 """The table for programs that keep state machines: PlantUML draws it, SCXML and XState run it.
 
-A row without a destination becomes a transition without a target: it is legal there and moves nothing. Protection, the
+A row without a destination becomes a transition that is legal there and moves nothing: one without a target in SCXML,
+one to the same state in XState, whose `can()` says no to a transition with neither target nor action. Protection, the
 one thing beside the state that legality depends on, becomes a guard.
 """
 
@@ -50,7 +51,7 @@ def xstate(current: State | None = None) -> str:
         "states": {
             state: {
                 "description": PROMISE[state],
-                "on": {row.trigger: _transition(row) for row in table.TABLE if state in row.sources},
+                "on": {row.trigger: _transition(row, state) for row in table.TABLE if state in row.sources},
             }
             for state in State
         },
@@ -63,6 +64,6 @@ def _attributes(row: Row) -> str:
     return " ".join(f"{name}={quoteattr(str(fact))}" for name, fact in facts.items() if fact is not None)
 
 
-def _transition(row: Row) -> dict[str, Any]:
-    facts = {"target": row.dest, "guard": "isUnprotected" if row.guarded else None, "description": row.why}
+def _transition(row: Row, state: State) -> dict[str, Any]:
+    facts = {"target": row.dest or state, "guard": "isUnprotected" if row.guarded else None, "description": row.why}
     return {name: fact for name, fact in facts.items() if fact is not None}

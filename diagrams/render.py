@@ -135,10 +135,14 @@ HEAD = 'marker-end="url(#lifecycle-head)"'
 def svg(current: State | None = None) -> str:
     """Return a drawing that stands alone, in the reader's light or dark colours; a heavy border marks `current`."""
     plan = drawing()
-    legend = [_legend(plan.rows)] if any(arrow.dashed for arrow in plan.arrows) else []
-    legend += [_note(plan.rows + 2 * len(legend) + number, note) for number, note in enumerate(asides())]
+    row, legend = plan.rows, []
+    if any(arrow.dashed for arrow in plan.arrows):
+        legend.append(_legend(row))
+        row += 2
+    notes = asides()
+    legend += [_note(row + number, note) for number, note in enumerate(notes)]
     width = plan.columns * CELL_WIDTH + 2 * MARGIN
-    height = (plan.rows + 1 + len(legend)) * CELL_HEIGHT + 2 * MARGIN
+    height = (row + len(notes) + 1) * CELL_HEIGHT + 2 * MARGIN
     size = f'width="{width:g}" height="{height:g}"'
     return "\n".join(
         [
