@@ -10,7 +10,8 @@ TYPE_CHECKING = False  # what `typing` calls so, without its import
 
 if TYPE_CHECKING:
     from .api import Interlock
-    from .creation.plan import Wishes
+    from .creation.wishes import Wishes
+    from .disks import Disk
     from .errors import (
         BusyError,
         CancelledError,
@@ -30,35 +31,43 @@ if TYPE_CHECKING:
         UsageError,
     )
     from .fsm.events import Event, Happening
-    from .fsm.records import Observation, Operation, Status
+    from .fsm.records import Check, Observation, Operation, Status
     from .fsm.spec import Spec
     from .fsm.states import State
     from .fsm.table import TABLE, Row, Trigger
+    from .images.source import Kernel, Place, Source
+    from .images.store import Image
     from .version import __version__
 
 __all__ = [
     "TABLE",
     "BusyError",
     "CancelledError",
+    "Check",
     "DamagedError",
     "DeadlineError",
     "DegradedError",
+    "Disk",
     "DriverError",
     "Event",
     "Happening",
     "HostError",
     "IllegalTransitionError",
+    "Image",
     "ImageError",
     "Interlock",
     "InterlockError",
     "InvalidNameError",
     "InvalidTemplateError",
+    "Kernel",
     "NotFoundError",
     "NotRunningError",
     "Observation",
     "Operation",
+    "Place",
     "ProtectedError",
     "Row",
+    "Source",
     "Spec",
     "State",
     "Status",
@@ -71,12 +80,15 @@ __all__ = [
 
 _HOMES = {
     "api": ("Interlock",),
+    "creation.wishes": ("Wishes",),
+    "disks": ("Disk",),
     "fsm.events": ("Event", "Happening"),
-    "fsm.records": ("Observation", "Operation", "Status"),
+    "fsm.records": ("Check", "Observation", "Operation", "Status"),
     "fsm.spec": ("Spec",),
     "fsm.states": ("State",),
     "fsm.table": ("TABLE", "Row", "Trigger"),
-    "creation.plan": ("Wishes",),
+    "images.source": ("Kernel", "Place", "Source"),
+    "images.store": ("Image",),
     "version": ("__version__",),
 }
 """Where each name is defined; those that are not listed, the errors, in `errors`."""

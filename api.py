@@ -5,8 +5,10 @@
     vms = Interlock(announce=lambda event: print(event.message))
     vms.create("web", "debian", Wishes(cpus=4))
     vms.start("web")
+    vms.images.prune()
 
-Every call may be made from several threads and processes at once. Errors are subclasses of `InterlockError`.
+Beside the methods for instances there are `images`, `disks`, `templates` and `checks`. Every call may be made from
+several threads and processes at once. Errors are subclasses of `InterlockError`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,14 +24,17 @@ from .fsm.engine import Engine, Outcome, Verdict
 from .fsm.events import Announce, quiet
 from .fsm.journal import Entry
 from .fsm.port import Plan
-from .fsm.records import Status, checked_name
+from .fsm.records import Check, Status, checked_name
 from .fsm.repair import Mending
 from .fsm.states import State
 from .fsm.table import Trigger
 from .host.home import Home
 
 if TYPE_CHECKING:
-    from .creation.plan import Wishes
+    from .creation.templates import Templates
+    from .creation.wishes import Wishes
+    from .disks import Disks
+    from .images.library import Images
     from .templates.load import Loaded
 
 
@@ -137,7 +142,8 @@ class Interlock:
         return self.start(name, timeout_s=timeout_s, keep_on_failure=keep_on_failure)
 
     def _plan(self, name: str, template: "str | Loaded", wishes: "Wishes | None", driver: str) -> Plan:
-        from .creation.plan import Wishes, plan
+        from .creation.plan import plan
+        from .creation.wishes import Wishes
 
         checked_name(name)
         return plan(self.home, name, template, drivers.find(driver), wishes or Wishes())
@@ -175,3 +181,37 @@ class Interlock:
 
     def _driver(self, name: str) -> Driver:
         return drivers.find(self.engine.site(name).spec.driver)
+
+    # What instances are made of. Each is loaded when it is used: who starts machines pays for none of it.
+
+    @property
+    def images(self) -> "Images":
+        """The images that instances are created from: list, obtain, build, import, delete, prune."""
+        from .images.library import Images
+
+        return Images(self.home)
+
+    @property
+    def disks(self) -> "Disks":
+        """The disks that outlive instances: list, create, import, resize, delete."""
+        from .disks import Disks
+
+        return Disks(self.home)
+
+    @property
+    def templates(self) -> "Templates":
+        """The templates that instances are created from: list, show, validate, resolve."""
+        from .creation.templates import Templates
+
+        return Templates(self.home)
+
+    def checks(self) -> Iterator[Check]:
+        """Yield what this host has of what Interlock needs, and what mends what it lacks."""
+        return checks(self.home)
+
+
+def checks(home: Home | None = None) -> Iterator[Check]:
+    """Yield what `Interlock.checks` does; `home`, by default the environment's, need not be usable."""
+    from .checks import checks as found
+
+    return found(home or Home.from_environment())

@@ -17,8 +17,8 @@ from .stdout import size
 from .terminal import printable
 
 if TYPE_CHECKING:
-    from ..creation.plan import Wishes
     from ..creation.reach import Reach
+    from ..creation.wishes import Wishes
     from ..templates.load import Loaded
 
 QUESTION = "[p]roceed, [e]dit it, another [t]emplate, [c]ancel"
@@ -40,25 +40,22 @@ def agreed_on(
     trusting = replace(given, trust=True)
     if yes:
         return locator, trusting
-    from .. import drivers
-    from ..creation.plan import check, read
-    from ..templates.load import dump
-
     interlock = session.interlock
+    templates = interlock.templates
     verdict = next(verdict for verdict in interlock.can(name) if verdict.trigger is Trigger.create)
     if not verdict.legal:
         raise refusals.illegal(name, verdict.state, verdict.trigger)
-    loaded = read(interlock.home, locator, given.edits)
+    loaded = templates.resolve(locator, given.edits)
     while True:
         click.echo(f"{name}, from {printable(loaded.name)}", err=True)
-        for label, text in _summary(loaded, given, check(interlock.home, name, loaded, drivers.find(driver), given)):
+        for label, text in _summary(loaded, given, templates.reach(loaded, given, name=name, driver=driver)):
             click.echo(f"  {label:<9} {printable(text)}", err=True)
         answer = _prompt(QUESTION, type=click.Choice(list(ANSWERS)), default="p", show_choices=False, err=True)
         match ANSWERS[answer]:
             case "proceed":
                 return loaded, trusting
             case "edit":
-                loaded = _edited(session, dump(loaded)) or loaded
+                loaded = _edited(session, loaded) or loaded
             case "template":
                 loaded = _another(session, given) or loaded
             case _:
@@ -77,17 +74,17 @@ def _confirm(text: str, **options: Any) -> bool:
         return click.confirm(text, **options)
 
 
-def _edited(session: Session, text: str) -> "Loaded | None":
-    """Return what became of `text` in the editor, once it has no mistakes; None when it is to stay as it was."""
-    from ..templates.load import Source, parse
-
+def _edited(session: Session, loaded: "Loaded") -> "Loaded | None":
+    """Return what became of `loaded` in the editor, once it has no mistakes; None when it is to stay as it was."""
+    templates = session.interlock.templates
+    text = templates.dump(loaded)
     while True:
         changed = click.edit(text, extension=".yaml")
         if changed is None:
             return None
         text = changed
         try:
-            return parse(Source(_EDITED, text.encode()))
+            return templates.parse_text(_EDITED, text)
         except InvalidTemplateError as error:
             session.complain(error)
             if not _confirm("edit it again", default=True, err=True):
@@ -96,18 +93,16 @@ def _edited(session: Session, text: str) -> "Loaded | None":
 
 def _another(session: Session, given: "Wishes") -> "Loaded | None":
     """Return another template, by the name that somebody types; None for one that cannot be used, which is told."""
-    from ..creation.plan import read
-    from ..templates.load import builtin_names
-
-    click.echo(f"built in: {', '.join(builtin_names())}; or a path, or a URL", err=True)
+    templates = session.interlock.templates
+    click.echo(f"built in: {', '.join(templates.list())}; or a path, or a URL", err=True)
     try:
-        return read(session.interlock.home, _prompt("template", err=True), given.edits)
+        return templates.resolve(_prompt("template", err=True), given.edits)
     except (NotFoundError, InvalidTemplateError) as error:
         session.complain(error)
         return None
 
 
-def _summary(loaded: "Loaded", given: "Wishes", reached: "list[Reach]") -> Iterator[tuple[str, str]]:
+def _summary(loaded: "Loaded", given: "Wishes", reached: "tuple[Reach, ...]") -> Iterator[tuple[str, str]]:
     """Yield what there is to know before one agrees: (label, text)."""
     template = loaded.template
     arch = given.arch or template.arch or platform.machine()

@@ -40,9 +40,7 @@ def disk_command() -> None:
 @pass_session
 def create_command(session: Session, name: str, size_bytes: int, kind: str, output_format: Format) -> None:
     """Make the empty disk NAME; it takes no room before a guest writes to it."""
-    from ..disks import Disks
-
-    disk = Disks(_prepared()).create(name, size_bytes, kind, session.report)
+    disk = session.interlock.disks.create(name, size_bytes, kind, session.report)
     session.report(f'created disk "{name}", {size(size_bytes)}')
     if output_format != "table":
         print_record(disk.to_json(), output_format)
@@ -55,9 +53,7 @@ def create_command(session: Session, name: str, size_bytes: int, kind: str, outp
 @pass_session
 def import_command(session: Session, name: str, path: Path, output_format: Format) -> None:
     """Make the disk NAME from the file PATH, a qcow2 or raw disk, which is copied."""
-    from ..disks import Disks
-
-    disk = Disks(_prepared()).import_(name, path, session.report)
+    disk = session.interlock.disks.import_(name, path, session.report)
     session.report(f'imported disk "{name}", {size(disk.size_bytes)}')
     if output_format != "table":
         print_record(disk.to_json(), output_format)
@@ -65,12 +61,11 @@ def import_command(session: Session, name: str, path: Path, output_format: Forma
 
 @disk_command.command("list")
 @format_option
-def list_command(output_format: Format) -> None:
+@pass_session
+def list_command(session: Session, output_format: Format) -> None:
     """List the disks, what they are attached to, and who has them open."""
-    from ..disks import Disks
-
     print_records(
-        (disk.to_json() for disk in Disks(Home.from_environment()).list()),
+        (disk.to_json() for disk in session.interlock.disks.list()),
         output_format,
         (
             ("NAME", lambda record: record["name"]),
@@ -86,11 +81,10 @@ def list_command(output_format: Format) -> None:
 @disk_command.command("inspect")
 @name_argument
 @format_option
-def inspect_command(name: str, output_format: Format) -> None:
+@pass_session
+def inspect_command(session: Session, name: str, output_format: Format) -> None:
     """Show all that is known of the disk NAME."""
-    from ..disks import Disks
-
-    print_record(Disks(Home.from_environment()).get(name).to_json(), output_format)
+    print_record(session.interlock.disks.get(name).to_json(), output_format)
 
 
 @disk_command.command("resize")
@@ -100,9 +94,7 @@ def inspect_command(name: str, output_format: Format) -> None:
 @pass_session
 def resize_command(session: Session, name: str, size_bytes: int, output_format: Format) -> None:
     """Make the disk NAME larger; no instance that it is attached to may run."""
-    from ..disks import Disks
-
-    disk = Disks(_prepared()).resize(name, size_bytes)
+    disk = session.interlock.disks.resize(name, size_bytes)
     session.report(f'disk "{name}" has {size(size_bytes)}')
     if output_format != "table":
         print_record(disk.to_json(), output_format)
@@ -113,14 +105,5 @@ def resize_command(session: Session, name: str, size_bytes: int, output_format: 
 @pass_session
 def delete_command(session: Session, name: str) -> None:
     """Delete the disk NAME and all that is in it; it must be attached to no instance."""
-    from ..disks import Disks
-
-    Disks(_prepared()).delete(name)
+    session.interlock.disks.delete(name)
     session.report(f'deleted disk "{name}"')
-
-
-def _prepared() -> Home:
-    """Return the home, with its folders, private to their owner."""
-    home = Home.from_environment()
-    home.prepare()
-    return home

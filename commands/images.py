@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import NotFoundError
-from ..host.home import Home
 from .options import Group, pass_session
 from .session import Session
 from .stdout import Format, format_option, print_record, print_records, size
 
 if TYPE_CHECKING:
-    from ..images.store import Image, Store
+    from .. import Image
+    from ..images.library import Images
     from ..images.usage import Users
 
 arch_option = click.option(
@@ -57,19 +56,21 @@ def build_command(  # noqa: PLR0917 - click gives each option by name
 
     With another suite, packages or a script the image has another name, and templates find it at `build:NEWNAME`.
     """
-    from ..images.builders.build import build
-    from ..images.builders.recipe import Recipe
-    from ..images.store import Store
-
-    home = Home.from_environment()
-    home.prepare()
-    store = Store(home.images)
-    recipe = Recipe(name, arch, suite, packages, script.read_bytes() if script else None)
-    before = store.list()
-    image = build(store, recipe, session.report, name=new_name, force=force)
+    images = session.interlock.images
+    before = images.list()
+    image = images.build(
+        name,
+        arch=arch,
+        suite=suite,
+        packages=packages,
+        script=script.read_bytes() if script else None,
+        name=new_name,
+        force=force,
+        report=session.report,
+    )
     if image in before:
         session.report(f"image {image.name} for {arch} was built before; --force builds it again")
-    _tell(store, home, image, output_format)
+    _print(images, image, output_format)
 
 
 @image_command.command("import")
@@ -83,30 +84,21 @@ def import_command(session: Session, file: Path, name: str | None, arch: str, ou
 
     Templates find it at `build:N`.
     """
-    from ..images.published import import_
-    from ..images.source import Source
-    from ..images.store import Store
-
-    home = Home.from_environment()
-    home.prepare()
-    store = Store(home.images)
-    image = import_(store, Source(str(file.absolute()), arch), name, session.report)
+    images = session.interlock.images
+    image = images.import_(file, name=name, arch=arch, report=session.report)
     session.report(f"image {image.name} for {arch} is in the store")
-    _tell(store, home, image, output_format)
+    _print(images, image, output_format)
 
 
 @image_command.command("list")
 @format_option
-def list_command(output_format: Format) -> None:
+@pass_session
+def list_command(session: Session, output_format: Format) -> None:
     """List the images, and which instances use each."""
-    from ..images.store import Store
-    from ..images.usage import users
-
-    home = Home.from_environment()
-    store = Store(home.images)
-    using = users(store, home)
+    images = session.interlock.images
+    using = images.users()
     print_records(
-        (_record(image, using) for image in store.list()),
+        (_record(image, using) for image in images.list()),
         output_format,
         (
             ("NAME", lambda record: record["name"]),
@@ -123,17 +115,12 @@ def list_command(output_format: Format) -> None:
 @click.argument("name")
 @arch_option
 @format_option
-def inspect_command(name: str, arch: str, output_format: Format) -> None:
+@pass_session
+def inspect_command(session: Session, name: str, arch: str, output_format: Format) -> None:
     """Show all that is known of the image NAME: its files, what it was made of, the packages in it."""
-    from ..images.store import Store
-    from ..images.usage import users
-
-    home = Home.from_environment()
-    store = Store(home.images)
-    image = store.get(name, arch)
-    if not image:
-        raise _not_found(name, arch)
-    print_record(_record(image, users(store, home)) | _details(image), output_format)
+    images = session.interlock.images
+    image = images.get(name, arch)
+    print_record(_record(image, images.users()) | _details(image), output_format)
 
 
 @image_command.command("delete")
@@ -143,12 +130,7 @@ def inspect_command(name: str, arch: str, output_format: Format) -> None:
 @pass_session
 def delete_command(session: Session, name: str, arch: str, force: bool) -> None:
     """Delete the image NAME from the store, unless an instance uses it."""
-    from ..images.store import Store
-    from ..images.usage import delete
-
-    home = Home.from_environment()
-    if not delete(Store(home.images), home, name, arch, force=force):
-        raise _not_found(name, arch)
+    session.interlock.images.delete(name, arch, force=force)
     session.report(f"deleted image {name} for {arch}")
 
 
@@ -158,11 +140,7 @@ def delete_command(session: Session, name: str, arch: str, force: bool) -> None:
 @pass_session
 def prune_command(session: Session, dry_run: bool, output_format: Format) -> None:
     """Delete the images that no instance uses, and partial downloads."""
-    from ..images.store import Store
-    from ..images.usage import prune
-
-    home = Home.from_environment()
-    pruned = prune(Store(home.images), home, session.report, dry_run=dry_run)
+    pruned = session.interlock.images.prune(dry_run=dry_run, report=session.report)
     images = ({"what": "image", "name": it.name, "arch": it.arch, "size_bytes": it.size_bytes} for it in pruned.images)
     downloads = (
         {"what": "download", "name": location, "arch": None, "size_bytes": size_bytes}
@@ -181,16 +159,10 @@ def prune_command(session: Session, dry_run: bool, output_format: Format) -> Non
     session.report(f"{'this would free' if dry_run else 'freed'} {size(pruned.freed_bytes)}")
 
 
-def _not_found(name: str, arch: str) -> NotFoundError:
-    return NotFoundError(f'there is no image "{name}" for {arch}', hint="interlock image list")
-
-
-def _tell(store: "Store", home: Home, image: "Image", output_format: Format) -> None:
-    """Print the image that a command was asked to bring about; people have been told on the way."""
-    from ..images.usage import users
-
+def _print(images: "Images", image: "Image", output_format: Format) -> None:
+    """Print the image that a command was asked for, to programs; people have read about it on stderr."""
     if output_format != "table":
-        print_record(_record(image, users(store, home)), output_format)
+        print_record(_record(image, images.users()), output_format)
 
 
 def _record(image: "Image", using: "Users") -> dict[str, Any]:

@@ -39,7 +39,7 @@ def create_command(  # noqa: PLR0917 - click calls it, by name
     interlock create web --template debian --cpus 4 --memory 2GiB
     interlock create web --template ./web.yaml --mount ~/src:w --port-forward 8080:80
     """
-    name = _named_after(template) if name is None else name
+    name = session.interlock.templates.instance_name(template) if name is None else name
     given = wishes(**asked)
     chosen, given = agreed_on(session, name, template, given, driver, yes=yes)
     _print(session.interlock.create(name, chosen, given, driver=driver), output_format)
@@ -220,13 +220,6 @@ def _print_started(session: Session, outcome: "Outcome", output_format: Format) 
     spec = session.interlock.status(outcome.instance).spec if outcome.changed else None
     if spec and spec.message:
         session.report(spec.message.rstrip("\n"))
-
-
-def _named_after(template: str) -> str:
-    """Return the name of an instance that was given none: its template's."""
-    from ..templates.locate import instance_name
-
-    return instance_name(template)
 
 
 def _refuse_template(name: str) -> None:

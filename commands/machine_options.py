@@ -10,7 +10,7 @@ from ..errors import UsageError
 from .options import Size
 
 if TYPE_CHECKING:
-    from ..creation.plan import Wishes
+    from .. import Wishes
 
 F = TypeVar("F", bound=Callable[..., Any])
 """A function that is, or becomes, a command."""
@@ -58,7 +58,7 @@ def wishes(
     **values: Any,
 ) -> "Wishes":
     """Return what `machine_options` were given. Raises UsageError for one that cannot be understood."""
-    from ..creation.plan import Wishes
+    from .. import Wishes
 
     flags = {"plain=true": plain, "network.host=false": no_host, "network.internet=false": no_internet}
     made = (*map(_mount, mount), *map(_forward, port_forward), *map(_param, param), *(it for it in flags if flags[it]))

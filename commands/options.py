@@ -7,6 +7,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from ..errors import UsageError
+from ..host import sizes
 from .session import Session
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -46,10 +47,8 @@ class Size(click.ParamType):  # type: ignore[type-arg] # likewise
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        from ..templates.values import size_bytes
-
         try:
-            number = size_bytes(value)
+            number = sizes.size_bytes(value)
         except ValueError as error:
             self.fail(f"{error}, found {value!r}", param, ctx)
         return number

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from ..host import sizes
 from .terminal import columns, printable, styled, wrapped
 
 Format = str
@@ -127,15 +128,8 @@ def _fold(widths: Sequence[int]) -> _Fold | None:
 
 
 def size(number: int | None) -> str:
-    """Return bytes as people read them: `512 MiB`, `1.5 GiB`."""
-    if number is None:
-        return "-"
-    amount, unit = float(number), "B"
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if amount < 1024 or unit == "TiB":  # noqa: PLR2004 - what the units are
-            break
-        amount /= 1024
-    return f"{amount:.4g} {unit}"
+    """Return bytes as people read them: `512 MiB`, `1.5 GiB`, `-` for what is not known."""
+    return "-" if number is None else sizes.in_words(number)
 
 
 def local_time(moment: str) -> str:

@@ -16,9 +16,6 @@ from .terminal import printable
 if TYPE_CHECKING:
     from ..templates.load import Loaded
 
-_NAME = "name"
-"""What an instance is called whose creation is only tried."""
-
 set_option = click.option("--set", "edits", multiple=True, metavar="KEY=VALUE", help="Change a value; may be repeated.")
 
 
@@ -32,12 +29,11 @@ def template_command() -> None:
 
 @template_command.command("list")
 @format_option
-def list_command(output_format: Format) -> None:
+@pass_session
+def list_command(session: Session, output_format: Format) -> None:
     """List the built-in templates."""
-    from ..templates.load import builtin_names, find, summary
-
     print_records(
-        ({"name": name, "summary": summary(find(name))} for name in builtin_names()),
+        ({"name": name, "summary": summary} for name, summary in session.interlock.templates.list().items()),
         output_format,
         (("NAME", lambda record: record["name"]), ("SUMMARY", lambda record: record["summary"])),
     )
@@ -48,11 +44,10 @@ def list_command(output_format: Format) -> None:
 @pass_session
 def show_command(session: Session, template: str) -> None:
     """Print the text of TEMPLATE as it is, and say what is wrong with it."""
-    from ..templates.load import find, parse
-
-    source = find(template)
+    templates = session.interlock.templates
+    source = templates.find(template)
     _print_text(source.text)
-    _note(session, parse(source))
+    _note(session, templates.parse(source))
 
 
 @template_command.command("validate")
@@ -117,21 +112,19 @@ def copy_command(session: Session, template: str, file: str, embed: bool, edits:
 
 
 @template_command.command("schema")
-def schema_command() -> None:
+@pass_session
+def schema_command(session: Session) -> None:
     """Print the JSON Schema of templates, by which an editor completes and checks them."""
-    from ..templates.model import json_schema
-
-    click.echo(json.dumps(json_schema(), indent=2))
+    click.echo(json.dumps(session.interlock.templates.schema(), indent=2))
 
 
 def _copy(session: Session, template: str, edits: tuple[str, ...], *, embed: bool) -> bytes:
-    """Return the text of `template` as it is, or all of it in one; raises as `load` does."""
-    from ..templates.load import dump, find, parse
-
-    source = find(template)
-    loaded = parse(source, edits=edits)
+    """Return the text of `template` as it is, or all of it in one."""
+    templates = session.interlock.templates
+    source = templates.find(template)
+    loaded = templates.parse(source, edits)
     _note(session, loaded)
-    return dump(loaded).encode() if embed else source.text
+    return templates.dump(loaded).encode() if embed else source.text
 
 
 def _note(session: Session, loaded: "Loaded") -> None:
@@ -148,15 +141,11 @@ def _print_text(text: bytes) -> None:
 
 
 def _record(session: Session, template: str, edits: tuple[str, ...]) -> dict[str, Any]:
-    from .. import drivers
-    from ..creation.plan import Wishes, check, read
-
     notes: tuple[str, ...] = ()
     mistakes: tuple[str, ...] = ()
-    home = session.interlock.home
+    known = session.interlock.templates
     try:
-        loaded = read(home, template, edits)
-        notes = (*loaded.notes, *map(str, check(home, _NAME, loaded, drivers.find("qemu"), Wishes())))
+        notes = known.validate(template, edits)
     except InterlockError as error:
         mistakes = error.details or (error.message,)
     result = "ok" if not mistakes else "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"

@@ -9,7 +9,7 @@ import os
 import platform
 import re
 import uuid
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -38,28 +38,12 @@ from ..templates.parts import ImageSource
 from ..version import __version__
 from . import fit, host_facts, resolve
 from .reach import Reach, reach
+from .wishes import Wishes
 
 START_TIMEOUT_S = 300.0
 SCRIPTED_START_TIMEOUT_S = 1800.0
 """For a guest that runs scripts before it is ready: they install whole container engines, over whatever network."""
 STOP_TIMEOUT_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """What was asked for beside the template; None leaves the template's value, or the default."""
-
-    arch: str | None = None
-    cpus: int | None = None
-    memory_bytes: int | None = None
-    disk_bytes: int | None = None
-    user: str | None = None
-    start_timeout_s: float | None = None
-    stop_timeout_s: float | None = None
-    edits: tuple[str, ...] = ()
-    """Changes to the template before it is resolved, as KEY=VALUE: `mounts[0].writable=true`."""
-    trust: bool = False
-    """True: a template from a server may reach of this host what it asks for (reach.py)."""
 
 
 def read(home: Home, locator: str, edits: tuple[str, ...] = ()) -> Loaded:

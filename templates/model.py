@@ -140,7 +140,7 @@ class Template(Strict):
 
 
 class Wished(BaseModel):
-    """What `plan.Wishes` may hold: to ask for it beside a template allows no more than to write it there."""
+    """What `Wishes` may hold: to ask for it beside a template allows no more than to write it there."""
 
     arch: str | None
     """The driver's to judge."""

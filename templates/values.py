@@ -19,6 +19,8 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
+from ..host import sizes
+
 Arch = Literal["x86_64", "aarch64"]
 """Of machines that can be made here."""
 
@@ -31,27 +33,11 @@ LOGIN = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
 """The name of a time zone, which is also its path in the database, and leads nowhere else."""
 
-_SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*(?:([KMGTkmgt])[Ii]?[Bb]?|[Bb])?")
-_POWER = {None: 0, "K": 1, "M": 2, "G": 3, "T": 4}
-
 _SYSTEM_FOLDERS = ("/", "/bin", "/dev", "/etc", "/home", "/opt", "/sbin", "/tmp", "/usr", "/var")  # noqa: S108
 
 _NOTHING_SAID = ("", "default")
 
 _HOST_NAME = r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?"
-
-
-def size_bytes(value: object) -> int:
-    """Return the bytes that `value` means: a number of them, or text such as `512MiB`, `4 GiB`, `1.5G`.
-
-    Units are powers of 1024 whatever their spelling, as in Lima and QEMU. Raises ValueError.
-    """
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
-    if not found:
-        raise ValueError("expected a size such as 512MiB or 4GiB")
-    return int(float(found[1]) * 1024 ** _POWER[found[2].upper() if found[2] else None])
 
 
 def has_variables(value: str) -> bool:
@@ -92,7 +78,7 @@ class _Size:
     words: str
 
     def check(self, value: object) -> int:
-        number = size_bytes(value)
+        number = sizes.size_bytes(value)
         if self.least <= number <= self.most:
             return number
         raise ValueError(self.words)
@@ -103,7 +89,7 @@ class _Size:
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return {
             "type": ["string", "integer"],
-            "pattern": rf"^\s*(?:{_SIZE.pattern})\s*$",
+            "pattern": rf"^\s*(?:{sizes.PATTERN})\s*$",
             "minimum": self.least,
             "maximum": self.most,
             "examples": ["512MiB", "4GiB"],

@@ -1,10 +1,17 @@
 """The Python API: one method for each row, composites that own no state, and a way out of everything."""
 
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 import interlock
 from interlock import Interlock, NotFoundError, State, Trigger, Wishes
-from interlock.errors import DriverError, HostError, InvalidNameError, UsageError
+from interlock.api import checks
+from interlock.errors import DriverError, HostError, InvalidNameError, InvalidTemplateError, UsageError
 from interlock.fsm.events import Happening
 from interlock.fsm.journal import FILE
 from interlock.fsm.spec import SPEC_FILE
@@ -185,3 +192,72 @@ def test_listener_that_raises_calls_the_work_off(bring, vms):
     with pytest.raises(DriverError, match="RuntimeError: enough"):
         Interlock(announce=refuse).start("web")
     assert vms.status("web").state is State.created
+
+
+def examples():
+    """Return the programs in the guide, in order."""
+    guide = (Path(interlock.__file__).parent / "docs" / "guide.md").read_text(encoding="utf-8")
+    section = guide.partition("\n## In programs\n")[2].partition("\n## ")[0]
+    return re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+
+
+@pytest.mark.parametrize("program", examples(), ids=["instances", "the rest"])
+def test_program_in_the_guide_runs(program, qcow2, tmp_path, monkeypatch, capsys):
+    """What the guide shows to those who embed Interlock is a program that works, here with simulated machines."""
+    (tmp_path / "disk.qcow2").write_bytes(qcow2)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "program.py").write_text(program.replace("cpus=4)", 'cpus=4), driver="simulated"'))
+    runpy.run_path(str(tmp_path / "program.py"))
+    assert capsys.readouterr().out
+
+
+def test_images_of_a_home_are_listed_found_used_and_deleted(vms, qcow2, tmp_path):
+    """`vms.images` is the whole store: what was put into it is found by name, and what is not there is said."""
+    (tmp_path / "disk").write_bytes(qcow2)
+    image = vms.images.import_(tmp_path / "disk", name="mine")
+    assert vms.images.list() == (image,) == (vms.images.get("mine"),)
+    assert vms.images.users() == {("mine", image.arch): ()}
+    assert vms.images.obtain(interlock.Source("build:mine", image.arch)) == image
+    assert [it.name for it in vms.images.prune(dry_run=True).images] == ["mine"]
+    vms.images.delete("mine")
+    for ask in (vms.images.get, vms.images.delete):
+        with pytest.raises(NotFoundError, match='no image "mine"'):
+            ask("mine")
+
+
+def test_templates_are_read_and_make_nothing(vms, tmp_path):
+    """`vms.templates` says what `create` would, and creates nothing."""
+    (tmp_path / "web.yaml").write_text("images: [{location: 'build:tiny'}]\nmounts: [{location: /srv}]\ncpus: 2\n")
+    (tmp_path / "bad.yaml").write_text("cpus: none\n")
+    assert vms.templates.list()["tiny"]
+    assert vms.templates.instance_name(str(tmp_path / "web.yaml")) == "web"
+    assert vms.templates.validate(str(tmp_path / "web.yaml")) == ("mounts[0]: the guest reads /srv",)
+    loaded = vms.templates.resolve(str(tmp_path / "web.yaml"), ["cpus=4"])
+    assert loaded.template.cpus == 4
+    assert "cpus: 4" in vms.templates.dump(loaded)
+    assert vms.templates.schema()["properties"]["cpus"]
+    with pytest.raises(InvalidTemplateError, match="mistake"):
+        vms.templates.validate(str(tmp_path / "bad.yaml"))
+    assert not vms.home.root.exists() or list(vms.instances()) == []
+
+
+def test_checks_of_a_home_that_cannot_be_used_are_findings(home):
+    """Who asks what is wrong is answered, also where nothing else would work."""
+    home.root.mkdir(mode=0o777)
+    home.root.chmod(0o777)
+    with pytest.raises(HostError):
+        Interlock()
+    found = {check.subject: check for check in checks()}
+    assert (found["home"].ok, found["image build"].essential) == (False, False)
+
+
+@pytest.mark.parametrize("calls", ["vms.instances()", "vms.status('web')", "vms.can('web')"])
+def test_reading_instances_loads_nothing_of_what_they_are_made_of(calls):
+    """Images, templates and what checks them are paid for by those who use them."""
+    program = (
+        f"import sys, interlock\nvms = interlock.Interlock()\nlist([{calls}])\ninterlock.Wishes\n"
+        "print(*sorted(name for name in sys.modules if name.startswith(('interlock.images', 'interlock.templates', "
+        "'interlock.creation.p', 'interlock.checks', 'interlock.disks', 'pydantic', 'yaml', 'httpx'))))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "\n"

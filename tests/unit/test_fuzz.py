@@ -23,8 +23,8 @@ from interlock.fsm.records import checked_name
 from interlock.fsm.spec import SPEC_FILE, Disk, Mount, Spec
 from interlock.host.home import Home
 from interlock.host.process import boot_id
+from interlock.host.sizes import size_bytes
 from interlock.templates.load import Source, parse
-from interlock.templates.values import size_bytes
 
 BOUNDED = settings(
     max_examples=150,

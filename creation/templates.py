@@ -1,0 +1,76 @@
+"""The templates that machines can be created from, as programs and commands use them: `Interlock.templates`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import drivers
+from ..host.home import Home
+from ..templates import load, locate
+from ..templates.load import Loaded, Source
+from ..templates.model import json_schema
+from . import plan
+from .reach import Reach
+from .wishes import Wishes
+
+_NAME = "name"
+"""What an instance is called whose creation is only tried."""
+
+
+class Templates:
+    """The built-in templates, and all that a locator can name: a path, a URL, `-` for standard input.
+
+    Nothing here makes anything. Reading raises NotFoundError for what is not there, and InvalidTemplateError with every
+    mistake at once.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    def list(self) -> dict[str, str]:
+        """Return the built-in templates: name → what it is for, one sentence."""
+        return {name: load.summary(locate.find(name)) for name in locate.builtin_names()}
+
+    def find(self, locator: str) -> Source:
+        """Return the text of the template that `locator` means, unread."""
+        return locate.find(locator)
+
+    def parse(self, source: Source, edits: Sequence[str] = ()) -> Loaded:
+        """Return the template in `source`, its bases merged, changed by `edits` (`cpus=4`)."""
+        return load.parse(source, edits=edits)
+
+    def parse_text(self, name: str, text: str) -> Loaded:
+        """Return the template in `text`, which is called `name` in messages."""
+        return load.parse(Source(name, text.encode()))
+
+    def resolve(self, locator: str, edits: Sequence[str] = ()) -> Loaded:
+        """Return the template that `locator` means, as `create` reads it: `edits`, then the home's defaults."""
+        return plan.read(self._home, locator, tuple(edits))
+
+    def dump(self, loaded: Loaded) -> str:
+        """Return `loaded` as YAML text that needs no other file."""
+        return load.dump(loaded)
+
+    def reach(
+        self, loaded: Loaded, wishes: Wishes | None = None, *, name: str = _NAME, driver: str = "qemu"
+    ) -> tuple[Reach, ...]:
+        """Return what the instance `name`, created from `loaded`, would reach of this host.
+
+        Raises what its creation would raise before it looks for an image, except for lack of trust.
+        """
+        return tuple(plan.check(self._home, name, loaded, drivers.find(driver), wishes or Wishes()))
+
+    def validate(self, locator: str, edits: Sequence[str] = (), *, driver: str = "qemu") -> tuple[str, ...]:
+        """Return notes about a template that `create` would accept: what is ignored, and what of this host it reaches.
+
+        Raises for any other template, with all its mistakes.
+        """
+        loaded = self.resolve(locator, edits)
+        return (*loaded.notes, *map(str, self.reach(loaded, driver=driver)))
+
+    def instance_name(self, locator: str) -> str:
+        """Return what an instance from `locator` is called by default; raises UsageError where there is none."""
+        return locate.instance_name(locator)
+
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of templates."""
+        return json_schema()

@@ -1,0 +1,31 @@
+"""Sizes in bytes, as people write and read them. Units are powers of 1024, whatever their spelling, as in QEMU."""
+
+import re
+
+PATTERN = r"([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*(?:([KMGTkmgt])[Ii]?[Bb]?|[Bb])?"
+"""Group 1 is the number, group 2 the unit's letter."""
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def size_bytes(value: object) -> int:
+    """Return the bytes that `value` means: a number of them, or text such as `512MiB`, `4 GiB`, `1.5G`.
+
+    Raises ValueError.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    found = re.fullmatch(PATTERN, value.strip()) if isinstance(value, str) else None
+    if not found:
+        raise ValueError("expected a size such as 512MiB or 4GiB")
+    return int(float(found[1]) * 1024 ** ("BKMGT".index(found[2].upper()) if found[2] else 0))
+
+
+def in_words(number: int) -> str:
+    """Return bytes as people read them: `512 MiB`, `1.5 GiB`."""
+    amount, unit = float(number), "B"
+    for unit in _UNITS:
+        if amount < 1024 or unit == _UNITS[-1]:  # noqa: PLR2004 - what the units are
+            break
+        amount /= 1024
+    return f"{amount:.4g} {unit}"
