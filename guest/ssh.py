@@ -95,7 +95,7 @@ def attempt(config_file: Path, name: str, command: Sequence[str], timeout_s: flo
     """Run `command` in the guest for at most `timeout_s` seconds. Whether it ran is for its effect to tell."""
     from ..host.run import run
 
-    with suppress(DeadlineError, DriverError):
+    with suppress(DeadlineError, DriverError, OSError):
         run(command_line(config_file, name, command, options=UNATTENDED), timeout_s=timeout_s)
 
 

@@ -1,5 +1,8 @@
 """Work that fails is undone, work that was cut short is settled: whatever happens, journal and world agree."""
 
+import errno
+import os
+import socket
 from dataclasses import replace
 
 import pytest
@@ -8,7 +11,7 @@ from interlock.drivers.simulated import SimulatedDriver
 from interlock.errors import DeadlineError, DegradedError, DriverError
 from interlock.fsm import instance as instance_module
 from interlock.fsm.events import Happening
-from interlock.fsm.instance import WORK
+from interlock.fsm.instance import WORK, as_error
 from interlock.fsm.journal import Journal, Line, Phase
 from interlock.fsm.port import Deadline, Draft
 from interlock.fsm.records import now
@@ -401,3 +404,75 @@ def test_fire_stop_after_a_start_that_was_cut_short_and_is_degraded_stops_it(mak
     SimulatedDriver(orders={}).start(engine.site("web"), print, Deadline(5))
     cut_short(Trigger.start, State.created)
     assert engine.fire("web", Trigger.stop).state is State.stopped
+
+
+# -- what is said --------------------------------------------------------------------------------------------------
+
+
+def a_call_that_fails():
+    """Raise what the system says when it has no process left."""
+    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+def raised(call):
+    """Return the OSError that `call` raises."""
+    with pytest.raises(OSError) as caught:  # noqa: PT011 - any of them
+        call()
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: os.open("/nonexistent", os.O_RDONLY), "/nonexistent: No such file or directory"),
+        (lambda: os.open(b"/nonexistent/\xff", os.O_RDONLY), "/nonexistent/\udcff: No such file or directory"),
+        (lambda: os.link("/nonexistent", "/tmp/x"), "/nonexistent: No such file or directory"),
+        (a_call_that_fails, "the system, in a_call_that_fails: Resource temporarily unavailable"),
+        (lambda: os.read(-1, 1), "the system, in <lambda>: Bad file descriptor"),
+        (lambda: socket.create_connection(("127.0.0.1", 1)), "the system, in create_connection: Connection refused"),
+    ],
+)
+def test_error_of_the_system_names_the_file_or_the_call(call, message):
+    """A process that cannot be made, or a socket that nobody answers, is not the fault of a disk."""
+    assert as_error(raised(call)).message == message
+
+
+def test_error_of_a_write_without_a_file_name_is_the_disk_where_only_a_disk_fails_so():
+    """write(2) and fsync(2) name no file. Whatever else fails without naming one is the system's."""
+    said = {number: as_error(OSError(number, os.strerror(number))).message for number in errno.errorcode}
+    disk = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG}
+    assert said == {number: f"the {'disk' if number in disk else 'system'}: {os.strerror(number)}" for number in said}
+
+
+@pytest.mark.parametrize("trigger", [Trigger.stop, Trigger.kill])
+def test_stop_whose_outcome_cannot_be_written_says_what_failed_and_is_settled_later(
+    engine, driver, bring, heard, monkeypatch, trigger
+):
+    """The machine is down, so nothing says that it runs; the next look finds it stopped."""
+    bring("web", State.running)
+    append = Journal.append
+
+    def full(journal, line, *, seq):
+        if line.phase in (Phase.done, Phase.failed, Phase.left):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return append(journal, line, seq=seq)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "append", full)
+        with pytest.raises(DriverError, match="the disk: No space left on device"):
+            engine.fire("web", trigger)
+    assert not driver.observe(engine.site("web")).alive
+    assert heard[-1].happening is Happening.left
+    assert "running" not in heard[-1].message
+    assert engine.status("web").state is State.stopped
+
+
+def test_provision_that_runs_out_leaves_the_guest_running(make_engine, bring, driver):
+    """Its deadline ends the scripts, not the machine, and nothing says otherwise."""
+    bring("web", State.running)
+    engine = make_engine(SimulatedDriver(orders={"provision": {"hang": True}}))
+    with pytest.raises(DeadlineError) as late:
+        engine.fire("web", Trigger.provision, timeout_s=0.01)
+    assert not [line for line in (late.value.message, *late.value.details) if "ended" in line or "left" in line]
+    assert driver.observe(engine.site("web")).alive
+    assert engine.status("web").state is State.running

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 from interlock import Interlock
 from interlock.drivers.contract import Observation
+from interlock.drivers.qemu import driver as driver_module
 from interlock.drivers.qemu import hypervisor
 from interlock.drivers.qemu.driver import QemuDriver
 from interlock.errors import DriverError, IllegalTransitionError, InterlockError
@@ -42,7 +44,9 @@ ELSEWHERE = ["unshare", "--pid", "--fork", "--mount-proc"]
 
 IN_PLACE = """
 import sys
+import threading
 from pathlib import Path
+from interlock.drivers.qemu import driver as driver_module
 from interlock.drivers.qemu import hypervisor
 place = Path(sys.argv[1])
 """
@@ -312,6 +316,35 @@ def test_copied_home_ends_nothing_of_the_original(running, home, tmp_path, injec
     assert original == hypervisor.find(home.directory("web"))
     assert running.status("web").state is State.running
     injected("a copied home")
+
+
+def no_thread(*_):
+    raise RuntimeError("can't start new thread")
+
+
+def no_process(*_, **__):
+    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "fault"),
+    [
+        (threading.Thread, "start", no_thread),
+        (subprocess, "Popen", no_process),
+        (os, "pipe", no_process),
+        (os, "memfd_create", no_process),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_stop_on_a_host_without_a_thread_or_process_to_spare_ends_the_machine(
+    running, home, monkeypatch, module, name, fault, injected
+):
+    """Nobody asks the guest a second time, by ssh; at the deadline its hypervisor is ended all the same."""
+    monkeypatch.setattr(driver_module, "_FIRST_PRESS_S", 0.01)
+    monkeypatch.setattr(module, name, fault)
+    assert running.fire("web", Trigger.stop, timeout_s=0.1).detail.startswith("ended by force: ")
+    assert hypervisor.find(home.directory("web")) is None
+    injected("a host without a thread, process or descriptor to spare")
 
 
 @pytest.mark.parametrize("trigger", [Trigger.stop, Trigger.kill])
