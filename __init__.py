@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .fsm.table import TABLE, Row, Trigger
     from .images.source import Kernel, Place, Source
     from .images.store import Image
+    from .log import structlog_announcer
     from .version import __version__
 
 __all__ = [
@@ -75,10 +76,12 @@ __all__ = [
     "UsageError",
     "Wishes",
     "__version__",
+    "structlog_announcer",
 ]
 
 
 _HOMES = {
+    "log": ("structlog_announcer",),
     "api": ("Interlock",),
     "creation.wishes": ("Wishes",),
     "disks": ("Disk",),

@@ -8,13 +8,12 @@ import os
 import shlex
 import signal
 import sys
-from contextlib import suppress
 from importlib import import_module
 from typing import Any, NoReturn
 
 import click
 
-from .commands.session import Session
+from .commands.session import FORMATS, Session
 from .errors import CancelledError, HostError, InterlockError, UsageError
 from .host import cancellation
 from .version import __version__
@@ -103,11 +102,20 @@ def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
 )
 @click.option(
     "--log-format",
-    type=click.Choice(["human", "logfmt", "json"]),
+    type=click.Choice(list(FORMATS)),
     envvar="INTERLOCK_LOG_FORMAT",
     expose_value=False,
     callback=_remember,
     help="How messages are written to stderr; default: human on a terminal, logfmt elsewhere.",
+)
+@click.option(
+    "--quiet",
+    "-q",
+    is_flag=True,
+    envvar="INTERLOCK_QUIET",
+    expose_value=False,
+    callback=_remember,
+    help="Write errors and warnings to stderr, and nothing else.",
 )
 @click.option(
     "--debug", is_flag=True, envvar="INTERLOCK_DEBUG", expose_value=False, callback=_remember, help="Show tracebacks."
@@ -137,8 +145,7 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
         code = 128 + signal.SIGPIPE
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        code = error.exit_code
+        code = _show_help(error, session)
     except Exception as error:  # noqa: BLE001 - where a command ends: whatever it is, the user gets words
         code = _report(error, session)
     if cancellation.requested() and code != CancelledError.exit_code:
@@ -146,20 +153,27 @@ def main() -> NoReturn:
     sys.exit(code)
 
 
+def _show_help(error: click.exceptions.NoArgsIsHelpError, session: Session) -> int:
+    """Show people the help of a command that was given nothing; to programs that is a mistake like any other."""
+    if session.stderr.log_format != "human":
+        return _report(click.UsageError("a command is missing", error.ctx), session)
+    click.echo(error.format_message(), err=True)
+    return error.exit_code
+
+
 def _report(error: Exception, session: Session) -> int:
     """Say `error` on stderr and return its exit code."""
-    from .commands.stderr import print_error
-
-    if session.debug:
-        import traceback
-
-        traceback.print_exception(error)
     known = _translated(error)
     if cancellation.requested() and not isinstance(known, CancelledError):
         known = cancellation.error()  # the terminal is closed, say, that a command was writing to
-    with suppress(OSError):  # nobody reads it: the exit code still tells
-        print_error(known, session.log_format)
+    session.stderr.error(known, traceback=_traceback(error) if session.debug else None)
     return known.exit_code
+
+
+def _traceback(error: Exception) -> str:
+    import traceback
+
+    return "".join(traceback.format_exception(error))
 
 
 def _translated(error: Exception) -> InterlockError:

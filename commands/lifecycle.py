@@ -40,6 +40,7 @@ def create_command(  # noqa: PLR0917 - click calls it, by name
     interlock create web --template ./web.yaml --mount ~/src:w --port-forward 8080:80
     """
     name = session.interlock.templates.instance_name(template) if name is None else name
+    session.bind(name, "create")
     given = wishes(**asked)
     chosen, given = agreed_on(session, name, template, given, driver, yes=yes)
     _print(session.interlock.create(name, chosen, given, driver=driver), output_format)
@@ -89,7 +90,7 @@ def up_command(  # noqa: PLR0917 - click calls it, by name
     interlock = session.interlock
     ignored = _given(set(asked)) if interlock.status(name).state in EXISTING else []
     if ignored:
-        session.report(f'instance "{name}" exists and is started as it is: {", ".join(ignored)} ignored')
+        session.warn(f'instance "{name}" exists and is started as it is: {", ".join(ignored)} ignored')
     outcome = interlock.up(
         name, template, wishes(**asked), driver=driver, timeout_s=timeout_s, keep_on_failure=on_failure == "keep"
     )

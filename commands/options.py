@@ -34,6 +34,12 @@ class InstanceName(click.ParamType):  # type: ignore[type-arg] # generic in newe
 
     name = "name"
 
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        session = ctx and ctx.find_object(Session)
+        if ctx and session and param and param.nargs == 1:
+            session.bind(str(value), ctx.info_name)
+        return str(value)
+
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002 - click's signature
         from ..host.home import Home
 

@@ -33,34 +33,36 @@ def list_command(session: Session, names: tuple[str, ...], output_format: Format
     """
     interlock = session.interlock
     if not names:
-        _print_statuses(session, interlock.instances(), output_format)
+        if not _print_statuses(session, interlock.instances(), output_format) and sys.stdout.isatty():
+            session.report("no instances; this makes one: interlock create web --template debian")
         return
     asked = [interlock.status(name) for name in names]
-    _print_statuses(session, (status for status in asked if status.exists), output_format)
-    missing = [interlock.engine.not_found(status.name) for status in asked if not status.exists]
-    for error in missing[:-1]:
-        session.complain(error)
+    _print_statuses(session, [status for status in asked if status.exists], output_format)
+    missing = [status.name for status in asked if not status.exists]
+    for absent in missing[:-1]:
+        session.complain(interlock.engine.not_found(absent), absent)
     if missing:
-        raise missing[-1]
+        session.about["instance"] = missing[-1]
+        raise interlock.engine.not_found(missing[-1])
 
 
-def _print_statuses(session: Session, statuses: "Iterable[Status]", output_format: Format) -> None:
+def _print_statuses(session: Session, statuses: "Iterable[Status]", output_format: Format) -> bool:
+    """Print `statuses`, for programs each as it is read; return False for a table that would have no row."""
     if output_format != "table":
         print_records((status.to_json() for status in statuses), output_format, ())
-        return
+        return True
     shown = list(statuses)
     rows = [_row(status) for status in shown]
     if rows:
         print_table(("NAME", "ARCH", "CPUS", "MEMORY", "DISK", "SSH", "STATUS"), rows)
-    elif sys.stdout.isatty():
-        click.echo("no instances; this makes one: interlock create web --template debian", err=True)
     for status in shown:
         _propose_repair(session, status)
+    return bool(rows)
 
 
 def _propose_repair(session: Session, status: "Status") -> None:
     if status.damage:
-        session.report(f"hint: {session.interlock.engine.way_out(status.name)}")
+        session.hint(session.interlock.engine.way_out(status.name), why=status.damage, instance=status.name)
 
 
 def _row(status: "Status") -> list[str]:

@@ -1,36 +1,66 @@
 """What every command is given: the API, and the way to stderr."""
 
+import os
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ..errors import InterlockError
 
 if TYPE_CHECKING:
     from ..api import Interlock
-    from .stderr import LogFormat
+    from ..fsm.events import Event
+    from .stderr import LogFormat, Stderr
+
+FORMATS: "dict[str, LogFormat]" = {"human": "human", "logfmt": "logfmt", "json": "json"}
 
 
 class Session:
-    """What commands are given: the API, which announces to the terminal or the log."""
+    """What commands are given: the API, which announces to the terminal or the log, and words of their own."""
 
     def __init__(self) -> None:
-        self.log_format: LogFormat | None = None
+        self.log_format: LogFormat | None = FORMATS.get(os.environ.get("INTERLOCK_LOG_FORMAT", ""))
+        """By the environment, until the command line says otherwise: for what is wrong before that is read."""
         self.debug = False
+        self.quiet = False
+        self.about: dict[str, str] = {}
+        """What the command is about, where that is known: `instance`, and `operation`, the trigger it asks for."""
 
     @property
     def interlock(self) -> "Interlock":
         from ..api import Interlock
-        from .stderr import announcer
 
-        return Interlock(announce=announcer(self.log_format))
+        return Interlock(announce=self._announce)
+
+    def _announce(self, event: "Event") -> None:
+        self.stderr.announce(event)
+
+    @cached_property
+    def stderr(self) -> "Stderr":
+        """The one way to stderr, in the format that was asked for when something is said for the first time."""
+        from .stderr import Stderr
+
+        return Stderr(self.log_format, self.about, quiet=self.quiet)
+
+    def bind(self, instance: str, command: str | None) -> None:
+        """Let what is said be about `instance`, and about the operation `command` if that is a trigger of the table."""
+        from ..fsm.table import Trigger
+
+        self.about["instance"] = instance
+        if command in {str(trigger) for trigger in Trigger}:
+            self.about["operation"] = str(command)
 
     def report(self, text: str) -> None:
-        """Say on stderr what work outside a transition has come to: an image being built."""
-        from .stderr import print_note
+        """Say what work outside a transition has come to: an image being built."""
+        self.stderr.note(text)
 
-        print_note(text, self.log_format)
+    def warn(self, text: str) -> None:
+        """Say what should be known although nothing failed: that options are ignored, say."""
+        self.stderr.note(text, level="warning")
 
-    def complain(self, error: InterlockError) -> None:
-        """Say on stderr what was wrong, where the command goes on all the same."""
-        from .stderr import print_error
+    def hint(self, command: str, *, why: str, instance: str) -> None:
+        """Propose `command` for `instance`, where nothing failed."""
+        self.stderr.hint(command, why, instance)
 
-        print_error(error, self.log_format)
+    def complain(self, error: InterlockError, instance: str | None = None) -> None:
+        """Say what was wrong, where the command continues all the same."""
+        self.stderr.error(error, instance=instance)

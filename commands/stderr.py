@@ -1,20 +1,20 @@
-"""What people and logs get to read on stderr while a transition runs, and when something fails.
+"""The one way to stderr: transitions, notes, hints and errors are records of one shape, each written once.
 
-structlog carries every event. Its last processor is rich on a terminal, logfmt or JSON lines elsewhere. structlog and
-rich are imported by the first event, because a command that has nothing to say should not pay for them.
+structlog carries every record. Its last processor renders sentences for people, logfmt or JSON. It is imported by the
+first record, because a command that has nothing to say should not pay for it.
 """
 
-import json
 import sys
 import time
-from collections.abc import MutableMapping
-from contextlib import suppress
-from functools import cache
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import InterlockError
 from ..fsm import words
-from ..fsm.events import Announce, Event, Happening
+from ..fsm.events import Event, Happening
 from .terminal import printable, styled, wrapped
 
 if TYPE_CHECKING:
@@ -22,121 +22,185 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 LogFormat = Literal["human", "logfmt", "json"]
+Record = MutableMapping[str, Any]
+
+FIRST = ("timestamp", "level", "event", "instance", "operation")
+"""The keys that a record begins with; it ends with `message`."""
 
 _STEP_INDENT = 10
 """Where the words of a step begin, after its time."""
 
-LEVELS = {
-    Happening.failed: "error",
-    Happening.left: "error",
-    Happening.interrupted: "warning",
-    Happening.degraded: "warning",
-}
-"""The level of an event; the others are `info`."""
 
+class Stderr:
+    """What one run of the program says, in one format. Nothing is said twice, and a reader who left is no error."""
 
-def announcer(log_format: LogFormat | None) -> Announce:
-    """Return what hears the engine's events and writes them to stderr; None chooses by whether that is a terminal."""
-    chosen = log_format or ("human" if sys.stderr.isatty() else "logfmt")
+    def __init__(
+        self, log_format: LogFormat | None = None, about: dict[str, str] | None = None, *, quiet: bool = False
+    ) -> None:
+        self.log_format: LogFormat = log_format or ("human" if sys.stderr.isatty() else "logfmt")
+        self._about = {} if about is None else about
+        """What every record is about, where that is known: `instance` and `operation`."""
+        self._quiet = quiet
+        self._log: Any = None
 
-    def announce(event: Event) -> None:
-        log = getattr(_logger(chosen), LEVELS.get(event.happening, "info"))
+    def announce(self, event: Event) -> None:
+        """Say an event of the engine; what follows is about the same instance and operation."""
+        from ..log import facts, level
+
+        known = facts(event)
+        self._about.update({key: known[key] for key in ("instance", "operation")})
+        self._say(level(event), str(event.happening), message=event.message, **known)
+
+    def note(self, text: str, *, level: str = "info") -> None:
+        """Say what belongs to no transition and is no error."""
+        self._say(level, "note", message=text)
+
+    def hint(self, command: str, why: str, instance: str) -> None:
+        """Propose a command that works as typed; people can see why, programs read it."""
+        self._say("info", "hint", instance=instance, hint=command, message=why)
+
+    def error(self, error: InterlockError, *, instance: str | None = None, traceback: str | None = None) -> None:
+        """Say what went wrong: its reference, its message, the failing program's words, and what to do."""
+        facts = {"instance": instance, "traceback": traceback}
+        known = {key: value for key, value in facts.items() if value}
+        self._say("error", "error", **known, **error.record(), exit_code=error.exit_code)
+
+    def _say(self, level: str, event: str, **facts: Any) -> None:
+        if self._quiet and level == "info":
+            return
+        self._log = self._log or _logger(self.log_format)
         with suppress(OSError):  # that nobody reads it any more (a pipe, a terminal) is no reason to call the work off
-            log(str(event.happening), **event.facts(), message=event.message)
-
-    return announce
+            getattr(self._log, level)(event, **{**self._about, **facts})
 
 
-def print_note(text: str, log_format: LogFormat | None) -> None:
-    """Say `text` on stderr: what belongs to no transition and is no error."""
-    note = {"level": "info", "event": "note", "message": text}
-    if log_format == "json":
-        print(json.dumps(note), file=sys.stderr)
-    else:
-        print(wrapped(printable(text), sys.stderr), file=sys.stderr)
-
-
-def print_error(error: InterlockError, log_format: LogFormat | None) -> None:
-    """Say `error` on stderr: its reference, its message, the failing program's words, and what to do."""
-    if log_format == "json":
-        record = {"level": "error", "event": "error", **error.record(), "exit_code": error.exit_code}
-        print(json.dumps(record), file=sys.stderr)
-        return
-    red, plain = ("\x1b[1;31m", "\x1b[0m") if styled(sys.stderr) else ("", "")
-    print(f"{red}error: {error.reference}{plain}", file=sys.stderr)
-    print(wrapped(printable(error.message), sys.stderr), file=sys.stderr)
-    for line in error.details:
-        print(f"  | {printable(line)}", file=sys.stderr)
-    if error.hint:  # it is not wrapped, because it is copied and typed
-        print(f"hint: {printable(error.hint)}", file=sys.stderr)
-
-
-@cache
 def _logger(log_format: LogFormat) -> Any:
-    import structlog
-
+    structlog = _structlog()
     processors: list[Any] = [structlog.processors.add_log_level]
-    match log_format:
-        case "human":
-            processors.append(Terminal())
-        case "json":
-            processors.append(structlog.processors.TimeStamper(fmt="iso", utc=True))
+    if log_format == "human":
+        processors.append(Terminal(structlog.DropEvent))
+    else:
+        processors += [structlog.processors.TimeStamper(fmt="iso", utc=True), _ordered]
+        if log_format == "json":
             processors.append(structlog.processors.JSONRenderer())
-        case "logfmt":
-            processors.append(structlog.processors.TimeStamper(fmt="iso", utc=True))
-            processors.append(_printable)
-            order = ["timestamp", "level", "event", "instance", "trigger", "source", "dest", "seq", "elapsed_s"]
-            processors.append(structlog.processors.LogfmtRenderer(key_order=order, drop_missing=True))
+        else:
+            processors += [_flat, structlog.processors.LogfmtRenderer()]
     return structlog.wrap_logger(structlog.PrintLogger(sys.stderr), processors=processors)
 
 
-def _printable(_logger: Any, _level: str, facts: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Take the control characters out of what a guest or another program said: a log may be read on a terminal."""
-    return {key: printable(fact) if isinstance(fact, str) else fact for key, fact in facts.items()}
+def _structlog() -> Any:
+    """Return structlog, imported without rich and asyncio, which take most of the time of its import.
+
+    It looks for rich to show tracebacks, and does without where there is none. It needs asyncio for methods that are
+    coroutines, and finds it when one of them is called.
+    """
+    with _in_place_of("rich", None), _in_place_of("asyncio", _Later("asyncio")):
+        import structlog
+
+    return structlog
+
+
+@contextmanager
+def _in_place_of(name: str, module: ModuleType | None) -> Iterator[None]:
+    """Let an import of the module `name` get `module`, or fail for None, unless it is loaded already."""
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = module  # type: ignore[assignment]
+    yield
+    del sys.modules[name]
+
+
+class _Later(ModuleType):
+    """Stands for the module of its name, which is imported by the first use of what it holds."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module(self.__name__), name)
+
+
+def _ordered(_logger: Any, _level: str, record: Record) -> Record:
+    """Begin with what every record has, and end with the sentence."""
+    message = record.pop("message")
+    return {key: record.pop(key) for key in FIRST if key in record} | dict(record) | {"message": message}
+
+
+def _flat(_logger: Any, _level: str, record: Record) -> Record:
+    """Leave out what has no value, and join lists to text, without control characters: a terminal may show a log."""
+    texts = {key: "\n".join(value) if isinstance(value, list) else value for key, value in record.items()}
+    return {
+        key: printable(value) if isinstance(value, str) else value
+        for key, value in texts.items()
+        if value is not None and value != ""
+    }
 
 
 class Terminal:
     """The processor for people: a line for each step as it is reached, and below them what is going on right now."""
 
-    def __init__(self) -> None:
-        from rich.console import Console
-
+    def __init__(self, shown: type[BaseException]) -> None:
+        self._shown = shown
+        """What ends the chain, as there is nothing to hand on. Source: structlog, "Processors", DropEvent."""
         self._styled = styled(sys.stderr)
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True, no_color=not self._styled)
         self._live: Live | None = None
 
-    def __call__(self, _logger: Any, _level: str, facts: MutableMapping[str, Any]) -> str:
-        """Show the event and hand nothing on. Source: structlog, "Processors": DropEvent ends the chain."""
-        from structlog import DropEvent
+    def __call__(self, _logger: Any, _level: str, record: Record) -> str:
+        """Show the record."""
+        self._stop()
+        match record["event"]:
+            case "error":
+                self._show_error(record)
+            case "hint":
+                self._show_hint(record["hint"])
+            case "note":
+                self._show(record["message"])
+            case event:
+                self._show_transition(Happening(event), record)
+        raise self._shown
 
-        happening = Happening(facts["event"])
-        message = printable(facts["message"])
-        if happening is Happening.begun:
-            self._say(message)
-            self._watch(facts)
-        elif happening is Happening.step:
-            elapsed = words.duration(facts.get("elapsed_s", 0.0))
-            self._say(f"{elapsed:>8}  {printable(facts['step'])}", style="dim", indent=_STEP_INDENT)
-            self._watch(facts)
+    def _show_error(self, record: Record) -> None:
+        if "traceback" in record:
+            sys.stderr.write(printable(record["traceback"]))
+        print(f"{self._in('1;31', 'error: ' + record['reference'])}", file=sys.stderr)
+        self._show(record["message"])
+        for line in record["details"]:
+            print(f"  | {printable(line)}", file=sys.stderr)
+        if record["hint"]:
+            self._show_hint(record["hint"])
+
+    def _show_hint(self, command: str) -> None:
+        print(f"hint: {printable(command)}", file=sys.stderr)  # it is not wrapped, because it is copied and typed
+
+    def _show_transition(self, happening: Happening, record: Record) -> None:
+        if happening is Happening.step:
+            elapsed = words.duration(record.get("elapsed_s", 0.0))
+            self._show(f"{elapsed:>8}  {record['step']}", style="2", indent=_STEP_INDENT)
+        elif happening is Happening.begun:
+            self._show(record["message"])
         else:
-            self._stop()
             good = happening in (Happening.done, Happening.holds)
-            self._say(message, style="green" if good else "red" if happening in LEVELS else None)
-        raise DropEvent
+            self._show(record["message"], style="32" if good else "31" if record["level"] != "info" else "")
+            return
+        self._watch(record)
 
-    def _say(self, text: str, style: str | None = None, indent: int = 0) -> None:
-        lines = wrapped(text, sys.stderr, indent)
-        self._console.print(lines, style=style if self._styled else None, markup=False)
+    def _show(self, text: str, style: str = "", indent: int = 0) -> None:
+        print(self._in(style, wrapped(printable(text), sys.stderr, indent)), file=sys.stderr, flush=True)
 
-    def _watch(self, facts: MutableMapping[str, Any]) -> None:
-        """Keep one moving line at the bottom until the next event: what is being done, for how long."""
+    def _in(self, style: str, text: str) -> str:
+        """Return `text` in the colour `style`, where colours are shown. Source: ECMA-48, SGR."""
+        return f"\x1b[{style}m{text}\x1b[0m" if style and self._styled else text
+
+    def _watch(self, record: Record) -> None:
+        """Keep one moving line at the bottom until the next record: what is being done, for how long."""
+        if not sys.stderr.isatty():
+            return
+        from rich.console import Console
         from rich.live import Live
 
-        self._stop()
-        if self._console.is_dumb_terminal:  # it cannot take back what it has written
+        console = Console(stderr=True, highlight=False, soft_wrap=True, no_color=not self._styled)
+        if console.is_dumb_terminal:  # it cannot take back what it has written
             return
-        now = _Now(str(facts["trigger"]), str(facts.get("step", "")), time.monotonic() - facts.get("elapsed_s", 0.0))
-        self._live = Live(now, console=self._console, transient=True, refresh_per_second=8)
+        began = time.monotonic() - record.get("elapsed_s", 0.0)
+        now = _Now(str(record["operation"]), str(record.get("step", "")), began)
+        self._live = Live(now, console=console, transient=True, refresh_per_second=8)
         self._live.start()
 
     def _stop(self) -> None:

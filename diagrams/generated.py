@@ -1,5 +1,6 @@
 """Every file that is generated, and what belongs into it: the drawings, and the reference pages."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from inspect import cleandoc, getdoc
 
@@ -11,6 +12,7 @@ from ..errors import IllegalTransitionError, InterlockError, NotFoundError
 from ..fsm import refusals, words
 from ..fsm.states import State
 from ..fsm.table import BY_PAIR, RULE, TABLE, Row, Trigger
+from ..log import json_schema
 from . import render
 from .render import markdown_table
 
@@ -106,6 +108,11 @@ def commands_page() -> str:
     return f"# Commands\n\n{_notice('cli.py` and `commands/')}\n\n" + "\n".join(sections)
 
 
+def log_schema() -> str:
+    """Return docs/reference/log.schema.json."""
+    return json.dumps(json_schema(), indent=2) + "\n"
+
+
 FILES: dict[str, Callable[[], str]] = {
     "diagrams/lifecycle.mmd": render.mermaid,
     "diagrams/lifecycle.dot": render.dot,
@@ -115,6 +122,7 @@ FILES: dict[str, Callable[[], str]] = {
     "docs/reference/lifecycle.md": lifecycle_page,
     "docs/reference/errors.md": errors_page,
     "docs/reference/commands.md": commands_page,
+    "docs/reference/log.schema.json": log_schema,
 }
 """Path in the checkout → what returns the file's content."""
 

@@ -168,6 +168,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """Return an empty home, which is also the one the environment names."""
     monkeypatch.setenv("INTERLOCK_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    monkeypatch.setenv("INTERLOCK_LOG_FORMAT", "human")  # what most tests read; others ask for the form they are about
     monkeypatch.delenv("INTERLOCK_SIMULATED", raising=False)
     (tmp_path / "run").mkdir(mode=0o700)
     return Home.from_environment()

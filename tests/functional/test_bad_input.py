@@ -19,7 +19,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from interlock import Interlock, State, Wishes, cli
-from interlock.commands.stderr import _logger
 from interlock.errors import BY_REFERENCE, HostError, UsageError
 
 BOUNDED = settings(
@@ -46,7 +45,6 @@ def run(*arguments: str, stdin: bytes = b"", **environment: str) -> Ended:
     """Run the program on `arguments` in this process, and return how it ended."""
     stdout = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
     stderr = io.TextIOWrapper(io.BytesIO(), "utf-8", errors="backslashreplace", write_through=True)
-    _logger.cache_clear()  # it writes to the stderr that it was made with
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     with (
         mock.patch.dict(os.environ, environment),
@@ -58,7 +56,6 @@ def run(*arguments: str, stdin: bytes = b"", **environment: str) -> Ended:
         cli.main()
     for number, handler in handlers.items():
         signal.signal(number, handler)
-    _logger.cache_clear()
     return Ended(ended.value.code, stdout.buffer.getvalue(), stderr.buffer.getvalue().decode())
 
 
@@ -71,7 +68,7 @@ def check(ended: Ended) -> Ended:
         error = json.loads(ended.stderr.splitlines()[-1])
         assert ended.code == error["exit_code"] == BY_REFERENCE[error["reference"]].exit_code != 1
     else:
-        reference = re.findall(r"^error: ([a-z-]+)$", ended.stderr, re.MULTILINE)[-1]
+        reference = re.findall(r"(?:^error: |\breference=)([a-z-]+)", ended.stderr, re.MULTILINE)[-1]
         assert ended.code == BY_REFERENCE[reference].exit_code != 1
     return ended
 

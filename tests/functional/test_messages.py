@@ -1,10 +1,13 @@
 """What a person reads on stderr, word for word: a reviewed file, compared with what the program says."""
 
+import json
 import re
 import shlex
 from pathlib import Path
 
 import pytest
+
+from interlock.log import json_schema
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "cli.txt"
 _, *PARTS = re.split(r"^== (.*)\n", GOLDEN.read_text(encoding="utf-8"), flags=re.MULTILINE)
@@ -37,6 +40,32 @@ def test_messages_of_scene_are_the_reviewed_ones(interlock, tmp_path, agrees, sc
         done = interlock("--log-format", "human", *shlex.split(command)[1:], orders=ORDERS[remark])
         said += [line] if prompt == "%" else [line, *masked(done.stderr, tmp_path).splitlines(), f"[{done.returncode}]"]
     agrees(GOLDEN, "\n".join(said), part=scene)
+
+
+LOGFMT = re.compile(r'(\w+=(?:"(?:[^"\\]|\\.)*"|[^\s"=]*)(?: (?!$)|$))+')
+"""A line of logfmt: keys and values, those with blanks in quotes. Source: brandur.org/logfmt."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("log_format", ["json", "logfmt"])
+@pytest.mark.parametrize("scene", SCENES)
+def test_messages_of_scene_as_a_log_are_records_to_the_last_line(interlock, scene, log_format):
+    """Errors, hints and notes too: each line of JSON is as the schema says, each of logfmt can be taken apart."""
+    jsonschema = pytest.importorskip("jsonschema", reason="checks the lines: pip install '.[dev]'")
+    strict = jsonschema.Draft202012Validator({**json_schema(), "additionalProperties": False})
+    for line in SCENES[scene].splitlines():
+        prompt, _, command = line.partition(" ")
+        if prompt not in ("$", "%"):
+            continue
+        command, _, remark = command.partition("  # ")
+        done = interlock("--log-format", log_format, *shlex.split(command)[1:], orders=ORDERS[remark])
+        said = done.stderr.splitlines()
+        assert done.returncode == 0 or said
+        for one in said:
+            if log_format == "json":
+                strict.validate(json.loads(one))
+            else:
+                assert LOGFMT.fullmatch(one), one
 
 
 def test_messages_of_start_tell_nothing_of_creation():

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from contextlib import suppress
@@ -53,6 +54,54 @@ def test_streams_of_an_error_as_json_parse_line_by_line(interlock, arguments):
     assert (done.stdout, records[-1]["event"], records[-1]["exit_code"]) == ("", "error", done.returncode)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "instance", "operation"),
+    [
+        (("start", "nope"), "nope", "start"),
+        (("list", "nope"), "nope", None),
+        (("inspect", "nope"), "nope", None),
+        (("create", "web", "-t", "nope"), "web", "create"),
+        (("image", "delete", "nope"), None, None),
+    ],
+)
+def test_error_says_which_instance_and_operation_it_is_about(interlock, arguments, instance, operation):
+    """As far as they are known: what was asked for is known before anything was begun."""
+    error = json.loads(interlock("--log-format", "json", *arguments).stderr.splitlines()[-1])
+    assert (error.get("instance"), error.get("operation")) == (instance, operation)
+
+
+@pytest.mark.parametrize("arguments", [(), ("nope",), ("list", "nope"), ("start", "--fast", "web"), ("start", "web")])
+def test_error_off_a_terminal_is_a_line_of_the_log(interlock, monkeypatch, arguments):
+    """Where no format was chosen, and nobody is looking, it is logfmt to the last line."""
+    monkeypatch.delenv("INTERLOCK_LOG_FORMAT")
+    (line,) = interlock(*arguments).stderr.splitlines()
+    assert re.match(r"timestamp=\S+ level=error event=error ", line)
+
+
+def test_options_that_up_ignores_are_a_warning(interlock, bring):
+    """It is said although everything else is silent, and in every form."""
+    bring(State.created)
+    (line,) = interlock("-q", "--log-format", "json", "up", "web", "--cpus", "2").stderr.splitlines()
+    note = json.loads(line)
+    assert (note["event"], note["level"], note["instance"]) == ("note", "warning", "web")
+    assert "--cpus ignored" in note["message"]
+
+
+def test_quiet_start_says_nothing_and_a_quiet_error_is_said(interlock, bring):
+    """By option and by variable."""
+    bring(State.created)
+    assert interlock("--quiet", "start", "web").stderr == ""
+    done = interlock("stop", "nope", env={**os.environ, "INTERLOCK_QUIET": "1"})
+    assert done.stderr.startswith("error: not-found")
+
+
+def test_list_of_a_name_where_nothing_is_says_so_once():
+    """On a terminal too, where the empty list is answered with how to make an instance."""
+    code, text = on_terminal("list", "nope")
+    assert (code, "no instances" in text) == (4, False)
+    assert "no instances" in on_terminal("list")[1]
+
+
 def test_streams_of_error_hold_no_traceback_unless_asked(interlock):
     """Where it happened in our code interests nobody who did not ask."""
     assert "Traceback" not in interlock("start", "web").stderr
@@ -95,6 +144,7 @@ def on_terminal(*arguments):
     leader, follower = pty.openpty()
     streams = {"stdin": follower, "stdout": follower, "stderr": follower}
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    environment.pop("INTERLOCK_LOG_FORMAT")
     with subprocess.Popen([sys.executable, "-m", "interlock", *arguments], env=environment, **streams) as process:
         os.close(follower)
         received = b""

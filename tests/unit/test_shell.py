@@ -19,6 +19,7 @@ class OneGuest(Session):
     interlock: Any = None
 
     def __init__(self) -> None:
+        super().__init__()
         self.complaints: list[InterlockError] = []
         self.interlock = SimpleNamespace(status=lambda _: SimpleNamespace(state=State.running))
         self.interlock.shell = self._shell

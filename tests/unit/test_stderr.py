@@ -2,27 +2,22 @@
 
 import io
 import json
+import logging
 import re
+import subprocess
 import sys
 
 import pytest
+import structlog
 
-from interlock.commands import stderr
-from interlock.commands.stderr import announcer, print_error
+from interlock.commands.stderr import Stderr
 from interlock.errors import DriverError
 from interlock.fsm.events import Event, Happening
 from interlock.fsm.states import State
 from interlock.fsm.table import Trigger
+from interlock.log import facts, structlog_announcer
 
 ERROR = DriverError("it \x1b[31mburns", hint="fetch water", details=["smoke\x07", "fire"])
-
-
-@pytest.fixture(autouse=True)
-def fresh_logger():
-    """Forget the logger of the test before, which writes to its stderr."""
-    stderr._logger.cache_clear()
-    yield
-    stderr._logger.cache_clear()
 
 
 def an_event(happening=Happening.begun, **facts):
@@ -39,20 +34,20 @@ LIFE = [
 def test_announce_as_json_writes_the_facts_of_each_event(capsys):
     """One object a line: the event's constant, its facts, its level, its time and the sentence."""
     for event in LIFE:
-        announcer("json")(event)
+        Stderr("json").announce(event)
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [line["event"] for line in lines] == ["transition_begun", "transition_step", "transition_done"]
     assert [line["message"] for line in lines] == [event.message for event in LIFE]
-    assert all(line.items() >= event.facts().items() for line, event in zip(lines, LIFE, strict=True))
+    assert all(line.items() >= facts(event).items() for line, event in zip(lines, LIFE, strict=True))
     assert {line["level"] for line in lines} == {"info"}
     assert all(line["timestamp"].endswith("Z") for line in lines)
 
 
 def test_announce_as_logfmt_writes_keys_in_their_order(capsys):
     """A line of logfmt begins with time, level and event, and holds no value that would break it."""
-    announcer("logfmt")(LIFE[1])
+    Stderr("logfmt").announce(LIFE[1])
     assert re.fullmatch(
-        r"timestamp=\S+Z level=info event=transition_step instance=web trigger=start source=created dest=running "
+        r"timestamp=\S+Z level=info event=transition_step instance=web operation=start source=created dest=running "
         r'elapsed_s=0.5 step="waiting for ssh" message="starting \\"web\\": waiting for ssh"\n',
         capsys.readouterr().err,
     )
@@ -60,8 +55,9 @@ def test_announce_as_logfmt_writes_keys_in_their_order(capsys):
 
 def test_announce_for_people_writes_the_sentences(capsys):
     """People read a line for the beginning, one for each step with its time, and one for the end."""
+    stream = Stderr("human")
     for event in LIFE:
-        announcer("human")(event)
+        stream.announce(event)
     assert capsys.readouterr().err == 'starting "web"\n   0.5 s  waiting for ssh\nstarted "web" in 4.2 s\n'
 
 
@@ -76,19 +72,19 @@ def test_announce_for_people_writes_the_sentences(capsys):
 )
 def test_announce_level_follows_the_happening(capsys, happening, level):
     """What failed is an error, what somebody left is a warning, the rest is information."""
-    announcer("json")(an_event(happening, elapsed_s=1.0))
+    Stderr("json").announce(an_event(happening, elapsed_s=1.0))
     assert json.loads(capsys.readouterr().err)["level"] == level
 
 
 def test_announce_without_a_choice_off_a_terminal_is_logfmt(capsys):
     """Where nobody is looking, a log is written."""
-    announcer(None)(LIFE[0])
+    Stderr().announce(LIFE[0])
     assert capsys.readouterr().err.startswith("timestamp=")
 
 
 def test_announce_odd_text_of_a_driver_steers_no_terminal(capsys):
     """A step in a program's words is shown without its control characters."""
-    announcer("human")(an_event(Happening.step, step="[bold]x\x1b[2J[/bold]", elapsed_s=0.1))
+    Stderr("human").announce(an_event(Happening.step, step="[bold]x\x1b[2J[/bold]", elapsed_s=0.1))
     assert "[bold]x[2J[/bold]" in capsys.readouterr().err
 
 
@@ -100,19 +96,22 @@ def test_announce_to_a_closed_stderr_is_silent(monkeypatch):
             raise BrokenPipeError
 
     monkeypatch.setattr(sys, "stderr", Closed())
-    announcer("logfmt")(LIFE[0])
+    Stderr("logfmt").announce(LIFE[0])
 
 
 def test_print_error_for_people_is_reference_message_details_hint(capsys):
     """First what kind it is, then what happened, the failing program's words, and what to do."""
-    print_error(ERROR, "human")
+    Stderr("human").error(ERROR)
     assert capsys.readouterr().err == "error: driver-failed\nit [31mburns\n  | smoke\n  | fire\nhint: fetch water\n"
 
 
 def test_print_error_as_json_is_one_object(capsys):
-    """A program reads the same facts, and the exit code."""
-    print_error(ERROR, "json")
-    assert json.loads(capsys.readouterr().err) == {"level": "error", "event": "error", **ERROR.record(), "exit_code": 6}
+    """A program reads the same facts, what they are about, when, and the exit code."""
+    Stderr("json", {"instance": "web", "operation": "start"}).error(ERROR)
+    record = json.loads(capsys.readouterr().err)
+    assert list(record)[:5] == ["timestamp", "level", "event", "instance", "operation"]
+    about = {"level": "error", "event": "error", "instance": "web", "operation": "start"}
+    assert record == {"timestamp": record["timestamp"], **about, **ERROR.record(), "exit_code": 6}
 
 
 class Screen(io.StringIO):
@@ -143,9 +142,9 @@ LONG = "the guest did not answer in the time that it was given for that"
 def test_messages_on_narrow_terminal_are_broken_between_words(screen):
     """The terminal would break them anywhere; a hint stays in one line, because it is copied."""
     shown = screen()
-    print_error(DriverError(LONG, hint=f"interlock {LONG}"), "human")
-    stderr.print_note(LONG, "human")
-    announcer("human")(an_event(Happening.failed, elapsed_s=1.0, detail=LONG))
+    Stderr("human").error(DriverError(LONG, hint=f"interlock {LONG}"))
+    Stderr("human").note(LONG)
+    Stderr("human").announce(an_event(Happening.failed, elapsed_s=1.0, detail=LONG))
     lines = re.sub(r"\x1b\[[0-9;?]*[a-z]", "", shown.getvalue()).splitlines()
     assert lines[:5] == [
         "error: driver-failed",
@@ -162,9 +161,10 @@ def test_messages_to_whoever_wants_no_colours_have_none(screen, monkeypatch, nam
     """Neither in errors nor in what transitions say; only the line that moves needs the cursor, where there is one."""
     monkeypatch.setenv(name, value)
     shown = screen()
+    stream = Stderr("human")
     for event in LIFE:
-        announcer("human")(event)
-    print_error(ERROR, "human")
+        stream.announce(event)
+    Stderr("human").error(ERROR)
     assert re.findall(r"\x1b\[[0-9;]*m", shown.getvalue()) == []
     if name == "TERM":
         assert "\x1b" not in shown.getvalue()
@@ -173,8 +173,105 @@ def test_messages_to_whoever_wants_no_colours_have_none(screen, monkeypatch, nam
 def test_messages_on_a_terminal_have_colours(screen):
     """What the two tests above would miss, were there none at all."""
     shown = screen()
+    stream = Stderr("human")
     for event in LIFE:
-        announcer("human")(event)
-    print_error(ERROR, "human")
+        stream.announce(event)
+    Stderr("human").error(ERROR)
     assert "\x1b[32m" in shown.getvalue()
     assert "\x1b[1;31merror" in shown.getvalue()
+
+
+def test_error_after_a_transition_is_about_its_instance_and_operation(capsys):
+    """What is said after an event belongs to the same operation, until the next event."""
+    stream = Stderr("json")
+    stream.announce(an_event(Happening.failed, elapsed_s=1.0))
+    stream.error(ERROR)
+    _, error = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (error["instance"], error["operation"]) == ("web", "start")
+
+
+def test_error_as_logfmt_is_one_line(capsys):
+    """Neither a list nor a traceback breaks the line, and no control character is left in it."""
+    Stderr("logfmt").error(ERROR, traceback="here\nthere")
+    assert re.fullmatch(
+        r'timestamp=\S+Z level=error event=error traceback=here\\nthere reference=driver-failed hint="fetch water" '
+        r'details=smoke\\nfire exit_code=6 message="it \[31mburns"\n',
+        capsys.readouterr().err,
+    )
+
+
+@pytest.mark.parametrize("log_format", ["human", "logfmt", "json"])
+def test_quiet_stream_says_errors_and_warnings_alone(capsys, log_format):
+    """What went well is silent, in each format."""
+    stream = Stderr(log_format, quiet=True)
+    for event in LIFE:
+        stream.announce(event)
+    stream.note("it was built before")
+    stream.hint("interlock repair web", "its journal is damaged", "web")
+    assert capsys.readouterr().err == ""
+    stream.note("--cpus ignored", level="warning")
+    stream.error(ERROR)
+    said = capsys.readouterr().err
+    assert ("--cpus ignored" in said, "burns" in said) == (True, True)
+
+
+@pytest.fixture
+def captured():
+    """Return the events that a host program's own structlog configuration catches, which is put back afterwards."""
+    before = structlog.get_config()
+    events = structlog.testing.LogCapture()
+    structlog.configure(processors=[events])
+    yield events.entries
+    structlog.configure(**before)
+
+
+def test_structlog_announcer_logs_into_the_configuration_of_its_host(captured):
+    """Each event arrives where the host's other events do, with our keys, and nothing is configured by us."""
+    configured = structlog.get_config()
+    announce = structlog_announcer()
+    for event in LIFE:
+        announce(event)
+    assert structlog.get_config() == configured
+    assert captured[-1] == {
+        "event": "transition_done",
+        "log_level": "info",
+        "instance": "web",
+        "operation": "start",
+        "source": "created",
+        "dest": "running",
+        "elapsed_s": 4.2,
+        "sentence": 'started "web" in 4.2 s',
+    }
+
+
+def test_structlog_announcer_hands_its_keys_to_the_standard_librarys_logging(caplog):
+    """No key of ours has the name of an attribute of LogRecord, which logging refuses."""
+    logger = structlog.wrap_logger(
+        logging.getLogger("host"),
+        processors=[structlog.stdlib.render_to_log_kwargs],
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    with caplog.at_level(logging.INFO):
+        structlog_announcer(logger)(an_event(Happening.done, elapsed_s=4.2, seq=3, step="s", detail="d", pid=1))
+    (record,) = caplog.records
+    assert (record.message, record.instance, record.operation) == ("transition_done", "web", "start")
+
+
+def test_structlog_is_loaded_without_what_our_lines_do_not_use():
+    """Without rich and asyncio, which take most of the time of its import and can be imported afterwards."""
+    script = """
+import sys
+from interlock.commands.stderr import Stderr
+Stderr("json").note("hello")
+assert "structlog" in sys.modules
+assert "rich" not in sys.modules
+assert "asyncio.base_events" not in sys.modules
+import asyncio, rich
+import structlog
+async def answer():
+    await structlog.stdlib.get_logger().ainfo("there")
+    return 42
+assert asyncio.run(answer()) == 42
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, "there" in done.stdout) == (0, True), done.stderr
