@@ -1,5 +1,6 @@
 """How work says how far it has come."""
 
+import time
 from collections.abc import Callable
 
 Report = Callable[[str], None]
@@ -8,3 +9,37 @@ Report = Callable[[str], None]
 
 def unheard(_: str) -> None:
     """The report of work that nobody listens to."""
+
+
+_STEPS = 3
+_OBSERVED_S = 5.0
+"""How much of the work must have been seen before anything is said of the rest."""
+
+_STEADY = 2.0
+"""The pace counts as steady while the last step was at most so many times faster or slower than all of them."""
+
+
+class Pace:
+    """How long the rest of counted work takes. Says nothing until the pace is steady."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._total = 0
+        self._marks: list[tuple[float, int]] = []
+        """When which count was reached."""
+
+    def left(self, done: int, total: int) -> str:
+        """Take note that `done` of `total` is reached, and return words such as `, about 2 min left`, or nothing."""
+        if total != self._total or not self._marks:  # the work has grown: what was seen of it is no measure of the rest
+            self._total, self._marks = total, []
+        self._marks.append((self._clock(), done))
+        if len(self._marks) <= _STEPS or done >= total:
+            return ""
+        (first_s, first), (last_s, last), (now_s, _) = self._marks[0], *self._marks[-2:]
+        if now_s - first_s < _OBSERVED_S or now_s == last_s or done == first:
+            return ""
+        pace, recent = (done - first) / (now_s - first_s), (done - last) / (now_s - last_s)
+        if not pace / _STEADY <= recent <= pace * _STEADY:
+            return ""
+        minutes = round((total - done) / pace / 60)
+        return f", about {minutes} min left" if minutes else ", less than 1 min left"

@@ -23,7 +23,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 from ..errors import HostError, ImageError
 from ..host import cancellation
 from ..host.files import flush_directory, open_private, read_own, remove_tree, write_whole
-from ..host.progress import Report
+from ..host.progress import Pace, Report
 from .source import Place
 from .space import check_space, mib
 from .store import Store
@@ -245,13 +245,16 @@ class _Transfer:
 
     def _write(self, file: IO[bytes], response: "httpx.Response", total: int | None) -> None:
         self._told = self._steps(total)
+        pace = Pace()
+        pace.left(self._size, total or 0)
         for chunk in cancellation.each(response.iter_raw()):
             file.write(chunk)
             self._hasher.update(chunk)
             self._size += len(chunk)
             if self._steps(total) > self._told:
                 self._told = self._steps(total)
-                far = f"{self._told * _STEP_PERCENT} % of {mib(total)}" if total else mib(self._size)
+                left = pace.left(self._size, total or 0)
+                far = f"{self._told * _STEP_PERCENT} % of {mib(total)}{left}" if total else mib(self._size)
                 self._report(f"downloading {self._place.shown}: {far}")
 
     def _steps(self, total: int | None) -> int:

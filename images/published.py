@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import ImageError
 from ..host.files import link_or_copy
 from ..host.locks import held
-from ..host.progress import Report
+from ..host.progress import Pace, Report
 from . import unpack
 from .download import Download, download
 from .source import BUILT_HERE, Place, Source
@@ -149,12 +149,12 @@ def _copied(place: Place, path: Path, target: Path, report: Report) -> dict[str,
         version = _version(path)
         check_space(target.parent, path.stat().st_blocks * 512, f"copying {path}")
         report(f"copying {path}")
-        size, done = path.stat().st_size, 0
+        size, done, pace = path.stat().st_size, 0, Pace()
         for chunk in unpack.copy(path, target):
             hasher.update(chunk)
             before, done = done, done + len(chunk)
             if (part := _FIFTHS * done // size) > _FIFTHS * before // size and size >= _LARGE_BYTES:
-                report(f"copying {path}: {100 * part // _FIFTHS} %")
+                report(f"copying {path}: {100 * part // _FIFTHS} %{pace.left(done, size)}")
     except OSError as err:
         if err.filename != str(path):
             raise

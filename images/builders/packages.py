@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from ...errors import HostError, ImageError
-from ...host.progress import Report
+from ...host.progress import Pace, Report
 from ..tools import NEEDS, run
 
 RELEASE = "bookworm"
@@ -104,6 +104,7 @@ class Count:
         self._report = report
         self._doing = doing
         self._begins = begins
+        self._pace = Pace()
         self._rest = b""
         self._done = self._all = self._told = 0
 
@@ -119,7 +120,8 @@ class Count:
                 self._done += 1
             if self._told < self._tenth() <= _TENTHS:
                 self._told = self._tenth()
-                self._report(f"{self._doing}: {self._done} of {self._all}")
+                left = self._pace.left(self._done, self._all)
+                self._report(f"{self._doing}: {self._done} of {self._all}{left}")
 
     def _tenth(self) -> int:
         return _TENTHS * self._done // self._all if self._all else 0
