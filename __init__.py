@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         NotFoundError,
         NotRunningError,
         ProtectedError,
+        UntrustedTemplateError,
         UsageError,
     )
     from .fsm.events import Event, Happening
@@ -73,6 +74,7 @@ __all__ = [
     "State",
     "Status",
     "Trigger",
+    "UntrustedTemplateError",
     "UsageError",
     "Wishes",
     "__version__",

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import click
 
-from .commands.session import FORMATS, Session
+from .commands.session import FORMATS, TYPED, Session
 from .errors import CancelledError, HostError, InterlockError, UsageError
 from .host import cancellation
 from .version import __version__
@@ -81,6 +81,7 @@ class Commands(click.Group):
 
             hint = proposal(ctx, self, args, movers=tuple(COMMANDS["Lifecycle"]))
             raise UsageError(f'there is no command "{name}"', hint=hint)
+        ctx.meta[TYPED] = list(args)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - likewise

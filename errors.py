@@ -3,7 +3,8 @@
     InterlockError                exit  reference
     ├── UsageError                  2   usage                 say it differently
     │   ├── InvalidNameError        2   invalid-name
-    │   └── InvalidTemplateError    2   invalid-template
+    │   ├── InvalidTemplateError    2   invalid-template
+    │   └── UntrustedTemplateError  2   untrusted-template    allow what it asks for, or use another
     ├── IllegalTransitionError      3   illegal-transition    bring it into another state first
     ├── ProtectedError              3   protected             take the protection back first
     ├── NotRunningError             3   not-running           start it first
@@ -72,6 +73,12 @@ class InvalidTemplateError(UsageError):
     """A template says something that cannot be resolved into a spec."""
 
     reference = "invalid-template"
+
+
+class UntrustedTemplateError(UsageError):
+    """A template from a server asks for what is this host's: one line of details each. Nothing was made."""
+
+    reference = "untrusted-template"
 
 
 class IllegalTransitionError(InterlockError):

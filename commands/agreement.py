@@ -1,18 +1,21 @@
 """The talk of `create` and `up` at a terminal: what the template makes, and whether somebody agrees."""
 
 import platform
+import re
+import shlex
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import CancelledError, InvalidTemplateError, NotFoundError
+from ..errors import CancelledError, InvalidTemplateError, NotFoundError, UntrustedTemplateError
 from ..fsm import refusals
 from ..fsm.table import Trigger
 from ..host import cancellation
-from .session import Session
+from .session import TYPED, Session
 from .stdout import size
 from .terminal import printable
 
@@ -25,6 +28,8 @@ QUESTION = "[p]roceed, [e]dit it, another [t]emplate, [c]ancel"
 ANSWERS = {"p": "proceed", "e": "edit", "t": "template", "c": "cancel"}
 
 _EDITED = "the edited template"
+
+_MAY_BE_SECRET = re.compile(r"://[^/]*@|://.*\?|^--param\b|\b(env|param)[.:]")
 
 
 def agreed_on(
@@ -60,6 +65,23 @@ def agreed_on(
                 loaded = _another(session, given) or loaded
             case _:
                 raise CancelledError("nothing was created")
+
+
+@contextmanager
+def trust_proposed(context: click.Context) -> Iterator[None]:
+    """Let the refusal of a template from a server propose what was typed, with --trust.
+
+    Not where that may hold a secret, because stderr is kept in the logs of CI: the query or the password of a URL, a
+    variable of the guest's environment or of the template.
+    """
+    try:
+        yield
+    except UntrustedTemplateError as error:
+        words = context.meta[TYPED]
+        if not any(_MAY_BE_SECRET.search(word) for word in words):
+            where = words.index("--") if "--" in words else len(words)
+            error.hint = shlex.join(["interlock", *words[:where], "--trust", *words[where:]])
+        raise
 
 
 def _prompt(text: str, **options: Any) -> Any:

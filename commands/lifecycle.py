@@ -10,7 +10,7 @@ from ..errors import UsageError
 from ..fsm import words
 from ..fsm.states import EXISTING
 from ..host.home import NAME
-from .agreement import agreed_on
+from .agreement import agreed_on, trust_proposed
 from .machine_options import machine_options, wishes
 from .options import name_argument, on_failure_option, pass_session, timeout_option
 from .session import Session
@@ -43,7 +43,9 @@ def create_command(  # noqa: PLR0917 - click calls it, by name
     session.bind(name, "create")
     given = wishes(**asked)
     chosen, given = agreed_on(session, name, template, given, driver, yes=yes)
-    _print(session.interlock.create(name, chosen, given, driver=driver), output_format)
+    with trust_proposed(click.get_current_context()):
+        outcome = session.interlock.create(name, chosen, given, driver=driver)
+    _print(outcome, output_format)
 
 
 @click.command("start")
@@ -91,9 +93,9 @@ def up_command(  # noqa: PLR0917 - click calls it, by name
     ignored = _given(set(asked)) if interlock.status(name).state in EXISTING else []
     if ignored:
         session.warn(f'instance "{name}" exists and is started as it is: {", ".join(ignored)} ignored')
-    outcome = interlock.up(
-        name, template, wishes(**asked), driver=driver, timeout_s=timeout_s, keep_on_failure=on_failure == "keep"
-    )
+    given, keep = wishes(**asked), on_failure == "keep"
+    with trust_proposed(click.get_current_context()):
+        outcome = interlock.up(name, template, given, driver=driver, timeout_s=timeout_s, keep_on_failure=keep)
     _print_started(session, outcome, output_format)
 
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 FORMATS: "dict[str, LogFormat]" = {"human": "human", "logfmt": "logfmt", "json": "json"}
 
+TYPED = "interlock.typed"
+"""In the `meta` of click's context: the words of the command line, from the command's name on."""
+
 
 class Session:
     """What commands are given: the API, which announces to the terminal or the log, and words of their own."""

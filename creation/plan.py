@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from ..disks import Disks
 from ..drivers.contract import BASE, INITRD, KERNEL, KNOWN_HOSTS, SEED, SSH_KEY, Driver, disk_file
-from ..errors import UsageError
+from ..errors import UntrustedTemplateError, UsageError
 from ..fsm.port import Draft, Plan
 from ..fsm.records import now
 from ..fsm.spec import Disk, Spec
@@ -54,8 +54,8 @@ def read(home: Home, locator: str, edits: tuple[str, ...] = ()) -> Loaded:
 def plan(home: Home, name: str, template: str | Loaded, driver: Driver, wishes: Wishes) -> Plan:
     """Return the plan of the instance `name` from `template`: one that was read, or a locator, to be read when needed.
 
-    Nothing is read or made yet. Raises UsageError for wishes that no machine could fulfil; carrying the plan out raises
-    it for a template from a server that reaches something of this host, unless `wishes.trust` lets it.
+    Nothing is read or made yet. Raises UsageError for wishes that no machine could fulfil. Carrying the plan out raises
+    UntrustedTemplateError for a template from a server that reaches something of this host, unless `wishes.trust`.
     """
     _check(wishes)
 
@@ -69,9 +69,8 @@ def plan(home: Home, name: str, template: str | Loaded, driver: Driver, wishes: 
         planner = _Planner(home, name, loaded, driver, wishes)
         untrusted = [str(one) for one in planner.reach if one.server]
         if untrusted and not wishes.trust:
-            raise UsageError(
-                f"{loaded.name} asks for what is this host's, and templates from servers are not trusted",
-                hint=f"interlock create {name} --template {loaded.name} --trust",
+            raise UntrustedTemplateError(
+                f"{loaded.name} comes from a server and asks for access to this host, which takes --trust",
                 details=untrusted,
             )
         for one in planner.reach:
