@@ -129,7 +129,8 @@ def probes(template: Template) -> tuple[Probe, ...]:
 def copies(template: Template) -> tuple[Copy, ...]:
     """Return the files to fetch from the guest."""
     return tuple(
-        Copy(asked.guest, asked.host, asked.skip_if_missing, asked.delete_on_stop) for asked in template.copy_to_host
+        Copy(asked.guest, asked.host, asked.skip_if_missing, asked.delete_on_stop, asked.max_size)
+        for asked in template.copy_to_host
     )
 
 

@@ -103,6 +103,8 @@ class Copy:
     """Absolute path on the host."""
     skip_if_missing: bool
     delete_on_stop: bool
+    max_bytes: int = 1 << 30
+    """The guest decides how long the file is, and its host's disk is not the guest's to fill."""
 
 
 @dataclass(frozen=True, slots=True)

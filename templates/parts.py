@@ -323,6 +323,8 @@ class CopyToHost(Strict):
     host: is_.GuestPath
     skip_if_missing: StrictBool = False
     delete_on_stop: StrictBool = False
+    max_size: is_.FileSize = 1 << 30
+    """Interlock's own: a longer file is not copied."""
 
 
 class Network(Strict):

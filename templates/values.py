@@ -171,6 +171,7 @@ _NUMBER_TOO = {"type": ["string", "number"]}
 
 Memory = Annotated[int, _Size(64 << 20, 1 << 46, "expected 64MiB to 64TiB")]
 DiskSize = Annotated[int, _Size(1 << 20, 1 << 53, "expected 1MiB to 8192TiB")]
+FileSize = Annotated[int, _Size(1, 1 << 46, "expected 1B to 64TiB")]
 MessageSize = Annotated[int, _Size(4 << 10, 1 << 30, "expected 4KiB to 1GiB")]
 Cpus = Annotated[StrictInt, Field(ge=1, le=1024)]
 QueueSize = Annotated[StrictInt, AfterValidator(_queue_size), WithJsonSchema({"enum": _POWERS})]

@@ -58,6 +58,8 @@ class Capabilities:
     """Those of `DEVICES` that it has."""
     sandbox: bool
     """True when it was built with seccomp."""
+    max_cpus: int
+    """The most processors that `machine` can have."""
 
     @property
     def threads(self) -> str:
@@ -81,7 +83,7 @@ def capabilities(runtime_root: Path, arch: str, timeout_s: float = _TIMEOUT_S) -
     if binary is None:
         raise HostError(f"{name} is not installed", hint=f"apt install {_PACKAGES.get(arch, 'qemu-system')}")
     stat = os.stat(binary)  # noqa: PTH116 - follows the link, as exec does
-    key = [binary, stat.st_size, stat.st_mtime_ns]
+    key = [binary, stat.st_size, stat.st_mtime_ns, *Capabilities.__slots__]  # another version of us asks for more
     found = _remembered(
         runtime_root / f"qemu-{arch}.json", key, lambda: asdict(_ask(binary, arch, min(timeout_s, _TIMEOUT_S)))
     )
@@ -148,15 +150,16 @@ def _ask(binary: str, arch: str, timeout_s: float) -> Capabilities:
         answers = [line for line in lines if "return" in line or "error" in line]
         _, version, machines, accelerators, devices, sandbox, _ = answers
         number = version["return"]["qemu"]
-        wanted = _MACHINES[arch]
+        newest = next(it for it in machines["return"] if it.get("alias") == _MACHINES[arch])
         return Capabilities(
             binary=binary,
             version=f"{number['major']}.{number['minor']}.{number['micro']}",
-            machine=next(it["name"] for it in machines["return"] if it.get("alias") == wanted),
+            machine=newest["name"],
             machines=sorted(it["name"] for it in machines["return"]),
             accelerators=sorted(it["name"].removesuffix("-accel") for it in accelerators["return"]),
             devices=sorted(DEVICES & {it["name"] for it in devices["return"]}),
             sandbox="return" in sandbox,
+            max_cpus=int(newest["cpu-max"]),
         )
     except (ValueError, LookupError, StopIteration) as err:
         raise HostError(f"{binary} is no QEMU that Interlock understands: {err!r}") from err

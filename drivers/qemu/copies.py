@@ -19,15 +19,13 @@ from ...errors import DriverError
 from ...fsm.spec import Copy
 from ...guest import session, ssh
 from ...guest.report import Failure
+from ...host import sizes
 from ...host.files import flush_directory, make_private_directory, open_private, read_own, remove_tree, write_whole
 from ...host.progress import Report
 from ...host.run import run
 from ..contract import Deadline, Site
 
 RECORD = "copies.json"
-
-LIMIT_BYTES = 1 << 30
-"""What a copy may have at most: the guest decides how much it says, and its host's disk is not the guest's to fill."""
 
 _RECORD_BYTES = 1 << 20
 
@@ -86,13 +84,15 @@ def _fetch(site: Site, wanted: Copy, deadline: Deadline, pidfd: int) -> None:
     record = _recorded(site.directory)
     record.pop(wanted.host, None)
     with _half(site, target, record) as (fresh, file):
-        room = LIMIT_BYTES
+        room = wanted.max_bytes
 
         def take(piece: bytes) -> None:
             nonlocal room
             room -= len(piece)
             if room < 0:
-                raise DriverError(f"it has more than {LIMIT_BYTES} bytes, the most that a copy may have")
+                raise DriverError(
+                    f"it is larger than {sizes.in_words(wanted.max_bytes)}; maxSize in the template allows more"
+                )
             file.write(piece)
 
         show = ["sh", "-c", _SHOW, "sh", wanted.guest]

@@ -97,13 +97,19 @@ def test_probes_and_copies_are_taken_over():
     """A probe without a description is told apart by its number."""
     template = asked(
         probes=[{"script": "#!/bin/true"}, {"script": "#!/bin/true", "description": "it answers", "hint": "wait"}],
-        copyToHost=[{"guest": "/etc/motd", "host": "/tmp/motd", "deleteOnStop": True}],
+        copyToHost=[
+            {"guest": "/etc/motd", "host": "/tmp/motd", "deleteOnStop": True},
+            {"guest": "/etc/dump", "host": "/tmp/dump", "maxSize": "4GiB"},
+        ],
     )
     assert resolve.probes(template) == (
         Probe("probe 1 of 2", "#!/bin/true", ""),
         Probe("it answers", "#!/bin/true", "wait"),
     )
-    assert resolve.copies(template) == (Copy("/etc/motd", "/tmp/motd", skip_if_missing=False, delete_on_stop=True),)
+    assert resolve.copies(template) == (
+        Copy("/etc/motd", "/tmp/motd", skip_if_missing=False, delete_on_stop=True, max_bytes=1 << 30),
+        Copy("/etc/dump", "/tmp/dump", skip_if_missing=False, delete_on_stop=False, max_bytes=4 << 30),
+    )
 
 
 @pytest.mark.parametrize(

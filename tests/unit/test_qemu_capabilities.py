@@ -1,5 +1,7 @@
 """What QEMU says of itself is heard to its end, however slowly it is read."""
 
+import json
+
 import pytest
 
 from interlock.drivers.qemu import capabilities
@@ -19,3 +21,15 @@ def test_ask_lets_qemu_answer_into_a_file(tmp_path):
     binary.chmod(0o700)
     with pytest.raises(HostError, match="not enough values"):
         capabilities._ask(str(binary), "x86_64", 60.0)
+
+
+def test_capabilities_are_of_qemus_newest_machine_and_asked_again_by_another_version_of_us(tmp_path):
+    """What is remembered may lack what a newer Interlock asks for; QEMU itself says how many processors it can have."""
+    found = capabilities.capabilities(tmp_path, "x86_64")
+    assert found.machine in found.machines
+    assert 64 <= found.max_cpus <= 1 << 16
+    record = json.loads((tmp_path / "qemu-x86_64.json").read_text())
+    del record["found"]["max_cpus"]
+    record["key"].remove("max_cpus")
+    (tmp_path / "qemu-x86_64.json").write_text(json.dumps(record))
+    assert capabilities.capabilities(tmp_path, "x86_64") == found

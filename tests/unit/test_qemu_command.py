@@ -48,6 +48,7 @@ def capable(arch: str, **changes) -> Capabilities:
         "accelerators": ["kvm", "tcg"],
         "devices": sorted(DEVICES),
         "sandbox": True,
+        "max_cpus": 288,
     }
     return Capabilities(**(facts | changes))
 

@@ -44,8 +44,8 @@ def forget(tmp_path):
     return forgotten
 
 
-def copy(guest: Path | str, host: Path, *, skip: bool = False, delete: bool = True) -> Copy:
-    return Copy(str(guest), str(host), skip_if_missing=skip, delete_on_stop=delete)
+def copy(guest: Path | str, host: Path, *, skip: bool = False, delete: bool = True, most: int = 1 << 30) -> Copy:
+    return Copy(str(guest), str(host), skip_if_missing=skip, delete_on_stop=delete, max_bytes=most)
 
 
 def names(folder: Path) -> list[str]:
@@ -83,23 +83,22 @@ def test_file_that_no_guest_made_is_not_removed(fetch, forget, tmp_path, made):
     assert [path.read_text() for path in (never, replaced, edited)] == ["mine"] * 3
 
 
-def test_copy_that_cannot_be_had_is_named_and_keeps_no_other(fetch, tmp_path, made, monkeypatch):
+def test_copy_that_cannot_be_had_is_named_and_keeps_no_other(fetch, tmp_path, made):
     """What is in the way on either side degrades the machine: the rest is fetched, and half a file nowhere kept."""
-    monkeypatch.setattr(copies, "LIMIT_BYTES", 1 << 20)
     host = tmp_path / "host"
     (host / "folder").mkdir(parents=True)
     assert fetch(
         copy("/no/such", host / "a"),
         copy("/no/such", host / "b", skip=True),
         copy("/etc", host / "c"),
-        copy("/dev/zero", host / "d"),
+        copy("/dev/zero", host / "d", most=1 << 20),
         copy(made, host / "folder"),
         copy(made, made / "below"),
         copy(made, host / "fetched"),
     ) == {
         "/no/such": "there is no such file in the guest",
         "/etc": "cat: /etc: Is a directory",
-        "/dev/zero": "it has more than 1048576 bytes, the most that a copy may have",
+        "/dev/zero": "it is larger than 1 MiB; maxSize in the template allows more",
         str(made): f"{made / 'below'}: Not a directory",
     }
     assert names(host) == ["fetched", "folder"]

@@ -15,7 +15,7 @@ import pytest
 
 from interlock.disks import Disks
 from interlock.drivers.contract import Deadline, disk_file
-from interlock.drivers.qemu import copies, disk_lock, logs, mounts, ssh_forwards
+from interlock.drivers.qemu import disk_lock, logs, mounts, ssh_forwards
 from interlock.errors import CancelledError, DriverError, HostError
 from interlock.fsm.spec import Copy, Disk, Forward, Mount
 from interlock.host import process as host
@@ -376,12 +376,11 @@ def test_copies_are_fetched_private_and_gone_with_the_machine(driver, make_site,
         assert (kept.exists(), gone.exists()) == (True, False)
 
 
-def test_copies_that_cannot_be_had_degrade_the_machine(driver, make_site, created, start, tmp_path, monkeypatch):
+def test_copies_that_cannot_be_had_degrade_the_machine(driver, make_site, created, start, tmp_path):
     """The guest runs, each is named with the reason, and no half a file is left: not of one without an end either."""
-    monkeypatch.setattr(copies, "LIMIT_BYTES", 1 << 20)
     target = tmp_path / "copies" / "it"
     wanted = [
-        Copy(path, str(target), skip_if_missing=False, delete_on_stop=True)
+        Copy(path, str(target), skip_if_missing=False, delete_on_stop=True, max_bytes=1 << 20)
         for path in ("/no/such", "/etc", "/dev/zero")
     ]
     with created(make_site(copies=tuple(wanted))) as site:
