@@ -65,8 +65,8 @@ exec 3>/dev/null
 # Prints how $step ended: `failed STATUS TITLE`, and indented the last that it said.
 failure() {
     say "failed $status $title"
-    # (The last line need not have an end.)
-    { tail -n 20 "$results/$step.log" | sed 's/^/ /' && echo; } | sed '/^$/d'
+    # The ends of long lines are left out; the last line need not have an end.
+    { tail -c 65536 "$results/$step.log" | tail -n 20 | cut -b -2000 | sed 's/^/ /' && echo; } | sed '/^$/d'
 }
 
 # Prints each step whose last run failed.

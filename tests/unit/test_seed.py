@@ -375,7 +375,7 @@ SCRIPTS = (
 
 @pytest.fixture
 def order(guest: Guest) -> Callable[[], list[str]]:
-    """Return what tells which scripts have run, in their order."""
+    """Return a function that returns which scripts have run, in their order."""
     path = guest.folder / "order"
     path.touch()
     guest.furnish(scripts=SCRIPTS, env={"INTERLOCK_ORDER": str(path), "A": 'it\'s "b"'}, param={"X": "two words"})
@@ -405,6 +405,16 @@ def test_first_boot_reports_the_scripts_that_failed(guest):
     failed = [line for line in guest.report() if line.startswith("failed")]
     assert failed == ["failed 3 script 001 (system)", "failed 127 script 004 (system)"]
     assert ' system it\'s "b"' in guest.report()
+
+
+def test_script_that_floods_is_reported_in_a_few_kilobytes(guest):
+    """Its log is whole in the guest; what the host hears over ssh is its end, and no more of a line than is shown."""
+    flood = b"head -c 5000000 /dev/zero | tr '\\0' x; echo; echo why; exit 3"
+    guest.furnish(scripts=(Script(SYSTEM, flood),))
+    guest.boot()
+    failed, line, why = guest.report()
+    assert (failed, line, why) == ("failed 3 script 000 (system)", f" {'x' * 2000}", " why")
+    assert len(guest.results("log")["000-system"]) > 5_000_000
 
 
 def test_every_boot_runs_scripts_of_every_mode(guest, order):
