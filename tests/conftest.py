@@ -204,7 +204,7 @@ def _listen(path: Path) -> None:
 
 @pytest.fixture(params=THINGS)
 def thing(request: pytest.FixtureRequest) -> Callable[[Path], None]:
-    """Return what puts a thing of this kind into the place of a file, whether there is one or not."""
+    """Return a function that puts a thing of this kind into the place of a file, whether there is one or not."""
     kind: str = request.param
     if kind == "device" and os.geteuid() != 0:
         pytest.skip("only root makes device files")
@@ -278,7 +278,7 @@ def engine(make_engine: Callable[..., Engine]) -> Engine:
 
 @pytest.fixture
 def bring(engine: Engine, plan: Plan) -> Callable[[str, State], None]:
-    """Return what brings a new instance into a state: `bring("web", State.running)`."""
+    """Return a function that brings a new instance into a state: `bring("web", State.running)`."""
 
     def bring_to(name: str, state: State) -> None:
         if state is not State.absent:
@@ -328,7 +328,7 @@ def watched() -> type[WatchedDriver]:
 
 @pytest.fixture
 def until() -> Callable[[Callable[[], object]], None]:
-    """Return what returns once a condition holds, and fails at a deadline."""
+    """Return a function that returns once a condition holds, and fails at a deadline."""
 
     def wait_until(condition: Callable[[], object]) -> None:
         deadline = time.monotonic() + DEADLINE_S

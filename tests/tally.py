@@ -58,7 +58,7 @@ CUT: set[str] = set()
 
 @pytest.fixture
 def injected(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Return what counts a fault that was injected, once what must hold after it was found to hold."""
+    """Return a function that counts a fault that was injected, once what must hold after it was found to hold."""
     suite = _suite(request.path)
     return lambda fault: INJECTED.update([(suite, fault)])
 

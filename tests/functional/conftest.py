@@ -61,7 +61,7 @@ def interlock(tmp_path: Path, hints: set[str]) -> Run:
 
 @pytest.fixture
 def begin(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
-    """Return what starts the program and leaves it running; whatever still runs at the end is killed."""
+    """Return a function that starts the program and leaves it running; whatever still runs at the end is killed."""
     begun: list[subprocess.Popen[str]] = []
 
     def popen(*arguments: str, orders: dict[str, Any] | None = None, **options: Any) -> "subprocess.Popen[str]":
@@ -87,7 +87,7 @@ def vms() -> Interlock:
 
 @pytest.fixture
 def bring(vms: Interlock) -> Callable[[State], None]:
-    """Return what brings the instance `web` into a state."""
+    """Return a function that brings the instance `web` into a state."""
 
     def bring_to(state: State) -> None:
         if state is not State.absent:
@@ -100,19 +100,19 @@ def bring(vms: Interlock) -> Callable[[State], None]:
 
 @pytest.fixture
 def state(vms: Interlock) -> Callable[[], str]:
-    """Return what tells the state of the instance `web`."""
+    """Return a function that returns the state of the instance `web`."""
     return lambda: str(vms.status("web").state)
 
 
 @pytest.fixture
 def history(vms: Interlock) -> Callable[[], list[tuple[str, str]]]:
-    """Return what tells the transitions of `web` that came to an end: (trigger, phase)."""
+    """Return a function that returns the transitions of `web` that came to an end: (trigger, phase)."""
     return lambda: [(str(line.trigger), str(line.phase)) for line in vms.history("web") if line.phase not in UNENDED]
 
 
 @pytest.fixture
 def at_work(vms: Interlock, until: Callable[[Callable[[], object]], None]) -> Callable[[], None]:
-    """Return what waits until another process is in the middle of its driver's work on `web`."""
+    """Return a function that waits until another process is in the middle of its driver's work on `web`."""
 
     def wait() -> None:
         until(lambda: (operation := vms.status("web").operation) and "simulated" in operation.step)

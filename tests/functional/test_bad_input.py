@@ -110,7 +110,7 @@ MOVING = ["stop", "kill", "restart", "reset", "delete", "protect", "unprotect", 
 @BOUNDED
 @given(command=st.sampled_from(READING + MOVING), name=NAMES.filter(lambda name: name != "web"))
 def test_name_of_anything_is_refused_or_not_there(bring, home, command, name):
-    """No name but the instance's own reaches it, and none reaches anything outside the instances."""
+    """A name reaches only its own instance, and nothing outside the instances' folder."""
     if not home.root.exists():
         bring(State.stopped)
     with unchanged(home.root.parent):
@@ -138,7 +138,7 @@ FLAGS = {
 
 @pytest.mark.parametrize(("flag", "value"), [(flag, value) for flag, values in FLAGS.items() for value in values])
 def test_flag_beyond_sense_is_usage(home, flag, value):
-    """What no machine could have is refused before anything is made, whoever would have refused it later."""
+    """Impossible sizes are refused before anything is created."""
     with unchanged(home.root.parent):
         assert check(run(*CREATE, "web", f"{flag}={value}")).code == 2
 
@@ -146,7 +146,7 @@ def test_flag_beyond_sense_is_usage(home, flag, value):
 @pytest.mark.parametrize("value", ["nan", "-1", "-inf", "x", "1" * 5000])
 @pytest.mark.parametrize("command", ["start", "stop", "restart"])
 def test_timeout_beyond_sense_is_usage_or_for_ever(bring, home, command, value):
-    """No number that is none comes to be waited for."""
+    """Negative and non-numeric time-outs are refused; an enormous one never passes."""
     bring(State.created)
     with unchanged(home.instances) if value != "1" * 5000 else mock.MagicMock():
         assert check(run(command, "web", f"--timeout={value}")).code == (0 if value == "1" * 5000 else 2)
@@ -184,7 +184,7 @@ TEMPLATES = {
 
 @pytest.mark.parametrize(("template", "code"), TEMPLATES.items(), ids=lambda value: repr(value)[:20])
 def test_template_that_is_none_leaves_nothing(template, code):
-    """Whatever stands in its place, no instance comes of it, and what is said steers no terminal."""
+    """An invalid template creates nothing, and the message contains no control characters."""
     ended = check(run("create", "web", "-t", template, "--driver", "simulated"))
     assert (ended.code, "\x1b" in ended.stderr, list(Interlock().instances())) == (code, False, [])
 
@@ -192,7 +192,7 @@ def test_template_that_is_none_leaves_nothing(template, code):
 @BOUNDED
 @given(text=st.binary(max_size=200))
 def test_template_of_any_bytes_through_standard_input_leaves_nothing(text):
-    """Bytes that are no template are an invalid-template, and the name stays absent."""
+    """Random bytes are an `invalid-template` error, and nothing is created."""
     ended = check(run("create", "web", "-t", "-", "--driver", "simulated", stdin=text))
     assert (ended.code, list(Interlock().instances())) == (2, [])
 
@@ -265,7 +265,7 @@ def test_home_whose_name_is_no_text_can_be_used(tmp_path):
     ],
 )
 def test_variable_of_anything_is_refused_or_counts_as_not_set(bring, variable, value, code):
-    """A slip in a variable is told as one; an empty variable says nothing."""
+    """An invalid variable is a usage error; an empty one counts as unset."""
     bring(State.created)
     ended = check(run("start", "web", **{variable: value}))
     assert (ended.code, "\x1b" in ended.stderr) == (code, False)
@@ -291,7 +291,7 @@ def test_list_shows_what_a_hostile_journal_says_without_its_controls(bring, home
 
 @pytest.mark.parametrize("log_format", ["human", "logfmt", "json"])
 def test_error_of_a_hostile_driver_is_told_without_its_controls(bring, log_format):
-    """Words of other programs reach people and logs as text, in every form."""
+    """Messages of other programs are stripped of control characters in every format."""
     bring(State.created)
     orders = json.dumps({"start": {"error": EVIL}})
     ended = check(run("--log-format", log_format, "start", "web", INTERLOCK_SIMULATED=orders))
@@ -341,7 +341,7 @@ def test_folder_of_the_home_may_be_a_link_of_its_owners(bring, home, tmp_path, f
 @pytest.mark.parametrize("place", ["root", "runtime"])
 @pytest.mark.parametrize("command", [("list",), ("start", "web"), ("shell", "web"), ("logs", "web"), ("delete", "web")])
 def test_place_that_others_can_write_to_is_refused_by_every_command(bring, home, place, command):
-    """Who could exchange files under us could have us run theirs: to look is refused too, and the hint mends it."""
+    """A home that others can write to is refused by every command; the hint closes it."""
     bring(State.stopped)
     path = getattr(home, place)
     path.chmod(0o770)
@@ -353,7 +353,7 @@ def test_place_that_others_can_write_to_is_refused_by_every_command(bring, home,
 
 
 def test_link_of_somebody_else_in_place_of_the_runtime_is_refused(home, monkeypatch):
-    """In /tmp anybody may lay a link under our name, which leads to what is ours."""
+    """A link in /tmp that belongs to another user is refused, even if it leads to our folder."""
     home.prepare()
     home.runtime.rmdir()
     home.runtime.symlink_to(home.root)
@@ -396,7 +396,7 @@ def test_everything_is_private_whatever_the_umask(home, umask):
 
 
 def test_nothing_is_left_in_the_folder_for_temporary_files(bring):
-    """What passes through /tmp does not stay there."""
+    """No temporary file is left in /tmp."""
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(tempfile, "tempdir", folder):
         bring(State.running)
         check(run("delete", "--force", "web"))

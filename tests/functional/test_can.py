@@ -22,7 +22,7 @@ REQUESTABLE = [str(row.trigger) for row in TABLE if not row.observed]
     ],
 )
 def test_can_with_trigger_answers_by_its_exit_code(interlock, bring, state, trigger, code):
-    """A script asks before it acts: 0 when it would succeed, 3 when it is illegal."""
+    """`can` exits with 0 when the transition is legal and 3 when it is not."""
     bring(state)
     assert interlock("can", "web", trigger).returncode == code
 
@@ -40,7 +40,7 @@ def test_can_as_json_gives_a_verdict_for_each_trigger(interlock, bring):
 
 
 def test_can_as_table_says_yes_no_or_already(interlock, bring):
-    """People read one word."""
+    """The table has one word for each verdict."""
     bring(State.running)
     rows = [line.split()[:2] for line in interlock("can", "web").stdout.splitlines()[1:]]
     legal = {"stop": "yes", "kill": "yes", "start": "already", "delete": "no", "create": "no", "reset": "no"}
@@ -48,7 +48,7 @@ def test_can_as_table_says_yes_no_or_already(interlock, bring):
 
 
 def test_can_with_unknown_trigger_names_the_known(interlock, bring):
-    """What can never be asked for is a mistake of usage, also what is merely observed."""
+    """Unknown triggers and observed ones are usage errors."""
     bring(State.running)
     for unknown in ("fly", "exited"):
         done = interlock("can", "web", unknown)
@@ -57,7 +57,7 @@ def test_can_with_unknown_trigger_names_the_known(interlock, bring):
 
 
 def test_can_of_damaged_instance_is_damaged(interlock, bring, home):
-    """Of a state that cannot be told, nothing can be said to be legal."""
+    """`can` of a damaged instance is an error."""
     bring(State.running)
     (home.directory("web") / "journal.jsonl").write_bytes(b"")
     assert interlock("can", "web", "stop").returncode == 8

@@ -1,4 +1,4 @@
-"""Wherever it is cut short, and wherever the disk fails, nothing is lost: every row, at every single effect.
+"""Every row is cut short, and meets a failing disk, at each of its effects: nothing is lost.
 
 The engine runs in this process, over the simulated driver. An effect is a system call that changes a file; the run is
 repeated with the next effect until one ends by itself, so that nobody keeps count of them. The real program and real
@@ -38,7 +38,7 @@ REASONS = [errno.ENOSPC, errno.EIO, errno.EACCES]
 
 
 class PowerCut(BaseException):
-    """The end of the process that meets it."""
+    """Ends the process in which it is raised."""
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def world(tmp_path, home, plan):
 
 @pytest.fixture
 def ask(plan):
-    """Return what asks an engine for any trigger."""
+    """Return a function that asks an engine for any trigger."""
     return lambda engine, trigger: (
         engine.create("web", plan) if trigger is Trigger.create else engine.fire("web", trigger)
     )
@@ -252,7 +252,7 @@ def test_row_called_off_by_a_signal_at_any_effect_is_undone_or_done(
 
 
 def test_start_whose_terminal_is_closed_is_undone(begin, bring, at_work, state, history, injected):
-    """Who closes the window has called the start off: no guest is left that nobody waits for."""
+    """Closing the terminal cancels the start and ends its guest."""
     bring(State.created)
     leader, follower = pty.openpty()
     streams = dict.fromkeys(("stdin", "stdout", "stderr"), follower)

@@ -72,7 +72,7 @@ def url():
 
 @pytest.fixture
 def create(begin, terminal, monkeypatch):
-    """Return what runs `create` at the terminal."""
+    """Return a function that runs `create` at the terminal."""
     monkeypatch.setenv("TERM", "xterm")
 
     def run(*arguments):
@@ -85,7 +85,7 @@ def create(begin, terminal, monkeypatch):
 
 @pytest.fixture
 def edit(tmp_path, monkeypatch):
-    """Return what makes the user's editor one that replaces a text by another in what it is given."""
+    """Return a function that makes the user's editor one that replaces a text by another in what it is given."""
 
     def make(old, new):
         program = tmp_path / "editor"
@@ -131,7 +131,7 @@ def test_create_at_a_terminal_edits_the_template(create, terminal, edit, vms):
 
 
 def test_create_at_a_terminal_tells_mistakes_and_lets_them_be_mended(create, terminal, edit):
-    """A slip in the editor costs nothing but another look at it."""
+    """Mistakes are shown and the editor can be opened again."""
     edit("cpus: 1", "cpus: many")
     process = create()
     terminal.read_until("[p]:")
@@ -144,7 +144,7 @@ def test_create_at_a_terminal_tells_mistakes_and_lets_them_be_mended(create, ter
 
 
 def test_create_at_a_terminal_takes_another_template(create, terminal, vms):
-    """A name that is none is told, and another one can be typed."""
+    """An unknown template name is reported, and another one can be typed."""
     create()
     for name, words in (("tinny", "did you mean"), ("debian", "from template:debian")):
         terminal.read_until("[p]:")
@@ -159,7 +159,7 @@ def test_create_at_a_terminal_takes_another_template(create, terminal, vms):
 
 
 def test_create_at_a_terminal_of_what_exists_asks_nothing(create, terminal, vms):
-    """Whoever would edit a template in vain is told at once."""
+    """An existing name is reported before the template is opened for editing."""
     vms.create("web", "tiny", driver="simulated")
     process = create()
     assert 'instance "web" is created' in terminal.read_until("hint")
@@ -167,7 +167,7 @@ def test_create_at_a_terminal_of_what_exists_asks_nothing(create, terminal, vms)
 
 
 def test_create_at_a_terminal_with_yes_asks_nothing(create, terminal):
-    """Who knows what they want is not kept."""
+    """`--yes` skips the question."""
     process = create("--yes")
     assert "[p]:" not in terminal.read_until('created "web"')
     assert process.wait(PATIENCE_S) == 0
@@ -185,7 +185,7 @@ def test_create_from_a_server_at_a_terminal_needs_a_yes_to_what_it_reaches(creat
 
 
 def test_create_from_a_server_at_a_terminal_with_yes_is_done(create, terminal, url):
-    """Who types --yes has said yes."""
+    """`--yes` counts as agreement."""
     process = create("--template", url, "--yes")
     terminal.read_until('created "web"')
     assert process.wait(PATIENCE_S) == 0
@@ -193,7 +193,7 @@ def test_create_from_a_server_at_a_terminal_with_yes_is_done(create, terminal, u
 
 @pytest.mark.parametrize("command", [("create", "web", "--yes"), ("create", "web"), ("up", "web")], ids=" ".join)
 def test_template_of_a_server_is_refused_in_a_script_without_trust(interlock, url, state, command):
-    """Nobody sits there to agree: each thing is refused by name, with the command that trusts."""
+    """Without a terminal nobody can agree: each request is refused by name, with the `--trust` command to type."""
     refused = interlock(*command, "--template", url, "--driver", "simulated")
     assert (refused.returncode, state()) == (2, "absent")
     assert f"  | mounts[0]: the guest reads and writes {os.environ['HOME']}; asked for by {url}" in refused.stderr
@@ -220,6 +220,6 @@ def test_template_of_a_server_is_refused_without_repeating_a_secret(interlock, u
 
 
 def test_template_validate_notes_what_an_instance_would_reach(interlock, url):
-    """Who checks a template sees what it wants."""
+    """`template validate` lists what a template would reach on the host."""
     done = interlock("template", "validate", url)
     assert (done.returncode, f"reads and writes {os.environ['HOME']}; asked for by" in done.stderr) == (0, True)

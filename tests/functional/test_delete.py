@@ -13,7 +13,7 @@ def files_of(home, name):
 
 @pytest.mark.parametrize("source", [State.created, State.stopped])
 def test_delete_of_instance_that_is_down_leaves_nothing(interlock, bring, home, source):
-    """Not even a lock remembers the name."""
+    """Nothing is left, including the lock file."""
     bring(source)
     assert interlock("delete", "web").returncode == 0
     assert files_of(home, "web") == []
@@ -36,7 +36,7 @@ def test_delete_of_running_instance_is_refused_with_the_way(interlock, bring, st
 
 @pytest.mark.parametrize("source", State)
 def test_delete_with_force_from_any_state_leaves_nothing(interlock, bring, home, source):
-    """From every state there is one way out, and asking for it twice is no error."""
+    """`delete --force` works from every state, and repeating it is not an error."""
     bring(source)
     assert interlock("delete", "web", "--force").returncode == 0
     assert files_of(home, "web") == []
@@ -45,7 +45,7 @@ def test_delete_with_force_from_any_state_leaves_nothing(interlock, bring, home,
 
 @pytest.mark.parametrize("file", ["spec.json", "journal.jsonl", "machine.json"])
 def test_delete_with_force_of_damaged_instance_leaves_nothing_and_says_so(interlock, bring, home, file):
-    """Whatever cannot be read, the instance can be removed; nothing is said to have failed."""
+    """A damaged instance can be removed, and the message names no failure."""
     bring(State.running)
     (home.directory("web") / file).write_bytes(b"\0" * 100)
     done = interlock("--log-format", "human", "delete", "web", "--force")
@@ -59,7 +59,7 @@ def test_delete_with_force_of_damaged_instance_leaves_nothing_and_says_so(interl
 def test_delete_with_force_after_any_operation_was_killed_leaves_nothing(
     interlock, begin, bring, at_work, home, trigger, source
 ):
-    """Whatever was under way when its process was killed, the way out is the same."""
+    """`delete --force` works whatever operation was cut short."""
     bring(source)
     given = ("-t", "tiny", "--driver", "simulated") if trigger == "create" else ()
     process = begin(trigger, "web", *given, orders={trigger: {"hang": True}})

@@ -23,6 +23,6 @@ def test_diagram_with_name_marks_its_state(interlock, bring):
 
 
 def test_diagram_in_unknown_format_names_the_known(interlock):
-    """A slip is answered with what there is."""
+    """The error lists what exists."""
     done = interlock("diagram", "--format", "png")
     assert (done.returncode, "text, svg, mermaid, dot, markdown, json" in done.stderr) == (2, True)

@@ -12,7 +12,7 @@ GIB = 1 << 30
 
 @pytest.fixture
 def disk(interlock):
-    """Return what runs `interlock disk` on arguments, ends as expected, and returns what it said."""
+    """Return a function that runs `interlock disk` on arguments, ends as expected, and returns what it said."""
 
     def run(*arguments, code=0):
         done = interlock("disk", *arguments)
@@ -42,7 +42,7 @@ def test_disk_create_prints_the_disk_for_programs_and_tells_people(disk, home):
 
 
 def test_disk_list_shows_every_disk_and_its_instances(disk, bring_linked):
-    """A table for people, an object a line for programs, nothing at all for none."""
+    """A table for people, one JSON object a line for programs, and empty output when there are no disks."""
     assert disk("list").stdout == ""
     disk("create", "data", "--size", "1GiB")
     disk("create", "raw", "--size", "10MiB", "--kind", "raw")
@@ -60,7 +60,7 @@ def test_disk_list_shows_every_disk_and_its_instances(disk, bring_linked):
 
 @pytest.fixture
 def bring_linked(home):
-    """Return what attaches a disk to an instance's directory as its creation does."""
+    """Return a function that attaches a disk to an instance's directory as its creation does."""
 
     def bring(disk_name, instance):
         directory = home.directory(instance)
@@ -102,7 +102,7 @@ def test_disk_delete_removes_it(disk):
 
 
 def test_disk_import_brings_a_disk_made_elsewhere(disk, tmp_path):
-    """The copy is the store's own: the source may go."""
+    """The store keeps its own copy: the source can be deleted."""
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", tmp_path / "mine.img", "16M"], check=True)
     (record,) = records(disk("import", "data", "mine.img", "--format", "json"))
     (tmp_path / "mine.img").unlink()

@@ -39,7 +39,7 @@ def test_doctor_of_host_without_anything_names_the_packages(checked):
 
 
 def test_doctor_of_qemu_that_fails_tells_its_last_words(checked):
-    """That it ended with a status mends nothing; what it said might."""
+    """The finding quotes the program's last words, not only its exit status."""
     words = 'while read -r _; do :; done; echo first >&2; echo "libfoo.so.1: no such file" >&2; exit 127'
     _, found = checked(**{QEMU: words})
     assert found[NATIVE]["finding"].endswith(" ended with status 127: libfoo.so.1: no such file")
@@ -47,7 +47,7 @@ def test_doctor_of_qemu_that_fails_tells_its_last_words(checked):
 
 
 def test_doctor_as_table_has_a_line_for_each_finding(interlock):
-    """For people: what was looked at, whether it will do, what was found."""
+    """The table shows subject, verdict and finding of each check."""
     lines = interlock("doctor").stdout.splitlines()
     assert lines[0].split() == ["CHECK", "FINDING", "TO", "MEND"]
     home = Path(os.environ["INTERLOCK_HOME"])

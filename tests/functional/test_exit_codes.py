@@ -1,4 +1,4 @@
-"""Each documented exit code, produced by a real run; whoever is interrupted leaves nothing behind."""
+"""Each documented exit code, produced by a real run; an interrupted command leaves nothing behind."""
 
 import json
 import re
@@ -14,7 +14,7 @@ HANG = {"start": {"hang": True}}
 
 
 def test_help_documents_the_exit_codes_of_all_errors():
-    """What the help promises is what the classes say; 1 is a defect, and promised to nobody."""
+    """The help lists the exit codes that the error classes have; 1 is for defects and is not listed."""
     documented = {int(number) for number in re.findall(r"\b(\d+) ", cli.epilog)}
     assert documented == {0} | {kind.exit_code for kind in BY_REFERENCE.values()} - {1}
 
@@ -47,7 +47,7 @@ def test_exit_code_tells_what_became_of_it(interlock, bring, state, arguments, o
 
 
 def test_exit_code_while_another_process_works_is_5(interlock, begin, bring, at_work, tmp_path):
-    """Different work is refused with the process that is at it, which goes on."""
+    """Another operation is refused, naming the process that holds the instance; that process continues."""
     bring(State.stopped)
     process = begin("reset", "web", orders={"reset": {"until": str(tmp_path / "go")}})
     at_work()
@@ -59,7 +59,7 @@ def test_exit_code_while_another_process_works_is_5(interlock, begin, bring, at_
 
 
 def test_exit_code_of_damage_is_8(interlock, bring, home):
-    """What cannot be understood is neither started nor guessed."""
+    """`start` of a damaged instance is refused with 8."""
     bring(State.stopped)
     (home.directory("web") / "journal.jsonl").write_bytes(b"{}\n")
     assert interlock("start", "web").returncode == 8
@@ -82,7 +82,7 @@ def test_exit_code_of_start_that_was_interrupted_is_130(begin, bring, at_work, h
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_exit_code_of_create_that_was_interrupted_is_130(begin, at_work, home, number):
-    """Of a creation that was called off nothing remains."""
+    """A cancelled creation leaves nothing behind."""
     process = begin("create", "web", "-t", "tiny", "--driver", "simulated", orders={"create": {"hang": True}})
     at_work()
     process.send_signal(number)
@@ -92,7 +92,7 @@ def test_exit_code_of_create_that_was_interrupted_is_130(begin, at_work, home, n
 
 
 def test_start_with_hangup_ignored_survives_it(begin, bring, at_work, history, tmp_path):
-    """Under nohup(1) the end of the terminal ends nothing."""
+    """Under nohup(1), SIGHUP is ignored."""
     bring(State.created)
     process = begin(
         "start",

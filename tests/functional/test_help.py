@@ -61,7 +61,7 @@ def test_commands_entry_leads_to_a_command_of_that_name(name):
 
 
 def test_program_without_arguments_shows_the_help(interlock):
-    """Who types the name only wants to know what there is; it is a mistake of usage all the same."""
+    """`interlock` without a command prints the overview on stderr and exits with 2."""
     done = interlock()
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("Usage: ")
@@ -87,7 +87,7 @@ def test_unknown_command_is_answered_with_the_one_meant(interlock):
     "arguments", [("--help",), ("--version",), ("list",), ("list", "--format", "json"), ("start", "--help")]
 )
 def test_looking_loads_nothing_slow(arguments):
-    """What answers at once does not load what is slow to load."""
+    """Quick commands import none of the slow modules."""
     loaded = modules_after(*arguments)
     assert "click" in loaded
     assert [name for name in SLOW if name in loaded] == []

@@ -7,7 +7,7 @@ from interlock.fsm.states import State
 
 
 def test_history_as_json_is_the_journal_line_for_line(interlock, bring, home):
-    """Nothing is left out for programs."""
+    """JSON has every field of every line."""
     bring(State.stopped)
     journal = (home.directory("web") / "journal.jsonl").read_text().splitlines()
     printed = interlock("history", "web", "--format", "json").stdout.splitlines()
@@ -32,7 +32,7 @@ def test_history_with_steps_shows_them(interlock, bring):
 
 
 def test_history_of_absent_instance_is_not_found(interlock):
-    """What is not there has no history."""
+    """An absent instance has no history."""
     assert interlock("history", "web").returncode == 4
 
 

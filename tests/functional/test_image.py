@@ -30,7 +30,7 @@ def imported(interlock, disk):
 
 @pytest.fixture
 def use(vms, home, imported):
-    """Return what makes an instance that has the image's disk, as creation links it."""
+    """Return a function that makes an instance that has the image's disk, as creation links it."""
 
     def make(name):
         vms.create(name, "tiny", driver="simulated")
@@ -45,13 +45,13 @@ def records(done):
 
 
 def test_image_list_of_nothing_is_empty_and_makes_nothing(interlock, home):
-    """Looking changes nothing."""
+    """Listing images changes nothing."""
     done = interlock("image", "list")
     assert (done.returncode, done.stdout, done.stderr, home.root.exists()) == (0, "", "", False)
 
 
 def test_image_list_names_the_instances(interlock, use):
-    """Who would remove an image sees who uses it."""
+    """The list names the instances that use an image."""
     use("web")
     use("db")
     titles, line = interlock("image", "list").stdout.splitlines()
@@ -83,7 +83,7 @@ def test_image_import_takes_what_is_compressed(interlock, disk, pack):
     [(("none.img",), 2), ((".",), 2), (("text",), 6), (("cd.iso",), 6), (("my-disk.img", "--name", "debian"), 6)],
 )
 def test_image_import_of_what_is_no_image_is_an_error_of_words(interlock, disk, arguments, code):
-    """Each with its exit code, and none with a traceback."""
+    """Each failure has its exit code and no traceback."""
     (disk.parent / "text").write_text("hello")
     (disk.parent / "cd.iso").write_bytes(bytes(4096))
     done = interlock("image", "import", *arguments, *ARCH)
@@ -102,7 +102,7 @@ def test_image_inspect_shows_the_manifest(interlock, imported, disk):
 
 
 def test_image_inspect_and_delete_of_nothing_are_not_found(interlock):
-    """The hint leads to what there is."""
+    """The hint lists the images that exist."""
     for command in ("inspect", "delete"):
         done = interlock("image", command, "none")
         assert (done.returncode, done.stderr.splitlines()[-1]) == (4, "hint: interlock image list")
@@ -137,7 +137,7 @@ def test_image_prune_removes_what_no_instance_uses(interlock, use, disk):
 
 
 def test_image_prune_of_nothing_frees_nothing(interlock, home):
-    """Nothing to do is nothing made."""
+    """Without anything to remove, nothing is created."""
     done = interlock("image", "prune")
     assert (done.returncode, done.stdout, done.stderr, home.root.exists()) == (0, "", "freed 0 B\n", False)
 
@@ -153,7 +153,7 @@ def test_image_prune_of_nothing_frees_nothing(interlock, home):
     ],
 )
 def test_image_build_of_what_cannot_be_is_refused_at_once(interlock, disk, arguments, what):
-    """Nothing is downloaded for what could not be kept."""
+    """A download that cannot fit is refused before it begins."""
     assert disk.exists()
     done = interlock("image", "build", *arguments)
     assert (done.returncode, done.stdout) == (6, "")

@@ -21,12 +21,12 @@ def test_inspect_as_table_is_key_and_value(interlock, bring):
 
 
 def test_inspect_of_absent_instance_is_not_found(interlock):
-    """Of what is not there, nothing is known."""
+    """An absent instance is not found."""
     assert interlock("inspect", "web").returncode == 4
 
 
 def test_inspect_of_damaged_instance_shows_the_damage(interlock, bring, home):
-    """What can still be told is told."""
+    """The readable facts of a damaged instance are shown."""
     bring(State.stopped)
     (home.directory("web") / "spec.json").write_bytes(b"")
     done = interlock("inspect", "web", "--format", "json")

@@ -6,7 +6,7 @@ from interlock.fsm.states import State
 
 
 def test_kill_of_running_instance_stops_it(interlock, bring, state, history):
-    """No guest is asked."""
+    """The guest is not asked to shut down."""
     bring(State.running)
     assert interlock("kill", "web", orders={"stop": {"hang": True}}).returncode == 0
     assert state() == "stopped"
@@ -23,7 +23,7 @@ def test_kill_of_instance_that_is_down_changes_nothing(interlock, bring, history
 
 
 def test_kill_calls_off_a_start_that_hangs(interlock, begin, bring, at_work, state):
-    """Who kills does not wait for another process's deadline; that process ends as cancelled."""
+    """`kill` calls off a running start, which ends as cancelled."""
     bring(State.created)
     process = begin("start", "web", orders={"start": {"hang": True}})
     at_work()

@@ -32,7 +32,7 @@ def test_list_as_json_is_the_documented_record(interlock, bring, vms):
 
 @pytest.mark.parametrize("output_format", ["table", "json", "yaml"])
 def test_list_of_names_tells_about_those_and_misses_the_others(interlock, bring, output_format):
-    """Of several names, each that means nothing is said to; what exists is listed all the same."""
+    """Unknown names are reported, and the known ones are listed all the same."""
     bring(State.created)
     done = interlock("list", "nope", "web", "other", "--format", output_format)
     assert done.returncode == 4
@@ -42,7 +42,7 @@ def test_list_of_names_tells_about_those_and_misses_the_others(interlock, bring,
 
 
 def test_list_of_an_instance_on_its_way_in_is_no_error(interlock, begin, until, vms):
-    """Who asks for a name while it is being created gets its line, as in the list of all."""
+    """An instance that is being created is listed by name, too."""
     begin("create", "web", "--template", "tiny", "--driver", "simulated", orders={"create": {"delay_s": 60}})
     until(lambda: vms.status("web").operation)
     done = interlock("list", "web")
@@ -51,7 +51,7 @@ def test_list_of_an_instance_on_its_way_in_is_no_error(interlock, begin, until, 
 
 
 def test_list_with_a_damaged_instance_lists_the_others_too(interlock, bring, vms, home):
-    """Damage is told in its line, and costs the others nothing."""
+    """A damaged instance is shown as such, and the others are listed as usual."""
     bring(State.created)
     vms.create("db", "tiny", driver="simulated")
     (home.directory("db") / "spec.json").write_bytes(b"")
@@ -75,7 +75,7 @@ def test_list_while_another_process_works_shows_what_it_does(interlock, begin, b
 
 
 def test_list_of_guest_that_went_down_says_why(interlock, bring, home):
-    """What happened behind our back is recorded by whoever looks, with its reason."""
+    """`list` records an exit that it observes, with the reason."""
     bring(State.running)
     record = home.directory("web") / "machine.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), "alive": False, "exit_reason": "guest panicked"}))

@@ -20,7 +20,7 @@ def test_start_of_guest_in_which_a_script_fails_ends_with_6_and_runs(interlock, 
 
 @pytest.mark.parametrize("command", [["start"], ["up"], ["up", "--template", "tiny"]])
 def test_start_of_degraded_guest_that_runs_ends_with_6(interlock, bring, command):
-    """A script that asks for the machine does not take a half-made one for a sound one."""
+    """A command that starts a degraded instance exits with 6, so that a script notices."""
     bring(State.created)
     interlock("start", "web", orders={"start": BROKEN})
     done = interlock("--log-format", "human", command[0], "web", *command[1:])
@@ -28,7 +28,7 @@ def test_start_of_degraded_guest_that_runs_ends_with_6(interlock, bring, command
 
 
 def test_provision_of_degraded_guest_mends_it(interlock, bring, history):
-    """Scripts that succeed now leave nothing to tell of."""
+    """When all scripts succeed, the instance is no longer degraded."""
     bring(State.created)
     interlock("start", "web", orders={"start": BROKEN})
     assert interlock("provision", "web").returncode == 0
@@ -48,14 +48,14 @@ def test_provision_that_fails_again_ends_with_6(interlock, bring, state):
 
 @pytest.mark.parametrize("source", [State.created, State.stopped])
 def test_provision_of_instance_that_is_down_is_refused(interlock, bring, source):
-    """Scripts run in a live guest alone; the way there is named."""
+    """`provision` needs a running guest, and the hint starts it."""
     bring(source)
     done = interlock("provision", "web")
     assert (done.returncode, "interlock start web && interlock provision web" in done.stderr) == (3, True)
 
 
 def test_stop_calls_a_provision_off(interlock, begin, bring, at_work, state, history):
-    """Whoever wants the machine down does not wait for its scripts."""
+    """`stop` calls off a running `provision`."""
     bring(State.running)
     provisioning = begin("provision", "web", orders={"provision": {"hang": True}})
     at_work()

@@ -42,7 +42,7 @@ def test_repair_of_healthy_instance_succeeds_and_says_so(interlock, bring, sourc
 
 
 def test_repair_of_what_cannot_be_mended_is_8_and_says_the_way_out(interlock, bring, home):
-    """Nobody makes up a spec; the hint removes it."""
+    """A lost spec cannot be repaired; the hint removes the instance."""
     bring(State.running)
     (home.directory("web") / "spec.json").write_bytes(b"{")
     refused = interlock("repair", "web")

@@ -9,7 +9,7 @@ from interlock.fsm.states import State
 
 @pytest.mark.parametrize("source", [State.created, State.stopped])
 def test_reset_of_instance_that_is_down_gives_a_fresh_disk(interlock, bring, home, state, source):
-    """Afterwards it has never booted."""
+    """After a reset the instance is `created`."""
     bring(source)
     assert interlock("reset", "web").returncode == 0
     assert state() == "created"
@@ -17,7 +17,7 @@ def test_reset_of_instance_that_is_down_gives_a_fresh_disk(interlock, bring, hom
 
 
 def test_reset_of_running_instance_is_refused(interlock, bring, state):
-    """No disk is thrown away under a guest; the hint is the way there."""
+    """`reset` of a running instance is refused; the hint stops it first."""
     bring(State.running)
     refused = interlock("reset", "web")
     assert (refused.returncode, refused.stderr.splitlines()[-1]) == (

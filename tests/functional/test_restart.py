@@ -23,12 +23,12 @@ def test_restart_from_any_existing_state_ends_running(interlock, bring, state, h
 
 
 def test_restart_whose_start_fails_leaves_it_stopped(interlock, bring, state):
-    """A composite owns no state: what was done stays done."""
+    """When the second step fails, the first one stays done."""
     bring(State.running)
     assert interlock("restart", "web", orders={"start": {"error": "no"}}).returncode == 6
     assert state() == "stopped"
 
 
 def test_restart_of_absent_instance_is_not_found(interlock):
-    """There is nothing to restart."""
+    """An absent instance cannot be restarted."""
     assert interlock("restart", "web").returncode == 4

@@ -1,4 +1,4 @@
-"""`interlock resume`: lets a paused guest go on."""
+"""`interlock resume`: lets a paused guest continue."""
 
 import json
 
@@ -9,7 +9,7 @@ from interlock.fsm.states import State
 
 
 def test_resume_of_paused_guest_lets_it_go_on(interlock, bring, vms, history):
-    """What `list` says of it is over, and that somebody saw to it stands in the history."""
+    """`list` no longer shows it as paused, and the history has the resume."""
     bring(State.running)
     SimulatedDriver().happen(vms.engine.site("web"), condition="paused: the host's disk is full")
     assert "running · paused: the host's disk is full" in interlock("list").stdout
@@ -32,7 +32,7 @@ def test_resume_of_guest_that_is_not_paused_holds_and_says_so(interlock, bring, 
 
 
 def test_start_of_paused_guest_holds_and_resumes_nothing(interlock, bring, vms, history):
-    """It is running, so there is nothing to start: to let it go on is another wish."""
+    """`start` of a paused instance does nothing: only `resume` lets the guest continue."""
     bring(State.running)
     SimulatedDriver().happen(vms.engine.site("web"), condition="paused: the host's disk is full")
     before = history()
@@ -42,7 +42,7 @@ def test_start_of_paused_guest_holds_and_resumes_nothing(interlock, bring, vms, 
 
 
 def test_resume_of_instance_that_is_down_is_refused(interlock, bring, state):
-    """What does not run cannot go on; the way there is named."""
+    """A stopped instance cannot be resumed; the hint starts it."""
     bring(State.stopped)
     done = interlock("resume", "web")
     assert (done.returncode, state()) == (3, "stopped")

@@ -15,7 +15,7 @@ from interlock.fsm.states import State
     ],
 )
 def test_shell_where_none_is_possible_says_why(interlock, bring, state, code, lines):
-    """Without a guest that answers there is no shell, and nothing is started for its sake."""
+    """`shell` of a stopped instance is refused and starts nothing."""
     bring(state)
     done = interlock("shell", "web", "--", "true")
     assert (done.returncode, done.stderr.splitlines()[1:]) == (code, lines)

@@ -62,7 +62,7 @@ def test_closed_streams_change_nothing(begin, bring, state, closed, injected):
 def test_signal_that_comes_again_while_the_work_is_undone_counts_for_nothing(
     begin, bring, at_work, state, history, injected
 ):
-    """An impatient Ctrl-C leaves nothing half undone."""
+    """A second Ctrl-C does not interrupt the clean-up."""
     bring(State.created)
     process = begin("start", "web", orders={"start": {"hang": True}, "kill": {"delay_s": 0.5}})
     at_work()
@@ -74,7 +74,7 @@ def test_signal_that_comes_again_while_the_work_is_undone_counts_for_nothing(
 
 
 def test_signal_at_a_question_ends_it(begin, home):
-    """Who is asked and would rather not answer presses Ctrl-C, and nothing was made."""
+    """Ctrl-C at the question creates nothing."""
     leader, follower = pty.openpty()
     streams = dict.fromkeys(("stdin", "stdout", "stderr"), follower)
     process = begin("create", "web", "-t", "tiny", "--driver", "simulated", **streams)

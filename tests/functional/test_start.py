@@ -25,7 +25,7 @@ print(*sorted(sys.modules), sep="\\n")
 
 @pytest.mark.parametrize("source", [State.created, State.stopped])
 def test_start_of_instance_that_is_down_ends_running(interlock, bring, state, source):
-    """Started is what answers, wherever it came from."""
+    """`start` works from `created` and from `stopped`."""
     bring(source)
     assert interlock("start", "web").returncode == 0
     assert state() == "running"
@@ -41,7 +41,7 @@ def test_start_of_running_instance_succeeds_and_says_so(interlock, bring, histor
 
 
 def test_start_of_absent_instance_creates_nothing(interlock, home):
-    """A typo makes no machine; the hint says how to make one on purpose."""
+    """An unknown name creates nothing; the hint says how to create an instance."""
     refused = interlock("start", "web")
     assert (refused.returncode, refused.stderr.splitlines()) == (
         4,
@@ -62,7 +62,7 @@ def test_start_loads_no_module_of_templates_or_images(bring):
 
 
 def test_start_after_its_template_was_deleted_works(interlock, tmp_path, state):
-    """An instance needs nothing of what it was made from."""
+    """Start works after the template is deleted."""
     (tmp_path / "t.yaml").write_text("images: [{location: 'build:tiny', arch: x86_64}]\narch: x86_64\n")
     interlock("create", "web", "-t", "./t.yaml", "--driver", "simulated")
     (tmp_path / "t.yaml").unlink()
@@ -81,7 +81,7 @@ def test_start_that_hangs_ends_at_its_deadline_with_nothing_alive(interlock, bri
 
 
 def test_start_that_hangs_with_keep_leaves_the_guest(interlock, bring, vms, history):
-    """Who wants to look at a guest that does not answer finds it alive, and the next start finishes."""
+    """`--on-failure keep` leaves the guest alive, and the next start continues with it."""
     bring(State.created)
     failed = interlock("start", "web", "--timeout", "0.2", "--on-failure", "keep", orders={"start": {"hang": True}})
     assert failed.returncode == 7

@@ -16,7 +16,7 @@ def test_stop_of_running_instance_says_how_it_ended(interlock, bring, state):
 
 
 def test_stop_of_deaf_guest_ends_it_at_the_deadline(interlock, bring):
-    """A guest that does not listen costs the time it was given, and no more."""
+    """A guest that ignores the request is ended at the deadline."""
     bring(State.running)
     done = interlock("stop", "web", "--timeout", "0.1", "--format", "json", orders={"stop": {"hang": True}})
     assert json.loads(done.stdout)["detail"] == "ended by force: the guest did not shut down in 0.1 s"
@@ -24,7 +24,7 @@ def test_stop_of_deaf_guest_ends_it_at_the_deadline(interlock, bring):
 
 @pytest.mark.parametrize("source", [State.created, State.stopped])
 def test_stop_of_instance_that_is_down_changes_nothing(interlock, bring, history, source):
-    """A script that says `stop` wants it not to run, whoever stopped it."""
+    """`stop` of a stopped instance succeeds."""
     bring(source)
     before = history()
     assert interlock("stop", "web").returncode == 0
@@ -39,7 +39,7 @@ def test_stop_with_force_is_the_transition_kill(interlock, bring, history):
 
 
 def test_stop_of_guest_that_panicked_finds_it_stopped(interlock, bring, home, history):
-    """What happened unasked is recorded before the wish is looked at."""
+    """An exit that was not asked for is recorded before the request is judged."""
     bring(State.running)
     record = home.directory("web") / "machine.json"
     machine = {**json.loads(record.read_text()), "alive": False, "exit_reason": "guest panicked"}

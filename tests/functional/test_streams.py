@@ -103,7 +103,7 @@ def test_list_of_a_name_where_nothing_is_says_so_once():
 
 
 def test_streams_of_error_hold_no_traceback_unless_asked(interlock):
-    """Where it happened in our code interests nobody who did not ask."""
+    """A traceback is printed only with `--debug`."""
     assert "Traceback" not in interlock("start", "web").stderr
     assert "Traceback" in interlock("--debug", "start", "web").stderr
 
@@ -122,7 +122,7 @@ def test_stdout_whose_reader_is_gone_ends_it_quietly(begin, bring, arguments, in
 
 
 def test_stderr_whose_reader_is_gone_calls_nothing_off(begin, bring, state, injected):
-    """That nobody reads the log any more ends no start."""
+    """A closed stderr does not end a start."""
     bring(State.created)
     reader, writer = os.pipe()
     os.close(reader)
@@ -156,7 +156,7 @@ def on_terminal(*arguments):
 
 
 def test_terminal_gets_the_sentences_and_colours(bring):
-    """Where people look, they read sentences in colour, not a log; the cursor is there again at the end."""
+    """On a terminal, messages are coloured sentences, and the cursor is visible again at the end."""
     bring(State.created)
     code, text = on_terminal("start", "web")
     assert (code, "timestamp=" in text) == (0, False)
@@ -172,13 +172,13 @@ def test_terminal_gets_a_coloured_list(bring):
 
 
 def test_terminal_with_log_format_gets_the_log(bring):
-    """Who asks for a log gets one on a terminal too."""
+    """`--log-format` also works on a terminal."""
     bring(State.created)
     assert "timestamp=" in on_terminal("--log-format", "logfmt", "start", "web")[1]
 
 
 def test_terminal_gets_an_error_in_colour(bring):
-    """An error is seen at once."""
+    """Errors are coloured on a terminal."""
     bring(State.running)
     code, text = on_terminal("delete", "web")
     assert (code, "\x1b[1;31merror: illegal-transition\x1b[0m" in text) == (3, True)

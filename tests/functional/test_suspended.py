@@ -1,4 +1,4 @@
-"""A process that was suspended (Ctrl-Z) holds its instance: whoever comes is told so, and what to type."""
+"""A process that was suspended (Ctrl-Z) holds its instance: other commands say so, and what to type."""
 
 import signal
 
@@ -10,7 +10,7 @@ from interlock.host.process import Actor, boot_id, started_ticks, suspended
 
 @pytest.fixture
 def suspend(begin, vms, until):
-    """Return what begins a command on `web`, and suspends it in the middle of its work."""
+    """Return a function that begins a command on `web`, and suspends it in the middle of its work."""
 
     def suspend_in(trigger):
         options = ("--template", "tiny", "--driver", "simulated") if trigger == "create" else ()
@@ -29,7 +29,7 @@ BEFORE = {"create": "absent", "start": "created", "stop": "running", "kill": "ru
 
 @pytest.mark.parametrize("trigger", BEFORE)
 def test_list_of_a_suspended_operation_says_so(interlock, bring, suspend, trigger):
-    """Nothing happens, and the status line does not pretend that it does."""
+    """The status line shows that the operation is suspended."""
     bring(State(BEFORE[trigger]))
     process = suspend(trigger)
     assert f"suspended (pid {process.pid})" in interlock("list").stdout
@@ -47,7 +47,7 @@ def test_another_operation_behind_a_suspended_one_says_what_to_type(interlock, b
 
 
 def test_same_operation_behind_a_suspended_one_is_told_and_goes_on_with_it(begin, bring, suspend, injected):
-    """Who waits knows for what. That the other is woken and called off is no answer to us: we start it ourselves."""
+    """A waiting start says for what it waits; when the other is cancelled, it starts the instance itself."""
     bring(State.created)
     process = suspend("start")
     second = begin("start", "web")
@@ -61,7 +61,7 @@ def test_same_operation_behind_a_suspended_one_is_told_and_goes_on_with_it(begin
 
 @pytest.mark.parametrize("trigger", BEFORE)
 def test_delete_with_force_ends_what_is_suspended(interlock, bring, suspend, home, trigger, injected):
-    """Always a way out: whatever a suspended process is in the middle of, nothing is left of the instance."""
+    """`delete --force` removes an instance whose operation is suspended."""
     bring(State(BEFORE[trigger]))
     process = suspend(trigger)
     assert interlock("delete", "web", "--force").returncode == 0
@@ -71,7 +71,7 @@ def test_delete_with_force_ends_what_is_suspended(interlock, bring, suspend, hom
 
 
 def test_stop_with_force_ends_what_is_suspended(interlock, bring, suspend, state, injected):
-    """A stop that hangs suspended is ended, and the machine is."""
+    """`stop --force` ends a suspended stop and the machine."""
     bring(State.running)
     process = suspend("stop")
     assert interlock("stop", "web", "--force").returncode == 0
@@ -81,7 +81,7 @@ def test_stop_with_force_ends_what_is_suspended(interlock, bring, suspend, state
 
 
 def test_stop_of_a_suspended_start_calls_it_off(interlock, bring, suspend, state, injected):
-    """By the table a start yields to a stop; so it is woken to do so."""
+    """`stop` wakes a suspended start, which yields to it."""
     bring(State.created)
     process = suspend("start")
     assert interlock("stop", "web").returncode == 0

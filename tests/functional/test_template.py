@@ -12,7 +12,7 @@ GOOD = "images:\n- location: build:tiny\n  arch: x86_64\n"
 
 @pytest.fixture
 def files(tmp_path):
-    """Put a right, an odd and a wrong template where the program runs."""
+    """Write a valid template, one with notes and an invalid one into the current folder."""
     (tmp_path / "good.yaml").write_text("# Mine.\nbase: base.yaml\nprovision:\n- file: hello.sh\n")
     (tmp_path / "base.yaml").write_text(GOOD)
     (tmp_path / "hello.sh").write_text("#!/bin/sh\necho hello\n")
@@ -22,7 +22,7 @@ def files(tmp_path):
 
 
 def test_template_list_names_every_builtin(interlock):
-    """Each with the sentence it begins with."""
+    """Each template is listed with its first sentence."""
     listed = [json.loads(line) for line in interlock("template", "list", "--format", "json").stdout.splitlines()]
     assert [entry["name"] for entry in listed] == NAMES
     assert all(entry["summary"] for entry in listed)
@@ -30,7 +30,7 @@ def test_template_list_names_every_builtin(interlock):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_template_show_prints_the_text_itself(interlock, name):
-    """What is shown can be saved, changed and used."""
+    """The text that `template show` prints is a valid template."""
     assert interlock("template", "show", name).stdout == (BUILTIN / f"{name}.yaml").read_text()
 
 
@@ -44,14 +44,14 @@ def test_template_copied_elsewhere_is_right_there(interlock, tmp_path, monkeypat
 
 
 def test_template_show_of_mistakes_prints_it_and_them(interlock, files):
-    """Who mends a template must see it."""
+    """A template with mistakes is shown as well."""
     done = interlock("template", "show", "./bad.yaml")
     assert (done.returncode, done.stdout) == (2, (files / "bad.yaml").read_text())
     assert "bad.yaml:4:7: cpus: expected at least 1, found 0" in done.stderr
 
 
 def test_template_show_of_unknown_name_is_not_found(interlock):
-    """A slip is answered with what there is."""
+    """The error lists what exists."""
     assert interlock("template", "show", "no-such").returncode == 4
 
 
@@ -115,20 +115,20 @@ def test_template_copy_embedded_needs_no_other_file(interlock, files):
 
 
 def test_template_copy_over_a_file_is_refused(interlock, files):
-    """What is there is never written over."""
+    """An existing file is not overwritten."""
     done = interlock("template", "copy", "tiny", "good.yaml")
     assert (done.returncode, "good.yaml is there already" in done.stderr) == (2, True)
     assert (files / "good.yaml").read_text().startswith("# Mine.")
 
 
 def test_template_copy_into_no_folder_tells_the_cause(interlock):
-    """The system's words, and the path."""
+    """The error has the path and the system's message."""
     done = interlock("template", "copy", "tiny", "no/such/folder.yaml")
     assert (done.returncode, "no/such/folder.yaml: No such file or directory" in done.stderr) == (2, True)
 
 
 def test_template_copy_as_it_is_takes_no_edits(interlock, tmp_path):
-    """A text that is copied as it is stays as it is."""
+    """Copying keeps the text byte for byte."""
     assert interlock("template", "copy", "tiny", "x.yaml", "--set", "cpus=3").returncode == 2
     assert not (tmp_path / "x.yaml").exists()
 

@@ -7,14 +7,14 @@ from interlock.fsm.states import State
 
 @pytest.mark.parametrize("source", State)
 def test_up_from_any_state_ends_running(interlock, bring, state, source):
-    """`up` wants one thing, whatever there is."""
+    """`up` ends in `running` from every state."""
     bring(source)
     assert interlock("up", "web", "-t", "tiny", "--driver", "simulated").returncode == 0
     assert state() == "running"
 
 
 def test_up_of_absent_instance_announces_both_transitions(interlock, history):
-    """Two rows of the table, not a third thing."""
+    """`up` announces `create` and `start`, the two rows of the table."""
     done = interlock("--log-format", "human", "up", "web", "-t", "tiny", "--driver", "simulated")
     said = [line for line in done.stderr.splitlines() if not line.startswith(" ")]
     assert [line.split()[0] for line in said] == ["creating", "created", "starting", "started"]
@@ -29,12 +29,12 @@ def test_up_of_existing_instance_needs_no_template(interlock, bring, state):
 
 
 def test_up_of_absent_instance_without_template_is_not_found(interlock):
-    """Nothing is guessed."""
+    """Without a template, `up` of an absent instance creates nothing."""
     assert interlock("up", "web").returncode == 4
 
 
 def test_up_whose_start_fails_leaves_it_created(interlock, state):
-    """What was created stays; the next `up` only starts."""
+    """When the start fails, the created instance stays, and the next `up` starts it."""
     failed = interlock("up", "web", "-t", "tiny", "--driver", "simulated", orders={"start": {"error": "no"}})
     assert failed.returncode == 6
     assert state() == "created"
@@ -54,7 +54,7 @@ def test_up_of_an_instance_that_is_being_created_joins(begin, at_work, tmp_path,
 
 
 def test_up_of_existing_instance_names_the_options_that_it_ignores(interlock, bring):
-    """A machine that exists keeps its size: who asks for another is told that this was not done."""
+    """`up --cpus` of an existing instance says that the option is ignored."""
     bring(State.created)
     said = interlock("up", "web", "-t", "tiny", "--cpus", "8", "--memory", "2GiB").stderr
     assert 'instance "web" exists and is started as it is: --cpus, --memory ignored' in said
@@ -63,7 +63,7 @@ def test_up_of_existing_instance_names_the_options_that_it_ignores(interlock, br
 
 @pytest.mark.parametrize("command", [("up", "web"), ("restart", "web"), ("start", "web")])
 def test_command_that_starts_minds_timeout_and_on_failure(interlock, bring, vms, command):
-    """Whatever leads to a start takes the options of a start."""
+    """`up` and `restart` take the options of `start`."""
     bring(State.created)
     hang = {"start": {"hang": True}}
     done = interlock(*command, "--timeout", "0.1", "--on-failure", "keep", orders=hang)

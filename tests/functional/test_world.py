@@ -55,11 +55,11 @@ POINTS = st.integers(1, 60)
 
 
 class PowerCut(BaseException):
-    """The end of the process that meets it."""
+    """Ends the process in which it is raised."""
 
 
 class Waits(BaseException):
-    """The end of a second process at the point where it would wait for the first, which cannot go on meanwhile."""
+    """Ends a second process where it would wait for the first, which cannot continue meanwhile."""
 
 
 def no_sleep(_):
@@ -242,7 +242,7 @@ def world(spec, effects, injected):  # noqa: C901 - one world, many rules
             self.chain = (whole, number, state)
 
         def teardown(self):
-            """Whatever became of it, there is a way out."""
+            """`delete --force` leads to absent."""
             if hasattr(self, "folder"):
                 vms = Interlock(self.home)
                 with suppress(NotFoundError):

@@ -28,7 +28,7 @@ def vms(heard):
 
 @pytest.fixture
 def bring(vms):
-    """Return what brings a simulated instance into a state, by the API alone."""
+    """Return a function that brings a simulated instance into a state, by the API alone."""
 
     def bring_to(state, name="web"):
         for way in WAYS[state]:
@@ -75,7 +75,7 @@ def test_create_with_unknown_driver_names_the_installed(vms, home):
 
 @pytest.mark.parametrize("state", State)
 def test_up_from_any_state_ends_running(vms, bring, state):
-    """`up` wants one thing, whatever there is."""
+    """`up` ends in `running` from every state."""
     bring(state)
     assert vms.up("web", "tiny", driver="simulated").state is State.running
     assert vms.status("web").state is State.running

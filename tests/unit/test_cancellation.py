@@ -32,7 +32,7 @@ def listening():
 
 @pytest.fixture
 def soon():
-    """Return what sends a signal to this process in a moment, when the test is in the middle of its wait."""
+    """Return a function that sends a signal to this process in a moment, when the test is in the middle of its wait."""
     timers = []
 
     def send(number=signal.SIGTERM):
@@ -54,7 +54,7 @@ def test_handler_alone_raises_nothing():
 
 @pytest.mark.parametrize("number", cancellation.SIGNALS)
 def test_listen_leaves_an_ignored_signal_ignored(number):
-    """Under nohup(1) the end of the terminal ends nothing."""
+    """Under nohup(1), SIGHUP is ignored."""
     signal.signal(number, signal.SIG_IGN)
     cancellation.listen()
     os.kill(os.getpid(), number)

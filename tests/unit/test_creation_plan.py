@@ -34,7 +34,7 @@ def template(tmp_path):
 
 @pytest.fixture
 def more(template):
-    """Return what adds to the template."""
+    """Return a function that adds to the template."""
 
     def add(text):
         with Path(template).open("a") as file:
@@ -51,7 +51,7 @@ def said():
 
 @pytest.fixture
 def draft(home, template, said):
-    """Return what makes the draft of a simulated machine from the template and wishes."""
+    """Return a function that makes the draft of a simulated machine from the template and wishes."""
     return lambda **wishes: plan(home, "web", template, SimulatedDriver(), Wishes(**{"arch": "x86_64", **wishes}))(
         said.append
     )

@@ -17,7 +17,7 @@ IMAGE = "images: [{location: 'build:tiny'}]\n"
 
 @pytest.fixture
 def reached(home, monkeypatch):
-    """Return what tells what the machine of a template reaches; by default of one from a server."""
+    """Return a function that returns what the machine of a template reaches; by default of one from a server."""
     monkeypatch.setenv("HOME", "/home/anna")
 
     def tell(text, name=URL, edits=()):

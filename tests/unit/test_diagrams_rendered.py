@@ -93,7 +93,7 @@ def is_near(pixel: Pixel, colour: Pixel) -> bool:
 
 @pytest.fixture
 def painted(tmp_path: Path):
-    """Return what paints a drawing as a browser would, in its light colours."""
+    """Return a function that paints a drawing as a browser would, in its light colours."""
 
     def paint(drawing: str) -> Picture:
         (tmp_path / "in.svg").write_text(drawing)

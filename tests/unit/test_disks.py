@@ -29,7 +29,7 @@ def disks(home):
 
 @pytest.fixture
 def attach(home, disks):
-    """Return what attaches a disk to a new instance, as its creation does, and returns the link."""
+    """Return a function that attaches a disk to a new instance, as its creation does, and returns the link."""
 
     def link(disk: str, instance: str) -> Path:
         directory = home.directory(instance)
@@ -74,7 +74,7 @@ def tree(directory: Path) -> list[str]:
 
 
 def test_disks_without_a_folder_is_empty_and_stays_unmade(disks):
-    """Looking changes nothing."""
+    """Listing images changes nothing."""
     assert disks.list() == ()
     with pytest.raises(NotFoundError, match='there is no disk "data"'):
         disks.get("data")

@@ -42,7 +42,7 @@ def said():
 
 @pytest.fixture
 def get(store, said):
-    """Return what downloads a URL and returns what came, as a process that knows nothing of earlier ones."""
+    """Return a function that downloads a URL and returns what came, as a process that knows nothing of earlier ones."""
 
     def get_file(url, digest=SHA256):
         place = Place(url, digest)

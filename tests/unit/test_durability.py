@@ -73,7 +73,7 @@ class Flushes:
 
 @pytest.fixture
 def flushed(home, monkeypatch):
-    """Return what checks that all that was done in the home is on disk, in the right order."""
+    """Return a function that checks that all that was done in the home is on disk, in the right order."""
     home.root.mkdir(mode=0o700)
     flushes = Flushes(home.root, monkeypatch)
 

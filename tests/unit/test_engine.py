@@ -34,7 +34,7 @@ DEADLINE_S = 30.0
 
 @pytest.fixture
 def request_by(engine, plan):
-    """Return what asks an engine for any trigger."""
+    """Return a function that asks an engine for any trigger."""
 
     def ask(trigger, by=engine, name="web"):
         return by.create(name, plan) if trigger is Trigger.create else by.fire(name, trigger)

@@ -28,7 +28,7 @@ PAIRS_OF_EXISTING = [(trigger, source) for trigger, source in PAIRS if source is
 
 @pytest.fixture
 def ask(plan):
-    """Return what asks an engine for any trigger."""
+    """Return a function that asks an engine for any trigger."""
     return lambda engine, trigger, **arguments: (
         engine.create("web", plan) if trigger is Trigger.create else engine.fire("web", trigger, **arguments)
     )
@@ -36,7 +36,7 @@ def ask(plan):
 
 @pytest.fixture
 def cut_short(home):
-    """Return what leaves `trigger` begun by a dead process, as the last thing that happened."""
+    """Return a function that leaves `trigger` begun by a dead process, as the last thing that happened."""
 
     def cut(trigger, source):
         directory = home.creating("web") if trigger is Trigger.create else home.directory("web")

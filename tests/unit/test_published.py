@@ -288,7 +288,7 @@ print("has", image.name)
 
 @pytest.fixture
 def begin(store):
-    """Return what starts a process that fetches; whatever still runs at the end is killed."""
+    """Return a function that starts a process that fetches; whatever still runs at the end is killed."""
     begun = []
 
     def popen(url, digest):

@@ -16,7 +16,7 @@ from interlock.guest import ssh
 
 @pytest.fixture
 def fetch(tmp_path, monkeypatch):
-    """Return what fetches copies of files of this host, and returns what went wrong, in words by file."""
+    """Return a function that fetches copies of files of this host, and returns what went wrong, in words by file."""
     monkeypatch.setattr(ssh, "command_line", lambda _config, _name, command, options: list(command))  # noqa: ARG005
 
     def fetched(*wanted: Copy) -> dict[str, str]:
@@ -33,7 +33,7 @@ def fetch(tmp_path, monkeypatch):
 
 @pytest.fixture
 def forget(tmp_path):
-    """Return what forgets the copies, and returns what it said."""
+    """Return a function that forgets the copies, and returns what it said."""
 
     def forgotten() -> list[str]:
         said: list[str] = []

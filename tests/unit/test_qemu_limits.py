@@ -16,7 +16,7 @@ GIB = 1 << 30
 
 @pytest.fixture
 def proc(tmp_path):
-    """Return what makes a /proc of 16 GiB of RAM and 4 GiB of swap, of which 10 GiB may be promised."""
+    """Return a function that makes a /proc of 16 GiB of RAM and 4 GiB of swap, of which 10 GiB may be promised."""
 
     def make(overcommit: int):
         (tmp_path / "sys/vm").mkdir(parents=True)

@@ -49,7 +49,7 @@ def virtiofsd(tmp_path, monkeypatch):
 
 @pytest.fixture
 def be(monkeypatch):
-    """Return what sets the user whom we seem to be: 0 for root."""
+    """Return a function that sets the user whom we seem to be: 0 for root."""
     return lambda uid: monkeypatch.setattr(os, "geteuid", lambda: uid)
 
 

@@ -213,7 +213,7 @@ SCRIPT = "script 004 (system) failed in the guest with status 3"
 
 
 def test_failure_is_reported_before_the_boots_work_is_over(guest):
-    """Whoever waits for the other scripts knows by then which one failed; at the end each is returned once."""
+    """Failures are reported while other scripts run, and each is returned once at the end."""
     guest.say("news", "now failed 3 script 004 (system)\n no key\nnow fai")
     steps = []
 

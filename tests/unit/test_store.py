@@ -53,7 +53,7 @@ def digest(content):
 
 
 def test_store_without_a_folder_is_empty_and_stays_unmade(store):
-    """Looking changes nothing."""
+    """Listing images changes nothing."""
     assert store.get("tiny", "x86_64") is None
     assert store.list() == ()
     assert not store.directory.exists()

@@ -23,7 +23,7 @@ COMPRESSORS = {
 
 @pytest.fixture
 def make(tmp_path):
-    """Return what makes a disk of published content."""
+    """Return a function that makes a disk of published content."""
 
     def make_disk(content):
         (tmp_path / "published").write_bytes(content)
@@ -36,7 +36,7 @@ def make(tmp_path):
 
 @pytest.fixture
 def holds(tmp_path):
-    """Return what tells the content of a qcow2, as a guest sees it."""
+    """Return a function that returns the content of a qcow2, as a guest sees it."""
 
     def content(disk):
         qemu_img("convert", "-f", "qcow2", "-O", "raw", disk, tmp_path / "seen")

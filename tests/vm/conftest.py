@@ -60,7 +60,7 @@ def vms(images_home: Path, home, until, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """Believe that every guest answers at once, until this is undone: for what is not about guests, and saves boots."""
+    """Count every guest as ready at once, until this is undone: for tests that are not about guests."""
     with monkeypatch.context() as patch:
         patch.setattr(readiness, "wait", lambda _door, _deadline, _lifeline, report, _look: report("not waiting") or ())
         yield patch
@@ -83,7 +83,7 @@ def is_copier(process: Path) -> bool:
 
 @pytest.fixture
 def processes(home):
-    """Return what tells every hypervisor that works in the home, and every program on its way to be one."""
+    """Return a function that returns the pid of every hypervisor of the home, and of programs about to become one."""
     return lambda: sorted(int(process.name) for process in working_in(home.root) if not is_copier(process))
 
 

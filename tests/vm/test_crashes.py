@@ -102,7 +102,7 @@ def tiny(vms):
 
 @pytest.fixture
 def ask(vms, tiny):
-    """Return what asks for any trigger."""
+    """Return a function that asks for any trigger."""
     return lambda trigger: (
         vms.engine.create("web", tiny) if trigger is Trigger.create else vms.engine.fire("web", trigger)
     )
@@ -110,7 +110,7 @@ def ask(vms, tiny):
 
 @pytest.fixture
 def bring(ask):
-    """Return what brings a new instance into a state."""
+    """Return a function that brings a new instance into a state."""
     ways = {
         State.absent: (),
         State.created: (Trigger.create,),

@@ -1,4 +1,4 @@
-"""`make demo` shows a real machine's life, keeps the image for the next, and ends with commands that work."""
+"""`make demo` shows a real machine's life, keeps the image, and ends with commands that work."""
 
 import subprocess
 import sys

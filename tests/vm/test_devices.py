@@ -71,7 +71,7 @@ def start(driver, steps):
 
 @pytest.fixture
 def in_guest(driver):
-    """Return what runs a script in a guest and returns its output."""
+    """Return a function that runs a script in a guest and returns its output."""
 
     def run(site, script, *arguments) -> str:
         line = driver.shell(site, ["sh", "-c", script, "sh", *arguments], terminal=False)
@@ -84,7 +84,7 @@ def in_guest(driver):
 
 @pytest.fixture
 def serve(in_guest):
-    """Return what lets the guest answer http on an address and port of its own."""
+    """Return a function that lets the guest answer http on an address and port of its own."""
 
     def begin(site, address) -> None:
         script = f"mkdir -p /tmp/www; printf %s {shlex.quote(PAGE)} >/tmp/www/page; sudo httpd -p {address} -h /tmp/www"
@@ -107,7 +107,7 @@ def disks(tmp_path):
 
 @pytest.fixture
 def attach(disks):
-    """Return what attaches disks to a site, as its creation does."""
+    """Return a function that attaches disks to a site, as its creation does."""
 
     def link(site, *names) -> None:
         for name in names:
@@ -136,7 +136,7 @@ def until(condition, seconds=60.0):
 
 
 def page(address) -> bytes:
-    """Return what answers http on a port of the loopback, or on the socket of that path."""
+    """Return a function that answers http on a port of the loopback, or on the socket of that path."""
     family = socket.AF_INET if isinstance(address, int) else socket.AF_UNIX
     with socket.socket(family) as client:
         client.settimeout(30)
@@ -191,7 +191,7 @@ def test_forwards_end_with_the_machine_however_it_ends(driver, make_site, create
 
 
 def test_forwards_of_a_hung_ssh_do_not_outlive_the_machine(driver, make_site, created, start, steps, port, monkeypatch):
-    """An ssh that cannot notice the end is ended with it."""
+    """An ssh that does not notice the end of the machine is ended with it."""
     monkeypatch.setattr(ssh_forwards, "_END_S", 0.1)
     with created(make_site(forwards=(forward(guest_port=22, host_port=port),))) as site:
         start(site)
@@ -267,7 +267,7 @@ def test_forward_that_the_guest_refuses_fails_the_start_in_ssh_s_words(make_site
 
 
 def test_start_with_a_taken_port_names_its_owner_and_runs_nothing(make_site, created, start):
-    """Whose the port is is said before there is a hypervisor."""
+    """The owner of a taken port is named before a hypervisor is started."""
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         port = server.getsockname()[1]
         for changes in ({"forwards": (forward(guest_port=80, host_port=port),)}, {"ssh_port": port}):
@@ -278,14 +278,14 @@ def test_start_with_a_taken_port_names_its_owner_and_runs_nothing(make_site, cre
 
 
 def test_ssh_port_that_the_spec_names_is_the_one(driver, make_site, created, start, port):
-    """An instance that insists on a port has that one."""
+    """An instance whose spec names an ssh port gets exactly that port."""
     with created(make_site(ssh_port=port)) as site:
         start(site)
         assert driver.observe(site).ssh_port == port
 
 
 def test_start_without_a_mounted_folder_names_it_and_runs_nothing(make_site, created, start, tmp_path):
-    """A folder that is not there is not made up, and QEMU is not asked."""
+    """A missing folder is reported before QEMU is started."""
     gone = str(tmp_path / "gone")
     with created(make_site(mounts=(Mount(gone, "/mnt", writable=False, type="9p", security_model="none"),))) as site:
         with pytest.raises(DriverError, match=f"mounts {gone}, but this host has no such folder") as caught:
@@ -438,14 +438,14 @@ def test_bios_machine_says_on_its_serial_port_that_it_finds_nothing(driver, make
 
 
 def test_bios_machine_of_another_architecture_is_refused(driver, make_site, steps):
-    """What no such board has is said at creation."""
+    """A BIOS on a board without one is refused at creation."""
     site = make_site(boot="bios")
     with pytest.raises(DriverError, match="a machine of architecture aarch64 has no BIOS"):
         driver.create(replace(site, spec=replace(site.spec, arch="aarch64")), steps.append)
 
 
 def need_virtiofsd() -> None:
-    """Skip where there is none that we may run: it came with QEMU up to 7.2 and is a package of its own since."""
+    """Skip where no virtiofsd can be run: it came with QEMU up to 7.2 and is a separate package since."""
     try:
         program = mounts.find()
     except HostError as error:
@@ -475,7 +475,7 @@ def test_mounts_are_read_and_written_as_the_spec_says(make_site, created, start,
 
 
 def test_mount_whose_daemon_ended_is_told(driver, make_site, created, start, shared):
-    """The guest hangs at that folder, and whoever looks from outside is told why; a start anew mends it."""
+    """The guest hangs in that folder, `list` says why, and a restart mends it."""
     need_virtiofsd()
     folders = [Mount(str(folder), "/mnt", writable=True, type="virtiofs", security_model="none") for folder in shared]
     with created(make_site(mounts=tuple(folders))) as site:

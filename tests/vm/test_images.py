@@ -1,4 +1,4 @@
-"""What our images promise, asked of the images themselves: a bare QEMU command line, no driver in between."""
+"""What our images promise, tested on the images themselves: a bare QEMU command line and no driver."""
 
 import json
 import platform
@@ -87,11 +87,11 @@ class Guest:
         return done.stdout.strip()
 
     def press_power_button(self) -> list[str]:
-        """Return the names of the events QEMU told of until it ended."""
+        """Return the names of the events that QEMU wrote until it ended."""
         return self.events({"execute": "system_powerdown"})
 
     def events(self, *commands: dict[str, str]) -> list[str]:
-        """Return what QEMU tells from now to its end, an event a word, the reason of a shutdown with it."""
+        """Return QEMU's events from now to its end, one word each, a shutdown with its reason."""
         told = []
         with socket.socket(socket.AF_UNIX) as monitor:
             monitor.settimeout(DEADLINE_S)
@@ -127,7 +127,7 @@ def debian(images_home):
 
 @pytest.fixture
 def guest_of(images_home, tmp_path, free_port):
-    """Return what makes the one machine of a test: `guest_of(tiny)`."""
+    """Return a function that makes the one machine of a test: `guest_of(tiny)`."""
     return partial(Guest, images_home, tmp_path, free_port())
 
 
@@ -175,7 +175,7 @@ def test_tiny_takes_files_by_scp(guest_of, tiny, tmp_path):
 
 
 def test_tiny_panic_is_told_to_qemu(guest_of, tiny):
-    """The host learns that the guest did not shut down but fell."""
+    """The host can tell a panic from a shutdown."""
     guest = guest_of(tiny)
     with guest.booted():
         guest.ssh("(sleep 1; echo c | sudo tee /proc/sysrq-trigger) >/dev/null 2>&1 &")
@@ -183,7 +183,7 @@ def test_tiny_panic_is_told_to_qemu(guest_of, tiny):
 
 
 def test_debian_by_kernel_boots_first_only_once(guest_of, debian):
-    """Laid over the root by our own initrd: no cloud-init runs, and what it would have done is done."""
+    """Our own initrd lays the seed over the root: cloud-init does not run, and its work is done."""
     guest = guest_of(debian, scripts=(SCRIPT,))
     check_once_and_kept(guest)
 
@@ -210,7 +210,7 @@ write_files:
 
 
 def test_debian_by_firmware_obeys_anyones_cloud_config(guest_of, debian):
-    """It is a cloud image like any: its cloud-init does what whoever boots it asks for, and not only what we do."""
+    """Like any cloud image, it obeys a cloud-config that is not ours."""
     guest = guest_of(debian, way="firmware")
     private, public = guest.host_key
     keys = json.dumps({"ed25519_private": private.decode(), "ed25519_public": public.decode()})
@@ -223,7 +223,7 @@ def test_debian_by_firmware_obeys_anyones_cloud_config(guest_of, debian):
 
 
 def test_debian_that_fails_says_so_on_its_serial_port(guest_of, debian):
-    """Nobody can ask a guest whose sshd does not start; a boot that succeeds says next to nothing."""
+    """An sshd that does not start is reported on the serial port; a boot that succeeds prints next to nothing."""
     guest = guest_of(debian)
     serial = guest.folder / "serial"
     with guest.booted():
@@ -239,7 +239,7 @@ def test_debian_that_fails_says_so_on_its_serial_port(guest_of, debian):
 
 
 def test_debian_root_fills_the_disk(guest_of, debian):
-    """What was asked for is what there is to use, and nothing of the system failed on the way."""
+    """The root file system has the size of the disk, and no unit failed."""
     with guest_of(debian).booted() as guest:
         assert int(guest.ssh("df --output=size -B1M / | tail -1")) > 3500
         assert guest.ssh("systemctl --failed --no-legend; systemctl is-active cloud-init || true") == "inactive"
@@ -253,7 +253,7 @@ echo "$(id -un) in $(. /etc/os-release; echo $ID)" >/etc/made-by
 
 
 def test_debian_variant_has_the_packages_and_what_the_script_did(guest_of, images_home):
-    """What was asked for is in the guest, written down in the manifest, and the guest is otherwise as any."""
+    """The packages are in the guest and in the manifest, and the script has run."""
     recipe = Recipe("debian", ARCH, packages=("figlet",), script=VARIANT)
     image = build(Store(images_home / "images"), recipe, print)
     assert image.name == recipe.default_name

@@ -1,4 +1,4 @@
-"""What guests do with their seeds: everything a seed can say, told to each kind of guest, at its first and later boots.
+"""What guests do with their seeds: all that a seed can hold, for each kind of guest, at the first boot and later ones.
 
 The hypervisor is given the disks and folders here, beside the driver's own list of devices.
 """
@@ -82,7 +82,7 @@ def anonymous(failures: tuple[Failure, ...]) -> tuple[Failure, ...]:
 
 
 class Guest:
-    """One machine, told what a test wants it to be told."""
+    """One machine with the facts that a test gives it."""
 
     def __init__(self, site: Site, patch: pytest.MonkeyPatch) -> None:
         self.site, self.driver = site, QemuDriver()
@@ -153,7 +153,7 @@ def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def make(images_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Guest]]:
-    """Return a maker of guests: template, and facts in place of those that creation tells them."""
+    """Return a maker of guests: a template, and facts that replace those of creation."""
     runtime = tmp_path / "run"
     made: list[Guest] = []
 
@@ -181,7 +181,7 @@ def make(images_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def check_facts(guest: Guest) -> None:
-    """What can be told of every guest is so."""
+    """Check the facts that hold for every kind of guest."""
     assert guest.sh('echo "$(id -un) $(id -u) $HOME"') == "ada 1234 /home/countess"
     assert guest.sh("grep ^ada: /etc/passwd | cut -d: -f5 | cut -d, -f1") == "Ada Lovelace"
     assert guest.sh("hostname") == "web"
@@ -235,24 +235,24 @@ def check_everything(guest: Guest) -> None:
 
 @pytest.mark.usefixtures("devices")
 def test_tiny_does_everything_its_seed_says(make):
-    """A guest of busybox and dropbear does all that it has the means for."""
+    """The tiny guest, of busybox and dropbear, does everything its seed holds."""
     check_everything(make("tiny", **EVERYTHING))
 
 
 @pytest.mark.usefixtures("devices")
 def test_debian_does_everything_its_seed_says(make):
-    """A whole Debian, told by its initrd."""
+    """A whole Debian that gets its seed from the initrd."""
     check_everything(make("debian", **EVERYTHING))
 
 
 @pytest.mark.usefixtures("devices")
 def test_debian_by_cloud_init_does_everything_its_seed_says(make):
-    """The same machine booted as anyone's cloud image is, told by a NoCloud disk."""
+    """The same machine booted like any cloud image, with a NoCloud disk."""
     check_everything(make("debian-firmware", **EVERYTHING))
 
 
 def test_probe_runs_as_the_guests_user(make):
-    """A script that succeeds makes the guest ready; one that does not is told with its words."""
+    """A probe that succeeds makes the guest ready; one that fails is reported with its output."""
     guest = make("tiny")
     guest.start()
     guest.probe(Probe("that it is ada", '#!/bin/sh\n[ "$(id -un) $HOME" = "ada /home/ada.guest" ]\n', ""))

@@ -1,4 +1,4 @@
-"""The QEMU driver on real guests: each way up, each way down, and what is said about it."""
+"""The QEMU driver on real guests: each way up, each way down, and the reason that is recorded."""
 
 import json
 import math
@@ -58,7 +58,7 @@ def in_guest(driver, site, *command) -> str:
 
 
 def deafen(driver, site) -> None:
-    """End what hears the tiny guest's power button, for good."""
+    """End the program that listens to the tiny guest's power button, permanently."""
     in_guest(driver, site, "sudo", "sh", "-c", "sed -i /acpid/d /etc/inittab; kill -HUP 1; killall acpid")
 
 
@@ -105,7 +105,7 @@ class TestQemuDriverConforms(DriverConformance):
 
 @pytest.mark.usefixtures("running")
 def test_start_says_its_phases_in_order(steps):
-    """A person sees how far a start has come, and why it is slow where it is emulated."""
+    """A start reports its phases, and that it uses emulation."""
     order = [
         "making the disk",
         "hypervisor started",
@@ -156,19 +156,19 @@ def test_shell_brings_arguments_over_unchanged(driver, running):
 
 
 def test_guest_that_powers_off_is_seen(driver, running):
-    """Nobody asked, and nobody was there: the reason is known all the same."""
+    """The reason of a shutdown from inside is known although no process of ours was running."""
     in_guest(driver, running, "sudo", "sh", "-c", "(sleep 0.2; poweroff) >/dev/null 2>&1 &")
     assert gone(driver, running) == "guest shut down"
 
 
 def test_guest_that_panics_is_seen(driver, running):
-    """A panic is told from a shutdown."""
+    """A panic is recorded as a panic, not as a shutdown."""
     in_guest(driver, running, "sudo", "sh", "-c", "(sleep 0.2; echo c > /proc/sysrq-trigger) >/dev/null 2>&1 &")
     assert gone(driver, running) == "guest panicked"
 
 
 def test_guest_that_reboots_stays_up(driver, running, steps):
-    """A reboot is the guest's own business: the same hypervisor goes on, and the guest answers again."""
+    """A reboot keeps the hypervisor, and the guest answers again."""
     pid = driver.observe(running).pid
     boot = in_guest(driver, running, "cat", "/proc/sys/kernel/random/boot_id")
     in_guest(driver, running, "sudo", "sh", "-c", "(sleep 0.2; reboot -f) >/dev/null 2>&1 &")
@@ -179,19 +179,19 @@ def test_guest_that_reboots_stays_up(driver, running, steps):
 
 
 def test_hypervisor_that_is_killed_is_seen(driver, running):
-    """A process that vanished without a word is told from a guest that shut down."""
+    """A hypervisor that was killed is not taken for a guest that shut down."""
     os.kill(driver.observe(running).pid, signal.SIGKILL)
     assert gone(driver, running) == "hypervisor was killed or crashed"
 
 
 def test_hypervisor_that_is_terminated_is_seen(driver, running):
-    """So is one that somebody ended politely."""
+    """A hypervisor that got SIGTERM is not taken for a guest that shut down."""
     os.kill(driver.observe(running).pid, signal.SIGTERM)
     assert gone(driver, running) == "hypervisor was terminated by a signal"
 
 
 def test_hypervisor_that_hangs_is_killed(driver, running, steps):
-    """A hypervisor that answers nobody is said to be stopped, and kill ends it nevertheless."""
+    """A hypervisor that does not answer is shown as stopped, and kill ends it."""
     os.kill(driver.observe(running).pid, signal.SIGSTOP)
     wait_until(lambda: driver.observe(running).condition is not None)
     assert driver.observe(running).condition == "paused: the hypervisor was stopped by a signal"
@@ -200,7 +200,7 @@ def test_hypervisor_that_hangs_is_killed(driver, running, steps):
 
 
 def test_stop_of_hypervisor_that_hangs_ends_by_force(driver, running, steps):
-    """A monitor that does not answer cannot keep a machine alive beyond the deadline; the words say what happened."""
+    """A monitor that does not answer cannot keep a machine alive beyond the deadline; the reason says so."""
     os.kill(driver.observe(running).pid, signal.SIGSTOP)
     how = driver.stop(running, steps.append, Deadline(1))
     assert re.fullmatch(r"ended by force: the monitor did not answer in [\d.]+ s", how)
@@ -222,7 +222,7 @@ def test_stop_of_guest_without_a_power_button_asks_over_ssh(driver, running, ste
 
 
 def test_port_that_is_taken_is_replaced_and_said(driver, machine, steps):
-    """Another program on the port costs the instance its port, not its start; old and new are named."""
+    """A taken port is replaced by another one; the message names both."""
     old = ssh_port.choose(machine, steps.append)
     with socket.create_server(("127.0.0.1", old)):
         driver.start(machine, steps.append, Deadline(START_S))
@@ -244,7 +244,7 @@ def test_port_lost_in_the_race_is_replaced(driver, machine, steps, monkeypatch):
 
 
 def test_guest_with_another_key_is_refused(driver, machine, steps):
-    """Whoever answers on the port without the pinned key is not let near the user's key."""
+    """A server on the port that lacks the pinned host key is refused before the user's key is offered."""
     stranger = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ1YjGa70HavYs9dyIXQh24/SJuJnHUFJcQJc5w4RlpO"
     (machine.directory / "known_hosts").write_text(f"guest {stranger}\n")
     with pytest.raises(DriverError, match="is not this guest: it shows another host key"):
@@ -260,7 +260,7 @@ def test_kernel_that_panics_at_boot_fails_the_start_at_once(driver, machine, ste
 
 
 def test_guest_that_never_answers_is_a_deadline_with_its_words(driver, make_site, steps):
-    """At the deadline the phase and the end of the serial log are told, as text that no terminal obeys."""
+    """At the deadline the error has the phase and the end of the serial log, without control characters."""
     site = make_site(
         kernel_arguments=f"console={'ttyS0' if ARCH == 'x86_64' else 'ttyAMA0'} rdinit=/bin/busybox -- sleep 1000"
     )
@@ -274,7 +274,7 @@ def test_guest_that_never_answers_is_a_deadline_with_its_words(driver, make_site
 
 
 def test_guest_that_hangs_without_a_word_is_told_as_such(driver, make_site, steps):
-    """Nobody is left to wonder whether the words were lost."""
+    """The error says that the guest wrote nothing on its serial port."""
     site = make_site(kernel_arguments="quiet rdinit=/bin/busybox -- sleep 1000")
     with (
         created(driver, site, steps),
@@ -285,7 +285,7 @@ def test_guest_that_hangs_without_a_word_is_told_as_such(driver, make_site, step
 
 
 def test_hypervisor_that_refuses_its_arguments_is_quoted(driver, make_site, steps):
-    """QEMU's own words reach whoever asked."""
+    """The error quotes QEMU's message."""
     with created(driver, make_site(cpus=100000), steps) as site:
         with pytest.raises(DriverError, match="CPUs") as caught:
             driver.start(site, steps.append, Deadline(START_S))
@@ -305,13 +305,13 @@ def test_hypervisor_that_dies_while_starting_ends_the_wait(driver, machine):
 
 
 def test_launch_beside_a_live_hypervisor_runs_nothing(running):
-    """Two hypervisors on one disk are impossible, not forbidden: the second launch finds the first."""
+    """A second launch finds the first hypervisor and starts nothing."""
     first = hypervisor.find(running.directory)
     assert hypervisor.launch(["false"], running.directory) == first
 
 
 def test_create_pins_the_board(driver, machine):
-    """An upgrade of QEMU changes no existing machine; one that cannot be it any more is told."""
+    """An upgrade of QEMU does not change an existing machine; a board that QEMU no longer has is an error."""
     record = machine.directory / "qemu.json"
     board = json.loads(record.read_bytes())
     assert re.fullmatch(r"(pc-q35|virt)-\d+\.\d+", board["machine"])
@@ -324,7 +324,7 @@ def test_create_pins_the_board(driver, machine):
 
 
 def test_create_refuses_a_disk_smaller_than_its_image(driver, make_site, steps):
-    """A disk cut off at its end is a file system that will be found broken later."""
+    """A disk smaller than its image is refused, because it would cut off the file system."""
     site = make_site(disk_bytes=MIB)
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", site.directory / "base.qcow2", "2M"], check=True)
     with pytest.raises(DriverError, match="smaller than its image"):
@@ -361,7 +361,7 @@ def test_guest_of_another_architecture_runs_and_shuts_down(driver, make_site, st
 
 
 def test_images_store_is_not_written_to(driver, images_home, machine, steps):
-    """What other instances share is only read."""
+    """A start only reads the image store."""
     store = Store(images_home / "images")
     blobs = {path: path.stat().st_mtime_ns for path in store.blobs.iterdir()}
     driver.start(machine, steps.append, Deadline(START_S))

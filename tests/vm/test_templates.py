@@ -1,4 +1,4 @@
-"""What a template asks for is so in a real guest: told by the guest itself, at its first boot and at the next."""
+"""What a template asks for is true in a real guest, at its first boot and at the next."""
 
 import json
 import os
@@ -264,7 +264,7 @@ probes:
 
 
 def test_script_that_fails_is_told_while_another_runs_and_the_guest_is_kept(vms, tmp_path, ask):
-    """Nobody waits for the other scripts to hear of it, and when time is up the guest is there to be looked into."""
+    """The failure is reported while another script runs; at the deadline the guest is kept."""
     (tmp_path / "web.yaml").write_text(HANGING)
     vms.create("web", str(tmp_path / "web.yaml"), Wishes(start_timeout_s=40.0))
     failed = "script 000 (system) failed in the guest with status 3"

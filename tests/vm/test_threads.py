@@ -12,7 +12,7 @@ SCRIPT = Path(__file__).parents[1] / "six_threads.py"
 
 
 def test_first_use_from_six_threads_succeeds_in_each(vms):
-    """Keys, the check of the host's QEMU, seeds and disks are made by all of them at once."""
+    """All threads make keys, probe QEMU, and write seeds and disks at the same time."""
     done = subprocess.run([sys.executable, SCRIPT, "qemu"], capture_output=True, text=True, check=False, timeout=600)
     assert (done.returncode, done.stderr, done.stdout.split()) == (0, "", ["created"] * 6)
     assert list(vms.instances()) == []

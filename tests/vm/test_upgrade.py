@@ -1,4 +1,4 @@
-"""A machine that an earlier version made starts, stops and is deleted."""
+"""A machine that an earlier version created can be started, stopped and deleted."""
 
 import shutil
 import subprocess
@@ -14,7 +14,7 @@ RELEASES = sorted((Path(__file__).parents[1] / "releases").iterdir())
 @pytest.mark.parametrize("release", RELEASES, ids=lambda path: path.name)
 @pytest.mark.usefixtures("hasty")
 def test_machine_of_an_earlier_version_starts_and_stops(vms, home, release):
-    """Its firmware finds nothing to boot, which is as far as a machine without a guest comes."""
+    """The machine has no guest: its firmware finds nothing to boot, which is enough for start and stop."""
     home.prepare()
     shutil.copytree(release / "vm", home.directory("vm"))
     home.directory("vm").chmod(0o700)

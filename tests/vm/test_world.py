@@ -1,4 +1,4 @@
-"""The world breaks under real guests: the host, the hypervisor, its socket, the guest, the disk, who is at the keys.
+"""Faults under real guests: the host, the hypervisor, its socket, the guest, the disk, the person at the keyboard.
 
 Whatever breaks, `list` tells the state and the reason, the history keeps it, and there is a legal way on.
 """
@@ -48,7 +48,7 @@ def wait_until(condition):
 
 @pytest.fixture
 def create(vms):
-    """Return what creates the instance `web`, with changes to its spec."""
+    """Return a function that creates the instance `web`, with changes to its spec."""
 
     def create(**changes):
         def tiny(report):
@@ -63,7 +63,7 @@ def create(vms):
 
 @pytest.fixture
 def begun(create, vms, hasty):
-    """Return what brings `web` up without waiting for its guest, for what happens to hypervisors."""
+    """Return a function that brings `web` up without waiting for its guest, for what happens to hypervisors."""
 
     def begun(**changes):
         site = create(**changes)
@@ -76,13 +76,13 @@ def begun(create, vms, hasty):
 
 @pytest.fixture
 def line(vms):
-    """Return what tells the line of `web` in `list`."""
+    """Return a function that returns the line of `web` in `list`."""
     return lambda: words.status(next(vms.instances()))
 
 
 @pytest.fixture
 def guest(vms):
-    """Return what runs a command in the guest and returns what it said; nothing when it did not answer."""
+    """Return a function that runs a command in the guest and returns what it said; nothing when it did not answer."""
 
     def guest(*command):
         with suppress(subprocess.TimeoutExpired):
@@ -95,7 +95,7 @@ def guest(vms):
 
 @pytest.fixture
 def program():
-    """Return what begins the real program; whatever of it still runs at the end is killed."""
+    """Return a function that begins the real program; whatever of it still runs at the end is killed."""
     begun = []
 
     def begin(*arguments):
@@ -111,7 +111,7 @@ def program():
 
 @pytest.fixture
 def stranger():
-    """Return a process that is none of ours."""
+    """Return a process that is not ours."""
     with subprocess.Popen(["sleep", "1000"]) as sleep:
         yield sleep
         assert sleep.poll() is None, "a stranger was signalled"
@@ -212,7 +212,7 @@ def test_hypervisor_that_hangs_is_shown_and_stopped_by_force(vms, begun, line, i
 
 
 def test_hypervisor_that_was_stopped_by_a_signal_can_be_resumed(vms, begun, line, injected):
-    """The machine that was there goes on: nothing is booted anew."""
+    """`resume` continues the same machine without a boot."""
     site = begun()
     before = hypervisor.find(site.directory)
     os.kill(before.pid, signal.SIGSTOP)
@@ -239,7 +239,7 @@ def test_socket_that_is_deleted_costs_no_stop(vms, begun, line, injected):
 
 
 def test_guest_that_ignores_the_power_button_is_ended_and_said(vms, begun, line, injected):
-    """At the deadline it is ended by force, and nobody is told that it shut down."""
+    """At the deadline it is ended by force, and the reason says so."""
     begun(kernel_arguments=DEAF)
     assert vms.stop("web", timeout_s=1.5).detail == "ended by force: the guest did not shut down in 1.5 s"
     assert line() == "stopped · ended by force: the guest did not shut down in 1.5 s"
@@ -264,7 +264,7 @@ def test_guest_that_never_answers_can_be_kept_and_looked_at(vms, create, line, i
 
 
 def test_guest_that_reboots_itself_stays_running(vms, create, line, guest, injected):
-    """It is the guest's own business: the state stays, the hypervisor too, and ssh answers again."""
+    """The state and the hypervisor stay, and ssh answers again."""
     site = create()
     vms.start("web")
     before, first = hypervisor.find(site.directory), guest("cat", "/proc/sys/kernel/random/boot_id")
@@ -348,7 +348,7 @@ def test_second_start_joins_the_first(vms, create, program, processes, until, in
 
 
 def test_stop_calls_a_booting_start_off(vms, create, program, processes, until, injected):
-    """Nobody waits for a guest that is not wanted any more: the start ends as cancelled, by whom is said."""
+    """The start ends as cancelled and names the process that stopped it."""
     create()
     starting = program("start", "web")
     wait_for_step(vms, HYPERVISOR_STARTED)
