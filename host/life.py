@@ -12,7 +12,7 @@ Which process it is, is read from /proc: a descriptor of its has that lock. Sour
 import errno
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,9 +39,19 @@ class Life(NamedTuple):
         return self.alive and not self.process and not self.closing
 
 
-def claim(descriptor: int) -> bool:
-    """Lock the open directory `descriptor` for whoever inherits it. False when somebody lives there, or just looks."""
-    return try_lock(descriptor)
+@contextmanager
+def claimed(directory: Path) -> Iterator[int | None]:
+    """Yield a descriptor of `directory`, locked for the process that inherits it; None where one lives there already.
+
+    Whoever inherits it lives in the directory for as long as it is open. If nobody does, the lock is free again.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        while not (free := try_lock(descriptor)) and not look([directory], None).alive:
+            pass  # somebody was looking, which takes a microsecond
+        yield descriptor if free else None
+    finally:
+        os.close(descriptor)
 
 
 def look(places: Sequence[Path], recorded: Actor | None) -> Life:

@@ -77,7 +77,14 @@ def suspended(actor: Actor) -> bool:
 
 
 def wake(actor: Actor, *, and_end: bool = False) -> None:
-    """Let `actor`, which somebody suspended, run again; with `and_end` it is asked to end first (SIGTERM).
+    """Let `actor`, which somebody suspended, run again; with `and_end` it is asked to end first (SIGTERM)."""
+    if and_end:
+        send(actor, signal.SIGTERM)  # waits for it until it runs
+    send(actor, signal.SIGCONT)
+
+
+def send(actor: Actor, number: int) -> None:
+    """Send `actor` the signal `number`, if it still runs.
 
     A pidfd is taken before the process is proved to be `actor`, so no stranger with its pid is ever signalled.
     """
@@ -85,9 +92,7 @@ def wake(actor: Actor, *, and_end: bool = False) -> None:
         pidfd = os.pidfd_open(actor.pid)
         try:
             if alive(actor):
-                if and_end:
-                    signal.pidfd_send_signal(pidfd, signal.SIGTERM)  # waits for it until it runs
-                signal.pidfd_send_signal(pidfd, signal.SIGCONT)
+                signal.pidfd_send_signal(pidfd, number)
         finally:
             os.close(pidfd)
 

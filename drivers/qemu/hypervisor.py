@@ -93,15 +93,14 @@ def launch(command: Sequence[str], directory: Path, daemons: Sequence[Daemon] = 
     Where a hypervisor of this directory lives, or is about to, that one is returned and nothing is run. What it says
     goes to `qemu.log`.
     """
-    place = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        while not life.claim(place):
-            if found := settled(directory):
-                return found
-        with open_private(directory / RECORD, "wb") as record:
-            _detach(command, directory, place, record, daemons)
-    finally:
-        os.close(place)
+    while True:
+        with life.claimed(directory) as lock:
+            if lock is not None:
+                with open_private(directory / RECORD, "wb") as record:
+                    _detach(command, directory, lock, record, daemons)
+                break
+        if found := settled(directory):
+            return found
     found = settled(directory)
     with open_private(directory / RECORD, "rb") as record:
         # For whoever asks after a power cut: without it, a machine that ran would look as if it never had.
@@ -228,7 +227,7 @@ def words(directory: Path) -> list[str]:
     return []
 
 
-def _detach(command: Sequence[str], directory: Path, place: int, record: IO[bytes], daemons: Sequence[Daemon]) -> None:
+def _detach(command: Sequence[str], directory: Path, lock: int, record: IO[bytes], daemons: Sequence[Daemon]) -> None:
 
     from ...host.run import run
 
@@ -237,6 +236,6 @@ def _detach(command: Sequence[str], directory: Path, place: int, record: IO[byte
     logs.prepare(directory)
     with open_private(directory / logs.QEMU.file, "wb") as log:
         launcher = ["setsid", "--fork", "sh", "-c", script, "sh", *command]
-        ended = run(launcher, cwd=directory, stdin=place, stdout=record, stderr=log, umask=PRIVATE_UMASK, leaves=True)
+        ended = run(launcher, cwd=directory, stdin=lock, stdout=record, stderr=log, umask=PRIVATE_UMASK, leaves=True)
     if ended.status:
         raise DriverError(f"setsid failed with status {ended.status}", details=words(directory))

@@ -26,6 +26,7 @@ from interlock.fsm.journal import FILE
 from interlock.fsm.port import Draft
 from interlock.fsm.states import State
 from interlock.fsm.table import Trigger
+from interlock.host import life
 from interlock.host.home import Home
 
 SLEEP = ["sleep", "60"]
@@ -163,16 +164,16 @@ def test_claim_beside_one_who_looks_is_taken_in_the_end(place):
     descriptor = os.open(place, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
     looks = []
-    look = hypervisor.look
+    look = life.look
 
-    def looked(directory):
-        looks.append(directory)
+    def looked(places, recorded):
+        looks.append(places)
         if len(looks) == 1:
             os.close(descriptor)
-        return look(directory)
+        return look(places, recorded)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hypervisor, "look", looked)
+        patch.setattr(life, "look", looked)
         assert hypervisor.launch(SLEEP, place)
 
 
