@@ -206,7 +206,7 @@ class Interlock:
         return Templates(self.home)
 
     def checks(self) -> Iterator[Check]:
-        """Yield what this host has of what Interlock needs, and what mends what it lacks."""
+        """Yield what Interlock needs of this host: whether it is there, and the command that installs or fixes it."""
         return checks(self.home)
 
 

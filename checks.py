@@ -1,4 +1,4 @@
-"""What this host has of what Interlock needs, and the command that mends what it lacks: the answers of `doctor`."""
+"""What Interlock needs of this host, whether it is there, and the command that installs or fixes it: `doctor`."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from .host.home import Home
 from .images import tools
 
 FEW_BYTES = 2 << 30
-"""With less free space than this, building the debian image fails half-way."""
+"""With less free space, building the debian image fails half-way."""
 
 
 def checks(home: Home) -> Iterator[Check]:

@@ -48,7 +48,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Host": {
         "doctor": ("host", "Check this host, and say how to mend it."),
         "image": ("images", "Build, import, list and delete images."),
-        "disk": ("disks", "Make, list, resize and delete disks that outlive instances."),
+        "disk": ("disks", "Create, list, resize and delete disks that outlive instances."),
         "template": ("templates", "List, show, check and copy templates."),
     },
 }

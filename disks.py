@@ -1,4 +1,4 @@
-"""The disks that outlive instances: made by themselves, attached at an instance's creation, left when it is deleted."""
+"""The disks that outlive instances: attached when an instance is created, and kept when it is deleted."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ FORMATS = ("qcow2", "raw")
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """A disk of the store, as it is at this moment."""
+    """A disk of the store, as it is now."""
 
     name: str
     format: str
@@ -55,14 +55,14 @@ class Disks:
     """The store of disks in a home.
 
         HOME/disks/
-        ├── lock                     flock(2): exclusive for whoever makes or removes a disk
+        ├── lock                     flock(2): exclusive, to make or remove a disk
         ├── NAME/disk.qcow2          or disk.raw: the format is in the name, the size in the file; there is no record
         ├── .new/                    of the lock's holder; it becomes NAME by one rename
         └── .old/NAME/               likewise, on its way out; it comes back if an instance is found to be linked to it
 
     An instance has the file under a name of its own (`disk-NAME`, a hard link), so neither the deletion of the instance
-    nor a change of this store takes the disk from the other; a disk that is linked is not deleted. Who has it open is
-    the kernel's to say, and who is linked to it the inode's: no list could be wrong.
+    nor a change of this store takes the disk from the other; a disk that is linked is not deleted. The kernel
+    knows who has it open, and the inode who is linked to it, so no record can be wrong.
 
     Not promised: that a disk keeps its instances when the home is copied, which makes two files of one.
     """
@@ -81,7 +81,7 @@ class Disks:
         return tuple(found)
 
     def get(self, name: str) -> Disk:
-        """Return the disk called `name`; raises NotFoundError when there is none."""
+        """Return the disk called `name`; raises NotFoundError if it does not exist."""
         path = self.path(name)
         stat = path.stat()
         owner = disk_lock.holder(path)
@@ -96,7 +96,7 @@ class Disks:
         )
 
     def path(self, name: str) -> Path:
-        """Return the file of the disk called `name`; raises NotFoundError when there is none."""
+        """Return the file of the disk called `name`; raises NotFoundError if it does not exist."""
         for kind in FORMATS:
             path = self.directory / _checked(name) / f"disk.{kind}"
             if path.exists():
@@ -104,16 +104,16 @@ class Disks:
         raise NotFoundError(f'there is no disk "{name}"', hint="interlock disk list")
 
     def create(self, name: str, size_bytes: int, kind: str = "qcow2", report: Report = unheard) -> Disk:
-        """Make an empty disk and return it; raises UsageError when there is one of that name."""
+        """Make an empty disk and return it; raises UsageError if the name is taken."""
         with self._making(name, report) as new:
             run_qemu_img(["create", "-q", "-f", kind, f"disk.{kind}", str(size_bytes)], new)
         return self.get(name)
 
     def import_(self, name: str, source: Path, report: Report = unheard) -> Disk:
-        """Make a disk that holds what the file `source`, a qcow2 or raw disk, holds now, and return it.
+        """Make a disk with the content of the file `source`, a qcow2 or raw disk, and return it.
 
-        Raises UsageError for another kind of file, or one that is not complete in itself, DriverError when a machine
-        has it open.
+        Raises UsageError for another kind of file, or a disk that needs another file, DriverError when a machine has it
+        open.
         """
         kind = _kind(source)
         with self._making(name, report) as new:
@@ -123,17 +123,17 @@ class Disks:
         return self.get(name)
 
     def resize(self, name: str, size_bytes: int) -> Disk:
-        """Make the disk larger, and return it; what is in it is for the guest to grow.
+        """Make the disk larger, and return it; its file systems are the guest's to grow.
 
         Raises UsageError when it would become smaller, DriverError when a machine has it open, DamagedError when its
-        file is no disk.
+        file is not a disk.
         """
         path = self.path(name)
         before = _size_bytes(path)
         if before is None:
             raise DamagedError(f"{path}: not a qcow2 file")
         if size_bytes < before:
-            raise UsageError(f'disk "{name}" has {before} bytes: it can grow, and not shrink to {size_bytes}')
+            raise UsageError(f'disk "{name}" has {before} bytes: it can only grow, not shrink to {size_bytes}')
         if owner := disk_lock.holder(path):
             way = f"interlock stop {owner.instance}" if owner.instance else None
             raise DriverError(f'disk "{name}" is in use by {owner.words}', hint=way)
@@ -146,17 +146,17 @@ class Disks:
         with self._writing():
             path = self.path(name)
             users = self._users(name, path.stat())
-            # First it loses its name, so that no instance can be linked any more; then the links can be counted.
+            # First it loses its name, so that no new instance can be linked to it; then the links can be counted.
             path.parent.rename(make_private_directory(self.directory / ".old") / name)
         if path.exists():
             users_gone = [f"interlock delete {user}" for user in users]
             way = " && ".join([*users_gone, f"interlock disk delete {name}"]) if users else None
-            whom = ", ".join(f'instance "{user}"' for user in users) or "a file outside of the instances"
+            whom = ", ".join(f'instance "{user}"' for user in users) or "a file outside the instances"
             raise UsageError(f'disk "{name}" is attached to {whom}', hint=way)
 
     @contextlib.contextmanager
     def _making(self, name: str, report: Report) -> Iterator[Path]:
-        """Yield a folder in which to make the file of the disk `name`, which exists once this ends without an error."""
+        """Yield a folder to make the file of the disk `name` in; the disk exists once this ends without an error."""
         final = self.directory / _checked(name)
         with self._writing(report):
             if final.exists():
@@ -177,7 +177,7 @@ class Disks:
                 flush_directory(self.directory)
 
     def _sweep(self) -> None:
-        """Remove what nobody needs: a disk that was not finished, and one on its way out that no instance has."""
+        """Remove leftovers: an unfinished disk, and one being deleted that no instance is linked to."""
         remove_tree(self.directory / ".new")
         for leaving in (self.directory / ".old").glob("*"):
             if all(file.stat().st_nlink == 1 for file in leaving.iterdir()):
@@ -210,7 +210,7 @@ def _size_bytes(path: Path) -> int | None:
 
 
 def _kind(source: Path) -> str:
-    """Return the format of `source`, judged by what it holds; raise UsageError for what cannot become a disk."""
+    """Return the format of `source`, judged by its content; raise UsageError for what cannot become a disk."""
     if not source.is_file():
         raise UsageError(f"{source}: {'not a file' if source.exists() else 'no such file'}")
     with source.open("rb") as file:
@@ -222,12 +222,10 @@ def _kind(source: Path) -> str:
     except ValueError as err:
         raise UsageError(f"{source}: not a whole qcow2 file: {err}") from err
     if header and header.refers_to:
-        raise UsageError(
-            f"{source} refers to {header.refers_to}: a disk must be complete in itself", hint=_converted(source)
-        )
+        raise UsageError(f"{source} needs another file, {header.refers_to}", hint=_converted(source))
     return "qcow2" if header else "raw"
 
 
 def _converted(source: Path) -> str:
-    """Return the command that makes of `source` a disk that can be imported."""
+    """Return the command that turns `source` into a disk that can be imported."""
     return shlex.join(["qemu-img", "convert", "-O", "qcow2", str(source), f"{source.stem}-complete.qcow2"])

@@ -1,4 +1,4 @@
-"""The talk of `create` and `up` at a terminal: what the template makes, and whether somebody agrees."""
+"""What `create` and `up` show and ask at a terminal before anything is made."""
 
 import platform
 import re
@@ -35,10 +35,10 @@ _MAY_BE_SECRET = re.compile(r"://[^/]*@|://.*\?|^--param\b|\b(env|param)[.:]")
 def agreed_on(
     session: Session, name: str, locator: str, given: "Wishes", driver: str, *, yes: bool
 ) -> "tuple[str | Loaded, Wishes]":
-    """Return what to create `name` from, and the wishes: as given, or at a terminal what somebody there has agreed to.
+    """Return what to create `name` from, and the wishes: as given, or at a terminal as the user has agreed to them.
 
-    Who agrees at a terminal, be it by --yes, trusts the template. That the instance does not exist is looked at first,
-    before anyone edits anything. Raises CancelledError when nobody wants it any more; nothing was made then.
+    A user who agrees at a terminal, or says --yes there, trusts the template. An instance that exists already is
+    refused before anything is shown. Raises CancelledError when the user declines; nothing was made then.
     """
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return locator, given
@@ -85,19 +85,19 @@ def trust_proposed(context: click.Context) -> Iterator[None]:
 
 
 def _prompt(text: str, **options: Any) -> Any:
-    """Return what somebody answers; a signal ends the wait for it."""
+    """Return the user's answer; a signal ends the wait."""
     with cancellation.interruptible():
         return click.prompt(text, **options)
 
 
 def _confirm(text: str, **options: Any) -> bool:
-    """Return whether somebody says yes; a signal ends the wait for it."""
+    """Return whether the user says yes; a signal ends the wait."""
     with cancellation.interruptible():
         return click.confirm(text, **options)
 
 
 def _edited(session: Session, loaded: "Loaded") -> "Loaded | None":
-    """Return what became of `loaded` in the editor, once it has no mistakes; None when it is to stay as it was."""
+    """Return the template as edited by the user, once it has no mistakes; None to keep `loaded`."""
     templates = session.interlock.templates
     text = templates.dump(loaded)
     while True:
@@ -114,7 +114,7 @@ def _edited(session: Session, loaded: "Loaded") -> "Loaded | None":
 
 
 def _another(session: Session, given: "Wishes") -> "Loaded | None":
-    """Return another template, by the name that somebody types; None for one that cannot be used, which is told."""
+    """Return the template whose name the user types; None, after saying why, for one that cannot be used."""
     templates = session.interlock.templates
     click.echo(f"built in: {', '.join(templates.list())}; or a path, or a URL", err=True)
     try:
@@ -125,17 +125,17 @@ def _another(session: Session, given: "Wishes") -> "Loaded | None":
 
 
 def _summary(loaded: "Loaded", given: "Wishes", reached: "tuple[Reach, ...]") -> Iterator[tuple[str, str]]:
-    """Yield what there is to know before one agrees: (label, text)."""
+    """Yield what the user needs to know before agreeing: (label, text)."""
     template = loaded.template
     arch = given.arch or template.arch or platform.machine()
     first, *mirrors = [image.location for image in template.images if image.arch in (arch, None)] or [
         f"none for {arch}"
     ]
-    yield "image", first + (f", or {len(mirrors)} more that stand in for it" if mirrors else "")
+    yield "image", first + (f", or one of {len(mirrors)} mirrors" if mirrors else "")
     sizes = {
-        "cpus": given.cpus or template.cpus or "as many as fit this host",
-        "memory": size(given.memory_bytes or template.memory) if given.memory_bytes or template.memory else "a part",
-        "disk": size(given.disk_bytes or template.disk) if given.disk_bytes or template.disk else "the default",
+        "cpus": given.cpus or template.cpus or "default",
+        "memory": size(given.memory_bytes or template.memory) if given.memory_bytes or template.memory else "default",
+        "disk": size(given.disk_bytes or template.disk) if given.disk_bytes or template.disk else "default",
     }
     yield "machine", " · ".join(f"{label} {value}" for label, value in sizes.items())
     for one in reached:

@@ -26,20 +26,24 @@ name_argument = click.argument("name", type=DiskName())
 
 @click.group("disk", cls=Group)
 def disk_command() -> None:
-    """Make, list, resize and delete disks that outlive instances.
+    """Create, list, resize and delete disks that outlive instances.
 
-    A template attaches one by its name (`additionalDisks`). One running instance has it at a time.
+    A template attaches a disk by its name (`additionalDisks`). One running instance at a time can use it.
     """
 
 
 @disk_command.command("create")
 @name_argument
-@click.option("--size", "size_bytes", type=Size(), required=True, help="What a guest sees, such as 10GiB.")
+@click.option("--size", "size_bytes", type=Size(), required=True, help="Size that a guest sees, such as 10GiB.")
 @click.option("--kind", type=click.Choice(["qcow2", "raw"]), default="qcow2", show_default=True)
 @format_option
 @pass_session
 def create_command(session: Session, name: str, size_bytes: int, kind: str, output_format: Format) -> None:
-    """Make the empty disk NAME; it takes no room before a guest writes to it."""
+    """Create the empty disk NAME; it takes up no space until a guest writes to it.
+
+    \b
+    interlock disk create data --size 10GiB
+    """
     disk = session.interlock.disks.create(name, size_bytes, kind, session.report)
     session.report(f'created disk "{name}", {size(size_bytes)}')
     if output_format != "table":
@@ -52,7 +56,11 @@ def create_command(session: Session, name: str, size_bytes: int, kind: str, outp
 @format_option
 @pass_session
 def import_command(session: Session, name: str, path: Path, output_format: Format) -> None:
-    """Make the disk NAME from the file PATH, a qcow2 or raw disk, which is copied."""
+    """Create the disk NAME as a copy of the file PATH, a qcow2 or raw disk.
+
+    \b
+    interlock disk import data ./data.qcow2
+    """
     disk = session.interlock.disks.import_(name, path, session.report)
     session.report(f'imported disk "{name}", {size(disk.size_bytes)}')
     if output_format != "table":
@@ -63,7 +71,11 @@ def import_command(session: Session, name: str, path: Path, output_format: Forma
 @format_option
 @pass_session
 def list_command(session: Session, output_format: Format) -> None:
-    """List the disks, what they are attached to, and who has them open."""
+    """List the disks, the instances they are attached to, and the processes that have them open.
+
+    \b
+    interlock disk list
+    """
     print_records(
         (disk.to_json() for disk in session.interlock.disks.list()),
         output_format,
@@ -83,7 +95,11 @@ def list_command(session: Session, output_format: Format) -> None:
 @format_option
 @pass_session
 def inspect_command(session: Session, name: str, output_format: Format) -> None:
-    """Show all that is known of the disk NAME."""
+    """Show all that is known of the disk NAME.
+
+    \b
+    interlock disk inspect data
+    """
     print_record(session.interlock.disks.get(name).to_json(), output_format)
 
 
@@ -93,7 +109,11 @@ def inspect_command(session: Session, name: str, output_format: Format) -> None:
 @format_option
 @pass_session
 def resize_command(session: Session, name: str, size_bytes: int, output_format: Format) -> None:
-    """Make the disk NAME larger; no instance that it is attached to may run."""
+    """Make the disk NAME larger; the instances it is attached to must not run.
+
+    \b
+    interlock disk resize data --size 20GiB
+    """
     disk = session.interlock.disks.resize(name, size_bytes)
     session.report(f'disk "{name}" has {size(size_bytes)}')
     if output_format != "table":
@@ -104,6 +124,10 @@ def resize_command(session: Session, name: str, size_bytes: int, output_format: 
 @name_argument
 @pass_session
 def delete_command(session: Session, name: str) -> None:
-    """Delete the disk NAME and all that is in it; it must be attached to no instance."""
+    """Delete the disk NAME and all data on it, unless it is attached to an instance.
+
+    \b
+    interlock disk delete data
+    """
     session.interlock.disks.delete(name)
     session.report(f'deleted disk "{name}"')

@@ -9,9 +9,12 @@ from .stdout import Format, format_option, print_records
 @click.command("doctor")
 @format_option
 def doctor_command(output_format: Format) -> None:
-    """Check this host: what is there, what is missing, and the command that mends it.
+    """Check this host: what is there, what is missing, and the command that installs or fixes it.
 
     Exit code 6 when something is missing that every instance needs.
+
+    \b
+    interlock doctor
     """
     from ..api import checks
 

@@ -1,4 +1,4 @@
-"""The commands about images. Instances hold links to the files they need, so none of these can hurt one."""
+"""The commands about images. Instances hold links to the files they need, so no command here can harm one."""
 
 import platform
 from pathlib import Path
@@ -31,10 +31,10 @@ def image_command() -> None:
 @click.argument("name", type=click.Choice(["tiny", "debian"]))
 @arch_option
 @click.option("--suite", default="bookworm", show_default=True, help="Debian's release: bookworm, trixie, sid, ...")
-@click.option("--package", "packages", multiple=True, metavar="P", help="A package more; may be given several times.")
-@click.option("--script", type=readable_file, help="Run by root in the new system, when all else is done.")
-@click.option("--as", "new_name", metavar="NEWNAME", help="What to call it; default: NAME and what differs.")
-@click.option("--force", is_flag=True, help="Build it again although there is one.")
+@click.option("--package", "packages", multiple=True, metavar="P", help="One more Debian package; may be repeated.")
+@click.option("--script", type=readable_file, help="A script that root runs in the new system at the end.")
+@click.option("--as", "new_name", metavar="NEWNAME", help="Name of the image; default: NAME and what differs.")
+@click.option("--force", is_flag=True, help="Build it even if it exists.")
 @format_option
 @pass_session
 def build_command(  # noqa: PLR0917 - click gives each option by name
@@ -55,6 +55,10 @@ def build_command(  # noqa: PLR0917 - click gives each option by name
     debian   Debian with systemd, openssh, cloud-init
 
     With another suite, packages or a script the image has another name, and templates find it at `build:NEWNAME`.
+
+    \b
+    interlock image build debian
+    interlock image build debian --package nginx --as web
     """
     images = session.interlock.images
     before = images.list()
@@ -75,14 +79,17 @@ def build_command(  # noqa: PLR0917 - click gives each option by name
 
 @image_command.command("import")
 @click.argument("file", type=readable_file)
-@click.option("--name", metavar="N", help="What to call it; default: the file's name.")
+@click.option("--name", metavar="N", help="Name of the image; default: the file's.")
 @arch_option
 @format_option
 @pass_session
 def import_command(session: Session, file: Path, name: str | None, arch: str, output_format: Format) -> None:
-    """Take the disk image FILE into the store: qcow2 or raw, also compressed by gz, bz2, xz or zst.
+    """Copy the disk image FILE into the store: qcow2 or raw, also compressed (gz, bz2, xz, zst).
 
     Templates find it at `build:N`.
+
+    \b
+    interlock image import ./appliance.qcow2 --name appliance
     """
     images = session.interlock.images
     image = images.import_(file, name=name, arch=arch, report=session.report)
@@ -94,7 +101,11 @@ def import_command(session: Session, file: Path, name: str | None, arch: str, ou
 @format_option
 @pass_session
 def list_command(session: Session, output_format: Format) -> None:
-    """List the images, and which instances use each."""
+    """List the images, and which instances use each.
+
+    \b
+    interlock image list --format json
+    """
     images = session.interlock.images
     using = images.users()
     print_records(
@@ -117,7 +128,11 @@ def list_command(session: Session, output_format: Format) -> None:
 @format_option
 @pass_session
 def inspect_command(session: Session, name: str, arch: str, output_format: Format) -> None:
-    """Show all that is known of the image NAME: its files, what it was made of, the packages in it."""
+    """Show all that is known of the image NAME: its files, what it was made from, the packages in it.
+
+    \b
+    interlock image inspect debian
+    """
     images = session.interlock.images
     image = images.get(name, arch)
     print_record(_record(image, images.users()) | _details(image), output_format)
@@ -126,20 +141,28 @@ def inspect_command(session: Session, name: str, arch: str, output_format: Forma
 @image_command.command("delete")
 @click.argument("name")
 @arch_option
-@click.option("--force", is_flag=True, help="Also when instances use it: they keep what they need.")
+@click.option("--force", is_flag=True, help="Even if instances use it; they keep what they need.")
 @pass_session
 def delete_command(session: Session, name: str, arch: str, force: bool) -> None:
-    """Delete the image NAME from the store, unless an instance uses it."""
+    """Delete the image NAME from the store, unless an instance uses it.
+
+    \b
+    interlock image delete debian
+    """
     session.interlock.images.delete(name, arch, force=force)
     session.report(f"deleted image {name} for {arch}")
 
 
 @image_command.command("prune")
-@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @format_option
 @pass_session
 def prune_command(session: Session, dry_run: bool, output_format: Format) -> None:
-    """Delete the images that no instance uses, and partial downloads."""
+    """Delete the images that no instance uses, and partial downloads.
+
+    \b
+    interlock image prune --dry-run
+    """
     pruned = session.interlock.images.prune(dry_run=dry_run, report=session.report)
     images = ({"what": "image", "name": it.name, "arch": it.arch, "size_bytes": it.size_bytes} for it in pruned.images)
     downloads = (

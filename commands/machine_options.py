@@ -17,7 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def machine_options(command: F) -> F:
-    """Add the options that overrule the template, or say what it leaves open; `wishes` takes what they were given."""
+    """Add the options that override the template or fill in what it leaves open; `wishes` takes their values."""
     for option in reversed(
         (
             click.option("--driver", default="qemu", show_default=True, help="What runs it: qemu, simulated, ..."),
@@ -27,18 +27,18 @@ def machine_options(command: F) -> F:
             click.option("--arch", type=click.Choice(["x86_64", "aarch64"]), help="Default: this host's."),
             click.option("--user", help="Login in the guest; default: yours."),
             click.option(
-                "--mount", multiple=True, metavar="DIR[:w]", help="Let the guest see DIR; with :w, let it write there."
+                "--mount", multiple=True, metavar="DIR[:w]", help="Share DIR with the guest; :w makes it writable."
             ),
             click.option(
-                "--port-forward", multiple=True, metavar="HOST:GUEST", help="Lead a port of the host's to the guest."
+                "--port-forward", multiple=True, metavar="HOST:GUEST", help="Forward a port of the host to the guest."
             ),
-            click.option("--param", multiple=True, metavar="NAME=VALUE", help="A variable of the template's own."),
-            click.option("--no-host", is_flag=True, help="Let the guest reach no service of this host."),
-            click.option("--no-internet", is_flag=True, help="Let the guest reach nothing beyond this host."),
-            click.option("--plain", is_flag=True, help="Without mounts and what else the template adds to a system."),
-            click.option("--set", "edits", multiple=True, metavar="KEY=VALUE", help="Any value of the template."),
+            click.option("--param", multiple=True, metavar="NAME=VALUE", help="Set a variable of the template."),
+            click.option("--no-host", is_flag=True, help="Keep the guest from the services of this host."),
+            click.option("--no-internet", is_flag=True, help="Keep the guest from everything beyond this host."),
+            click.option("--plain", is_flag=True, help="Leave out mounts and the like."),
+            click.option("--set", "edits", multiple=True, metavar="KEY=VALUE", help="Change a value of the template."),
             click.option(
-                "--trust", is_flag=True, help="Let a template from a server reach of this host what it asks for."
+                "--trust", is_flag=True, help="Give a template from a server the access to this host that it asks for."
             ),
         )
     ):

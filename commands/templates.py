@@ -1,4 +1,4 @@
-"""The commands about templates. No other command but `create` and `up` reads one."""
+"""The commands about templates. Of the other commands, only `create` and `up` read one."""
 
 import json
 import sys
@@ -31,7 +31,11 @@ def template_command() -> None:
 @format_option
 @pass_session
 def list_command(session: Session, output_format: Format) -> None:
-    """List the built-in templates."""
+    """List the built-in templates.
+
+    \b
+    interlock template list
+    """
     print_records(
         ({"name": name, "summary": summary} for name, summary in session.interlock.templates.list().items()),
         output_format,
@@ -43,7 +47,11 @@ def list_command(session: Session, output_format: Format) -> None:
 @click.argument("template")
 @pass_session
 def show_command(session: Session, template: str) -> None:
-    """Print the text of TEMPLATE as it is, and say what is wrong with it."""
+    """Print the text of TEMPLATE as it is, and say what is wrong with it.
+
+    \b
+    interlock template show docker
+    """
     templates = session.interlock.templates
     source = templates.find(template)
     _print_text(source.text)
@@ -58,9 +66,9 @@ def show_command(session: Session, template: str) -> None:
 def validate_command(
     session: Session, templates: tuple[str, ...], edits: tuple[str, ...], output_format: Format
 ) -> None:
-    """Check each TEMPLATE, with all that it is based on, as `create` would; exit code 2 when one has mistakes.
+    """Check each TEMPLATE, with its bases, as `create` would; exit code 2 when one has mistakes.
 
-    Notes tell what is ignored here, and what of this host an instance would reach.
+    Notes say what is ignored here, and what an instance could reach on this host.
 
     \b
     interlock template validate web.yaml
@@ -84,11 +92,11 @@ def validate_command(
 @template_command.command("copy")
 @click.argument("template")
 @click.argument("file", metavar="FILE")
-@click.option("--embed", is_flag=True, help="Write one text that needs no other: bases merged, scripts in it.")
+@click.option("--embed", is_flag=True, help="Write one file that needs no other: with its bases and scripts.")
 @set_option
 @pass_session
 def copy_command(session: Session, template: str, file: str, embed: bool, edits: tuple[str, ...]) -> None:
-    """Copy TEMPLATE into the new FILE, or to standard output if FILE is -. It is checked first.
+    """Check TEMPLATE, then copy it into the new FILE, or to standard output if FILE is -.
 
     With --embed, comments are lost.
 
@@ -97,7 +105,7 @@ def copy_command(session: Session, template: str, file: str, embed: bool, edits:
     interlock template copy --embed https://example.org/web.yaml web.yaml
     """
     if edits and not embed:
-        raise UsageError("only a copy with --embed can be changed by --set")
+        raise UsageError("--set needs --embed")
     text = _copy(session, template, edits, embed=embed)
     if file == "-":
         _print_text(text)
@@ -106,7 +114,7 @@ def copy_command(session: Session, template: str, file: str, embed: bool, edits:
         with Path(file).open("xb") as target:
             target.write(text)
     except FileExistsError as error:
-        raise UsageError(f"{file} is there already") from error
+        raise UsageError(f"{file} exists already") from error
     except (OSError, ValueError) as error:
         raise UsageError(f"{file}: {getattr(error, 'strerror', None) or error}") from error
 
@@ -114,12 +122,16 @@ def copy_command(session: Session, template: str, file: str, embed: bool, edits:
 @template_command.command("schema")
 @pass_session
 def schema_command(session: Session) -> None:
-    """Print the JSON Schema of templates, by which an editor completes and checks them."""
+    """Print the JSON Schema of templates, with which an editor completes and checks them.
+
+    \b
+    interlock template schema > template.schema.json
+    """
     click.echo(json.dumps(session.interlock.templates.schema(), indent=2))
 
 
 def _copy(session: Session, template: str, edits: tuple[str, ...], *, embed: bool) -> bytes:
-    """Return the text of `template` as it is, or all of it in one."""
+    """Return the text of `template` as it is, or one that needs no other file."""
     templates = session.interlock.templates
     source = templates.find(template)
     loaded = templates.parse(source, edits)

@@ -1,6 +1,6 @@
-"""What a template asks of this host that it does not have: all of it at once, each with its place.
+"""What a template asks for that this host lacks: all of it at once, each with its place.
 
-`create` and `template validate` ask here, so that one says what the other would. What a driver lacks, it says itself
+`create` and `template validate` both ask here, so they say the same. What a driver cannot do, the driver says itself
 (`Driver.check`).
 """
 
@@ -21,12 +21,12 @@ from . import host_facts, resolve
 
 
 def unfit(tree: yaml.Node, template: Template, arch: str, driver: Driver, disks: Disks) -> list[Mistake]:
-    """Return a mistake for each thing that `template`, resolved from `tree`, asks for and cannot have here."""
+    """Return a mistake for each thing that `template`, resolved from `tree`, asks for and this host lacks."""
     return [mistake(tree, path, words) for path, words in _problems(template, arch, driver, disks)]
 
 
 def missing_folders(template: Template) -> list[HostPath]:
-    """Return the folders that `template` mounts and that are to be made."""
+    """Return the folders that `template` mounts and that do not exist yet."""
     return [path for path in (HostPath(mount.location) for mount in template.mounts) if not path.exists()]
 
 
@@ -57,7 +57,7 @@ def _found(path: Path, look: Callable[[], object]) -> _Problems:
 
 
 def _folder(path: Path, folder: HostPath) -> _Problems:
-    """Yield what is in the way of mounting `folder`, which is made if it is not there."""
+    """Yield why `folder` cannot be mounted, or made if it is missing."""
     there = next(parent for parent in (folder, *folder.parents) if parent.exists() or parent.is_symlink())
     if not there.is_dir():
         yield path, f"{there} is not a folder"

@@ -1,4 +1,4 @@
-"""What a new guest takes from the host: asked once, at creation, and recorded. No later start looks here."""
+"""What a new guest takes from this host: read once, at creation, and recorded. No later start looks here."""
 
 import getpass
 import os
@@ -13,17 +13,17 @@ from ..templates.values import LOGIN, ZONE
 
 DEFAULT_USER = "interlock"
 DEFAULT_UID = 1000
-"""Where root creates: a guest's user is an ordinary one all the same."""
+"""For an instance that root creates: its user is an ordinary one all the same."""
 
 ZONES = Path("/usr/share/zoneinfo")
 _ZONE_BYTES = 1 << 16
-"""The largest of them has a few thousand."""
+"""The largest file has a few thousand bytes."""
 
 _PROXIES = ("ftp_proxy", "http_proxy", "https_proxy", "no_proxy")
 
 
 def user() -> str:
-    """Return the login of whoever creates, so that it is the same inside; another where that cannot be a login."""
+    """Return the login of the user who creates, for the guest to have the same; a default where it cannot be one."""
     try:
         login = getpass.getuser()
     except (OSError, KeyError):
@@ -32,12 +32,12 @@ def user() -> str:
 
 
 def uid() -> int:
-    """Return the number of whoever creates, so that files in mounts belong to the same person on both sides."""
+    """Return the uid of the user who creates, so that files in mounts have the same owner on both sides."""
     return os.geteuid() or DEFAULT_UID
 
 
 def full_name() -> str:
-    """Return the full name of whoever creates; empty when there is none. Source: passwd(5), the first part of GECOS."""
+    """Return the full name of the user who creates, or nothing. Source: passwd(5), the first part of GECOS."""
     try:
         name = pwd.getpwuid(os.geteuid()).pw_gecos.split(",")[0]
     except KeyError:
@@ -46,7 +46,7 @@ def full_name() -> str:
 
 
 def timezone(etc: Path = Path("/etc")) -> str:
-    """Return the name of the host's time zone, as `Europe/Paris`; empty when it cannot be told."""
+    """Return the name of the host's time zone, as `Europe/Paris`; empty when it is unknown."""
     link = os.path.realpath(etc / "localtime")
     if ZONES in Path(link).parents:
         return str(Path(link).relative_to(ZONES))
@@ -62,7 +62,7 @@ def zone(name: str) -> bytes:
     Empty when this host has no database. Raises UsageError for a name that its database does not have.
     """
     if not ZONE.fullmatch(name):
-        raise UsageError(f"timezone: {name!r} is no time zone", hint="timedatectl list-timezones")
+        raise UsageError(f"timezone: {name!r} is not a time zone", hint="timedatectl list-timezones")
     if not ZONES.is_dir():
         return b""
     try:
@@ -75,10 +75,10 @@ def zone(name: str) -> bytes:
 
 
 def environment(asked: Mapping[str, str], *, proxies: bool) -> dict[str, str]:
-    """Return the environment of a guest that was asked to have `asked`, with this process's proxies if `proxies`.
+    """Return the environment `asked` for a guest, with this process's proxies if `proxies`.
 
-    A proxy has its name in small and in capital letters, because programs look for either; one that listens on the
-    host's own loopback is given the address by which the guest reaches the host. What was asked for comes first.
+    A proxy appears in lower and upper case, because programs look for either; one on the host's own loopback gets the
+    address by which the guest reaches the host. What was asked for takes precedence.
     """
     found: dict[str, str] = {}
     for name in _PROXIES:
@@ -105,7 +105,7 @@ def _seen_from_guest(proxy: str) -> str:
     try:
         parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
         port = f":{parts.port}" if parts.port else ""
-    except ValueError:  # whatever it is, it is no loopback that we know
+    except ValueError:  # not a URL, so not one on the loopback
         return proxy
     if parts.hostname not in ("localhost", "127.0.0.1", "::1"):
         return proxy

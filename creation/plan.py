@@ -1,7 +1,7 @@
 """Turns a template into a draft: the one place where a template, an image and this host meet.
 
-A plan is made before the instance exists and carried out by the transition `create` under the instance's lock. What
-comes out, a `Draft`, names no template, no image and no cache: its spec is complete and its materials are files.
+A plan is made before the instance exists and carried out by the transition `create` under the instance's lock. It
+yields a `Draft` that names no template, image or cache: its spec is complete and its materials are files.
 """
 
 import json
@@ -42,7 +42,7 @@ from .wishes import Wishes
 
 START_TIMEOUT_S = 300.0
 SCRIPTED_START_TIMEOUT_S = 1800.0
-"""For a guest that runs scripts before it is ready: they install whole container engines, over whatever network."""
+"""For a guest that runs scripts before it is ready: they may install whole container engines over a slow network."""
 STOP_TIMEOUT_S = 60.0
 
 
@@ -52,7 +52,7 @@ def read(home: Home, locator: str, edits: tuple[str, ...] = ()) -> Loaded:
 
 
 def plan(home: Home, name: str, template: str | Loaded, driver: Driver, wishes: Wishes) -> Plan:
-    """Return the plan of the instance `name` from `template`: one that was read, or a locator, to be read when needed.
+    """Return the plan of the instance `name` from `template`: one that was read, or a locator that is read later.
 
     Nothing is read or made yet. Raises UsageError for wishes that no machine could fulfil. Carrying the plan out raises
     UntrustedTemplateError for a template from a server that reaches something of this host, unless `wishes.trust`.
@@ -81,9 +81,9 @@ def plan(home: Home, name: str, template: str | Loaded, driver: Driver, wishes: 
 
 
 def check(home: Home, name: str, loaded: Loaded, driver: Driver, wishes: Wishes) -> list[Reach]:
-    """Return what the instance `name` would reach of this host, were it created from `loaded`; nothing is made.
+    """Return what the instance `name`, created from `loaded`, would reach of this host; nothing is made.
 
-    Raises whatever its creation would raise before it looks for an image, but for lack of trust.
+    Raises what its creation would raise before it looks for an image, except for lack of trust.
     """
     planner = _Planner(home, name, loaded, driver, wishes)
     planner.spec()
@@ -91,7 +91,7 @@ def check(home: Home, name: str, loaded: Loaded, driver: Driver, wishes: Wishes)
 
 
 class _Planner:
-    """One template on its way to being one machine."""
+    """One template on its way to a machine."""
 
     def __init__(self, home: Home, name: str, loaded: Loaded, driver: Driver, wishes: Wishes) -> None:
         self.home = home
@@ -105,12 +105,12 @@ class _Planner:
         self.arch = wishes.arch or self.template.arch or platform.machine()
         if self.arch not in driver.abilities.arches:
             raise UsageError(f'driver "{driver.name}" has no machines of architecture {self.arch}')
-        if told := fit.unfit(loaded.tree, self.template, self.arch, driver, Disks(home)):
-            raise refused(loaded, told)
+        if lacking := fit.unfit(loaded.tree, self.template, self.arch, driver, Disks(home)):
+            raise refused(loaded, lacking)
         self.reach = reach(loaded.tree, self.template, self.arch, str(home.directory(name)))
 
     def draft(self, report: Report) -> Draft:
-        """Return all that the machine consists of, its image brought."""
+        """Return all that the machine consists of, with its image."""
         spec = self.spec()
         self._make_folders(report)
         if not self.driver.abilities.images:
@@ -125,7 +125,7 @@ class _Planner:
         return Draft(spec, self._materials(image, spec), shared)
 
     def _make_folders(self, report: Report) -> None:
-        """Make each folder that is to be mounted and is not there."""
+        """Make each folder that is to be mounted and does not exist."""
         failed = []
         for folder in fit.missing_folders(self.template):
             try:
@@ -133,9 +133,9 @@ class _Planner:
             except OSError as error:
                 failed.append(f"{folder}: {error.strerror}")
             else:
-                report(f"made the folder {folder}, which is mounted")
+                report(f"made the folder {folder}, to be mounted")
         if failed:
-            raise UsageError("folders that are to be mounted cannot be made", details=failed)
+            raise UsageError("cannot make the folders to be mounted", details=failed)
 
     def spec(self) -> Spec:
         """Return the machine, as far as it does not depend on the image."""
@@ -182,11 +182,11 @@ class _Planner:
         return Disk(name, format=Disks(self.home).path(name).suffix.removeprefix("."))
 
     def _sources(self) -> list[Source]:
-        """Return the places of the image, in the template's order: mirrors of each other."""
+        """Return the sources of the image, in the template's order: mirrors of each other."""
         return [_source(one, self.arch) for one in self.template.images if one.arch in (self.arch, None)]
 
     def _materials(self, image: Image, spec: Spec) -> dict[str, Path | bytes]:
-        """Return the files that must lie beside the spec: links into the store, keys, and the seed."""
+        """Return the files to lie beside the spec: links into the store, keys, and the seed."""
         store, key, host_key = Store(self.home.images), user_key(self.home.keys), new_host_key()
         more_keys = host_facts.public_keys(user_home()) if self.template.ssh.load_dot_ssh_pub_keys else ()
         seed = resolve.seed(self.template, spec, self.who, (key.public.decode().strip(), *more_keys), host_key)
@@ -239,11 +239,11 @@ def _place(location: str) -> str:
 
 
 def _pin(host_key: KeyPair) -> bytes:
-    """Return the line of known_hosts, under an alias, so that no port and no name has to be known."""
+    """Return the line of known_hosts, under an alias, so that it fits any port and name."""
     kind, key = host_key.public.split()[:2]
     return b" ".join((ssh.HOST_KEY_ALIAS.encode(), kind, key)) + b"\n"
 
 
 def hostname(name: str) -> str:
-    """Return what the guest calls itself: `name` without what RFC 1123 does not allow in a label."""
+    """Return the hostname of the instance `name`: without characters that RFC 1123 does not allow in a label."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "guest"

@@ -1,8 +1,8 @@
-"""What a machine can read, write or use of this host, beside the ways that Interlock opens into every guest.
+"""What a machine can read, write or use of this host, beyond the access to the guest that every instance has.
 
-`create` says all of it, with the host's own paths. What a template from a server asks for needs a person's yes: at a
-terminal it is asked for, a script gives it by --trust. A file of this host, a built-in and the command line need none:
-who can write those can do the same without a template.
+`create` lists all of it, with the host's own paths. What a template from a server asks for needs the user's consent: a
+terminal asks for it, a script passes --trust. Files of this host, built-in templates and the command line need no
+consent: their authors could do the same without a template.
 """
 
 import os
@@ -22,13 +22,13 @@ LOOPBACK = ("127.0.0.1", "::1")
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """One thing of the host's that the machine can read, write or use."""
+    """One thing on this host that the machine can read, write or use."""
 
     field: str
     """The key that asks for it: `mounts[0]`."""
     words: str
     server: str
-    """The URL of the template that asks for it; empty when it is trusted, or is worth no question."""
+    """The URL of the template that asks for it; empty when that is trusted, or the access harmless."""
 
     def __str__(self) -> str:
         return f"{self.field}: {self.words}" + (f"; asked for by {self.server}" if self.server else "")
@@ -43,7 +43,7 @@ def reach(tree: yaml.Node, template: Template, arch: str, directory: str) -> lis
 
 
 _Found = Iterator[tuple[Path, str, bool]]
-"""Where it is asked for, what it is, and whether it does no harm that a question could keep off."""
+"""Where it is asked for, what it is, and whether it is harmless."""
 
 
 def _files(template: Template, arch: str) -> _Found:
@@ -76,7 +76,7 @@ def _forwards(tree: yaml.Node, template: Template, directory: str) -> _Found:
         if forward.reverse:
             yield ("portForwards", number), f"the guest connects to this host's {here}", False
         elif forward.host_socket:
-            own = os.path.normpath(here).startswith(f"{directory}/")  # with no `..` that leads out of it
+            own = os.path.normpath(here).startswith(f"{directory}/")  # not through a `..` out of it
             yield ("portForwards", number), f"{here} → {there}", own
         else:
             yield ("portForwards", number), f"{here} → {there}", forward.host_ip in LOOPBACK
@@ -85,7 +85,7 @@ def _forwards(tree: yaml.Node, template: Template, directory: str) -> _Found:
 def _ssh(template: Template) -> _Found:
     ssh = template.ssh
     if ssh.load_dot_ssh_pub_keys:
-        yield ("ssh", "loadDotSSHPubKeys"), "the guest gets the public keys in ~/.ssh, and lets their owners in", False
+        yield ("ssh", "loadDotSSHPubKeys"), "the guest gets the public keys in ~/.ssh and admits their owners", False
     if ssh.forward_agent:
         yield ("ssh", "forwardAgent"), "while you are logged in, the guest may use the keys of your ssh agent", False
     if ssh.forward_x11:
@@ -122,6 +122,6 @@ def _sources(tree: yaml.Node, node: yaml.Node) -> Iterator[str]:
 def _params(text: str) -> list[str]:
     try:
         used = names(text) if "{{" in text else []
-    except VariableError:  # a mistake, which is told elsewhere
+    except VariableError:  # a mistake that is reported elsewhere
         return []
     return [name.removeprefix("Param.") for name, _ in used if name.startswith("Param.")]

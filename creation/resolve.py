@@ -1,7 +1,7 @@
 """What a template asks for, in the terms of a machine (fsm/spec.py) and of its guest (guest/facts.py).
 
-Templates come here with their variables replaced and their paths absolute (expand.py). The rest becomes final: ranges
-of ports are counted out, files are read, and what nobody says is taken from the host, once.
+Templates arrive with variables replaced and paths absolute (templates/expand.py). The rest becomes final here: ranges
+of ports become single ports, files are read, and what is not given is taken from this host, once.
 """
 
 import os
@@ -20,7 +20,7 @@ from ..templates.parts import Mount as AskedMount
 from . import host_facts
 
 CPUS, MEMORY_BYTES, DISK_BYTES = 4, 4 << 30, 100 << 30
-"""At most, where neither template nor caller say: not more than the host has, and half of its memory. As in Lima."""
+"""The defaults, if the host has that much: never more processors than it has, or half of its memory. As in Lima."""
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
 
@@ -35,7 +35,7 @@ class User:
 
 
 def user(template: Template, wished: str | None) -> User:
-    """Return who logs in: as wished, as the template says, or who creates. The home may still hold variables."""
+    """Return who logs in: as wished, as the template says, or the user who creates. The home may hold variables."""
     name = wished or template.user.name or host_facts.user()
     uid = template.user.uid if template.user.uid is not None else host_facts.uid()
     # Not /home/NAME, where a template may well mount the home of the same name that the host has. As in Lima.
@@ -44,12 +44,12 @@ def user(template: Template, wished: str | None) -> User:
 
 
 def cpus() -> int:
-    """Return how many processors a machine gets when nobody says."""
+    """Return how many processors a machine gets by default."""
     return min(CPUS, len(os.sched_getaffinity(0)))
 
 
 def memory_bytes() -> int:
-    """Return how much memory a machine gets when nobody says. Source: sysconf(3)."""
+    """Return how much memory a machine gets by default. Source: sysconf(3)."""
     return min(MEMORY_BYTES, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
 
 
@@ -81,7 +81,7 @@ def forwards(rules: tuple[PortForward, ...]) -> tuple[Forward, ...]:
             if not rule.ignore:
                 found.append(_socket(rule))
             continue
-        # QEMU carries datagrams from IPv4 addresses alone: who names no protocol is content without them.
+        # QEMU forwards UDP from IPv4 addresses only; a rule that names no protocol does without.
         if "proto" not in rule.model_fields_set and ":" in rule.host_ip:
             protos = ("tcp",)
         first, last = rule.guest_ports
@@ -92,7 +92,7 @@ def forwards(rules: tuple[PortForward, ...]) -> tuple[Forward, ...]:
 
 
 def _ports(rule: PortForward, protos: tuple[str, ...], decided: list[tuple[str, int, int]]) -> Iterator[Forward]:
-    """Yield a forward for each port of `rule` that no earlier rule has `decided` about."""
+    """Yield a forward for each port of `rule` that no earlier rule has `decided`."""
     shift = rule.host_ports[0] - rule.guest_ports[0]
     for port in range(rule.guest_ports[0], rule.guest_ports[1] + 1):
         for proto in protos:
@@ -138,9 +138,9 @@ def copies(template: Template) -> tuple[Copy, ...]:
 
 
 def seed(template: Template, spec: Spec, who: User, keys: tuple[str, ...], host_key: KeyPair) -> facts.Seed:
-    """Return what the guest of the machine `spec` is told; `keys` let their owners in.
+    """Return the facts for the guest of the machine `spec`; owners of `keys` may log in.
 
-    Raises UsageError for a file that cannot be read, or a name that leads nowhere.
+    Raises UsageError for a file that cannot be read, or a name without an address.
     """
     asked = template.user
     return facts.Seed(
@@ -198,9 +198,9 @@ def _guest_disks(template: Template) -> Iterator[facts.GuestDisk]:
 
 
 def address(template: Template, name: str) -> str:
-    """Return the address of `name` of hostResolver.hosts, which may stand for another of them.
+    """Return the address of `name` of hostResolver.hosts, which may be an alias of another.
 
-    Raises UsageError for one that leads nowhere.
+    Raises UsageError for one that ends at no address.
     """
     targets = {**dict.fromkeys(facts.HOST_NAMES, facts.HOST_ADDRESS), **template.host_resolver.hosts}
     found, seen = targets[name], {name}
@@ -213,7 +213,7 @@ def address(template: Template, name: str) -> str:
 
 
 def certificates(template: Template, number: int) -> list[bytes]:
-    """Return each certificate in the file `number` of caCerts.files. Raises UsageError when there is none."""
+    """Return each certificate in the file `number` of caCerts.files. Raises UsageError when it has none."""
     name = template.ca_certs.files[number]
     try:
         content = Path(name).read_bytes()

@@ -8,12 +8,12 @@ Report = Callable[[str], None]
 
 
 def unheard(_: str) -> None:
-    """The report of work that nobody listens to."""
+    """Report to nobody."""
 
 
 _STEPS = 3
 _OBSERVED_S = 5.0
-"""How much of the work must have been seen before anything is said of the rest."""
+"""How much of the work must be done before the rest is estimated."""
 
 _STEADY = 2.0
 """The pace counts as steady while the last step was at most so many times faster or slower than all of them."""

@@ -1,8 +1,8 @@
-"""Brings one file over HTTP into the store: goes on after a cut, tries again after a failure, and knows what it has.
+"""Downloads one file over HTTP into the store: retries after a failure, and resumes after a cut.
 
-The file may be seen to be cut at any byte, by the network or by our own death, and is gone on with by whichever process
-wants it next: a folder of `Store.downloads` keeps what has come, and what the server called it (ETag, Last-Modified).
-Only a server that still calls it so is asked for the rest. Source: RFC 9110, 13.1.5 (If-Range) and 14 (ranges).
+The download may end at any byte, with the network or with this process, and the next process that wants the file
+resumes it: a folder of `Store.downloads` keeps the bytes so far and the server's validators (ETag, Last-Modified).
+Only a server with the same validators is asked for the rest. Source: RFC 9110, 13.1.5 (If-Range) and 14 (ranges).
 
 Proxies and certificate authorities are those of the environment, as httpx reads it: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY,
 NO_PROXY, SSL_CERT_FILE, SSL_CERT_DIR.
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import httpx
 
 PAUSES_S: tuple[float, ...] = (1, 3, 9)
-"""Before each further try, as long as no byte comes; whatever comes makes them all available again."""
+"""Before each further try, until one brings bytes; then counted from the first again."""
 
 LONGEST_PAUSE_S = 60.0
 """Whatever a server's Retry-After says."""
@@ -42,7 +42,7 @@ TIMEOUT_S = 30.0
 
 _STEP_PERCENT = 10
 _STEP_BYTES = 100 * 2**20
-"""How often progress is told, where the size is not."""
+"""How often progress is reported where the total size is unknown."""
 
 _CHUNK_BYTES = 2**20
 _TRANSIENT = {408, 429, 500, 502, 503, 504}
@@ -60,7 +60,7 @@ class _CutError(Exception):
 
 
 class Download:
-    """The folder of one download. Whoever changes it holds the lock of the file `lock` in it (`locks.held`)."""
+    """The folder of one download. Changing it takes the lock in its file `lock` (`locks.held`)."""
 
     def __init__(self, folder: Path) -> None:
         """Describe the download in `folder`; nothing is read or made yet."""
@@ -75,28 +75,28 @@ class Download:
 
     @property
     def size_bytes(self) -> int:
-        """How much has come."""
+        """How many bytes are here."""
         return self.content.stat().st_size if self.content.exists() else 0
 
     @property
     def location(self) -> str:
-        """Where it comes from, as people see it; the folder's name if that cannot be told."""
+        """Where it comes from, as people see it; the folder's name if that is unknown."""
         return str(self._read().get("location") or self.folder.name)
 
     @property
     def validators(self) -> dict[str, str]:
-        """What the server called the file whose beginning we have: `etag`, `last_modified`; nothing if it did not."""
+        """The server's validators of the file whose beginning is here: `etag`, `last_modified`; may be empty."""
         return {key: value for key, value in self._read().items() if key in ("etag", "last_modified")}
 
     @property
     def total_bytes(self) -> int | None:
-        """How much the server said that there is; None if it did not."""
+        """The size that the server announced, if it did."""
         value = self._read().get("total_bytes")
         return value if isinstance(value, int) else None
 
     def begin(self, location: str, validators: Mapping[str, str], total_bytes: int | None) -> None:
-        """Forget what has come, and remember what is coming now."""
-        # In this order: content without its validators is thrown away, but never gone on with under another's.
+        """Forget what is here, and record what is coming now."""
+        # In this order: content without validators is thrown away, and never resumed under another's.
         self.content.unlink(missing_ok=True)
         flush_directory(self.folder)
         record = {"location": location, "total_bytes": total_bytes, **validators}
@@ -115,10 +115,10 @@ class Download:
 
 
 def download(place: Place, into: Download, report: Report) -> str:
-    """Return the digest of `into.content`, which is then all of what lies at `place`: the publisher's, else SHA-256.
+    """Download `place` into `into.content` and return its digest: of the publisher's kind, or SHA-256.
 
     The caller holds `into`'s lock. Raises ImageError with the cause; what has come by then stays, unless it is wrong.
-    HostError for what no other server could mend: no room, a proxy or a certificate that cannot be used.
+    Raises HostError for what no other server would change: no space, an unusable proxy or certificate.
     """
     import httpx
 
@@ -134,15 +134,14 @@ def download(place: Place, into: Download, report: Report) -> str:
         transfer = _Transfer(client, place, into, report)
         found = transfer.run()
         if place.digest not in (None, found) and transfer.resumed:
-            # A power cut can spoil what was kept: its length is on the disk before its content.
-            report(f"what was kept of {place.shown} is spoilt; beginning anew")
+            # A power cut can corrupt it: a file's length may reach the disk before its content.
+            report(f"the partial download of {place.shown} is corrupt; starting over")
             into.content.unlink()
             found = transfer.run()
     if place.digest not in (None, found):
         into.remove()
         raise ImageError(
-            f"{place.shown} is not what was asked for: its digest is another",
-            details=(f"expected {place.digest}", f"found    {found}"),
+            f"{place.shown} has another digest than expected", details=(f"expected {place.digest}", f"found    {found}")
         )
     return found
 
@@ -174,7 +173,7 @@ class _Transfer:
                 return f"{self._algorithm}:{self._hasher.hexdigest()}"
 
     def _recall(self) -> None:
-        """Take up what an earlier process left, if the server can be asked whether that is still its beginning."""
+        """Take over what an earlier process left, if the server can say whether it is still the same file."""
         self._hasher = hashlib.new(self._algorithm)
         self._size = 0
         self.resumed = False
@@ -186,10 +185,10 @@ class _Transfer:
             self.resumed = self._size > 0
 
     def _try(self) -> None:
-        """Return once all has come. Raises _CutError when another try may bring more, ImageError when none will."""
+        """Return once the file is whole. Raises _CutError when another try may help, ImageError when it cannot."""
         import httpx
 
-        # What is published is what has a digest: nobody may compress it for the journey.
+        # The digest is of the published bytes, so they must not be compressed on the way.
         headers = {"Accept-Encoding": "identity"}
         known = self._into.validators
         if self._size and known:
@@ -202,7 +201,7 @@ class _Transfer:
                 if response.status_code in _TRANSIENT:
                     raise _CutError(_status(response), _retry_after(response.headers.get("Retry-After", "")))
                 if response.status_code == _UNSATISFIABLE:
-                    # There is no rest: all had come when we were cut, or it is no longer that file.
+                    # There is no rest: the cut came after the last byte, or the file has changed.
                     if _range(response)[1] == self._size and self._into.total_bytes in (None, self._size):
                         return
                     self._restart({}, None)
@@ -223,15 +222,15 @@ class _Transfer:
         validators = _strong(response.headers)
         if response.status_code == _PARTIAL:
             begin, total = _range(response)
-            # Some servers know ranges and no If-Range.
+            # Some servers support ranges without If-Range.
             known = (self._size, self._into.validators)
             if (begin, validators) != known or self._into.total_bytes not in (None, total):
                 self._restart({}, None)
                 raise _CutError("the server has another file now")
-            self._report(f"going on with {self._place.shown} at {mib(self._size)}")
+            self._report(f"continuing {self._place.shown} at {mib(self._size)}")
         else:
             if self._size:
-                self._report(f"beginning {self._place.shown} anew: the server does not go on with it")
+                self._report(f"starting {self._place.shown} over: the server cannot resume it")
             length = response.headers.get("Content-Length", "")
             total = int(length) if length.isdecimal() else None
             self._restart(validators, total)
@@ -258,7 +257,7 @@ class _Transfer:
                 self._report(f"downloading {self._place.shown}: {far}")
 
     def _steps(self, total: int | None) -> int:
-        """Return how often progress is to be told until where we are."""
+        """Return how many reports of progress are due by now."""
         return self._size * 100 // total // _STEP_PERCENT if total else self._size // _STEP_BYTES
 
     def _restart(self, validators: Mapping[str, str], total: int | None) -> None:
@@ -269,9 +268,9 @@ class _Transfer:
 
 
 def _is_final(error: BaseException | None) -> bool:
-    """True when asking again soon brings the same answer: nobody listens, there is no such host, or it is another.
+    """True when the next try would fail likewise: connection refused, unknown host, wrong certificate.
 
-    What has sent us a part of the file may well be coming back; one whose name cannot be looked up just now, too.
+    A server that has sent a part of the file may come back, and so may the name service.
     """
     while error is not None:
         if isinstance(error, socket.gaierror):
@@ -283,7 +282,7 @@ def _is_final(error: BaseException | None) -> bool:
 
 
 def _strong(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return what tells this file from a later one of the same URL. Source: RFC 9110, 8.8.1: a weak tag does not."""
+    """Return the validators that tell this file from a later one. Source: RFC 9110, 8.8.1: a weak tag does not."""
     found = {"etag": headers.get("ETag", ""), "last_modified": headers.get("Last-Modified", "")}
     return {key: value for key, value in found.items() if value and not value.startswith("W/")}
 

@@ -11,19 +11,19 @@ from .store import Image, Store
 
 
 def obtain(store: Store, sources: Sequence[Source], report: Report) -> Image:
-    """Return the image that the first of `sources` has which has it: they are tried in order, as mirrors of each other.
+    """Return the image from the first of `sources` that has it: mirrors of each other, tried in order.
 
-    What the store has already is used without asking anybody. `report` hears why a source failed. Raises the error of
+    What the store has already is used without asking a server. `report` hears why a source failed. Raises the error of
     the only source, or ImageError that lists each source with its cause.
     """
     for source in sources:
-        with suppress(ImageError):  # a place that cannot be: reported below, if no other has it
+        with suppress(ImageError):  # an impossible source: reported below, if no other has the image
             if there := _in_store(store, source):
                 return there
     failures: list[tuple[Source, DriverError]] = []
     for source in sources:
         if failures:
-            report(f"cannot have {failures[-1][0].shown}: {failures[-1][1].message}; trying {source.shown}")
+            report(f"{failures[-1][0].shown}: {failures[-1][1].message}; trying {source.shown}")
         try:
             return _obtain(store, source, report)
         except (ImageError, HostError) as error:
@@ -31,7 +31,7 @@ def obtain(store: Store, sources: Sequence[Source], report: Report) -> Image:
     if len(failures) == 1:
         raise failures[0][1]
     raise ImageError(
-        f"the image can be had from none of {len(failures)} places" if failures else "no place of an image is given",
+        f"none of the {len(failures)} sources has the image" if failures else "no source of the image is given",
         details=[line for source, error in failures for line in _lines(source, error)],
     )
 
@@ -40,7 +40,7 @@ def _in_store(store: Store, source: Source) -> Image | None:
     if source.build is None:
         return published.find(store, source)
     image = store.get(source.build, source.arch)
-    # One that was fetched has its name by chance.
+    # The name of a downloaded image is chance, not a request.
     return image if image and image.kind != "fetched" else None
 
 

@@ -1,7 +1,7 @@
 """Other people's cloud images: a disk, and perhaps a kernel and an initrd, from URLs or from this host.
 
-An image is found again by what it was made of: the publisher's digests, or where there are none the locations. Its name
-is for people, made of the location's last part and, where another image has that, something more.
+An image is found again by what it was made from: the publisher's digests, or else the locations. Its name is for
+people: the location's last part and, where another image has that name, a suffix.
 """
 
 import hashlib
@@ -28,21 +28,21 @@ _TAG_LENGTH = 8
 
 
 def find(store: Store, source: Source) -> Image | None:
-    """Return the image of `source`, if the store has it: nothing is asked of anybody else."""
+    """Return the image of `source`, if the store has it; no server is asked."""
     return next((image for image in store.list() if image.arch == source.arch and _is_of(image, source)), None)
 
 
 def obtain(store: Store, source: Source, report: Report) -> Image:
-    """Return the image of what lies at `source`, downloaded or copied now if the store does not have it.
+    """Return the image at `source`, downloaded or copied now if the store does not have it.
 
     Of several processes that want it at once, one downloads it and the others wait for that. Raises ImageError with the
-    cause; the store is then as it was, but for what has come of a download. HostError when this host has no room.
+    cause; the store is then unchanged, except for a partial download. HostError when this host lacks space.
     """
     return _obtain(store, source, report, kind="fetched", name=None)
 
 
 def import_(store: Store, source: Source, name: str | None, report: Report) -> Image:
-    """Return the image of the local file `source`, taken in under `name` or the file's own, and found by that too.
+    """Return the image of the local file `source`, copied into the store under `name`, or the file's own.
 
     Raises ImageError when another image has the name.
     """
@@ -52,9 +52,11 @@ def import_(store: Store, source: Source, name: str | None, report: Report) -> I
 def _obtain(store: Store, source: Source, report: Report, *, kind: Kind, name: str | None) -> Image:
     source.check()
     if name:
-        store.manifest(name, source.arch)  # refuses what cannot be one
+        store.manifest(name, source.arch)  # refuses an impossible name
         if name in BUILT_HERE:
-            raise ImageError(f"the name {name} is that of an image that is built here; choose another with --name")
+            raise ImageError(
+                f"the name {name} is reserved for the image that Interlock builds; choose another with --name"
+            )
     elif there := find(store, source):
         return there
     with ExitStack() as stack, writing_in(store.directory, f"obtaining {source.shown}"):
@@ -66,17 +68,17 @@ def _obtain(store: Store, source: Source, report: Report, *, kind: Kind, name: s
                 stack.enter_context(
                     held(one.folder / "lock", f"waiting for another process to download {place.shown}", report)
                 )
-                # The other has brought all of it, perhaps.
+                # The other process may have finished it.
                 if not name and (there := find(store, source)):
                     _remove(downloads)
                     return there
                 digests[role] = download(place, one, report)
         with store.writing(report) as writer:
-            # A mirror of it has been quicker, perhaps.
+            # A mirror of it may have been quicker.
             there = None if name else find(store, source)
             try:
                 image = there or _add(writer, source, downloads, digests, report, kind=kind, name=name)
-            except ImageError:  # to go on with what makes no image would be in vain
+            except ImageError:  # what makes no image is not worth resuming
                 _remove(downloads)
                 raise
         _remove(downloads)
@@ -109,7 +111,7 @@ def _add(
             published = writer.work / f"{role}.published"
             made_of[role] = {"location": place.shown, **_copied(place, place.path, published, report)}
         if not place.digest:
-            report(f"nobody vouches for {place.shown}: no digest is given; it has {made_of[role]['digest']}")
+            report(f"{place.shown} has no digest; computed {made_of[role]['digest']}")
         files[role] = writer.work / role
         if role == "disk":
             unpack.disk(published, files[role], place.shown, report)
@@ -133,7 +135,7 @@ def _add(
 
 _LARGE_BYTES = 256 << 20
 _FIFTHS = 5
-"""From which size on it is told how far a copy has come, and how often."""
+"""Progress of a copy is reported from this size on, in this many steps."""
 
 
 def _copied(place: Place, path: Path, target: Path, report: Report) -> dict[str, str]:
@@ -162,8 +164,7 @@ def _copied(place: Place, path: Path, target: Path, report: Report) -> dict[str,
     digest = f"{algorithm}:{hasher.hexdigest()}"
     if place.digest not in (None, digest):
         raise ImageError(
-            f"{path} is not what was asked for: its digest is another",
-            details=(f"expected {place.digest}", f"found    {digest}"),
+            f"{path} has another digest than expected", details=(f"expected {place.digest}", f"found    {digest}")
         )
     return {"digest": digest, "version": version}
 
@@ -191,11 +192,11 @@ def _is_from(made_of: Mapping[str, Any], place: Place) -> bool:
     try:
         return place.path is None or made_of["version"] == _version(place.path)
     except OSError:
-        return True  # the file is gone, and what was made of it is here
+        return True  # the file is gone, but its image is here
 
 
 def _free_name(store: Store, source: Source, made_of: Mapping[str, Any], kind: Kind, chosen: str | None) -> str:
-    """Return what the image is called; it replaces the one of that name, if that is the same or an older one of it."""
+    """Return a name for the image. One that is taken is free if that image is the same, or an older version of it."""
     name = chosen or _readable_name(source)
     there = store.get(name, source.arch)
     free = there is None or (there.kind in (kind, "fetched") and _is_older(there, source, made_of))
@@ -212,7 +213,7 @@ def _free_name(store: Store, source: Source, made_of: Mapping[str, Any], kind: K
 
 
 def _is_older(there: Image, source: Source, made_of: Mapping[str, Any]) -> bool:
-    """True when `there` is what used to lie at the same places, or is the same."""
+    """True when `there` is the same image, or an older one from the same locations."""
     if there.kernel_arguments != source.kernel_arguments or there.made_of.keys() != made_of.keys():
         return False
     return any(

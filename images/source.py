@@ -60,7 +60,7 @@ class Place:
         if self.digest is not None and not _DIGEST.fullmatch(self.digest):
             raise ImageError(
                 f"{self.digest!r} is not a digest of {self.shown}: "
-                "sha256: or sha512: and as many small hexadecimal digits as it has"
+                "expected sha256: or sha512: and the lowercase hexadecimal digits"
             )
 
 
@@ -95,7 +95,7 @@ class Source:
 
     @property
     def places(self) -> dict[str, Place]:
-        """The files by role, as in `Image.files`; none of an image that is built."""
+        """The files by role, as in `Image.files`; empty for an image that is built."""
         if self.build is not None:
             return {}
         found = {"disk": Place(self.location, self.digest), "kernel": self.kernel, "initrd": self.initrd}
@@ -106,7 +106,7 @@ class Source:
         return self.kernel.arguments if self.kernel else ""
 
     def check(self) -> None:
-        """Raise ImageError when no image could come of it, before anything is downloaded in vain."""
+        """Raise ImageError when no image could come of it, before anything is downloaded."""
         if self.build is not None:
             if self.digest or self.kernel or self.initrd:
                 raise ImageError(f"{self.location} is built here: it has no digest, kernel or initrd of its own")

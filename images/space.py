@@ -1,4 +1,4 @@
-"""Whether there is room for what is about to be written."""
+"""Whether there is enough space on the disk."""
 
 import errno
 import shutil
@@ -25,7 +25,7 @@ def check_space(folder: Path, needed_bytes: int, what: str) -> None:
 
 @contextmanager
 def writing_in(folder: Path, what: str) -> Iterator[None]:
-    """Turn the system's refusals to write `what` below `folder` into HostError: not every need is known beforehand."""
+    """Turn failures to write `what` below `folder` into HostError: not every need is known in advance."""
     try:
         yield
     except OSError as err:

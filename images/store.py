@@ -32,7 +32,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 Kind = Literal["built", "fetched", "imported"]
-"""How an image came here. Of a fetched one nobody chose the name: it is found by what it was made of alone."""
+"""How an image came here. A fetched one is found by what it was made from only, because its name was not chosen."""
 
 
 class Blob(NamedTuple):
@@ -66,7 +66,7 @@ class Image:
     made_of: Mapping[str, Any] = field(default_factory=dict)
     """What it is, as far as that can be said beforehand. Of one that was built, its recipe: {recipe, suite, packages,
     script}. Of the others, by role, each file as it was published: {location, digest}, with the digest found where
-    none was given, and {version} of a file on this host, which may be another one tomorrow."""
+    it had none, and {version} of a local file, which may change."""
     packages: Mapping[str, str] = field(default_factory=dict)
     """Debian's packages in it, name → version; empty where nothing in it says so."""
 
@@ -127,14 +127,14 @@ class Store:
     """A folder of images, which any number of processes read while at most one changes it.
 
         DIRECTORY/
-        ├── lock                        flock(2): exclusive for whoever builds, adds or deletes
+        ├── lock                        flock(2): exclusive, to build, add or delete
         ├── manifests/debian.x86_64     JSON: one `Image`; its rename into place is the moment the image exists
         ├── blobs/<sha256>              a file of some image, mode 0400, never written again
         ├── work/                       of the lock's holder; everything in it goes when the lock does
         └── downloads/<key>/            one file on its way here, kept when the way is cut (download.py)
-            ├── lock                    flock(2): exclusive for whoever downloads it; taken before the store's
-            ├── content                 as much as has come
-            └── validators.json         what tells whether the publisher still has the same file
+            ├── lock                    flock(2): exclusive, to download it; taken before the store's
+            ├── content                 the bytes so far
+            └── validators.json         by which the server says whether it still has the same file
 
     Readers take no lock: a manifest is complete or absent, and what it names was there before it. The kernel releases
     a dead writer's lock; what that writer left in `work/` and the blobs that no manifest names are swept by the next.
@@ -142,8 +142,8 @@ class Store:
     An instance has the files it needs under names of its own (os.link, made at creation), so deleting an image, or the
     whole store, takes nothing from it. Which they are is seen by the inodes (usage.py): no list that could be wrong.
 
-    Not promised: that a manifest found is still there a moment later. Who links files while others may delete
-    looks the image up and links under `writing()`, or is ready to be told that a file is gone.
+    Not promised: that a manifest found is still there a moment later. To link files while others may delete,
+    look the image up and link under `writing()`, or handle a file that is gone.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -155,7 +155,7 @@ class Store:
         self.downloads = directory / "downloads"
 
     def get(self, name: str, arch: str) -> Image | None:
-        """Return the image, or None when there is none that is whole: damage is mended by making the image again."""
+        """Return the image, or None when there is no whole one: a damaged image is made again."""
         try:
             image = Image.from_json(json.loads(read_own(self.manifest(name, arch))))
         except (FileNotFoundError, UnfitFileError, AttributeError, KeyError, TypeError, ValueError, RecursionError):
@@ -192,12 +192,12 @@ class Store:
         """Return where the manifest lies, if it does. Raises ImageError for a name that could lead elsewhere."""
         if not (_NAME.fullmatch(name) and _NAME.fullmatch(arch)):
             raise ImageError(
-                f"an image cannot be called {name!r} for {arch!r}; names have small letters, digits, '_' and '-'"
+                f"an image cannot be called {name!r} for {arch!r}; names have lowercase letters, digits, '_' and '-'"
             )
         return self.manifests / f"{name}.{arch}"
 
     def _sweep(self) -> None:
-        """Remove what nobody needs: other's work, half-written manifests, blobs that no image names."""
+        """Remove leftovers: work of dead processes, half-written manifests, blobs that no image names."""
         for leftover in self.work.iterdir():
             remove_tree(leftover)
         for leftover in self.manifests.glob(".*"):
@@ -228,7 +228,7 @@ class Writer:
         return whole
 
     def delete(self, name: str, arch: str) -> bool:
-        """Remove the image; False when there was none. Its files go with the lock, save those another image names."""
+        """Remove the image; False when it does not exist. Its files go with the lock, unless another image has them."""
         manifest = self.store.manifest(name, arch)
         existed = os.path.lexists(manifest)
         remove_tree(manifest)
@@ -240,7 +240,7 @@ class Writer:
         path.chmod(0o400)
         blob = Blob(_sha256(path), path.stat().st_size)
         there = self.store.path(blob.digest)
-        # One that is there stays, because instances share it; unless the disk has spoilt it, which only reading shows.
+        # An existing blob stays, because instances share it, unless it is corrupt, which only reading shows.
         if not _holds(there, blob.digest):
             remove_tree(there)
             publish(path, there)

@@ -1,4 +1,4 @@
-"""The programs that building an image takes from the host."""
+"""The programs of the host that images are made with."""
 
 import os
 import shutil
@@ -22,13 +22,13 @@ NEEDS = {
     "mcopy": "mtools",
     "qemu-img": "qemu-utils",
 }
-"""What building images takes from the host, a program or a file, and the Debian package that has it."""
+"""What building images needs of the host, a program or a file, and the Debian package that has it."""
 
 _PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
-"""An ordinary user of Debian has no sbin on the path, and mke2fs and sfdisk lie there although they need no root."""
+"""Debian gives ordinary users no sbin on the path, but mke2fs and sfdisk are there, although they need no root."""
 
 _GRACE_S = 10.0
-"""For a program whose work is called off: mmdebstrap unmounts what it mounted, and removes files of other owners."""
+"""How long a cancelled program may clean up: mmdebstrap unmounts, and removes files of other owners."""
 
 
 def missing() -> Iterator[tuple[str, str]]:

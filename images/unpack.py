@@ -1,7 +1,7 @@
-"""Makes an image's disk of what was published: decompressed, in qcow2 form, complete in itself.
+"""Makes an image's disk from what was published: decompressed, in qcow2 form, without references to other files.
 
-What a file is, its first bytes say; names lie. Nothing but those bytes is believed before a program of QEMU's sees the
-file: a qcow2 header can name other files, and those programs would open them.
+A file's first bytes say what it is; its name may not. They are checked before any program of QEMU's opens the file:
+a qcow2 header can name other files, and those programs would open them too.
 """
 
 import bz2
@@ -35,13 +35,13 @@ _ISO_9660 = (0x8001, b"CD001")
 def disk(published: Path, target: Path, shown: str, report: Report) -> None:
     """Make `target`, a qcow2 that refers to no other file, of `published`; both lie on one file system.
 
-    `published` is left as it is. `shown` is its name in messages. Raises ImageError when it is no disk, is damaged or
-    needs other files; HostError when there is no room for what becomes of it.
+    `published` is left as it is. `shown` is its name in messages. Raises ImageError when it is not a disk, is damaged
+    or needs other files; HostError when there is no space for the result.
     """
     content = published
     if unpack := _compression(published):
         report(f"unpacking {shown}")
-        # At least that: what is inside is rarely smaller, and how large it is few formats say.
+        # At least as much: the content is rarely smaller, and few formats record its size.
         check_space(target.parent, published.stat().st_size, f"unpacking {shown}")
         content = target.with_name(f"{target.name}.unpacked")
         with _readable(shown):
@@ -134,7 +134,7 @@ def _write(chunks: Iterator[bytes], target: Path) -> None:
 
 
 def _written(chunks: Iterator[bytes], target: Path) -> Iterator[bytes]:
-    """Yield `chunks` while they are written to `target`; a disk is mostly zeros, which need no room."""
+    """Yield `chunks` while they are written to `target`; a disk is mostly zeros, which take up no space."""
     with target.open("wb") as file:
         for chunk in cancellation.each(chunks):
             if chunk.count(0) == len(chunk):
@@ -146,21 +146,21 @@ def _written(chunks: Iterator[bytes], target: Path) -> Iterator[bytes]:
 
 
 def _is_qcow2(path: Path, shown: str) -> bool:
-    """True for a qcow2 that is complete in itself. Raises ImageError for one that refers to another file.
+    """True for a qcow2 file. Raises ImageError for one that needs another file.
 
-    QEMU would read that file, whichever it is.
+    QEMU would read that file, whatever it is.
     """
     with _readable(shown):
         header = disk_format.qcow2(_head(path))
     if header and header.refers_to:
         raise ImageError(
-            f"{shown} is not complete in itself: it refers to {header.refers_to}; `qemu-img convert` makes one that is"
+            f"{shown} needs another file, {header.refers_to}; `qemu-img convert` makes a disk that needs none"
         )
     return header is not None
 
 
 def _check_raw(path: Path, shown: str) -> None:
-    """Raise ImageError for what is no raw disk."""
+    """Raise ImageError for a file that is not a raw disk."""
     if _begins(path, *_ISO_9660):
         raise ImageError(f"{shown} is the image of a CD (.iso), which is not supported")
     if any(_begins(path, at, mark) for at, mark in _RAW):

@@ -1,8 +1,8 @@
-"""Which instances use which image, and the removal of what none uses.
+"""Which instances use which image, and the removal of unused images.
 
 An instance's files are hard links to the store's (made at creation), so the kernel knows: two names of one file have
-one inode. Nothing is written down that could go wrong. A copy, made where no link was possible, is nobody's use: what
-happens to the store does not concern it.
+one inode, and no record can be wrong. A copy, made where no link was possible, does not count: it does not depend on
+the store.
 """
 
 from collections.abc import Iterator, Mapping
@@ -42,9 +42,9 @@ def users(store: Store, home: Home) -> Users:
 
 
 def delete(store: Store, home: Home, name: str, arch: str, *, force: bool = False) -> bool:
-    """Remove the image; False when there was none. Raises ImageError naming the instances that use it.
+    """Remove the image; False when there is no such image. Raises ImageError naming the instances that use it.
 
-    `force` removes it all the same, and takes nothing from them: their links are files of their own.
+    `force` removes it all the same; their links keep the files.
     """
     if not store.manifest(name, arch).exists():
         return False
@@ -64,13 +64,13 @@ class Pruned:
 
     images: tuple[Image, ...]
     downloads: Mapping[str, int] = field(default_factory=dict)
-    """Location → bytes that had come."""
+    """Location → bytes that were here."""
     freed_bytes: int = 0
     """Less than the sum of the images where they share files with each other or with what stays."""
 
 
 def prune(store: Store, home: Home, report: Report = unheard, *, dry_run: bool = False) -> Pruned:
-    """Remove the images that no instance uses, and downloads that nobody goes on with just now.
+    """Remove the images that no instance uses, and downloads that no process is working on.
 
     With `dry_run`, say what that would be and change nothing.
     """

@@ -22,7 +22,7 @@ MAX_NODES = 50_000
 """Aliases are copied, and a few lines of them can stand for gigabytes."""
 
 EDIT = "--set "
-"""What the name of a source begins with that is an edit of the command line and has no lines."""
+"""How the name of an edit from the command line begins, which has no lines."""
 
 _TAG = "tag:yaml.org,2002:"
 NULL, BOOL, INT, FLOAT, STR, BINARY, MAP, SEQ = (
@@ -31,22 +31,22 @@ NULL, BOOL, INT, FLOAT, STR, BINARY, MAP, SEQ = (
 _MERGE = _TAG + "merge"
 
 _NO_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError, RecursionError)
-"""What PyYAML raises for a text that is none."""
+"""What PyYAML raises for text that is not YAML."""
 
 
 _SLIPS = {
-    "character '\\t'": "a tab: YAML is indented by spaces",
-    "found character": "a text that begins with this character stands in quotes",
-    "undefined alias": "a text that begins with * stands in quotes; else it is an alias, and nothing has this name",
-    "mapping values are not allowed": "a colon too many: a text that holds ': ' stands in quotes",
-    "could not find expected ':'": "a key without its colon, or a line that is not indented as the text above",
-    "'<stream end>'": "the text ends inside of a list or mapping: ] or } is missing",
+    "character '\\t'": "a tab; YAML is indented with spaces",
+    "found character": "put text that begins with this character in quotes",
+    "undefined alias": "put text that begins with * in quotes; otherwise it is an alias, and this one is not defined",
+    "mapping values are not allowed": "one colon too many; put text that contains ': ' in quotes",
+    "could not find expected ':'": "a key without a colon, or a line that is not indented like the text above",
+    "'<stream end>'": "the text ends inside a list or mapping: ] or } is missing",
     "unexpected end of stream": "a quote that is not closed",
-    "unknown escape": "in double quotes a backslash is written twice; in single quotes it is text",
+    "unknown escape": "write a backslash twice in double quotes, or use single quotes",
     "expected <block end>": "indented like no line above it, or a list item among keys",
-    "single document": "a second document (---): a template is one",
+    "single document": "a second document (---); a template is a single one",
 }
-"""A part of what PyYAML says → what somebody did. What is not here is told in PyYAML's words."""
+"""A part of what PyYAML says → what the mistake is. Anything else is reported in PyYAML's words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def compose(name: str, text: bytes) -> yaml.MappingNode:
     """Return the tree of the one document in `text`, which messages call `name`; an empty text is an empty mapping.
 
     Aliases and `<<` are copied out, so that no two nodes are the same. Raises InvalidTemplateError with the place of
-    the first thing that is no YAML, of a key that is given twice, and of a tag that is not read.
+    the first thing that is not YAML, of a duplicate key, and of a tag that is not supported.
     """
     node = _compose(name, text)
     if node is None:
@@ -129,7 +129,7 @@ def plain(node: yaml.Node) -> Any:
 
 
 def get(node: yaml.Node | None, key: str | int) -> yaml.Node | None:
-    """Return what stands in `node` under `key`, or at that position; None if nothing does, or null."""
+    """Return the value in `node` under `key`, or at that position; None if it is missing or null."""
     found: yaml.Node | None = None
     if isinstance(node, yaml.MappingNode):
         found = next((value for name, value in node.value if name.value == key), None)
@@ -139,7 +139,7 @@ def get(node: yaml.Node | None, key: str | int) -> yaml.Node | None:
 
 
 def put(node: yaml.MappingNode, key: yaml.Node, value: yaml.Node) -> None:
-    """Let `value` stand in `node` under `key`, in place of what stood there."""
+    """Set `key` of `node` to `value`."""
     for position, (name, _) in enumerate(node.value):
         if name.value == key.value:
             node.value[position] = (key, value)
@@ -148,12 +148,12 @@ def put(node: yaml.MappingNode, key: yaml.Node, value: yaml.Node) -> None:
 
 
 def remove(node: yaml.MappingNode, key: str) -> None:
-    """Let nothing stand in `node` under `key`."""
+    """Remove `key` from `node`."""
     node.value = [(name, value) for name, value in node.value if name.value != key]
 
 
 def items(node: yaml.Node | None) -> list[yaml.Node]:
-    """Return the items of a list; of anything else, none."""
+    """Return the items of a list, or an empty list for anything else."""
     return list(node.value) if isinstance(node, yaml.SequenceNode) else []
 
 
@@ -163,7 +163,7 @@ def is_null(node: yaml.Node) -> bool:
 
 
 def word(text: str, like: yaml.Node) -> yaml.ScalarNode:
-    """Return a node of the text `text` that stands where `like` does."""
+    """Return a node with the text `text` and the place of `like`."""
     return yaml.ScalarNode(STR, text, like.start_mark, like.end_mark)
 
 
@@ -189,7 +189,7 @@ def place_in(node: yaml.Node, offset: int) -> Place:
 
 
 def at(root: yaml.Node, path: Sequence[str | int]) -> tuple[yaml.Node, yaml.Node]:
-    """Return what stands at `path`, and the key it stands under; if the path leads nowhere, the last that is there."""
+    """Return the value at `path` and its key; of a path that leads nowhere, the last that exists."""
     node = key = root
     for part in path:
         found = get(node, part)

@@ -17,11 +17,10 @@ FRONT = -1
 
 
 def apply(tree: yaml.MappingNode, edit: str) -> None:
-    """Change the value in `tree` that `edit`, KEY=VALUE, names; VALUE is YAML, and null takes the value away.
+    """Change the value in `tree` that `edit`, KEY=VALUE, names; VALUE is YAML, and null removes the value.
 
-    Mappings on the way are made where there are none; a list grows by one item at most: at its end by the next
-    position, at its front, where the first of several rules counts, by `[]`. Raises InvalidTemplateError, whose place
-    is the edit itself.
+    Missing mappings on the way are made. A list grows by one item at most: the next position appends, `[]` prepends,
+    because the first of several rules counts. Raises InvalidTemplateError, whose place is the edit itself.
     """
     found = _EDIT.fullmatch(edit)
     path = _path(found["key"]) if found else ()
@@ -30,8 +29,8 @@ def apply(tree: yaml.MappingNode, edit: str) -> None:
     if found is None or not path or isinstance(path[0], int):
         raise InvalidTemplateError(f"{name}: expected KEY=VALUE, such as cpus=4 or mounts[0].writable=true")
     if path[0] == "base" or path[-1] == "file":
-        raise InvalidTemplateError(f"{name}: files are read before that: name this one in a template")
-    # What begins with a variable is text: as YAML it would be a mapping of mappings, which nothing is.
+        raise InvalidTemplateError(f"{name}: files are read before --set applies: name this one in a template")
+    # What begins with a variable is text: read as YAML it would be a mapping of mappings, which no key takes.
     text = json.dumps(found["value"]) if found["value"].lstrip().startswith("{{") else found["value"]
     try:
         value = compose_value(name, text)
@@ -46,7 +45,7 @@ def apply(tree: yaml.MappingNode, edit: str) -> None:
 
 
 def _path(key: str) -> Path:
-    """Return the path that `key` is written for; () for what is none."""
+    """Return the path that `key` spells; () for text that is not a key."""
     path: list[str | int] = []
     position = 0
     while position < len(key):

@@ -109,25 +109,25 @@ def texts(data: object, path: Path = ()) -> Iterator[tuple[Path, str, str]]:
 
 
 def misused(tree: yaml.Node, data: dict[str, object]) -> list[Mistake]:
-    """Return a mistake for each variable that is none, each text that cannot be read, and each param without a use."""
+    """Return a mistake for each unknown variable, each text that cannot be read, and each unused param."""
     params = _params(data)
-    told, used = [], set()
+    wrong, used = [], set()
     for path, field, text in texts(data):
         known = (*FIELDS[field], *params)
         try:
             for name, offset in names(text) if "{{" in text else ():
                 used.add(name)
                 if name not in known:
-                    told.append(_inside(tree, path, offset, unknown(name, known)))
+                    wrong.append(_inside(tree, path, offset, unknown(name, known)))
         except VariableError as error:
-            told.append(_inside(tree, path, error.offset, error.words))
+            wrong.append(_inside(tree, path, error.offset, error.words))
         if field in _SCRIPTS:
             used |= {f"Param.{name}" for name in re.findall(r"\bPARAM_(\w+)", text)}
     for name in params:
         key = name.removeprefix("Param.")
         if name not in used and key != INTERNAL and re.fullmatch(r"[A-Za-z]\w*", key):
-            told.append(mistake(tree, ("param", key), "no text of the template uses it", at_key=True))
-    return told
+            wrong.append(mistake(tree, ("param", key), "no text of the template uses it", at_key=True))
+    return wrong
 
 
 def expanded(tree: yaml.Node, data: dict[str, Any], host: Host, guest: Guest) -> list[Mistake]:
@@ -136,7 +136,7 @@ def expanded(tree: yaml.Node, data: dict[str, Any], host: Host, guest: Guest) ->
     Returns what could not be replaced, and each mount that would hide the guest's home.
     """
     params = _params(data)
-    told = []
+    wrong = []
     inside = guest.values()
     for path, field, text in sorted(texts(data), key=lambda found: found[1] != "user.home"):
         of_host = FIELDS[field] in (HOST, MESSAGE)
@@ -145,7 +145,7 @@ def expanded(tree: yaml.Node, data: dict[str, Any], host: Host, guest: Guest) ->
         try:
             value = replaced(text, known)
         except VariableError as error:
-            told.append(_inside(tree, path, error.offset, error.words))
+            wrong.append(_inside(tree, path, error.offset, error.words))
             continue
         if field == "user.home":
             inside = {**inside, "Home": value}
@@ -153,15 +153,15 @@ def expanded(tree: yaml.Node, data: dict[str, Any], host: Host, guest: Guest) ->
     _make_absolute(data, host)
     for position, mount in enumerate(() if data.get("plain") is True else _mappings(data, "mounts")):
         if str(mount.get("location", "")).startswith("~"):
-            told.append(mistake(tree, ("mounts", position, "location"), "expected the home of somebody that there is"))
+            wrong.append(mistake(tree, ("mounts", position, "location"), "unknown user in `~user`"))
         if str(mount.get("mountPoint", "")).rstrip("/") == inside["Home"].rstrip("/"):
             words = f"expected another folder than the guest's home, {inside['Home']}"
-            told.append(mistake(tree, ("mounts", position, "mountPoint"), words))
-    return told
+            wrong.append(mistake(tree, ("mounts", position, "mountPoint"), words))
+    return wrong
 
 
 def _make_absolute(data: dict[str, Any], host: Host) -> None:
-    """Let paths on the host be absolute, and let every mount name its place in the guest."""
+    """Make paths on the host absolute, and give every mount its place in the guest."""
     for mount in _mappings(data, "mounts"):
         if isinstance(mount.get("location"), str):
             mount["location"] = _at_home(mount["location"], host)
@@ -177,7 +177,7 @@ def _make_absolute(data: dict[str, Any], host: Host) -> None:
 
 
 def _at_home(path: str, host: Host) -> str:
-    """Return `path` with the folder that `~` or `~USER` means; one of nobody stays, and is no absolute path."""
+    """Return `path` with `~` or `~USER` replaced by that home; it stays relative when there is no such user."""
     if path == "~" or path.startswith("~/"):
         return host.home + path[1:]
     return os.path.expanduser(path)  # noqa: PTH111 - Path's own raises where there is no such user

@@ -1,4 +1,4 @@
-"""What the name of an image tells: that it is one, what machines it is for, and what to call an instance of it.
+"""What an image's file name says: that it is an image, its architecture, and a name for an instance of it.
 
 The words that are looked for are Lima's. Source: Lima, pkg/limatmpl/locator.go.
 """
@@ -42,9 +42,9 @@ def arch(locator: str) -> str | None:
 
 
 def template(locator: str) -> bytes:
-    """Return the text of a template with only the image at `locator`; for this host, if the name tells nothing."""
-    told = arch(locator) or platform.machine()
-    return f"arch: {told}\nimages:\n- location: {json.dumps(locator)}\n  arch: {told}\n".encode(errors="replace")
+    """Return the text of a template with only the image at `locator`, by default for this host's architecture."""
+    named = arch(locator) or platform.machine()
+    return f"arch: {named}\nimages:\n- location: {json.dumps(locator)}\n  arch: {named}\n".encode(errors="replace")
 
 
 def instance_name(locator: str) -> str:
@@ -52,7 +52,7 @@ def instance_name(locator: str) -> str:
     path = urlsplit(locator).path if "://" in locator else locator
     name = _IMAGE.sub("", path.rsplit("/", 1)[-1].lower()).removeprefix("nocloud_")
     name = re.sub(rf"[-_.]({_SAY_NOTHING})\b", "", name)
-    ours = [word for word, told in _ARCH.items() if told == platform.machine()]
+    ours = [word for word, meant in _ARCH.items() if meant == platform.machine()]
     name = re.sub(rf"[-_.]({'|'.join(ours) or 'none'})\b", "", name)
     name = re.sub(r"[-_.]20\d{6}([-_.]\d+)?\b", "", name)  # a date
     name = re.sub(r"\Aarch\b", "archlinux", name)

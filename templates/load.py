@@ -1,4 +1,4 @@
-"""Reads a template, whole: its bases, the edits, the defaults; every mistake in it at once, each with its place.
+"""Reads a whole template, with bases, edits and defaults, and reports every mistake at once, each with its place.
 
 locate → document → bases, merge → edit → model, support, expand
 """
@@ -40,12 +40,12 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A template that is right."""
+    """A valid template."""
 
     template: Template
     """Its variables not yet replaced."""
     notes: tuple[str, ...]
-    """What to say about it, in the order of its text: what is ignored, and what is not done as it says."""
+    """What to say about it, in the order of its text: what is ignored or done differently."""
     name: str
     """What it is called in messages: `template:debian`, `./web.yaml`."""
     tree: yaml.MappingNode
@@ -87,10 +87,10 @@ def expand(loaded: Loaded, host: Host, guest: Guest) -> Template:
     InvalidTemplateError with all mistakes: what a text becomes can be one.
     """
     data = plain(loaded.tree)
-    told = expanded(loaded.tree, data, host, guest)
+    wrong = expanded(loaded.tree, data, host, guest)
     template, more = _validated(loaded.tree, data)
-    if told or template is None:
-        raise _invalid(loaded.name, loaded.sources, told + more)
+    if wrong or template is None:
+        raise _invalid(loaded.name, loaded.sources, wrong + more)
     return support.without_dropped(template)
 
 
@@ -111,10 +111,10 @@ def summary(source: Source) -> str:
 
 def _checked(tree: yaml.MappingNode, name: str, sources: tuple[str, ...]) -> Loaded:
     data = plain(tree)
-    template, told = _validated(tree, data)
-    told += support.lacking(tree, data) + misused(tree, data)
-    if told or template is None:
-        raise _invalid(name, sources, told)
+    template, wrong = _validated(tree, data)
+    wrong += support.lacking(tree, data) + misused(tree, data)
+    if wrong or template is None:
+        raise _invalid(name, sources, wrong)
     notes = _in_order(support.notes(tree, data, template), sources)
     return Loaded(support.without_dropped(template), tuple(note.note for note in notes), name, tree, sources)
 
@@ -126,30 +126,30 @@ def _validated(tree: yaml.MappingNode, data: dict[str, Any]) -> tuple[Template |
         return None, mistakes(tree, error)
 
 
-def refused(loaded: Loaded, told: Iterable[Mistake]) -> InvalidTemplateError:
+def refused(loaded: Loaded, wrong: Iterable[Mistake]) -> InvalidTemplateError:
     """Return the error that says what is wrong with `loaded`, in the order of its text."""
-    return _invalid(loaded.name, loaded.sources, told)
+    return _invalid(loaded.name, loaded.sources, wrong)
 
 
-def _invalid(name: str, sources: Sequence[str], told: Iterable[Mistake]) -> InvalidTemplateError:
-    details = [str(mistake) for mistake in _in_order(told, sources)]
+def _invalid(name: str, sources: Sequence[str], wrong: Iterable[Mistake]) -> InvalidTemplateError:
+    details = [str(mistake) for mistake in _in_order(wrong, sources)]
     count = "1 mistake" if len(details) == 1 else f"{len(details)} mistakes"
     return InvalidTemplateError(f"{name}: {count}", details=details)
 
 
-def _in_order(told: Iterable[Mistake], sources: Sequence[str]) -> list[Mistake]:
-    """Return what is told in the order in which it was read; edits, which are no sources, come last."""
+def _in_order(found: Iterable[Mistake], sources: Sequence[str]) -> list[Mistake]:
+    """Return `found` in the order in which the texts were read; edits, which are not sources, come last."""
     order = {source: position for position, source in enumerate(sources)}
 
     def position(one: Mistake) -> tuple[int, int, int, str, str]:
         place = one.place
         return order.get(place.source, len(order)), place.line, place.column, place.source, one.field
 
-    return sorted(dict.fromkeys(told), key=position)
+    return sorted(dict.fromkeys(found), key=position)
 
 
 def _read_as_text(tree: yaml.MappingNode) -> None:
-    """Let what is text, whatever it looks like, be text: `true` in env, 644 of permissions, 2.0 of a version."""
+    """Read as text what is text, whatever it looks like: `true` in env, 644 in permissions, 2.0 as a version."""
     mappings = [get(tree, "env"), get(tree, "param"), get(get(tree, "hostResolver"), "hosts")]
     values = [value for node in mappings if isinstance(node, yaml.MappingNode) for _, value in node.value]
     for value in values:

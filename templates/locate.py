@@ -1,8 +1,8 @@
-"""What a locator means: where a template, or a file that one names, is found, and how it is read.
+"""What a locator means: where a template, or a file that it names, is found, and how it is read.
 
 debian, template:debian             a built-in template
-web.yaml, ./web, ~/web, file:/web   a file of this host's
-http://..., https://...             a file of another's
+web.yaml, ./web, ~/web, file:/web   a file on this host
+http://..., https://...             a file on a server
 -                                   standard input
 cloud-amd64.qcow2, https://.../x.img.xz     an image itself: a template with nothing but this image
 """
@@ -21,7 +21,7 @@ from ..host import cancellation
 from . import image_names
 
 MAX_BYTES = 1 << 20
-"""A template is written by people; a larger file is some other file."""
+"""People write templates; a larger file is something else."""
 
 TIMEOUT_S = 20.0
 """How long a server may be silent."""
@@ -40,7 +40,7 @@ class Source:
     name: str
     text: bytes
     locator: str = STDIN
-    """Absolute: what it names by a relative locator lies beside it. Beside standard input lies nothing."""
+    """Absolute: a relative locator in the text starts from here. Standard input has no neighbours."""
 
 
 def builtin_names() -> list[str]:
@@ -49,7 +49,7 @@ def builtin_names() -> list[str]:
 
 
 def find(locator: str) -> Source:
-    """Return the template that `locator` means. Raises NotFoundError, and InvalidTemplateError for what is no text."""
+    """Return the template that `locator` means. Raises NotFoundError, and InvalidTemplateError for what is not text."""
     return read(absolute(locator))
 
 
@@ -69,7 +69,7 @@ def absolute(locator: str, beside: str | None = None) -> str:
         raise InvalidTemplateError(f"{locator}: locators by {scheme}: are not supported yet; one is {_KINDS}")
     if scheme == "file" or locator.startswith(("/", "~")):
         if beside and _scheme(beside) in _REMOTE:
-            raise InvalidTemplateError(f"{locator}: a template from the network names no files of this host")
+            raise InvalidTemplateError(f"{locator}: a template from a server cannot name files of this host")
         return _path(locator)
     return _neighbour(locator, beside) if beside else _typed(locator)
 
@@ -101,9 +101,9 @@ def public(locator: str) -> str:
 
 
 def instance_name(locator: str) -> str:
-    """Return what an instance made from `locator` is called when nobody says: as its template, or as its image.
+    """Return the default name of an instance made from `locator`: that of its template, or of its image.
 
-    Raises UsageError where there is no name to take.
+    Raises UsageError where neither has a name.
     """
     if image_names.is_image(locator):
         name = image_names.instance_name(locator)
@@ -150,7 +150,7 @@ def _neighbour(locator: str, beside: str) -> str:
     if beside == STDIN:
         raise InvalidTemplateError(f"{locator}: a template from standard input has no folder: name it by path or URL")
     if ".." in locator.split("/"):
-        raise InvalidTemplateError(f"{locator}: a relative locator does not lead out of its template's folder by ..")
+        raise InvalidTemplateError(f"{locator}: a relative locator cannot leave its template's folder by ..")
     if beside.startswith(BUILTIN):
         folder = beside.removeprefix(BUILTIN).rpartition("/")[0]
         return BUILTIN + "/".join(filter(None, (folder, locator.removesuffix(".yaml"))))
@@ -161,7 +161,7 @@ def _neighbour(locator: str, beside: str) -> str:
 
 def _limited(name: str, text: bytes, locator: str) -> Source:
     if len(text) > MAX_BYTES:
-        raise InvalidTemplateError(f"{name}: larger than 1 MiB: this is no template")
+        raise InvalidTemplateError(f"{name}: larger than 1 MiB, so not a template")
     return Source(name, text, locator)
 
 
@@ -199,7 +199,7 @@ def _read_file(path: str) -> bytes:
 
 
 def _shown(path: str) -> str:
-    """Return `path` as somebody in the working folder would write it."""
+    """Return `path` relative to the working folder where it lies below it."""
     try:
         return str(Path(path).relative_to(Path.cwd()))
     except (ValueError, OSError):
@@ -207,7 +207,7 @@ def _shown(path: str) -> str:
 
 
 def _download(url: str) -> bytes:
-    """Return what lies at `url`, of a file that is too large a little more than may be."""
+    """Return the content at `url`, cut off once it is larger than a template may be."""
     import httpx
 
     text = b""

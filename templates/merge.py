@@ -1,6 +1,6 @@
 """The rules by which a template and its base become one tree, and list entries with the same key one entry.
 
-They are Lima's. Null keeps off what a base says: what the template has null is as if nobody said anything of it.
+They are Lima's. Null keeps the base's value out: a key that is null in the template counts as not given by anyone.
 Source: Lima, pkg/limatmpl/embed.go.
 """
 
@@ -11,16 +11,16 @@ import yaml
 from .document import MAP, FileNode, Path, get, is_null, items, plain, put, word
 
 PREPENDED = {("provision",), ("probes",)}
-"""Lists in which what the base says comes first: its scripts run before those that build on them."""
+"""Lists in which the base's items come first: its scripts run before those that build on them."""
 
 REPLACED = {("dns",)}
-"""Lists that are the template's alone as soon as it has one."""
+"""Lists that a base adds nothing to, once the template has one."""
 
 HIGHEST = {("minimumLimaVersion",), ("vmOpts", "qemu", "minimumVersion")}
 """Versions, of which the higher one counts."""
 
 KEYS = {"additionalDisks": ("name",), "mounts": ("mountPoint", "location"), "networks": ("interface",)}
-"""List → the keys by which its entries are told apart, the first that an entry has."""
+"""List → the keys that identify its entries: the first one that an entry has."""
 
 EVERY = "*"
 """The key that means every earlier entry."""
@@ -61,7 +61,7 @@ def combine(tree: yaml.MappingNode) -> None:
 
 
 def version(node: yaml.Node) -> tuple[int, ...]:
-    """Return a version so that versions compare: `1.10.2-rc` as (1, 10, 2); of what is none, ()."""
+    """Return a version in a form that compares: `1.10.2-rc` is (1, 10, 2); text that is not a version is ()."""
     found = re.match(r"v?(\d{1,9}(?:\.\d{1,9})*)", node.value if isinstance(node, yaml.ScalarNode) else "")
     return tuple(map(int, found[1].split("."))) if found else ()
 

@@ -35,7 +35,7 @@ _EXPECTED = {
     "less_than_equal": "at most {le}",
     "too_long": "at most {max_length} items",
 }
-"""Kind of pydantic's problem → what was expected instead. Others are told in pydantic's words."""
+"""Kind of problem in pydantic → what was expected instead. Other problems keep pydantic's words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,32 +52,32 @@ class Mistake:
 
     @property
     def note(self) -> str:
-        """The same without the column, for what is no mistake."""
+        """The same without the column, for a note."""
         return f"{self.place.of_line}: {self.field}: {self.words}"
 
 
 def mistake(tree: yaml.Node, path: Path, words: str, *, at_key: bool = False) -> Mistake:
-    """Return what to say about the value at `path`: it stands there, or would have to."""
+    """Return what to say about the value at `path`, whether it is there or missing."""
     node, key = at(tree, path)
     return Mistake(place(key if at_key or is_null(node) else node), shortened(written(path)), words)
 
 
 def mistakes(tree: yaml.Node, error: ValidationError) -> list[Mistake]:
     """Return the mistakes that pydantic found in the plain form of `tree`."""
-    told = []
+    wrong = []
     for problem in error.errors():
         path = tuple(part for part in problem["loc"] if part != "[key]")
         if problem["type"] == "disagreement":
-            told += [mistake(tree, (*path, *inner), words) for inner, words in problem["ctx"]["found"]]
+            wrong += [mistake(tree, (*path, *inner), words) for inner, words in problem["ctx"]["found"]]
         else:
             at_key = problem["type"] == "extra_forbidden" or problem["loc"][-1:] == ("[key]",)
             words = words_of(problem, show=path[:1] not in [(key,) for key in SECRET])
-            told.append(mistake(tree, path, words, at_key=at_key))
-    return told
+            wrong.append(mistake(tree, path, words, at_key=at_key))
+    return wrong
 
 
 def words_of(problem: Any, *, show: bool = True) -> str:
-    """Return what one of pydantic's `problem`s is, and if `show` what was found instead."""
+    """Return the words for one of pydantic's problems; with `show`, they quote the value that was found."""
     from difflib import get_close_matches
 
     instead = f", found {found(problem['input'])}" if show else ""

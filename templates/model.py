@@ -1,9 +1,9 @@
 """What a template may say: the schema, as pydantic models.
 
 The keys are those of Lima's YAML format for Linux guests, so that what people have keeps working; `boot`, `network`,
-`once` of provision and the location `build:NAME` are ours. A key that is not here is a mistake, never ignored. What is
-here and is not done, or does not apply, is in support.py. Null means everywhere that nothing is given, and never gets
-here.
+`once` of provision, `maxSize` of copyToHost and the location `build:NAME` are ours. An unknown key is a mistake, never
+ignored. Keys that are known but not supported, or do not apply, are listed in support.py. Null means everywhere that
+nothing is given, and never gets here.
 Source: Lima, pkg/limatype/lima_yaml.go and pkg/limayaml/validate.go.
 """
 
@@ -50,7 +50,7 @@ class Template(Strict):
     """A template, its bases merged, before anything of this host is filled in."""
 
     base: Annotated[Any, WithJsonSchema({"type": ["string", "object", "array"]})] = None
-    """What else to take: a locator, `{url, digest}`, or a list of them. A base fills what the template lacks."""
+    """Templates to build on: a locator, `{url, digest}`, or a list of them. A base fills what the template lacks."""
     minimum_lima_version: is_.Version | None = None
     vm_type: Annotated[str | None, is_.BLANK] = None
     vm_opts: VmOptions = VmOptions()
@@ -61,7 +61,7 @@ class Template(Strict):
     images: Annotated[tuple[ImageSource, ...], BeforeValidator(_some), Field(json_schema_extra={"minItems": 1})]
     """The first that fits is used."""
     boot: Literal["kernel", "firmware", "bios"] | None = None
-    """Which of the image's ways; null: its fastest. Interlock's own."""
+    """Which of the image's ways to boot; null: its fastest. Interlock's own."""
     cpu_type: dict[is_.AnyArch, is_.Line] = Field(default_factory=dict)
     cpus: is_.Cpus | None = None
     memory: Annotated[is_.Memory | None, is_.BLANK] = None
@@ -88,13 +88,13 @@ class Template(Strict):
     """The first that matches a port counts."""
     copy_to_host: tuple[CopyToHost, ...] = ()
     message: str = ""
-    """What to tell whoever uses the machine."""
+    """Shown to the user after a start."""
     networks: tuple[Any, ...] = ()
     network: Network = Network()
     env: dict[is_.VariableName, is_.AnyLine] = Field(default_factory=dict)
     """Environment of every login in the guest."""
     param: dict[is_.ParamName, is_.AnyLine] = Field(default_factory=dict)
-    """Variables of the template's own: `{{.Param.NAME}}`, and `PARAM_NAME` in the environment of scripts."""
+    """Variables that the template declares: `{{.Param.NAME}}`, and `PARAM_NAME` in the environment of scripts."""
     dns: tuple[is_.Address, ...] = ()
     host_resolver: HostResolver = HostResolver()
     propagate_proxy_env: StrictBool = True
@@ -102,7 +102,7 @@ class Template(Strict):
     ca_certs: CaCerts = CaCerts()
     rosetta: Any = None
     plain: StrictBool = False
-    """True: as little as can be: no mounts, no forwards that are not static."""
+    """True: as little as possible; no mounts, only static forwards."""
     timezone: is_.Zone | None = None
     """Null: this host's; empty: the guest's own."""
     nested_virtualization: StrictBool = False
@@ -121,18 +121,18 @@ class Template(Strict):
         return self.boot or ("bios" if self.firmware.legacy_bios and arch == "x86_64" else None)
 
     def cpu_model(self, arch: str) -> str:
-        """Return the model of the processor for machines of `arch`; empty: the best that there is."""
+        """Return the model of the processor for machines of `arch`; empty: the best available."""
         models = (*self.vm_opts.qemu.cpu_type.items(), *self.cpu_type.items())
         return next((model for name, model in models if name == arch), "")
 
     def mistakes(self) -> Iterator[tuple[Path, str]]:
         if self.dns and self.host_resolver.enabled:
-            yield ("dns",), "only with hostResolver.enabled: false, because else the host resolves"
+            yield ("dns",), "only with hostResolver.enabled: false; otherwise the host resolves names"
         if self.boot not in (None, "bios") and self.firmware.legacy_bios:
             yield ("boot",), f"expected bios, or no firmware.legacyBIOS, found {self.boot!r}"
         if self.mounts and not self.plain and self.mount_kind in self.mount_types_unsupported:
             if {"9p", "virtiofs"} <= {*self.mount_types_unsupported}:
-                yield ("mountTypesUnsupported",), "mounts by anything but 9p and virtiofs are not supported yet"
+                yield ("mountTypesUnsupported",), "only mounts by 9p and virtiofs are supported"
             else:
                 yield ("mountType",), f"the image's kernel lacks {self.mount_kind}, as mountTypesUnsupported says"
         if not self.user.passwordless_sudo and not self.plain:
@@ -140,7 +140,7 @@ class Template(Strict):
 
 
 class Wished(BaseModel):
-    """What `Wishes` may hold: to ask for it beside a template allows no more than to write it there."""
+    """What `Wishes` may hold: the same values that a template may."""
 
     arch: str | None
     """The driver's to judge."""
@@ -153,7 +153,7 @@ class Wished(BaseModel):
 
 
 def known_keys(path: Path) -> list[str]:
-    """Return the keys that may stand in the mapping at `path`, for suggestions; none where any may."""
+    """Return the keys that may stand in the mapping at `path`, for suggestions; empty where any key may."""
     model: type[BaseModel] | None = Template
     for part in path:
         if isinstance(part, str) and model:
@@ -173,8 +173,8 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of templates, for editors: every key with its description, its bounds and its pattern.
 
-    Null is allowed wherever a template may say it, as one more type: so whoever checks by the schema hears which key is
-    wrong, and not that none of several schemas fits. What only bases, variables or other keys decide, it lets pass.
+    Null is one more type wherever a template may say it, so a check by the schema names the key that is wrong instead
+    of saying that no alternative fits. What depends on bases, variables or other keys is not checked.
     """
     schema: dict[str, Any] = Template.model_json_schema(by_alias=True)
     parts: dict[str, dict[str, Any]] = schema["$defs"]

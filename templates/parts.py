@@ -29,14 +29,14 @@ KEY_MODES = {
 
 
 class Strict(BaseModel):
-    """What holds the keys that it has and no others."""
+    """A mapping that takes no other keys than its own."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, alias_generator=to_camel, use_attribute_docstrings=True, protected_namespaces=()
     )
 
     def mistakes(self) -> Iterator[tuple[Path, str]]:
-        """Yield what is wrong although each field is right by itself: (path from here, words)."""
+        """Yield what is wrong although each field by itself is right: (path from here, words)."""
         yield from ()
 
     @model_validator(mode="after")
@@ -54,7 +54,7 @@ class File(Strict):
     arch: is_.AnyArch | None = None
     """Null: that of the image."""
     digest: is_.Digest | None = None
-    """`sha256:...` or `sha512:...`: what has another is not used."""
+    """`sha256:...` or `sha512:...`: a file with another digest is refused."""
 
 
 class Kernel(File):
@@ -74,9 +74,9 @@ class ImageSource(File):
     initrd: File | None = None
     """The initramfs of that kernel."""
     variant: is_.Line = ""
-    """Which of several images for one architecture: `server`, `minimal`. For people: it decides nothing."""
+    """Which of several images for one architecture: `server`, `minimal`. For people only."""
     arch_variant: is_.Line = ""
-    """The level of the processor that the image needs: `v3` for x86-64-v3. For people, too."""
+    """The level of the processor that the image needs: `v3` for x86-64-v3. For people only."""
 
     def mistakes(self) -> Iterator[tuple[Path, str]]:
         for name, part in (("kernel", self.kernel), ("initrd", self.initrd)):
@@ -91,7 +91,7 @@ class AdditionalDisk(Strict):
 
     name: is_.DiskName
     format: StrictBool = True
-    """False: a disk that holds nothing stays so."""
+    """False: an empty disk is not formatted."""
     fs_type: is_.FileSystem = "ext4"
     fs_args: tuple[is_.Line, ...] = ()
     """More arguments for mkfs."""
@@ -116,7 +116,7 @@ class Virtiofs(Strict):
 
 
 class Mount(Strict):
-    """A folder of the host's that the guest sees."""
+    """A folder of the host that the guest sees."""
 
     location: is_.HostPath
     """On the host."""
@@ -170,7 +170,7 @@ class Video(Strict):
 
 
 class Provision(Strict):
-    """Something to run or to write in the guest. The first boot does it, `boot` at each boot."""
+    """Something to run or to write in the guest, at every boot unless it is marked `once`."""
 
     mode: Literal["system", "user", "boot", "dependency", "data", "yq", "ansible"] = "system"
     script: str = ""
@@ -202,7 +202,7 @@ class Provision(Strict):
         elif self.mode == "data":
             yield from self._mistakes_of_data()
         elif self.mode not in ("yq", "ansible") and not self.script:
-            yield ("script",), "expected a script that is not empty"
+            yield ("script",), "expected a script"
         for field, modes in KEY_MODES.items():
             if field in self.model_fields_set and self.mode not in modes:
                 yield (to_camel(field),), f"only of mode {modes[0]}; this one's is {self.mode}"
@@ -226,7 +226,7 @@ class Probe(Strict):
     file: Any = None
     """Path or URL of the script; or `{url, digest}`."""
     hint: str = ""
-    """What to tell somebody when it does not succeed."""
+    """Shown when the probe fails."""
 
     def mistakes(self) -> Iterator[tuple[Path, str]]:
         if "file" in self.model_fields_set:
@@ -244,12 +244,12 @@ Range = Annotated[
 
 
 class PortForward(Strict):
-    """A way from the host into the guest."""
+    """A port or socket of the guest that the host can connect to, or the reverse."""
 
     guest_ip: is_.Address | None = Field(None, alias="guestIP")
     """Null: the guest's loopback."""
     guest_ip_must_be_zero: StrictBool | None = Field(None, alias="guestIPMustBeZero")
-    """True: what listens on the guest's loopback alone is not reached; false: that is reached, too."""
+    """True: not for programs that listen on the guest's loopback only; false: for those too."""
     guest_port: is_.Port = 0
     guest_port_range: Range | None = None
     guest_socket: is_.GuestPath | None = None
@@ -262,7 +262,7 @@ class PortForward(Strict):
     reverse: StrictBool = False
     """True: the guest connects and the host answers; sockets only."""
     ignore: StrictBool = False
-    """True: nothing is forwarded, and no later rule does either."""
+    """True: nothing is forwarded, by later rules either."""
     static: StrictBool = False
 
     @property
@@ -274,12 +274,12 @@ class PortForward(Strict):
 
     @property
     def guest_ports(self) -> tuple[int, int]:
-        """First and last port in the guest; (1, 65535) when none is named."""
+        """First and last port in the guest; (1, 65535) by default."""
         return self.guest_port_range or ((self.guest_port, self.guest_port) if self.guest_port else (1, 65535))
 
     @property
     def host_ports(self) -> tuple[int, int]:
-        """First and last port on the host; those of the guest when none is named."""
+        """First and last port on the host; by default the guest's."""
         return self.host_port_range or ((self.host_port, self.host_port) if self.host_port else self.guest_ports)
 
     def mistakes(self) -> Iterator[tuple[Path, str]]:
@@ -324,14 +324,14 @@ class CopyToHost(Strict):
     skip_if_missing: StrictBool = False
     delete_on_stop: StrictBool = False
     max_size: is_.FileSize = 1 << 30
-    """Interlock's own: a longer file is not copied."""
+    """A larger file is not copied. Interlock's own."""
 
 
 class Network(Strict):
-    """What the guest can reach beside the ways that were opened into it. Interlock's own."""
+    """What the guest can reach over its network. Interlock's own."""
 
     host: StrictBool = True
-    """False: no service of the host's; else those that listen on the host's loopback, too."""
+    """False: no service of the host; by default even those that listen on the host's loopback only."""
     internet: StrictBool = True
 
 
@@ -358,7 +358,7 @@ class User(Strict):
     """Who logs in."""
 
     name: is_.Login | None = None
-    """Null: whoever creates the instance."""
+    """Null: the user who creates the instance."""
     comment: is_.Comment | None = None
     """Full name."""
     home: is_.GuestPath | None = None

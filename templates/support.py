@@ -1,7 +1,7 @@
-"""What Lima's keys mean here when they are not done: they do not apply, or they are not supported yet.
+"""Lima's keys that are not implemented here: some do not apply, others are not supported yet.
 
-What does not apply is ignored with a note. What is not supported yet is a mistake as soon as it asks for something: a
-machine that lacks what its template asks for is not that machine. Nothing is dropped in silence.
+A key that does not apply is ignored with a note. One that is not supported yet is a mistake as soon as it asks for
+something, because a machine without it is not the one that was asked for. Nothing is dropped in silence.
 """
 
 import re
@@ -23,19 +23,19 @@ LIMA = (2, 2)
 """The version of Lima whose templates are read."""
 
 MANY_PORTS = 1000
-"""Each port is forwarded by itself, from the start on: nothing watches the guest for ports that open later."""
+"""Each port is forwarded from the start: nothing watches the guest for ports that open later."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What becomes of one key."""
+    """How one key is treated."""
 
     key: str
-    """As people write it, `[]` for every item: `provision[].mode`."""
+    """As people write it, with `[]` for every item: `provision[].mode`."""
     asks: Callable[[Any], bool]
-    """True for a value that asks for what is not done. False, null and empty values ask for nothing."""
+    """True for a value that asks for something. False, null and empty values ask for nothing."""
     words: str = ""
-    """What it is that is not supported, where the key does not say so."""
+    """Names what is not supported, where the key does not."""
     inside: tuple[str, ...] = ()
     """Where in the value to point at."""
 
@@ -44,7 +44,7 @@ class Rule:
 
 
 def _something(value: Any) -> bool:
-    """True for a value that holds anything but nothing and no."""
+    """True for a value that contains anything but null, false and empty text."""
     if isinstance(value, dict):
         return any(map(_something, value.values()))
     if isinstance(value, list):
@@ -113,31 +113,31 @@ NOT_YET = (
 
 def lacking(tree: yaml.Node, data: dict[str, Any]) -> list[Mistake]:
     """Return a mistake for each value in `data`, the plain form of `tree`, that asks for what is not supported yet."""
-    told = []
+    wrong = []
     for path, value in _walked(data):
         for rule in NOT_YET:
             if rule.fits(path) and rule.asks(value) and not (_plain(data) and path[0] == "containerd"):
                 words = f"not supported yet: {rule.words}" if rule.words else f"not supported yet, found {found(value)}"
-                told.append(mistake(tree, (*path, *rule.inside), words))
+                wrong.append(mistake(tree, (*path, *rule.inside), words))
         if _is_wide(path, value) and not (_plain(data) and not value.get("static")):
-            told.append(
+            wrong.append(
                 mistake(tree, path, f"not supported yet: more than {MANY_PORTS} ports; name those that are needed")
             )
-    return told
+    return wrong
 
 
 def notes(tree: yaml.Node, data: dict[str, Any], template: Template) -> list[Mistake]:
-    """Return what to say about a template that is right: each value that is ignored, or not done as it says."""
-    told = [mistake(tree, path, words) for path, words in _ignored(data)]
+    """Return what to say about a valid template: each value that is ignored or done differently."""
+    said = [mistake(tree, path, words) for path, words in _ignored(data)]
     node, _ = at(tree, ("minimumLimaVersion",))
     if template.minimum_lima_version and version(node)[:2] > LIMA:
-        told.append(mistake(tree, ("minimumLimaVersion",), f"this is read as Lima {LIMA[0]}.{LIMA[1]} would read it"))
+        said.append(mistake(tree, ("minimumLimaVersion",), f"this is read as Lima {LIMA[0]}.{LIMA[1]} would read it"))
     if template.mount_type in ("reverse-sshfs", "wsl2") and template.mounts and not template.plain:
         words = f"{template.mount_type} does not apply here: {template.mount_kind} is used"
-        told.append(mistake(tree, ("mountType",), words))
+        said.append(mistake(tree, ("mountType",), words))
     if template.plain:
-        told += [mistake(tree, path, "dropped, because plain is true") for path in _dropped(template)]
-    return told
+        said += [mistake(tree, path, "dropped, because plain is true") for path in _dropped(template)]
+    return said
 
 
 def _ignored(data: dict[str, Any]) -> Iterator[tuple[Path, str]]:

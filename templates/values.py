@@ -1,6 +1,6 @@
-"""The kinds of values that a template holds: sizes, paths, ports, digests, names. What fits none raises ValueError.
+"""The kinds of values in a template: sizes, paths, ports, digests, names. A value that does not fit raises ValueError.
 
-What a kind is stands here once, for the judge and for the JSON Schema: a pattern, or bounds.
+Each kind is defined once, by a pattern or bounds, for validation and for the JSON Schema.
 """
 
 import ipaddress
@@ -41,7 +41,7 @@ _HOST_NAME = r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?"
 
 
 def has_variables(value: str) -> bool:
-    """True for a text that says nothing final yet: it is judged once its variables are replaced."""
+    """True for text with variables: it is checked once they are replaced."""
     return "{{" in value
 
 
@@ -191,7 +191,7 @@ Digest = Annotated[
     ),
     BeforeValidator(_digest),
 ]
-Login = Annotated[str, Matching(LOGIN.pattern, "expected a login: small letters, digits, '_' and '-', at most 32")]
+Login = Annotated[str, Matching(LOGIN.pattern, "expected a login: lowercase letters, digits, '_' and '-', at most 32")]
 GuestPath = Annotated[str, Matching(r"/[^\u0000]*", "expected an absolute path", variables=True)]
 HostPath = Annotated[
     str, Matching(r"[/~][^\u0000]*", "expected an absolute path, or one that begins with ~", variables=True)

@@ -21,7 +21,7 @@ FUNCTIONS = {"not": (1, 1), "and": (1, 99), "or": (1, 99), "eq": (2, 99), "ne": 
 """Function → the fewest and the most operands that it takes."""
 
 ITSELF = "{{`{{`}} stands for {{ itself"
-"""What to tell those whose text is for another program, which knows such braces too."""
+"""For text that belongs to another program which uses such braces."""
 
 _ACTION = re.compile(
     r"""\{\{ (?P<body> -?\s*/\*.*?\*/\s*-? | (?: "(?:\\.|[^"\\\n])*" | `[^`]*` | (?!\}\}) [^"`] )* ) \}\}""",
@@ -91,7 +91,7 @@ def replaced(text: str, values: Mapping[str, str]) -> str:
 
 
 def unknown(name: str, known: Iterable[str]) -> str:
-    """Return the words for a variable that is none of the `known` ones."""
+    """Return the words for a variable that is not among the `known` ones."""
     from difflib import get_close_matches
 
     known = sorted(known)
@@ -124,7 +124,7 @@ class _Parser:
                 before, body, offset = before.rstrip(), body[1:], offset + 1
             if re.search(r"\s-\Z", body):
                 body = body[:-1]
-                self._position = _BLANKS.match(self._text, self._position).end()  # type: ignore[union-attr] # or none
+                self._position = _BLANKS.match(self._text, self._position).end()  # type: ignore[union-attr] # it matches anything
             pieces.append(before)
             word = re.match(r"\s*(if|else|end)\b", body)
             if body.lstrip().startswith("/*") and body.rstrip().endswith("*/"):

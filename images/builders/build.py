@@ -16,19 +16,19 @@ def build(store: Store, recipe: Recipe, report: Report, *, name: str | None = No
     """Return the image of `recipe`, built now if the store has none, or if `force` asks for a fresh one.
 
     It is called `name`, by default as the recipe says. Of several processes that want it at once, one builds and the
-    others wait for that. Whatever goes wrong, the store is as it was. Raises HostError naming what this host lacks,
+    others wait. If anything fails, the store is unchanged. Raises HostError naming what this host lacks,
     ImageError for another image of that name, and with the words of the program that failed.
     """
     recipe.check()
     name = name or recipe.default_name
     if name in BUILT_HERE and not (recipe.is_plain and name == recipe.name):
-        raise ImageError(f"the name {name} is that of the plain image {name}; choose another with --as")
+        raise ImageError(f"the name {name} is reserved for the plain image {name}; choose another with --as")
     before = store.get(name, recipe.arch)
     if before and not force:
         return _same(before, recipe)
     with store.writing(report) as writer:
         there = store.get(name, recipe.arch)
-        # One that was not there when we began is somebody's fresh build: that is what `force` asks for, too.
+        # An image that appeared in the meantime is a fresh build, which is what `force` asks for, too.
         if there and there != before:
             return _same(there, recipe)
         return _BUILDERS[recipe.name](writer, recipe, name, report)

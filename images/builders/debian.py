@@ -37,7 +37,7 @@ _NO_MODULES = (
 _GUEST = Path(__file__).parent / "guests" / "debian"
 
 _RUN_SCRIPT = (
-    # The guest's name server is QEMU's, which nobody can ask yet.
+    # The guest's name server is QEMU's, which is not there yet.
     'mv "$1/etc/resolv.conf" "$1/guest.resolv.conf" && cp -L /etc/resolv.conf "$1/etc/resolv.conf" && '
     'chroot "$1" env DEBIAN_FRONTEND=noninteractive HOME=/root /script </dev/null && '
     'mv -f "$1/guest.resolv.conf" "$1/etc/resolv.conf" && rm "$1/script"'
@@ -83,7 +83,7 @@ def build(writer: Writer, recipe: Recipe, name: str, report: Report) -> Image:
 
 
 def _install(tar: Path, recipe: Recipe, ours: Path, report: Report) -> None:
-    """Make `tar` of a Debian with our own files in it, and what the recipe asks for; `ours` is for their journey."""
+    """Make `tar` of a Debian with our own files in it, and what the recipe asks for; `ours` carries them there."""
     hooks = [f"tar-in {shlex.quote(str(ours))} /", 'chroot "$1" sh -e /customize', 'rm "$1/customize"']
     with tarfile.open(ours, "w") as archive:
         archive.add(_GUEST / "root", arcname=".", filter=_as_root)
@@ -112,7 +112,7 @@ def _install(tar: Path, recipe: Recipe, ours: Path, report: Report) -> None:
 
 
 def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Return the member as root's, readable by all, whoever has checked us out with whatever umask."""
+    """Return the member as root's, readable by all, whatever the owner and umask of this checkout."""
     member.uid = member.gid = 0
     member.uname = member.gname = "root"
     member.mode = 0o755 if member.isdir() else 0o644

@@ -14,7 +14,7 @@ _MODULES = r"(?:usr/)?lib/modules/[^/]+"
 ARGUMENTS = "panic=-1 quiet cryptomgr.notests tsc=reliable no_timer_check"
 """Of every kernel that we start.
 
-    panic=-1            reboot at once instead of hanging; where the pvpanic device was told first, QEMU ends there
+    panic=-1            reboot at once instead of hanging; where the pvpanic device heard of it first, QEMU ends there
     quiet               a line on an emulated serial port costs more than what it reports
     cryptomgr.notests   no self-tests of ciphers: seconds under emulation
     tsc=reliable        the hypervisor's clock needs no watchdog...
@@ -35,7 +35,7 @@ def image(packages: Unpacked) -> bytes:
 
 
 def unpacked(bzimage: bytes) -> bytes:
-    """Return the ELF file in `bzimage`, which QEMU starts by itself; `bzimage` where there is none that it could.
+    """Return the ELF file in `bzimage`, which QEMU starts by itself; `bzimage` itself where it holds no such file.
 
     An emulated guest takes longer to unpack its kernel than to boot it. Source: Linux, Documentation/arch/x86/boot.rst.
     """

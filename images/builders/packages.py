@@ -20,7 +20,7 @@ from ...host.progress import Pace, Report
 from ..tools import NEEDS, run
 
 RELEASE = "bookworm"
-"""What images are built from unless another release is asked for."""
+"""The default release."""
 
 _ROLLING = ("sid", "unstable", "testing", "experimental")
 """Suites that have neither updates nor a security archive."""
@@ -29,7 +29,7 @@ _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
 class Arch(NamedTuple):
-    """What one architecture is called by those who name it differently."""
+    """The names of one architecture."""
 
     debian: str
     triplet: str
@@ -128,13 +128,13 @@ class Count:
 
 
 _NEW = re.compile(rb"(\d{1,6}) newly installed")
-"""How apt says how many packages it will bring; mmdebstrap calls it twice: for what is essential, and for the rest."""
+"""How apt announces the number of packages; mmdebstrap calls it twice: for the essential ones, and for the rest."""
 
 _LINE_BYTES = 4096
 
 
 def mirrors(etc: Path, suite: str) -> list[str]:
-    """Return apt lines for `suite` from the host's own: the mirror that works here has other releases, too.
+    """Return apt lines for `suite`, made from the host's own: the mirror that works here has other releases too.
 
     Empty when the host is no Debian. Only Debian's own suites, because a third party's packages have no place in an
     image.
@@ -191,7 +191,7 @@ class Unpacked:
         return sorted(path for path in self._members if re.fullmatch(pattern, path))
 
     def only(self, pattern: str) -> str:
-        """Return the one path that matches. Raises ImageError when there is none, or more."""
+        """Return the one path that matches. Raises ImageError unless exactly one does."""
         found = self.matching(pattern)
         if len(found) != 1:
             raise ImageError(f"expected one {pattern} among the packages, found {len(found)}", details=found[:5])

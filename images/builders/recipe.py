@@ -1,4 +1,4 @@
-"""What an image is built from: which builder, which release of Debian, and what was asked for beside."""
+"""What an image is built from: which builder, which release of Debian, and what was added."""
 
 import hashlib
 import re
@@ -30,13 +30,13 @@ class Recipe:
     suite: str = RELEASE
     """Debian's code name of a release, or `sid`."""
     packages: tuple[str, ...] = ()
-    """Of Debian, beside those that the builder takes."""
+    """Of Debian, in addition to the builder's own."""
     script: bytes | None = None
-    """Run by root in the new system, when all else is done; one without a `#!` line is read by sh."""
+    """Run by root in the new system at the end; one without a `#!` line is read by sh."""
 
     @property
     def is_plain(self) -> bool:
-        """True when nothing was asked for beside: only such an image has the builder's own name."""
+        """True when nothing was added or changed: only such an image has the builder's own name."""
         return self == Recipe(self.name, self.arch)
 
     @property
@@ -51,11 +51,11 @@ class Recipe:
         return f"{name[: _NAME_LENGTH - _TAG_LENGTH - 1]}-{tag}"
 
     def check(self) -> None:
-        """Raise ImageError for what no builder could make, before anything is downloaded in vain."""
+        """Raise ImageError for what no builder could make, before anything is downloaded."""
         if self.name not in BUILT_HERE:
             raise ImageError(
-                f"there is no image {self.name!r} in the store, and no recipe for it; "
-                f"there are: {', '.join(BUILT_HERE)}",
+                f"the store has no image {self.name!r}, and there is no recipe for it; "
+                f"recipes: {', '.join(BUILT_HERE)}",
                 hint="interlock image list",
             )
         if self.arch not in ARCHES:
@@ -67,12 +67,12 @@ class Recipe:
                 raise ImageError(f"{package!r} is not the name of a Debian package")
         if self.name == "tiny" and (self.packages or self.script is not None):
             raise ImageError(
-                "tiny takes no packages and no script: it has no package manager, and nothing in it is run to make it",
+                "tiny takes no packages and no script: it has no package manager, and building it runs nothing in it",
                 hint=" ".join(("interlock image build debian", *(f"--package {name}" for name in self.packages))),
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Return what the manifest keeps of it, `Image.made_of`; of the script, its digest."""
+        """Return its form in the manifest, `Image.made_of`; of the script, the digest."""
         return {
             "recipe": self.name,
             "suite": self.suite,
@@ -89,7 +89,7 @@ class Recipe:
         kernel_arguments: str,
         packages: Mapping[str, str] | None = None,
     ) -> Image:
-        """Return the image that was built by it just now, without its files; `packages` are name → version."""
+        """Return the image just built by it, without its files; `packages` are name → version."""
         return Image(
             name=name,
             arch=self.arch,

@@ -63,7 +63,7 @@ def _root(packages: Unpacked, arch: Arch) -> dict[str, cpio.Entry]:
         path = line.partition("#")[0].strip().format(triplet=arch.triplet, loader=arch.loader)
         if path:
             tree[_place(path)] = cpio.file(packages.read(path), 0o755)
-    # Set-user-ID for the sake of `su`: busybox gives the right up before it becomes any applet that needs none.
+    # Set-user-ID for the sake of `su`: busybox gives the right up before it becomes an applet that does not need it.
     tree["bin/busybox"] = cpio.file(packages.read("bin/busybox"), 0o4755)
     return tree
 

@@ -147,7 +147,7 @@ def test_image_prune_of_nothing_frees_nothing(interlock, home):
     [
         (("tiny", "--package", "nginx"), "tiny takes no packages"),
         (("tiny", "--script", "my-disk.img"), "no script"),
-        (("debian", "--suite", "trixie", "--as", "debian"), "is that of the plain image"),
+        (("debian", "--suite", "trixie", "--as", "debian"), "is reserved for the plain image"),
         (("debian", "--package", "a b"), "not the name of a Debian package"),
         (("debian", "--as", "../x"), "cannot be called"),
     ],

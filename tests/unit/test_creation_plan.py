@@ -143,9 +143,7 @@ def test_plan_makes_the_folders_to_mount_and_says_so(draft, more, said, tmp_path
     more(f"mounts: [{{location: {tmp_path}/new/one}}, {{location: {tmp_path}}}]\n")
     draft()
     assert (tmp_path / "new" / "one").is_dir()
-    assert [text for text in said if text.startswith("made")] == [
-        f"made the folder {tmp_path}/new/one, which is mounted"
-    ]
+    assert [text for text in said if text.startswith("made")] == [f"made the folder {tmp_path}/new/one, to be mounted"]
 
 
 def test_plan_tells_all_that_this_host_lacks_at_once(draft, more, tmp_path):

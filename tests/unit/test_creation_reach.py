@@ -62,7 +62,7 @@ def reached(home, monkeypatch):
         (
             "ssh: {loadDotSSHPubKeys: true}",
             "ssh.loadDotSSHPubKeys",
-            "the guest gets the public keys in ~/.ssh, and lets their owners in",
+            "the guest gets the public keys in ~/.ssh and admits their owners",
         ),
         (
             "ssh: {forwardAgent: true}",

@@ -159,7 +159,7 @@ def test_download_kept_part_that_is_spoilt_begins_anew(publisher, get, store, sa
     Download.of(store, Place(url, SHA256)).content.write_bytes(bytes(HALF))
     publisher.publish("/a", CONTENT, headers=TAG)
     assert get(url) == CONTENT
-    assert f"what was kept of {url} is spoilt; beginning anew" in said
+    assert f"the partial download of {url} is corrupt; starting over" in said
 
 
 @pytest.mark.parametrize("spoilt", [b"", b"{", b"[]"])

@@ -60,7 +60,7 @@ def test_build_of_what_cannot_be_built_is_refused_at_once(tmp_path, recipe, what
 @pytest.mark.parametrize("name", ["debian", "tiny"])
 def test_build_of_a_variant_cannot_have_a_plain_name(tmp_path, name):
     """`debian` is what it is for everyone."""
-    with pytest.raises(ImageError, match="is that of the plain image"):
+    with pytest.raises(ImageError, match="is reserved for the plain image"):
         build(Store(tmp_path / "images"), Recipe("debian", ARCH, "trixie"), print, name=name)
 
 

@@ -75,15 +75,21 @@ def test_edit_after_another_sees_what_that_one_made():
         ("mounts.location=/x", "--set mounts.location=/x: mounts: not a mapping"),
         ("user[0]=x", "--set user[0]=x: user: not a list"),
         ("cpus.x=1", "--set cpus.x=1: cpus: not a mapping"),
-        ("cpus=[", "--set cpus=[: the text ends inside of a list or mapping: ] or } is missing"),
+        ("cpus=[", "--set cpus=[: the text ends inside a list or mapping: ] or } is missing"),
         ("cpus=!x 1", "--set cpus=!x 1: the tag !x is not read"),
-        ("cpus=[\n", "--set cpus=[: the text ends inside of a list or mapping: ] or } is missing"),
-        ("base=" + "x" * 99, f"--set base={'x' * 55}...: files are read before that: name this one in a template"),
-        ("base=x", "--set base=x: files are read before that: name this one in a template"),
+        ("cpus=[\n", "--set cpus=[: the text ends inside a list or mapping: ] or } is missing"),
+        (
+            "base=" + "x" * 99,
+            f"--set base={'x' * 55}...: files are read before --set applies: name this one in a template",
+        ),
+        ("base=x", "--set base=x: files are read before --set applies: name this one in a template"),
         ("env.A=[s3cret", "--set env.A=…: not YAML; put the value in quotes"),
         ("param.a=*s3cret", "--set param.a=…: not YAML; put the value in quotes"),
         ("env.A B=s3cret", "--set env.A B=…: expected KEY=VALUE, such as cpus=4 or mounts[0].writable=true"),
-        ("provision[0].file=x", "--set provision[0].file=x: files are read before that: name this one in a template"),
+        (
+            "provision[0].file=x",
+            "--set provision[0].file=x: files are read before --set applies: name this one in a template",
+        ),
     ],
 )
 def test_edit_that_is_none_is_told_with_itself_for_its_place(edit, words):

@@ -122,10 +122,7 @@ def test_load_of_defaults_with_a_mistake_tells_its_place(tmp_path):
             "user: {home: /home/u}\nmounts: [{location: /srv, mountPoint: /home/u/}]\n",
             "t:5:39: mounts[0].mountPoint: expected another folder than the guest's home, /home/u",
         ),
-        (
-            "mounts: [{location: ~nobody-of-this-name/x}]\n",
-            "t:4:21: mounts[0].location: expected the home of somebody that there is",
-        ),
+        ("mounts: [{location: ~nobody-of-this-name/x}]\n", "t:4:21: mounts[0].location: unknown user in `~user`"),
         (
             "portForwards: [{guestPort: 1, hostSocket: '{{.Dir}}/x'}]\n",
             "t:4:43: portForwards[0].hostSocket: expected at",

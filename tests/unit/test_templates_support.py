@@ -59,7 +59,7 @@ def test_page_tells_which_variables_a_field_knows(field, variables):
 
 def test_page_tells_the_limits():
     """The version and the number of ports are those of the program."""
-    assert f"A `minimumLimaVersion` above {LIMA[0]}.{LIMA[1]} is told" in PAGE
+    assert f"A `minimumLimaVersion` above {LIMA[0]}.{LIMA[1]} is noted" in PAGE
     assert f"forwards of more\nthan {MANY_PORTS} ports" in PAGE
 
 
