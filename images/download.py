@@ -230,7 +230,7 @@ class _Transfer:
             self._report(f"continuing {self._place.shown} at {mib(self._size)}")
         else:
             if self._size:
-                self._report(f"starting {self._place.shown} over: the server cannot resume it")
+                self._report(f"the server cannot continue {self._place.shown}; starting over")
             length = response.headers.get("Content-Length", "")
             total = int(length) if length.isdecimal() else None
             self._restart(validators, total)
