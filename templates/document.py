@@ -72,7 +72,7 @@ class FileNode(yaml.ScalarNode):
 
 
 class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - how PyYAML is told
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - the attribute that PyYAML reads
 
 
 for _tag, _pattern, _first in (

@@ -51,7 +51,7 @@ class Host:
     dir: str
     """The instance's own directory."""
     home: str
-    """Of whoever creates it, like uid and user."""
+    """Of the user who creates it, like uid and user."""
     uid: int
     user: str
     temp_dir: str = "/tmp"  # noqa: S108 - what the variable stands for

@@ -47,3 +47,25 @@ def test_module_composes_no_sentence_about_a_transition(path):
 def test_sentence_about_a_transition_is_recognized(code):
     """The rule finds what it is there to find: limactl's `Creating an instance` by a start began like that."""
     assert len(sentences(code)) >= 1
+
+
+RETIRED = re.compile(
+    r"\b(told|in vain|spoilt|go(es)? on (with|at|to)|for good|lest|anew|at it|that there is|whoever)\b", re.IGNORECASE
+)
+"""Words that read as translated; each has an everyday one."""
+
+PLAIN = ["api.py", "checks.py", "creation", "disks.py", "docs/templates.md", "images", "templates"]
+"""Where none of them is left. A room that loses its last one is added here."""
+
+
+@pytest.mark.parametrize("place", PLAIN)
+def test_room_is_written_in_everyday_words(place):
+    """Comments, docstrings, help and messages read as a native maintainer would write them."""
+    root = ROOT / place
+    texts = [path for path in root.rglob("*") if path.suffix in (".py", ".md")] if root.is_dir() else [root]
+    found = {
+        f"{path.relative_to(ROOT)}: {word[0]}"
+        for path in texts
+        for word in RETIRED.finditer(path.read_text(encoding="utf-8"))
+    }
+    assert found == set()
