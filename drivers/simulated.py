@@ -25,7 +25,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from ..errors import DeadlineError, DriverError, OutOfReachError, UsageError
+from ..errors import DeadlineError, DriverError, OutOfReachError, TooNewError, UsageError
+from ..fsm.schema import check_schema
 from ..host import cancellation
 from ..host.files import UnfitFileError, read_own, write_whole
 from ..host.process import boot_id
@@ -51,6 +52,10 @@ class SimulatedMachine:
     condition: str | None = None
     hidden: bool = False
     """True while it is as if its process could not be seen from here; `happen` brings that about."""
+    schema: int = 1
+
+
+_FIELDS = {field.name for field in fields(SimulatedMachine)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +216,8 @@ class SimulatedDriver(Driver):
         if self._memory is not None:
             self._memory[site.name] = machine
         else:
-            write_whole(site.directory / FILE, json.dumps(asdict(machine)).encode())
+            path = site.directory / FILE
+            write_whole(path, json.dumps({**_unknown(path), **asdict(machine)}).encode())
 
 
 def _read(path: Path) -> SimulatedMachine:
@@ -221,8 +227,10 @@ def _read(path: Path) -> SimulatedMachine:
     """
     try:
         data = json.loads(read_own(path))
-        known = {field.name for field in fields(SimulatedMachine)}
-        return _checked(SimulatedMachine(**{name: value for name, value in data.items() if name in known}))
+        check_schema(data, SimulatedMachine().schema, path)
+        return _checked(SimulatedMachine(**{name: value for name, value in data.items() if name in _FIELDS}))
+    except TooNewError as error:
+        raise DriverError(error.message, hint=error.hint) from error
     except FileNotFoundError:
         return SimulatedMachine()
     except OSError as error:
@@ -231,6 +239,14 @@ def _read(path: Path) -> SimulatedMachine:
         return SimulatedMachine(exit_reason=f"{path}: {error.strerror}")
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         return SimulatedMachine(exit_reason=f"{path}: {error}")
+
+
+def _unknown(path: Path) -> dict[str, Any]:
+    """Return those fields of the record in `path` that a newer version wrote: they are kept."""
+    try:
+        return {name: value for name, value in json.loads(read_own(path)).items() if name not in _FIELDS}
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return {}
 
 
 def _checked(machine: SimulatedMachine) -> SimulatedMachine:

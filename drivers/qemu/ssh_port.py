@@ -3,17 +3,21 @@
 The port is chosen once and kept for as long as nobody else has it. An instance may insist on one; then it is that port
 or none.
 
-network.json    {"ssh_port": 23118}
+network.json    {"ssh_port": 23118, "schema": 1}, and what a newer version may add, which is kept
 """
 
 import json
 from pathlib import Path
+from typing import Any
 
-from ...errors import HostError
+from ...errors import HostError, TooNewError
+from ...fsm.schema import check_schema
 from ...host.files import read_own
 from ..contract import Report, Site
 
 RECORD = "network.json"
+
+_SCHEMA = 1
 
 _PORTS = range(20000, 32768)
 """Below the ports that Linux gives to outgoing connections (32768 and up), so that none of those takes one of ours."""
@@ -27,8 +31,8 @@ REFUSED = "Could not set up host forwarding rule"
 def recorded(directory: Path) -> int | None:
     """Return the port of the instance in `directory`; None before its first start."""
     try:
-        port = json.loads(read_own(directory / RECORD))["ssh_port"]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        port = _read(directory).get("ssh_port")
+    except TooNewError:
         return None
     return port if type(port) is int and 0 < port <= _LAST else None
 
@@ -36,12 +40,14 @@ def recorded(directory: Path) -> int | None:
 def choose(site: Site, report: Report) -> int:
     """Return the port to start with, recorded: the one it had, or a new one, said so, where that one is taken.
 
-    Raises DriverError naming its owner when the instance insists on a port and that one is taken.
+    Raises DriverError naming its owner when the instance insists on a port and that one is taken, TooNewError when a
+    newer version has written the record in a form that this one cannot keep.
     """
     import zlib
 
     from . import host_ports
 
+    _read(site.directory)
     old, wanted = recorded(site.directory), site.spec.ssh_port
     if wanted:
         host_ports.check_free("127.0.0.1", wanted)
@@ -66,7 +72,19 @@ def choose(site: Site, report: Report) -> int:
     return port
 
 
+def _read(directory: Path) -> dict[str, Any]:
+    """Return the record; an empty one where it is missing or damaged. Raises TooNewError for one of a newer schema."""
+    path = directory / RECORD
+    try:
+        record = json.loads(read_own(path))
+        check_schema(record, _SCHEMA, path)
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return {}
+    return dict(record)
+
+
 def _record(site: Site, port: int) -> None:
     from ...host.files import write_whole
 
-    write_whole(site.directory / RECORD, json.dumps({"ssh_port": port}).encode() + b"\n")
+    record = {**_read(site.directory), "ssh_port": port, "schema": _SCHEMA}
+    write_whole(site.directory / RECORD, json.dumps(record).encode() + b"\n")

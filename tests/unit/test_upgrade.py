@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from interlock import Interlock
+from interlock.drivers import simulated
+from interlock.drivers.qemu import host_ports, ssh_port
 from interlock.drivers.qemu.command import RECORD, Board
-from interlock.errors import DamagedError, TooNewError
+from interlock.errors import DamagedError, DriverError, TooNewError
 from interlock.fsm import journal as journal_module
 from interlock.fsm import spec as spec_module
 from interlock.fsm import words
@@ -68,6 +70,37 @@ def test_record_with_unknown_fields_is_read_and_kept(vms, home):
     vms.start("web")
     vms.reset(vms.stop("web").instance)
     assert json.loads(spec.read_bytes()) == data
+
+
+def test_record_of_a_driver_keeps_unknown_fields_when_it_is_rewritten(vms, home, monkeypatch):
+    """A newer version that is used again finds what it had written, and the schema that it was written in."""
+    machine, network = home.directory("web") / simulated.FILE, home.directory("vm") / ssh_port.RECORD
+    for record in (machine, network):
+        data = json.loads(record.read_bytes())
+        assert "schema" not in data
+        record.write_text(json.dumps({**data, "colour": {"of": "red"}}))
+    vms.start("web")
+    vms.stop("web")
+    monkeypatch.setattr(host_ports, "free", lambda port: port == 23456)
+    monkeypatch.setattr(ssh_port, "_PORTS", range(23456, 23457))
+    assert ssh_port.choose(vms.engine.site("vm"), print) == 23456
+    for record in (machine, network):
+        data = json.loads(record.read_bytes())
+        assert (data["colour"], data["schema"]) == ({"of": "red"}, 1)
+    assert json.loads(network.read_bytes())["ssh_port"] == 23456
+
+
+def test_record_of_a_driver_in_a_newer_schema_is_neither_misread_nor_overwritten(vms, home):
+    """What another version means by it is not guessed: a start says which version is needed."""
+    machine, network = home.directory("web") / simulated.FILE, home.directory("vm") / ssh_port.RECORD
+    for record in (machine, network):
+        record.write_text('{"schema": 2, "version": "7.1.0"}')
+    with pytest.raises(DriverError, match=r"written by Interlock 7\.1\.0 in schema 2"):
+        vms.start("web")
+    assert ssh_port.recorded(home.directory("vm")) is None
+    with pytest.raises(TooNewError, match=r"written by Interlock 7\.1\.0 in schema 2"):
+        ssh_port.choose(vms.engine.site("vm"), print)
+    assert {record.read_text() for record in (machine, network)} == {'{"schema": 2, "version": "7.1.0"}'}
 
 
 def test_journal_line_without_what_has_a_default_is_read(vms, home):
