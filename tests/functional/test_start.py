@@ -1,13 +1,21 @@
 """`interlock start`: boots what exists, waits for its guest, and never sees a template."""
 
 import json
+import os
+import re
 import shlex
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from interlock.fsm.spec import SPEC_FILE
 from interlock.fsm.states import State
+
+RELEASE = Path(__file__).parents[1] / "releases" / "0.1.0"
+"""Instances that this version wrote, a real machine among them."""
 
 CREATION = ("interlock.creation", "interlock.templates", "interlock.images")
 
@@ -151,3 +159,32 @@ def test_start_ends_with_what_the_machines_author_has_to_say(interlock, vms, tmp
     done = interlock("start", "web", "--format", "json")
     assert done.stderr.endswith("\nIt is at\nport 80.\n")
     assert "port 80" not in done.stdout + interlock("start", "web").stderr
+
+
+HANGING = """\
+#!/bin/sh
+echo $$ >{pid}
+exec sleep 600
+"""
+"""A QEMU that never answers what it can do."""
+
+
+@pytest.mark.slow
+def test_start_whose_qemu_hangs_ends_at_the_deadline_of_the_start(interlock, home, tmp_path):
+    """Asking QEMU has a bound of its own, which is longer: the time of the command counts, and nothing is left."""
+    home.prepare()
+    directory = home.directory("vm")
+    shutil.copytree(RELEASE / "vm", directory)
+    spec = json.loads((directory / SPEC_FILE).read_bytes())
+    (directory / SPEC_FILE).write_text(json.dumps({**spec, "forwards": []}))
+    qemu, pid = tmp_path / "bin" / "qemu-system-x86_64", tmp_path / "pid"
+    qemu.parent.mkdir()
+    qemu.write_text(HANGING.format(pid=pid))
+    qemu.chmod(0o700)
+    path = f"{qemu.parent}:{os.environ['PATH']}"
+    done = interlock("start", "vm", "--timeout", "8", env={**os.environ, "PATH": path})
+    assert done.returncode == 7, done.stderr
+    (within_s,) = re.findall(r"qemu-system-x86_64 did not end within (\S+) s", done.stderr)
+    assert float(within_s) <= 8
+    assert not Path(f"/proc/{pid.read_text().strip()}").exists()
+    assert "stopped" in interlock("list").stdout

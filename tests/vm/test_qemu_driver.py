@@ -10,12 +10,13 @@ import socket
 import subprocess
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from interlock.drivers.conformance import DriverConformance
 from interlock.drivers.contract import Deadline
-from interlock.drivers.qemu import host_ports, hypervisor, ssh_port
+from interlock.drivers.qemu import boot, host_ports, hypervisor, ssh_port
 from interlock.drivers.qemu.driver import QemuDriver
 from interlock.errors import DamagedError, DeadlineError, DriverError, HostError
 from interlock.images.store import Store
@@ -87,6 +88,23 @@ def gone(driver, site):
     """Return why the machine went down, once it has."""
     wait_until(lambda: not driver.observe(site).alive)
     return driver.observe(site).exit_reason
+
+
+@pytest.fixture
+def starve():
+    """Return what gives the threads of a process, but for its first, a processor that is taken."""
+    cpu = min(os.sched_getaffinity(0))
+    with subprocess.Popen(["sh", "-c", "while :; do :; done"]) as busy:
+        os.sched_setaffinity(busy.pid, {cpu})
+
+        def starved(pid: int) -> None:
+            os.sched_setscheduler(busy.pid, os.SCHED_FIFO, os.sched_param(1))
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                if int(thread.name) != pid:
+                    os.sched_setaffinity(int(thread.name), {cpu})
+
+        yield starved
+        busy.kill()
 
 
 class TestQemuDriverConforms(DriverConformance):
@@ -302,6 +320,21 @@ def test_hypervisor_that_dies_while_starting_ends_the_wait(driver, machine):
 
     with pytest.raises(DriverError, match="did not come up: hypervisor was killed or crashed"):
         driver.start(machine, report, Deadline(math.inf))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root takes a whole processor")
+def test_launch_after_sigkill_finds_the_disk_free(driver, make_site, steps, starve):
+    """QEMU ends thread by thread and file by file: until its disk is free the machine counts as alive.
+
+    Otherwise a launch fails with QEMU's `Is another process using the image`.
+    """
+    with created(driver, make_site(), steps) as site:
+        for _ in range(3):
+            while hypervisor.settled(site.directory):
+                pass  # without a pause: it is the moment after its end that counts
+            launched = boot.launch(site, steps.append, Deadline(START_S))
+            starve(launched.pid)
+            os.kill(launched.pid, signal.SIGKILL)
 
 
 def test_launch_beside_a_live_hypervisor_runs_nothing(running):
