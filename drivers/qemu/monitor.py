@@ -75,6 +75,8 @@ class _Lines:
                 raise DeadlineError("no answer")
             if cancellation.readable(self._deadline.remaining_s, [self._monitor.fileno()]):
                 piece = self._monitor.recv(65536)
-                if not piece or len(self._said) > _LONGEST_BYTES:
+                if not piece:
                     raise EOFError("it hung up")
+                if len(self._said) > _LONGEST_BYTES:
+                    raise EOFError("it talks without end")
                 self._said += piece

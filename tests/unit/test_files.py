@@ -20,6 +20,7 @@ from interlock.host.files import (
     make_private_directory,
     read_own,
     remove_tree,
+    retire,
     write_whole,
 )
 
@@ -223,6 +224,21 @@ def test_read_own_of_a_larger_file_refuses_it_unread(folder):
     with pytest.raises(UnfitFileError, match="larger than 100 bytes"):
         read_own(folder / "f", 100)
     assert read_own(folder / "f", 100, tail=True) == bytes(100)
+
+
+def test_write_whole_of_the_longest_name_writes_it(folder):
+    """A name may have 255 bytes, and the temporary name has room beside it."""
+    write_whole(folder / ("f" * 255), b"x")
+    assert [path.name for path in folder.iterdir()] == ["f" * 255]
+
+
+def test_retire_over_what_an_earlier_removal_left_leaves_nothing(folder):
+    """A crash in the middle of a removal stands in the way of none that follows."""
+    for path in ("it/file", "trash/left/file"):
+        (folder / path).parent.mkdir(parents=True)
+        (folder / path).touch()
+    retire(folder / "it", folder / "trash")
+    assert list(folder.iterdir()) == []
 
 
 def test_write_whole_by_threads_at_once_leaves_one_content_and_no_error(folder):

@@ -313,3 +313,22 @@ def test_monitor_that_answers_anything_is_a_monitor_error(replies):
         with pytest.raises(monitor.MonitorError):
             monitor.execute(Path(folder), "query-status", 0.5)
         server.shutdown()
+
+
+def test_monitor_that_talks_without_end_is_given_up():
+    """Its words are not gathered until the deadline."""
+
+    class Flood(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                while True:
+                    self.request.sendall(b"x" * 65536)
+
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        socketserver.UnixStreamServer(str(Path(folder, monitor.SOCKET)), Flood) as server,
+    ):
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        with pytest.raises(monitor.MonitorError, match="it talks without end"):
+            monitor.execute(Path(folder), "query-status", 60)
+        server.shutdown()

@@ -86,6 +86,40 @@ def test_append_to_a_long_journal_drops_its_oldest_lines(journal, monkeypatch):
     assert lines[0].seq > 400
 
 
+def test_append_to_a_journal_of_two_mebibytes_keeps_a_quarter_of_one(journal):
+    """The limits are those of a journal that a listing never notices."""
+    text = journal_module._written(a_line(detail="x" * 1000))[1]
+    journal.path.write_bytes(text * ((2 << 20) // len(text)))
+    journal.append(a_line(), seq=7)
+    assert 200_000 < journal.path.stat().st_size < 300_000
+
+
+def test_lines_of_an_enormous_journal_are_refused_unread(journal):
+    """No journal of ours is so long; a sparse file of that size is not read into memory."""
+    with journal.path.open("wb") as file:
+        file.truncate(65 << 20)
+    with pytest.raises(DamagedError, match="larger than"):
+        list(journal.lines())
+
+
+def test_last_of_an_enormous_line_reads_a_mebibyte(journal, monkeypatch):
+    """A line that never began is damage, and is not searched for to the beginning of the file."""
+    with journal.path.open("wb") as file:
+        file.truncate(1 << 40)
+        file.seek(0, 2)
+        file.write(b"\n")
+    taken, pread = [], os.pread
+
+    def measured(descriptor, size, offset):
+        taken.append(size)
+        return pread(descriptor, min(size, 1 << 20), offset)
+
+    monkeypatch.setattr(os, "pread", measured)
+    with pytest.raises(DamagedError, match="not a journal line"):
+        journal.last()
+    assert max(taken) == 1 << 20
+
+
 def test_append_to_a_long_journal_on_a_full_disk_still_writes(journal, monkeypatch):
     """Where there is no room to write it anew, the one line is appended: a machine can still be stopped."""
     journal.append(a_line(), seq=1)

@@ -188,3 +188,12 @@ def test_held_follows_a_folder_that_its_holder_removed(tmp_path):
         path.parent.rmdir()
         with held(path, None):
             assert path.exists()
+
+
+def test_asked_to_let_go_at_length_is_asked_in_a_kibibyte(path):
+    """However long the note is, it ends up in a message."""
+    with Lock(path) as lock:
+        assert lock.acquire()
+        holder = this_process()
+        lock.ask_to_let_go(holder, "x" * 100_000)
+        assert 900 < len(lock.asked_to_let_go(holder)) < 1024

@@ -1,8 +1,11 @@
 """Whatever lies in the place of a file of an instance: no look at it hangs, and it can be removed."""
 
+import errno
+import os
 import re
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,8 +13,10 @@ from interlock import Interlock
 from interlock.drivers.contract import Site
 from interlock.drivers.qemu import driver
 from interlock.drivers.qemu.driver import QemuDriver
+from interlock.errors import DriverError
 from interlock.fsm.spec import Forward
 from interlock.fsm.states import EXISTING, State
+from interlock.host.files import RECORD_BYTES
 
 SIMULATED = (".", "spec.json", "journal.jsonl", "machine.json", "seed", "protected")
 QEMU = re.findall(r"^ {4}[├└]── (\S+?)(?:, (\S+))?  ", driver.__doc__, re.MULTILINE)
@@ -26,15 +31,22 @@ def names(listed):
 
 
 @pytest.fixture(autouse=True)
-def bounded():
-    """Fail a test that hangs: what is tested is that nothing does."""
+def bounded(monkeypatch):
+    """Fail a test that hangs, or takes more of a file than a record may have: what is tested is that nothing does."""
+    taken, pread = [0], os.pread
+
+    def measured(descriptor, size, offset):
+        taken.append(size)
+        return pread(descriptor, min(size, RECORD_BYTES), offset)
 
     def give_up(*_):
         raise AssertionError("it hangs")
 
+    monkeypatch.setattr(os, "pread", measured)
     before = signal.signal(signal.SIGALRM, give_up)
     signal.alarm(60)
     yield
+    assert max(taken) <= RECORD_BYTES
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
 
@@ -72,6 +84,35 @@ def test_delete_with_force_over_anything_beside_it_leaves_nothing(engine, home, 
     assert "db" in [status.name for status in engine.statuses()]
     Interlock(home).delete("web", force=True)
     assert [path for root in (home.root, home.runtime) for path in root.rglob(getattr(home, place)("web").name)] == []
+
+
+def test_delete_with_force_of_what_cannot_be_moved_removes_what_is_in_it(home, bring, monkeypatch):
+    """Where the directory cannot be renamed (a mount point, say), all that it holds goes, and what stays is named."""
+    bring("web", State.stopped)
+    directory, journal = home.directory("web"), home.directory("web") / "journal.jsonl"
+    home.sockets("web").mkdir(parents=True)
+    (directory / "spec.json").write_bytes(b"")
+    replace_, unlink = Path.replace, Path.unlink
+
+    def busy(path, target):
+        if path == directory:
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(path))
+        return replace_(path, target)
+
+    def immutable(path, **named):
+        if path == journal:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
+        return unlink(path, **named)
+
+    monkeypatch.setattr(Path, "replace", busy)
+    monkeypatch.setattr(Path, "unlink", immutable)
+    with pytest.raises(DriverError, match=re.escape(f"{journal} could not be removed: Operation not permitted")):
+        Interlock(home).delete("web", force=True)
+    assert list(directory.iterdir()) == [journal]
+    assert not home.sockets("web").exists()
+    monkeypatch.undo()
+    Interlock(home).delete("web", force=True)
+    assert not directory.exists()
 
 
 def test_qemu_driver_over_anything_in_place_of_a_file_sees_and_ends(tmp_path, spec, thing):
