@@ -14,7 +14,8 @@
     │   ├── DegradedError           6   degraded              mend it in the guest, which runs
     │   ├── HostError               6   host-unfit            install or enable what the host lacks
     │   ├── ImageError              6   image-failed
-    │   └── OutOfReachError         6   out-of-reach          run it where the machine's process can be seen
+    │   ├── OutOfReachError         6   out-of-reach          run it where the machine's process can be seen
+    │   └── UnreadableError         6   unreadable            mend the disk, or the permissions
     ├── DeadlineError               7   deadline-passed       give it longer, or read why it took so long
     ├── DamagedError                8   damaged               repair or delete it
     │   └── TooNewError             8   too-new               use the version of Interlock that wrote it
@@ -148,6 +149,12 @@ class OutOfReachError(DriverError):
     """A machine runs whose process cannot be seen from here: it belongs to another container or pid namespace."""
 
     reference = "out-of-reach"
+
+
+class UnreadableError(DriverError):
+    """The system cannot read a file of an instance, so nobody knows whether the file is damaged."""
+
+    reference = "unreadable"
 
 
 class DeadlineError(InterlockError):

@@ -20,9 +20,11 @@ from ..errors import (
     CancelledError,
     DamagedError,
     DeadlineError,
+    DriverError,
     InterlockError,
     NotFoundError,
     TooNewError,
+    UnreadableError,
     UsageError,
 )
 from ..host import cancellation
@@ -231,7 +233,10 @@ class Engine:
         with self._border(name), self._claimed(name, Trigger.delete, force=True):
             self._refuse_if_protected(name, Trigger.delete, force=True)
             site = Site(name, self.home.directory(name), self.home.sockets(name), UNREADABLE)
-            with suppress(DamagedError):
+            # Where this host is short of something, both raise HostError, and nothing is known to be damaged.
+            with suppress(DamagedError, UnreadableError):
+                Journal(site.directory).last()
+            with suppress(DamagedError, UnreadableError):
                 site = self.site(name)
             for driver in self._candidates(site) if _is_own(site.directory) else ():
                 if driver.observe(site).hidden:
@@ -407,7 +412,7 @@ class Engine:
 
     @contextmanager
     def _border(self, name: str) -> Iterator[None]:
-        """Let only errors of ours pass, and give a DamagedError of `name` the command that leads out of the damage."""
+        """Let only errors of ours pass, and give one about the files of `name` the command that leads out of it."""
         try:
             yield
         except OSError as error:
@@ -416,6 +421,9 @@ class Engine:
             raise as_error(error) from error
         except DamagedError as error:
             error.hint = error.hint or self.way_out(name)
+            raise
+        except UnreadableError as error:
+            error.hint = error.hint or words.repair(name)
             raise
 
     # -- pieces ----------------------------------------------------------------------------------------------------
@@ -449,14 +457,21 @@ class Engine:
             self.home.exists(name)
             line = Journal(directory).present()
             spec = Spec.read(directory)
-        except DamagedError as error:
+        except (DamagedError, DriverError) as error:
             if _version(directory) != before:  # on its way in or out while it was read: that is no damage
                 return self._read(name)
             if before is None:
                 return self._read_absent(name)
             state = line.state if line else State.absent
-            newer = isinstance(error, TooNewError)
-            return Status(name, state, directory, damage=error.message, newer=newer, protected=_protected(directory))
+            return Status(
+                name,
+                state,
+                directory,
+                damage=error.message,
+                newer=isinstance(error, TooNewError),
+                unreadable=isinstance(error, DriverError),
+                protected=_protected(directory),
+            )
         status = Status(
             name,
             line.state,
@@ -479,7 +494,7 @@ class Engine:
     def _read_absent(self, name: str) -> Status:
         """Return the status of a name without a directory: somebody may be creating it."""
         staging = self.home.creating(name)
-        with suppress(DamagedError):
+        with suppress(DamagedError, DriverError):
             line = Journal(staging).last()
             return Status(name, State.absent, staging, operation=operation(line, outcome_counts=False))
         if self.home.directory(name).exists():  # created between the two looks

@@ -15,7 +15,15 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CancelledError, DamagedError, DeadlineError, DegradedError, DriverError, InterlockError
+from ..errors import (
+    CancelledError,
+    DamagedError,
+    DeadlineError,
+    DegradedError,
+    DriverError,
+    InterlockError,
+    UnreadableError,
+)
 from ..host import cancellation
 from ..host.files import (
     flush_directory,
@@ -175,7 +183,7 @@ class Instance:
         """
         try:
             return self.port, self.site
-        except DamagedError:
+        except (DamagedError, UnreadableError):
             site = Site(self.name, self.directory, self.home.sockets(self.name), UNREADABLE)
             for port in candidates(self._ports):
                 if port.observe(site).alive:
@@ -331,7 +339,7 @@ class Instance:
         What is recorded as done stays done, as it would after a crash: a signal came late, or the directory that should
         vanish did not, which the next look sees to. Only `create` is undone then too: nobody has seen its directory.
         """
-        with suppress(DamagedError):  # a signal may have come between a line and our knowing of it
+        with suppress(DamagedError, DriverError):  # a signal may have come between a line and our knowing of it
             self.last = Journal(self.directory).last()
         done = self.last and self.last.seq > entry.after and self.last.phase is Phase.done
         redone = entry.worked and entry.row.on_crash in (Recovery.redo, Recovery.abandon)
@@ -414,7 +422,7 @@ class Instance:
         staging = self.home.creating(self.name)
         if os.path.lexists(staging):
             line = None
-            with suppress(DamagedError):
+            with suppress(DamagedError, DriverError):
                 line = Journal(staging).last()
             self._discard_staging()
             pid = line.actor.pid if line else None

@@ -43,7 +43,7 @@ from typing import Any, ClassVar, Self
 
 from ..errors import DamagedError, TooNewError
 from ..host.bounds import clipped
-from ..host.files import RECORD_BYTES, flush_directory, open_own, read_own, write_whole
+from ..host.files import RECORD_BYTES, flush_directory, misread, open_own, read_own, write_whole
 from ..host.process import Actor
 from ..version import __version__
 from .schema import Migration, migrated, too_new
@@ -277,7 +277,7 @@ class Journal:
             if len(tail) == _TAIL_BYTES and tail.count(b"\n") < 2:  # noqa: PLR2004 - one end, and one before it
                 tail = read_own(self._name, RECORD_BYTES, tail=True)  # version 0.1.0 wrote lines of any length
         except OSError as error:
-            raise DamagedError(f"{self.path}: {error.strerror}") from error
+            raise misread(self._name, error) from error
         whole = tail[: tail.rfind(b"\n") + 1]
         if not whole:
             raise DamagedError(f"{self.path}: holds no whole line")
@@ -336,7 +336,7 @@ class Journal:
         try:
             return self._whole().split(b"\n")[:-1]
         except OSError as error:
-            raise DamagedError(f"{self.path}: {error.strerror}") from error
+            raise misread(self._name, error) from error
 
     def _whole(self) -> bytes:
         return read_own(self._name, self._MAX_BYTES)

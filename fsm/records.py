@@ -117,6 +117,8 @@ class Status:
     damage: str | None = None
     newer: bool = False
     """True when the damage is none: a newer version of Interlock wrote it."""
+    unreadable: bool = False
+    """True when nobody knows whether there is damage: the system could not read its files."""
     protected: bool = False
     changed_at: str | None = None
 

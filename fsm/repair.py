@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import DamagedError
+from ..errors import DamagedError, DriverError
 from ..host.files import PRIVATE_DIRECTORY, PRIVATE_FILE
 from . import words
 from .journal import FILE, Journal
@@ -47,7 +47,7 @@ def repairable(directory: Path) -> bool:
     try:
         Spec.read(directory)
         return Journal(directory).mendable()
-    except (DamagedError, OSError):
+    except (DamagedError, DriverError):
         return False
 
 

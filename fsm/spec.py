@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar, get_args
 
 from ..errors import DamagedError
-from ..host.files import read_own
+from ..host.files import misread, read_own
 from .schema import Migration, migrated
 
 SPEC_FILE = "spec.json"
@@ -175,7 +175,7 @@ class Spec:
         try:
             return cls.from_json(json.loads(read_own(path).decode()), path)
         except OSError as error:
-            raise DamagedError(f"{path}: {error.strerror}") from error
+            raise misread(path, error) from error
         except (ValueError, RecursionError) as error:
             raise DamagedError(f"{path}: {error}") from error
 

@@ -148,7 +148,7 @@ def busy(instance: str, trigger: str, operation: Operation | None) -> str:
 def status(what: Status) -> str:
     """Return the status line, all that is known: `starting · waiting for ssh · 4 s`."""
     if what.damage:
-        return f"{what.state if what.newer else 'damaged'} · {what.damage}"
+        return f"{what.state if what.newer else 'unreadable' if what.unreadable else 'damaged'} · {what.damage}"
     operation, seen = what.operation, what.observation
     if operation and not operation.interrupted:
         age = duration(seconds_since(operation.since))

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from ..errors import DriverError
+from ..errors import DamagedError, DriverError, HostError, InterlockError, UnreadableError
 
 PRIVATE_DIRECTORY = 0o700
 PRIVATE_FILE = 0o600
@@ -32,8 +32,12 @@ _NO_FILE = (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENODEV)
 """What open(2) says of a link, a folder, a socket or a FIFO without a reader, a device without a driver."""
 
 
+_SHORTAGE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""What open(2) says when this process or this host has too little left, whatever the file."""
+
+
 class UnfitFileError(OSError):
-    """What lies in the place of a file of ours is none: not a regular file, or larger than it may be."""
+    """What lies in the place of one of our files is not a regular file, or is larger than it may be."""
 
 
 def make_private_directory(path: Path) -> Path:
@@ -89,6 +93,20 @@ def read_own(path: str | Path, limit_bytes: int = RECORD_BYTES, *, tail: bool = 
         return os.pread(descriptor, min(size, limit_bytes), max(0, size - limit_bytes))
     finally:
         os.close(descriptor)
+
+
+def misread(path: str | Path, error: OSError) -> InterlockError:
+    """Return the error to raise when reading the record `path` raised `error`: "cannot read" is not "damaged".
+
+    DamagedError where the record is missing or something else lies in its place, HostError where this host is short of
+    descriptors or memory, else UnreadableError.
+    """
+    words = f"{path}: {error.strerror or error}"
+    if isinstance(error, UnfitFileError | FileNotFoundError | NotADirectoryError):
+        return DamagedError(words)
+    if error.errno in _SHORTAGE:
+        return HostError(words)
+    return UnreadableError(words, hint=None if isinstance(error, PermissionError) else "sudo dmesg")
 
 
 def beside(path: Path) -> Path:

@@ -12,7 +12,7 @@ from typing import Self
 from ...errors import DamagedError, HostError
 from ...fsm.schema import check_schema
 from ...fsm.spec import Spec
-from ...host.files import read_own, write_whole
+from ...host.files import misread, read_own, write_whole
 from ..contract import INITRD, KERNEL, SEED, Site, disk_file
 from . import disk, events, firmware, hostfwd, logs, monitor, mounts
 from .capabilities import Capabilities
@@ -49,13 +49,18 @@ class Board:
 
     @classmethod
     def read(cls, directory: Path) -> Self:
-        """Return the board of the instance in `directory`; raise DamagedError when it cannot be told."""
+        """Return the board of the instance in `directory`.
+
+        Raises DamagedError when it cannot be understood, UnreadableError or HostError when it cannot be read.
+        """
         path = directory / RECORD
         try:
             data = json.loads(read_own(path))
             check_schema(data, _SCHEMA, path)
             return cls(**{name: value for name, value in data.items() if name in cls.__slots__})
-        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as err:
+        except OSError as err:
+            raise misread(path, err) from err
+        except (ValueError, TypeError, AttributeError, RecursionError) as err:
             raise DamagedError(f"{path}: {err}") from err
 
     def write(self, directory: Path) -> None:
