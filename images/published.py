@@ -20,11 +20,9 @@ from . import unpack
 from .download import Download, download
 from .source import BUILT_HERE, Place, Source
 from .space import check_space, writing_in
-from .store import Image, Kind, Store, Writer
+from .store import NAME_LENGTH, Image, Kind, Store, Writer, tagged
 
 _SUFFIXES = re.compile(r"(\.(qcow2|img|raw|gz|bz2|xz|zst))+$", re.IGNORECASE)
-_NAME_LENGTH = 63
-_TAG_LENGTH = 8
 
 
 def find(store: Store, source: Source) -> Image | None:
@@ -208,8 +206,7 @@ def _free_name(store: Store, source: Source, made_of: Mapping[str, Any], kind: K
             hint="interlock image list",
         )
     whole = (sorted(made_of.items()), source.kernel_arguments)
-    tag = hashlib.sha256(repr(whole).encode()).hexdigest()[:_TAG_LENGTH]
-    return f"{name[: _NAME_LENGTH - _TAG_LENGTH - 1]}-{tag}"
+    return tagged(name, whole)
 
 
 def _is_older(there: Image, source: Source, made_of: Mapping[str, Any]) -> bool:
@@ -223,4 +220,4 @@ def _is_older(there: Image, source: Source, made_of: Mapping[str, Any]) -> bool:
 
 def _readable_name(source: Source) -> str:
     stem = _SUFFIXES.sub("", source.places["disk"].file_name.lower())
-    return re.sub(r"[^a-z0-9_-]+", "-", stem).strip("-_")[:_NAME_LENGTH] or "image"
+    return re.sub(r"[^a-z0-9_-]+", "-", stem).strip("-_")[:NAME_LENGTH] or "image"

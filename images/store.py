@@ -35,6 +35,16 @@ Kind = Literal["built", "fetched", "imported"]
 """How an image came here. A fetched one is found by what it was made from only, because its name was not chosen."""
 
 
+NAME_LENGTH = 63
+_TAG_LENGTH = 8
+
+
+def tagged(name: str, what: object) -> str:
+    """Return `name`, shortened if need be, and a tag that distinguishes `what` from others of that name."""
+    tag = hashlib.sha256(repr(what).encode()).hexdigest()[:_TAG_LENGTH]
+    return f"{name[: NAME_LENGTH - _TAG_LENGTH - 1]}-{tag}"
+
+
 class Blob(NamedTuple):
     """One file of an image: the SHA-256 of its content in hexadecimal, which is its name in the store; its length."""
 

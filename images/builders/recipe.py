@@ -9,15 +9,14 @@ from typing import Any
 
 from ...errors import ImageError
 from ..source import BUILT_HERE
-from ..store import Image
+from ..store import NAME_LENGTH, Image, tagged
 from .packages import ARCHES, RELEASE
 
 _SUITE = re.compile(r"[a-z][a-z0-9-]*")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 """Source: Debian Policy, 5.6.1 (names of packages)."""
 
-_NAME_LENGTH = 63
-_TAG_LENGTH = 8
+_SCRIPT_TAG_LENGTH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +42,9 @@ class Recipe:
     def default_name(self) -> str:
         """A name made from what differs: `debian-trixie`, `debian-nginx-curl`, `debian-4f2a9c11` of a script."""
         parts = [self.name, *([self.suite] if self.suite != RELEASE else []), *self.packages]
-        parts += [hashlib.sha256(self.script).hexdigest()[:_TAG_LENGTH]] if self.script is not None else []
+        parts += [hashlib.sha256(self.script).hexdigest()[:_SCRIPT_TAG_LENGTH]] if self.script is not None else []
         name = re.sub(r"[^a-z0-9-]", "-", "-".join(parts))
-        if len(name) <= _NAME_LENGTH:
-            return name
-        tag = hashlib.sha256(repr(self.to_json()).encode()).hexdigest()[:_TAG_LENGTH]
-        return f"{name[: _NAME_LENGTH - _TAG_LENGTH - 1]}-{tag}"
+        return name if len(name) <= NAME_LENGTH else tagged(name, self.to_json())
 
     def check(self) -> None:
         """Raise ImageError for what no builder could make, before anything is downloaded."""
