@@ -78,16 +78,18 @@ def capabilities(runtime_root: Path, arch: str, timeout_s: float = _TIMEOUT_S) -
 
     Raises HostError when there is none, DeadlineError when it does not answer.
     """
-    name = f"qemu-system-{arch}"
-    binary = shutil.which(name)
-    if binary is None:
-        raise HostError(f"{name} is not installed", hint=f"apt install {_PACKAGES.get(arch, 'qemu-system')}")
+    binary = _binary(arch)
     stat = os.stat(binary)  # noqa: PTH116 - follows the link, as exec does
     key = [binary, stat.st_size, stat.st_mtime_ns, *Capabilities.__slots__]  # another version of us asks for more
     found = _remembered(
         runtime_root / f"qemu-{arch}.json", key, lambda: asdict(_ask(binary, arch, min(timeout_s, _TIMEOUT_S)))
     )
     return Capabilities(**found)
+
+
+def ask(arch: str) -> Capabilities:
+    """Return what `capabilities` does, asked of QEMU now."""
+    return _ask(_binary(arch), arch, _TIMEOUT_S)
 
 
 def acceleration(runtime_root: Path, arch: str) -> Acceleration:
@@ -119,6 +121,13 @@ def _remembered(
         make_private_directory(path.parent)
         write_whole(path, json.dumps({"key": key, "found": found}).encode())
     return found
+
+
+def _binary(arch: str) -> str:
+    name = f"qemu-system-{arch}"
+    if binary := shutil.which(name):
+        return binary
+    raise HostError(f"{name} is not installed", hint=f"apt install {_PACKAGES.get(arch, 'qemu-system')}")
 
 
 def _ask(binary: str, arch: str, timeout_s: float) -> Capabilities:

@@ -1,10 +1,14 @@
-"""What no machine on this host can have: more memory than its kernel gives out, a network that is half closed."""
+"""What no machine on this host can have: too many processors, too much memory, a network that is half closed."""
 
 import re
 from pathlib import Path
 
 from ...errors import HostError
 from ...fsm.spec import Spec
+from . import capabilities
+
+_CPUS_OF_EVERY_MACHINE = 255
+"""QEMU need not be asked about fewer: q35 and virt could always have as many."""
 
 _HEURISTIC, _ALWAYS = 0, 1
 """Of vm.overcommit_memory; beside them is 2, which counts what was promised to everybody."""
@@ -12,8 +16,18 @@ _HEURISTIC, _ALWAYS = 0, 1
 
 def check(spec: Spec) -> None:
     """Raise HostError where QEMU on this host could never run what `spec` describes."""
+    check_cpus(spec)
     check_memory(spec.memory_bytes)
     check_network(spec)
+
+
+def check_cpus(spec: Spec) -> None:
+    """Raise HostError for more processors than QEMU's machine can have. The host may have fewer than its guest."""
+    if spec.cpus <= _CPUS_OF_EVERY_MACHINE:
+        return
+    able = capabilities.ask(spec.arch)
+    if spec.cpus > able.max_cpus:
+        raise HostError(f"{spec.cpus} cpus are more than QEMU's {able.machine} can have ({able.max_cpus})")
 
 
 def check_memory(memory_bytes: int, proc: Path = Path("/proc")) -> None:
