@@ -118,7 +118,7 @@ def test_start_by_two_processes_boots_once(begin, bring, at_work, history, tmp_p
     orders = {"start": {"until": str(tmp_path / "go")}}
     first = begin("start", "web", "--format", "json", orders=orders)
     at_work()
-    second = begin("start", "web", "--format", "json", orders=orders)
+    second = begin("--log-format", "logfmt", "start", "web", "--format", "json", orders=orders)
     assert any("transition_joined" in line for line in second.stderr)
     (tmp_path / "go").touch()
     told = [json.loads(process.communicate(timeout=60)[0])["changed"] for process in (first, second)]

@@ -46,7 +46,7 @@ def test_up_of_an_instance_that_is_being_created_joins(begin, at_work, tmp_path,
     up = ("up", "web", "-t", "tiny", "--driver", "simulated")
     first = begin(*up, orders=orders)
     at_work()
-    second = begin(*up)
+    second = begin("--log-format", "logfmt", *up)
     assert any("transition_joined" in line for line in second.stderr)
     (tmp_path / "go").touch()
     assert [(process.communicate(timeout=60), process.returncode)[1] for process in (first, second)] == [0, 0]
