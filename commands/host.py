@@ -1,9 +1,19 @@
 """The command about this host."""
 
+import re
+from typing import TYPE_CHECKING
+
 import click
 
 from ..errors import HostError
 from .stdout import Format, format_option, print_records
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..fsm.records import Check
+
+_INSTALL = "apt install "
 
 
 @click.command("doctor")
@@ -31,4 +41,13 @@ def doctor_command(output_format: Format) -> None:
     )
     missing = [check for check in found if check.essential and not check.ok]
     if missing:
-        raise HostError(f"this host lacks: {', '.join(check.subject for check in missing)}", hint=missing[0].mend)
+        raise HostError(f"this host lacks: {', '.join(check.subject for check in missing)}", hint=_mend(missing))
+
+
+def _mend(missing: "Iterable[Check]") -> str | None:
+    """Return one command line that mends all of `missing`, with one installation of all packages."""
+    commands = dict.fromkeys(check.mend for check in missing if check.mend)
+    packages = [command for command in commands if re.fullmatch(f"{_INSTALL}[^|&]*", command)]
+    names = sorted({name for command in packages for name in command.removeprefix(_INSTALL).split()})
+    others = [command for command in commands if command not in packages]
+    return " && ".join([*([_INSTALL + " ".join(names)] if names else []), *others]) or None

@@ -36,6 +36,11 @@ def test_doctor_of_host_without_anything_names_the_packages(checked):
     assert (found[NATIVE]["ok"], found[NATIVE]["finding"]) == (False, f"{QEMU} is not installed")
     assert found[NATIVE]["mend"].startswith("apt install qemu-system-")
     assert done.stderr.splitlines()[0] == "error: host-unfit"
+    essential = {
+        name for record in found.values() if record["essential"] and record["mend"] for name in record["mend"].split()
+    }
+    hint = done.stderr.splitlines()[-1].removeprefix("hint: apt install ")
+    assert set(hint.split()) == essential - {"apt", "install"} >= {"qemu-utils", "openssh-client"}
 
 
 def test_doctor_of_qemu_that_fails_tells_its_last_words(checked):
