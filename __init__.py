@@ -4,8 +4,6 @@ The public API. Each name is loaded when it is first used: `interlock --help` pa
 and templates, and the program listens to signals before it imports anything else.
 """
 
-from importlib import import_module
-
 TYPE_CHECKING = False  # what `typing` calls so, without its import
 
 if TYPE_CHECKING:
@@ -108,6 +106,8 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     home = next((home for home, names in _HOMES.items() if name in names), "errors")
     value = globals()[name] = getattr(import_module(f".{home}", __name__), name)
     return value

@@ -1,12 +1,11 @@
 """The program: `python -m interlock`, and what is installed as `interlock`.
 
-Before anything else is imported, signals are listened to, and each of the standard streams leads somewhere.
+`--version` is answered at once. For everything else, before it is imported, signals are listened to, and each of the
+standard streams leads somewhere.
 """
 
 import os
 import sys
-
-from .host import cancellation
 
 TYPE_CHECKING = False  # what `typing` calls so, without its import
 if TYPE_CHECKING:
@@ -15,6 +14,10 @@ if TYPE_CHECKING:
 
 def main() -> "NoReturn":
     """Run the program on the process's arguments, and leave it with the documented exit code."""
+    if sys.argv[1:] == ["--version"] and _print_version():
+        sys.exit(0)
+    from .host import cancellation
+
     cancellation.listen()
     _stand_in()
     from . import cli
@@ -23,6 +26,17 @@ def main() -> "NoReturn":
         cli.main()
     finally:
         cancellation.ignore()
+
+
+def _print_version() -> bool:
+    """Print the version; False where stdout takes nothing, which is for `cli` to deal with."""
+    from .version import __version__
+
+    try:
+        os.write(1, f"interlock {__version__}\n".encode())
+    except OSError:
+        return False
+    return True
 
 
 def _stand_in() -> None:

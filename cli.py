@@ -5,7 +5,6 @@ everything else to stderr. Exit codes are those of `errors`; `shell` passes the 
 """
 
 import os
-import shlex
 import signal
 import sys
 from importlib import import_module
@@ -138,13 +137,14 @@ def main() -> NoReturn:
     """Run the program on the process's arguments, and leave it with the documented exit code."""
     os.umask(os.umask(0o077) & 0o077)  # one that takes the owner's own rights would lock us out of what we make
     session = Session()
+    stdout = sys.stdout
     try:
         code = cli.main(prog_name="interlock", standalone_mode=False, obj=session) or 0
         sys.stdout.flush()
-    except (BrokenPipeError, SystemExit):  # click turns the one into the other, unless it is our own flush
-        # Whoever read our results has read enough. Python flushes stdout once more at its end: to nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
-        code = 128 + signal.SIGPIPE
+    except BrokenPipeError:
+        code = _stop_printing()
+    except SystemExit as exit_:  # a command's own, that of completion, or click's for a broken pipe: it puts a stream
+        code = exit_.code if sys.stdout is stdout else _stop_printing()  # of its own in the place of stdout then
     except click.exceptions.NoArgsIsHelpError as error:
         code = _show_help(error, session)
     except Exception as error:  # noqa: BLE001 - where a command ends: whatever it is, the user gets words
@@ -152,6 +152,12 @@ def main() -> NoReturn:
     if cancellation.requested() and code != CancelledError.exit_code:
         code = _report(cancellation.error("; what was asked for had come to its end"), session)
     sys.exit(code)
+
+
+def _stop_printing() -> int:
+    """Return the exit code where the reader of our results has read enough, and let nothing more be printed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)  # Python flushes stdout once more at its end
+    return 128 + signal.SIGPIPE
 
 
 def _show_help(error: click.exceptions.NoArgsIsHelpError, session: Session) -> int:
@@ -191,6 +197,8 @@ def _translated(error: Exception) -> InterlockError:
         case OSError():
             return HostError(f"{error.filename or 'the system'}: {error.strerror or error}")
         case _:
+            import shlex
+
             return InterlockError(
                 f"{type(error).__name__}: {error}; this is a defect of Interlock",
                 hint=shlex.join(["interlock", "--debug", *sys.argv[1:]]),

@@ -1,24 +1,40 @@
-"""What the command line costs before it does anything: `interlock list` against a Python that does nothing.
+"""What the command line costs: processor time of whole processes against a Python that does nothing.
 
 Usage: python benchmarks/cli.py [RUNS]
 
-Prints whole-process wall times (median, range) and the ratio pair by pair. Every home is a temporary one; the
-instances are simulated, because `list` reads the same files for them as for real ones that are at rest.
+The program is installed from its wheel into an environment of its own, whose bare interpreter is the measure; its
+dependencies are those of the environment that runs this. Prints user and system time (median, range), the ratio pair
+by pair, and the target. Every home is a temporary one; the instances are simulated, because `list` reads the same files
+for them as for real ones that are at rest.
 """
 
 import shutil
 import statistics
+import subprocess
 import sys
+import sysconfig
 import tempfile
+import venv
 from pathlib import Path
 
-from measure import in_turn, machine, median_ms, ratio
+from measure import in_turn, machine, median_ms, processor_seconds, ratio
 
 MANY = 1000
+ROOT = Path(__file__).parents[1]
+
+TARGETS = {
+    "import interlock": 2.0,
+    "interlock --version": 2.0,
+    "interlock list, 1 instance": 4.5,
+    "interlock can, 1 instance": 4.5,
+    "interlock start, already running": 6.0,
+    "completion of an instance's name": 5.0,
+}
+"""How many times a bare interpreter each may cost. The others have no target."""
 
 
 def fill(home: Path, count: int) -> None:
-    """Make `count` stopped instances in `home`: one by its commands, the others as copies of its directory."""
+    """Make `count` instances in `home`: `vm-0000`, which runs, and copies of its directory as it was at rest."""
     from interlock import Interlock
     from interlock.host.home import Home
 
@@ -28,33 +44,65 @@ def fill(home: Path, count: int) -> None:
     vms.stop("vm-0000")
     for number in range(1, count):
         shutil.copytree(home / "instances" / "vm-0000", home / "instances" / f"vm-{number:04}")
+    vms.start("vm-0000")
+
+
+def install(scratch: Path) -> Path:
+    """Return the folder of the programs of a new environment that has Interlock from its wheel."""
+    subprocess.run(
+        [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", scratch / "wheel", ROOT],
+        check=True,
+        capture_output=True,
+    )
+    venv.create(scratch / "venv")
+    python = scratch / "venv" / "bin" / "python"
+    (wheel,) = (scratch / "wheel").iterdir()
+    subprocess.run(
+        [sys.executable, "-m", "pip", "--quiet", "--python", python, "install", "--no-deps", "--no-index", wheel],
+        check=True,
+    )
+    (packages,) = (scratch / "venv" / "lib").glob("python*/site-packages")
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    return python.parent
 
 
 def main() -> None:
     """Measure and print."""
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 15
-    interlock = str(Path(sys.executable).with_name("interlock"))
     with tempfile.TemporaryDirectory() as scratch:
-        environments = {}
-        for name, count in (("one", 1), ("many", MANY)):
-            home = Path(scratch, name)
-            fill(home, count)
-            environments[name] = {"INTERLOCK_HOME": str(home), "XDG_RUNTIME_DIR": scratch}
+        programs = install(Path(scratch))
+        python, interlock = str(programs / "python"), str(programs / "interlock")
+        one, many = ({"INTERLOCK_HOME": f"{scratch}/{name}", "XDG_RUNTIME_DIR": scratch} for name in ("one", "many"))
+        fill(Path(scratch, "one"), 1)
+        fill(Path(scratch, "many"), MANY)
+        completing = {
+            **one,
+            "_INTERLOCK_COMPLETE": "bash_complete",
+            "COMP_WORDS": "interlock start v",
+            "COMP_CWORD": "2",
+        }
         taken = in_turn(
             {
-                "python -c pass": ([sys.executable, "-c", "pass"], {}),
+                "python -c pass": ([python, "-c", "pass"], {}),
+                "import interlock": ([python, "-c", "import interlock"], {}),
+                "interlock --version": ([interlock, "--version"], {}),
                 "interlock --help": ([interlock, "--help"], {}),
-                "interlock list, 1 instance": ([interlock, "list"], environments["one"]),
-                f"interlock list, {MANY} instances": ([interlock, "list"], environments["many"]),
+                "interlock list, 1 instance": ([interlock, "list"], one),
+                "interlock can, 1 instance": ([interlock, "can", "vm-0000"], one),
+                "interlock start, already running": ([interlock, "start", "vm-0000"], one),
+                "completion of an instance's name": ([interlock], completing),
+                f"interlock list, {MANY} instances": ([interlock, "list"], many),
             },
             runs,
+            measure=processor_seconds,
         )
-    print(f"{machine()}; {runs} runs each, in turn")
+    print(f"{machine()}; processor time of {runs} runs each, in turn")
     bare = taken["python -c pass"]
     for name, times in taken.items():
-        print(f"{name:<32} {median_ms(times)}  {ratio(times, bare):5.2f} x python")
-    one, many = taken["interlock list, 1 instance"], taken[f"interlock list, {MANY} instances"]
-    more = statistics.median(b - a for a, b in zip(one, many, strict=True))
+        target = f"  (target {TARGETS[name]})" if name in TARGETS else ""
+        print(f"{name:<34} {median_ms(times)}  {ratio(times, bare):5.2f} x python{target}")
+    few, lots = taken["interlock list, 1 instance"], taken[f"interlock list, {MANY} instances"]
+    more = statistics.median(b - a for a, b in zip(few, lots, strict=True))
     print(f"{MANY} instances cost {more * 1e3:.0f} ms more than one")
 
 

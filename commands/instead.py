@@ -6,7 +6,6 @@ letters, for slips of the finger. By similar letters no transition is ever propo
 
 import shlex
 from collections.abc import Sequence
-from difflib import get_close_matches
 
 import click
 
@@ -78,6 +77,8 @@ def proposal(ctx: click.Context, group: click.Group, args: Sequence[str], movers
     known = [name for name in group.list_commands(ctx) if name not in movers]
     meant = INSTEAD.get(word) if ctx.parent is None else INSTEAD_IN_GROUP.get(word)
     if meant is None or (ctx.parent and meant not in known):
+        from difflib import get_close_matches
+
         meant = next(iter(get_close_matches(word, known, n=1, cutoff=0.7)), "--help")
     words = meant.split()
     if words[-1] not in ("--help", "--version"):

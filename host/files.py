@@ -9,7 +9,6 @@
 import errno
 import os
 import shlex
-import shutil
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -189,6 +188,8 @@ def link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # another file system (EXDEV), one without links (EPERM), or too many of them (EMLINK)
+        import shutil
+
         with source.open("rb") as content, open_private(target, "xb") as copy:
             shutil.copyfileobj(content, copy)
 

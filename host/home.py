@@ -1,6 +1,5 @@
 """Where everything lies on disk."""
 
-import hashlib
 import os
 import re
 import shlex
@@ -109,6 +108,8 @@ class Home:
 
     def sockets(self, name: str) -> Path:
         """Return the runtime directory of `name`; two homes never share one."""
+        import hashlib
+
         return self.runtime / hashlib.sha256(os.fsencode(self.directory(name))).hexdigest()[:12]
 
     def prepare(self) -> None:

@@ -104,6 +104,7 @@ def complete(*words):
     command = [sys.executable, "-c", RUN_AND_TELL]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
     (modules,) = done.stderr.splitlines()
+    assert done.returncode == 0
     return [line.partition(",")[2] for line in done.stdout.splitlines()], modules.split()
 
 
