@@ -36,7 +36,7 @@ from ..templates.mistakes import words_of
 from ..templates.model import Wished
 from ..templates.parts import ImageSource
 from ..version import __version__
-from . import fit, host_facts, resolve
+from . import host_facts, requirements, resolve
 from .reach import Reach, reach
 from .wishes import Wishes
 
@@ -105,7 +105,7 @@ class _Planner:
         self.arch = wishes.arch or self.template.arch or platform.machine()
         if self.arch not in driver.abilities.arches:
             raise UsageError(f'driver "{driver.name}" has no machines of architecture {self.arch}')
-        if lacking := fit.unfit(loaded.tree, self.template, self.arch, driver, Disks(home)):
+        if lacking := requirements.unmet(loaded.tree, self.template, self.arch, driver, Disks(home)):
             raise refused(loaded, lacking)
         self.reach = reach(loaded.tree, self.template, self.arch, str(home.directory(name)))
 
@@ -127,7 +127,7 @@ class _Planner:
     def _make_folders(self, report: Report) -> None:
         """Make each folder that is to be mounted and does not exist."""
         failed = []
-        for folder in fit.missing_folders(self.template):
+        for folder in requirements.missing_folders(self.template):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:

@@ -20,7 +20,7 @@ from ..templates.model import Template
 from . import host_facts, resolve
 
 
-def unfit(tree: yaml.Node, template: Template, arch: str, driver: Driver, disks: Disks) -> list[Mistake]:
+def unmet(tree: yaml.Node, template: Template, arch: str, driver: Driver, disks: Disks) -> list[Mistake]:
     """Return a mistake for each thing that `template`, resolved from `tree`, asks for and this host lacks."""
     return [mistake(tree, path, words) for path, words in _problems(template, arch, driver, disks)]
 
