@@ -30,6 +30,7 @@ from ..errors import (
 from ..host import cancellation
 from ..host.files import remove_tree, retire
 from ..host.home import NAME, Home
+from ..host.life import holder
 from ..host.locks import Lock
 from ..host.process import alive, suspended, wake
 from . import refusals, words
@@ -370,7 +371,8 @@ class Engine:
                 operation = self._read(name).operation
             if operation is None or operation.interrupted or called_off:
                 if patience.passed:
-                    raise refusals.busy(name, trigger, operation if called_off else None)
+                    self._end_suspended(lock, name, trigger, operation if called_off else None, force=force)
+                    patience = Deadline(CALL_OFF_S)
             elif _calls_off(trigger, operation, force=force):
                 self._announce_other(Happening.preempted, name, trigger, operation)
                 lock.ask_to_let_go(operation.actor, f"{trigger} (pid {os.getpid()})")
@@ -390,6 +392,15 @@ class Engine:
                 raise refusals.busy(name, trigger, operation)
             cancellation.pause(POLL_S)
         return None if called_off else joined
+
+    def _end_suspended(
+        self, lock: Lock, name: str, trigger: Trigger, operation: Operation | None, *, force: bool
+    ) -> None:
+        """End the process that holds `lock` if it is suspended and `force` is asked for; else raise BusyError."""
+        by = holder(lock.path)
+        if not (force and by and suspended(by)):
+            raise refusals.busy(name, trigger, operation, by)
+        wake(by, and_end=True)
 
     def _announce_other(self, happening: Happening, name: str, trigger: Trigger, other: Operation) -> None:
         event = Event(happening, name, trigger, other.source, detail=str(other.trigger), pid=other.actor.pid)

@@ -1,6 +1,7 @@
 """The errors that refuse a transition, each composed from the table."""
 
 from ..errors import BusyError, DeadlineError, IllegalTransitionError, OutOfReachError, ProtectedError
+from ..host.process import Actor, suspended
 from . import words
 from .records import Operation
 from .states import State
@@ -25,11 +26,12 @@ def still_busy(instance: str, trigger: Trigger, operation: Operation, timeout_s:
     return DeadlineError(message, hint=words.look(instance))
 
 
-def busy(instance: str, trigger: str, operation: Operation | None) -> BusyError:
-    """Return the error for an instance that another process holds: for `operation`, where that can be told."""
-    suspended = operation and operation.suspended
-    hint = f"kill -CONT {operation.actor.pid}" if operation and suspended else f"interlock list {instance}"
-    return BusyError(words.busy(instance, trigger, operation), hint=hint)
+def busy(instance: str, trigger: str, operation: Operation | None, holder: Actor | None = None) -> BusyError:
+    """Return the error for an instance that another process holds: `holder`, or the one of `operation`."""
+    by = operation.actor if operation else holder
+    halted = operation.suspended if operation else holder and suspended(holder)
+    hint = f"kill -CONT {by.pid}" if by and halted else f"interlock list {instance}"
+    return BusyError(words.busy(instance, trigger, operation, by), hint=hint)
 
 
 def out_of_reach(instance: str, trigger: Trigger) -> OutOfReachError:

@@ -7,6 +7,7 @@ chooses its verb: verbs come from the table.
 
 from pathlib import Path
 
+from ..host.process import Actor, suspended
 from . import table
 from .events import Event, Happening
 from .records import HIDDEN, Operation, Status, seconds_since
@@ -135,14 +136,15 @@ def repaired(instance: str, state: State, mended: tuple[str, ...]) -> str:
     return f'"{instance}" is {"mended" if mended else "whole: nothing to mend"}; it is {state}'
 
 
-def busy(instance: str, trigger: str, operation: Operation | None) -> str:
-    """Return why `trigger` has to wait: who is at what, since when."""
+def busy(instance: str, trigger: str, operation: Operation | None, holder: Actor | None = None) -> str:
+    """Return why `trigger` has to wait: `holder` has the instance, for `operation` where that is known."""
+    by = operation.actor if operation else holder
+    halted = operation.suspended if operation else holder and suspended(holder)
+    who = f"pid {by.pid}{', which is suspended' if halted else ''}" if by else "another process"
     if operation is None:
-        return f'instance "{instance}" is held by another process; {trigger} was not begun'
-    doing, pid = BY_TRIGGER[operation.trigger].doing, operation.actor.pid
-    age = duration(seconds_since(operation.since))
-    where = f"pid {pid}, which is suspended" if operation.suspended else f"pid {pid}"
-    return f'{doing} "{instance}" has been under way for {age} ({where}); {trigger} was not begun'
+        return f'instance "{instance}" is held by {who}; {trigger} was not begun'
+    doing, age = BY_TRIGGER[operation.trigger].doing, duration(seconds_since(operation.since))
+    return f'{doing} "{instance}" has been under way for {age} ({who}); {trigger} was not begun'
 
 
 def status(what: Status) -> str:

@@ -1,6 +1,8 @@
 """A process that was suspended (Ctrl-Z) holds its instance: other commands say so, and what to type."""
 
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -87,4 +89,49 @@ def test_stop_of_a_suspended_start_calls_it_off(interlock, bring, suspend, state
     assert interlock("stop", "web").returncode == 0
     assert process.wait(timeout=60) == 130
     assert state() == "created"
+    injected("the holder of an instance is suspended")
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from interlock.host.locks import Lock
+print(Lock(Path(sys.argv[1])).acquire(), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(home, bring, until):
+    """Return a process that has the lock of `web`, and was suspended before it wrote its intent to the journal."""
+    bring(State.stopped)
+    command = [sys.executable, "-c", HOLD, home.lock("web")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "True\n"
+        process.send_signal(signal.SIGSTOP)
+        actor = Actor(process.pid, started_ticks(process.pid), boot_id())
+        until(lambda: suspended(actor))
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("command", ["start", "stop", "delete", "protect"])
+def test_command_behind_one_suspended_before_its_first_line_says_what_to_type(interlock, holder, command, injected):
+    """Who has the lock is asked of the kernel, as the journal does not tell yet."""
+    refused = interlock(command, "web")
+    assert (refused.returncode, refused.stderr.splitlines()[-2:]) == (
+        5,
+        [
+            f'instance "web" is held by pid {holder.pid}, which is suspended; {command} was not begun',
+            f"hint: kill -CONT {holder.pid}",
+        ],
+    )
+    injected("the holder of an instance is suspended")
+
+
+def test_delete_with_force_ends_one_suspended_before_its_first_line(interlock, holder, home, injected):
+    """Always a way out."""
+    done = interlock("delete", "web", "--force")
+    assert (done.returncode, home.directory("web").exists()) == (0, False)
+    assert holder.wait(timeout=60) == -signal.SIGTERM
     injected("the holder of an instance is suspended")

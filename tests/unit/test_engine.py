@@ -353,7 +353,7 @@ def test_fire_while_lock_is_held_and_nothing_is_seen_is_busy(engine, home, bring
     bring("web", State.created)
     with Lock(home.lock("web")) as lock:
         assert lock.acquire()
-        with pytest.raises(BusyError, match="held by another process; start was not begun"):
+        with pytest.raises(BusyError, match=f"held by pid {os.getpid()}; start was not begun"):
             engine.fire("web", Trigger.start)
 
 

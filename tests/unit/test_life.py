@@ -28,6 +28,8 @@ from interlock.fsm.states import State
 from interlock.fsm.table import Trigger
 from interlock.host import life
 from interlock.host.home import Home
+from interlock.host.life import holder
+from interlock.host.locks import Lock
 
 SLEEP = ["sleep", "60"]
 
@@ -175,6 +177,17 @@ def test_claim_beside_one_who_looks_is_taken_in_the_end(place):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(life, "look", looked)
         assert hypervisor.launch(SLEEP, place)
+
+
+def test_holder_of_a_lock_is_the_process_that_has_it(tmp_path):
+    """No lock, no file, no holder."""
+    path = tmp_path / "lock"
+    assert holder(path) is None
+    with Lock(path) as lock:
+        assert lock.acquire()
+        assert holder(path).pid == os.getpid()
+        lock.release()
+        assert holder(path) is None
 
 
 # -- what cannot be read ---------------------------------------------------------------------------------------------
