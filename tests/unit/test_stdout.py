@@ -2,11 +2,12 @@
 
 import json
 import sys
+import time
 
 import pytest
 import yaml
 
-from interlock.commands.stdout import print_record, print_records, print_table, size
+from interlock.commands.stdout import local_time, print_record, print_records, print_table, size
 from interlock.commands.terminal import printable
 from interlock.fsm.states import State
 
@@ -176,3 +177,13 @@ def test_print_record_of_records_and_long_texts_is_one_fact_a_line(capsys):
     assert capsys.readouterr().out.splitlines() == [
         *("forwards[0].port  80", "forwards[1].port  81", "message           two", "                  lines", "none")
     ]
+
+
+def test_local_time_is_the_hosts_with_its_offset(monkeypatch):
+    """A moment in UTC is shown as the clock on the wall shows it; what is no moment is shown as it is."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "XST-05:30")
+        time.tzset()
+        shown = local_time("2026-03-01T13:02:59.123456Z"), local_time("unknown")
+    time.tzset()
+    assert shown == ("2026-03-01 18:32:59 +0530", "unknown")

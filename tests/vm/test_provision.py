@@ -88,14 +88,14 @@ class Guest:
         self.site, self.driver = site, QemuDriver()
         self.steps: list[str] = []
         self.failures: tuple[Failure, ...] = ()
-        wait = readiness.wait
+        wait = readiness.wait_until_ready
 
         def remembered(*arguments: object) -> tuple[Failure, ...]:
             failures: tuple[Failure, ...] = wait(*arguments)  # type: ignore[arg-type]
             self.failures = anonymous(failures)
             return failures
 
-        patch.setattr(readiness, "wait", remembered)
+        patch.setattr(readiness, "wait_until_ready", remembered)
         self.driver.create(site, self.steps.append)
 
     @property
