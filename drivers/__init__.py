@@ -14,7 +14,7 @@ GROUP = "interlock.drivers"
 """Entry-point group in which a package registers a subclass of `contract.Driver` under the name its specs use."""
 
 OURS = {"qemu": (".qemu.driver", "QemuDriver"), "simulated": (".simulated", "SimulatedDriver")}
-"""Registered like any other, but found without asking the installed packages, which takes longer than `list` does."""
+"""Registered like any other, but found without listing the installed packages, which takes longer than `list`."""
 
 
 def names() -> list[str]:

@@ -104,7 +104,7 @@ class DriverConformance:
         assert not unknown, f"abilities.honours names {unknown}; contract.DEMANDS has {sorted(DEMANDS)}"
 
     def test_check_accepts_a_spec_that_asks_for_nothing(self, driver: Driver, site: Site) -> None:
-        """The suite's own machine can be run on this host, or none of these tests says anything."""
+        """The suite's own machine can run on this host; otherwise the other tests say nothing."""
         driver.check(site.spec)
 
     def test_check_refuses_what_the_driver_does_not_honour(self, driver: Driver, site: Site) -> None:
@@ -151,7 +151,7 @@ class DriverConformance:
         assert before == after, f"start of a live machine must wait for that one; before it {before}, after it {after}"
 
     def test_another_process_sees_the_same(self, driver: Driver, other: Driver, running: Site) -> None:
-        """What is known of a machine lies in its site: the next command is another process."""
+        """All that is known of a machine is in its site, because the next command is another process."""
         first, second = driver.observe(running), other.observe(running)
         assert first == second, f"another driver object must observe the same; the first says {first}, it says {second}"
 
@@ -171,7 +171,7 @@ class DriverConformance:
         _is_alive(driver, running, "after kill in a copy of its directory (a recorded pid is no proof; a lock is)")
 
     def test_start_without_boot_starts_nothing(self, driver: Driver, machine: Site, steps: list[str]) -> None:
-        """A machine that died before it could be awaited is an error, and stays down: nobody asked for it to run."""
+        """A machine that is down is an error, and stays down: recovery only waits, it does not start."""
         try:
             driver.start(machine, steps.append, Deadline(self.START_S), boot=False)
         except DriverError:

@@ -1,18 +1,18 @@
 """The contract between the engine and what acts on machines.
 
-A driver knows no state and sees no template. It is handed a `Site`, does one thing to the world there, and says what
-it sees. Every call is safe to repeat, because recovery after a crash repeats it:
+A driver knows no state and sees no template. Each call gets a `Site`, does one thing there, and may be repeated,
+because recovery after a crash repeats it. What is true after each:
 
-    create   on a directory that holds the spec and the materials: afterwards the machine could be started
-    start    afterwards the guest has answered; on a machine that is alive already, waits for that answer; what
-             failed in a guest that answers is returned, and neither hides that it runs nor is hidden by it
-    stop     afterwards nothing runs, and the word returned says how it ended
-    kill     afterwards nothing runs, at once; never raises because nothing did
-    reset    afterwards the disk is as `create` made it
-    delete   afterwards nothing outside the directory is left; the engine removes the directory
-    resume   afterwards a machine that was paused goes on, as far as what paused it lets it; one that runs just runs
-    provision  afterwards the scripts of the first boot have run once more; what failed of them is returned
-    observe  says what is so: quick, without network, without waiting, without changing anything
+    create     the machine can be started; the directory held its spec and its materials before
+    start      the guest has answered; a machine that was alive already is kept. What failed in a guest that answers is
+               returned: it runs all the same
+    stop       nothing runs; returns how it ended
+    kill       nothing runs, at once; no error if nothing did
+    reset      the disk is as `create` made it
+    delete     nothing is left outside the directory, which the engine removes
+    resume     a paused machine runs again, unless what paused it still does; one that runs is left alone
+    provision  the scripts of the first boot have run again; returns what failed
+    observe    returns what is so: quickly, without network, waiting or changing anything
 
 Creation puts these files beside spec.json before `create` is called, for a driver whose abilities say `images`:
 
@@ -125,11 +125,11 @@ class Abilities:
     shell: bool
     """True when `shell` leads into a real guest."""
     honours: frozenset[str] = frozenset()
-    """Those of `DEMANDS` that are done as the spec says; `Driver.check` refuses a spec with any other."""
+    """Those of `DEMANDS` that it meets exactly as the spec says; `Driver.check` refuses a spec with any other."""
 
 
 class Driver(ABC):
-    """One way to run machines. Instances of this class hold no facts about machines: those lie in the site."""
+    """One way to run machines. An object of this class holds no facts about machines: those lie in the site."""
 
     name: ClassVar[str]
     abilities: ClassVar[Abilities]
@@ -154,12 +154,12 @@ class Driver(ABC):
 
     @abstractmethod
     def start(self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True) -> DegradedError | None:
-        """Boot the machine and return once its guest answers: with what failed in it all the same, or None.
+        """Boot the machine and return once its guest answers; returns what failed in the guest, or None.
 
-        Without `boot` it starts nothing: a machine that is alive is awaited, one that is down is a DriverError.
+        Without `boot` nothing is started: a machine that is alive is waited for, one that is down is a DriverError.
 
-        Raises DeadlineError when it does not in time (whether the machine is left alive is the engine's to decide),
-        DriverError with the cause when it cannot.
+        Raises DeadlineError when the guest does not answer in time (the engine decides whether the machine is left
+        alive), DriverError with the cause when it cannot start.
         """
 
     @abstractmethod
@@ -172,7 +172,7 @@ class Driver(ABC):
 
     @abstractmethod
     def kill(self, site: Site, report: Report) -> None:
-        """End the machine, if it is alive and provably this site's, and return once nothing of it is left."""
+        """End the machine at once, if it is alive and provably this site's; return when it is gone."""
 
     @abstractmethod
     def reset(self, site: Site, report: Report) -> None:
@@ -184,16 +184,16 @@ class Driver(ABC):
 
     @abstractmethod
     def observe(self, site: Site) -> Observation:
-        """Return what is so. Never raises for a machine in a bad way: that is what it is there to say.
+        """Return what is so. A machine in a bad way is an observation, not an error.
 
-        Raises OSError or DriverError where it cannot be told whether it is alive.
+        Raises OSError or DriverError where it is unknown whether the machine is alive.
         """
 
     def resume(self, site: Site, report: Report) -> None:  # noqa: B027 - the default's machines are never paused
-        """Let the machine go on, if it was paused."""
+        """Let the machine run again, if it was paused."""
 
     def provision(self, site: Site, report: Report, deadline: Deadline) -> DegradedError | None:  # noqa: ARG002 - the default's guests have no scripts
-        """Run again what the first boot ran, in a guest that answers; return what failed of it, or None."""
+        """Run the scripts of the first boot again, in a guest that answers; return what failed, or None."""
         return None
 
     def shell(self, site: Site, command: Sequence[str], *, terminal: bool) -> list[str]:
@@ -201,9 +201,9 @@ class Driver(ABC):
         raise NotImplementedError
 
     def logs(self, site: Site) -> dict[str, Path]:  # noqa: ARG002 - the default knows of none
-        """Return the machine's log files by name (`serial`, `qemu`), the most telling first; none need exist."""
+        """Return the machine's log files by name (`serial`, `qemu`), the most useful first. They need not exist."""
         return {}
 
     def checks(self, runtime: Path) -> list[Check]:  # noqa: ARG002 - the default needs nothing
-        """Return what this driver needs of the host, and whether it is there; findings may be cached in `runtime`."""
+        """Return what this driver needs of the host and whether it is there; findings may be cached in `runtime`."""
         return []

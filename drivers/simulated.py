@@ -1,18 +1,18 @@
 """A driver whose machines are records: for testing the engine, and for programs that embed Interlock.
 
-A simulated machine keeps what a real one would: whether it is alive, which boot of the host it began in, what lies on
-its disk, why it went down. The record is the file `machine.json` in the instance's directory, so that several
-processes see the same machine, or an entry of a mapping in memory, so that an embedder's tests leave no trace.
+A simulated machine has the facts of a real one: whether it is alive, in which boot of the host it started, how often
+its disk was booted, why it went down. The record is the file `machine.json` in the instance's directory, so that
+several processes see the same machine, or an entry of a mapping in memory, so that an embedder's tests leave no trace.
 
-Delays and failures are ordered by trigger, as a mapping given to the constructor or, for other processes, as JSON in
+Delays and failures are set for each trigger, as a mapping given to the constructor or, for other processes, as JSON in
 the environment variable INTERLOCK_SIMULATED:
 
     {"start": {"delay_s": 0.5, "error": "the disk is on fire"}, "stop": {"delay_s": 3}}
 
     delay_s   how long the work takes, in seconds; it can be cut short by a deadline
     error     the work fails with these words (DriverError), after the delay
-    hang      true: it takes as long as it is given
-    until     the path of a file: it takes until that file exists
+    hang      true: the work never ends by itself
+    until     the path of a file: the work ends when that file exists
     degraded  of start and provision: the guest runs, but these words say what failed in it (DegradedError)
 """
 
@@ -45,13 +45,13 @@ class SimulatedMachine:
 
     alive: bool = False
     boot_id: str = ""
-    """The host's boot in which it was started: after another one, it is dead."""
+    """The host's boot in which it was started: in any other it is dead."""
     boots: int = 0
     """How often it was started with the disk it has."""
     exit_reason: str | None = None
     condition: str | None = None
     hidden: bool = False
-    """True while it is as if its process could not be seen from here; `happen` brings that about."""
+    """True while its process cannot be seen from here; set by `happen`."""
     schema: int = 1
 
 
@@ -60,7 +60,7 @@ _FIELDS = {field.name for field in fields(SimulatedMachine)}
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is ordered for one trigger."""
+    """What is to happen on one trigger."""
 
     delay_s: float = 0.0
     error: str | None = None
@@ -131,7 +131,7 @@ class SimulatedDriver(Driver):
             self._memory.pop(site.name, None)
 
     def resume(self, site: Site, report: Report) -> None:
-        report("letting the simulated guest go on")
+        report("resuming the simulated guest")
         self._obey("resume", UNLIMITED)
         self._put(site, replace(self._get(site), condition=None))
 
@@ -159,7 +159,7 @@ class SimulatedDriver(Driver):
         self._put(site, replace(self._get(site), **changes))
 
     def _degraded(self, site: Site, trigger: str) -> DegradedError | None:
-        """Return what was ordered to fail in the guest; from now on it is seen, or what was seen is over."""
+        """Return what is to fail in the guest, or None; `observe` says the same from now on."""
         words = self._order(trigger).degraded
         machine = self._get(site)
         condition = f"{_DEGRADED}{words}" if words else None
@@ -182,7 +182,7 @@ class SimulatedDriver(Driver):
         return machine.exit_reason or "was not running"
 
     def _obey(self, trigger: str, deadline: Deadline) -> None:
-        """Take as long as ordered, and fail if ordered to."""
+        """Take as long as the order says, and fail if it says so."""
         order = self._order(trigger)
         end = time.monotonic() + order.delay_s
         while not deadline.passed and (order.hang or time.monotonic() < end or order.waits):
@@ -193,7 +193,7 @@ class SimulatedDriver(Driver):
             raise DriverError(order.error)
 
     def _order(self, trigger: str) -> "Order":
-        """Return what was ordered for `trigger`; raise UsageError for what is no order."""
+        """Return the order for `trigger`; raise UsageError if it is malformed."""
         try:
             orders = self._orders if self._orders is not None else json.loads(os.environ.get(VARIABLE) or "{}")
             order = Order(**orders.get(trigger, {}))
@@ -203,7 +203,7 @@ class SimulatedDriver(Driver):
             raise UsageError(f"{VARIABLE}: {error}") from error
 
     def _get(self, site: Site) -> SimulatedMachine:
-        """Return the machine's record as the host sees it now: what ran in an earlier boot does not run."""
+        """Return the machine's record; what ran in an earlier boot of the host does not run."""
         if self._memory is not None:
             machine = self._memory.get(site.name, SimulatedMachine())
         else:
@@ -221,7 +221,7 @@ class SimulatedDriver(Driver):
 
 
 def _read(path: Path) -> SimulatedMachine:
-    """Return the record in `path`, of whatever version; one that is damaged is of a machine that is down, and says why.
+    """Return the record in `path`, of any version; a damaged one is a machine that is down, with the damage as reason.
 
     Raises DriverError for one that cannot be read.
     """

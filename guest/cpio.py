@@ -1,8 +1,8 @@
-"""The archive that a Linux kernel unpacks as its first root: cpio, in the `newc` form.
+"""The archive that a Linux kernel unpacks as its first root file system: cpio, in the `newc` form.
 
-Written here because an archive of a few files, root-owned whoever makes it, is sixty lines, whereas cpio(1) must be
-installed, wants the files on disk first, and records the times and numbers that it happens to find. The same tree
-gives the same bytes, so an archive can be named by its digest.
+Sixty lines suffice for an archive of a few files that root owns, whereas cpio(1) must be installed, needs the files on
+disk first, and records their times and inode numbers. The same tree gives the same bytes here, so an archive can be
+named by its digest.
 
 Source: Linux, Documentation/driver-api/early-userspace/buffer-format.rst.
 """
@@ -17,14 +17,14 @@ _BLOCK = 512
 
 
 class Entry(NamedTuple):
-    """One node of the tree: its type and permissions as in st_mode, and its bytes (a link's are its target)."""
+    """One node of the tree: type and permissions as in st_mode, and its content (of a link, the target)."""
 
     mode: int
     data: bytes = b""
 
 
 Tree = Mapping[str, Entry]
-"""Relative paths to nodes. Parents need not be named: a missing one is a directory that everyone may read."""
+"""Relative paths to nodes. A missing parent becomes a directory that everyone may read."""
 
 
 def directory(permissions: int = 0o755) -> Entry:
@@ -42,7 +42,7 @@ def symlink(target: str) -> Entry:
 def pack(tree: Tree) -> bytes:
     """Return `tree` as one archive, owned by root, sorted, without times.
 
-    Archives may be joined end to end: the kernel unpacks one after the other, and a later file replaces an earlier.
+    Archives may be concatenated: the kernel unpacks them in order, and a later file replaces an earlier one.
     """
     archive = bytearray()
     for number, (path, entry) in enumerate(_with_parents(tree), start=1):
@@ -52,7 +52,7 @@ def pack(tree: Tree) -> bytes:
 
 
 def _with_parents(tree: Tree) -> Iterator[tuple[str, Entry]]:
-    """Yield every node after the directories above it, because the kernel makes none by itself."""
+    """Yield every node after its parent directories, because the kernel does not make them."""
     whole = {
         str(parent): directory() for path in tree for parent in PurePosixPath(path).parents if parent.parts
     } | dict(tree)

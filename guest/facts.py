@@ -1,6 +1,6 @@
-"""What one guest is told: the facts that a seed carries, whatever its form.
+"""What a seed tells its guest, in whichever form it is delivered.
 
-All of them are resolved when the instance is created: texts are the final ones, files are read, variables replaced.
+All of it is resolved when the instance is created: files are read, variables are replaced.
 """
 
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ HOST_ADDRESS = "10.0.2.2"
 """The host, as a guest sees it. Source: QEMU, "Network emulation", using the user mode network stack."""
 
 DNS_ADDRESS, GUEST_ADDRESS = "10.0.2.3", "10.0.2.15"
-"""What answers for the host's resolver, and the guest itself. Source: the same."""
+"""The address that forwards to the host's resolver, and the guest itself. Source: the same."""
 
 HOST_NAMES = ("host.interlock.internal", "host.lima.internal")
-"""What the host is called in every guest."""
+"""The host's names in every guest."""
 
 BOOT, DEPENDENCY, SYSTEM, USER = "boot", "dependency", "system", "user"
 
@@ -30,9 +30,9 @@ class Script:
     mode: str
     """One of MODES."""
     text: bytes
-    """One without a `#!` line is read by sh."""
+    """Without a `#!` line it is run by sh."""
     once: bool = False
-    """True: at the first boot alone, else at each."""
+    """True: at the first boot only; False: at each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +45,19 @@ class File:
     """As for chown(1)."""
     permissions: int = 0o644
     overwrite: bool = True
-    """False: one that is there stays."""
+    """False: an existing file is kept."""
     once: bool = False
-    """True: at the first boot alone."""
+    """True: at the first boot only."""
 
 
 @dataclass(frozen=True, slots=True)
 class MountPoint:
-    """Where the guest mounts a folder of the host's, at each boot."""
+    """Where the guest mounts a folder of the host, at each boot."""
 
     tag: str
     """What the hypervisor calls the folder: `mount0`."""
     path: str
-    """Absolute, may hold blanks; made if it is not there."""
+    """Absolute, may contain blanks; made if missing."""
     type: str
     """`9p` or `virtiofs`."""
     options: str
@@ -66,16 +66,16 @@ class MountPoint:
 
 @dataclass(frozen=True, slots=True)
 class GuestDisk:
-    """A disk beside the guest's own, mounted at each boot. Only one that holds nothing at all is formatted."""
+    """A disk beside the guest's own, mounted at each boot. Only an empty one is formatted."""
 
     serial: str
-    """By which the guest finds it: `disk0`, in /sys/block/*/serial."""
+    """The guest finds it by this: `disk0`, in /sys/block/*/serial."""
     label: str
-    """Of the file system that is made, at most 16 bytes."""
+    """Label of a new file system, at most 16 bytes."""
     path: str
     """Where it is mounted, absolute."""
     format: bool
-    """False: it is mounted only if somebody has formatted it."""
+    """False: an empty one is neither formatted nor mounted."""
     fs_type: str = "ext4"
     fs_args: tuple[str, ...] = ()
     """More arguments for mkfs."""
@@ -83,7 +83,7 @@ class GuestDisk:
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """What one guest is told, once."""
+    """What one seed says."""
 
     user: str
     """Login; `root` is allowed."""
@@ -91,38 +91,38 @@ class Seed:
     instance_id: str
     """The first boot happens once for each value."""
     authorized_keys: tuple[str, ...]
-    """Lines of sshd(8)'s AUTHORIZED_KEYS: who may log in."""
+    """Who may log in: lines as in sshd(8), AUTHORIZED_KEYS."""
     host_key: KeyPair
     name: str = ""
-    """Of the instance; empty: as the hostname."""
+    """Of the instance; empty: the hostname."""
     uid: int = 1000
     home: str = ""
     """Absolute; empty: /home/USER, or /root for root."""
     shell: str = "/bin/bash"
-    """/bin/sh where the guest does not have it."""
+    """If the guest does not have it, /bin/sh."""
     comment: str = ""
     """The user's full name (GECOS)."""
     passwordless_sudo: bool = True
     timezone: str = ""
     """Name in the zoneinfo database; empty: the guest's own."""
     zone: bytes = b""
-    """That zone's file, for guests without the database. Source: tzfile(5)."""
+    """The file of that zone, for guests without the database. Source: tzfile(5)."""
     locale: str = ""
     """Such as `C.UTF-8`; empty: the guest's own."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Environment of every login and of the scripts, proxies included."""
     param: Mapping[str, str] = field(default_factory=dict)
-    """Environment of the scripts alone, each with `PARAM_` before its name."""
+    """Environment of the scripts only, each name with the prefix `PARAM_`."""
     dns: tuple[str, ...] = ()
-    """Addresses of name servers; empty: those that the network offers."""
+    """Addresses of name servers; empty: those from DHCP."""
     hosts: Mapping[str, str] = field(default_factory=dict)
     """Name → address, for /etc/hosts."""
     ca_certs: tuple[bytes, ...] = ()
-    """PEM, one certificate each, to be trusted."""
+    """Certificates to trust, one PEM each."""
     remove_default_ca_certs: bool = False
     upgrade_packages: bool = False
     disks: tuple[GuestDisk, ...] = ()
     mounts: tuple[MountPoint, ...] = ()
     files: tuple[File, ...] = ()
     scripts: tuple[Script, ...] = ()
-    """In the order in which those of one mode are run."""
+    """Scripts of one mode run in this order."""

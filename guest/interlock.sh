@@ -1,50 +1,50 @@
 #!/bin/sh
-# What a guest does with its seed. The seed carries this program; every kind of guest runs it, with busybox or dash:
+# What a guest does with its seed, which contains this program. Every kind of guest runs it, with busybox or dash:
 #
-#     early   before anybody may log in, at the first boot (at every boot, where the users live in memory): the user,
+#     early   before a login is possible, at the first boot (at every boot, if users are kept in memory): the user,
 #             names, time zone, locale, environment, name servers
-#     boot    once there is a network, at each boot: disks, mounts, scripts and files. At the first one, certificates
-#             and packages before them; at later ones, no script or file that is marked to be done once
-#     again   on demand: all scripts and files, and before them each other step that failed
+#     boot    once there is a network, at each boot: disks, mounts, scripts and files. At the first boot certificates
+#             and packages come first; later boots skip scripts and files that are marked `once`
+#     again   on demand: all scripts and files, preceded by every other step that failed
 #
-# Facts lie beside it, one a file (guest/seed.py draws the tree). Nothing here stops at a failure: what a step said and
-# how it ended is kept until the step is done again, and the host hears of every step whose last run failed, in
-# whichever boot that was. A first boot that was cut short starts over, so each step may be done again.
+# Facts are beside it, one a file (guest/seed.py draws the tree). A failure stops nothing: the output and exit status of
+# a step are kept until it runs again, and the host is given every step whose last run failed, in whichever boot. A
+# first boot that was interrupted starts over, so each step may run twice.
 #
 #     /var/lib/interlock/
-#     ├── seed/               the facts, without the host key's private half; root's alone
-#     ├── pending             put there by who lets an init start the first boot; goes with its end
+#     ├── seed/               the facts, without the host key's private half; for root only
+#     ├── pending             exists until the end of a first boot that an init script starts
 #     ├── booted              the instance's id, once its first boot is over
-#     ├── each-boot           there if later boots have work to do, if only to report what failed in an earlier one
-#     ├── report              the last boot that had work: its boot_id, then the steps whose last run failed
-#     ├── news                the last boot that had work, while it works: its boot_id, then each step as it fails
+#     ├── each-boot           exists if later boots have work to do, such as reporting an earlier failure
+#     ├── report              of the last boot with work: its boot_id, then the steps whose last run failed
+#     ├── news                of the last boot with work, as it happens: its boot_id, then each step that fails
 #     ├── steps               every step that was ever run, in order: NAME TITLE
 #     └── scripts/            NAME.log and NAME.status of each step's last run; NAME is NNN-MODE for scripts
 #
-# INTERLOCK_ROOT is where the guest's root lies: elsewhere than at / only for tests.
+# INTERLOCK_ROOT is the guest's root directory: other than / only in tests.
 
 root=${INTERLOCK_ROOT-}
 seed=${0%/*}
 state=$root/var/lib/interlock
 results=$state/scripts
 umask 022
-# A login of somebody who became root may have a PATH without these.
+# After su or sudo, PATH may lack these.
 PATH=$PATH:/usr/sbin:/sbin
 
-# Prints its arguments as they are: some shells' echo takes a backslash in them for more than that.
+# Prints its arguments unchanged: echo interprets backslashes in some shells.
 say() { printf '%s\n' "$*"; }
 
-# Puts the fact $1 into $fact; fails where the seed has none.
+# Sets $fact to the fact $1; fails if the seed does not have it.
 fact() {
     fact=
     [ -f "$seed/$1" ] && IFS= read -r fact <"$seed/$1"
 }
 
-# Puts what names this run of the kernel into $boot_id.
+# Sets $boot_id to the id of this boot.
 know_boot() { read -r boot_id </proc/sys/kernel/random/boot_id; }
 
-# Runs the rest as the step $2, whose words are kept under the name $1. Never fails. While $only_failed is set, steps
-# whose last run succeeded are left alone.
+# Runs the other arguments as the step $2, whose output is kept under the name $1. Never fails. While $only_failed is
+# set, steps whose last run succeeded are skipped.
 attempt() {
     step=$1 title=$2
     shift 2
@@ -53,7 +53,7 @@ attempt() {
     [ -z "$only_failed" ] || [ "$ended" != 0 ] || return 0
     say "running $title"
     grep -qsxF "$step $title" "$state/steps" || say "$step $title" >>"$state/steps"
-    # Without the news: what a step leaves running would hold it open, and a session that listens would never end.
+    # Without descriptor 3: a background process of the step would keep it open, and a listening session would not end.
     ("$@") >"$results/$step.log" 2>&1 </dev/null 3>&-
     status=$?
     say $status >"$results/$step.status"
@@ -62,10 +62,10 @@ attempt() {
 only_failed=
 exec 3>/dev/null
 
-# Prints how $step ended: `failed STATUS TITLE`, and indented the last that it said.
+# Prints how $step ended: `failed STATUS TITLE`, then its last lines, indented.
 failure() {
     say "failed $status $title"
-    # The ends of long lines are left out; the last line need not have an end.
+    # Long lines are cut; the last line may lack its newline.
     { tail -c 65536 "$results/$step.log" | tail -n 20 | cut -b -2000 | sed 's/^/ /' && echo; } | sed '/^$/d'
 }
 
@@ -78,7 +78,7 @@ failures() {
     done <"$state/steps"
 }
 
-# Marks failures as those that are known so far.
+# Turns failures into news of failures.
 as_news() { sed 's/^failed/now failed/'; }
 
 # Succeeds once the first boot of this instance is over.
@@ -88,13 +88,13 @@ has_booted() {
     fact instance-id && [ "$booted" = "$fact" ]
 }
 
-# Puts the lines of stdin at the end of the file $1, in place of those put there before.
+# Appends the lines of stdin to the file $1, replacing those appended before.
 put_block() {
     mkdir -p "${1%/*}"
     [ -f "$1" ] || : >"$1"
     sed '/^# begin interlock$/,/^# end interlock$/d' "$1" >"$1.new" || return
     { say "# begin interlock" && cat && say "# end interlock"; } >>"$1.new"
-    # Written into and not replaced: owner, mode and label stay, and /etc/hosts may be a mount.
+    # Overwritten in place: owner, mode and label stay, and /etc/hosts may be a mount.
     cat "$1.new" >"$1" && rm "$1.new"
 }
 
@@ -106,9 +106,9 @@ by_openrc() { has openrc-run && ! by_systemd; }
 # --- early ------------------------------------------------------------------------------------------------------------
 
 early() {
-    # What another instance left on this disk says nothing about this one.
+    # Results of another instance on this disk do not count.
     has_booted || rm -rf "$results" "$state/steps" "$state/each-boot"
-    # What scripts say may be secret.
+    # The output of scripts may be secret.
     mkdir -p "$results" && chmod 700 "$results"
     : >>"$state/steps"
     keep_seed
@@ -125,7 +125,7 @@ identify() {
     attempt lima "variables of Lima" set_lima
 }
 
-# Makes the seed lie where every boot finds it.
+# Copies the seed to where every boot finds it.
 keep_seed() {
     mkdir -p "$state"
     if [ -f "$seed/ssh_host_ed25519_key" ] && [ -d "$root/etc/ssh" ]; then
@@ -155,16 +155,16 @@ make_user() {
         fact comment
         add_user "$fact" || return
     fi
-    # `!` locks an account, for some servers even against keys; `*` is a password that none matches.
+    # `!` locks an account, for some servers even against keys; `*` is a password that never matches.
     sed -i "s/^$user:!*:/$user:*:/" "$root/etc/shadow"
-    # A home that is there has been the user's to change: only a new one is furnished.
+    # Only a new home is filled from /etc/skel: the user may have changed an existing one.
     if [ ! -e "$root$home/.ssh" ]; then
         mkdir -p "$root$home/.ssh" || return
         cp "$seed/authorized_keys" "$root$home/.ssh/"
         chmod 700 "$root$home/.ssh"
         chmod 600 "$root$home/.ssh/authorized_keys"
         chown "$user:" "$root$home" "$root$home/.ssh" "$root$home/.ssh/authorized_keys" || return
-        # Where SELinux rules, sshd reads keys only by their label.
+        # With SELinux, sshd reads only keys with the right label.
         ! has restorecon || restorecon -R "$root$home"
     fi
     if [ -f "$seed/sudo" ] && [ "$user" != root ]; then
@@ -222,7 +222,7 @@ set_locale() {
     grep -qs '^LANG=' "$file" || { mkdir -p "${file%/*}" && say "LANG=$fact" >>"$file"; }
 }
 
-# PAM reads the one file at every login; sshd is told for where there is no PAM, and for what PAM cannot be told.
+# PAM reads /etc/environment at every login; sshd gets the rest, and all of it where there is no PAM.
 set_environment() {
     put_block "$root/etc/environment" <"$seed/environment"
     if [ -d "$root/etc/ssh/sshd_config.d" ]; then
@@ -230,7 +230,7 @@ set_environment() {
     fi
 }
 
-# Whoever writes resolv.conf by what the network offers is told to leave it alone.
+# Configures programs that write resolv.conf from DHCP to leave it alone.
 set_dns() {
     servers=
     while read -r server; do servers="$servers $server"; done <"$seed/dns"
@@ -253,7 +253,7 @@ set_dns() {
     for server in $servers; do say "nameserver $server"; done >"$root/etc/resolv.conf"
 }
 
-# Where programs made for Lima's guests look for what they were told.
+# Programs made for Lima's guests read this file.
 set_lima() {
     mkdir -p "$root/mnt/lima-cidata" && cat "$seed/lima.env" >"$root/mnt/lima-cidata/lima.env"
 }
@@ -281,26 +281,26 @@ boot() {
     rm -f "$state/pending"
 }
 
-# Tells the host which steps stand failed, as of this boot.
+# Reports to the host the steps whose last run failed, as of this boot.
 report() { { say "$boot_id" && failures; } | for_the_host report; }
 
-# Lets the host hear of each step in the moment in which it fails, this boot's earlier ones first.
+# Opens the news, in which the host sees each step as it fails, this boot's earlier ones first.
 open_news() {
     { say "$boot_id" && { [ -n "$later" ] || failures | as_news; }; } | for_the_host news
     exec 3>>"$state/news"
 }
 
-# Puts stdin into the file $1 of the state, for the user to read.
+# Writes stdin to the file $1 of the state, which the user may read.
 for_the_host() {
     cat >"$state/$1.new"
     fact user
     chmod 600 "$state/$1.new"
     chown "$fact" "$state/$1.new"
-    # By rename: a reader sees no half of it.
+    # By rename, so that a reader sees all of it.
     mv "$state/$1.new" "$state/$1"
 }
 
-# Succeeds if there is something to do at every boot.
+# Succeeds if every boot has something to do.
 recurs() {
     for each in "$seed"/disks/* "$seed"/mounts/* "$seed"/files/* "$seed"/scripts/*; do
         case $each in *.once) continue ;; esac
@@ -309,7 +309,7 @@ recurs() {
     return 1
 }
 
-# What comes before disks and scripts, at the first boot alone.
+# What comes before disks and scripts, at the first boot only.
 prepare() {
     if [ -d "$seed/ca" ] || [ -f "$seed/remove-default-ca-certs" ]; then
         attempt certificates "certificates" set_certificates
@@ -328,10 +328,10 @@ everything() {
     scripts user
 }
 
-# Succeeds if the script or file $1 of the seed is to be done now: not if it was to be done once, and this is later.
+# Succeeds unless the script or file $1 of the seed is marked `once` and this is a later boot.
 due() { [ -z "$later" ] || [ ! -e "$1.once" ]; }
 
-# Runs the scripts of the mode $1, in their order.
+# Runs the scripts of the mode $1, in order.
 scripts() {
     for script in "$seed"/scripts/*-"$1"; do
         [ -f "$script" ] && due "$script" || continue
@@ -352,7 +352,7 @@ run_as_root() {
     run_script "$1"
 }
 
-# Runs a script by its `#!` line; one without is read by sh.
+# Runs a script by its `#!` line, or by sh if it has none.
 run_script() {
     if [ "$(head -c 2 "$1")" = "#!" ]; then
         [ -x "$1" ] || chmod u+x "$1"
@@ -362,7 +362,7 @@ run_script() {
     fi
 }
 
-# As a login of the user's: the script and its environment wait in a folder that only the user can read.
+# Runs it in a login of the user: script and environment are in a folder that only the user can read.
 run_as_user() {
     fact user && user=$fact
     fact home && home=$fact
@@ -370,7 +370,7 @@ run_as_user() {
     rm -rf "$mine" && mkdir -m 700 "$mine" || return
     uid=$(id -u "$user") || return
     if by_systemd && [ "$user" != root ]; then
-        # What the user starts may outlive the script, and finds its runtime directory.
+        # Processes that the script starts may outlive it, and have a runtime directory.
         loginctl enable-linger "$user" && systemctl start "user@$uid.service" || say "no lingering"
     elif [ -z "$root" ] && [ ! -d "/run/user/$uid" ]; then
         mkdir -p "/run/user/$uid" && chmod 700 "/run/user/$uid" && chown "$user:" "/run/user/$uid"
@@ -400,12 +400,12 @@ put_file() {
     fact "files/${1##*/}/permissions" && permissions=$fact
     fact "files/${1##*/}/owner" && owner=$fact
     make_folders "${path%/*}" || return
-    # Nobody reads a secret before its file is private: neither a new file, nor one that is there and open to all.
+    # A file is made private before its content is written, whether it is new or existed with other permissions.
     [ ! -f "$path" ] || chmod "$permissions" "$path" || return
     (umask 077 && cat "$1/content" >"$path") && chown "$owner" "$path" && chmod "$permissions" "$path"
 }
 
-# Makes the folder $1 and those above it. As if $owner had made them, each below one of $owner's is $owner's.
+# Makes the folder $1 and its parents. Those made below a folder that $owner owns are owned by $owner.
 make_folders() {
     [ -n "$1" ] && [ ! -d "$1" ] || return 0
     make_folders "${1%/*}" && mkdir "$1" || return
@@ -434,7 +434,7 @@ set_certificates() {
         store=etc/ca-certificates/trust-source/anchors # Arch
         defaults=usr/share/ca-certificates/trust-source update=update-ca-trust
     else
-        # One file for all, where most programs look that bring no store of their own.
+        # One file with all of them, where most programs without a store of their own look.
         mkdir -p "$root/etc/ssl/certs"
         bundle=$root/etc/ssl/certs/ca-certificates.crt
         [ ! -f "$seed/remove-default-ca-certs" ] || : >"$bundle"
@@ -490,7 +490,7 @@ disks_and_mounts() {
     done
 }
 
-# What a kernel without modprobe needs for it lies in the order in which it is loaded.
+# For a kernel without modprobe, the modules are in the order in which they must be loaded.
 load_modules() {
     if [ -f /lib/modules/order.mounts ]; then
         while read -r module; do
@@ -516,19 +516,19 @@ mount_disk() {
     if [ -b "${device}1" ]; then
         device=${device}1
     elif is_blank "$device"; then
-        [ -f "$1/format" ] || { say "$device is blank, and not to be formatted" && return 1; }
+        [ -f "$1/format" ] || { say "$device is blank, and format is false" && return 1; }
         fact "$disk/label"
         make_file_system "$1" "$fact" || return
     fi
-    # By what is in it: it may have been made by somebody else, and a table of mounts knows no serial numbers.
+    # By its content, because it may have been formatted elsewhere, and fstab knows no serial numbers.
     uuid=$(blkid "$device" | sed -n 's/.* UUID="\([^"]*\)".*/\1/p')
     type=$(blkid "$device" | sed -n 's/.* TYPE="\([^"]*\)".*/\1/p')
-    [ -n "$type" ] || { say "$device is not blank, and holds no file system that can be mounted" && return 1; }
+    [ -n "$type" ] || { say "$device is not blank, and has no file system that can be mounted" && return 1; }
     mount_at "${uuid:+UUID=$uuid}" "$path" "$type" defaults "$device" x-systemd.device-timeout=10s
 }
 
-# True only if nothing is known to be on the device $1, and nothing is where file systems, partition tables, RAIDs and
-# volume managers write who they are: its first and its last MiB hold zeros alone.
+# True only if blkid finds nothing on the device $1 and its first and last MiB, where file systems, partition tables,
+# RAIDs and volume managers have their signatures, contain only zeros.
 is_blank() {
     [ -z "$(blkid "$1")" ] || return
     read -r sectors <"/sys/class/block/${1##*/}/size"
@@ -539,7 +539,7 @@ is_blank() {
     done
 }
 
-# Makes a file system of $type with the label $2 on $device, as the disk $1 of the seed wants it.
+# Makes a file system of $type with the label $2 on $device, with the options of the disk $1 of the seed.
 make_file_system() {
     label=$2
     set -- "$1/fs-args"
@@ -552,7 +552,7 @@ make_file_system() {
     for tool in /sbin/mkfs."$type" /usr/sbin/mkfs."$type" /usr/bin/mkfs."$type"; do
         [ ! -x "$tool" ] || { "$tool" "$@" "$device" && return; }
     done
-    # By its path, because busybox's applet of that name knows no journal.
+    # By its path, because busybox's applet of that name makes no journal.
     case $type in ext*) [ ! -x /sbin/mke2fs ] || { /sbin/mke2fs -t "$type" "$@" "$device" && return; } ;; esac
     say "this guest cannot make a file system of the type $type"
     return 1
@@ -567,8 +567,8 @@ mount_folder() {
     mount_at "$tag" "$path" "$type" "${options:-defaults}" "$tag"
 }
 
-# Mounts $5, of the type $3 with the options $4, at $2, if it is not. Where an init reads fstab, each boot does: there
-# it is called $1, and $6 is one more option for systemd.
+# Mounts $5, of the type $3 with the options $4, at $2, unless it is mounted. Where an init reads fstab, an entry there
+# does so at each boot, with $1 as its source and $6 as one more option for systemd.
 mount_at() {
     mkdir -p "$2" || return
     at=$(printf %s "$2" | sed 's/\\/\\134/g; s/ /\\040/g; s/\t/\\011/g')
@@ -589,7 +589,7 @@ mount_at() {
     mount -t "$3" -o "$4" "$5" "$2"
 }
 
-# Lets an init of another make run us at later boots: its own first boot was cloud-init's, which is then switched off.
+# Makes the init of a cloud image run us at later boots; at the first one cloud-init did, which is then switched off.
 install_service() {
     program=$state/seed/interlock
     if by_systemd; then

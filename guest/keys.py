@@ -1,7 +1,7 @@
-"""ssh keys: the one that Interlock logs in with, and the one by which a guest proves who it is.
+"""ssh keys: the user key with which Interlock logs in, and the host keys by which guests are recognised.
 
-A host key is made on the host and given to the guest: a guest that makes its own spends ten seconds of its first boot
-on it under emulation, and whoever connects first must take it on trust.
+A guest's host key is made on the host. Under emulation a guest needs ten seconds to make its own, and the first
+connection would have to trust it unseen.
 """
 
 import errno
@@ -14,21 +14,21 @@ from ..host.files import PRIVATE_UMASK, make_private_directory, publish, read_ow
 from ..host.run import run
 
 USER_KEY = Path("user/id_ed25519")
-"""The private key, below the folder of keys: what `ssh -i` is given. Its public half lies beside it, as `.pub`."""
+"""The private key, below the folder of keys, for `ssh -i`. The public half is beside it, as `.pub`."""
 
 
 class KeyPair(NamedTuple):
-    """An ed25519 pair, each half as OpenSSH keeps it in a file."""
+    """An ed25519 pair, each half in OpenSSH's file format."""
 
     private: bytes
     public: bytes
 
 
 def user_key(keys_dir: Path) -> KeyPair:
-    """Return the key that Interlock logs in with: `USER_KEY` below `keys_dir`, made now if there is none.
+    """Return the key with which Interlock logs in: `USER_KEY` below `keys_dir`, made if it is missing.
 
-    Of two processes that make it at once, one wins and both return the winner's: the pair lies in a folder of its own,
-    which appears by one rename, and a rename onto a folder that holds something fails.
+    If two processes make it at once, both return the same one: the pair is in a folder of its own, which appears by a
+    rename, and a rename onto a folder that is not empty fails.
     """
     path = keys_dir / USER_KEY
     if not path.exists():
@@ -46,7 +46,7 @@ def user_key(keys_dir: Path) -> KeyPair:
 
 
 def new_host_key() -> KeyPair:
-    """Return a fresh pair for a guest's sshd. It is on disk for a moment only, in a folder that is ours alone."""
+    """Return a fresh pair for a guest's sshd. It is on disk only briefly, in a private folder."""
     with tempfile.TemporaryDirectory(prefix="interlock-") as scratch:
         path = Path(scratch, "ssh_host_ed25519_key")
         _generate(path, "")

@@ -1,4 +1,4 @@
-"""Whether a guest does what it is there for: its probes, scripts that must succeed in it before it counts as ready."""
+"""Probes: scripts that must succeed in a guest before it counts as ready."""
 
 from collections.abc import Sequence
 
@@ -11,16 +11,16 @@ from .report import LINES, Failure, bounded_words, lines
 from .session import Endpoint, Wait
 
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.25, 4.0
-"""Between two attempts. Under emulation each costs the guest a login."""
+"""Between two attempts. Each costs the guest a login, which is slow under emulation."""
 
 _GRACE_S = 30.0
 """What a probe is given in a guest in which something failed: mostly it asks for what that should have brought."""
 
 _TIMED_OUT = 124
-"""The exit status of a probe that never came to its end. Source: timeout(1)."""
+"""The exit status of a probe that did not finish. Source: timeout(1)."""
 
 _SCRIPT = 'f=$(mktemp) && cat >"$f" && chmod 700 "$f" || exit; "$f" </dev/null; s=$?; rm -f "$f"; exit $s'
-"""Runs what comes through stdin as a file, so that its `#!` line counts."""
+"""Runs stdin as a file, so that its `#!` line is obeyed."""
 
 
 class ProbeError(DeadlineError):

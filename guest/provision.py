@@ -1,4 +1,4 @@
-"""Runs a guest's scripts once more, while it is up: those of its seed, which it keeps."""
+"""Runs the scripts of a guest's seed again, while the guest is up."""
 
 from ..errors import DeadlineError, DriverError
 from ..fsm.port import Deadline
@@ -18,8 +18,8 @@ _AS_ROOT = (
 def run(endpoint: Endpoint, deadline: Deadline, pidfd: int, report: Report) -> tuple[Failure, ...]:
     """Run all scripts and write all files of the guest's seed again, in the order of a first boot; return what failed.
 
-    Raises DriverError in the guest's words when they could not be run at all, DeadlineError when time is up (the guest
-    goes on with the script it is at), GuestGoneError when the machine died.
+    Raises DriverError with the guest's words when they could not be run at all, DeadlineError when time is up (the
+    script that runs continues), GuestGoneError when the machine died.
     """
     said, steps = bounded_words(), Steps(report)
 

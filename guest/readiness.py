@@ -1,7 +1,7 @@
-"""When a guest is ready: it shows the key it was given, lets us in, and says that this boot's work is over.
+"""When a guest is ready: it shows the host key from its seed, lets us log in, and says that this boot's work is done.
 
-Nothing less proves it. A connection proves nothing, because QEMU's user network accepts before the guest listens; a
-banner proves a program that speaks ssh, not which one; a login proves no finished first boot.
+Nothing less proves it. QEMU's user network accepts connections before the guest listens; a banner may come from any ssh
+server; a login is possible before the first boot is finished.
 """
 
 import socket
@@ -23,18 +23,18 @@ WAITING_FOR_SSH = "waiting for ssh"
 WAITING_FOR_FIRST_BOOT = "waiting for first boot to finish"
 
 _RETRY_S = 0.03
-"""Between two attempts while the guest refuses connections: its network is up, its sshd about to be."""
+"""Between two attempts while the guest refuses connections: its network is up, its sshd not yet."""
 
 _FIRST_AGAIN_S, _LAST_AGAIN_S = 1.0, 5.0
-"""Between two sessions that the guest ends: its sshd is up, the user it shall let in is not yet made. An sshd of
-OpenSSH 9.8 holds each failure against us for five seconds and, at fifteen, lets nobody in (PerSourcePenalties)."""
+"""Between two sessions that the guest ends: its sshd is up, but the user does not exist yet. OpenSSH 9.8 adds a penalty
+of five seconds for each failure and refuses all connections at fifteen (PerSourcePenalties)."""
 
 _ASLEEP_TURN_S = 6.0
 _FIRST_TURN_S, _LAST_TURN_S = 0.15, 5.0
 _TURN_GROWTH = 1.4
-"""How long to wait for a greeting before another connection is made beside those that wait. One that was made before
-the guest had an address is lost for six seconds: that is when QEMU tries to carry it again. But QEMU never forgets one,
-also not if we hang up: each reaches the guest in the end, and an sshd that is met by dozens turns newcomers away."""
+"""How long to wait for a greeting before opening another connection beside the waiting ones. One that was opened before
+the guest had an address is stuck for six seconds, until QEMU tries it again. But QEMU never gives one up, not even if
+we close it: each reaches the guest in the end, and an sshd that gets dozens of them refuses new ones."""
 
 UNFINISHED = "the rest of the boot's work"
 
@@ -59,7 +59,7 @@ at the end all that stand."""
 def wait_until_ready(
     endpoint: Endpoint, deadline: Deadline, pidfd: int, report: Report, look: Callable[[], bool] = lambda: True
 ) -> tuple[Failure, ...]:
-    """Return once the guest behind `endpoint` is ready, with what failed in this boot's work, in its order.
+    """Return once the guest behind `endpoint` is ready, with what failed in this boot's work, in order.
 
     Each failure is reported as soon as it is known. `look` is called now and then, says whether the guest has begun to
     use its network, and may raise.
@@ -83,7 +83,7 @@ def wait_until_ready(
 
 
 def _greeted_by(port: int, wait: Wait, report: Report) -> socket.socket:
-    """Return a connection in which something behind `port` has begun to speak ssh; its greeting is still to be read.
+    """Return a connection on which an ssh server behind `port` has sent its greeting, which is still to be read.
 
     Source: RFC 4253, section 4.2.
     """
@@ -99,8 +99,8 @@ def _greeted_by(port: int, wait: Wait, report: Report) -> socket.socket:
                 connection = waiting.pop(descriptor)
                 greets = _greets(connection)
                 if greets or wait.awake:
-                    # Greeted or closed, it is the guest's doing, which therefore has a network: none is lost any more.
-                    # While the guest sleeps, one is closed by QEMU, which found nobody to carry it to.
+                    # The guest greeted or closed it, so it has a network, and no connection gets stuck any more.
+                    # Before that, a closed connection is one that QEMU could not deliver.
                     turn_s = _LAST_TURN_S
                     report(WAITING_FOR_SSH)
                 if greets:
@@ -116,7 +116,7 @@ def _greeted_by(port: int, wait: Wait, report: Report) -> socket.socket:
 
 
 def _greets(connection: socket.socket) -> bool:
-    """Return whether what is there to read begins as ssh does, and leave it to be read."""
+    """Return whether the data begins with ssh's greeting, and leave it to be read."""
     with suppress(ConnectionError):
         return connection.recv(4, socket.MSG_PEEK) == b"SSH-"
     return False
@@ -125,7 +125,7 @@ def _greets(connection: socket.socket) -> bool:
 def _failures(
     endpoint: Endpoint, connection: socket.socket, wait: Wait, steps: Steps, report: Report
 ) -> tuple[Failure, ...] | None:
-    """Return what failed once the guest has said over ssh that it is done; None when it let nobody in or hung up.
+    """Return what failed once the guest says over ssh that it is done; None if the login failed or the session ended.
 
     One session waits inside the guest: to log in again and again would cost an emulated guest more than its boot. It
     goes through the connection that was greeted, because an emulated sshd needs a tenth of a second to greet another.

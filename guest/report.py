@@ -16,20 +16,20 @@ from ..host.bounds import WORD_LENGTH, Words, clipped
 from ..host.progress import Report
 
 LINES = 20
-"""As many of the last lines of a failure are kept."""
+"""How many of the last lines of a failure are kept."""
 
 _FAILURES = 100
-"""How many are heard of."""
+"""How many are kept."""
 
 _STEPS = 200
 _STEP_BYTES = 200
-"""How many steps are heard of while they run, and how much of each."""
+"""How many steps are reported while they run, and how much of each."""
 
 _RUNNING = re.compile(r"running .+")
 _NOW_FAILED, _FAILED = (re.compile(rf"{how} (\d{{1,3}}) (.+)") for how in ("now failed", "failed"))
 
 _CONTROLS = re.compile(r"\x1b\[[0-9;?=]*[A-Za-z]|\x1b[^\[]|[^\n\t\x20-\x7e\x80-\U0010ffff]")
-"""What a terminal would obey: escape sequences, and control characters other than line end and tabulator."""
+"""What a terminal would interpret: escape sequences, and control characters other than newline and tab."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,11 @@ class Failure:
     """A script, or a step of ours, that did not succeed in the guest."""
 
     name: str
-    """What it was: `script 003 (system)`, `disk at /mnt/data`, `certificates`."""
+    """`script 003 (system)`, `disk at /mnt/data`, `certificates`."""
     status: int
-    """Its exit status; 0 for a step of the host's, which has none."""
+    """Its exit status; 0 for a step on the host, which does not have one."""
     output: tuple[str, ...]
-    """The last lines that it said, safe to print on a terminal."""
+    """Its last lines, safe to print on a terminal."""
 
     def __str__(self) -> str:
         if self.status:
@@ -50,13 +50,13 @@ class Failure:
 
 
 def lines(text: bytes) -> list[str]:
-    """Return the lines of `text` that say something, as text that is safe to print on a terminal."""
+    """Return the lines of `text` that are not blank, safe to print on a terminal."""
     said = _CONTROLS.sub("", text.decode(errors="replace").replace("\r\n", "\n"))
     return [clipped(line.rstrip(), WORD_LENGTH) for line in said.splitlines() if line.strip()]
 
 
 def bounded_words() -> Words:
-    """Return what hears a guest: its first words and its last, which hold what it has to report, and no more."""
+    """Return a sink for a guest's output that keeps its beginning and its end, where the report is."""
     return Words(head=16 << 10, tail=64 << 10)
 
 
@@ -94,7 +94,7 @@ class Steps:
         self._rest = b""
 
     def hear(self, piece: bytes) -> None:
-        """Take what was said next, in pieces of any size."""
+        """Take the next piece of output, of any size."""
         *whole, rest = (self._rest + piece).split(b"\n")
         self._rest = rest[:_STEP_BYTES]
         for line in whole:

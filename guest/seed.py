@@ -1,11 +1,11 @@
-"""What a guest is told at its first boot, in the two forms that guests understand.
+"""The seed, which tells a guest what to do at its boots, in the two forms that guests understand.
 
-    overlay   a cpio archive that follows an Interlock image's own initrd: the seed lies in /seed when the guest's first
-              program starts. Costs nothing to read.
-    nocloud   a disk labelled `cidata` for cloud-init, which anyone's cloud image carries. Costs a Python program's run
-              in the guest, ten seconds and more under emulation, hence for images that know no other.
+    overlay   a cpio archive appended to an Interlock image's initrd: the seed is in /seed when the guest's first
+              program starts, at no cost
+    nocloud   a disk labelled `cidata` for cloud-init, which all cloud images have. It runs Python in the guest, which
+              takes ten seconds or more under emulation, so it is only for images that need it
 
-Both carry the same tree, one fact a file, and in it the one program that does the guest's work with them:
+Both have the same tree, one fact a file, and in it the program that does the guest's work:
 
     interlock                   guest/interlock.sh, which says what it does when
     instance-id, user, uid, home, shell, comment, hostname, timezone, locale        a line each
@@ -21,8 +21,8 @@ Both carry the same tree, one fact a file, and in it the one program that does t
     scripts/NNN-MODE
     files/NNN.once, scripts/NNN-MODE.once       there or not: what has it is done at the first boot alone
 
-A fact that nothing is said about has no file. Once its first boot is over, a guest writes the instance's id into
-`BOOTED`: so one question over ssh tells of every guest whether that is so, and whose it was.
+A fact that is not given has no file. After its first boot a guest writes the instance's id into `BOOTED`, so one
+question over ssh tells whether that boot is over, and of which instance.
 """
 
 import io
@@ -36,25 +36,25 @@ from . import cpio
 from .facts import DNS_ADDRESS, GUEST_ADDRESS, HOST_ADDRESS, HOST_NAMES, File, GuestDisk, MountPoint, Seed
 
 STATE = "/var/lib/interlock"
-"""The guest's folder of ours."""
+"""Interlock's folder in the guest."""
 
 PROGRAM = f"{STATE}/seed/interlock"
-"""Where the guest keeps our program, beside its facts: root's alone."""
+"""Where the guest keeps our program, beside its facts, readable by root only."""
 
 BOOTED = f"{STATE}/booted"
-"""The guest's file that holds the instance's id once its first boot is over; never there before."""
+"""Holds the instance's id; exists once the first boot is over."""
 
 EACH_BOOT = f"{STATE}/each-boot"
-"""There when every boot has work to do."""
+"""Exists if every boot has work to do."""
 
 REPORT = f"{STATE}/report"
-"""What stood failed in the last boot that had work, below its id (`boot_id` of proc(5)); the user's to read."""
+"""The steps whose last run failed, below the boot's id (`boot_id` of proc(5)); the user may read it."""
 
 NEWS = f"{STATE}/news"
 """Each step that has failed in the boot whose id it begins with, as it fails; the user's to read."""
 
 SCRIPTS = f"{STATE}/scripts"
-"""The guest's folder of what scripts and steps said and how they ended: `000-system.log`, `000-system.status`."""
+"""Output and exit status of scripts and steps: `000-system.log`, `000-system.status`."""
 
 _PROGRAM_FILE = Path(__file__).with_name("interlock.sh")
 
@@ -62,14 +62,14 @@ _EARLY = (
     'seed=$(mktemp -d) && mount -t iso9660 -o ro "$(blkid -L cidata || findfs LABEL=cidata)" "$seed" && '
     'sh "$seed/interlock/interlock" early; umount "$seed" && rmdir "$seed"'
 )
-"""How cloud-init, which is asked by a disk, runs what lies on it, before it looks at users and sshd starts."""
+"""How cloud-init runs the program on the seed's disk, before it looks at users and sshd starts."""
 
 
 def overlay(seed: Seed) -> bytes:
     """Return the archive to append to the initrd of an Interlock image (its length is a multiple of 512)."""
     private, public = seed.host_key
     facts = _facts(seed) | {"ssh_host_ed25519_key": private, "ssh_host_ed25519_key.pub": public}
-    # Only root reads it: the host's private key is in it, and whatever secrets the scripts carry.
+    # For root only: it contains the host's private key, and any secrets in the scripts.
     tree = {f"seed/{path}": cpio.file(content, 0o600) for path, content in facts.items()}
     return cpio.pack({"seed": cpio.directory(0o700)} | tree)
 
@@ -77,9 +77,9 @@ def overlay(seed: Seed) -> bytes:
 def nocloud(seed: Seed) -> bytes:
     """Return an ISO 9660 image, volume `cidata`, to attach as a read-only disk.
 
-    It carries no network configuration on purpose: without one, cloud-init asks DHCP on the guest's first network card,
-    whatever its name and whichever of netplan, NetworkManager or ifupdown the guest has. A configuration that we wrote
-    would have to name the card. Source: cloud-init, "NoCloud" and "Network configuration: fallback".
+    It deliberately has no network configuration: without one, cloud-init uses DHCP on the guest's first network card,
+    whatever its name, and with netplan, NetworkManager or ifupdown. A configuration of ours would have to name the
+    card. Source: cloud-init, "NoCloud" and "Network configuration: fallback".
     """
     metadata = {"instance-id": seed.instance_id, "local-hostname": seed.hostname}
     facts = {f"interlock/{path}": content for path, content in _facts(seed).items()}
@@ -134,9 +134,9 @@ def _home(seed: Seed) -> str:
 
 
 def _lima(seed: Seed) -> dict[str, str]:
-    """Return what scripts written for Lima's guests expect in their environment, as far as it means something here.
+    """Return the variables that scripts written for Lima's guests expect, as far as they apply here.
 
-    Source: Lima, pkg/cidata/cidata.TEMPLATE.d/lima.env; a flag that is off is empty there, and so it is here.
+    Source: Lima, pkg/cidata/cidata.TEMPLATE.d/lima.env; a flag that is off is empty there, and here too.
     """
     variables = {
         "NAME": seed.name or seed.hostname,
@@ -163,7 +163,7 @@ def _environment(env: Mapping[str, str]) -> dict[str, bytes]:
     facts = {}
     if env:
         facts["environment.sh"] = _exports(env)
-        # Neither has a way to write a value of several lines, and PAM takes `#` for a comment wherever it stands.
+        # Neither can express a value of several lines, and PAM takes `#` anywhere for a comment.
         words = [f"{name}={value}" for name, value in env.items() if "\n" not in value]
         facts["environment"] = _lines(*(word for word in words if "#" not in word))
         facts["environment.sshd"] = _lines(f"SetEnv {' '.join(map(_sshd_word, words))}") if words else b""
@@ -175,13 +175,13 @@ def _exports(variables: Mapping[str, str]) -> bytes:
 
 
 def _sshd_word(word: str) -> str:
-    """Return `word` as sshd_config(5) reads it back as one argument."""
+    """Return `word` quoted as one argument of sshd_config(5)."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 
 def _collections(seed: Seed) -> Iterator[tuple[str, bytes]]:
-    """Yield what a seed has any number of, numbered so that the guest's `*` gives it in order."""
+    """Yield the lists of a seed, numbered so that the guest's `*` gives them in order."""
     for number, certificate in enumerate(seed.ca_certs):
         yield f"ca/{number:03}", certificate if certificate.endswith(b"\n") else certificate + b"\n"
     collections: dict[str, Sequence[GuestDisk | MountPoint | File]] = {
@@ -219,30 +219,30 @@ def _record(record: GuestDisk | MountPoint | File) -> dict[str, bytes]:
 def _user_data(seed: Seed) -> dict[str, Any]:
     private, public = seed.host_key
     return {
-        # Our program makes the user, as in every other guest: before these are looked at, and there are none.
+        # Our program makes the user, as in every other guest, before cloud-init looks at its own list.
         "bootcmd": [["sh", "-c", _EARLY]],
-        # (A list that is empty is the documented way, whatever the schema of some versions warns of.)
+        # (An empty list is the documented way, although the schema of some versions warns about it.)
         "users": [],
         "disable_root": seed.user != "root",
         "ssh_pwauth": False,
-        # A key that is given is a key that need not be made; those that came with the image are everybody's.
+        # A given key need not be made by the guest; keys in the image are the same for everybody.
         "ssh_keys": {"ed25519_private": private.decode(), "ed25519_public": public.decode()},
         "ssh_deletekeys": True,
         "preserve_hostname": False,
         "growpart": {"mode": "auto", "devices": ["/"]},
-        # In the background: nothing that follows needs the room at once.
+        # In the background: no later step needs the space at once.
         "resize_rootfs": "noblock",
-        # Of some thirty modules those that we make use of: each of the others is looked at and finds nothing to do.
+        # Of some thirty modules only those that we use: each of the others would cost time and find nothing to do.
         "cloud_init_modules": ["bootcmd", "growpart", "resizefs", "set-passwords", "ssh"],
         "cloud_config_modules": ["runcmd"],
         "cloud_final_modules": ["scripts-user"],
-        # From the second boot on cloud-init stays off: it would find nothing to do, and take seconds to find it.
+        # From the second boot on cloud-init is off: it would take seconds to find nothing to do.
         "runcmd": [["sh", PROGRAM, "boot"], ["touch", "/etc/cloud/cloud-init.disabled"]],
     }
 
 
 def _iso(files: dict[str, bytes]) -> bytes:
-    """Return a disk that holds `files`, under names that both Linux (Rock Ridge) and Windows (Joliet) read."""
+    """Return an image with `files`, whose names both Linux (Rock Ridge) and Windows (Joliet) can read."""
     from pycdlib import PyCdlib
 
     image, out = PyCdlib(), io.BytesIO()
@@ -262,7 +262,7 @@ def _iso(files: dict[str, bytes]) -> bytes:
 
 
 def _json(data: dict[str, Any]) -> bytes:
-    """Return `data` as JSON, which is YAML that needs no quoting rules."""
+    """Return `data` as JSON, which is valid YAML."""
     return json.dumps(data, indent=2).encode() + b"\n"
 
 

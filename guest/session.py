@@ -1,4 +1,4 @@
-"""One command in a guest, watched from outside.
+"""One command in a guest, run over ssh and watched from the host.
 
 A wait watches three things at once: the guest, the deadline, and the machine's pidfd, which becomes readable when the
 machine dies, so that a wait ends in the same moment as its machine.
@@ -16,22 +16,22 @@ from ..host.run import run as run_on_host
 from . import ssh
 
 _LOOK_S = 0.1
-"""How often to look at what cannot be waited for."""
+"""How often to look at what no descriptor announces."""
 
 _SILENCE_S = 5
-"""Seconds without a sign from the guest after which its session is asked to be given up: it rebooted, say."""
+"""Seconds of silence after which ssh asks the guest for a sign of life, because it may have rebooted."""
 
 OPTIONS = (*ssh.UNATTENDED, f"ServerAliveInterval={_SILENCE_S}")
-"""Of every session that waits for something in the guest: it notices when the guest is gone."""
+"""For sessions that wait for something in the guest: they notice when it is gone."""
 
 
 class GuestGoneError(Exception):
-    """The machine died while its guest was waited for. The driver knows why."""
+    """The machine died during the wait. The driver knows why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a guest will answer, and how it is known."""
+    """Where a guest answers, and how to recognise it."""
 
     name: str
     config: Path
@@ -45,14 +45,14 @@ class Wait:
 
     def __init__(self, deadline: Deadline, pidfd: int, look: Callable[[], bool] = lambda: True) -> None:
         self.awake = False
-        """True once `look` has said that the guest uses its network."""
+        """True once `look` has found that the guest uses its network."""
         self._deadline = deadline
         self._pidfd = pidfd
         self._look = look
 
     def pause(self, seconds: float, *descriptors: int) -> list[int]:
-        """Return those of `descriptors` that can be read, as soon as there are any; none after `seconds` or when the
-        guest wakes.
+        """Return the readable ones of `descriptors`, as soon as there are any; an empty list after `seconds`, or when
+        the guest begins to use its network.
 
         Raises DeadlineError when time is up, GuestGoneError when the machine died.
         """
@@ -81,8 +81,7 @@ def run(
 ) -> int:
     """Run `command` in the guest as its user and return its exit status; 255 when ssh itself failed.
 
-    `hear` is given what is said on stdout and stderr, piece by piece. Raises what `wait` does; the session is then
-    cut off.
+    `hear` gets the output on stdout and stderr, piece by piece. Raises what `wait` does, after ending the session.
     """
     line = ssh.command_line(endpoint.config, endpoint.name, command, options=OPTIONS)
     return run_on_host(line, stdin=stdin, stdout=hear, stderr=MERGED, wait=wait.pause).status

@@ -1,8 +1,8 @@
-"""How this host speaks to a guest: the system's OpenSSH, with one configuration file for each instance.
+"""How this host connects to a guest: with the system's OpenSSH, and one configuration file for each instance.
 
-Who the guest is does not depend on where it listens: `HostKeyAlias` ties the pinned key in `known_hosts` to the name
-`guest`, so a port that changes hands is noticed and one that merely changes is not. Nothing of the user's own
-configuration is read (`ssh -F`), hence nothing in it can redirect, multiplex or weaken a connection to a guest.
+`HostKeyAlias` ties the pinned key in `known_hosts` to the name `guest`, not to a port. So another guest on the same
+port is noticed, and a new port needs no new key. The user's own configuration is not read (`ssh -F`), so it cannot
+redirect, multiplex or weaken a connection to a guest.
 """
 
 import shlex
@@ -13,12 +13,12 @@ from pathlib import Path
 from ..errors import DeadlineError, DriverError
 
 HOST_KEY_ALIAS = "guest"
-"""The name under which `known_hosts` holds the guest's key."""
+"""The guest's name in `known_hosts`."""
 
 CONFIG = "ssh.config"
 
 UNATTENDED = ("BatchMode=yes", "ForwardAgent=no", "ForwardX11=no")
-"""Options of a session that nobody sits at: it asks nothing, and brings nothing of its user's along."""
+"""Options of a session without a person: it asks no question, and forwards neither agent nor X11."""
 
 
 def config(
@@ -49,24 +49,24 @@ def config(
         "StrictHostKeyChecking": "yes",
         "UpdateHostKeys": "no",
         "CheckHostIP": "no",
-        # Every other method could only ask a question that nobody is there to answer.
+        # Every other method would ask a question.
         "PreferredAuthentications": "publickey",
-        # First: the post-quantum exchange of newer clients protects nothing on a loopback, and costs an emulated guest
-        # dearly. The others stay, for guests that do not know it: those in FIPS mode.
+        # Preferred, because the post-quantum exchange of newer clients protects nothing on a loopback and is slow in an
+        # emulated guest. The others stay for guests that lack it, such as those in FIPS mode.
         "KexAlgorithms": "^curve25519-sha256",
-        # QEMU's network keeps a connection whose guest is gone: one that hangs up by rebooting ends its sessions by
-        # answering these when it is up again, one that stays silent ends them after a minute.
+        # QEMU's network keeps a connection whose guest is gone. A rebooted guest ends it when it gets one of these; if
+        # the guest stays silent, ssh ends it after a minute.
         "ConnectTimeout": "30",
         "ServerAliveInterval": "10",
         "ServerAliveCountMax": "6",
-        # A shared connection outlives what it was opened for, and keeps answering for a guest that is gone.
+        # A shared connection would outlive its session, and its guest.
         "ControlMaster": "no",
         "ControlPath": "none",
         "LogLevel": "ERROR",
-        # An agent that comes along must be known here; IdentitiesOnly keeps its keys from being tried all the same.
+        # To forward an agent, ssh must use it; IdentitiesOnly keeps it from offering the agent's keys.
         **({"ForwardAgent": "yes"} if forward_agent else {"IdentityAgent": "none"}),
         **({"ForwardX11": "yes"} if forward_x11 else {}),
-        # Said in either case: Debian's ssh trusts unless told otherwise.
+        # Always set, because Debian's default is yes.
         "ForwardX11Trusted": "yes" if forward_x11_trusted else "no",
     }
     return "".join([f"Host {name}\n", *(f"  {key} {value}\n" for key, value in options.items())])
@@ -77,8 +77,7 @@ def command_line(
 ) -> list[str]:
     """Return the host's command line that runs `command` (empty: a login shell) in the guest `name`.
 
-    The arguments arrive in the guest as they are given here: ssh would join them with blanks for the login shell to
-    take apart again, so they are quoted for that shell.
+    The arguments arrive in the guest unchanged: they are quoted for its login shell, because ssh joins them.
     """
     line = ["ssh", "-F", str(config_file)]
     for option in options:
@@ -92,7 +91,7 @@ def command_line(
 
 
 def attempt(config_file: Path, name: str, command: Sequence[str], timeout_s: float) -> None:
-    """Run `command` in the guest for at most `timeout_s` seconds. Whether it ran is for its effect to tell."""
+    """Run `command` in the guest for at most `timeout_s` seconds, ignoring whether it succeeds."""
     from ..host.run import run
 
     with suppress(DeadlineError, DriverError, OSError):
@@ -100,6 +99,6 @@ def attempt(config_file: Path, name: str, command: Sequence[str], timeout_s: flo
 
 
 def _quoted(path: Path) -> str:
-    """Return `path` as ssh_config(5) reads it back: quoted because of blanks, and with its `%` doubled."""
+    """Return `path` for ssh_config(5): quoted because of blanks, and with `%` doubled."""
     escaped = str(path).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"'

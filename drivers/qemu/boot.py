@@ -1,4 +1,4 @@
-"""From a machine that is down to a guest that answers: the hypervisor is launched, then its guest is watched."""
+"""The way from a machine that is down to a guest that answers: launch the hypervisor, then watch its guest."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +16,11 @@ from .command import Board, build
 _PORT_ATTEMPTS = 5
 
 _POLL_S = 0.005
-"""Between two looks at a hypervisor that is about to speak, which takes it some 30 ms."""
+"""Between two looks at a hypervisor that is starting, which takes it some 30 ms."""
 
 
 def launch(site: Site, report: Report, deadline: Deadline) -> Actor | None:
-    """Run the hypervisor and return its process once it speaks; raise DriverError in its words when it will not."""
+    """Run the hypervisor and return its process once it has started; raise DriverError with its words if it fails."""
     directory = site.directory
     limits.check(site.spec)
     mounts.check(site.spec)
@@ -49,7 +49,7 @@ def launch(site: Site, report: Report, deadline: Deadline) -> Actor | None:
 
 
 def command(site: Site, timeout_s: float) -> list[str]:
-    """Return the hypervisor's command line; raises DeadlineError when QEMU has not said what it can do in time."""
+    """Return the hypervisor's command line; raises DeadlineError when QEMU does not say in time what it can do."""
     able = capabilities(site.runtime.parent, site.spec.arch, timeout_s)
     board = Board.read(site.directory)
     board.check(able)
@@ -60,7 +60,7 @@ def command(site: Site, timeout_s: float) -> list[str]:
 def watched(site: Site, process: Actor | None, progress: "Progress") -> Iterator[tuple[Endpoint, int]]:
     """Yield the endpoint to the guest of the hypervisor `process`, and the pidfd to watch it by.
 
-    What goes wrong meanwhile is told with its cause: why the machine died, or how far its guest came and said.
+    An error inside the block gets its cause: why the machine died, or the last step and the guest's last words.
     """
     directory = site.directory
     port, instance_id = ssh_port.recorded(directory) or 0, site.spec.instance_id
@@ -72,20 +72,20 @@ def watched(site: Site, process: Actor | None, progress: "Progress") -> Iterator
         except GuestGoneError:
             raise ended.death(directory) from None
         except (DeadlineError, DriverError) as err:
-            message = f"{err.message}; it came as far as: {progress.step}"
-            said = serial.tail(directory) or ["the guest has said nothing on its serial port"]
+            message = f"{err.message}; last step: {progress.step}"
+            said = serial.tail(directory) or ["the guest wrote nothing to its serial port"]
             raise type(err)(message, hint=err.hint, details=[*err.details, *said]) from err
 
 
 class Progress:
-    """A report that says each step once, and remembers the last."""
+    """A report that says each step once and remembers the last."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
         self.step = ""
 
     def __call__(self, step: str, *, after: str | None = None) -> None:
-        """Say `step`, unless it was said last, or something else than `after` was."""
+        """Say `step`, unless it was the last one; with `after`, only if that was the last one."""
         if step != self.step and after in (None, self.step):
             self.step = step
             self._report(step)
@@ -107,11 +107,11 @@ def _ssh_config(site: Site, port: int) -> bytes:
 
 
 def _chosen(site: Site) -> Acceleration:
-    """Return how to run `site` on this host now; raise HostError when its spec insists on what does not work."""
+    """Return how to run `site` on this host now; raise HostError when its spec requires what does not work."""
     wanted = site.spec.accelerator
     if wanted == "tcg":
         return Acceleration("tcg", "the instance asks for it")
     found = acceleration(site.runtime.parent, site.spec.arch)
     if wanted == "kvm" and found.name != "kvm":
-        raise HostError(f"the instance insists on KVM, which is of no use here: {found.reason}")
+        raise HostError(f"the instance requires KVM, which does not work here: {found.reason}")
     return found

@@ -1,9 +1,9 @@
-"""What this host's QEMU can do, asked of QEMU itself and of the kernel, and remembered until either changes.
+"""What this host's QEMU and KVM can do: asked of them, and remembered until they change.
 
-    runtime/qemu-x86_64.json     one hypervisor's abilities: true for that binary (path, size, modification time)
+    runtime/qemu-x86_64.json     what one QEMU can do: true for that binary (path, size, modification time)
     runtime/acceleration.json    the verdict on KVM: true for this boot of this kernel
 
-They lie in the runtime root, which a reboot clears; a missing or strange one is made anew.
+They are in the runtime root, which a reboot clears; a missing or unreadable one is written again.
 """
 
 import json
@@ -31,17 +31,17 @@ DEVICES = frozenset({"pvpanic-pci", "virtio-blk-pci", "virtio-net-pci", "virtio-
 """Of QEMU's hundreds of devices, the ones that a machine of ours may have."""
 
 _TIMEOUT_S = 20.0
-"""QEMU answers in a tenth of a second; on a host that thrashes, later."""
+"""QEMU answers in a tenth of a second, or later on a busy host."""
 
 
 class Acceleration(NamedTuple):
-    """How guest code is run, and why so."""
+    """How guest code is run, and why."""
 
     name: str
     """`kvm` or `tcg`."""
     reason: str
     mend: str | None = None
-    """Of `tcg`: the command after which KVM works, if there is one."""
+    """With `tcg`: the command that makes KVM work, if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +74,9 @@ class Capabilities:
 
 
 def capabilities(runtime_root: Path, arch: str, timeout_s: float = _TIMEOUT_S) -> Capabilities:
-    """Return what this host's QEMU for `arch` guests can do, asked for `timeout_s` at most.
+    """Return what this host's QEMU for `arch` guests can do; waits for its answer for `timeout_s` at most.
 
-    Raises HostError when there is none, DeadlineError when it does not answer.
+    Raises HostError if it is not installed, DeadlineError if it does not answer.
     """
     binary = _binary(arch)
     stat = os.stat(binary)  # noqa: PTH116 - follows the link, as exec does
@@ -93,7 +93,7 @@ def ask(arch: str) -> Capabilities:
 
 
 def acceleration(runtime_root: Path, arch: str) -> Acceleration:
-    """Return the fastest way to run `arch` guests that is proved to work here."""
+    """Return the fastest way to run `arch` guests that was tried and works here."""
     host = platform.machine()
     if arch != host:
         return Acceleration("tcg", f"KVM runs no {arch} guest on {host}")
@@ -109,7 +109,7 @@ def _remembered(
     find_out: Callable[[], dict[str, Any]],
     worth_keeping: Callable[[dict[str, Any]], bool] = lambda _: True,
 ) -> dict[str, Any]:
-    """Return what was found for `key`: from the file `path`, else by `find_out`, whose answer is then kept there."""
+    """Return what the file `path` has for `key`; otherwise what `find_out` returns, and write that to the file."""
     try:
         known = json.loads(read_own(path))
         if known["key"] == key:
@@ -131,10 +131,10 @@ def _binary(arch: str) -> str:
 
 
 def _ask(binary: str, arch: str, timeout_s: float) -> Capabilities:
-    """Run `binary` without a machine, put all questions at once, and read the answers in the order of the questions.
+    """Run `binary` without a machine, send all questions at once, and read the answers in their order.
 
-    The machine protocol tells them in one run of a tenth of a second, in a form that is kept stable; `-machine help`
-    and its like are four runs of text for people. Source: QEMU, docs/interop/qmp-spec.txt.
+    The machine protocol needs one run of a tenth of a second, and its form is stable; `-machine help` and its like
+    would be four runs, with text for people. Source: QEMU, docs/interop/qmp-spec.txt.
     """
     questions: list[dict[str, Any]] = [
         {"execute": "qmp_capabilities"},
@@ -147,7 +147,7 @@ def _ask(binary: str, arch: str, timeout_s: float) -> Capabilities:
     ]
     command = [binary, "-nodefaults", "-no-user-config", "-display", "none", "-machine", "none", "-qmp", "stdio"]
     asked = "".join(json.dumps(question) + "\n" for question in questions)
-    # Into a file, which is never full: what a pipe does not take at once, QEMU keeps, and at its end throws away.
+    # Into a file, which is never full: at its end, QEMU discards what a full pipe has not taken.
     with os.fdopen(os.memfd_create("answers", os.MFD_CLOEXEC), "w+b") as answered:
         ended = run(command, stdin=asked.encode(), stdout=answered, timeout_s=timeout_s)
         answered.seek(0)
@@ -171,4 +171,4 @@ def _ask(binary: str, arch: str, timeout_s: float) -> Capabilities:
             max_cpus=int(newest["cpu-max"]),
         )
     except (ValueError, LookupError, StopIteration) as err:
-        raise HostError(f"{binary} is no QEMU that Interlock understands: {err!r}") from err
+        raise HostError(f"{binary} gave an answer that Interlock does not understand: {err!r}") from err

@@ -18,7 +18,7 @@ _PROGRAMS = {
 
 
 def checks(runtime: Path, arches: Sequence[str]) -> list[Check]:
-    """Return the findings about this host; what was found out is kept in `runtime`."""
+    """Return the findings about this host; what QEMU and KVM can do is cached in `runtime`."""
     return [*_programs(), *(check for arch in arches for check in _arch(runtime, arch)), _virtiofsd()]
 
 
@@ -29,24 +29,24 @@ def _programs() -> Iterator[Check]:
 
 
 def _virtiofsd() -> Check:
-    """Return whether mounts of type virtiofs can be had; those of type 9p need nothing but QEMU."""
+    """Return whether mounts of type virtiofs work; those of type 9p need only QEMU."""
     try:
         found = mounts.find()
     except InterlockError:
         return Check("virtiofsd", ok=False, finding="not installed", mend=mounts.MISSING_HINT, essential=False)
     if found.in_c and os.geteuid() != 0:
-        finding = f"{found.path} runs for root only; mounts of type 9p need no program"
+        finding = f"{found.path} can be run by root only; mounts of type 9p need no program"
         return Check("virtiofsd", ok=False, finding=finding, mend=mounts.INSTEAD, essential=False)
     return Check("virtiofsd", ok=True, finding=found.path, essential=False)
 
 
 def _arch(runtime: Path, arch: str) -> Iterator[Check]:
-    """Yield what guests of `arch` need. Those of another architecture than the host's are not everyone's wish."""
+    """Yield what guests of `arch` need; it is not essential for another architecture than the host's."""
     native = arch == platform.machine()
     try:
         able = capabilities.capabilities(runtime, arch)
     except InterlockError as err:
-        # Its own last words say why.
+        # QEMU's last words say why.
         finding = ": ".join([err.message, *err.details[-1:]])
         yield Check(f"qemu {arch}", ok=False, finding=finding, mend=err.hint, essential=native)
         return

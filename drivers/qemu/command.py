@@ -1,7 +1,7 @@
-"""The hypervisor's command line: what a machine consists of, written down in one place.
+"""The hypervisor's command line: all that a machine consists of.
 
-File names are relative to the instance's directory, which is where the hypervisor runs: the directory is made in one
-place and moved to another. Only the monitor's socket lies elsewhere, because its path must be short.
+File names are relative to the instance's directory, in which the hypervisor runs: that is renamed after it is built.
+Only sockets are elsewhere, because their paths must be short.
 """
 
 import json
@@ -22,24 +22,24 @@ RECORD = "qemu.json"
 _SCHEMA = 1
 
 _SOCKET_PATH_BYTES = 107
-"""What a socket's path may have. Source: unix(7), sun_path."""
+"""The longest path of a socket. Source: unix(7), sun_path."""
 
 _TRANSLATED_MIB = 128
-"""How much translated code QEMU keeps. By default it is 1 GiB, which fills up and stays; with 128 MiB a debian guest
-takes a quarter less memory and no more processor time, measured by benchmarks/translation.py."""
+"""QEMU's cache of translated code. Its default of 1 GiB fills up over time; with 128 MiB a debian guest takes a quarter
+less memory and no more processor time, measured by benchmarks/translation.py."""
 
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """What was decided about the machine at its creation, and stays so whatever becomes of the host's QEMU.
+    """What was decided about the machine at its creation and stays so when the host's QEMU is upgraded.
 
-    A versioned machine type is QEMU's promise that the guest sees the same board for ever: same devices, same slots.
+    A versioned machine type is QEMU's promise that the guest always sees the same devices in the same slots.
     """
 
     machine: str
     """`pc-q35-7.2`"""
     panic_device: bool = False
-    """True when it has a device by which the guest tells of its panic."""
+    """True when it has a device by which the guest reports a kernel panic."""
     schema: int = _SCHEMA
 
     @classmethod
@@ -68,11 +68,11 @@ class Board:
         write_whole(directory / RECORD, json.dumps(asdict(self)).encode() + b"\n")
 
     def check(self, capabilities: Capabilities) -> None:
-        """Raise HostError when this host's QEMU cannot be that board any more."""
+        """Raise HostError when this host's QEMU no longer has that machine type."""
         if self.machine not in capabilities.machines:
             raise HostError(
-                f"the instance is a {self.machine}, which QEMU {capabilities.version} does not have: "
-                "it needs the QEMU that it was created with"
+                f"the instance is a {self.machine}, which QEMU {capabilities.version} does not have; "
+                "install the QEMU that it was created with"
             )
 
 
@@ -88,7 +88,7 @@ def build(site: Site, board: Board, capabilities: Capabilities, accelerator: str
     command = [
         capabilities.binary,
         "-name", f"guest={site.name}",
-        # Nothing that was not asked for: no default devices, no configuration of the host's, no window.
+        # No default devices, no configuration of the host, no window.
         "-nodefaults",
         "-no-user-config",
         "-display", "none",
@@ -97,14 +97,14 @@ def build(site: Site, board: Board, capabilities: Capabilities, accelerator: str
         "-m", f"size={spec.memory_bytes >> 20}M",
         "-chardev", f"file,id=serial,path={logs.SERIAL.pipe},append=on",
         "-serial", "chardev:serial",
-        # Two monitors: one writes the log of events, the other takes commands from whoever connects.
+        # Two monitors: one writes the log of events, the other takes commands from its socket.
         "-chardev", f"pipe,id=events,path={events.CHANNEL}",
         "-mon", "chardev=events,mode=control",
         "-chardev", f"socket,id=monitor,path={mounts.value(str(socket))},server=on,wait=off",
         "-mon", "chardev=monitor,mode=control",
-        # The order of the devices is their place on the bus, hence the guest's names for them: append, never insert.
+        # The order of devices is their order on the bus, hence the guest's names for them: append, never insert.
         "-netdev", _network(spec, ssh_port),
-        # No option ROM: nobody boots from this network.
+        # No option ROM: no machine boots from this network.
         "-device", "virtio-net-pci,netdev=net,romfile=",
         "-blockdev", f"qcow2,node-name=disk,discard=unmap,file.driver=file,file.filename={disk.DISK}",
         "-device", "virtio-blk-pci,drive=disk,bootindex=1",
@@ -126,7 +126,7 @@ def build(site: Site, board: Board, capabilities: Capabilities, accelerator: str
         ]  # fmt: skip
     command += mounts.arguments(site)
     if capabilities.sandbox:
-        # A guest that breaks out finds no way to run a program or to gain rights: seccomp ends the hypervisor instead.
+        # If a guest breaks out, seccomp ends the hypervisor when it runs a program or tries to gain rights.
         command += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
     machine = [board.machine]
     if mounts.shares_memory(spec):
@@ -139,7 +139,7 @@ def build(site: Site, board: Board, capabilities: Capabilities, accelerator: str
             "-append", spec.kernel_arguments,
         ]  # fmt: skip
     elif spec.boot == "bios":
-        # Without a screen, SeaBIOS speaks on the serial port: that it finds nothing to boot, say.
+        # Without a screen, SeaBIOS writes to the serial port, such as that it finds nothing to boot.
         machine += ["graphics=off"]
     else:
         command += [
@@ -151,7 +151,7 @@ def build(site: Site, board: Board, capabilities: Capabilities, accelerator: str
 
 
 def _network(spec: Spec, ssh_port: int) -> str:
-    """Return the network behind the guest's card. What is led in from the host works whatever is closed to the guest.
+    """Return the network of the guest's card. Forwards from the host work even if the network is closed to the guest.
 
     Source: qemu(1), `-netdev user,restrict=on`.
     """
@@ -161,9 +161,9 @@ def _network(spec: Spec, ssh_port: int) -> str:
 
 
 def _processor(spec: Spec, accelerator: str, threads: str) -> list[str]:
-    """Return how guest code is run: by the processor itself, or emulated with all that the emulation can do."""
+    """Return QEMU's options for running guest code: by KVM, or emulated with every feature of the emulation."""
     if accelerator == "kvm":
         return ["-accel", "kvm", "-cpu", spec.cpu_model or "host"]
-    # Pointer authentication by the architecture's own cipher takes half of an emulated guest's time.
+    # With the architecture's own cipher, pointer authentication takes half of an emulated guest's time.
     best = "max,pauth-impdef=on" if spec.arch == "aarch64" else "max"
     return ["-accel", f"tcg,thread={threads},tb-size={_TRANSLATED_MIB}", "-cpu", spec.cpu_model or best]

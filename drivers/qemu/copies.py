@@ -1,10 +1,10 @@
-"""Files that a guest makes and its host wants: fetched once the guest is ready, and gone with it if so wished.
+"""Files that are copied from the guest to the host once it is ready, and removed again if the spec says so.
 
-copies.json    what to remove when the machine is down, {path: identity}: the files that were fetched and are to go with
-               it, each by what lstat(2) said of it then; and, with null, a file that is only half fetched
+copies.json    what to remove when the machine is down, {path: identity}: the files that were fetched and are marked
+               `deleteOnStop`, each by its lstat(2); and, with null, a partial file
 
-The host's files are their owner's. A path alone never condemns one: it may have been replaced since. And whatever is in
-the way there neither ends a guest nor keeps one from being stopped.
+A file is removed only if it is still the one that was fetched: another may have taken its path. Nothing in the way on
+the host ends a guest or prevents a stop.
 """
 
 import json
@@ -30,7 +30,7 @@ RECORD = "copies.json"
 _RECORD_BYTES = 1 << 20
 
 _ABSENT = 66
-"""Exit status of `_SHOW` for a file that is not there. Source: sysexits.h, EX_NOINPUT."""
+"""Exit status of `_SHOW` for a missing file. Source: sysexits.h, EX_NOINPUT."""
 
 _SHOW = f"""\
 [ -r "$1" ] && exec cat "$1"
@@ -42,9 +42,9 @@ _Record = dict[str, list[int] | None]
 
 
 def fetch(site: Site, deadline: Deadline, pidfd: int) -> tuple[Failure, ...]:
-    """Bring the spec's copies from the guest, and return which of them could not be had, each with the reason.
+    """Copy the spec's files from the guest, and return those that failed, each with the reason.
 
-    Each is whole or as it was before, and its owner's alone (0600). `pidfd` is the hypervisor's.
+    Each file on the host is complete or as it was before, with mode 0600. `pidfd` is the hypervisor's.
     """
     failures = []
     for wanted in site.spec.copies:
@@ -75,11 +75,11 @@ def forget(directory: Path, report: Report) -> None:
 
 
 def _fetch(site: Site, wanted: Copy, deadline: Deadline, pidfd: int) -> None:
-    """Fetch one; raises DriverError in words, or OSError where the host's own files are in the way."""
+    """Fetch one; raises DriverError, or OSError where the host's files are in the way."""
     target = Path(wanted.host)
     with suppress(FileNotFoundError):
         if not stat.S_ISREG(target.stat().st_mode):
-            raise DriverError(f"{target} on the host is not a regular file, and is not replaced")
+            raise DriverError(f"{target} on the host is not a regular file; it was not replaced")
     make_private_directory(target.parent)
     record = _recorded(site.directory)
     record.pop(wanted.host, None)
@@ -106,7 +106,7 @@ def _fetch(site: Site, wanted: Copy, deadline: Deadline, pidfd: int) -> None:
             raise DriverError("there is no such file in the guest" if missing else words[0], details=words[1:])
         file.flush()
         os.fsync(file.fileno())
-        if wanted.delete_on_stop:  # first, because a file that appears unrecorded would stay
+        if wanted.delete_on_stop:  # before the rename: an unrecorded file would never be removed
             record[wanted.host] = _identity(os.fstat(file.fileno()))
             _write(site.directory, record)
         fresh.replace(target)
@@ -115,7 +115,7 @@ def _fetch(site: Site, wanted: Copy, deadline: Deadline, pidfd: int) -> None:
 
 @contextmanager
 def _half(site: Site, target: Path, record: _Record) -> Iterator[tuple[Path, IO[bytes]]]:
-    """Yield a new file beside `target`, to be renamed to it. It is in the record, so a dead process leaves none."""
+    """Yield a new file beside `target`, to be renamed to it. It is recorded, so it is removed even after a crash."""
     fresh = target.with_name(f".{target.name}.{site.spec.instance_id}")
     record[str(fresh)] = None
     _write(site.directory, record)
@@ -131,7 +131,7 @@ def _half(site: Site, target: Path, record: _Record) -> Iterator[tuple[Path, IO[
 
 
 def _identity(seen: os.stat_result) -> list[int]:
-    """Return what tells a file from any other that may have its name later; another one may have its inode, too."""
+    """Return what distinguishes a file from any later one of its name, which may even have its inode number."""
     return [seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns]
 
 

@@ -1,7 +1,7 @@
-"""What failed in the guest of a machine that runs, kept on the host for as long as it runs and nothing has mended it.
+"""What failed in the guest of a running machine, kept on the host while it runs and until it succeeds.
 
-degraded.txt    the error's message, then its details, a line each. The guest keeps what failed across its boots
-                (guest/interlock.sh), and is asked at each start
+degraded.txt    the error's message, then its details, one a line. The guest itself remembers what failed across its
+                boots (guest/interlock.sh), and is asked at each start
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ _MESSAGE_CHARACTERS = 200
 
 
 def record(site: Site, failures: "Sequence[Failure]") -> DegradedError | None:
-    """Keep with `site` what `failures` came to, and return it as an error; None, and nothing kept, without any."""
+    """Record `failures` for `site` and return them as one error; without any, record nothing and return None."""
     from ...host.files import write_whole
 
     if not failures:
@@ -37,14 +37,14 @@ def record(site: Site, failures: "Sequence[Failure]") -> DegradedError | None:
     words = str(first)
     if others:
         words += f", and {len(others)} more: {', '.join(failure.name for failure in others)}"
-    details = [line for failure in failures for line in _told(failure)]
+    details = [line for failure in failures for line in _lines(failure)]
     text = clipped("\n".join([clipped(words, _MESSAGE_CHARACTERS), *details]), _CHARACTERS)
     write_whole(site.directory / RECORD, text.encode())
     return _error(site, text)
 
 
 def seen(site: Site) -> DegradedError | None:
-    """Return what `record` returned for a machine in whose guest something failed; None for any other."""
+    """Return the error that `record` returned last; None when nothing failed."""
     try:
         with open(site.directory / RECORD, encoding="utf-8", errors="replace", opener=open_own) as file:
             return _error(site, file.read(_CHARACTERS + 1))
@@ -53,7 +53,7 @@ def seen(site: Site) -> DegradedError | None:
 
 
 def forget(directory: Path) -> None:
-    """Forget what failed: the machine starts anew, or nothing failed any more."""
+    """Remove the record: the machine starts again, or nothing has failed."""
     remove_tree(directory / RECORD)
 
 
@@ -65,6 +65,6 @@ def _error(site: Site, text: str) -> DegradedError:
     return DegradedError(clipped(words, _MESSAGE_CHARACTERS), details=details, hint=f"interlock provision {site.name}")
 
 
-def _told(failure: "Failure") -> list[str]:
+def _lines(failure: "Failure") -> list[str]:
     status = f"exit status {failure.status}" if failure.status else "failed"
     return [f"{failure.name}: {status}", *(f"  {line}" for line in failure.output)]

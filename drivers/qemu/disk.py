@@ -1,7 +1,7 @@
-"""The machine's disk: `disk.qcow2`, which holds what the guest wrote, over `base.qcow2`, which nobody writes to.
+"""The machine's disk: `disk.qcow2` holds what the guest wrote, over `base.qcow2`, which is never written to.
 
-The base is a second name of a file that other instances boot from too. The overlay names it relatively, because the
-directory is built in one place and then moved to another.
+The base is a hard link to a file that other instances boot from too. The overlay names it by a relative path, because
+the directory is renamed after it is built.
 """
 
 import json
@@ -19,7 +19,7 @@ DISK = "disk.qcow2"
 
 
 def make(directory: Path, size_bytes: int) -> None:
-    """Put a fresh disk of `size_bytes` into `directory`, in place of the one that may be there."""
+    """Put a fresh disk of `size_bytes` into `directory`, replacing one that is there."""
     backing: list[str] = []
     if (directory / BASE).exists():
         _check_base(directory, size_bytes)
@@ -30,10 +30,10 @@ def make(directory: Path, size_bytes: int) -> None:
 
 @contextmanager
 def whole(directory: Path, name: str) -> Iterator[str]:
-    """Yield the name under which to make a file that then, whole, takes the place of `name` in `directory`.
+    """Yield a temporary name for a file that replaces `name` in `directory` once the block is done.
 
-    Until then the file that had the place is kept. The name is the caller's own, because the `qemu-img` of a manager
-    that was killed may still be writing to the other's, and holds a lock on it.
+    Until then the old file is kept. The name is unique, because the `qemu-img` of a killed process may still write to
+    the previous one and have it locked.
     """
     for abandoned in directory.glob(f".{name}.*"):
         remove_tree(abandoned)
@@ -46,7 +46,7 @@ def whole(directory: Path, name: str) -> Iterator[str]:
 
 
 def run_qemu_img(arguments: Sequence[str], directory: Path) -> str:
-    """Return what `qemu-img` printed, run in `directory`; its words are the error when it fails."""
+    """Return what `qemu-img`, run in `directory`, printed; raise DriverError with its words if it fails."""
     ended = run(["qemu-img", *arguments], cwd=directory, umask=PRIVATE_UMASK)
     if ended.status:
         said = [line.removeprefix("qemu-img: ") for line in ended.words] or ["failed"]
@@ -55,14 +55,14 @@ def run_qemu_img(arguments: Sequence[str], directory: Path) -> str:
 
 
 def _check_base(directory: Path, size_bytes: int) -> None:
-    """Raise DriverError for a base that would be cut off, or that would make QEMU read files of its choosing."""
+    """Raise DriverError for a base that is larger than the disk, or that refers to other files."""
     info: dict[str, Any] = json.loads(run_qemu_img(["info", "--output=json", "-f", "qcow2", BASE], directory))
     if info["virtual-size"] > size_bytes:
         raise DriverError(
             f"the disk ({size_bytes} bytes) is smaller than its image ({info['virtual-size']} bytes): use --disk"
         )
     if {"backing-filename", "full-backing-filename"} & info.keys() or _data_file(info):
-        raise DriverError("the image refers to another file: an image must be complete in itself")
+        raise DriverError("the image refers to another file; images must be complete in themselves")
 
 
 def _data_file(info: dict[str, Any]) -> Any:

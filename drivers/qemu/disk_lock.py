@@ -1,8 +1,8 @@
-"""Who has a disk open. The kernel knows, so there is no list that a dead owner could stand on.
+"""Who has a disk open. The kernel knows, so no lease can go stale.
 
-A disk is leased by QEMU itself: it locks the image file (fcntl(2), OFD locks) for as long as it runs, and the kernel
-takes the lock back when it ends, however it ends. A second machine is refused by that lock. What is here finds the
-owner's name, for the error, and says it before a hypervisor is started for nothing.
+QEMU locks the image file (fcntl(2), OFD locks) while it runs, and the kernel releases the lock when it ends, however it
+ends. That lock refuses a second machine. This module finds the owner's name for the error, and checks before a
+hypervisor is started.
 """
 
 import os
@@ -23,18 +23,18 @@ class Holder(NamedTuple):
 
     pid: int
     words: str
-    """For people: `instance "db" (pid 4711)`, or the program's name in place of an instance's."""
+    """For people: `instance "db" (pid 4711)`, or the program's name and pid."""
     instance: str | None
     """The instance whose hypervisor it is; None for another program."""
 
 
 def holder(path: Path) -> Holder | None:
-    """Return another process of this user's that has the file `path` open, under whatever name; None when none has."""
+    """Return another process of this user that has the file `path` open, by any of its names, or None."""
     wanted = path.stat()
     for process in Path("/proc").glob("[0-9]*"):
         if process.name == str(os.getpid()):
             continue
-        with suppress(OSError):  # it ended meanwhile, or is somebody else's
+        with suppress(OSError):  # it ended, or belongs to another user
             for descriptor in (process / "fd").iterdir():
                 with suppress(FileNotFoundError):
                     if os.path.samestat(descriptor.stat(), wanted):
@@ -47,7 +47,7 @@ def check(site: Site) -> None:
     for disk in site.spec.disks:
         path = site.directory / disk_file(disk.name)
         if not path.exists():
-            raise DriverError(f'the instance is to have the disk "{disk.name}", but has no file {path.name}')
+            raise DriverError(f'the file {path.name} of the disk "{disk.name}" is missing from the instance')
         if owner := holder(path):
             way = f"interlock stop {owner.instance}" if owner.instance else None
             raise DriverError(f'disk "{disk.name}" is in use by {owner.words}', hint=way)

@@ -6,21 +6,21 @@
     ├── firmware.*.fd           create: UEFI and its variables, for a machine that boots from its disk
     ├── network.json            first start: the local port that leads to the guest's sshd
     ├── ssh.config              start: `ssh -F ssh.config NAME`
-    ├── hypervisor.id           the process about itself, before it becomes QEMU
+    ├── hypervisor.id           the shell that becomes QEMU: its pid, start time and boot
     ├── events.log             QEMU: what happened to the machine, asked for by events.in
-    ├── copies.json            start: what it fetched from the guest and is to go with it
-    ├── degraded.txt            start, provision: what failed in the guest that runs, if anything did
-    ├── serial.log              QEMU: what the guest said (serial.old.log: at the run before)
-    ├── qemu.log                QEMU: what it complained of
-    └── *.pipe, events.out      start: FIFOs, by which copiers keep these logs (`logs`)
+    ├── copies.json            start: files fetched from the guest that are removed when it stops
+    ├── degraded.txt            start, provision: what failed in the running guest, if anything
+    ├── serial.log              QEMU: the guest's serial port (serial.old.log: the previous run)
+    ├── qemu.log                QEMU: its stderr
+    └── *.pipe, events.out      start: FIFOs from which copiers fill these logs (`logs`)
     runtime/
     ├── qmp.sock                QEMU: its monitor
-    ├── mountN.sock             virtiofsd, a child of QEMU's that dies with it: a folder of the host's
-    └── forwards.sock, .json    the ssh that holds the port forwards open, as long as QEMU runs
+    ├── mountN.sock             virtiofsd, a child of QEMU that dies with it: a mounted folder
+    └── forwards.sock, .json    the ssh process that holds the port forwards open while QEMU runs
 
-It reads beside them spec.json, kernel, initrd, base.qcow2, seed.iso, ssh.key and known_hosts, which creation put there,
-and reads and writes disk-NAME, the second name of a disk that outlives the instance.
-A module is imported where it is used: `list` observes a thousand machines, and starts none.
+It also reads spec.json and the files that creation puts there (`contract`), and writes to disk-NAME, a hard link to a
+disk that outlives the instance.
+Modules are imported where they are used: `list` observes a thousand machines and starts none of them.
 """
 
 import math
@@ -57,10 +57,10 @@ FORWARDING = "forwarding ports"
 COPYING = "copying files from the guest"
 
 _GRACE_S = 3.0
-"""For a hypervisor to write what it holds and end by itself, when its guest would not."""
+"""How long a hypervisor may take to flush its disks and end, after its guest did not shut down."""
 
 _FIRST_PRESS_S, _LAST_PRESS_S = 1.0, 8.0
-"""Between two presses of the power button. A guest may be up and not listen yet: sshd starts before acpid, say."""
+"""Between two presses of the power button. A guest may be up and not listen yet: sshd can start before acpid."""
 
 _POWER_OFF = ("sh", "-c", "sudo -n poweroff || poweroff")
 
@@ -93,7 +93,7 @@ class QemuDriver(Driver):
         if spec.boot == "kernel":
             for material in (KERNEL, INITRD):
                 if not (directory / material).exists():
-                    raise DriverError(f"the instance is to boot a kernel, but has no file {material}")
+                    raise DriverError(f"the instance boots a kernel, but its file {material} is missing")
         elif spec.boot == "bios" and spec.arch != "x86_64":
             raise DriverError(f"a machine of architecture {spec.arch} has no BIOS, only firmware (UEFI)")
         elif spec.boot == "firmware":
@@ -167,7 +167,7 @@ class QemuDriver(Driver):
         disk.make(site.directory, site.spec.disk_bytes)
         if site.spec.boot == "firmware":
             firmware.renew(site.directory)
-        # With them goes the memory of the last run: nothing has happened to this machine yet.
+        # Without these, `observe` reports no earlier run: the machine is as it was created.
         for trace in (hypervisor.RECORD, logs.EVENTS.file):
             remove_tree(site.directory / trace)
 
@@ -182,7 +182,7 @@ class QemuDriver(Driver):
         from ...guest.session import GuestGoneError
         from .monitor import execute
 
-        report("letting the guest go on")
+        report("resuming the guest")
         with hypervisor.held(hypervisor.settled(site.directory)) as pidfd:
             if pidfd is None:
                 raise DriverError(f"there is nothing to resume: {ended.reason(site.directory)}")
@@ -256,8 +256,8 @@ class QemuDriver(Driver):
                 except MonitorError as err:
                     trouble = err.message
                 if again_s > _FIRST_PRESS_S:
-                    # Not every guest minds its power button: the one of an aarch64 machine without firmware needs a
-                    # driver that not every guest loads.
+                    # Not every guest reacts to its power button: that of an aarch64 machine without firmware needs a
+                    # driver which few guests load.
                     ssh.attempt(site.directory / ssh.CONFIG, site.name, _POWER_OFF, turn.remaining_s)
                 if hypervisor.wait(pidfd, turn.remaining_s):
                     return ended.reason(site.directory) or events.VANISHED
@@ -268,7 +268,7 @@ class QemuDriver(Driver):
 
 
 def _copies(site: Site, report: Report, deadline: Deadline, pidfd: int) -> "tuple[Failure, ...]":
-    """Fetch the copies of `site`, if it has any, and return which of them could not be had."""
+    """Fetch the copies of `site`, if it has any, and return those that failed."""
     if not site.spec.copies:
         return ()
     from . import copies
@@ -278,6 +278,6 @@ def _copies(site: Site, report: Report, deadline: Deadline, pidfd: int) -> "tupl
 
 
 def _refuse_alive(site: Site) -> None:
-    """Raise DriverError when the machine lives: its disk is not taken from under it, whoever asks for that."""
+    """Raise DriverError when the machine is alive: nothing may take its disk away."""
     if hypervisor.settled(site.directory):
-        raise DriverError(f'the hypervisor of "{site.name}" runs: its files are left alone')
+        raise DriverError(f'the hypervisor of "{site.name}" is running; its files were not touched')

@@ -1,4 +1,4 @@
-"""A machine that is down: why it went down, and what is cleared away of its run."""
+"""What is true of a machine that is down: why it ended, and that nothing of its run is left."""
 
 from pathlib import Path
 
@@ -9,13 +9,13 @@ from . import degraded, events, hypervisor, logs, ssh_forwards
 
 
 def reason(directory: Path) -> str | None:
-    """Return why the machine in `directory`, which is down, went down; None when it never ran."""
+    """Return why the machine in `directory`, which is down, ended; None when it never ran."""
     last = hypervisor.last(directory)
     if last is None:
         return None
     logs.complete(directory)
-    if told := events.shutdown_reason(events.read(directory)):
-        return told
+    if shutdown := events.shutdown_reason(events.read(directory)):
+        return shutdown
     if last.boot_id != boot_id():
         return events.HOST_DOWN
     if not events.greeted(directory) and (words := hypervisor.words(directory)):
@@ -35,7 +35,7 @@ def death(directory: Path) -> DriverError:
 
 
 def clear(site: Site, report: Report) -> None:
-    """Leave nothing of a run that is over: no process that served it, no file that was to go with it."""
+    """Remove what is left of a run that is over: processes that served it, files that were to be removed with it."""
     from . import copies
 
     degraded.forget(site.directory)

@@ -1,8 +1,8 @@
-"""Why a machine went down, and what ails one that is up: read from the events that QEMU itself wrote down.
+"""Why a machine went down, and what is wrong with one that is up: read from the events that QEMU logs.
 
-QEMU is given a monitor on a `pipe` chardev. From FILE.in, a plain file and no FIFO, it reads its commands (a single
-`qmp_capabilities`, which switches the events on). To FILE.out it writes for as long as it lives, and `logs` keeps that.
-So every event is on disk the moment it happens, and nobody of ours has to be there to listen.
+QEMU gets a monitor on a `pipe` chardev. It reads commands from FILE.in, here a plain file with a single
+`qmp_capabilities`, which switches events on. It writes to FILE.out while it runs, and `logs` keeps that. So every event
+is on disk as it happens, without a process of ours that listens.
 
     {"timestamp": {"seconds": 1795426932, "microseconds": 397812}, "event": "SHUTDOWN",
      "data": {"guest": true, "reason": "guest-shutdown"}}
@@ -23,7 +23,7 @@ CHANNEL = "events"
 """The chardev's path; QEMU itself appends `.in` and `.out`."""
 
 _OLD_OUT = f"{CHANNEL}.out"
-"""Where a hypervisor that version 0.1.0 started writes them: a plain file."""
+"""A plain file, to which a hypervisor started by version 0.1.0 writes."""
 
 SHUTDOWN_REASONS = {
     "guest-shutdown": "guest shut down",
@@ -33,7 +33,7 @@ SHUTDOWN_REASONS = {
     "host-signal": "hypervisor was terminated by a signal",
     "host-error": "hypervisor gave up after an error",
 }
-"""ShutdownCause of QEMU → our words; a cause that is not here is told as QEMU named it."""
+"""QEMU's ShutdownCause → our words; any other cause is shown by QEMU's name."""
 
 VANISHED = "hypervisor was killed or crashed"
 HOST_DOWN = "host went down"
@@ -44,14 +44,14 @@ Event = dict[str, Any]
 
 
 def prepare(directory: Path) -> None:
-    """Make what a hypervisor that is about to start in `directory` is asked for: its events."""
+    """Write the command by which a hypervisor that is about to start in `directory` logs its events."""
     write_whole(directory / f"{CHANNEL}.in", b'{"execute": "qmp_capabilities"}\n')
 
 
 def read(directory: Path) -> list[Event]:
     """Return the events of the present or last run, oldest first; of a long run, the latest.
 
-    Lines that are no events (the greeting, a reply, one half written when the power failed) are passed over.
+    Other lines (the greeting, a reply, one cut off by a power failure) are skipped.
     """
     for name in (logs.EVENTS.file, _OLD_OUT):
         with suppress(OSError):
@@ -71,12 +71,12 @@ def parse(text: bytes) -> list[Event]:
 
 
 def uses_network(directory: Path) -> bool:
-    """True once the guest has switched a network card on: it will have an address in a moment."""
+    """True once the guest has switched a network card on, so it will soon have an address."""
     return any(event["event"] == "NIC_RX_FILTER_CHANGED" for event in read(directory))
 
 
 def greeted(directory: Path) -> bool:
-    """True when the hypervisor has come as far as to speak: it accepted its arguments and opened its files."""
+    """True when the hypervisor has written its greeting: it accepted its arguments and opened its files."""
     for name in (logs.EVENTS.file, _OLD_OUT):
         with suppress(OSError), open_private(directory / name, "rb") as file:
             return file.read(1) not in (b"", b"\0")
@@ -84,17 +84,17 @@ def greeted(directory: Path) -> bool:
 
 
 def shutdown_reason(events: Sequence[Event]) -> str | None:
-    """Return why QEMU went down by its own account; None when it had no time to say."""
+    """Return QEMU's own reason for going down; None if it logged none."""
     for event in reversed(events):
         if event["event"] == "SHUTDOWN":
-            # Since QEMU 2.12 the cause is told too, since 4.0 by the name used here.
+            # QEMU names the cause since 2.12, by the names used here since 4.0.
             reason = str(event.get("data", {}).get("reason", "unknown"))
             return SHUTDOWN_REASONS.get(reason, f"hypervisor went down: {reason}")
     return None
 
 
 def condition(events: Sequence[Event]) -> str | None:
-    """Return what is wrong with the machine that wrote `events` and is alive; None when it simply runs."""
+    """Return what is wrong with the live machine that wrote `events`; None if it simply runs."""
     paused = None
     for event in events:
         match event["event"]:

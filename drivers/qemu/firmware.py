@@ -1,12 +1,12 @@
-"""UEFI for machines that boot from their own disk: found on the host once, copied, and from then on the instance's.
+"""UEFI for machines that boot from their own disk: found on the host at creation and copied into the instance.
 
     firmware.code.fd       executed, never written
     firmware.vars.fd       the machine's boot variables: the guest writes here
-    firmware.vars.new.fd   the same as they come from the package: what `reset` returns to
+    firmware.vars.new.fd   the package's original variables, to which `reset` returns
 
 Code and variables belong together, so both are copied: an upgrade of the host's package changes no existing instance.
 
-Which files a host has is told by QEMU's firmware descriptors. Source: QEMU, docs/interop/firmware.json.
+QEMU's firmware descriptors say which files a host has. Source: QEMU, docs/interop/firmware.json.
 """
 
 import json
@@ -28,25 +28,25 @@ DESCRIPTORS = (Path("/etc/qemu/firmware"), Path("/usr/share/qemu/firmware"))
 _PACKAGES = {"x86_64": "ovmf", "aarch64": "qemu-efi-aarch64"}
 
 _UNWANTED = {"requires-smm", "secure-boot", "enrolled-keys"}
-"""Features that ask more of the machine (SMM), or of the guest's boot loader (a signature), than an image may have."""
+"""Features that need SMM in the machine, or a signed boot loader in the guest."""
 
 
 class Image(NamedTuple):
-    """A file of the host's, and its format (`raw` or `qcow2`)."""
+    """A file of the host and its format (`raw` or `qcow2`)."""
 
     path: Path
     format: str
 
 
 class Firmware(NamedTuple):
-    """A pair that was made to work together."""
+    """Code and variables that belong together."""
 
     code: Image
     variables: Image
 
 
 def find(arch: str, machine: str) -> Firmware:
-    """Return the host's plain UEFI for `machine` (`pc-q35-7.2`); raise HostError when it has none."""
+    """Return the host's plain UEFI for `machine` (`pc-q35-7.2`); raise HostError if none is installed."""
     for descriptor in _descriptors():
         if firmware := _match(descriptor, arch, machine):
             return firmware
@@ -54,14 +54,14 @@ def find(arch: str, machine: str) -> Firmware:
 
 
 def install(directory: Path, firmware: Firmware) -> None:
-    """Copy `firmware` into `directory`, as raw files with holes where the package has padding."""
+    """Copy `firmware` into `directory`, as sparse raw files."""
     for image, name in ((firmware.code, CODE), (firmware.variables, _PRISTINE)):
         _copy(directory, image, name)
     renew(directory)
 
 
 def renew(directory: Path) -> None:
-    """Forget what the guest wrote into the machine's variables."""
+    """Restore the machine's variables to the package's."""
     _copy(directory, Image(Path(_PRISTINE), "raw"), VARIABLES)
 
 

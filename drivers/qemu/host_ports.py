@@ -1,4 +1,4 @@
-"""Who has a port or a socket of this host that a machine needs, and whether it can be had."""
+"""Whether a port or socket of this host that a machine needs is free, and who uses it if not."""
 
 import errno
 import ipaddress
@@ -13,9 +13,9 @@ _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
 
 def check_socket(path: str) -> None:
-    """Raise DriverError when something is at `path` that is not ours to replace: no socket, or one that is served.
+    """Raise DriverError when `path` must not be replaced: it is no socket, or a program listens on it.
 
-    ssh removes whatever is there before it binds (StreamLocalBindUnlink), and asks nobody.
+    ssh removes what is there before it binds (StreamLocalBindUnlink), without asking.
     """
     try:
         mode = os.lstat(path).st_mode
@@ -23,7 +23,7 @@ def check_socket(path: str) -> None:
         return
     if not stat.S_ISSOCK(mode):
         raise DriverError(
-            f"hostSocket {path} exists and is not a socket; it is not replaced",
+            f"hostSocket {path} exists and is not a socket; it was not replaced",
             hint=f"mv {shlex.quote(path)} {shlex.quote(path + '.old')}",
         )
     with socket.socket(socket.AF_UNIX) as probe:
@@ -33,7 +33,7 @@ def check_socket(path: str) -> None:
 
 
 def check_free(ip: str, port: int, proto: str = "tcp") -> None:
-    """Raise DriverError naming who has it when nobody can listen on `port` of `ip` now, HostError when we may not."""
+    """Raise DriverError naming the owner when `port` of `ip` is taken, HostError when only root may listen there."""
     problem = _problem(ip, port, proto)
     if problem == errno.EADDRINUSE:
         raise DriverError(f"{proto} port {port} of {ip} is taken by {_owner(port, proto)}")
@@ -51,7 +51,7 @@ def free(port: int) -> bool:
 
 
 def _problem(ip: str, port: int, proto: str) -> int:
-    """Return why nobody can listen there (errno), or 0: tried as QEMU does, which passes over TIME_WAIT."""
+    """Return why listening there fails (errno), or 0; tried as QEMU does, which ignores TIME_WAIT."""
     with socket.socket(family(ip), _KINDS[proto]) as probe:
         if proto == "tcp":
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -70,7 +70,7 @@ def family(ip: str) -> socket.AddressFamily:
 
 
 def _owner(port: int, proto: str) -> str:
-    """Return who listens on `port`, in words: `python3 (pid 4711)`. The kernel tells others' processes to root only."""
+    """Return who listens on `port`: `python3 (pid 4711)`. The kernel shows other users' processes to root only."""
     import psutil
 
     for connection in psutil.net_connections(proto):

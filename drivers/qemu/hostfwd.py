@@ -1,7 +1,7 @@
-"""The ways into a guest that QEMU's own user network opens, and whether this host has room for all of them.
+"""Port forwards that QEMU's own user network carries, and whether this host's end of every forward is free.
 
-QEMU carries what arrives at a host port to the guest's own address, over TCP or UDP. What it cannot do, reach the
-guest's loopback or a socket, say, is done over ssh: `ssh_forwards.py`.
+QEMU carries TCP and UDP from a host port to the guest's own address. What it cannot do, such as reaching the guest's
+loopback or a socket, is done over ssh: `ssh_forwards.py`.
 """
 
 import socket
@@ -12,7 +12,7 @@ from ...fsm.spec import Forward
 from . import host_ports
 
 OWN_ADDRESS = "0.0.0.0"  # noqa: S104 - the guest's, not ours
-"""Stands for the guest's own address, whatever that is."""
+"""Stands for the guest's own address."""
 
 
 def by_hypervisor(forward: Forward) -> bool:
@@ -24,13 +24,13 @@ def by_hypervisor(forward: Forward) -> bool:
 
 
 def rules(forwards: Sequence[Forward]) -> list[str]:
-    """Return QEMU's `hostfwd` for each forward that is its own: `tcp:127.0.0.1:8080-:80`."""
+    """Return QEMU's `hostfwd` for each forward that it carries: `tcp:127.0.0.1:8080-:80`."""
     own = [forward for forward in forwards if by_hypervisor(forward)]
     return [f"{it.proto}:{it.host_ip}:{it.host_port}-:{it.guest_port}" for it in own]
 
 
 def check(forwards: Sequence[Forward]) -> None:
-    """Raise DriverError naming the owner when a host port that `forwards` ask for is taken or cannot be had."""
+    """Raise DriverError when a host port or socket of `forwards` is taken, or nothing here can carry the forward."""
     for forward in forwards:
         if forward.proto == "udp" and not _carried(forward):
             raise DriverError(

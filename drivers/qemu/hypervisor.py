@@ -1,13 +1,13 @@
-"""The hypervisor's process: known before it exists, found again by anyone, signalled only when it is proved.
+"""The hypervisor's process: recorded before it exists, found again by any process, signalled only once identified.
 
-Nothing of ours stays resident, so whoever comes later must find the process by what lies in the directory:
+Nothing of ours stays resident, so a later command finds the process by what is in the directory:
 
     the directory   locked (`host.life`) by the hypervisor's descriptor 9, for as long as it lives
-    hypervisor.id   two lines: /proc/PID/stat as it was at the beginning, and the boot's id
+    hypervisor.id   two lines: its /proc/PID/stat at the start, and the id of the host's boot
 
-The lock says whether it lives. It is taken before the process exists, and a second launch finds it taken. The record
-says which process is likely to be it, and who ran last. A shell writes it about itself and then *becomes* the
-hypervisor (exec keeps pid and start time). Where the record is damaged, the process is found by the lock.
+The lock says whether it is alive. It is taken before the process exists, so a second launch finds it taken. The record
+says which process it probably is, and which one ran last. A shell writes it about itself and then *becomes* the
+hypervisor (exec keeps pid and start time). If the record is damaged, the process is found by the lock.
 
 Programs that serve a hypervisor (virtiofsd) are started by that shell. So they are its children, and the kernel kills
 them with it.
@@ -33,7 +33,7 @@ from . import logs
 RECORD = "hypervisor.id"
 
 _RECORD_BYTES, _LOG_BYTES = 4096, 65536
-"""As much as is read of each: of the record its beginning, of the log its end."""
+"""How much is read: of the record its beginning, of the log its end."""
 
 _SIGN = """\
 exec 9<&0 </dev/null
@@ -59,39 +59,39 @@ serve() {
     done
 }
 """
-"""Start a program that dies with this process, and go on once it listens on its socket.
+"""Start a program that dies with this process, and continue once it listens on its socket.
 
-Whoever dies before setpriv has asked the kernel to be told leaves a child whose parent is another: it ends by itself.
-That it listens is read from the kernel's list, because such a program may take a first connection, and no second.
+If this process dies before setpriv has asked for the signal, the child sees another parent and ends by itself. The
+kernel's list of sockets says whether it listens: a connection would be the only one that such a program accepts.
 It inherits neither the lock (9) nor the record (1). Source: proc(5), prctl(2).
 """
 
 _BECOME = 'exec "$@"\n'
 
 _SIGNATURE_TIMEOUT_S = 2.0
-"""A shell needs a millisecond; whoever has the lock and has not signed by then was robbed of its record."""
+"""The shell writes its record in a millisecond. If it is still missing after this time, it was removed."""
 
 _HUNG = "dmesg"
-"""Storage that does not answer is the usual cause, and the kernel has said so; only a reboot ends such a process."""
+"""The usual cause is storage that does not answer, which the kernel logs. Only a reboot ends such a process."""
 
 _DEATH_TIMEOUT_S = 10.0
-"""After SIGKILL a process ends at once, unless the kernel keeps it in an uninterruptible wait."""
+"""After SIGKILL a process ends at once, unless it is in an uninterruptible wait."""
 
 
 class Daemon(NamedTuple):
-    """A program that must serve on a socket before the hypervisor starts, and die with it."""
+    """A program that must listen on a socket before the hypervisor starts, and dies with it."""
 
     socket: Path
     command: list[str]
 
 
 def launch(command: Sequence[str], directory: Path, daemons: Sequence[Daemon] = ()) -> Actor | None:
-    """Run `command` in `directory`, in a session of its own, and return its process; None when it is dead already.
+    """Run `command` in `directory`, in a session of its own, and return its process; None when it has ended already.
 
     Each of `daemons` is started before it, and does not survive it.
 
-    Where a hypervisor of this directory lives, or is about to, that one is returned and nothing is run. What it says
-    goes to `qemu.log`.
+    If a hypervisor of this directory is alive or starting, that one is returned and nothing is run. Its stderr goes to
+    `qemu.log`.
     """
     while True:
         with life.claimed(directory) as lock:
@@ -103,28 +103,28 @@ def launch(command: Sequence[str], directory: Path, daemons: Sequence[Daemon] = 
             return found
     found = settled(directory)
     with open_private(directory / RECORD, "rb") as record:
-        # For whoever asks after a power cut: without it, a machine that ran would look as if it never had.
+        # Without this, a machine that ran would look after a power cut as if it never had.
         os.fsync(record.fileno())
     return found
 
 
 def look(directory: Path) -> Life:
-    """Return whether a hypervisor runs in `directory`, or is about to, and which. Raises OSError if that is unreadable.
+    """Return whether a hypervisor runs or starts in `directory`, and which. Raises OSError if that cannot be read.
 
-    Hypervisors that version 0.1.0 started hold the lock of their record, and not that of the directory.
+    Hypervisors that version 0.1.0 started have the lock of their record instead of the directory's.
     """
     return life.look((directory, directory / RECORD), last(directory))
 
 
 def find(directory: Path) -> Actor | None:
-    """Return the hypervisor that runs in `directory`; None when there is none, or none that can be seen."""
+    """Return the hypervisor that runs in `directory`; None if there is none or it cannot be seen."""
     return look(directory).process
 
 
 def settled(directory: Path) -> Actor | None:
-    """Return what `find` does, after a launch or an end that is under way has come out; it takes a millisecond.
+    """Return what `find` does, once a launch or an end in progress is over, which takes a millisecond.
 
-    Raises OutOfReachError when a hypervisor lives that cannot be seen from here.
+    Raises OutOfReachError when a hypervisor is alive that cannot be seen from here.
     """
     began = time.monotonic()
     while True:
@@ -134,14 +134,14 @@ def settled(directory: Path) -> Actor | None:
         if not seen.alive or (seen.process and (_signed(seen.process, directory) or waited_s > _SIGNATURE_TIMEOUT_S)):
             return seen.process
         if waited_s > _DEATH_TIMEOUT_S:
-            raise DriverError(f"the hypervisor in {directory} does not end: it hangs in the host's kernel", hint=_HUNG)
+            raise DriverError(f"the hypervisor in {directory} does not end: it is stuck in the kernel", hint=_HUNG)
         cancellation.pause(0.001)
 
 
 def last(directory: Path) -> Actor | None:
-    """Return the hypervisor that ran last in `directory`, dead or alive; None when it never ran, or left no trace."""
+    """Return the hypervisor that ran last in `directory`, dead or alive; None if there is no readable record."""
     try:
-        with open_private(directory / RECORD, "rb") as record:  # at its end is what the hypervisor said on stdout
+        with open_private(directory / RECORD, "rb") as record:  # the hypervisor's stdout follows it
             stat, boot_id = record.read(_RECORD_BYTES).decode(errors="replace").splitlines()[:2]
         pid, _, rest = stat.partition(" ")
         # Field 22, counted from field 3, which follows the last parenthesis: the name before it may hold anything.
@@ -151,7 +151,7 @@ def last(directory: Path) -> Actor | None:
 
 
 def accelerator(actor: Actor) -> str | None:
-    """Return what `actor` was told to run guest code with, `kvm` or `tcg`; None where that cannot be read."""
+    """Return the accelerator that `actor` was started with, `kvm` or `tcg`; None if that cannot be read."""
     with suppress(OSError, ValueError), open(f"/proc/{actor.pid}/cmdline", "rb") as file:  # noqa: PTH123 - for `list`
         arguments = file.read().split(b"\0")
         return arguments[arguments.index(b"-accel") + 1].partition(b",")[0].decode()
@@ -159,9 +159,9 @@ def accelerator(actor: Actor) -> str | None:
 
 
 def _signed(actor: Actor, directory: Path) -> bool:
-    """True when the record is that of `actor`, by whatever pid it goes in the namespace that it was written in.
+    """True when the record is about `actor`, whose pid may be another in the namespace that wrote it.
 
-    What began in the same tick as the process of the record is told from it by its pid, where that one is seen.
+    A process that started in the same tick as the recorded one is another if the recorded pid is visible and alive.
     """
     recorded = last(directory)
     if recorded is None or (recorded.started_ticks, recorded.boot_id) != (actor.started_ticks, actor.boot_id):
@@ -171,9 +171,9 @@ def _signed(actor: Actor, directory: Path) -> bool:
 
 @contextmanager
 def held(actor: Actor | None) -> Iterator[int | None]:
-    """Yield a pidfd of `actor`, readable once it is dead; None when it is dead already.
+    """Yield a pidfd of `actor`, which becomes readable when it dies; None if it is dead.
 
-    First taken, then proved: from then on the descriptor means that process, and never a stranger with its pid.
+    It is opened before the process is identified, so it never refers to another process with the same pid.
     """
     if actor is None:
         yield None
@@ -195,15 +195,15 @@ def wait(pidfd: int, timeout_s: float) -> bool:
 
 
 def wake(pidfd: int) -> None:
-    """Let the process run, if a signal had stopped it."""
+    """Let the process run again if a signal stopped it."""
     with suppress(ProcessLookupError):
         signal.pidfd_send_signal(pidfd, signal.SIGCONT)
 
 
 def end(pidfd: int, *, grace_s: float) -> None:
-    """End the process: asked with SIGTERM, so that it may write what it holds, and after `grace_s` seconds by force.
+    """End the process: by SIGTERM, so that it can flush its disks, and after `grace_s` seconds by SIGKILL.
 
-    No grace (0) means by force at once. Cannot be called off: it is over soon. Raises DriverError when even SIGKILL
+    With a grace of 0, by SIGKILL at once. Cannot be cancelled, because it is over soon. Raises DriverError when SIGKILL
     does not end it.
     """
     with cancellation.shielded(), suppress(ProcessLookupError):
@@ -213,13 +213,11 @@ def end(pidfd: int, *, grace_s: float) -> None:
                 return
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         if not wait(pidfd, _DEATH_TIMEOUT_S):
-            raise DriverError(
-                "the hypervisor does not end, not even by SIGKILL: it hangs in the host's kernel", hint=_HUNG
-            )
+            raise DriverError("SIGKILL does not end the hypervisor: it is stuck in the kernel", hint=_HUNG)
 
 
 def words(directory: Path) -> list[str]:
-    """Return the last lines that the hypervisor, which is dead, said on stderr, without its own name before each."""
+    """Return the last lines on stderr of the hypervisor, which is dead, without its name before each."""
     logs.complete(directory)
     with suppress(OSError):
         text = read_own(directory / logs.QEMU.file, _LOG_BYTES, tail=True).decode(errors="replace")

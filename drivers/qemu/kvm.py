@@ -1,11 +1,11 @@
-"""Does KVM run guest code? Found out by running some.
+"""Whether KVM runs guest code, found out by running some.
 
-That /dev/kvm exists, opens, knows its API version and makes a virtual CPU proves nothing: under some nested
-hypervisors it does all that and then emulates each instruction a thousand times slower than the processor, or never
-comes back. So a few instructions are run in a throw-away machine, and their time is judged.
+That /dev/kvm opens, tells its API version and makes a virtual CPU proves nothing: under some nested hypervisors it does
+all that, and then runs each instruction a thousand times slower than the processor, or never returns. So a few
+instructions are run and timed in a throw-away machine.
 
-This file is its own program as well: KVM_RUN may never return, so it is called in a child process that can be killed.
-Hence it imports the standard library alone, and nothing of Interlock.
+KVM_RUN may never return, so it is called in a child process that can be killed. That child runs this file, which
+therefore imports only the standard library.
 
 Source: Linux, Documentation/virt/kvm/api.rst.
 """
@@ -26,14 +26,14 @@ DEVICE = Path("/dev/kvm")
 CPUINFO = Path("/proc/cpuinfo")
 
 _MODULES = {"vmx": "kvm_intel", "svm": "kvm_amd"}
-"""Flag of a processor → the module that makes use of it."""
+"""Flag of a processor → the kernel module for it."""
 
 _DEADLINE_S = 2.0
-"""A processor needs milliseconds for all of it, start of the child included."""
+"""It takes milliseconds, including the start of the child."""
 
 _LOOPS = 2000
 _SLOWEST_NS = 100.0
-"""For one instruction of the loop. A processor needs about one, QEMU's own emulation less than ten."""
+"""For one instruction of the loop. A processor needs about 1 ns, QEMU's emulation less than 10."""
 
 _API_VERSION = 12
 _PAGE = 4096
@@ -56,18 +56,18 @@ _EXIT_MMIO = 6
 
 
 class Verdict(NamedTuple):
-    """Whether KVM is any use, and why."""
+    """Whether KVM works, and why."""
 
     usable: bool
     reason: str
     lasting: bool = True
-    """False for what a change of permissions mends at once, True for what holds until the host boots again."""
+    """False if a change of permissions can mend it at once, True if it stays until the host reboots."""
     mend: str | None = None
-    """The command that makes it usable; None where nothing typed here does."""
+    """The command that makes it usable, if there is one."""
 
 
 def judge() -> Verdict:
-    """Return the verdict on this host's KVM, at the latest after a few seconds."""
+    """Return the verdict on this host's KVM, within a few seconds."""
     from ...errors import DeadlineError
     from ...host.run import run
 
@@ -95,7 +95,7 @@ def judge() -> Verdict:
 
 
 def _load() -> str | None:
-    """Return the command that loads the module of this host's processor; None for one that shows no virtualization."""
+    """Return the command that loads the module of this host's processor; None if it shows no virtualization."""
     words = CPUINFO.read_text().split()
     return next((f"sudo modprobe {module}" for flag, module in _MODULES.items() if flag in words), None)
 
@@ -114,7 +114,7 @@ def run_guest_code() -> float:
     """Return how many nanoseconds this host's KVM takes for one guest instruction. May never return."""
     kvm = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
     if fcntl.ioctl(kvm, _GET_API_VERSION) != _API_VERSION:
-        raise OSError("KVM speaks another version of its interface")
+        raise OSError("KVM has another API version")
     machine = fcntl.ioctl(kvm, _CREATE_VM, 0)
     memory = mmap.mmap(-1, 2 * _PAGE, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS)
     address = ctypes.addressof(ctypes.c_char.from_buffer(memory))

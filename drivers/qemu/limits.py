@@ -1,4 +1,4 @@
-"""What no machine on this host can have: too many processors, too much memory, a network that is half closed."""
+"""What no machine on this host can have: too many processors, too much memory, or a half-closed network."""
 
 import re
 from pathlib import Path
@@ -8,10 +8,10 @@ from ...fsm.spec import Spec
 from . import capabilities
 
 _CPUS_OF_EVERY_MACHINE = 255
-"""QEMU need not be asked about fewer: q35 and virt could always have as many."""
+"""QEMU is not asked about fewer: q35 and virt have always supported this many."""
 
 _HEURISTIC, _ALWAYS = 0, 1
-"""Of vm.overcommit_memory; beside them is 2, which counts what was promised to everybody."""
+"""Values of vm.overcommit_memory. The third, 2, counts what was promised to all processes."""
 
 
 def check(spec: Spec) -> None:
@@ -33,9 +33,9 @@ def check_cpus(spec: Spec) -> None:
 def check_memory(memory_bytes: int, proc: Path = Path("/proc")) -> None:
     """Raise HostError where the kernel would refuse a machine of `memory_bytes`.
 
-    By its ordinary rule it refuses whoever asks for more than RAM and swap together, and lets everybody have that much.
-    So two machines may well have more than the host together: a guest takes memory when it first writes to it. Where
-    the host's owner has set another rule, that one is followed. Source: proc(5), vm.overcommit_memory.
+    By default the kernel refuses a process that asks for more than RAM and swap together. Two machines may have more
+    than that between them, because memory is taken when the guest first writes to it. If the host's owner has set
+    another rule, that rule is applied. Source: proc(5), vm.overcommit_memory.
     """
     rule = int((proc / "sys/vm/overcommit_memory").read_text())
     if rule == _ALWAYS:
@@ -48,15 +48,15 @@ def check_memory(memory_bytes: int, proc: Path = Path("/proc")) -> None:
 
 
 def check_network(spec: Spec) -> None:
-    """Raise HostError for a machine whose guest is to reach the host or the internet, and not the other.
+    """Raise HostError for a machine whose guest may reach only one of host and internet.
 
-    QEMU's user network leads everywhere, including to whatever listens on the host's loopback (10.0.2.2), or nowhere:
-    it has no switch for one of them alone.
+    QEMU's user network reaches everything, including what listens on the host's loopback (10.0.2.2), or nothing: it
+    cannot close one of them alone.
     """
     if spec.network_host != spec.network_internet:
         closed, open_ = ("the host", "the internet") if spec.network_internet else ("the internet", "the host")
         raise HostError(
-            f"QEMU's user network cannot keep a guest from {closed} and let it reach {open_}: only both, or neither"
+            f"QEMU's user network cannot keep a guest from {closed} and let it reach {open_}: close both, or neither"
         )
 
 

@@ -1,16 +1,16 @@
-"""What a machine says, kept in files of a bounded size, whoever looks and for as long as it runs.
+"""A machine's output, kept in files of bounded size for as long as it runs.
 
-    serial.log    the guest, on its serial port; that of the run before is serial.old.log
-    events.log    QEMU, on its monitor: what happened to the machine
-    qemu.log      QEMU and what serves it, on stderr
+    serial.log    the guest's serial port; serial.old.log is the previous run's
+    events.log    events of QEMU's monitor: what happened to the machine
+    qemu.log      stderr of QEMU and of the programs that serve it
 
-Each is written by a copier, a shell and its `dd`, which reads a pipe and ends when the last writer does, the
-hypervisor:
+Each is written by a copier, a shell and its `dd`, which reads a FIFO and ends when the last writer, the hypervisor,
+does:
 
     serial.pipe, events.out, qemu.pipe     FIFOs, new for each run
 
-When a file has reached its limit, its last part takes its place. So a guest that talks without end takes no more of its
-host's disk than twice the limit, its last words are kept, and whoever reads needs one file only.
+When a file reaches its limit, only its last part is kept. So a guest that never stops talking takes at most twice the
+limit on the host's disk, its last words are kept, and a reader needs one file only.
 """
 
 import os
@@ -38,12 +38,12 @@ EVENTS = Log("events.log", "events.out", 1024, 128 << 10)
 QEMU = Log("qemu.log", "qemu.pipe", 1024, 128 << 10)
 
 _BEFORE = "serial.old.log"
-"""Because people start a machine again before they ask why it went down."""
+"""Kept because people restart a machine before they ask why it went down."""
 
 _ROOM_BYTES = 16384
 
 _COMPLETE_S = 2.0
-"""A copier needs a millisecond to end; only a disk that stands still needs longer."""
+"""A copier ends within a millisecond, unless the disk hangs."""
 
 _COPY = f"""\
 trap '' HUP INT TERM
@@ -59,16 +59,15 @@ while before=$(stat -c %s "$1"); do
 done
 exec cat
 """
-"""Copy stdin to the file `$1`; whenever it has `$2` KiB or more, of which no round adds more, keep the last `$3` bytes.
+"""Copy stdin to the file `$1`, in rounds of at most `$2` KiB; once it has that much, keep its last `$3` bytes.
 
-The file is given its first blocks now: of all events, the one that says that the disk is full must find room on that
-disk. Where there is no room, what is said is passed over, and tried again with what is said next; where the file is
-gone, all of it is passed over.
+The file gets its first blocks at once, so that the event which says that the disk is full has room on that disk. Output
+that finds no room is dropped, and the next output is tried again; once the file is gone, all output is dropped.
 """
 
 
 def prepare(directory: Path) -> None:
-    """Make the files and the FIFOs of `directory`, new, for a hypervisor that is about to start in it."""
+    """Make new files and FIFOs in `directory` for a hypervisor that is about to start."""
     with suppress(FileNotFoundError):
         (directory / SERIAL.file).replace(directory / _BEFORE)
     for log in (SERIAL, EVENTS, QEMU):
@@ -78,10 +77,10 @@ def prepare(directory: Path) -> None:
 
 
 def script() -> str:
-    """Return what a shell does before it becomes the hypervisor: start the copiers, and hold their pipes open.
+    """Return what the shell runs before it becomes the hypervisor: start the copiers and keep their FIFOs open.
 
-    A FIFO is first opened for both, which waits for nobody. The writing ends stay with the hypervisor: 4, 5, stderr.
-    So does its lock (9), which no copier inherits: one that hangs would keep a dead machine alive.
+    A FIFO is first opened for reading and writing, which does not block. The hypervisor keeps the writing ends: 4, 5
+    and stderr. No copier inherits its lock (9): a copier that hangs would make a dead machine look alive.
     """
     import shlex
 
@@ -96,9 +95,9 @@ def script() -> str:
 
 
 def complete(directory: Path) -> None:
-    """Return once all that the machine in `directory`, which is dead, has said is in its files.
+    """Return once all output of the machine in `directory`, which is dead, is in its files.
 
-    A copier that hangs is not waited for. A FIFO that nobody reads cannot be opened for writing. Source: fifo(7).
+    Gives up on a copier that hangs. A FIFO that nobody reads cannot be opened for writing. Source: fifo(7).
     """
     give_up = time.monotonic() + _COMPLETE_S
     for log in (SERIAL, EVENTS, QEMU):

@@ -1,7 +1,7 @@
-"""One command to a hypervisor's monitor, and its answer or the reason why there is none.
+"""One command to a hypervisor's monitor, and its answer or the error.
 
-The monitor is a unix socket in the runtime directory; it serves one client at a time, and a hypervisor that hangs
-accepts a connection and then says nothing. So every call opens, asks and closes, within a few seconds.
+The monitor is a unix socket in the runtime directory. It serves one client at a time, and a hypervisor that hangs
+accepts a connection and never answers. So every call connects, asks and closes within a few seconds.
 """
 
 import json
@@ -20,18 +20,18 @@ TIMEOUT_S = 3.0
 
 
 _LONGEST_BYTES = 1 << 20
-"""No answer to what is asked here has a thousandth of it."""
+"""Real answers to these commands have less than a thousandth of it."""
 
 
 class MonitorError(DriverError):
-    """The hypervisor did not answer on its monitor; that says nothing about whether it lives."""
+    """The hypervisor did not answer on its monitor. It may be alive all the same."""
 
 
 def execute(runtime: Path, command: str, timeout_s: float = TIMEOUT_S) -> object:
     """Return what the hypervisor of the runtime directory answers to `command`; raise MonitorError if it does not.
 
-    Neither a thread nor an event loop: a host that is short of both can still end its guests. Source: QEMU,
-    docs/interop/qmp-spec.txt.
+    Uses neither a thread nor an event loop, so that a host short of resources can still end its guests.
+    Source: QEMU, docs/interop/qmp-spec.txt.
     """
     deadline = Deadline(timeout_s)
     try:
@@ -53,14 +53,14 @@ def execute(runtime: Path, command: str, timeout_s: float = TIMEOUT_S) -> object
 
 
 class _Lines:
-    """What a monitor says, line by line, until `deadline`."""
+    """The lines that a monitor sends until `deadline`."""
 
     def __init__(self, monitor: socket.socket, deadline: Deadline) -> None:
         self._monitor, self._deadline = monitor, deadline
         self._said = bytearray()
 
     def after(self, *keys: str) -> dict[str, Any]:
-        """Return the next message that has one of `keys`; events come at any time, and are passed over."""
+        """Return the next message that has one of `keys`; events in between are skipped."""
         while True:
             line, newline, rest = self._said.partition(b"\n")
             if newline:

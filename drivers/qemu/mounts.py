@@ -1,10 +1,10 @@
-"""Folders of the host's that the guest sees, by either of two devices. The guest knows each by its tag, `mountN`.
+"""Folders of the host that are mounted in the guest, by one of two devices. The guest knows each by a tag, `mountN`.
 
     9p         QEMU reads and writes the folder itself
-    virtiofs   a daemon does, `virtiofsd`, one for each folder; faster, because it shares the guest's memory
+    virtiofs   a daemon does, one `virtiofsd` for each folder; faster, because it shares the guest's memory
 
-Where a host keeps its virtiofsd is told by QEMU's descriptors. There are two programs of that name: the one of QEMU up
-to 7.2, in C, which runs for root only, and its successor in Rust. Source: QEMU, docs/interop/vhost-user.json.
+QEMU's descriptors say where a host has its virtiofsd. There are two programs of that name: QEMU's own up to 7.2, in C,
+which only root can run, and its successor in Rust. Source: QEMU, docs/interop/vhost-user.json.
 """
 
 import json
@@ -25,7 +25,7 @@ DESCRIPTORS = (Path("/etc/qemu/vhost-user"), Path("/usr/share/qemu/vhost-user"))
 MISSING_HINT = "apt install virtiofsd || apt install qemu-system-common"
 
 INSTEAD = "interlock create web --template debian --set mountType=9p"
-"""For a host whose virtiofsd is QEMU's own in C, which runs for root only, and whose distribution may have no other."""
+"""For a host that has only the virtiofsd in C, and whose distribution may have no other."""
 
 _HELP_TIMEOUT_S = 10.0
 
@@ -40,9 +40,9 @@ class Program(NamedTuple):
 
 
 def check(spec: Spec) -> None:
-    """Raise DriverError with all folders that `spec` mounts and that are not there.
+    """Raise DriverError naming all folders that `spec` mounts and that are missing.
 
-    They are not made: `create` did so, and one that is gone has moved, or lies on a disk that is not mounted yet.
+    They are not made here: `create` did that, so a missing one has moved, or is on a disk that is not mounted yet.
     """
     import shlex
 
@@ -54,12 +54,12 @@ def check(spec: Spec) -> None:
 
 
 def shares_memory(spec: Spec) -> bool:
-    """True when another process than QEMU must see the guest's memory."""
+    """True when a process other than QEMU needs access to the guest's memory."""
     return any(mount.type == "virtiofs" for mount in spec.mounts)
 
 
 def arguments(site: Site) -> list[str]:
-    """Return the devices by which the guest of `site` sees its mounts, in their order."""
+    """Return QEMU's options for the mounts of `site`, in their order."""
     command: list[str] = []
     for number, mount in enumerate(site.spec.mounts):
         tag = f"mount{number}"
@@ -69,7 +69,7 @@ def arguments(site: Site) -> list[str]:
                 "-device", f"vhost-user-fs-pci,chardev={tag},tag={tag},queue-size={mount.queue_size}",
             ]  # fmt: skip
         else:
-            # remap: a folder may lead into another file system, whose inodes may have the same numbers as its own.
+            # remap: a folder may contain a mount point, and inode numbers of both file systems may be the same.
             rules = f"security_model={mount.security_model},multidevs=remap{'' if mount.writable else ',readonly=on'}"
             command += [
                 "-fsdev", f"local,id={tag},path={value(mount.location)},{rules}",
@@ -79,14 +79,14 @@ def arguments(site: Site) -> list[str]:
 
 
 def daemons(site: Site) -> list[Daemon]:
-    """Return what must run beside the hypervisor of `site`; raise HostError when this host does not have it."""
+    """Return the daemons that the hypervisor of `site` needs; raise HostError when this host does not have them."""
     return [Daemon(socket, _serve(find(), mount, socket)) for socket, mount in _served(site)]
 
 
 def cut_off(site: Site) -> DegradedError | None:
-    """Return as an error which mount of a machine that runs is down, because its daemon ended; None when none is.
+    """Return an error for a running machine's mount whose daemon has ended, or None.
 
-    The kernel lists a socket by its path for as long as some process has it open. Source: proc(5), /proc/net/unix.
+    The kernel lists a socket by its path while a process has it open. Source: proc(5), /proc/net/unix.
     """
     served = _served(site)
     listed = Path("/proc/net/unix").read_bytes() if served else b""
@@ -99,10 +99,10 @@ def cut_off(site: Site) -> DegradedError | None:
 
 
 def find() -> Program:
-    """Return this host's virtiofsd; raise HostError when it has none."""
+    """Return this host's virtiofsd; raise HostError if it is not installed."""
     files = {path.name: path for folder in reversed(DESCRIPTORS) for path in folder.glob("*.json")}
     for _, path in sorted(files.items()):
-        with suppress(OSError, ValueError, LookupError, TypeError):  # another package's file, in whatever state
+        with suppress(OSError, ValueError, LookupError, TypeError):  # a file of another package, which may be malformed
             descriptor = json.loads(path.read_bytes())
             if descriptor["type"] == "fs" and os.access(descriptor["binary"], os.X_OK):
                 return _known(descriptor["binary"])
@@ -110,7 +110,7 @@ def find() -> Program:
 
 
 def value(text: str) -> str:
-    """Return `text` as the value of an option: in QEMU's syntax a comma ends it, unless doubled."""
+    """Return `text` as the value of an option of QEMU, where a comma must be doubled."""
     return text.replace(",", ",,")
 
 
@@ -128,7 +128,7 @@ def _serve(program: Program, mount: Mount, socket: Path) -> list[str]:
     if not program.in_c:
         command = [program.path, "--log-level", "error", "--socket-path", str(socket), "--shared-dir", location]
     elif os.geteuid() != 0:
-        raise HostError(f"{program.path} runs for root only", hint=INSTEAD)
+        raise HostError(f"{program.path} can be run by root only", hint=INSTEAD)
     else:
         escaped = location.replace("\\", "\\\\").replace(",", "\\,")
         command = [program.path, f"--socket-path={socket}", "-o", f"log_level=err,source={escaped}"]
@@ -140,7 +140,7 @@ def _serve(program: Program, mount: Mount, socket: Path) -> list[str]:
         raise HostError(
             f"{program.path} cannot keep a guest from writing to {location}; mounts of type 9p can", hint=INSTEAD
         )
-    # It sees a host on which nobody can write to the folder: that holds whatever the guest asks it for.
+    # In its own mount namespace the folder is read-only, so the daemon cannot write to it either.
     return ["unshare", "--mount", "sh", "-c", 'mount -o bind,ro "$0" "$0" && exec "$@"', location, *command]
 
 

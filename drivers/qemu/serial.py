@@ -1,4 +1,4 @@
-"""What the guest says on its serial port: the first and often the last sign of it."""
+"""The guest's serial port: often the only sign of what it does."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,16 +16,16 @@ _PANIC = "Kernel panic - not syncing"
 
 
 def tail(directory: Path) -> list[str]:
-    """Return the last lines that the guest said, as text that is safe to print on a terminal."""
+    """Return the last lines that the guest wrote, safe to print on a terminal."""
     with suppress(OSError):
         return lines(read_own(directory / logs.SERIAL.file, _TAIL_BYTES, tail=True))[-_LINES:]
     return []
 
 
 class Watch:
-    """Looks at the log while a guest boots: calls `on_sign` when it grows, and raises DriverError when the kernel dies.
+    """Looks at the log while a guest boots: calls `on_sign` when it grows, raises DriverError when the kernel panics.
 
-    A guest that panics before it has loaded the driver of the panic device can tell nobody else.
+    Before a guest has loaded the driver of its panic device, the log is the only place where a panic shows.
     """
 
     def __init__(self, directory: Path, on_sign: Callable[[], None]) -> None:
@@ -34,7 +34,7 @@ class Watch:
         self._seen = self._size()
 
     def look(self) -> None:
-        """Read what came since the last look."""
+        """Read what was written since the last look."""
         size = self._size()
         if size == self._seen:
             return

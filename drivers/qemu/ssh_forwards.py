@@ -1,12 +1,12 @@
-"""The ways into a guest, and out of it, that only ssh can open: to its loopback, to its sockets, and from them.
+"""Port forwards that only ssh can open: to the guest's loopback, and to and from its sockets.
 
-All of an instance's go through one ssh in the background, begun once the guest is ready:
+All of an instance's go through one ssh process in the background, started once the guest is ready:
 
-    runtime/forwards.sock    by which that ssh is asked which process it is
-    runtime/forwards.json    the answer: pid, start time and boot
+    runtime/forwards.sock    its control socket, which tells its pid
+    runtime/forwards.json    its pid, start time and boot
 
-It lives as long as its connection does. That ends with the hypervisor, in the moment in which the kernel closes the
-hypervisor's sockets, and a while after a guest that rebooted. So nobody has to look after it.
+It ends with its connection: at once when the kernel closes the dead hypervisor's sockets, and after a while when the
+guest reboots. So nothing has to supervise it.
 """
 
 import json
@@ -30,24 +30,24 @@ DOWN = "port forwards are down"
 
 _OPTIONS = (
     "ExitOnForwardFailure=yes",
-    # Bound anew over a socket that an earlier run left on the host.
+    # Replaces a socket that an earlier run left on the host.
     "StreamLocalBindUnlink=yes",
-    # A guest that rebooted or hangs does not answer: after three silences the forwards are known to be down.
+    # A guest that rebooted or hangs does not answer: after three missed answers the forwards count as down.
     "ServerAliveCountMax=3",
 )
 
 _ANSWER_S = 10.0
-"""How long the ssh in the background may take to say which process it is; it takes a millisecond."""
+"""How long the background ssh may take to tell its pid; usually a millisecond."""
 
 _END_S = 5.0
-"""How long the ssh of a machine that has ended may need to notice; the kernel tells it at once."""
+"""How long the ssh of a machine that ended may take to notice; usually it ends at once."""
 
 _CLEAR = 'for it; do [ ! -S "$it" ] || rm -f "$it" 2>/dev/null || sudo -n rm -f "$it" || exit; done'
-"""Remove sockets that an earlier connection left in the guest: its sshd would not bind over them."""
+"""Removes sockets that an earlier connection left in the guest, because its sshd does not bind over them."""
 
 
 def missing(site: "Site") -> "list[Forward]":
-    """Return what only ssh can open and is not open: all of it, or nothing."""
+    """Return the forwards that only ssh can open, or nothing if they are open."""
     from .hostfwd import by_hypervisor
 
     wanted = [forward for forward in site.spec.forwards if not by_hypervisor(forward)]
@@ -55,9 +55,9 @@ def missing(site: "Site") -> "list[Forward]":
 
 
 def establish(site: "Site", deadline: "Deadline", pidfd: int) -> None:
-    """Open what is missing, and return once all of it works. `pidfd` is the hypervisor's.
+    """Open the missing forwards, and return once all of them work. `pidfd` is the hypervisor's.
 
-    Raises DriverError in ssh's words.
+    Raises DriverError with ssh's words.
     """
     from ...errors import DriverError
     from ...guest import session, ssh
@@ -86,8 +86,8 @@ def establish(site: "Site", deadline: "Deadline", pidfd: int) -> None:
 
 
 def rule(forward: "Forward") -> str:
-    """Return `forward` as the argument of ssh's -L, or of -R: where it listens, then where it leads. Source: ssh(1)."""
-    # Of the guest's own address ssh needs to know no more than that it is the guest's.
+    """Return `forward` as the argument of ssh's -L or -R: where to listen, then where to connect. Source: ssh(1)."""
+    # Inside the guest, its own address and its loopback are the same for ssh.
     guest_ip = "127.0.0.1" if forward.guest_ip == "0.0.0.0" else forward.guest_ip  # noqa: S104 - no address to bind
     guest = _end(guest_ip, forward.guest_port, forward.guest_socket)
     host_ = _end(forward.host_ip, forward.host_port, forward.host_socket)
@@ -95,12 +95,12 @@ def rule(forward: "Forward") -> str:
 
 
 def condition(runtime: Path) -> str | None:
-    """Return DOWN when forwards were open in this run of the machine and are not any more."""
+    """Return DOWN when the forwards were open in this run of the machine and no longer are."""
     return DOWN if _recorded(runtime) and not _alive(runtime) else None
 
 
 def end(runtime: Path) -> None:
-    """Return once the ssh of a machine that has ended is gone too; one that does not notice is killed."""
+    """Return once the ssh of a machine that ended is gone too; if it does not notice, it is killed."""
     with hypervisor.held(_recorded(runtime)) as pidfd:
         if pidfd is not None and not hypervisor.wait(pidfd, _END_S):
             hypervisor.end(pidfd, grace_s=0)
@@ -108,17 +108,17 @@ def end(runtime: Path) -> None:
 
 
 def _end(ip: str, port: int, socket: str) -> str:
-    """Return one end of a rule: ssh splits at colons, and in the path of a socket expands what begins with `%`."""
+    """Return one end of a rule: ssh splits at colons, and expands `%` in the path of a socket."""
     if socket:
         return socket.replace("\\", "\\\\").replace(":", "\\:").replace("%", "%%")
     return f"[{ip}]:{port}"
 
 
 def _record(site: "Site") -> bool:
-    """Record which process the ssh behind the socket is; False when there is none.
+    """Record which process the ssh behind the socket is; False if there is none.
 
-    It went into the background by itself, so nobody but it knows. An ssh that an earlier start began, and did not come
-    to record, is found in the same way.
+    It went into the background by itself, so only it knows its pid. An ssh whose start was interrupted before it was
+    recorded is found in the same way.
     """
     import re
 

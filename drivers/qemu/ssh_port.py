@@ -1,9 +1,8 @@
 """The local TCP port behind which the guest's sshd answers.
 
-The port is chosen once and kept for as long as nobody else has it. An instance may insist on one; then it is that port
-or none.
+The port is chosen once and kept until another program takes it. If the spec names a port, no other is used.
 
-network.json    {"ssh_port": 23118, "schema": 1}, and what a newer version may add, which is kept
+network.json    {"ssh_port": 23118, "schema": 1}, and what a newer version adds, which is kept
 """
 
 import json
@@ -20,7 +19,7 @@ RECORD = "network.json"
 _SCHEMA = 1
 
 _PORTS = range(20000, 32768)
-"""Below the ports that Linux gives to outgoing connections (32768 and up), so that none of those takes one of ours."""
+"""Below the ports that Linux gives to outgoing connections (32768 and up), so that those take none of ours."""
 
 _LAST = 65535
 
@@ -38,10 +37,10 @@ def recorded(directory: Path) -> int | None:
 
 
 def choose(site: Site, report: Report) -> int:
-    """Return the port to start with, recorded: the one it had, or a new one, said so, where that one is taken.
+    """Return the port to start with, and record it: the one it had, or a new one, reported, if that is taken.
 
-    Raises DriverError naming its owner when the instance insists on a port and that one is taken, TooNewError when a
-    newer version has written the record in a form that this one cannot keep.
+    Raises DriverError naming the owner when the spec names a port that is taken, TooNewError when a newer version wrote
+    the record in a form that this one cannot keep.
     """
     import zlib
 
@@ -57,8 +56,8 @@ def choose(site: Site, report: Report) -> int:
     if old is not None and host_ports.free(old):
         return old
     promised = {forward.host_port for forward in site.spec.forwards}
-    # Begins at a place of the instance's own, so that instances started together do not all try the same port, and
-    # one that is down finds its port again: another that looks for one begins elsewhere.
+    # Each instance begins its search at a place of its own: those that start together do not all try the same port, and
+    # one that is down is likely to find its port free when it starts again.
     first = zlib.crc32(site.spec.instance_id.encode()) % len(_PORTS)
     for step in range(len(_PORTS)):
         port = _PORTS[(first + step) % len(_PORTS)]

@@ -108,7 +108,7 @@ def test_copy_onto_a_folder_is_refused_in_words(fetch, forget, tmp_path, made):
     """Neither the folder nor the way out of the machine is touched."""
     (tmp_path / "folder").mkdir()
     assert fetch(copy(made, tmp_path / "folder")) == {
-        str(made): f"{tmp_path}/folder on the host is not a regular file, and is not replaced"
+        str(made): f"{tmp_path}/folder on the host is not a regular file; it was not replaced"
     }
     assert forget() == []
     assert (tmp_path / "folder").is_dir()

@@ -84,7 +84,7 @@ def test_daemons_of_read_only_mounts_cannot_write(site, virtiofsd, be):
 
 @pytest.mark.parametrize(
     ("text", "writable", "words"),
-    [(IN_C, True, "runs for root only"), (IN_RUST, False, "cannot keep a guest from writing to /a")],
+    [(IN_C, True, "can be run by root only"), (IN_RUST, False, "cannot keep a guest from writing to /a")],
 )
 def test_daemons_that_could_not_do_it_are_refused(site, virtiofsd, be, text, writable, words):
     """A user is told before anything runs, and what would work."""

@@ -261,7 +261,7 @@ def test_forward_that_the_guest_refuses_fails_the_start_in_ssh_s_words(make_site
     path = str(tmp_path / "host.sock")
     with (
         created(make_site(forwards=(forward(guest_socket="/tmp/guest.sock", host_socket=path, reverse=True),))) as site,
-        pytest.raises(DriverError, match=r"cannot forward ports: .*; it came as far as: forwarding ports"),
+        pytest.raises(DriverError, match=r"cannot forward ports: .*; last step: forwarding ports"),
     ):
         start(site)
 
@@ -451,7 +451,7 @@ def need_virtiofsd() -> None:
     except HostError as error:
         pytest.skip(error.message)
     if program.in_c and os.geteuid() != 0:
-        pytest.skip(f"{program.path} runs for root only")
+        pytest.skip(f"{program.path} can be run by root only")
 
 
 @pytest.mark.parametrize("kind", ["9p", "virtiofs"])

@@ -67,7 +67,7 @@ EVERYTHING = {
 }
 
 FAILURES = (
-    Failure("disk at /mnt/theirs", 1, ("/dev/VDX is not blank, and holds no file system that can be mounted",)),
+    Failure("disk at /mnt/theirs", 1, ("/dev/VDX is not blank, and has no file system that can be mounted",)),
     Failure("script 004 (system)", 3, ("one", "two")),
 )
 """What fails in EVERYTHING. The disk's name in the guest depends on how many others it has."""
