@@ -70,7 +70,7 @@ class Phase(StrEnum):
 
 
 IN_FLIGHT = (Phase.begun, Phase.step, Phase.left)
-"""After such a line, somebody is at work, or died at it, or left it."""
+"""After such a line, a process is at work, or died during it, or left it unfinished."""
 
 
 def _word(value: object) -> str:
@@ -425,7 +425,7 @@ def _cut_torn_end(descriptor: int) -> None:
 
 
 def _write_all(descriptor: int, text: bytes, *, flush: bool) -> None:
-    """Append `text` or nothing: what its writer was told had failed must not be read, not half of it nor all of it."""
+    """Append all of `text` or nothing: where a write failed, no part of it may be read later."""
     size = os.fstat(descriptor).st_size
     try:
         written = 0

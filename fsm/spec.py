@@ -143,13 +143,13 @@ class Spec:
     network_internet: bool = True
     """Whether it may open connections to anywhere else, name servers included."""
     forward_agent: bool = False
-    """True when whoever enters the guest brings their ssh agent along; so for the next two."""
+    """True when a shell in the guest forwards the user's ssh agent; likewise X11 for the next two."""
     forward_x11: bool = False
     forward_x11_trusted: bool = False
     timezone: str = ""
     """Name in the zoneinfo database; empty: the guest's own."""
     message: str = ""
-    """What the template's author has to say to whoever uses the machine."""
+    """What the template's author tells the machine's users."""
     mounts: tuple[Mount, ...] = ()
     forwards: tuple[Forward, ...] = ()
     disks: tuple[Disk, ...] = ()
@@ -245,7 +245,7 @@ def _record(record: type[_R], data: dict[str, Any], place: str) -> _R:
             if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
                 raise DamagedError(f"{place}{name}: expected a list of objects, found {value!r}")
             values[name] = tuple(_record(kind, item, f"{place}{name}[{at}].") for at, item in enumerate(value))
-        elif type(value) not in kind:  # a bool is an int, and none of ours
+        elif type(value) not in kind:  # a bool is an int to Python, and not to us
             raise DamagedError(f"{place}{name}: expected {kind[0].__name__}, found {value!r}")
         elif kind in _NUMBERS and not 0 <= value < _NUMBERS_BELOW:  # type: ignore[operator] # NaN is not
             raise DamagedError(f"{place}{name}: expected a number that is possible")

@@ -1,4 +1,4 @@
-"""What others say, in a bearable size: whoever talks without end takes neither memory nor room on the disk."""
+"""What guests and programs say, bounded: output without end fills neither memory nor the disk."""
 
 HEAD_BYTES = 4 << 20
 TAIL_BYTES = 64 << 10

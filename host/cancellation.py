@@ -6,7 +6,7 @@ the flag wherever it waits, and raises CancelledError there: in `check`, hence i
 program that `run` runs. Undoing what was begun is `shielded`: there the flag counts for nothing, however often it is
 set.
 
-Waits look every `LOOK_S` seconds, because the system goes on with a call that a returning handler interrupted (PEP
+Waits look every `LOOK_S` seconds, because the system resumes a call that a returning handler interrupted (PEP
 475). A foreign call that blocks for longer and cannot look is made `interruptible`: only in there the handler raises.
 Python runs a handler between two steps of its own, so a signal in the moment before such a call blocks would be heard
 when it returns: a timer ends that, by a signal that interrupts the call and does nothing else.

@@ -3,7 +3,7 @@
 - Reading: `open_own` follows no link, waits for no FIFO and takes regular files alone; `read_own` is bounded besides.
 - Publishing: a file or folder is made under a temporary name, flushed, and renamed by `publish`, which then flushes
   the names. So it is whole or absent, after a power cut too.
-- Removing: `remove_tree` removes whatever lies there, and goes on past what cannot be removed.
+- Removing: `remove_tree` removes whatever is there; what cannot be removed does not keep the rest.
 """
 
 import errno
@@ -182,7 +182,7 @@ def flush_tree(path: Path) -> None:
 def link_or_copy(source: Path, target: Path) -> None:
     """Give the immutable file `source` the second name `target`; copy it where no hard link can be made.
 
-    With a link the kernel counts who uses the file: whoever removes the first name takes it from nobody. The new name
+    With a link the kernel counts the users of the file: removing the first name takes it from nobody. The new name
     is for a folder that is yet to be published: nothing is flushed.
     """
     try:

@@ -148,7 +148,7 @@ def _from_xdg(variable: str) -> Path | None:
 
 
 def user_home() -> Path:
-    """Return the home of whoever runs us; raises HostError where neither $HOME nor an account names one."""
+    """Return the home of the user who runs us; raises HostError where neither $HOME nor an account names one."""
     try:
         return Path.home()
     except RuntimeError as error:

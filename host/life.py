@@ -1,4 +1,4 @@
-"""Whether the process that runs in a directory lives, and which one it is: told by a lock on the directory itself.
+"""Whether the process that runs in a directory lives, and which one it is: a lock on the directory itself says so.
 
 The process inherits an open descriptor of the directory, whose lock (flock(2)) the kernel releases when it ends. So no
 pid namespace hides that it lives, and no file has to be readable for it. A directory cannot be emptied or replaced as a
@@ -25,7 +25,7 @@ _NOBODY_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
 
 
 class Life(NamedTuple):
-    """What can be told of the process that runs in a directory."""
+    """What is known of the process that runs in a directory."""
 
     alive: bool
     process: Actor | None = None
@@ -55,7 +55,7 @@ def claimed(directory: Path) -> Iterator[int | None]:
 
 
 def look(places: Sequence[Path], recorded: Actor | None) -> Life:
-    """Return what can be told of the process that holds the lock of one of `places`; `recorded` is asked first.
+    """Return what is known of the process that holds the lock of one of `places`; `recorded` is asked first.
 
     Raises OSError when that cannot be read: who cannot be seen need not be dead.
     """

@@ -4,7 +4,7 @@ So a lock cannot be stale: there is no owner to look up and nothing to clean. Th
 instance exists; it is unlinked under the lock when the name becomes absent again, hence the check that the file that
 was locked is still the one that has the name. Source: flock(2).
 
-The file's content is a note to the holder: whoever needs the instance more urgently writes there which process should
+The file's content is a note to the holder: a process that needs the instance more urgently writes which process should
 let go. The holder looks whenever it looks at the clock. A note to somebody else means nothing, so one that comes too
 late calls nothing off.
 
@@ -28,7 +28,7 @@ from .progress import Report, unheard
 _NOTE_BYTES = 1024
 
 WAIT_S = 0.02
-"""How often a waiter looks: flock(2) has no deadline, and goes on waiting after a signal."""
+"""How often a waiter looks: flock(2) has no deadline, and keeps waiting after a signal."""
 
 
 def try_lock(descriptor: int, *, shared: bool = False) -> bool:
@@ -84,7 +84,7 @@ def _acquired(lock: "Lock") -> bool:
 
 
 class Lock:
-    """The lock in the file `path`. Threads exclude each other as processes do: each `Lock` opens the file anew."""
+    """The lock in the file `path`. Threads exclude each other as processes do: each `Lock` opens the file itself."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -26,7 +26,7 @@ PACKAGES = {"qemu-img": "qemu-utils", "setsid": "util-linux", "ssh": "openssh-cl
 
 _PIECE_BYTES = 64 << 10
 _LAST_PIECES = 16
-"""A pipe holds a MiB at most: whoever ended has said no more than that since we last looked."""
+"""A pipe holds a MiB at most: a program that ended has said no more than that since we last looked."""
 
 _TURN_S = 5.0
 _DEATH_S = 10.0
@@ -156,7 +156,7 @@ def run(  # noqa: C901 - one thing after the other
 def _listen(child: "subprocess.Popen[bytes]", pipes: dict[int, Callable[[bytes], object]], wait: Wait) -> None:
     """Give what comes through `pipes` to their sinks, until `child` has ended.
 
-    What goes on in the background may hold a pipe open, so its end is not waited for: only what is in it is taken.
+    What runs on in the background may hold a pipe open, so its end is not waited for: only what is in it is taken.
     """
     for pipe in pipes:
         os.set_blocking(pipe, False)
