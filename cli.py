@@ -27,10 +27,10 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "restart": ("lifecycle", "Stop an instance, then start it."),
         "reset": ("lifecycle", "Throw an instance's disk away for a fresh one."),
         "delete": ("lifecycle", "Remove an instance; --force kills it first."),
-        "resume": ("lifecycle", "Let a paused guest go on."),
-        "provision": ("lifecycle", "Run the scripts of the first boot again."),
+        "resume": ("lifecycle", "Let a paused guest continue."),
+        "provision": ("lifecycle", "Re-run provisioning in a running instance."),
         "protect": ("lifecycle", "Make reset and delete of an instance impossible."),
-        "unprotect": ("lifecycle", "Take protect back."),
+        "unprotect": ("lifecycle", "Remove the protection set by `protect`."),
         "repair": ("lifecycle", "Mend an instance that is listed as damaged."),
     },
     "Status": {

@@ -77,7 +77,12 @@ def _run_single_word(session: Session, name: str, word: str, argv: list[str]) ->
 @click.option("--follow", "-f", is_flag=True, help="Go on as it grows.")
 @pass_session
 def logs_command(session: Session, name: str, which: str | None, follow: bool) -> None:
-    """Show a log of the instance NAME."""
+    """Show a log of the instance NAME.
+
+    \b
+    interlock logs web --follow
+    interlock logs web --qemu
+    """
     logs = session.interlock.logs(name)
     if not logs:
         raise NotFoundError(f'instance "{name}" has no logs')

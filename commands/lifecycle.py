@@ -88,6 +88,10 @@ def up_command(  # noqa: PLR0917 - click calls it, by name
     """Create the instance NAME if it is absent, then start it: two transitions, each announced.
 
     An instance that exists is started as it is: options about the machine are then ignored, which is said.
+
+    \b
+    interlock up web --template debian
+    interlock up web
     """
     interlock = session.interlock
     ignored = _given(set(asked)) if interlock.status(name).state in EXISTING else []
@@ -106,7 +110,12 @@ def up_command(  # noqa: PLR0917 - click calls it, by name
 @format_option
 @pass_session
 def stop_command(session: Session, name: str, force: bool, timeout_s: float | None, output_format: Format) -> None:
-    """Shut the instance NAME down."""
+    """Shut the instance NAME down.
+
+    \b
+    interlock stop web
+    interlock stop web --timeout 30
+    """
     outcome = session.interlock.kill(name) if force else session.interlock.stop(name, timeout_s=timeout_s)
     _print(outcome, output_format)
 
@@ -116,7 +125,11 @@ def stop_command(session: Session, name: str, force: bool, timeout_s: float | No
 @format_option
 @pass_session
 def kill_command(session: Session, name: str, output_format: Format) -> None:
-    """End the hypervisor of the instance NAME at once: what `stop --force` does."""
+    """End the hypervisor of the instance NAME at once: what `stop --force` does.
+
+    \b
+    interlock kill web
+    """
     _print(session.interlock.kill(name), output_format)
 
 
@@ -129,7 +142,11 @@ def kill_command(session: Session, name: str, output_format: Format) -> None:
 def restart_command(
     session: Session, name: str, timeout_s: float | None, on_failure: str, output_format: Format
 ) -> None:
-    """Stop the instance NAME if it runs, then start it: two transitions, each announced."""
+    """Stop the instance NAME if it runs, then start it: two transitions, each announced.
+
+    \b
+    interlock restart web
+    """
     outcome = session.interlock.restart(name, timeout_s=timeout_s, keep_on_failure=on_failure == "keep")
     _print(outcome, output_format)
 
@@ -139,7 +156,11 @@ def restart_command(
 @format_option
 @pass_session
 def reset_command(session: Session, name: str, output_format: Format) -> None:
-    """Throw the disk of the instance NAME away for a fresh one of the same image and spec."""
+    """Throw the disk of the instance NAME away for a fresh one of the same image and spec.
+
+    \b
+    interlock reset web
+    """
     _print(session.interlock.reset(name), output_format)
 
 
@@ -149,7 +170,12 @@ def reset_command(session: Session, name: str, output_format: Format) -> None:
 @format_option
 @pass_session
 def delete_command(session: Session, name: str, force: bool, output_format: Format) -> None:
-    """Remove the instance NAME and all it had."""
+    """Remove the instance NAME and all its files.
+
+    \b
+    interlock delete web
+    interlock delete web --force
+    """
     _print(session.interlock.delete(name, force=force), output_format)
 
 
@@ -158,10 +184,13 @@ def delete_command(session: Session, name: str, force: bool, output_format: Form
 @format_option
 @pass_session
 def resume_command(session: Session, name: str, output_format: Format) -> None:
-    """Let the paused guest of the instance NAME go on.
+    """Let the paused guest of the instance NAME continue.
 
     A guest is paused by a full disk of the host's (make room first) or by a signal; `list` says which. One that is not
     paused is left alone.
+
+    \b
+    interlock resume web
     """
     _print(session.interlock.resume(name), output_format)
 
@@ -172,7 +201,11 @@ def resume_command(session: Session, name: str, output_format: Format) -> None:
 @format_option
 @pass_session
 def provision_command(session: Session, name: str, timeout_s: float | None, output_format: Format) -> None:
-    """Run the scripts of the first boot again in the guest of NAME, which runs: after one failed, say."""
+    """Re-run provisioning in the running instance NAME.
+
+    \b
+    interlock provision web --timeout 600
+    """
     _print(session.interlock.provision(name, timeout_s=timeout_s), output_format)
 
 
@@ -181,7 +214,11 @@ def provision_command(session: Session, name: str, timeout_s: float | None, outp
 @format_option
 @pass_session
 def protect_command(session: Session, name: str, output_format: Format) -> None:
-    """Make reset and delete of the instance NAME impossible, with --force too."""
+    """Make reset and delete of the instance NAME impossible, with --force too.
+
+    \b
+    interlock protect web
+    """
     _print(session.interlock.protect(name), output_format)
 
 
@@ -190,7 +227,11 @@ def protect_command(session: Session, name: str, output_format: Format) -> None:
 @format_option
 @pass_session
 def unprotect_command(session: Session, name: str, output_format: Format) -> None:
-    """Take protect of the instance NAME back."""
+    """Remove the protection set by `protect`.
+
+    \b
+    interlock unprotect web
+    """
     _print(session.interlock.unprotect(name), output_format)
 
 
@@ -203,6 +244,9 @@ def repair_command(session: Session, name: str, output_format: Format) -> None:
 
     Lines of its journal that cannot be read are kept beside it; the state is that of the last one that can. Its files
     are made private again. Where nothing tells a state, none is made up: then `delete --force` is the way out.
+
+    \b
+    interlock repair web
     """
     mending = session.interlock.repair(name)
     for text in (*mending.mended, words.repaired(name, mending.state, mending.mended)):

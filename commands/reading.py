@@ -30,6 +30,10 @@ def list_command(session: Session, names: tuple[str, ...], output_format: Format
 
     Every instance is listed, a damaged one too. JSON is one object a line. Exit code 4 when there is no instance of one
     of the NAMES; the others are listed all the same.
+
+    \b
+    interlock list
+    interlock list web --format json
     """
     interlock = session.interlock
     if not names:
@@ -85,7 +89,11 @@ def _row(status: "Status") -> list[str]:
 @format_option
 @pass_session
 def inspect_command(session: Session, name: str, output_format: Format) -> None:
-    """Show all that is known of the instance NAME: status, spec, files."""
+    """Show all that is known of the instance NAME: status, spec, files.
+
+    \b
+    interlock inspect web
+    """
     interlock = session.interlock
     status = interlock.status(name)
     record: Record = status.to_json()
@@ -106,6 +114,9 @@ def history_command(session: Session, name: str, steps: bool, output_format: For
     """Show every transition of the instance NAME: when, what, who, how long, how it ended.
 
     JSON and YAML hold the whole journal, line for line, with times in UTC.
+
+    \b
+    interlock history web --steps
     """
     lines = list(session.interlock.history(name))
     if output_format != "table":
@@ -147,6 +158,10 @@ def can_command(ctx: click.Context, name: str, trigger: str | None, output_forma
     """Show what is legal for the instance NAME now, and for what is not: why, and the command to type.
 
     With a TRIGGER, the exit code tells: 0 when it would succeed, 3 when it is illegal.
+
+    \b
+    interlock can web
+    interlock can web start
     """
     verdicts = ctx.obj.interlock.can(name)
     if trigger is not None:
@@ -176,7 +191,12 @@ def can_command(ctx: click.Context, name: str, trigger: str | None, output_forma
 )
 @pass_session
 def diagram_command(session: Session, name: str | None, diagram_format: str) -> None:
-    """Draw the lifecycle, from the table that decides it; with a NAME, mark the state it is in."""
+    """Draw the lifecycle, from the table that decides it; with a NAME, mark the state it is in.
+
+    \b
+    interlock diagram web
+    interlock diagram --format svg
+    """
     from ..diagrams.formats import FORMATS
 
     if diagram_format not in FORMATS:

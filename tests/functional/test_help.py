@@ -1,13 +1,15 @@
 """Help is there for every command, agrees with it, and costs nothing that it does not need."""
 
+import inspect
 import os
 import subprocess
 import sys
+import textwrap
 
 import click
 import pytest
 
-from interlock.cli import COMMANDS, Commands
+from interlock.cli import COMMANDS, Commands, cli
 
 NAMES = [name for section in COMMANDS.values() for name in section]
 GROUPS = {
@@ -58,6 +60,17 @@ def test_commands_entry_leads_to_a_command_of_that_name(name):
     assert command.name == name
     summary = next(section[name][1] for section in COMMANDS.values() if name in section)
     assert summary.split()[0] == command.help.split()[0]
+
+
+@pytest.mark.parametrize(
+    "arguments", [(name,) for name in NAMES if name not in GROUPS] + [(g, c) for g in GROUPS for c in GROUPS[g]]
+)
+def test_help_of_every_command_has_an_example(arguments):
+    """Who reads it can type something."""
+    command, context = cli, click.Context(cli, info_name="interlock")
+    for name in arguments:
+        command = command.get_command(context, name)
+    assert f"\n    interlock {' '.join(arguments)}" in textwrap.indent(inspect.cleandoc(command.help), "    ")
 
 
 def test_program_without_arguments_shows_the_help(interlock):
