@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from interlock.drivers.contract import Site
 from interlock.drivers.qemu import hypervisor
+from interlock.drivers.qemu.driver import QemuDriver
 from interlock.host.life import Life
 from interlock.host.process import started_ticks, suspended, this_process
 
@@ -46,6 +48,21 @@ def launched(tmp_path):
             hypervisor.end(pidfd, grace_s=0)
 
 
+@pytest.fixture
+def make_site_of(tmp_path, spec):
+    """Return a function that returns a site whose hypervisor is the given command."""
+    actors = []
+
+    def make(command):
+        actors.append(hypervisor.launch(command, tmp_path))
+        return Site("web", tmp_path, tmp_path / "run", spec)
+
+    yield make
+    for actor in actors:
+        with hypervisor.held(actor) as pidfd:
+            hypervisor.end(pidfd, grace_s=0)
+
+
 def test_launch_signs_the_process_that_then_runs(tmp_path, launched):
     """The identity that the shell wrote is that of the program it became, in a session of its own."""
     assert hypervisor.find(tmp_path) == launched
@@ -53,6 +70,12 @@ def test_launch_signs_the_process_that_then_runs(tmp_path, launched):
     while Path(f"/proc/{launched.pid}/cmdline").read_bytes() != b"sleep\x0060\0":
         assert time.monotonic() < deadline
     assert os.getsid(launched.pid) != os.getsid(0)
+
+
+def test_observe_says_what_runs_the_guests_code(until, make_site_of):
+    """As the process was started, so `inspect` shows it, whatever the host would choose today."""
+    site = make_site_of(["sh", "-c", "sleep 60 && :", "qemu", "-accel", "tcg,tb-size=128"])
+    until(lambda: QemuDriver().observe(site).accelerator == "tcg")
 
 
 def test_launch_of_a_second_is_the_first(tmp_path, launched):
