@@ -138,7 +138,7 @@ def newer_line(request):
     return NEWER[request.param]
 
 
-def test_journal_that_ends_in_a_line_of_a_newer_version_is_too_new(vms, home, newer_line):
+def test_journal_that_ends_in_a_line_of_a_newer_version_is_too_new(vms, home, newer_line, injected):
     """The version is named; nothing is done about the instance, and no hint proposes to repair or remove it."""
     path = home.directory("web") / FILE
     path.write_bytes(before := path.read_bytes() + newer_line)
@@ -152,9 +152,10 @@ def test_journal_that_ends_in_a_line_of_a_newer_version_is_too_new(vms, home, ne
         assert refused.value.hint == "interlock --version"
     assert before == path.read_bytes()
     assert vms.delete("web", force=True).state is State.absent
+    injected("a journal line of a newer version")
 
 
-def test_journal_with_a_line_of_a_newer_version_shows_and_keeps_it(vms, home, newer_line):
+def test_journal_with_a_line_of_a_newer_version_shows_and_keeps_it(vms, home, newer_line, injected):
     """Its words are shown as they are, a repair sets only damage aside, and a life after it goes on."""
     path = home.directory("web") / FILE
     first, *rest = path.read_bytes().splitlines(keepends=True)
@@ -166,6 +167,7 @@ def test_journal_with_a_line_of_a_newer_version_shows_and_keeps_it(vms, home, ne
     told = json.loads(newer_line)
     assert {**shown.to_json(), "colour": "red"} == told
     assert shown.state == told["dest" if told["phase"] == "done" else "source"]
+    injected("a journal line of a newer version")
 
 
 @pytest.mark.usefixtures("vms")
