@@ -301,7 +301,7 @@ def test_hypervisor_that_refuses_its_arguments_is_quoted(driver, make_site, step
     with created(driver, make_site(cpu_model="nonsense"), steps) as site:
         with pytest.raises(DriverError, match="CPU model") as caught:
             driver.start(site, steps.append, Deadline(START_S))
-        assert "did not start" in caught.value.message
+        assert "did not come up" in caught.value.message
         assert driver.observe(site).alive is False
 
 
