@@ -14,19 +14,17 @@ several threads and processes at once. Errors are subclasses of `InterlockError`
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import drivers
-from .drivers.contract import Driver
 from .errors import HostError, UsageError
 from .fsm import refusals
-from .fsm.engine import Engine, Outcome, Verdict
+from .fsm.engine import Engine, Outcome
 from .fsm.events import Announce, quiet
 from .fsm.journal import Entry
 from .fsm.port import Plan
-from .fsm.records import Check, Status, checked_name
-from .fsm.repair import Mending
-from .fsm.states import State
+from .fsm.records import Check, Mending, Status, checked_name
+from .fsm.status import Verdict, verdict
 from .fsm.table import Trigger
 from .host.home import Home
 
@@ -48,6 +46,13 @@ class Interlock:
         self.home = home or Home.from_environment()
         self.home.check()
         self.engine = Engine(self.home, drivers.find, announce)
+
+    def fire(self, name: str, trigger: Trigger, **arguments: Any) -> Outcome:
+        """Carry out `trigger` on `name`; `arguments` are those that its row takes. The methods below say more of each.
+
+        Raises IllegalTransitionError, NotFoundError, BusyError, UsageError, and whatever the work raises.
+        """
+        return self.engine.fire(name, trigger, **arguments)
 
     # One method for each row that can be asked for.
 
@@ -86,13 +91,12 @@ class Interlock:
             return self.engine.fire(name, Trigger.delete)
         status = self.status(name)
         if status.protected:
-            raise refusals.protected(name, Trigger.delete, force=True)  # before it is killed for nothing
-        if not status.damage:
+            raise refusals.guarded(name, Trigger.delete, force=True)  # before it is killed for nothing
+        kill = verdict(status, Trigger.kill)
+        if not status.damage and (kill.legal or kill.holds):
             with suppress(HostError):  # its driver is not installed any more
-                if status.state is not State.absent:
-                    self.engine.fire(name, Trigger.kill, force=True)
-                return self.engine.fire(name, Trigger.delete, force=True)
-        return self.engine.discard(name)
+                self.engine.fire(name, Trigger.kill, force=True)
+        return self.engine.fire(name, Trigger.delete, force=True)
 
     def resume(self, name: str) -> Outcome:
         """Let the guest of `name` go on, which a full disk of the host's or a signal had paused."""
@@ -108,13 +112,12 @@ class Interlock:
 
     def unprotect(self, name: str) -> Outcome:
         """Take `protect` back; of a damaged instance too, so that it can be removed."""
-        if self.status(name).damage:
-            return self.engine.unprotect_damaged(name)
         return self.engine.fire(name, Trigger.unprotect)
 
     def repair(self, name: str) -> Mending:
         """Mend what is damaged in the files of `name`; raises DamagedError where only its removal is left."""
-        return self.engine.repair(name)
+        outcome = self.engine.fire(name, Trigger.repair)
+        return Mending(name, outcome.state, outcome.mended)
 
     # Sequences of rows; they own no state.
 
@@ -137,7 +140,7 @@ class Interlock:
 
         An existing one needs no template; one that another process is creating is waited for.
         """
-        if template is not None and self.status(name).state is State.absent:
+        if template is not None and verdict(self.status(name), Trigger.create).legal:
             self.engine.create(name, self._plan(name, template, wishes, driver), if_absent=True)
         return self.start(name, timeout_s=timeout_s, keep_on_failure=keep_on_failure)
 
@@ -169,18 +172,17 @@ class Interlock:
     # The guest.
 
     def shell(self, name: str, command: Sequence[str] = (), *, terminal: bool = False) -> Sequence[str]:
-        """Return the host's command line that runs `command` in the guest of `name`, or a login shell."""
-        driver = self._driver(name)
+        """Return the host's command line that runs `command`, or a login shell, in the guest of `name`, which runs."""
+        site = self.engine.admit(name, Trigger.shell)
+        driver = drivers.find(site.spec.driver)
         if not driver.abilities.shell:
-            raise UsageError(f'driver "{driver.name}" leads into no guest')
-        return driver.shell(self.engine.site(name), command, terminal=terminal)
+            raise UsageError(f'driver "{driver.name}" has no shell')
+        return driver.shell(site, command, terminal=terminal)
 
     def logs(self, name: str) -> dict[str, Path]:
         """Return the log files of `name` by name: `serial`, `qemu`."""
-        return self._driver(name).logs(self.engine.site(name))
-
-    def _driver(self, name: str) -> Driver:
-        return drivers.find(self.engine.site(name).spec.driver)
+        site = self.engine.site(name)
+        return drivers.find(site.spec.driver).logs(site)
 
     # What instances are made of. Each is loaded when it is used: who starts machines pays for none of it.
 

@@ -14,6 +14,7 @@ import click
 
 from .commands.session import FORMATS, TYPED, Session
 from .errors import CancelledError, HostError, InterlockError, UsageError
+from .fsm.table import TABLE
 from .host import cancellation
 from .version import __version__
 
@@ -51,7 +52,13 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "template": ("templates", "List, show, check and copy templates."),
     },
 }
-"""Section → command → (module of the package `commands`, summary). A test holds the summaries against the commands."""
+"""Section → command → (module of the package `commands`, summary). A test holds the summaries against the commands.
+
+A row of the table that has no entry here gets one: `commands.rows` makes its command.
+"""
+
+_NAMED = {name for section in COMMANDS.values() for name in section}
+COMMANDS["Lifecycle"] |= {row.trigger: ("rows", row.why) for row in TABLE if row.recorded and row.trigger not in _NAMED}
 
 STDOUT = 1
 """The descriptor, which is there also where Python has no `sys.stdout`."""
@@ -67,8 +74,8 @@ class Commands(click.Group):
         for section in COMMANDS.values():
             if cmd_name in section:
                 module = import_module(f".commands.{section[cmd_name][0]}", __package__)
-                command: click.Command = getattr(module, f"{cmd_name}_command")
-                return command
+                command: click.Command | None = getattr(module, f"{cmd_name}_command", None)
+                return command or module.command(cmd_name)
         return None
 
     def resolve_command(

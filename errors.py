@@ -7,7 +7,6 @@
     │   └── UntrustedTemplateError  2   untrusted-template    allow what it asks for, or use another
     ├── IllegalTransitionError      3   illegal-transition    bring it into another state first
     ├── ProtectedError              3   protected             take the protection back first
-    ├── NotRunningError             3   not-running           start it first
     ├── NotFoundError               4   not-found             name something that exists
     ├── BusyError                   5   busy                  wait, or end the operation that runs
     ├── DriverError                 6   driver-failed         read the cause, mend it, try again
@@ -94,13 +93,6 @@ class ProtectedError(InterlockError):
 
     exit_code = 3
     reference = "protected"
-
-
-class NotRunningError(InterlockError):
-    """What was asked needs a guest that answers, and this one is down."""
-
-    exit_code = 3
-    reference = "not-running"
 
 
 class NotFoundError(InterlockError):

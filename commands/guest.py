@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from ..errors import NotFoundError, NotRunningError
-from ..fsm.states import State
+from ..errors import NotFoundError
 from ..host import cancellation
 from ..host.files import open_private
 from .options import name_argument, pass_session
@@ -38,15 +37,8 @@ def shell_command(session: Session, name: str, command: tuple[str, ...]) -> None
     interlock shell web -- tar c /etc > etc.tar
     """
     command = command[1:] if command[:1] == ("--",) else command  # click hands on the one that follows a name
-    interlock = session.interlock
-    status = interlock.status(name)
-    if status.state is not State.running:
-        interlock.engine.site(name)  # tells an absent one
-        raise NotRunningError(
-            f'instance "{name}" is {status.state}; a shell needs it running', hint=f"interlock start {name}"
-        )
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    argv = list(interlock.shell(name, command, terminal=terminal))
+    argv = list(session.interlock.shell(name, command, terminal=terminal))
     sys.stdout.flush()
     if len(command) == 1 and len(command[0].split()) > 1:
         sys.exit(_run_single_word(session, name, command[0], argv))

@@ -11,7 +11,7 @@ from ..cli import COMMANDS, cli
 from ..errors import IllegalTransitionError, InterlockError, NotFoundError
 from ..fsm import refusals, words
 from ..fsm.states import State
-from ..fsm.table import BY_PAIR, RULE, TABLE, Row, Trigger
+from ..fsm.table import RULE, TABLE, By, Decision, Row, Trigger, decide
 from ..log import json_schema
 from . import render
 from .render import markdown_table
@@ -51,7 +51,7 @@ What is observed cannot be asked for in any state, and happens only where there 
 ## What is refused, and in which words
 
 The hint is the shortest way to what was asked for; where there is nothing yet, the way in; where every way would remove
-the instance first, how to look at it.
+the instance first, the command that shows it.
 
 {_refusals()}
 ## The same as data
@@ -167,9 +167,9 @@ def _notice(source: str) -> str:
 
 def _transition(row: Row) -> str:
     """Return the section of one row: what the table above has no room for."""
-    said = [f"- While it runs, messages say *{row.doing}*; once it is done, *{row.done}*."]
-    if row.observed:
-        said = [f"- Nobody asks for it: it is noticed, and recorded as *{row.done}*. It takes no time."]
+    said = [WORK[row.by]]
+    if row.doing:
+        said.append(f"- While it runs, messages say *{row.doing}*; once it is done, *{row.done}*.")
     if row.on_crash:
         said.append(f"- Cut short by a crash: **{row.on_crash}**. {RULE[row.on_crash]}")
     if row.holds:
@@ -181,11 +181,21 @@ def _transition(row: Row) -> str:
         said.append("- Refused while the instance is protected.")
     if row.yields_to:
         said.append(f"- While it runs, {_any_of(row.yields_to)} calls it off: it fails as cancelled and is undone.")
-    return (
-        f"### {row.trigger}: {_any_of(row.sources)} → {row.dest or 'the same'}\n\n{row.why}\n\n"
-        + "\n".join(said)
-        + "\n\n"
-    )
+    if row.timeout:
+        said.append(f"- It may take `timeout_s`, by default the spec's `{row.timeout}`.")
+    if row.on_damage:
+        said.append(f"- Of an instance whose files cannot be understood: {row.on_damage}")
+    sources = _any_of(row.sources) or "damage"
+    return f"### {row.trigger}: {sources} → {row.dest or 'the same'}\n\n{row.why}\n\n" + "\n".join(said) + "\n\n"
+
+
+WORK = {
+    By.driver: "- The driver does the work.",
+    By.engine: "- The engine does the work, in its own files.",
+    By.caller: "- The work is the caller's: the engine allows it, takes no lock and writes nothing to the journal.",
+    By.nobody: "- It is observed, never asked for: it is recorded after the fact and takes no time.",
+}
+"""Who does the work of a row, as its section says."""
 
 
 def _any_of(names: Sequence[str]) -> str:
@@ -198,24 +208,27 @@ def _matrix() -> str:
 
 
 def _cell(row: Row, state: State) -> str:
-    if (row.trigger, state) in BY_PAIR:
-        return f"→ **{row.leads_to(state)}**"
-    if state in row.holds:
-        return "already so"
-    return "" if row.observed else "refused"
+    match decide(row, state):
+        case Decision.legal:
+            return f"→ **{row.leads_to(state)}**"
+        case Decision.holds:
+            return "already so"
+        case _:
+            return "" if row.observed else "refused"
 
 
 def _refused() -> Iterator[tuple[State, Trigger, InterlockError]]:
     """Yield every request that is refused, with the error that it raises."""
     for state in State:
         for row in TABLE:
-            if row.observed or state in row.holds or (row.trigger, state) in BY_PAIR:
+            decision = decide(row, state)
+            if row.observed or decision in (Decision.legal, Decision.holds):
                 continue
             if state is State.absent:
                 hint = words.way(EXAMPLE, state, row.trigger)
                 yield state, row.trigger, NotFoundError(words.missing(EXAMPLE), hint=hint)
             else:
-                yield state, row.trigger, refusals.illegal(EXAMPLE, state, row.trigger)
+                yield state, row.trigger, refusals.refused(decision, EXAMPLE, state, row.trigger)
 
 
 def _refusals() -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..fsm import table
 from ..fsm.states import AT_REST, State
-from ..fsm.table import Recovery, Row, Trigger
+from ..fsm.table import By, Recovery, Row, Trigger
 from .layout import INITIAL
 
 PROTOCOL = Path(__file__).with_name("protocol.pml")
@@ -36,7 +36,8 @@ def promela(current: State | None = None, rows: Sequence[Row] | None = None) -> 
 
 
 def _definitions(rows: Sequence[Row], begin: State) -> list[str]:
-    asked = [row for row in rows if not row.observed]
+    rows = [row for row in rows if row.recorded or row.observed]
+    asked = [row for row in rows if row.recorded]
     pairs = [(row, source) for row in rows for source in row.sources]
     exits = [row for row in rows if row.observed and row.dest in AT_REST]
     return [
@@ -52,7 +53,7 @@ def _definitions(rows: Sequence[Row], begin: State) -> list[str]:
         _choice("DEST(t, s)", {row: row.dest for row in rows if row.dest is not None}, "s"),
         _choice("RULE(t)", {row: _name(row.on_crash) for row in rows if row.on_crash}, "no_rule"),
         "",
-        "/* What a row does to the world, told by where it leads. */",
+        "/* What a row does to the world, by where it leads. */",
         _which("BOOTS(t)", asked, lambda row: row.dest is State.running and any(it in AT_REST for it in row.sources)),
         _which("ENDS(t)", asked, lambda row: State.running in row.sources and row.dest in AT_REST),
         _which("APPEARS(t)", asked, lambda row: State.absent in row.sources),
@@ -71,7 +72,11 @@ def _definitions(rows: Sequence[Row], begin: State) -> list[str]:
 
 def _unlike(rows: Iterable[Row]) -> Iterable[Row]:
     """Return one of those rows that differ in name and words alone: what happens to one, happens to the others."""
-    return {row._replace(trigger=Trigger.create, doing="", done="", why=""): row for row in rows}.values()
+
+    def deed(row: Row) -> Row:
+        return row._replace(trigger=Trigger.create, by=By.engine, doing="", done="", why="", on_damage=None)
+
+    return {deed(row): row for row in rows}.values()
 
 
 def _name(word: str | None) -> str:

@@ -165,7 +165,7 @@ def asides() -> list[str]:
     """Return the words about the rows that do not move, hence have no arrow: a line for those of the same states."""
     by_sources: dict[tuple[State, ...], list[str]] = {}
     for row in table.TABLE:
-        if row.dest is None:
+        if row.dest is None and row.sources:
             by_sources.setdefault(row.sources, []).append(row.trigger)
     return [f"in {words.listed(where)}, staying there: {', '.join(triggers)}" for where, triggers in by_sources.items()]
 
@@ -313,7 +313,13 @@ def rows_table() -> str:
     return markdown_table(
         ("trigger", "from", "to", "cut short by a crash", "why"),
         [
-            (f"`{row.trigger}`", ", ".join(row.sources), row.dest or "the same", row.on_crash or "—", row.why)
+            (
+                f"`{row.trigger}`",
+                ", ".join(row.sources) or "damage",
+                row.dest or "the same",
+                row.on_crash or "—",
+                row.why,
+            )
             for row in table.TABLE
         ],
     )
@@ -354,6 +360,7 @@ def _row(row: Row) -> dict[str, Any]:
         "trigger": row.trigger,
         "sources": row.sources,
         "dest": row.dest,
+        "by": row.by,
         "observed": row.observed,
         "doing": row.doing,
         "done": row.done,
@@ -361,5 +368,7 @@ def _row(row: Row) -> dict[str, Any]:
         "holds": row.holds,
         "yields_to": row.yields_to,
         "guarded": row.guarded,
+        "takes": row.takes,
+        "on_damage": row.on_damage,
         "why": row.why,
     }

@@ -34,7 +34,6 @@ from ..host.files import (
     retire,
     write_whole,
 )
-from ..host.home import Home
 from ..host.locks import Lock
 from ..host.process import this_process
 from ..host.progress import Report, unheard
@@ -42,20 +41,19 @@ from . import refusals
 from .events import Announce, Event, Happening
 from .journal import Journal, Line, Phase
 from .machine import fire
-from .port import Deadline, Draft, Plan, Port, Site
-from .records import PROTECTED_FILE, Observation, now
-from .spec import SPEC_FILE, UNREADABLE, Spec
+from .port import Deadline, Draft, Plan, Port, Ports, Site
+from .records import PROTECTED_FILE, Observation, is_protected, now
+from .spec import SPEC_FILE, UNREADABLE
 from .states import State
-from .table import BY_TRIGGER, Recovery, Row, Trigger
+from .table import BOOTS, BY_TRIGGER, By, Decision, Recovery, Row, Trigger, decide, exit_from
 
 if TYPE_CHECKING:
     from transitions import EventData
 
+    from .status import Reader
+
 PROBE_S = 5.0
 """How long recovery waits for a guest to answer when nobody asked for it to run: time for a healthy guest's ssh."""
-
-Ports = Callable[[str], Port]
-"""Finds a driver by its name; raises DriverError for an unknown one."""
 
 
 class Entry:
@@ -147,16 +145,20 @@ class Entry:
 class Instance:
     """The instance `name` of `home`. The caller holds `lock`, its lock, as long as this object is used."""
 
-    def __init__(self, home: Home, name: str, lock: Lock, ports: Ports, announce: Announce) -> None:
-        self.home = home
+    def __init__(self, reader: "Reader", name: str, lock: Lock, announce: Announce) -> None:
+        home = self.home = reader.home
         self.name = name
         self.lock = lock
         self.announce = announce
         self.last: Line | None = None
         self.shortfall: DegradedError | None = None
         """What failed in a guest that runs all the same: as it was found, or as the last transition ended."""
+        self.seen: Observation | None = None
+        """What its driver saw when it was settled; None where it was not asked."""
+        self.moved = False
+        """True once a transition has been carried out, False when the last request was for what is already so."""
         self.directory = home.directory(name)
-        self._ports = ports
+        self._reader = reader
         if home.exists(name):
             self.last = Journal(self.directory).present()
         self.state = self.last.state if self.last else State.absent
@@ -164,28 +166,44 @@ class Instance:
     @property
     def site(self) -> Site:
         """What its driver is given."""
-        return Site(self.name, self.directory, self.home.sockets(self.name), Spec.read(self.directory))
+        return Site(self.name, self.directory, self.home.sockets(self.name), self._reader.spec(self.directory))
 
     @property
     def port(self) -> Port:
         """The driver that its spec names."""
-        return self._ports(self.site.spec.driver)
+        return self._reader.ports(self.site.spec.driver)
 
-    def holds(self, row: Row) -> bool:
-        """Return whether what `row` asks for is already so."""
-        ask = row.holds_unless and self.state in row.sources
-        return row.already(self.state, self._observe() if ask else None)
+    # -- the judge -----------------------------------------------------------------------------------------------
+
+    def fire(self, trigger: Trigger, **arguments: Any) -> None:
+        """Have the state machine carry `trigger` out, or find that what it asks for is already so.
+
+        Raises the error that refuses it, and whatever the work raises; the state has not moved then.
+        """
+        self.moved = False
+        if not fire(self, trigger, **arguments):
+            decision, protected = self.decide(BY_TRIGGER[trigger]), is_protected(self.directory)
+            raise refusals.refused(decision, self.name, self.state, trigger, protected=protected)
+
+    def decide(self, row: Row) -> Decision:
+        """Return what is decided about a request for `row` now. Called by the state machine."""
+        seen = self._observe() if row.holds_unless and self.state in row.sources else self.seen
+        return decide(row, self.state, protected=is_protected(self.directory), seen=seen)
+
+    def leave_alone(self, event: "EventData") -> None:
+        """Say that what was asked for is already so. Called by the state machine."""
+        self.announce(Event(Happening.holds, self.name, Trigger(event.event.name), self.state))
 
     def _machine(self) -> tuple[Port, Site]:
         """Return its driver and its place, to see it and to end it: for that, its spec need not be readable.
 
-        Without one, the driver is the one that sees something alive. Raises DamagedError when none does.
+        If the spec cannot be read, it is the driver that sees something alive. Raises DamagedError if no driver does.
         """
         try:
             return self.port, self.site
         except (DamagedError, UnreadableError):
             site = Site(self.name, self.directory, self.home.sockets(self.name), UNREADABLE)
-            for port in candidates(self._ports):
+            for port in candidates(self._reader.ports):
                 if port.observe(site).alive:
                     return port, site
             raise
@@ -214,23 +232,24 @@ class Instance:
         """Write the intent, do the work, write the outcome; undo the work if it fails. Called by the state machine.
 
         Of the arguments that the trigger was fired with, `timeout_s`, which counts from `since`, and `keep_on_failure`
-        are for here, `reason` comes with what was observed, and `plan` with `create`.
+        are used here, `reason` comes with what was observed, and the others are for the work.
         """
         row = BY_TRIGGER[Trigger(event.event.name)]
         arguments = dict(event.kwargs)
         timeout_s, since = arguments.pop("timeout_s", None), arguments.pop("since", None)
-        entry = Entry(self, row, self.timeout_s(row.trigger, timeout_s), since)
+        entry = Entry(self, row, self.timeout_s(row, timeout_s), since)
         keep = arguments.pop("keep_on_failure", False)
+        self.moved = True
         if row.observed:
             entry.detail = arguments["reason"]
             entry.outcome(Phase.done)
             entry.announce_outcome(Happening.observed)
             return
-        if row.trigger is Trigger.create:
+        if row.appears:
             self.directory = make_private_directory(self.home.creating(self.name))
         try:
             entry.begin()
-            ending = WORK[row.trigger](self, entry, **arguments)
+            ending = self._work(entry, **arguments)
             entry.worked = True
             self.shortfall = ending if isinstance(ending, DegradedError) else None
             entry.detail = ending if isinstance(ending, str) else None
@@ -245,14 +264,29 @@ class Instance:
             raise problem from error
         entry.announce_outcome(Happening.degraded if self.shortfall else Happening.done, self.shortfall)
 
-    def create(self, entry: Entry, plan: Plan) -> None:
-        """Carry out `create`: the only work with a plan, hence the only one that can see a template."""
+    def _work(self, entry: Entry, plan: Plan | None = None, **arguments: Any) -> str | DegradedError | None:
+        """Do the work of the entry's row: what the engine does itself, or the driver in its method of that name.
+
+        Only `create` is handed a plan, hence only it can see a template. A driver is handed the site, which is the
+        instance's own directory, and nothing else but the deadline of work that waits for a guest.
+        """
+        row = entry.row
+        if row.by is By.engine:
+            return OWN_WORK[row.trigger](self)
+        if plan is not None:
+            self._furnish_by(entry, plan)
+        port, site = self._machine() if row.by_place else (self.port, self.site)
+        waits = (entry.deadline,) if row.timeout else ()
+        ending: str | DegradedError | None = getattr(port, row.trigger)(site, entry.step, *waits, **arguments)
+        return ending
+
+    def _furnish_by(self, entry: Entry, plan: Plan) -> None:
+        """Lay what `plan` makes into the directory."""
         try:
             self._furnish(entry, plan(entry.step))
         except FileNotFoundError:
             # An image can be deleted between being found and being linked. Planned again, it is brought again.
             self._furnish(entry, plan(entry.step))
-        self.port.create(self.site, entry.step)
 
     def _furnish(self, entry: Entry, draft: Draft) -> None:
         """Lay what `draft` holds into the directory; it may be there already, from a draft before."""
@@ -268,63 +302,28 @@ class Instance:
             remove_tree(self.directory / name)
             os.link(file, self.directory / name)
 
-    def start(self, entry: Entry, *, boot: bool = True) -> DegradedError | None:
-        """Carry out `start`. It is handed the site, which is the instance's own directory, and nothing else.
-
-        Without `boot` a machine that is alive is awaited, and none is started: recovery finishes, nobody asked it for
-        more.
-        """
-        return self.port.start(self.site, entry.step, entry.deadline, boot=boot)
-
-    def stop(self, entry: Entry) -> str:
-        """Carry out `stop` and return how it ended."""
-        port, site = self._machine()
-        return port.stop(site, entry.step, entry.deadline)
-
-    def kill(self, entry: Entry) -> None:
-        """Carry out `kill`."""
-        self._kill(entry.step)
-
-    def reset(self, entry: Entry) -> None:
-        """Carry out `reset`."""
-        self.port.reset(self.site, entry.step)
-
-    def delete(self, entry: Entry) -> None:
-        """Carry out `delete`, up to the point where only the directory is left."""
-        self.port.delete(self.site, entry.step)
-
-    def resume(self, entry: Entry) -> None:
-        """Carry out `resume`."""
-        self.port.resume(self.site, entry.step)
-
-    def provision(self, entry: Entry) -> DegradedError | None:
-        """Carry out `provision`."""
-        return self.port.provision(self.site, entry.step, entry.deadline)
-
-    def protect(self, _: Entry) -> None:
+    def protect(self) -> None:
         """Carry out `protect`: a file of its own says so, which no damage to another file undoes."""
         write_whole(self.directory / PROTECTED_FILE, b"")
 
-    def unprotect(self, _: Entry) -> None:
+    def unprotect(self) -> None:
         """Carry out `unprotect`."""
         remove_tree(self.directory / PROTECTED_FILE)
         flush_directory(self.directory)
 
-    def timeout_s(self, trigger: Trigger, asked: float | None) -> float | None:
-        """Return how long the work of `trigger` may take: as asked, else as the spec says; None for ever."""
-        match trigger:
-            case Trigger.start | Trigger.provision:
-                return self.site.spec.start_timeout_s if asked is None else asked
-            case Trigger.stop:
-                return self._machine()[1].spec.stop_timeout_s if asked is None else asked
-            case _:
-                return None
+    def timeout_s(self, row: Row, asked: float | None) -> float | None:
+        """Return how long the work of `row` may take: as asked, else as the spec says; None for ever."""
+        if row.timeout is None or asked is not None:
+            return asked
+        site = self._machine()[1] if row.by_place else self.site
+        limit: float = getattr(site.spec, row.timeout)
+        return limit
 
     def _take_place(self, row: Row) -> None:
         """Let the directory appear or vanish by one rename, which is the moment others see the name change."""
-        if row.dest is State.absent:
+        if row.vanishes:
             self._vanish()
-        elif State.absent in row.sources:
+        elif row.appears:
             final = self.home.directory(self.name)
             publish(self.directory, final)
             self.directory = final
@@ -380,8 +379,9 @@ class Instance:
     def _discard_staging(self) -> None:
         staging = self.home.creating(self.name)
         with suppress(InterlockError):  # without a readable spec no driver was called yet
-            spec = Spec.read(staging)
-            self._ports(spec.driver).delete(Site(self.name, staging, self.home.sockets(self.name), spec), unheard)
+            spec = self._reader.spec(staging)
+            site = Site(self.name, staging, self.home.sockets(self.name), spec)
+            self._reader.ports(spec.driver).delete(site, unheard)
         remove_tree(staging)
         remove_tree(self.home.sockets(self.name))
 
@@ -402,10 +402,9 @@ class Instance:
             return False
         if not (patient or self.last.in_flight or self.state is State.running):
             return False
-        seen = self._observe()
+        seen = self.seen = self._observe()
         if seen.hidden:
-            if wanted:
-                raise refusals.out_of_reach(self.name, wanted)
+            pass  # nothing can be done to it, and whatever is wanted is refused
         elif self.last.in_flight:
             return self._recover(self.last, wanted, asked, alive=bool(seen.alive), patient=patient)
         elif self.state is not State.running:
@@ -414,7 +413,7 @@ class Instance:
         elif seen.alive:
             self.shortfall = seen.degraded
         else:
-            fire(self, Trigger.exited, reason=seen.exit_reason or "reason unknown")
+            self.fire(exit_from(self.state).trigger, reason=seen.exit_reason or "reason unknown")
         return False
 
     def _sweep(self) -> None:
@@ -435,7 +434,7 @@ class Instance:
     ) -> bool:
         """Settle the operation of `line`, whose process is dead, by the rule of its row; True if `wanted` was done."""
         row = BY_TRIGGER[line.trigger]
-        if alive and not patient and row.trigger in (Trigger.start, Trigger.stop):
+        if alive and not patient and row.timeout and row.on_crash is not Recovery.abandon:
             return False
         self.announce(Event(Happening.interrupted, self.name, row.trigger, line.source, pid=line.actor.pid))
         if row.on_crash is Recovery.abandon or (row.on_crash is Recovery.probe and not alive):
@@ -444,41 +443,34 @@ class Instance:
             return False
         if row.on_crash is Recovery.probe:
             return self._finish_start(wanted, asked)
-        own = asked if wanted is row.trigger else {"timeout_s": 0.0 if wanted is Trigger.kill else None}
-        fire(self, row.trigger, **own)
+        at_once = wanted is not None and BY_TRIGGER[wanted].at_once
+        own = asked if wanted is row.trigger else {"timeout_s": 0.0} if at_once and row.timeout else {}
+        self.fire(row.trigger, **own)
         return wanted is row.trigger
 
     def _finish_start(self, wanted: Trigger | None, asked: Mapping[str, Any]) -> bool:
         """Let the machine that is alive become `running`, or end it; True if `wanted` was done."""
-        patience_s = None if wanted is None else 0.0 if wanted is Trigger.kill else PROBE_S
         try:
-            if wanted is Trigger.start:
-                fire(self, Trigger.start, **asked)
+            if wanted is BOOTS.trigger:
+                self.fire(BOOTS.trigger, **asked)
             else:
-                fire(self, Trigger.start, timeout_s=patience_s, boot=False)
-        except InterlockError:  # undone and recorded: to whoever wants something else, that is as good
-            if wanted is Trigger.start or self.last is None or self.last.in_flight:
+                patience_s = None if wanted is None else 0.0 if BY_TRIGGER[wanted].at_once else PROBE_S
+                self.fire(BOOTS.trigger, timeout_s=patience_s, boot=False)
+        except InterlockError:  # undone and recorded: for a caller who wants something else, that is enough
+            if wanted is BOOTS.trigger or self.last is None or self.last.in_flight:
                 raise
-        return wanted is Trigger.start
+        return wanted is BOOTS.trigger
 
     def _record_undone(self, row: Row) -> None:
         self.write(Line(row.trigger, self.state, row.leads_to(self.state), Phase.undone, this_process(), now()))
         self.announce(Event(Happening.undone, self.name, row.trigger, self.state))
 
 
-WORK: dict[Trigger, Callable[..., str | DegradedError | None]] = {
-    Trigger.create: Instance.create,
-    Trigger.start: Instance.start,
-    Trigger.stop: Instance.stop,
-    Trigger.kill: Instance.kill,
-    Trigger.reset: Instance.reset,
-    Trigger.delete: Instance.delete,
-    Trigger.resume: Instance.resume,
-    Trigger.provision: Instance.provision,
+OWN_WORK: dict[Trigger, Callable[[Instance], None]] = {
     Trigger.protect: Instance.protect,
     Trigger.unprotect: Instance.unprotect,
 }
-"""Who does the work of each row that takes time; a test holds it against the table."""
+"""What the engine does itself; a test holds it against the table."""
 
 
 def candidates(ports: Ports) -> Iterator[Port]:

@@ -1,7 +1,7 @@
-"""What the engine asks of whoever does the work: its side of the driver contract.
+"""The engine's side of the driver contract: what it asks of a driver.
 
 The engine decides whether a transition may run and records that it did. What a transition does to the world is done
-behind this port. `drivers.contract` says what each call promises; a driver sees no state, and the port has none.
+behind this port. `drivers.contract` says what each call promises. No state passes through the port.
 """
 
 import time
@@ -77,6 +77,10 @@ class Port(Protocol):
     def resume(self, site: Site, report: Report) -> None: ...
     def provision(self, site: Site, report: Report, deadline: Deadline) -> DegradedError | None: ...
     def observe(self, site: Site) -> Observation: ...
+
+
+Ports = Callable[[str], Port]
+"""Finds a driver by its name; raises DriverError for an unknown one."""
 
 
 @dataclass(frozen=True, slots=True)

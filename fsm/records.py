@@ -10,6 +10,7 @@ What the machine is stands in `spec.Spec`, which is resolved once by `create` an
 Sizes are in bytes, durations in seconds, times in UTC as ISO 8601 with microseconds.
 """
 
+import os
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +32,12 @@ def checked_name(name: str) -> str:
     if NAME.fullmatch(name):
         return name
     raise InvalidNameError(f"an instance cannot be called {name!r}: {NAME_WORDS}")
+
+
+def is_protected(directory: Path) -> bool:
+    """Return whether the instance in `directory` is protected. A link in the place of a directory is not followed."""
+    # `list` calls this for each instance.
+    return os.path.lexists(f"{directory}/{PROTECTED_FILE}") and not directory.is_symlink()
 
 
 def now() -> str:
@@ -84,7 +91,7 @@ class Observation:
     """What a driver sees at this moment, without asking the guest and without waiting."""
 
     alive: bool | None
-    """None when that cannot be told; `condition` says why."""
+    """None when that is unknown; `condition` says why."""
     pid: int | None = None
     ssh_port: int | None = None
     """Local TCP port on the loopback that leads to the guest's sshd."""
@@ -97,7 +104,7 @@ class Observation:
     resumable: bool = False
     """True when `resume` would change something: the machine is paused, or its port forwards are down."""
     accelerator: str | None = None
-    """What runs the guest's code: `kvm`, or `tcg` where it is emulated; None where that cannot be told."""
+    """What runs the guest's code: `kvm`, or `tcg` where it is emulated; None where that is unknown."""
     hidden: bool = False
     """True for a machine that is alive, but whose process cannot be seen from here: nothing can be done to it."""
 
@@ -116,7 +123,7 @@ class Status:
     """How it came to its state, when nobody asked: `guest panicked`; or why it is damaged."""
     damage: str | None = None
     newer: bool = False
-    """True when the damage is none: a newer version of Interlock wrote it."""
+    """True when it is not damaged: a newer version of Interlock wrote it."""
     unreadable: bool = False
     """True when nobody knows whether there is damage: the system could not read its files."""
     protected: bool = False
@@ -168,3 +175,17 @@ class Check:
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form: one line of `interlock doctor --format json`."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Mending:
+    """What came of a repair."""
+
+    instance: str
+    state: State
+    mended: tuple[str, ...]
+    """What was wrong and is no more, in words; empty when nothing was."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the documented JSON form: what `repair --format json` prints."""
+        return {"name": self.instance, "state": self.state, "mended": list(self.mended)}

@@ -1,11 +1,24 @@
 """The errors that refuse a transition, each composed from the table."""
 
-from ..errors import BusyError, DeadlineError, IllegalTransitionError, OutOfReachError, ProtectedError
+from ..errors import BusyError, DeadlineError, IllegalTransitionError, InterlockError, OutOfReachError, ProtectedError
 from ..host.process import Actor, suspended
 from . import words
 from .records import Operation
 from .states import State
-from .table import Trigger
+from .table import Decision, Trigger
+
+
+def refused(
+    decision: Decision, instance: str, state: State, trigger: Trigger, *, protected: bool = False
+) -> InterlockError:
+    """Return the error for a request that was decided to be neither legal nor already so."""
+    match decision:
+        case Decision.out_of_reach:
+            return out_of_reach(instance, trigger)
+        case Decision.protected:
+            return guarded(instance, trigger)
+        case _:
+            return illegal(instance, state, trigger, protected=protected)
 
 
 def illegal(instance: str, state: State, trigger: Trigger, *, protected: bool = False) -> IllegalTransitionError:
@@ -14,14 +27,14 @@ def illegal(instance: str, state: State, trigger: Trigger, *, protected: bool = 
     return IllegalTransitionError(words.refusal(instance, state, trigger), hint=hint)
 
 
-def protected(instance: str, trigger: Trigger, *, force: bool = False) -> ProtectedError:
+def guarded(instance: str, trigger: Trigger, *, force: bool = False) -> ProtectedError:
     """Return the error for a trigger that would destroy what a protected instance holds; `force` was asked for."""
     hint = f"interlock unprotect {instance} && interlock {trigger} {instance}{' --force' if force else ''}"
     return ProtectedError(words.guarded(instance, trigger), hint=hint)
 
 
 def still_busy(instance: str, trigger: Trigger, operation: Operation, timeout_s: float) -> DeadlineError:
-    """Return the error for who waited in vain for `operation` of another process, which goes on."""
+    """Return the error for a caller whose time ran out while it waited for `operation` of another process."""
     message = f"{words.busy(instance, trigger, operation)}, for longer than {timeout_s:g} s"
     return DeadlineError(message, hint=words.look(instance))
 

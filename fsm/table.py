@@ -1,32 +1,45 @@
 """The transition table: the whole lifecycle of an instance, one row for each thing that can happen to it.
 
-Rules of this file:
-- A row says which trigger is legal in which states, where it leads, what its messages call it, what recovery does
-  when a crash cut it short, and why the row exists. Nothing else in the tree knows which transition is legal.
-- Legality, `interlock can`, every message, recovery after a crash, the diagrams, the reference page and the
-  exhaustive tests are derived from these rows. To change the lifecycle, change a row and read the golden files' diff.
-- Only `create` leaves `absent`, and it is the only transition whose work is handed a plan (a template on its way to
-  becoming a spec). `start` has no row from `absent`, so "start that creates" is not forbidden: it has no place to be
-  written down.
-- A row whose `dest` is None changes something and not the state; it is not drawn.
-- `guarded` rows destroy what a guest wrote, and are refused while the instance is protected. That is the one thing
-  beside the state that legality depends on, and `--force` does not overrule it.
-- No wildcards and no priorities. Two rows may not share a (trigger, source) pair; a test lints this.
-- `holds` names the states in which what the trigger asks for is already so. Asking again then succeeds, says so and
-  does nothing, because a script that says `stop` wants it not to run, whoever stopped it. `create` holds nowhere:
-  an existing instance need not be the one that was asked for.
-- `holds_unless` names the fact of an `Observation` without which what the trigger asks for is already so in its
-  sources: a guest that is not paused cannot be resumed. Asking then succeeds, says so and does nothing, as above.
-- `yields_to` names the triggers that call it off while it runs: a guest that will not boot must not make `stop` wait.
-  What was called off fails as cancelled, is undone by its crash rule, and the caller goes on from there.
-- `exited` is observed, never requested: nobody asks a guest to have powered itself off. Such a row has no `doing`
-  (it takes no time), hence needs no crash rule.
+A row is the one place. Legality, `interlock can`, every message, recovery after a crash, deadlines, the calls to the
+driver, the diagrams, the reference page and the exhaustive tests are derived from its columns. To change the lifecycle,
+change a row and read the diff of the golden files.
+
+    trigger     what happens
+    sources     the states in which it is legal
+    dest        the state that it leads to; None for a row that does not change the state, and is not drawn
+    why         why the row exists, for people
+    by          who does the work; see `By`
+    doing,      the verbs of every message about it
+    done
+    on_crash    what recovery does when a crash cut it short; see `Recovery`
+    holds       the states in which what it asks for is already so. Asking then succeeds, says so and does nothing: a
+                script that says `stop` wants the machine down, no matter who stopped it. `create` holds nowhere,
+                because an existing instance need not be the one that was asked for
+    holds_unless  the fact of an `Observation` without which what it asks for is already so in its sources: a guest that
+                is not paused cannot be resumed
+    yields_to   the triggers that call it off while it runs: `stop` must not wait for a guest that will not boot. Work
+                that was called off fails as cancelled and is undone by its crash rule
+    guarded     it destroys what a guest wrote, so it is refused while the instance is protected, with --force too
+    timeout     the spec's field that limits its work, in seconds; None for work that waits for no guest
+    at_once     a caller who asks for it does not wait for a guest: what a dead process left is ended, not awaited
+    by_place    its work needs the instance's directory alone, and is done even if the spec cannot be read
+    needs       what it cannot be asked for without
+    example     what its command needs beside the name, as a hint shows it
+    on_damage   what it does to an instance whose files cannot be understood; None where it is refused then
+
+Only `create` leaves `absent`, and it is the only row that needs a plan (a template about to become a spec). `start` has
+no row from `absent`, so "start that creates" is not forbidden: there is nowhere to write it down.
+
+There are no wildcards and no priorities. Two rows may not share a (trigger, source) pair; a test checks this.
 """
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .states import AT_REST, EXISTING, State
+
+if TYPE_CHECKING:
+    from .records import Observation
 
 absent, created, running, stopped = State
 
@@ -45,6 +58,22 @@ class Trigger(StrEnum):
     provision = "provision"
     protect = "protect"
     unprotect = "unprotect"
+    shell = "shell"
+    repair = "repair"
+
+
+class By(StrEnum):
+    """Who does the work of a row."""
+
+    driver = "driver"
+    """The driver, in its method of the trigger's name."""
+    engine = "engine"
+    """The engine, in its own files."""
+    caller = "caller"
+    """Whoever asks. The engine only decides whether it is legal: it may last for days and many may do it at once, so it
+    takes no lock and leaves no line in the journal."""
+    nobody = "nobody"
+    """It is observed after the fact and takes no time."""
 
 
 class Recovery(StrEnum):
@@ -60,84 +89,154 @@ RULE = {
     Recovery.roll_back: "What it left behind is removed; the instance is in the state it came from.",
     Recovery.probe: "If the guest is up, it is finished; else it is undone, and the state is the one it came from.",
     Recovery.redo: "It is done again from the beginning: every step of it is safe to repeat.",
-    Recovery.abandon: "It is given up: what it did stays done, the state is the same, and whoever wants it asks again.",
+    Recovery.abandon: "It is given up: what it did stays done, the state is the same, and it can be asked for again.",
 }
 """What each recovery does, in words."""
 
 
 class Row(NamedTuple):
-    """One thing that can happen: `trigger` is legal in each of `sources` and leads to `dest`, or nowhere else."""
+    """One thing that can happen; the module's docstring explains the columns."""
 
     trigger: Trigger
     sources: tuple[State, ...]
     dest: State | None
     why: str
+    by: By = By.driver
     doing: str | None = None
     done: str = ""
     on_crash: Recovery | None = None
     holds: tuple[State, ...] = ()
+    holds_unless: str | None = None
     yields_to: tuple[Trigger, ...] = ()
     guarded: bool = False
-    holds_unless: str | None = None
+    timeout: str | None = None
+    at_once: bool = False
+    by_place: bool = False
+    needs: tuple[str, ...] = ()
+    example: str = ""
+    on_damage: str | None = None
 
     def leads_to(self, source: State) -> State:
         """Return the state after it, which for a row without a `dest` is the one before it."""
         return source if self.dest is None else self.dest
 
-    def already(self, state: State, seen: object) -> bool:
-        """Return whether what it asks for is so in `state`, where the driver sees `seen`: an `Observation`, or None."""
-        unseen = self.holds_unless is not None and seen is not None and not getattr(seen, self.holds_unless)
-        return state in self.holds or (state in self.sources and unseen)
-
     @property
     def observed(self) -> bool:
         """True when nobody asks for it: it is noticed after the fact."""
-        return self.doing is None
+        return self.by is By.nobody
+
+    @property
+    def recorded(self) -> bool:
+        """True when it takes the lock and writes to the journal: it is carried out by the driver or the engine."""
+        return bool(self.sources) and self.by in (By.driver, By.engine)
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """The arguments that it can be asked for with, each a keyword of `Engine.fire`."""
+        waits = ("timeout_s",) if self.timeout else ()
+        keeps = ("keep_on_failure",) if self.on_crash is Recovery.probe else ()
+        return (*self.needs, *waits, *keeps)
+
+    @property
+    def appears(self) -> bool:
+        """True when the instance's directory appears with it."""
+        return State.absent in self.sources
+
+    @property
+    def vanishes(self) -> bool:
+        """True when the instance's directory vanishes with it."""
+        return self.dest is State.absent
 
 
-create, start, stop, kill, exited, reset, delete, resume, provision, protect, unprotect = Trigger
+(create, start, stop, kill, exited, reset, delete, resume, provision, protect, unprotect, shell, repair) = Trigger
 roll_back, probe, redo, abandon = Recovery
 
 # fmt: off
 TABLE = (
     Row(create, (absent,),  created, doing="creating",  done="created", on_crash=roll_back,
-        yields_to=(delete,),
+        yields_to=(delete,), needs=("plan",), example="--template debian",
         why="Turns a template into a spec and a disk. The only row that can see a template."),
     Row(start,  AT_REST,    running, doing="starting",  done="started", on_crash=probe,     holds=(running,),
-        yields_to=(stop, kill),
+        yields_to=(stop, kill), timeout="start_timeout_s",
         why="Boots what create made, from the instance's own directory, and ends when the guest answers."),
     Row(stop,   (running,), stopped, doing="stopping",  done="stopped", on_crash=redo,      holds=AT_REST,
-        yields_to=(kill,),
+        yields_to=(kill,), timeout="stop_timeout_s", by_place=True,
         why="Asks the guest to shut down, and after a deadline ends it, saying that it did."),
     Row(kill,   (running,), stopped, doing="killing",   done="killed",  on_crash=redo,      holds=AT_REST,
+        at_once=True, by_place=True,
         why="Ends the hypervisor at once: the way out when a guest no longer listens."),
-    Row(exited, (running,), stopped,                    done="exited",
+    Row(exited, (running,), stopped, by=By.nobody,      done="exited",
         why="The guest, the hypervisor or the host went down without being asked; the reason is recorded."),
     Row(reset,  AT_REST,    created, doing="resetting", done="reset",   on_crash=redo,
         guarded=True,
-        why="Throws the disk away for a fresh one of the same image and spec: the first boot lies ahead again."),
+        why="Replaces the disk by a fresh one of the same image and spec: the next start is a first boot again."),
     Row(delete, AT_REST,    absent,  doing="deleting",  done="deleted", on_crash=redo,      holds=(absent,),
         guarded=True,
-        why="Removes all that the instance had. A running one must be stopped first, lest its disk vanish."),
+        on_damage="With --force, every driver that could have made it ends what it finds, and the files are removed.",
+        why="Removes all that the instance had. A running one must be stopped first, because its disk is in use."),
     Row(resume, (running,), None,   doing="resuming",  done="resumed", on_crash=abandon,
         holds_unless="resumable",
-        why="Lets a guest go on that was paused: by a full disk of the host's, once there is room, or by a signal."),
+        why="Lets a paused guest continue. A full disk of the host's pauses it (make room first), or a signal does."),
     Row(provision, (running,), None, doing="provisioning", done="provisioned", on_crash=abandon,
-        yields_to=(stop, kill),
-        why="Runs the scripts again that the first boot ran: after one failed, or when they are to be repeated."),
-    Row(protect,   EXISTING, None,   doing="protecting",   done="protected",   on_crash=redo,
-        why="Makes reset and delete impossible, with --force too, until it is taken back."),
-    Row(unprotect, EXISTING, None,   doing="unprotecting", done="unprotected", on_crash=redo,
-        why="Takes protect back."),
+        yields_to=(stop, kill), timeout="start_timeout_s",
+        why="Re-runs the scripts of the first boot: after one has failed, or to repeat them."),
+    Row(protect,   EXISTING, None, by=By.engine, doing="protecting",   done="protected",   on_crash=redo,
+        why="Makes reset and delete impossible, with --force too, until unprotect."),
+    Row(unprotect, EXISTING, None, by=By.engine, doing="unprotecting", done="unprotected", on_crash=redo,
+        on_damage="The protection is removed, so that the instance can be deleted.",
+        why="Removes the protection set by protect."),
+    Row(shell, (running,), None, by=By.caller,
+        why="Runs a command or a login shell in the guest."),
+    Row(repair, (), None, by=By.engine, doing="repairing", done="repaired", holds=EXISTING,
+        on_damage="What can be read is kept, the rest is set aside, and the state is that of the last whole line.",
+        why="Mends the instance's own files. An instance in one of the four states has nothing to repair."),
 )
 # fmt: on
 
 BY_TRIGGER = {row.trigger: row for row in TABLE}
 BY_PAIR = {(row.trigger, source): row for row in TABLE for source in row.sources}
 
+BOOTS = next(row for row in TABLE if row.on_crash is probe)
+"""The row by which a machine that is found alive becomes running."""
+
+
+class Decision(StrEnum):
+    """What is decided about a request."""
+
+    legal = "legal"
+    holds = "holds"
+    """What it asks for is already so: it succeeds and does nothing."""
+    illegal = "illegal"
+    protected = "protected"
+    out_of_reach = "out-of-reach"
+    """The machine is alive where its process cannot be seen from here: nothing can be done to it."""
+
+
+def decide(row: Row, state: State, *, protected: bool = False, seen: "Observation | None" = None) -> Decision:
+    """Decide about a request for `row` of an instance in `state`; `seen` is what its driver sees, where it was asked.
+
+    The one decision: the state machine's conditions, `interlock can`, `inspect` and the reference page ask it.
+    """
+    if seen is not None and seen.hidden and row.by in (By.driver, By.engine):
+        return Decision.out_of_reach
+    if state in row.holds:
+        return Decision.holds
+    if state not in row.sources:
+        return Decision.illegal
+    if row.holds_unless and seen is not None and not getattr(seen, row.holds_unless):
+        return Decision.holds
+    if row.guarded and protected:
+        return Decision.protected
+    return Decision.legal
+
+
+def exit_from(state: State) -> Row:
+    """Return the row that is observed when a machine in `state` turns out to be down."""
+    return next(row for row in TABLE if row.observed and state in row.sources)
+
 
 def legal(state: State) -> tuple[Row, ...]:
-    """Return the rows that lead out of `state` on request, in the table's order."""
+    """Return the rows that can be asked for in `state`, in the table's order."""
     return tuple(row for row in TABLE if state in row.sources and not row.observed)
 
 

@@ -23,8 +23,8 @@ SENTENCES = {
     Happening.failed: '{doing} "{name}" failed after {took}; it is {source}',
     Happening.left: '{doing} "{name}" failed after {took}{why}',
     Happening.holds: '"{name}" is {source}: nothing to {trigger}',
-    Happening.joined: '{doing} "{name}": waiting for pid {pid}, which is at it',
-    Happening.preempted: '{doing} "{name}": calling off the {detail} that pid {pid} is at',
+    Happening.joined: 'pid {pid} is already {doing} "{name}"; waiting for it',
+    Happening.preempted: '{doing} "{name}": calling off the {detail} of pid {pid}',
     Happening.suspended: '{doing} "{name}": pid {pid} is suspended; kill -CONT {pid} (or fg) lets it go on',
     Happening.interrupted: '{doing} "{name}" was cut short{by}; settling it',
     Happening.undone: '{doing} "{name}" was undone; it is {source}',
@@ -62,10 +62,10 @@ def guarded(instance: str, trigger: Trigger) -> str:
 
 
 def way(instance: str, state: State, trigger: Trigger, *, protected: bool = False) -> str:
-    """Return the command to propose to somebody who wants `trigger` in `state`; of a `protected` one, all of the way.
+    """Return the command to propose for `trigger` in `state`, with the `unprotect` that a `protected` instance needs.
 
-    The shortest way to it where there is one; where there is nothing yet, the way in, because the name may be a slip;
-    where every way would destroy what exists to make something else of that name, how to look at it.
+    The shortest sequence that ends with it. If the instance is absent, `create`, because the name may be mistyped;
+    where every way would destroy what exists to make something else of that name, the command that shows it.
     """
     if state is State.absent:
         return _command(instance, Trigger.create)
@@ -86,7 +86,7 @@ def look(instance: str) -> str:
 
 
 def first(instance: str) -> str:
-    """Return the command that makes an instance where there is none of any name."""
+    """Return the command that creates a first instance."""
     return _command(instance, Trigger.create)
 
 
@@ -96,7 +96,7 @@ def out_of_reach(instance: str, trigger: Trigger) -> str:
 
 
 def untold(cause: str) -> str:
-    """Return the condition of a machine of which it cannot be told whether it lives."""
+    """Return the condition of a machine that may be alive or not."""
     return f"cannot tell whether it runs: {cause}"
 
 
@@ -122,7 +122,7 @@ def made_private(path: Path, mode: int) -> str:
 
 
 def set_aside(count: int, kept: Path) -> str:
-    """Return that lines of the journal were none, and where they are."""
+    """Return that lines of the journal could not be read, and where they are kept."""
     return f"{count} {'line' if count == 1 else 'lines'} of the journal could not be read; kept in {kept}"
 
 
@@ -177,8 +177,7 @@ def duration(seconds: float) -> str:
 
 
 def _command(instance: str, trigger: Trigger) -> str:
-    template = " --template debian" if trigger is Trigger.create else ""
-    return f"interlock {trigger} {instance}{template}"
+    return f"interlock {trigger} {instance} {BY_TRIGGER[trigger].example}".rstrip()
 
 
 def listed(states: tuple[State, ...]) -> str:

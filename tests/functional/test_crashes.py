@@ -32,7 +32,7 @@ from interlock.host.process import this_process
 DEAD = replace(this_process(), started_ticks=1, command="interlock of the dead")
 """A process that had our pid once."""
 
-PAIRS = [(row.trigger, source) for row in TABLE if not row.observed for source in row.sources]
+PAIRS = [(row.trigger, source) for row in TABLE if row.recorded for source in row.sources]
 WAY = {State.created: (), State.running: (Trigger.start,), State.stopped: (Trigger.start, Trigger.stop)}
 REASONS = [errno.ENOSPC, errno.EIO, errno.EACCES]
 

@@ -54,7 +54,7 @@ def test_delete_with_force_of_damaged_instance_leaves_nothing_and_says_so(interl
 
 
 @pytest.mark.parametrize(
-    ("trigger", "source"), [(row.trigger, row.sources[-1]) for row in TABLE if not row.observed and row.dest]
+    ("trigger", "source"), [(row.trigger, row.sources[-1]) for row in TABLE if row.recorded and row.dest]
 )
 def test_delete_with_force_after_any_operation_was_killed_leaves_nothing(
     interlock, begin, bring, at_work, home, trigger, source

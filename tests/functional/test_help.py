@@ -127,7 +127,7 @@ def complete(*words):
         (("st",), ["start", "stop"]),
         (("start", "w"), ["web"]),
         (("stop", ""), ["db", "web"]),
-        (("can", "web", "re"), ["reset", "resume"]),
+        (("can", "web", "re"), ["reset", "resume", "repair"]),
         (("template", "s"), ["schema", "show"]),
         (("no-such", "sta"), ["start"]),
     ],

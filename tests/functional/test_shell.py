@@ -4,14 +4,17 @@ import pytest
 
 from interlock.fsm.states import State
 
+LEGAL = "shell is legal from running only"
+WAY = "hint: interlock start web && interlock shell web"
+
 
 @pytest.mark.parametrize(
     ("state", "code", "lines"),
     [
         (State.absent, 4, ['there is no instance "web"', "hint: interlock create web --template debian"]),
-        (State.created, 3, ['instance "web" is created; a shell needs it running', "hint: interlock start web"]),
-        (State.stopped, 3, ['instance "web" is stopped; a shell needs it running', "hint: interlock start web"]),
-        (State.running, 2, ['driver "simulated" leads into no guest']),
+        (State.created, 3, [f'instance "web" is created; {LEGAL}', WAY]),
+        (State.stopped, 3, [f'instance "web" is stopped; {LEGAL}', WAY]),
+        (State.running, 2, ['driver "simulated" has no shell']),
     ],
 )
 def test_shell_where_none_is_possible_says_why(interlock, bring, state, code, lines):

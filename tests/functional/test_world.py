@@ -48,7 +48,7 @@ from interlock.host.home import Home
 
 RUNS = int(os.environ.get("INTERLOCK_WORLD_RUNS", "0"))
 STEPS = 200
-REQUESTABLE = [row.trigger for row in TABLE if not row.observed]
+REQUESTABLE = [row.trigger for row in TABLE if row.recorded]
 REFUSALS = (IllegalTransitionError, NotFoundError, ProtectedError)
 GARBAGE = [b"garbage\n", b"\0" * 300 + b"\n", b"\xff\xfe\n", b"{}\n"]
 POINTS = st.integers(1, 60)
@@ -184,7 +184,7 @@ def world(spec, effects, injected):  # noqa: C901 - one world, many rules
         @rule()
         def repair(self):
             try:
-                self.engine.repair("web")
+                self.engine.fire("web", Trigger.repair)
                 self.damaged = False
             except NotFoundError:
                 assert not self.home.directory("web").exists()

@@ -163,7 +163,7 @@ def test_delete_with_force_while_a_dead_start_cannot_be_finished_ends_absent(vms
 def test_shell_of_driver_without_guests_is_refused(vms, bring):
     """Where there is no guest to log in to, the error says so, and is ours."""
     bring(State.running)
-    with pytest.raises(UsageError, match='driver "simulated" leads into no guest'):
+    with pytest.raises(UsageError, match='driver "simulated" has no shell'):
         vms.shell("web")
 
 
@@ -178,6 +178,7 @@ def test_can_of_running_instance_is_what_the_table_allows(vms, bring):
         Trigger.provision,
         Trigger.protect,
         Trigger.unprotect,
+        Trigger.shell,
     ]
 
 

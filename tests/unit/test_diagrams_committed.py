@@ -12,7 +12,7 @@ from interlock.errors import BY_REFERENCE, IllegalTransitionError, InterlockErro
 from interlock.fsm.engine import Engine
 from interlock.fsm.port import Plan
 from interlock.fsm.states import State
-from interlock.fsm.table import BY_PAIR, TABLE, Trigger, path
+from interlock.fsm.table import BY_PAIR, BY_TRIGGER, TABLE, By, Trigger, path
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -31,16 +31,23 @@ def test_generated_files_nothing_else_lies_beside_the_drawings() -> None:
     assert {name for name in FILES if name.startswith("diagrams/")} == drawings
 
 
+def asked(engine: Engine, plan: Plan, trigger: Trigger) -> None:
+    """Ask for `trigger` of the instance of the examples."""
+    if trigger is Trigger.create:
+        engine.create(EXAMPLE, plan)
+    elif BY_TRIGGER[trigger].by is By.caller:
+        engine.admit(EXAMPLE, trigger)
+    else:
+        engine.fire(EXAMPLE, trigger)
+
+
 def moved_to(state: State, engine: Engine, plan: Plan) -> None:
     """Bring the instance of the examples into `state`, by the shortest way."""
     if state is INITIAL:
         return
     entering = next(row for row in TABLE if row.dest is state and not row.observed)
     for trigger in path(INITIAL, entering.trigger) or ():
-        if trigger is Trigger.create:
-            engine.create(EXAMPLE, plan)
-        else:
-            engine.fire(EXAMPLE, trigger)
+        asked(engine, plan, trigger)
 
 
 @pytest.mark.parametrize("state", State)
@@ -52,7 +59,7 @@ def test_lifecycle_page_shows_the_errors_that_the_engine_raises(state: State, en
         if row.observed or state in row.holds or (row.trigger, state) in BY_PAIR:
             continue
         with pytest.raises((IllegalTransitionError, NotFoundError)) as caught:
-            engine.fire(EXAMPLE, row.trigger)
+            asked(engine, plan, row.trigger)
         told = re.search(rf"^\| {state} +\| `{row.trigger}` .*$", page, re.MULTILINE)
 
         assert told

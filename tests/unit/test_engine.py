@@ -16,19 +16,21 @@ from interlock.errors import (
     IllegalTransitionError,
     InvalidNameError,
     NotFoundError,
+    ProtectedError,
     UsageError,
 )
 from interlock.fsm import engine as engine_module
 from interlock.fsm.events import Happening
 from interlock.fsm.journal import FILE, Journal, Phase
+from interlock.fsm.machine import MACHINE
 from interlock.fsm.spec import SPEC_FILE
 from interlock.fsm.states import EXISTING, State
-from interlock.fsm.table import TABLE, Trigger
+from interlock.fsm.table import TABLE, By, Trigger
 from interlock.host.files import remove_tree
 from interlock.host.locks import Lock
 from interlock.host.process import this_process
 
-REQUESTABLE = tuple(row.trigger for row in TABLE if not row.observed)
+REQUESTABLE = tuple(row.trigger for row in TABLE if row.by in {By.driver, By.engine})
 DEADLINE_S = 30.0
 
 
@@ -97,6 +99,71 @@ def test_fire_observed_trigger_is_a_usage_error(engine, home, bring, state):
     assert journal_bytes(home) == before
 
 
+@pytest.mark.parametrize("state", State)
+def test_admit_shell_in_state_does_what_the_reviewed_matrix_says(engine, home, bring, matrix, state):
+    """Work that is the caller's is allowed where the matrix says, and leaves neither a line nor a lock."""
+    bring("web", state)
+    before = journal_bytes(home)
+    match matrix[Trigger.shell, state].split():
+        case ["→", dest]:
+            assert engine.admit("web", Trigger.shell).directory == home.directory("web")
+            assert engine.status("web").state is State(dest)
+        case ["refused"]:
+            with pytest.raises(IllegalTransitionError, match="shell is legal from running only"):
+                engine.admit("web", Trigger.shell)
+        case ["not-found"]:
+            with pytest.raises(NotFoundError):
+                engine.admit("web", Trigger.shell)
+    assert journal_bytes(home) == before
+
+
+def test_fire_what_is_the_callers_is_a_usage_error(engine, bring):
+    """The engine does not carry out a shell."""
+    bring("web", State.running)
+    with pytest.raises(UsageError):
+        engine.fire("web", Trigger.shell)
+
+
+def test_fire_argument_that_the_row_does_not_take_is_a_usage_error(engine, bring):
+    """An argument that would be ignored is refused."""
+    bring("web", State.running)
+    with pytest.raises(UsageError, match="kill takes no timeout_s"):
+        engine.fire("web", Trigger.kill, timeout_s=5.0)
+
+
+@pytest.mark.parametrize("trigger", [Trigger.start, Trigger.protect])
+def test_fire_what_the_machine_refuses_is_refused(engine, home, bring, monkeypatch, trigger):
+    """The state machine is the judge: without its transition nothing moves, whatever the table says."""
+    bring("web", State.created)
+    before = journal_bytes(home)
+    monkeypatch.delitem(MACHINE.events[str(trigger)].transitions, "created")
+    with pytest.raises(IllegalTransitionError):
+        engine.fire("web", trigger)
+    assert journal_bytes(home) == before
+
+
+def test_fire_observed_row_is_the_machines_to_allow(engine, driver, home, bring, monkeypatch):
+    """What is observed is fired like what is asked for: no exit is recorded that the machine does not allow."""
+    bring("web", State.running)
+    before = journal_bytes(home)
+    driver.happen(engine.site("web"), alive=False, exit_reason="guest panicked")
+    monkeypatch.delitem(MACHINE.events["exited"].transitions, "running")
+    assert engine.status("web").state is State.running
+    assert journal_bytes(home) == before
+
+
+@pytest.mark.parametrize("trigger", [Trigger.reset, Trigger.delete])
+def test_fire_protection_is_a_condition_of_the_machine(engine, bring, monkeypatch, trigger):
+    """What refuses a guarded row is the transition's condition: without it, protection would be none."""
+    bring("web", State.created)
+    engine.fire("web", Trigger.protect)
+    with pytest.raises(ProtectedError):
+        engine.fire("web", trigger)
+    (transition,) = MACHINE.events[str(trigger)].transitions["created"]
+    monkeypatch.setattr(transition, "conditions", [])
+    assert engine.fire("web", trigger).changed
+
+
 def test_fire_create_without_a_plan_is_a_usage_error(engine, home):
     """Only `create` can be handed a plan, and there is no creation without one."""
     with pytest.raises(UsageError):
@@ -110,7 +177,7 @@ def test_any_call_with_impossible_name_touches_nothing(engine, home, plan, name)
     calls = [
         lambda: engine.create(name, plan),
         lambda: engine.fire(name, Trigger.delete),
-        lambda: engine.discard(name),
+        lambda: engine.fire(name, Trigger.delete, force=True),
         lambda: engine.status(name),
         lambda: engine.site(name),
         lambda: list(engine.history(name)),
@@ -493,7 +560,7 @@ def test_calls_on_a_damaged_instance_say_so_and_the_way_out(engine, damaged):
             call()
         assert caught.value.hint == engine.way_out(damaged)
     try:
-        engine.repair(damaged)
+        engine.fire(damaged, Trigger.repair)
     except DamagedError:
         assert f"interlock delete {damaged} --force" == caught.value.hint
     else:
@@ -502,7 +569,7 @@ def test_calls_on_a_damaged_instance_say_so_and_the_way_out(engine, damaged):
 
 def test_discard_of_a_damaged_instance_ends_it_and_leaves_nothing(engine, home, damaged, heard):
     """Whatever is broken, the machine is ended, the files are gone, and it is said."""
-    outcome = engine.discard(damaged)
+    outcome = engine.fire(damaged, Trigger.delete, force=True)
     assert (outcome.state, outcome.changed) == (State.absent, True)
     assert engine.names() == ["db"]
     assert not home.sockets(damaged).exists()

@@ -11,7 +11,7 @@ from interlock.drivers.simulated import SimulatedDriver
 from interlock.errors import DeadlineError, DegradedError, DriverError
 from interlock.fsm import instance as instance_module
 from interlock.fsm.events import Happening
-from interlock.fsm.instance import WORK, as_error
+from interlock.fsm.instance import as_error
 from interlock.fsm.journal import Journal, Line, Phase
 from interlock.fsm.port import Deadline, Draft
 from interlock.fsm.records import now
@@ -22,7 +22,7 @@ from interlock.host.process import this_process
 DEAD = replace(this_process(), started_ticks=1, command="interlock of the dead")
 """A process that had our pid once."""
 
-PAIRS = [(row.trigger, source) for row in TABLE if not row.observed for source in row.sources]
+PAIRS = [(row.trigger, source) for row in TABLE if row.recorded for source in row.sources]
 PAIRS_OF_EXISTING = [(trigger, source) for trigger, source in PAIRS if source is not State.absent]
 
 
@@ -63,11 +63,6 @@ def assert_agreed(engine, driver, home):
     else:
         assert driver.observe(engine.site("web")).alive == (status.state is State.running)
     return status
-
-
-def test_work_is_defined_for_every_row_that_takes_time():
-    """The table's rows and the code that does their work are the same set."""
-    assert set(WORK) == {row.trigger for row in TABLE if not row.observed}
 
 
 # -- work that fails -----------------------------------------------------------------------------------------------

@@ -1,14 +1,16 @@
 """The machine that `transitions` makes of the table does what was reviewed, and nothing else."""
 
+import logging
 from dataclasses import dataclass, field
 from itertools import product
 
 import pytest
-from transitions import EventData, MachineError
+from transitions import EventData, Machine
 
 from interlock.fsm.machine import MACHINE, fire
+from interlock.fsm.records import Observation
 from interlock.fsm.states import State
-from interlock.fsm.table import BY_PAIR, Trigger
+from interlock.fsm.table import BY_PAIR, BY_TRIGGER, Decision, Row, Trigger, decide
 
 each_pair = pytest.mark.parametrize(("trigger", "state"), list(product(Trigger, State)))
 each_legal_pair = pytest.mark.parametrize(("trigger", "state"), sorted(BY_PAIR))
@@ -21,6 +23,17 @@ class Model:
     state: State
     carried_out: list[tuple[str, State, dict[str, object]]] = field(default_factory=list, compare=False)
     problem: BaseException | None = field(default=None, compare=False)
+    left_alone: list[str] = field(default_factory=list, compare=False)
+    protected: bool = False
+    seen: Observation | None = None
+
+    def decide(self, row: Row) -> Decision:
+        """Decide as an instance does."""
+        return decide(row, self.state, protected=self.protected, seen=self.seen)
+
+    def leave_alone(self, event: EventData) -> None:
+        """Keep what was asked for and is already so."""
+        self.left_alone.append(event.event.name)
 
     def carry_out(self, event: EventData) -> None:
         """Keep what was asked for and in which state, and raise the problem if there is one."""
@@ -33,21 +46,51 @@ class Model:
 def test_fire_pair_does_what_the_reviewed_matrix_says(
     matrix: dict[tuple[Trigger, State], str], trigger: Trigger, state: State
 ) -> None:
-    """A pair with an arrow moves the model there after one piece of work; any other raises, and nothing moved."""
+    """An arrow moves the model there after one piece of work; what holds says so; any other is refused."""
     model = Model(state)
     cell = matrix[trigger, state]
 
     if cell.startswith("→ "):
-        fire(model, trigger)
+        assert fire(model, trigger)
 
         assert State(cell.removeprefix("→ ")) is model.state
         assert [(trigger, state, {})] == model.carried_out
     else:
-        with pytest.raises(MachineError):
-            fire(model, trigger)
+        assert fire(model, trigger) == (cell == "holds")
 
         assert state is model.state
         assert model.carried_out == []
+        assert ([trigger] if cell == "holds" else []) == model.left_alone
+
+
+@pytest.mark.parametrize("protected", [False, True])
+@pytest.mark.parametrize(
+    "seen",
+    [None, Observation(alive=True), Observation(alive=True, resumable=True), Observation(alive=True, hidden=True)],
+    ids=["unseen", "alive", "resumable", "hidden"],
+)
+@each_pair
+def test_fire_agrees_with_what_can_says(
+    trigger: Trigger, state: State, seen: Observation | None, protected: bool
+) -> None:
+    """The machine and `decide`, which `interlock can` asks, agree about each pair, whatever the facts are."""
+    model = Model(state, protected=protected, seen=seen)
+    decision = decide(BY_TRIGGER[trigger], state, protected=protected, seen=seen)
+
+    assert fire(model, trigger) == (decision in {Decision.legal, Decision.holds})
+    assert bool(model.carried_out) == (decision is Decision.legal)
+    assert bool(model.left_alone) == (decision is Decision.holds)
+
+
+def test_fire_logs_nothing_of_ours_and_all_of_others(caplog: pytest.LogCaptureFixture) -> None:
+    """The library's lines about our transitions stay out of the log of a program that embeds us; its own are there."""
+    caplog.set_level(logging.DEBUG)
+
+    fire(Model(State.created), Trigger.start)
+    assert caplog.records == []
+
+    Machine(states=["off", "on"], transitions=[["switch", "off", "on"]], initial="off").trigger("switch")
+    assert caplog.records != []
 
 
 @each_legal_pair

@@ -64,7 +64,7 @@ def test_repair_of_garbage_in_the_journal_sets_it_aside_and_keeps_the_rest(
     bring("web", state)
     whole = journal.read_bytes()
     put(journal, garbage, before=before)
-    mending = engine.repair("web")
+    mending = engine.fire("web", Trigger.repair)
     assert mending.state is state
     assert len(mending.mended) == 1
     assert whole == journal.read_bytes()
@@ -77,7 +77,7 @@ def test_repair_of_lost_line_says_which_numbers_are_missing(engine, bring, journ
     bring("web", State.stopped)
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join([*lines[:2], b"torn\n", *lines[4:]]))
-    mending = engine.repair("web")
+    mending = engine.fire("web", Trigger.repair)
     assert mending.mended[1:] == ("missing from the journal: lines 3 to 4",)
     assert [line.seq for line in engine.history("web")] == [1, 2, *range(5, len(lines) + 1)]
 
@@ -87,7 +87,7 @@ def test_repair_of_lost_outcome_settles_the_operation_as_a_crash(engine, bring, 
     bring("web", State.running)
     *lines, outcome = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join([*lines, outcome[:10], b"\n"]))
-    assert engine.repair("web").state is State.running
+    assert engine.fire("web", Trigger.repair).state is State.running
     assert engine.status("web").operation is None
 
 
@@ -97,7 +97,7 @@ def test_repair_of_lost_start_finds_the_machine_that_runs(engine, bring, journal
     lines = journal.read_bytes().splitlines(keepends=True)
     created = next(number for number, line in enumerate(lines) if b'"start"' in line)
     journal.write_bytes(b"".join([*lines[:created], b"\0\n"]))
-    assert engine.repair("web").state is State.running
+    assert engine.fire("web", Trigger.repair).state is State.running
     assert [line.trigger for line in engine.history("web")][-1] is Trigger.start
 
 
@@ -106,7 +106,7 @@ def test_repair_of_journal_of_machine_that_went_down_records_the_exit(engine, dr
     bring("web", State.running)
     put(journal, garbage, before=0)
     driver.happen(engine.site("web"), alive=False, exit_reason="host went down")
-    assert engine.repair("web").state is State.stopped
+    assert engine.fire("web", Trigger.repair).state is State.stopped
     assert engine.status("web").reason == "host went down"
 
 
@@ -118,7 +118,7 @@ def test_repair_of_permissions_makes_it_private_again(engine, home, bring, name,
     path = home.directory("web") / name
     before = stat.S_IMODE(path.stat().st_mode)
     path.chmod(mode)
-    assert len(engine.repair("web").mended) == 1
+    assert len(engine.fire("web", Trigger.repair).mended) == 1
     assert before == stat.S_IMODE(path.stat().st_mode)
 
 
@@ -129,7 +129,7 @@ def test_repair_of_a_healthy_instance_changes_nothing(engine, bring, journal, st
     with journal.open("ab") as file:
         file.write(b'{"seq": 1')
     before = journal.read_bytes()
-    mending = engine.repair("web")
+    mending = engine.fire("web", Trigger.repair)
     assert (mending.state, mending.mended) == (state, ())
     assert before == journal.read_bytes()
 
@@ -190,7 +190,7 @@ def test_repair_of_what_cannot_be_mended_says_so_and_the_way_out(engine, home, r
     """No state is made up where none can be told: nothing is changed, and the hint leads out."""
     before = sorted(home.root.rglob("*"))
     with pytest.raises(DamagedError) as refused:
-        engine.repair("web")
+        engine.fire("web", Trigger.repair)
     assert reason.split()[-1] in refused.value.message
     assert refused.value.hint == "interlock delete web --force"
     assert before == sorted(home.root.rglob("*"))
@@ -200,7 +200,7 @@ def test_repair_of_what_cannot_be_mended_says_so_and_the_way_out(engine, home, r
 def test_discard_of_what_cannot_be_mended_removes_it_and_nothing_beyond(engine, home, tmp_path):
     """The way out is open; what a link led to is still there."""
     beyond = {path for path in tmp_path.rglob("*") if home.root not in (path, *path.parents)}
-    engine.discard("web")
+    engine.fire("web", Trigger.delete, force=True)
     assert engine.names() == ["db"]
     assert beyond == {path for path in tmp_path.rglob("*") if home.root not in (path, *path.parents)}
 
@@ -210,7 +210,7 @@ def test_discard_of_a_link_ends_no_machine_it_leads_to(engine, home, bring, driv
     bring("db", State.running)
     engine.fire("db", Trigger.protect)
     home.directory("web").symlink_to(home.directory("db"))
-    engine.discard("web")
+    engine.fire("web", Trigger.delete, force=True)
     assert driver.observe(engine.site("db")).alive
     assert engine.status("db").state is State.running
 
@@ -218,7 +218,7 @@ def test_discard_of_a_link_ends_no_machine_it_leads_to(engine, home, bring, driv
 def test_repair_of_absent_instance_is_not_found(engine):
     """There is nothing to mend where there is nothing."""
     with pytest.raises(NotFoundError):
-        engine.repair("web")
+        engine.fire("web", Trigger.repair)
 
 
 def test_repair_beside_a_delete_that_ends_first_is_not_found(engine, home, bring, monkeypatch):
@@ -232,7 +232,7 @@ def test_repair_beside_a_delete_that_ends_first_is_not_found(engine, home, bring
 
     monkeypatch.setattr(Lock, "acquire", acquire_after_the_delete)
     with pytest.raises(NotFoundError) as refused:
-        engine.repair("web")
+        engine.fire("web", Trigger.repair)
     assert "delete" not in refused.value.hint
     assert not home.lock("web").exists()
 
@@ -244,7 +244,7 @@ def test_repair_while_another_process_holds_it_is_busy(engine, home, bring, monk
     with Lock(home.lock("web")) as lock:
         assert lock.acquire()
         with pytest.raises(BusyError, match="repair was not begun"):
-            engine.repair("web")
+            engine.fire("web", Trigger.repair)
 
 
 @pytest.mark.parametrize("state", EXISTING)
@@ -253,10 +253,11 @@ def test_repair_takes_no_protection_away(engine, bring, journal, state):
     bring("web", state)
     engine.fire("web", Trigger.protect)
     put(journal, b"garbage\n", before=0)
-    engine.repair("web")
+    engine.fire("web", Trigger.repair)
     assert engine.status("web").protected
-    with pytest.raises(ProtectedError):
-        engine.discard("web")
+    if state is not State.running:
+        with pytest.raises(ProtectedError):
+            engine.fire("web", Trigger.delete, force=True)
 
 
 # -- a machine that nobody recorded --------------------------------------------------------------------------------

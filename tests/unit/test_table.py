@@ -1,14 +1,18 @@
 """The table says what was reviewed, and says it without contradiction."""
 
+from inspect import signature
 from pathlib import Path
 
 import pytest
 
 from interlock.diagrams.layout import INITIAL
-from interlock.fsm import engine
+from interlock.drivers.contract import UNREADABLE, Driver
+from interlock.fsm.damage import TREATMENT
+from interlock.fsm.instance import OWN_WORK
 from interlock.fsm.records import Status
 from interlock.fsm.states import AT_REST, EXISTING, PROMISE, State
-from interlock.fsm.table import BY_PAIR, BY_TRIGGER, RULE, TABLE, Recovery, Row, Trigger, legal, path
+from interlock.fsm.status import verdict
+from interlock.fsm.table import BOOTS, BY_PAIR, BY_TRIGGER, RULE, TABLE, By, Recovery, Row, Trigger, legal, path
 
 each_row = pytest.mark.parametrize("row", TABLE, ids=[str(row.trigger) for row in TABLE])
 
@@ -44,7 +48,7 @@ def test_legal_every_state_agrees_with_the_reviewed_matrix(matrix: dict[tuple[Tr
 def test_verdict_every_pair_agrees_with_the_reviewed_matrix(matrix: dict[tuple[Trigger, State], str]) -> None:
     """`interlock can` says of each pair what the matrix says."""
     expected = {pair: (cell.startswith("→"), cell == "holds") for pair, cell in matrix.items()}
-    verdicts = {(trigger, state): engine.verdict(Status("web", state, Path()), trigger) for trigger, state in matrix}
+    verdicts = {(trigger, state): verdict(Status("web", state, Path()), trigger) for trigger, state in matrix}
 
     assert expected == {pair: (verdict.legal, verdict.holds) for pair, verdict in verdicts.items()}
 
@@ -67,7 +71,7 @@ def test_row_names_only_known_states(row: Row) -> None:
     named = {*row.sources, *map(row.leads_to, row.sources), *row.holds}
 
     assert {state for state in named if isinstance(state, State)} == named
-    assert row.sources
+    assert row.sources or row.on_damage
 
 
 @each_row
@@ -85,27 +89,45 @@ def test_row_holds_nowhere_it_is_legal(row: Row) -> None:
 @each_row
 def test_row_holds_only_when_repeating_it_could_hold(row: Row) -> None:
     """A trigger that holds anywhere holds where it leads: repeating it is then idempotent."""
-    assert not row.holds or row.dest in row.holds
+    assert not row.holds or row.dest in row.holds or not row.sources
 
 
 @each_row
 def test_row_taking_time_has_words_and_a_crash_rule(row: Row) -> None:
-    """What takes time can be cut short, so recovery has a rule for it; what is observed takes none and has none."""
-    if row.observed:
-        assert row.doing is None
-        assert row.on_crash is None
-        assert row.holds == ()
-    else:
-        assert row.doing
-        assert row.doing.endswith("ing")
-        assert row.on_crash in Recovery
-    assert row.done
+    """What is recorded can be cut short, so recovery has a rule for it; what is not recorded needs none."""
+    assert (row.on_crash in Recovery) if row.recorded else (row.on_crash is None)
+    assert bool(row.doing) == (row.by in {By.driver, By.engine})
+    assert bool(row.done) == (row.by is not By.caller)
+    assert row.doing is None or row.doing.endswith("ing")
+    assert not (row.observed and row.holds)
+
+
+@each_row
+def test_row_has_somebody_who_does_its_work(row: Row) -> None:
+    """The driver has a method of the trigger's name, the engine a function; what is damaged has its treatment."""
+    assert (row.by is By.driver) == (getattr(Driver, row.trigger, None) is not None and row.by is not By.caller)
+    assert (row.by is By.engine and row.recorded) == (row.trigger in OWN_WORK)
+    assert (row.on_damage is not None) == (row.trigger in TREATMENT)
+
+
+@each_row
+def test_row_with_a_timeout_hands_its_driver_the_deadline(row: Row) -> None:
+    """The driver's method takes a deadline if the row has a timeout, which is a field of the spec; else none."""
+    if row.by is By.driver:
+        assert ("deadline" in signature(getattr(Driver, row.trigger)).parameters) == (row.timeout is not None)
+    assert row.timeout is None or isinstance(getattr(UNREADABLE, row.timeout), float)
+
+
+def test_rows_one_alone_turns_what_is_alive_into_running() -> None:
+    """A machine that is found alive becomes running by one row, the one whose crash rule probes."""
+    assert [row for row in TABLE if row.on_crash is Recovery.probe] == [BOOTS]
+    assert State.running is BOOTS.dest
 
 
 def test_words_of_two_rows_differ() -> None:
     """No two rows are spoken of with the same verb, so a message names its transition."""
     doing = [row.doing for row in TABLE if row.doing]
-    done = [row.done for row in TABLE]
+    done = [row.done for row in TABLE if row.done]
 
     assert sorted(set(doing)) == sorted(doing)
     assert sorted(set(done)) == sorted(done)

@@ -11,7 +11,7 @@ from interlock.fsm import refusals, words
 from interlock.fsm.events import Event, Happening
 from interlock.fsm.records import Observation, Operation, Status
 from interlock.fsm.states import AT_REST, State
-from interlock.fsm.table import BY_PAIR, BY_TRIGGER, TABLE, Trigger
+from interlock.fsm.table import BY_PAIR, BY_TRIGGER, TABLE, By, Trigger
 from interlock.host.process import Actor
 
 NOT_OF_REQUESTS = (Happening.observed, Happening.holds, Happening.preempted)
@@ -42,6 +42,8 @@ def happenings(trigger: Trigger, state: State) -> list[Happening]:
         return []
     if row.observed:
         return [Happening.observed]
+    if row.by is By.caller:
+        return []
     joinable = row.dest in row.holds  # two processes may want the same only where asking twice is one thing
     return [
         happening
@@ -56,7 +58,7 @@ def said(trigger: Trigger, state: State) -> list[str]:
     """Return the paragraph of the reviewed file about a pair; empty where nothing can be heard of it."""
     row = BY_TRIGGER[trigger]
     lines = [f"    {what.name:11} {an_event(what, trigger, state).message}" for what in happenings(trigger, state)]
-    if not (lines or row.observed):
+    if not lines and (row.trigger, state) not in BY_PAIR and not row.observed:
         if state is State.absent:
             lines = [f"    not-found   {words.missing('web')}"]
         else:
@@ -100,12 +102,12 @@ def test_sentences_use_the_verbs_of_their_own_row(trigger: Trigger) -> None:
 def test_preempted_names_what_is_called_off() -> None:
     """Whoever calls an operation off says so before doing it, for each pair that the table allows."""
     expected = [
-        'deleting "web": calling off the create that pid 4711 is at',
-        'stopping "web": calling off the start that pid 4711 is at',
-        'killing "web": calling off the start that pid 4711 is at',
-        'killing "web": calling off the stop that pid 4711 is at',
-        'stopping "web": calling off the provision that pid 4711 is at',
-        'killing "web": calling off the provision that pid 4711 is at',
+        'deleting "web": calling off the create of pid 4711',
+        'stopping "web": calling off the start of pid 4711',
+        'killing "web": calling off the start of pid 4711',
+        'killing "web": calling off the stop of pid 4711',
+        'stopping "web": calling off the provision of pid 4711',
+        'killing "web": calling off the provision of pid 4711',
     ]
     actual = [
         Event(Happening.preempted, "web", other, row.sources[0], detail=row.trigger, pid=4711).message

@@ -1,0 +1,253 @@
+"""Reading: what is known of the instances of one home, and what is legal for them. Takes no lock, never waits."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import DamagedError, DriverError, InterlockError, NotFoundError, TooNewError, UnreadableError
+from ..host.home import NAME, Home
+from ..host.process import alive, suspended
+from . import refusals, words
+from .damage import repairable
+from .events import Event, Happening
+from .journal import Entry, Journal, Line, Phase
+from .port import Port, Ports, Site
+from .records import Observation, Operation, Status, checked_name, is_protected
+from .spec import SPEC_FILE, Spec
+from .states import State
+from .table import BY_TRIGGER, Decision, Trigger, decide
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the table says about one trigger in one state: an answer of `interlock can`."""
+
+    instance: str
+    trigger: Trigger
+    state: State
+    legal: bool
+    holds: bool
+    """True when it would succeed without doing anything."""
+    why: str
+    hint: str | None
+    """The command to type; None when there is nothing to do."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the documented JSON form: one line of `interlock can --format json`."""
+        return {
+            "name": self.instance,
+            "trigger": self.trigger,
+            "state": self.state,
+            "legal": self.legal,
+            "holds": self.holds,
+            "why": self.why,
+            "hint": self.hint,
+        }
+
+
+class Reader:
+    """The instances of `home`, as they are at this moment."""
+
+    def __init__(self, home: Home, ports: Ports) -> None:
+        self.home = home
+        self.ports = ports
+        self._latest: tuple[tuple[Path, int, int, int], Spec] | None = None
+
+    def names(self) -> list[str]:
+        """Return the names that have something on disk, sorted: instances, and those on their way in or out."""
+        found: set[str] = set()
+        instances = self.home.instances
+        for folder in (instances, instances / ".creating", instances / ".deleting", self.home.root / "locks"):
+            with suppress(FileNotFoundError):
+                found.update(entry.name for entry in folder.iterdir() if NAME.fullmatch(entry.name))
+        return sorted(found)
+
+    def read(self, name: str) -> Status:
+        """Return what journal, spec and driver say of `name` now; settles nothing."""
+        checked_name(name)
+        with self._border(name):
+            return self._read(name)
+
+    def history(self, name: str) -> Iterator[Entry]:
+        """Yield the journal of `name`, oldest line first; raises NotFoundError, DamagedError."""
+        with self._border(name):
+            self._existing(name)
+            yield from Journal(self.home.directory(name)).lines()
+
+    def site(self, name: str) -> Site:
+        """Return where the existing instance `name` lies; raises NotFoundError, DamagedError."""
+        directory = self.home.directory(name)
+        with self._border(name):
+            self._existing(name)
+            return Site(name, directory, self.home.sockets(name), self.spec(directory))
+
+    def not_found(self, name: str, trigger: Trigger | None = None) -> NotFoundError:
+        """Return the error for the absent `name`; who mistyped the name of an instance and wants `trigger` reads how.
+
+        The hint is for the instance of the nearest name, else it lists what there is, or makes the first instance.
+        """
+        from difflib import get_close_matches
+
+        names = [other for other in self.names() if other != name]
+        for meant in get_close_matches(name, names, n=1):
+            answer = trigger and verdict(self.read(meant), trigger)
+            useful = answer and not answer.holds and not BY_TRIGGER[answer.trigger].guarded
+            way = answer.hint if answer and useful else words.look(meant)
+            return NotFoundError(f'{words.missing(name)}; did you mean "{meant}"?', hint=way)
+        return NotFoundError(words.missing(name), hint=words.LIST if names else words.first(name))
+
+    def way_out(self, name: str) -> str:
+        """Return the command to type when `name` is damaged: to repair it where that helps, else to remove it."""
+        directory = self.home.directory(name)
+        return words.repair(name) if repairable(directory) else words.remove(name, protected=is_protected(directory))
+
+    def port(self, site: Site) -> Port:
+        """Return the driver that `site` names."""
+        return self.ports(site.spec.driver)
+
+    def spec(self, directory: Path) -> Spec:
+        """Return the spec in `directory`. It is replaced, never changed, so a command reads it once."""
+        try:
+            seen = os.lstat(directory / SPEC_FILE)
+        except OSError:
+            return Spec.read(directory)  # which says what is wrong
+        identity = (directory, seen.st_dev, seen.st_ino, seen.st_ctime_ns)
+        if self._latest and self._latest[0] == identity:
+            return self._latest[1]
+        spec = Spec.read(directory)
+        self._latest = (identity, spec)
+        return spec
+
+    @contextmanager
+    def _border(self, name: str) -> Iterator[None]:
+        """Let only errors of ours pass, and give one about the files of `name` the command that leads out of it."""
+        try:
+            yield
+        except OSError as error:
+            from .instance import as_error
+
+            raise as_error(error) from error
+        except DamagedError as error:
+            error.hint = error.hint or self.way_out(name)
+            raise
+        except UnreadableError as error:
+            error.hint = error.hint or words.repair(name)
+            raise
+
+    def _read(self, name: str) -> Status:
+        """Return what journal, spec and driver say of `name` at this moment."""
+        directory = self.home.directory(name)
+        line, before = None, _version(directory)
+        try:
+            self.home.exists(name)
+            line = Journal(directory).present()
+            spec = self.spec(directory)
+        except (DamagedError, DriverError) as error:
+            if _version(directory) != before:  # on its way in or out while it was read: that is no damage
+                return self._read(name)
+            if before is None:
+                return self._read_absent(name)
+            state = line.state if line else State.absent
+            return Status(
+                name,
+                state,
+                directory,
+                damage=error.message,
+                newer=isinstance(error, TooNewError),
+                unreadable=isinstance(error, DriverError),
+                protected=is_protected(directory),
+            )
+        status = Status(
+            name,
+            line.state,
+            directory,
+            operation=operation(line),
+            spec=spec,
+            reason=line.reason,
+            protected=is_protected(directory),
+            changed_at=line.time,
+        )
+        if status.state is not State.running and status.operation is None:
+            return status  # at rest there is nothing to see that the journal does not say
+        try:
+            port = self.ports(spec.driver)
+        except InterlockError as error:
+            return replace(status, damage=error.message)
+        site = Site(name, directory, self.home.sockets(name), spec)
+        return replace(status, observation=_observed(port, site))
+
+    def _read_absent(self, name: str) -> Status:
+        """Return the status of a name without a directory: somebody may be creating it."""
+        staging = self.home.creating(name)
+        with suppress(DamagedError, DriverError):
+            line = Journal(staging).last()
+            return Status(name, State.absent, staging, operation=operation(line, outcome_counts=False))
+        if self.home.directory(name).exists():  # created between the two looks
+            return self._read(name)
+        return Status(name, State.absent, self.home.directory(name))
+
+    def _existing(self, name: str) -> None:
+        checked_name(name)
+        if not self.home.exists(name):
+            raise self.not_found(name)
+
+
+def _observed(port: Port, site: Site) -> Observation:
+    """Return what `port` sees of the machine at `site`; where it cannot tell, that and why."""
+    try:
+        return port.observe(site)
+    except (InterlockError, OSError) as error:
+        from .instance import as_error
+
+        return Observation(alive=None, condition=words.untold(as_error(error).message))
+
+
+def _version(directory: Path) -> tuple[int, int] | None:
+    """Return what changes when `directory` or the names in it do; None if it does not exist."""
+    try:
+        seen = os.lstat(directory)
+    except FileNotFoundError:
+        return None
+    return seen.st_ino, seen.st_ctime_ns
+
+
+def verdict(status: Status, trigger: Trigger) -> Verdict:
+    """Return what the table says about `trigger` for an instance of this status."""
+    row, name, state = BY_TRIGGER[trigger], status.name, status.state
+    decision = decide(row, state, protected=status.protected, seen=status.observation)
+    legal, holds = decision is Decision.legal, decision is Decision.holds
+    hint = None if holds else words.way(name, state, trigger, protected=status.protected)
+    if legal:
+        why = row.why
+    elif holds:
+        why = words.sentence(Event(Happening.holds, name, trigger, state))
+    elif state is State.absent:
+        why = words.missing(name)
+    else:
+        error = refusals.refused(decision, name, state, trigger, protected=status.protected)
+        why, hint = error.message, error.hint
+    return Verdict(name, trigger, state, legal, holds, why, hint)
+
+
+def operation(line: Line, *, outcome_counts: bool = True) -> Operation | None:
+    """Return the operation that `line` leaves in flight, None when it is an outcome.
+
+    While an instance is being created its last line may already be the outcome: the name does not mean anything before
+    the rename, so there (`outcome_counts` False) it is in flight all the same.
+    """
+    if outcome_counts and not line.in_flight:
+        return None
+    return Operation(
+        trigger=line.trigger,
+        source=line.source,
+        step=line.step or "",
+        since=line.since,
+        step_since=line.time,
+        deadline=line.deadline,
+        actor=line.actor,
+        interrupted=line.phase is Phase.left or not alive(line.actor),
+        suspended=suspended(line.actor),
+    )
