@@ -14,6 +14,7 @@ import pytest
 
 from interlock import DegradedError, Interlock, State, Wishes
 from interlock.disks import Disks
+from interlock.drivers.qemu.driver import QemuDriver
 from interlock.guest.readiness import UNFINISHED
 
 pytestmark = pytest.mark.vm
@@ -124,12 +125,14 @@ def folder(tmp_path, free_port):
 
 @pytest.fixture
 def ask(vms):
-    """Return what runs a script in the guest as its user and returns what it says, without the last line's end."""
+    """Return what runs a script in the guest as its user and returns what it says, without the last line's end.
+
+    It works while the instance is starting too, because it asks the driver; `Interlock.shell` needs it running.
+    """
 
     def run(script):
-        done = subprocess.run(
-            vms.shell("web", ["sh", "-c", script]), capture_output=True, text=True, check=False, timeout=120
-        )
+        line = QemuDriver().shell(vms.engine.site("web"), ["sh", "-c", script], terminal=False)
+        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
         assert done.returncode == 0, done.stderr
         return done.stdout.removesuffix("\n")
 

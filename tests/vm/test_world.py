@@ -341,7 +341,7 @@ def test_second_start_joins_the_first(vms, create, program, processes, until, in
     second = program("start", "web")
 
     assert (first.wait(DEADLINE_S), second.wait(DEADLINE_S)) == (0, 0)
-    assert f"waiting for pid {first.pid}" in second.stderr.read()
+    assert f'pid {first.pid} is already starting "web"; waiting for it' in second.stderr.read()
     until(lambda: len(processes()) == 1)
     assert [line.phase for line in vms.history("web") if line.trigger is Trigger.start].count("begun") == 1
     injected("second start joins")
