@@ -50,6 +50,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "image": ("images", "Build, import, list and delete images."),
         "disk": ("disks", "Create, list, resize and delete disks that outlive instances."),
         "template": ("templates", "List, show, check and copy templates."),
+        "help": ("help", "Explain a command or a topic."),
     },
 }
 """Section → command → (module of the package `commands`, summary). A test holds the summaries against the commands.

@@ -57,7 +57,6 @@ INSTEAD = {
     "cp": "shell --help",
     "copy": "shell --help",
     "scp": "shell --help",
-    "help": "--help",
     "version": "--version",
 }
 """A word of another program's → the command that does the same here; a test types them all."""

@@ -2,16 +2,21 @@
 
 import inspect
 import os
+import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import click
 import pytest
 
 from interlock.cli import COMMANDS, Commands, cli
+from interlock.commands.help import TOPICS
 
+ROOT = Path(__file__).parents[2]
 NAMES = [name for section in COMMANDS.values() for name in section]
+COLUMNS = 120
 GROUPS = {
     "image": ["build", "import", "list", "inspect", "delete", "prune"],
     "disk": ["create", "import", "list", "inspect", "resize", "delete"],
@@ -71,6 +76,45 @@ def test_help_of_every_command_has_an_example(arguments):
     for name in arguments:
         command = command.get_command(context, name)
     assert f"\n    interlock {' '.join(arguments)}" in textwrap.indent(inspect.cleandoc(command.help), "    ")
+
+
+def test_help_without_arguments_is_the_overview_and_names_the_topics(interlock):
+    """`interlock help` says what `--help` says, and what else can be explained."""
+    done = interlock("help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(interlock("--help").stdout.rstrip())
+    assert all(topic in done.stdout for topic in TOPICS)
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_help_of_topic_explains_it_within_a_terminal(interlock, topic):
+    """A topic is text that fits a terminal of 120 columns, and no command has its name."""
+    done = interlock("help", topic)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert max(map(len, done.stdout.splitlines())) <= COLUMNS
+    assert topic not in NAMES
+
+
+@pytest.mark.parametrize("arguments", [("start",), ("image", "build")])
+def test_help_of_command_is_its_help_option(interlock, arguments):
+    """`help COMMAND` prints what `COMMAND --help` prints."""
+    assert interlock("help", *arguments).stdout == interlock(*arguments, "--help").stdout
+
+
+def test_help_of_nonsense_says_what_there_is(interlock):
+    """An unknown word is a usage error that names the topics."""
+    done = interlock("help", "nonsense")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (2, "error: usage")
+    assert "exit-codes" in done.stderr
+
+
+def test_help_names_every_variable_that_is_read(interlock):
+    """`help environment` leaves out no variable of ours."""
+    text = interlock("help", "environment").stdout
+    sources = [*ROOT.glob("*.py"), *ROOT.glob("commands/*.py"), *ROOT.glob("host/*.py"), *ROOT.glob("drivers/**/*.py")]
+    ours = {name for path in sources for name in re.findall(r'"(INTERLOCK_[A-Z_]+)"', path.read_text())}
+    assert len(ours) > 1
+    assert {name for name in ours if name not in text} <= {"INTERLOCK_SIMULATED"}
 
 
 def test_program_without_arguments_shows_the_help(interlock):

@@ -14,7 +14,7 @@ from interlock.api import checks
 from interlock.errors import DriverError, HostError, InvalidNameError, InvalidTemplateError, UsageError
 from interlock.fsm.events import Happening
 from interlock.fsm.journal import FILE
-from interlock.fsm.spec import SPEC_FILE
+from interlock.fsm.spec import SPEC_FILE, Spec
 from interlock.fsm.table import TABLE
 
 WAYS = {State.absent: [], State.created: ["create"], State.running: ["up"], State.stopped: ["up", "stop"]}
@@ -262,3 +262,18 @@ def test_reading_instances_loads_nothing_of_what_they_are_made_of(calls):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "\n"
+
+
+def test_calls_of_one_command_read_the_spec_once(bring, monkeypatch):
+    """A spec is replaced, never changed, so it is read once, however many calls a command makes."""
+    bring(State.running)
+    read = []
+    original = Spec.read
+    monkeypatch.setattr(Spec, "read", lambda directory: read.append(directory) or original(directory))
+    vms = Interlock()
+    vms.status("web")
+    vms.can("web")
+    vms.logs("web")
+    vms.start("web")
+    vms.stop("web")
+    assert len(read) == 1

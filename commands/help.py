@@ -1,0 +1,112 @@
+"""`interlock help`: the help of a command, or a topic that no single command explains."""
+
+from collections.abc import Callable
+
+import click
+
+from ..errors import BY_REFERENCE, UsageError
+
+LOGGING = """\
+Messages go to stderr, results to stdout.
+
+  interlock --log-format json start web    one JSON object a line; docs/reference/log.schema.json describes it
+  interlock --log-format logfmt start web  key=value; the default where stderr is no terminal
+  interlock --log-format human start web   sentences and progress; the default on a terminal
+  interlock --quiet start web              errors and warnings only
+  interlock --debug start web              the traceback of an error too
+
+INTERLOCK_LOG_FORMAT, INTERLOCK_QUIET and INTERLOCK_DEBUG set the same for every command.
+"""
+
+ENVIRONMENT = """\
+INTERLOCK_HOME        where everything lies; default: interlock/ in XDG_DATA_HOME, by default ~/.local/share
+XDG_RUNTIME_DIR       where sockets lie while machines run
+INTERLOCK_LOG_FORMAT  human, logfmt or json; see `interlock help logging`
+INTERLOCK_QUIET       1: errors and warnings only
+INTERLOCK_DEBUG       1: show tracebacks
+NO_COLOR, TERM        NO_COLOR=1 or TERM=dumb: no colours
+COLUMNS               the width to wrap at, instead of the terminal's own
+
+In INTERLOCK_HOME:
+  instances/NAME/     spec.json, journal.jsonl, disks, keys and logs of one instance
+  images/  disks/     what instances are made of, and disks that outlive them
+  keys/  locks/       the ssh key of this home, and a lock for each name
+"""
+
+TEMPLATES = """\
+A template says what a machine is: image, processors, memory, mounts, ports, scripts. Only `create` and `up` read one.
+
+  interlock template list                         the built-in ones
+  interlock create web --template debian          a built-in
+  interlock create web --template ./web.yaml      a file, in Lima's language
+  interlock create web --template https://example.com/web.yaml
+  interlock template validate ./web.yaml          every mistake at once, with its line
+  interlock template schema >template.schema.json   for an editor
+
+docs/templates.md explains every key.
+"""
+
+COMPLETION = """\
+Completion of commands, options, instances and triggers:
+
+  bash   eval "$(_INTERLOCK_COMPLETE=bash_source interlock)"    in ~/.bashrc
+  zsh    eval "$(_INTERLOCK_COMPLETE=zsh_source interlock)"     in ~/.zshrc
+  fish   _INTERLOCK_COMPLETE=fish_source interlock | source     in ~/.config/fish/config.fish
+"""
+
+
+def lifecycle() -> str:
+    """Return the diagram, and what each row of the table does."""
+    from ..diagrams.render import text
+    from ..fsm.table import TABLE
+
+    rows = "".join(f"  {row.trigger:<10} {row.why}\n" for row in TABLE)
+    return f"{text()}\n{rows}\n`interlock can NAME` says what is legal now, and for what is not, why.\n"
+
+
+def exit_codes() -> str:
+    """Return each exit code with its references."""
+    codes: dict[int, list[str]] = {}
+    for reference, kind in BY_REFERENCE.items():
+        codes.setdefault(kind.exit_code, []).append(reference)
+    lines = "".join(f"  {code:>3}  {', '.join(references)}\n" for code, references in sorted(codes.items()))
+    return f"    0  done, or already so\n{lines}\n`shell` ends with the exit code of the command in the guest.\n"
+
+
+TOPICS: dict[str, Callable[[], str]] = {
+    "lifecycle": lifecycle,
+    "exit-codes": exit_codes,
+    "logging": lambda: LOGGING,
+    "environment": lambda: ENVIRONMENT,
+    "templates": lambda: TEMPLATES,
+    "completion": lambda: COMPLETION,
+}
+"""Name → its text."""
+
+
+@click.command("help")
+@click.argument("words", nargs=-1, metavar="[COMMAND|TOPIC]")
+@click.pass_context
+def help_command(ctx: click.Context, words: tuple[str, ...]) -> None:
+    """Explain a command or a topic: lifecycle, exit-codes, logging, environment, templates, completion.
+
+    \b
+    interlock help start
+    interlock help exit-codes
+    """
+    root = ctx.find_root()
+    if len(words) == 1 and words[0] in TOPICS:
+        click.echo(TOPICS[words[0]](), nl=False)
+        return
+    command, context = root.command, root
+    for word in words:
+        inner = command.get_command(context, word) if isinstance(command, click.Group) else None
+        if inner is None:
+            raise UsageError(
+                f'there is no command or topic "{" ".join(words)}"; topics: {", ".join(TOPICS)}', hint="interlock help"
+            )
+        context = click.Context(inner, info_name=word, parent=context)
+        command = inner
+    click.echo(command.get_help(context))
+    if not words:
+        click.echo(f"\nTopics: {', '.join(TOPICS)} (interlock help TOPIC)")
