@@ -98,7 +98,7 @@ class Commands(click.Group):
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
-    """Keep an option in the session as soon as it is read, so that an error in what follows is told as asked."""
+    """Keep an option in the session as soon as it is read, so that an error in what follows is reported as asked."""
     setattr(ctx.obj, str(param.name), value)
 
 

@@ -70,7 +70,7 @@ class By(StrEnum):
     engine = "engine"
     """The engine, in its own files."""
     caller = "caller"
-    """Whoever asks. The engine only decides whether it is legal: it may last for days and many may do it at once, so it
+    """The caller. The engine only decides whether it is legal: it may last for days and many may do it at once, so it
     takes no lock and leaves no line in the journal."""
     nobody = "nobody"
     """It is observed after the fact and takes no time."""

@@ -43,7 +43,7 @@ class Life(NamedTuple):
 def claimed(directory: Path) -> Iterator[int | None]:
     """Yield a descriptor of `directory`, locked for the process that inherits it; None where one lives there already.
 
-    Whoever inherits it lives in the directory for as long as it is open. If nobody does, the lock is free again.
+    A process that inherits it lives in the directory for as long as it is open. If none does, the lock is free again.
     """
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
