@@ -31,7 +31,8 @@ if TYPE_CHECKING:
         UntrustedTemplateError,
         UsageError,
     )
-    from .fsm.events import Event, Happening
+    from .fsm.events import Event
+    from .fsm.happening import Happening
     from .fsm.records import Check, Observation, Operation, Status
     from .fsm.spec import Spec
     from .fsm.states import State
@@ -89,7 +90,8 @@ _HOMES = {
     "api": ("Interlock",),
     "creation.wishes": ("Wishes",),
     "disks": ("Disk",),
-    "fsm.events": ("Event", "Happening"),
+    "fsm.events": ("Event",),
+    "fsm.happening": ("Happening",),
     "fsm.records": ("Check", "Observation", "Operation", "Status"),
     "fsm.spec": ("Spec",),
     "fsm.states": ("State",),

@@ -3,7 +3,8 @@
 from typing import Any
 
 from .errors import BY_REFERENCE
-from .fsm.events import Announce, Event, Happening
+from .fsm.events import Announce, Event
+from .fsm.happening import Happening
 from .fsm.states import State
 from .fsm.table import Trigger
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import InterlockError
 from ..fsm import words
-from ..fsm.events import Event, Happening
+from ..fsm.events import Event
+from ..fsm.happening import Happening
 from .terminal import printable, styled, wrapped
 
 if TYPE_CHECKING:

@@ -31,7 +31,8 @@ from ..host.locks import Lock
 from ..host.process import suspended, wake
 from . import refusals
 from .damage import TREATMENT, Damaged
-from .events import Announce, Event, Happening, quiet
+from .events import Announce, Event, quiet
+from .happening import Happening
 from .journal import Journal, Phase
 from .port import Deadline, Plan, Ports, Site
 from .records import Operation, Status, checked_name, is_protected

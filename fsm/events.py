@@ -6,29 +6,12 @@ the transition that runs. So no message can claim another transition than the on
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
+from . import words
+from .happening import Happening
 from .states import State
 from .table import BY_TRIGGER, Row, Trigger
-
-
-class Happening(StrEnum):
-    """The names of events."""
-
-    begun = "transition_begun"
-    step = "transition_step"
-    done = "transition_done"
-    degraded = "transition_degraded"
-    observed = "transition_observed"
-    failed = "transition_failed"
-    left = "transition_left"
-    holds = "transition_holds"
-    joined = "transition_joined"
-    preempted = "transition_preempted"
-    suspended = "transition_suspended"
-    interrupted = "transition_interrupted"
-    undone = "transition_undone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +40,6 @@ class Event:
     @property
     def message(self) -> str:
         """The sentence for people."""
-        from . import words
-
         return words.sentence(self)
 
     def facts(self) -> dict[str, Any]:

@@ -38,7 +38,8 @@ from ..host.locks import Lock
 from ..host.process import this_process
 from ..host.progress import Report, unheard
 from . import refusals
-from .events import Announce, Event, Happening
+from .events import Announce, Event
+from .happening import Happening
 from .journal import Journal, Line, Phase
 from .machine import fire
 from .port import Deadline, Draft, Plan, Port, Ports, Site

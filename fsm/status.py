@@ -12,7 +12,8 @@ from ..host.home import NAME, Home
 from ..host.process import alive, suspended
 from . import refusals, words
 from .damage import repairable
-from .events import Event, Happening
+from .events import Event
+from .happening import Happening
 from .journal import Entry, Journal, Line, Phase
 from .port import Port, Ports, Site
 from .records import Observation, Operation, Status, checked_name, is_protected

@@ -6,13 +6,17 @@ chooses its verb: verbs come from the table.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..host.process import Actor, suspended
 from . import table
-from .events import Event, Happening
+from .happening import Happening
 from .records import HIDDEN, Operation, Status, seconds_since
 from .states import State
 from .table import BY_TRIGGER, Trigger
+
+if TYPE_CHECKING:
+    from .events import Event
 
 SENTENCES = {
     Happening.begun: '{doing} "{name}"',
@@ -31,7 +35,7 @@ SENTENCES = {
 }
 
 
-def sentence(event: Event) -> str:
+def sentence(event: "Event") -> str:
     """Return the line that a person reads for `event`, without a full stop."""
     row = event.row
     return SENTENCES[event.happening].format(

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from interlock.fsm.events import Happening
+from interlock.fsm.happening import Happening
 from interlock.fsm.states import State
 from interlock.fsm.table import TABLE, Recovery, Trigger
 

@@ -14,7 +14,8 @@ from tally import TAKEN
 
 from interlock import Interlock, State, Trigger
 from interlock.fsm import instance as instance_module
-from interlock.fsm.events import Event, Happening
+from interlock.fsm.events import Event
+from interlock.fsm.happening import Happening
 from interlock.fsm.journal import Phase
 
 PROGRAM = [sys.executable, "-m", "interlock"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from interlock.fsm.events import Happening
+from interlock.fsm.happening import Happening
 
 ROOT = Path(__file__).parents[2]
 JSON = (ROOT / "docs" / "reference" / "json.md").read_text()

@@ -12,7 +12,7 @@ import interlock
 from interlock import Interlock, NotFoundError, State, Trigger, Wishes
 from interlock.api import checks
 from interlock.errors import DriverError, HostError, InvalidNameError, InvalidTemplateError, UsageError
-from interlock.fsm.events import Happening
+from interlock.fsm.happening import Happening
 from interlock.fsm.journal import FILE
 from interlock.fsm.spec import SPEC_FILE, Spec
 from interlock.fsm.table import TABLE

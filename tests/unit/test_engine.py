@@ -20,7 +20,7 @@ from interlock.errors import (
     UsageError,
 )
 from interlock.fsm import engine as engine_module
-from interlock.fsm.events import Happening
+from interlock.fsm.happening import Happening
 from interlock.fsm.journal import FILE, Journal, Phase
 from interlock.fsm.machine import MACHINE
 from interlock.fsm.spec import SPEC_FILE

@@ -10,7 +10,7 @@ import pytest
 from interlock.drivers.simulated import SimulatedDriver
 from interlock.errors import DeadlineError, DegradedError, DriverError
 from interlock.fsm import instance as instance_module
-from interlock.fsm.events import Happening
+from interlock.fsm.happening import Happening
 from interlock.fsm.instance import as_error
 from interlock.fsm.journal import Journal, Line, Phase
 from interlock.fsm.port import Deadline, Draft

@@ -6,7 +6,8 @@ import pytest
 
 from interlock.commands.stderr import Stderr
 from interlock.errors import BY_REFERENCE
-from interlock.fsm.events import Event, Happening
+from interlock.fsm.events import Event
+from interlock.fsm.happening import Happening
 from interlock.fsm.states import State
 from interlock.fsm.table import Trigger
 from interlock.log import json_schema

@@ -12,7 +12,8 @@ import structlog
 
 from interlock.commands.stderr import Stderr
 from interlock.errors import DriverError
-from interlock.fsm.events import Event, Happening
+from interlock.fsm.events import Event
+from interlock.fsm.happening import Happening
 from interlock.fsm.states import State
 from interlock.fsm.table import Trigger
 from interlock.log import facts, structlog_announcer

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import tally
 
-from interlock.fsm.events import Happening
+from interlock.fsm.happening import Happening
 from interlock.fsm.states import State
 from interlock.fsm.table import Trigger
 
 TAKES_ALL = """
-from interlock.fsm.events import Happening
+from interlock.fsm.happening import Happening
 from interlock.fsm.states import State
 from interlock.fsm.table import Trigger
 from tally import TAKEN

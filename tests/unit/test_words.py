@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from interlock.fsm import refusals, words
-from interlock.fsm.events import Event, Happening
+from interlock.fsm.events import Event
+from interlock.fsm.happening import Happening
 from interlock.fsm.records import Observation, Operation, Status
 from interlock.fsm.states import AT_REST, State
 from interlock.fsm.table import BY_PAIR, BY_TRIGGER, TABLE, By, Trigger
