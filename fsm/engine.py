@@ -361,7 +361,7 @@ def _check(row: Row, arguments: dict[str, Any]) -> None:
         if name not in arguments:
             raise UsageError(f"{row.trigger} needs a {name}")
     for name, value in arguments.items():
-        if name not in row.takes and value:
+        if name not in row.takes and value is not None and value is not False:
             raise UsageError(f"{row.trigger} takes no {name}")
     timeout_s = arguments.get("timeout_s")
     if timeout_s is not None and not timeout_s >= 0:  # NaN is not
