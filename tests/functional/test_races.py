@@ -19,14 +19,14 @@ import pytest
 from interlock.api import Interlock
 from interlock.errors import BusyError, CancelledError, IllegalTransitionError, ProtectedError
 from interlock.fsm.states import State
-from interlock.fsm.table import Trigger
+from interlock.fsm.table import TABLE, Trigger
 
 STRESS_S = float(os.environ.get("INTERLOCK_STRESS_S", "20"))
 SEED = int(os.environ.get("INTERLOCK_STRESS_SEED", "1"))
 AT_ONCE = int(os.environ.get("INTERLOCK_STRESS_PROCESSES", "50"))
 NAMES = ["a", "b", "c", "d", "e"]
 CREATE = ("-t", "tiny", "--driver", "simulated")
-COMMANDS = [(trigger,) for trigger in Trigger if trigger not in (Trigger.create, Trigger.exited)] + [("list",)] * 3
+COMMANDS = [(row.trigger,) for row in TABLE if row.recorded and row.trigger is not Trigger.create] + [("list",)] * 3
 EXPECTED = {0, 3, 4, 5, 130, -9}
 """Exit codes: done, illegal or protected, not found, busy, called off, killed."""
 

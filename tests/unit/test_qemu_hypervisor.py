@@ -13,6 +13,7 @@ import pytest
 from interlock.drivers.contract import Site
 from interlock.drivers.qemu import hypervisor
 from interlock.drivers.qemu.driver import QemuDriver
+from interlock.host import life
 from interlock.host.life import Life
 from interlock.host.process import started_ticks, suspended, this_process
 
@@ -40,8 +41,10 @@ time.sleep(600)
 
 
 @pytest.fixture
-def launched(tmp_path):
+def launched(tmp_path, until):
+    """Return a hypervisor that is alone with its lock: what the shell before it has begun has let go of it."""
     actor = hypervisor.launch(SLEEP, tmp_path)
+    until(lambda: list(life._holders(tmp_path.stat(), None)) == [actor])
     yield actor
     with hypervisor.held(actor) as pidfd:
         if pidfd is not None:
