@@ -16,7 +16,7 @@ import pytest
 
 from interlock.creation import plan as planning
 from interlock.drivers.contract import Deadline, Site
-from interlock.drivers.qemu import command, hypervisor
+from interlock.drivers.qemu import boot, hypervisor
 from interlock.drivers.qemu.driver import QemuDriver
 from interlock.errors import DeadlineError
 from interlock.fsm.spec import Probe
@@ -135,7 +135,7 @@ def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "disk0").write_bytes(b"")
     os.truncate(tmp_path / "disk0", 64 * MIB)
     (tmp_path / "disk1").write_bytes(b"precious" + bytes(64 * MIB))
-    build = command.build
+    build = boot.build
 
     def extended(*arguments: object) -> list[str]:
         return [
@@ -148,7 +148,7 @@ def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             *("-device", "virtio-blk-pci,drive=disk1,serial=disk1"),
         ]
 
-    monkeypatch.setattr(command, "build", extended)
+    monkeypatch.setattr(boot, "build", extended)
 
 
 @pytest.fixture
