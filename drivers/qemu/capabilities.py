@@ -27,7 +27,7 @@ _MACHINES = {"x86_64": "q35", "aarch64": "virt"}
 
 _PACKAGES = {"x86_64": "qemu-system-x86", "aarch64": "qemu-system-arm"}
 
-DEVICES = frozenset({"pvpanic-pci", "virtio-blk-pci", "virtio-net-pci", "virtio-rng-pci"})
+DEVICES = frozenset({"pvpanic-pci", "virtio-blk-pci", "virtio-net-pci", "virtio-rng-pci", "vmgenid"})
 """Of QEMU's hundreds of devices, the ones that a machine of ours may have."""
 
 _TIMEOUT_S = 20.0
@@ -60,6 +60,8 @@ class Capabilities:
     """True when it was built with seccomp."""
     max_cpus: int
     """The most processors that `machine` can have."""
+    memfd: bool
+    """True when a guest's memory can be a file without a name, which other processes can be given."""
 
     @property
     def threads(self) -> str:
@@ -142,6 +144,7 @@ def _ask(binary: str, arch: str, timeout_s: float) -> Capabilities:
         {"execute": "query-machines"},
         {"execute": "qom-list-types", "arguments": {"implements": "accel", "abstract": False}},
         {"execute": "qom-list-types", "arguments": {"implements": "device", "abstract": False}},
+        {"execute": "qom-list-types", "arguments": {"implements": "memory-backend", "abstract": False}},
         {"execute": "query-command-line-options", "arguments": {"option": "sandbox"}},
         {"execute": "quit"},
     ]
@@ -157,7 +160,7 @@ def _ask(binary: str, arch: str, timeout_s: float) -> Capabilities:
     try:
         lines = [json.loads(line) for line in said.splitlines()]
         answers = [line for line in lines if "return" in line or "error" in line]
-        _, version, machines, accelerators, devices, sandbox, _ = answers
+        _, version, machines, accelerators, devices, memories, sandbox, _ = answers
         number = version["return"]["qemu"]
         newest = next(it for it in machines["return"] if it.get("alias") == _MACHINES[arch])
         return Capabilities(
@@ -169,6 +172,7 @@ def _ask(binary: str, arch: str, timeout_s: float) -> Capabilities:
             devices=sorted(DEVICES & {it["name"] for it in devices["return"]}),
             sandbox="return" in sandbox,
             max_cpus=int(newest["cpu-max"]),
+            memfd=any(it["name"] == "memory-backend-memfd" for it in memories["return"]),
         )
     except (ValueError, LookupError, StopIteration) as err:
         raise HostError(f"{binary} gave an answer that Interlock does not understand: {err!r}") from err

@@ -40,12 +40,20 @@ class Board:
     """`pc-q35-7.2`"""
     panic_device: bool = False
     """True when it has a device by which the guest reports a kernel panic."""
+    generation_device: bool = False
+    """True when it has a device that tells the guest that its memory was copied, so that it renews its randomness."""
     schema: int = _SCHEMA
 
     @classmethod
     def newest(cls, capabilities: Capabilities) -> Self:
         """Return the board that a new instance gets."""
-        return cls(machine=capabilities.machine, panic_device="pvpanic-pci" in capabilities.devices)
+        devices = capabilities.devices
+        return cls(
+            machine=capabilities.machine,
+            panic_device="pvpanic-pci" in devices,
+            # A machine without ACPI tables of a PC cannot tell its guest where the device is.
+            generation_device="vmgenid" in devices and capabilities.machine.startswith("pc-"),
+        )
 
     @classmethod
     def read(cls, directory: Path) -> Self:
@@ -112,6 +120,8 @@ def build(site: Site, board: Board, capabilities: Capabilities, accelerator: str
     ]  # fmt: skip
     if board.panic_device:
         command += ["-device", "pvpanic-pci"]
+    if board.generation_device:
+        command += ["-device", "vmgenid,guid=auto"]
     if (site.directory / SEED).exists():
         command += [
             "-blockdev", f"raw,node-name=seed,read-only=on,file.driver=file,file.filename={SEED}",
@@ -129,7 +139,8 @@ def build(site: Site, board: Board, capabilities: Capabilities, accelerator: str
         # If a guest breaks out, seccomp ends the hypervisor when it runs a program or tries to gain rights.
         command += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
     machine = [board.machine]
-    if mounts.shares_memory(spec):
+    if capabilities.memfd:
+        # Shared, so that virtiofsd can reach it, and so that it can be saved beside the state of the devices.
         command += ["-object", f"memory-backend-memfd,id=memory,size={spec.memory_bytes >> 20}M,share=on"]
         machine += ["memory-backend=memory"]
     if spec.boot == "kernel":

@@ -53,11 +53,6 @@ def check(spec: Spec) -> None:
         )
 
 
-def shares_memory(spec: Spec) -> bool:
-    """True when a process other than QEMU needs access to the guest's memory."""
-    return any(mount.type == "virtiofs" for mount in spec.mounts)
-
-
 def arguments(site: Site) -> list[str]:
     """Return QEMU's options for the mounts of `site`, in their order."""
     command: list[str] = []
