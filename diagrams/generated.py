@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from inspect import cleandoc, getdoc
+from pathlib import Path
 
 from click import Choice, Command, Context, Group, Option
 
@@ -13,7 +14,7 @@ from ..fsm import refusals, words
 from ..fsm.states import State
 from ..fsm.table import RULE, TABLE, By, Decision, Row, Trigger, decide
 from ..log import json_schema
-from . import render
+from . import coverage, render
 from .render import markdown_table
 
 COMMAND = "python -m interlock.diagrams"
@@ -113,6 +114,12 @@ def log_schema() -> str:
     return json.dumps(json_schema(), indent=2) + "\n"
 
 
+def coverage_picture() -> str:
+    """Return docs/coverage.svg, of the last whole run of the tests."""
+    counted = Path(__file__).parents[1] / "tests" / "transitions.jsonl"
+    return coverage.svg(coverage.loads(counted.read_text().splitlines()))
+
+
 FILES: dict[str, Callable[[], str]] = {
     "diagrams/lifecycle.mmd": render.mermaid,
     "diagrams/lifecycle.dot": render.dot,
@@ -123,6 +130,7 @@ FILES: dict[str, Callable[[], str]] = {
     "docs/reference/errors.md": errors_page,
     "docs/reference/commands.md": commands_page,
     "docs/reference/log.schema.json": log_schema,
+    "docs/coverage.svg": coverage_picture,
 }
 """Path in the checkout → what returns the file's content."""
 

@@ -3,51 +3,47 @@
 A plugin of pytest. Each worker of pytest-xdist runs a part of the tests and hands its tally over when it ends; without
 workers there is one process. The process that answers for the run then judges and writes:
 
-- A row of the table, or an end of a recovery, that no functional test took fails the run: nobody knows that it works.
+- An outcome that the table allows and no functional test saw fails the run: nobody knows that it works.
 - With INTERLOCK_WRITE_GUARANTEES=1, tests/guarantees.jsonl and the table of docs/guarantees.md say how often each fault
-  was injected.
+  was injected, tests/transitions.jsonl and docs/coverage.svg how often each row was taken, and how it ended.
 
-Both are about suites that ran whole and passed: a part of a suite proves nothing about the rest.
+Both are about suites that ran whole and passed: a part of a suite proves nothing about the rest. What subprocesses did
+is not counted.
 """
 
 import json
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from interlock.diagrams import coverage
+from interlock.diagrams.coverage import REAL, SIMULATED, Cell, Outcome
+from interlock.errors import CancelledError
+from interlock.fsm.events import Event
 from interlock.fsm.happening import Happening
 from interlock.fsm.states import State
-from interlock.fsm.table import TABLE, Recovery, Trigger
+from interlock.fsm.table import Trigger
 
 TESTS = Path(__file__).parent
 RESULTS = TESTS / "guarantees.jsonl"
 GUARANTEES = TESTS.parent / "docs" / "guarantees.md"
+TRANSITIONS = TESTS / "transitions.jsonl"
+PICTURE = TESTS.parent / "docs" / "coverage.svg"
 BEGIN, END = "<!-- results: begin -->\n", "<!-- results: end -->\n"
 
-SUITES = {"functional": "simulated", "unit": "unit", "vm": "qemu"}
+SUITES = {"functional": SIMULATED, "unit": "unit", "vm": REAL}
 """The folders of tests, and what docs/guarantees.md calls them, in its order."""
-
-ENDS = {
-    Recovery.roll_back: (Happening.undone,),
-    Recovery.probe: (Happening.done, Happening.undone),
-    Recovery.redo: (Happening.done,),
-    Recovery.abandon: (Happening.undone,),
-}
-"""How an operation that was cut short can end, by its rule."""
-
-Taken = tuple[Happening, Trigger, State]
-"""An event that an engine announced: what happened, to which trigger, from which source."""
 
 INJECTED: Counter[tuple[str, str]] = Counter()
 """The faults that were injected, by suite and kind."""
 
-TAKEN: set[Taken] = set()
-"""What the engines in the processes of the functional tests announced."""
+TAKEN: Counter[Cell] = Counter()
+"""The transitions that engines in the processes of the tests announced."""
 
 WHOLE: set[str] = set()
 """The suites that were asked for to the last test."""
@@ -63,22 +59,64 @@ def injected(request: pytest.FixtureRequest) -> Callable[[str], None]:
     return lambda fault: INJECTED.update([(suite, fault)])
 
 
-def untaken(taken: AbstractSet[Taken]) -> list[str]:
-    """Return what the table has and `taken` lacks, in words: rows, and ends of recoveries, from each source."""
-    rows = {
-        (Happening.observed if row.observed else Happening.done, row.trigger, source)
-        for row in TABLE
-        for source in row.sources
-    }
-    recoveries = {
-        (happening, row.trigger, source)
-        for row in TABLE
-        if row.on_crash
-        for source in row.sources
-        for happening in (Happening.interrupted, *ENDS[row.on_crash])
-    }
+class Listener:
+    """Counts in `taken` how each transition ended that is announced in this process."""
+
+    def __init__(self, taken: Counter[Cell]) -> None:
+        self.suite = ""
+        """Of the test that runs."""
+        self._taken = taken
+        self._cut_short: set[tuple[str, Trigger]] = set()
+
+    def hear(self, event: Event) -> None:
+        """Count `event` if it is an outcome. Of one that a crash cut short, what recovery made of it is the outcome."""
+        key = (event.instance, event.trigger)
+        match event.happening:
+            case Happening.interrupted:
+                self._cut_short.add(key)
+                return
+            case Happening.done | Happening.degraded | Happening.observed:
+                outcome = Outcome.finished if key in self._cut_short else Outcome.done
+            case Happening.undone:
+                outcome = Outcome.undone
+            case Happening.failed | Happening.left if key not in self._cut_short:
+                called_off = event.reference == CancelledError.reference
+                outcome = Outcome.cancelled if called_off else Outcome.failed
+            case _:
+                return
+        self._cut_short.discard(key)
+        self._taken[Cell(self.suite, event.trigger, event.source, outcome)] += 1
+
+
+LISTENER = Listener(TAKEN)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def listening() -> Iterator[None]:
+    """Hear every event of every instance."""
+
+    make = Event.__new__
+
+    def announced(kind: type[Event], *arguments: Any, **facts: Any) -> Event:
+        event = make(kind, *arguments, **facts)
+        LISTENER.hear(event)
+        return event
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Event, "__new__", announced)
+        yield
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    LISTENER.suite = _suite(item.path)
+
+
+def untaken(taken: Mapping[Cell, int]) -> list[str]:
+    """Return what the table allows and no functional test saw, in words."""
     return [
-        f"{trigger} from {source}: {happening}" for happening, trigger, source in sorted((rows | recoveries) - taken)
+        f"{cell.trigger} from {cell.source}: {cell.outcome}"
+        for cell in coverage.cells(SIMULATED)
+        if not taken.get(cell)
     ]
 
 
@@ -101,6 +139,15 @@ def write(injected: Counter[tuple[str, str]], whole: AbstractSet[str], results: 
     guarantees.write_text(f"{before}{BEGIN}{table}{END}{rest.split(END)[1]}")
 
 
+def draw(taken: Mapping[Cell, int], whole: AbstractSet[str], transitions: Path, picture: Path) -> None:
+    """Write the transitions of each suite that ran `whole`, and the picture; the other suites' are kept."""
+    lines = transitions.read_text().splitlines() if transitions.exists() else []
+    kept = {cell: count for cell, count in coverage.loads(lines).items() if cell.suite not in whole}
+    counts = {**kept, **{cell: count for cell, count in taken.items() if cell.suite in whole}}
+    transitions.write_text(coverage.dumps(counts))
+    picture.write_text(coverage.svg(counts))
+
+
 def pytest_deselected(items: list[pytest.Item]) -> None:
     CUT.update(_suite(item.path) for item in items)
 
@@ -120,7 +167,8 @@ def pytest_testnodedown(node: Any) -> None:
     WHOLE.update(tally["whole"])
     for suite, fault, count in tally["injected"]:
         INJECTED[suite, fault] += count
-    TAKEN.update((Happening(happening), Trigger(trigger), State(state)) for happening, trigger, state in tally["taken"])
+    for suite, trigger, source, outcome, count in tally["taken"]:
+        TAKEN[Cell(suite, Trigger(trigger), State(source), Outcome(outcome))] += count
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
@@ -129,18 +177,19 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         session.config.workeroutput["tally"] = {
             "whole": sorted(WHOLE),
             "injected": [[*kind, count] for kind, count in INJECTED.items()],
-            "taken": [[str(word) for word in event] for event in TAKEN],
+            "taken": [[*map(str, cell), count] for cell, count in TAKEN.items()],
         }
     elif exitstatus == pytest.ExitCode.OK:
         if _missing():
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         elif os.environ.get("INTERLOCK_WRITE_GUARANTEES"):
             write(INJECTED, WHOLE, RESULTS, GUARANTEES)
+            draw(TAKEN, WHOLE, TRANSITIONS, PICTURE)
 
 
 def pytest_terminal_summary(terminalreporter: Any, exitstatus: int) -> None:
     if exitstatus == pytest.ExitCode.OK and (missing := _missing()):
-        terminalreporter.section("transitions that no functional test took", red=True)
+        terminalreporter.section("outcomes that no functional test saw", red=True)
         terminalreporter.write("".join(f"{words}\n" for words in missing))
 
 

@@ -10,12 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tally import TAKEN
 
 from interlock import Interlock, State, Trigger
-from interlock.fsm import instance as instance_module
-from interlock.fsm.events import Event
-from interlock.fsm.happening import Happening
 from interlock.fsm.journal import Phase
 
 PROGRAM = [sys.executable, "-m", "interlock"]
@@ -119,16 +115,3 @@ def at_work(vms: Interlock, until: Callable[[Callable[[], object]], None]) -> Ca
         until(lambda: (operation := vms.status("web").operation) and "simulated" in operation.step)
 
     return wait
-
-
-@pytest.fixture(autouse=True, scope="session")
-def taken() -> Iterator[None]:
-    """Record every event of every instance; what subprocesses did is not counted."""
-
-    def recorded(happening: Happening, name: str, trigger: Trigger, source: State, **facts: Any) -> Event:
-        TAKEN.add((happening, trigger, source))
-        return Event(happening, name, trigger, source, **facts)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(instance_module, "Event", recorded)
-        yield

@@ -4,23 +4,26 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import tally
 
+from interlock.diagrams import coverage
+from interlock.diagrams.coverage import REAL, SIMULATED, Cell, Outcome
+from interlock.errors import CancelledError
+from interlock.fsm.events import Event
 from interlock.fsm.happening import Happening
 from interlock.fsm.states import State
-from interlock.fsm.table import Trigger
+from interlock.fsm.table import BY_TRIGGER, Trigger
 
 TAKES_ALL = """
-from interlock.fsm.happening import Happening
-from interlock.fsm.states import State
-from interlock.fsm.table import Trigger
+from interlock.diagrams.coverage import SIMULATED, cells
 from tally import TAKEN
 
 def test_taken(injected):
-    TAKEN.update((happening, trigger, state) for happening in Happening for trigger in Trigger for state in State)
+    TAKEN.update(cells(SIMULATED))
     injected("a fire")
 """
 
@@ -38,9 +41,6 @@ OLD = [
 ]
 
 
-pytestmark = pytest.mark.slow
-
-
 @pytest.fixture
 def suite(tmp_path):
     """Return a maker of a functional suite of some files, and what runs it with two workers: (exit code, output)."""
@@ -49,6 +49,8 @@ def suite(tmp_path):
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "guarantees.md").write_text(f"above\n{tally.BEGIN}{tally.END}below\n")
     (folder / "guarantees.jsonl").write_text("".join(json.dumps(record) + "\n" for record in OLD))
+    kept = Cell(REAL, Trigger.start, State.created, Outcome.done)
+    (folder / "transitions.jsonl").write_text(coverage.dumps({kept: 5}))
     (folder / "tally.py").write_text(Path(tally.__file__).read_text())
 
     def run(*arguments, **files):
@@ -69,6 +71,7 @@ def suite(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_tally_of_workers_is_added_up_and_written(suite, tmp_path):
     """What each worker injected counts once; what other suites injected stays as it was."""
     code, output, written = suite(test_all=TAKES_ALL, test_some=INJECTS)
@@ -76,25 +79,66 @@ def test_tally_of_workers_is_added_up_and_written(suite, tmp_path):
     text = (tmp_path / "docs" / "guarantees.md").read_text()
     assert "| simulated | a flood | 8 | all as promised |\n" in text
     assert (text.startswith("above\n"), text.endswith("below\n")) == (True, True)
+    taken = coverage.loads((tmp_path / "tests" / "transitions.jsonl").read_text().splitlines())
+    assert taken == {
+        **dict.fromkeys(coverage.cells(SIMULATED), 1),
+        Cell(REAL, Trigger.start, State.created, Outcome.done): 5,
+    }
+    assert ">1 · 5<" in (tmp_path / "docs" / "coverage.svg").read_text()
 
 
+@pytest.mark.slow
 def test_tally_that_lacks_a_transition_fails_the_run(suite):
     """Every test passed, and the run did not: what nobody took is named, and nothing is written."""
     code, output, written = suite(test_some=INJECTS)
     assert (code, written) == (1, [("forgotten", 9), ("kept", 3)])
     assert "8 passed" in output
-    assert "start from created: transition_done" in output
+    assert "start from created: done" in output
 
 
+@pytest.mark.slow
 def test_tally_of_a_part_of_a_suite_judges_and_writes_nothing(suite):
     """A part says nothing about the whole."""
     code, output, written = suite("-k", "3 or 4", test_some=INJECTS)
     assert (code, written) == (0, [("forgotten", 9), ("kept", 3)]), output
 
 
-def test_untaken_names_each_source_of_each_row():
-    """Of all that can be taken, what is missing is said."""
-    everything = {(happening, trigger, state) for happening in Happening for trigger in Trigger for state in State}
+def test_untaken_names_each_outcome_of_each_row():
+    """Of all that the table allows, what is missing is said."""
+    everything = dict.fromkeys(coverage.cells(SIMULATED), 1)
     assert tally.untaken(everything) == []
-    lacking = everything - {(Happening.undone, Trigger.start, State.stopped)}
-    assert tally.untaken(lacking) == ["start from stopped: transition_undone"]
+    del everything[Cell(SIMULATED, Trigger.start, State.stopped, Outcome.undone)]
+    assert tally.untaken(everything) == ["start from stopped: undone"]
+
+
+def test_outcomes_follow_from_the_row():
+    """What is only observed cannot fail; what is probed after a crash ends in two ways, what is redone in one."""
+    assert coverage.outcomes(BY_TRIGGER[Trigger.exited]) == (Outcome.done,)
+    assert coverage.outcomes(BY_TRIGGER[Trigger.shell]) == ()
+    assert coverage.outcomes(BY_TRIGGER[Trigger.start])[-2:] == (Outcome.finished, Outcome.undone)
+    assert coverage.outcomes(BY_TRIGGER[Trigger.stop])[-2:] == (Outcome.cancelled, Outcome.finished)
+
+
+@pytest.mark.parametrize(
+    ("happenings", "reference", "outcome"),
+    [
+        ("begun step done", None, Outcome.done),
+        ("begun degraded", None, Outcome.done),
+        ("observed", None, Outcome.done),
+        ("begun failed", "driver-failed", Outcome.failed),
+        ("begun left", "driver-failed", Outcome.failed),
+        ("begun failed", CancelledError.reference, Outcome.cancelled),
+        ("interrupted done", None, Outcome.finished),
+        ("interrupted undone", None, Outcome.undone),
+        ("interrupted left", "driver-failed", None),
+        ("holds", None, None),
+    ],
+)
+def test_listener_counts_how_a_transition_ended(happenings, reference, outcome):
+    """Of one that a crash cut short, what recovery made of it is the outcome, and nothing where it failed as well."""
+    counted: Counter[Cell] = Counter()
+    listener = tally.Listener(counted)
+    listener.suite = SIMULATED
+    for happening in happenings.split():
+        listener.hear(Event(Happening[happening], "web", Trigger.stop, State.running, reference=reference))
+    assert counted == ({Cell(SIMULATED, Trigger.stop, State.running, outcome): 1} if outcome else {})
