@@ -120,7 +120,7 @@ class _Planner:
         if boot not in image.boot and not (boot == "bios" and "firmware" in image.boot):  # a disk may have both loaders
             raise UsageError(f"image {image.name} boots by {' or '.join(image.boot)}, not by {boot}")
         report("making keys and seed")
-        spec = replace(spec, boot=boot, kernel_arguments=image.kernel_arguments if boot == "kernel" else "")
+        spec = spec._replace(boot=boot, kernel_arguments=image.kernel_arguments if boot == "kernel" else "")
         shared = {disk_file(disk.name): Disks(self.home).path(disk.name) for disk in spec.disks}
         return Draft(spec, self._materials(image, spec), shared)
 

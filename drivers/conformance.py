@@ -14,7 +14,6 @@ was found. The suite ends what it leaves alive, with the driver's own `kill`.
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,7 +80,7 @@ class DriverConformance:
     @pytest.fixture
     def machine(self, driver: Driver, site: Site, steps: list[str]) -> Iterator[Site]:
         """Return a created machine, whose directory was renamed after its creation as the engine does."""
-        staging = replace(site, directory=site.directory.with_name(f"{site.directory.name}-staging"))
+        staging = site._replace(directory=site.directory.with_name(f"{site.directory.name}-staging"))
         site.directory.rename(staging.directory)
         driver.create(staging, steps.append)
         staging.directory.rename(site.directory)
@@ -111,7 +110,7 @@ class DriverConformance:
         """Each demand that is not honoured is refused by name before anything is made, never ignored."""
         before = _listed(site)
         for field in sorted(DEMANDS.keys() - driver.abilities.honours):
-            refusal = _refusal(driver, replace(site.spec, **{field: _ASKED[field]}))  # type: ignore[arg-type]
+            refusal = _refusal(driver, site.spec._replace(**{field: _ASKED[field]}))  # type: ignore[arg-type]
             assert refusal is not None, (
                 f"check accepts a spec with {field}, which abilities.honours does not name: raise HostError, as "
                 "Driver.check does (an override calls super().check(spec) first)"
@@ -161,7 +160,7 @@ class DriverConformance:
         """A machine belongs to the directory that it was started in: a backup of it neither is nor ends the machine."""
         if self.COPIES_LIVE:
             return
-        copy = replace(running, directory=tmp_path / "copy" / "web", runtime=running.runtime.with_name("copy"))
+        copy = running._replace(directory=tmp_path / "copy" / "web", runtime=running.runtime.with_name("copy"))
         copy.directory.mkdir(parents=True)
         for path in running.directory.iterdir():
             if path.is_file():
@@ -225,13 +224,13 @@ class DriverConformance:
 
     def test_observe_and_stop_need_no_readable_spec(self, driver: Driver, running: Site, steps: list[str]) -> None:
         """A machine whose spec is damaged is seen, and can be shut down like any other."""
-        damaged = replace(running, spec=UNREADABLE)
+        damaged = running._replace(spec=UNREADABLE)
         _is_alive(driver, damaged, "with spec=UNREADABLE")
         _ended_as_said(driver, damaged, driver.stop(damaged, steps.append, Deadline(60.0)))
 
     def test_kill_and_delete_need_no_readable_spec(self, driver: Driver, running: Site, steps: list[str]) -> None:
         """A machine whose spec is damaged can be ended and removed: both look at nothing but the place."""
-        damaged = replace(running, spec=UNREADABLE)
+        damaged = running._replace(spec=UNREADABLE)
         driver.kill(damaged, steps.append)
         _is_down(driver, running, "after kill with spec=UNREADABLE")
         driver.delete(damaged, steps.append)
@@ -256,8 +255,7 @@ class DriverConformance:
 
 def _plain(driver: Driver) -> Spec:
     """Return a spec that asks `driver` for no more than a machine."""
-    return replace(
-        UNREADABLE,
+    return UNREADABLE._replace(
         driver=driver.name,
         arch=driver.abilities.arches[0],
         cpus=1,

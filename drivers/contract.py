@@ -36,9 +36,8 @@ entry-point group `interlock.drivers`, and proves itself with `interlock.drivers
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from ..errors import DegradedError, HostError
 from ..fsm.port import Deadline, Site
@@ -115,8 +114,7 @@ engine, for the guest's seed, or for people.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Abilities:
+class Abilities(NamedTuple):
     """What a driver can do, for `doctor`, for `create`, and for the conformance suite."""
 
     arches: tuple[str, ...]
@@ -140,8 +138,7 @@ class Driver(ABC):
         Asked before an image is obtained or a file is made. This refuses what the driver does not honour; an override
         calls it first.
         """
-        defaults = {field.name: field.default for field in fields(Spec)}
-        asked = {name for name in DEMANDS if getattr(spec, name) != defaults[name]}
+        asked = {name for name in DEMANDS if getattr(spec, name) != Spec._field_defaults[name]}
         if refused := sorted(DEMANDS[name] for name in asked - self.abilities.honours):
             raise HostError(
                 f'driver "{self.name}" cannot do what the template asks for with {", ".join(refused)}; '

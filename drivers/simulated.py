@@ -21,9 +21,8 @@ import math
 import os
 import time
 from collections.abc import Mapping, MutableMapping
-from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
 from ..errors import DeadlineError, DriverError, OutOfReachError, TooNewError, UsageError
 from ..fsm.schema import check_schema
@@ -39,8 +38,7 @@ _DEGRADED = "degraded: "
 UNLIMITED = Deadline(math.inf)
 
 
-@dataclass(frozen=True, slots=True)
-class SimulatedMachine:
+class SimulatedMachine(NamedTuple):
     """The record of one machine."""
 
     alive: bool = False
@@ -55,11 +53,10 @@ class SimulatedMachine:
     schema: int = 1
 
 
-_FIELDS = {field.name for field in fields(SimulatedMachine)}
+_FIELDS = set(SimulatedMachine._fields)
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """What is to happen on one trigger."""
 
     delay_s: float = 0.0
@@ -97,7 +94,7 @@ class SimulatedDriver(Driver):
         if not (machine.alive or boot):
             raise DriverError(f"the machine is down: {machine.exit_reason or 'it never ran'}")
         if not machine.alive:
-            machine = replace(machine, alive=True, boot_id=boot_id(), boots=machine.boots + 1, exit_reason=None)
+            machine = machine._replace(alive=True, boot_id=boot_id(), boots=machine.boots + 1, exit_reason=None)
             self._put(site, machine)
         report("waiting for the simulated guest")
         self._obey("start", deadline)
@@ -133,7 +130,7 @@ class SimulatedDriver(Driver):
     def resume(self, site: Site, report: Report) -> None:
         report("resuming the simulated guest")
         self._obey("resume", UNLIMITED)
-        self._put(site, replace(self._get(site), condition=None))
+        self._put(site, self._get(site)._replace(condition=None))
 
     def provision(self, site: Site, report: Report, deadline: Deadline) -> DegradedError | None:
         report("running the simulated scripts")
@@ -156,7 +153,7 @@ class SimulatedDriver(Driver):
 
     def happen(self, site: Site, **changes: Any) -> None:
         """Let something happen to the machine behind Interlock's back: `alive=False, exit_reason="guest panicked"`."""
-        self._put(site, replace(self._get(site), **changes))
+        self._put(site, self._get(site)._replace(**changes))
 
     def _degraded(self, site: Site, trigger: str) -> DegradedError | None:
         """Return what is to fail in the guest, or None; `observe` says the same from now on."""
@@ -164,7 +161,7 @@ class SimulatedDriver(Driver):
         machine = self._get(site)
         condition = f"{_DEGRADED}{words}" if words else None
         if condition or (machine.condition or "").startswith(_DEGRADED):
-            self._put(site, replace(machine, condition=condition))
+            self._put(site, machine._replace(condition=condition))
         return DegradedError(words) if words else None
 
     def _reached(self, site: Site) -> SimulatedMachine:
@@ -177,7 +174,7 @@ class SimulatedDriver(Driver):
     def _end(self, site: Site, reason: str) -> str:
         machine = self._reached(site)
         if machine.alive:
-            machine = replace(machine, alive=False, exit_reason=reason)
+            machine = machine._replace(alive=False, exit_reason=reason)
             self._put(site, machine)
         return machine.exit_reason or "was not running"
 
@@ -198,7 +195,7 @@ class SimulatedDriver(Driver):
             orders = self._orders if self._orders is not None else json.loads(os.environ.get(VARIABLE) or "{}")
             order = Order(**orders.get(trigger, {}))
             error, until = order.error and str(order.error), order.until and str(order.until)
-            return replace(order, delay_s=float(order.delay_s), error=error, until=until)
+            return order._replace(delay_s=float(order.delay_s), error=error, until=until)
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise UsageError(f"{VARIABLE}: {error}") from error
 
@@ -209,7 +206,7 @@ class SimulatedDriver(Driver):
         else:
             machine = _read(site.directory / FILE)
         if machine.alive and machine.boot_id != boot_id():
-            return replace(machine, alive=False, exit_reason="host went down")
+            return machine._replace(alive=False, exit_reason="host went down")
         return machine
 
     def _put(self, site: Site, machine: SimulatedMachine) -> None:
@@ -217,7 +214,7 @@ class SimulatedDriver(Driver):
             self._memory[site.name] = machine
         else:
             path = site.directory / FILE
-            write_whole(path, json.dumps({**_unknown(path), **asdict(machine)}).encode())
+            write_whole(path, json.dumps({**_unknown(path), **machine._asdict()}).encode())
 
 
 def _read(path: Path) -> SimulatedMachine:

@@ -11,8 +11,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import (
     BusyError,
@@ -53,8 +52,7 @@ POLL_S = 0.02
 """How often a waiter looks. flock(2) has no deadline, and a blocked waiter could not relay the steps."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What came of a request."""
 
     instance: str
@@ -331,7 +329,7 @@ class Engine(Reader):
                         self._open(name, lock).settle(patient=False)
                     status = self._read(name)
                     if status.operation:  # the lock is free, so nobody works on it, even if that process lives
-                        return replace(status, operation=replace(status.operation, interrupted=True))
+                        return status._replace(operation=status.operation._replace(interrupted=True))
                     return status
         return self._read(name)
 

@@ -5,8 +5,7 @@ the transition that runs. So no message can claim another transition than the on
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import words
 from .happening import Happening
@@ -14,8 +13,7 @@ from .states import State
 from .table import BY_TRIGGER, Row, Trigger
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One thing that a transition says."""
 
     happening: Happening

@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -224,7 +223,7 @@ class Instance:
     def write(self, line: Line) -> Line:
         """Append `line` to the journal with the next number and the reason so far, and return it as written."""
         seq, kept = (self.last.seq + 1, self.last.reason) if self.last else (1, None)
-        self.last = Journal(self.directory).append(replace(line, kept=kept), seq=seq)
+        self.last = Journal(self.directory).append(line._replace(kept=kept), seq=seq)
         return self.last
 
     # -- one transition ------------------------------------------------------------------------------------------

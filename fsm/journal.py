@@ -35,11 +35,10 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, NamedTuple, Self
 
 from ..errors import DamagedError, TooNewError
 from ..host.bounds import clipped
@@ -79,8 +78,7 @@ def _word(value: object) -> str:
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One line of the journal in the words of the version that wrote it; the module's docstring has the fields."""
 
     trigger: str
@@ -99,8 +97,6 @@ class Entry:
     version: str | None = __version__
     """Of Interlock that wrote it; None: 0.1.0."""
     schema: int = SCHEMA
-
-    _WORDS: ClassVar[Mapping[str, Callable[[Any], str]]] = dict.fromkeys(("trigger", "source", "dest", "phase"), _word)
 
     @property
     def state(self) -> str:
@@ -143,16 +139,16 @@ class Entry:
     @classmethod
     def parse(cls, text: bytes) -> Self:
         """Return the line that `text` holds; raises one of NO_LINE when it holds none."""
-        return cls._of(json.loads(text.decode()))  # bytes would make it guess their encoding
+        return cls._of(json.loads(text.decode()), _PLAIN)  # bytes would make it guess their encoding
 
     @classmethod
-    def _of(cls, data: dict[str, Any]) -> Self:
+    def _of(cls, data: dict[str, Any], words: Mapping[str, Callable[[Any], Any]]) -> Self:
         actor = data["actor"]
         for key, kind in _OPTIONAL.items():
             if not isinstance(data.get(key), kind | None):
                 raise TypeError(key)
         entry = cls(
-            **{field: kind(data[field]) for field, kind in cls._WORDS.items()},
+            **{field: kind(data[field]) for field, kind in words.items()},
             actor=Actor(
                 pid=int(actor["pid"]),
                 started_ticks=int(actor["started_ticks"]),
@@ -177,16 +173,15 @@ class Entry:
         return entry
 
 
-@dataclass(frozen=True, slots=True)
 class Line(Entry):
     """One line of the journal in the words of this version."""
+
+    __slots__ = ()
 
     trigger: Trigger
     source: State
     dest: State
     phase: Phase
-
-    _WORDS: ClassVar[Mapping[str, type[StrEnum]]] = {"trigger": Trigger, "source": State, "dest": State, "phase": Phase}
 
     @property
     def state(self) -> State:
@@ -217,11 +212,16 @@ class Line(Entry):
         """
         data = migrated(json.loads(text.decode()), MIGRATIONS, place)
         writer = data.get("version", __version__)
-        for field, kind in cls._WORDS.items():
+        for field, kind in _WORDS.items():
             if writer != __version__ and data[field] not in list(kind):
                 Entry.parse(text)  # which raises unless the rest is a line
                 raise too_new(place, writer, f"with the word {data[field]!r}", "which does not know it")
-        return cls._of(data)
+        return cls._of(data, _WORDS)
+
+
+_PLAIN: Mapping[str, Callable[[object], str]] = dict.fromkeys(("trigger", "source", "dest", "phase"), _word)
+_WORDS: Mapping[str, type[StrEnum]] = {"trigger": Trigger, "source": State, "dest": State, "phase": Phase}
+"""What makes the words of an entry, and of a line, from their text."""
 
 
 def _check_error(error: dict[str, Any]) -> None:
@@ -343,7 +343,7 @@ class Journal:
 
     def append(self, line: Line, *, seq: int) -> Line:
         """Add `line` with the number `seq` and return it. All but `step` lines are on disk when this returns."""
-        line, text = _written(replace(line, seq=seq))
+        line, text = _written(line._replace(seq=seq))
         fresh = not self.path.exists()
         with suppress(OSError):  # a full disk: the long journal serves as well, and one line more may find room
             if not fresh and self.path.stat().st_size > LIMIT_BYTES:
@@ -385,11 +385,10 @@ def _cut(line: Line, length: int, details: int) -> Line:
     if error:
         texts = {key: clipped(text, length) for key, text in error.items() if isinstance(text, str)}
         error = {**error, **texts, "details": [clipped(text, length) for text in error["details"][-details:]]}
-    return replace(
-        line,
+    return line._replace(
         step=line.step and clipped(line.step, length),
         detail=line.detail and clipped(line.detail, length),
-        actor=replace(line.actor, command=clipped(line.actor.command, length)),
+        actor=line.actor._replace(command=clipped(line.actor.command, length)),
         error=error,
     )
 

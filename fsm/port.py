@@ -5,10 +5,10 @@ behind this port. `drivers.contract` says what each call promises. No state pass
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
 
 from ..errors import DegradedError
 from ..host import cancellation
@@ -53,8 +53,7 @@ class Deadline:
         return self.remaining_s == 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(NamedTuple):
     """Where one instance lives: all that a driver is given."""
 
     name: str
@@ -83,14 +82,13 @@ Ports = Callable[[str], Port]
 """Finds a driver by its name; raises DriverError for an unknown one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """What a plan turns into: a spec, and the files that must lie beside it before the driver creates the machine."""
 
     spec: Spec
     materials: dict[str, Path | bytes]
     """File name in the directory → an immutable file to link, or the content itself."""
-    shared: dict[str, Path] = field(default_factory=dict)
+    shared: Mapping[str, Path] = MappingProxyType({})
     """File name in the directory → a file that is written to and others have too: linked, never copied."""
 
 

@@ -11,10 +11,9 @@ Sizes are in bytes, durations in seconds, times in UTC as ISO 8601 with microsec
 """
 
 import os
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import DegradedError, InvalidNameError
 from ..host.home import NAME, NAME_WORDS
@@ -50,8 +49,7 @@ def seconds_since(moment: str) -> float:
     return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds())
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(NamedTuple):
     """Work in flight, or work that a dead process left unfinished."""
 
     trigger: Trigger
@@ -86,8 +84,7 @@ HIDDEN = "its process cannot be seen from here"
 """The condition of a machine whose process is in another pid namespace, or is another user's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(NamedTuple):
     """What a driver sees at this moment, without asking the guest and without waiting."""
 
     alive: bool | None
@@ -109,8 +106,7 @@ class Observation:
     """True for a machine that is alive, but whose process cannot be seen from here: nothing can be done to it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(NamedTuple):
     """All that is known of one instance."""
 
     name: str
@@ -160,8 +156,7 @@ class Status:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """One finding about this host: an answer of `interlock doctor`."""
 
     subject: str
@@ -174,11 +169,10 @@ class Check:
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form: one line of `interlock doctor --format json`."""
-        return asdict(self)
+        return self._asdict()
 
 
-@dataclass(frozen=True, slots=True)
-class Mending:
+class Mending(NamedTuple):
     """What came of a repair."""
 
     instance: str

@@ -15,9 +15,8 @@ Sizes are in bytes, durations in seconds.
 """
 
 import json
-from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Self, TypeVar, get_args
+from typing import Any, NamedTuple, TypeVar, get_args
 
 from ..errors import DamagedError
 from ..host.files import misread, read_own
@@ -35,8 +34,7 @@ _NUMBERS_BELOW = 1 << 63
 """No machine has as much of anything, and what is larger no column could show."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(NamedTuple):
     """A folder of the host's that the guest sees. The guest knows it by the tag `mountN`, N its place in the list."""
 
     location: str
@@ -52,8 +50,7 @@ class Mount:
     """Of virtiofs: how many requests may wait. A power of 2, at most 1024. Source: QEMU, vhost-user-fs-pci."""
 
 
-@dataclass(frozen=True, slots=True)
-class Forward:
+class Forward(NamedTuple):
     """One way from a port or socket of the host's to one of the guest's. Of port and socket, each end has one."""
 
     proto: str
@@ -72,8 +69,7 @@ class Forward:
     """True when the guest connects and the host answers; sockets only."""
 
 
-@dataclass(frozen=True, slots=True)
-class Disk:
+class Disk(NamedTuple):
     """A disk beside the machine's own, which outlives it. Its file in the directory is `disk-NAME`, a hard link."""
 
     name: str
@@ -82,8 +78,7 @@ class Disk:
     """`qcow2` or `raw`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(NamedTuple):
     """A script that must succeed in the guest, run by its user, before the guest counts as ready."""
 
     description: str
@@ -93,8 +88,7 @@ class Probe:
     """What to tell somebody when it does not succeed; may be empty."""
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(NamedTuple):
     """A file to fetch from the guest once it is ready."""
 
     guest: str
@@ -107,8 +101,7 @@ class Copy:
     """The guest decides how long the file is, and its host's disk is not the guest's to fill."""
 
 
-@dataclass(frozen=True, slots=True)
-class Spec:
+class Spec(NamedTuple):
     """A machine, fully resolved."""
 
     driver: str
@@ -163,10 +156,13 @@ class Spec:
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as an object of JSON values, one key for each field."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return {
+            key: [record._asdict() for record in value] if isinstance(value, tuple) else value
+            for key, value in self._asdict().items()
+        }
 
     @classmethod
-    def read(cls, directory: Path) -> Self:
+    def read(cls, directory: Path) -> "Spec":
         """Return the spec in `directory`.
 
         Raises DamagedError naming the file and what is wrong with it; UnreadableError where the system cannot read it.
@@ -180,7 +176,7 @@ class Spec:
             raise DamagedError(f"{path}: {error}") from error
 
     @classmethod
-    def from_json(cls, data: object, source: Path | str) -> Self:
+    def from_json(cls, data: object, source: Path | str) -> "Spec":
         """Return the spec that `data`, the parsed content of the file `source`, describes.
 
         Raises DamagedError naming the file and the field.
@@ -191,7 +187,7 @@ class Spec:
             data = migrated(data, MIGRATIONS, source)
         except ValueError as error:
             raise DamagedError(f"{source}: {error}") from error
-        return _record(cls, data, f"{source}: ")
+        return _record(Spec, data, f"{source}: ")
 
 
 UNREADABLE = Spec(
@@ -211,7 +207,7 @@ UNREADABLE = Spec(
 """Stands in for a spec that cannot be read where the place is enough: to see a machine, to end it, to clean up."""
 
 
-_R = TypeVar("_R")
+_R = TypeVar("_R", Spec, Mount, Forward, Disk, Probe, Copy)
 
 _SCALARS: dict[Any, tuple[type, ...]] = {str: (str,), int: (int,), float: (float, int), bool: (bool,)}
 _NUMBERS = (_SCALARS[int], _SCALARS[float])
@@ -219,15 +215,12 @@ _NUMBERS = (_SCALARS[int], _SCALARS[float])
 
 def _shape(record: type) -> dict[str, tuple[type, ...] | type]:
     """Return field → the types that its JSON value may have, or the record of which it is a list."""
-    return {it.name: _SCALARS.get(it.type) or get_args(it.type)[0] for it in fields(record)}
+    return {name: _SCALARS.get(kind) or get_args(kind)[0] for name, kind in record.__annotations__.items()}
 
 
 _SHAPES: dict[type, dict[str, tuple[type, ...] | type]] = {
     record: _shape(record) for record in (Spec, Mount, Forward, Disk, Probe, Copy)
 }
-
-
-_DEFAULTED = {record: {it.name for it in fields(record) if it.default is not MISSING} for record in _SHAPES}
 
 
 def _record(record: type[_R], data: dict[str, Any], place: str) -> _R:
@@ -238,7 +231,7 @@ def _record(record: type[_R], data: dict[str, Any], place: str) -> _R:
     shape = _SHAPES[record]
     values = {name: value for name, value in data.items() if name in shape}
     for name, kind in shape.items():
-        if name not in data and name in _DEFAULTED[record]:
+        if name not in data and name in record._field_defaults:
             continue
         value = data.get(name)
         if isinstance(kind, type):

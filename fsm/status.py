@@ -3,9 +3,8 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import DamagedError, DriverError, InterlockError, NotFoundError, TooNewError, UnreadableError
 from ..host.home import NAME, Home
@@ -22,8 +21,7 @@ from .states import State
 from .table import BY_TRIGGER, Decision, Trigger, decide
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What the table says about one trigger in one state: an answer of `interlock can`."""
 
     instance: str
@@ -176,9 +174,9 @@ class Reader:
         try:
             port = self.ports(spec.driver)
         except InterlockError as error:
-            return replace(status, damage=error.message)
+            return status._replace(damage=error.message)
         site = Site(name, directory, self.home.sockets(name), spec)
-        return replace(status, observation=_observed(port, site))
+        return status._replace(observation=_observed(port, site))
 
     def _read_absent(self, name: str) -> Status:
         """Return the status of a name without a directory: somebody may be creating it."""

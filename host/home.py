@@ -5,10 +5,8 @@ import re
 import shlex
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from ..errors import DamagedError, HostError
 from .files import make_private_directory
@@ -18,8 +16,7 @@ NAME_WORDS = "names have 1 to 63 letters, digits, '.', '_' and '-', and begin wi
 """What an instance or a disk may be called; in words, for the message that refuses another name."""
 
 
-@dataclass(frozen=True)
-class Home:
+class Home(NamedTuple):
     """The folder that holds all that Interlock keeps, and the one for what a reboot must clear.
 
         root/                       $INTERLOCK_HOME, else $XDG_DATA_HOME/interlock; 0700
@@ -54,7 +51,7 @@ class Home:
         root = Path(given) if given else (_from_xdg("XDG_DATA_HOME") or user_home() / ".local" / "share") / "interlock"
         return cls(root=root.absolute(), runtime=_runtime_root())
 
-    @cached_property
+    @property
     def instances(self) -> Path:
         return self.root / "instances"
 

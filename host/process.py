@@ -9,13 +9,12 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
+class Actor(NamedTuple):
     """A process that acted: `pid` alone is reused by strangers, so its start time and its boot belong to its name."""
 
     pid: int

@@ -10,7 +10,6 @@ guest reboots. So nothing has to supervise it.
 """
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -132,7 +131,7 @@ def _record(site: "Site") -> bool:
     if found is None or ticks is None:
         return False
     actor = Actor(int(found[1]), ticks, host.boot_id())
-    write_whole(site.runtime / RECORD, json.dumps(asdict(actor)).encode() + b"\n")
+    write_whole(site.runtime / RECORD, json.dumps(actor._asdict()).encode() + b"\n")
     return True
 
 

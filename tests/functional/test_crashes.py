@@ -13,7 +13,6 @@ import pty
 import signal
 import termios
 from contextlib import suppress
-from dataclasses import replace
 
 import pytest
 
@@ -29,7 +28,7 @@ from interlock.fsm.table import BY_TRIGGER, TABLE, Trigger
 from interlock.host import cancellation
 from interlock.host.process import this_process
 
-DEAD = replace(this_process(), started_ticks=1, command="interlock of the dead")
+DEAD = this_process()._replace(started_ticks=1, command="interlock of the dead")
 """A process that had our pid once."""
 
 PAIRS = [(row.trigger, source) for row in TABLE if row.recorded for source in row.sources]
@@ -46,7 +45,7 @@ def world(tmp_path, home, plan):
     """Return a maker of engines, each in a home of its own with `web` in a state, and of what asks them."""
 
     def make(number, state):
-        engine = Engine(replace(home, root=tmp_path / f"home{number}"), lambda _: SimulatedDriver(orders={}))
+        engine = Engine(home._replace(root=tmp_path / f"home{number}"), lambda _: SimulatedDriver(orders={}))
         if state is not State.absent:
             engine.create("web", plan)
             for trigger in WAY[state]:

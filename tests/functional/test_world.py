@@ -9,7 +9,6 @@ import errno
 import os
 import tempfile
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,7 +99,7 @@ def world(spec, effects, injected):  # noqa: C901 - one world, many rules
             """Ask for `trigger` while `at_point` happens to it."""
             with pytest.MonkeyPatch.context() as patch:
                 if dead:
-                    actor = replace(process.this_process(), started_ticks=1)
+                    actor = process.this_process()._replace(started_ticks=1)
                     patch.setattr(instance_module, "this_process", lambda: actor)
                 effects(patch, at_point)
                 with suppress(PowerCut, InterlockError):

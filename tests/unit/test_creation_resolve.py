@@ -1,7 +1,5 @@
 """What a template asks for becomes a machine and what its guest is told, with nothing left open."""
 
-from dataclasses import replace
-
 import pytest
 
 from interlock.creation import resolve
@@ -191,7 +189,7 @@ def test_seed_disks_are_found_by_number_and_mounted_by_name(told):
 def test_seed_mounts_say_how(told, spec, tmp_path, mount, options):
     """The tag is the machine's, the options are the template's."""
     mounts = [{"location": str(tmp_path), "mountPoint": "/mnt/it", **mount}]
-    machine = replace(spec, mounts=resolve.mounts(asked(mounts=mounts)))
+    machine = spec._replace(mounts=resolve.mounts(asked(mounts=mounts)))
     assert told(machine, mounts=mounts).mounts == (MountPoint("mount0", "/mnt/it", "9p", options),)
 
 

@@ -3,7 +3,6 @@
 import errno
 import os
 import socket
-from dataclasses import replace
 
 import pytest
 
@@ -19,7 +18,7 @@ from interlock.fsm.states import State
 from interlock.fsm.table import BY_TRIGGER, TABLE, Trigger
 from interlock.host.process import this_process
 
-DEAD = replace(this_process(), started_ticks=1, command="interlock of the dead")
+DEAD = this_process()._replace(started_ticks=1, command="interlock of the dead")
 """A process that had our pid once."""
 
 PAIRS = [(row.trigger, source) for row in TABLE if row.recorded for source in row.sources]

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -89,7 +88,7 @@ def end(directory):
 def running(make_engine, spec, home):
     """Return an engine whose instance `web` runs a process that holds its lock."""
     engine = make_engine(Sleeper())
-    engine.create("web", lambda _: Draft(replace(spec, driver="qemu"), {}))
+    engine.create("web", lambda _: Draft(spec._replace(driver="qemu"), {}))
     engine.fire("web", Trigger.start)
     yield engine
     end(home.directory("web"))

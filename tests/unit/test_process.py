@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,17 +29,17 @@ def test_alive_this_process_is_true():
 def test_alive_pid_of_another_start_is_false():
     """A pid that was given to a stranger is not the process we knew."""
     me = this_process()
-    assert not alive(replace(me, started_ticks=me.started_ticks - 1))
+    assert not alive(me._replace(started_ticks=me.started_ticks - 1))
 
 
 def test_alive_pid_of_another_boot_is_false():
     """After a reboot nothing of before is alive, though a pid and a start time may come again."""
-    assert not alive(replace(this_process(), boot_id="another boot"))
+    assert not alive(this_process()._replace(boot_id="another boot"))
 
 
 def test_alive_after_its_end_is_false_before_it_is_reaped(child):
     """A zombie does nothing any more: it counts as gone at once, and when it is reaped."""
-    actor = replace(this_process(), pid=child.pid, started_ticks=started_ticks(child.pid))
+    actor = this_process()._replace(pid=child.pid, started_ticks=started_ticks(child.pid))
     assert alive(actor)
     child.kill()
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -175,7 +174,7 @@ def test_launch_of_what_fails_returns_none_and_keeps_its_words(tmp_path):
 @pytest.mark.parametrize("change", [{"started_ticks": 1}, {"boot_id": "another"}])
 def test_held_refuses_a_stranger_with_the_same_pid(launched, change):
     """A pid alone proves nothing: neither another start nor another boot is ours."""
-    with hypervisor.held(replace(launched, **change)) as pidfd:
+    with hypervisor.held(launched._replace(**change)) as pidfd:
         assert pidfd is None
     with hypervisor.held(launched) as pidfd:
         assert pidfd is not None
@@ -268,7 +267,7 @@ def test_settled_takes_no_sibling_of_the_same_tick_for_the_hypervisor(tmp_path, 
     (tmp_path / hypervisor.RECORD).write_text(
         f"{us.pid} (sh) S {' '.join(['0'] * 18)} {us.started_ticks}\n{us.boot_id}\n"
     )
-    sibling = replace(us, pid=1)
+    sibling = us._replace(pid=1)
     seen = iter([Life(alive=True, process=sibling), Life(alive=True, process=us)])
     monkeypatch.setattr(hypervisor, "look", lambda _: next(seen))
     assert hypervisor.settled(tmp_path) == us

@@ -1,7 +1,6 @@
 """A machine that QEMU on this host could never run is refused, in words, before anything is made."""
 
 from contextlib import nullcontext
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -47,7 +46,7 @@ def test_memory_where_the_kernel_refuses_nothing_is_not_refused(proc):
 )
 def test_network_refuses_what_the_user_network_cannot_close(spec, host, internet, possible):
     """It has one switch; who asks for half of it is told, not given a guest that reaches what it should not."""
-    asked = replace(spec, network_host=host, network_internet=internet)
+    asked = spec._replace(network_host=host, network_internet=internet)
     with nullcontext() if possible else pytest.raises(HostError, match="both, or neither"):
         limits.check_network(asked)
 
@@ -85,4 +84,4 @@ def test_more_processors_than_the_machine_can_have_are_refused(monkeypatch, spec
     monkeypatch.setattr(limits.capabilities, "ask", lambda _: able)
     refused = pytest.raises(HostError, match=rf"^{cpus} cpus are more than QEMU's pc-q35-7\.2 can have \(288\)$")
     with nullcontext() if possible else refused:
-        QemuDriver().check(replace(spec, cpus=cpus))
+        QemuDriver().check(spec._replace(cpus=cpus))

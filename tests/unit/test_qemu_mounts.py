@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,7 @@ def site(tmp_path, spec):
 
     def make(*folders: tuple[str, bool]) -> Site:
         wanted = tuple(Mount(it, "/mnt", writable=w, type="virtiofs", security_model="none") for it, w in folders)
-        return Site("web", tmp_path, Path("/run/web"), replace(spec, mounts=wanted))
+        return Site("web", tmp_path, Path("/run/web"), spec._replace(mounts=wanted))
 
     return make
 
@@ -138,7 +137,7 @@ def test_cut_off_names_the_folder_whose_daemon_ended(site, tmp_path):
     """A daemon is there as long as the kernel has its socket, under whatever path."""
     runtime = tmp_path / "a b"
     runtime.mkdir()
-    machine = replace(site(("/first", True), ("/second", True)), runtime=runtime)
+    machine = site(("/first", True), ("/second", True))._replace(runtime=runtime)
     with closing(socket.socket(socket.AF_UNIX)) as first, closing(socket.socket(socket.AF_UNIX)) as second:
         first.bind(str(runtime / "mount0.sock"))
         second.bind(str(runtime / "mount1.sock"))

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import pytest
@@ -23,7 +22,7 @@ def background(tmp_path):
     """Return the record of a live process that stands for the ssh of the machine whose runtime is `tmp_path`."""
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     actor = Actor(process.pid, started_ticks(process.pid), boot_id())
-    (tmp_path / ssh_forwards.RECORD).write_text(json.dumps(asdict(actor)))
+    (tmp_path / ssh_forwards.RECORD).write_text(json.dumps(actor._asdict()))
     yield actor
     process.kill()
     process.wait()
@@ -33,17 +32,17 @@ def background(tmp_path):
     ("forward", "key", "expected"),
     [
         (PORTS, "localforward", "[127.0.0.1]:8080 [127.0.0.1]:80"),
-        (replace(PORTS, guest_ip="0.0.0.0", host_ip="::1"), "localforward", "[::1]:8080 [127.0.0.1]:80"),
-        (replace(PORTS, guest_ip="192.168.5.15"), "localforward", "[127.0.0.1]:8080 [192.168.5.15]:80"),
+        (PORTS._replace(guest_ip="0.0.0.0", host_ip="::1"), "localforward", "[::1]:8080 [127.0.0.1]:80"),
+        (PORTS._replace(guest_ip="192.168.5.15"), "localforward", "[127.0.0.1]:8080 [192.168.5.15]:80"),
         (SOCKETS, "localforward", "/tmp/host.sock /run/guest.sock"),
         (
-            replace(SOCKETS, host_ip="0.0.0.0", host_socket="", host_port=1),
+            SOCKETS._replace(host_ip="0.0.0.0", host_socket="", host_port=1),
             "localforward",
             "[0.0.0.0]:1 /run/guest.sock",
         ),
-        (replace(SOCKETS, host_socket="/tmp/two words:1"), "localforward", "/tmp/two words:1 /run/guest.sock"),
-        (replace(SOCKETS, host_socket="/tmp/100%h"), "localforward", "/tmp/100%h /run/guest.sock"),
-        (replace(SOCKETS, reverse=True), "remoteforward", "/run/guest.sock /tmp/host.sock"),
+        (SOCKETS._replace(host_socket="/tmp/two words:1"), "localforward", "/tmp/two words:1 /run/guest.sock"),
+        (SOCKETS._replace(host_socket="/tmp/100%h"), "localforward", "/tmp/100%h /run/guest.sock"),
+        (SOCKETS._replace(reverse=True), "remoteforward", "/run/guest.sock /tmp/host.sock"),
     ],
 )
 def test_rule_is_read_by_ssh_as_meant(forward, key, expected):
@@ -57,7 +56,7 @@ def test_rule_is_read_by_ssh_as_meant(forward, key, expected):
 @pytest.mark.usefixtures("background")
 def test_missing_is_all_that_ssh_carries_until_it_runs(tmp_path):
     """What QEMU carries is never missing; what ssh carries is, unless that very process lives."""
-    spec = SimpleNamespace(forwards=(PORTS, replace(PORTS, guest_ip="0.0.0.0"), SOCKETS))
+    spec = SimpleNamespace(forwards=(PORTS, PORTS._replace(guest_ip="0.0.0.0"), SOCKETS))
     site = SimpleNamespace(runtime=tmp_path, spec=spec)
     assert ssh_forwards.missing(site) == []
     (tmp_path / ssh_forwards.RECORD).unlink()
@@ -67,8 +66,8 @@ def test_missing_is_all_that_ssh_carries_until_it_runs(tmp_path):
 def test_condition_is_told_only_of_forwards_that_were_open(tmp_path, background):
     """Before they are opened nothing is down; a process that ended, or a stranger with its pid, is none of ours."""
     assert ssh_forwards.condition(tmp_path) is None
-    other = replace(background, started_ticks=background.started_ticks + 1)
-    (tmp_path / ssh_forwards.RECORD).write_text(json.dumps(asdict(other)))
+    other = background._replace(started_ticks=background.started_ticks + 1)
+    (tmp_path / ssh_forwards.RECORD).write_text(json.dumps(other._asdict()))
     assert ssh_forwards.condition(tmp_path) == ssh_forwards.DOWN
     (tmp_path / ssh_forwards.RECORD).unlink()
     assert ssh_forwards.condition(tmp_path) is None

@@ -4,7 +4,6 @@ import errno
 import os
 import re
 import signal
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -118,7 +117,7 @@ def test_delete_with_force_of_what_cannot_be_moved_removes_what_is_in_it(home, b
 def test_qemu_driver_over_anything_in_place_of_a_file_sees_and_ends(tmp_path, spec, thing):
     """Of a damaged machine the driver says what it sees, and neither `kill` nor `delete` fails."""
     forward = Forward("tcp", "127.0.0.1", 80, "", "127.0.0.1", 8080, "", reverse=False)
-    site = Site("web", tmp_path / "web", tmp_path / "sockets", replace(spec, driver="qemu", forwards=(forward,)))
+    site = Site("web", tmp_path / "web", tmp_path / "sockets", spec._replace(driver="qemu", forwards=(forward,)))
     driver = QemuDriver()
     for name in names(QEMU):
         for folder in (site.directory, site.runtime):

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -160,7 +159,7 @@ A_START = Operation(
     actor=Actor(pid=4711, started_ticks=1, boot_id="b"),
     interrupted=False,
 )
-A_DEAD_START = replace(A_START, interrupted=True)
+A_DEAD_START = A_START._replace(interrupted=True)
 
 
 @pytest.mark.parametrize(

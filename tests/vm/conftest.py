@@ -8,7 +8,6 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -116,7 +115,7 @@ def make_site(images_home, tmp_path, runtime):
             else:
                 shutil.copyfile(content, directory / file)
         (directory / "ssh.key").chmod(0o600)
-        return Site(name, directory, runtime / name, replace(draft.spec, **changes))
+        return Site(name, directory, runtime / name, draft.spec._replace(**changes))
 
     return make
 

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import traceback
 from contextlib import suppress
-from dataclasses import replace
 
 import pytest
 
@@ -95,7 +94,7 @@ def tiny(vms):
 
     def make(report):
         draft = plan(vms.home, "web", "tiny", find("qemu"), Wishes())(report)
-        return replace(draft, spec=replace(draft.spec, stop_timeout_s=0.3))
+        return draft._replace(spec=draft.spec._replace(stop_timeout_s=0.3))
 
     return make
 

@@ -8,7 +8,6 @@ import stat
 import subprocess
 import time
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -231,7 +230,7 @@ def test_sockets_are_forwarded_both_ways_over_what_an_earlier_run_left(
         in_guest(site, 'python3 -c "$1"', "import socket; socket.socket(socket.AF_UNIX).bind('/tmp/outward')")
         with closing(socket.socket(socket.AF_UNIX)) as dead:
             dead.bind(inward)
-        start(replace(site, spec=replace(site.spec, forwards=(datagrams, *ways))))
+        start(site._replace(spec=site.spec._replace(forwards=(datagrams, *ways))))
         with closing(socket.socket(socket.AF_UNIX)) as server:
             server.bind(outward)
             server.listen()
@@ -441,7 +440,7 @@ def test_bios_machine_of_another_architecture_is_refused(driver, make_site, step
     """A BIOS on a board without one is refused at creation."""
     site = make_site(boot="bios")
     with pytest.raises(DriverError, match="a machine of architecture aarch64 has no BIOS"):
-        driver.create(replace(site, spec=replace(site.spec, arch="aarch64")), steps.append)
+        driver.create(site._replace(spec=site.spec._replace(arch="aarch64")), steps.append)
 
 
 def need_virtiofsd() -> None:

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,7 +52,7 @@ def create(vms):
     def create(**changes):
         def tiny(report):
             draft = plan(vms.home, "web", "tiny", find("qemu"), Wishes(user="root"))(report)
-            return replace(draft, spec=replace(draft.spec, **changes))
+            return draft._replace(spec=draft.spec._replace(**changes))
 
         vms.engine.create("web", tiny)
         return vms.engine.site("web")
