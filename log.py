@@ -62,7 +62,7 @@ def json_schema() -> dict[str, Any]:
         "properties": {
             "timestamp": {**text, "format": "date-time", "description": "ISO 8601, in UTC"},
             "level": {"enum": ["info", "warning", "error"]},
-            "event": {"enum": [*(str(happening) for happening in Happening), "note", "hint", "error"]},
+            "event": {"enum": [*(str(happening) for happening in Happening), "report", "note", "hint", "error"]},
             "instance": {**text, "description": "the instance that the line is about, where it is about one"},
             "operation": {
                 "enum": [str(trigger) for trigger in Trigger],

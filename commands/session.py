@@ -53,11 +53,15 @@ class Session:
             self.about["operation"] = str(command)
 
     def report(self, text: str) -> None:
-        """Say what work outside a transition has come to: an image being built."""
+        """Say how far work outside a transition has come, or what it came to: an image being built."""
+        self.stderr.report(text)
+
+    def note(self, text: str) -> None:
+        """Say what should be known although nothing failed: a template's key that is ignored."""
         self.stderr.note(text)
 
     def warn(self, text: str) -> None:
-        """Say what should be known although nothing failed: that options are ignored, say."""
+        """The same where it may matter, so --quiet does not hide it: options that are ignored."""
         self.stderr.note(text, level="warning")
 
     def hint(self, command: str, *, why: str, instance: str) -> None:

@@ -1,4 +1,4 @@
-"""The one way to stderr: transitions, notes, hints and errors are records of one shape, each written once.
+"""The one way to stderr: transitions, reports, notes, hints and errors are records of one shape, each written once.
 
 structlog carries every record. Its last processor renders sentences for people, logfmt or JSON. It is imported by the
 first record, because a command that has nothing to say should not pay for it.
@@ -52,8 +52,12 @@ class Stderr:
         self._about.update({key: known[key] for key in ("instance", "operation")})
         self._say(level(event), str(event.happening), message=event.message, **known)
 
+    def report(self, text: str) -> None:
+        """Say how far work outside a transition has come, or what it came to."""
+        self._say("info", "report", message=text)
+
     def note(self, text: str, *, level: str = "info") -> None:
-        """Say what belongs to no transition and is no error."""
+        """Say what should be known although nothing failed."""
         self._say(level, "note", message=text)
 
     def hint(self, command: str, why: str, instance: str) -> None:
@@ -151,8 +155,10 @@ class Terminal:
                 self._show_error(record)
             case "hint":
                 self._show_hint(record["hint"])
-            case "note":
+            case "report":
                 self._show(record["message"])
+            case "note":
+                self._show(f"note: {record['message']}")
             case event:
                 self._show_transition(Happening(event), record)
         raise self._shown

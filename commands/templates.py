@@ -82,7 +82,7 @@ def validate_command(
     )
     for record in records:
         for note in record["notes"]:
-            session.report(f"note: {note}")
+            session.note(note)
     mistakes = [mistake for record in records for mistake in record["mistakes"]]
     if mistakes:
         wrong = sum(bool(record["mistakes"]) for record in records)
@@ -141,7 +141,7 @@ def _copy(session: Session, template: str, edits: tuple[str, ...], *, embed: boo
 
 def _note(session: Session, loaded: "Loaded") -> None:
     for note in loaded.notes:
-        session.report(f"note: {note}")
+        session.note(note)
 
 
 def _print_text(text: bytes) -> None:

@@ -79,6 +79,15 @@ def test_template_validate_prints_a_line_for_each_and_all_mistakes(interlock):
 
 
 @pytest.mark.usefixtures("files")
+def test_template_validate_logs_a_note_as_its_event(interlock):
+    """The event says that it is a note, so the message need not."""
+    done = interlock("--log-format", "json", "template", "validate", "odd.yaml")
+    record = json.loads(done.stderr)
+    assert (record["event"], record["level"]) == ("note", "info")
+    assert record["message"] == "odd.yaml:4: vmType: does not apply here and is ignored"
+
+
+@pytest.mark.usefixtures("files")
 def test_template_validate_tells_programs_the_same(interlock):
     """One object a line, with the mistakes and notes of each."""
     done = interlock("template", "validate", "odd.yaml", "bad.yaml", "--format", "json")

@@ -37,6 +37,7 @@ def test_schema_describes_every_error(capsys, reference):
     """Of every class, with a traceback too."""
     stream = Stderr("json")
     stream.error(BY_REFERENCE[reference]("no"), traceback="here")
+    stream.report("image tiny is in the store")
     stream.note("it is so")
     stream.hint("interlock repair web", "its journal is damaged", "web")
     for line in capsys.readouterr().err.splitlines():

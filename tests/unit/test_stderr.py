@@ -144,7 +144,7 @@ def test_messages_on_narrow_terminal_are_broken_between_words(screen):
     """The terminal would break them anywhere; a hint stays in one line, because it is copied."""
     shown = screen()
     Stderr("human").error(DriverError(LONG, hint=f"interlock {LONG}"))
-    Stderr("human").note(LONG)
+    Stderr("human").report(LONG)
     Stderr("human").announce(an_event(Happening.failed, elapsed_s=1.0, detail=LONG))
     lines = re.sub(r"\x1b\[[0-9;?]*[a-z]", "", shown.getvalue()).splitlines()
     assert lines[:5] == [
@@ -207,7 +207,8 @@ def test_quiet_stream_says_errors_and_warnings_alone(capsys, log_format):
     stream = Stderr(log_format, quiet=True)
     for event in LIFE:
         stream.announce(event)
-    stream.note("it was built before")
+    stream.report("it was built before")
+    stream.note("vmType: is ignored")
     stream.hint("interlock repair web", "its journal is damaged", "web")
     assert capsys.readouterr().err == ""
     stream.note("--cpus ignored", level="warning")
