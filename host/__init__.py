@@ -1,1 +1,1 @@
-"""What any module may ask of this host: files, locks, processes, where everything lies. Knows no lifecycle."""
+"""What any module may ask of this host: files, locks, processes, paths. Knows nothing of the lifecycle."""

@@ -1,16 +1,16 @@
-"""What guests and programs say, bounded: output without end fills neither memory nor the disk."""
+"""Bounds on what guests and programs say: endless output fills neither memory nor the disk."""
 
 HEAD_BYTES = 4 << 20
 TAIL_BYTES = 64 << 10
-"""How much is kept of what a program says: QEMU's description of itself has half a megabyte and must be complete."""
+"""How much of a program's output is kept. QEMU's description of itself takes half a megabyte and must be complete."""
 
 WORDS = 20
 WORD_LENGTH = 500
-"""How many lines of somebody's last words an error carries, and how many characters of each."""
+"""How many of a program's last lines an error carries, and how many characters of each."""
 
 
 class Words:
-    """What is said by somebody who may never stop: the first `head` bytes and the last `tail`; the rest is counted."""
+    """Output that may never end: keeps the first `head` and the last `tail` bytes, and counts the rest."""
 
     def __init__(self, head: int = HEAD_BYTES, tail: int = TAIL_BYTES) -> None:
         self.left_out = 0
@@ -18,7 +18,7 @@ class Words:
         self._head, self._tail = bytearray(), bytearray()
 
     def hear(self, piece: bytes) -> None:
-        """Take what was said next."""
+        """Take the next piece of output."""
         head, tail = self._sizes
         room = head - len(self._head)
         self._head += piece[:room]
@@ -36,11 +36,11 @@ class Words:
 
 
 def last_words(text: bytes) -> tuple[str, ...]:
-    """Return the last lines of `text` that say something, each of bearable length."""
+    """Return the last lines of `text` that are not blank, each clipped."""
     lines = [line.rstrip() for line in text.decode(errors="replace").splitlines()]
     return tuple(clipped(line, WORD_LENGTH) for line in lines if line)[-WORDS:]
 
 
 def clipped(text: str, length: int) -> str:
-    """Return `text`, at most `length` characters of it: what is cut off at its end is marked."""
+    """Return at most `length` characters of `text`; a mark shows where its end was cut off."""
     return text if len(text) <= length else f"{text[: length - 1]}…"

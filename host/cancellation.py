@@ -1,20 +1,19 @@
-"""Whether this process was asked to give up: a flag that every wait looks at.
+"""Cancellation: a flag that signals set and every wait checks.
 
-A signal handler that raises does so wherever the program happens to be: in the middle of an import, inside a library
-that catches it, between a write and the note of it. Ours (`listen`) sets a flag and returns. The work itself looks at
-the flag wherever it waits, and raises CancelledError there: in `check`, hence in `pause`, in a `Deadline`, in every
-program that `run` runs. Undoing what was begun is `shielded`: there the flag counts for nothing, however often it is
-set.
+A signal handler that raises may do so anywhere: in the middle of an import, inside a library that catches everything,
+between a write and its record. Our handler (`listen`) sets a flag and returns. The work checks the flag wherever it
+waits, and raises CancelledError there: in `check`, hence in `pause`, in a `Deadline`, in every program that `run` runs.
+Undoing is `shielded`: it ignores the flag.
 
-Waits look every `LOOK_S` seconds, because the system resumes a call that a returning handler interrupted (PEP
-475). A foreign call that blocks for longer and cannot look is made `interruptible`: only in there the handler raises.
-Python runs a handler between two steps of its own, so a signal in the moment before such a call blocks would be heard
-when it returns: a timer ends that, by a signal that interrupts the call and does nothing else.
+Waits check every `LOOK_S` seconds, because Python resumes a system call once the handler has returned (PEP 475). A
+foreign call that blocks for longer and cannot check is made `interruptible`: only inside it does the handler raise.
+Python runs handlers between two of its own steps, so a signal that arrives just before such a call blocks would be
+noticed only when the call returns. A timer prevents that: its signal interrupts the call and does nothing else.
 
-Only the command line listens. A program that embeds Interlock keeps its own handlers, and calls an operation off by
-what they raise, or by raising from `announce`.
+Only the command line listens. A program that embeds Interlock keeps its own handlers; it cancels an operation by
+raising from them, or from `announce`.
 
-This module is imported before the handlers are there, so it imports next to nothing.
+This module is imported before the handlers are installed, so it imports almost nothing.
 """
 
 import select
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 LOOK_S = 0.05
-"""How often a wait looks at the flag."""
+"""How often a wait checks the flag."""
 
 _requested: int | None = None
 _listener: int | None = None
@@ -46,7 +45,7 @@ _shields = ContextVar("shields", default=False)
 
 
 def listen() -> None:
-    """Let SIGINT, SIGTERM and SIGHUP set the flag, except those that are ignored, as nohup(1) leaves them."""
+    """Let SIGINT, SIGTERM and SIGHUP set the flag, except those that are already ignored, as under nohup(1)."""
     global _listener  # noqa: PLW0603 - a process has one set of handlers
     _listener = get_ident()
     for number in SIGNALS:
@@ -56,7 +55,7 @@ def listen() -> None:
 
 
 def step_aside() -> None:
-    """Give the signals back their default effect, for a program that takes this one's place; raise if one had come."""
+    """Restore the signals' default effect for a program that replaces this one; raise if one has arrived already."""
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
@@ -64,13 +63,13 @@ def step_aside() -> None:
 
 
 def ignore() -> None:
-    """Ignore the signals: the exit code is decided, and Python's own end would give them their default effect back."""
+    """Ignore the signals: the exit code is decided, and Python would restore their default effect while it exits."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 def request(number: int) -> None:
-    """Ask for the end of all work in this process, as the signal `number` does."""
+    """Cancel all work in this process, as the signal `number` does."""
     global _requested, _may_raise  # noqa: PLW0603 - likewise
     _requested = number
     if _may_raise and not _shields.get():
@@ -79,25 +78,25 @@ def request(number: int) -> None:
 
 
 def requested() -> bool:
-    """Return whether the end was asked for, shielded or not."""
+    """Return whether cancellation was requested, shielded or not."""
     return _requested is not None
 
 
 def check() -> None:
-    """Raise CancelledError if the end was asked for, unless `shielded`."""
+    """Raise CancelledError if cancellation was requested, unless `shielded`."""
     if _requested is not None and not _shields.get():
         raise error()
 
 
 def pause(seconds: float) -> None:
-    """Return after `seconds`; raise CancelledError as soon as the end is asked for."""
+    """Return after `seconds`; raise CancelledError as soon as cancellation is requested."""
     readable(seconds, ())
 
 
 def readable(seconds: float, descriptors: "Sequence[int]") -> list[int]:
-    """Return those of `descriptors` that can be read, as soon as there are any; none after `seconds`.
+    """Return the readable ones of `descriptors` as soon as there are any, or an empty list after `seconds`.
 
-    Raises CancelledError as soon as the end is asked for.
+    Raises CancelledError as soon as cancellation is requested.
     """
     poll = select.poll()
     for descriptor in descriptors:
@@ -113,7 +112,7 @@ def readable(seconds: float, descriptors: "Sequence[int]") -> list[int]:
 
 @contextmanager
 def shielded() -> "Iterator[None]":
-    """Let nothing in here be called off: what it does ends by itself, and soon."""
+    """Let nothing in here be cancelled: its work ends by itself, and soon."""
     token = _shields.set(True)
     try:
         yield
@@ -123,10 +122,10 @@ def shielded() -> "Iterator[None]":
 
 @contextmanager
 def interruptible() -> "Iterator[None]":
-    """Let the handler raise in here: for a foreign call that blocks and cannot look.
+    """Let the handler raise in here: for a foreign call that blocks and cannot check the flag.
 
-    Raises CancelledError at the end too, if the call swallowed it. What is done in here must bear to be cut off at any
-    point. In threads other than the main one nothing is cut off, as no handler runs in them.
+    Raises CancelledError at the end too, if the call swallowed it. The work in here must tolerate being cut off at any
+    point. Only the main thread is cut off, because handlers run in no other.
     """
     global _may_raise  # noqa: PLW0603 - likewise
     outer = _may_raise
@@ -137,7 +136,7 @@ def interruptible() -> "Iterator[None]":
         check()
         yield
     except BaseException:
-        check()  # whatever the cut-off call made of it
+        check()  # whatever exception the call turned it into
         raise
     finally:
         if get_ident() == _listener and not outer:
@@ -147,7 +146,7 @@ def interruptible() -> "Iterator[None]":
 
 
 def each(things: "Iterator[T]") -> "Iterator[T]":
-    """Yield `things`; what waits or works for the next one is `interruptible`."""
+    """Yield `things`; producing the next one is `interruptible`."""
     while True:
         with interruptible():
             try:
@@ -158,7 +157,7 @@ def each(things: "Iterator[T]") -> "Iterator[T]":
 
 
 def error(so: str = "") -> "CancelledError":
-    """Return what `check` raises; `so` is added to its words."""
+    """Return the error that `check` raises; `so` is appended to its message."""
     from ..errors import CancelledError
 
     return CancelledError(f"interrupted by {signal.Signals(_requested or signal.SIGINT).name}{so}")

@@ -1,21 +1,21 @@
-"""What a disk image is, by its first bytes: names lie, and QEMU's own programs open the files that a header names."""
+"""The format of a disk image, by its first bytes: names lie, and QEMU's programs open files that a header names."""
 
 import struct
 from typing import NamedTuple
 
 HEAD_BYTES = 80
-"""How much of a file says what it is."""
+"""How much of a file's beginning decides its format."""
 
 _QCOW2 = b"QFI\xfb"
 _HEADER = struct.Struct(">4sIQIIQ")
-"""Magic, version, where the name of a backing file is, its length, cluster bits, size in bytes.
+"""Magic, version, offset and length of the backing file's name, cluster bits, size in bytes.
 
 Source: QEMU, docs/interop/qcow2.txt, as for all of the format."""
 _VERSION_3 = 3
 _FEATURES = struct.Struct(">72xQ")
-"""Version 3 has its incompatible features here."""
+"""Where version 3 keeps its incompatible features."""
 _EXTERNAL_DATA = 1 << 2
-"""The feature that the data are in another file."""
+"""The feature that keeps the data in another file."""
 
 _FOREIGN = {
     b"KDMV": "VMDK",
@@ -35,13 +35,13 @@ class Qcow2(NamedTuple):
     """What the header of a qcow2 file says."""
 
     size_bytes: int
-    """What a guest sees."""
+    """The size that a guest sees."""
     refers_to: str
-    """Words for the other file that it needs; empty when it is complete in itself."""
+    """What other file it needs, in words; empty when it needs no other."""
 
 
 def qcow2(head: bytes) -> Qcow2 | None:
-    """Return what the header of a file that begins with `head` says; None when that is no qcow2 file.
+    """Return the qcow2 header of a file that begins with `head`; None when it is not qcow2.
 
     Raises ValueError for a file that ends within its header.
     """
@@ -56,10 +56,10 @@ def qcow2(head: bytes) -> Qcow2 | None:
 
 
 def compression(head: bytes) -> str | None:
-    """Return how a file that begins with `head` is compressed: gzip, bzip2, xz or zstd; None when it is not."""
+    """Return the compression of a file that begins with `head`: gzip, bzip2, xz or zstd; None when uncompressed."""
     return next((name for magic, name in _COMPRESSIONS.items() if head.startswith(magic)), None)
 
 
 def foreign(head: bytes) -> str | None:
-    """Return which other hypervisor's format a file that begins with `head` has; None when it has none of them."""
+    """Return the name of another hypervisor's format if a file that begins with `head` has one, else None."""
     return next((name for magic, name in _FOREIGN.items() if head.startswith(magic)), None)

@@ -1,9 +1,9 @@
-"""The one way to open, publish and remove what is ours.
+"""The one way to open, publish and remove our own files.
 
-- Reading: `open_own` follows no link, waits for no FIFO and takes regular files alone; `read_own` is bounded besides.
+- Reading: `open_own` follows no link, waits for no FIFO and accepts only regular files; `read_own` bounds the size.
 - Publishing: a file or folder is made under a temporary name, flushed, and renamed by `publish`, which then flushes
   the names. So it is whole or absent, after a power cut too.
-- Removing: `remove_tree` removes whatever is there; what cannot be removed does not keep the rest.
+- Removing: `remove_tree` removes whatever is there, and continues past what cannot be removed.
 """
 
 import errno
@@ -19,28 +19,28 @@ from ..errors import DamagedError, DriverError, HostError, InterlockError, Unrea
 PRIVATE_DIRECTORY = 0o700
 PRIVATE_FILE = 0o600
 PRIVATE_UMASK = 0o077
-"""For the programs that make files for us: whatever mode they ask for, nobody but the owner gets any of it."""
+"""For programs that make files for us: whatever mode they ask for, only the owner gets access."""
 
 RECORD_BYTES = 1 << 20
 """Our records are a few KiB; larger files are rejected unread."""
 
 _NAME_BYTES = 200
-"""How much of a file's name its temporary name repeats: a name may have 255 bytes."""
+"""How much of a file's name its temporary name repeats: names are limited to 255 bytes."""
 
 _NO_FILE = (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENODEV)
-"""What open(2) says of a link, a folder, a socket or a FIFO without a reader, a device without a driver."""
+"""How open(2) fails for a link, a folder, a socket, a FIFO without a reader, or a device without a driver."""
 
 
 _SHORTAGE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-"""What open(2) says when this process or this host has too little left, whatever the file."""
+"""How open(2) fails, whatever the file, when this process or host is out of descriptors or memory."""
 
 
 class UnfitFileError(OSError):
-    """What lies in the place of one of our files is not a regular file, or is larger than it may be."""
+    """One of our files is not a regular file, or is too large."""
 
 
 def make_private_directory(path: Path) -> Path:
-    """Make `path` and what leads to it, for its owner only, and return it; one that exists is left as it is."""
+    """Make `path` and its parents, private to their owner, and return it; folders that exist are left as they are."""
     if not path.is_dir():  # mkdir(parents=True) would leave the parents to the umask
         make_private_directory(path.parent)
         with suppress(FileExistsError):  # another thread was quicker
@@ -52,7 +52,7 @@ def make_private_directory(path: Path) -> Path:
 
 
 def own(path: str | Path, flags: int) -> int:
-    """Return a descriptor of `path`, a folder too; follow no link out of the home and wait for no FIFO's other end."""
+    """Return a descriptor of the file or folder `path`; follow no link, and do not wait for the other end of a FIFO."""
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, PRIVATE_FILE)
 
 
@@ -74,15 +74,15 @@ def open_own(path: str | Path, flags: int = os.O_RDONLY) -> int:
 
 
 def open_private(path: Path, mode: str) -> IO[bytes]:
-    """Return `path`, a regular file, opened as open(path, mode) does; where that makes it, its owner's alone."""
+    """Open the regular file `path` as open(path, mode) does; a file made by this is private to its owner."""
     return open(path, mode, opener=open_own)
 
 
 def read_own(path: str | Path, limit_bytes: int = RECORD_BYTES, *, tail: bool = False) -> bytes:
     """Return the content of the regular file `path`, or with `tail` its last `limit_bytes` at most.
 
-    Raises UnfitFileError for a longer file, where not just its tail is asked for, and as `open_own` does. By system
-    calls and not by `open`, which costs three times as much: `list` does this twice for each instance.
+    Raises UnfitFileError as `open_own` does, and without `tail` for a longer file. It makes system calls because
+    `open` costs three times as much, and `list` does this twice for each instance.
     """
     descriptor = open_own(path)
     try:
@@ -97,8 +97,8 @@ def read_own(path: str | Path, limit_bytes: int = RECORD_BYTES, *, tail: bool = 
 def misread(path: str | Path, error: OSError) -> InterlockError:
     """Return the error to raise when reading the record `path` raised `error`: "cannot read" is not "damaged".
 
-    DamagedError where the record is missing or something else lies in its place, HostError where this host is short of
-    descriptors or memory, else UnreadableError.
+    DamagedError if the record is missing or is not a regular file, HostError if this host is short of descriptors or
+    memory, else UnreadableError.
     """
     words = f"{path}: {error.strerror or error}"
     if isinstance(error, UnfitFileError | FileNotFoundError | NotADirectoryError):
@@ -109,7 +109,7 @@ def misread(path: str | Path, error: OSError) -> InterlockError:
 
 
 def beside(path: Path) -> Path:
-    """Return a temporary name in the folder of `path`, which no other thread or process has."""
+    """Return a temporary name in the folder of `path` that no other thread or process uses."""
     return path.with_name(f".{path.name[:_NAME_BYTES]}.{os.urandom(4).hex()}")
 
 
@@ -127,10 +127,10 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def publish(fresh: Path, place: Path) -> None:
-    """Rename `fresh`, a file or a folder with all that is in it, to `place`, once its content is on disk.
+    """Rename `fresh`, a file or a whole folder, to `place`, once its content is on disk.
 
-    A power cut leaves what was at `place` before, or the whole of `fresh`; after the call, the latter. A folder can
-    replace only an empty one.
+    A power cut during the call leaves either what was at `place` before or all of `fresh`; after the call, all of
+    `fresh`. A folder can replace only an empty folder.
     """
     flush_tree(fresh)
     fresh.replace(place)
@@ -140,7 +140,7 @@ def publish(fresh: Path, place: Path) -> None:
 
 
 def retire(path: Path, trash: Path) -> None:
-    """Remove `path` with all that is in it, by way of the name `trash`: it is whole or gone, after a power cut too.
+    """Rename `path` to `trash` and remove it with all its contents: it is whole or gone, after a power cut too.
 
     Raises DriverError naming what stayed at `trash`; `path` is gone all the same.
     """
@@ -152,7 +152,7 @@ def retire(path: Path, trash: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """Return once the content of the file `path`, or the names in the folder, are on disk. Source: fsync(2)."""
+    """Return once the content of the file `path`, or the names in the folder `path`, are on disk. Source: fsync(2)."""
     descriptor = own(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -170,7 +170,7 @@ def flush_directory(path: Path) -> None:
 
 
 def flush_tree(path: Path) -> None:
-    """Flush the file `path`, or the folder with all regular files and folders in it, from the leaves up."""
+    """Flush the file `path`, or the folder and all regular files and folders below it, from the leaves up."""
     if path.is_dir() and not path.is_symlink():
         for child in path.iterdir():
             flush_tree(child)
@@ -182,8 +182,8 @@ def flush_tree(path: Path) -> None:
 def link_or_copy(source: Path, target: Path) -> None:
     """Give the immutable file `source` the second name `target`; copy it where no hard link can be made.
 
-    With a link the kernel counts the users of the file: removing the first name takes it from nobody. The new name
-    is for a folder that is yet to be published: nothing is flushed.
+    With a link the kernel counts the users of the file, so removing the first name takes it from nobody. Nothing is
+    flushed: the new name belongs in a folder that is published later.
     """
     try:
         os.link(source, target)
@@ -195,9 +195,9 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def clone(source: IO[bytes], target: Path) -> bool:
-    """Make `target`, private, of the blocks of the open file `source`: no byte is copied, and each keeps its own later.
+    """Make the private file `target` share the blocks of the open file `source`, copy-on-write.
 
-    False, and `target` is empty, where the file system cannot, or `target` is on another. Source: ioctl_ficlone(2).
+    Returns False, with `target` empty, if the file system cannot, or `target` is on another. Source: ioctl_ficlone(2).
     """
     import fcntl
 
@@ -213,10 +213,10 @@ _FICLONE = 0x40049409
 
 
 def remove_tree(path: Path) -> None:
-    """Remove whatever lies at `path`, with all that is in it; what is not there is fine, and no link is followed.
+    """Remove whatever is at `path`, with all its contents, if there is anything; follow no link.
 
-    What cannot be removed does not keep the rest. What is mounted at `path` or in it is not ours and is left alone.
-    Raises DriverError naming each thing that stayed, and why.
+    Continues past what cannot be removed. What is mounted at `path` or below is not ours and stays.
+    Raises DriverError naming everything that stayed, and why.
     """
     stayed: list[tuple[Path, OSError]] = []
     _remove(path, _mount(path.parent), stayed)
@@ -231,7 +231,7 @@ def remove_tree(path: Path) -> None:
 
 
 def _remove(path: Path, mount: bytes | None, stayed: list[tuple[Path, OSError]]) -> None:
-    """Remove `path` and all that is in it, as far as it is in the mounted file system `mount`."""
+    """Remove `path` and its contents, except what is on another mount than `mount`."""
     before = len(stayed)
     try:
         path.unlink()
@@ -241,13 +241,13 @@ def _remove(path: Path, mount: bytes | None, stayed: list[tuple[Path, OSError]])
         try:
             if _mount(path) != mount:
                 raise _MountedError(errno.EBUSY, "a file system is mounted there")
-            with suppress(OSError):  # somebody who may not change it may still empty it
+            with suppress(OSError):  # a user who may not chmod it may still be able to empty it
                 path.chmod(PRIVATE_DIRECTORY)
             for child in list(path.iterdir()):
                 _remove(child, mount, stayed)
             path.rmdir()
         except OSError as error:
-            if len(stayed) == before:  # not because of what stayed in it
+            if len(stayed) == before:  # it is not the contents that keep it
                 stayed.append((path, error))
     except OSError as error:
         stayed.append((path, error))
@@ -258,9 +258,9 @@ class _MountedError(OSError):
 
 
 def _mount(folder: Path) -> bytes | None:
-    """Return the id of the mount that `folder` is in, None where nothing is there. Source: proc(5), /proc/PID/fdinfo.
+    """Return the id of the mount that holds `folder`; None if nothing is there. Source: proc(5), /proc/PID/fdinfo.
 
-    The device number cannot tell: a bind mount of the same file system has the same.
+    Device numbers do not show it: a bind mount of the same file system has the same number.
     """
     try:
         descriptor = os.open(folder, os.O_PATH | os.O_CLOEXEC)

@@ -1,4 +1,4 @@
-"""Where everything lies on disk."""
+"""Where everything is on disk."""
 
 import os
 import re
@@ -13,11 +13,11 @@ from .files import make_private_directory
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 NAME_WORDS = "names have 1 to 63 letters, digits, '.', '_' and '-', and begin with a letter or digit"
-"""What an instance or a disk may be called; in words, for the message that refuses another name."""
+"""Valid names of instances and disks; in words for the message that refuses a name."""
 
 
 class Home(NamedTuple):
-    """The folder that holds all that Interlock keeps, and the one for what a reboot must clear.
+    """The folder with everything that Interlock keeps, and the folder for what a reboot must clear.
 
         root/                       $INTERLOCK_HOME, else $XDG_DATA_HOME/interlock; 0700
         ├── instances/
@@ -25,17 +25,17 @@ class Home(NamedTuple):
         │   │   ├── spec.json       the machine, resolved; written once
         │   │   ├── journal.jsonl   what happened to it; appended to, under the lock
         │   │   └── ...             the driver's files: disk, seed, firmware, keys, logs
-        │   ├── .creating/NAME/     on its way in: removed by the next command when its maker is dead
-        │   └── .deleting/NAME/     on its way out: likewise
+        │   ├── .creating/NAME/     being created: removed by the next command when its maker is dead
+        │   └── .deleting/NAME/     being deleted: likewise
         ├── images/                 immutable, by digest; instances hold hard links, so it may be emptied
         ├── disks/                  disks that outlive instances; those hold hard links
-        ├── keys/                   the user key pair that new instances get a copy of
-        ├── defaults.yaml           if somebody has written it: what templates lack, read by create alone
-        └── locks/NAME              flock(2), while something is done to NAME; gone with the instance
+        ├── keys/                   the user's key pair, copied into new instances
+        ├── defaults.yaml           optional, written by the user: what templates lack; only create reads it
+        └── locks/NAME              flock(2), held while NAME is worked on; removed with the instance
         runtime/<12 hex digits>/    sockets of one instance, under a short name: a socket's path ends at 107 bytes
 
-    Reading needs no lock. Writing to an instance needs its lock. The image store has a lock of its own. Not promised:
-    that two hosts can share a home over a network file system, because neither flock nor a pid means anything there.
+    Reading needs no lock. Writing to an instance needs its lock. The image store has its own lock. Two hosts cannot
+    share a home over a network file system: neither flock nor pids work across hosts.
     """
 
     root: Path
@@ -45,7 +45,7 @@ class Home(NamedTuple):
     def from_environment(cls) -> Self:
         """Return the home that $INTERLOCK_HOME, $XDG_DATA_HOME and $XDG_RUNTIME_DIR name. Creates nothing.
 
-        Raises HostError where nothing names one: without $HOME, for a user who has no account.
+        Raises HostError if none of them nor $HOME is set and the user has no account.
         """
         given = os.environ.get("INTERLOCK_HOME")
         root = Path(given) if given else (_from_xdg("XDG_DATA_HOME") or user_home() / ".local" / "share") / "interlock"
@@ -65,15 +65,15 @@ class Home(NamedTuple):
 
     @property
     def defaults(self) -> Path:
-        """A template that fills what others lack; it need not exist."""
+        """A template with defaults for all others; it may be missing."""
         return self.root / "defaults.yaml"
 
     def directory(self, name: str) -> Path:
-        """Return where the instance `name` lies when it exists."""
+        """Return the directory of the instance `name`, which need not exist."""
         return self.instances / name
 
     def exists(self, name: str) -> bool:
-        """Return whether `name` has a directory; raises DamagedError for a file or a link there: none is followed."""
+        """Return whether `name` has a directory; raises DamagedError for a file or a link in its place."""
         path = f"{self.instances}/{name}"
         try:
             mode = os.lstat(path).st_mode
@@ -92,11 +92,11 @@ class Home(NamedTuple):
         return sorted(filter(NAME.fullmatch, found))
 
     def creating(self, name: str) -> Path:
-        """Return where `name` is put together before it exists."""
+        """Return where `name` is built before it exists."""
         return self.instances / ".creating" / name
 
     def deleting(self, name: str) -> Path:
-        """Return where `name` is taken apart after it existed."""
+        """Return where `name` is moved to be removed."""
         return self.instances / ".deleting" / name
 
     def lock(self, name: str) -> Path:
@@ -104,13 +104,13 @@ class Home(NamedTuple):
         return self.root / "locks" / name
 
     def sockets(self, name: str) -> Path:
-        """Return the runtime directory of `name`; two homes never share one."""
+        """Return the runtime directory of `name`; no two homes share one."""
         import hashlib
 
         return self.runtime / hashlib.sha256(os.fsencode(self.directory(name))).hexdigest()[:12]
 
     def prepare(self) -> None:
-        """Make the folders, private to their owner; raise HostError for a home that others could write to."""
+        """Make the folders, private to their owner; raise HostError if others could write to the home."""
         make_private_directory(self.root)
         make_private_directory(self.runtime)
         self.check()
@@ -118,9 +118,9 @@ class Home(NamedTuple):
             make_private_directory(path)
 
     def check(self) -> None:
-        """Raise HostError when others could exchange what we are about to read, run or write to. Changes nothing."""
+        """Raise HostError if others could replace what we are about to read, run or write to. Changes nothing."""
         for path, mend in ((self.root, "export INTERLOCK_HOME=~/interlock"), (self.runtime, _OWN_RUNTIME)):
-            # A link of somebody else's may lead to what is ours; one of ours may lead to where there is more room.
+            # Another user's link could lead to a folder of ours, so the link is checked too. Our own links are fine.
             for look in (path.lstat, path.stat):
                 try:
                     seen = look()
@@ -139,13 +139,13 @@ _OWN_RUNTIME = 'export XDG_RUNTIME_DIR="$(mktemp -d)"'
 
 
 def _from_xdg(variable: str) -> Path | None:
-    """Return the folder that `variable` names; a relative one counts as not set. Source: XDG Base Directory, Basics."""
+    """Return the folder that `variable` names; a relative path counts as unset. Source: XDG Base Directory, Basics."""
     value = os.environ.get(variable, "")
     return Path(value) if os.path.isabs(value) else None  # noqa: PTH117 - `list` makes no more paths than it must
 
 
 def user_home() -> Path:
-    """Return the home of the user who runs us; raises HostError where neither $HOME nor an account names one."""
+    """Return the current user's home; raises HostError if neither $HOME nor an account names one."""
     try:
         return Path.home()
     except RuntimeError as error:
@@ -156,12 +156,12 @@ def user_home() -> Path:
 
 
 def _runtime_root() -> Path:
-    """Return the folder for sockets: the session's where there is one that is ours, else one in /tmp.
+    """Return the folder for sockets: the session's if it belongs to us, else one in /tmp.
 
     After `su`, the variable still names the folder of the user who logged in. XDG says that the folder is 0700; some
-    hosts make it 0755 or 0777 (WSL does). Nobody else can exchange what is in one that only its owner can write to.
-    Where others can, it is used as long as it holds a folder of ours: version 0.1.0 put the sockets of machines there
-    that may still run. Source: XDG Base Directory, Environment variables.
+    hosts make it 0755 or 0777 (WSL does). A folder that only its owner can write to is safe. One that others can write
+    to is used only if it already holds a folder of ours: version 0.1.0 put sockets there, and those machines may
+    still run. Source: XDG Base Directory, Environment variables.
     """
     session = _from_xdg("XDG_RUNTIME_DIR") or Path(f"/run/user/{os.geteuid()}")
     place = session / "interlock"

@@ -1,12 +1,12 @@
-"""Whether the process that runs in a directory lives, and which one it is: a lock on the directory itself says so.
+"""Whether a directory's process is alive, and which process that is: a lock on the directory itself says so.
 
-The process inherits an open descriptor of the directory, whose lock (flock(2)) the kernel releases when it ends. So no
-pid namespace hides that it lives, and no file has to be readable for it. A directory cannot be emptied or replaced as a
-file can, and a copy of it is another directory, whose lock is free: what runs in the original is not the copy's.
+The process inherits an open, locked descriptor of the directory (flock(2)); the kernel releases the lock when the
+process ends. So no pid namespace hides that it is alive, and no file has to be readable. Unlike a file, the directory
+cannot be emptied or replaced, and a copy of it is another directory, whose lock is free.
 
-Every process that inherits the descriptor keeps the lock. What serves the process must therefore not inherit it.
+Every process that inherits the descriptor keeps the lock, so helpers of the process must not inherit it.
 
-Which process it is, is read from /proc: a descriptor of its has that lock. Source: proc(5), /proc/PID/fdinfo, `lock:`.
+/proc tells which process it is: the one whose descriptor has the lock. Source: proc(5), /proc/PID/fdinfo, `lock:`.
 """
 
 import errno
@@ -21,7 +21,7 @@ from .locks import try_lock, unlock
 from .process import Actor, alive, boot_id, started_ticks
 
 _NOBODY_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
-"""Why a path cannot be opened that nobody can have locked: nothing is there, or a link, or a socket."""
+"""Errors of open(2) for paths that nobody can have locked: nothing is there, or a link, or a socket."""
 
 
 class Life(NamedTuple):
@@ -29,38 +29,38 @@ class Life(NamedTuple):
 
     alive: bool
     process: Actor | None = None
-    """The process; None when there is none, when it is closing, or when it cannot be seen from here."""
+    """The process; None if there is none, if it is closing, or if it cannot be seen from here."""
     closing: bool = False
-    """True for a moment: it has closed what it had open, and is not gone."""
+    """True for a moment: it has closed its descriptors, but is not gone yet."""
 
     @property
     def hidden(self) -> bool:
-        """True when it lives, but in another pid namespace, or as another user."""
+        """True when it is alive, but in another pid namespace, or as another user."""
         return self.alive and not self.process and not self.closing
 
 
 @contextmanager
 def claimed(directory: Path) -> Iterator[int | None]:
-    """Yield a descriptor of `directory`, locked for the process that inherits it; None where one lives there already.
+    """Yield a descriptor of `directory`, locked for the process that inherits it; None if another process is there.
 
-    A process that inherits it lives in the directory for as long as it is open. If none does, the lock is free again.
+    The lock is held as long as that process keeps the descriptor open, and is released here if nobody inherits it.
     """
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         while not (free := try_lock(descriptor)) and not look([directory], None).alive:
-            pass  # somebody was looking, which takes a microsecond
+            pass  # another process was looking, which takes a microsecond
         yield descriptor if free else None
     finally:
         os.close(descriptor)
 
 
 def look(places: Sequence[Path], recorded: Actor | None) -> Life:
-    """Return what is known of the process that holds the lock of one of `places`; `recorded` is asked first.
+    """Return what is known of the process that holds the lock of one of `places`; `recorded` is tried first.
 
-    Raises OSError when that cannot be read: who cannot be seen need not be dead.
+    Raises OSError if that cannot be read: a process that cannot be seen may be alive.
     """
     for place in places:
-        for _ in range(2):  # a process may begin while the others are listed
+        for _ in range(2):  # a process may start while /proc is listed
             if (locked := _locked(place)) is None:
                 break
             if holder := next(_holders(locked, recorded), None):
@@ -72,9 +72,9 @@ def look(places: Sequence[Path], recorded: Actor | None) -> Life:
 
 
 def holder(path: Path) -> Actor | None:
-    """Return a process that holds the lock of the file `path`; None when nobody does, or nobody who is seen from here.
+    """Return a process that holds the lock of the file `path`; None if there is none that can be seen from here.
 
-    Raises OSError when that cannot be read.
+    Raises OSError if that cannot be read.
     """
     try:
         return next(_holders(path.stat(), None), None)
@@ -83,7 +83,7 @@ def holder(path: Path) -> Actor | None:
 
 
 def _locked(place: Path) -> os.stat_result | None:
-    """Return which file `place` is if somebody holds its lock; None when nobody does, or nothing is there."""
+    """Return the stat of `place` if somebody holds its lock; None if nobody does, or nothing is there."""
     try:
         descriptor = own(str(place), os.O_RDONLY)
     except OSError as error:
@@ -100,7 +100,7 @@ def _locked(place: Path) -> os.stat_result | None:
 
 
 def _holders(locked: os.stat_result, recorded: Actor | None) -> Iterator[Actor]:
-    """Yield the processes that have the file `locked` open by a descriptor that holds its lock."""
+    """Yield the processes with a descriptor that holds the lock of the file `locked`."""
     if recorded and _holds(recorded.pid, locked) and alive(recorded):
         yield recorded
     for name in os.listdir("/proc"):  # noqa: PTH208 - `list` makes no more paths than it must
@@ -120,14 +120,14 @@ def _holds(pid: int, locked: os.stat_result) -> bool:
 
 
 def _closing(actor: Actor | None) -> bool:
-    """True for a process that ends: it closes one descriptor after the other, so it may have other locks still."""
+    """True for a process that is ending: it closes one descriptor after another, so it may still hold other locks."""
     with suppress(PermissionError):
         return actor is not None and alive(actor) and not _descriptors(actor.pid)
     return False
 
 
 def _descriptors(pid: int) -> list[str]:
-    """Return the paths of what process `pid` has open; of one whose first thread has ended, what the others have."""
+    """Return the /proc paths of the descriptors of process `pid`, from a later thread if its first one has ended."""
     with suppress(FileNotFoundError, ProcessLookupError):
         for thread in (pid, *os.listdir(f"/proc/{pid}/task")):  # noqa: PTH208 - as above
             with suppress(FileNotFoundError, ProcessLookupError):

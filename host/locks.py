@@ -1,12 +1,12 @@
-"""One lock for each instance name, held by the kernel for a process and released by it on that process's death.
+"""One lock for each instance name, which the kernel releases when its holder dies.
 
-So a lock cannot be stale: there is no owner to look up and nothing to clean. The file outlives the lock only while the
-instance exists; it is unlinked under the lock when the name becomes absent again, hence the check that the file that
-was locked is still the one that has the name. Source: flock(2).
+So a lock cannot be stale: there is no owner to look up and nothing to clean up. The file exists as long as the instance
+does. It is unlinked under the lock when the name becomes absent, so a process that has locked it checks that the file
+still has the name. Source: flock(2).
 
 The file's content is a note to the holder: a process that needs the instance more urgently writes which process should
-let go. The holder looks whenever it looks at the clock. A note to somebody else means nothing, so one that comes too
-late calls nothing off.
+let go. The holder reads it whenever it checks the clock. A holder ignores notes to other processes, so a late note
+cancels nothing.
 
 Anything but a regular file in the file's place is removed: no process can hold a lock on it.
 """
@@ -28,11 +28,11 @@ from .progress import Report, unheard
 _NOTE_BYTES = 1024
 
 WAIT_S = 0.02
-"""How often a waiter looks: flock(2) has no deadline, and keeps waiting after a signal."""
+"""How often a waiter tries: flock(2) has no deadline, and keeps waiting after a signal."""
 
 
 def try_lock(descriptor: int, *, shared: bool = False) -> bool:
-    """Lock the open file `descriptor` for us alone, or with others who share it. False when somebody has it."""
+    """Lock the open file `descriptor`, exclusively or `shared`. Returns False if it is locked by somebody else."""
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -41,12 +41,12 @@ def try_lock(descriptor: int, *, shared: bool = False) -> bool:
 
 
 def unlock(descriptor: int) -> None:
-    """Give the lock back. Closing alone would leave it to a child that another thread is starting, until its exec."""
+    """Release the lock. After a mere close, a child that another thread is starting would keep it until its exec."""
     fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def wait_for(descriptor: int, waiting: Callable[[], object]) -> None:
-    """Lock the open file `descriptor` for us alone; `waiting` is called once if somebody else has it.
+    """Lock the open file `descriptor` exclusively; `waiting` is called once if somebody else holds the lock.
 
     Raises what `waiting` does, and CancelledError.
     """
@@ -59,10 +59,10 @@ def wait_for(descriptor: int, waiting: Callable[[], object]) -> None:
 
 @contextmanager
 def held(path: Path, waiting: str | None, report: Report = unheard) -> Iterator[None]:
-    """Hold the lock in the file `path`, which is made with its folder if need be.
+    """Hold the lock in the file `path`, which is made if it is missing, with its folder.
 
-    Waits while somebody else holds it, and says the words `waiting` to `report`; without words, raises BlockingIOError.
-    The holder may remove the folder: the next one then makes another.
+    While somebody else holds it, reports `waiting` and waits; if `waiting` is None, raises BlockingIOError instead.
+    The holder may remove the folder; the next holder makes it again.
     """
     lock = Lock(path)
     if not _acquired(lock):
@@ -76,7 +76,7 @@ def held(path: Path, waiting: str | None, report: Report = unheard) -> Iterator[
 
 
 def _acquired(lock: "Lock") -> bool:
-    """Take `lock` if nobody has it, having made its folder."""
+    """Take `lock` if it is free, after making its folder."""
     while True:
         make_private_directory(lock.path.parent)
         with suppress(FileNotFoundError):  # the folder was removed in between
@@ -84,20 +84,20 @@ def _acquired(lock: "Lock") -> bool:
 
 
 class Lock:
-    """The lock in the file `path`. Threads exclude each other as processes do: each `Lock` opens the file itself."""
+    """The lock in the file `path`. Threads exclude each other as processes do, because each `Lock` opens the file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._descriptor: int | None = None
 
     def acquire(self) -> bool:
-        """Take the lock if nobody has it, without waiting. False when somebody has."""
+        """Take the lock if it is free, without waiting; return whether it was."""
         while True:
             descriptor = self._open()
             try:
                 free = try_lock(descriptor)
                 if free and self._is_named(descriptor):
-                    os.ftruncate(descriptor, 0)  # what was left for an earlier holder
+                    os.ftruncate(descriptor, 0)  # a note to an earlier holder
                     self._descriptor = descriptor
                     return True
             finally:
@@ -107,12 +107,12 @@ class Lock:
                 return False
 
     def release(self, *, forget: bool = False) -> None:
-        """Give the lock back; `forget` also removes its file, for a name that means nothing any more."""
+        """Release the lock; `forget` also removes its file, when the name has become absent."""
         if self._descriptor is None:
             return
         try:
             if forget:
-                with suppress(OSError):  # a failing disk: an empty file stays, and the next look at the name removes it
+                with suppress(OSError):  # a failing disk: an empty file stays until the next look at the name
                     self.path.unlink()
         finally:
             unlock(self._descriptor)
@@ -120,7 +120,7 @@ class Lock:
             self._descriptor = None
 
     def ask_to_let_go(self, holder: Actor, why: str) -> None:
-        """Leave a note for `holder`, who has the lock: `why` says who asks, in words. Does not wait."""
+        """Leave a note for `holder`, which has the lock; `why` says who asks, in words. Does not wait."""
         with suppress(FileNotFoundError):
             descriptor = open_own(self.path, os.O_WRONLY | os.O_TRUNC)
             try:
@@ -129,7 +129,7 @@ class Lock:
                 os.close(descriptor)
 
     def asked_to_let_go(self, holder: Actor) -> str | None:
-        """Return why `holder`, who has this lock, should let go of it; None when nobody asks."""
+        """Return why `holder`, which has this lock, should let go of it; None if nobody asks."""
         if self._descriptor is None or os.fstat(self._descriptor).st_size == 0:
             return None
         note = os.pread(self._descriptor, _NOTE_BYTES, 0).decode(errors="replace")
@@ -145,7 +145,7 @@ class Lock:
         self.release()
 
     def _open(self) -> int:
-        """Return a descriptor of the lock's file, made if need be."""
+        """Return a descriptor of the lock's file, which is made if it is missing."""
         while True:
             try:
                 return open_own(self.path, os.O_RDWR | os.O_CREAT)
@@ -153,9 +153,9 @@ class Lock:
                 self._make_way()
 
     def _make_way(self) -> None:
-        """Remove what lies in the file's place, unless another has done so already.
+        """Remove whatever is in the file's place, unless another process has done so already.
 
-        One at a time, or the second would remove the file that the first has made and locked.
+        One process at a time, or a second one would remove the file that the first has made and locked.
         """
         folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -167,7 +167,7 @@ class Lock:
             os.close(folder)
 
     def _is_named(self, descriptor: int) -> bool:
-        """True when `path` still leads to the file that was locked, not to a successor."""
+        """True if `path` is still the file that was locked, not its successor."""
         try:
             return os.path.samestat(os.fstat(descriptor), self.path.lstat())
         except FileNotFoundError:

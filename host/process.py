@@ -1,4 +1,4 @@
-"""Which process is which: a pid is reused, so a process is known by pid, start time and boot.
+"""The identity of processes: pids are reused, so a process is identified by pid, start time and boot.
 
 Source: proc(5), /proc/PID/stat fields 3 (state) and 22 (start time), and random(4) for the boot id.
 """
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 
 class Actor(NamedTuple):
-    """A process that acted: `pid` alone is reused by strangers, so its start time and its boot belong to its name."""
+    """A process, identified by pid, start time and boot, because strangers reuse pids."""
 
     pid: int
     started_ticks: int
@@ -28,7 +28,7 @@ class Actor(NamedTuple):
 _OURS = ("interlock", "limactl")
 
 _PID_MAX = 1 << 22
-"""No pid is larger; a file that says so is damaged. Source: proc(5), /proc/sys/kernel/pid_max."""
+"""The largest possible pid; a file with a larger one is damaged. Source: proc(5), /proc/sys/kernel/pid_max."""
 
 
 _THREADS, _STARTED = 17, 19
@@ -37,15 +37,15 @@ _THREADS, _STARTED = 17, 19
 
 @cache
 def boot_id() -> str:
-    """Return what tells this boot of the host from every other one."""
+    """Return the id of this boot of the host."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # noqa: PTH123 - `list` imports no more than it must
         return file.read().strip()
 
 
 def started_ticks(pid: int) -> int | None:
-    """Return when process `pid` began, in clock ticks after boot; None when there is none or only its zombie.
+    """Return when process `pid` started, in clock ticks after boot; None if there is no such process or only a zombie.
 
-    A zombie whose other threads still run is alive: what it had open, and locked, they have.
+    A zombie whose other threads still run is alive: they keep its open files and locks.
     """
     if not 0 < pid <= _PID_MAX:
         return None
@@ -54,19 +54,19 @@ def started_ticks(pid: int) -> int | None:
             stat = file.read()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    # The command's name stands in parentheses and may hold both blanks and parentheses.
+    # The command's name is in parentheses, and may itself contain blanks and parentheses.
     after_name = stat[stat.rindex(b")") + 2 :].split()
     ended = after_name[0] in (b"Z", b"X") and int(after_name[_THREADS]) <= 1
     return None if ended else int(after_name[_STARTED])
 
 
 def alive(actor: Actor) -> bool:
-    """True when that very process still runs: same pid, same start, same boot."""
+    """True if this very process still runs: same pid, same start, same boot."""
     return actor.boot_id == boot_id() and started_ticks(actor.pid) == actor.started_ticks
 
 
 def suspended(actor: Actor) -> bool:
-    """True when somebody stopped `actor` by Ctrl-Z or SIGSTOP: it lives and does nothing. Source: proc(5)."""
+    """True if `actor` is alive but stopped by Ctrl-Z or SIGSTOP. Source: proc(5)."""
     try:
         with open(f"/proc/{actor.pid}/stat", "rb") as file:  # noqa: PTH123 - as above
             stat = file.read()
@@ -76,16 +76,16 @@ def suspended(actor: Actor) -> bool:
 
 
 def wake(actor: Actor, *, and_end: bool = False) -> None:
-    """Let `actor`, which somebody suspended, run again; with `and_end` it is asked to end first (SIGTERM)."""
+    """Let the suspended `actor` run again; `and_end` also asks it to end (SIGTERM)."""
     if and_end:
-        send(actor, signal.SIGTERM)  # waits for it until it runs
+        send(actor, signal.SIGTERM)  # pending until it runs again
     send(actor, signal.SIGCONT)
 
 
 def send(actor: Actor, number: int) -> None:
     """Send `actor` the signal `number`, if it still runs.
 
-    A pidfd is taken before the process is proved to be `actor`, so no stranger with its pid is ever signalled.
+    The pidfd is opened before the process is verified to be `actor`, so no stranger with its pid is ever signalled.
     """
     with suppress(ProcessLookupError):
         pidfd = os.pidfd_open(actor.pid)
@@ -97,7 +97,7 @@ def send(actor: Actor, number: int) -> None:
 
 
 def this_process() -> Actor:
-    """Return who we are, with the command line as a person would type it, less what may be secret in it."""
+    """Return this process, with its command line as a person would type it, without possible secrets."""
     pid = os.getpid()
     command = without_secrets(sys.argv)[:200] if sys.argv else ""
     return Actor(pid=pid, started_ticks=started_ticks(pid) or 0, boot_id=boot_id(), command=command)
@@ -106,8 +106,8 @@ def this_process() -> Actor:
 def without_secrets(argv: Sequence[str]) -> str:
     """Return a command line for journals and messages: `interlock create web --set env.TOKEN=…`.
 
-    Of what stands behind a `=` nobody here can say whether it is secret, nor of a URL's user and password. What another
-    program than ours was called with, one that embeds us, is its own affair: only its name is kept.
+    What follows a `=` may be secret, and so may the user and password of a URL. Of a program that embeds us, only the
+    name is kept.
     """
     program, *words = argv
     name = Path(program).name

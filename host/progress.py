@@ -1,10 +1,10 @@
-"""How work says how far it has come."""
+"""How work reports its progress."""
 
 import time
 from collections.abc import Callable
 
 Report = Callable[[str], None]
-"""Says which step the work has reached, in words for people (`waiting for ssh`). May raise, to call the work off."""
+"""Called with each step that the work reaches, in words for people (`waiting for ssh`). May raise to cancel it."""
 
 
 def unheard(_: str) -> None:
@@ -13,24 +13,24 @@ def unheard(_: str) -> None:
 
 _STEPS = 3
 _OBSERVED_S = 5.0
-"""How much of the work must be done before the rest is estimated."""
+"""How many steps and seconds must have passed before the rest is estimated."""
 
 _STEADY = 2.0
-"""The pace counts as steady while the last step was at most so many times faster or slower than all of them."""
+"""The pace is steady if the last step was at most this many times faster or slower than the average."""
 
 
 class Pace:
-    """How long the rest of counted work takes. Says nothing until the pace is steady."""
+    """Estimates how long the rest of counted work takes, once its pace is steady."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._total = 0
         self._marks: list[tuple[float, int]] = []
-        """When which count was reached."""
+        """Times, and the count reached at each."""
 
     def left(self, done: int, total: int) -> str:
-        """Take note that `done` of `total` is reached, and return words such as `, about 2 min left`, or nothing."""
-        if total != self._total or not self._marks:  # the work has grown: what was seen of it is no measure of the rest
+        """Record that `done` of `total` is reached, and return words such as `, about 2 min left`, or an empty text."""
+        if total != self._total or not self._marks:  # the work has grown, so earlier marks do not measure the rest
             self._total, self._marks = total, []
         self._marks.append((self._clock(), done))
         if len(self._marks) <= _STEPS or done >= total:

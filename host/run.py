@@ -1,9 +1,9 @@
-"""The one place where Interlock runs other programs: bounded in time and in what is kept of their words.
+"""The one place where Interlock runs other programs, with bounds on their time and on what is kept of their output.
 
-Each runs in a session of its own, so it can neither ask on the user's terminal nor be hit by a key pressed there. That
-session ends with the call and with this process, even one that is killed: a guard in it waits at a pipe whose writing
-end is ours alone, and at the end of that pipe kills the session's process group. (PR_SET_PDEATHSIG would reach the
-program and not its children, and would fire at the end of the thread that started it.)
+Each runs in its own session, so it can neither prompt on the user's terminal nor be interrupted by a key pressed there.
+The session ends with the call, and with this process even if it is killed: a guard in the session reads from a pipe
+whose writing end only we hold, and when that closes, the guard kills the session's process group. (PR_SET_PDEATHSIG
+would reach the program but not its children, and would fire when the thread that started it ends.)
 """
 
 import math
@@ -22,15 +22,15 @@ from . import cancellation
 from .bounds import Words, last_words
 
 PACKAGES = {"qemu-img": "qemu-utils", "setsid": "util-linux", "ssh": "openssh-client", "ssh-keygen": "openssh-client"}
-"""The Debian package of each program that is looked for by its name."""
+"""The Debian package of each program."""
 
 _PIECE_BYTES = 64 << 10
 _LAST_PIECES = 16
-"""A pipe holds a MiB at most: a program that ended has said no more than that since we last looked."""
+"""A pipe holds at most 1 MiB, so a program that has ended left at most that much unread."""
 
 _TURN_S = 5.0
 _DEATH_S = 10.0
-"""After SIGKILL a process ends at once, unless the kernel keeps it in an uninterruptible wait."""
+"""How long to wait after SIGKILL: a process ends at once, unless it is in an uninterruptible wait."""
 
 _LEASHED = """\
 guard='trap "" HUP INT TERM; read -r _ || { kill -TERM 0; sleep "$1"; kill -KILL 0; }'
@@ -38,32 +38,32 @@ guard='trap "" HUP INT TERM; read -r _ || { kill -TERM 0; sleep "$1"; kill -KILL
 shift
 exec "$@"
 """
-"""Leave a guard behind and become the program. `$0` is the pipe: its end ends the session, a line in it does not."""
+"""Start the guard, then become the program. `$0` is the pipe: its end ends the session, a line in it does not."""
 
 MERGED: Final = subprocess.STDOUT
-"""As `stderr`: what is said there is heard with what is said on stdout."""
+"""As `stderr`: merged into stdout."""
 
 Sink = Callable[[bytes], object] | IO[bytes] | int | None
-"""Where a program's words go: to a function, piece by piece; into a file; nowhere else than into the result (None)."""
+"""Where a program's output goes: to a function, piece by piece; into a file; or only into the result (None)."""
 
 
 class Wait(Protocol):
-    """How to wait: for any of `descriptors` to become readable, at most `seconds`. Raises to call the work off."""
+    """Waits until any of `descriptors` is readable, at most `seconds`. Raises to cancel the work."""
 
     def __call__(self, seconds: float, *descriptors: int) -> list[int]: ...
 
 
 class Ended(NamedTuple):
-    """How a program ended, and what it said, as far as nobody else was given that."""
+    """How a program ended, and its output, as far as that went nowhere else."""
 
     status: int
-    """Its exit status; negative, a signal's number."""
+    """Its exit status, or the negative number of a signal."""
     stdout: bytes
     stderr: bytes
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The last lines that it said: on stderr, else on stdout."""
+        """Its last lines on stderr, or else on stdout."""
         return last_words(self.stderr) or last_words(self.stdout)
 
 
@@ -83,14 +83,13 @@ def run(  # noqa: C901 - one thing after the other
 ) -> Ended:
     """Run `command` and return how it ended, whatever its status; what it left in the background has ended too.
 
-    `stdin` is what it reads, or the descriptor that it reads from. With `leaves`, what a successful program leaves in
-    the background stays: a program that detaches itself. `grace_s` is the time between SIGTERM and SIGKILL where the
-    work is called off: for a program that has something to clean up. Instead of by `timeout_s`, in seconds, a caller
-    may bound the work by its own `wait`.
+    `stdin` is the input, or a descriptor to read it from. With `leaves`, what a successful program left in the
+    background keeps running: for programs that detach. `grace_s` is the time between SIGTERM and SIGKILL when the work
+    is cancelled, for programs that clean up. A caller may bound the work by `timeout_s`, in seconds, or by its own
+    `wait`.
 
-    Raises HostError when the program is not installed, DriverError when the host cannot run it, DeadlineError with its
-    last words at `timeout_s`, and what
-    `wait` or a sink raises; the program and its children are gone then.
+    Raises HostError if the program is not installed, DriverError if the host cannot run it, DeadlineError with its
+    last words at `timeout_s`, and what `wait` or a sink raises; the program and its children are gone then.
     """
     words = [str(word) for word in command]
     name = Path(words[0]).name
@@ -154,9 +153,9 @@ def run(  # noqa: C901 - one thing after the other
 
 
 def _listen(child: "subprocess.Popen[bytes]", pipes: dict[int, Callable[[bytes], object]], wait: Wait) -> None:
-    """Give what comes through `pipes` to their sinks, until `child` has ended.
+    """Pass what comes through `pipes` to their sinks until `child` has ended.
 
-    What runs on in the background may hold a pipe open, so its end is not waited for: only what is in it is taken.
+    A process left in the background may hold a pipe open, so this does not wait for the pipe's end.
     """
     for pipe in pipes:
         os.set_blocking(pipe, False)
@@ -175,7 +174,7 @@ def _listen(child: "subprocess.Popen[bytes]", pipes: dict[int, Callable[[bytes],
 
 
 def _take(pipe: int, sink: Callable[[bytes], object]) -> bool:
-    """Give the next piece in `pipe` to `sink`; False when there is none."""
+    """Pass the next piece in `pipe` to `sink`; return whether there was one."""
     with suppress(BlockingIOError):
         if piece := os.read(pipe, _PIECE_BYTES):
             sink(piece)
@@ -184,7 +183,7 @@ def _take(pipe: int, sink: Callable[[bytes], object]) -> bool:
 
 
 def _call_off(child: "subprocess.Popen[bytes]", grace_s: float) -> None:
-    """End `child` and all of its session: asked first, if there is a grace, and killed after it."""
+    """End `child` and its whole session: by SIGTERM first if there is a grace, then by SIGKILL."""
     if grace_s:
         with suppress(subprocess.TimeoutExpired, ProcessLookupError):
             os.killpg(child.pid, signal.SIGTERM)
@@ -195,7 +194,7 @@ def _call_off(child: "subprocess.Popen[bytes]", grace_s: float) -> None:
 
 
 def _kill(child: "subprocess.Popen[bytes]") -> None:
-    """Kill the session's group. Its number is nobody else's while the guard, which is in it, waits at our pipe."""
+    """Kill the session's process group. Its number cannot be reused while the guard, a member, waits at our pipe."""
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
 
@@ -205,7 +204,7 @@ def _target(sink: Sink) -> IO[bytes] | int:
 
 
 def _readable(content: bytes) -> int:
-    """Return a descriptor from which `content` is read: neither a pipe that fills up nor a file on a disk."""
+    """Return a descriptor to read `content` from: neither a pipe, which could fill up, nor a file on disk."""
     descriptor = os.memfd_create("stdin", os.MFD_CLOEXEC)
     with open(descriptor, "wb", closefd=False) as file:
         file.write(content)

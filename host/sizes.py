@@ -1,4 +1,4 @@
-"""Sizes in bytes, as people write and read them. Units are powers of 1024, whatever their spelling, as in QEMU."""
+"""Sizes in bytes, as people write and read them. Units are powers of 1024 however they are spelled, as in QEMU."""
 
 import re
 
@@ -9,7 +9,7 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def size_bytes(value: object) -> int:
-    """Return the bytes that `value` means: a number of them, or text such as `512MiB`, `4 GiB`, `1.5G`.
+    """Return `value` in bytes: a number of bytes, or text such as `512MiB`, `4 GiB`, `1.5G`.
 
     Raises ValueError.
     """
@@ -22,7 +22,7 @@ def size_bytes(value: object) -> int:
 
 
 def in_words(number: int) -> str:
-    """Return bytes as people read them: `512 MiB`, `1.5 GiB`."""
+    """Return a number of bytes as people read it: `512 MiB`, `1.5 GiB`."""
     amount, unit = float(number), "B"
     for unit in _UNITS:
         if amount < 1024 or unit == _UNITS[-1]:  # noqa: PLR2004 - what the units are
