@@ -1,7 +1,7 @@
 """The commands that move an instance: one for each row of the table that can be asked for, and the composites."""
 
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import click
 from click.core import ParameterSource
@@ -9,9 +9,11 @@ from click.core import ParameterSource
 from ..errors import UsageError
 from ..fsm import words
 from ..fsm.states import EXISTING
+from ..fsm.table import Trigger
 from ..host.home import NAME
 from .agreement import agreed_on, trust_proposed
 from .machine_options import machine_options, wishes
+from .many import Which, each, names_argument
 from .options import name_argument, on_failure_option, pass_session, timeout_option
 from .session import Session
 from .stdout import Format, format_option, print_record
@@ -49,21 +51,27 @@ def create_command(  # noqa: PLR0917 - click calls it, by name
 
 
 @click.command("start")
-@name_argument
+@names_argument
 @timeout_option("Give up when the guest has not answered by then.")
 @on_failure_option
 @format_option
 @pass_session
-def start_command(session: Session, name: str, timeout_s: float | None, on_failure: str, output_format: Format) -> None:
-    """Start the instance NAME, which exists; ends when its guest answers.
+def start_command(session: Session, /, timeout_s: float | None, on_failure: str, **which: Unpack[Which]) -> None:
+    """Start instances, which exist; ends when their guests answer.
 
     \b
     interlock start web
+    interlock start web db cache
+    interlock start --filter state=stopped
     interlock start web --timeout 60 --on-failure keep
     """
-    _refuse_template(name)
-    outcome = session.interlock.start(name, timeout_s=timeout_s, keep_on_failure=on_failure == "keep")
-    _print_started(session, outcome, output_format)
+    for name in which["names"]:
+        _refuse_template(name)
+    keep = on_failure == "keep"
+    for outcome in each(
+        session, Trigger.start, lambda vms, name: vms.start(name, timeout_s=timeout_s, keep_on_failure=keep), **which
+    ):
+        _pass_message_on(session, outcome)
 
 
 @click.command("up")
@@ -104,87 +112,90 @@ def up_command(  # noqa: PLR0917 - click calls it, by name
 
 
 @click.command("stop")
-@name_argument
+@names_argument
 @click.option("--force", "-f", is_flag=True, help="End it at once, without asking the guest: the transition kill.")
 @timeout_option("End it by force when the guest has not shut down by then.")
 @format_option
 @pass_session
-def stop_command(session: Session, name: str, force: bool, timeout_s: float | None, output_format: Format) -> None:
-    """Shut the instance NAME down.
+def stop_command(session: Session, /, force: bool, timeout_s: float | None, **which: Unpack[Which]) -> None:
+    """Shut instances down.
 
     \b
     interlock stop web
-    interlock stop web --timeout 30
+    interlock stop web db --timeout 30
+    interlock stop --all
     """
-    outcome = session.interlock.kill(name) if force else session.interlock.stop(name, timeout_s=timeout_s)
-    _print(outcome, output_format)
+    if force:
+        each(session, Trigger.kill, lambda vms, name: vms.kill(name), **which)
+    else:
+        each(session, Trigger.stop, lambda vms, name: vms.stop(name, timeout_s=timeout_s), **which)
 
 
 @click.command("kill")
-@name_argument
+@names_argument
 @format_option
 @pass_session
-def kill_command(session: Session, name: str, output_format: Format) -> None:
-    """End the hypervisor of the instance NAME at once: what `stop --force` does.
+def kill_command(session: Session, /, **which: Unpack[Which]) -> None:
+    """End the hypervisors of instances at once: what `stop --force` does.
 
     \b
     interlock kill web
     """
-    _print(session.interlock.kill(name), output_format)
+    each(session, Trigger.kill, lambda vms, name: vms.kill(name), **which)
 
 
 @click.command("restart")
-@name_argument
+@names_argument
 @timeout_option("Give up when the guest has not answered by then, counted from the start.")
 @on_failure_option
 @format_option
 @pass_session
-def restart_command(
-    session: Session, name: str, timeout_s: float | None, on_failure: str, output_format: Format
-) -> None:
-    """Stop the instance NAME if it runs, then start it: two transitions, each announced.
+def restart_command(session: Session, /, timeout_s: float | None, on_failure: str, **which: Unpack[Which]) -> None:
+    """Stop instances that run, then start them: two transitions, each announced.
 
     \b
     interlock restart web
     """
-    outcome = session.interlock.restart(name, timeout_s=timeout_s, keep_on_failure=on_failure == "keep")
-    _print(outcome, output_format)
+    keep = on_failure == "keep"
+    each(
+        session, Trigger.start, lambda vms, name: vms.restart(name, timeout_s=timeout_s, keep_on_failure=keep), **which
+    )
 
 
 @click.command("reset")
-@name_argument
+@names_argument
 @format_option
 @pass_session
-def reset_command(session: Session, name: str, output_format: Format) -> None:
-    """Throw the disk of the instance NAME away for a fresh one of the same image and spec.
+def reset_command(session: Session, /, **which: Unpack[Which]) -> None:
+    """Throw the disks of instances away for fresh ones of the same image and spec.
 
     \b
     interlock reset web
     """
-    _print(session.interlock.reset(name), output_format)
+    each(session, Trigger.reset, lambda vms, name: vms.reset(name), **which)
 
 
 @click.command("delete")
-@name_argument
+@names_argument
 @click.option("--force", "-f", is_flag=True, help="Kill it first if it runs; remove it even if it is damaged.")
 @format_option
 @pass_session
-def delete_command(session: Session, name: str, force: bool, output_format: Format) -> None:
-    """Remove the instance NAME and all its files.
+def delete_command(session: Session, /, force: bool, **which: Unpack[Which]) -> None:
+    """Remove instances and all their files.
 
     \b
     interlock delete web
-    interlock delete web --force
+    interlock delete web db --force
     """
-    _print(session.interlock.delete(name, force=force), output_format)
+    each(session, Trigger.delete, lambda vms, name: vms.delete(name, force=force), **which)
 
 
 @click.command("resume")
-@name_argument
+@names_argument
 @format_option
 @pass_session
-def resume_command(session: Session, name: str, output_format: Format) -> None:
-    """Let the paused guest of the instance NAME continue.
+def resume_command(session: Session, /, **which: Unpack[Which]) -> None:
+    """Let the paused guests of instances continue.
 
     A guest is paused by a full disk of the host's (make room first) or by a signal; `list` says which. One that is not
     paused is left alone.
@@ -192,47 +203,47 @@ def resume_command(session: Session, name: str, output_format: Format) -> None:
     \b
     interlock resume web
     """
-    _print(session.interlock.resume(name), output_format)
+    each(session, Trigger.resume, lambda vms, name: vms.resume(name), **which)
 
 
 @click.command("provision")
-@name_argument
+@names_argument
 @timeout_option("Give up when the scripts have not ended by then.")
 @format_option
 @pass_session
-def provision_command(session: Session, name: str, timeout_s: float | None, output_format: Format) -> None:
-    """Re-run provisioning in the running instance NAME.
+def provision_command(session: Session, /, timeout_s: float | None, **which: Unpack[Which]) -> None:
+    """Re-run provisioning in instances that run.
 
     \b
     interlock provision web --timeout 600
     """
-    _print(session.interlock.provision(name, timeout_s=timeout_s), output_format)
+    each(session, Trigger.provision, lambda vms, name: vms.provision(name, timeout_s=timeout_s), **which)
 
 
 @click.command("protect")
-@name_argument
+@names_argument
 @format_option
 @pass_session
-def protect_command(session: Session, name: str, output_format: Format) -> None:
-    """Make reset and delete of the instance NAME impossible, with --force too.
+def protect_command(session: Session, /, **which: Unpack[Which]) -> None:
+    """Make reset and delete of instances impossible, with --force too.
 
     \b
     interlock protect web
     """
-    _print(session.interlock.protect(name), output_format)
+    each(session, Trigger.protect, lambda vms, name: vms.protect(name), **which)
 
 
 @click.command("unprotect")
-@name_argument
+@names_argument
 @format_option
 @pass_session
-def unprotect_command(session: Session, name: str, output_format: Format) -> None:
+def unprotect_command(session: Session, /, **which: Unpack[Which]) -> None:
     """Remove the protection set by `protect`.
 
     \b
     interlock unprotect web
     """
-    _print(session.interlock.unprotect(name), output_format)
+    each(session, Trigger.unprotect, lambda vms, name: vms.unprotect(name), **which)
 
 
 @click.command("repair")
@@ -262,8 +273,13 @@ def _print(outcome: "Outcome", output_format: Format) -> None:
 
 
 def _print_started(session: Session, outcome: "Outcome", output_format: Format) -> None:
-    """Print the result of a start, and to people what the machine's author has to say about its use."""
+    """Print the result of a start, and what there is to say about the machine's use."""
     _print(outcome, output_format)
+    _pass_message_on(session, outcome)
+
+
+def _pass_message_on(session: Session, outcome: "Outcome") -> None:
+    """Say to people what the author of a machine that was started has to say about its use."""
     spec = session.interlock.status(outcome.instance).spec if outcome.changed else None
     if spec and spec.message:
         session.report(spec.message.rstrip("\n"))

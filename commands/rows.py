@@ -1,13 +1,14 @@
-"""The command of a row that has none of its own: NAME, and --timeout where the row has a deadline."""
+"""The command of a row that has none of its own: NAMES, and --timeout where the row has a deadline."""
 
-from typing import Any
+from typing import Unpack
 
 import click
 
 from ..fsm.table import BY_TRIGGER, Trigger
-from .options import name_argument, pass_session, timeout_option
+from .many import Which, each, names_argument
+from .options import pass_session, timeout_option
 from .session import Session
-from .stdout import Format, format_option, print_record
+from .stdout import format_option
 
 
 def command(trigger: str) -> click.Command:
@@ -15,13 +16,12 @@ def command(trigger: str) -> click.Command:
     row = BY_TRIGGER[Trigger(trigger)]
 
     @pass_session
-    def ask(session: Session, /, name: str, output_format: Format, **asked: Any) -> None:
-        outcome = session.interlock.fire(name, row.trigger, **asked)
-        if output_format != "table":
-            print_record(outcome.to_json(), output_format)
+    def ask(session: Session, /, timeout_s: float | None = None, **which: Unpack[Which]) -> None:
+        asked = {"timeout_s": timeout_s} if row.timeout else {}
+        each(session, row.trigger, lambda vms, name: vms.fire(name, row.trigger, **asked), **which)
 
     ask = format_option(ask)
     if row.timeout:
         ask = timeout_option("Give up when it has not ended by then.")(ask)
     text = f"{row.why}\n\n\b\ninterlock {trigger} web"
-    return click.command(trigger, help=text)(name_argument(ask))
+    return click.command(trigger, help=text)(names_argument(ask))

@@ -1,6 +1,7 @@
 """What every command is given: the API, and the way to stderr."""
 
 import os
+from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,16 @@ class Session:
         from .stderr import Stderr
 
         return Stderr(self.log_format, self.about, quiet=self.quiet)
+
+    def about_one(self, instance: str, trigger: str) -> "Session":
+        """Return a session like this one whose words are about `instance`, for one thread of several."""
+        from .stderr import Stderr
+
+        one = copy(self)
+        one.about = {}
+        one.stderr = Stderr(self.log_format, one.about, quiet=self.quiet, stream=self.stderr.stream)
+        one.bind(instance, trigger)
+        return one
 
     def bind(self, instance: str, command: str | None) -> None:
         """Let what is said be about `instance`, and about the operation `command` if that is a trigger of the table."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from threading import Lock
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,13 +37,19 @@ class Stderr:
     """What one run of the program says, in one format. Nothing is said twice, and a reader who left is no error."""
 
     def __init__(
-        self, log_format: LogFormat | None = None, about: dict[str, str] | None = None, *, quiet: bool = False
+        self,
+        log_format: LogFormat | None = None,
+        about: dict[str, str] | None = None,
+        *,
+        quiet: bool = False,
+        stream: "Stream | None" = None,
     ) -> None:
         self.log_format: LogFormat = log_format or ("human" if sys.stderr.isatty() else "logfmt")
         self._about = {} if about is None else about
         """What every record is about, where that is known: `instance` and `operation`."""
         self._quiet = quiet
-        self._log: Any = None
+        self.stream = stream or Stream(self.log_format)
+        """Where it goes. Threads that say something about different instances share one."""
 
     def announce(self, event: Event) -> None:
         """Say an event of the engine; what follows is about the same instance and operation."""
@@ -73,9 +80,23 @@ class Stderr:
     def _say(self, level: str, event: str, **facts: Any) -> None:
         if self._quiet and level == "info":
             return
-        self._log = self._log or _logger(self.log_format)
-        with suppress(OSError):  # that nobody reads it any more (a pipe, a terminal) is no reason to call the work off
-            getattr(self._log, level)(event, **{**self._about, **facts})
+        self.stream.write(level, event, {**self._about, **facts})
+
+
+class Stream:
+    """What all records of a run go through, one at a time."""
+
+    def __init__(self, log_format: LogFormat) -> None:
+        self._format: LogFormat = log_format
+        self._log: Any = None
+        self._lock = Lock()
+
+    def write(self, level: str, event: str, facts: dict[str, Any]) -> None:
+        """Write a record."""
+        with self._lock:
+            self._log = self._log or _logger(self._format)
+            with suppress(OSError):  # that nobody reads it (a pipe, a terminal) is no reason to call the work off
+                getattr(self._log, level)(event, **facts)
 
 
 def _logger(log_format: LogFormat) -> Any:
@@ -146,12 +167,16 @@ class Terminal:
         """What ends the chain, as there is nothing to hand on. Source: structlog, "Processors", DropEvent."""
         self._styled = styled(sys.stderr)
         self._live: Live | None = None
+        self._at_work: dict[str, _Now] = {}
+        """By instance, what is being done to it."""
+        self._several = False
 
     def __call__(self, _logger: Any, _level: str, record: Record) -> str:
         """Show the record."""
         self._stop()
         match record["event"]:
             case "error":
+                self._at_work.pop(record.get("instance", ""), None)
                 self._show_error(record)
             case "hint":
                 self._show_hint(record["hint"])
@@ -161,6 +186,7 @@ class Terminal:
                 self._show(f"note: {record['message']}")
             case event:
                 self._show_transition(Happening(event), record)
+        self._watch()
         raise self._shown
 
     def _show_error(self, record: Record) -> None:
@@ -177,16 +203,24 @@ class Terminal:
         print(f"hint: {printable(command)}", file=sys.stderr)  # it is not wrapped, because it is copied and typed
 
     def _show_transition(self, happening: Happening, record: Record) -> None:
-        if happening is Happening.step:
-            elapsed = words.duration(record.get("elapsed_s", 0.0))
-            self._show(f"{elapsed:>8}  {record['step']}", style="2", indent=_STEP_INDENT)
-        elif happening is Happening.begun:
-            self._show(record["message"])
+        instance = record["instance"]
+        if happening in (Happening.step, Happening.begun):
+            if happening is Happening.step:
+                self._show_step(instance, words.duration(record.get("elapsed_s", 0.0)), record["step"])
+            else:
+                self._show(record["message"])
+            began = time.monotonic() - record.get("elapsed_s", 0.0)
+            self._at_work[instance] = _Now(instance, str(record["operation"]), str(record.get("step", "")), began)
+            self._several = self._several or len(self._at_work) > 1
         else:
             good = happening in (Happening.done, Happening.holds)
             self._show(record["message"], style="32" if good else "31" if record["level"] != "info" else "")
-            return
-        self._watch(record)
+            self._at_work.pop(instance, None)
+
+    def _show_step(self, instance: str, elapsed: str, step: str) -> None:
+        """Show a step; whose it is, where several are at work."""
+        whose = f"{instance}: " if self._several else ""
+        self._show(f"{elapsed:>8}  {whose}{step}", style="2", indent=_STEP_INDENT)
 
     def _show(self, text: str, style: str = "", indent: int = 0) -> None:
         print(self._in(style, wrapped(printable(text), sys.stderr, indent)), file=sys.stderr, flush=True)
@@ -195,19 +229,19 @@ class Terminal:
         """Return `text` in the colour `style`, where colours are shown. Source: ECMA-48, SGR."""
         return f"\x1b[{style}m{text}\x1b[0m" if style and self._styled else text
 
-    def _watch(self, record: Record) -> None:
-        """Keep one moving line at the bottom until the next record: what is being done, for how long."""
-        if not sys.stderr.isatty():
+    def _watch(self) -> None:
+        """Keep a moving line for each operation at the bottom until the next record."""
+        if not self._at_work or not sys.stderr.isatty():
             return
-        from rich.console import Console
+        from rich.console import Console, Group
         from rich.live import Live
 
         console = Console(stderr=True, highlight=False, soft_wrap=True, no_color=not self._styled)
         if console.is_dumb_terminal:  # it cannot take back what it has written
             return
-        began = time.monotonic() - record.get("elapsed_s", 0.0)
-        now = _Now(str(record["operation"]), str(record.get("step", "")), began)
-        self._live = Live(now, console=console, transient=True, refresh_per_second=8)
+        for now in self._at_work.values():
+            now.named = self._several
+        self._live = Live(Group(*self._at_work.values()), console=console, transient=True, refresh_per_second=8)
         self._live.start()
 
     def _stop(self) -> None:
@@ -217,17 +251,20 @@ class Terminal:
 
 
 class _Now:
-    """The moving line: `⠋ starting · waiting for ssh · 4 s`."""
+    """A moving line: `⠋ starting · waiting for ssh · 4 s`, and whose it is where there are several."""
 
-    def __init__(self, trigger: str, step: str, began: float) -> None:
-        from rich.spinner import Spinner
-
+    def __init__(self, instance: str, trigger: str, step: str, began: float) -> None:
         from ..fsm.table import BY_TRIGGER, Trigger
 
-        self._doing, self._step, self._began = BY_TRIGGER[Trigger(trigger)].doing, step, began
-        self._spinner = Spinner("dots")
+        self.named = False
+        self._instance, self._doing, self._step, self._began = instance, BY_TRIGGER[Trigger(trigger)].doing, step, began
+        self._spinner: Any = None
 
     def __rich_console__(self, _console: Any, _options: "ConsoleOptions") -> "RenderResult":
-        parts = [self._doing, printable(self._step), words.duration(time.monotonic() - self._began)]
+        from rich.spinner import Spinner
+
+        self._spinner = self._spinner or Spinner("dots")
+        whose = self._instance if self.named else ""
+        parts = [whose, self._doing, printable(self._step), words.duration(time.monotonic() - self._began)]
         self._spinner.update(text=" · ".join(part for part in parts if part))
         yield self._spinner

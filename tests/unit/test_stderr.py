@@ -62,6 +62,22 @@ def test_announce_for_people_writes_the_sentences(capsys):
     assert capsys.readouterr().err == 'starting "web"\n   0.5 s  waiting for ssh\nstarted "web" in 4.2 s\n'
 
 
+def test_streams_beside_each_other_say_whose_step_it_is(capsys):
+    """Where several instances are worked on at once, a step names its own; where one is, it need not."""
+    first = Stderr("human")
+    second = Stderr("human", {}, stream=first.stream)
+    first.announce(LIFE[0])
+    second.announce(Event(Happening.begun, "db", Trigger.start, State.created, elapsed_s=0.0))
+    first.announce(LIFE[1])
+    second.announce(Event(Happening.done, "db", Trigger.start, State.created, elapsed_s=2.0))
+    assert capsys.readouterr().err.splitlines() == [
+        'starting "web"',
+        'starting "db"',
+        "   0.5 s  web: waiting for ssh",
+        'started "db" in 2.0 s',
+    ]
+
+
 @pytest.mark.parametrize(
     ("happening", "level"),
     [

@@ -1,0 +1,156 @@
+"""Commands that take several instances: which are meant, and what becomes of each.
+
+They are carried out at once, each by a thread of its own, no more at a time than this host can carry. A failure stops
+no other: it is said when it happens, and in the end the exit code is that of the first that failed, in the order in
+which they were named.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+import click
+
+from ..errors import CancelledError, InterlockError, UsageError
+from ..fsm.table import BOOTS, BY_TRIGGER, Trigger
+from .options import F, InstanceName
+from .session import Session
+from .stdout import Format, print_record
+
+if TYPE_CHECKING:
+    from ..api import Interlock
+    from ..fsm.engine import Outcome
+    from ..fsm.records import Status
+
+
+class Which(TypedDict):
+    """What `names_argument` and `format_option` tell a command."""
+
+    names: tuple[str, ...]
+    everything: bool
+    filters: tuple[tuple[str, str], ...]
+    output_format: Format
+
+
+Ask = Callable[["Interlock", str], "Outcome"]
+"""What a command asks for one instance by its name."""
+
+MANY = 32
+"""How many instances are worked on at once where nothing is booted: that costs the host next to nothing."""
+
+
+class Filter(click.ParamType):  # type: ignore[type-arg] # generic in newer releases of click
+    """A condition on instances: KEY=PATTERN, of a key of `list --format json`."""
+
+    name = "filter"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        from ..fsm.records import Status
+        from ..fsm.states import State
+
+        key, equals, pattern = str(value).partition("=")
+        keys = Status("", State.absent, directory=None).to_json()  # type: ignore[arg-type] # for its keys
+        if not equals or key not in keys:
+            self.fail(f"{value!r}: expected KEY=PATTERN, where KEY is one of {', '.join(keys)}", param, ctx)
+        return key, pattern
+
+
+filter_option = click.option(
+    "--filter",
+    "filters",
+    type=Filter(),
+    multiple=True,
+    metavar="KEY=PATTERN",
+    help="Those of which a key of `list --format json` matches: state=running. Of several, all must.",
+)
+
+
+def names_argument(function: F) -> F:
+    """Give a command any number of NAMES, `--all` and `--filter`; `each` finds out which are meant."""
+    everything = click.option("--all", "-a", "everything", is_flag=True, help="Every instance that exists.")
+    return click.argument("names", nargs=-1, type=InstanceName())(everything(filter_option(function)))
+
+
+def matching(statuses: "Iterable[Status]", filters: Sequence[tuple[str, str]]) -> "Iterable[Status]":
+    """Yield those of `statuses` that match all `filters`."""
+    for status in statuses:
+        if filters:
+            known = status.to_json()
+            if not all(fnmatchcase(_text(known[key]), pattern) for key, pattern in filters):
+                continue
+        yield status
+
+
+def _text(value: object) -> str:
+    """Return a value of a record as a filter sees it: as JSON has it, without quotes."""
+    return {None: "null", True: "true", False: "false"}.get(value) or str(value)  # type: ignore[call-overload]
+
+
+def each(session: Session, trigger: Trigger, ask: Ask, **which: Unpack[Which]) -> "list[Outcome]":
+    """Let `ask` be done for each instance that is meant, print what came of it for programs, and return it.
+
+    Leaves the command with the exit code of the first that failed.
+    """
+    chosen = _chosen(session, trigger, which)
+    if len(chosen) != 1:
+        return _at_once(session, trigger, ask, chosen, which["output_format"])
+    session.bind(chosen[0], trigger)
+    outcome = ask(session.interlock, chosen[0])
+    _print(outcome, which["output_format"])
+    return [outcome]
+
+
+def _chosen(session: Session, trigger: Trigger, which: Which) -> list[str]:
+    """Return the names of the instances that are meant."""
+    names, everything, filters = which["names"], which["everything"], which["filters"]
+    if names and (everything or filters):
+        raise UsageError("name the instances, or choose them by --all or --filter, but not both", hint="interlock list")
+    if names:
+        return list(dict.fromkeys(names))
+    if not everything and not filters:
+        raise UsageError("name the instances, or choose them by --all or --filter", hint="interlock list")
+    found = [status.name for status in matching(session.interlock.instances(), filters)]
+    if not found:
+        conditions = " ".join("=".join(condition) for condition in filters)
+        session.report(f"no instance {f'matches {conditions}' if filters else 'exists'}: nothing to {trigger}")
+    return found
+
+
+def _at_once(
+    session: Session, trigger: Trigger, ask: Ask, chosen: Sequence[str], output_format: Format
+) -> "list[Outcome]":
+    from concurrent.futures import ThreadPoolExecutor, as_completed
+
+    def work(name: str) -> "Outcome":
+        return ask(session.about_one(name, trigger).interlock, name)
+
+    workers = (os.cpu_count() or 1) if BY_TRIGGER[trigger] is BOOTS else MANY
+    failures: dict[str, Exception] = {}
+    outcomes = []
+    with ThreadPoolExecutor(max(1, min(workers, len(chosen)))) as threads:
+        asked = {threads.submit(work, name): name for name in chosen}
+        for done in as_completed(asked):
+            name = asked[done]
+            error = done.exception()
+            if error is None:
+                outcomes.append(done.result())
+                _print(outcomes[-1], output_format)
+            elif isinstance(error, Exception):
+                failures[name] = error
+                if isinstance(error, InterlockError) and not isinstance(error, CancelledError):
+                    session.complain(error, name)
+            else:
+                raise error
+    if failures:
+        first = next(failures[name] for name in chosen if name in failures)
+        if isinstance(first, CancelledError) or not isinstance(first, InterlockError):
+            raise first
+        click.get_current_context().exit(first.exit_code)
+    return outcomes
+
+
+def _print(outcome: "Outcome", output_format: Format) -> None:
+    """Print the result for programs; people have read it on stderr."""
+    if output_format != "table":
+        print_record(outcome.to_json(), output_format)
