@@ -11,7 +11,7 @@ Beside the methods for instances there are `images`, `disks`, `templates` and `c
 several threads and processes at once. Errors are subclasses of `InterlockError`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .creation.templates import Templates
     from .creation.wishes import Wishes
     from .disks import Disks
+    from .fsm.watch import Change
     from .images.library import Images
     from .templates.load import Loaded
 
@@ -168,6 +169,19 @@ class Interlock:
     def can(self, name: str) -> list[Verdict]:
         """Return what the table allows `name` now, and for what it does not, why."""
         return self.engine.verdicts(name)
+
+    def watch(
+        self, names: Collection[str] = (), *, since: str | int | None = None, until: Callable[[], bool] = lambda: False
+    ) -> "Iterator[Change]":
+        """Yield what happens to the instances `names`, or to all, in whatever process: from now on, or from `since`.
+
+        `since` is a time (UTC, ISO 8601), or for one instance the number of a line of its history: a program that was
+        away asks for what it has missed. Nothing is left out that the journals still hold. Waits for what comes next;
+        ends when `until`, which is asked some times a second, says so.
+        """
+        from .fsm.watch import Watch
+
+        return Watch(self.home, self.engine, names, since).changes(until)
 
     # The guest.
 

@@ -38,6 +38,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "list": ("reading", "List the instances and what is happening to them."),
         "inspect": ("reading", "Show all that is known of an instance."),
         "history": ("reading", "Show every transition of an instance."),
+        "watch": ("watching", "Show what happens to instances, as it happens."),
         "can": ("reading", "Show what is legal now, and for what is not, why."),
         "diagram": ("reading", "Draw the lifecycle; with a name, mark its state."),
     },

@@ -302,7 +302,7 @@ class Journal:
         """Yield every whole line, oldest first; raises DamagedError at one that cannot be understood."""
         for number, text in enumerate(self._texts(), start=1):
             try:
-                yield _entry(text)
+                yield parsed(text)
             except NO_LINE as error:
                 raise DamagedError(f"{self.path}:{number}: not a journal line ({error!r})") from error
 
@@ -329,7 +329,7 @@ class Journal:
         """Return whether a line is damaged, and the whole ones give the state of an instance that exists."""
         texts = self._texts()
         good = [text for text in texts if _is_line(text)]
-        return len(good) < len(texts) and bool(good) and not _of_creation(_entry(good[-1]))
+        return len(good) < len(texts) and bool(good) and not _of_creation(parsed(good[-1]))
 
     def _texts(self) -> list[bytes]:
         """Return what stands before each newline; what follows the last one never counted."""
@@ -398,7 +398,7 @@ def _of_creation(entry: Entry) -> bool:
     return entry.trigger == Trigger.create and entry.phase in IN_FLIGHT
 
 
-def _entry(text: bytes) -> Entry:
+def parsed(text: bytes) -> Entry:
     """Return the line that `text` holds: a Line unless it is too new for that. Raises one of NO_LINE."""
     try:
         return Line.parse(text)
@@ -408,7 +408,7 @@ def _entry(text: bytes) -> Entry:
 
 def _is_line(text: bytes) -> bool:
     try:
-        _entry(text)
+        parsed(text)
     except NO_LINE:
         return False
     return True

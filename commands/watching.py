@@ -1,0 +1,64 @@
+"""`interlock watch`: what happens to instances, as it happens."""
+
+import json
+import re
+
+import click
+
+from ..errors import CancelledError, UsageError
+from .options import InstanceName
+from .stdout import local_time
+from .terminal import printable
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Since(click.ParamType):  # type: ignore[type-arg] # generic in newer releases of click
+    """A moment: the number of a line of the history, how long ago (`10m`), or a time, by default local."""
+
+    name = "since"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str | int:
+        from datetime import UTC, datetime, timedelta
+
+        text = str(value)
+        if text.isdecimal():
+            return int(text)
+        try:
+            if ago := re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text):
+                moment = datetime.now(UTC) - timedelta(seconds=float(ago[1]) * _UNITS[ago[2]])
+            else:
+                moment = datetime.fromisoformat(text).astimezone(UTC)
+        except (ValueError, OverflowError):
+            self.fail(f"{text!r}: expected a line's number, 10m, 2h, or 2026-03-01T14:02", param, ctx)
+        return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+@click.command("watch")
+@click.argument("names", nargs=-1, type=InstanceName())
+@click.option("--since", type=Since(), metavar="MOMENT", help="Begin with what was later: 12 (SEQ), 10m, or a time.")
+@click.option("--format", "output_format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.pass_context
+def watch_command(ctx: click.Context, names: tuple[str, ...], since: str | int | None, output_format: str) -> None:
+    """Show what happens to the instances NAMES, or to all, until Ctrl-C.
+
+    Every transition and step of every process, and each change of a machine's condition. A watcher that was away gives
+    the last line it saw, or when that was, and misses nothing that the history still has.
+
+    \b
+    interlock watch
+    interlock watch web --since 10m --format json
+    """
+    from ..api import Interlock
+
+    if isinstance(since, int) and len(names) != 1:
+        raise UsageError("a line's number means something for one instance only", hint="interlock watch --since 10m")
+    try:
+        # Nothing is announced: what the watch itself finds out stands in a journal too.
+        for change in Interlock().watch(names, since=since):
+            if output_format == "json":
+                click.echo(json.dumps(change.to_json()))
+            else:
+                click.echo(f"{local_time(change.time)}  {printable(change.message)}")
+    except CancelledError:
+        ctx.exit(CancelledError.exit_code)  # how a watch ends is no error

@@ -1,0 +1,118 @@
+"""`interlock watch`: everything that any process does to instances, without a gap."""
+
+import json
+import signal
+
+import pytest
+
+from interlock import Trigger
+from interlock.fsm.records import now
+from interlock.fsm.states import State
+
+
+@pytest.fixture
+def watcher(begin):
+    """Return a function that begins to watch, and returns what ends it and gives the records of what it has seen."""
+
+    def watch(*arguments):
+        process = begin("watch", *arguments, "--since", now(), "--format", "json")
+        seen = []
+
+        def end(enough):
+            while not (seen and enough(seen)):
+                seen.append(json.loads(process.stdout.readline()))
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=300)
+            assert (process.returncode, said) == (130, "")
+            return seen
+
+        return end
+
+    return watch
+
+
+def last_is(trigger, phase="done"):
+    """Return a condition: the last record is the end of `trigger`."""
+    return lambda seen: (seen[-1].get("trigger"), seen[-1].get("phase")) == (trigger, phase)
+
+
+def events(records):
+    """Return what happened in short: (trigger, event), without steps."""
+    return [(it.get("trigger"), it["event"]) for it in records if it["event"] != "transition_step"]
+
+
+LIFE = [
+    ("create", "transition_begun"),
+    ("create", "transition_done"),
+    ("start", "transition_begun"),
+    ("start", "transition_done"),
+    ("kill", "transition_begun"),
+    ("kill", "transition_done"),
+    ("delete", "transition_begun"),
+    ("delete", "transition_done"),
+]
+
+
+def test_watch_sees_a_whole_life_twice(watcher, interlock):
+    """From the first line to the last, which a deletion takes away, and the next instance of the same name."""
+    end = watcher()
+    for _ in range(2):
+        interlock("create", "web", "--template", "tiny", "--driver", "simulated")
+        interlock("start", "web")
+        interlock("delete", "web", "--force")
+    seen = end(lambda seen: events(seen).count(("delete", "transition_done")) == 2)
+    assert events(seen) == [*LIFE, *LIFE]
+    assert [record["seq"] for record in seen].count(1) == 2
+
+
+def test_watch_since_a_line_begins_after_it(begin, bring, vms):
+    """A watcher that was away says what it saw last, and misses nothing."""
+    bring(State.running)
+    vms.engine.fire("web", Trigger.kill)
+    lines = list(vms.history("web"))
+    process = begin("watch", "web", "--since", "3", "--format", "json")
+    seen = [json.loads(process.stdout.readline()) for _ in lines[3:]]
+    assert [record["seq"] for record in seen] == [line.seq for line in lines[3:]]
+
+
+def test_watch_since_a_time_merges_the_instances(begin, vms):
+    """The lines of several instances come in the order of their times."""
+    for name in ("a", "b"):
+        vms.create(name, "tiny", driver="simulated")
+    for name in ("a", "b", "a"):
+        vms.protect(name)
+    count = sum(len(list(vms.history(name))) for name in ("a", "b"))
+    process = begin("watch", "--since", "1h", "--format", "json")
+    seen = [json.loads(process.stdout.readline()) for _ in range(count)]
+    times = [record["time"] for record in seen]
+    assert times == sorted(times)
+    assert {record["name"] for record in seen} == {"a", "b"}
+
+
+def test_watch_tells_a_change_of_condition_and_an_exit(watcher, bring, home):
+    """What changes without a transition is seen as well: a pause, its end, and a machine that went down."""
+    bring(State.running)
+    end = watcher("web")
+    record = home.directory("web") / "machine.json"
+    machine = json.loads(record.read_text())
+    record.write_text(json.dumps({**machine, "condition": "paused: the host's disk is full"}))
+    seen = end(lambda seen: seen[-1]["event"] == "condition_changed")
+    assert seen[-1]["condition"] == "paused: the host's disk is full"
+    assert seen[-1]["message"] == '"web" is paused: the host\'s disk is full'
+    end = watcher("web")
+    record.write_text(json.dumps({**machine, "alive": False, "exit_reason": "guest panicked"}))
+    seen = end(last_is("exited"))
+    assert (seen[-1]["event"], seen[-1]["message"]) == ("transition_observed", '"web" exited: guest panicked')
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--since", "3"), "means something for one instance only"),
+        (("web", "--since", "yesterday"), "expected a line's number, 10m, 2h"),
+    ],
+)
+def test_watch_refuses_a_moment_that_is_none(interlock, arguments, words):
+    """The mistake is named."""
+    done = interlock("watch", *arguments)
+    assert (done.returncode, words in done.stderr.replace("\n", " ")) == (2, True)
