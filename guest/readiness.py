@@ -131,7 +131,7 @@ def _failures(
     goes through the connection that was greeted, because an emulated sshd needs a tenth of a second to greet another.
     """
     # `-`: what ssh was given as stdin and stdout is the connection; so the session's own words may go to stderr only.
-    options = ("ProxyCommand=-", "StdinNull=yes", *OPTIONS)
+    options = ("ProxyCommand=-", "ControlPath=none", "StdinNull=yes", *OPTIONS)
     question = ["sh", "-c", _OVER, "sh", endpoint.instance_id]
     command = ssh.command_line(endpoint.config, endpoint.name, question, options=options)
     words = bounded_words()

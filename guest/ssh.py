@@ -2,7 +2,7 @@
 
 `HostKeyAlias` ties the pinned key in `known_hosts` to the name `guest`, not to a port. So another guest on the same
 port is noticed, and a new port needs no new key. The user's own configuration is not read (`ssh -F`), so it cannot
-redirect, multiplex or weaken a connection to a guest.
+redirect or weaken a connection to a guest.
 """
 
 import shlex
@@ -28,6 +28,7 @@ def config(
     key: Path,
     known_hosts: Path,
     *,
+    control: Path | None = None,
     forward_agent: bool = False,
     forward_x11: bool = False,
     forward_x11_trusted: bool = False,
@@ -35,7 +36,7 @@ def config(
     """Return the ssh_config(5) by which `ssh -F FILE name` reaches the guest behind local TCP `port`.
 
     `key` is the user's private key, `known_hosts` holds the guest's own. Both are absolute: ssh resolves relative
-    names against the caller's working directory.
+    names against the caller's working directory. `control` is the socket of a connection to share while there is one.
     """
     options = {
         "HostName": "127.0.0.1",
@@ -59,9 +60,9 @@ def config(
         "ConnectTimeout": "30",
         "ServerAliveInterval": "10",
         "ServerAliveCountMax": "6",
-        # A shared connection would outlive its session, and its guest.
+        # No session becomes the shared connection itself: it would outlive its caller, or end under the others.
         "ControlMaster": "no",
-        "ControlPath": "none",
+        "ControlPath": _quoted(control) if control else "none",
         "LogLevel": "ERROR",
         # To forward an agent, ssh must use it; IdentitiesOnly keeps it from offering the agent's keys.
         **({"ForwardAgent": "yes"} if forward_agent else {"IdentityAgent": "none"}),

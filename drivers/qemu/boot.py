@@ -9,7 +9,7 @@ from ...guest.session import Endpoint, GuestGoneError
 from ...host.files import make_private_directory, write_whole
 from ...host.process import Actor
 from ..contract import KNOWN_HOSTS, SSH_KEY, Deadline, Report, Site
-from . import disk_lock, ended, events, hostfwd, hypervisor, limits, mounts, serial, ssh_port
+from . import disk_lock, ended, events, hostfwd, hypervisor, limits, mounts, serial, ssh_control, ssh_port
 from .capabilities import Acceleration, acceleration, capabilities
 from .command import Board, build
 
@@ -36,7 +36,7 @@ def launch(site: Site, report: Report, deadline: Deadline) -> Actor | None:
         port = ssh_port.choose(site, report)
         write_whole(directory / ssh.CONFIG, _ssh_config(site, port))
         events.prepare(directory)
-        launched = hypervisor.launch(command(site, deadline.remaining_s), directory, daemons)
+        launched = hypervisor.launch(command(site, deadline.remaining_s), directory, daemons, ssh_control.on_call(site))
         with hypervisor.held(launched) as pidfd:
             while pidfd is not None and not hypervisor.wait(pidfd, _POLL_S):
                 if events.greeted(directory) or deadline.passed:
@@ -100,6 +100,7 @@ def _ssh_config(site: Site, port: int) -> bytes:
         port,
         site.directory / SSH_KEY,
         site.directory / KNOWN_HOSTS,
+        control=ssh_control.shared(site),
         forward_agent=spec.forward_agent,
         forward_x11=spec.forward_x11,
         forward_x11_trusted=spec.forward_x11_trusted,

@@ -16,7 +16,8 @@
     runtime/
     ├── qmp.sock                QEMU: its monitor
     ├── mountN.sock             virtiofsd, a child of QEMU that dies with it: a mounted folder
-    └── forwards.sock, .json    the ssh process that holds the port forwards open while QEMU runs
+    ├── ssh.sock, ssh.calls     the connection that all sessions share, a child of QEMU; asked for by ssh.calls
+    └── forwards.json           which process of that connection has the port forwards open
 
 It also reads spec.json and the files that creation puts there (`contract`), and writes to disk-NAME, a hard link to a
 disk that outlives the instance.
@@ -45,7 +46,7 @@ from ..contract import (
     Report,
     Site,
 )
-from . import degraded, ended, events, hypervisor, logs, mounts, ssh_forwards, ssh_port
+from . import degraded, ended, events, hypervisor, logs, mounts, ssh_control, ssh_forwards, ssh_port
 
 if TYPE_CHECKING:
     from ...fsm.spec import Spec
@@ -105,6 +106,7 @@ class QemuDriver(Driver):
 
     def start(self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True) -> DegradedError | None:
         from ...guest import probes, readiness
+        from ...guest.session import Wait
         from .boot import Progress, launch, watched
         from .serial import Watch
 
@@ -124,6 +126,10 @@ class QemuDriver(Driver):
             failures = readiness.wait_until_ready(endpoint, deadline, pidfd, progress, look)
             if failures:
                 deadline = deadline.at_least(_GRACE_OF_KEPT_S)
+            if site.spec.probes or site.spec.copies:
+                ssh_control.opened(site.runtime, Wait(deadline, pidfd).pause)
+            else:
+                ssh_control.call(site.runtime)
             failures = probes.run(endpoint, site.spec.probes, deadline, pidfd, progress, failures=failures)
             if ssh_forwards.missing(site):
                 progress(FORWARDING)
@@ -217,6 +223,7 @@ class QemuDriver(Driver):
         )
 
     def shell(self, site: Site, command: Sequence[str], *, terminal: bool) -> list[str]:
+        ssh_control.call(site.runtime)
         return ssh.command_line(site.directory / ssh.CONFIG, site.name, command, terminal=terminal)
 
     def logs(self, site: Site) -> dict[str, Path]:

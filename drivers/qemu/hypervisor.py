@@ -9,8 +9,8 @@ The lock says whether it is alive. It is taken before the process exists, so a s
 says which process it probably is, and which one ran last. A shell writes it about itself and then *becomes* the
 hypervisor (exec keeps pid and start time). If the record is damaged, the process is found by the lock.
 
-Programs that serve a hypervisor (virtiofsd) are started by that shell. So they are its children, and the kernel kills
-them with it.
+Programs that serve a hypervisor (virtiofsd, ssh) are started by that shell. So they are its children, and the kernel
+kills them with it.
 """
 
 import os
@@ -66,6 +66,19 @@ kernel's list of sockets says whether it listens: a connection would be the only
 It inherits neither the lock (9) nor the record (1). Source: proc(5), prctl(2).
 """
 
+_ON_CALL = """\
+on_call() {
+    rm -f "$1" "$2"
+    mkfifo -m 600 "$1" || return 0
+    setpriv --pdeathsig KILL sh -c '[ "$PPID" = "$0" ] && cd / || exit
+        calls=$1 socket=$2
+        shift 2
+        while read -r _; do setpriv --pdeathsig KILL "$@" </dev/null; rm -f "$socket"; done <>"$calls"
+    ' $$ "$@" >/dev/null 2>&1 3<&- 4>&- 5>&- 9<&- &
+}
+"""
+"""Leave a shell that runs a program each time that a line is written to a FIFO; both die with this process."""
+
 _BECOME = 'exec "$@"\n'
 
 _SIGNATURE_TIMEOUT_S = 2.0
@@ -85,10 +98,22 @@ class Daemon(NamedTuple):
     command: list[str]
 
 
-def launch(command: Sequence[str], directory: Path, daemons: Sequence[Daemon] = ()) -> Actor | None:
+class OnCall(NamedTuple):
+    """A program that runs beside the hypervisor when it is called for, and dies with it."""
+
+    calls: Path
+    """The FIFO to write a line to."""
+    socket: Path
+    """The socket that it listens on, which is removed when it ends."""
+    command: list[str]
+
+
+def launch(
+    command: Sequence[str], directory: Path, daemons: Sequence[Daemon] = (), on_call: OnCall | None = None
+) -> Actor | None:
     """Run `command` in `directory`, in a session of its own, and return its process; None when it has ended already.
 
-    Each of `daemons` is started before it, and does not survive it.
+    Each of `daemons` is started before it, and does not survive it; nor does `on_call`.
 
     If a hypervisor of this directory is alive or starting, that one is returned and nothing is run. Its stderr goes to
     `qemu.log`.
@@ -97,7 +122,7 @@ def launch(command: Sequence[str], directory: Path, daemons: Sequence[Daemon] = 
         with life.claimed(directory) as lock:
             if lock is not None:
                 with open_private(directory / RECORD, "wb") as record:
-                    _detach(command, directory, lock, record, daemons)
+                    _detach(command, directory, lock, record, _served(daemons, on_call))
                 break
         if found := settled(directory):
             return found
@@ -225,12 +250,18 @@ def words(directory: Path) -> list[str]:
     return []
 
 
-def _detach(command: Sequence[str], directory: Path, lock: int, record: IO[bytes], daemons: Sequence[Daemon]) -> None:
+def _served(daemons: Sequence[Daemon], on_call: OnCall | None) -> str:
+    """Return what the shell runs before it becomes the hypervisor, to start what serves it."""
+    lines = [_ON_CALL, f"on_call {shlex.join(map(str, (*on_call[:2], *on_call.command)))}\n"] if on_call else []
+    if daemons:
+        lines += [_SERVE, *(f"serve {shlex.join([str(it.socket), *it.command])}\n" for it in daemons)]
+    return "".join(lines)
 
+
+def _detach(command: Sequence[str], directory: Path, lock: int, record: IO[bytes], served: str) -> None:
     from ...host.run import run
 
-    served = [f"serve {shlex.join([str(daemon.socket), *daemon.command])}\n" for daemon in daemons]
-    script = "".join([_SIGN, logs.script(), *([_SERVE, *served] if served else []), _BECOME])
+    script = f"{_SIGN}{logs.script()}{served}{_BECOME}"
     logs.prepare(directory)
     with open_private(directory / logs.QEMU.file, "wb") as log:
         launcher = ["setsid", "--fork", "sh", "-c", script, "sh", *command]

@@ -1,12 +1,11 @@
 """Port forwards that only ssh can open: to the guest's loopback, and to and from its sockets.
 
-All of an instance's go through one ssh process in the background, started once the guest is ready:
+All of an instance's go through the connection that its sessions share (`ssh_control`), once the guest is ready:
 
-    runtime/forwards.sock    its control socket, which tells its pid
-    runtime/forwards.json    its pid, start time and boot
+    runtime/forwards.json    pid, start time and boot of the ssh process that has them open
 
-It ends with its connection: at once when the kernel closes the dead hypervisor's sockets, and after a while when the
-guest reboots. So nothing has to supervise it.
+They end with it: at once when the hypervisor ends, and after a while when the guest reboots. A connection that is
+opened later has another process, and no forwards until `establish` opens them again.
 """
 
 import json
@@ -16,27 +15,20 @@ from typing import TYPE_CHECKING
 from ...host import process as host
 from ...host.files import read_own, remove_tree
 from ...host.process import Actor
-from . import hypervisor
+from . import hypervisor, ssh_control
 
 if TYPE_CHECKING:
     from ...fsm.spec import Forward
     from ..contract import Deadline, Site
 
-SOCKET = "forwards.sock"
 RECORD = "forwards.json"
 
 DOWN = "port forwards are down"
 
-_OPTIONS = (
-    "ExitOnForwardFailure=yes",
-    # Replaces a socket that an earlier run left on the host.
-    "StreamLocalBindUnlink=yes",
-    # A guest that rebooted or hangs does not answer: after three missed answers the forwards count as down.
-    "ServerAliveCountMax=3",
-)
+_FAILED = "cannot forward ports"
 
 _ANSWER_S = 10.0
-"""How long the background ssh may take to tell its pid; usually a millisecond."""
+"""How long ssh may take to tell its pid; usually a millisecond."""
 
 _END_S = 5.0
 """How long the ssh of a machine that ended may take to notice; usually it ends at once."""
@@ -61,27 +53,29 @@ def establish(site: "Site", deadline: "Deadline", pidfd: int) -> None:
     from ...errors import DriverError
     from ...guest import session, ssh
     from ...host.files import make_private_directory
-    from ...host.run import run
+    from ...host.run import MERGED, run
     from .host_ports import check_socket
 
-    wanted, config, socket = missing(site), site.directory / ssh.CONFIG, site.runtime / SOCKET
+    wanted, config, control = missing(site), site.directory / ssh.CONFIG, ("-S", str(site.runtime / ssh_control.SOCKET))
     wait = session.Wait(deadline, pidfd).pause
-    if not wanted or (socket.exists() and _record(site)):
+    if not wanted:
         return
     for forward in wanted:
         if forward.host_socket and not forward.reverse:
             check_socket(forward.host_socket)
             make_private_directory(Path(forward.host_socket).parent)
+    if not ssh_control.opened(site.runtime, wait):
+        raise DriverError(f"{_FAILED}: ssh did not open a connection", hint=f"interlock restart {site.name}")
     if left := [forward.guest_socket for forward in wanted if forward.reverse and forward.guest_socket]:
         clear = ssh.command_line(config, site.name, ["sh", "-c", _CLEAR, "sh", *left], options=session.OPTIONS)
         run(clear, wait=wait)
-    remove_tree(socket)
-    *begin, name = ssh.command_line(config, site.name, [], options=(*session.OPTIONS, *_OPTIONS))
-    rules = [word for forward in wanted for word in ("-R" if forward.reverse else "-L", rule(forward))]
-    ended = run([*begin, "-f", "-N", "-M", "-S", str(socket), *rules, name], wait=wait, leaves=True)
-    if ended.status or not _record(site):
-        first, *rest = ended.words or ["ssh ended"]
-        raise DriverError(f"cannot forward ports: {first}", details=rest)
+    for forward in wanted:
+        ways = ["-R" if forward.reverse else "-L", rule(forward)]
+        ended = run(["ssh", "-F", str(config), *control, "-O", "forward", *ways, site.name], stderr=MERGED, wait=wait)
+        if ended.status:
+            raise DriverError(f"{_FAILED}: {ways[1]} was refused", details=ended.words)
+    if not _record(site):
+        raise DriverError(f"{_FAILED}: the connection ended", hint=f"interlock resume {site.name}")
 
 
 def rule(forward: "Forward") -> str:
@@ -99,7 +93,7 @@ def condition(runtime: Path) -> str | None:
 
 
 def end(runtime: Path) -> None:
-    """Return once the ssh of a machine that ended is gone too; if it does not notice, it is killed."""
+    """Return once the ssh of a machine that ended is gone too; one that an older version left is killed if need be."""
     with hypervisor.held(_recorded(runtime)) as pidfd:
         if pidfd is not None and not hypervisor.wait(pidfd, _END_S):
             hypervisor.end(pidfd, grace_s=0)
@@ -114,18 +108,15 @@ def _end(ip: str, port: int, socket: str) -> str:
 
 
 def _record(site: "Site") -> bool:
-    """Record which process the ssh behind the socket is; False if there is none.
-
-    It went into the background by itself, so only it knows its pid. An ssh whose start was interrupted before it was
-    recorded is found in the same way.
-    """
+    """Record which process the ssh behind the socket is; False if there is none."""
     import re
 
     from ...guest import ssh
     from ...host.files import write_whole
     from ...host.run import MERGED, run
 
-    ask = ["ssh", "-F", str(site.directory / ssh.CONFIG), "-S", str(site.runtime / SOCKET), "-O", "check", site.name]
+    socket = str(site.runtime / ssh_control.SOCKET)
+    ask = ["ssh", "-F", str(site.directory / ssh.CONFIG), "-S", socket, "-O", "check", site.name]
     found = re.search(rb"\(pid=(\d+)\)", run(ask, stderr=MERGED, timeout_s=_ANSWER_S).stdout)
     ticks = host.started_ticks(int(found[1])) if found else None
     if found is None or ticks is None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -160,6 +161,42 @@ def test_launch_with_daemon_that_fails_does_not_run_and_keeps_its_words(tmp_path
     until(lambda: hypervisor.settled(tmp_path) is None)
     assert hypervisor.words(tmp_path) == ["no such folder"]
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.fixture
+def call(tmp_path):
+    """Return a function that calls for the program beside a hypervisor, and what hypervisor.launch is given for it."""
+    command = ["sh", "-c", 'echo $$ >"$1/ran.pid.new" && mv "$1/ran.pid.new" "$1/ran.pid"; exec sleep 600', "it's"]
+    on_call = hypervisor.OnCall(tmp_path / "it's called", tmp_path / "socket", [*command, str(tmp_path)])
+
+    def write() -> None:
+        with on_call.calls.open("ab", buffering=0) as calls:
+            calls.write(b"\n")
+
+    return SimpleNamespace(write=write, on_call=on_call)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_program_on_call_runs_when_called_again_and_again_and_dies_with_the_hypervisor(tmp_path, until, call, number):
+    """It waits until it is called, can be called after its end, and is over when the hypervisor is."""
+    actor = hypervisor.launch(SLEEP, tmp_path, (), call.on_call)
+    try:
+        until(call.on_call.calls.is_fifo)
+        assert pids(tmp_path) == []
+        call.on_call.socket.touch()
+        call.write()
+        until(lambda: pids(tmp_path))
+        first = pids(tmp_path)
+        os.kill(first[0], signal.SIGKILL)
+        until(lambda: not call.on_call.socket.exists())
+        call.write()
+        until(lambda: pids(tmp_path) != first)
+    finally:
+        os.kill(actor.pid, number)
+    until(lambda: started_ticks(pids(tmp_path)[0]) is None)
+    assert hypervisor.settled(tmp_path) is None
+    with pytest.raises(OSError, match="No such device"):  # the shell that waits for calls has ended too
+        until(lambda: not os.close(os.open(call.on_call.calls, os.O_WRONLY | os.O_NONBLOCK)))
 
 
 def test_launch_of_what_fails_returns_none_and_keeps_its_words(tmp_path):

@@ -22,15 +22,17 @@ def test_config_with_odd_path_is_read_as_written(tmp_path, folder):
     directory = tmp_path / folder
     directory.mkdir()
     config = directory / ssh.CONFIG
-    config.write_text(ssh.config("web", "ada", 22022, directory / SSH_KEY, directory / KNOWN_HOSTS))
+    control = directory / "ssh.sock"
+    config.write_text(ssh.config("web", "ada", 22022, directory / SSH_KEY, directory / KNOWN_HOSTS, control=control))
     told = understood(config, "web")
+    assert told["controlpath"] == str(control)
     # ssh -G shows names with `%` as they were written: `%%` is one `%` when the file is opened.
     assert told["identityfile"].replace("%%", "%").strip('"') == str(directory / SSH_KEY)
     assert told["userknownhostsfile"].replace("%%", "%").strip('"') == str(directory / KNOWN_HOSTS)
 
 
 def test_config_pins_the_guest_and_reads_nothing_else(tmp_path):
-    """The key decides who the guest is, and no connection is shared with one of another time."""
+    """The key decides who the guest is, and no session serves others, who would end with it."""
     config = tmp_path / ssh.CONFIG
     config.write_text(ssh.config("Web.1", "ada", 22022, tmp_path / SSH_KEY, tmp_path / KNOWN_HOSTS))
     told = understood(config, "Web.1")

@@ -14,7 +14,7 @@ import pytest
 
 from interlock.disks import Disks
 from interlock.drivers.contract import Deadline, disk_file
-from interlock.drivers.qemu import disk_lock, logs, mounts, ssh_forwards
+from interlock.drivers.qemu import disk_lock, logs, mounts, ssh_control
 from interlock.errors import CancelledError, DriverError, HostError
 from interlock.fsm.spec import Copy, Disk, Forward, Mount
 from interlock.host import process as host
@@ -178,7 +178,7 @@ def test_forwards_end_with_the_machine_however_it_ends(driver, make_site, create
     """Neither a stop nor the death of the hypervisor leaves a process behind, and the port is free at once."""
     with created(make_site(forwards=(forward(guest_port=22, host_port=port),))) as site:
         start(site)
-        assert len(servants(site.runtime, site.directory)) == 2
+        assert len(servants(site.runtime, site.directory)) == 3  # QEMU, ssh, and the shell that runs ssh
         os.kill(driver.observe(site).pid, signal.SIGKILL)
         until(lambda: servants(site.runtime, site.directory) == [])
         start(site)
@@ -189,13 +189,12 @@ def test_forwards_end_with_the_machine_however_it_ends(driver, make_site, create
             pass
 
 
-def test_forwards_of_a_hung_ssh_do_not_outlive_the_machine(driver, make_site, created, start, steps, port, monkeypatch):
+def test_forwards_of_a_hung_ssh_do_not_outlive_the_machine(driver, make_site, created, start, steps, port):
     """An ssh that does not notice the end of the machine is ended with it."""
-    monkeypatch.setattr(ssh_forwards, "_END_S", 0.1)
     with created(make_site(forwards=(forward(guest_port=22, host_port=port),))) as site:
         start(site)
-        (ssh,) = set(servants(site.runtime, site.directory)) - {driver.observe(site).pid}
-        os.kill(ssh, signal.SIGSTOP)
+        for served in set(servants(site.runtime, site.directory)) - {driver.observe(site).pid}:
+            os.kill(served, signal.SIGSTOP)
         driver.kill(site, steps.append)
         assert servants(site.runtime, site.directory) == []
 
@@ -213,6 +212,24 @@ def test_forwards_after_a_reboot_are_said_to_be_down_and_resume_opens_them(
         assert driver.observe(site).condition is None
         serve(site, "127.0.0.1:81")
         assert page(port).decode() == PAGE
+
+
+def test_sessions_share_one_connection_until_the_guest_reboots_and_then_the_next(
+    driver, make_site, created, start, in_guest
+):
+    """A reboot ends the sessions that last and their connection; what comes next works, and opens another."""
+    with created(make_site()) as site:
+        start(site)
+        until(lambda: ssh_control.call(site.runtime))
+        assert in_guest(site, "echo $SSH_CONNECTION") == in_guest(site, "echo $SSH_CONNECTION")
+        with subprocess.Popen(driver.shell(site, ["sleep", "600"], terminal=False)) as lasting:
+            in_guest(site, "sudo sh -c '(sleep 0.2; reboot -f) >/dev/null 2>&1 &'")
+            until(lambda: lasting.poll() is not None)
+        until(lambda: subprocess.run(driver.shell(site, ["true"], terminal=False), check=False).returncode == 0)
+        until(lambda: ssh_control.call(site.runtime))
+        assert in_guest(site, "echo $SSH_CONNECTION") == in_guest(site, "echo $SSH_CONNECTION")
+        os.kill(driver.observe(site).pid, signal.SIGKILL)
+        until(lambda: servants(site.runtime, site.directory) == [])
 
 
 def test_sockets_are_forwarded_both_ways_over_what_an_earlier_run_left(
@@ -260,7 +277,7 @@ def test_forward_that_the_guest_refuses_fails_the_start_in_ssh_s_words(make_site
     path = str(tmp_path / "host.sock")
     with (
         created(make_site(forwards=(forward(guest_socket="/tmp/guest.sock", host_socket=path, reverse=True),))) as site,
-        pytest.raises(DriverError, match=r"cannot forward ports: .*; last step: forwarding ports"),
+        pytest.raises(DriverError, match=r"cannot forward ports: .* was refused; last step: forwarding ports"),
     ):
         start(site)
 
