@@ -11,7 +11,6 @@ import os
 import platform
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,8 +43,7 @@ class Acceleration(NamedTuple):
     """With `tcg`: the command that makes KVM work, if there is one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Capabilities:
+class Capabilities(NamedTuple):
     """What one QEMU binary can do."""
 
     binary: str
@@ -82,9 +80,9 @@ def capabilities(runtime_root: Path, arch: str, timeout_s: float = _TIMEOUT_S) -
     """
     binary = _binary(arch)
     stat = os.stat(binary)  # noqa: PTH116 - follows the link, as exec does
-    key = [binary, stat.st_size, stat.st_mtime_ns, *Capabilities.__slots__]  # another version of us asks for more
+    key = [binary, stat.st_size, stat.st_mtime_ns, *Capabilities._fields]  # another version of us asks for more
     found = _remembered(
-        runtime_root / f"qemu-{arch}.json", key, lambda: asdict(_ask(binary, arch, min(timeout_s, _TIMEOUT_S)))
+        runtime_root / f"qemu-{arch}.json", key, lambda: _ask(binary, arch, min(timeout_s, _TIMEOUT_S))._asdict()
     )
     return Capabilities(**found)
 

@@ -5,9 +5,8 @@ Only sockets are elsewhere, because their paths must be short.
 """
 
 import json
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from ...errors import DamagedError, HostError
 from ...fsm.schema import check_schema
@@ -29,8 +28,7 @@ _TRANSLATED_MIB = 128
 less memory and no more processor time, measured by benchmarks/translation.py."""
 
 
-@dataclass(frozen=True, slots=True)
-class Board:
+class Board(NamedTuple):
     """What was decided about the machine at its creation and stays so when the host's QEMU is upgraded.
 
     A versioned machine type is QEMU's promise that the guest always sees the same devices in the same slots.
@@ -65,7 +63,7 @@ class Board:
         try:
             data = json.loads(read_own(path))
             check_schema(data, _SCHEMA, path)
-            return cls(**{name: value for name, value in data.items() if name in cls.__slots__})
+            return cls(**{name: value for name, value in data.items() if name in cls._fields})
         except OSError as err:
             raise misread(path, err) from err
         except (ValueError, TypeError, AttributeError, RecursionError) as err:
@@ -73,7 +71,7 @@ class Board:
 
     def write(self, directory: Path) -> None:
         """Put the board into `directory`."""
-        write_whole(directory / RECORD, json.dumps(asdict(self)).encode() + b"\n")
+        write_whole(directory / RECORD, json.dumps(self._asdict()).encode() + b"\n")
 
     def check(self, capabilities: Capabilities) -> None:
         """Raise HostError when this host's QEMU no longer has that machine type."""
