@@ -6,9 +6,9 @@ import click
 from click.shell_completion import CompletionItem
 
 from ..host.home import Home
-from .options import Group, Size, pass_session
+from .options import Group, Size, format_option, pass_session
 from .session import Session
-from .stdout import Format, format_option, print_record, print_records, size
+from .stdout import Format, print_record, print_records, size
 
 
 class DiskName(click.ParamType):  # type: ignore[type-arg] # generic in newer releases of click

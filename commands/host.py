@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import HostError
-from .stdout import Format, format_option, print_records
+from .options import format_option
+from .stdout import Format, print_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import Group, pass_session
+from .options import Group, format_option, pass_session
 from .session import Session
-from .stdout import Format, format_option, print_record, print_records, size
+from .stdout import Format, print_record, print_records, size
 
 if TYPE_CHECKING:
     from .. import Image

@@ -14,9 +14,9 @@ from ..host.home import NAME
 from .agreement import agreed_on, trust_proposed
 from .machine_options import machine_options, wishes
 from .many import Which, each, names_argument
-from .options import name_argument, on_failure_option, pass_session, timeout_option
+from .options import format_option, name_argument, on_failure_option, pass_session, timeout_option
 from .session import Session
-from .stdout import Format, format_option, print_record
+from .stdout import Format, print_record
 
 if TYPE_CHECKING:
     from ..fsm.engine import Outcome

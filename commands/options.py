@@ -60,6 +60,15 @@ class Size(click.ParamType):  # type: ignore[type-arg] # likewise
         return number
 
 
+format_option = click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(["table", "json", "yaml"]),
+    default="table",
+    show_default=True,
+    help="How to print: a table, JSON lines, or YAML.",
+)
+
 name_argument = click.argument("name", type=InstanceName())
 
 

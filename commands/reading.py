@@ -1,24 +1,14 @@
 """The commands that read: none of them takes a lock or waits for one."""
 
-import sys
-from typing import TYPE_CHECKING
-
 import click
 
 from ..fsm import words
 from ..fsm.states import State
 from ..fsm.table import TABLE
-from .options import InstanceName, name_argument, pass_session
+from .listing import list_instances, propose_repair, show_verdicts
+from .options import InstanceName, format_option, name_argument, pass_session
 from .session import Session
-from .stdout import Format, Record, format_option, local_time, print_record, print_records, print_table, size
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from ..fsm.records import Status
-
-ILLEGAL = 3
-"""Exit code of `can NAME TRIGGER` when the table has no such row: that of illegal-transition."""
+from .stdout import Format, Record, local_time, print_record, print_records, print_table
 
 
 @click.command("list")
@@ -35,53 +25,7 @@ def list_command(session: Session, names: tuple[str, ...], output_format: Format
     interlock list
     interlock list web --format json
     """
-    interlock = session.interlock
-    if not names:
-        if not _print_statuses(session, interlock.instances(), output_format) and sys.stdout.isatty():
-            session.report("no instances; this makes one: interlock create web --template debian")
-        return
-    asked = [interlock.status(name) for name in names]
-    _print_statuses(session, [status for status in asked if status.exists], output_format)
-    missing = [status.name for status in asked if not status.exists]
-    for absent in missing[:-1]:
-        session.complain(interlock.engine.not_found(absent), absent)
-    if missing:
-        session.about["instance"] = missing[-1]
-        raise interlock.engine.not_found(missing[-1])
-
-
-def _print_statuses(session: Session, statuses: "Iterable[Status]", output_format: Format) -> bool:
-    """Print `statuses`, for programs each as it is read; return False for a table that would have no row."""
-    if output_format != "table":
-        print_records((status.to_json() for status in statuses), output_format, ())
-        return True
-    shown = list(statuses)
-    rows = [_row(status) for status in shown]
-    if rows:
-        print_table(("NAME", "ARCH", "CPUS", "MEMORY", "DISK", "SSH", "STATUS"), rows)
-    for status in shown:
-        _propose_repair(session, status)
-    return bool(rows)
-
-
-def _propose_repair(session: Session, status: "Status") -> None:
-    if status.damage:
-        session.hint(session.interlock.engine.way_out(status.name), why=status.damage, instance=status.name)
-
-
-def _row(status: "Status") -> list[str]:
-    spec, seen = status.spec, status.observation
-    port = seen.ssh_port if seen and seen.alive else None
-    return [
-        status.name,
-        spec.arch if spec else "-",
-        str(spec.cpus) if spec else "-",
-        size(spec.memory_bytes) if spec else "-",
-        size(spec.disk_bytes) if spec else "-",
-        str(port) if port else "-",
-        # Last, because it is as long as what there is to say.
-        words.status(status),
-    ]
+    list_instances(session, names, output_format)
 
 
 @click.command("inspect")
@@ -102,7 +46,7 @@ def inspect_command(session: Session, name: str, output_format: Format) -> None:
         record["logs"] = {log: str(path) for log, path in interlock.logs(name).items()}
         record["can"] = [str(verdict.trigger) for verdict in interlock.can(name) if verdict.legal]
     print_record(record, output_format)
-    _propose_repair(session, status)
+    propose_repair(session, status)
 
 
 @click.command("history")
@@ -163,21 +107,7 @@ def can_command(ctx: click.Context, name: str, trigger: str | None, output_forma
     interlock can web
     interlock can web start
     """
-    verdicts = ctx.obj.interlock.can(name)
-    if trigger is not None:
-        verdicts = [verdict for verdict in verdicts if verdict.trigger == trigger]
-    print_records(
-        (verdict.to_json() for verdict in verdicts),
-        output_format,
-        (
-            ("TRIGGER", lambda record: record["trigger"]),
-            ("LEGAL", lambda record: "yes" if record["legal"] else "already" if record["holds"] else "no"),
-            ("COMMAND", lambda record: record["hint"] or "-"),
-            ("WHY", lambda record: record["why"]),
-        ),
-    )
-    if trigger is not None and not (verdicts[0].legal or verdicts[0].holds):
-        ctx.exit(ILLEGAL)
+    ctx.exit(show_verdicts(ctx.obj, name, trigger, output_format))
 
 
 @click.command("diagram")

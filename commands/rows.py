@@ -6,9 +6,8 @@ import click
 
 from ..fsm.table import BY_TRIGGER, Trigger
 from .many import Which, each, names_argument
-from .options import pass_session, timeout_option
+from .options import format_option, pass_session, timeout_option
 from .session import Session
-from .stdout import format_option
 
 
 def command(trigger: str) -> click.Command:

@@ -9,8 +9,6 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-import click
-
 from ..host import sizes
 from .terminal import columns, printable, styled, wrapped
 
@@ -18,15 +16,6 @@ Format = str
 """`table`, `json` or `yaml`."""
 
 Record = dict[str, Any]
-
-format_option = click.option(
-    "--format",
-    "output_format",
-    type=click.Choice(["table", "json", "yaml"]),
-    default="table",
-    show_default=True,
-    help="How to print: a table, JSON lines, or YAML.",
-)
 
 _FOLDED = 24
 """Characters that a folded column must have room for; with less, it goes beneath the row..."""
@@ -37,8 +26,14 @@ _INDENT = 4
 _TIMES = ("_at", "since", "deadline")
 """How the keys of times end in our records; JSON and YAML have them in UTC."""
 
-COLOURS = {"running": "green", "damaged": "red", "starting": "yellow", "stopping": "yellow", "creating": "yellow"}
-"""By the first word of a status line; other states are left in the terminal's own colour."""
+COLOURS = {"running": 32, "damaged": 31, "starting": 33, "stopping": 33, "creating": 33}
+"""By the first word of a status line, as a parameter of SGR; others keep the terminal's own colour. Source: ECMA-48."""
+
+
+def write(text: str) -> None:
+    """Write `text` to stdout, now: a program may wait for it."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def print_records(
@@ -60,17 +55,17 @@ def print_record(record: Record, output_format: Format) -> None:
     JSON is ASCII: whatever a guest or a file name put into it, no terminal obeys it and no encoding refuses it.
     """
     if output_format == "json":
-        click.echo(json.dumps(record))
+        write(json.dumps(record) + "\n")
     elif output_format == "yaml":
         import yaml
 
-        click.echo("---\n" + yaml.safe_dump(_plain(record), sort_keys=False, allow_unicode=True), nl=False)
+        write("---\n" + yaml.safe_dump(_plain(record), sort_keys=False, allow_unicode=True))
     else:
         flat = list(_flat(record))
         width = max(len(key) for key, _ in flat)
         for key, value in flat:
             indented = value.rstrip("\n").replace("\n", "\n" + " " * (width + 2))
-            click.echo(wrapped(f"{key:<{width}}  {indented}".rstrip(), sys.stdout, width + 2))
+            write(wrapped(f"{key:<{width}}  {indented}".rstrip(), sys.stdout, width + 2) + "\n")
 
 
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -92,7 +87,7 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             cells.append(rest.pop(0).lstrip())
         lines.append("  ".join([_coloured(cell) if colour else cell for cell in cells]).rstrip())
         lines += rest
-    click.echo("\n".join(lines))
+    write("\n".join(lines) + "\n")
 
 
 class _Fold(NamedTuple):
@@ -145,7 +140,7 @@ def local_time(moment: str) -> str:
 def _coloured(cell: str) -> str:
     """Return `cell` with its first word in that word's colour, if it has one."""
     word = cell.split(" ", 1)[0]
-    return click.style(word, fg=COLOURS[word]) + cell[len(word) :] if word in COLOURS else cell
+    return f"\x1b[{COLOURS[word]}m{word}\x1b[0m{cell[len(word) :]}" if word in COLOURS else cell
 
 
 def _flat(record: Record, prefix: str = "") -> Iterable[tuple[str, str]]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import InterlockError, InvalidTemplateError, UsageError
-from .options import Group, pass_session
+from .options import Group, format_option, pass_session
 from .session import Session
-from .stdout import Format, format_option, print_records
+from .stdout import Format, print_records
 from .terminal import printable
 
 if TYPE_CHECKING:

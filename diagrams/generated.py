@@ -8,7 +8,8 @@ from pathlib import Path
 from click import Choice, Command, Context, Group, Option
 
 from .. import errors
-from ..cli import COMMANDS, cli
+from ..cli import cli
+from ..commands.index import COMMANDS
 from ..errors import IllegalTransitionError, InterlockError, NotFoundError
 from ..fsm import refusals, words
 from ..fsm.states import State

@@ -19,9 +19,9 @@ This module is imported before the handlers are installed, so it imports almost 
 import select
 import signal
 import time
+from _thread import get_ident
 from contextlib import contextmanager
 from contextvars import ContextVar
-from threading import get_ident
 
 TYPE_CHECKING = False  # what `typing` calls so, without its import
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from interlock import Interlock, State, Wishes, cli
+from interlock import Interlock, State, Wishes
+from interlock.__main__ import main
 from interlock.errors import BY_REFERENCE, HostError, UsageError
 
 BOUNDED = settings(
@@ -53,7 +54,7 @@ def run(*arguments: str, stdin: bytes = b"", **environment: str) -> Ended:
         ),
         pytest.raises(SystemExit) as ended,
     ):
-        cli.main()
+        main()
     for number, handler in handlers.items():
         signal.signal(number, handler)
     return Ended(ended.value.code, stdout.buffer.getvalue(), stderr.buffer.getvalue().decode())

@@ -21,7 +21,7 @@ CREATION = ("interlock.creation", "interlock.templates", "interlock.images")
 
 MODULES_AFTER = """
 import sys
-from interlock.cli import main
+from interlock.__main__ import main
 sys.argv = ["interlock", *sys.argv[1:]]
 try:
     main()
@@ -142,8 +142,8 @@ def test_start_loads_no_module_of_templates(bring, name):
     """Whatever is given to `start`, nothing that could read a template is in its process."""
     bring(State.created)
     program = (
-        "import sys\nfrom contextlib import suppress\nfrom interlock import cli\n"
-        "with suppress(SystemExit):\n    cli.main()\n"
+        "import sys\nfrom contextlib import suppress\nfrom interlock.__main__ import main\n"
+        "with suppress(SystemExit):\n    main()\n"
         f"print(*[name for name in sys.modules if name.startswith({CREATION})])"
     )
     done = subprocess.run(

@@ -123,7 +123,7 @@ def test_start_loads_no_module_of_templates_or_images(run: Run, environment: dic
     program = (
         "import sys, atexit; sys.argv = ['interlock', 'start', 'web']\n"
         "atexit.register(lambda: print(*sys.modules))\n"
-        "from interlock.cli import main; main()"
+        "from interlock.__main__ import main; main()"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=300, check=True

@@ -1,0 +1,52 @@
+"""The commands there are, as data: all that `--help` and a plain command line need to know of them."""
+
+from ..fsm.table import TABLE
+
+COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
+    "Lifecycle": {
+        "create": ("lifecycle", "Create an instance from a template; it is not started."),
+        "start": ("lifecycle", "Start an instance that exists; never creates one."),
+        "up": ("lifecycle", "Create an instance if it is absent, then start it."),
+        "stop": ("lifecycle", "Shut an instance down; --force ends it at once."),
+        "kill": ("lifecycle", "End an instance's hypervisor at once."),
+        "restart": ("lifecycle", "Stop an instance, then start it."),
+        "reset": ("lifecycle", "Throw an instance's disk away for a fresh one."),
+        "delete": ("lifecycle", "Remove an instance; --force kills it first."),
+        "resume": ("lifecycle", "Let a paused guest continue."),
+        "provision": ("lifecycle", "Re-run provisioning in a running instance."),
+        "protect": ("lifecycle", "Make reset and delete of an instance impossible."),
+        "unprotect": ("lifecycle", "Remove the protection set by `protect`."),
+        "repair": ("lifecycle", "Mend an instance that is listed as damaged."),
+    },
+    "Status": {
+        "list": ("reading", "List the instances and what is happening to them."),
+        "inspect": ("reading", "Show all that is known of an instance."),
+        "history": ("reading", "Show every transition of an instance."),
+        "watch": ("watching", "Show what happens to instances, as it happens."),
+        "can": ("reading", "Show what is legal now, and for what is not, why."),
+        "diagram": ("reading", "Draw the lifecycle; with a name, mark its state."),
+    },
+    "Guest": {
+        "shell": ("guest", "Log in to a guest, or run a command in it."),
+        "logs": ("guest", "Show the logs of an instance."),
+    },
+    "Host": {
+        "doctor": ("host", "Check this host, and say how to mend it."),
+        "image": ("images", "Build, import, list and delete images."),
+        "disk": ("disks", "Create, list, resize and delete disks that outlive instances."),
+        "template": ("templates", "List, show, check and copy templates."),
+        "help": ("help", "Explain a command or a topic."),
+    },
+}
+"""Section → command → (module of this package, summary). A test holds the summaries against the commands.
+
+A row of the table that has no entry here gets one: `rows` makes its command.
+"""
+
+_NAMED = {name for section in COMMANDS.values() for name in section}
+COMMANDS["Lifecycle"] |= {row.trigger: ("rows", row.why) for row in TABLE if row.recorded and row.trigger not in _NAMED}
+
+ABOUT_AN_INSTANCE = frozenset(
+    name for section in ("Lifecycle", "Status", "Guest") for name in COMMANDS[section] if name != "create"
+)
+"""The commands whose first argument is the name of an instance that exists."""
