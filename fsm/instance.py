@@ -427,7 +427,11 @@ class Instance:
             pid = line.actor.pid if line else None
             self.announce(Event(Happening.interrupted, self.name, Trigger.create, State.absent, pid=pid))
             self.announce(Event(Happening.undone, self.name, Trigger.create, State.absent))
-        remove_tree(self.home.deleting(self.name))
+        try:
+            remove_tree(self.home.deleting(self.name))
+        except DriverError as err:
+            message = f'what is left of the former "{self.name}" is in the way: {err.message}'
+            raise DriverError(message, hint=err.hint, details=err.details) from err
 
     def _recover(
         self, line: Line, wanted: Trigger | None, asked: Mapping[str, Any], *, alive: bool, patient: bool

@@ -47,6 +47,9 @@ for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number is signal.SIGINT else signal.SIG_DFL)
 
+# Whatever ends the run, `timeout` or a person, the fixtures end what they began: a guest would outlive it otherwise.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add what renews the reviewed files of tests/golden and tests/templates; a person then reads their diff."""

@@ -97,7 +97,7 @@ def acceleration(runtime_root: Path, arch: str) -> Acceleration:
     host = platform.machine()
     if arch != host:
         return Acceleration("tcg", f"KVM runs no {arch} guest on {host}")
-    key = [boot_id(), os.uname().release]
+    key = [boot_id(), os.uname().release, *kvm.Verdict._fields]
     path = runtime_root / "acceleration.json"
     verdict = kvm.Verdict(**_remembered(path, key, lambda: kvm.judge()._asdict(), lambda found: bool(found["lasting"])))
     return Acceleration("kvm" if verdict.usable else "tcg", verdict.reason, verdict.mend)

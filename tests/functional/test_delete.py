@@ -1,5 +1,8 @@
 """`interlock delete`: removes all that an instance had; with --force, from wherever it is."""
 
+import subprocess
+import sys
+
 import pytest
 
 from interlock.fsm.states import State
@@ -69,3 +72,39 @@ def test_delete_with_force_after_any_operation_was_killed_leaves_nothing(
     done = interlock("delete", "web", "--force")
     assert done.returncode == 0, done.stderr
     assert files_of(home, "web") == []
+
+
+MOUNTED = """
+"$@" create web --template tiny --driver simulated && cd "$0" || exit
+mkdir instances/web/it && mount -t tmpfs none instances/web/it && touch instances/web/it/theirs
+for trigger in "delete" "delete --force" "create --template tiny --driver simulated"; do
+    "$@" $trigger web >&2
+    echo $?
+done
+ls instances/.deleting/web/it
+umount instances/.deleting/web/it
+"$@" create web --template tiny --driver simulated
+"""
+"""Asks the program "$@" for a deletion while something is mounted in the instance, and for more; then unmounts it."""
+
+
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "--mount", "--map-root-user", "true"], check=False, capture_output=True).returncode != 0,
+    reason="this host gives its users no mount namespaces",
+)
+def test_delete_of_instance_with_a_mount_in_it_names_the_way_out_until_it_is_taken(home):
+    """What is mounted is not ours to remove; once it is unmounted, the name is free without another word."""
+    home.prepare()
+    program = ["sh", "-c", MOUNTED, home.root, sys.executable, "-m", "interlock", "--log-format", "human"]
+    done = subprocess.run(
+        ["unshare", "--mount", "--map-root-user", *program], check=False, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout.splitlines()[:4]) == (0, ["6", "6", "6", "theirs"]), done.stderr
+    left = f"{home.deleting('web')}/it"
+    assert done.stderr.count(f"hint: umount {left}\n") == 3
+    assert (
+        done.stderr.count(
+            f'what is left of the former "web" is in the way: {left} could not be removed: a file system is '
+        )
+        == 2
+    )

@@ -7,6 +7,7 @@ import platform
 import pytest
 
 from interlock.drivers.qemu import capabilities, kvm
+from interlock.host.process import boot_id
 
 NATIVE = platform.machine()
 FOREIGN = "aarch64" if NATIVE == "x86_64" else "x86_64"
@@ -84,6 +85,18 @@ def test_acceleration_with_damaged_file_asks_again(probing, tmp_path, content):
     probing("print(1)")
     (tmp_path / "acceleration.json").write_text(content)
     assert capabilities.acceleration(tmp_path, NATIVE).name == "kvm"
+
+
+def test_acceleration_found_by_another_version_of_us_is_asked_again(probing, tmp_path):
+    """Versions that run side by side may record other facts: neither is misled by what the other wrote."""
+    key = [boot_id(), os.uname().release]
+    kept = tmp_path / "acceleration.json"
+    kept.write_text(
+        json.dumps({"key": key, "found": {"usable": False, "reason": "", "lasting": True, "colour": "red"}})
+    )
+    probing("print(1)")
+    assert capabilities.acceleration(tmp_path, NATIVE).name == "kvm"
+    assert json.loads(kept.read_bytes())["key"] != key
 
 
 def test_acceleration_of_foreign_guests_is_emulation(tmp_path):

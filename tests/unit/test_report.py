@@ -2,7 +2,7 @@
 
 import pytest
 
-from interlock.guest.report import Failure, lines, parse
+from interlock.guest.report import Failure, Steps, lines, parse
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,37 @@ def test_parse_keeps_the_last_of_long_output():
 def test_lines_obey_no_escape_sequence():
     """What a script prints is shown on a terminal, and does nothing to it."""
     assert lines(b"\x1b[31mred\x1b[0m\r\n\a\x1b]0;title\x07\xff\n") == ["red", "0;title\ufffd"]
+
+
+def test_parse_keeps_a_hundred_failures():
+    """A guest may claim any number of them, each with words; those after the hundredth are left out."""
+    text = b"".join(b"failed 1 script %d\n words of %d\n" % (number, number) for number in range(1000))
+    failures = parse(text)
+    assert [failure.name for failure in failures] == [f"script {number}" for number in range(100)]
+
+
+def test_lines_are_clipped():
+    """None is longer than a few rows of a terminal."""
+    assert lines(b"x" * 10_000) == ["x" * 499 + "…"]
+
+
+def test_steps_of_a_guest_are_bounded_in_number_and_length():
+    """Each is written to the journal."""
+    said = []
+    steps = Steps(said.append)
+    for number in range(1000):
+        steps.hear(b"running %d %s\n" % (number, b"x" * 10_000))
+    assert len(said) == 200
+    assert max(map(len, said)) <= 200
+
+
+def test_steps_of_a_line_without_end_keep_its_beginning():
+    """It comes in pieces, and is reported when it ends."""
+    said = []
+    steps = Steps(said.append)
+    for piece in (b"running a", b"x" * 1_000_000, b"x" * 1_000_000, b"\n"):
+        steps.hear(piece)
+    assert said == ["running a" + "x" * 191]
+    assert len(steps._rest) == 0
+    steps.hear(b"x" * 1_000_000)
+    assert len(steps._rest) <= 200
