@@ -185,13 +185,26 @@ class Interlock:
 
     # The guest.
 
-    def shell(self, name: str, command: Sequence[str] = (), *, terminal: bool = False) -> Sequence[str]:
-        """Return the host's command line that runs `command`, or a login shell, in the guest of `name`, which runs."""
+    def shell(
+        self,
+        name: str,
+        command: Sequence[str] = (),
+        *,
+        terminal: bool = False,
+        workdir: str | None = None,
+        shell: str | None = None,
+    ) -> Sequence[str]:
+        """Return the host's command line that runs `command`, or a login shell, in the guest of `name`, which runs.
+
+        `workdir` is a folder of the guest's to run it in, `shell` the program that is to read it, or to be the shell.
+        """
+        from .guest.ssh import within
+
         site = self.engine.admit(name, Trigger.shell)
         driver = drivers.find(site.spec.driver)
         if not driver.abilities.shell:
             raise UsageError(f'driver "{driver.name}" has no shell')
-        return driver.shell(site, command, terminal=terminal)
+        return driver.shell(site, within(command, workdir=workdir, shell=shell), terminal=terminal)
 
     def logs(self, name: str) -> dict[str, Path]:
         """Return the log files of `name` by name: `serial`, `qemu`."""

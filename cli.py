@@ -1,7 +1,7 @@
 """The command line: what can be typed, and what it calls.
 
 Commands are loaded when they are used: `COMMANDS` is all that `--help` needs to know of them. Results go to stdout,
-everything else to stderr. Exit codes are those of `errors`; `shell` passes the guest's.
+everything else to stderr. Exit codes are those of `errors`; `shell` and `run` pass the guest's.
 """
 
 from importlib import import_module

@@ -3,10 +3,11 @@
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
-from ..errors import NotFoundError
+from ..errors import DeadlineError, NotFoundError
 from ..host import cancellation
 from ..host.files import open_private
 from .options import name_argument, pass_session
@@ -23,27 +24,86 @@ PIECE_BYTES = 1 << 20
 """How much of a log is in memory at once."""
 
 
+_workdir_option = click.option("--workdir", metavar="DIR", help="The guest's folder to begin in; default: its home.")
+_start_option = click.option("--start", is_flag=True, help="Start the instance first if it does not run.")
+
+
 @click.command("shell", context_settings={"allow_interspersed_args": False})
+@_workdir_option
+@click.option("--shell", metavar="PROGRAM", help="The shell to log in with, and to read COMMAND by: bash.")
+@_start_option
 @name_argument
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @pass_session
-def shell_command(session: Session, name: str, command: tuple[str, ...]) -> None:
+def shell_command(  # noqa: PLR0917 - click calls it, by name
+    session: Session, name: str, command: tuple[str, ...], workdir: str | None, shell: str | None, start: bool
+) -> None:
     """Log in to the guest of the instance NAME, or run COMMAND in it.
 
-    Standard input, output and the exit code are the command's own.
+    Standard input, output and the exit code are the command's own. Options come before NAME.
 
     \b
     interlock shell web
-    interlock shell web -- tar c /etc > etc.tar
+    interlock shell --start --workdir /etc web -- tar c . > etc.tar
     """
-    command = command[1:] if command[:1] == ("--",) else command  # click hands on the one that follows a name
+    command = _begun(session, name, command, start=start)
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    argv = list(session.interlock.shell(name, command, terminal=terminal))
-    sys.stdout.flush()
-    if len(command) == 1 and len(command[0].split()) > 1:
+    argv = list(session.interlock.shell(name, command, terminal=terminal, workdir=workdir, shell=shell))
+    if len(command) == 1 and len(command[0].split()) > 1 and shell is None:
         sys.exit(_run_single_word(session, name, command[0], argv))
+    _become(argv)
+
+
+@click.command("run", context_settings={"allow_interspersed_args": False})
+@_workdir_option
+@_start_option
+@click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(min=0.0), metavar="SECONDS", help="End it with exit code 7 by then."
+)
+@name_argument
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
+@pass_session
+def run_command(  # noqa: PLR0917 - click calls it, by name
+    session: Session, name: str, command: tuple[str, ...], workdir: str | None, start: bool, timeout_s: float | None
+) -> None:
+    """Run COMMAND in the guest of the instance NAME without a terminal, also from one.
+
+    Standard input, output, errors and the exit code are the command's own; its arguments arrive as they are given.
+    Options come before NAME. After a timeout, COMMAND finds its streams closed; if that does not end it, it continues.
+
+    \b
+    interlock run web -- uname -a
+    interlock run --timeout 60 web -- sh -c 'make test' < /dev/null
+    """
+    command = _begun(session, name, command, start=start)
+    argv = list(session.interlock.shell(name, command, terminal=False, workdir=workdir))
+    if timeout_s is None:
+        _become(argv)
+    from ..host.run import run
+
+    sys.stdout.flush()
+    try:
+        status = run(argv, stdin=0, stdout=1, stderr=2, timeout_s=timeout_s).status
+    except DeadlineError as error:
+        raise DeadlineError(f'{command[0]} did not end in the guest of "{name}" within {timeout_s:g} s') from error
+    sys.exit(status)
+
+
+def _begun(session: Session, name: str, command: tuple[str, ...], *, start: bool) -> tuple[str, ...]:
+    """Return `command` without the `--` that click leaves after a name; with `start`, the instance runs thereafter."""
+    if start:
+        from ..fsm.table import Trigger
+
+        if any(verdict.trigger is Trigger.start and verdict.legal for verdict in session.interlock.can(name)):
+            session.interlock.start(name)
+    return command[1:] if command[:1] == ("--",) else command
+
+
+def _become(argv: list[str]) -> NoReturn:
+    """Become ssh, so that nothing stands between it and its caller."""
+    sys.stdout.flush()
     cancellation.step_aside()
-    os.execvp(argv[0], argv)  # noqa: S606 - ssh takes our place, so that nothing stands between it and its caller
+    os.execvp(argv[0], argv)  # noqa: S606
 
 
 def _run_single_word(session: Session, name: str, word: str, argv: list[str]) -> int:

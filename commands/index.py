@@ -28,6 +28,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Guest": {
         "shell": ("guest", "Log in to a guest, or run a command in it."),
+        "run": ("guest", "Run a command in a guest without a terminal."),
         "logs": ("guest", "Show the logs of an instance."),
     },
     "Host": {

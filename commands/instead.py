@@ -28,7 +28,6 @@ INSTEAD = {
     "connect": "shell",
     "new": "create",
     "launch": "up",
-    "run": "up",
     "boot": "start",
     "down": "stop",
     "halt": "stop",

@@ -17,6 +17,8 @@ HOST_KEY_ALIAS = "guest"
 
 CONFIG = "ssh.config"
 
+_WITHIN = 'cd -- "$1" || exit; shift; [ $# -gt 0 ] || set -- "${SHELL:-/bin/sh}" -l; exec "$@"'
+
 UNATTENDED = ("BatchMode=yes", "ForwardAgent=no", "ForwardX11=no")
 """Options of a session without a person: it asks no question, and forwards neither agent nor X11."""
 
@@ -89,6 +91,18 @@ def command_line(
     if command:
         line += ["--", shlex.join(command)]
     return line
+
+
+def within(command: Sequence[str], *, workdir: str | None = None, shell: str | None = None) -> list[str]:
+    """Return `command`, or a login shell, as it is run in the guest's folder `workdir` and by the program `shell`.
+
+    `shell` reads `command` as one line of its language, after what it reads at a login.
+    """
+    if shell is not None:
+        command = [shell, "-lc", shlex.join(command)] if command else [shell, "-l"]
+    if workdir is None:
+        return list(command)
+    return ["sh", "-c", _WITHIN, "sh", workdir, *command]
 
 
 def attempt(config_file: Path, name: str, command: Sequence[str], timeout_s: float) -> None:

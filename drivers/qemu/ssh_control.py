@@ -7,8 +7,8 @@ A shell beside the hypervisor waits at the FIFO and runs ssh when it is called. 
 hypervisor. Nothing depends on the connection: without it, each session makes a connection of its own. After a reboot of
 the guest it is gone, and the next command calls for it.
 
-Sessions do not share it where the spec forwards the user's ssh agent or X11: those are the ones of whoever started the
-machine, not of the caller.
+Sessions do not share it where the spec forwards the user's ssh agent or X11: those are the ones of the user who started
+the machine, not of the caller.
 """
 
 import os

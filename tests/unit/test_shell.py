@@ -1,6 +1,7 @@
 """`interlock shell`: what it says about a command that is one word with blanks."""
 
 import shlex
+import subprocess
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -8,9 +9,10 @@ from typing import Any
 import pytest
 
 from interlock.cli import Session
-from interlock.commands.guest import shell_command
-from interlock.errors import InterlockError
+from interlock.commands.guest import run_command, shell_command
+from interlock.errors import DeadlineError, InterlockError
 from interlock.fsm.states import State
+from interlock.guest import ssh
 
 
 class OneGuest(Session):
@@ -48,3 +50,55 @@ def test_shell_with_a_program_whose_name_has_blanks_runs_it():
     with pytest.raises(SystemExit) as ended:
         shell_command.main(["web", "/opt/my program 003"], obj=session)
     assert (ended.value.code, session.complaints) == (3, [])
+
+
+def test_run_that_takes_longer_than_its_timeout_is_a_deadline_that_names_the_command():
+    """The command's own exit code is passed on only if it ends in time."""
+    session = OneGuest()
+    session.interlock.shell = lambda *_, **__: [sys.executable, "-c", "import time; time.sleep(600)"]
+    with pytest.raises(DeadlineError) as caught:
+        run_command.main(["--timeout", "0.2", "web", "sleep", "600"], obj=session, standalone_mode=False)
+    assert caught.value.message == 'sleep did not end in the guest of "web" within 0.2 s'
+    session.interlock.shell = session._shell
+    with pytest.raises(SystemExit) as ended:
+        run_command.main(["--timeout", "600", "web", "--", "true 003"], obj=session)
+    assert ended.value.code == 3
+
+
+@pytest.mark.parametrize(
+    ("command", "asked", "said"),
+    [
+        (["printf", "%s|", "a  b", "$HOME", "it's", ""], {}, "a  b|$HOME|it's||"),
+        (["printf", "%s|", "a  b", "$HOME", "it's"], {"shell": "sh"}, "a  b|$HOME|it's|"),
+        (["sh", "-c", "pwd; printf '%s|' \"$@\"", "sh", "a  b"], {"workdir": "my folder"}, "/my folder\na  b|"),
+        (["pwd"], {"workdir": "-my", "shell": "sh"}, "/-my\n"),
+    ],
+)
+def test_within_runs_the_command_as_it_was_given(tmp_path, command, asked, said):
+    """Neither the folder nor the shell in between changes an argument."""
+    for folder in ("my folder", "-my"):
+        (tmp_path / folder).mkdir()
+    done = subprocess.run(ssh.within(command, **asked), cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.replace(str(tmp_path), "") == said
+
+
+def test_within_a_missing_folder_runs_nothing(tmp_path):
+    """The guest's own words say what is missing."""
+    line = ssh.within(["touch", "ran"], workdir="missing")
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode
+    assert "missing" in done.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        ({}, []),
+        ({"shell": "fish"}, ["fish", "-l"]),
+        ({"shell": "fish", "workdir": "/etc"}, ["sh", "-c", ssh._WITHIN, "sh", "/etc", "fish", "-l"]),
+    ],
+)
+def test_within_without_a_command_is_a_login_shell(asked, line):
+    """An empty command stays one, which ssh takes for the user's own shell."""
+    assert ssh.within([], **asked) == line

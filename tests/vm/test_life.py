@@ -77,6 +77,9 @@ def test_life_of_a_real_guest(run: Run, template: str) -> None:
     run("start", "web")
     assert listed(run)[0]["state"] == "running"
     assert run("shell", "web", "--", "sh", "-c", "hostname; echo kept > kept; sync; exit 7", code=7).stdout == "web\n"
+    said = run("run", "--timeout", "60", "web", "--", "sh", "-c", "cat; echo oops >&2; exit 3", code=3, input="a  b\n")
+    assert (said.stdout, said.stderr) == ("a  b\n", "oops\n")
+    assert run("shell", "--workdir", "/etc", "--shell", "sh", "web", "pwd").stdout == "/etc\n"
 
     assert "guest shut down" in run("stop", "web").stderr
     assert listed(run)[0]["state"] == "stopped"
