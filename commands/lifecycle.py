@@ -71,7 +71,7 @@ def start_command(session: Session, /, timeout_s: float | None, on_failure: str,
     for outcome in each(
         session, Trigger.start, lambda vms, name: vms.start(name, timeout_s=timeout_s, keep_on_failure=keep), **which
     ):
-        _pass_message_on(session, outcome)
+        session.pass_message_on(outcome)
 
 
 @click.command("up")
@@ -275,14 +275,7 @@ def _print(outcome: "Outcome", output_format: Format) -> None:
 def _print_started(session: Session, outcome: "Outcome", output_format: Format) -> None:
     """Print the result of a start, and what there is to say about the machine's use."""
     _print(outcome, output_format)
-    _pass_message_on(session, outcome)
-
-
-def _pass_message_on(session: Session, outcome: "Outcome") -> None:
-    """Say to people what the author of a machine that was started has to say about its use."""
-    spec = session.interlock.status(outcome.instance).spec if outcome.changed else None
-    if spec and spec.message:
-        session.report(spec.message.rstrip("\n"))
+    session.pass_message_on(outcome)
 
 
 def _refuse_template(name: str) -> None:

@@ -2,6 +2,7 @@
 
     interlock list [NAME...]
     interlock can NAME [TRIGGER]
+    interlock start NAME
     the completion of an instance's name
 
 Whatever is not exactly one of these, an option or a mistake say, is the affair of `cli`, which has the words for it.
@@ -10,6 +11,7 @@ Whatever is not exactly one of these, an option or a mistake say, is the affair 
 from collections.abc import Callable, Mapping, Sequence
 
 from ..fsm.table import TABLE
+from ..host.home import NAME
 from .session import FORMATS, Session
 
 Work = Callable[[Session], int]
@@ -37,6 +39,8 @@ def plain(words: Sequence[str], environment: Mapping[str, str]) -> Work | None:
             return lambda session: _list(session, names)
         case ["can", name, *trigger] if not trigger or trigger in [[row.trigger] for row in TABLE if not row.observed]:
             return lambda session: _can(session, name, *trigger)
+        case ["start", name] if NAME.fullmatch(name):
+            return lambda session: _start(session, name)
     return None
 
 
@@ -54,6 +58,12 @@ def _can(session: Session, name: str, trigger: str | None = None) -> int:
 
     session.bind(name, "can")
     return show_verdicts(session, name, trigger)
+
+
+def _start(session: Session, name: str) -> int:
+    session.bind(name, "start")
+    session.pass_message_on(session.interlock.start(name))
+    return 0
 
 
 def _completion(environment: Mapping[str, str]) -> Work | None:

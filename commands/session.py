@@ -9,6 +9,7 @@ from ..errors import InterlockError
 
 if TYPE_CHECKING:
     from ..api import Interlock
+    from ..fsm.engine import Outcome
     from ..fsm.events import Event
     from .stderr import LogFormat, Stderr
 
@@ -74,6 +75,12 @@ class Session:
     def warn(self, text: str) -> None:
         """The same where it may matter, so --quiet does not hide it: options that are ignored."""
         self.stderr.note(text, level="warning")
+
+    def pass_message_on(self, outcome: "Outcome") -> None:
+        """Say what the author of a machine that was started has to say about its use."""
+        spec = self.interlock.status(outcome.instance).spec if outcome.changed else None
+        if spec and spec.message:
+            self.report(spec.message.rstrip("\n"))
 
     def hint(self, command: str, *, why: str, instance: str) -> None:
         """Propose `command` for `instance`, where nothing failed."""

@@ -49,6 +49,11 @@ def some(vms):
         ("can", "web", "fly"),
         ("can",),
         ("can", "web", "stop", "now"),
+        ("start", "web"),
+        ("start", "bad"),
+        ("start", "nope"),
+        ("start", "not a name"),
+        ("start", "./web.yaml"),
     ],
 )
 def test_plain_command_line_means_what_click_takes_it_for(interlock, words):
@@ -109,7 +114,16 @@ def test_commands_about_an_instance_are_those_whose_first_argument_is_one():
 
 
 @pytest.mark.parametrize(
-    "words", [(), ("start", "web"), ("list", "--format", "json"), ("-q", "list"), ("can",), ("can", "web", "fly")]
+    "words",
+    [
+        (),
+        ("start", "web", "db"),
+        ("start", "./web.yaml"),
+        ("list", "--format", "json"),
+        ("-q", "list"),
+        ("can",),
+        ("can", "web", "fly"),
+    ],
 )
 def test_command_line_that_is_not_plain_is_left_to_click(words):
     """An option, a mistake, another command."""
