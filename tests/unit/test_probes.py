@@ -74,3 +74,23 @@ def test_grace_of_a_probe_can_be_called_off(pidfd):
     called_off = True
     with pytest.raises(CancelledError):
         probes.run(ENDPOINT, [PROBE], deadline, pidfd, print)
+
+
+@pytest.mark.usefixtures("refused")
+def test_probe_is_repeated_at_growing_intervals_of_four_seconds_at_most(monkeypatch):
+    """A guest whose service takes an hour is still asked often, and not busy with logins."""
+    pauses = []
+
+    class Wait:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def pause(self, seconds: float) -> None:
+            pauses.append(seconds)
+            if len(pauses) == 8:
+                raise CancelledError("enough")
+
+    monkeypatch.setattr(probes, "Wait", Wait)
+    with pytest.raises(CancelledError):
+        probes.run(ENDPOINT, [PROBE], Deadline(60), 0, lambda _: None)
+    assert pauses == [0.25, 0.5, 1, 2, 4, 4, 4, 4]

@@ -1,6 +1,7 @@
 """What QEMU says of itself is heard to its end, however slowly it is read."""
 
 import json
+import tracemalloc
 
 import pytest
 
@@ -21,6 +22,19 @@ def test_ask_lets_qemu_answer_into_a_file(tmp_path):
     binary.chmod(0o700)
     with pytest.raises(HostError, match="not enough values"):
         capabilities._ask(str(binary), "x86_64", 60.0)
+
+
+def test_answer_of_any_length_takes_little_memory(tmp_path):
+    """What is in the place of QEMU may say anything, and is refused by its first words."""
+    binary = tmp_path / "qemu-system-x86_64"
+    binary.write_text("#!/bin/sh\nhead -c 50000000 /dev/zero\n")
+    binary.chmod(0o700)
+    tracemalloc.start()
+    with pytest.raises(HostError, match="does not understand"):
+        capabilities._ask(str(binary), "x86_64", 60.0)
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert taken < 20_000_000
 
 
 def test_capabilities_are_of_qemus_newest_machine_and_asked_again_by_another_version_of_us(tmp_path):

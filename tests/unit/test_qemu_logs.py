@@ -76,6 +76,15 @@ def test_file_is_within_its_limit_while_nobody_looks(tmp_path, until):
             os.open(tmp_path / log.pipe, os.O_WRONLY | os.O_NONBLOCK)
 
 
+def test_copier_that_hangs_is_not_awaited(tmp_path, monkeypatch):
+    """A process that still has a FIFO open holds nobody up: what is in the file by then is what is known."""
+    monkeypatch.setattr(logs, "_COMPLETE_S", 0.1)
+    os.mkfifo(tmp_path / logs.QEMU.pipe)
+    reader = os.open(tmp_path / logs.QEMU.pipe, os.O_RDONLY | os.O_NONBLOCK)
+    logs.complete(tmp_path)
+    os.close(reader)
+
+
 def test_new_run_puts_the_serial_log_aside(run, tmp_path):
     """People start a machine again before they ask why it went down."""
     run("echo one >&7; echo one >&8")
