@@ -107,6 +107,14 @@ class Interlock:
         """Run the scripts of the first boot of `name`, which runs, once more; raises DegradedError if one fails."""
         return self.engine.fire(name, Trigger.provision, timeout_s=timeout_s)
 
+    def clone(self, name: str, new: str, *, full: bool = False) -> Outcome:
+        """Make `new`, a copy of `name`, which is at rest, with an identity of its own; it is not started.
+
+        The two share what neither writes to any more; with `full` all of the disk is copied. The outcome is that of
+        `name`. Raises IllegalTransitionError for a name that is taken, BusyError for one that something is done to.
+        """
+        return self.engine.fire(name, Trigger.clone, new=new, full=full)
+
     def protect(self, name: str) -> Outcome:
         """Make `reset` and `delete` of `name` impossible, with `force` too, until `unprotect`."""
         return self.engine.fire(name, Trigger.protect)

@@ -16,6 +16,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "provision": ("lifecycle", "Re-run provisioning in a running instance."),
         "protect": ("lifecycle", "Make reset and delete of an instance impossible."),
         "unprotect": ("lifecycle", "Remove the protection set by `protect`."),
+        "clone": ("instances", "Make another instance with a copy of the disk."),
         "repair": ("lifecycle", "Mend an instance that is listed as damaged."),
     },
     "Status": {

@@ -8,7 +8,6 @@ import json
 import os
 import platform
 import re
-import uuid
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,11 +16,11 @@ from pydantic import ValidationError
 from ..disks import Disks
 from ..drivers.contract import BASE, INITRD, KERNEL, KNOWN_HOSTS, SEED, SSH_KEY, Driver, disk_file
 from ..errors import UntrustedTemplateError, UsageError
+from ..fsm.identity import hostname, new_instance_id
 from ..fsm.port import Draft, Plan
 from ..fsm.records import now
 from ..fsm.spec import Disk, Spec
-from ..guest import ssh
-from ..guest.keys import KeyPair, new_host_key, user_key
+from ..guest.keys import new_host_key, pin, user_key
 from ..guest.seed import nocloud, overlay
 from ..host.files import RECORD_BYTES
 from ..host.home import Home, user_home
@@ -149,7 +148,7 @@ class _Planner:
             disk_bytes=wishes.disk_bytes or template.disk or resolve.DISK_BYTES,
             user=self.who.name,
             hostname=hostname(self.name),
-            instance_id=f"i-{uuid.uuid4().hex[:16]}",
+            instance_id=new_instance_id(),
             boot="kernel",
             start_timeout_s=wishes.start_timeout_s or (SCRIPTED_START_TIMEOUT_S if scripted else START_TIMEOUT_S),
             stop_timeout_s=wishes.stop_timeout_s or STOP_TIMEOUT_S,
@@ -191,7 +190,7 @@ class _Planner:
         more_keys = host_facts.public_keys(user_home()) if self.template.ssh.load_dot_ssh_pub_keys else ()
         seed = resolve.seed(self.template, spec, self.who, (key.public.decode().strip(), *more_keys), host_key)
         seed = replace(seed, name=self.name)
-        materials: dict[str, Path | bytes] = {SSH_KEY: key.private, KNOWN_HOSTS: _pin(host_key)}
+        materials: dict[str, Path | bytes] = {SSH_KEY: key.private, KNOWN_HOSTS: pin(host_key)}
         if disk := image.files.get("disk"):
             materials[BASE] = store.path(disk.digest)
         if spec.boot == "kernel":
@@ -236,14 +235,3 @@ def _place(location: str) -> str:
     if re.match(r"[a-z]+:", location):
         return location
     return str(Path(os.path.expanduser(location)).absolute())  # noqa: PTH111 - Path's own raises for an unknown user
-
-
-def _pin(host_key: KeyPair) -> bytes:
-    """Return the line of known_hosts, under an alias, so that it fits any port and name."""
-    kind, key = host_key.public.split()[:2]
-    return b" ".join((ssh.HOST_KEY_ALIAS.encode(), kind, key)) + b"\n"
-
-
-def hostname(name: str) -> str:
-    """Return the hostname of the instance `name`: without characters that RFC 1123 does not allow in a label."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "guest"

@@ -235,6 +235,27 @@ class DriverConformance:
         _is_down(driver, running, "after kill with spec=UNREADABLE")
         driver.delete(damaged, steps.append)
 
+    def test_copy_is_a_machine_of_its_own(self, driver: Driver, machine: Site, steps: list[str]) -> None:
+        """A copy starts beside its original and outlives it; a driver that cannot copy raises HostError."""
+        spec = machine.spec._replace(hostname="copy", instance_id="i-2")
+        place, runtime = machine.directory.with_name("copy"), machine.runtime.with_name("copy")
+        place.mkdir(mode=0o700)
+        copy = machine._replace(name="copy", directory=place, runtime=runtime, spec=spec)
+        try:
+            driver.copy(copy, machine, steps.append, full=False)
+        except HostError:
+            return
+        driver.copy(copy, machine, steps.append, full=False)
+        _is_down(driver, copy, "after copy")
+        try:
+            for site in (machine, copy):
+                driver.start(site, steps.append, Deadline(self.START_S))
+            driver.kill(machine, steps.append)
+            _is_alive(driver, copy, "after kill of its original")
+        finally:
+            driver.kill(copy, steps.append)
+            driver.delete(copy, steps.append)
+
     def test_reset_leaves_a_machine_that_starts(self, driver: Driver, running: Site, steps: list[str]) -> None:
         """After reset the machine is down, has no exit to tell of, and starts."""
         driver.kill(running, steps.append)

@@ -4,6 +4,8 @@ A driver knows no state and sees no template. Each call gets a `Site`, does one 
 because recovery after a crash repeats it. What is true after each:
 
     create     the machine can be started; the directory held its spec and its materials before
+    copy       likewise, with the disk of another machine, which is down, and an identity of its own; the directory held
+               its spec alone. The other one is as it was, whatever becomes of either
     start      the guest has answered; a machine that was alive already is kept. What failed in a guest that answers is
                returned: it runs all the same
     stop       nothing runs; returns how it ended
@@ -148,6 +150,15 @@ class Driver(ABC):
     @abstractmethod
     def create(self, site: Site, report: Report) -> None:
         """Make the machine that `site.spec` describes from the materials in `site.directory`."""
+
+    def copy(self, site: Site, original: Site, report: Report, *, full: bool) -> None:  # noqa: ARG002 - the default refuses
+        """Make the machine that `site.spec` describes, with what the guest of `original`, which is down, wrote.
+
+        Before its guest counts as running, it has the spec's hostname and instance id, and host keys of its own, pinned
+        in the directory. With `full` the two share no disk, else what neither writes to. Raises HostError where this
+        driver cannot.
+        """
+        raise HostError(f'driver "{self.name}" cannot copy machines')
 
     @abstractmethod
     def start(self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True) -> DegradedError | None:

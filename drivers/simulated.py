@@ -89,6 +89,11 @@ class SimulatedDriver(Driver):
         self._obey("create", UNLIMITED)
         self._put(site, SimulatedMachine())
 
+    def copy(self, site: Site, original: Site, report: Report, *, full: bool) -> None:
+        report("copying the simulated disk" if full else "sharing the simulated disk")
+        self._obey("copy", UNLIMITED)
+        self._put(site, SimulatedMachine(boots=self._reached(original).boots))
+
     def start(self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True) -> DegradedError | None:
         machine = self._reached(site)
         if not (machine.alive or boot):

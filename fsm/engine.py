@@ -188,7 +188,8 @@ class Engine(Reader):
             instance.moved = finished
             if not finished and not exists:  # the process that made an existing one has announced it
                 try:
-                    instance.fire(trigger, **arguments)
+                    with self._with_new(name, trigger, arguments) as given:
+                        instance.fire(trigger, **given)
                 except IllegalTransitionError:
                     if instance.state is State.absent:
                         raise self.not_found(name, trigger) from None
@@ -200,6 +201,32 @@ class Engine(Reader):
             message = instance.site.spec.message if changed and BY_TRIGGER[trigger] is BOOTS else ""
             took_s = time.monotonic() - began
             return Outcome(name, trigger, instance.state, changed, detail, took_s, message=message)
+
+    @contextmanager
+    def _with_new(self, name: str, trigger: Trigger, arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield `arguments`; the name `new` among them has become the instance, absent, whose lock is held.
+
+        The holder of that lock may be waiting for ours. So we wait no longer than readers need, and then refuse.
+        """
+        new = arguments.get("new")
+        if new is None:
+            yield arguments
+            return
+        checked_name(new)
+        if new == name:
+            raise refusals.taken(new, trigger)
+        lock, patience = Lock(self.home.lock(new)), Deadline(HANDOVER_S)
+        while not lock.acquire():
+            if patience.passed:
+                raise refusals.busy(new, trigger, self._read(new).operation, holder(lock.path))
+            cancellation.pause(POLL_S)
+        with self._released(lock, new):
+            with self._border(new):
+                other = self._open(new, lock)
+                other.settle()
+            if other.state is not State.absent:
+                raise refusals.taken(new, trigger)
+            yield {**arguments, "new": other}
 
     def _treat(self, name: str, row: Row, *, force: bool) -> Outcome:
         """Carry out `row` on an instance whose files cannot be understood, hence without an entry in its journal."""

@@ -36,7 +36,7 @@ from ..host.files import (
 from ..host.locks import Lock
 from ..host.process import this_process
 from ..host.progress import Report, unheard
-from . import refusals
+from . import refusals, words
 from .events import Announce, Event
 from .happening import Happening
 from .journal import Journal, Line, Phase
@@ -272,23 +272,26 @@ class Instance:
         """
         row = entry.row
         if row.by is By.engine:
-            return OWN_WORK[row.trigger](self)
+            return OWN_WORK[row.trigger](self, entry.step, **arguments)
         if plan is not None:
-            self._furnish_by(entry, plan)
+            draft = self._furnish_by(entry, plan)
+            if draft.original:
+                self.port.copy(self.site, draft.original, entry.step, full=draft.full)
+                return words.copied(draft.original.name)
         port, site = self._machine() if row.by_place else (self.port, self.site)
         waits = (entry.deadline,) if row.timeout else ()
         ending: str | DegradedError | None = getattr(port, row.trigger)(site, entry.step, *waits, **arguments)
         return ending
 
-    def _furnish_by(self, entry: Entry, plan: Plan) -> None:
-        """Lay what `plan` makes into the directory."""
+    def _furnish_by(self, entry: Entry, plan: Plan) -> Draft:
+        """Lay what `plan` makes into the directory, and return it."""
         try:
-            self._furnish(entry, plan(entry.step))
+            return self._furnish(entry, plan(entry.step))
         except FileNotFoundError:
             # An image can be deleted between being found and being linked. Planned again, it is brought again.
-            self._furnish(entry, plan(entry.step))
+            return self._furnish(entry, plan(entry.step))
 
-    def _furnish(self, entry: Entry, draft: Draft) -> None:
+    def _furnish(self, entry: Entry, draft: Draft) -> Draft:
         """Lay what `draft` holds into the directory; it may be there already, from a draft before."""
         entry.step("writing the spec")
         write_whole(self.directory / SPEC_FILE, json.dumps(draft.spec.to_json(), indent=2).encode() + b"\n")
@@ -301,12 +304,22 @@ class Instance:
         for name, file in draft.shared.items():
             remove_tree(self.directory / name)
             os.link(file, self.directory / name)
+        return draft
 
-    def protect(self) -> None:
+    def clone(self, _: Report, *, new: "Instance", full: bool = False) -> str:
+        """Carry out `clone`: create `new` as a copy of this machine. Its lock is held, and it is absent."""
+        from .identity import copied
+
+        original = self.site
+        spec = copied(original.spec, self.name, new.name, original.directory, self.home.directory(new.name))
+        new.fire(Trigger.create, plan=lambda _: Draft(spec, {}, original=original, full=full))
+        return words.copied_to(new.name)
+
+    def protect(self, _: Report) -> None:
         """Carry out `protect`: a file of its own says so, which no damage to another file undoes."""
         write_whole(self.directory / PROTECTED_FILE, b"")
 
-    def unprotect(self) -> None:
+    def unprotect(self, _: Report) -> None:
         """Carry out `unprotect`."""
         remove_tree(self.directory / PROTECTED_FILE)
         flush_directory(self.directory)
@@ -470,11 +483,13 @@ class Instance:
         self.announce(Event(Happening.undone, self.name, row.trigger, self.state))
 
 
-OWN_WORK: dict[Trigger, Callable[[Instance], None]] = {
+OWN_WORK: dict[Trigger, Callable[..., str | None]] = {
+    Trigger.clone: Instance.clone,
     Trigger.protect: Instance.protect,
     Trigger.unprotect: Instance.unprotect,
 }
-"""What the engine does itself; a test holds it against the table."""
+"""What the engine does itself to an instance, given a report and the row's own arguments; returns how it ended, in
+words. A test holds it against the table."""
 
 
 def candidates(ports: Ports) -> Iterator[Port]:

@@ -68,6 +68,7 @@ class Port(Protocol):
     """The calls that transitions make."""
 
     def create(self, site: Site, report: Report) -> None: ...
+    def copy(self, site: Site, original: Site, report: Report, *, full: bool) -> None: ...
     def start(self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True) -> DegradedError | None: ...
     def stop(self, site: Site, report: Report, deadline: Deadline) -> str: ...
     def kill(self, site: Site, report: Report) -> None: ...
@@ -83,14 +84,22 @@ Ports = Callable[[str], Port]
 
 
 class Draft(NamedTuple):
-    """What a plan turns into: a spec, and the files that must lie beside it before the driver creates the machine."""
+    """What a plan turns into: a spec, and the files that must lie beside it before the driver creates the machine.
+
+    With an `original` the driver copies that machine instead, with all that lies beside it.
+    """
 
     spec: Spec
     materials: dict[str, Path | bytes]
     """File name in the directory → an immutable file to link, or the content itself."""
     shared: Mapping[str, Path] = MappingProxyType({})
     """File name in the directory → a file that is written to and others have too: linked, never copied."""
+    original: Site | None = None
+    """Where the machine lies that is copied; it is down, and its lock is held."""
+    full: bool = False
+    """True: the copy shares no disk with the original."""
 
 
 Plan = Callable[[Report], Draft]
-"""Resolves a template, brings its image, makes keys and seed. Only `create` has a parameter of this type."""
+"""Resolves a template, brings its image, makes keys and seed; or names the machine to copy. Only `create` has a
+parameter of this type."""

@@ -27,6 +27,11 @@ def illegal(instance: str, state: State, trigger: Trigger, *, protected: bool = 
     return IllegalTransitionError(words.refusal(instance, state, trigger), hint=hint)
 
 
+def taken(new: str, trigger: Trigger) -> IllegalTransitionError:
+    """Return the error for a trigger that would make an instance of a name that is taken."""
+    return IllegalTransitionError(words.taken(new, trigger), hint=words.LIST)
+
+
 def guarded(instance: str, trigger: Trigger, *, force: bool = False) -> ProtectedError:
     """Return the error for a trigger that would destroy what a protected instance holds; `force` was asked for."""
     hint = f"interlock unprotect {instance} && interlock {trigger} {instance}{' --force' if force else ''}"

@@ -23,12 +23,16 @@ change a row and read the diff of the golden files.
     timeout     the spec's field that limits its work, in seconds; None for work that waits for no guest
     at_once     a caller who asks for it does not wait for a guest: what a dead process left is ended, not awaited
     by_place    its work needs the instance's directory alone, and is done even if the spec cannot be read
-    needs       what it cannot be asked for without
+    needs       what it cannot be asked for without; `new` is the name of an instance that is to appear, which the
+                engine hands to the work locked and absent
+    options     what it can be asked for with besides
     example     what its command needs beside the name, as a hint shows it
     on_damage   what it does to an instance whose files cannot be understood; None where it is refused then
 
-Only `create` leaves `absent`, and it is the only row that needs a plan (a template about to become a spec). `start` has
-no row from `absent`, so "start that creates" is not forbidden: there is nowhere to write it down.
+Only `create` leaves `absent`, and it is the only row that needs a plan: a template about to become a spec, or another
+instance about to be copied. So `clone` is a row of the instance that is copied, and what it does is the `create` of the
+other: the journal of the copy begins as every journal does, and no template is in sight. `start` has no row from
+`absent`, so "start that creates" is not forbidden: there is nowhere to write it down.
 
 There are no wildcards and no priorities. Two rows may not share a (trigger, source) pair; a test checks this.
 """
@@ -58,6 +62,7 @@ class Trigger(StrEnum):
     provision = "provision"
     protect = "protect"
     unprotect = "unprotect"
+    clone = "clone"
     shell = "shell"
     repair = "repair"
 
@@ -113,6 +118,7 @@ class Row(NamedTuple):
     at_once: bool = False
     by_place: bool = False
     needs: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
     example: str = ""
     on_damage: str | None = None
 
@@ -135,7 +141,7 @@ class Row(NamedTuple):
         """The arguments that it can be asked for with, each a keyword of `Engine.fire`."""
         waits = ("timeout_s",) if self.timeout else ()
         keeps = ("keep_on_failure",) if self.on_crash is Recovery.probe else ()
-        return (*self.needs, *waits, *keeps)
+        return (*self.needs, *self.options, *waits, *keeps)
 
     @property
     def appears(self) -> bool:
@@ -148,10 +154,11 @@ class Row(NamedTuple):
         return self.dest is State.absent
 
 
-(create, start, stop, kill, exited, reset, delete, resume, provision, protect, unprotect, shell, repair) = Trigger
+# fmt: off
+(create, start, stop, kill, exited, reset, delete, resume, provision, protect, unprotect,
+ clone, shell, repair) = Trigger
 roll_back, probe, redo, abandon = Recovery
 
-# fmt: off
 TABLE = (
     Row(create, (absent,),  created, doing="creating",  done="created", on_crash=roll_back,
         yields_to=(delete,), needs=("plan",), example="--template debian",
@@ -185,6 +192,9 @@ TABLE = (
     Row(unprotect, EXISTING, None, by=By.engine, doing="unprotecting", done="unprotected", on_crash=redo,
         on_damage="The protection is removed, so that the instance can be deleted.",
         why="Removes the protection set by protect."),
+    Row(clone, AT_REST, None, by=By.engine, doing="cloning", done="cloned", on_crash=abandon,
+        needs=("new",), options=("full",), example="copy",
+        why="Makes another instance with a copy of the disk and an identity of its own, by a create of that one."),
     Row(shell, (running,), None, by=By.caller,
         why="Runs a command or a login shell in the guest."),
     Row(repair, (), None, by=By.engine, doing="repairing", done="repaired", holds=EXISTING,

@@ -140,6 +140,21 @@ def repaired(instance: str, state: State, mended: tuple[str, ...]) -> str:
     return f'"{instance}" is {"mended" if mended else "whole: nothing to mend"}; it is {state}'
 
 
+def copied(original: str) -> str:
+    """Return how the creation of a copy ended."""
+    return f'a clone of "{original}"'
+
+
+def copied_to(new: str) -> str:
+    """Return how a clone ended."""
+    return f'the copy is "{new}"'
+
+
+def taken(new: str, trigger: str) -> str:
+    """Return why `trigger` cannot make an instance called `new`."""
+    return f'there is an instance "{new}" already; {trigger} needs a name that is free'
+
+
 def busy(instance: str, trigger: str, operation: Operation | None, holder: Actor | None = None) -> str:
     """Return why `trigger` has to wait: `holder` has the instance, for `operation` where that is known."""
     by = operation.actor if operation else holder

@@ -15,6 +15,10 @@ from typing import NamedTuple
 _BLOCK = 512
 """Archives end on a block, as cpio(1) ends them. The kernel wants the next one on a multiple of 4 and skips zeros."""
 
+_MAGIC, _TRAILER = b"070701", "TRAILER!!!"
+
+_HEAD_BYTES = len(_MAGIC) + 13 * 8
+
 
 class Entry(NamedTuple):
     """One node of the tree: type and permissions as in st_mode, and its content (of a link, the target)."""
@@ -47,8 +51,33 @@ def pack(tree: Tree) -> bytes:
     archive = bytearray()
     for number, (path, entry) in enumerate(_with_parents(tree), start=1):
         archive += _member(number, path, entry)
-    archive += _member(0, "TRAILER!!!", Entry(0))
+    archive += _member(0, _TRAILER, Entry(0))
     return bytes(archive) + bytes(-len(archive) % _BLOCK)
+
+
+def last(archives: bytes) -> tuple[int, dict[str, Entry]]:
+    """Return where the last one of concatenated `archives` begins, and its tree.
+
+    Raises ValueError for anything else, such as an archive that is compressed.
+    """
+    begin, tree, place = 0, dict[str, Entry](), 0
+    while archives.startswith(_MAGIC, place):
+        head = archives[place + len(_MAGIC) : place + _HEAD_BYTES]
+        fields = [int(head[at : at + 8], 16) for at in range(0, len(head), 8)]
+        mode, size, name_bytes = fields[1], fields[6], fields[11]
+        name = archives[place + _HEAD_BYTES : place + _HEAD_BYTES + name_bytes - 1].decode()
+        content = place + -(-(_HEAD_BYTES + name_bytes) // 4) * 4
+        place = content + -(-size // 4) * 4
+        if name != _TRAILER:
+            tree[name] = Entry(mode, archives[content : content + size])
+            continue
+        while archives.startswith(bytes(4), place):
+            place += 4
+        if place < len(archives):
+            begin, tree = place, {}
+    if place < len(archives) or not archives:
+        raise ValueError("not a cpio archive")
+    return begin, tree
 
 
 def _with_parents(tree: Tree) -> Iterator[tuple[str, Entry]]:
@@ -64,7 +93,7 @@ def _member(number: int, path: str, entry: Entry) -> bytes:
     links = 2 if stat.S_ISDIR(entry.mode) else 1
     # Inode, mode, owner, group, links, time, size, device (2), device it stands for (2), length of the name, checksum.
     fields = (number, entry.mode, 0, 0, links, 0, len(entry.data), 0, 0, 0, 0, len(name), 0)
-    head = b"070701" + b"".join(b"%08X" % field for field in fields) + name
+    head = _MAGIC + b"".join(b"%08X" % field for field in fields) + name
     return _aligned(head) + _aligned(entry.data)
 
 

@@ -82,6 +82,17 @@ class GuestDisk:
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """What a copy of a guest has for its own."""
+
+    name: str
+    """Of the instance."""
+    hostname: str
+    instance_id: str
+    host_key: KeyPair
+
+
+@dataclass(frozen=True, slots=True)
 class Seed:
     """What one seed says."""
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from ..errors import DriverError
 from ..host.files import PRIVATE_UMASK, make_private_directory, publish, read_own
 from ..host.run import run
+from .ssh import HOST_KEY_ALIAS
 
 USER_KEY = Path("user/id_ed25519")
 """The private key, below the folder of keys, for `ssh -i`. The public half is beside it, as `.pub`."""
@@ -51,6 +52,12 @@ def new_host_key() -> KeyPair:
         path = Path(scratch, "ssh_host_ed25519_key")
         _generate(path, "")
         return _read(path)
+
+
+def pin(host_key: KeyPair) -> bytes:
+    """Return the line of known_hosts, under an alias, so that it fits any port and name."""
+    kind, key = host_key.public.split()[:2]
+    return b" ".join((HOST_KEY_ALIAS.encode(), kind, key)) + b"\n"
 
 
 def _generate(path: Path, comment: str) -> None:

@@ -27,13 +27,15 @@ question over ssh tells whether that boot is over, and of which instance.
 
 import io
 import json
+import re
 import shlex
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from . import cpio
-from .facts import DNS_ADDRESS, GUEST_ADDRESS, HOST_ADDRESS, HOST_NAMES, File, GuestDisk, MountPoint, Seed
+from .facts import DNS_ADDRESS, GUEST_ADDRESS, HOST_ADDRESS, HOST_NAMES, File, GuestDisk, Identity, MountPoint, Seed
 
 STATE = "/var/lib/interlock"
 """Interlock's folder in the guest."""
@@ -69,9 +71,7 @@ def overlay(seed: Seed) -> bytes:
     """Return the archive to append to the initrd of an Interlock image (its length is a multiple of 512)."""
     private, public = seed.host_key
     facts = _facts(seed) | {"ssh_host_ed25519_key": private, "ssh_host_ed25519_key.pub": public}
-    # For root only: it contains the host's private key, and any secrets in the scripts.
-    tree = {f"seed/{path}": cpio.file(content, 0o600) for path, content in facts.items()}
-    return cpio.pack({"seed": cpio.directory(0o700)} | tree)
+    return _packed(facts)
 
 
 def nocloud(seed: Seed) -> bytes:
@@ -81,9 +81,48 @@ def nocloud(seed: Seed) -> bytes:
     whatever its name, and with netplan, NetworkManager or ifupdown. A configuration of ours would have to name the
     card. Source: cloud-init, "NoCloud" and "Network configuration: fallback".
     """
-    metadata = {"instance-id": seed.instance_id, "local-hostname": seed.hostname}
-    facts = {f"interlock/{path}": content for path, content in _facts(seed).items()}
-    return _iso({"user-data": b"#cloud-config\n" + _json(_user_data(seed)), "meta-data": _json(metadata)} | facts)
+    return _nocloud(_user_data(seed), seed.instance_id, seed.hostname, _facts(seed))
+
+
+def overlay_for(initrd: bytes, identity: Identity) -> bytes:
+    """Return `initrd`, to which an `overlay` was appended, with that of the same guest as `identity` in its place.
+
+    Raises ValueError for an initrd that ends in no overlay.
+    """
+    begin, tree = cpio.last(initrd)
+    if "seed/instance-id" not in tree:
+        raise ValueError("there is no seed in it")
+    facts = {path.removeprefix("seed/"): entry.data for path, entry in tree.items() if stat.S_ISREG(entry.mode)}
+    private, public = identity.host_key
+    facts |= _identified(facts, identity) | {"ssh_host_ed25519_key": private, "ssh_host_ed25519_key.pub": public}
+    return initrd[:begin] + _packed(facts)
+
+
+def nocloud_for(image: bytes, identity: Identity) -> bytes:
+    """Return the `nocloud` image of the same guest as `identity`. Raises ValueError for what is no such image."""
+    files = _files(image)
+    user_data = json.loads(files["user-data"].partition(b"\n")[2])
+    private, public = identity.host_key
+    user_data["ssh_keys"] = {"ed25519_private": private.decode(), "ed25519_public": public.decode()}
+    facts = {path.removeprefix("interlock/"): content for path, content in files.items() if "/" in path}
+    return _nocloud(user_data, identity.instance_id, identity.hostname, facts | _identified(facts, identity))
+
+
+def _identified(facts: Mapping[str, bytes], identity: Identity) -> dict[str, bytes]:
+    """Return those of `facts` that say who the guest is, as `identity` has them."""
+
+    def named(path: str, before: str, value: str) -> bytes:
+        """Return the fact `path` with `value` after `before` in each line that begins so."""
+        text = facts[path].decode()
+        return re.sub(rf"^({before}).*$", lambda line: line[1] + value, text, flags=re.MULTILINE).encode()
+
+    return {
+        "instance-id": _lines(identity.instance_id),
+        "hostname": _lines(identity.hostname),
+        "hosts": named("hosts", r"127\.0\.1\.1 ", identity.hostname),
+        "lima.env": named("lima.env", "LIMA_CIDATA_NAME=", identity.name),
+        "variables.sh": named("variables.sh", "export LIMA_CIDATA_NAME=", shlex.quote(identity.name)),
+    }
 
 
 def _facts(seed: Seed) -> dict[str, bytes]:
@@ -239,6 +278,38 @@ def _user_data(seed: Seed) -> dict[str, Any]:
         # From the second boot on cloud-init is off: it would take seconds to find nothing to do.
         "runcmd": [["sh", PROGRAM, "boot"], ["touch", "/etc/cloud/cloud-init.disabled"]],
     }
+
+
+def _packed(facts: Mapping[str, bytes]) -> bytes:
+    # For root only: it contains the host's private key, and any secrets in the scripts.
+    tree = {f"seed/{path}": cpio.file(content, 0o600) for path, content in facts.items()}
+    return cpio.pack({"seed": cpio.directory(0o700)} | tree)
+
+
+def _nocloud(user_data: dict[str, Any], instance_id: str, hostname: str, facts: Mapping[str, bytes]) -> bytes:
+    metadata = {"instance-id": instance_id, "local-hostname": hostname}
+    files = {f"interlock/{path}": content for path, content in facts.items()}
+    return _iso({"user-data": b"#cloud-config\n" + _json(user_data), "meta-data": _json(metadata)} | files)
+
+
+def _files(image: bytes) -> dict[str, bytes]:
+    """Return the files of an image that `_iso` made: path → content. Raises ValueError for another."""
+    from pycdlib import PyCdlib
+    from pycdlib.pycdlibexception import PyCdlibException
+
+    opened, files = PyCdlib(), dict[str, bytes]()
+    try:
+        opened.open_fp(io.BytesIO(image))
+        for folder, _, names in opened.walk(joliet_path="/"):
+            for name in names:
+                content, path = io.BytesIO(), str(PurePosixPath(folder, name))
+                opened.get_file_from_iso_fp(content, joliet_path=path)
+                files[path.removeprefix("/")] = content.getvalue()
+    except PyCdlibException as error:
+        raise ValueError(str(error)) from error
+    if not {"user-data", "interlock/instance-id"} <= files.keys():
+        raise ValueError("there is no seed in it")
+    return files
 
 
 def _iso(files: dict[str, bytes]) -> bytes:

@@ -17,6 +17,9 @@ from ..contract import BASE
 
 DISK = "disk.qcow2"
 
+LAYERS = "layer-*.qcow2"
+"""What lies between disk and base once the machine was cloned, or is a clone (`cloning`)."""
+
 
 def make(directory: Path, size_bytes: int) -> None:
     """Put a fresh disk of `size_bytes` into `directory`, replacing one that is there."""
@@ -26,6 +29,8 @@ def make(directory: Path, size_bytes: int) -> None:
         backing = ["-F", "qcow2", "-b", BASE]
     with whole(directory, DISK) as name:
         run_qemu_img(["create", "-q", "-f", "qcow2", *backing, name, str(size_bytes)], directory)
+    for layer in directory.glob(LAYERS):
+        remove_tree(layer)
 
 
 @contextmanager

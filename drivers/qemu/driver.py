@@ -3,6 +3,7 @@
     directory/                  written by
     ├── qemu.json               create: the versioned board, kept whatever becomes of the host's QEMU
     ├── disk.qcow2              create: what the guest wrote, over base.qcow2
+    ├── layer-*.qcow2           copy: what it wrote before, which its copies share; hard links, read-only
     ├── firmware.*.fd           create: UEFI and its variables, for a machine that boots from its disk
     ├── network.json            first start: the local port that leads to the guest's sshd
     ├── ssh.config              start: `ssh -F ssh.config NAME`
@@ -103,6 +104,12 @@ class QemuDriver(Driver):
         report("making the disk")
         disk.make(directory, spec.disk_bytes)
         board.write(directory)
+
+    def copy(self, site: Site, original: Site, report: Report, *, full: bool) -> None:
+        from . import cloning
+
+        _refuse_alive(original)
+        cloning.make(site, original, report, full=full)
 
     def start(self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True) -> DegradedError | None:
         from ...guest import probes, readiness

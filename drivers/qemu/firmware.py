@@ -20,7 +20,7 @@ from . import disk
 
 CODE = "firmware.code.fd"
 VARIABLES = "firmware.vars.fd"
-_PRISTINE = "firmware.vars.new.fd"
+PRISTINE = "firmware.vars.new.fd"
 
 DESCRIPTORS = (Path("/etc/qemu/firmware"), Path("/usr/share/qemu/firmware"))
 """The administrator's folder comes first: a file there hides the package's of the same name."""
@@ -55,14 +55,14 @@ def find(arch: str, machine: str) -> Firmware:
 
 def install(directory: Path, firmware: Firmware) -> None:
     """Copy `firmware` into `directory`, as sparse raw files."""
-    for image, name in ((firmware.code, CODE), (firmware.variables, _PRISTINE)):
+    for image, name in ((firmware.code, CODE), (firmware.variables, PRISTINE)):
         _copy(directory, image, name)
     renew(directory)
 
 
 def renew(directory: Path) -> None:
     """Restore the machine's variables to the package's."""
-    _copy(directory, Image(Path(_PRISTINE), "raw"), VARIABLES)
+    _copy(directory, Image(Path(PRISTINE), "raw"), VARIABLES)
 
 
 def _copy(directory: Path, image: Image, name: str) -> None:

@@ -15,6 +15,7 @@ import termios
 from contextlib import suppress
 
 import pytest
+from asking import COPY, needs
 
 from interlock.api import Interlock
 from interlock.drivers.simulated import SimulatedDriver
@@ -59,7 +60,7 @@ def world(tmp_path, home, plan):
 def ask(plan):
     """Return a function that asks an engine for any trigger."""
     return lambda engine, trigger: (
-        engine.create("web", plan) if trigger is Trigger.create else engine.fire("web", trigger)
+        engine.create("web", plan) if trigger is Trigger.create else engine.fire("web", trigger, **needs(trigger))
     )
 
 
@@ -88,29 +89,39 @@ def assert_whole(engine, trigger, source, before):
         assert (status.operation.interrupted, status.operation.trigger in ("start", "stop"), alive) == (True,) * 3
     else:
         assert alive == (status.state is State.running)
-    assert list(listed) == ["web"]
+    assert_copy_whole(engine, listed)
     assert [new.startswith(old) for new, old in zip(kept(engine), before, strict=False)] == [True] * len(before)
     assert_chained(engine)
     return status.state
 
 
-def assert_chained(engine):
+def assert_copy_whole(engine, listed):
+    """Check that nothing is listed beside `web` but a copy of it that is whole, and at rest."""
+    assert listed.keys() <= {"web", COPY}
+    if COPY in listed:
+        assert (listed[COPY].state, listed[COPY].damage, listed[COPY].operation) == (State.created, None, None)
+        assert_chained(engine, COPY)
+
+
+def assert_chained(engine, name="web"):
     """Check that each line of the journal begins in the state that the line before it left, and none is missing."""
     state = State.absent
-    for number, line in enumerate(Journal(engine.home.directory("web")).lines(), start=1):
+    for number, line in enumerate(Journal(engine.home.directory(name)).lines(), start=1):
         assert (number, state) == (line.seq, line.source)
         state = line.state
 
 
 def assert_leads_on(engine, ask, trigger, source):
-    """Check that the same request again leads to the end, and `delete --force` out."""
+    """Check that the same request again leads to the end, copies included, and `delete --force` out."""
     dest = BY_TRIGGER[trigger].leads_to(source)
     try:
         assert ask(engine, trigger).state is dest
     except IllegalTransitionError:  # it was done, and cannot be done twice
         assert engine.status("web").state is dest
+    assert engine.home.exists(COPY) == ("new" in needs(trigger))
     engine.fire("web", Trigger.unprotect) if dest is not State.absent else None
-    Interlock(engine.home).delete("web", force=True)
+    for name in ("web", COPY):
+        Interlock(engine.home).delete(name, force=True)
     assert files_left(engine) == []
 
 

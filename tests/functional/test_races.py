@@ -19,7 +19,7 @@ import pytest
 from interlock.api import Interlock
 from interlock.errors import BusyError, CancelledError, IllegalTransitionError, ProtectedError
 from interlock.fsm.states import State
-from interlock.fsm.table import TABLE, Trigger
+from interlock.fsm.table import BY_TRIGGER, TABLE, Trigger
 
 STRESS_S = float(os.environ.get("INTERLOCK_STRESS_S", "20"))
 SEED = int(os.environ.get("INTERLOCK_STRESS_SEED", "1"))
@@ -62,7 +62,9 @@ def test_races_of_processes_that_are_killed_lose_nothing(home, vms, injected):
         while len(running) < AT_ONCE and time.monotonic() < until:
             command = chance.choice([*COMMANDS, ("create", *CREATE), ("create", *CREATE)])
             name = () if command == ("list",) else (chance.choice(NAMES),)
-            arguments = [command[0], *name, *command[1:]]
+            row = BY_TRIGGER.get(command[0])
+            new = (chance.choice(NAMES),) if row and "new" in row.needs else ()
+            arguments = [command[0], *name, *new, *command[1:]]
             process = subprocess.Popen(
                 [sys.executable, "-m", "interlock", *arguments],
                 env=environment,

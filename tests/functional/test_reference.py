@@ -18,7 +18,7 @@ LIFE += (("up", "web", "-t", "tiny"), *((verb, "web") for verb in ("protect", "u
 
 SECTIONS = {
     "list, inspect": ((("list",), ("inspect", "web")), {"spec", "logs", "can"}),
-    "create, start, up, stop, kill, restart, reset, delete, protect, unprotect, resume, provision": (
+    "create, start, up, stop, kill, restart, reset, delete, protect, unprotect, resume, provision, clone": (
         (*LIFE[1:], ("delete", "--force", "web")),
         set(),
     ),

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from asking import COPY, needs
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -93,7 +94,7 @@ def world(spec, effects, injected):  # noqa: C901 - one world, many rules
         def ask(self, trigger):
             if trigger is Trigger.create:
                 return self.engine.create("web", lambda _: Draft(spec, {"seed": b"seed"}))
-            return self.engine.fire("web", trigger)
+            return self.engine.fire("web", trigger, **needs(trigger))
 
         def disturbed(self, trigger, at_point, *, dead=False):
             """Ask for `trigger` while `at_point` happens to it."""
@@ -145,7 +146,7 @@ def world(spec, effects, injected):  # noqa: C901 - one world, many rules
             def meanwhile(point, _):
                 if point == when and second is not first:
                     with suppress(Waits, BusyError, *REFUSALS):
-                        Engine(self.home, lambda _: self.driver).fire("web", second)
+                        Engine(self.home, lambda _: self.driver).fire("web", second, **needs(second))
                     assert [status.damage for status in self.engine.statuses() if status.damage] == []
 
             second = Trigger.stop if second is Trigger.create else second
@@ -203,6 +204,9 @@ def world(spec, effects, injected):  # noqa: C901 - one world, many rules
         @invariant()
         def journal_and_world_agree(self):
             World.steps += 1
+            copy = self.engine.status(COPY)
+            assert (copy.damage, copy.operation, copy.state in (State.absent, State.created)) == (None, None, True)
+            Interlock(self.home).delete(COPY, force=True)
             there = self.home.directory("web").exists()
             listed = list(self.engine.statuses())
             status = self.engine.status("web")

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from asking import needs
 
 from interlock import errors
 from interlock.diagrams.__main__ import ROOT
@@ -38,7 +39,7 @@ def asked(engine: Engine, plan: Plan, trigger: Trigger) -> None:
     elif BY_TRIGGER[trigger].by is By.caller:
         engine.admit(EXAMPLE, trigger)
     else:
-        engine.fire(EXAMPLE, trigger)
+        engine.fire(EXAMPLE, trigger, **needs(trigger))
 
 
 def moved_to(state: State, engine: Engine, plan: Plan) -> None:

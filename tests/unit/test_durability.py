@@ -11,6 +11,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from asking import needs
 
 from interlock import Interlock
 from interlock.disks import Disks
@@ -133,7 +134,9 @@ def test_user_key_leaves_nothing_waiting(home, flushed):
 
 
 @pytest.mark.parametrize("linked", [True, False])
-@pytest.mark.parametrize("way", [(Trigger.start, Trigger.stop, Trigger.reset), (Trigger.protect, Trigger.unprotect)])
+@pytest.mark.parametrize(
+    "way", [(Trigger.start, Trigger.stop, Trigger.reset), (Trigger.protect, Trigger.unprotect, Trigger.clone)]
+)
 def test_transitions_leave_nothing_waiting(engine, spec, flushed, tmp_path, monkeypatch, linked, way):
     """With image files that are linked, and with ones that had to be copied."""
     (tmp_path / "blob").write_bytes(b"image")
@@ -142,7 +145,7 @@ def test_transitions_leave_nothing_waiting(engine, spec, flushed, tmp_path, monk
     engine.create("web", lambda _: Draft(spec, {"seed": b"seed", "kernel": tmp_path / "blob"}))
     flushed()
     for trigger in way:
-        engine.fire("web", trigger)
+        engine.fire("web", trigger, **needs(trigger))
         flushed()
 
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import pytest
+from asking import needs
 
 from interlock.errors import (
     BusyError,
@@ -39,7 +40,7 @@ def request_by(engine, plan):
     """Return a function that asks an engine for any trigger."""
 
     def ask(trigger, by=engine, name="web"):
-        return by.create(name, plan) if trigger is Trigger.create else by.fire(name, trigger)
+        return by.create(name, plan) if trigger is Trigger.create else by.fire(name, trigger, **needs(trigger))
 
     return ask
 

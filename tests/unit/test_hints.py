@@ -4,6 +4,7 @@ import ast
 from pathlib import Path
 
 import pytest
+from asking import needs
 
 from interlock import cli
 from interlock.commands.instead import INSTEAD, INSTEAD_IN_GROUP
@@ -108,7 +109,7 @@ def test_way_that_can_proposes_leads_where_it_says(engine, bring, plan, state, p
             elif trigger == "shell":
                 engine.admit(name, Trigger.shell)
             elif trigger in list(Trigger):
-                engine.fire(name, Trigger(trigger))
+                engine.fire(name, Trigger(trigger), **needs(Trigger(trigger)))
         if state is not State.absent and row.dest is not None and not verdict.holds:
             assert engine.status(name).state is row.dest
 

@@ -15,6 +15,7 @@ import traceback
 from contextlib import suppress
 
 import pytest
+from asking import COPY, needs
 
 from interlock import Interlock
 from interlock.creation.plan import Wishes, plan
@@ -35,6 +36,7 @@ CASES = (
     (Trigger.kill, State.running),
     (Trigger.reset, State.stopped),
     (Trigger.delete, State.stopped),
+    (Trigger.clone, State.stopped),
 )
 
 AUDITED = {"os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate", "subprocess.Popen"}
@@ -103,7 +105,9 @@ def tiny(vms):
 def ask(vms, tiny):
     """Return a function that asks for any trigger."""
     return lambda trigger: (
-        vms.engine.create("web", tiny) if trigger is Trigger.create else vms.engine.fire("web", trigger)
+        vms.engine.create("web", tiny)
+        if trigger is Trigger.create
+        else vms.engine.fire("web", trigger, **needs(trigger))
     )
 
 
@@ -152,7 +156,8 @@ def test_manager_killed_at_any_effect_is_recovered_by_its_row(
         killed = [killed_at(point, lambda: ask_if_legal(ask, trigger)) for _ in range(deaths)]
         cut_short = is_cut_short(vms.home)
 
-        status = next(vms.instances(), None) or vms.status("web")
+        list(vms.instances())
+        status = vms.status("web")
         alive = processes()
         assert (status.state in (source, dest), status.damage) == (True, None)
         if status.operation:  # a guest that lives is not waited for by who merely looks
@@ -169,7 +174,10 @@ def test_manager_killed_at_any_effect_is_recovered_by_its_row(
         until(lambda dest=dest: len(processes()) == (dest is State.running))  # what was killed ends in a moment
         assert dest is not State.running or not alive or processes()[0] in alive  # finished, not booted anew
 
-        vms.delete("web", force=True)
+        copy = vms.status(COPY)
+        assert (copy.state is State.created, copy.damage) == ("new" in needs(trigger), None)
+        for name in ("web", COPY):
+            vms.delete(name, force=True)
         until(lambda: processes() == [])
         assert empty == files(vms.home)
         for _ in range(sum(killed)):

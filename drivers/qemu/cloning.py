@@ -1,0 +1,159 @@
+"""A machine made of another one that is down: its disk, its firmware, and a seed with another identity.
+
+    original                       copy
+    disk.qcow2 ─────┐       ┌───── disk.qcow2        each writes to its own
+                    layer-*.qcow2                    what was the disk of the original, by a hard link in both
+                    base.qcow2                       the image, likewise
+
+A layer is never written to again. It is a file in each directory that needs it, so the kernel counts its users, and
+either machine can be deleted without a look at the other. A full copy has files of its own in the place of all that
+lies over the image. `reset` leaves the layers behind (`disk.make`).
+"""
+
+import json
+import os
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...errors import DriverError
+from ...guest import facts, seed
+from ...guest.keys import new_host_key, pin
+from ...host import cancellation
+from ...host.files import clone, flush_directory, link_or_copy, open_private, read_own, remove_tree, write_whole
+from ...host.progress import Pace
+from ..contract import BASE, INITRD, KERNEL, KNOWN_HOSTS, SEED, SSH_KEY, Report, Site
+from . import firmware
+from .command import RECORD
+from .disk import DISK, LAYERS, run_qemu_img, whole
+
+_PIECE_BYTES = 4 << 20
+
+_SEED_BYTES = 1 << 30
+"""An initrd or a seed is a few dozen MiB; larger files are rejected unread."""
+
+_L1_BYTES = 32 << 20
+"""The longest L1 table that QEMU accepts. Source: QEMU, block/qcow2.h, QCOW_MAX_L1_SIZE."""
+
+_FIFTHS = 5
+_LARGE_BYTES = 256 << 20
+"""Progress of a copy is reported from this size on, in so many steps."""
+
+
+def make(site: Site, original: Site, report: Report, *, full: bool) -> None:
+    """Make the machine `site` of the machine `original`, which is down and stays as it is; safe to repeat.
+
+    Raises DriverError where the guest would not take its new identity, or the disk cannot be shared.
+    """
+    if original.spec.disks:
+        names = ", ".join(disk.name for disk in original.spec.disks)
+        raise DriverError(f'"{original.name}" has the disk {names} attached, which no two machines can write to')
+    if (original.directory / SEED).exists() and _is_written(original.directory):
+        raise DriverError(
+            f'the guest of "{original.name}" has taken its identity from a cloud-init seed, and reads no other one: '
+            "such a machine can be cloned before its first start"
+        )
+    report("giving the copy an identity")
+    _identify(site, original)
+    for name in (KERNEL, BASE, firmware.CODE, firmware.PRISTINE):
+        _link(original.directory / name, site.directory / name)
+    for name in (RECORD, SSH_KEY):
+        write_whole(site.directory / name, read_own(original.directory / name))
+    if (original.directory / firmware.VARIABLES).exists():
+        _copy(original.directory / firmware.VARIABLES, site.directory, report)
+    if full:
+        report("copying the disk")
+        for image in _chain(original.directory):
+            if image["filename"] != BASE:
+                _copy(original.directory / image["filename"], site.directory, report)
+    else:
+        report("sharing the disk")
+        _share(original.directory, site.directory)
+
+
+def _identify(site: Site, original: Site) -> None:
+    """Put a seed, or an initrd that carries it, and the pinned host key into the directory of `site`."""
+    host_key = new_host_key()
+    spec, source = site.spec, original.directory
+    identity = facts.Identity(site.name, spec.hostname, spec.instance_id, host_key)
+    try:
+        if (source / SEED).exists():
+            write_whole(site.directory / SEED, seed.nocloud_for(read_own(source / SEED, _SEED_BYTES), identity))
+            _link(source / INITRD, site.directory / INITRD)
+        else:
+            initrd = seed.overlay_for(read_own(source / INITRD, _SEED_BYTES), identity)
+            write_whole(site.directory / INITRD, initrd)
+    except ValueError as error:
+        raise DriverError(f'the seed of "{original.name}" cannot be read: {error}') from error
+    write_whole(site.directory / KNOWN_HOSTS, pin(host_key))
+
+
+def _share(source: Path, target: Path) -> None:
+    """Put a disk into `target` that begins as the one in `source`, by files that both have and neither writes to."""
+    chain = _chain(source)
+    layers = [image["filename"] for image in chain[1:]]
+    for abandoned in source.glob(LAYERS):
+        if abandoned.name not in layers:
+            remove_tree(abandoned)
+    if chain[0].get("snapshots"):
+        raise DriverError("a disk that has snapshots cannot be shared; a full copy is possible (--full)")
+    if _is_written(source):
+        layer = LAYERS.replace("*", os.urandom(4).hex())
+        os.link(source / DISK, source / layer)
+        flush_directory(source)
+        layers = [layer, *layers]
+        _cover(source, layers, chain[0])
+    for layer in layers:
+        _link(source / layer, target / layer)
+    _cover(target, layers, chain[0])
+
+
+def _cover(directory: Path, layers: Sequence[str], disk: Mapping[str, Any]) -> None:
+    """Put a disk into `directory` on which nothing is written yet, over the first of `layers`; as large as `disk`."""
+    backing = ["-F", "qcow2", "-b", layers[0]] if layers else []
+    with whole(directory, DISK) as fresh:
+        run_qemu_img(["create", "-q", "-f", "qcow2", *backing, fresh, str(disk["virtual-size"])], directory)
+
+
+def _chain(directory: Path) -> list[dict[str, Any]]:
+    """Return what qemu-img knows of the disk in `directory` and of each file that it needs, from the top down."""
+    said = run_qemu_img(["info", "--backing-chain", "--output=json", "-f", "qcow2", DISK], directory)
+    chain: list[dict[str, Any]] = json.loads(said)
+    return chain
+
+
+def _is_written(directory: Path) -> bool:
+    """Return whether anything was ever written to the disk in `directory`, but not to what it lies over.
+
+    Source: QEMU, docs/interop/qcow2.txt: a disk without content has an L1 table of zeros.
+    """
+    with open_private(directory / DISK, "rb") as disk:
+        entries, place = struct.unpack_from(">IQ", disk.read(48), 36)
+        disk.seek(place)
+        return any(disk.read(min(8 * entries, _L1_BYTES)))
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give the immutable file `source`, if it is there, the name `target` too."""
+    if source.exists():
+        remove_tree(target)
+        link_or_copy(source, target)
+
+
+def _copy(source: Path, directory: Path, report: Report) -> None:
+    """Put a copy of the file `source` into `directory`, sparse; blocks are shared where they can be."""
+    with source.open("rb") as content, whole(directory, source.name) as fresh:
+        if clone(content, directory / fresh):
+            return
+        size, done, pace = source.stat().st_size, 0, Pace()
+        with open_private(directory / fresh, "wb") as copy:
+            for piece in cancellation.each(iter(lambda: content.read(_PIECE_BYTES), b"")):
+                if any(piece):
+                    copy.write(piece)
+                else:
+                    copy.seek(len(piece), os.SEEK_CUR)
+                before, done = done, done + len(piece)
+                if (part := _FIFTHS * done // size) > _FIFTHS * before // size and size >= _LARGE_BYTES:
+                    report(f"copying the disk: {100 * part // _FIFTHS} %{pace.left(done, size)}")
+            copy.truncate(size)

@@ -1,0 +1,53 @@
+"""What makes an instance another than the one it is copied from, as far as its spec says so.
+
+The name of an instance stands in its spec in two ways: in the hostname of its guest, and in the paths of files that lie
+in its directory (a forwarded socket, a fetched file, the message about their use).
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from ..version import __version__
+from .records import now
+from .spec import Spec
+
+
+def hostname(name: str) -> str:
+    """Return the hostname of the instance `name`: without characters that RFC 1123 does not allow in a label."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "guest"
+
+
+def new_instance_id() -> str:
+    """Return an id that no other creation has."""
+    return f"i-{os.urandom(8).hex()}"
+
+
+def copied(spec: Spec, original: str, name: str, before: Path, after: Path) -> Spec:
+    """Return the spec of `name`, a copy of the instance `original`, in the directory `after` instead of `before`.
+
+    Hostname, instance id and port for ssh are its own.
+    """
+    own = {
+        "hostname": hostname(name),
+        "instance_id": new_instance_id(),
+        "created_at": now(),
+        "ssh_port": 0,
+        "origin": f"clone of {original}",
+        "version": __version__,
+    }
+    return Spec.from_json({**_moved(spec.to_json(), f"{before}/", f"{after}/"), **own}, after)
+
+
+def _moved(value: Any, before: str, after: str) -> Any:
+    """Return the JSON value `value` with `after` in the place of `before` in each of its texts."""
+    match value:
+        case str():
+            return value.replace(before, after)
+        case list() | tuple():
+            return [_moved(item, before, after) for item in value]
+        case dict():
+            return {key: _moved(item, before, after) for key, item in value.items()}
+        case _:
+            return value

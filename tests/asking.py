@@ -1,0 +1,21 @@
+"""How tests ask for any row of the table: with what it cannot be asked for without."""
+
+from typing import Any
+
+from interlock.fsm.table import Trigger
+
+COPY = "copy"
+"""What an instance is called that appears by a row of another."""
+
+NEEDS: dict[Trigger, dict[str, Any]] = {Trigger.clone: {"new": COPY}}
+"""Trigger → the arguments that its row needs; that of `create` is the plan."""
+
+
+def needs(trigger: Trigger) -> dict[str, Any]:
+    """Return the arguments that `trigger` needs."""
+    return NEEDS.get(trigger, {})
+
+
+def words(trigger: Trigger) -> list[str]:
+    """Return the arguments that the command `trigger` needs after the name."""
+    return [str(value) for value in needs(trigger).values()]

@@ -1,0 +1,88 @@
+"""`interlock clone`: another instance with a copy of the disk."""
+
+import json
+
+import pytest
+from asking import COPY
+
+from interlock.fsm.states import AT_REST, State
+from interlock.host.locks import Lock
+
+
+@pytest.mark.parametrize("source", AT_REST)
+@pytest.mark.parametrize("arguments", [(COPY,), ("--as", COPY), (COPY, "--full")])
+def test_clone_makes_another_instance_and_both_remember(interlock, bring, vms, history, source, arguments):
+    """The copy is created, by a create of its own; the original stays in its state."""
+    bring(source)
+    done = interlock("clone", "web", *arguments)
+    assert done.returncode == 0
+    assert 'cloned "web" in ' in done.stderr
+    assert [vms.status(name).state for name in ("web", COPY)] == [source, State.created]
+    assert history()[-1] == ("clone", "done")
+    last = list(vms.history(COPY))[-1]
+    assert (last.trigger, last.source, last.detail) == ("create", "absent", 'a clone of "web"')
+
+
+def test_clone_has_a_spec_of_its_own(interlock, bring, vms):
+    """What says who it is differs; the rest is the same."""
+    bring(State.created)
+    assert interlock("clone", "web", COPY).returncode == 0
+    web, copy = vms.status("web").spec.to_json(), vms.status(COPY).spec.to_json()
+    assert (copy["hostname"], copy["origin"]) == (COPY, "clone of web")
+    assert {key for key in web if web[key] != copy[key]} == {"hostname", "instance_id", "created_at", "origin"}
+
+
+def test_clone_says_it_as_json(interlock, bring):
+    """The outcome is that of the original, and names the copy."""
+    bring(State.stopped)
+    told = json.loads(interlock("clone", "web", COPY, "--format", "json").stdout)
+    assert (told["name"], told["trigger"], told["state"]) == ("web", "clone", "stopped")
+    assert told["detail"] == f'the copy is "{COPY}"'
+
+
+def test_clone_to_a_name_that_is_taken_is_refused(interlock, bring, history):
+    """Nothing is begun, nothing recorded; its own name is taken too."""
+    bring(State.stopped)
+    assert interlock("clone", "web", COPY).returncode == 0
+    before = history()
+    for name in (COPY, "web"):
+        done = interlock("clone", "web", name)
+        assert done.returncode == 3
+        assert f'there is an instance "{name}" already' in done.stderr
+    assert history() == before
+
+
+def test_clone_needs_one_name(interlock, bring):
+    """Not none, and not two."""
+    bring(State.stopped)
+    assert [interlock("clone", "web", *given).returncode for given in ((), ("a", "--as", "b"), ("../a",))] == [2, 2, 2]
+
+
+def test_clone_of_a_protected_instance_is_not_protected(interlock, bring, vms):
+    """To copy destroys nothing, and protection is about one instance."""
+    bring(State.stopped)
+    vms.protect("web")
+    assert interlock("clone", "web", COPY).returncode == 0
+    assert (vms.status("web").protected, vms.status(COPY).protected) == (True, False)
+
+
+def test_clone_that_fails_leaves_no_copy(interlock, bring, vms, home):
+    """The name of the copy is free again, and the original says what failed."""
+    bring(State.stopped)
+    done = interlock("clone", "web", COPY, orders={"copy": {"error": "the disk is on fire"}})
+    assert (done.returncode, vms.status(COPY).state) == (6, State.absent)
+    assert not home.lock(COPY).exists()
+    assert vms.status("web").state is State.stopped
+    assert interlock("clone", "web", COPY).returncode == 0
+
+
+def test_clone_to_a_name_that_another_process_holds_is_busy(interlock, bring, home, history):
+    """Two that clone into each other's names cannot wait for each other: the second lock is refused, not awaited."""
+    bring(State.stopped)
+    before = history()
+    with Lock(home.lock(COPY)) as lock:
+        assert lock.acquire()
+        done = interlock("clone", "web", COPY)
+    assert done.returncode == 5
+    assert f'instance "{COPY}" is held by' in done.stderr
+    assert history() == before
