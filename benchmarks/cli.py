@@ -54,6 +54,7 @@ def install(scratch: Path) -> Path:
         check=True,
         capture_output=True,
     )
+    shutil.rmtree(ROOT / "build", ignore_errors=True)  # what the builder leaves behind
     venv.create(scratch / "venv")
     python = scratch / "venv" / "bin" / "python"
     (wheel,) = (scratch / "wheel").iterdir()

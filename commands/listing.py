@@ -1,29 +1,59 @@
 """What `list` and `can` print. click is not loaded here: it costs more than either of them does."""
 
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..fsm import words
-from .stdout import Format, print_records, print_table, size
+from ..fsm.records import Status
+from ..fsm.states import State
+from .stdout import Format, print_records, print_table, size, write
+from .terminal import printable
 
 if TYPE_CHECKING:
-    from ..fsm.records import Status
     from .session import Session
 
 ILLEGAL = 3
 """Exit code of `can NAME TRIGGER` when the table has no such row: that of illegal-transition."""
 
 
-def list_instances(session: "Session", names: Sequence[str] = (), output_format: Format = "table") -> None:
+KEYS = frozenset(Status("", State.absent, Path()).to_json())
+"""The keys of a record of `list --format json`."""
+
+COLUMNS: dict[str, Callable[[Status], str]] = {
+    "NAME": lambda status: status.name,
+    "ARCH": lambda status: status.spec.arch if status.spec else "-",
+    "CPUS": lambda status: str(status.spec.cpus) if status.spec else "-",
+    "MEMORY": lambda status: size(status.spec.memory_bytes) if status.spec else "-",
+    "DISK": lambda status: size(status.spec.disk_bytes) if status.spec else "-",
+    "SSH": lambda status: str((status.observation and status.observation.ssh_port) or "-"),
+    "STATUS": words.status,
+}
+"""Title → text, of the table. STATUS is last, because it is as long as what there is to say."""
+
+
+class Listing(NamedTuple):
+    """How instances are listed."""
+
+    output_format: Format = "table"
+    """Or a Go template, which has a line for each."""
+    filters: Sequence[tuple[str, str]] = ()
+    sort: str = "name"
+    """A key of the record; with a `-` before it, the other way round."""
+    columns: Sequence[str] = tuple(COLUMNS)
+
+
+def list_instances(session: "Session", names: Sequence[str] = (), listing: Listing = Listing()) -> None:  # noqa: B008 - it is immutable
     """Print the instances `names`, or all; raise NotFoundError when there is no instance of one of them."""
     interlock = session.interlock
     if not names:
-        if not _print_statuses(session, interlock.instances(), output_format) and sys.stdout.isatty():
+        shown = _print_statuses(session, interlock.instances(), listing)
+        if not shown and sys.stdout.isatty() and not listing.filters:
             session.report("no instances; this makes one: interlock create web --template debian")
         return
     asked = [interlock.status(name) for name in names]
-    _print_statuses(session, [status for status in asked if status.exists], output_format)
+    _print_statuses(session, [status for status in asked if status.exists], listing)
     missing = [status.name for status in asked if not status.exists]
     for absent in missing[:-1]:
         session.complain(interlock.engine.not_found(absent), absent)
@@ -50,36 +80,68 @@ def show_verdicts(session: "Session", name: str, trigger: str | None = None, out
     return 0 if trigger is None or verdicts[0].legal or verdicts[0].holds else ILLEGAL
 
 
-def _print_statuses(session: "Session", statuses: "Iterable[Status]", output_format: Format) -> bool:
+def _print_statuses(session: "Session", statuses: Iterable[Status], listing: Listing) -> bool:
     """Print `statuses`, for programs each as it is read; return False for a table that would have no row."""
-    if output_format != "table":
-        print_records((status.to_json() for status in statuses), output_format, ())
+    chosen = _sorted(matching(statuses, listing.filters), listing.sort)
+    if "{{" in listing.output_format:
+        _print_by_template(chosen, listing.output_format)
         return True
-    shown = list(statuses)
-    rows = [_row(status) for status in shown]
-    if rows:
-        print_table(("NAME", "ARCH", "CPUS", "MEMORY", "DISK", "SSH", "STATUS"), rows)
+    if listing.output_format != "table":
+        print_records((status.to_json() for status in chosen), listing.output_format, ())
+        return True
+    shown = list(chosen)
+    if shown:
+        print_table(listing.columns, [[_cell(status, title) for title in listing.columns] for status in shown])
     for status in shown:
         propose_repair(session, status)
-    return bool(rows)
+    return bool(shown)
 
 
-def propose_repair(session: "Session", status: "Status") -> None:
+def _print_by_template(statuses: Iterable[Status], template: str) -> None:
+    from .go_template import compiled
+
+    render = compiled(template, KEYS | {"status"})
+    for status in statuses:
+        write(printable(render({**status.to_json(), "status": words.status(status)})) + "\n")
+
+
+def _sorted(statuses: Iterable[Status], sort: str) -> Iterable[Status]:
+    """Return `statuses` in the order of a key; those without a value come last."""
+    if sort == "name":
+        return statuses  # as they come
+    key = sort.removeprefix("-")
+    known = [(status.to_json()[key], status) for status in statuses]
+    with_value = [pair for pair in known if pair[0] is not None]
+    with_value.sort(key=lambda pair: pair[0], reverse=sort.startswith("-"))
+    return [status for _, status in (*with_value, *(pair for pair in known if pair[0] is None))]
+
+
+def matching(statuses: Iterable[Status], filters: Sequence[tuple[str, str]]) -> Iterable[Status]:
+    """Yield those of `statuses` of which each of `filters`, a key and a pattern, matches."""
+    if not filters:
+        return statuses
+    from fnmatch import fnmatchcase
+
+    records = ((status, status.to_json()) for status in statuses)
+    return (
+        status for status, known in records if all(fnmatchcase(_text(known[key]), pattern) for key, pattern in filters)
+    )
+
+
+def _text(value: object) -> str:
+    """Return a value of a record as a filter sees it: as JSON has it, without quotes."""
+    return {None: "null", True: "true", False: "false"}.get(value) or str(value)  # type: ignore[call-overload]
+
+
+def propose_repair(session: "Session", status: Status) -> None:
     """Propose the way out to people when an instance is damaged."""
     if status.damage:
         session.hint(session.interlock.engine.way_out(status.name), why=status.damage, instance=status.name)
 
 
-def _row(status: "Status") -> list[str]:
-    spec, seen = status.spec, status.observation
-    port = seen.ssh_port if seen and seen.alive else None
-    return [
-        status.name,
-        spec.arch if spec else "-",
-        str(spec.cpus) if spec else "-",
-        size(spec.memory_bytes) if spec else "-",
-        size(spec.disk_bytes) if spec else "-",
-        str(port) if port else "-",
-        # Last, because it is as long as what there is to say.
-        words.status(status),
-    ]
+def _cell(status: Status, title: str) -> str:
+    """Return what the column `title` says; every key of the record is a column, too."""
+    if title in COLUMNS:
+        return COLUMNS[title](status)
+    value = status.to_json()[title.lower()]
+    return "-" if value is None else _text(value)

@@ -6,14 +6,14 @@ which they were named.
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import click
 
 from ..errors import CancelledError, InterlockError, UsageError
 from ..fsm.table import BOOTS, BY_TRIGGER, Trigger
+from .listing import KEYS, matching
 from .options import F, InstanceName
 from .session import Session
 from .stdout import Format, print_record
@@ -21,7 +21,6 @@ from .stdout import Format, print_record
 if TYPE_CHECKING:
     from ..api import Interlock
     from ..fsm.engine import Outcome
-    from ..fsm.records import Status
 
 
 class Which(TypedDict):
@@ -46,13 +45,9 @@ class Filter(click.ParamType):  # type: ignore[type-arg] # generic in newer rele
     name = "filter"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        from ..fsm.records import Status
-        from ..fsm.states import State
-
         key, equals, pattern = str(value).partition("=")
-        keys = Status("", State.absent, directory=None).to_json()  # type: ignore[arg-type] # for its keys
-        if not equals or key not in keys:
-            self.fail(f"{value!r}: expected KEY=PATTERN, where KEY is one of {', '.join(keys)}", param, ctx)
+        if not equals or key not in KEYS:
+            self.fail(f"{value!r}: expected KEY=PATTERN, where KEY is one of {', '.join(sorted(KEYS))}", param, ctx)
         return key, pattern
 
 
@@ -70,21 +65,6 @@ def names_argument(function: F) -> F:
     """Give a command any number of NAMES, `--all` and `--filter`; `each` finds out which are meant."""
     everything = click.option("--all", "-a", "everything", is_flag=True, help="Every instance that exists.")
     return click.argument("names", nargs=-1, type=InstanceName())(everything(filter_option(function)))
-
-
-def matching(statuses: "Iterable[Status]", filters: Sequence[tuple[str, str]]) -> "Iterable[Status]":
-    """Yield those of `statuses` that match all `filters`."""
-    for status in statuses:
-        if filters:
-            known = status.to_json()
-            if not all(fnmatchcase(_text(known[key]), pattern) for key, pattern in filters):
-                continue
-        yield status
-
-
-def _text(value: object) -> str:
-    """Return a value of a record as a filter sees it: as JSON has it, without quotes."""
-    return {None: "null", True: "true", False: "false"}.get(value) or str(value)  # type: ignore[call-overload]
 
 
 def each(session: Session, trigger: Trigger, ask: Ask, **which: Unpack[Which]) -> "list[Outcome]":

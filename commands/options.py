@@ -9,6 +9,7 @@ from click.shell_completion import CompletionItem
 from ..errors import UsageError
 from ..host import sizes
 from .session import Session
+from .stdout import FORMATS
 
 F = TypeVar("F", bound=Callable[..., Any])
 """A function that is, or becomes, a command."""
@@ -63,7 +64,7 @@ class Size(click.ParamType):  # type: ignore[type-arg] # likewise
 format_option = click.option(
     "--format",
     "output_format",
-    type=click.Choice(["table", "json", "yaml"]),
+    type=click.Choice(FORMATS),
     default="table",
     show_default=True,
     help="How to print: a table, JSON lines, or YAML.",

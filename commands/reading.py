@@ -5,17 +5,84 @@ import click
 from ..fsm import words
 from ..fsm.states import State
 from ..fsm.table import TABLE
-from .listing import list_instances, propose_repair, show_verdicts
+from .listing import COLUMNS, KEYS, Listing, list_instances, propose_repair, show_verdicts
+from .many import filter_option
 from .options import InstanceName, format_option, name_argument, pass_session
 from .session import Session
-from .stdout import Format, Record, local_time, print_record, print_records, print_table
+from .stdout import FORMATS, Format, Record, local_time, print_record, print_records, print_table
+
+
+class ListFormat(click.ParamType):  # type: ignore[type-arg] # generic in newer releases of click
+    """One of our formats, or a Go template."""
+
+    name = "format"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from .go_template import compiled
+
+        text = str(value)
+        if "{{" not in text and text not in FORMATS:
+            self.fail(f"{text!r}: expected {', '.join(FORMATS)}, or a Go template such as '{{{{.Name}}}}'", param, ctx)
+        try:
+            compiled(text, KEYS | {"status"})
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return text
+
+
+class Columns(click.ParamType):  # type: ignore[type-arg] # likewise
+    """Titles of the table's columns, separated by commas, in upper case."""
+
+    name = "columns"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        chosen = tuple(title.strip().upper() for title in str(value).split(","))
+        known = (*COLUMNS, *sorted({key.upper() for key in KEYS} - COLUMNS.keys()))
+        for title in chosen:
+            if title not in known:
+                self.fail(f"{title}: expected one of {', '.join(known)}", param, ctx)
+        return chosen
+
+
+class SortKey(click.ParamType):  # type: ignore[type-arg] # likewise
+    """A key of the record, with a `-` before it for the other way round."""
+
+    name = "sort"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        key = str(value).removeprefix("-")
+        if key not in KEYS - {"operation"}:
+            self.fail(f"{key!r}: expected one of {', '.join(sorted(KEYS - {'operation'}))}", param, ctx)
+        return str(value)
 
 
 @click.command("list")
 @click.argument("names", nargs=-1, type=InstanceName())
-@format_option
+@click.option(
+    "--format",
+    "output_format",
+    type=ListFormat(),
+    default="table",
+    show_default=True,
+    metavar="FORMAT",
+    help="table, json, yaml, or a Go template: '{{.Name}}\\t{{.Status}}'.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.option("--quiet", "-q", "only_names", is_flag=True, help="Print the names alone.")
+@filter_option
+@click.option("--sort", type=SortKey(), default="name", show_default=True, metavar="KEY", help="By a key of the JSON.")
+@click.option("--columns", type=Columns(), metavar="TITLES", help="Of the table: NAME,STATUS, or keys of the JSON.")
 @pass_session
-def list_command(session: Session, names: tuple[str, ...], output_format: Format) -> None:
+def list_command(  # noqa: PLR0917 - click calls it, by name
+    session: Session,
+    names: tuple[str, ...],
+    output_format: str,
+    as_json: bool,
+    only_names: bool,
+    filters: tuple[tuple[str, str], ...],
+    sort: str,
+    columns: tuple[str, ...] | None,
+) -> None:
     """List the instances, or those NAMED, and what is happening to them.
 
     Every instance is listed, a damaged one too. JSON is one object a line. Exit code 4 when there is no instance of one
@@ -24,8 +91,11 @@ def list_command(session: Session, names: tuple[str, ...], output_format: Format
     \b
     interlock list
     interlock list web --format json
+    interlock list -q --filter state=running
+    interlock list --sort -memory_bytes --columns NAME,MEMORY,DRIVER
     """
-    list_instances(session, names, output_format)
+    chosen = "{{.Name}}" if only_names else "json" if as_json else output_format
+    list_instances(session, names, Listing(chosen, filters, sort, columns or tuple(COLUMNS)))
 
 
 @click.command("inspect")

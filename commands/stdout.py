@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 from ..host import sizes
 from .terminal import columns, printable, styled, wrapped
 
+FORMATS = ("table", "json", "yaml")
 Format = str
-"""`table`, `json` or `yaml`."""
+"""One of them."""
 
 Record = dict[str, Any]
 

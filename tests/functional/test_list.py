@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from interlock import Wishes
 from interlock.fsm.states import State
 
 
@@ -80,3 +81,52 @@ def test_list_of_guest_that_went_down_says_why(interlock, bring, home):
     record = home.directory("web") / "machine.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), "alive": False, "exit_reason": "guest panicked"}))
     assert "stopped · guest panicked" in interlock("list").stdout
+
+
+@pytest.fixture
+def three(vms):
+    """Make three instances, the second of which runs and is the largest."""
+    for name, memory in (("a", 1 << 28), ("b", 1 << 30), ("c", 1 << 29)):
+        vms.create(name, "tiny", Wishes(memory_bytes=memory), driver="simulated")
+    vms.start("b")
+
+
+@pytest.mark.usefixtures("three")
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("-q",), ["a", "b", "c"]),
+        (("-q", "--filter", "state=created"), ["a", "c"]),
+        (("-q", "--sort", "memory_bytes"), ["a", "c", "b"]),
+        (("-q", "--sort", "-memory_bytes"), ["b", "c", "a"]),
+        (("-q", "--sort", "accelerator", "c", "a"), ["c", "a"]),
+        (("--format", "{{.Name}}={{.Status}}"), ["a=created", "b=running", "c=created"]),
+        (("--columns", "name,status,driver", "a"), ["NAME  STATUS   DRIVER", "a     created  simulated"]),
+    ],
+)
+def test_list_prints_what_is_asked_for(interlock, arguments, expected):
+    """Which instances, in which order, and what of each."""
+    done = interlock("list", *arguments)
+    assert (done.returncode, done.stdout.splitlines()) == (0, expected)
+
+
+@pytest.mark.usefixtures("three")
+def test_list_json_is_the_format_json(interlock):
+    """The short form that people type."""
+    assert interlock("list", "--json").stdout == interlock("list", "--format", "json").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--format", "xml"), "expected table, json, yaml, or a Go template"),
+        (("--format", "{{.Colour}}"), ".Colour is none of the fields"),
+        (("--columns", "name,colour"), "COLOUR: expected one of NAME, ARCH"),
+        (("--sort", "colour"), "'colour': expected one of"),
+    ],
+)
+def test_list_refuses_what_it_cannot_print(interlock, arguments, words):
+    """By the part that means nothing."""
+    done = interlock("list", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr.replace("\n", " ")

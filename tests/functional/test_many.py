@@ -74,7 +74,7 @@ def test_filter_chooses_by_what_list_prints(interlock, states):
         ((), "name the instances, or choose them by --all or --filter"),
         (("a", "--all"), "but not both"),
         (("a", "--filter", "state=running"), "but not both"),
-        (("--filter", "colour=red"), "expected KEY=PATTERN, where KEY is one of name, state"),
+        (("--filter", "colour=red"), "expected KEY=PATTERN, where KEY is one of accelerator, alive, arch"),
         (("--filter", "state"), "expected KEY=PATTERN"),
     ],
 )
