@@ -37,9 +37,11 @@ from interlock.errors import (
 )
 from interlock.fsm import engine as engine_module
 from interlock.fsm import instance as instance_module
+from interlock.fsm import words
 from interlock.fsm.engine import Engine
 from interlock.fsm.journal import FILE, Line
 from interlock.fsm.port import Draft
+from interlock.fsm.records import is_protected
 from interlock.fsm.states import State
 from interlock.fsm.table import TABLE, Trigger
 from interlock.host import process
@@ -189,7 +191,8 @@ def world(spec, effects, injected):  # noqa: C901 - one world, many rules
             except NotFoundError:
                 assert not self.home.directory("web").exists()
             except DamagedError as error:  # the creation itself was lost: nobody makes it up
-                assert (self.damaged, error.hint) == (True, "interlock delete web --force")  # noqa: PT017
+                way = words.remove("web", protected=is_protected(self.home.directory("web")))
+                assert (self.damaged, error.hint) == (True, way)  # noqa: PT017
 
         @rule(force=st.booleans())
         def delete_by_force(self, force):
