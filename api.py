@@ -191,6 +191,19 @@ class Interlock:
 
         return Watch(self.home, self.engine, names, since).changes(until)
 
+    def wait_for(self, name: str, condition: str = "ready", *, timeout_s: float | None = None) -> Status:
+        """Return the status of `name` once it is as wanted, no matter who brings that about.
+
+        `condition` is a state, with nothing in progress, or `ready` (running, nothing wrong) or `degraded`. Raises
+        NotFoundError for an instance that does not exist, DeadlineError after `timeout_s` seconds.
+        """
+        from .fsm.waiting import CONDITIONS, wait
+
+        if condition not in CONDITIONS:
+            raise UsageError(f"{condition!r}: expected one of {', '.join(CONDITIONS)}")
+        checked_name(name)
+        return wait(lambda: self.status(name), condition, timeout_s)
+
     # The guest.
 
     def shell(

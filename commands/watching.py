@@ -1,4 +1,4 @@
-"""`interlock watch`: what happens to instances, as it happens."""
+"""`watch` and `wait`: what happens to instances, as it happens."""
 
 import json
 import re
@@ -6,8 +6,9 @@ import re
 import click
 
 from ..errors import CancelledError, UsageError
-from .options import InstanceName
-from .stdout import local_time
+from .options import InstanceName, format_option, name_argument, pass_session
+from .session import Session
+from .stdout import Format, local_time, print_record
 from .terminal import printable
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -62,3 +63,30 @@ def watch_command(ctx: click.Context, names: tuple[str, ...], since: str | int |
                 click.echo(f"{local_time(change.time)}  {printable(change.message)}")
     except CancelledError:
         ctx.exit(CancelledError.exit_code)  # how a watch ends is no error
+
+
+@click.command("wait")
+@name_argument
+@click.option(
+    "--for",
+    "condition",
+    type=click.Choice(["absent", "created", "running", "stopped", "ready", "degraded"]),
+    default="ready",
+    show_default=True,
+    help="A state with nothing in progress; ready: running, and nothing wrong.",
+)
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0.0), metavar="SECONDS", help="Then, exit code 7.")
+@format_option
+@pass_session
+def wait_command(session: Session, name: str, condition: str, timeout_s: float | None, output_format: Format) -> None:
+    """Wait until the instance NAME is as wanted, no matter who brings that about.
+
+    Succeeds at once when it is so already. Exit code 4 when there is no such instance, 7 when the time is up.
+
+    \b
+    interlock wait web
+    interlock wait web --for stopped --timeout 60
+    """
+    status = session.interlock.wait_for(name, condition, timeout_s=timeout_s)
+    if output_format != "table":
+        print_record(status.to_json(), output_format)

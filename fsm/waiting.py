@@ -1,0 +1,57 @@
+"""Waiting until an instance is as somebody wants it, no matter who brings that about."""
+
+import time
+from collections.abc import Callable
+
+from ..errors import DeadlineError, NotFoundError
+from ..host import cancellation
+from . import words
+from .records import Status
+from .states import State
+
+LOOK_S = 0.1
+"""How often the instance is looked at."""
+
+
+def _at_rest_in(state: State) -> Callable[[Status], bool]:
+    return lambda status: status.state is state and status.operation is None and not status.damage
+
+
+def _well(status: Status) -> bool:
+    seen = status.observation
+    return _RUNNING(status) and bool(seen and seen.alive) and not (seen and (seen.condition or seen.degraded))
+
+
+def _degraded(status: Status) -> bool:
+    return _RUNNING(status) and bool(status.observation and status.observation.degraded)
+
+
+_RUNNING = _at_rest_in(State.running)
+
+CONDITIONS: dict[str, Callable[[Status], bool]] = {
+    **{str(state): _at_rest_in(state) for state in State},
+    "ready": _well,
+    "degraded": _degraded,
+}
+"""What can be waited for: a state with nothing in progress; `ready` is running with nothing wrong, `degraded` running
+with something that failed in the guest."""
+
+
+def wait(look: Callable[[], Status], condition: str, timeout_s: float | None) -> Status:
+    """Return the status of an instance as soon as `look`, which reads it, finds the `condition` to hold.
+
+    Raises NotFoundError when there is no instance and none is being created, unless that is waited for; DeadlineError
+    after `timeout_s` seconds; CancelledError when the process is asked to end.
+    """
+    give_up = None if timeout_s is None else time.monotonic() + timeout_s
+    holds = CONDITIONS[condition]
+    while not holds(status := look()):
+        if not status.exists:
+            raise NotFoundError(words.missing(status.name), hint=words.LIST)
+        if give_up is not None and time.monotonic() >= give_up:
+            raise DeadlineError(
+                f'"{status.name}" is not {condition} after {timeout_s:g} s; it is {words.status(status)}',
+                hint=words.look(status.name),
+            )
+        cancellation.pause(LOOK_S)
+    return status
