@@ -26,7 +26,7 @@ from .fsm.port import Plan
 from .fsm.records import Check, Mending, Status, checked_name
 from .fsm.status import Verdict, verdict
 from .fsm.table import Trigger
-from .host.home import Home
+from .host.home import NAME, Home
 
 if TYPE_CHECKING:
     from .creation.templates import Templates
@@ -227,6 +227,28 @@ class Interlock:
             raise UsageError(f'driver "{driver.name}" has no shell')
         return driver.shell(site, within(command, workdir=workdir, shell=shell), terminal=terminal)
 
+    def copy(self, *paths: str, recursive: bool = False) -> Sequence[str]:
+        """Return the host's command line that copies all `paths` but the last to that one; folders if `recursive`.
+
+        `NAME:PATH` is a path in the guest of the instance NAME, which runs; relative ones begin at its user's home. A
+        path of the host's with a colon in its first part is written `./a:b`. Raises UsageError unless either the
+        sources or the target are one guest's, and the others the host's.
+        """
+        *sources, target = [guest_of(path) for path in paths] or [None]
+        guests = {*sources, target} - {None}
+        if not sources or len(guests) != 1 or target in sources:
+            raise UsageError(
+                "copy goes from this host into one guest, or from one guest to this host; a path in a guest begins "
+                "with the name of the instance and a colon",
+                hint="interlock copy --help",
+            )
+        name = str(guests.pop())
+        site = self.engine.admit(name, Trigger.copy)
+        driver = drivers.find(site.spec.driver)
+        if not driver.abilities.shell:
+            raise UsageError(f'driver "{driver.name}" has no shell')
+        return driver.transfer(site, paths, recursive=recursive)
+
     def logs(self, name: str) -> dict[str, Path]:
         """Return the log files of `name` by name: `serial`, `qemu`."""
         site = self.engine.site(name)
@@ -258,6 +280,12 @@ class Interlock:
     def checks(self) -> Iterator[Check]:
         """Yield what Interlock needs of this host: whether it is there, and the command that installs or fixes it."""
         return checks(self.home)
+
+
+def guest_of(path: str) -> str | None:
+    """Return the instance in whose guest `path` lies: NAME of `NAME:PATH`; None for a path of the host's."""
+    name, colon, _ = path.partition(":")
+    return name if colon and NAME.fullmatch(name) else None
 
 
 def checks(home: Home | None = None) -> Iterator[Check]:

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import click
 
+from ..api import guest_of
 from ..errors import DeadlineError, NotFoundError
 from ..host import cancellation
 from ..host.files import open_private
@@ -97,6 +98,24 @@ def _begun(session: Session, name: str, command: tuple[str, ...], *, start: bool
         if any(verdict.trigger is Trigger.start and verdict.legal for verdict in session.interlock.can(name)):
             session.interlock.start(name)
     return command[1:] if command[:1] == ("--",) else command
+
+
+@click.command("copy")
+@click.option("--recursive", "-r", is_flag=True, help="Copy folders, with all that is in them.")
+@click.argument("paths", nargs=-1, required=True)
+@pass_session
+def copy_command(session: Session, paths: tuple[str, ...], recursive: bool) -> None:
+    """Copy files between this host and the guest of an instance that runs: all PATHS but the last to that one.
+
+    NAME:PATH is in the guest of NAME; relative paths there begin at its user's home. The exit code is scp's.
+
+    \b
+    interlock copy web:/etc/hostname .
+    interlock copy -r site notes.txt web:
+    """
+    for name in filter(None, map(guest_of, paths)):
+        session.bind(name, "copy")
+    _become(list(session.interlock.copy(*paths, recursive=recursive)))
 
 
 def _become(argv: list[str]) -> NoReturn:

@@ -31,6 +31,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Guest": {
         "shell": ("guest", "Log in to a guest, or run a command in it."),
         "run": ("guest", "Run a command in a guest without a terminal."),
+        "copy": ("guest", "Copy files between this host and a guest."),
         "logs": ("guest", "Show the logs of an instance."),
     },
     "Host": {
@@ -50,6 +51,6 @@ _NAMED = {name for section in COMMANDS.values() for name in section}
 COMMANDS["Lifecycle"] |= {row.trigger: ("rows", row.why) for row in TABLE if row.recorded and row.trigger not in _NAMED}
 
 ABOUT_AN_INSTANCE = frozenset(
-    name for section in ("Lifecycle", "Status", "Guest") for name in COMMANDS[section] if name != "create"
+    name for section in ("Lifecycle", "Status", "Guest") for name in COMMANDS[section] if name not in ("create", "copy")
 )
 """The commands whose first argument is the name of an instance that exists."""

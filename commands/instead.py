@@ -54,9 +54,8 @@ INSTEAD = {
     "templates": "template list",
     "validate": "template validate",
     "graph": "diagram",
-    "cp": "shell --help",
-    "copy": "shell --help",
-    "scp": "shell --help",
+    "cp": "copy",
+    "scp": "copy",
     "version": "--version",
 }
 """A word of another program's → the command that does the same here; a test types them all."""

@@ -208,6 +208,13 @@ class Driver(ABC):
         """Return the host's command line that runs `command` (empty: a login shell) in the guest."""
         raise NotImplementedError
 
+    def transfer(self, site: Site, paths: Sequence[str], *, recursive: bool) -> list[str]:
+        """Return the host's command line that copies all `paths` but the last to that one.
+
+        Those in the guest begin with the site's name and a colon. `recursive`: folders, too. For drivers with a shell.
+        """
+        raise NotImplementedError
+
     def logs(self, site: Site) -> dict[str, Path]:  # noqa: ARG002 - the default knows of none
         """Return the machine's log files by name (`serial`, `qemu`), the most useful first. They need not exist."""
         return {}

@@ -26,7 +26,7 @@ change a row and read the diff of the golden files.
     needs       what it cannot be asked for without; `new` is the name of an instance that is to appear, which the
                 engine hands to the work locked and absent
     options     what it can be asked for with besides
-    example     what its command needs beside the name, as a hint shows it
+    example     what is typed after its name, as a hint shows it; NAME stands for the instance
     on_damage   what it does to an instance whose files cannot be understood; None where it is refused then
 
 Only `create` leaves `absent`, and it is the only row that needs a plan: a template about to become a spec, or another
@@ -64,6 +64,7 @@ class Trigger(StrEnum):
     unprotect = "unprotect"
     clone = "clone"
     shell = "shell"
+    copy = "copy"
     repair = "repair"
 
 
@@ -119,7 +120,7 @@ class Row(NamedTuple):
     by_place: bool = False
     needs: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
-    example: str = ""
+    example: str = "NAME"
     on_damage: str | None = None
 
     def leads_to(self, source: State) -> State:
@@ -156,12 +157,12 @@ class Row(NamedTuple):
 
 # fmt: off
 (create, start, stop, kill, exited, reset, delete, resume, provision, protect, unprotect,
- clone, shell, repair) = Trigger
+ clone, shell, copy, repair) = Trigger
 roll_back, probe, redo, abandon = Recovery
 
 TABLE = (
     Row(create, (absent,),  created, doing="creating",  done="created", on_crash=roll_back,
-        yields_to=(delete,), needs=("plan",), example="--template debian",
+        yields_to=(delete,), needs=("plan",), example="NAME --template debian",
         why="Turns a template into a spec and a disk. The only row that can see a template."),
     Row(start,  AT_REST,    running, doing="starting",  done="started", on_crash=probe,     holds=(running,),
         yields_to=(stop, kill), timeout="start_timeout_s",
@@ -193,10 +194,12 @@ TABLE = (
         on_damage="The protection is removed, so that the instance can be deleted.",
         why="Removes the protection set by protect."),
     Row(clone, AT_REST, None, by=By.engine, doing="cloning", done="cloned", on_crash=abandon,
-        needs=("new",), options=("full",), example="copy",
+        needs=("new",), options=("full",), example="NAME copy",
         why="Makes another instance with a copy of the disk and an identity of its own, by a create of that one."),
     Row(shell, (running,), None, by=By.caller,
         why="Runs a command or a login shell in the guest."),
+    Row(copy, (running,), None, by=By.caller, example="NAME:/etc/hostname .",
+        why="Copies files between the host and the guest."),
     Row(repair, (), None, by=By.engine, doing="repairing", done="repaired", holds=EXISTING,
         on_damage="What can be read is kept, the rest is set aside, and the state is that of the last whole line.",
         why="Mends the instance's own files. An instance in one of the four states has nothing to repair."),

@@ -196,7 +196,7 @@ def duration(seconds: float) -> str:
 
 
 def _command(instance: str, trigger: Trigger) -> str:
-    return f"interlock {trigger} {instance} {BY_TRIGGER[trigger].example}".rstrip()
+    return f"interlock {trigger} {BY_TRIGGER[trigger].example.replace('NAME', instance)}"
 
 
 def listed(states: tuple[State, ...]) -> str:

@@ -93,6 +93,14 @@ def command_line(
     return line
 
 
+def copy_line(config_file: Path, paths: Sequence[str], *, recursive: bool) -> list[str]:
+    """Return the host's command line that copies all `paths` but the last to that one; `NAME:PATH` is in the guest.
+
+    A path of the host's with a colon in its first part would be taken for another host's. Source: scp(1).
+    """
+    return ["scp", "-F", str(config_file), *(["-r"] if recursive else []), "--", *paths]
+
+
 def within(command: Sequence[str], *, workdir: str | None = None, shell: str | None = None) -> list[str]:
     """Return `command`, or a login shell, as it is run in the guest's folder `workdir` and by the program `shell`.
 

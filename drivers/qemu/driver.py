@@ -233,6 +233,10 @@ class QemuDriver(Driver):
         ssh_control.call(site.runtime)
         return ssh.command_line(site.directory / ssh.CONFIG, site.name, command, terminal=terminal)
 
+    def transfer(self, site: Site, paths: Sequence[str], *, recursive: bool) -> list[str]:
+        ssh_control.call(site.runtime)
+        return ssh.copy_line(site.directory / ssh.CONFIG, paths, recursive=recursive)
+
     def logs(self, site: Site) -> dict[str, Path]:
         return {
             "serial": site.directory / logs.SERIAL.file,

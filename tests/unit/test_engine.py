@@ -100,21 +100,22 @@ def test_fire_observed_trigger_is_a_usage_error(engine, home, bring, state):
     assert journal_bytes(home) == before
 
 
+@pytest.mark.parametrize("trigger", [Trigger.shell, Trigger.copy])
 @pytest.mark.parametrize("state", State)
-def test_admit_shell_in_state_does_what_the_reviewed_matrix_says(engine, home, bring, matrix, state):
+def test_admit_in_state_does_what_the_reviewed_matrix_says(engine, home, bring, matrix, state, trigger):
     """Work that is the caller's is allowed where the matrix says, and leaves neither a line nor a lock."""
     bring("web", state)
     before = journal_bytes(home)
-    match matrix[Trigger.shell, state].split():
+    match matrix[trigger, state].split():
         case ["→", dest]:
-            assert engine.admit("web", Trigger.shell).directory == home.directory("web")
+            assert engine.admit("web", trigger).directory == home.directory("web")
             assert engine.status("web").state is State(dest)
         case ["refused"]:
-            with pytest.raises(IllegalTransitionError, match="shell is legal from running only"):
-                engine.admit("web", Trigger.shell)
+            with pytest.raises(IllegalTransitionError, match=f"{trigger} is legal from running only"):
+                engine.admit("web", trigger)
         case ["not-found"]:
             with pytest.raises(NotFoundError):
-                engine.admit("web", Trigger.shell)
+                engine.admit("web", trigger)
     assert journal_bytes(home) == before
 
 

@@ -106,8 +106,8 @@ def test_way_that_can_proposes_leads_where_it_says(engine, bring, plan, state, p
             _, trigger, *_ = command.split() or ("", "list")
             if trigger == "create":
                 engine.create(name, plan)
-            elif trigger == "shell":
-                engine.admit(name, Trigger.shell)
+            elif trigger in ("shell", "copy"):
+                engine.admit(name, Trigger(trigger))
             elif trigger in list(Trigger):
                 engine.fire(name, Trigger(trigger), **needs(Trigger(trigger)))
         if state is not State.absent and row.dest is not None and not verdict.holds:

@@ -69,7 +69,7 @@ def wait_for_status(run: Run, state: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("template", ["tiny", "debian", "debian-firmware"])
-def test_life_of_a_real_guest(run: Run, template: str) -> None:
+def test_life_of_a_real_guest(run: Run, template: str, tmp_path: Path) -> None:
     """A guest is created, started, entered, stopped, started again with what was written, and deleted without trace."""
     run("create", "web", "--template", template)
     assert listed(run)[0]["state"] == "created"
@@ -80,6 +80,13 @@ def test_life_of_a_real_guest(run: Run, template: str) -> None:
     said = run("run", "--timeout", "60", "web", "--", "sh", "-c", "cat; echo oops >&2; exit 3", code=3, input="a  b\n")
     assert (said.stdout, said.stderr) == ("a  b\n", "oops\n")
     assert run("shell", "--workdir", "/etc", "--shell", "sh", "web", "pwd").stdout == "/etc\n"
+
+    (tmp_path / "a folder").mkdir()
+    (tmp_path / "a folder" / "a: b").write_text("there and back")
+    run("copy", "-r", str(tmp_path / "a folder"), "web:")
+    run("copy", "web:a folder/a: b", str(tmp_path / "back"))
+    assert (tmp_path / "back").read_text() == "there and back"
+    assert "No such file" in run("copy", "web:nope", str(tmp_path), code=1).stderr
 
     assert "guest shut down" in run("stop", "web").stderr
     assert listed(run)[0]["state"] == "stopped"

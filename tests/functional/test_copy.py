@@ -1,0 +1,66 @@
+"""`interlock copy`: which paths are whose, and refusals; what it copies is tested on guests."""
+
+import pytest
+
+from interlock import UsageError
+from interlock.api import guest_of
+from interlock.fsm.states import State
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("web:/etc/hostname", "web"),
+        ("web:", "web"),
+        ("a.b-c_1:x", "a.b-c_1"),
+        ("/etc/a:b", None),
+        ("./web:x", None),
+        ("notes.txt", None),
+        ("two words:x", None),
+        (":x", None),
+    ],
+)
+def test_path_in_a_guest_begins_with_a_name_and_a_colon(path, name):
+    """As for scp: what has a slash before the colon is the host's."""
+    assert guest_of(path) == name
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        (),
+        ("web:a",),
+        ("a", "b"),
+        ("web:a", "web:b"),
+        ("web:a", "db:b"),
+        ("web:a", "db:b", "."),
+        ("web:a", "b", "."),
+        ("web:a", "b", "web:c"),
+    ],
+)
+def test_copy_that_does_not_lead_from_one_side_to_the_other_is_refused(vms, paths):
+    """From the host into one guest, or from one guest to the host."""
+    with pytest.raises(UsageError, match="from this host into one guest, or from one guest to this host"):
+        vms.copy(*paths)
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "lines"),
+    [
+        (State.absent, 4, ['there is no instance "web"', "hint: interlock create web --template debian"]),
+        (
+            State.stopped,
+            3,
+            [
+                'instance "web" is stopped; copy is legal from running only',
+                "hint: interlock start web && interlock copy web:/etc/hostname .",
+            ],
+        ),
+        (State.running, 2, ['driver "simulated" has no shell']),
+    ],
+)
+def test_copy_where_none_is_possible_says_why(interlock, bring, state, code, lines):
+    """It is a row of the table, with a way to it."""
+    bring(state)
+    done = interlock("copy", "web:a", ".")
+    assert (done.returncode, done.stderr.splitlines()[1:]) == (code, lines)
