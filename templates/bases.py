@@ -1,4 +1,4 @@
-"""Reads a template together with all that it names: its bases, theirs, and the files of scripts."""
+"""Reads a template with everything it names: its bases, their bases, and the files of scripts."""
 
 import hashlib
 from collections.abc import Callable
@@ -14,14 +14,14 @@ from .mistakes import found
 
 MAX_SOURCES = 100
 MAX_DEPTH = 20
-"""Of bases of bases."""
+"""How deeply bases may have bases."""
 
 MAX_TOTAL_BYTES = 4 << 20
 
 
 @dataclass(slots=True)
 class Reading:
-    """One template being read. Limits and the refusal of loops count for all that it leads to."""
+    """One template being read. Its limits and its check for loops cover everything it names."""
 
     sources: list[str] = field(default_factory=list)
     """What was read, in order, by the names that messages use."""
@@ -32,7 +32,7 @@ class Reading:
     def tree(self, source: Source, depth: int = 0) -> yaml.MappingNode:
         """Return the tree of `source` with its bases merged and the files that it names read.
 
-        Raises InvalidTemplateError and NotFoundError, which say who named what is wrong or missing.
+        Raises InvalidTemplateError and NotFoundError, which name the place that refers to what is wrong or missing.
         """
         self._count(source)
         tree = compose(source.name, source.text)
@@ -65,7 +65,7 @@ class Reading:
             )
 
     def _inline_files(self, tree: yaml.MappingNode, source: Source) -> None:
-        """Put what a `file` of provision or probes holds in its place; beside a text it is left, to be a mistake."""
+        """Replace each `file` of provision and probes by its content; one beside a text is left, and refused later."""
         for name in ("provision", "probes"):
             for position, entry in enumerate(items(get(tree, name))):
                 node = get(entry, "file")

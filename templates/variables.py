@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 MAX_DEPTH = 50
-"""Of conditions in conditions, and of parentheses."""
+"""How deeply conditions and parentheses may nest."""
 
 FUNCTIONS = {"not": (1, 1), "and": (1, 99), "or": (1, 99), "eq": (2, 99), "ne": (2, 2)}
 """Function → the fewest and the most operands that it takes."""
@@ -71,7 +71,7 @@ class _Output:
 @dataclass(frozen=True, slots=True)
 class _If:
     branches: "tuple[tuple[_Expression, tuple[_Piece, ...]], ...]"
-    """(condition, what stands there when it is the first that holds); an `else` has the condition "else"."""
+    """(condition, what it yields if it is the first that is true); an `else` has the condition "else"."""
 
 
 _Piece = str | _Output | _If
@@ -163,7 +163,7 @@ class _Parser:
 
 
 def _expression(text: str, offset: int) -> _Expression:
-    """Return the expression that `text`, which begins at `offset` of the whole, consists of."""
+    """Return `text`, which begins at `offset` of the whole, parsed as one expression."""
     tokens = [(found.lastgroup or "", found[found.lastgroup or 0], offset + found.start(found.lastgroup or 0))
               for found in _TOKEN.finditer(text)]  # fmt: skip
     if not tokens:
@@ -252,7 +252,7 @@ def _rendered(pieces: Iterable[_Piece], values: Mapping[str, str]) -> Iterator[s
 
 
 def _value(expression: _Expression, values: Mapping[str, str]) -> Value:
-    """Return the value of `expression`; a text holds when it is not empty."""
+    """Return the value of `expression`; a text is true if it is not empty."""
     if isinstance(expression, str):
         return expression
     if isinstance(expression, _Variable):
@@ -270,7 +270,8 @@ _MEANING: dict[str, Callable[[Value, list[Value]], Value]] = {
     "eq": lambda first, others: first in others,
     "ne": lambda first, others: first not in others,
 }
-"""What a function makes of its operands. `and` and `or` are the operand that decides; `eq` asks for any equal one."""
+"""How each function computes its value. `and` and `or` return the operand that decides; `eq` is true if any operand
+equals the first."""
 
 
 def _quoted(text: str) -> str:
