@@ -22,7 +22,7 @@ from .fsm import refusals
 from .fsm.engine import Engine, Outcome
 from .fsm.events import Announce, quiet
 from .fsm.journal import Entry
-from .fsm.port import Plan
+from .fsm.port import Plan, Site
 from .fsm.records import Check, Mending, Status, checked_name
 from .fsm.status import Verdict, verdict
 from .fsm.table import Trigger
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .creation.templates import Templates
     from .creation.wishes import Wishes
     from .disks import Disks
+    from .drivers.contract import Driver
     from .fsm.watch import Change
     from .images.library import Images
     from .templates.load import Loaded
@@ -221,11 +222,28 @@ class Interlock:
         """
         from .guest.ssh import within
 
-        site = self.engine.admit(name, Trigger.shell)
+        site, driver = self._entrance(name, Trigger.shell)
+        return driver.shell(site, within(command, workdir=workdir, shell=shell), terminal=terminal)
+
+    def ssh_config(self, name: str) -> Path:
+        """Return the ssh_config(5) by which `ssh -F FILE NAME` reaches the guest of `name`, which runs."""
+        site, driver = self._entrance(name, Trigger.shell)
+        return driver.ssh_config(site)
+
+    def tunnel(self, name: str, port: int, local_port: int) -> Sequence[str]:
+        """Return the host's command line that leads TCP `local_port` of 127.0.0.1 to `port` of the guest of `name`."""
+        from .guest.ssh import tunnel_line
+
+        site, driver = self._entrance(name, Trigger.shell)
+        return tunnel_line(driver.ssh_config(site), name, local_port, port)
+
+    def _entrance(self, name: str, trigger: Trigger) -> "tuple[Site, Driver]":
+        """Return the place of `name`, in whose state `trigger` is legal, and its driver, which has a shell."""
+        site = self.engine.admit(name, trigger)
         driver = drivers.find(site.spec.driver)
         if not driver.abilities.shell:
             raise UsageError(f'driver "{driver.name}" has no shell')
-        return driver.shell(site, within(command, workdir=workdir, shell=shell), terminal=terminal)
+        return site, driver
 
     def copy(self, *paths: str, recursive: bool = False) -> Sequence[str]:
         """Return the host's command line that copies all `paths` but the last to that one; folders if `recursive`.
@@ -234,6 +252,8 @@ class Interlock:
         path of the host's with a colon in its first part is written `./a:b`. Raises UsageError unless either the
         sources or the target are one guest's, and the others the host's.
         """
+        from .guest.ssh import copy_line
+
         *sources, target = [guest_of(path) for path in paths] or [None]
         guests = {*sources, target} - {None}
         if not sources or len(guests) != 1 or target in sources:
@@ -243,11 +263,8 @@ class Interlock:
                 hint="interlock copy --help",
             )
         name = str(guests.pop())
-        site = self.engine.admit(name, Trigger.copy)
-        driver = drivers.find(site.spec.driver)
-        if not driver.abilities.shell:
-            raise UsageError(f'driver "{driver.name}" has no shell')
-        return driver.transfer(site, paths, recursive=recursive)
+        site, driver = self._entrance(name, Trigger.copy)
+        return copy_line(driver.ssh_config(site), paths, recursive=recursive)
 
     def logs(self, name: str) -> dict[str, Path]:
         """Return the log files of `name` by name: `serial`, `qemu`."""

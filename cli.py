@@ -25,7 +25,7 @@ class Commands(click.Group):
         for section in COMMANDS.values():
             if cmd_name in section:
                 module = import_module(f".commands.{section[cmd_name][0]}", __package__)
-                command: click.Command | None = getattr(module, f"{cmd_name}_command", None)
+                command: click.Command | None = getattr(module, f"{cmd_name.replace('-', '_')}_command", None)
                 return command or module.command(cmd_name)
         return None
 

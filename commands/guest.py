@@ -13,6 +13,7 @@ from ..host import cancellation
 from ..host.files import open_private
 from .options import name_argument, pass_session
 from .session import Session
+from .stdout import write
 from .terminal import printable
 
 FOLLOW_S = 0.2
@@ -116,6 +117,50 @@ def copy_command(session: Session, paths: tuple[str, ...], recursive: bool) -> N
     for name in filter(None, map(guest_of, paths)):
         session.bind(name, "copy")
     _become(list(session.interlock.copy(*paths, recursive=recursive)))
+
+
+@click.command("ssh-config")
+@name_argument
+@pass_session
+def ssh_config_command(session: Session, name: str) -> None:
+    """Print the ssh configuration by which other programs reach the guest of the instance NAME, which runs.
+
+    The port may be another after the next start.
+
+    \b
+    interlock ssh-config web > ssh.config && rsync -e 'ssh -F ssh.config' -a site/ web:site/
+    """
+    with open_private(session.interlock.ssh_config(name), "rb") as file:
+        write(file.read().decode())
+
+
+class Ports(click.ParamType):  # type: ignore[type-arg] # generic in newer releases of click
+    """A port of the guest's, and before it, if it is to be another, one of the host's: `8080:80`."""
+
+    name = "ports"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        local, colon, port = str(value).rpartition(":")
+        numbers = [local, port] if colon else [port, port]
+        if not all(number.isdecimal() and 0 < int(number) < 1 << 16 for number in numbers):
+            self.fail(f"{value!r}: expected a port such as 8080, or two: 8080:80", param, ctx)
+        return int(numbers[0]), int(numbers[1])
+
+
+@click.command("tunnel")
+@name_argument
+@click.argument("ports", type=Ports(), metavar="[LOCAL:]PORT")
+@pass_session
+def tunnel_command(session: Session, name: str, ports: tuple[int, int]) -> None:
+    """Lead a port of this host's 127.0.0.1 to PORT of the guest of the instance NAME, until Ctrl-C.
+
+    \b
+    interlock tunnel web 8080:80
+    """
+    local_port, port = ports
+    argv = list(session.interlock.tunnel(name, port, local_port))
+    session.report(f'127.0.0.1:{local_port} leads to port {port} of "{name}" until Ctrl-C')
+    _become(argv)
 
 
 def _become(argv: list[str]) -> NoReturn:

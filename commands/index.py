@@ -32,6 +32,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "shell": ("guest", "Log in to a guest, or run a command in it."),
         "run": ("guest", "Run a command in a guest without a terminal."),
         "copy": ("guest", "Copy files between this host and a guest."),
+        "ssh-config": ("guest", "Print how ssh reaches a guest, for other programs."),
+        "tunnel": ("guest", "Lead a port of this host to one of a guest."),
         "logs": ("guest", "Show the logs of an instance."),
     },
     "Host": {

@@ -208,11 +208,8 @@ class Driver(ABC):
         """Return the host's command line that runs `command` (empty: a login shell) in the guest."""
         raise NotImplementedError
 
-    def transfer(self, site: Site, paths: Sequence[str], *, recursive: bool) -> list[str]:
-        """Return the host's command line that copies all `paths` but the last to that one.
-
-        Those in the guest begin with the site's name and a colon. `recursive`: folders, too. For drivers with a shell.
-        """
+    def ssh_config(self, site: Site) -> Path:
+        """Return the file of an ssh_config(5) by which ssh and scp reach the guest under the site's name."""
         raise NotImplementedError
 
     def logs(self, site: Site) -> dict[str, Path]:  # noqa: ARG002 - the default knows of none

@@ -93,6 +93,16 @@ def command_line(
     return line
 
 
+def tunnel_line(config_file: Path, name: str, local_port: int, port: int) -> list[str]:
+    """Return the host's command line that forwards a port for as long as it runs.
+
+    Not over the shared connection, which would keep the forward after the program.
+    """
+    forward = f"127.0.0.1:{local_port}:127.0.0.1:{port}"
+    options = ["-o", "ControlPath=none", "-o", "ExitOnForwardFailure=yes", "-o", "BatchMode=yes"]
+    return ["ssh", "-F", str(config_file), *options, "-N", "-L", forward, name]
+
+
 def copy_line(config_file: Path, paths: Sequence[str], *, recursive: bool) -> list[str]:
     """Return the host's command line that copies all `paths` but the last to that one; `NAME:PATH` is in the guest.
 

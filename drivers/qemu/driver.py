@@ -233,9 +233,9 @@ class QemuDriver(Driver):
         ssh_control.call(site.runtime)
         return ssh.command_line(site.directory / ssh.CONFIG, site.name, command, terminal=terminal)
 
-    def transfer(self, site: Site, paths: Sequence[str], *, recursive: bool) -> list[str]:
+    def ssh_config(self, site: Site) -> Path:
         ssh_control.call(site.runtime)
-        return ssh.copy_line(site.directory / ssh.CONFIG, paths, recursive=recursive)
+        return site.directory / ssh.CONFIG
 
     def logs(self, site: Site) -> dict[str, Path]:
         return {

@@ -1,4 +1,4 @@
-"""`interlock copy`: which paths are whose, and refusals; what it copies is tested on guests."""
+"""`interlock copy`, `tunnel` and `ssh-config`: arguments and refusals; what they do is tested on guests."""
 
 import pytest
 
@@ -64,3 +64,21 @@ def test_copy_where_none_is_possible_says_why(interlock, bring, state, code, lin
     bring(state)
     done = interlock("copy", "web:a", ".")
     assert (done.returncode, done.stderr.splitlines()[1:]) == (code, lines)
+
+
+@pytest.mark.parametrize("command", [("ssh-config", "web"), ("tunnel", "web", "80")])
+def test_way_into_a_guest_needs_one_that_runs_and_has_ssh(interlock, bring, command):
+    """Both are refused where a shell is."""
+    bring(State.created)
+    done = interlock(*command)
+    assert (done.returncode, "shell is legal from running only" in done.stderr) == (3, True)
+    interlock("start", "web")
+    done = interlock(*command)
+    assert (done.returncode, 'driver "simulated" has no shell' in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("ports", ["", "http", "0", "65536", "80:", ":80", "1:2:3", "-1"])
+def test_tunnel_refuses_what_is_no_port(interlock, ports):
+    """By what is expected."""
+    done = interlock("tunnel", "web", "--", ports)
+    assert (done.returncode, "expected a port such as 8080, or two: 8080:80" in done.stderr) == (2, True)

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -98,6 +99,39 @@ def test_life_of_a_real_guest(run: Run, template: str, tmp_path: Path) -> None:
     run("delete", "web", code=3)
     run("delete", "--force", "web")
     assert listed(run) == []
+
+
+def test_tunnel_and_ssh_config_lead_into_the_guest(run: Run, environment: dict[str, str], tmp_path: Path) -> None:
+    """A port of this host's leads to the guest's ssh while the program runs; ssh finds its way by what is printed."""
+    run("up", "web", "--template", "tiny")
+    (tmp_path / "ssh.config").write_text(run("ssh-config", "web").stdout)
+    line = ["ssh", "-F", str(tmp_path / "ssh.config"), "web", "hostname"]
+    assert subprocess.run(line, capture_output=True, text=True, check=True, timeout=120).stdout == "web\n"
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    tunnel = subprocess.Popen([PROGRAM, "tunnel", "web", f"{port}:22"], env=environment, stderr=subprocess.PIPE)
+    try:
+        assert tunnel.stderr
+        assert f"127.0.0.1:{port} leads to port 22".encode() in tunnel.stderr.readline()
+        assert greeting(port).startswith(b"SSH-2.0-")
+    finally:
+        tunnel.terminate()
+        tunnel.communicate(timeout=60)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+
+
+def greeting(port: int) -> bytes:
+    """Return what the server behind `port` says first, once it is there."""
+    give_up = time.monotonic() + 120
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+                return connection.recv(8)
+        except ConnectionRefusedError:
+            assert time.monotonic() < give_up
+            time.sleep(0.1)
 
 
 def test_start_speaks_of_nothing_but_starting(run: Run) -> None:
