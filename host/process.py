@@ -31,8 +31,11 @@ _PID_MAX = 1 << 22
 """The largest possible pid; a file with a larger one is damaged. Source: proc(5), /proc/sys/kernel/pid_max."""
 
 
-_THREADS, _STARTED = 17, 19
-"""Fields 20 and 22 of /proc/PID/stat, counted from field 3, which follows the name."""
+_FLAGS, _THREADS, _STARTED = 6, 17, 19
+"""Fields 9, 20 and 22 of /proc/PID/stat, counted from field 3, which follows the name."""
+
+_EXITING = 0x4
+"""PF_EXITING among the flags. Source: Linux, include/linux/sched.h."""
 
 
 @cache
@@ -63,6 +66,16 @@ def started_ticks(pid: int) -> int | None:
 def alive(actor: Actor) -> bool:
     """True if this very process still runs: same pid, same start, same boot."""
     return actor.boot_id == boot_id() and started_ticks(actor.pid) == actor.started_ticks
+
+
+def ending(actor: Actor) -> bool:
+    """True when `actor` is on its way out: it exits or was killed, and may still have open what it had open."""
+    try:
+        with open(f"/proc/{actor.pid}/stat", "rb") as file:  # noqa: PTH123 - as above
+            stat = file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return bool(int(stat[stat.rindex(b")") + 2 :].split()[_FLAGS]) & _EXITING) and alive(actor)
 
 
 def suspended(actor: Actor) -> bool:

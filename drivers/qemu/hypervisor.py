@@ -156,8 +156,11 @@ def settled(directory: Path) -> Actor | None:
         seen, waited_s = look(directory), time.monotonic() - began
         if seen.hidden and waited_s > _SIGNATURE_TIMEOUT_S:
             raise OutOfReachError(f"a hypervisor runs in {directory}, but its process cannot be seen from here")
-        if not seen.alive or (seen.process and (_signed(seen.process, directory) or waited_s > _SIGNATURE_TIMEOUT_S)):
-            return seen.process
+        if not seen.alive:
+            return None
+        actor = seen.process
+        if actor and not process.ending(actor) and (_signed(actor, directory) or waited_s > _SIGNATURE_TIMEOUT_S):
+            return actor
         if waited_s > _DEATH_TIMEOUT_S:
             raise DriverError(f"the hypervisor in {directory} does not end: it is stuck in the kernel", hint=_HUNG)
         cancellation.pause(0.001)

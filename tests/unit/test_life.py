@@ -25,7 +25,7 @@ from interlock.fsm.journal import FILE
 from interlock.fsm.port import Draft
 from interlock.fsm.states import State
 from interlock.fsm.table import Trigger
-from interlock.host import life
+from interlock.host import life, process
 from interlock.host.home import Home
 from interlock.host.life import holder
 from interlock.host.locks import Lock
@@ -134,6 +134,19 @@ def test_look_at_process_whose_threads_linger_says_alive(place, until):
     with hypervisor.held(launched) as pidfd:
         hypervisor.end(pidfd, grace_s=0)
     assert hypervisor.look(place) == (False, None, False)
+
+
+def test_settled_waits_for_a_process_that_was_killed_and_is_not_gone(place, until, monkeypatch):
+    """Its memory is gone and its locks are not: who starts a machine then must not take it for one that runs."""
+    launched = hypervisor.launch([sys.executable, "-c", LINGER.format(number=SYS_EXIT)], place)
+    until(lambda: process.ending(launched))
+    assert hypervisor.look(place).alive
+    monkeypatch.setattr(hypervisor, "_DEATH_TIMEOUT_S", 0.05)
+    with pytest.raises(DriverError, match="does not end"):
+        hypervisor.settled(place)
+    os.kill(launched.pid, signal.SIGKILL)
+    until(lambda: not hypervisor.look(place).alive)
+    assert hypervisor.settled(place) is None
 
 
 def test_look_at_process_that_has_closed_all_says_closing(place, until, monkeypatch):
