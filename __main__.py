@@ -29,13 +29,13 @@ def main() -> "NoReturn":
     cancellation.listen()
     _stand_in()
     try:
-        sys.exit(_run())
+        sys.exit(run())
     finally:
         cancellation.ignore()
 
 
-def _run() -> int:
-    """Do what was asked for and return the exit code."""
+def run() -> int:
+    """Do what the process's arguments ask for, say what became of it, and return the exit code."""
     from .commands.plain import plain
     from .commands.session import Session
     from .errors import CancelledError

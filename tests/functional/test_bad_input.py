@@ -4,7 +4,6 @@ import io
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from interlock import Interlock, State, Wishes
-from interlock.__main__ import main
+from interlock import __main__ as program
 from interlock.errors import BY_REFERENCE, HostError, UsageError
 
 BOUNDED = settings(
@@ -46,7 +45,6 @@ def run(*arguments: str, stdin: bytes = b"", **environment: str) -> Ended:
     """Run the program on `arguments` in this process, and return how it ended."""
     stdout = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
     stderr = io.TextIOWrapper(io.BytesIO(), "utf-8", errors="backslashreplace", write_through=True)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     with (
         mock.patch.dict(os.environ, environment),
         mock.patch.multiple(
@@ -54,9 +52,7 @@ def run(*arguments: str, stdin: bytes = b"", **environment: str) -> Ended:
         ),
         pytest.raises(SystemExit) as ended,
     ):
-        main()
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+        sys.exit(program.run())
     return Ended(ended.value.code, stdout.buffer.getvalue(), stderr.buffer.getvalue().decode())
 
 
