@@ -1,7 +1,7 @@
 """The picture of what the tests did with the table: how often each row was taken from each source, and how it ended.
 
 tests/tally.py counts while the tests run and writes tests/transitions.jsonl, from which docs/coverage.svg is drawn. The
-outcomes that a row can have follow from its columns. So a new row has its cells, and a whole run names the empty ones.
+outcomes that a row can have follow from its columns. So a new row has its cells, and an empty one fails a whole run.
 """
 
 import json

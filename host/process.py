@@ -31,8 +31,8 @@ _PID_MAX = 1 << 22
 """The largest possible pid; a file with a larger one is damaged. Source: proc(5), /proc/sys/kernel/pid_max."""
 
 
-_FLAGS, _THREADS, _STARTED = 6, 17, 19
-"""Fields 9, 20 and 22 of /proc/PID/stat, counted from field 3, which follows the name."""
+_STATE, _FLAGS, _THREADS, _STARTED = 0, 6, 17, 19
+"""Fields 3, 9, 20 and 22 of /proc/PID/stat, counted from field 3, which follows the name."""
 
 _EXITING = 0x4
 """PF_EXITING among the flags. Source: Linux, include/linux/sched.h."""
@@ -45,22 +45,28 @@ def boot_id() -> str:
         return file.read().strip()
 
 
-def started_ticks(pid: int) -> int | None:
-    """Return when process `pid` started, in clock ticks after boot; None if there is no such process or only a zombie.
+def _stat(pid: int) -> list[bytes] | None:
+    """Return the fields of /proc/PID/stat from field 3 on; None when there is no such process.
 
-    A zombie whose other threads still run is alive: they keep its open files and locks.
+    The command's name, field 2, stands in parentheses and may hold both blanks and parentheses.
     """
-    if not 0 < pid <= _PID_MAX:
-        return None
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - as above
             stat = file.read()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    # The command's name is in parentheses, and may itself contain blanks and parentheses.
-    after_name = stat[stat.rindex(b")") + 2 :].split()
-    ended = after_name[0] in (b"Z", b"X") and int(after_name[_THREADS]) <= 1
-    return None if ended else int(after_name[_STARTED])
+    return stat[stat.rindex(b")") + 2 :].split()
+
+
+def started_ticks(pid: int) -> int | None:
+    """Return when process `pid` began, in clock ticks after boot; None when there is none or only its zombie.
+
+    A zombie whose other threads still run is alive: what it had open, and locked, they have.
+    """
+    if not 0 < pid <= _PID_MAX or (stat := _stat(pid)) is None:
+        return None
+    ended = stat[_STATE] in (b"Z", b"X") and int(stat[_THREADS]) <= 1
+    return None if ended else int(stat[_STARTED])
 
 
 def alive(actor: Actor) -> bool:
@@ -70,22 +76,14 @@ def alive(actor: Actor) -> bool:
 
 def ending(actor: Actor) -> bool:
     """True when `actor` is on its way out: it exits or was killed, and may still have open what it had open."""
-    try:
-        with open(f"/proc/{actor.pid}/stat", "rb") as file:  # noqa: PTH123 - as above
-            stat = file.read()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return bool(int(stat[stat.rindex(b")") + 2 :].split()[_FLAGS]) & _EXITING) and alive(actor)
+    stat = _stat(actor.pid)
+    return stat is not None and bool(int(stat[_FLAGS]) & _EXITING) and alive(actor)
 
 
 def suspended(actor: Actor) -> bool:
-    """True if `actor` is alive but stopped by Ctrl-Z or SIGSTOP. Source: proc(5)."""
-    try:
-        with open(f"/proc/{actor.pid}/stat", "rb") as file:  # noqa: PTH123 - as above
-            stat = file.read()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat[stat.rindex(b")") + 2 :].startswith((b"T", b"t")) and alive(actor)
+    """True when somebody stopped `actor` by Ctrl-Z or SIGSTOP: it lives and does nothing. Source: proc(5)."""
+    stat = _stat(actor.pid)
+    return stat is not None and stat[_STATE] in (b"T", b"t") and alive(actor)
 
 
 def wake(actor: Actor, *, and_end: bool = False) -> None:

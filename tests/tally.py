@@ -3,7 +3,7 @@
 A plugin of pytest. Each worker of pytest-xdist runs a part of the tests and hands its tally over when it ends; without
 workers there is one process. The process that answers for the run then judges and writes:
 
-- An outcome that the table allows and no functional test saw is named: nobody knows that it works.
+- An outcome that the table allows and no functional test saw fails the run: nobody knows that it works.
 - With INTERLOCK_WRITE_GUARANTEES=1, tests/guarantees.jsonl and the table of docs/guarantees.md say how often each fault
   was injected, tests/transitions.jsonl and docs/coverage.svg how often each row was taken, and how it ended.
 
@@ -179,9 +179,12 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
             "injected": [[*kind, count] for kind, count in INJECTED.items()],
             "taken": [[*map(str, cell), count] for cell, count in TAKEN.items()],
         }
-    elif exitstatus == pytest.ExitCode.OK and os.environ.get("INTERLOCK_WRITE_GUARANTEES"):
-        write(INJECTED, WHOLE, RESULTS, GUARANTEES)
-        draw(TAKEN, WHOLE, TRANSITIONS, PICTURE)
+    elif exitstatus == pytest.ExitCode.OK:
+        if _missing():
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        elif os.environ.get("INTERLOCK_WRITE_GUARANTEES"):
+            write(INJECTED, WHOLE, RESULTS, GUARANTEES)
+            draw(TAKEN, WHOLE, TRANSITIONS, PICTURE)
 
 
 def pytest_terminal_summary(terminalreporter: Any, exitstatus: int) -> None:

@@ -88,10 +88,10 @@ def test_tally_of_workers_is_added_up_and_written(suite, tmp_path):
 
 
 @pytest.mark.slow
-def test_tally_that_lacks_an_outcome_names_it(suite):
-    """Every test passed, and nobody knows about the rest."""
+def test_tally_that_lacks_a_transition_fails_the_run(suite):
+    """Every test passed, and the run did not: what nobody took is named, and nothing is written."""
     code, output, written = suite(test_some=INJECTS)
-    assert (code, written) == (0, [("a flood", 8), ("kept", 3)])
+    assert (code, written) == (1, [("forgotten", 9), ("kept", 3)])
     assert "8 passed" in output
     assert "start from created: done" in output
 
