@@ -42,8 +42,12 @@ class PowerCut(BaseException):
 
 
 @pytest.fixture
-def world(tmp_path, home, plan):
-    """Return a maker of engines, each in a home of its own with `web` in a state, and of what asks them."""
+def world(request, tmp_path, home, plan):
+    """Return a maker of engines, each in a home of its own with `web` in a state.
+
+    For a test of `resume` its guest is paused, else there would be nothing to do.
+    """
+    paused = request.node.callspec.params.get("trigger") is Trigger.resume
 
     def make(number, state):
         engine = Engine(home._replace(root=tmp_path / f"home{number}"), lambda _: SimulatedDriver(orders={}))
@@ -51,6 +55,8 @@ def world(tmp_path, home, plan):
             engine.create("web", plan)
             for trigger in WAY[state]:
                 engine.fire("web", trigger)
+        if paused:
+            SimulatedDriver(orders={}).happen(engine.site("web"), condition="paused")
         return engine
 
     return make

@@ -116,6 +116,7 @@ def test_outcomes_follow_from_the_row():
     assert coverage.outcomes(BY_TRIGGER[Trigger.exited]) == (Outcome.done,)
     assert coverage.outcomes(BY_TRIGGER[Trigger.shell]) == ()
     assert coverage.outcomes(BY_TRIGGER[Trigger.start])[-2:] == (Outcome.finished, Outcome.undone)
+    assert coverage.outcomes(BY_TRIGGER[Trigger.protect])[1:] == (Outcome.failed, Outcome.finished)
     assert coverage.outcomes(BY_TRIGGER[Trigger.stop])[-2:] == (Outcome.cancelled, Outcome.finished)
 
 
