@@ -8,7 +8,7 @@ from click.shell_completion import CompletionItem
 from ..host.home import Home
 from .options import Group, Size, format_option, pass_session
 from .session import Session
-from .stdout import Format, print_record, print_records, size
+from .stdout import Format, print_record, print_records, print_result, size
 
 
 class DiskName(click.ParamType):  # type: ignore[type-arg] # generic in newer releases of click
@@ -46,8 +46,7 @@ def create_command(session: Session, name: str, size_bytes: int, kind: str, outp
     """
     disk = session.interlock.disks.create(name, size_bytes, kind, session.report)
     session.report(f'created disk "{name}", {size(size_bytes)}')
-    if output_format != "table":
-        print_record(disk.to_json(), output_format)
+    print_result(disk, output_format)
 
 
 @disk_command.command("import")
@@ -63,8 +62,7 @@ def import_command(session: Session, name: str, path: Path, output_format: Forma
     """
     disk = session.interlock.disks.import_(name, path, session.report)
     session.report(f'imported disk "{name}", {size(disk.size_bytes)}')
-    if output_format != "table":
-        print_record(disk.to_json(), output_format)
+    print_result(disk, output_format)
 
 
 @disk_command.command("list")
@@ -116,8 +114,7 @@ def resize_command(session: Session, name: str, size_bytes: int, output_format: 
     """
     disk = session.interlock.disks.resize(name, size_bytes)
     session.report(f'disk "{name}" has {size(size_bytes)}')
-    if output_format != "table":
-        print_record(disk.to_json(), output_format)
+    print_result(disk, output_format)
 
 
 @disk_command.command("delete")

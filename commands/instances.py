@@ -4,7 +4,7 @@ import click
 
 from .options import format_option, name_argument, pass_session
 from .session import Session
-from .stdout import Format, print_record
+from .stdout import Format, print_result
 
 
 @click.command("clone")
@@ -33,5 +33,4 @@ def clone_command(  # noqa: PLR0917 - click calls it, by name
     if (new is None) == (named is None):
         raise click.UsageError("give one name for the copy, as the second argument or by --as")
     outcome = session.interlock.clone(name, new or named or "", full=full)
-    if output_format != "table":
-        print_record(outcome.to_json(), output_format)
+    print_result(outcome, output_format)

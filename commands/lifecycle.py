@@ -1,7 +1,7 @@
 """The commands that move an instance: one for each row of the table that can be asked for, and the composites."""
 
 import shlex
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 import click
 from click.core import ParameterSource
@@ -16,10 +16,7 @@ from .machine_options import machine_options, wishes
 from .many import Which, each, names_argument
 from .options import format_option, name_argument, on_failure_option, pass_session, timeout_option
 from .session import Session
-from .stdout import Format, print_record
-
-if TYPE_CHECKING:
-    from ..fsm.engine import Outcome
+from .stdout import Format, print_result
 
 
 @click.command("create")
@@ -47,7 +44,7 @@ def create_command(  # noqa: PLR0917 - click calls it, by name
     chosen, given = agreed_on(session, name, template, given, driver, yes=yes)
     with trust_proposed(click.get_current_context()):
         outcome = session.interlock.create(name, chosen, given, driver=driver)
-    _print(outcome, output_format)
+    print_result(outcome, output_format)
 
 
 @click.command("start")
@@ -108,7 +105,8 @@ def up_command(  # noqa: PLR0917 - click calls it, by name
     given, keep = wishes(**asked), on_failure == "keep"
     with trust_proposed(click.get_current_context()):
         outcome = interlock.up(name, template, given, driver=driver, timeout_s=timeout_s, keep_on_failure=keep)
-    _print_started(session, outcome, output_format)
+    print_result(outcome, output_format)
+    session.pass_message_on(outcome)
 
 
 @click.command("stop")
@@ -262,20 +260,7 @@ def repair_command(session: Session, name: str, output_format: Format) -> None:
     mending = session.interlock.repair(name)
     for text in (*mending.mended, words.repaired(name, mending.state, mending.mended)):
         session.report(text)
-    if output_format != "table":
-        print_record(mending.to_json(), output_format)
-
-
-def _print(outcome: "Outcome", output_format: Format) -> None:
-    """Print the result for programs; people have read it on stderr."""
-    if output_format != "table":
-        print_record(outcome.to_json(), output_format)
-
-
-def _print_started(session: Session, outcome: "Outcome", output_format: Format) -> None:
-    """Print the result of a start, and what there is to say about the machine's use."""
-    _print(outcome, output_format)
-    session.pass_message_on(outcome)
+    print_result(mending, output_format)
 
 
 def _refuse_template(name: str) -> None:

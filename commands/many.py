@@ -16,7 +16,7 @@ from ..fsm.table import BOOTS, BY_TRIGGER, Trigger
 from .listing import KEYS, matching
 from .options import F, InstanceName
 from .session import Session
-from .stdout import Format, print_record
+from .stdout import Format, print_result
 
 if TYPE_CHECKING:
     from ..api import Interlock
@@ -77,7 +77,7 @@ def each(session: Session, trigger: Trigger, ask: Ask, **which: Unpack[Which]) -
         return _at_once(session, trigger, ask, chosen, which["output_format"])
     session.bind(chosen[0], trigger)
     outcome = ask(session.interlock, chosen[0])
-    _print(outcome, which["output_format"])
+    print_result(outcome, which["output_format"])
     return [outcome]
 
 
@@ -115,7 +115,7 @@ def _at_once(
             error = done.exception()
             if error is None:
                 outcomes.append(done.result())
-                _print(outcomes[-1], output_format)
+                print_result(outcomes[-1], output_format)
             elif isinstance(error, Exception):
                 failures[name] = error
                 if isinstance(error, InterlockError) and not isinstance(error, CancelledError):
@@ -128,9 +128,3 @@ def _at_once(
             raise first
         click.get_current_context().exit(first.exit_code)
     return outcomes
-
-
-def _print(outcome: "Outcome", output_format: Format) -> None:
-    """Print the result for programs; people have read it on stderr."""
-    if output_format != "table":
-        print_record(outcome.to_json(), output_format)

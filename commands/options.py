@@ -42,10 +42,9 @@ class InstanceName(click.ParamType):  # type: ignore[type-arg] # generic in newe
         return str(value)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002 - click's signature
-        from ..host.home import Home
+        from .plain import names_beginning
 
-        names = Home.from_environment().names()
-        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+        return [CompletionItem(name) for name in names_beginning(incomplete)]
 
 
 class Size(click.ParamType):  # type: ignore[type-arg] # likewise

@@ -11,7 +11,7 @@ Whatever is not exactly one of these, an option or a mistake say, is the affair 
 from collections.abc import Callable, Mapping, Sequence
 
 from ..fsm.table import TABLE
-from ..host.home import NAME
+from ..host.home import NAME, Home
 from .session import FORMATS, Session
 
 Work = Callable[[Session], int]
@@ -80,8 +80,12 @@ def _completion(environment: Mapping[str, str]) -> Work | None:
 
 
 def _complete(form: str, begun: str) -> int:
-    from ..host.home import Home
     from .stdout import write
 
-    write("".join(form.format(name) for name in Home.from_environment().names() if name.startswith(begun)))
+    write("".join(map(form.format, names_beginning(begun))))
     return 0
+
+
+def names_beginning(begun: str) -> list[str]:
+    """Return the names of the instances that a shell offers after `begun`."""
+    return [name for name in Home.from_environment().names() if name.startswith(begun)]

@@ -1,7 +1,6 @@
 """What every command is given: the API, and the way to stderr."""
 
 import os
-from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -50,8 +49,8 @@ class Session:
         """Return a session like this one whose words are about `instance`, for one thread of several."""
         from .stderr import Stderr
 
-        one = copy(self)
-        one.about = {}
+        one = Session()
+        one.log_format, one.debug, one.quiet = self.log_format, self.debug, self.quiet
         one.stderr = Stderr(self.log_format, one.about, quiet=self.quiet, stream=self.stderr.stream)
         one.bind(instance, trigger)
         return one

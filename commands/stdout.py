@@ -7,7 +7,7 @@ aligned here and not by rich, whose tables cost `list` three times what it does 
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from ..host import sizes
 from .terminal import columns, printable, styled, wrapped
@@ -67,6 +67,18 @@ def print_record(record: Record, output_format: Format) -> None:
         for key, value in flat:
             indented = value.rstrip("\n").replace("\n", "\n" + " " * (width + 2))
             write(wrapped(f"{key:<{width}}  {indented}".rstrip(), sys.stdout, width + 2) + "\n")
+
+
+class Result(Protocol):
+    """What came of a command."""
+
+    def to_json(self) -> Record: ...
+
+
+def print_result(result: Result, output_format: Format) -> None:
+    """Print what came of a command for programs; people have read it on stderr."""
+    if output_format != "table":
+        print_record(result.to_json(), output_format)
 
 
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -6,9 +6,10 @@ import re
 import click
 
 from ..errors import CancelledError, UsageError
+from ..fsm.waiting import CONDITIONS
 from .options import InstanceName, format_option, name_argument, pass_session
 from .session import Session
-from .stdout import Format, local_time, print_record
+from .stdout import Format, local_time, print_result
 from .terminal import printable
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -70,7 +71,7 @@ def watch_command(ctx: click.Context, names: tuple[str, ...], since: str | int |
 @click.option(
     "--for",
     "condition",
-    type=click.Choice(["absent", "created", "running", "stopped", "ready", "degraded"]),
+    type=click.Choice(list(CONDITIONS)),
     default="ready",
     show_default=True,
     help="A state with nothing in progress; ready: running, and nothing wrong.",
@@ -88,5 +89,4 @@ def wait_command(session: Session, name: str, condition: str, timeout_s: float |
     interlock wait web --for stopped --timeout 60
     """
     status = session.interlock.wait_for(name, condition, timeout_s=timeout_s)
-    if output_format != "table":
-        print_record(status.to_json(), output_format)
+    print_result(status, output_format)
