@@ -159,7 +159,7 @@ def tunnel_command(session: Session, name: str, ports: tuple[int, int]) -> None:
     """
     local_port, port = ports
     argv = list(session.interlock.tunnel(name, port, local_port))
-    session.report(f'127.0.0.1:{local_port} leads to port {port} of "{name}" until Ctrl-C')
+    session.report(f'leading 127.0.0.1:{local_port} to port {port} of "{name}"; Ctrl-C ends it')
     _become(argv)
 
 
