@@ -7,7 +7,7 @@ first record, because a command that has nothing to say should not pay for it.
 import sys
 import time
 from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from threading import Lock
 from types import ModuleType
@@ -114,12 +114,15 @@ def _logger(log_format: LogFormat) -> Any:
 
 
 def _structlog() -> Any:
-    """Return structlog, imported without rich and asyncio, which take most of the time of its import.
+    """Return structlog, imported without rich, asyncio and uuid, which take most of the time of its import.
 
     It looks for rich to show tracebacks, and does without where there is none. It needs asyncio for methods that are
-    coroutines, and finds it when one of them is called.
+    coroutines, and uuid for what is local to a thread; it finds them when one of these is called.
     """
-    with _in_place_of("rich", None), _in_place_of("asyncio", _Later("asyncio")):
+    later = (_in_place_of(name, _Later(name)) for name in ("asyncio", "uuid"))
+    with ExitStack() as imports:
+        for stand_in in (_in_place_of("rich", None), *later):
+            imports.enter_context(stand_in)
         import structlog
 
     return structlog

@@ -105,9 +105,7 @@ class Home(NamedTuple):
 
     def sockets(self, name: str) -> Path:
         """Return the runtime directory of `name`; no two homes share one."""
-        import hashlib
-
-        return self.runtime / hashlib.sha256(os.fsencode(self.directory(name))).hexdigest()[:12]
+        return self.runtime / _sha256(os.fsencode(self.directory(name)))[:12]
 
     def prepare(self) -> None:
         """Make the folders, private to their owner; raise HostError if others could write to the home."""
@@ -153,6 +151,20 @@ def user_home() -> Path:
             f"HOME is not set, and uid {os.geteuid()} has no account that names a home",
             hint='export HOME="$(mktemp -d)"',
         ) from error
+
+
+def _sha256(text: bytes) -> str:
+    """Return the digest of `text` in hexadecimal.
+
+    By the module below `hashlib`, as in the standard library's `random`: hashlib loads OpenSSL, which costs a third of
+    a bare interpreter's start, and `list` asks for one digest of each instance.
+    """
+    for module in ("_sha2", "_sha256"):  # Python 3.12 and later, and 3.11
+        with suppress(ImportError):
+            return str(__import__(module).sha256(text).hexdigest())
+    from hashlib import sha256
+
+    return sha256(text).hexdigest()
 
 
 def _runtime_root() -> Path:

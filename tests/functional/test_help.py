@@ -23,7 +23,19 @@ GROUPS = {
     "disk": ["create", "import", "list", "inspect", "resize", "delete"],
     "template": ["list", "show", "validate", "copy", "schema"],
 }
-SLOW = ("structlog", "rich", "pydantic", "transitions", "yaml", "httpx", "zstandard", "qemu", "pycdlib", "psutil")
+SLOW = (
+    "hashlib",
+    "structlog",
+    "rich",
+    "pydantic",
+    "transitions",
+    "yaml",
+    "httpx",
+    "zstandard",
+    "qemu",
+    "pycdlib",
+    "psutil",
+)
 
 RUN_AND_TELL = """
 import sys
