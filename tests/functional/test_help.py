@@ -154,10 +154,12 @@ def test_unknown_command_is_answered_with_the_one_meant(interlock):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--help",), ("--version",), ("list",), ("list", "--format", "json"), ("start", "--help")]
+    "arguments",
+    [("--help",), ("--version",), ("list",), ("list", "--format", "json"), ("can", "web"), ("start", "--help")],
 )
-def test_looking_loads_nothing_slow(arguments):
-    """Quick commands import none of the slow modules."""
+def test_looking_loads_nothing_slow(interlock, arguments):
+    """Quick commands import none of the slow modules, also where there is an instance to look at."""
+    interlock("up", "web", "--template", "tiny", "--driver", "simulated")
     loaded = modules_after(*arguments)
     assert [name for name in SLOW if name in loaded] == []
 
