@@ -116,6 +116,14 @@ class Interlock:
         """
         return self.engine.fire(name, Trigger.clone, new=new, full=full)
 
+    def rename(self, name: str, new: str) -> Outcome:
+        """Call the instance `name`, which is at rest, `new`; the outcome is that of `new`.
+
+        Its guest keeps the hostname that it has. Raises IllegalTransitionError for a name that is taken, BusyError for
+        one that something is done to.
+        """
+        return self.engine.fire(name, Trigger.rename, new=new)
+
     def protect(self, name: str) -> Outcome:
         """Make `reset` and `delete` of `name` impossible, with `force` too, until `unprotect`."""
         return self.engine.fire(name, Trigger.protect)
@@ -203,7 +211,7 @@ class Interlock:
         if condition not in CONDITIONS:
             raise UsageError(f"{condition!r}: expected one of {', '.join(CONDITIONS)}")
         checked_name(name)
-        return wait(lambda: self.status(name), condition, timeout_s)
+        return wait(lambda: self.status(name), condition, timeout_s, self.engine.not_found)
 
     # The guest.
 

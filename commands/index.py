@@ -17,6 +17,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "protect": ("lifecycle", "Make reset and delete of an instance impossible."),
         "unprotect": ("lifecycle", "Remove the protection set by `protect`."),
         "clone": ("instances", "Make another instance with a copy of the disk."),
+        "rename": ("instances", "Give an instance another name."),
         "repair": ("lifecycle", "Mend an instance that is listed as damaged."),
     },
     "Status": {

@@ -1,4 +1,4 @@
-"""The commands that make an instance of another one."""
+"""The commands that give a name to an instance: to a copy, or another one to itself."""
 
 import click
 
@@ -34,3 +34,20 @@ def clone_command(  # noqa: PLR0917 - click calls it, by name
         raise click.UsageError("give one name for the copy, as the second argument or by --as")
     outcome = session.interlock.clone(name, new or named or "", full=full)
     print_result(outcome, output_format)
+
+
+@click.command("rename")
+@name_argument
+@click.argument("new")
+@format_option
+@pass_session
+def rename_command(session: Session, name: str, new: str, output_format: Format) -> None:
+    """Give the instance NAME, which does not run, the name NEW.
+
+    Its disk, history, protection and port for ssh stay; clones of it are not touched. Its guest is not asked: it keeps
+    the hostname that it has, and what a template wrote into it of the name.
+
+    \b
+    interlock rename web site
+    """
+    print_result(session.interlock.rename(name, new), output_format)

@@ -36,6 +36,8 @@ INSTEAD = {
     "destroy": "kill",
     "reboot": "restart",
     "rm": "delete",
+    "mv": "rename",
+    "domrename": "rename",
     "remove": "delete",
     "undefine": "delete",
     "purge": "delete",

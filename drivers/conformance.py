@@ -256,6 +256,24 @@ class DriverConformance:
             driver.kill(copy, steps.append)
             driver.delete(copy, steps.append)
 
+    def test_machine_that_was_moved_starts_at_its_new_place(
+        self, driver: Driver, running: Site, steps: list[str]
+    ) -> None:
+        """After move, its directory can be renamed: nothing in it or outside depends on its old name or path."""
+        driver.kill(running, steps.append)
+        place, runtime = running.directory.with_name("moved"), running.runtime.with_name("moved")
+        moved = running._replace(name="moved", directory=place, runtime=runtime)
+        driver.move(running, moved, steps.append)
+        running.directory.rename(place)
+        try:
+            _is_down(driver, moved, "after move")
+            driver.start(moved, steps.append, Deadline(self.START_S))
+            _is_alive(driver, moved, "after start at its new place")
+        finally:
+            driver.kill(moved, steps.append)
+            driver.delete(moved, steps.append)
+            place.rename(running.directory)
+
     def test_reset_leaves_a_machine_that_starts(self, driver: Driver, running: Site, steps: list[str]) -> None:
         """After reset the machine is down, has no exit to tell of, and starts."""
         driver.kill(running, steps.append)

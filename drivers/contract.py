@@ -6,6 +6,7 @@ because recovery after a crash repeats it. What is true after each:
     create     the machine can be started; the directory held its spec and its materials before
     copy       likewise, with the disk of another machine, which is down, and an identity of its own; the directory held
                its spec alone. The other one is as it was, whatever becomes of either
+    move       the machine, which is down, is known by another name wherever its directory does not say its name
     start      the guest has answered; a machine that was alive already is kept. What failed in a guest that answers is
                returned: it runs all the same
     stop       nothing runs; returns how it ended
@@ -159,6 +160,13 @@ class Driver(ABC):
         driver cannot.
         """
         raise HostError(f'driver "{self.name}" cannot copy machines')
+
+    def move(self, site: Site, new: Site, report: Report) -> None:  # noqa: B027 - the default has nothing of that kind
+        """Let the machine, which is down, be known outside its directory by the name of `new`.
+
+        Afterwards the directory moves from `site` to `new` by one rename: nothing in it may depend on its path. Where
+        the move fails, both names are `site`'s to use again, and this may be called for another `new`.
+        """
 
     @abstractmethod
     def start(self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True) -> DegradedError | None:

@@ -94,6 +94,13 @@ class SimulatedDriver(Driver):
         self._obey("copy", UNLIMITED)
         self._put(site, SimulatedMachine(boots=self._reached(original).boots))
 
+    def move(self, site: Site, new: Site, report: Report) -> None:
+        self._reached(site)
+        report("moving the simulated machine")
+        self._obey("move", UNLIMITED)
+        if self._memory is not None and site.name in self._memory:
+            self._memory[new.name] = self._memory.pop(site.name)
+
     def start(self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True) -> DegradedError | None:
         machine = self._reached(site)
         if not (machine.alive or boot):

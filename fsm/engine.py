@@ -200,7 +200,7 @@ class Engine(Reader):
             detail = instance.last.detail if instance.last and changed else None
             message = instance.site.spec.message if changed and BY_TRIGGER[trigger] is BOOTS else ""
             took_s = time.monotonic() - began
-            return Outcome(name, trigger, instance.state, changed, detail, took_s, message=message)
+            return Outcome(instance.name, trigger, instance.state, changed, detail, took_s, message=message)
 
     @contextmanager
     def _with_new(self, name: str, trigger: Trigger, arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -4,14 +4,16 @@ The name of an instance stands in its spec in two ways: in the hostname of its g
 in its directory (a forwarded socket, a fetched file, the message about their use).
 """
 
+import json
 import os
 import re
 from pathlib import Path
 from typing import Any
 
+from ..host.files import read_own
 from ..version import __version__
 from .records import now
-from .spec import Spec
+from .spec import SPEC_FILE, Spec, written
 
 
 def hostname(name: str) -> str:
@@ -38,6 +40,17 @@ def copied(spec: Spec, original: str, name: str, before: Path, after: Path) -> S
         "version": __version__,
     }
     return Spec.from_json({**_moved(spec.to_json(), f"{before}/", f"{after}/"), **own}, after)
+
+
+def moved(directory: Path, before: Path) -> bytes | None:
+    """Return the spec in `directory`, which was `before`, with its paths led there; None if it names none.
+
+    What a newer version wrote into it stays. Raises what `Spec.read` does.
+    """
+    Spec.read(directory)
+    data = json.loads(read_own(directory / SPEC_FILE))
+    led = _moved(data, f"{before}/", f"{directory}/")
+    return None if led == data else written(led)
 
 
 def _moved(value: Any, before: str, after: str) -> Any:

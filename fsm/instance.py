@@ -5,7 +5,6 @@ state in memory moves after the third, and is thrown away with the object; the s
 """
 
 import errno
-import json
 import math
 import os
 import time
@@ -25,6 +24,7 @@ from ..errors import (
 )
 from ..host import cancellation
 from ..host.files import (
+    flush,
     flush_directory,
     link_or_copy,
     make_private_directory,
@@ -43,7 +43,7 @@ from .journal import Journal, Line, Phase
 from .machine import fire
 from .port import Deadline, Draft, Plan, Port, Ports, Site
 from .records import PROTECTED_FILE, Observation, is_protected, now
-from .spec import SPEC_FILE, UNREADABLE
+from .spec import SPEC_FILE, UNREADABLE, written
 from .states import State
 from .table import BOOTS, BY_TRIGGER, By, Decision, Recovery, Row, Trigger, decide, exit_from
 
@@ -61,8 +61,12 @@ class Entry:
 
     def __init__(self, instance: "Instance", row: Row, timeout_s: float | None, since: float | None = None) -> None:
         self.instance = instance
+        self.name = instance.name
+        """What the instance was called when it began."""
         self.row = row
         self.detail: str | None = None
+        self.former = instance.name if row.moves else None
+        """Of a row that moves the instance, its name before; a move that is finished later began under another one."""
         self.after = instance.last.seq if instance.last else 0
         """The number of the last line before it."""
         self.worked = False
@@ -105,7 +109,7 @@ class Entry:
         cancellation.check()
         why = self.instance.lock.asked_to_let_go(self._actor) if self.row.yields_to else None
         if why:
-            raise CancelledError(f'{self.row.doing} "{self.instance.name}" was called off by {why}')
+            raise CancelledError(f'{self.row.doing} "{self.name}" was called off by {why}')
 
     def _write(self, phase: Phase, error: InterlockError | None = None) -> None:
         instance = self.instance
@@ -121,6 +125,7 @@ class Entry:
             deadline=self._until,
             detail=self.detail,
             error=error.record() if error else None,
+            former=self.former,
         )
         self._seq = instance.write(line).seq
 
@@ -130,7 +135,7 @@ class Entry:
         self.instance.announce(
             Event(
                 happening,
-                self.instance.name,
+                self.name,
                 self.row.trigger,
                 self.instance.state,
                 elapsed_s=self.elapsed_s,
@@ -239,6 +244,7 @@ class Instance:
         timeout_s, since = arguments.pop("timeout_s", None), arguments.pop("since", None)
         entry = Entry(self, row, self.timeout_s(row, timeout_s), since)
         keep = arguments.pop("keep_on_failure", False)
+        entry.former = arguments.get("former", entry.former)
         self.moved = True
         if row.observed:
             entry.detail = arguments["reason"]
@@ -294,7 +300,7 @@ class Instance:
     def _furnish(self, entry: Entry, draft: Draft) -> Draft:
         """Lay what `draft` holds into the directory; it may be there already, from a draft before."""
         entry.step("writing the spec")
-        write_whole(self.directory / SPEC_FILE, json.dumps(draft.spec.to_json(), indent=2).encode() + b"\n")
+        write_whole(self.directory / SPEC_FILE, written(draft.spec.to_json()))
         for name, material in draft.materials.items():
             if isinstance(material, bytes):
                 write_whole(self.directory / name, material)
@@ -314,6 +320,28 @@ class Instance:
         spec = copied(original.spec, self.name, new.name, original.directory, self.home.directory(new.name))
         new.fire(Trigger.create, plan=lambda _: Draft(spec, {}, original=original, full=full))
         return words.copied_to(new.name)
+
+    def rename(self, report: Report, *, new: "Instance | None" = None, former: str | None = None) -> str:
+        """Carry out `rename`: move to `new`, whose lock is held and which is absent, or finish a move from `former`.
+
+        The directory goes there by one rename, after which the instance has that name and no other. Then what it says
+        of its own place follows; until that is recorded, the next who looks does it again.
+        """
+        from .identity import moved
+
+        if new:
+            former = self.name
+            place = Site(new.name, new.directory, self.home.sockets(new.name), self.site.spec)
+            self.port.move(self.site, place, report)
+            remove_tree(self.home.sockets(self.name))
+            flush(Journal(self.directory).path)  # steps are not
+            self.directory.replace(new.directory)
+            self.name, self.directory = new.name, new.directory
+            flush_directory(self.home.instances)
+        spec = moved(self.directory, self.home.directory(str(former)))
+        if spec is not None:
+            write_whole(self.directory / SPEC_FILE, spec)
+        return words.renamed(str(former), self.name)
 
     def protect(self, _: Report) -> None:
         """Carry out `protect`: a file of its own says so, which no damage to another file undoes."""
@@ -354,7 +382,8 @@ class Instance:
         with suppress(DamagedError, DriverError):  # a signal may have come between a line and our knowing of it
             self.last = Journal(self.directory).last()
         done = self.last and self.last.seq > entry.after and self.last.phase is Phase.done
-        redone = entry.worked and entry.row.on_crash in (Recovery.redo, Recovery.abandon)
+        worked = entry.worked or self.name != entry.name  # a move has happened once the name is another
+        redone = worked and entry.row.on_crash in (Recovery.redo, Recovery.abandon)
         if redone or (done and entry.row.on_crash is not Recovery.roll_back):
             # Its state is not the source any more. The intent in the journal leads the next command to the same end.
             entry.announce_outcome(Happening.left, problem)
@@ -454,6 +483,9 @@ class Instance:
         if alive and not patient and row.timeout and row.on_crash is not Recovery.abandon:
             return False
         self.announce(Event(Happening.interrupted, self.name, row.trigger, line.source, pid=line.actor.pid))
+        if line.former and line.former != self.name:  # it has moved: what is missing is done here
+            self.fire(row.trigger, former=line.former)
+            return False
         if row.on_crash is Recovery.abandon or (row.on_crash is Recovery.probe and not alive):
             self._undo(row)
             self._record_undone(row)
@@ -485,6 +517,7 @@ class Instance:
 
 OWN_WORK: dict[Trigger, Callable[..., str | None]] = {
     Trigger.clone: Instance.clone,
+    Trigger.rename: Instance.rename,
     Trigger.protect: Instance.protect,
     Trigger.unprotect: Instance.unprotect,
 }

@@ -23,6 +23,7 @@ too long in it is cut, with a mark. A journal that has grown to its limit is rep
     deadline   when the work is to be given up, UTC
     detail     how it ended, in words: `guest shut down`
     error      {reference, message, hint, details}
+    former     on lines of a row that moves the instance: its name before
     kept       the reason of the state before the line, which holds on unless the line moves the state or fails
     version    the version of Interlock that wrote the line; 0.1.0 left it out
     schema     of the line; left out while it is 1
@@ -93,6 +94,7 @@ class Entry(NamedTuple):
     deadline: str | None = None
     detail: str | None = None
     error: dict[str, Any] | None = None
+    former: str | None = None
     kept: str | None = None
     version: str | None = __version__
     """Of Interlock that wrote it; None: 0.1.0."""
@@ -124,7 +126,7 @@ class Entry(NamedTuple):
             "elapsed_s": round(self.elapsed_s, 3),
             **{
                 key: value
-                for key in ("step", "deadline", "detail", "error", "kept", "version")
+                for key in ("step", "deadline", "detail", "error", "former", "kept", "version")
                 if (value := getattr(self, key)) is not None
             },
             **({"schema": self.schema} if self.schema > 1 else {}),
@@ -162,6 +164,7 @@ class Entry(NamedTuple):
             deadline=data.get("deadline"),
             detail=data.get("detail"),
             error=data.get("error"),
+            former=data.get("former"),
             kept=data.get("kept"),
             version=data.get("version"),
             schema=int(data.get("schema", 1)),
@@ -246,7 +249,15 @@ _TAIL_BYTES = 2 * LINE_BYTES
 _FIRST_YEAR = 1970
 """No host's clock is before it, and four digits are what a time is written with."""
 
-_OPTIONAL: dict[str, type] = {"step": str, "deadline": str, "detail": str, "error": dict, "kept": str, "version": str}
+_OPTIONAL: dict[str, type] = {
+    "step": str,
+    "deadline": str,
+    "detail": str,
+    "error": dict,
+    "former": str,
+    "kept": str,
+    "version": str,
+}
 
 NO_LINE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 """What `Line.parse` raises for a text that is no journal line."""
@@ -305,6 +316,15 @@ class Journal:
                 yield parsed(text)
             except NO_LINE as error:
                 raise DamagedError(f"{self.path}:{number}: not a journal line ({error!r})") from error
+
+    def former(self) -> Iterator[Entry]:
+        """Yield the outcomes of moves, each with the name before; a line that cannot be understood is left out."""
+        for text in self._texts():
+            if b'"former":' in text:
+                with suppress(*NO_LINE):
+                    entry = parsed(text)
+                    if entry.former and entry.phase == Phase.done:
+                        yield entry
 
     def set_aside(self) -> tuple[int, Path | None]:
         """Move every damaged line into a file beside the journal; return how many, and that file if there are any.

@@ -190,6 +190,11 @@ class Spec(NamedTuple):
         return _record(Spec, data, f"{source}: ")
 
 
+def written(data: dict[str, Any]) -> bytes:
+    """Return the content of the file that holds the spec `data`, an object of JSON values."""
+    return json.dumps(data, indent=2).encode() + b"\n"
+
+
 UNREADABLE = Spec(
     driver="",
     arch="",

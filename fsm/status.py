@@ -1,7 +1,7 @@
 """Reading: what is known of the instances of one home, and what is legal for them. Takes no lock, never waits."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -91,12 +91,24 @@ class Reader:
         from difflib import get_close_matches
 
         names = [other for other in self.names() if other != name]
-        for meant in get_close_matches(name, names, n=1):
+        now = self._renamed(name, names)
+        for meant in [now] if now else get_close_matches(name, names, n=1):
             answer = trigger and verdict(self.read(meant), trigger)
             useful = answer and not answer.holds and not BY_TRIGGER[answer.trigger].guarded
             way = answer.hint if answer and useful else words.look(meant)
-            return NotFoundError(f'{words.missing(name)}; did you mean "{meant}"?', hint=way)
+            what = words.moved(name, now) if now else f'{words.missing(name)}; did you mean "{meant}"?'
+            return NotFoundError(what, hint=way)
         return NotFoundError(words.missing(name), hint=words.LIST if names else words.first(name))
+
+    def _renamed(self, name: str, names: Iterable[str]) -> str | None:
+        """Return which of the instances `names` was called `name` last; None if no journal says so."""
+        latest: dict[str, str] = {}
+        for other in names:
+            with suppress(DamagedError, DriverError):
+                for entry in Journal(self.home.directory(other)).former():
+                    if entry.former == name:
+                        latest[entry.time] = other
+        return latest[max(latest)] if latest else None
 
     def way_out(self, name: str) -> str:
         """Return the command to type when `name` is damaged: to repair it where that helps, else to remove it."""

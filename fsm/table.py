@@ -23,8 +23,10 @@ change a row and read the diff of the golden files.
     timeout     the spec's field that limits its work, in seconds; None for work that waits for no guest
     at_once     a caller who asks for it does not wait for a guest: what a dead process left is ended, not awaited
     by_place    its work needs the instance's directory alone, and is done even if the spec cannot be read
-    needs       what it cannot be asked for without; `new` is the name of an instance that is to appear, which the
+    needs       what it cannot be asked for without; `new` is a name at which an instance is to appear, which the
                 engine hands to the work locked and absent
+    moves       the instance's directory goes to the name `new` with it, by one rename: cut short before that, it is
+                given up; after that, it is finished under the new name
     options     what it can be asked for with besides
     example     what is typed after its name, as a hint shows it; NAME stands for the instance
     on_damage   what it does to an instance whose files cannot be understood; None where it is refused then
@@ -63,6 +65,7 @@ class Trigger(StrEnum):
     protect = "protect"
     unprotect = "unprotect"
     clone = "clone"
+    rename = "rename"
     shell = "shell"
     copy = "copy"
     repair = "repair"
@@ -119,6 +122,7 @@ class Row(NamedTuple):
     at_once: bool = False
     by_place: bool = False
     needs: tuple[str, ...] = ()
+    moves: bool = False
     options: tuple[str, ...] = ()
     example: str = "NAME"
     on_damage: str | None = None
@@ -157,7 +161,7 @@ class Row(NamedTuple):
 
 # fmt: off
 (create, start, stop, kill, exited, reset, delete, resume, provision, protect, unprotect,
- clone, shell, copy, repair) = Trigger
+ clone, rename, shell, copy, repair) = Trigger
 roll_back, probe, redo, abandon = Recovery
 
 TABLE = (
@@ -196,6 +200,9 @@ TABLE = (
     Row(clone, AT_REST, None, by=By.engine, doing="cloning", done="cloned", on_crash=abandon,
         needs=("new",), options=("full",), example="NAME copy",
         why="Makes another instance with a copy of the disk and an identity of its own, by a create of that one."),
+    Row(rename, AT_REST, None, by=By.engine, doing="renaming", done="renamed", on_crash=abandon,
+        needs=("new",), moves=True, example="NAME new-name",
+        why="Gives the instance another name. While it runs, its hypervisor is called by the old one."),
     Row(shell, (running,), None, by=By.caller,
         why="Runs a command or a login shell in the guest."),
     Row(copy, (running,), None, by=By.caller, example="NAME:/etc/hostname .",

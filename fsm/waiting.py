@@ -37,17 +37,19 @@ CONDITIONS: dict[str, Callable[[Status], bool]] = {
 with something that failed in the guest."""
 
 
-def wait(look: Callable[[], Status], condition: str, timeout_s: float | None) -> Status:
+def wait(
+    look: Callable[[], Status], condition: str, timeout_s: float | None, missing: Callable[[str], NotFoundError]
+) -> Status:
     """Return the status of an instance as soon as `look`, which reads it, finds the `condition` to hold.
 
-    Raises NotFoundError when there is no instance and none is being created, unless that is waited for; DeadlineError
-    after `timeout_s` seconds; CancelledError when the process is asked to end.
+    When there is no instance and none is being created, raises the error that `missing` makes of its name, unless that
+    is waited for; DeadlineError after `timeout_s` seconds; CancelledError when the process is asked to end.
     """
     give_up = None if timeout_s is None else time.monotonic() + timeout_s
     holds = CONDITIONS[condition]
     while not holds(status := look()):
         if not status.exists:
-            raise NotFoundError(words.missing(status.name), hint=words.LIST)
+            raise missing(status.name)
         if give_up is not None and time.monotonic() >= give_up:
             raise DeadlineError(
                 f'"{status.name}" is not {condition} after {timeout_s:g} s; it is {words.status(status)}',

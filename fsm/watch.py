@@ -2,7 +2,8 @@
 
 Whatever a transition does stands in a journal, so a watcher follows the journals: those of instances, and of what is on
 its way in or out. It keeps each one open, because a deletion takes the journal away and its last lines still count. It
-follows them by inode: a rename lets an instance appear or vanish, and a journal that has grown too long is replaced.
+follows them by inode: a rename lets an instance appear, vanish or have another name, under which it is followed from
+then on; and a journal that has grown too long is replaced.
 
 What changes without a transition is a machine's condition (paused, degraded, its process out of reach). For that, each
 instance is looked at now and then, which also records the exits that nobody has noticed yet.
@@ -101,7 +102,7 @@ class Watch:
     def __init__(
         self, home: Home, instances: Instances, names: Collection[str] = (), since: str | int | None = None
     ) -> None:
-        self._home, self._instances, self._names, self._since = home, instances, frozenset(names), since
+        self._home, self._instances, self._names, self._since = home, instances, set(names), since
         self._tails: dict[tuple[int, int], _Tail] = {}
         self._seqs: dict[str, int] = {}
         """By instance, the number of the last line that was read."""
@@ -152,6 +153,8 @@ class Watch:
             if identity not in self._tails:
                 with suppress(OSError):  # it went on meanwhile, and is met again
                     self._tails[identity] = _Tail(name, path)
+            elif (tail := self._tails[identity]).name != name:
+                self._follow(tail, name)
         changes = []
         for identity, tail in list(self._tails.items()):
             for line in tail.read():
@@ -165,17 +168,26 @@ class Watch:
                 del self._tails[identity]
         return sorted(changes, key=lambda change: change.time)
 
+    def _follow(self, tail: "_Tail", name: str) -> None:
+        """Know the instance of `tail` by the `name` that it has now; who watched it watches it still."""
+        self._seqs[name] = self._seqs.pop(tail.name, 0)
+        if self._names:
+            self._names.add(name)
+        tail.name = name
+
     def _found(self) -> Iterator[tuple[tuple[int, int], str, Path]]:
-        """Yield the journals that are there: what tells each from every other, its instance, its path."""
+        """Yield the journals to follow that are there: what tells each from every other, its instance, its path."""
         instances = self._home.instances
         for folder in (instances / ".creating", instances, instances / ".deleting"):
             with suppress(FileNotFoundError):
                 for name in os.listdir(folder):  # noqa: PTH208 - many times a second
-                    if NAME.fullmatch(name) and (not self._names or name in self._names):
+                    if NAME.fullmatch(name):
                         path = folder / name / FILE
                         with suppress(OSError):
                             seen = path.lstat()
-                            yield (seen.st_dev, seen.st_ino), name, path
+                            identity = seen.st_dev, seen.st_ino
+                            if not self._names or name in self._names or identity in self._tails:
+                                yield identity, name, path
 
     # -- machines ------------------------------------------------------------------------------------------------------
 

@@ -150,6 +150,16 @@ def copied_to(new: str) -> str:
     return f'the copy is "{new}"'
 
 
+def renamed(former: str, name: str) -> str:
+    """Return how a rename ended."""
+    return f'from "{former}" to "{name}"'
+
+
+def moved(former: str, name: str) -> str:
+    """Return the words for a name that stands for nothing any more, because its instance is called `name` now."""
+    return f'{missing(former)} any more; it was renamed to "{name}"'
+
+
 def taken(new: str, trigger: str) -> str:
     """Return why `trigger` cannot make an instance called `new`."""
     return f'there is an instance "{new}" already; {trigger} needs a name that is free'

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from interlock.fsm.table import Trigger
+from interlock.fsm.table import BY_TRIGGER, Trigger
 
 COPY = "copy"
 """What an instance is called that appears by a row of another."""
 
-NEEDS: dict[Trigger, dict[str, Any]] = {Trigger.clone: {"new": COPY}}
+NEEDS: dict[Trigger, dict[str, Any]] = {Trigger.clone: {"new": COPY}, Trigger.rename: {"new": COPY}}
 """Trigger → the arguments that its row needs; that of `create` is the plan."""
 
 
@@ -19,3 +19,8 @@ def needs(trigger: Trigger) -> dict[str, Any]:
 def words(trigger: Trigger) -> list[str]:
     """Return the arguments that the command `trigger` needs after the name."""
     return [str(value) for value in needs(trigger).values()]
+
+
+def name_after(trigger: Trigger, name: str = "web") -> str:
+    """Return what the instance `name` is called after `trigger`."""
+    return COPY if BY_TRIGGER[trigger].moves else name

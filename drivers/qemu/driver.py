@@ -111,6 +111,10 @@ class QemuDriver(Driver):
         _refuse_alive(original)
         cloning.make(site, original, report, full=full)
 
+    def move(self, site: Site, new: Site, report: Report) -> None:  # noqa: ARG002 - it has nothing by name
+        _refuse_alive(site)
+        ended.clear(site, report)
+
     def start(self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True) -> DegradedError | None:
         from ...guest import probes, readiness
         from ...guest.session import Wait

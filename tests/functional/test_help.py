@@ -185,7 +185,7 @@ def complete(*words):
         (("st",), ["start", "stop"]),
         (("start", "w"), ["web"]),
         (("stop", ""), ["db", "web"]),
-        (("can", "web", "re"), ["reset", "resume", "repair"]),
+        (("can", "web", "re"), ["reset", "resume", "rename", "repair"]),
         (("template", "s"), ["schema", "show"]),
         (("no-such", "sta"), ["start"]),
     ],

@@ -18,8 +18,8 @@ LIFE += (("up", "web", "-t", "tiny"), *((verb, "web") for verb in ("protect", "u
 
 SECTIONS = {
     "list, inspect": ((("list",), ("inspect", "web")), {"spec", "logs", "can"}),
-    "create, start, up, stop, kill, restart, reset, delete, protect, unprotect, resume, provision, clone": (
-        (*LIFE[1:], ("delete", "--force", "web")),
+    "create, start, up, stop, kill, restart, reset, delete, protect, unprotect, resume, provision, clone, rename": (
+        (*LIFE[1:], ("stop", "web"), ("rename", "web", "site"), ("delete", "--force", "site")),
         set(),
     ),
     "repair": ((("repair", "web"),), set()),

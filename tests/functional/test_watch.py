@@ -116,3 +116,25 @@ def test_watch_refuses_a_moment_that_is_none(interlock, arguments, words):
     """The mistake is named."""
     done = interlock("watch", *arguments)
     assert (done.returncode, words in done.stderr.replace("\n", " ")) == (2, True)
+
+
+@pytest.mark.parametrize("watched", [(), ("web",)])
+def test_watch_follows_an_instance_that_is_renamed(watcher, interlock, bring, watched):
+    """Each line once, under the new name from then on; another instance of the old name is seen, too."""
+    bring(State.stopped)
+    end = watcher(*watched)
+    interlock("rename", "web", "site")
+    interlock("start", "site")
+    interlock("create", "web", "--template", "tiny", "--driver", "simulated")
+    interlock("protect", "web")
+    seen = end(last_is("protect"))
+    assert [(it["name"], it["trigger"]) for it in seen if it.get("phase") == "done"] == [
+        ("site", "rename"),
+        ("site", "start"),
+        ("web", "create"),
+        ("web", "protect"),
+    ]
+    assert len({(it["name"], it["trigger"], it["seq"]) for it in seen if "seq" in it}) == len(
+        [it for it in seen if "seq" in it]
+    )
+    assert next(it for it in seen if it.get("phase") == "done")["former"] == "web"

@@ -135,7 +135,12 @@ def test_user_key_leaves_nothing_waiting(home, flushed):
 
 @pytest.mark.parametrize("linked", [True, False])
 @pytest.mark.parametrize(
-    "way", [(Trigger.start, Trigger.stop, Trigger.reset), (Trigger.protect, Trigger.unprotect, Trigger.clone)]
+    "way",
+    [
+        (Trigger.start, Trigger.stop, Trigger.reset),
+        (Trigger.protect, Trigger.unprotect, Trigger.clone),
+        (Trigger.start, Trigger.stop, Trigger.rename),
+    ],
 )
 def test_transitions_leave_nothing_waiting(engine, spec, flushed, tmp_path, monkeypatch, linked, way):
     """With image files that are linked, and with ones that had to be copied."""

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import pytest
-from asking import needs
+from asking import name_after, needs
 
 from interlock.errors import (
     BusyError,
@@ -75,7 +75,7 @@ def test_request_in_state_does_what_the_reviewed_matrix_says(
         case ["→", dest]:
             outcome = request_by(trigger)
             assert (outcome.state, outcome.changed) == (State(dest), True)
-            assert engine.status("web").state is State(dest)
+            assert engine.status(name_after(trigger)).state is State(dest)
             return
         case ["holds"]:
             outcome = request_by(trigger)

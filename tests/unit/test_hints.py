@@ -4,9 +4,9 @@ import ast
 from pathlib import Path
 
 import pytest
-from asking import needs
+from asking import COPY, name_after, needs
 
-from interlock import cli
+from interlock import Interlock, cli
 from interlock.commands.instead import INSTEAD, INSTEAD_IN_GROUP
 from interlock.errors import UsageError
 from interlock.fsm.states import State
@@ -94,7 +94,7 @@ def test_similar_letters_propose_what_only_looks(word, hint):
 
 @pytest.mark.parametrize("protected", [False, True])
 @pytest.mark.parametrize("state", State)
-def test_way_that_can_proposes_leads_where_it_says(engine, bring, plan, state, protected):
+def test_way_that_can_proposes_leads_where_it_says(engine, home, bring, plan, state, protected):
     """Typed, the way to each trigger that is refused now ends with that trigger done or already so."""
     for number, row in enumerate(row for row in TABLE if not row.observed and row.trigger is not Trigger.create):
         name = f"vm{number}"
@@ -110,8 +110,12 @@ def test_way_that_can_proposes_leads_where_it_says(engine, bring, plan, state, p
                 engine.admit(name, Trigger(trigger))
             elif trigger in list(Trigger):
                 engine.fire(name, Trigger(trigger), **needs(Trigger(trigger)))
+                name = name_after(Trigger(trigger), name)
         if state is not State.absent and row.dest is not None and not verdict.holds:
             assert engine.status(name).state is row.dest
+        if engine.status(COPY).protected:
+            engine.fire(COPY, Trigger.unprotect)
+        Interlock(home).delete(COPY)
 
 
 @pytest.mark.parametrize(

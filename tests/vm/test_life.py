@@ -245,3 +245,22 @@ def test_start_that_is_interrupted_leaves_nothing_alive(run: Run, environment: d
     assert starting.wait(60) == 130
     assert listed(run)[0]["state"] == "created"
     assert started_ticks(pid) is None
+
+
+def test_renamed_guest_starts_with_its_disk_and_its_clone(run: Run) -> None:
+    """Its disk, its port for ssh and its hostname are what they were; a clone of it needs no look at its name."""
+    run("create", "web", "--template", "tiny")
+    run("start", "web")
+    run("run", "web", "--", "sh", "-c", "echo kept >~/note")
+    port = next(status["ssh_port"] for status in listed(run))
+    run("stop", "web")
+    run("clone", "web", "copy")
+    run("rename", "web", "site")
+    assert {status["name"]: status["state"] for status in listed(run)} == {"copy": "created", "site": "stopped"}
+    run("start", "site")
+    assert run("run", "site", "--", "sh", "-c", "cat ~/note; hostname").stdout.split() == ["kept", "web"]
+    assert next(status["ssh_port"] for status in listed(run) if status["name"] == "site") == port
+    assert 'it was renamed to "site"' in run("shell", "web", "--", "true", code=4).stderr
+    run("delete", "--force", "site")
+    run("start", "copy")
+    assert run("run", "copy", "--", "sh", "-c", "cat ~/note").stdout.split() == ["kept"]
