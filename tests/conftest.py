@@ -42,6 +42,10 @@ DEADLINE_S = 120.0
 """How long a test waits for what must come to pass; it fails afterwards."""
 
 
+# Many containers set it, and every one of the processes that the tests start would compile all modules again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     # A shell's background job, or nohup, ignores signals, and what we start would inherit that and ignore them too.
     if signal.getsignal(_number) is signal.SIG_IGN:

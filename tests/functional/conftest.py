@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import Forked
 
 from interlock import Interlock, State, Trigger
 from interlock.fsm.journal import Phase
@@ -29,27 +30,33 @@ PATHS: dict[State, tuple[Trigger, ...]] = {
 """What to ask of a created instance to bring it into each state."""
 
 
+@pytest.fixture(scope="session")
+def forked() -> Iterator[Forked]:
+    """Yield what runs the program without importing it again."""
+    with Forked() as python:
+        yield python
+
+
 @pytest.fixture
-def interlock(tmp_path: Path, hints: set[str]) -> Run:
+def interlock(tmp_path: Path, hints: set[str], forked: Forked) -> Run:
     """Return what runs the program to its end: `interlock("start", "web")`; `orders` are the simulated driver's.
 
+    It is a fork of one that has been imported, or a Python of its own where `options` of `subprocess.run` are given.
     Each hint that it gives is typed.
     """
 
     def run(
         *arguments: str, orders: dict[str, Any] | None = None, **options: Any
     ) -> "subprocess.CompletedProcess[str]":
-        given: dict[str, Any] = {
-            "cwd": tmp_path,
-            "env": {**os.environ, "INTERLOCK_SIMULATED": json.dumps(orders or {})},
-            "stdin": subprocess.DEVNULL,
-        }
-        given.update(options)
-        if "input" in given:
-            del given["stdin"]
-        done = subprocess.run(
-            [*PROGRAM, *arguments], capture_output=True, text=True, check=False, timeout=TIMEOUT_S, **given
-        )
+        env = {**os.environ, "INTERLOCK_SIMULATED": json.dumps(orders or {})}
+        if options:
+            given: dict[str, Any] = {"cwd": tmp_path, "env": env}
+            given |= options if "input" in options else {"stdin": subprocess.DEVNULL, **options}
+            done = subprocess.run(
+                [*PROGRAM, *arguments], capture_output=True, text=True, check=False, timeout=TIMEOUT_S, **given
+            )
+        else:
+            done = forked.run(arguments, tmp_path, env, TIMEOUT_S)
         hints.update(re.findall(r"^hint: (.*)$", str(done.stderr), re.MULTILINE))
         return done
 

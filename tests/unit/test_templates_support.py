@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,7 @@ def parts(annotation):
         yield from parts(argument)
 
 
+@cache
 def attributes_read():
     """Return each attribute that templates/ and creation/ read, but for what only judges whether keys agree."""
     read = set()
