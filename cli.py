@@ -32,12 +32,16 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        name = args[0]
-        if self.get_command(ctx, name) is None and not ctx.resilient_parsing:  # as it is while a shell completes
-            from .commands.instead import proposal
+        if self.get_command(ctx, args[0]) is None:
+            from .commands.instead import meaning, proposal
 
-            hint = proposal(ctx, self, args, movers=tuple(COMMANDS["Lifecycle"]))
-            raise UsageError(f'there is no command "{name}"', hint=hint)
+            meant = meaning(args)
+            if meant is None and not ctx.resilient_parsing:  # as it is while a shell completes
+                hint = proposal(ctx, self, args, movers=tuple(COMMANDS["Lifecycle"]))
+                raise UsageError(f'there is no command "{args[0]}"', hint=hint)
+            args = meant or args
+            if args[0].startswith("-"):  # it is an option of the program's own
+                self.make_context(ctx.info_name, args, obj=ctx.obj)
         ctx.meta[TYPED] = list(args)
         return super().resolve_command(ctx, args)
 
@@ -55,7 +59,8 @@ def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 done or already so, 2 usage, 3 illegal transition, 4 not found, 5 busy, 6 driver failed, "
+    epilog="Names that other programs use, such as ls, rm and ssh, work too: interlock help names.\n\n"
+    "Exit codes: 0 done or already so, 2 usage, 3 illegal transition, 4 not found, 5 busy, 6 driver failed, "
     "7 deadline passed, 8 damaged, 130 cancelled.",
 )
 @click.option(

@@ -11,7 +11,8 @@ from ..api import guest_of
 from ..errors import DeadlineError, NotFoundError
 from ..host import cancellation
 from ..host.files import open_private
-from .options import name_argument, pass_session
+from .naming import the_only_instance
+from .options import InstanceName, name_argument, pass_session
 from .session import Session
 from .stdout import write
 from .terminal import printable
@@ -34,20 +35,22 @@ _start_option = click.option("--start", is_flag=True, help="Start the instance f
 @_workdir_option
 @click.option("--shell", metavar="PROGRAM", help="The shell to log in with, and to read COMMAND by: bash.")
 @_start_option
-@name_argument
+@click.argument("name", required=False, type=InstanceName())
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @pass_session
 def shell_command(  # noqa: PLR0917 - click calls it, by name
-    session: Session, name: str, command: tuple[str, ...], workdir: str | None, shell: str | None, start: bool
+    session: Session, name: str | None, command: tuple[str, ...], workdir: str | None, shell: str | None, start: bool
 ) -> None:
     """Log in to the guest of the instance NAME, or run COMMAND in it.
 
-    Standard input, output and the exit code are the command's own. Options come before NAME.
+    Standard input, output and the exit code are the command's own. Options come before NAME. At a terminal, without a
+    name: the only instance.
 
     \b
     interlock shell web
     interlock shell --start --workdir /etc web -- tar c . > etc.tar
     """
+    name = name or the_only_instance(session, "shell")
     command = _begun(session, name, command, start=start)
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     argv = list(session.interlock.shell(name, command, terminal=terminal, workdir=workdir, shell=shell))

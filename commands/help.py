@@ -1,6 +1,7 @@
 """`interlock help`: the help of a command, or a topic that no single command explains."""
 
 from collections.abc import Callable
+from itertools import takewhile
 
 import click
 
@@ -73,22 +74,47 @@ def exit_codes() -> str:
     return f"    0  done, or already so\n{lines}\n`shell` ends with the exit code of the command in the guest.\n"
 
 
+def names() -> str:
+    """Return the names of other programs: those that work here, and what to type instead of the others."""
+    from .instead import INSTEAD, REMARKS, SAME
+
+    def section(words: dict[str, str]) -> str:
+        return "".join(
+            f"  {word:<14} interlock {command}{f'  ({REMARKS[word]})' if word in REMARKS else ''}\n"
+            for word, command in words.items()
+        )
+
+    return (
+        f"Names that other programs use, which work here too:\n\n{section(SAME)}\n"
+        f"Those that are answered with what to type, because they are not the same everywhere:\n\n{section(INSTEAD)}"
+    )
+
+
 TOPICS: dict[str, Callable[[], str]] = {
     "lifecycle": lifecycle,
     "exit-codes": exit_codes,
     "logging": lambda: LOGGING,
     "environment": lambda: ENVIRONMENT,
+    "names": names,
     "templates": lambda: TEMPLATES,
     "completion": lambda: COMPLETION,
 }
 """Name → its text."""
 
 
+def _meant(words: tuple[str, ...]) -> list[str]:
+    """Return the names of the command that `words` are, which may begin with the name of another program's."""
+    from .instead import meaning
+
+    meant = meaning(words) if words else None
+    return list(takewhile(lambda word: not word.startswith("-"), meant)) if meant else list(words)
+
+
 @click.command("help")
 @click.argument("words", nargs=-1, metavar="[COMMAND|TOPIC]")
 @click.pass_context
 def help_command(ctx: click.Context, words: tuple[str, ...]) -> None:
-    """Explain a command or a topic: lifecycle, exit-codes, logging, environment, templates, completion.
+    """Explain a command or a topic: lifecycle, exit-codes, logging, environment, names, templates, completion.
 
     \b
     interlock help start
@@ -99,7 +125,7 @@ def help_command(ctx: click.Context, words: tuple[str, ...]) -> None:
         click.echo(TOPICS[words[0]](), nl=False)
         return
     command, context = root.command, root
-    for word in words:
+    for word in _meant(words):
         inner = command.get_command(context, word) if isinstance(command, click.Group) else None
         if inner is None:
             raise UsageError(

@@ -1,41 +1,63 @@
-"""What to type instead of a command that does not exist: loaded only when somebody has typed one.
+"""Names that people know from other programs: those that work here, and what to type instead of the others.
 
-A hint is proposed by meaning, for the words of other programs (limactl, docker, multipass, virsh), or by similar
-letters, for slips of the finger. By similar letters no transition is ever proposed: `status` is not `start`.
+A name works if what it means elsewhere is exactly what a command does here; `meaning` rewrites it to that command, so
+messages, hints and completion know real names only. Any other gets a hint, by meaning for the words of other programs
+(limactl, docker, multipass, virsh), or by similar letters for slips of the finger. By similar letters nothing that
+moves an instance or destroys anything is ever proposed: `status` is not `start`.
 """
 
-import shlex
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import click
+if TYPE_CHECKING:
+    import click
+
+SAME = {
+    "ls": "list",
+    "ps": "list --filter state=running",
+    "status": "list",
+    "info": "inspect",
+    "rm": "delete",
+    "down": "stop",
+    "exec": "run",
+    "ssh": "shell",
+    "cp": "copy",
+    "images": "image list",
+    "templates": "template list",
+    "version": "--version",
+}
+"""A word of another program's → the command that it is here; `meaning` knows the flags that are typed with it."""
+
+SAME_IN_GROUP = {"ls": "list", "rm": "delete", "cp": "copy", "info": "inspect"}
+"""The same in the groups of commands about images, disks and templates, where they have such a command."""
+
+REMARKS = {
+    "ls": "-a and -l change nothing",
+    "ps": "with -a: list",
+    "exec": "with -t, as in -it: shell",
+    "ssh": "a COMMAND is read by the guest's sh, as ssh has it",
+}
+"""What `help names` says about some of them."""
 
 INSTEAD = {
-    "ls": "list",
-    "ps": "list",
-    "status": "list",
     "top": "list",
-    "info": "inspect",
     "show": "inspect",
     "describe": "inspect",
     "log": "logs",
     "console": "logs",
     "events": "watch",
     "monitor": "watch",
-    "exec": "shell",
-    "ssh": "shell",
     "enter": "shell",
     "attach": "shell",
     "connect": "shell",
     "new": "create",
     "launch": "up",
     "boot": "start",
-    "down": "stop",
     "halt": "stop",
     "poweroff": "stop",
     "shutdown": "stop",
     "destroy": "kill",
     "reboot": "restart",
-    "rm": "delete",
     "mv": "rename",
     "domrename": "rename",
     "remove": "delete",
@@ -48,46 +70,106 @@ INSTEAD = {
     "unlock": "unprotect",
     "fix": "repair",
     "check": "doctor",
-    "images": "image list",
     "build": "image build",
     "prune": "image prune",
     "disks": "disk list",
     "volume": "disk list",
-    "templates": "template list",
     "validate": "template validate",
     "graph": "diagram",
-    "cp": "copy",
     "scp": "copy",
-    "version": "--version",
 }
-"""A word of another program's → the command that does the same here; a test types them all."""
+"""A word of another program's → what to type here, where that is not the same or moves an instance in another way."""
 
-INSTEAD_IN_GROUP = {"ls": "list", "rm": "delete", "remove": "delete", "show": "inspect", "info": "inspect",
-                    "cp": "copy", "check": "validate", "cat": "show", "grow": "resize", "new": "create",
-                    "pull": "import", "add": "import"}  # fmt: skip
+INSTEAD_IN_GROUP = {"remove": "delete", "show": "inspect", "check": "validate", "cat": "show", "grow": "resize",
+                    "new": "create", "pull": "import", "add": "import"}  # fmt: skip
 """The same for the commands about images, disks and templates; a group that has no such command gets its help."""
 
+DESTROYS = frozenset({"delete", "prune"})
+"""Commands of groups that are never proposed for their letters."""
 
-def proposal(ctx: click.Context, group: click.Group, args: Sequence[str], movers: Sequence[str] = ()) -> str:
+
+def meaning(words: Sequence[str]) -> list[str] | None:
+    """Return the command line that `words` are here, if they begin with a name of another program's that works."""
+    word, *rest = words
+    match word:
+        case "ls":
+            _, rest = _leading("al", rest)
+        case "ps":
+            flags, rest = _leading("a", rest)
+            if "a" in flags:
+                return ["list", *rest]
+        case "exec":
+            flags, rest = _leading("it", rest)
+            if "t" in flags:
+                return ["shell", *rest]
+        case "ssh":
+            _, rest = _leading("t", rest)
+            if len(rest) > 1 and not rest[0].startswith("-"):
+                name, *command = rest
+                return ["shell", name, "--", "sh", "-c", " ".join(command[command[0] == "--" :])]
+    return [*SAME[word].split(), *rest] if word in SAME else None
+
+
+def meaning_in_group(words: Sequence[str], group: "click.Group") -> list[str] | None:
+    """Return the same for a command of `group`."""
+    meant = SAME_IN_GROUP.get(words[0], "")
+    return [meant, *words[1:]] if meant in group.commands else None
+
+
+def _leading(letters: str, words: Sequence[str]) -> tuple[set[str], list[str]]:
+    """Return those of the flags `letters` that stand before the first name in `words`, and `words` without them.
+
+    Of `-aq`, `-q` is left.
+    """
+    flags: set[str] = set()
+    kept: list[str] = []
+    for number, word in enumerate(words):
+        if not word.startswith("-") or word == "--":
+            return flags, [*kept, *words[number:]]
+        if word.startswith("--"):
+            kept.append(word)
+            continue
+        flags |= set(word[1:]) & set(letters)
+        if others := "".join(letter for letter in word[1:] if letter not in letters):
+            kept.append(f"-{others}")
+    return flags, kept
+
+
+def proposal(ctx: "click.Context", group: "click.Group", args: Sequence[str], movers: Sequence[str] = ()) -> str:
     """Return the command line to type instead of `args`, whose first is no command of `group`.
 
     What was typed after it is kept if that can be parsed. `movers` are never proposed for their letters.
     """
+    import shlex
+
     word, *rest = args
-    known = [name for name in group.list_commands(ctx) if name not in movers]
+    known = [
+        name for name in group.list_commands(ctx) if name not in movers and (not ctx.parent or name not in DESTROYS)
+    ]
     meant = INSTEAD.get(word) if ctx.parent is None else INSTEAD_IN_GROUP.get(word)
-    if meant is None or (ctx.parent and meant not in known):
+    if meant is None or (ctx.parent and meant not in group.list_commands(ctx)):
         from difflib import get_close_matches
 
         meant = next(iter(get_close_matches(word, known, n=1, cutoff=0.7)), "--help")
     words = meant.split()
-    if words[-1] not in ("--help", "--version"):
+    if words[-1] != "--help":
+        rest = _launched(rest) if word == "launch" else rest
         words += rest if _parses(ctx, group, [*words, *rest]) else ["--help"]
     return shlex.join([*ctx.command_path.split(), *words])
 
 
-def _parses(ctx: click.Context, group: click.Group, args: Sequence[str]) -> bool:
+def _launched(words: Sequence[str]) -> list[str]:
+    """Return what `up` takes for what is typed after `launch`: IMAGE NAME (incus), IMAGE --name NAME (multipass)."""
+    match words:
+        case [image, "--name" | "-n", name] | ["--name" | "-n", name, image] | [image, name] if image[:1] != "-":
+            return [name, "--template", image]
+    return list(words)
+
+
+def _parses(ctx: "click.Context", group: "click.Group", args: Sequence[str]) -> bool:
     """True when `args` are a command of `group` with what it needs. Nothing is done."""
+    import click
+
     name, *rest = args
     command = group.get_command(ctx, name)
     if isinstance(command, click.Group):

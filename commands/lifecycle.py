@@ -14,31 +14,41 @@ from ..host.home import NAME
 from .agreement import agreed_on, trust_proposed
 from .machine_options import machine_options, wishes
 from .many import Which, each, names_argument
-from .options import format_option, name_argument, on_failure_option, pass_session, timeout_option
+from .naming import the_only_instance, to_bring_up, to_create
+from .options import InstanceName, format_option, name_argument, on_failure_option, pass_session, timeout_option
 from .session import Session
 from .stdout import Format, print_result
 
 
 @click.command("create")
-@click.argument("name", required=False)
-@click.option("--template", "-t", required=True, help="A built-in's name, a path, a URL, or - for standard input.")
+@click.argument("words", nargs=-1, metavar="[NAME|TEMPLATE]")
+@click.option("--template", "-t", help="A built-in's name, a path, a URL, or - for standard input.")
 @click.option("--yes", "-y", is_flag=True, help="Ask nothing, also at a terminal.")
 @machine_options
 @format_option
 @pass_session
 def create_command(  # noqa: PLR0917 - click calls it, by name
-    session: Session, /, name: str | None, template: str, yes: bool, driver: str, output_format: Format, **asked: Any
+    session: Session,
+    /,
+    words: tuple[str, ...],
+    template: str | None,
+    yes: bool,
+    driver: str,
+    output_format: Format,
+    **asked: Any,
 ) -> None:
     """Create the instance NAME from a template; it is not started.
 
-    NAME defaults to the template's. Afterwards nothing of the template is needed any more. At a terminal, what would
-    be made is shown first, and can be changed.
+    Without NAME, the instance is called after its template. Afterwards nothing of the template is needed any more. At
+    a terminal, what would be made is shown first, and can be changed.
 
     \b
     interlock create web --template debian --cpus 4 --memory 2GiB
     interlock create web --template ./web.yaml --mount ~/src:w --port-forward 8080:80
+    interlock create tiny
+    interlock create ./web.yaml
     """
-    name = session.interlock.templates.instance_name(template) if name is None else name
+    name, template = to_create(session, words, template)
     session.bind(name, "create")
     given = wishes(**asked)
     chosen, given = agreed_on(session, name, template, given, driver, yes=yes)
@@ -61,9 +71,13 @@ def start_command(session: Session, /, timeout_s: float | None, on_failure: str,
     interlock start web db cache
     interlock start --filter state=stopped
     interlock start web --timeout 60 --on-failure keep
+
+    At a terminal, without a name: the only instance.
     """
     for name in which["names"]:
         _refuse_template(name)
+    if not which["names"] and not which["everything"] and not which["filters"]:
+        which["names"] = (the_only_instance(session, "start"),)
     keep = on_failure == "keep"
     for outcome in each(
         session, Trigger.start, lambda vms, name: vms.start(name, timeout_s=timeout_s, keep_on_failure=keep), **which
@@ -72,7 +86,7 @@ def start_command(session: Session, /, timeout_s: float | None, on_failure: str,
 
 
 @click.command("up")
-@name_argument
+@click.argument("name", required=False, type=InstanceName())
 @click.option("--template", "-t", help="Where to create it from, if it is absent.")
 @machine_options
 @timeout_option("Give up when the guest has not answered by then.")
@@ -82,7 +96,7 @@ def start_command(session: Session, /, timeout_s: float | None, on_failure: str,
 def up_command(  # noqa: PLR0917 - click calls it, by name
     session: Session,
     /,
-    name: str,
+    name: str | None,
     template: str | None,
     driver: str,
     timeout_s: float | None,
@@ -92,13 +106,19 @@ def up_command(  # noqa: PLR0917 - click calls it, by name
 ) -> None:
     """Create the instance NAME if it is absent, then start it: two transitions, each announced.
 
-    An instance that exists is started as it is: options about the machine are then ignored, which is said.
+    An instance that exists is started as it is: options about the machine are then ignored, which is said. Without
+    NAME, it is called after its template; without both, the template is interlock.yaml or lima.yaml of this folder, and
+    the instance is called after the folder.
 
     \b
     interlock up web --template debian
     interlock up web
+    interlock up ./web.yaml
+    interlock up
     """
     interlock = session.interlock
+    name, template = to_bring_up(session, name, template)
+    session.bind(name, "up")
     ignored = _given(set(asked)) if interlock.status(name).state in EXISTING else []
     if ignored:
         session.warn(f'instance "{name}" exists and is started as it is: {", ".join(ignored)} ignored')

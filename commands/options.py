@@ -23,10 +23,13 @@ class Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if self.get_command(ctx, args[0]) is None and not ctx.resilient_parsing:
-            from .instead import proposal
+        if self.get_command(ctx, args[0]) is None:
+            from .instead import meaning_in_group, proposal
 
-            raise UsageError(f'there is no command "{self.name} {args[0]}"', hint=proposal(ctx, self, args))
+            meant = meaning_in_group(args, self)
+            if meant is None and not ctx.resilient_parsing:
+                raise UsageError(f'there is no command "{self.name} {args[0]}"', hint=proposal(ctx, self, args))
+            args = meant or args
         return super().resolve_command(ctx, args)
 
 

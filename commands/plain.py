@@ -5,7 +5,8 @@
     interlock start NAME
     the completion of an instance's name
 
-Whatever is not exactly one of these, an option or a mistake say, is the affair of `cli`, which has the words for it.
+or one of these by a name of another program's, such as `ls`. Whatever is not exactly one of these, an option or a
+mistake say, is the affair of `cli`, which has the words for it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -41,7 +42,14 @@ def plain(words: Sequence[str], environment: Mapping[str, str]) -> Work | None:
             return lambda session: _can(session, name, *trigger)
         case ["start", name] if NAME.fullmatch(name):
             return lambda session: _start(session, name)
-    return None
+    return _by_another_name(words, environment)
+
+
+def _by_another_name(words: Sequence[str], environment: Mapping[str, str]) -> Work | None:
+    from .instead import meaning
+
+    meant = meaning(words) if words else None
+    return plain(meant, environment) if meant else None
 
 
 def _list(session: Session, names: Sequence[str]) -> int:

@@ -71,6 +71,10 @@ class Templates:
         """Return what an instance from `locator` is called by default; raises UsageError where there is none."""
         return locate.instance_name(locator)
 
+    def locator(self, word: str) -> str:
+        """Return the locator that `word` means where a name could stand too; raises UsageError if it is ambiguous."""
+        return locate.alone(word)
+
     def schema(self) -> dict[str, Any]:
         """Return the JSON Schema of templates."""
         return json_schema()

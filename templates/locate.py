@@ -118,6 +118,30 @@ def instance_name(locator: str) -> str:
     return name
 
 
+def alone(word: str) -> str:
+    """Return the locator that `word` means where nothing says whether it is a template or a name.
+
+    A file beside a built-in of the same name makes it ambiguous, and a bare word that is no built-in is a name: then
+    UsageError is raised, with what to type.
+    """
+    if word == STDIN or "/" in word or _scheme(word) or word.endswith((".yaml", ".yml")) or image_names.is_image(word):
+        return word
+    beside = [name for name in (f"{word}.yaml", f"{word}.yml", word) if os.path.isfile(name)]  # noqa: PTH113 - "\0"
+    builtin = word in builtin_names()
+    if builtin and not beside:
+        return word
+    calls = [f"interlock create {BUILTIN}{word}"] if builtin else []
+    calls += [f"interlock create {shlex.quote(f'./{name}')}" for name in beside[:1]]
+    if builtin:
+        raise UsageError(f"{word} is a built-in template, and {beside[0]} lies here; type one of these", details=calls)
+    calls.append(f"interlock create {shlex.quote(word)} --template debian")
+    raise UsageError(
+        f"an instance called {word} needs a template; {_no_builtin(word).message}",
+        hint=calls[0] if len(calls) == 1 else None,
+        details=calls if len(calls) > 1 else (),
+    )
+
+
 _KINDS = "a built-in's name, a path, a URL (http, https, file), or - for standard input"
 
 

@@ -108,6 +108,13 @@ def test_help_of_topic_explains_it_within_a_terminal(interlock, topic):
     assert topic not in NAMES
 
 
+@pytest.mark.parametrize(("typed", "meant"), [("rm", ("delete",)), ("ps", ("list",)), ("images", ("image", "list"))])
+def test_help_of_another_programs_name_is_that_of_the_command_it_means(interlock, typed, meant):
+    """Whichever way it is asked for, under the name that the command has here."""
+    assert interlock("help", typed).stdout == interlock("help", *meant).stdout
+    assert interlock(typed, "--help").stdout == interlock(*meant, "--help").stdout
+
+
 @pytest.mark.parametrize("arguments", [("start",), ("image", "build")])
 def test_help_of_command_is_its_help_option(interlock, arguments):
     """`help COMMAND` prints what `COMMAND --help` prints."""
@@ -141,7 +148,8 @@ def test_version_is_printed(interlock):
     """Name and version, on one line."""
     from interlock import __version__
 
-    assert interlock("--version").stdout == f"interlock {__version__}\n"
+    for words in (("--version",), ("version",), ("-q", "version")):
+        assert interlock(*words).stdout == f"interlock {__version__}\n"
 
 
 def test_unknown_command_is_answered_with_the_one_meant(interlock):
@@ -183,6 +191,8 @@ def complete(*words):
     ("words", "expected"),
     [
         (("st",), ["start", "stop"]),
+        (("l",), ["list", "logs"]),
+        (("rm", "w"), ["web"]),
         (("start", "w"), ["web"]),
         (("stop", ""), ["db", "web"]),
         (("can", "web", "re"), ["reset", "resume", "rename", "repair"]),

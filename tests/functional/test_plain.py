@@ -38,6 +38,10 @@ def some(vms):
         ("list", "nope"),
         ("list", "nope", "web", "nor-this"),
         ("list", "not a name"),
+        ("ls",),
+        ("ls", "nope"),
+        ("ps",),
+        ("status", "web"),
         ("can", "web"),
         ("can", "web", "stop"),
         ("can", "web", "start"),
@@ -89,7 +93,7 @@ def test_completion_of_an_instance_is_that_of_click(shell, begun):
     assert said.split() == by_click.split()
 
 
-@pytest.mark.parametrize("words", [("list",), ("list", "web"), ("can", "web")])
+@pytest.mark.parametrize("words", [("list",), ("list", "web"), ("ls",), ("can", "web")])
 def test_plain_command_line_loads_no_parser(vms, words):
     """Neither click nor what it is built on."""
     vms.create("web", "tiny", driver="simulated")
@@ -121,6 +125,9 @@ def test_commands_about_an_instance_are_those_whose_first_argument_is_one():
         ("start", "./web.yaml"),
         ("list", "--format", "json"),
         ("-q", "list"),
+        ("ls", "-q"),
+        ("ps",),
+        ("rm", "web"),
         ("can",),
         ("can", "web", "fly"),
     ],

@@ -1,13 +1,14 @@
 """A hint is a command that works as it is typed. Those that tests provoke are typed by tests/conftest.py."""
 
 import ast
+import shlex
 from pathlib import Path
 
 import pytest
 from asking import COPY, name_after, needs
 
 from interlock import Interlock, cli
-from interlock.commands.instead import INSTEAD, INSTEAD_IN_GROUP
+from interlock.commands.instead import DESTROYS, INSTEAD, INSTEAD_IN_GROUP, REMARKS, SAME, SAME_IN_GROUP, meaning
 from interlock.errors import UsageError
 from interlock.fsm.states import State
 from interlock.fsm.table import TABLE, Trigger
@@ -64,8 +65,70 @@ def test_word_of_another_program_gets_what_to_type_here(word, rest):
     assert hint.startswith(f"interlock {INSTEAD[word]}")
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("ls", "list"),
+        ("ls -la", "list"),
+        ("ls -q web", "list -q web"),
+        ("ls --json", "list --json"),
+        ("ps", "list --filter state=running"),
+        ("ps -a", "list"),
+        ("ps -aq", "list -q"),
+        ("status web", "list web"),
+        ("info web", "inspect web"),
+        ("rm -f web db", "delete -f web db"),
+        ("down web", "stop web"),
+        ("exec web ls -it", "run web ls -it"),
+        ("exec -i web -- sort", "run web -- sort"),
+        ("exec -it web bash", "shell web bash"),
+        ("exec -i -t --workdir /x web bash", "shell --workdir /x web bash"),
+        ("ssh", "shell"),
+        ("ssh web", "shell web"),
+        ("ssh -t web", "shell web"),
+        ("ssh web -- ls -l", "shell web -- sh -c 'ls -l'"),
+        ("ssh web 'cd /tmp && ls'", "shell web -- sh -c 'cd /tmp && ls'"),
+        ("cp -r web:/x .", "copy -r web:/x ."),
+        ("images", "image list"),
+        ("templates --format json", "template list --format json"),
+        ("version", "--version"),
+        ("list", None),
+        ("start web", None),
+        ("lsx", None),
+    ],
+)
+def test_name_of_another_program_means_the_same_command_here(typed, meant):
+    """The flags that people type with it are the command's, or are left out where they change nothing."""
+    assert meaning(shlex.split(typed)) == (None if meant is None else shlex.split(meant))
+
+
+def test_names_of_other_programs_are_no_commands_here_and_what_they_mean_is():
+    """One table says that a name works, the other what to type instead; no name is in two places."""
+    ours = {name for section in cli.COMMANDS.values() for name in section}
+    assert not (SAME.keys() | INSTEAD.keys()) & ours
+    assert not SAME.keys() & INSTEAD.keys()
+    assert not SAME_IN_GROUP.keys() & INSTEAD_IN_GROUP.keys()
+    assert {command.split()[0] for command in (*SAME.values(), *INSTEAD.values())} <= ours | {"--version"}
+    assert REMARKS.keys() <= SAME.keys()
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("launch debian web", "interlock up web --template debian"),
+        ("launch debian --name web", "interlock up web --template debian"),
+        ("launch -n web debian", "interlock up web --template debian"),
+        ("launch web", "interlock up web"),
+        ("launch --mem 4G", "interlock up --help"),
+    ],
+)
+def test_launch_proposes_up_with_the_name_and_the_template(typed, hint):
+    """incus and multipass put the image first."""
+    assert refused(typed.split()).hint == hint
+
+
 @pytest.mark.parametrize("group", ["image", "disk", "template"])
-@pytest.mark.parametrize("word", [*INSTEAD_IN_GROUP, "frobnicate"])
+@pytest.mark.parametrize("word", [*INSTEAD_IN_GROUP, "frobnicate", "delet", "prun"])
 def test_word_of_another_program_in_a_group_gets_what_to_type_here(group, word):
     """The same of the commands about images, disks and templates; where one has none of that kind, its help."""
     known = cli.cli.get_command(None, group).commands
@@ -73,11 +136,10 @@ def test_word_of_another_program_in_a_group_gets_what_to_type_here(group, word):
         hint = refused([group, word, "x"]).hint
         assert hint is not None
         assert hint.startswith(f"interlock {group} ")
+        assert word in INSTEAD_IN_GROUP or not DESTROYS & set(hint.split())
 
 
-@pytest.mark.parametrize(
-    "word", ["status", "top", "set", "strat", "stat", "sto", "rest", "delet", "kil", "ups", "craete"]
-)
+@pytest.mark.parametrize("word", ["top", "set", "strat", "stat", "sto", "rest", "delet", "kil", "ups", "craete"])
 def test_similar_letters_never_propose_a_transition(word):
     """What moves a machine is proposed to nobody who may have meant something else."""
     hint = refused([word, "web"]).hint
@@ -89,7 +151,7 @@ def test_similar_letters_never_propose_a_transition(word):
 def test_similar_letters_propose_what_only_looks(word, hint):
     """A slip of the finger is put right where that can do no harm, with what was typed after it."""
     assert refused([word]).hint == hint
-    assert refused(["rm", "-f", "a b"]).hint == "interlock delete -f 'a b'"
+    assert refused(["purge", "-f", "a b"]).hint == "interlock delete -f 'a b'"
 
 
 @pytest.mark.parametrize("protected", [False, True])
