@@ -77,7 +77,7 @@ def start_command(session: Session, /, timeout_s: float | None, on_failure: str,
     for name in which["names"]:
         _refuse_template(name)
     if not which["names"] and not which["everything"] and not which["filters"]:
-        which["names"] = (the_only_instance(session, "start"),)
+        which["names"] = (the_only_instance(session, "start", several=True),)
     keep = on_failure == "keep"
     for outcome in each(
         session, Trigger.start, lambda vms, name: vms.start(name, timeout_s=timeout_s, keep_on_failure=keep), **which

@@ -56,13 +56,19 @@ def to_bring_up(session: Session, word: str | None, template: str | None) -> tup
     return str(word), template
 
 
-def the_only_instance(session: Session, command: str) -> str:
+def the_only_instance(session: Session, command: str, *, several: bool = False) -> str:
     """Return the name of the instance that `command` without a name means, which is said.
 
-    Only where somebody reads that, on a terminal: what a script means must not change with what else exists.
+    Only where somebody reads that, on a terminal: what a script means must not change with what else exists. `several`
+    says that `command` takes any number of names.
     """
     if not sys.stderr.isatty():
-        raise UsageError(f"{command} needs a name; it can be left out only at a terminal", hint="interlock list")
+        needed = (
+            f"{command}: name the instances, or choose them by --all or --filter"
+            if several
+            else f"{command} needs a name"
+        )
+        raise UsageError(f"{needed}; a name can be left out only at a terminal", hint="interlock list")
     names = session.interlock.home.names()
     if len(names) != 1:
         many = f"there are {len(names)}" if names else "there are no instances"

@@ -173,5 +173,5 @@ def test_name_is_never_left_out_in_a_script(interlock, bring, state, command):
     """What a script means must not change with what else exists."""
     bring(State.created)
     refused = interlock(command)
-    assert (refused.returncode, "needs a name; it can be left out only at a terminal" in refused.stderr) == (2, True)
+    assert (refused.returncode, "a name can be left out only at a terminal" in refused.stderr) == (2, True)
     assert state() == "created"
