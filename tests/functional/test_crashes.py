@@ -34,7 +34,7 @@ DEAD = this_process()._replace(started_ticks=1, command="interlock of the dead")
 
 PAIRS = [(row.trigger, source) for row in TABLE if row.recorded for source in row.sources]
 WAY = {State.created: (), State.running: (Trigger.start,), State.stopped: (Trigger.start, Trigger.stop)}
-REASONS = [errno.ENOSPC, errno.EIO, errno.EACCES]
+REASONS = [errno.ENOSPC, *(pytest.param(reason, marks=pytest.mark.slow) for reason in (errno.EIO, errno.EACCES))]
 
 
 class PowerCut(BaseException):
