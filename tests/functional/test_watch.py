@@ -12,20 +12,29 @@ from interlock.fsm.states import State
 
 @pytest.fixture
 def watcher(begin):
-    """Return a function that begins to watch, and returns what ends it and gives the records of what it has seen."""
+    """Return a function that begins to watch, and returns what ends it and gives the records of what it has seen.
 
-    def watch(*arguments):
-        process = begin("watch", *arguments, "--since", now(), "--format", "json")
+    With `since`, an earlier moment, and `known` it returns once the watcher has told what led up to `known`.
+    """
+
+    def watch(*arguments, since=None, known=None):
+        process = begin("watch", *arguments, "--since", since or now(), "--format", "json")
         seen = []
 
-        def end(enough):
+        def read(enough):
             while not (seen and enough(seen)):
                 seen.append(json.loads(process.stdout.readline()))
+
+        def end(enough):
+            read(enough)
             process.send_signal(signal.SIGINT)
             _, said = process.communicate(timeout=300)
             assert (process.returncode, said) == (130, "")
             return seen
 
+        if known:
+            read(known)
+            seen.clear()
         return end
 
     return watch
@@ -121,8 +130,9 @@ def test_watch_refuses_a_moment_that_is_none(interlock, arguments, words):
 @pytest.mark.parametrize("watched", [(), ("web",)])
 def test_watch_follows_an_instance_that_is_renamed(watcher, interlock, bring, watched):
     """Each line once, under the new name from then on; another instance of the old name is seen, too."""
+    began = now()
     bring(State.stopped)
-    end = watcher(*watched)
+    end = watcher(*watched, since=began, known=last_is("stop"))  # who comes after the rename finds no such name
     interlock("rename", "web", "site")
     interlock("start", "site")
     interlock("create", "web", "--template", "tiny", "--driver", "simulated")
