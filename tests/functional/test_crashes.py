@@ -8,6 +8,7 @@ signals follow below.
 import errno
 import fcntl
 import itertools
+import json
 import os
 import pty
 import signal
@@ -164,6 +165,37 @@ def test_row_whose_process_is_killed_at_any_effect_is_settled(
         if points.count < last:
             return
         injected("Interlock killed before, in the middle of, or after any effect")
+
+
+@pytest.mark.parametrize("reason", [None, errno.EIO], ids=["killed", "EIO"])
+def test_rename_that_is_disturbed_at_any_effect_is_finished_or_given_up(world, effects, monkeypatch, reason):
+    """Under the new name its spec leads to its own place and its history says `done`; under the old one, neither."""
+    for last in itertools.count(1):
+        engine = world(last, State.stopped)
+        spec = engine.home.directory("web") / "spec.json"
+        told = {**json.loads(spec.read_text()), "message": f"{engine.home.directory('web')}/sock"}
+        spec.write_text(json.dumps(told))
+
+        def disturb(point, name, last=last):
+            if point >= last if reason is None else point == last:
+                raise PowerCut if reason is None else OSError(reason, os.strerror(reason), name)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(instance_module, "this_process", lambda: DEAD)
+            points = effects(patch, disturb)
+            with suppress(PowerCut, InterlockError):
+                engine.fire("web", Trigger.rename, new=COPY)
+        list(engine.statuses())
+        name = name_of(engine, Trigger.rename)
+        assert engine.site(name).spec.message == f"{engine.home.directory(name)}/sock"
+        ends = {str(line.phase) for line in engine.history(name) if line.trigger == "rename"} - {
+            "begun",
+            "step",
+            "left",
+        }
+        assert ("done" in ends, "failed" in ends or "undone" in ends) == (name == COPY, name != COPY and bool(ends))
+        if points.count < last:
+            return
 
 
 @pytest.mark.parametrize("reason", [None, errno.ENOSPC], ids=["killed", "ENOSPC"])
