@@ -2,10 +2,12 @@
 
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,30 @@ def begin(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
     for process in begun:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def on_terminal() -> Callable[..., tuple[int, str]]:
+    """Return what runs the program on a terminal of its own: `on_terminal("start", "web")`.
+
+    It returns the exit code, and the text that the terminal received.
+    """
+
+    def run(*arguments: str) -> tuple[int, str]:
+        leader, follower = pty.openpty()
+        streams = {"stdin": follower, "stdout": follower, "stderr": follower}
+        environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120", "INTERLOCK_SIMULATED": "{}"}
+        environment.pop("INTERLOCK_LOG_FORMAT")
+        with subprocess.Popen([*PROGRAM, *arguments], env=environment, start_new_session=True, **streams) as process:
+            os.close(follower)
+            received = b""
+            with suppress(OSError):  # the terminal's end: its last writer is gone
+                while chunk := os.read(leader, 1024):
+                    received += chunk
+        os.close(leader)
+        return process.returncode, received.decode()
+
+    return run
 
 
 @pytest.fixture

@@ -76,13 +76,14 @@ def test_clone_that_fails_leaves_no_copy(interlock, bring, vms, home):
     assert interlock("clone", "web", COPY).returncode == 0
 
 
-def test_clone_to_a_name_that_another_process_holds_is_busy(interlock, bring, home, history):
-    """Two that clone into each other's names cannot wait for each other: the second lock is refused, not awaited."""
+@pytest.mark.parametrize("verb", ["clone", "rename"])
+def test_name_to_appear_that_another_process_holds_is_busy(interlock, bring, home, history, verb):
+    """Two that go to each other's names cannot wait for each other: the second lock is refused, not awaited."""
     bring(State.stopped)
     before = history()
     with Lock(home.lock(COPY)) as lock:
         assert lock.acquire()
-        done = interlock("clone", "web", COPY)
+        done = interlock(verb, "web", COPY)
     assert done.returncode == 5
     assert f'instance "{COPY}" is held by' in done.stderr
     assert history() == before

@@ -1,10 +1,5 @@
 """Names that people know from other programs, and command lines that do not say everything."""
 
-import os
-import pty
-import subprocess
-import sys
-
 import pytest
 
 from interlock.fsm.states import State
@@ -131,40 +126,17 @@ def test_up_of_a_path_is_called_after_it_and_a_bare_word_is_always_a_name(interl
     assert interlock("up", "tiny", *SIMULATED).returncode == 4
 
 
-def at_terminal(*words):
-    """Return the exit code and what the program says on a terminal."""
-    leader, follower = pty.openpty()
-    environment = {**os.environ, "INTERLOCK_SIMULATED": "{}", "COLUMNS": "200"}
-    with subprocess.Popen(
-        [sys.executable, "-m", "interlock", *words],
-        stdin=follower,
-        stdout=follower,
-        stderr=follower,
-        env=environment,
-        start_new_session=True,
-    ) as process:
-        os.close(follower)
-        said = b""
-        try:
-            while piece := os.read(leader, 4096):
-                said += piece
-        except OSError:  # the program has ended
-            pass
-    os.close(leader)
-    return process.returncode, said.decode()
-
-
-def test_start_and_shell_without_a_name_mean_the_only_instance_at_a_terminal(bring, state, vms):
+def test_start_and_shell_without_a_name_mean_the_only_instance_at_a_terminal(on_terminal, bring, state, vms):
     """It is said which; with a second one, it is a mistake."""
-    assert "interlock create web --template debian" in at_terminal("start")[1]
+    assert "interlock create web --template debian" in on_terminal("start")[1]
     bring(State.created)
-    code, said = at_terminal("start")
+    code, said = on_terminal("start")
     assert (code, 'start "web", the only instance' in said, state()) == (0, True, "running")
-    code, said = at_terminal("shell")
+    code, said = on_terminal("shell")
     assert 'shell "web", the only instance' in said
     assert 'driver "simulated" has no shell' in said
     vms.create("db", "tiny", driver="simulated")
-    code, said = at_terminal("start")
+    code, said = on_terminal("start")
     assert (code, "there are 2" in said, "interlock list" in said) == (2, True, True)
 
 

@@ -2,11 +2,8 @@
 
 import json
 import os
-import pty
 import re
 import subprocess
-import sys
-from contextlib import suppress
 
 import pytest
 
@@ -95,7 +92,7 @@ def test_quiet_start_says_nothing_and_a_quiet_error_is_said(interlock, bring):
     assert done.stderr.startswith("error: not-found")
 
 
-def test_list_of_a_name_where_nothing_is_says_so_once():
+def test_list_of_a_name_where_nothing_is_says_so_once(on_terminal):
     """On a terminal too, where the empty list is answered with how to make an instance."""
     code, text = on_terminal("list", "nope")
     assert (code, "no instances" in text) == (4, False)
@@ -139,23 +136,7 @@ def test_commands_that_destroy_ask_nothing(interlock, bring):
     assert interlock("delete", "web", "--force", stdin=subprocess.DEVNULL).returncode == 0
 
 
-def on_terminal(*arguments):
-    """Run the program on a terminal of its own; return its exit code and the text that the terminal received."""
-    leader, follower = pty.openpty()
-    streams = {"stdin": follower, "stdout": follower, "stderr": follower}
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
-    environment.pop("INTERLOCK_LOG_FORMAT")
-    with subprocess.Popen([sys.executable, "-m", "interlock", *arguments], env=environment, **streams) as process:
-        os.close(follower)
-        received = b""
-        with suppress(OSError):  # the terminal's end: its last writer is gone
-            while chunk := os.read(leader, 1024):
-                received += chunk
-    os.close(leader)
-    return process.returncode, received.decode()
-
-
-def test_terminal_gets_the_sentences_and_colours(bring):
+def test_terminal_gets_the_sentences_and_colours(on_terminal, bring):
     """On a terminal, messages are coloured sentences, and the cursor is visible again at the end."""
     bring(State.created)
     code, text = on_terminal("start", "web")
@@ -165,19 +146,19 @@ def test_terminal_gets_the_sentences_and_colours(bring):
     assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l")
 
 
-def test_terminal_gets_a_coloured_list(bring):
+def test_terminal_gets_a_coloured_list(on_terminal, bring):
     """A state has its colour in a table."""
     bring(State.running)
     assert "\x1b[32mrunning\x1b[0m" in on_terminal("list")[1]
 
 
-def test_terminal_with_log_format_gets_the_log(bring):
+def test_terminal_with_log_format_gets_the_log(on_terminal, bring):
     """`--log-format` also works on a terminal."""
     bring(State.created)
     assert "timestamp=" in on_terminal("--log-format", "logfmt", "start", "web")[1]
 
 
-def test_terminal_gets_an_error_in_colour(bring):
+def test_terminal_gets_an_error_in_colour(on_terminal, bring):
     """Errors are coloured on a terminal."""
     bring(State.running)
     code, text = on_terminal("delete", "web")
