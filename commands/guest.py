@@ -12,7 +12,7 @@ from ..errors import DeadlineError, NotFoundError
 from ..host import cancellation
 from ..host.files import open_private
 from .naming import the_only_instance
-from .options import InstanceName, name_argument, pass_session
+from .options import name_argument, optional_name_argument, pass_session
 from .session import Session
 from .stdout import write
 from .terminal import printable
@@ -35,7 +35,7 @@ _start_option = click.option("--start", is_flag=True, help="Start the instance f
 @_workdir_option
 @click.option("--shell", metavar="PROGRAM", help="The shell to log in with, and to read COMMAND by: bash.")
 @_start_option
-@click.argument("name", required=False, type=InstanceName())
+@optional_name_argument
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @pass_session
 def shell_command(  # noqa: PLR0917 - click calls it, by name

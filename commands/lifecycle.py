@@ -13,9 +13,16 @@ from ..fsm.table import Trigger
 from ..host.home import NAME
 from .agreement import agreed_on, trust_proposed
 from .machine_options import machine_options, wishes
-from .many import Which, each, names_argument
+from .many import UNCHOSEN, Which, each, names_argument
 from .naming import the_only_instance, to_bring_up, to_create
-from .options import InstanceName, format_option, name_argument, on_failure_option, pass_session, timeout_option
+from .options import (
+    format_option,
+    name_argument,
+    on_failure_option,
+    optional_name_argument,
+    pass_session,
+    timeout_option,
+)
 from .session import Session
 from .stdout import Format, print_result
 
@@ -77,7 +84,7 @@ def start_command(session: Session, /, timeout_s: float | None, on_failure: str,
     for name in which["names"]:
         _refuse_template(name)
     if not which["names"] and not which["everything"] and not which["filters"]:
-        which["names"] = (the_only_instance(session, "start", several=True),)
+        which["names"] = (the_only_instance(session, "start", f"start: {UNCHOSEN}"),)
     keep = on_failure == "keep"
     for outcome in each(
         session, Trigger.start, lambda vms, name: vms.start(name, timeout_s=timeout_s, keep_on_failure=keep), **which
@@ -86,7 +93,7 @@ def start_command(session: Session, /, timeout_s: float | None, on_failure: str,
 
 
 @click.command("up")
-@click.argument("name", required=False, type=InstanceName())
+@optional_name_argument
 @click.option("--template", "-t", help="Where to create it from, if it is absent.")
 @machine_options
 @timeout_option("Give up when the guest has not answered by then.")

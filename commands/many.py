@@ -35,6 +35,9 @@ class Which(TypedDict):
 Ask = Callable[["Interlock", str], "Outcome"]
 """What a command asks for one instance by its name."""
 
+UNCHOSEN = "name the instances, or choose them by --all or --filter"
+"""What a command is answered with that says of no instance that it is meant."""
+
 MANY = 32
 """How many instances are worked on at once where nothing is booted: that costs the host next to nothing."""
 
@@ -85,11 +88,11 @@ def _chosen(session: Session, trigger: Trigger, which: Which) -> list[str]:
     """Return the names of the instances that are meant."""
     names, everything, filters = which["names"], which["everything"], which["filters"]
     if names and (everything or filters):
-        raise UsageError("name the instances, or choose them by --all or --filter, but not both", hint="interlock list")
+        raise UsageError(f"{UNCHOSEN}, but not both", hint="interlock list")
     if names:
         return list(dict.fromkeys(names))
     if not everything and not filters:
-        raise UsageError("name the instances, or choose them by --all or --filter", hint="interlock list")
+        raise UsageError(UNCHOSEN, hint="interlock list")
     found = [status.name for status in matching(session.interlock.instances(), filters)]
     if not found:
         conditions = " ".join("=".join(condition) for condition in filters)

@@ -56,18 +56,14 @@ def to_bring_up(session: Session, word: str | None, template: str | None) -> tup
     return str(word), template
 
 
-def the_only_instance(session: Session, command: str, *, several: bool = False) -> str:
+def the_only_instance(session: Session, command: str, needed: str | None = None) -> str:
     """Return the name of the instance that `command` without a name means, which is said.
 
-    Only where somebody reads that, on a terminal: what a script means must not change with what else exists. `several`
-    says that `command` takes any number of names.
+    Only where somebody reads that, on a terminal: what a script means must not change with what else exists. Elsewhere
+    it is said what is `needed`, a name by default.
     """
     if not sys.stderr.isatty():
-        needed = (
-            f"{command}: name the instances, or choose them by --all or --filter"
-            if several
-            else f"{command} needs a name"
-        )
+        needed = needed or f"{command} needs a name"
         raise UsageError(f"{needed}; a name can be left out only at a terminal", hint="interlock list")
     names = session.interlock.home.names()
     if len(names) != 1:

@@ -73,6 +73,7 @@ format_option = click.option(
 )
 
 name_argument = click.argument("name", type=InstanceName())
+optional_name_argument = click.argument("name", required=False, type=InstanceName())
 
 
 on_failure_option = click.option(

@@ -7,7 +7,7 @@ from ..fsm.states import State
 from ..fsm.table import TABLE
 from .listing import COLUMNS, KEYS, Listing, list_instances, propose_repair, show_verdicts
 from .many import filter_option
-from .options import InstanceName, format_option, name_argument, pass_session
+from .options import InstanceName, format_option, name_argument, optional_name_argument, pass_session
 from .session import Session
 from .stdout import FORMATS, Format, Record, local_time, print_record, print_records, print_table
 
@@ -181,7 +181,7 @@ def can_command(ctx: click.Context, name: str, trigger: str | None, output_forma
 
 
 @click.command("diagram")
-@click.argument("name", required=False, type=InstanceName())
+@optional_name_argument
 @click.option(
     "--format",
     "diagram_format",

@@ -7,7 +7,7 @@ first record, because a command that has nothing to say should not pay for it.
 import sys
 import time
 from collections.abc import Iterator, MutableMapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from threading import Lock
 from types import ModuleType
@@ -119,10 +119,7 @@ def _structlog() -> Any:
     It looks for rich to show tracebacks, and does without where there is none. It needs asyncio for methods that are
     coroutines, and uuid for what is local to a thread; it finds them when one of these is called.
     """
-    later = (_in_place_of(name, _Later(name)) for name in ("asyncio", "uuid"))
-    with ExitStack() as imports:
-        for stand_in in (_in_place_of("rich", None), *later):
-            imports.enter_context(stand_in)
+    with _in_place_of("rich", None), _in_place_of("asyncio", _Later("asyncio")), _in_place_of("uuid", _Later("uuid")):
         import structlog
 
     return structlog
