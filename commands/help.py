@@ -86,7 +86,7 @@ def names() -> str:
 
     return (
         f"Names that other programs use, which work here too:\n\n{section(SAME)}\n"
-        f"Those that are answered with what to type, because they are not the same everywhere:\n\n{section(INSTEAD)}"
+        f"Those that are answered with what to type, as they differ between programs:\n\n{section(INSTEAD)}"
     )
 
 

@@ -35,7 +35,7 @@ REMARKS = {
     "ls": "-a and -l change nothing",
     "ps": "with -a: list",
     "exec": "with -t, as in -it: shell",
-    "ssh": "a COMMAND is read by the guest's sh, as ssh has it",
+    "ssh": "the guest's sh reads a COMMAND, as with ssh",
 }
 """What `help names` says about some of them."""
 
