@@ -33,11 +33,16 @@ from interlock.host.locks import Lock
 SLEEP = ["sleep", "60"]
 
 LINGER = """
-import ctypes, threading, time
+import ctypes, os, threading, time
+while not os.path.exists("go"):
+    time.sleep(0.001)
 threading.Thread(target=time.sleep, args=[60]).start()
 ctypes.CDLL(None).syscall({number}, 0)
 """
-"""A program whose first thread ends and whose second stays: what SIGKILL leaves while a thread is in the kernel."""
+"""A program whose first thread ends and whose second stays: what SIGKILL leaves while a thread is in the kernel.
+
+It waits for a file `go`, because `launch` waits for the end of a program whose first thread has ended already.
+"""
 
 SYS_EXIT = {"x86_64": 60, "aarch64": 93}[os.uname().machine]
 
@@ -129,16 +134,19 @@ def test_look_into_another_pid_namespace_finds_the_process_by_its_lock(place, un
 def test_look_at_process_whose_threads_linger_says_alive(place, until):
     """SIGKILL ends threads one by one: until the last has closed what it had open, the machine lives."""
     launched = hypervisor.launch([sys.executable, "-c", LINGER.format(number=SYS_EXIT)], place)
+    (place / "go").touch()
     until(lambda: Path(f"/proc/{launched.pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"Z")
     assert hypervisor.look(place) == (True, launched, False)
     with hypervisor.held(launched) as pidfd:
         hypervisor.end(pidfd, grace_s=0)
+    assert hypervisor.settled(place) is None  # a copier that has just been forked may still have the lock open
     assert hypervisor.look(place) == (False, None, False)
 
 
 def test_settled_waits_for_a_process_that_was_killed_and_is_not_gone(place, until, monkeypatch):
     """Its memory is gone and its locks are not: who starts a machine then must not take it for one that runs."""
     launched = hypervisor.launch([sys.executable, "-c", LINGER.format(number=SYS_EXIT)], place)
+    (place / "go").touch()
     until(lambda: process.ending(launched))
     assert hypervisor.look(place).alive
     monkeypatch.setattr(hypervisor, "_DEATH_TIMEOUT_S", 0.05)
