@@ -6,6 +6,7 @@
 #     boot    once there is a network, at each boot: disks, mounts, scripts and files. At the first boot certificates
 #             and packages come first; later boots skip scripts and files that are marked `once`
 #     again   on demand: all scripts and files, preceded by every other step that failed
+#     identity    in a guest whose machine was copied while it ran: it becomes another instance's
 #
 # Facts are beside it, one a file (guest/seed.py draws the tree). A failure stops nothing: the output and exit status of
 # a step are kept until it runs again, and the host is given every step whose last run failed, in whichever boot. A
@@ -637,10 +638,147 @@ again() {
     failures
 }
 
+# --- identity ---------------------------------------------------------------------------------------------------------
+
+# Makes this guest, which was running when its machine was copied, another instance's. On stdin are facts of the seed in
+# one line, each a word NAME=VALUE with the value escaped as for printf's %b, and besides them
+#
+#     boot, mark                      the boot of the original, and what its kernel's log says of the copying
+#     clock                           the present time, in seconds since 1970
+#     machine-id                      of the new instance
+#     random                          something to stir into the kernel's random state
+#     ssh_host_ed25519_key(.pub)      the only host key from now on
+#
+# Prints what could not be done, and fails. It may be repeated. The instance's id comes last, so that it is never right
+# while something else is still wrong.
+identity() {
+    seed=$state/seed given=$state/identity
+    rm -rf "$given" && mkdir -m 700 "$given" || exit
+    IFS= read -r line
+    set -f
+    for word in $line; do
+        (umask 077 && printf %b "${word#*=}" >"$given/${word%%=*}") || exit
+    done
+    set +f
+    must "random state" renew_random
+    must "clock" set_clock
+    for name in hostname hosts lima.env variables.sh ssh_host_ed25519_key.pub; do
+        [ ! -f "$given/$name" ] || cp "$given/$name" "$seed/$name" || exit
+    done
+    must "hostname" set_names
+    must "variables of Lima" set_lima
+    must "machine id" set_machine_id
+    [ ! -f "$given/authorized_keys" ] || must "key of the user" set_user_key
+    must "host key" set_host_key
+    must "instance id" set_instance_id
+    rm -rf "$given"
+}
+
+must() {
+    title=$1
+    shift
+    "$@" >/dev/null 2>&1 </dev/null || { say "the $title could not be changed" && exit 1; }
+}
+
+# Sets $value to what was given under the name $1; fails if nothing was.
+given() {
+    value=
+    [ -f "$given/$1" ] && { IFS= read -r value <"$given/$1" || [ -n "$value" ]; }
+}
+
+# The kernel renews its random state when the machine's generation id changes, and says so in its log; until then copies
+# of a guest draw the same numbers. What is written to /dev/urandom is stirred in, but has no effect for minutes.
+renew_random() {
+    cat "$given/random" >/dev/urandom || return
+    know_boot
+    given boot && [ "$value" = "$boot_id" ] || return 0
+    given mark
+    for try in 1 1 1 1 1 2 2 3 4 5 6 7 8 9; do
+        ! dmesg | sed -n "/interlock: copying $value/,\$p" | grep -q 'reseeded due to virtual machine fork' || return 0
+        sleep 0.$try
+    done
+    return 1
+}
+
+# A clock that is right is not moved.
+set_clock() {
+    given clock || return 0
+    late=$((value - $(date +%s)))
+    [ $late -ge -1 ] && [ $late -le 1 ] || date -s "@$value"
+}
+
+set_machine_id() {
+    given machine-id || return
+    for file in "$root/etc/machine-id" "$root/var/lib/dbus/machine-id"; do
+        # D-Bus's is a link to the other, or its own, or not there.
+        [ "$file" = "$root/etc/machine-id" ] || { [ -f "$file" ] && [ ! -h "$file" ]; } || continue
+        say "$value" >"$file.new" && chmod 444 "$file.new" && mv "$file.new" "$file" || return
+    done
+}
+
+# Replaces the host's keys, and leaves those that the user has added.
+set_user_key() {
+    fact home
+    keys=$root$fact/.ssh/authorized_keys
+    { grep -vxF -f "$seed/authorized_keys" "$keys"; cat "$given/authorized_keys"; } >"$given/keys"
+    cat "$given/keys" >"$keys" && cp "$given/authorized_keys" "$seed/"
+}
+
+# Leaves one host key, and returns once another sshd listens, because it reads its keys when it starts. So randomness that
+# it kept in its own memory is not used by two guests, either.
+set_host_key() {
+    given ssh_host_ed25519_key || return 0
+    key=$given/ssh_host_ed25519_key
+    before=$(listener)
+    if has dropbearconvert && [ -d "$root/etc/dropbear" ]; then
+        dropbearconvert openssh dropbear "$key" "$root/etc/dropbear/host_key" || return
+        for pid in $(pidof dropbear); do
+            read -r _ _ _ parent _ <"/proc/$pid/stat" && read -r name <"/proc/$parent/comm" || continue
+            [ "$name" = dropbear ] || kill -KILL "$pid"
+        done
+    else
+        rm -f "$root"/etc/ssh/ssh_host_*
+        (umask 077 && cat "$key" >"$root/etc/ssh/ssh_host_ed25519_key") &&
+            cp "$key.pub" "$root/etc/ssh/ssh_host_ed25519_key.pub" || return
+        # Behind a socket of systemd's, the server is started by a connection, or for each.
+        if by_systemd && systemctl --quiet is-active ssh.socket sshd.socket; then
+            systemctl try-restart ssh.service
+            return 0
+        fi
+        for file in "$root/run/sshd.pid" "$root/var/run/sshd.pid"; do
+            [ -f "$file" ] && read -r pid <"$file" && kill -HUP "$pid" && break
+        done
+    fi
+    [ -n "$before" ] || return 0
+    for try in 1 1 1 1 2 2 2 3 3 4 5 6 7 8 9 9 9 9; do
+        now=$(listener)
+        [ -z "$now" ] || [ "$now" = "$before" ] || return 0
+        sleep 0.$try
+    done
+    return 1
+}
+
+# Prints which sockets listen at ssh's port.
+listener() {
+    for table in "$root/proc/net/tcp" "$root/proc/net/tcp6"; do
+        [ -r "$table" ] || continue
+        while read -r _ address _ status _ _ _ _ _ inode _; do
+            case "$address $status" in *:"0016 0A") say "$inode" ;; esac
+        done <"$table"
+    done
+}
+
+set_instance_id() {
+    given instance-id
+    cp "$given/instance-id" "$seed/instance-id" &&
+        cp "$seed/instance-id" "$state/booted.new" && chmod 644 "$state/booted.new" && sync &&
+        mv "$state/booted.new" "$state/booted" && sync
+}
+
 case ${1-} in
-early | boot | again) "$1" ;;
+early | boot | again | identity) "$1" ;;
 *)
-    say "usage: $0 early | boot | again" >&2
+    say "usage: $0 early | boot | again | identity" >&2
     exit 2
     ;;
 esac

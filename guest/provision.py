@@ -3,16 +3,10 @@
 from ..errors import DeadlineError, DriverError
 from ..fsm.port import Deadline
 from ..host.progress import Report
-from . import session
+from . import session, ssh
 from .report import Failure, Steps, bounded_words, lines, parse
 from .seed import PROGRAM
 from .session import Endpoint, Wait
-
-_AS_ROOT = (
-    '[ "$(id -u)" = 0 ] || as_root="sudo -n"; '
-    '[ -z "$as_root" ] || command -v sudo >/dev/null || as_root="doas -n"; '
-    f"exec $as_root sh {PROGRAM} again"
-)
 
 
 def run(endpoint: Endpoint, deadline: Deadline, pidfd: int, report: Report) -> tuple[Failure, ...]:
@@ -28,7 +22,7 @@ def run(endpoint: Endpoint, deadline: Deadline, pidfd: int, report: Report) -> t
         steps.hear(piece)
 
     try:
-        status = session.run(endpoint, ["sh", "-c", _AS_ROOT], Wait(deadline, pidfd), hear=hear)
+        status = session.run(endpoint, ssh.as_root("sh", PROGRAM, "again"), Wait(deadline, pidfd), hear=hear)
     except DeadlineError as err:
         raise DeadlineError(
             f"the scripts did not end within {deadline.seconds:g} s", details=lines(bytes(said))[-1:]

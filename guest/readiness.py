@@ -1,5 +1,8 @@
 """When a guest is ready: it shows the host key from its seed, lets us log in, and says that this boot's work is done.
 
+An agent in the guest can say so without a login, which takes an emulated guest seconds. It needs no key to be known by:
+it answers on a port of the machine's, which only root in this guest can open. By then, its sshd has greeted us.
+
 Nothing less proves it. QEMU's user network accepts connections before the guest listens; a banner may come from any ssh
 server; a login is possible before the first boot is finished.
 """
@@ -57,12 +60,19 @@ at the end all that stand."""
 
 
 def wait_until_ready(
-    endpoint: Endpoint, deadline: Deadline, pidfd: int, report: Report, look: Callable[[], bool] = lambda: True
+    endpoint: Endpoint,
+    deadline: Deadline,
+    pidfd: int,
+    report: Report,
+    look: Callable[[], bool] = lambda: True,
+    *,
+    agent: Callable[[], bool | None] = lambda: False,
 ) -> tuple[Failure, ...]:
     """Return once the guest behind `endpoint` is ready, with what failed in this boot's work, in order.
 
     Each failure is reported as soon as it is known. `look` is called now and then, says whether the guest has begun to
-    use its network, and may raise.
+    use its network, and may raise. `agent` asks the agent in the guest: True if it is ready and nothing failed, None if
+    it will be, False if only a login can tell.
 
     When time is up, a guest in which something has failed is returned all the same, to be looked into: UNFINISHED is
     one more failure. Any other raises DeadlineError. Raises GuestGoneError when the machine died, DriverError when
@@ -73,6 +83,11 @@ def wait_until_ready(
     again_s = _FIRST_AGAIN_S
     while True:
         with _greeted_by(endpoint.port, wait, report) as connection:
+            while (ready := agent()) is None:
+                report(WAITING_FOR_FIRST_BOOT)
+                wait.pause(0)
+            if ready:
+                return ()
             failures = _failures(endpoint, connection, wait, steps, report)
         if failures is not None:
             for failure in failures:

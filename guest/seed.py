@@ -8,6 +8,7 @@
 Both have the same tree, one fact a file, and in it the program that does the guest's work:
 
     interlock                   guest/interlock.sh, which says what it does when
+    agent                       guest/agent.sh, which answers the host while the guest runs
     instance-id, user, uid, home, shell, comment, hostname, timezone, locale        a line each
     sudo, remove-default-ca-certs, upgrade-packages                                 there or not
     authorized_keys, hosts, dns, zone, ssh_host_ed25519_key(.pub)                   as their programs read them
@@ -27,6 +28,7 @@ question over ssh tells whether that boot is over, and of which instance.
 
 import io
 import json
+import os
 import re
 import shlex
 import stat
@@ -58,7 +60,10 @@ NEWS = f"{STATE}/news"
 SCRIPTS = f"{STATE}/scripts"
 """Output and exit status of scripts and steps: `000-system.log`, `000-system.status`."""
 
-_PROGRAM_FILE = Path(__file__).with_name("interlock.sh")
+PROGRAM_FILE = Path(__file__).with_name("interlock.sh")
+"""Our program, as it is on the host."""
+
+_AGENT_FILE = Path(__file__).with_name("agent.sh")
 
 _EARLY = (
     'seed=$(mktemp -d) && mount -t iso9660 -o ro "$(blkid -L cidata || findfs LABEL=cidata)" "$seed" && '
@@ -89,13 +94,8 @@ def overlay_for(initrd: bytes, identity: Identity) -> bytes:
 
     Raises ValueError for an initrd that ends in no overlay.
     """
-    begin, tree = cpio.last(initrd)
-    if "seed/instance-id" not in tree:
-        raise ValueError("there is no seed in it")
-    facts = {path.removeprefix("seed/"): entry.data for path, entry in tree.items() if stat.S_ISREG(entry.mode)}
-    private, public = identity.host_key
-    facts |= _identified(facts, identity) | {"ssh_host_ed25519_key": private, "ssh_host_ed25519_key.pub": public}
-    return initrd[:begin] + _packed(facts)
+    begin, facts = _overlaid(initrd)
+    return initrd[:begin] + _packed(facts | _identified(facts, identity) | _host_key(identity))
 
 
 def nocloud_for(image: bytes, identity: Identity) -> bytes:
@@ -104,8 +104,35 @@ def nocloud_for(image: bytes, identity: Identity) -> bytes:
     user_data = json.loads(files["user-data"].partition(b"\n")[2])
     private, public = identity.host_key
     user_data["ssh_keys"] = {"ed25519_private": private.decode(), "ed25519_public": public.decode()}
-    facts = {path.removeprefix("interlock/"): content for path, content in files.items() if "/" in path}
+    facts = _on_disk(files)
     return _nocloud(user_data, identity.instance_id, identity.hostname, facts | _identified(facts, identity))
+
+
+def identity_facts(identity: Identity, *, initrd: bytes | None = None, image: bytes | None = None) -> dict[str, bytes]:
+    """Return what a running guest is handed to become `identity`; it has the seed in `initrd`, or in the disk `image`.
+
+    Raises ValueError where there is no seed.
+    """
+    facts = _overlaid(initrd)[1] if initrd is not None else _on_disk(_files(image or b""))
+    return {**_identified(facts, identity), **_host_key(identity), "machine-id": _lines(os.urandom(16).hex())}
+
+
+def _overlaid(initrd: bytes) -> tuple[int, dict[str, bytes]]:
+    """Return where the `overlay` of `initrd` begins, and its facts. Raises ValueError if there is none."""
+    begin, tree = cpio.last(initrd)
+    if "seed/instance-id" not in tree:
+        raise ValueError("there is no seed in it")
+    return begin, {path.removeprefix("seed/"): entry.data for path, entry in tree.items() if stat.S_ISREG(entry.mode)}
+
+
+def _on_disk(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return the facts among the `files` of a `nocloud` image."""
+    return {path.removeprefix("interlock/"): content for path, content in files.items() if "/" in path}
+
+
+def _host_key(identity: Identity) -> dict[str, bytes]:
+    private, public = identity.host_key
+    return {"ssh_host_ed25519_key": private, "ssh_host_ed25519_key.pub": public}
 
 
 def _identified(facts: Mapping[str, bytes], identity: Identity) -> dict[str, bytes]:
@@ -146,7 +173,8 @@ def _facts(seed: Seed) -> dict[str, bytes]:
     facts = {name: _lines(line) for name, line in lines.items() if line}
     facts |= {name: b"" for name, there in flags.items() if there}
     facts |= {
-        "interlock": _PROGRAM_FILE.read_bytes(),
+        "interlock": PROGRAM_FILE.read_bytes(),
+        "agent": _AGENT_FILE.read_bytes(),
         "authorized_keys": _lines(*seed.authorized_keys),
         "hosts": _lines(
             f"127.0.1.1 {seed.hostname}",

@@ -19,6 +19,12 @@ CONFIG = "ssh.config"
 
 _WITHIN = 'cd -- "$1" || exit; shift; [ $# -gt 0 ] || set -- "${SHELL:-/bin/sh}" -l; exec "$@"'
 
+_AS_ROOT = (
+    '[ "$(id -u)" = 0 ] || as_root="sudo -n"; '
+    '[ -z "$as_root" ] || command -v sudo >/dev/null || as_root="doas -n"; '
+    'exec $as_root "$@"'
+)
+
 UNATTENDED = ("BatchMode=yes", "ForwardAgent=no", "ForwardX11=no")
 """Options of a session without a person: it asks no question, and forwards neither agent nor X11."""
 
@@ -121,6 +127,11 @@ def within(command: Sequence[str], *, workdir: str | None = None, shell: str | N
     if workdir is None:
         return list(command)
     return ["sh", "-c", _WITHIN, "sh", workdir, *command]
+
+
+def as_root(*command: str) -> list[str]:
+    """Return `command` as the guest's user has root run it."""
+    return ["sh", "-c", _AS_ROOT, "sh", *command]
 
 
 def attempt(config_file: Path, name: str, command: Sequence[str], timeout_s: float) -> None:

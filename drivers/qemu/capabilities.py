@@ -26,7 +26,9 @@ _MACHINES = {"x86_64": "q35", "aarch64": "virt"}
 
 _PACKAGES = {"x86_64": "qemu-system-x86", "aarch64": "qemu-system-arm"}
 
-DEVICES = frozenset({"pvpanic-pci", "virtio-blk-pci", "virtio-net-pci", "virtio-rng-pci", "vmgenid"})
+DEVICES = frozenset(
+    {"pvpanic-pci", "virtio-blk-pci", "virtio-net-pci", "virtio-rng-pci", "virtio-serial-pci", "vmgenid"}
+)
 """Of QEMU's hundreds of devices, the ones that a machine of ours may have."""
 
 _TIMEOUT_S = 20.0
@@ -80,7 +82,13 @@ def capabilities(runtime_root: Path, arch: str, timeout_s: float = _TIMEOUT_S) -
     """
     binary = _binary(arch)
     stat = os.stat(binary)  # noqa: PTH116 - follows the link, as exec does
-    key = [binary, stat.st_size, stat.st_mtime_ns, *Capabilities._fields]  # another version of us asks for more
+    key = [
+        binary,
+        stat.st_size,
+        stat.st_mtime_ns,
+        *Capabilities._fields,
+        *sorted(DEVICES),
+    ]  # another version of us asks for more
     found = _remembered(
         runtime_root / f"qemu-{arch}.json", key, lambda: _ask(binary, arch, min(timeout_s, _TIMEOUT_S))._asdict()
     )

@@ -11,9 +11,10 @@ from typing import NamedTuple, Self
 from ...errors import DamagedError, HostError
 from ...fsm.schema import check_schema
 from ...fsm.spec import Spec
+from ...guest.agent import PORT
 from ...host.files import misread, read_own, write_whole
 from ..contract import INITRD, KERNEL, SEED, Site, disk_file
-from . import disk, events, firmware, hostfwd, logs, monitor, mounts
+from . import agent, disk, events, firmware, hostfwd, logs, monitor, mounts
 from .capabilities import Capabilities
 
 RECORD = "qemu.json"
@@ -40,6 +41,8 @@ class Board(NamedTuple):
     """True when it has a device by which the guest reports a kernel panic."""
     generation_device: bool = False
     """True when it has a device that tells the guest that its memory was copied, so that it renews its randomness."""
+    agent_port: bool = False
+    """True when it has a port on which a program in the guest answers the host."""
     schema: int = _SCHEMA
 
     @classmethod
@@ -51,6 +54,7 @@ class Board(NamedTuple):
             panic_device="pvpanic-pci" in devices,
             # A machine without ACPI tables of a PC cannot tell its guest where the device is.
             generation_device="vmgenid" in devices and capabilities.machine.startswith("pc-"),
+            agent_port="virtio-serial-pci" in devices,
         )
 
     @classmethod
@@ -86,9 +90,10 @@ def build(site: Site, board: Board, capabilities: Capabilities, accelerator: str
     """Return the command line that is `site`'s machine, to be run in its directory."""
     spec = site.spec
     socket = site.runtime / monitor.SOCKET
-    if len(bytes(socket)) > _SOCKET_PATH_BYTES:
+    longest = site.runtime / agent.SOCKET if board.agent_port else socket
+    if len(bytes(longest)) > _SOCKET_PATH_BYTES:
         raise HostError(
-            f"{socket}: longer than the {_SOCKET_PATH_BYTES} bytes that a socket's path may have; "
+            f"{longest}: longer than the {_SOCKET_PATH_BYTES} bytes that a socket's path may have; "
             "XDG_RUNTIME_DIR must be shorter"
         )
     command = [
@@ -116,10 +121,7 @@ def build(site: Site, board: Board, capabilities: Capabilities, accelerator: str
         "-device", "virtio-blk-pci,drive=disk,bootindex=1",
         "-device", "virtio-rng-pci",
     ]  # fmt: skip
-    if board.panic_device:
-        command += ["-device", "pvpanic-pci"]
-    if board.generation_device:
-        command += ["-device", "vmgenid,guid=auto"]
+    command += _fixed_devices(site, board)
     if (site.directory / SEED).exists():
         command += [
             "-blockdev", f"raw,node-name=seed,read-only=on,file.driver=file,file.filename={SEED}",
@@ -157,6 +159,22 @@ def build(site: Site, board: Board, capabilities: Capabilities, accelerator: str
         ]  # fmt: skip
         machine += ["pflash0=code", "pflash1=variables"]
     return [*command, "-machine", ",".join(machine)]
+
+
+def _fixed_devices(site: Site, board: Board) -> list[str]:
+    """Return the devices that machines have had or not since they were created."""
+    devices = []
+    if board.panic_device:
+        devices += ["-device", "pvpanic-pci"]
+    if board.generation_device:
+        devices += ["-device", "vmgenid,guid=auto"]
+    if board.agent_port:
+        devices += [
+            "-chardev", f"socket,id=agent,path={mounts.value(str(site.runtime / agent.SOCKET))},server=on,wait=off",
+            "-device", "virtio-serial-pci,id=ports,max_ports=2",
+            "-device", f"virtserialport,bus=ports.0,chardev=agent,id={agent.DEVICE},name={PORT}",
+        ]  # fmt: skip
+    return devices
 
 
 def _network(spec: Spec, ssh_port: int) -> str:

@@ -17,6 +17,7 @@
     runtime/
     ├── qmp.sock                QEMU: its monitor
     ├── mountN.sock             virtiofsd, a child of QEMU that dies with it: a mounted folder
+    ├── agent.sock             QEMU: the port on which the agent in the guest answers
     ├── ssh.sock, ssh.calls     the connection that all sessions share, a child of QEMU; asked for by ssh.calls
     └── forwards.json           which process of that connection has the port forwards open
 
@@ -118,6 +119,7 @@ class QemuDriver(Driver):
     def start(self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True) -> DegradedError | None:
         from ...guest import probes, readiness
         from ...guest.session import Wait
+        from . import agent
         from .boot import Progress, launch, watched
         from .serial import Watch
 
@@ -134,7 +136,9 @@ class QemuDriver(Driver):
             return events.uses_network(directory)
 
         with watched(site, process, progress) as (endpoint, pidfd):
-            failures = readiness.wait_until_ready(endpoint, deadline, pidfd, progress, look)
+            failures = readiness.wait_until_ready(
+                endpoint, deadline, pidfd, progress, look, agent=lambda: agent.readiness(site)
+            )
             if failures:
                 deadline = deadline.at_least(_GRACE_OF_KEPT_S)
             if site.spec.probes or site.spec.copies:

@@ -56,6 +56,7 @@ def _root(packages: Unpacked, arch: Arch) -> dict[str, cpio.Entry]:
         "etc/inittab": _guest("etc/inittab", 0o644),
         "etc/boot": _guest("etc/boot"),
         "etc/serve-ssh": _guest("etc/serve-ssh"),
+        "etc/serve-agent": _guest("etc/serve-agent"),
         "etc/poweroff": _guest("etc/poweroff"),
         "usr/bin/sudo": _guest("etc/sudo"),
     }

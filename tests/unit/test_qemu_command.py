@@ -111,6 +111,7 @@ def test_command_line_without_optional_abilities_leaves_them_out(tmp_path):
     assert "-object" not in command
     assert "vmgenid,guid=auto" not in command
     assert "pvpanic-pci" not in command
+    assert not any(word.startswith("virtserialport") for word in command)
 
 
 @pytest.mark.parametrize(
@@ -152,10 +153,11 @@ def test_board_is_kept_when_qemu_is_upgraded(tmp_path):
 
 
 def test_board_of_an_older_version_keeps_its_devices(tmp_path):
-    """A machine that was created without the device for copies of its memory never gets one: its guest would see it."""
+    """A machine that was created without a device never gets it: its guest would see it."""
     (tmp_path / "qemu.json").write_text('{"machine": "pc-q35-7.2", "panic_device": true, "schema": 1}')
     command = build(site(tmp_path), Board.read(tmp_path), capable("x86_64"), "tcg", 22022)
     assert "vmgenid,guid=auto" not in command
+    assert not any(word.startswith("virtserialport") for word in command)
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,12 @@ class Guest:
         with (self.folder / file).open("a") as out:
             out.write(text if out.tell() else f"{boot_id()}\n{text}")
 
-    def wait(self, report: Callable[[str], object], deadline_s: float = 60.0) -> tuple[Failure, ...]:
+    def wait(
+        self,
+        report: Callable[[str], object],
+        deadline_s: float = 60.0,
+        agent: Callable[[], bool | None] = lambda: False,
+    ) -> tuple[Failure, ...]:
         """Wait for it to be ready, greeted by its sshd at once."""
 
         greeted = 0
@@ -193,7 +198,8 @@ class Guest:
                 greeted += 1
             return True
 
-        return readiness.wait_until_ready(self.endpoint, Deadline(deadline_s), self._pidfd, report, look)
+        deadline = Deadline(deadline_s)
+        return readiness.wait_until_ready(self.endpoint, deadline, self._pidfd, report, look, agent=agent)
 
 
 @pytest.fixture(params=["sh", "bash --posix"])
@@ -244,3 +250,25 @@ def test_guest_in_which_nothing_is_known_to_have_failed_is_a_deadline(guest):
     (guest.folder / "news").write_text("another-boot\nnow failed 3 script 004 (system)\n")
     with pytest.raises(DeadlineError, match="did not answer within 1 s"):
         guest.wait(print, 1.0)
+
+
+def test_agent_that_says_ready_saves_the_login(guest, monkeypatch):
+    """It is asked once sshd has greeted, again while the boot's work lasts, and its yes is enough."""
+    monkeypatch.setattr(ssh, "command_line", None)
+    steps, answers = [], iter([None, None, True])
+    assert guest.wait(steps.append, agent=lambda: next(answers)) == ()
+    assert steps == [readiness.WAITING_FOR_SSH, *2 * [readiness.WAITING_FOR_FIRST_BOOT]]
+
+
+def test_agent_that_always_says_soon_is_given_up_at_the_deadline(guest):
+    """No guest is waited for without end."""
+    with pytest.raises(DeadlineError):
+        guest.wait(print, 0.1, agent=lambda: None)
+
+
+def test_agent_that_is_not_sure_leaves_it_to_the_login(guest):
+    """Where something failed, the login brings the words."""
+    guest.say("report", "failed 3 script 004 (system)\n")
+    (guest.folder / "booted").write_text("i-1\n")
+    answers = iter([None, False])
+    assert guest.wait(print, agent=lambda: next(answers)) == (Failure("script 004 (system)", 3, ()),)

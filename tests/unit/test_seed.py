@@ -9,8 +9,9 @@ from pathlib import Path
 import pycdlib
 import pytest
 
-from interlock.guest import seed
-from interlock.guest.facts import BOOT, DEPENDENCY, SYSTEM, USER, File, GuestDisk, MountPoint, Script, Seed
+from interlock.guest import cpio, seed
+from interlock.guest.facts import BOOT, DEPENDENCY, SYSTEM, USER, File, GuestDisk, Identity, MountPoint, Script, Seed
+from interlock.guest.identity import request
 from interlock.guest.keys import KeyPair
 
 PLAIN = Seed(
@@ -46,7 +47,8 @@ COMMON = {
     "home": b"/home/ada\n",
     "hostname": b"web\n",
     "instance-id": b"i-1\n",
-    "interlock": seed._PROGRAM_FILE.read_bytes(),
+    "interlock": seed.PROGRAM_FILE.read_bytes(),
+    "agent": seed._AGENT_FILE.read_bytes(),
     "shell": b"/bin/bash\n",
     "uid": b"1000\n",
     "user": b"ada\n",
@@ -218,10 +220,11 @@ def test_nocloud_asks_for_every_module_that_it_uses_and_no_other():
     }
 
 
+@pytest.mark.parametrize("program", ["interlock.sh", "agent.sh"])
 @pytest.mark.parametrize("shell", ["sh", "bash --posix"])
-def test_program_is_read_by_every_shell(shell):
+def test_program_is_read_by_every_shell(shell, program):
     """No guest's shell stumbles over a word that only another knows."""
-    subprocess.run([*shell.split(), "-n", seed._PROGRAM_FILE], check=True)
+    subprocess.run([*shell.split(), "-n", seed.PROGRAM_FILE.with_name(program)], check=True)
 
 
 class Guest:
@@ -631,8 +634,74 @@ def test_disk_that_is_not_there_is_a_failure_with_its_place(guest):
 
 
 def test_program_called_wrongly_says_how():
-    """It has three uses, and names them."""
-    program = ["sh", seed._PROGRAM_FILE, "sometimes"]
+    """It names its uses."""
+    program = ["sh", seed.PROGRAM_FILE, "sometimes"]
     done = subprocess.run(program, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "early | boot | again" in done.stderr
+
+
+@pytest.fixture
+def taken(guest):
+    """Return what has `guest`, after its first boot, become another; it returns what the guest says went wrong."""
+    guest.furnish()
+    guest.boot()
+    initrd = cpio.pack({}) + seed.overlay(replace(PLAIN, user=guest.user, home="/home/me"))
+    identity = Identity("copy", "copy-host", "i-2", KeyPair(b"OTHER\n", b"ssh-ed25519 CCCC\n"))
+
+    def take(boot="", mark="", **facts):
+        line = request(seed.identity_facts(identity, initrd=initrd) | facts, boot=boot, mark=mark)
+        done = subprocess.run(
+            ["sh", guest.state / "seed/interlock", "identity"],
+            input=f"{line}\n",
+            env={"PATH": f"{guest.bin}:/usr/sbin:/usr/bin:/sbin:/bin", "INTERLOCK_ROOT": str(guest.root)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode == 0) is (done.stdout == "")
+        return done.stdout
+
+    return take
+
+
+def test_identity_makes_a_guest_another_and_may_be_repeated(guest, taken):
+    """Name, ids and keys are the new ones; a host key of another kind, which the original has too, is gone."""
+    (guest.root / "etc/ssh/ssh_host_rsa_key").write_text("shared")
+    with (guest.root / "home/me/.ssh/authorized_keys").open("a") as keys:
+        keys.write("ssh-ed25519 DDDD mine\n")
+    ids = set()
+    for _ in range(2):
+        assert taken(authorized_keys=b"ssh-ed25519 EEEE host\n") == ""
+        ids.add(guest.read("etc/machine-id"))
+    assert [len(it) for it in ids] == [33, 33]
+    assert guest.read("etc/hostname") == "copy-host\n"
+    assert "127.0.1.1 copy-host\n" in guest.read("etc/hosts")
+    assert (guest.state / "booted").read_text() == (guest.state / "seed/instance-id").read_text() == "i-2\n"
+    assert "LIMA_CIDATA_NAME=copy" in (guest.state / "seed/variables.sh").read_text()
+    assert [path.name for path in guest.root.glob("etc/ssh/ssh_host_*_key")] == ["ssh_host_ed25519_key"]
+    assert guest.read("etc/ssh/ssh_host_ed25519_key") == "OTHER\n"
+    assert guest.read("home/me/.ssh/authorized_keys") == "ssh-ed25519 DDDD mine\nssh-ed25519 EEEE host\n"
+    assert not (guest.state / "identity").exists()
+
+
+def test_identity_that_cannot_be_taken_says_what_is_wrong_and_keeps_the_id(guest, taken):
+    """The instance's id is the last to change, so a guest that kept anything of the original keeps that as well."""
+    (guest.root / "etc/ssh/ssh_host_ed25519_key").unlink(missing_ok=True)
+    (guest.root / "etc/ssh/ssh_host_ed25519_key").mkdir()
+    assert taken() == "the host key could not be changed\n"
+    assert (guest.state / "booted").read_text() == "i-1\n"
+
+
+def test_identity_of_a_copy_waits_for_new_random_numbers(guest, taken):
+    """In the boot of the original, only the kernel's word that it has renewed its random state suffices."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    (guest.bin / "sleep").symlink_to("/bin/true")
+    log, renewed = guest.folder / "log", "random: crng reseeded due to virtual machine fork\n"
+    (guest.bin / "dmesg").write_text(f"#!/bin/sh\ncat {log}\n")
+    (guest.bin / "dmesg").chmod(0o755)
+    log.write_text(f"[1.5] {renewed}[2.5] interlock: copying m1\n")
+    assert taken(boot, "m1") == "the random state could not be changed\n"
+    assert taken("another boot", "m1") == ""
+    log.write_text(f"{log.read_text()}[3.5] {renewed}")
+    assert taken(boot, "m1") == ""

@@ -85,7 +85,7 @@ def test_probe_that_never_succeeds_is_told_with_its_words_and_hint(endpoint, mac
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the file that stands for the guest's program, called as root would call it."""
     path = tmp_path / "interlock"
-    monkeypatch.setattr(provision, "_AS_ROOT", f"exec sh {path} again")
+    monkeypatch.setattr(ssh, "as_root", lambda *_: ["sh", str(path), "again"])
     return path
 
 

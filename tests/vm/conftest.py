@@ -61,7 +61,7 @@ def vms(images_home: Path, home, until, monkeypatch: pytest.MonkeyPatch) -> Iter
 def hasty(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """Count every guest as ready at once, until this is undone: for tests that are not about guests."""
 
-    def skip(_endpoint, _deadline, _pidfd, report, _look):
+    def skip(_endpoint, _deadline, _pidfd, report, *_, **__):
         report("not waiting")
         return ()
 

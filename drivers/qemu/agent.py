@@ -1,0 +1,90 @@
+"""The way to the agent in a guest: a virtio-serial port, which the hypervisor shows as a socket.
+
+    runtime/agent.sock      for one client at a time; the hypervisor lets the next wait
+
+Machines that an older version created have no such port, and other people's images no agent. QEMU logs when a program
+in the guest opens or closes the port, so nobody waits for an agent that is not there.
+"""
+
+import socket
+from pathlib import Path
+
+from ...guest.agent import AgentError, Exchange
+from ...host import cancellation
+from ...host.files import read_own
+from ..contract import KNOWN_HOSTS, Deadline, Site
+from . import events
+
+SOCKET = "agent.sock"
+DEVICE = "agent"
+
+ANSWER_S = 2.0
+"""An agent answers in milliseconds; one in an emulated guest under full load in some hundred."""
+
+READY_S = 5.0
+"""An agent that is asked for readiness waits for a second itself."""
+
+_TURN_S, _PIECE_BYTES = 0.02, 4096
+
+
+def listens(directory: Path) -> bool:
+    """Return whether a program in the guest has the port open, as far as the log of events reaches."""
+    opened = False
+    for event in events.read(directory):
+        data = event.get("data", {})
+        if event["event"] == "VSERPORT_CHANGE" and data.get("id") == DEVICE:
+            opened = data.get("open") is True
+    return opened
+
+
+def ask(runtime: Path, verb: str, argument: str = "", *, timeout_s: float = ANSWER_S) -> str:
+    """Return the words with which the agent answers; raise AgentError when it gives no answer within `timeout_s`.
+
+    Nothing that it says is believed but the answer itself, and of that the caller checks each word.
+    """
+    deadline, exchange = Deadline(timeout_s), Exchange(verb, argument)
+    try:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(0)
+            _connect(client, str(runtime / SOCKET), deadline)
+            client.sendall(exchange.request)
+            while not deadline.passed:
+                if not cancellation.readable(deadline.remaining_s, [client.fileno()]):
+                    continue
+                piece = client.recv(_PIECE_BYTES)
+                if not piece:
+                    raise AgentError("the hypervisor closed the port of the agent")
+                if (words := exchange.hear(piece)) is not None:
+                    return words
+    except OSError as error:
+        raise AgentError(f"the agent's port cannot be reached: {error.strerror}") from error
+    raise AgentError(f"the agent in the guest did not answer {verb} within {timeout_s:g} s")
+
+
+def readiness(site: Site) -> bool | None:
+    """Return whether the guest of `site` is ready, as its agent says; None if it will be soon, and nothing failed yet.
+
+    False where no agent answers, and where a login has more to say: the host key is not the pinned one, a step failed.
+    """
+    if not listens(site.directory):
+        return False
+    try:
+        said, _, key = ask(site.runtime, "ready", site.spec.instance_id, timeout_s=READY_S).partition(" ")
+    except AgentError:
+        return False
+    if said == "yes":
+        return key.encode() in read_own(site.directory / KNOWN_HOSTS).split()
+    return None if said == "soon" else False
+
+
+def _connect(client: socket.socket, path: str, deadline: Deadline) -> None:
+    """Connect to the socket `path`, or try until the deadline while others wait there."""
+    while True:
+        try:
+            client.connect(path)
+        except BlockingIOError:
+            if deadline.passed:
+                raise
+            cancellation.pause(_TURN_S)
+        else:
+            return

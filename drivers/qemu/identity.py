@@ -1,0 +1,33 @@
+"""Another identity for a guest that runs: by its agent where that answers, else over ssh."""
+
+from ...errors import DriverError
+from ...guest import identity
+from ...guest.agent import AgentError
+from ...guest.session import Endpoint, Wait
+from ..contract import Deadline, Site
+from . import agent
+
+_GIVING_S = 60.0
+"""How long an agent may take to change everything: some seconds under emulation."""
+
+
+def give(site: Site, endpoint: Endpoint, line: str, deadline: Deadline, pidfd: int) -> None:
+    """Have the guest of `site` take the identity of `line`, a `guest.identity.request`: by its agent, else over ssh.
+
+    `endpoint` leads to it as long as it shows its old host key. Raises DriverError when it did not.
+    """
+    failure: AgentError | None = None
+    if agent.listens(site.directory):
+        try:
+            agent.ask(site.runtime, "ping")
+            agent.ask(site.runtime, "identity", line, timeout_s=min(_GIVING_S, deadline.remaining_s))
+        except AgentError as error:
+            failure = error
+        else:
+            return
+    try:
+        identity.give(endpoint, line, Wait(deadline, pidfd))
+    except DriverError as error:
+        if failure:
+            error.details = (failure.message, *error.details)
+        raise

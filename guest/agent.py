@@ -1,0 +1,115 @@
+"""What the host says to the agent in a guest (guest/agent.sh), and how much it hears of what comes back.
+
+A request is one line, NONCE VERB ARGUMENT, and so is its answer, NONCE ok WORDS or NONCE failed REASON. Everything else
+is skipped: the guest may flood the port, and what an earlier request asked may be answered late.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from ..errors import DriverError
+from .report import lines
+
+PORT = "interlock.agent"
+"""What the virtio-serial port is called in the guest."""
+
+_ANSWER_BYTES = 8 << 10
+"""Longer lines are not read to their end. An agent writes half of it at most."""
+
+_HEARD_BYTES = 1 << 20
+"""A guest that says more without an answer is not listened to."""
+
+_NUMBERS_BELOW = 1 << 50
+
+_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_./:@+,=")
+
+
+class AgentError(DriverError):
+    """The agent gave no answer, or said that it failed."""
+
+
+class Load(NamedTuple):
+    """How busy a guest is, as it says itself."""
+
+    load: tuple[float, float, float]
+    """Of the last 1, 5 and 15 minutes."""
+    available_bytes: int
+    """Memory that programs can have without swapping."""
+    uptime_s: float
+
+
+class Exchange:
+    """One request, and the answer to it."""
+
+    def __init__(self, verb: str, argument: str = "") -> None:
+        self._nonce = os.urandom(8).hex()
+        self._verb = verb
+        self._heard = 0
+        self._rest = b""
+        self.request = f"{self._nonce} {verb} {argument}".rstrip().encode() + b"\n"
+
+    def hear(self, piece: bytes) -> str | None:
+        """Take what the guest says next; return the words of the answer once it is complete.
+
+        Raises AgentError for one that says `failed`, and for a guest that talks without end.
+        """
+        self._heard += len(piece)
+        if self._heard > _HEARD_BYTES:
+            raise AgentError(f"the guest floods its port instead of answering {self._verb}")
+        *whole, rest = (self._rest + piece).split(b"\n")
+        self._rest = rest[: _ANSWER_BYTES + 1]
+        for line in whole:
+            if len(line) <= _ANSWER_BYTES and line.startswith(f"{self._nonce} ".encode()):
+                return self._words(line)
+        return None
+
+    def _words(self, line: bytes) -> str:
+        said = (lines(line.partition(b" ")[2]) or [""])[0]
+        how, _, words = said.partition(" ")
+        if how != "ok":
+            raise AgentError(f"the agent in the guest failed at {self._verb}: {words or said or 'no reason given'}")
+        return words
+
+
+def escaped(facts: Mapping[str, bytes]) -> str:
+    """Return `facts` as one line of words, NAME=VALUE, the values escaped as for %b of printf(1)."""
+    return " ".join(f"{name}={''.join(map(_escaped, value))}" for name, value in facts.items())
+
+
+def _escaped(byte: int) -> str:
+    return chr(byte) if byte in _PLAIN else f"\\0{byte:03o}"
+
+
+def listening(words: str) -> frozenset[tuple[str, int]]:
+    """Return the address and port of each TCP socket that the guest lists as listening; what is no such list is left
+    out. Source: proc(5), /proc/net/tcp."""
+    return frozenset(found for word in words.split() if (found := _address(word)))
+
+
+def _address(word: str) -> tuple[str, int] | None:
+    from ipaddress import ip_address
+
+    table, _, rest = word.partition(":")
+    number, _, port = rest.partition(":")
+    try:
+        packed = b"".join(group[::-1] for group in _groups(bytes.fromhex(number)))
+        return (str(ip_address(packed)), int(port, 16)) if table in ("tcp", "tcp6") and len(port) == 4 else None  # noqa: PLR2004
+    except ValueError:
+        return None
+
+
+def _groups(address: bytes) -> Iterable[bytes]:
+    """Yield the 32-bit groups of an address, each of which the kernel writes as a number of a little-endian machine."""
+    return (address[at : at + 4] for at in range(0, len(address), 4))
+
+
+def load(words: str) -> Load:
+    """Return the load that the guest's `words` state; raises AgentError if they do not."""
+    try:
+        one, five, fifteen, available, uptime = numbers = [float(word) for word in words.split()]
+    except ValueError:
+        numbers = []
+    if not numbers or not all(0 <= number < _NUMBERS_BELOW for number in numbers):  # NaN is not
+        raise AgentError("the guest does not say how busy it is")
+    return Load((one, five, fifteen), int(available) << 10, uptime)

@@ -1,0 +1,43 @@
+"""Gives a running guest another identity, by ssh: for guests whose agent does not answer, or that have none."""
+
+import os
+import time
+from collections.abc import Mapping
+
+from ..errors import DriverError
+from . import agent, session, ssh
+from .report import bounded_words, lines
+from .seed import PROGRAM_FILE
+from .session import Endpoint, Wait
+
+_TAKE = (
+    'd=$(mktemp -d) && IFS= read -r line && cat >"$d/interlock" && '
+    'printf "%s\\n" "$line" | sh "$d/interlock" identity; status=$?; rm -rf "$d"; exit $status'
+)
+"""Runs the program that follows on stdin, on the line before it: the guest's own may be of an older version."""
+
+
+def request(facts: Mapping[str, bytes], *, boot: str = "", mark: str = "") -> str:
+    """Return the line of words by which a guest becomes the one of `facts` (`seed.identity_facts`).
+
+    `boot` and `mark` are what the original answered, and wrote, to `copying` just before it was copied; empty for a
+    guest that is no copy of a running one.
+    """
+    present = {
+        "clock": str(round(time.time())).encode(),
+        "random": os.urandom(64).hex().encode(),
+        "boot": boot.encode(),
+        "mark": mark.encode(),
+    }
+    return agent.escaped({**facts, **present})
+
+
+def give(endpoint: Endpoint, line: str, wait: Wait) -> None:
+    """Have the guest behind `endpoint` take the identity of `line`, a `request`; it shows its old host key until then.
+
+    Raises DriverError with the guest's words, and what `wait` does.
+    """
+    said = bounded_words()
+    stdin = line.encode() + b"\n" + PROGRAM_FILE.read_bytes()
+    if session.run(endpoint, ssh.as_root("sh", "-c", _TAKE), wait, stdin=stdin, hear=said.hear):
+        raise DriverError("the guest did not take its new identity", details=lines(bytes(said))[-5:])
