@@ -8,8 +8,12 @@ TYPE_CHECKING = False  # what `typing` calls so, without its import
 
 if TYPE_CHECKING:
     from .api import Interlock
+    from .creation.reach import Reach
+    from .creation.templates import Templates
     from .creation.wishes import Wishes
-    from .disks import Disk
+    from .disks import Disk, Disks
+    from .drivers.contract import Driver
+    from .drivers.simulated import Ran, SimulatedDriver, SimulatedMachine
     from .errors import (
         BusyError,
         CancelledError,
@@ -31,54 +35,89 @@ if TYPE_CHECKING:
         UntrustedTemplateError,
         UsageError,
     )
+    from .fsm.engine import Outcome
     from .fsm.events import Event
     from .fsm.happening import Happening
-    from .fsm.records import Check, Observation, Operation, Status
-    from .fsm.spec import Spec
+    from .fsm.journal import Entry, Line, Phase
+    from .fsm.records import Check, Mending, Observation, Operation, Status
+    from .fsm.spec import Copy, Forward, Mount, Probe, Spec
     from .fsm.states import State
+    from .fsm.status import Verdict
     from .fsm.table import TABLE, Row, Trigger
+    from .fsm.watch import Change
+    from .guest.command import Completed
+    from .host.home import Home
+    from .host.process import Actor
+    from .images.library import Images
     from .images.source import Kernel, Place, Source
-    from .images.store import Image
+    from .images.store import Blob, Image
+    from .images.usage import Pruned
     from .log import structlog_announcer
+    from .templates.load import Loaded
     from .version import __version__
 
 __all__ = [
     "TABLE",
+    "Actor",
+    "Blob",
     "BusyError",
     "CancelledError",
+    "Change",
     "Check",
+    "Completed",
+    "Copy",
     "DamagedError",
     "DeadlineError",
     "DegradedError",
     "Disk",
+    "Disks",
+    "Driver",
     "DriverError",
+    "Entry",
     "Event",
+    "Forward",
     "Happening",
+    "Home",
     "HostError",
     "IllegalTransitionError",
     "Image",
     "ImageError",
+    "Images",
     "Interlock",
     "InterlockError",
     "InvalidNameError",
     "InvalidTemplateError",
     "Kernel",
+    "Line",
+    "Loaded",
+    "Mending",
+    "Mount",
     "NotFoundError",
     "Observation",
     "Operation",
     "OutOfReachError",
+    "Outcome",
+    "Phase",
     "Place",
+    "Probe",
     "ProtectedError",
+    "Pruned",
+    "Ran",
+    "Reach",
     "Row",
+    "SimulatedDriver",
+    "SimulatedMachine",
     "Source",
     "Spec",
     "State",
     "Status",
+    "Templates",
     "TooNewError",
     "Trigger",
     "UnreadableError",
     "UntrustedTemplateError",
     "UsageError",
+    "Verdict",
     "Wishes",
     "__version__",
     "structlog_announcer",
@@ -88,16 +127,30 @@ __all__ = [
 _HOMES = {
     "log": ("structlog_announcer",),
     "api": ("Interlock",),
+    "creation.reach": ("Reach",),
+    "creation.templates": ("Templates",),
     "creation.wishes": ("Wishes",),
-    "disks": ("Disk",),
+    "disks": ("Disk", "Disks"),
+    "drivers.contract": ("Driver",),
+    "drivers.simulated": ("Ran", "SimulatedDriver", "SimulatedMachine"),
+    "fsm.engine": ("Outcome",),
     "fsm.events": ("Event",),
     "fsm.happening": ("Happening",),
-    "fsm.records": ("Check", "Observation", "Operation", "Status"),
-    "fsm.spec": ("Spec",),
+    "fsm.journal": ("Entry", "Line", "Phase"),
+    "fsm.records": ("Check", "Mending", "Observation", "Operation", "Status"),
+    "fsm.spec": ("Copy", "Forward", "Mount", "Probe", "Spec"),
     "fsm.states": ("State",),
+    "fsm.status": ("Verdict",),
     "fsm.table": ("TABLE", "Row", "Trigger"),
+    "fsm.watch": ("Change",),
+    "guest.command": ("Completed",),
+    "host.home": ("Home",),
+    "host.process": ("Actor",),
+    "images.library": ("Images",),
     "images.source": ("Kernel", "Place", "Source"),
-    "images.store": ("Image",),
+    "images.store": ("Blob", "Image"),
+    "images.usage": ("Pruned",),
+    "templates.load": ("Loaded",),
     "version": ("__version__",),
 }
 """Where each name is defined; those that are not listed, the errors, in `errors`."""

@@ -2,30 +2,34 @@
 
     from interlock import Interlock, Wishes
 
-    vms = Interlock(announce=lambda event: print(event.message))
+    vms = Interlock(on_event=lambda event: print(event.message))
     vms.create("web", "debian", Wishes(cpus=4))
     vms.start("web")
+    print(vms.run("web", ["uname", "-a"]).text)
     vms.images.prune()
 
 Beside the methods for instances there are `images`, `disks`, `templates` and `checks`. Every call may be made from
-several threads and processes at once. Errors are subclasses of `InterlockError`.
+several threads and processes at once; `aio` makes it from asyncio. Errors are subclasses of `InterlockError`, and what
+makes no sense is a UsageError. Nothing is printed, no signal is handled, and nothing of the process is changed.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import suppress
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import drivers
-from .errors import HostError, UsageError
+from .errors import DriverError, HostError, UsageError
 from .fsm import refusals
 from .fsm.engine import Engine, Outcome
-from .fsm.events import Announce, quiet
+from .fsm.events import Announce, Event, quiet
 from .fsm.journal import Entry
 from .fsm.port import Plan, Site
 from .fsm.records import Check, Mending, Status, checked_name
 from .fsm.status import Verdict, verdict
 from .fsm.table import Trigger
+from .host import cancellation
 from .host.home import NAME, Home
 
 if TYPE_CHECKING:
@@ -34,50 +38,95 @@ if TYPE_CHECKING:
     from .disks import Disks
     from .drivers.contract import Driver
     from .fsm.watch import Change
+    from .guest.command import Completed
     from .images.library import Images
     from .templates.load import Loaded
 
 
 class Interlock:
-    """The instances of one home, which HostError refuses where others could write to it.
+    """The instances of one home: by default that of the environment, INTERLOCK_HOME first.
 
-    `announce` hears what transitions say; by default nobody does.
+    `driver` runs what is created here without naming one: the name of an installed driver, by default that in
+    INTERLOCK_DRIVER or `qemu`; or a driver, which then also stands in for the installed one of its name. `on_event`
+    hears what transitions say; by default nobody does. It is called in the thread that does the work, under the
+    instance's lock; what it raises calls the work off.
+
+    Raises HostError for a home that others could write to. Nothing is made before something is created.
     """
 
-    def __init__(self, home: Home | None = None, announce: Announce = quiet) -> None:
-        self.home = home or Home.from_environment()
+    def __init__(
+        self, home: Path | Home | None = None, *, driver: "str | Driver | None" = None, on_event: Announce = quiet
+    ) -> None:
+        if home is None:
+            home = Home.from_environment()
+        self.home = home if isinstance(home, Home) else Home.at(home)
         self.home.check()
-        self.engine = Engine(self.home, drivers.find, announce)
+        self._driver, self._on_event = driver, on_event
+        self.engine = Engine(self.home, self._find, on_event)
 
-    def fire(self, name: str, trigger: Trigger, **arguments: Any) -> Outcome:
+    def _find(self, name: str | None = None) -> "Driver":
+        """Return the driver called `name`, or the one that runs what is created without naming one."""
+        given = self._driver
+        if given is not None and not isinstance(given, str) and name in (None, given.name):
+            return given
+        return drivers.find(name or (given if isinstance(given, str) else None) or drivers.default())
+
+    def fire(self, name: str, trigger: Trigger, *, on_event: Announce | None = None, **arguments: Any) -> Outcome:
         """Carry out `trigger` on `name`; `arguments` are those that its row takes. The methods below say more of each.
 
-        Raises IllegalTransitionError, NotFoundError, BusyError, UsageError, and whatever the work raises.
+        `on_event` hears this call alone, beside the listener of all calls. Raises IllegalTransitionError,
+        NotFoundError, BusyError, UsageError, and whatever the work raises.
         """
-        return self.engine.fire(name, trigger, **arguments)
+        return self._heard_by(on_event).fire(name, trigger, **arguments)
+
+    def _heard_by(self, on_event: Announce | None) -> Engine:
+        """Return the engine as `on_event` hears it too."""
+        if on_event is None:
+            return self.engine
+
+        def both(event: Event) -> None:
+            self._on_event(event)
+            on_event(event)
+
+        return Engine(self.home, self._find, both)
 
     # One method for each row that can be asked for.
 
     def create(
-        self, name: str, template: "str | Loaded", wishes: "Wishes | None" = None, *, driver: str = "qemu"
+        self,
+        name: str,
+        template: "str | Mapping[str, Any] | Loaded",
+        wishes: "Wishes | None" = None,
+        *,
+        driver: str | None = None,
+        on_event: Announce | None = None,
     ) -> Outcome:
-        """Create `name` from `template`: a built-in's name, a path, a URL, `-` for standard input, or what was read.
+        """Create `name` from `template`; it is not started.
 
-        Missing images are built or fetched, which can take minutes. When this raises, nothing of the instance is left.
+        `template` is a built-in's name, a path, a URL, `-` for standard input; or the template itself: a text of
+        several lines, a mapping of what such a text would hold, or what `templates` has read. Missing images are built
+        or fetched, which can take minutes. When this raises, nothing of the instance is left.
         """
-        return self.engine.create(name, self._plan(name, template, wishes, driver))
+        return self._heard_by(on_event).create(name, self._plan(name, template, wishes, driver))
 
-    def start(self, name: str, *, timeout_s: float | None = None, keep_on_failure: bool = False) -> Outcome:
+    def start(
+        self,
+        name: str,
+        *,
+        timeout_s: float | None = None,
+        keep_on_failure: bool = False,
+        on_event: Announce | None = None,
+    ) -> Outcome:
         """Boot `name` and return when its guest answers ssh and has finished its first boot.
 
         `keep_on_failure`: leave a guest that did not answer in time alive, to be looked at. DegradedError says that it
         runs, and what of its template failed in it.
         """
-        return self.engine.fire(name, Trigger.start, timeout_s=timeout_s, keep_on_failure=keep_on_failure)
+        return self.fire(name, Trigger.start, timeout_s=timeout_s, keep_on_failure=keep_on_failure, on_event=on_event)
 
-    def stop(self, name: str, *, timeout_s: float | None = None) -> Outcome:
+    def stop(self, name: str, *, timeout_s: float | None = None, on_event: Announce | None = None) -> Outcome:
         """Shut the guest of `name` down; after `timeout_s` end it. `detail` of the outcome says which it was."""
-        return self.engine.fire(name, Trigger.stop, timeout_s=timeout_s)
+        return self.fire(name, Trigger.stop, timeout_s=timeout_s, on_event=on_event)
 
     def kill(self, name: str) -> Outcome:
         """End the hypervisor of `name` at once, and a process that is suspended in the middle of work on `name`."""
@@ -139,35 +188,71 @@ class Interlock:
 
     # Sequences of rows; they own no state.
 
-    def restart(self, name: str, *, timeout_s: float | None = None, keep_on_failure: bool = False) -> Outcome:
+    def restart(
+        self,
+        name: str,
+        *,
+        timeout_s: float | None = None,
+        keep_on_failure: bool = False,
+        on_event: Announce | None = None,
+    ) -> Outcome:
         """Stop `name` if it runs, then start it as `start` does."""
-        self.stop(name)
-        return self.start(name, timeout_s=timeout_s, keep_on_failure=keep_on_failure)
+        self.stop(name, on_event=on_event)
+        return self.start(name, timeout_s=timeout_s, keep_on_failure=keep_on_failure, on_event=on_event)
 
     def up(
         self,
         name: str,
-        template: str | None,
+        template: "str | Mapping[str, Any] | Loaded | None",
         wishes: "Wishes | None" = None,
         *,
-        driver: str = "qemu",
+        driver: str | None = None,
         timeout_s: float | None = None,
         keep_on_failure: bool = False,
+        on_event: Announce | None = None,
     ) -> Outcome:
         """Create `name` from `template` if it is absent, then start it as `start` does.
 
         An existing one needs no template; one that another process is creating is waited for.
         """
         if template is not None and verdict(self.status(name), Trigger.create).legal:
-            self.engine.create(name, self._plan(name, template, wishes, driver), if_absent=True)
-        return self.start(name, timeout_s=timeout_s, keep_on_failure=keep_on_failure)
+            plan = self._plan(name, template, wishes, driver)
+            self._heard_by(on_event).create(name, plan, if_absent=True)
+        return self.start(name, timeout_s=timeout_s, keep_on_failure=keep_on_failure, on_event=on_event)
 
-    def _plan(self, name: str, template: "str | Loaded", wishes: "Wishes | None", driver: str) -> Plan:
+    @contextmanager
+    def throwaway(
+        self,
+        template: "str | Mapping[str, Any] | Loaded",
+        wishes: "Wishes | None" = None,
+        *,
+        driver: str | None = None,
+        timeout_s: float | None = None,
+        on_event: Announce | None = None,
+    ) -> Iterator[str]:
+        """Yield the name of a new instance from `template`, which runs; it is removed at the end, whatever happens.
+
+            with vms.throwaway("tiny") as vm:
+                vms.run(vm, ["uname", "-a"])
+
+        A process that is killed leaves it behind. Its name begins with `throwaway-`.
+        """
+        name = f"throwaway-{os.urandom(6).hex()}"
+        try:
+            self.up(name, template, wishes, driver=driver, timeout_s=timeout_s, on_event=on_event)
+            yield name
+        finally:
+            with cancellation.shielded():
+                self.delete(name, force=True)
+
+    def _plan(
+        self, name: str, template: "str | Mapping[str, Any] | Loaded", wishes: "Wishes | None", driver: str | None
+    ) -> Plan:
         from .creation.plan import plan
         from .creation.wishes import Wishes
 
         checked_name(name)
-        return plan(self.home, name, template, drivers.find(driver), wishes or Wishes())
+        return plan(self.home, name, template, self._find(driver), wishes or Wishes())
 
     # Reading.
 
@@ -198,6 +283,7 @@ class Interlock:
         """
         from .fsm.watch import Watch
 
+        _check_since(since, names)
         return Watch(self.home, self.engine, names, since).changes(until)
 
     def wait_for(self, name: str, condition: str = "ready", *, timeout_s: float | None = None) -> Status:
@@ -211,9 +297,34 @@ class Interlock:
         if condition not in CONDITIONS:
             raise UsageError(f"{condition!r}: expected one of {', '.join(CONDITIONS)}")
         checked_name(name)
+        _check_timeout(timeout_s)
         return wait(lambda: self.status(name), condition, timeout_s, self.engine.not_found)
 
     # The guest.
+
+    def run(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        input: bytes | str = b"",  # noqa: A002 - as subprocess.run calls it
+        timeout_s: float | None = None,
+        workdir: str | None = None,
+    ) -> "Completed":
+        """Run `argv` in the guest of `name`, which runs, and return how it ended and what it said, whatever its status.
+
+        Its arguments arrive as they are, and no shell reads them; it begins in the user's home, or in `workdir`.
+        Raises DeadlineError after `timeout_s` seconds, when it finds its streams closed, and DriverError for an output
+        of more than 64 MiB. Where the guest cannot be reached, the status is 255, as ssh's is.
+        """
+        from .guest.ssh import within
+
+        if isinstance(argv, str | bytes) or not argv or any("\0" in word for word in argv):
+            raise UsageError(f"expected a program and its arguments, as a list of texts without NUL, found {argv!r}")
+        _check_timeout(timeout_s)
+        site = self.engine.admit(name, Trigger.shell)
+        stdin = input.encode() if isinstance(input, str) else input
+        return self._find(site.spec.driver).run(site, within(argv, workdir=workdir), stdin=stdin, timeout_s=timeout_s)
 
     def shell(
         self,
@@ -248,12 +359,23 @@ class Interlock:
     def _entrance(self, name: str, trigger: Trigger) -> "tuple[Site, Driver]":
         """Return the place of `name`, in whose state `trigger` is legal, and its driver, which has a shell."""
         site = self.engine.admit(name, trigger)
-        driver = drivers.find(site.spec.driver)
-        if not driver.abilities.shell:
-            raise UsageError(f'driver "{driver.name}" has no shell')
+        driver = self._find(site.spec.driver)
+        driver.check_shell()
         return site, driver
 
-    def copy(self, *paths: str, recursive: bool = False) -> Sequence[str]:
+    def copy(self, *paths: str, recursive: bool = False, timeout_s: float | None = None) -> None:
+        """Copy all `paths` but the last to that one; folders if `recursive`. `copy_line` says what paths may be.
+
+        Raises DriverError with the words of scp where it fails, DeadlineError after `timeout_s` seconds.
+        """
+        from .guest.command import completed
+
+        _check_timeout(timeout_s)
+        done = completed(self.copy_line(*paths, recursive=recursive), "scp", timeout_s=timeout_s)
+        if done.status:
+            raise DriverError(f"cannot copy {', '.join(paths[:-1])} to {paths[-1]}", details=done.words)
+
+    def copy_line(self, *paths: str, recursive: bool = False) -> Sequence[str]:
         """Return the host's command line that copies all `paths` but the last to that one; folders if `recursive`.
 
         `NAME:PATH` is a path in the guest of the instance NAME, which runs; relative ones begin at its user's home. A
@@ -277,7 +399,7 @@ class Interlock:
     def logs(self, name: str) -> dict[str, Path]:
         """Return the log files of `name` by name: `serial`, `qemu`."""
         site = self.engine.site(name)
-        return drivers.find(site.spec.driver).logs(site)
+        return self._find(site.spec.driver).logs(site)
 
     # What instances are made of. Each is loaded when it is used: who starts machines pays for none of it.
 
@@ -300,11 +422,28 @@ class Interlock:
         """The templates that instances are created from: list, show, validate, resolve."""
         from .creation.templates import Templates
 
-        return Templates(self.home)
+        return Templates(self.home, self._find)
 
     def checks(self) -> Iterator[Check]:
         """Yield what Interlock needs of this host: whether it is there, and the command that installs or fixes it."""
         return checks(self.home)
+
+
+def _check_timeout(timeout_s: float | None) -> None:
+    if timeout_s is not None and not timeout_s >= 0:  # NaN is not
+        raise UsageError(f"timeout must be a number of seconds ≥ 0, not {timeout_s}")
+
+
+def _check_since(since: str | int | None, names: Collection[str]) -> None:
+    if isinstance(since, int) and len(names) != 1:
+        raise UsageError(f"line {since}: the number of a line means something for one instance only")
+    if isinstance(since, str):
+        from datetime import datetime
+
+        try:
+            datetime.fromisoformat(since)
+        except ValueError as error:
+            raise UsageError(f"{since!r}: expected a time, ISO 8601, or the number of a line") from error
 
 
 def guest_of(path: str) -> str | None:

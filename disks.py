@@ -105,6 +105,8 @@ class Disks:
 
     def create(self, name: str, size_bytes: int, kind: str = "qcow2", report: Report = unheard) -> Disk:
         """Make an empty disk and return it; raises UsageError if the name is taken."""
+        if size_bytes <= 0:
+            raise UsageError(f"a disk of {size_bytes} bytes: expected a size > 0")
         with self._making(name, report) as new:
             run_qemu_img(["create", "-q", "-f", kind, f"disk.{kind}", str(size_bytes)], new)
         return self.get(name)

@@ -29,7 +29,7 @@ def facts(event: Event) -> dict[str, Any]:
 
 
 def structlog_announcer(logger: Any = None) -> Announce:
-    """Return a listener for `Interlock(announce=...)` that logs each event with `logger`.
+    """Return a listener for `Interlock(on_event=...)` that logs each event with `logger`.
 
     Without a logger, it is `structlog.get_logger("interlock")`: the host program's own configuration applies, and it
     may be changed later; nothing is configured here. The event's constant (`transition_done`) is structlog's `event`;

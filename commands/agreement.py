@@ -33,7 +33,7 @@ _MAY_BE_SECRET = re.compile(r"://[^/]*@|://.*\?|^--param\b|\b(env|param)[.:]")
 
 
 def agreed_on(
-    session: Session, name: str, locator: str, given: "Wishes", driver: str, *, yes: bool
+    session: Session, name: str, locator: str, given: "Wishes", driver: str | None, *, yes: bool
 ) -> "tuple[str | Loaded, Wishes]":
     """Return what to create `name` from, and the wishes: as given, or at a terminal as the user has agreed to them.
 

@@ -119,7 +119,7 @@ def copy_command(session: Session, paths: tuple[str, ...], recursive: bool) -> N
     """
     for name in filter(None, map(guest_of, paths)):
         session.bind(name, "copy")
-    _become(list(session.interlock.copy(*paths, recursive=recursive)))
+    _become(list(session.interlock.copy_line(*paths, recursive=recursive)))
 
 
 @click.command("ssh-config")

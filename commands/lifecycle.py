@@ -40,7 +40,7 @@ def create_command(  # noqa: PLR0917 - click calls it, by name
     words: tuple[str, ...],
     template: str | None,
     yes: bool,
-    driver: str,
+    driver: str | None,
     output_format: Format,
     **asked: Any,
 ) -> None:
@@ -105,7 +105,7 @@ def up_command(  # noqa: PLR0917 - click calls it, by name
     /,
     name: str | None,
     template: str | None,
-    driver: str,
+    driver: str | None,
     timeout_s: float | None,
     on_failure: str,
     output_format: Format,

@@ -20,7 +20,7 @@ def machine_options(command: F) -> F:
     """Add the options that override the template or fill in what it leaves open; `wishes` takes their values."""
     for option in reversed(
         (
-            click.option("--driver", default="qemu", show_default=True, help="What runs it: qemu, simulated, ..."),
+            click.option("--driver", help="What runs it: qemu, simulated, ...; default: $INTERLOCK_DRIVER, or qemu."),
             click.option("--cpus", type=click.IntRange(1, 1024), metavar="N", help="Virtual processors."),
             click.option("--memory", "memory_bytes", type=Size(), help="Memory, such as 2GiB."),
             click.option("--disk", "disk_bytes", type=Size(), help="Size of the disk, such as 20GiB."),

@@ -1,6 +1,6 @@
 """The command of a row that has none of its own: NAMES, and --timeout where the row has a deadline."""
 
-from typing import Unpack
+from typing import Any, Unpack
 
 import click
 
@@ -16,7 +16,7 @@ def command(trigger: str) -> click.Command:
 
     @pass_session
     def ask(session: Session, /, timeout_s: float | None = None, **which: Unpack[Which]) -> None:
-        asked = {"timeout_s": timeout_s} if row.timeout else {}
+        asked: dict[str, Any] = {"timeout_s": timeout_s} if row.timeout else {}
         each(session, row.trigger, lambda vms, name: vms.fire(name, row.trigger, **asked), **which)
 
     ask = format_option(ask)

@@ -33,7 +33,7 @@ class Session:
     def interlock(self) -> "Interlock":
         from ..api import Interlock
 
-        return Interlock(announce=self._announce)
+        return Interlock(on_event=self._announce)
 
     def _announce(self, event: "Event") -> None:
         self.stderr.announce(event)

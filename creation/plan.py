@@ -8,8 +8,10 @@ import json
 import os
 import platform
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -45,13 +47,16 @@ SCRIPTED_START_TIMEOUT_S = 1800.0
 STOP_TIMEOUT_S = 60.0
 
 
-def read(home: Home, locator: str, edits: tuple[str, ...] = ()) -> Loaded:
-    """Return the template that `locator` means, changed by `edits` (`cpus=4`) and filled from the home's defaults."""
-    return load(locator, edits=edits, defaults=home.defaults if home.defaults.exists() else None)
+def read(home: Home, template: str | Mapping[str, Any], edits: tuple[str, ...] = ()) -> Loaded:
+    """Return the template that `template` means or is, changed by `edits` (`cpus=4`), filled from the home's defaults.
+
+    `template` is what `locate` explains: a locator, a text of several lines, or a mapping.
+    """
+    return load(template, edits=edits, defaults=home.defaults if home.defaults.exists() else None)
 
 
-def plan(home: Home, name: str, template: str | Loaded, driver: Driver, wishes: Wishes) -> Plan:
-    """Return the plan of the instance `name` from `template`: one that was read, or a locator that is read later.
+def plan(home: Home, name: str, template: str | Mapping[str, Any] | Loaded, driver: Driver, wishes: Wishes) -> Plan:
+    """Return the plan of the instance `name` from `template`: one that was read, or what `read` reads later.
 
     Nothing is read or made yet. Raises UsageError for wishes that no machine could fulfil. Carrying the plan out raises
     UntrustedTemplateError for a template from a server that reaches something of this host, unless `wishes.trust`.
@@ -60,7 +65,7 @@ def plan(home: Home, name: str, template: str | Loaded, driver: Driver, wishes: 
 
     def draft(report: Report) -> Draft:
         loaded = template
-        if isinstance(loaded, str):
+        if not isinstance(loaded, Loaded):
             report(f"reading template {public(loaded)}")
             loaded = read(home, loaded, wishes.edits)
         for note in loaded.notes:

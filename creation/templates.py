@@ -1,9 +1,9 @@
 """The templates that machines can be created from, as programs and commands use them: `Interlock.templates`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .. import drivers
+from ..drivers.contract import Driver
 from ..host.home import Home
 from ..templates import load, locate
 from ..templates.load import Loaded, Source
@@ -12,27 +12,32 @@ from . import plan
 from .reach import Reach
 from .wishes import Wishes
 
+Given = str | Mapping[str, Any]
+"""A template: what means it, or what it holds."""
+
 _NAME = "name"
 """What an instance is called whose creation is only tried."""
 
 
 class Templates:
-    """The built-in templates, and all that a locator can name: a path, a URL, `-` for standard input.
+    """The built-in templates, and all that can be one: at a path, a URL, `-` for standard input, or in memory.
+
+    In memory, a template is a text of several lines, or a mapping of what such a text would hold.
 
     Nothing here makes anything. Reading raises NotFoundError for what is not there, and InvalidTemplateError with every
     mistake at once.
     """
 
-    def __init__(self, home: Home) -> None:
-        self._home = home
+    def __init__(self, home: Home, driver: Callable[[str | None], Driver]) -> None:
+        self._home, self._driver = home, driver
 
     def list(self) -> dict[str, str]:
         """Return the built-in templates: name → what it is for, one sentence."""
         return {name: load.summary(locate.find(name)) for name in locate.builtin_names()}
 
-    def find(self, locator: str) -> Source:
-        """Return the text of the template that `locator` means, unread."""
-        return locate.find(locator)
+    def find(self, template: Given) -> Source:
+        """Return the text of `template`, unread."""
+        return locate.find(template)
 
     def parse(self, source: Source, edits: Sequence[str] = ()) -> Loaded:
         """Return the template in `source`, its bases merged, changed by `edits` (`cpus=4`)."""
@@ -42,29 +47,29 @@ class Templates:
         """Return the template in `text`, which is called `name` in messages."""
         return load.parse(Source(name, text.encode()))
 
-    def resolve(self, locator: str, edits: Sequence[str] = ()) -> Loaded:
-        """Return the template that `locator` means, as `create` reads it: `edits`, then the home's defaults."""
-        return plan.read(self._home, locator, tuple(edits))
+    def resolve(self, template: Given, edits: Sequence[str] = ()) -> Loaded:
+        """Return `template` as `create` reads it: with its bases, changed by `edits`, then the home's defaults."""
+        return plan.read(self._home, template, tuple(edits))
 
     def dump(self, loaded: Loaded) -> str:
         """Return `loaded` as YAML text that needs no other file."""
         return load.dump(loaded)
 
     def reach(
-        self, loaded: Loaded, wishes: Wishes | None = None, *, name: str = _NAME, driver: str = "qemu"
+        self, loaded: Loaded, wishes: Wishes | None = None, *, name: str = _NAME, driver: str | None = None
     ) -> tuple[Reach, ...]:
         """Return what the instance `name`, created from `loaded`, would reach of this host.
 
         Raises what its creation would raise before it looks for an image, except for lack of trust.
         """
-        return tuple(plan.check(self._home, name, loaded, drivers.find(driver), wishes or Wishes()))
+        return tuple(plan.check(self._home, name, loaded, self._driver(driver), wishes or Wishes()))
 
-    def validate(self, locator: str, edits: Sequence[str] = (), *, driver: str = "qemu") -> tuple[str, ...]:
+    def validate(self, template: Given, edits: Sequence[str] = (), *, driver: str | None = None) -> tuple[str, ...]:
         """Return notes about a template that `create` would accept: what is ignored, and what of this host it reaches.
 
         Raises for any other template, with all its mistakes.
         """
-        loaded = self.resolve(locator, edits)
+        loaded = self.resolve(template, edits)
         return (*loaded.notes, *map(str, self.reach(loaded, driver=driver)))
 
     def instance_name(self, locator: str) -> str:

@@ -3,6 +3,7 @@
 Nothing here knows a state, reads a template or fetches an image.
 """
 
+import os
 from functools import cache
 from importlib import import_module
 from typing import cast
@@ -15,6 +16,15 @@ GROUP = "interlock.drivers"
 
 OURS = {"qemu": (".qemu.driver", "QemuDriver"), "simulated": (".simulated", "SimulatedDriver")}
 """Registered like any other, but found without listing the installed packages, which takes longer than `list`."""
+
+
+VARIABLE = "INTERLOCK_DRIVER"
+DEFAULT = "qemu"
+
+
+def default() -> str:
+    """Return the name of the driver that runs what is created without naming one: $INTERLOCK_DRIVER, or `qemu`."""
+    return os.environ.get(VARIABLE) or DEFAULT
 
 
 def names() -> list[str]:

@@ -40,13 +40,16 @@ entry-point group `interlock.drivers`, and proves itself with `interlock.drivers
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from ..errors import DegradedError, HostError
+from ..errors import DegradedError, HostError, UsageError
 from ..fsm.port import Deadline, Site
 from ..fsm.records import HIDDEN, Check, Observation
 from ..fsm.spec import UNREADABLE, Spec
 from ..host.progress import Report
+
+if TYPE_CHECKING:
+    from ..guest.command import Completed
 
 __all__ = [
     "BASE",
@@ -215,6 +218,28 @@ class Driver(ABC):
     def shell(self, site: Site, command: Sequence[str], *, terminal: bool) -> list[str]:
         """Return the host's command line that runs `command` (empty: a login shell) in the guest."""
         raise NotImplementedError
+
+    def run(
+        self, site: Site, command: Sequence[str], *, stdin: bytes = b"", timeout_s: float | None = None
+    ) -> "Completed":
+        """Run `command` in the guest to its end, and return how it ended and what it said.
+
+        The default runs what `shell` returns. Raises DeadlineError after `timeout_s` seconds.
+        """
+        from ..guest.command import completed
+
+        self.check_shell()
+        return completed(
+            self.shell(site, command, terminal=False),
+            f'{command[0]} in "{site.name}"',
+            stdin=stdin,
+            timeout_s=timeout_s,
+        )
+
+    def check_shell(self) -> None:
+        """Raise UsageError where this driver's machines have no guest to log in to."""
+        if not self.abilities.shell:
+            raise UsageError(f'driver "{self.name}" has no shell')
 
     def ssh_config(self, site: Site) -> Path:
         """Return the file of an ssh_config(5) by which ssh and scp reach the guest under the site's name."""

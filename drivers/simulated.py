@@ -14,15 +14,24 @@ the environment variable INTERLOCK_SIMULATED:
     hang      true: the work never ends by itself
     until     the path of a file: the work ends when that file exists
     degraded  of start and provision: the guest runs, but these words say what failed in it (DegradedError)
+
+What is run in a guest is answered from `answers`, by the command as a shell would read it:
+
+    driver = SimulatedDriver(answers={"uname -r": "6.1.0", "systemctl is-active web": Completed(3, b"inactive")})
+    vms = Interlock(driver=driver)
+
+`driver.ran` then says what was run, where, and with what input. Orders for `run` hold for every command. Orders and
+answers may be changed at any time.
 """
 
 import json
 import math
 import os
+import shlex
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
 from ..errors import DeadlineError, DriverError, OutOfReachError, TooNewError, UsageError
 from ..fsm.schema import check_schema
@@ -30,6 +39,12 @@ from ..host import cancellation
 from ..host.files import UnfitFileError, read_own, write_whole
 from ..host.process import boot_id
 from .contract import DEMANDS, HIDDEN, Abilities, Deadline, DegradedError, Driver, Observation, Report, Site
+
+if TYPE_CHECKING:
+    from ..guest.command import Completed
+
+    Answer = str | Completed | Callable[[bytes], str | Completed]
+    """What a guest says to a command: its output, or all of how it ends; or what makes that of the command's input."""
 
 FILE = "machine.json"
 VARIABLE = "INTERLOCK_SIMULATED"
@@ -70,8 +85,24 @@ class Order(NamedTuple):
         return self.until is not None and not os.path.lexists(self.until)
 
 
+class Ran(NamedTuple):
+    """A command that was run in a simulated guest."""
+
+    instance: str
+    argv: tuple[str, ...]
+    stdin: bytes
+
+
+COMMAND_NOT_FOUND = 127
+"""The exit status of a shell that found no program. Source: POSIX, Shell Command Language, 2.8.2."""
+
+
 class SimulatedDriver(Driver):
-    """Runs machines that are records. `memory`: where they are kept by name; None: on disk, beside their spec."""
+    """Runs machines that are records.
+
+    `memory`: where they are kept by name; None: on disk, beside their spec. `orders`: what is to happen on each
+    trigger; None: what INTERLOCK_SIMULATED says. `answers`: what guests say to a command.
+    """
 
     name = "simulated"
     abilities = Abilities(arches=("x86_64", "aarch64"), images=False, shell=False, honours=frozenset(DEMANDS))
@@ -80,9 +111,12 @@ class SimulatedDriver(Driver):
         self,
         orders: Mapping[str, Mapping[str, Any]] | None = None,
         memory: MutableMapping[str, SimulatedMachine] | None = None,
+        answers: "Mapping[str, Answer] | None" = None,
     ) -> None:
-        self._orders = orders
-        self._memory = memory
+        self.orders = orders
+        self.memory = memory
+        self.answers = {} if answers is None else answers
+        self.ran: list[Ran] = []
 
     def create(self, site: Site, report: Report) -> None:
         report("making a simulated disk")
@@ -98,8 +132,8 @@ class SimulatedDriver(Driver):
         self._reached(site)
         report("moving the simulated machine")
         self._obey("move", UNLIMITED)
-        if self._memory is not None and site.name in self._memory:
-            self._memory[new.name] = self._memory.pop(site.name)
+        if self.memory is not None and site.name in self._memory:
+            self.memory[new.name] = self._memory.pop(site.name)
 
     def start(self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True) -> DegradedError | None:
         machine = self._reached(site)
@@ -136,8 +170,8 @@ class SimulatedDriver(Driver):
         self._reached(site)
         report("removing the simulated machine")
         self._obey("delete", UNLIMITED)
-        if self._memory is not None:
-            self._memory.pop(site.name, None)
+        if self.memory is not None:
+            self.memory.pop(site.name, None)
 
     def resume(self, site: Site, report: Report) -> None:
         report("resuming the simulated guest")
@@ -148,6 +182,20 @@ class SimulatedDriver(Driver):
         report("running the simulated scripts")
         self._obey("provision", deadline)
         return self._degraded(site, "provision")
+
+    def run(
+        self, site: Site, command: Sequence[str], *, stdin: bytes = b"", timeout_s: float | None = None
+    ) -> "Completed":
+        from ..guest.command import Completed
+
+        self.ran.append(Ran(site.name, tuple(command), stdin))
+        self._obey("run", Deadline(math.inf if timeout_s is None else timeout_s))
+        line = shlex.join(command)
+        answer = self.answers.get(line)
+        if answer is None:
+            return Completed(COMMAND_NOT_FOUND, stderr=f"the simulated guest has no answer to: {line}\n".encode())
+        said = answer(stdin) if callable(answer) else answer
+        return Completed(0, said.encode()) if isinstance(said, str) else said
 
     def observe(self, site: Site) -> Observation:
         machine = self._get(site)
@@ -204,7 +252,7 @@ class SimulatedDriver(Driver):
     def _order(self, trigger: str) -> "Order":
         """Return the order for `trigger`; raise UsageError if it is malformed."""
         try:
-            orders = self._orders if self._orders is not None else json.loads(os.environ.get(VARIABLE) or "{}")
+            orders = self.orders if self.orders is not None else json.loads(os.environ.get(VARIABLE) or "{}")
             order = Order(**orders.get(trigger, {}))
             error, until = order.error and str(order.error), order.until and str(order.until)
             return order._replace(delay_s=float(order.delay_s), error=error, until=until)
@@ -213,8 +261,8 @@ class SimulatedDriver(Driver):
 
     def _get(self, site: Site) -> SimulatedMachine:
         """Return the machine's record; what ran in an earlier boot of the host does not run."""
-        if self._memory is not None:
-            machine = self._memory.get(site.name, SimulatedMachine())
+        if self.memory is not None:
+            machine = self.memory.get(site.name, SimulatedMachine())
         else:
             machine = _read(site.directory / FILE)
         if machine.alive and machine.boot_id != boot_id():
@@ -222,8 +270,8 @@ class SimulatedDriver(Driver):
         return machine
 
     def _put(self, site: Site, machine: SimulatedMachine) -> None:
-        if self._memory is not None:
-            self._memory[site.name] = machine
+        if self.memory is not None:
+            self.memory[site.name] = machine
         else:
             path = site.directory / FILE
             write_whole(path, json.dumps({**_unknown(path), **machine._asdict()}).encode())

@@ -158,7 +158,9 @@ class Engine(Reader):
         IllegalTransitionError, NotFoundError, BusyError, and whatever the work raises; the state has not moved then.
         DegradedError alone says that it has.
         """
-        row = BY_TRIGGER[trigger]
+        row = BY_TRIGGER.get(trigger)
+        if row is None:
+            raise UsageError(f"{trigger!r}: expected one of {', '.join(BY_TRIGGER)}")
         _check(row, arguments)
         treated = row.on_damage is not None and (force or not row.guarded)
         if treated and (not row.recorded or self.read(name).damage):

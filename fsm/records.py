@@ -28,7 +28,7 @@ PROTECTED_FILE = "protected"
 
 def checked_name(name: str) -> str:
     """Return `name` if an instance may be called so, else raise InvalidNameError. Touches nothing."""
-    if NAME.fullmatch(name):
+    if isinstance(name, str) and NAME.fullmatch(name):
         return name
     raise InvalidNameError(f"an instance cannot be called {name!r}: {NAME_WORDS}")
 

@@ -11,7 +11,7 @@ Python runs handlers between two of its own steps, so a signal that arrives just
 noticed only when the call returns. A timer prevents that: its signal interrupts the call and does nothing else.
 
 Only the command line listens. A program that embeds Interlock keeps its own handlers; it cancels an operation by
-raising from them, or from `announce`.
+raising from them, or from the listener of its events, or with `calling_off` from another thread.
 
 This module is imported before the handlers are installed, so it imports almost nothing.
 """
@@ -25,7 +25,7 @@ from contextvars import ContextVar
 
 TYPE_CHECKING = False  # what `typing` calls so, without its import
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import TypeVar
 
     from ..errors import CancelledError
@@ -42,6 +42,8 @@ _listener: int | None = None
 """The thread in which handlers run: the main one."""
 _may_raise = False
 _shields = ContextVar("shields", default=False)
+_called_off: "ContextVar[Callable[[], bool] | None]" = ContextVar("called_off", default=None)
+"""Asks whether the work of this thread is to end, where that can be called off by itself."""
 
 
 def listen() -> None:
@@ -84,7 +86,8 @@ def requested() -> bool:
 
 def check() -> None:
     """Raise CancelledError if cancellation was requested, unless `shielded`."""
-    if _requested is not None and not _shields.get():
+    asked = _called_off.get()
+    if (_requested is not None or (asked is not None and asked())) and not _shields.get():
         raise error()
 
 
@@ -118,6 +121,16 @@ def shielded() -> "Iterator[None]":
         yield
     finally:
         _shields.reset(token)
+
+
+@contextmanager
+def calling_off(asked: "Callable[[], bool]") -> "Iterator[None]":
+    """Cancel what this thread does in here as soon as `asked`, which is asked at each check, says so."""
+    token = _called_off.set(asked)
+    try:
+        yield
+    finally:
+        _called_off.reset(token)
 
 
 @contextmanager
@@ -160,4 +173,5 @@ def error(so: str = "") -> "CancelledError":
     """Return the error that `check` raises; `so` is appended to its message."""
     from ..errors import CancelledError
 
-    return CancelledError(f"interrupted by {signal.Signals(_requested or signal.SIGINT).name}{so}")
+    by = f"interrupted by {signal.Signals(_requested).name}" if _requested else "called off by its caller"
+    return CancelledError(f"{by}{so}")

@@ -48,7 +48,13 @@ class Home(NamedTuple):
         Raises HostError if none of them nor $HOME is set and the user has no account.
         """
         given = os.environ.get("INTERLOCK_HOME")
-        root = Path(given) if given else (_from_xdg("XDG_DATA_HOME") or user_home() / ".local" / "share") / "interlock"
+        return cls.at(
+            Path(given) if given else (_from_xdg("XDG_DATA_HOME") or user_home() / ".local" / "share") / "interlock"
+        )
+
+    @classmethod
+    def at(cls, root: Path) -> Self:
+        """Return the home in the folder `root`, with its sockets where the environment says. Creates nothing."""
         return cls(root=root.absolute(), runtime=_runtime_root())
 
     @property

@@ -3,7 +3,7 @@
 locate → document → bases, merge → edit → model, support, expand
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,12 +54,12 @@ class Loaded:
     """What was read, in order."""
 
 
-def load(locator: str, *, edits: Sequence[str] = (), defaults: Path | None = None) -> Loaded:
-    """Return the template that `locator` means, changed by `edits`, filled from the template in the file `defaults`.
+def load(template: str | Mapping[str, Any], *, edits: Sequence[str] = (), defaults: Path | None = None) -> Loaded:
+    """Return the template that `template` means or is, changed by `edits`, filled from that in the file `defaults`.
 
     An edit is KEY=VALUE. Raises NotFoundError for what is not there, InvalidTemplateError with all mistakes.
     """
-    return parse(find(locator), edits=edits, defaults=defaults)
+    return parse(find(template), edits=edits, defaults=defaults)
 
 
 def parse(source: Source, *, edits: Sequence[str] = (), defaults: Path | None = None) -> Loaded:

@@ -4,16 +4,20 @@ debian, template:debian             a built-in template
 web.yaml, ./web, ~/web, file:/web   a file on this host
 http://..., https://...             a file on a server
 -                                   standard input
+a text of several lines, a mapping  the template itself, from a program's memory
 cloud-amd64.qcow2, https://.../x.img.xz     an image itself: a template with nothing but this image
 """
 
+import json
 import os
 import re
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 from ..errors import InvalidTemplateError, NotFoundError, UsageError
@@ -27,6 +31,9 @@ TIMEOUT_S = 20.0
 """How long a server may be silent."""
 
 STDIN = "-"
+
+MEMORY = "<memory>"
+"""What a template that came from no file is called in messages."""
 
 BUILTIN = "template:"
 
@@ -48,9 +55,32 @@ def builtin_names() -> list[str]:
     return sorted(path.name.removesuffix(".yaml") for path in _builtin().iterdir() if path.name.endswith(".yaml"))
 
 
-def find(locator: str) -> Source:
-    """Return the template that `locator` means. Raises NotFoundError, and InvalidTemplateError for what is not text."""
-    return read(absolute(locator))
+def find(template: str | Mapping[str, Any]) -> Source:
+    """Return the template that `template` means or is. Raises NotFoundError, InvalidTemplateError for what is not text.
+
+    A mapping holds what a template's text would: strings, numbers, booleans, None, lists and mappings.
+    """
+    if isinstance(template, Mapping):
+        return _limited(MEMORY, _written(template), STDIN)
+    if "\n" in template:
+        return _limited(MEMORY, template.encode(errors="replace"), STDIN)
+    return read(absolute(template))
+
+
+def _written(template: Mapping[str, Any]) -> bytes:
+    """Return `template` as YAML, of which JSON is a part whose strings never look like something else."""
+    try:
+        return json.dumps(template, ensure_ascii=False, indent=1, default=_plain).encode(errors="replace")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidTemplateError(f"{MEMORY}: {error}") from error
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"a template holds no {type(value).__name__}: {value!r}")
 
 
 def absolute(locator: str, beside: str | None = None) -> str:
@@ -93,8 +123,10 @@ def read_file(locator: str) -> Source:
     return _limited(_shown(locator), _read_file(locator), locator)
 
 
-def public(locator: str) -> str:
+def public(locator: str | Mapping[str, Any]) -> str:
     """Return `locator` for messages and records: without the user, the password and the query of a URL."""
+    if isinstance(locator, Mapping) or "\n" in locator:
+        return MEMORY
     if _scheme(locator) not in _REMOTE:
         return locator
     return re.sub(r"(?<=://)[^/@]+@|\?.*", lambda found: "?…" if found[0].startswith("?") else "…@", locator)
@@ -172,7 +204,7 @@ def _typed(locator: str) -> str:
 
 def _neighbour(locator: str, beside: str) -> str:
     if beside == STDIN:
-        raise InvalidTemplateError(f"{locator}: a template from standard input has no folder: name it by path or URL")
+        raise InvalidTemplateError(f"{locator}: a template that is no file has no folder: name it by path or URL")
     if ".." in locator.split("/"):
         raise InvalidTemplateError(f"{locator}: a relative locator cannot leave its template's folder by ..")
     if beside.startswith(BUILTIN):

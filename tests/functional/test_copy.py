@@ -41,7 +41,7 @@ def test_path_in_a_guest_begins_with_a_name_and_a_colon(path, name):
 def test_copy_that_does_not_lead_from_one_side_to_the_other_is_refused(vms, paths):
     """From the host into one guest, or from one guest to the host."""
     with pytest.raises(UsageError, match="from this host into one guest, or from one guest to this host"):
-        vms.copy(*paths)
+        vms.copy_line(*paths)
 
 
 @pytest.mark.parametrize(

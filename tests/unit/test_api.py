@@ -23,7 +23,7 @@ WAYS = {State.absent: [], State.created: ["create"], State.running: ["up"], Stat
 @pytest.fixture
 def vms(heard):
     """Return the API on the home of the environment."""
-    return Interlock(announce=heard.append)
+    return Interlock(on_event=heard.append)
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def test_listener_that_raises_calls_the_work_off(bring, vms):
             raise RuntimeError("enough")
 
     with pytest.raises(DriverError, match="RuntimeError: enough"):
-        Interlock(announce=refuse).start("web")
+        Interlock(on_event=refuse).start("web")
     assert vms.status("web").state is State.created
 
 

@@ -47,7 +47,7 @@ class TestInMemory(DriverConformance):
 
     @pytest.fixture
     def other(self, driver):
-        return SimulatedDriver(orders={}, memory=driver._memory)
+        return SimulatedDriver(orders={}, memory=driver.memory)
 
     @pytest.fixture
     def site(self, site):

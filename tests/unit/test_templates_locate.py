@@ -142,7 +142,7 @@ def test_absolute_of_a_template_lies_beside_it(locator, beside, expected):
         ("../x.yaml", "/srv/a/web.yaml", "cannot leave its template's folder"),
         ("a/../../x.yaml", "https://example.org/a/web.yaml", "cannot leave its template's folder"),
         ("../x", "template:_images/debian", "cannot leave its template's folder"),
-        ("base.yaml", "-", "a template from standard input has no folder"),
+        ("base.yaml", "-", "a template that is no file has no folder"),
         ("/etc/passwd", "http://example.org/web.yaml", "a template from a server cannot name files of this host"),
         ("~/.ssh/id", "https://example.org/web.yaml", "a template from a server cannot name files of this host"),
         ("file:///etc/passwd", "https://example.org/x", "a template from a server cannot name files of this host"),

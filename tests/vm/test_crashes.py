@@ -220,7 +220,7 @@ def test_guest_outlives_managers_that_die_while_it_boots_and_shuts_down(vms, ask
             if event.step == step:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        return lambda: Interlock(announce=announce).start("web")
+        return lambda: Interlock(on_event=announce).start("web")
 
     bring(State.created)
     hypervisors = set()

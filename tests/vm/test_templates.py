@@ -287,7 +287,7 @@ def test_script_that_fails_is_told_while_another_runs_and_the_guest_is_kept(vms,
             ask("sudo touch /tmp/go /key")  # the other script ends only now
 
     with pytest.raises(DegradedError) as caught:
-        Interlock(announce=announce).start("web", timeout_s=300)
+        Interlock(on_event=announce).start("web", timeout_s=300)
     assert caught.value.message == f"{failed}, and 1 more: script 001 (system)"
     assert "probing: the key is there" in heard
 

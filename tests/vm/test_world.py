@@ -180,7 +180,7 @@ def test_hypervisor_that_dies_under_a_start_fails_it(vms, create, line, injected
             os.kill(hypervisor.find(site.directory).pid, signal.SIGKILL)
 
     with pytest.raises(DriverError, match="hypervisor was killed or crashed"):
-        Interlock(announce=announce).start("web")
+        Interlock(on_event=announce).start("web")
     assert line().startswith("created · start failed: the machine did not come up: hypervisor was killed or crashed")
     assert vms.start("web").changed
     injected("hypervisor dies under a start")
@@ -194,7 +194,7 @@ def test_hypervisor_that_dies_under_a_stop_is_stopped_and_said(begun, line, inje
         if event.trigger is Trigger.stop and event.step:
             os.kill(hypervisor.find(site.directory).pid, signal.SIGKILL)
 
-    assert Interlock(announce=announce).stop("web").detail == "hypervisor was killed or crashed"
+    assert Interlock(on_event=announce).stop("web").detail == "hypervisor was killed or crashed"
     assert line() == "stopped · hypervisor was killed or crashed"
     injected("hypervisor dies under a stop")
 
