@@ -132,8 +132,8 @@ class SimulatedDriver(Driver):
         self._reached(site)
         report("moving the simulated machine")
         self._obey("move", UNLIMITED)
-        if self.memory is not None and site.name in self._memory:
-            self.memory[new.name] = self._memory.pop(site.name)
+        if self.memory is not None and site.name in self.memory:
+            self.memory[new.name] = self.memory.pop(site.name)
 
     def start(self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True) -> DegradedError | None:
         machine = self._reached(site)
