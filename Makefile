@@ -26,7 +26,7 @@ test: $(VENV)/.developing
 # What needs no guest and no minute: linters, types, import contracts, unit and functional tests.
 check: $(VENV)/.developing
 	tools/packages.sh $(RUN) $(BUILD) $(TEST) ipxe-qemu
-	$(PYTEST) -m "not slow" tests/unit tests/functional $(ARGS)
+	$(PYTEST) -m "not slow" tests/unit tests/functional tests/limactl $(ARGS)
 
 diagrams: $(VENV)/.installed
 	$(BIN)/python -m interlock.diagrams

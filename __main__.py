@@ -14,10 +14,6 @@ if TYPE_CHECKING:
 
     from .commands.plain import Work
     from .commands.session import Session
-    from .errors import InterlockError
-
-STDOUT = 1
-"""The descriptor, which is there also where Python has no `sys.stdout`."""
 
 
 def main() -> "NoReturn":
@@ -27,7 +23,9 @@ def main() -> "NoReturn":
     from .host import cancellation
 
     cancellation.listen()
-    _stand_in()
+    from .commands.program import stand_in
+
+    stand_in()
     try:
         sys.exit(run())
     finally:
@@ -57,61 +55,38 @@ def _command_line() -> "Work":
 
 def _outcome(work: "Work", session: "Session") -> int:
     """Do `work` and return the exit code, whatever becomes of it."""
+    from .commands.program import stop_printing
+
     stdout = sys.stdout
     try:
         code = work(session)
         sys.stdout.flush()
     except BrokenPipeError:
-        return _stop_printing()
+        return stop_printing()
     except SystemExit as exit_:  # a command's own, that of completion, or click's for a broken pipe: it puts a stream
-        return exit_.code if sys.stdout is stdout else _stop_printing()  # type: ignore[return-value] # of its own there
+        return exit_.code if sys.stdout is stdout else stop_printing()  # type: ignore[return-value] # of its own there
     except Exception as error:  # noqa: BLE001 - where a command ends: whatever it is, the user gets words
         return _report(error, session)
     return code
 
 
-def _stop_printing() -> int:
-    """Return the exit code where the reader of our results has read enough, and let nothing more be printed."""
-    import signal
-
-    os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)  # Python flushes stdout once more at its end
-    return 128 + signal.SIGPIPE
-
-
 def _report(error: Exception, session: "Session") -> int:
     """Say `error` on stderr and return its exit code."""
+    from .commands.program import known
     from .errors import CancelledError
     from .host import cancellation
 
-    known = _known(error)
-    if cancellation.requested() and not isinstance(known, CancelledError):
-        known = cancellation.error()  # the terminal is closed, say, that a command was writing to
-    session.stderr.error(known, traceback=_traceback(error) if session.debug else None)
-    return known.exit_code
+    reported = known(error)
+    if cancellation.requested() and not isinstance(reported, CancelledError):
+        reported = cancellation.error()  # the terminal is closed, say, that a command was writing to
+    session.stderr.error(reported, traceback=_traceback(error) if session.debug else None)
+    return reported.exit_code
 
 
 def _traceback(error: Exception) -> str:
     import traceback
 
     return "".join(traceback.format_exception(error))
-
-
-def _known(error: Exception) -> "InterlockError":
-    """Return `error` as one of ours."""
-    from .errors import HostError, InterlockError
-
-    match error:
-        case InterlockError():
-            return error
-        case OSError():
-            return HostError(f"{error.filename or 'the system'}: {error.strerror or error}")
-        case _:
-            import shlex
-
-            return InterlockError(
-                f"{type(error).__name__}: {error}; this is a defect of Interlock",
-                hint=shlex.join(["interlock", "--debug", *sys.argv[1:]]),
-            )
 
 
 def _print_version() -> bool:
@@ -123,17 +98,6 @@ def _print_version() -> bool:
     except OSError:
         return False
     return True
-
-
-def _stand_in() -> None:
-    """Let /dev/null stand in for standard streams that are closed: a file of ours would get their numbers."""
-    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003 - the lowest that is free: this one
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(number, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - it is open to the end
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         for section in COMMANDS.values():
             if cmd_name in section:
-                module = import_module(f".commands.{section[cmd_name][0]}", __package__)
+                place = section[cmd_name][0]
+                module = import_module(f".{place}" if "." in place else f".commands.{place}", __package__)
                 command: click.Command | None = getattr(module, f"{cmd_name.replace('-', '_')}_command", None)
                 return command or module.command(cmd_name)
         return None

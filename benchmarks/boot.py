@@ -28,9 +28,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import limactl
 from measure import QUIET, machine, wait_for_banner
 
+import limactl
 from interlock import Interlock
 from interlock.drivers.qemu import events
 from interlock.drivers.qemu.capabilities import acceleration

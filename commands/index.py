@@ -40,12 +40,16 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Host": {
         "doctor": ("host", "Check this host, and say how to mend it."),
         "image": ("images", "Build, import, list and delete images."),
-        "disk": ("disks", "Create, list, resize and delete disks that outlive instances."),
+        "disk": ("disks", "Create, list and delete disks that outlive instances."),
         "template": ("templates", "List, show, check and copy templates."),
+        "limactl": ("limactl.door", "Do what limactl does, for applications that call it."),
+        "install-limactl": ("limactl.door", "Put the programs limactl and lima into a folder."),
         "help": ("help", "Explain a command or a topic."),
     },
 }
-"""Section → command → (module of this package, summary). A test holds the summaries against the commands.
+"""Section → command → (module of this package, summary); a module with a dot is the program's.
+
+A test holds the summaries against the commands.
 
 A row of the table that has no entry here gets one: `rows` makes its command.
 """

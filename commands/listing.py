@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..errors import UsageError
 from ..fsm import words
 from ..fsm.records import Status
 from ..fsm.states import State
@@ -102,7 +103,11 @@ def _print_by_template(statuses: Iterable[Status], template: str) -> None:
 
     render = compiled(template, KEYS | {"status"})
     for status in statuses:
-        write(printable(render({**status.to_json(), "status": words.status(status)})) + "\n")
+        try:
+            text = render({**status.to_json(), "status": words.status(status)})
+        except ValueError as error:
+            raise UsageError(f"--format: {error}") from error
+        write(printable(text) + "\n")
 
 
 def _sorted(statuses: Iterable[Status], sort: str) -> Iterable[Status]:

@@ -191,7 +191,7 @@ def complete(*words):
     ("words", "expected"),
     [
         (("st",), ["start", "stop"]),
-        (("l",), ["list", "logs"]),
+        (("l",), ["list", "logs", "limactl"]),
         (("rm", "w"), ["web"]),
         (("start", "w"), ["web"]),
         (("stop", ""), ["db", "web"]),

@@ -1,0 +1,44 @@
+"""How a program of ours begins and ends, whatever its command line is like: standard streams, and errors."""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from ..errors import HostError, InterlockError
+
+STDOUT = 1
+"""The descriptor, which is there also where Python has no `sys.stdout`."""
+
+
+def stand_in() -> None:
+    """Let /dev/null stand in for standard streams that are closed: a file of ours would get their numbers."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003 - the lowest that is free: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - it is open to the end
+
+
+def stop_printing() -> int:
+    """Return the exit code where the reader of our results has read enough, and let nothing more be printed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)  # Python flushes stdout once more at its end
+    return 128 + signal.SIGPIPE
+
+
+def known(error: Exception, program: Sequence[str] = ("interlock",)) -> InterlockError:
+    """Return `error` as one of ours; `program` is what was called."""
+    match error:
+        case InterlockError():
+            return error
+        case OSError():
+            return HostError(f"{error.filename or 'the system'}: {error.strerror or error}")
+        case _:
+            import shlex
+
+            return InterlockError(
+                f"{type(error).__name__}: {error}; this is a defect of Interlock",
+                hint=shlex.join([*program, "--debug", *sys.argv[1:]]),
+            )

@@ -1,0 +1,203 @@
+"""The commands of limactl that are here, as data; and those that are not, with what to type instead."""
+
+from .flags import Command, Flag
+
+_NOT_HERE = "is not supported here"
+
+EDITS = (
+    Flag("cpus", "Number of CPUs", "int"),
+    Flag("memory", "Memory in GiB", "float"),
+    Flag("disk", "Disk size in GiB", "float"),
+    Flag("mount", "Directories to mount, suffix ':w' for writable", "strings"),
+    Flag("mount-only", "Like --mount, instead of the mounts of the template", "strings"),
+    Flag("mount-none", "Remove all mounts", "bool"),
+    Flag("mount-type", "Mount type (9p, virtiofs)"),
+    Flag("mount-writable", "", "bool", refused="write `writable: true` into the template, or use --mount DIR:w"),
+    Flag("network", "", "strings", refused=f"a network between instances {_NOT_HERE}"),
+    Flag("dns", "Name servers, instead of the host's resolver", "strings"),
+    Flag("ssh-port", "Local port of ssh; 0 for any that is free", "int"),
+    Flag("param", "A parameter of the template, KEY=VALUE", "texts"),
+    Flag("nested-virt", "", "bool", refused=f"nested virtualization {_NOT_HERE}"),
+    Flag("rosetta", "", "bool", refused=f"Rosetta {_NOT_HERE}"),
+    Flag("video", "", "bool", refused=f"a display {_NOT_HERE}"),
+    Flag("set", "Change the template, as `.cpus = 2 | .ssh.localPort = 60022`", "texts"),
+)
+
+CREATE = (
+    Flag("name", "Override the instance name"),
+    Flag("list-templates", "List available templates and exit", "bool"),
+    Flag("list-drivers", "List available drivers and exit", "bool"),
+    *EDITS,
+    Flag("arch", "Machine architecture (x86_64, aarch64)"),
+    Flag("containerd", "containerd mode (user, system, user+system, none)"),
+    Flag("vm-type", "Virtual machine type: the name of a driver of Interlock's"),
+    Flag("plain", "Leave out mounts, port forwards and containerd", "bool"),
+    Flag("port-forward", "Forward a port, HOST:GUEST[,static=true]", "texts"),
+)
+
+_FORCE = Flag("force", "Force", "bool", "f")
+_TIMEOUT = Flag("timeout", "How long to wait for the instance to be running", "duration")
+_PROGRESS = Flag("progress", "Each step is shown anyway", "bool")
+_YQ = Flag("yq", "Apply a query to the output", "texts")
+
+COMMANDS: dict[str, "dict[str, Command] | Command"] = {
+    "create": Command("FILE.yaml|URL|template:NAME|-", "Create an instance of Lima", "lifecycle:create", CREATE, 0, 1),
+    "start": Command(
+        "NAME|FILE.yaml|URL",
+        "Start an instance of Lima",
+        "lifecycle:start",
+        (
+            *CREATE,
+            _TIMEOUT,
+            _PROGRESS,
+            Flag("foreground", "", "bool", refused="no process of ours stays beside the instance"),
+        ),
+        0,
+        1,
+    ),
+    "stop": Command("INSTANCE", "Stop an instance", "lifecycle:stop", (_FORCE,), 0, 1),
+    "restart": Command(
+        "INSTANCE", "Restart a running instance", "lifecycle:restart", (_FORCE, _TIMEOUT, _PROGRESS), 0, 1
+    ),
+    "delete": Command(
+        "INSTANCE [INSTANCE, ...]",
+        "Delete an instance of Lima",
+        "lifecycle:delete",
+        (_FORCE,),
+        1,
+        aliases=("remove", "rm"),
+    ),
+    "factory-reset": Command("INSTANCE", "Factory reset an instance of Lima", "lifecycle:factory_reset", (), 0, 1),
+    "protect": Command("INSTANCE [INSTANCE, ...]", "Protect an instance from removal", "lifecycle:protect", (), 1),
+    "unprotect": Command("INSTANCE [INSTANCE, ...]", "Unprotect an instance", "lifecycle:unprotect", (), 1),
+    "clone": Command(
+        "OLDINST NEWINST",
+        "Clone an instance of Lima",
+        "lifecycle:clone",
+        (Flag("start", "Start it, too", "bool"),),
+        2,
+        2,
+    ),
+    "list": Command(
+        "[flags] [INSTANCE]...",
+        "List instances of Lima",
+        "listing:list_",
+        (
+            Flag("format", "json, yaml, table, or a Go template", short="f"),
+            Flag("json", "Same as --format=json", "bool"),
+            Flag("quiet", "Only show names", "bool", "q"),
+            Flag("list-fields", "List fields available for format", "bool"),
+            Flag("all-fields", "Show all fields", "bool"),
+            Flag("filter", "Only instances for which a query is true", "texts", "l"),
+            _YQ,
+        ),
+        aliases=("ls",),
+    ),
+    "info": Command("", "Show diagnostic information", "listing:info", (_YQ,), 0, 0),
+    "shell": Command(
+        "[flags] INSTANCE [COMMAND...]",
+        "Execute shell in Lima",
+        "guest:shell",
+        (
+            Flag("workdir", "Working directory"),
+            Flag("shell", "Shell interpreter, e.g. /bin/bash"),
+            Flag("preserve-env", "Propagate environment variables to the shell", "bool"),
+            Flag("start", "Start the instance if it is not running", "bool"),
+            Flag("instance", "The instance, instead of the first argument"),
+            Flag("reconnect", "", "bool", refused="each shell is a session of its own"),
+            Flag("sync", "", refused="use `limactl copy -r`"),
+        ),
+        passes_on=True,
+    ),
+    "copy": Command(
+        "SOURCE ... TARGET",
+        "Copy files between host and guest",
+        "guest:copy",
+        (
+            Flag("recursive", "Copy directories recursively", "bool", "r"),
+            Flag("verbose", "Enable verbose output", "bool", "v"),
+            Flag("backend", "auto or scp"),
+        ),
+        2,
+        aliases=("cp",),
+    ),
+    "show-ssh": Command(
+        "[flags] INSTANCE",
+        "Show the ssh command line",
+        "guest:show_ssh",
+        (Flag("format", "cmd, args, options or config", short="f"),),
+        1,
+        1,
+    ),
+    "disk": {
+        "create": Command(
+            "DISK",
+            "Create a Lima disk",
+            "disks:create",
+            (Flag("size", "Size of the disk"), Flag("format", "qcow2 or raw")),
+            1,
+            1,
+        ),
+        "list": Command(
+            "[DISK]...",
+            "List existing Lima disks",
+            "disks:list_",
+            (Flag("json", "JSON lines", "bool"),),
+            aliases=("ls",),
+        ),
+        "delete": Command(
+            "DISK [DISK, ...]", "Delete Lima disks", "disks:delete", (_FORCE,), 1, aliases=("remove", "rm")
+        ),
+        "resize": Command("DISK", "Resize a Lima disk", "disks:resize", (Flag("size", "The new size"),), 1, 1),
+        "import": Command("DISK FILE", "Import a disk", "disks:import_", (), 2, 2),
+        "unlock": Command("DISK [DISK, ...]", "Unlock Lima disks", "disks:unlock", (), 1),
+    },
+    "validate": Command("FILE.yaml [FILE.yaml, ...]", "Validate YAML templates", "templates:validate", (), 1),
+    "template": {
+        "copy": Command(
+            "TEMPLATE DEST",
+            "Copy a template",
+            "templates:copy",
+            (
+                Flag("embed", "", "bool"),
+                Flag("embed-all", "", "bool"),
+                Flag("verbatim", "", "bool"),
+                Flag(
+                    "fill",
+                    "",
+                    "bool",
+                    refused="defaults are this host's; they are filled in when an instance is created",
+                ),
+            ),
+            2,
+            2,
+            aliases=("cp",),
+        ),
+        "validate": Command("TEMPLATE [TEMPLATE, ...]", "Validate YAML templates", "templates:validate", (), 1),
+    },
+    "prune": Command(
+        "", "Prune garbage objects", "lifecycle:prune", (Flag("keep-referred", "Which is always so", "bool"),), 0, 0
+    ),
+}
+"""Command → what it is; the commands of a group by their names."""
+
+ELSEWHERE = {
+    "edit": "an instance keeps the spec it was created with; create another from a changed template",
+    "rename": "use `limactl clone OLD NEW` and `limactl delete OLD`",
+    "snapshot": "use `limactl clone NAME COPY` while the instance is stopped",
+    "watch": "use `interlock watch --format json`",
+    "tunnel": "use `interlock tunnel NAME PORT`",
+    "network": "instances share no network here",
+    "sudoers": "nothing here needs root, so there are no rules for sudo",
+    "completion": "there is completion for `interlock`: `interlock help completion`",
+    "screenshot": "guests have no display here",
+    "guest-install": "guests need no agent here",
+    "autostart": "let the host start `limactl start NAME` at login",
+    "start-at-login": "let the host start `limactl start NAME` at login",
+    "yq": "use the program yq or jq",
+    "mcp": "there are no plugins here",
+    "hostagent": "no process of ours stays beside an instance",
+    "usernet": "no process of ours stays beside an instance",
+    "debug": "use --debug",
+}
+"""Commands of limactl that are not here → what to do instead."""

@@ -1,0 +1,147 @@
+"""The commands that lead into a guest: `shell`, `copy`, `show-ssh`. They wait while the instance is starting."""
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from ..api import guest_of
+from ..errors import UsageError
+from .facts import state
+from .home import SSH_CONFIG, host_name, ssh_config
+
+if TYPE_CHECKING:
+    from ..fsm.records import Status
+    from .flags import Call
+    from .session import Session
+
+KEPT_BACK = (
+    "BASH*", "DISPLAY", "DYLD_*", "EUID", "FPATH", "GID", "GROUP", "HOME", "HOSTNAME", "LD_*", "LOGNAME", "OLDPWD",
+    "PATH", "PWD", "SHELL", "SHLVL", "SSH_*", "TERM", "TERMINFO", "TMPDIR", "UID", "USER", "XAUTHORITY", "XDG_*",
+    "ZDOTDIR", "ZSH*", "_*",
+)  # fmt: skip
+"""Variables of the host's that mean nothing in a guest. Source: Lima's documentation, "Environment variables"."""
+
+
+def shell(session: "Session", call: "Call") -> int:
+    """Log in to a guest, or run a command in it, by a login shell; becomes ssh."""
+    named, arguments = call.flags.get("instance"), list(call.arguments)
+    if not named and not arguments:
+        raise UsageError(
+            "\"limactl shell\" requires at least 1 arg(s), only received 0.\nSee 'limactl shell --help'.\n\n"
+            f"Usage:  limactl shell {call.command.usage}\n\n{call.command.summary}"
+        )
+    name = named or arguments.pop(0)
+    command = arguments[1:] if arguments[:1] == ["--"] else arguments
+    if command[:1] and command[0] in ("create", "start", "delete", "shell"):
+        session.stderr.warning(f"Perhaps you meant `limactl {' '.join(command)}`?")
+    status = session.ready(name)
+    if state(status) != "Running" and call.flags.get("start"):
+        session.vms.start(name)
+        session.lima.refresh(session.vms.status(name), session.vms)
+    else:
+        _check_running(status)
+    workdir = call.flags.get("workdir") or os.environ.get("LIMA_WORKDIR")
+    program = call.flags.get("shell") or os.environ.get("LIMA_SHELL")
+    line = _in_login_shell(command, program, _environment() if call.flags.get("preserve-env") else {})
+    folders = [os.getcwd(), os.path.expanduser("~")] if status.spec and status.spec.mounts and not workdir else []  # noqa: PTH109, PTH111
+    if folders:
+        line = ["sh", "-c", _FIRST, "sh", *folders, "--", *line]
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    _become(session.vms.shell(name, line, terminal=terminal, workdir=workdir))
+    return 0
+
+
+_FIRST = (
+    'found=; while [ "$1" != -- ]; do [ -n "$found" ] || { cd -- "$1" 2>/dev/null && found=1; }; shift; done; '
+    'shift; exec "$@"'
+)
+"""Runs what follows `--` in the first of the folders before it that the guest has, or where it is."""
+
+_LOGIN = 'exec "${0:-${SHELL:-/bin/sh}}" -l${1:+c} ${1:+"$1"}'
+"""Becomes the shell $0, by default the user's own, and has it run $1, or be a login shell."""
+
+
+def copy(session: "Session", call: "Call") -> int:
+    """Copy files between this host and a guest; becomes scp."""
+    backend = call.flags.get("backend", "auto")
+    if backend not in ("auto", "scp"):
+        raise UsageError(f"`--backend {backend}`: files are copied by scp here")
+    for name in dict.fromkeys(filter(None, map(guest_of, call.arguments))):
+        _check_running(session.ready(name))
+    _become(session.vms.copy_line(*call.arguments, recursive=bool(call.flags.get("recursive"))))
+    return 0
+
+
+def show_ssh(session: "Session", call: "Call") -> int:
+    """Print how ssh reaches a guest: as a command line, its options, or a configuration."""
+    from ..commands.stdout import write
+
+    name, form = call.arguments[0], call.flags.get("format", "cmd")
+    status = session.ready(name)
+    _check_running(status)
+    session.lima.refresh(status, session.vms)
+    place = session.lima.directory(name) / SSH_CONFIG
+    session.stderr.warning(f"`limactl show-ssh` is deprecated. Instead, use `ssh -F {place} {host_name(name)}`.")
+    text = ssh_config(session.vms, name)
+    pairs = [line.split(None, 1) for line in text.splitlines()[1:]]
+    options = [word for key, value in pairs for word in ("-o", f"{key}={value}")]
+    match form:
+        case "config":
+            write(text)
+        case "cmd":
+            write(shlex.join(["ssh", *options, host_name(name)]) + "\n")
+        case "args":
+            write(shlex.join(options) + "\n")
+        case "options":
+            write("".join(f"{key}={value}\n" for key, value in pairs))
+        case _:
+            raise UsageError(f'unknown format: "{form}"')
+    return 0
+
+
+def _check_running(status: "Status") -> None:
+    """Raise UsageError where the instance does not run, with what to type."""
+    if state(status) == "Stopped":
+        raise UsageError(
+            f"instance `{status.name}` is stopped, run `limactl start {status.name}` to start the instance"
+        )
+
+
+def _in_login_shell(command: Sequence[str], program: str | None, environment: Mapping[str, str]) -> list[str]:
+    """Return what runs `command` as limactl does: read by a login shell, the user's own or `program`."""
+    line = shlex.join(command)
+    variables = ["env", *(f"{key}={value}" for key, value in environment.items())] if environment else []
+    return [*variables, "sh", "-c", _LOGIN, program or "", *([line] if line else [])]
+
+
+def _environment() -> dict[str, str]:
+    """Return the variables of this host that are passed on, by LIMA_SHELLENV_ALLOW and LIMA_SHELLENV_BLOCK."""
+    allowed = _patterns("LIMA_SHELLENV_ALLOW")
+    blocked = _patterns("LIMA_SHELLENV_BLOCK")
+    refused = [*KEPT_BACK, *(it.removeprefix("+") for it in blocked)] if _adds(blocked) else blocked
+    return {
+        key: value
+        for key, value in os.environ.items()
+        if (any(fnmatchcase(key, it) for it in allowed) if allowed else not any(fnmatchcase(key, it) for it in refused))
+    }
+
+
+def _patterns(variable: str) -> list[str]:
+    return [pattern for pattern in os.environ.get(variable, "").split(",") if pattern]
+
+
+def _adds(blocked: Sequence[str]) -> bool:
+    """Tell whether the list of blocked variables adds to the usual one: it is empty, or begins with a `+`."""
+    return not blocked or blocked[0].startswith("+")
+
+
+def _become(argv: Sequence[str]) -> None:
+    """Become the program `argv`: its exit code is ours."""
+    from ..host import cancellation
+
+    sys.stdout.flush()
+    cancellation.step_aside()
+    os.execvp(argv[0], list(argv))  # noqa: S606 - no shell is wanted

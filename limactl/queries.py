@@ -1,0 +1,38 @@
+"""Queries: `--filter`, `--yq`. They are run by jq, whose language is yq's for all that is asked of a listing."""
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import HostError, UsageError
+
+TIMEOUT_S = 20.0
+
+
+def query(value: Any, expressions: Sequence[str], form: str = "json") -> str:
+    """Return what the pipe of `expressions` makes of `value`: JSON lines, text without quotes, or YAML documents.
+
+    jq is given no environment, so that no expression reads a secret from it. Raises HostError where there is no jq.
+    """
+    from ..host.run import run
+
+    program = shutil.which("jq")
+    if program is None:
+        raise HostError("queries are run by jq, which is not installed", hint="apt install jq")
+    expression = " | ".join(expressions)
+    done = run(
+        [program, "-c", "-r", expression],
+        stdin=json.dumps(value).encode(),
+        env={"PATH": os.defpath},
+        timeout_s=TIMEOUT_S,
+    )
+    if done.status:
+        raise UsageError(f"failed to apply `{expression}`: {done.stderr.decode(errors='replace').strip()}")
+    text = done.stdout.decode(errors="replace")
+    if form == "json":
+        return text
+    import yaml
+
+    return "".join(f"---\n{yaml.safe_dump(json.loads(line), sort_keys=False)}" for line in text.splitlines())

@@ -1,0 +1,142 @@
+"""Templates as limactl names and changes them: locators, and the flags that edit a template.
+
+--set '.cpus = 2 | .mounts += [{"location": "~/src"}]'   assignments alone; what else yq can do is refused
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from .flags import Call
+    from .session import Session
+
+DEFAULT_TEMPLATE = "template:ubuntu"
+"""What `template:default` stands for: Lima's default is Ubuntu, too."""
+
+_ASSIGNMENT = re.compile(r"""\s*\.(?P<key>[^=+|]+?)\s*(?P<sign>\+?=)\s*(?P<value>.+?)\s*""", re.DOTALL)
+_PIPE = re.compile(r"""((?:"(?:[^"\\]|\\.)*"|'[^']*'|[^|"'])*)(?:\||\Z)""")
+
+
+def validate(session: "Session", call: "Call") -> int:
+    """Say of each template whether an instance can be created from it; raise for the first that is not valid."""
+    for given in call.arguments:
+        for note in session.vms.templates.validate(locator(given)):
+            session.stderr.warning(note)
+        session.stderr.info(f"`{given}`: OK")
+    return 0
+
+
+def copy(session: "Session", call: "Call") -> int:
+    """Write the template, with its bases and files in it, or verbatim, to a file or, for `-`, to stdout."""
+    given, target = call.arguments
+    templates = session.vms.templates
+    source = templates.find(locator(given))
+    text = source.text.decode() if call.flags.get("verbatim") else templates.dump(templates.parse(source))
+    if target == "-":
+        from ..commands.stdout import write
+
+        write(text)
+    else:
+        Path(target).write_text(text, encoding="utf-8")
+    return 0
+
+
+def names_instance(argument: str) -> bool:
+    """Tell whether limactl reads `argument` as the name of an instance: it is no path, no URL and no file's name."""
+    from ..host.home import NAME
+
+    return bool(NAME.fullmatch(argument)) and not argument.endswith((".yaml", ".yml"))
+
+
+def locator(argument: str) -> str:
+    """Return what Interlock calls the template that limactl calls `argument`; raises UsageError for a bare name."""
+    if names_instance(argument):
+        raise UsageError(f"`{argument}` names an instance; a template is a file, a URL, or `template:{argument}`")
+    if argument.startswith("template:"):
+        name = argument.removeprefix("template:").removeprefix("//").removesuffix(".yaml")
+        return DEFAULT_TEMPLATE if name == "default" else f"template:{name}"
+    return argument
+
+
+def edits(flags: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the changes to a template that the flags of `create` ask for, as KEY=VALUE."""
+    made: list[str] = []
+    for name, value in flags.items():
+        if name in _EDITS:
+            made += _EDITS[name](value)
+    return tuple(made)
+
+
+def _mounts(folders: list[str]) -> list[dict[str, Any]]:
+    pairs = [(folder.removesuffix(":w"), folder.endswith(":w")) for folder in folders]
+    return [
+        {"location": folder if folder.startswith("~") else str(Path(folder).absolute()), "writable": writable}
+        for folder, writable in pairs
+    ]
+
+
+def _param(text: str) -> str:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f'invalid argument "{text}" for "--param" flag: expected KEY=VALUE')
+    return f"param.{name}={json.dumps(value)}"
+
+
+def _port_forward(text: str) -> str:
+    found = re.fullmatch(r"(\d+):(\d+)(?:,static=true)?", text)
+    if not found:
+        raise UsageError(f'invalid argument "{text}" for "--port-forward" flag: expected HOST:GUEST')
+    return f"portForwards[]={json.dumps({'hostPort': int(found[1]), 'guestPort': int(found[2])})}"
+
+
+def _containerd(mode: str) -> list[str]:
+    asked = set() if mode == "none" else set(mode.split("+"))
+    if not asked <= {"user", "system"}:
+        raise UsageError(f'expected one of ["user", "system", "user+system", "none"], got "{mode}"')
+    return [f"containerd.{name}={json.dumps(name in asked)}" for name in ("user", "system")]
+
+
+def _assignments(expressions: list[str]) -> Iterator[str]:
+    """Yield the assignments of yq expressions as edits; raise UsageError for what is no assignment."""
+    for expression in expressions:
+        for part in filter(str.strip, _PIPE.findall(expression)):
+            found = _ASSIGNMENT.fullmatch(part)
+            if not found:
+                raise UsageError(
+                    f'`--set {expression}`: only assignments are understood, such as `.cpus = 2 | .memory = "2GiB"`'
+                )
+            if found["sign"] == "=":
+                yield f"{found['key']}={found['value']}"
+                continue
+            try:
+                items = json.loads(found["value"])
+            except ValueError:
+                items = None
+            if not isinstance(items, list):
+                raise UsageError(f"`--set {expression}`: after += a list in JSON is expected")
+            yield from (f"{found['key']}[]={json.dumps(item)}" for item in reversed(items))
+
+
+_EDITS: dict[str, Callable[[Any], list[str]]] = {
+    "cpus": lambda value: [f"cpus={value}"],
+    "memory": lambda value: [f"memory={value:g}GiB"],
+    "disk": lambda value: [f"disk={value:g}GiB"],
+    "mount": lambda value: [f"mounts[]={json.dumps(it)}" for it in _mounts(value)],
+    "mount-only": lambda value: [f"mounts={json.dumps(_mounts(value))}"],
+    "mount-none": lambda value: ["mounts=[]"] if value else [],
+    "mount-type": lambda value: [f"mountType={value}"],
+    "dns": lambda value: [f"dns={json.dumps(value)}", "hostResolver.enabled=false"],
+    "ssh-port": lambda value: [f"ssh.localPort={value}"],
+    "param": lambda value: [_param(it) for it in value],
+    "set": lambda value: list(_assignments(value)),
+    "arch": lambda value: [f"arch={value}"],
+    "containerd": _containerd,
+    "plain": lambda value: [f"plain={json.dumps(value)}"],
+    "port-forward": lambda value: [_port_forward(it) for it in value],
+}
+"""Flag → what its value changes."""

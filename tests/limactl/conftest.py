@@ -1,0 +1,22 @@
+"""Fixtures of the drop-in's tests: a LIMA_HOME of its own, with simulated machines."""
+
+import pytest
+
+TEMPLATE = "images: [{location: build:tiny}]\ncpus: 1\nmemory: 512MiB\ndisk: 1GiB\n"
+
+
+@pytest.fixture
+def lima(tmp_path, monkeypatch):
+    """Return the LIMA_HOME of simulated machines; the working folder has web.yaml."""
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "web.yaml").write_text(TEMPLATE)
+    runtime = tmp_path / "runtime"
+    runtime.mkdir(mode=0o700)
+    monkeypatch.chdir(here)
+    monkeypatch.delenv("INTERLOCK_HOME", raising=False)
+    monkeypatch.delenv("INTERLOCK_SIMULATED", raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    monkeypatch.setenv("LIMA_HOME", str(tmp_path / "lima"))
+    monkeypatch.setenv("INTERLOCK_DRIVER", "simulated")
+    return tmp_path / "lima"

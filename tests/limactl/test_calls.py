@@ -1,0 +1,49 @@
+"""The drop-in, call by call: calls.txt is the table of what embedders ask of limactl, and the answers."""
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from interlock.limactl.__main__ import run
+
+TABLE = Path(__file__).with_name("calls.txt")
+
+
+def parts(text):
+    """Return the titles of the table's parts, each of which begins with an empty LIMA_HOME."""
+    return re.findall(r"^== (.*)$", text, re.MULTILINE)
+
+
+def answer(call, lima, capfd):
+    """Return what the drop-in answers to `call`, without what differs from run to run."""
+    code = run(shlex.split(call))
+    said = capfd.readouterr()
+    lines = [f"$ {call}"]
+    for stream, text in (("out", said.out), ("err", said.err)):
+        lines += [f"{stream} {line}".rstrip() for line in plain(text, lima).splitlines()]
+    return "\n".join([*lines, f"rc {code}"])
+
+
+def plain(text, lima):
+    """Return `text` without times, places of this run, and what differs from host to host."""
+    text = text.replace(str(lima), "LIMA").replace(str(Path.cwd()), "HERE").replace(os.uname().machine, "ARCH")
+    text = re.sub(r'time="[^"]*"', "time=T", re.sub(r'"time":"[^"]*"', '"time":"T"', text))
+    text = re.sub(r"\b\d+(\.\d+)? m?s\b|\b\d+ B of", "N s", re.sub(r"since(\":\"|: ')[^'\"]*", r"since\1T", text))
+    text = re.sub(r"(user\":{\"name\":\"|\"timezone\":\"|timezone: |    name: )[\w/+-]+", r"\1X", text)
+    return re.sub(r"DIR +IN", "DIR    IN", text)
+
+
+@pytest.mark.parametrize("part", parts(TABLE.read_text()))
+def test_call_is_answered_as_embedders_expect(part, lima, capfd, agrees):
+    """Each call of the table prints what it says and ends with that exit code, one after the other in one home."""
+    table = TABLE.read_text().split(f"== {part}\n")[1].split("\n== ")[0]
+    calls = re.findall(r"^\$ (.*)$", table, re.MULTILINE)
+    agrees(TABLE, "\n".join(answer(call, lima, capfd) for call in calls), part=part)
+
+
+def test_no_answer_of_the_table_is_a_defect():
+    """A table that was regenerated from a broken program would say so itself."""
+    assert "defect of Interlock" not in TABLE.read_text()

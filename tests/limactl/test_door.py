@@ -1,0 +1,50 @@
+"""The doors of the drop-in: the command, and the programs that `install-limactl` writes."""
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = [sys.executable, "-m", "interlock"]
+
+
+@pytest.mark.usefixtures("lima")
+def test_command_limactl_is_the_drop_in():
+    """`interlock limactl` passes its words on, options included, and ends with the drop-in's exit code."""
+    done = subprocess.run([*PROGRAM, "limactl", "ls", "--json", "nope"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "No instance matching nope found." in done.stderr
+
+
+@pytest.mark.usefixtures("lima")
+def test_install_writes_programs_that_work(tmp_path):
+    """`limactl` and `lima` run from the folder; `lima` means the instance of LIMA_INSTANCE."""
+    bin_ = tmp_path / "bin"
+    subprocess.run([*PROGRAM, "install-limactl", str(bin_)], check=True, capture_output=True)
+    subprocess.run([*PROGRAM, "install-limactl", str(bin_)], check=True, capture_output=True)
+    version = subprocess.run([bin_ / "limactl", "--version"], capture_output=True, text=True, check=True)
+    assert version.stdout.startswith("limactl version ")
+    refused = subprocess.run([bin_ / "lima", "uname"], capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert 'instance \\"default\\" does not exist' in refused.stderr
+
+
+def test_install_replaces_no_other_program(tmp_path):
+    """A limactl of another origin stays, and nothing is written beside it."""
+    (tmp_path / "limactl").write_text("#!/bin/sh\n")
+    done = subprocess.run([*PROGRAM, "install-limactl", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "is not Interlock's" in done.stderr
+    assert not (tmp_path / "lima").exists()
+
+
+@pytest.mark.usefixtures("lima")
+def test_listing_loads_nothing_slow():
+    """`limactl ls` loads neither click nor yaml, pydantic, structlog, transitions nor rich."""
+    program = (
+        "import atexit, sys; sys.argv = ['limactl', 'ls', '--json']\n"
+        "atexit.register(lambda: print(*sys.modules))\n"
+        "from interlock.limactl.__main__ import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert {"click", "yaml", "pydantic", "structlog", "rich", "httpx"} & set(done.stdout.split()) == set()

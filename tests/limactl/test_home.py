@@ -1,0 +1,146 @@
+"""LIMA_HOME shows the instances that there are, whoever made them, and a start reads none of what it shows."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from interlock import Interlock
+from interlock.host.home import Home
+from interlock.limactl.__main__ import run
+
+MODULES_AFTER = """
+import atexit, sys
+sys.argv = ["limactl", *sys.argv[1:]]
+opened = []
+sys.addaudithook(lambda event, about: opened.append(str(about[0])) if event == "open" else None)
+atexit.register(lambda: print(*sorted(sys.modules), *opened, sep="\\n"))
+from interlock.limactl.__main__ import main
+main()
+"""
+CREATION = ("interlock.creation", "interlock.templates", "interlock.images")
+
+
+@pytest.fixture
+def vms(lima):
+    """Return the API on the home of the instances that LIMA_HOME shows."""
+    return Interlock(Home.from_environment()._replace(root=lima / "_interlock"))
+
+
+def test_start_of_existing_instance_touches_no_template(lima):
+    """Neither the code that reads templates is loaded, nor is lima.yaml opened, which lies beside the instance."""
+    assert run(["create", "web.yaml"]) == 0
+    command = [sys.executable, "-c", MODULES_AFTER, "start", "web"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    seen = done.stdout.splitlines()
+    assert "interlock.fsm.instance" in seen
+    assert [name for name in seen if name.startswith(CREATION) or name.endswith((".yaml", ".yml"))] == []
+    assert str(lima / "_interlock" / "instances" / "web" / "spec.json") in seen
+
+
+def test_start_after_every_template_is_gone_works(lima, tmp_path):
+    """An instance needs neither the file that it was created from nor the copy that embedders look at."""
+    run(["create", "web.yaml"])
+    (tmp_path / "here" / "web.yaml").unlink()
+    (lima / "web" / "lima.yaml").unlink()
+    assert run(["start", "web"]) == 0
+
+
+def test_start_of_instance_whose_lima_yaml_was_changed_says_that_it_is_ignored(lima, capfd):
+    """An embedder that writes another lima.yaml reads that the instance starts as it was created."""
+    run(["create", "web.yaml"])
+    run(["start", "web"])
+    assert "was changed" not in capfd.readouterr().err
+    run(["stop", "web"])
+    (lima / "web" / "lima.yaml").write_text("cpus: 9\n")
+    run(["start", "web"])
+    assert "`web` was created; the instance starts as it was created" in capfd.readouterr().err
+
+
+def test_mistyped_name_creates_nothing(lima, vms):
+    """`start` and `create` of a bare name that stands for nothing make no machine."""
+    assert run(["start", "wbe"]) == run(["create", "wbe"]) == run(["shell", "wbe"]) == 1
+    assert list(vms.instances()) == []
+    assert not (lima / "wbe").exists()
+
+
+def test_instance_made_by_interlock_is_shown(lima, vms, capfd):
+    """What `interlock` makes, protects and deletes is there for embedders from the next call on."""
+    vms.create("web", "tiny", driver="simulated")
+    vms.protect("web")
+    run(["list", "--json"])
+    assert json.loads(capfd.readouterr().out)["protected"] is True
+    shown = {path.name for path in (lima / "web").iterdir()}
+    assert {"lima.yaml", "lima-version", "protected", "interlock", "serial.log"} <= shown
+    vms.unprotect("web")
+    vms.delete("web")
+    run(["list"])
+    assert not (lima / "web").exists()
+
+
+def test_instance_made_by_the_drop_in_is_interlocks(lima, vms):
+    """What the drop-in creates and starts is an instance like any other."""
+    run(["start", "--tty=false", "web.yaml"])
+    assert str(vms.status("web").state) == "running"
+    assert [(str(line.trigger), str(line.phase)) for line in vms.history("web") if line.phase == "done"] == [
+        ("create", "done"),
+        ("start", "done"),
+    ]
+    run(["delete", "-f", "web"])
+    assert not vms.status("web").exists
+    assert not (lima / "web").exists()
+
+
+def test_instance_of_limas_own_is_left_alone(lima, capfd):
+    """A folder that the drop-in did not write is another program's: its name is taken, its files stay."""
+    (lima / "old").mkdir(parents=True)
+    (lima / "old" / "lima.yaml").write_text("cpus: 1\n")
+    assert run(["create", "--name", "old", "web.yaml"]) == 1
+    assert "made by Lima itself" in capfd.readouterr().err
+    assert run(["list"]) == 0
+    assert "Ignoring `old`" in capfd.readouterr().err
+    run(["delete", "-f", "old"])
+    assert (lima / "old" / "lima.yaml").exists()
+
+
+def test_settings_for_all_instances_are_refused_rather_than_ignored(lima, capfd):
+    """`_config/override.yaml` is not read, so a create says so instead of making another machine."""
+    (lima / "_config").mkdir(parents=True)
+    (lima / "_config" / "override.yaml").write_text("cpus: 4\n")
+    assert run(["create", "web.yaml"]) == 1
+    assert "override.yaml is not read by this limactl" in capfd.readouterr().err
+
+
+def test_instance_that_is_starting_reads_running_and_a_second_start_waits(vms, until, tmp_path, capfd):
+    """While another process starts it, its status is Running, what is new says starting, and `start` joins."""
+    run(["create", "web.yaml"])
+    gate = tmp_path / "gate"
+    slow = {**os.environ, "INTERLOCK_SIMULATED": json.dumps({"start": {"until": str(gate)}})}
+    command = [sys.executable, "-m", "interlock.limactl", "start", "web"]
+    with subprocess.Popen(command, env=slow, stderr=subprocess.DEVNULL) as first:
+        until(lambda: vms.status("web").operation)
+        capfd.readouterr()
+        run(["ls", "-f", "{{.Status}} {{.Phase}} {{.Transition}}", "web"])
+        assert capfd.readouterr().out == "Running created start\n"
+        with subprocess.Popen(command, env=slow, stderr=subprocess.PIPE, text=True) as second:
+            assert second.stderr is not None
+            joined = next(line for line in second.stderr if "waiting for it" in line)
+            gate.touch()
+            assert f"pid {first.pid}" in joined
+        assert (first.wait(), second.returncode) == (0, 0)
+
+
+def test_broken_instance_is_listed_with_its_errors_and_can_be_deleted(lima, vms, capfd):
+    """One damaged instance hides no other, and `delete --force` is the way out."""
+    run(["create", "web.yaml"])
+    run(["create", "--name=other", "web.yaml"])
+    (lima / "_interlock" / "instances" / "web" / "spec.json").write_text("{")
+    capfd.readouterr()
+    assert run(["list", "--json"]) == 0
+    other, web = map(json.loads, capfd.readouterr().out.splitlines())
+    assert (other["status"], web["status"]) == ("Stopped", "Broken")
+    assert "spec.json" in web["errors"][0]
+    assert run(["delete", "--force", "web"]) == 0
+    assert not vms.status("web").exists
