@@ -19,7 +19,7 @@ demo: $(VENV)/.installed
 	tools/packages.sh $(RUN) $(BUILD) ipxe-qemu
 	tools/demo.sh $(BIN)/interlock
 
-test: $(VENV)/.developing
+test: $(VENV)/.developing $(VENV)/drawing
 	tools/packages.sh $(RUN) $(BUILD) $(TEST) ipxe-qemu
 	$(PYTEST) $(ARGS)
 
@@ -44,6 +44,9 @@ $(VENV)/.installed: pyproject.toml
 $(VENV)/.developing: $(VENV)/.installed
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	touch $@
+
+$(VENV)/drawing: tools/drawing.sh | $(VENV)/.installed
+	tools/drawing.sh $@
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,32 +1,28 @@
-"""What other programs make of the drawings: librsvg paints the SVG, Graphviz lays out the dot.
+"""What the programs that people would use make of the drawings: librsvg paints the SVG, PlantUML draws its diagrams.
 
-Mermaid and PlantUML are too heavy to install for a test (180 MB of JavaScript and a browser; a Java runtime), so what
-we write for them is held to a grammar in which every line has one meaning in their manuals. Mermaid 11.17 in Chromium
-and XState 5.33 were given the drawings by hand, and the pictures were looked at. SCXML and XState are read back in
-`test_exports.py`, dot in `test_render.py`.
+Mermaid, XState and SCXML run in a browser, see `test_diagrams_in_browser.py`; Graphviz lays out the dot in
+`test_render.py`, and Spin checks the Promela in `test_promela.py`.
 """
 
-import re
 import shutil
 import struct
 import subprocess
 import zlib
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from interlock.diagrams.exports import plantuml
-from interlock.diagrams.layout import INITIAL
-from interlock.diagrams.render import MARGIN, mermaid, svg
+from interlock.diagrams.layout import edges
+from interlock.diagrams.render import MARGIN, asides, svg
 from interlock.fsm.states import State
 
 SVG = "{http://www.w3.org/2000/svg}"
 PAPER, INK, CURRENT_INK, GREY = (255, 255, 255), (0x1F, 0x23, 0x28), (0x05, 0x50, 0xAE), (0x57, 0x60, 0x6A)
 COLOUR = {"trigger": INK, "state": INK, "legend": GREY}
-
-each_state = pytest.mark.parametrize("current", [None, *State])
 
 Pixel = tuple[int, int, int]
 
@@ -139,44 +135,33 @@ def test_svg_is_not_cut_off_at_its_edges(painted):
     assert len(inner) > 10
 
 
-NAME, LABEL = r"[a-z]+", r"[a-z]+(?:, [a-z]+)*"
-MERMAID = (
-    r"flowchart LR",
-    rf"  begin\(\( \)\) --> {INITIAL}",
-    rf"  (?P<node>{NAME})\((?P=node)\)",
-    rf'  {NAME} -- "{LABEL}" --{{1,2}}> {NAME}',
-    rf'  {NAME} -\. "{LABEL}" \.{{1,2}}-> {NAME}',
-    r'  asides\["[a-z ,:]+(?:<br/>[a-z ,:]+)*"\]',
-    r"  style asides fill:none,stroke:none",
-    rf"  style {NAME} stroke-width:4px",
-)
-"""Source: mermaid.js.org, Flowcharts: nodes, links with text, minimum length of links, styling a node."""
+@pytest.mark.slow  # two seconds of Java
+@pytest.mark.skipif(shutil.which("plantuml") is None, reason="plantuml is not installed")
+def test_plantuml_draws_every_word_once_and_apart(tmp_path):
+    """PlantUML accepts the diagram of every state, writes each name, label and note, and hides none behind another."""
+    for current in (None, *State):
+        (tmp_path / f"{current}.puml").write_text(plantuml(current))
+    command = ["plantuml", "-tsvg", *sorted(tmp_path.glob("*.puml"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
-MERMAIDS_OWN = {"end", "graph", "flowchart", "subgraph", "style", "class", "click", "default", "direction", "begin"}
-"""Words that cannot name a node, and the one that names ours."""
-
-PLANTUML = (
-    r"@startuml",
-    r"hide empty description",
-    rf"\[\*\] --> {INITIAL}",
-    rf"state {NAME}(?: #ddf4ff)?",
-    rf"{NAME} (?:-->|-\[dashed\]->) {NAME} : {LABEL}",
-    r"legend bottom",
-    r"in [a-z ,:]+",
-    r"end legend",
-    r"@enduml",
-)
-"""Source: plantuml.com, State diagram; Common commands: legend."""
+    expected = sorted([*State, *(edge.label for edge in edges()), *asides()])
+    for current in (None, *State):
+        root = ET.parse(tmp_path / f"{current}.svg").getroot()  # noqa: S314 - PlantUML's, of our own text
+        texts = list(root.iter(f"{SVG}text"))
+        assert sorted(text.text.replace("\N{NO-BREAK SPACE}", " ") for text in texts) == expected
+        assert [(one.text, other.text) for one, other in combinations(texts, 2) if is_over(one, other)] == []
+        filled = [shape for shape in root.iter() if "#DDF4FF" in {shape.get("fill"), shape.get("fill", "").upper()}]
+        assert len(filled) == (0 if current is None else 1)
 
 
-@each_state
-@pytest.mark.parametrize(("drawn", "grammar"), [(mermaid, MERMAID), (plantuml, PLANTUML)], ids=["mermaid", "plantuml"])
-def test_drawing_has_only_lines_whose_meaning_is_known(drawn, grammar, current):
-    """Each line has one of the forms that were tried, and names only states that a line declares."""
-    lines = drawn(current).splitlines()
-    assert [line for line in lines if not any(re.fullmatch(form, line) for form in grammar)] == []
+def is_over(one, other) -> bool:
+    """Return whether two texts of an SVG share some of their area."""
+    (left, top, right, bottom), (left2, top2, right2, bottom2) = map(area, (one, other))
+    return left < right2 and left2 < right and top < bottom2 and top2 < bottom
 
-    arrows = [line for line in lines if re.search(r"-->|\.->|-\[dashed\]->|--->|\.\.->", line)]
-    ends = {word for line in arrows for word in re.findall(r"^ *([a-z]+) -|> ([a-z]+)", line) for word in word if word}
-    assert {*State} == ends - {"begin"}
-    assert set() == {*State} & MERMAIDS_OWN
+
+def area(text) -> tuple[float, float, float, float]:
+    """Return left, top, right and bottom of a text whose length the SVG states."""
+    x, y = float(text.get("x")), float(text.get("y"))
+    return x, y - 0.7 * float(text.get("font-size")), x + float(text.get("textLength")), y
