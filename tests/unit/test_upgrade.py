@@ -1,6 +1,7 @@
 """An upgrade harms nobody: what an earlier version wrote is read, lived with, and kept."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from interlock.fsm.records import now
 from interlock.fsm.spec import SPEC_FILE
 from interlock.fsm.states import State
 from interlock.fsm.table import Trigger
-from interlock.host.process import this_process
+from interlock.host.process import boot_id, this_process
 from interlock.version import __version__
 
 RELEASES = sorted((Path(__file__).parents[1] / "releases").iterdir())
@@ -29,11 +30,51 @@ RELEASES = sorted((Path(__file__).parents[1] / "releases").iterdir())
 def vms(request, home):
     """Return the API on a home that an earlier version wrote."""
     home.prepare()
-    for written in request.param.iterdir():
-        if written.is_dir():
-            shutil.copytree(written, home.directory(written.name))
-            home.directory(written.name).chmod(0o700)
+    for written in ("vm", "web"):
+        keep(request.param / written, home.directory(written))
     return Interlock()
+
+
+def keep(written, directory):
+    """Put the instance `written` into `directory`, as private as ours are."""
+    shutil.copytree(written, directory)
+    directory.chmod(0o700)
+
+
+CUT_SHORT = [directory for release in RELEASES for directory in sorted(release.glob("cut_short/*"))]
+
+SETTLED = {
+    "creating": (State.absent, State.absent),
+    "deleting": (State.absent, State.absent),
+    "provisioning": (State.running, State.stopped),
+    "resetting": (State.created, State.created),
+    "starting": (State.running, State.created),
+    "stopping": (State.stopped, State.stopped),
+}
+"""Where an operation that was cut short ends: in the same boot of the host, and after the host went down."""
+
+
+@pytest.mark.parametrize("rebooted", [False, True], ids=["", "rebooted"])
+@pytest.mark.parametrize("written", CUT_SHORT, ids=lambda path: path.name)
+def test_operation_in_which_an_earlier_version_was_killed_is_settled(written, rebooted, home, injected):
+    """An upgrade in the middle of work: it is finished or undone by its row's rule, and the instance lives on."""
+    home.prepare()
+    name = written.name
+    directory = home.creating(name) if name == "creating" else home.directory(name)
+    keep(written, directory)
+    if not rebooted:
+        for record in (directory / FILE, directory / simulated.FILE):
+            if record.exists():
+                record.write_text(re.sub(r'("boot_id": ?")[^"]+', rf"\g<1>{boot_id()}", record.read_text()))
+    vms = Interlock()
+    if vms.status(name).state is not State.absent:
+        vms.protect(name)  # a request settles first what was cut short
+    status = vms.status(name)
+    assert (status.state, status.operation, status.damage) == (SETTLED[name][rebooted], None, None)
+    if status.state is not State.absent:
+        assert vms.start(vms.unprotect(name).instance).state is State.running
+        assert vms.delete(name, force=True).state is State.absent
+    injected("an upgrade in the middle of an operation")
 
 
 def test_list_of_what_an_earlier_version_wrote_shows_every_instance_whole(vms):
