@@ -6,22 +6,26 @@ own, so whatever was changed afterwards, by whom and in whatever way, no longer 
 
 import errno
 import os
+import socket
 import stat
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from asking import needs
 
 from interlock import Interlock
 from interlock.disks import Disks
-from interlock.drivers.qemu import disk
-from interlock.fsm.port import Draft
+from interlock.drivers.qemu import copies, disk, firmware
+from interlock.fsm.port import Deadline, Draft
+from interlock.fsm.spec import Copy
 from interlock.fsm.states import State
 from interlock.fsm.table import Trigger
+from interlock.guest import ssh
 from interlock.guest.keys import user_key
 from interlock.host.files import link_or_copy, publish, write_whole
-from interlock.images import published
+from interlock.images import download, published
 from interlock.images.source import Source
 from interlock.images.store import Store
 
@@ -199,4 +203,45 @@ def test_link_or_copy_is_flushed_by_whoever_publishes_it(home, flushed, tmp_path
     (home.root / "new").mkdir()
     link_or_copy(tmp_path / "blob", home.root / "new" / "kernel")
     publish(home.root / "new", home.root / "web")
+    flushed()
+
+
+def test_firmware_of_a_machine_leaves_nothing_waiting(home, flushed, tmp_path):
+    """Copied at creation; `reset` restores its variables."""
+    (tmp_path / "part.fd").write_bytes(bytes(1 << 16))
+    part = firmware.Image(tmp_path / "part.fd", "raw")
+    firmware.install(home.root, firmware.Firmware(part, part))
+    flushed()
+    firmware.renew(home.root)
+    flushed()
+
+
+def test_download_is_begun_with_nothing_waiting(home, flushed, monkeypatch):
+    """The beginning of one file never lies beside the validators of another: the one is gone before the others come."""
+
+    def written_later(path, content):
+        flushed()
+        write_whole(path, content)
+
+    monkeypatch.setattr(download, "write_whole", written_later)
+    part = download.Download(home.root)
+    part.begin("here", {"etag": "one"}, 9)
+    part.content.write_bytes(b"part")
+    os.fsync(home.root)
+    os.fsync(part.content)
+    part.begin("here", {"etag": "two"}, 9)
+    flushed()
+
+
+def test_copy_from_a_guest_leaves_nothing_waiting(home, flushed, tmp_path, monkeypatch):
+    """The file, and the record by which it is removed with the machine."""
+    monkeypatch.setattr(ssh, "command_line", lambda _config, _name, command, options: list(command))  # noqa: ARG005
+    (tmp_path / "made").write_text("by the guest")
+    (home.root / "instance").mkdir()
+    wanted = Copy(str(tmp_path / "made"), str(home.root / "fetched"), skip_if_missing=False, delete_on_stop=True)
+    spec = SimpleNamespace(copies=[wanted], instance_id="i-1")
+    site = SimpleNamespace(name="web", directory=home.root / "instance", spec=spec)
+    pidfd, alive = socket.socketpair()
+    with pidfd, alive:
+        assert copies.fetch(site, Deadline(30), pidfd.fileno()) == ()
     flushed()
