@@ -115,14 +115,17 @@ class Interlock:
         *,
         timeout_s: float | None = None,
         keep_on_failure: bool = False,
+        cold: bool = False,
         on_event: Announce | None = None,
     ) -> Outcome:
         """Boot `name` and return when its guest answers ssh and has finished its first boot.
 
+        A guest whose memory is saved continues where it was, unless `cold` sets that aside.
         `keep_on_failure`: leave a guest that did not answer in time alive, to be looked at. DegradedError says that it
         runs, and what of its template failed in it.
         """
-        return self.fire(name, Trigger.start, timeout_s=timeout_s, keep_on_failure=keep_on_failure, on_event=on_event)
+        asked = {"timeout_s": timeout_s, "keep_on_failure": keep_on_failure, "cold": cold}
+        return self.fire(name, Trigger.start, on_event=on_event, **asked)
 
     def stop(self, name: str, *, timeout_s: float | None = None, on_event: Announce | None = None) -> Outcome:
         """Shut the guest of `name` down; after `timeout_s` end it. `detail` of the outcome says which it was."""
@@ -131,6 +134,13 @@ class Interlock:
     def kill(self, name: str) -> Outcome:
         """End the hypervisor of `name` at once, and a process that is suspended in the middle of work on `name`."""
         return self.engine.fire(name, Trigger.kill, force=True)
+
+    def suspend(self, name: str, *, timeout_s: float | None = None, on_event: Announce | None = None) -> Outcome:
+        """Save the memory of `name` beside its disk and end its hypervisor; the next `start` continues where it was.
+
+        Raises DriverError where that cannot be done, and DeadlineError after `timeout_s`; the guest runs on then.
+        """
+        return self.fire(name, Trigger.suspend, timeout_s=timeout_s, on_event=on_event)
 
     def reset(self, name: str) -> Outcome:
         """Give `name` a fresh disk from the same image: everything its guest wrote is gone."""

@@ -9,6 +9,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "up": ("lifecycle", "Create an instance if it is absent, then start it."),
         "stop": ("lifecycle", "Shut an instance down; --force ends it at once."),
         "kill": ("lifecycle", "End an instance's hypervisor at once."),
+        "suspend": ("lifecycle", "Save an instance's memory and end it; start continues."),
         "restart": ("lifecycle", "Stop an instance, then start it."),
         "reset": ("lifecycle", "Throw an instance's disk away for a fresh one."),
         "delete": ("lifecycle", "Remove an instance; --force kills it first."),

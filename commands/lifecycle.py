@@ -1,7 +1,7 @@
 """The commands that move an instance: one for each row of the table that can be asked for, and the composites."""
 
 import shlex
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import click
 from click.core import ParameterSource
@@ -25,6 +25,10 @@ from .options import (
 )
 from .session import Session
 from .stdout import Format, print_result
+
+if TYPE_CHECKING:
+    from ..api import Interlock
+    from ..fsm.engine import Outcome
 
 
 @click.command("create")
@@ -66,18 +70,24 @@ def create_command(  # noqa: PLR0917 - click calls it, by name
 
 @click.command("start")
 @names_argument
+@click.option("--cold", is_flag=True, help="Boot, and set aside the memory that `suspend` saved.")
 @timeout_option("Give up when the guest has not answered by then.")
 @on_failure_option
 @format_option
 @pass_session
-def start_command(session: Session, /, timeout_s: float | None, on_failure: str, **which: Unpack[Which]) -> None:
+def start_command(
+    session: Session, /, cold: bool, timeout_s: float | None, on_failure: str, **which: Unpack[Which]
+) -> None:
     """Start instances, which exist; ends when their guests answer.
+
+    A guest whose memory was saved by `suspend` continues where it was.
 
     \b
     interlock start web
     interlock start web db cache
     interlock start --filter state=stopped
     interlock start web --timeout 60 --on-failure keep
+    interlock start web --cold
 
     At a terminal, without a name: the only instance.
     """
@@ -86,9 +96,11 @@ def start_command(session: Session, /, timeout_s: float | None, on_failure: str,
     if not which["names"] and not which["everything"] and not which["filters"]:
         which["names"] = (the_only_instance(session, "start", f"start: {UNCHOSEN}"),)
     keep = on_failure == "keep"
-    for outcome in each(
-        session, Trigger.start, lambda vms, name: vms.start(name, timeout_s=timeout_s, keep_on_failure=keep), **which
-    ):
+
+    def start(vms: "Interlock", name: str) -> "Outcome":
+        return vms.start(name, timeout_s=timeout_s, keep_on_failure=keep, cold=cold)
+
+    for outcome in each(session, Trigger.start, start, **which):
         session.pass_message_on(outcome)
 
 
@@ -167,6 +179,23 @@ def kill_command(session: Session, /, **which: Unpack[Which]) -> None:
     interlock kill web
     """
     each(session, Trigger.kill, lambda vms, name: vms.kill(name), **which)
+
+
+@click.command("suspend")
+@names_argument
+@timeout_option("Let the guest run on when its memory has not been saved by then.")
+@format_option
+@pass_session
+def suspend_command(session: Session, /, timeout_s: float | None, **which: Unpack[Which]) -> None:
+    """Save the memory of instances beside their disks, and end their hypervisors.
+
+    The next `start` continues where the guest was; `start --cold` boots it instead.
+
+    \b
+    interlock suspend web
+    interlock suspend --all
+    """
+    each(session, Trigger.suspend, lambda vms, name: vms.suspend(name, timeout_s=timeout_s), **which)
 
 
 @click.command("restart")

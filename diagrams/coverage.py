@@ -38,6 +38,7 @@ RECOVERED = {
     Recovery.probe: (Outcome.finished, Outcome.undone),
     Recovery.redo: (Outcome.finished,),
     Recovery.abandon: (Outcome.undone,),
+    Recovery.let_run: (Outcome.finished, Outcome.undone),
 }
 """How an operation that a crash cut short can end, by its rule."""
 

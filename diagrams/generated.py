@@ -188,6 +188,8 @@ def _transition(row: Row) -> str:
         said.append(f"- Asked for where {seen}, it succeeds and does nothing.")
     if row.guarded:
         said.append("- Refused while the instance is protected.")
+    if row.unsaved:
+        said.append("- Refused while the instance's memory is saved.")
     if row.yields_to:
         said.append(f"- While it runs, {_any_of(row.yields_to)} calls it off: it fails as cancelled and is undone.")
     if row.timeout:

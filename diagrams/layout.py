@@ -3,14 +3,15 @@
 One geometry serves the terminal and the SVG, and it is computed, so a new row needs no new drawing:
 
 - The states stand side by side, in the order in which a life passes through them, which is that of `State`.
-- Rows that lead from one state to the same other share an arrow, except that observed ones have an arrow of their own.
+- Rows that lead from one state to the same other share an arrow, except that observed ones have an arrow of their own;
+  so has a row whose name would make the label of neighbours too long.
 - Neighbours are joined by straight arrows, one below the other. A longer arrow runs in a lane, forward ones above the
   boxes, backward ones below. A row that leads to where it came from is a loop on top of its box.
 - Of two lanes that overlap, the shorter one lies nearer to the boxes, and lanes that turn the same way leave a box in
   such an order that nested ones never cross.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ..fsm import table
@@ -27,6 +28,9 @@ BOX_COLUMNS = 4
 
 ARROW_COLUMNS = 5
 """What a straight arrow needs beside its label: `─ label ─►`."""
+
+LABEL_COLUMNS = 12
+"""The longest label that several rows share; the next row begins another arrow, so that the drawing fits a terminal."""
 
 PORT_GAP = 2
 """Columns between two arrows' ends on top of a box or at its bottom."""
@@ -208,7 +212,17 @@ def _to_next(state: State, found: Sequence[Edge]) -> list[Edge]:
     """Return the edges between `state` and the one after it, those that lead on before those that lead back."""
     lower = ORDER[state]
     joining = [edge for edge in found if abs(edge.steps) == 1 and _span(edge)[0] == lower]
-    return sorted(joining, key=lambda edge: -edge.steps)
+    return [part for edge in sorted(joining, key=lambda edge: -edge.steps) for part in _parts(edge)]
+
+
+def _parts(edge: Edge) -> Iterator[Edge]:
+    """Yield `edge` as one arrow or more, none of whose labels is too long."""
+    first, rest = edge._replace(rows=edge.rows[:1]), edge.rows[1:]
+    while rest and len(first._replace(rows=(*first.rows, rest[0])).label) <= LABEL_COLUMNS:
+        first, rest = first._replace(rows=(*first.rows, rest[0])), rest[1:]
+    yield first
+    if rest:
+        yield from _parts(edge._replace(rows=rest))
 
 
 def _lanes(long: Iterable[Edge]) -> dict[Edge, int]:

@@ -10,6 +10,7 @@
  * hold wherever it stands. Defines that break the engine on purpose, to show that Spin would notice:
  *   UNLOCK_EARLY      the lock is given back before the outcome is written
  *   RECOVER_BLINDLY   recovery does not observe: it takes every machine for dead
+ *   USE_TWICE         a saved memory is still there when its machine runs
  */
 
 /* TABLE */
@@ -38,6 +39,7 @@
 byte machines = (BEGIN == running -> 1 : 0); /* hypervisors alive on this instance's disk */
 bool directory = (BEGIN != absent); /* the instance's directory is there */
 bool staged = false; /* .creating/NAME is there */
+bool saved = false; /* the machine's memory is: it can be loaded again */
 
 /* The journal, which survives every process too. */
 mtype:state state = BEGIN;
@@ -60,6 +62,7 @@ inline undo(t) {
     if
     :: RULE(t) == roll_back -> staged = false
     :: RULE(t) == probe -> machines = 0
+    :: RULE(t) == let_run && machines > 0 -> saved = false
     :: else -> skip
     fi
 }
@@ -89,14 +92,27 @@ inline carry_out(t, asked) {
         :: BOOTS(t) && (observed || machines == 0) ->
             CHECK(directory, "a hypervisor was started without a disk");
             if
-            :: machines > 0 -> skip            /* it was seen alive: only its answer is awaited */
-            :: machines == 0 && asked -> machines = 1
+            :: machines > 0 && !saved -> skip  /* it was seen alive: only its answer is awaited */
+            :: machines > 0 && saved && !(asked) -> machines = 0; failed = true /* it was loaded and never ran */
+            :: (machines == 0 || saved) && asked -> machines = 1
             :: machines == 0 && !(asked) -> failed = true
             fi
         :: BOOTS(t) && !observed && machines > 0 ->
             CHECK(false, "two hypervisors run on one disk")
-        :: ENDS(t) -> machines = 0
-        :: GUARDED(t) -> CHECK(machines == 0, "a disk was destroyed under a living hypervisor")
+        :: SAVES(t) && !saved && machines > 0 -> saved = true
+        :: SAVES(t) && !saved && machines == 0 -> failed = true
+        :: SAVES(t) && saved -> skip
+        :: ENDS(t) && !SAVES(t) -> machines = 0
+        :: GUARDED(t) -> CHECK(machines == 0, "a disk was destroyed under a living hypervisor"); saved = false
+        :: else -> skip
+        fi
+    };
+    atomic {                                   /* and its second: a memory goes before its machine runs, and after it */
+        if
+#ifndef USE_TWICE
+        :: BOOTS(t) && !failed && machines > 0 -> saved = false
+#endif
+        :: SAVES(t) && !failed -> machines = 0
         :: else -> skip
         fi
     };
@@ -113,7 +129,8 @@ inline carry_out(t, asked) {
         atomic {
             if
             :: budget > 0 -> budget--; undone = false; say("fails, and so does undoing: ", t)
-            :: undone = true; undo(t)
+            :: RULE(t) == let_run && machines == 0 -> undone = false /* nothing is left to be let run */
+            :: RULE(t) != let_run || machines > 0 -> undone = true; undo(t)
             fi
         };
         atomic {
@@ -129,6 +146,8 @@ inline carry_out(t, asked) {
             :: else -> CHECK(in_flight && operation == t && writer == me, "an outcome was written to the operation of another")
             fi;
             state = DEST(t, state);
+            CHECK(state != running || !saved, "a machine runs whose memory could be used again");
+            CHECK(!SAVES(t) || (saved && machines == 0), "a suspend succeeded and its memory is not there");
             in_flight = false;
             done(t)
         };
@@ -165,6 +184,13 @@ inline settle(wanted) {
     :: directory && in_flight && (RULE(operation) == redo || (RULE(operation) == probe && observed)) ->
         say("finds cut short, and goes on with: ", operation);
         carry_out(operation, (wanted == operation))
+    :: directory && in_flight && RULE(operation) == let_run && saved ->
+        say("finds cut short, and finishes: ", operation);
+        carry_out(operation, (wanted == operation))
+    :: directory && in_flight && RULE(operation) == let_run && !saved && observed ->
+        atomic { say("finds cut short, and lets run: ", operation); undo(operation); in_flight = false }
+    :: directory && in_flight && RULE(operation) == let_run && !saved && !observed ->
+        atomic { in_flight = false; state = DEST(EXIT, running); say("notices: ", EXIT) }
     :: directory && !in_flight && state == absent -> directory = false
     :: directory && !in_flight && state == running && !observed -> atomic { state = DEST(EXIT, running); say("notices: ", EXIT) }
     :: else -> skip

@@ -368,6 +368,7 @@ def _row(row: Row) -> dict[str, Any]:
         "holds": row.holds,
         "yields_to": row.yields_to,
         "guarded": row.guarded,
+        "unsaved": row.unsaved,
         "takes": row.takes,
         "on_damage": row.on_damage,
         "why": row.why,

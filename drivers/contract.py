@@ -11,11 +11,17 @@ because recovery after a crash repeats it. What is true after each:
                returned: it runs all the same
     stop       nothing runs; returns how it ended
     kill       nothing runs, at once; no error if nothing did
+    suspend    nothing runs, and the machine's memory is in the directory, in SAVED: the next start continues from it
     reset      the disk is as `create` made it
     delete     nothing is left outside the directory, which the engine removes
     resume     a paused machine runs again, unless what paused it still does; one that runs is left alone
     provision  the scripts of the first boot have run again; returns what failed
     observe    returns what is so: quickly, without network, waiting or changing anything
+
+A driver that can suspend keeps one promise about SAVED, whatever crashes: while it is there, no processor of the
+machine runs. It appears by one rename once the processors have stopped, and is gone before they continue, also when
+`resume` lets them. A memory that is incomplete, of another machine or older than a disk is never used: `start` boots,
+and says why.
 
 Creation puts these files beside spec.json before `create` is called, for a driver whose abilities say `images`:
 
@@ -44,7 +50,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from ..errors import DegradedError, HostError, UsageError
 from ..fsm.port import Deadline, Site
-from ..fsm.records import HIDDEN, Check, Observation
+from ..fsm.records import HIDDEN, SAVED, Check, Observation
 from ..fsm.spec import UNREADABLE, Spec
 from ..host.progress import Report
 
@@ -58,6 +64,7 @@ __all__ = [
     "INITRD",
     "KERNEL",
     "KNOWN_HOSTS",
+    "SAVED",
     "SEED",
     "SSH_KEY",
     "UNREADABLE",
@@ -130,6 +137,8 @@ class Abilities(NamedTuple):
     """True when `shell` leads into a real guest."""
     honours: frozenset[str] = frozenset()
     """Those of `DEMANDS` that it meets exactly as the spec says; `Driver.check` refuses a spec with any other."""
+    suspends: bool = False
+    """True when it can save a machine's memory."""
 
 
 class Driver(ABC):
@@ -172,9 +181,13 @@ class Driver(ABC):
         """
 
     @abstractmethod
-    def start(self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True) -> DegradedError | None:
+    def start(
+        self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True, cold: bool = False
+    ) -> DegradedError | None:
         """Boot the machine and return once its guest answers; returns what failed in the guest, or None.
 
+        Where SAVED is there, the machine continues from it instead; with `cold`, SAVED is set aside. `cold` is passed
+        only then: a driver that cannot suspend has no such parameter.
         Without `boot` nothing is started: a machine that is alive is waited for, one that is down is a DriverError.
 
         Raises DeadlineError when the guest does not answer in time (the engine decides whether the machine is left
@@ -192,6 +205,14 @@ class Driver(ABC):
     @abstractmethod
     def kill(self, site: Site, report: Report) -> None:
         """End the machine at once, if it is alive and provably this site's; return when it is gone."""
+
+    def suspend(self, site: Site, report: Report, deadline: Deadline) -> None:  # noqa: ARG002 - the default cannot
+        """Save the memory of the machine in SAVED and end it. Where SAVED is there already, only the end is left to do.
+
+        Raises DeadlineError, or DriverError where that cannot be done; the machine is alive then, and `resume` lets it
+        run. What can be known before is refused before it stands still.
+        """
+        raise HostError(f'driver "{self.name}" cannot save a machine\'s memory', hint=f"interlock stop {site.name}")
 
     @abstractmethod
     def reset(self, site: Site, report: Report) -> None:

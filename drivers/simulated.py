@@ -34,11 +34,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
 from ..errors import DeadlineError, DriverError, OutOfReachError, TooNewError, UsageError
+from ..fsm.records import is_saved
 from ..fsm.schema import check_schema
 from ..host import cancellation
-from ..host.files import UnfitFileError, read_own, write_whole
+from ..host.files import UnfitFileError, read_own, remove_tree, write_whole
 from ..host.process import boot_id
-from .contract import DEMANDS, HIDDEN, Abilities, Deadline, DegradedError, Driver, Observation, Report, Site
+from .contract import DEMANDS, HIDDEN, SAVED, Abilities, Deadline, DegradedError, Driver, Observation, Report, Site
 
 if TYPE_CHECKING:
     from ..guest.command import Completed
@@ -105,7 +106,9 @@ class SimulatedDriver(Driver):
     """
 
     name = "simulated"
-    abilities = Abilities(arches=("x86_64", "aarch64"), images=False, shell=False, honours=frozenset(DEMANDS))
+    abilities = Abilities(
+        arches=("x86_64", "aarch64"), images=False, shell=False, honours=frozenset(DEMANDS), suspends=True
+    )
 
     def __init__(
         self,
@@ -135,13 +138,22 @@ class SimulatedDriver(Driver):
         if self.memory is not None and site.name in self.memory:
             self.memory[new.name] = self.memory.pop(site.name)
 
-    def start(self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True) -> DegradedError | None:
-        machine = self._reached(site)
+    def start(
+        self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True, cold: bool = False
+    ) -> DegradedError | None:
+        machine, saved = self._reached(site), is_saved(site.directory)
+        if saved and machine.alive:  # it was on its way out of its memory, or back from it, and did not run
+            machine = machine._replace(alive=False)
+            self._put(site, machine)
         if not (machine.alive or boot):
             raise DriverError(f"the machine is down: {machine.exit_reason or 'it never ran'}")
         if not machine.alive:
-            machine = machine._replace(alive=True, boot_id=boot_id(), boots=machine.boots + 1, exit_reason=None)
-            self._put(site, machine)
+            resumes = saved and not cold
+            if resumes:
+                report("resuming the simulated guest")
+            remove_tree(site.directory / SAVED)
+            boots = machine.boots + (not resumes)
+            self._put(site, machine._replace(alive=True, boot_id=boot_id(), boots=boots, exit_reason=None))
         report("waiting for the simulated guest")
         self._obey("start", deadline)
         return self._degraded(site, "start")
@@ -160,10 +172,22 @@ class SimulatedDriver(Driver):
         self._obey("kill", UNLIMITED)
         self._end(site, "killed")
 
+    def suspend(self, site: Site, report: Report, deadline: Deadline) -> None:
+        machine = self._reached(site)
+        if not is_saved(site.directory):
+            if not machine.alive:
+                raise DriverError(f"there is nothing to suspend: {machine.exit_reason or 'it never ran'}")
+            report("saving the simulated memory")
+            self._obey("suspend", deadline)
+            write_whole(site.directory / SAVED, b"")
+        if machine.alive:
+            self._put(site, machine._replace(alive=False, exit_reason=None))
+
     def reset(self, site: Site, report: Report) -> None:
         self._reached(site)
         report("making a fresh simulated disk")
         self._obey("reset", UNLIMITED)
+        remove_tree(site.directory / SAVED)
         self._put(site, SimulatedMachine())
 
     def delete(self, site: Site, report: Report) -> None:
@@ -176,6 +200,7 @@ class SimulatedDriver(Driver):
     def resume(self, site: Site, report: Report) -> None:
         report("resuming the simulated guest")
         self._obey("resume", UNLIMITED)
+        remove_tree(site.directory / SAVED)
         self._put(site, self._get(site)._replace(condition=None))
 
     def provision(self, site: Site, report: Report, deadline: Deadline) -> DegradedError | None:

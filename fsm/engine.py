@@ -36,8 +36,8 @@ from .journal import Journal, Phase
 from .port import Deadline, Plan, Ports, Site
 from .records import Operation, Status, checked_name, is_protected
 from .states import State
-from .status import Reader, Verdict, verdict
-from .table import BOOTS, BY_TRIGGER, TABLE, By, Decision, Row, Trigger, decide
+from .status import Reader, Verdict, decision, verdict
+from .table import BOOTS, BY_TRIGGER, TABLE, By, Decision, Row, Trigger
 
 if TYPE_CHECKING:
     from .instance import Instance
@@ -116,11 +116,11 @@ class Engine(Reader):
     def admit(self, name: str, trigger: Trigger) -> Site:
         """Return where `name` lies if it allows `trigger`, whose work is the caller's; else raise what refuses it."""
         status = self._understood(name)
-        decision = decide(BY_TRIGGER[trigger], status.state, protected=status.protected, seen=status.observation)
-        if decision is not Decision.legal:
+        decided = decision(status, BY_TRIGGER[trigger])
+        if decided is not Decision.legal:
             if status.state is State.absent:
                 raise self.not_found(name, trigger)
-            raise refusals.refused(decision, name, status.state, trigger, protected=status.protected)
+            raise refusals.refused(decided, name, status.state, trigger, protected=status.protected)
         return self.site(name)
 
     def _understood(self, name: str) -> Status:

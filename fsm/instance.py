@@ -42,7 +42,7 @@ from .happening import Happening
 from .journal import Journal, Line, Phase
 from .machine import fire
 from .port import Deadline, Draft, Plan, Port, Ports, Site
-from .records import PROTECTED_FILE, Observation, is_protected, now
+from .records import PROTECTED_FILE, Observation, is_protected, is_saved, now
 from .spec import SPEC_FILE, UNREADABLE, written
 from .states import State
 from .table import BOOTS, BY_TRIGGER, By, Decision, Recovery, Row, Trigger, decide, exit_from
@@ -193,7 +193,8 @@ class Instance:
     def decide(self, row: Row) -> Decision:
         """Return what is decided about a request for `row` now. Called by the state machine."""
         seen = self._observe() if row.holds_unless and self.state in row.sources else self.seen
-        return decide(row, self.state, protected=is_protected(self.directory), seen=seen)
+        protected, saved = is_protected(self.directory), is_saved(self.directory)
+        return decide(row, self.state, protected=protected, saved=saved, seen=seen)
 
     def leave_alone(self, event: "EventData") -> None:
         """Say that what was asked for is already so. Called by the state machine."""
@@ -286,6 +287,8 @@ class Instance:
                 return words.copied(draft.original.name)
         port, site = self._machine() if row.by_place else (self.port, self.site)
         waits = (entry.deadline,) if row.timeout else ()
+        if not (arguments.get("cold") and is_saved(self.directory)):
+            arguments.pop("cold", None)  # a driver that saves no memory need not know the word
         ending: str | DegradedError | None = getattr(port, row.trigger)(site, entry.step, *waits, **arguments)
         return ending
 
@@ -383,7 +386,7 @@ class Instance:
             self.last = Journal(self.directory).last()
         done = self.last and self.last.seq > entry.after and self.last.phase is Phase.done
         worked = entry.worked or self.name != entry.name  # a move has happened once the name is another
-        redone = worked and entry.row.on_crash in (Recovery.redo, Recovery.abandon)
+        redone = worked and entry.row.on_crash in (Recovery.redo, Recovery.abandon, Recovery.let_run)
         if redone or (done and entry.row.on_crash is not Recovery.roll_back):
             # Its state is not the source any more. The intent in the journal leads the next command to the same end.
             entry.announce_outcome(Happening.left, problem)
@@ -415,6 +418,10 @@ class Instance:
                 self._discard_staging()
             case Recovery.probe:
                 self._kill(unheard)
+            case Recovery.let_run:
+                if not self._observe().alive:
+                    raise DriverError("the machine is down")
+                self.port.resume(self.site, unheard)
             case _:  # what was done stays done
                 pass
 
@@ -480,19 +487,27 @@ class Instance:
     ) -> bool:
         """Settle the operation of `line`, whose process is dead, by the rule of its row; True if `wanted` was done."""
         row = BY_TRIGGER[line.trigger]
-        if alive and not patient and row.timeout and row.on_crash is not Recovery.abandon:
+        if alive and not patient and row.timeout and row.on_crash in (Recovery.probe, Recovery.redo):
             return False
+        at_once = wanted is not None and BY_TRIGGER[wanted].at_once
         self.announce(Event(Happening.interrupted, self.name, row.trigger, line.source, pid=line.actor.pid))
         if line.former and line.former != self.name:  # it has moved: what is missing is done here
             self.fire(row.trigger, former=line.former)
             return False
-        if row.on_crash is Recovery.abandon or (row.on_crash is Recovery.probe and not alive):
-            self._undo(row)
+        unsaved = row.on_crash is Recovery.let_run and not is_saved(self.directory)
+        undone = {Recovery.abandon: True, Recovery.probe: not alive, Recovery.let_run: alive and unsaved}
+        if row.on_crash and undone.get(row.on_crash):
+            # A machine that does not listen any more cannot be let run, and must be killed all the same.
+            with suppress(*([InterlockError] if at_once else [])):
+                self._undo(row)
             self._record_undone(row)
             return False
         if row.on_crash is Recovery.probe:
             return self._finish_start(wanted, asked)
-        at_once = wanted is not None and BY_TRIGGER[wanted].at_once
+        if unsaved:
+            reason = self.seen.exit_reason if self.seen else None
+            self.fire(exit_from(self.state).trigger, reason=reason or "reason unknown")
+            return False
         own = asked if wanted is row.trigger else {"timeout_s": 0.0} if at_once and row.timeout else {}
         self.fire(row.trigger, **own)
         return wanted is row.trigger

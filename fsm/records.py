@@ -25,6 +25,10 @@ from .table import Trigger
 PROTECTED_FILE = "protected"
 """While it is there, the instance is protected. Its content means nothing."""
 
+SAVED = "saved"
+"""While it is there, the instance's memory is saved, and the next start continues from it. Its content is the
+driver's."""
+
 
 def checked_name(name: str) -> str:
     """Return `name` if an instance may be called so, else raise InvalidNameError. Touches nothing."""
@@ -37,6 +41,11 @@ def is_protected(directory: Path) -> bool:
     """Return whether the instance in `directory` is protected. A link in the place of a directory is not followed."""
     # `list` calls this for each instance.
     return os.path.lexists(f"{directory}/{PROTECTED_FILE}") and not directory.is_symlink()
+
+
+def is_saved(directory: Path) -> bool:
+    """Return whether the memory of the instance in `directory` is saved."""
+    return os.path.lexists(f"{directory}/{SAVED}")
 
 
 def now() -> str:
@@ -123,6 +132,8 @@ class Status(NamedTuple):
     unreadable: bool = False
     """True when nobody knows whether there is damage: the system could not read its files."""
     protected: bool = False
+    saved: bool = False
+    """True when its memory is saved: the next start continues where its guest was."""
     changed_at: str | None = None
 
     @property
@@ -143,6 +154,7 @@ class Status(NamedTuple):
             "reason": self.reason,
             "damage": self.damage,
             "protected": self.protected,
+            "memory_saved": self.saved,
             "changed_at": self.changed_at,
             "driver": spec.driver if spec else None,
             "arch": spec.arch if spec else None,

@@ -17,6 +17,9 @@ def refused(
             return out_of_reach(instance, trigger)
         case Decision.protected:
             return guarded(instance, trigger)
+        case Decision.memory_saved:
+            hint = words.way_from_memory(instance, trigger)
+            return IllegalTransitionError(words.memory_saved(instance, trigger), hint=hint)
         case _:
             return illegal(instance, state, trigger, protected=protected)
 

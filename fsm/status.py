@@ -15,10 +15,10 @@ from .events import Event
 from .happening import Happening
 from .journal import Entry, Journal, Line, Phase
 from .port import Port, Ports, Site
-from .records import Observation, Operation, Status, checked_name, is_protected
+from .records import Observation, Operation, Status, checked_name, is_protected, is_saved
 from .spec import SPEC_FILE, Spec
 from .states import State
-from .table import BY_TRIGGER, Decision, Trigger, decide
+from .table import BY_TRIGGER, Decision, Row, Trigger, decide
 
 
 class Verdict(NamedTuple):
@@ -179,6 +179,7 @@ class Reader:
             spec=spec,
             reason=line.reason,
             protected=is_protected(directory),
+            saved=is_saved(directory),
             changed_at=line.time,
         )
         if status.state is not State.running and status.operation is None:
@@ -225,11 +226,16 @@ def _version(directory: Path) -> tuple[int, int] | None:
     return seen.st_ino, seen.st_ctime_ns
 
 
+def decision(status: Status, row: Row) -> Decision:
+    """Return what is decided about a request for `row` of an instance of this status."""
+    return decide(row, status.state, protected=status.protected, saved=status.saved, seen=status.observation)
+
+
 def verdict(status: Status, trigger: Trigger) -> Verdict:
     """Return what the table says about `trigger` for an instance of this status."""
     row, name, state = BY_TRIGGER[trigger], status.name, status.state
-    decision = decide(row, state, protected=status.protected, seen=status.observation)
-    legal, holds = decision is Decision.legal, decision is Decision.holds
+    decided = decision(status, row)
+    legal, holds = decided is Decision.legal, decided is Decision.holds
     hint = None if holds else words.way(name, state, trigger, protected=status.protected)
     if legal:
         why = row.why
@@ -238,7 +244,7 @@ def verdict(status: Status, trigger: Trigger) -> Verdict:
     elif state is State.absent:
         why = words.missing(name)
     else:
-        error = refusals.refused(decision, name, state, trigger, protected=status.protected)
+        error = refusals.refused(decided, name, state, trigger, protected=status.protected)
         why, hint = error.message, error.hint
     return Verdict(name, trigger, state, legal, holds, why, hint)
 

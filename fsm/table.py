@@ -20,6 +20,8 @@ change a row and read the diff of the golden files.
     yields_to   the triggers that call it off while it runs: `stop` must not wait for a guest that will not boot. Work
                 that was called off fails as cancelled and is undone by its crash rule
     guarded     it destroys what a guest wrote, so it is refused while the instance is protected, with --force too
+    unsaved     it changes or shares the disk, so it is refused while the guest's memory is saved, which fits only the
+                disk as it is
     timeout     the spec's field that limits its work, in seconds; None for work that waits for no guest
     at_once     a caller who asks for it does not wait for a guest: what a dead process left is ended, not awaited
     by_place    its work needs the instance's directory alone, and is done even if the spec cannot be read
@@ -27,7 +29,7 @@ change a row and read the diff of the golden files.
                 engine hands to the work locked and absent
     moves       the instance's directory goes to the name `new` with it, by one rename: cut short before that, it is
                 given up; after that, it is finished under the new name
-    options     what it can be asked for with besides
+    options     what it can be asked for with besides. `cold`: a memory that is saved is set aside
     example     what is typed after its name, as a hint shows it; NAME stands for the instance
     on_damage   what it does to an instance whose files cannot be understood; None where it is refused then
 
@@ -57,6 +59,7 @@ class Trigger(StrEnum):
     start = "start"
     stop = "stop"
     kill = "kill"
+    suspend = "suspend"
     exited = "exited"
     reset = "reset"
     delete = "delete"
@@ -92,6 +95,7 @@ class Recovery(StrEnum):
     probe = "probe"
     redo = "redo"
     abandon = "abandon"
+    let_run = "let run"
 
 
 RULE = {
@@ -99,6 +103,8 @@ RULE = {
     Recovery.probe: "If the guest is up, it is finished; else it is undone, and the state is the one it came from.",
     Recovery.redo: "It is done again from the beginning: every step of it is safe to repeat.",
     Recovery.abandon: "It is given up: what it did stays done, the state is the same, and it can be asked for again.",
+    Recovery.let_run: "If the memory is saved, it is finished. If not, a machine that is alive is let run again, and "
+    "the state is the one it came from; for one that is down, its exit is recorded.",
 }
 """What each recovery does, in words."""
 
@@ -118,6 +124,7 @@ class Row(NamedTuple):
     holds_unless: str | None = None
     yields_to: tuple[Trigger, ...] = ()
     guarded: bool = False
+    unsaved: bool = False
     timeout: str | None = None
     at_once: bool = False
     by_place: bool = False
@@ -160,16 +167,16 @@ class Row(NamedTuple):
 
 
 # fmt: off
-(create, start, stop, kill, exited, reset, delete, resume, provision, protect, unprotect,
+(create, start, stop, kill, suspend, exited, reset, delete, resume, provision, protect, unprotect,
  clone, rename, shell, copy, repair) = Trigger
-roll_back, probe, redo, abandon = Recovery
+roll_back, probe, redo, abandon, let_run = Recovery
 
 TABLE = (
     Row(create, (absent,),  created, doing="creating",  done="created", on_crash=roll_back,
         yields_to=(delete,), needs=("plan",), example="NAME --template debian",
         why="Turns a template into a spec and a disk. The only row that can see a template."),
     Row(start,  AT_REST,    running, doing="starting",  done="started", on_crash=probe,     holds=(running,),
-        yields_to=(stop, kill), timeout="start_timeout_s",
+        yields_to=(stop, kill), timeout="start_timeout_s", options=("cold",),
         why="Boots what create made, from the instance's own directory, and ends when the guest answers."),
     Row(stop,   (running,), stopped, doing="stopping",  done="stopped", on_crash=redo,      holds=AT_REST,
         yields_to=(kill,), timeout="stop_timeout_s", by_place=True,
@@ -177,6 +184,9 @@ TABLE = (
     Row(kill,   (running,), stopped, doing="killing",   done="killed",  on_crash=redo,      holds=AT_REST,
         at_once=True, by_place=True,
         why="Ends the hypervisor at once: the way out when a guest no longer listens."),
+    Row(suspend, (running,), stopped, doing="suspending", done="suspended", on_crash=let_run, holds=AT_REST,
+        yields_to=(kill,), timeout="stop_timeout_s",
+        why="Saves the guest's memory beside its disk and ends the hypervisor: the next start continues where it was."),
     Row(exited, (running,), stopped, by=By.nobody,      done="exited",
         why="The guest, the hypervisor or the host went down without being asked; the reason is recorded."),
     Row(reset,  AT_REST,    created, doing="resetting", done="reset",   on_crash=redo,
@@ -198,7 +208,7 @@ TABLE = (
         on_damage="The protection is removed, so that the instance can be deleted.",
         why="Removes the protection set by protect."),
     Row(clone, AT_REST, None, by=By.engine, doing="cloning", done="cloned", on_crash=abandon,
-        needs=("new",), options=("full",), example="NAME copy",
+        unsaved=True, needs=("new",), options=("full",), example="NAME copy",
         why="Makes another instance with a copy of the disk and an identity of its own, by a create of that one."),
     Row(rename, AT_REST, None, by=By.engine, doing="renaming", done="renamed", on_crash=abandon,
         needs=("new",), moves=True, example="NAME new-name",
@@ -228,12 +238,18 @@ class Decision(StrEnum):
     """What it asks for is already so: it succeeds and does nothing."""
     illegal = "illegal"
     protected = "protected"
+    memory_saved = "memory-saved"
+    """Its disk may not be touched before the guest has continued from its saved memory."""
     out_of_reach = "out-of-reach"
     """The machine is alive where its process cannot be seen from here: nothing can be done to it."""
 
 
-def decide(row: Row, state: State, *, protected: bool = False, seen: "Observation | None" = None) -> Decision:
+def decide(
+    row: Row, state: State, *, protected: bool = False, saved: bool = False, seen: "Observation | None" = None
+) -> Decision:
     """Decide about a request for `row` of an instance in `state`; `seen` is what its driver sees, where it was asked.
+
+    `saved`: its memory is saved.
 
     The one decision: the state machine's conditions, `interlock can`, `inspect` and the reference page ask it.
     """
@@ -247,7 +263,7 @@ def decide(row: Row, state: State, *, protected: bool = False, seen: "Observatio
         return Decision.holds
     if row.guarded and protected:
         return Decision.protected
-    return Decision.legal
+    return Decision.memory_saved if row.unsaved and saved else Decision.legal
 
 
 def exit_from(state: State) -> Row:

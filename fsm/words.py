@@ -65,6 +65,17 @@ def guarded(instance: str, trigger: Trigger) -> str:
     return f'instance "{instance}" is protected; {trigger} was not begun'
 
 
+def memory_saved(instance: str, trigger: Trigger) -> str:
+    """Return why `trigger` is refused although the state would allow it."""
+    return f'the memory of instance "{instance}" is saved and fits its disk as it is; {trigger} was not begun'
+
+
+def way_from_memory(instance: str, trigger: Trigger) -> str:
+    """Return the command to propose for `trigger` where the memory is saved: the guest has to shut down first."""
+    continued = table.BOOTS.trigger
+    return f"{_command(instance, continued)} && {way(instance, State.running, trigger)}"
+
+
 def way(instance: str, state: State, trigger: Trigger, *, protected: bool = False) -> str:
     """Return the command to propose for `trigger` in `state`, with the `unprotect` that a `protected` instance needs.
 
@@ -189,7 +200,8 @@ def status(what: Status) -> str:
         at = f" at: {operation.step}" if operation.step else ""
         parts = [what.state, f"{operation.trigger} cut short{at}", "guest alive" if seen and seen.alive else None]
     else:
-        parts = [what.state, seen.condition if seen else None, what.reason, "protected" if what.protected else None]
+        saved, guarded = "memory saved" if what.saved else None, "protected" if what.protected else None
+        parts = [what.state, seen.condition if seen else None, saved, what.reason, guarded]
     return " · ".join(part for part in parts if part)
 
 

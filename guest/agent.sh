@@ -7,6 +7,7 @@
 #                                                                 failed; soon: nothing has failed yet. KEY is the host's
 #     NONCE ports                 ok TABLE:ADDRESS:PORT...        what listens, as /proc/net/tcp and tcp6 write it
 #     NONCE load                  ok LOAD LOAD LOAD KIB UPTIME    of 1, 5, 15 minutes; memory that is available
+#     NONCE clock SECONDS         ok                              the clock is set to this time, counted from 1970
 #     NONCE identity FACTS        ok                              this guest is another instance's (`interlock identity`)
 #
 # An answer begins with the request's nonce, so that late answers to an earlier client are recognised; `failed REASON`
@@ -92,6 +93,7 @@ answer() {
     ready) know_readiness "$2" && say "ok $ready" ;;
     ports) know_ports && say "ok$found" ;;
     load) load ;;
+    clock) date -s "@$2" >/dev/null && say ok ;;
     # On stdin, because a host key is in it, and everybody can read a command line.
     identity) if reason=$(say "$2" | sh "$program" identity 3>&-); then say ok; else say "failed $reason"; fi ;;
     *) say "failed $1 is unknown" ;;

@@ -41,6 +41,13 @@ we close it: each reaches the guest in the end, and an sshd that gets dozens of 
 
 UNFINISHED = "the rest of the boot's work"
 
+_SET_CLOCK = """\
+now=$(cat /sys/class/rtc/rtc0/since_epoch 2>&-) && { sudo -n date -u -s "@$now" || date -u -s "@$now"; } >&- 2>&-
+"""
+"""Set the clock of a guest that stood still: the machine's own went on, and any user may read it.
+
+Source: Linux, Documentation/ABI/testing/rtc-cdev and drivers/rtc/sysfs.c."""
+
 _OVER = f"""\
 echo >&2
 read -r boot </proc/sys/kernel/random/boot_id
@@ -67,12 +74,13 @@ def wait_until_ready(
     look: Callable[[], bool] = lambda: True,
     *,
     agent: Callable[[], bool | None] = lambda: False,
+    resumed: bool = False,
 ) -> tuple[Failure, ...]:
     """Return once the guest behind `endpoint` is ready, with what failed in this boot's work, in order.
 
     Each failure is reported as soon as it is known. `look` is called now and then, says whether the guest has begun to
     use its network, and may raise. `agent` asks the agent in the guest: True if it is ready and nothing failed, None if
-    it will be, False if only a login can tell.
+    it will be, False if only a login can tell. `resumed`: the guest stood still since, so a login sets its clock, too.
 
     When time is up, a guest in which something has failed is returned all the same, to be looked into: UNFINISHED is
     one more failure. Any other raises DeadlineError. Raises GuestGoneError when the machine died, DriverError when
@@ -88,7 +96,7 @@ def wait_until_ready(
                 wait.pause(0)
             if ready:
                 return ()
-            failures = _failures(endpoint, connection, wait, steps, report)
+            failures = _failures(endpoint, connection, wait, steps, report, first=_SET_CLOCK if resumed else "")
         if failures is not None:
             for failure in failures:
                 steps.fail(failure)
@@ -138,7 +146,7 @@ def _greets(connection: socket.socket) -> bool:
 
 
 def _failures(
-    endpoint: Endpoint, connection: socket.socket, wait: Wait, steps: Steps, report: Report
+    endpoint: Endpoint, connection: socket.socket, wait: Wait, steps: Steps, report: Report, *, first: str
 ) -> tuple[Failure, ...] | None:
     """Return what failed once the guest says over ssh that it is done; None if the login failed or the session ended.
 
@@ -147,7 +155,7 @@ def _failures(
     """
     # `-`: what ssh was given as stdin and stdout is the connection; so the session's own words may go to stderr only.
     options = ("ProxyCommand=-", "ControlPath=none", "StdinNull=yes", *OPTIONS)
-    question = ["sh", "-c", _OVER, "sh", endpoint.instance_id]
+    question = ["sh", "-c", first + _OVER, "sh", endpoint.instance_id]
     command = ssh.command_line(endpoint.config, endpoint.name, question, options=options)
     words = bounded_words()
 

@@ -7,6 +7,7 @@ in the guest opens or closes the port, so nobody waits for an agent that is not 
 """
 
 import socket
+import time
 from pathlib import Path
 
 from ...guest.agent import AgentError, Exchange
@@ -61,14 +62,17 @@ def ask(runtime: Path, verb: str, argument: str = "", *, timeout_s: float = ANSW
     raise AgentError(f"the agent in the guest did not answer {verb} within {timeout_s:g} s")
 
 
-def readiness(site: Site) -> bool | None:
+def readiness(site: Site, *, resumed: bool = False) -> bool | None:
     """Return whether the guest of `site` is ready, as its agent says; None if it will be soon, and nothing failed yet.
 
     False where no agent answers, and where a login has more to say: the host key is not the pinned one, a step failed.
+    `resumed`: the guest stood still until now, so its clock is set first.
     """
     if not listens(site.directory):
         return False
     try:
+        if resumed:
+            ask(site.runtime, "clock", str(round(time.time())))
         said, _, key = ask(site.runtime, "ready", site.spec.instance_id, timeout_s=READY_S).partition(" ")
     except AgentError:
         return False

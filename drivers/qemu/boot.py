@@ -1,6 +1,6 @@
 """The way from a machine that is down to a guest that answers: launch the hypervisor, then watch its guest."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from ...errors import DeadlineError, DriverError, HostError
@@ -8,8 +8,9 @@ from ...guest import ssh
 from ...guest.session import Endpoint, GuestGoneError
 from ...host.files import make_private_directory, write_whole
 from ...host.process import Actor
+from ...host.progress import unheard
 from ..contract import KNOWN_HOSTS, SSH_KEY, Deadline, Report, Site
-from . import disk_lock, ended, events, hostfwd, hypervisor, limits, mounts, serial, ssh_control, ssh_port
+from . import disk_lock, ended, events, hostfwd, hypervisor, limits, mounts, saved, serial, ssh_control, ssh_port
 from .capabilities import Acceleration, acceleration, capabilities
 from .command import Board, build
 
@@ -19,8 +20,59 @@ _POLL_S = 0.005
 """Between two looks at a hypervisor that is starting, which takes it some 30 ms."""
 
 
-def launch(site: Site, report: Report, deadline: Deadline) -> Actor | None:
-    """Run the hypervisor and return its process once it has started; raise DriverError with its words if it fails."""
+RESUMING = "resuming from the saved memory"
+
+
+def up(site: Site, progress: Report, deadline: Deadline, *, boot: bool, cold: bool) -> Actor | None:
+    """Return the hypervisor of `site`, whose processors run; without `boot` none is started, and None if none is alive.
+
+    It continues from the saved memory, if there is one that fits; with `cold` that is set aside.
+    """
+    directory = site.directory
+    if saved.exists(directory):  # the processors of a hypervisor that is alive stand still: nothing is lost with it
+        hypervisor.kill(directory, progress)
+    process = hypervisor.settled(directory)
+    if process and saved.waits(process):  # the process that started it died before it could let it run
+        saved.release(site)
+    if process or not boot:
+        return process
+    if cold:
+        saved.set_aside(directory)
+        progress("booting cold, as asked: the saved memory is set aside")
+    return (saved.exists(directory) and _resume(site, progress, deadline)) or launch(site, progress, deadline)
+
+
+def _resume(site: Site, progress: Report, deadline: Deadline) -> Actor | None:
+    """Return the hypervisor of `site`, which has continued from its saved memory; None where it has to boot.
+
+    A memory that does not fit, or that QEMU refuses, is set aside, and the reason is said.
+    """
+    directory = site.directory
+    able = capabilities(site.runtime.parent, site.spec.arch, deadline.remaining_s)
+    why = saved.misfit(site, able.version, command(site, deadline.remaining_s))
+    if why is None:
+        progress(RESUMING)
+        process = launch(site, progress, deadline, saved.INCOMING)
+        try:
+            saved.load(site, process)
+            saved.release(site)
+        except DriverError as err:
+            hypervisor.kill(directory, unheard)
+            why = (hypervisor.words(directory) or [err.message])[-1]
+            if not saved.exists(directory):
+                raise DriverError(f"the guest did not continue: {why}") from err
+        else:
+            return process
+    saved.set_aside(directory)
+    progress(f"booting cold, the saved memory was set aside: {why}")
+    return None
+
+
+def launch(site: Site, report: Report, deadline: Deadline, waiting: Sequence[str] = ()) -> Actor:
+    """Run the hypervisor and return its process once it has started; raise DriverError with its words if it fails.
+
+    `waiting` are more arguments of QEMU's, by which it waits for a saved memory.
+    """
     directory = site.directory
     limits.check(site.spec)
     mounts.check(site.spec)
@@ -36,9 +88,10 @@ def launch(site: Site, report: Report, deadline: Deadline) -> Actor | None:
         port = ssh_port.choose(site, report)
         write_whole(directory / ssh.CONFIG, _ssh_config(site, port))
         events.prepare(directory)
-        launched = hypervisor.launch(command(site, deadline.remaining_s), directory, daemons, ssh_control.on_call(site))
+        machine = [*command(site, deadline.remaining_s), *waiting]
+        launched = hypervisor.launch(machine, directory, daemons, ssh_control.on_call(site))
         with hypervisor.held(launched) as pidfd:
-            while pidfd is not None and not hypervisor.wait(pidfd, _POLL_S):
+            while launched and pidfd is not None and not hypervisor.wait(pidfd, _POLL_S):
                 if events.greeted(directory) or deadline.passed:
                     return launched
         if not any(ssh_port.REFUSED in line for line in hypervisor.words(directory)):

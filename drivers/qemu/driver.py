@@ -9,6 +9,7 @@
     ├── ssh.config              start: `ssh -F ssh.config NAME`
     ├── hypervisor.id           the shell that becomes QEMU: its pid, start time and boot
     ├── events.log             QEMU: what happened to the machine, asked for by events.in
+    ├── saved/                 suspend: the guest's memory and devices (`saved`)
     ├── copies.json            start: files fetched from the guest that are removed when it stops
     ├── degraded.txt            start, provision: what failed in the running guest, if anything
     ├── serial.log              QEMU: the guest's serial port (serial.old.log: the previous run)
@@ -78,7 +79,7 @@ class QemuDriver(Driver):
     """Runs machines under QEMU, with KVM where KVM is proved to work and by emulation elsewhere."""
 
     name = "qemu"
-    abilities = Abilities(("x86_64", "aarch64"), images=True, shell=True, honours=frozenset(DEMANDS))  # noqa: S604 - no shell
+    abilities = Abilities(("x86_64", "aarch64"), images=True, shell=True, honours=frozenset(DEMANDS), suspends=True)  # noqa: S604 - no shell
 
     def check(self, spec: "Spec") -> None:
         from . import limits
@@ -116,28 +117,37 @@ class QemuDriver(Driver):
         _refuse_alive(site)
         ended.clear(site, report)
 
-    def start(self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True) -> DegradedError | None:
+    def start(
+        self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True, cold: bool = False
+    ) -> DegradedError | None:
         from ...guest import probes, readiness
         from ...guest.session import Wait
         from . import agent
-        from .boot import Progress, launch, watched
+        from .boot import Progress, up, watched
+        from .saved import waits
         from .serial import Watch
 
         progress = Progress(report)
         directory = site.directory
-        process = hypervisor.settled(directory)
-        if process is None and boot:
-            process = launch(site, progress, deadline)
-        progress(HYPERVISOR_STARTED)
+        process = up(site, progress, deadline, boot=boot, cold=cold)
+        resumed = process is not None and waits(process)
+        if not resumed:
+            progress(HYPERVISOR_STARTED)
         watch = Watch(directory, lambda: progress(KERNEL_BOOTING, after=HYPERVISOR_STARTED))
 
         def look() -> bool:
             watch.look()
-            return events.uses_network(directory)
+            return resumed or events.uses_network(directory)
 
         with watched(site, process, progress) as (endpoint, pidfd):
             failures = readiness.wait_until_ready(
-                endpoint, deadline, pidfd, progress, look, agent=lambda: agent.readiness(site)
+                endpoint,
+                deadline,
+                pidfd,
+                progress,
+                look,
+                agent=lambda: agent.readiness(site, resumed=resumed),
+                resumed=resumed,
             )
             if failures:
                 deadline = deadline.at_least(_GRACE_OF_KEPT_S)
@@ -172,24 +182,35 @@ class QemuDriver(Driver):
         return how
 
     def kill(self, site: Site, report: Report) -> None:
-        while process := hypervisor.settled(site.directory):
-            with hypervisor.held(process) as pidfd:
-                if pidfd is not None:
-                    report("ending the hypervisor by force")
-                    hypervisor.end(pidfd, grace_s=0)
+        hypervisor.kill(site.directory, report)
+        ended.clear(site, report)
+
+    def suspend(self, site: Site, report: Report, deadline: Deadline) -> None:
+        from . import saved
+
+        with hypervisor.held(process := hypervisor.settled(site.directory)) as pidfd:
+            if process and pidfd is not None:
+                if not saved.exists(site.directory):
+                    saved.refuse(site, process)
+                    saved.save(site, process, report, deadline)
+                report("ending the hypervisor")
+                hypervisor.end(pidfd, grace_s=_GRACE_S)
+            elif not saved.exists(site.directory):
+                raise DriverError(f"there is nothing to suspend: {ended.reason(site.directory)}")
         ended.clear(site, report)
 
     def reset(self, site: Site, report: Report) -> None:
         from ...host.files import remove_tree
-        from . import disk, firmware
+        from . import disk, firmware, saved
 
         _refuse_alive(site)
+        saved.forget(site.directory)
         report("making a fresh disk")
         disk.make(site.directory, site.spec.disk_bytes)
         if site.spec.boot == "firmware":
             firmware.renew(site.directory)
         # Without these, `observe` reports no earlier run: the machine is as it was created.
-        for trace in (hypervisor.RECORD, logs.EVENTS.file):
+        for trace in (hypervisor.RECORD, logs.EVENTS.file, saved.OLD):
             remove_tree(site.directory / trace)
 
     def delete(self, site: Site, report: Report) -> None:
@@ -201,14 +222,14 @@ class QemuDriver(Driver):
 
     def resume(self, site: Site, report: Report) -> None:
         from ...guest.session import GuestGoneError
-        from .monitor import execute
+        from . import saved
 
         report("resuming the guest")
         with hypervisor.held(hypervisor.settled(site.directory)) as pidfd:
             if pidfd is None:
                 raise DriverError(f"there is nothing to resume: {ended.reason(site.directory)}")
             hypervisor.wake(pidfd)
-            execute(site.runtime, "cont")
+            saved.release(site)
             if ssh_forwards.condition(site.runtime):
                 report(FORWARDING)
                 try:

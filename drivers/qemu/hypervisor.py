@@ -28,6 +28,7 @@ from ...host import cancellation, life, process
 from ...host.files import PRIVATE_UMASK, open_private, read_own
 from ...host.life import Life
 from ...host.process import Actor
+from ...host.progress import Report
 from . import logs
 
 RECORD = "hypervisor.id"
@@ -180,10 +181,17 @@ def last(directory: Path) -> Actor | None:
 
 def accelerator(actor: Actor) -> str | None:
     """Return the accelerator that `actor` was started with, `kvm` or `tcg`; None if that cannot be read."""
-    with suppress(OSError, ValueError), open(f"/proc/{actor.pid}/cmdline", "rb") as file:  # noqa: PTH123 - for `list`
-        arguments = file.read().split(b"\0")
-        return arguments[arguments.index(b"-accel") + 1].partition(b",")[0].decode()
+    with suppress(ValueError, IndexError):
+        arguments = command(actor)
+        return arguments[arguments.index("-accel") + 1].partition(",")[0]
     return None
+
+
+def command(actor: Actor) -> list[str]:
+    """Return the command line that `actor` was started with; empty if that cannot be read."""
+    with suppress(OSError), open(f"/proc/{actor.pid}/cmdline", "rb") as file:  # noqa: PTH123 - for `list`
+        return os.fsdecode(file.read()).split("\0")[:-1]
+    return []
 
 
 def _signed(actor: Actor, directory: Path) -> bool:
@@ -242,6 +250,15 @@ def end(pidfd: int, *, grace_s: float) -> None:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         if not wait(pidfd, _DEATH_TIMEOUT_S):
             raise DriverError("SIGKILL does not end the hypervisor: it is stuck in the kernel", hint=_HUNG)
+
+
+def kill(directory: Path, report: Report) -> None:
+    """End the hypervisor of `directory` at once, if one is alive, and return when it is gone."""
+    while actor := settled(directory):
+        with held(actor) as pidfd:
+            if pidfd is not None:
+                report("ending the hypervisor by force")
+                end(pidfd, grace_s=0)
 
 
 def words(directory: Path) -> list[str]:

@@ -13,15 +13,19 @@ ROOT = Path(__file__).parents[2]
 JSON = (ROOT / "docs" / "reference" / "json.md").read_text()
 GUIDE = (ROOT / "docs" / "guide.md").read_text()
 CREATE = ("create", "web", "-t", "tiny", "--driver", "simulated")
-LIFE = (CREATE, *((verb, "web") for verb in ("start", "provision", "resume", "restart", "stop", "kill", "reset")))
+LIFE = (
+    CREATE,
+    *((verb, "web") for verb in ("start", "provision", "resume", "suspend", "restart", "stop", "kill", "reset")),
+)
 LIFE += (("up", "web", "-t", "tiny"), *((verb, "web") for verb in ("protect", "unprotect")))
 
+OUTCOMES = (
+    "create, start, up, stop, kill, suspend, restart, reset, delete, protect, unprotect, resume, provision, "
+    "clone, rename"
+)
 SECTIONS = {
     "list, inspect": ((("list",), ("inspect", "web")), {"spec", "logs", "can"}),
-    "create, start, up, stop, kill, restart, reset, delete, protect, unprotect, resume, provision, clone, rename": (
-        (*LIFE[1:], ("stop", "web"), ("rename", "web", "site"), ("delete", "--force", "site")),
-        set(),
-    ),
+    OUTCOMES: ((*LIFE[1:], ("stop", "web"), ("rename", "web", "site"), ("delete", "--force", "site")), set()),
     "repair": ((("repair", "web"),), set()),
     "can": ((("can", "web"),), set()),
     "disk create, import, list, inspect, resize": (

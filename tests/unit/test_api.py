@@ -175,6 +175,7 @@ def test_can_of_running_instance_is_what_the_table_allows(vms, bring):
     assert [verdict.trigger for verdict in verdicts if verdict.legal] == [
         Trigger.stop,
         Trigger.kill,
+        Trigger.suspend,
         Trigger.provision,
         Trigger.protect,
         Trigger.unprotect,

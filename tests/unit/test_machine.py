@@ -25,11 +25,12 @@ class Model:
     problem: BaseException | None = field(default=None, compare=False)
     left_alone: list[str] = field(default_factory=list, compare=False)
     protected: bool = False
+    saved: bool = False
     seen: Observation | None = None
 
     def decide(self, row: Row) -> Decision:
         """Decide as an instance does."""
-        return decide(row, self.state, protected=self.protected, seen=self.seen)
+        return decide(row, self.state, protected=self.protected, saved=self.saved, seen=self.seen)
 
     def leave_alone(self, event: EventData) -> None:
         """Keep what was asked for and is already so."""
@@ -64,6 +65,7 @@ def test_fire_pair_does_what_the_reviewed_matrix_says(
 
 
 @pytest.mark.parametrize("protected", [False, True])
+@pytest.mark.parametrize("saved", [False, True])
 @pytest.mark.parametrize(
     "seen",
     [None, Observation(alive=True), Observation(alive=True, resumable=True), Observation(alive=True, hidden=True)],
@@ -71,11 +73,11 @@ def test_fire_pair_does_what_the_reviewed_matrix_says(
 )
 @each_pair
 def test_fire_agrees_with_what_can_says(
-    trigger: Trigger, state: State, seen: Observation | None, protected: bool
+    trigger: Trigger, state: State, seen: Observation | None, protected: bool, saved: bool
 ) -> None:
     """The machine and `decide`, which `interlock can` asks, agree about each pair, whatever the facts are."""
-    model = Model(state, protected=protected, seen=seen)
-    decision = decide(BY_TRIGGER[trigger], state, protected=protected, seen=seen)
+    model = Model(state, protected=protected, saved=saved, seen=seen)
+    decision = decide(BY_TRIGGER[trigger], state, protected=protected, saved=saved, seen=seen)
 
     assert fire(model, trigger) == (decision in {Decision.legal, Decision.holds})
     assert bool(model.carried_out) == (decision is Decision.legal)

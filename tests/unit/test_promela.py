@@ -90,6 +90,13 @@ def test_protocol_that_unlocks_before_the_outcome_is_found(search: Search) -> No
     assert trace[-1] == "violated: an outcome was written to the operation of another"
 
 
+def test_protocol_that_keeps_a_memory_while_its_machine_runs_is_found(search: Search) -> None:
+    """A start after the next power cut would load it again, over a disk that was written since."""
+    _, trace = search(TABLE, "-DUSE_TWICE")
+
+    assert trace[-1] == "violated: a machine runs whose memory could be used again"
+
+
 def test_promela_begins_in_the_state_of_the_instance() -> None:
     """The model for an instance begins where the instance is; without one, where every instance begins."""
     assert "#define BEGIN running" in promela(State.running)

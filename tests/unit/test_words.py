@@ -106,6 +106,7 @@ def test_preempted_names_what_is_called_off() -> None:
         'stopping "web": calling off the start of pid 4711',
         'killing "web": calling off the start of pid 4711',
         'killing "web": calling off the stop of pid 4711',
+        'killing "web": calling off the suspend of pid 4711',
         'stopping "web": calling off the provision of pid 4711',
         'killing "web": calling off the provision of pid 4711',
     ]

@@ -1,0 +1,296 @@
+"""A saved memory: what a machine that is down needs to continue where it was, beside its disk.
+
+    saved/              in the instance's directory; whole or absent, because one rename publishes it
+    ├── memory          the guest's memory, with holes where it never wrote
+    ├── devices         processors and devices, as QEMU writes them when it migrates a machine
+    └── saved.json      what it belongs to: the machine, and each file that the guest writes to
+    saved.old/          one that could not be used; kept until the next suspend or reset
+
+While `saved` is there, no processor of the machine runs: it is published after they were stopped, and removed before
+they continue. So a memory is used once at most, and a hypervisor that is found beside it can be ended without loss.
+
+The guest's memory is a memfd of QEMU's. QEMU does not write it (x-ignore-shared): it is copied out of and into
+/proc/PID/fd, holes left out. The rest is half a megabyte. `migrate fd:` needs no program, so the sandbox stays shut.
+Source: QEMU, docs/devel/migration.rst and qapi/migration.json.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from ...errors import DeadlineError, DriverError
+from ...fsm.records import is_saved
+from ...host import cancellation
+from ...host.files import (
+    PRIVATE_DIRECTORY,
+    beside,
+    flush_directory,
+    open_private,
+    publish,
+    read_own,
+    remove_tree,
+    retire,
+    write_whole,
+)
+from ...host.process import Actor
+from ..contract import SAVED, Deadline, Report, Site, disk_file
+from . import disk, firmware, hypervisor
+from .monitor import Monitor, MonitorError
+
+MEMORY, DEVICES, RECORD = "memory", "devices", "saved.json"
+OLD = f"{SAVED}.old"
+
+INCOMING = ("-S", "-incoming", "defer")
+"""How a hypervisor is started that gets a saved memory: it waits for it, and then for `cont`."""
+
+_KINDS = {
+    "-accel": "accelerator",
+    "-cpu": "processor model",
+    "-smp": "number of processors",
+    "-m": "memory",
+    "-machine": "machine type",
+    "-object": "memory backend",
+    "-device": "devices",
+}
+"""The options of QEMU that say which machine it is → what people know them by."""
+
+_MEMFD = "/memfd:memory-backend-memfd"
+"""How the kernel lists the guest's memory among QEMU's descriptors."""
+
+_PIECE_BYTES = 64 << 20
+
+_DEVICES_BYTES = 256 << 20
+"""QEMU writes half a megabyte. More than this is not read, and counts as damage."""
+
+_POLL_S = 0.002
+
+Fingerprint = dict[str, str]
+"""What must be the same for a memory to fit: `_KINDS`, the version of QEMU and, under KVM, the host's processor."""
+
+
+def fingerprint(version: str, command: Sequence[str]) -> Fingerprint:
+    """Return the fingerprint of the machine that QEMU `version` makes of the command line `command`."""
+    found = {kind: [value for option, value in pairwise(command) if option == name] for name, kind in _KINDS.items()}
+    accelerator = found["accelerator"][0].partition(",")[0] if found["accelerator"] else ""
+    made = {kind: " ".join(values) for kind, values in found.items()}
+    made |= {"accelerator": accelerator, "QEMU": version}
+    return {**made, "host's processor": _processor()} if accelerator == "kvm" else made
+
+
+def refuse(site: Site, process: Actor) -> None:
+    """Raise DriverError where the memory of `process`, the hypervisor of `site`, cannot be saved."""
+    if site.spec.mounts:
+        mount = site.spec.mounts[0]
+        raise DriverError(
+            f"{mount.location} is mounted in the guest by {mount.type}, so its memory cannot be saved",
+            hint=f"interlock stop {site.name}",
+        )
+    if not any(word.startswith("memory-backend-memfd,") for word in hypervisor.command(process)):
+        raise DriverError(
+            "the hypervisor was started without a memory that can be saved: by an older version, or by an old QEMU",
+            hint=f"interlock restart {site.name}",
+        )
+
+
+def save(site: Site, process: Actor, report: Report, deadline: Deadline) -> None:
+    """Stop the processors of `site`, and publish its memory. The hypervisor `process` is left alive, standing still.
+
+    Raises DeadlineError when time is up first.
+    """
+    directory = site.directory
+    remove_tree(directory / OLD)
+    for abandoned in directory.glob(f".{SAVED}.*"):
+        remove_tree(abandoned)
+    fresh = beside(directory / SAVED)
+    fresh.mkdir(mode=PRIVATE_DIRECTORY)
+    try:
+        with Monitor(site.runtime) as monitor:
+            report("stopping the processors")
+            monitor.ask("stop")  # and completes what is being written to the disks
+            report("saving the memory")
+            with _passed(monitor, fresh / DEVICES, "xb"):
+                monitor.ask("migrate", uri=f"fd:{DEVICES}")
+                _migrated(monitor, deadline)
+            version: Any = monitor.ask("query-version")
+        with _memory(process, "rb") as source, open_private(fresh / MEMORY, "xb") as copy:
+            size = os.fstat(source.fileno()).st_size
+            copy.truncate(size)
+            _copy(source.fileno(), copy.fileno(), deadline)
+        number = version["qemu"]
+        version = f"{number['major']}.{number['minor']}.{number['micro']}"
+        record = {
+            "machine": fingerprint(version, hypervisor.command(process)),
+            "written": _written(site),
+            "memory_bytes": size,
+            "devices_sha256": _digest(fresh / DEVICES),
+            "schema": 1,
+        }
+        write_whole(fresh / RECORD, json.dumps(record).encode() + b"\n")
+        publish(fresh, directory / SAVED)
+    except BaseException:
+        with cancellation.shielded(), suppress(DriverError):
+            remove_tree(fresh)
+        raise
+
+
+def misfit(site: Site, version: str, command: Sequence[str]) -> str | None:
+    """Return why the saved memory of `site` cannot be used by the machine of QEMU `version` and `command`; None if it
+    can."""
+    saved = site.directory / SAVED
+    try:
+        record = json.loads(read_own(saved / RECORD))
+        machine, written = dict(record["machine"]), dict(record["written"])
+        whole = (saved / MEMORY).stat().st_size == record["memory_bytes"]
+        whole = whole and _digest(saved / DEVICES) == record["devices_sha256"]
+    except FileNotFoundError as err:
+        return f"{Path(str(err.filename)).name} is missing"
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return "it cannot be read"
+    if not whole:
+        return "it is damaged"
+    present = fingerprint(version, command)
+    for kind in sorted({*machine, *present}):
+        before, now = machine.get(kind, "nothing"), present.get(kind, "nothing")
+        if before != now:
+            return f"it was saved by a machine with {kind} {before}; this one has {now}"
+    for name, stamp in _written(site).items():
+        if written.pop(name, None) != stamp:
+            return f"{name} was changed since"
+    return f"{next(iter(written))} is missing" if written else None
+
+
+def load(site: Site, process: Actor) -> None:
+    """Load the saved memory of `site` into `process`, which was started with INCOMING. It stands still afterwards.
+
+    Raises DriverError when QEMU refuses it.
+    """
+    saved = site.directory / SAVED
+    with open_private(saved / MEMORY, "rb") as source, _memory(process, "r+b") as memory:
+        _copy(source.fileno(), memory.fileno(), Deadline(float("inf")))
+    with Monitor(site.runtime) as monitor, _passed(monitor, saved / DEVICES, "rb"):
+        monitor.ask("migrate-incoming", uri=f"fd:{DEVICES}")
+        status = "inmigrate"
+        while status == "inmigrate":
+            cancellation.pause(_POLL_S)
+            status = _status(monitor, "query-status")
+        if status != "paused":
+            raise DriverError(f"the hypervisor is {status} after the memory was loaded")
+
+
+def exists(directory: Path) -> bool:
+    """Return whether a memory is saved in `directory`."""
+    return is_saved(directory)
+
+
+def waits(process: Actor) -> bool:
+    """Return whether `process` was started to continue from a saved memory."""
+    return INCOMING[1] in hypervisor.command(process)
+
+
+def release(site: Site) -> None:
+    """Let the machine of `site` run, once the memory that was saved of it is gone. One that runs is left alone."""
+    with Monitor(site.runtime) as monitor:
+        forget(site.directory)
+        monitor.ask("cont")
+
+
+def set_aside(directory: Path) -> None:
+    """Put the saved memory where no start takes it for one."""
+    remove_tree(directory / OLD)
+    (directory / SAVED).replace(directory / OLD)
+    flush_directory(directory)
+
+
+def forget(directory: Path) -> None:
+    """Remove the saved memory, and what a crash left of one."""
+    if exists(directory):
+        retire(directory / SAVED, directory / f".{SAVED}.used")
+    for abandoned in directory.glob(f".{SAVED}.*"):
+        remove_tree(abandoned)
+
+
+def _written(site: Site) -> dict[str, list[int]]:
+    """Return each file that the guest writes to, with what changes when it is written or replaced."""
+    names = [disk.DISK, firmware.VARIABLES, *(disk_file(it.name) for it in site.spec.disks)]
+    found = {}
+    for name in names:
+        with suppress(FileNotFoundError):
+            seen = (site.directory / name).stat()
+            found[name] = [seen.st_ino, seen.st_size, seen.st_mtime_ns]
+    return found
+
+
+@contextmanager
+def _passed(monitor: Monitor, path: Path, mode: str) -> Iterator[None]:
+    """Hand the file `path` to the hypervisor, as the one from or to which it migrates all but the shared memory."""
+    with open_private(path, mode) as file:
+        monitor.ask("migrate-set-capabilities", capabilities=[{"capability": "x-ignore-shared", "state": True}])
+        monitor.ask("getfd", file.fileno(), fdname=DEVICES)
+        yield
+
+
+def _migrated(monitor: Monitor, deadline: Deadline) -> None:
+    """Return once the migration is completed."""
+    while (status := _status(monitor, "query-migrate")) != "completed":
+        if status in ("failed", "cancelled"):
+            raise DriverError(f"QEMU could not save its devices: the migration {status}")
+        _in_time(deadline)
+        cancellation.pause(_POLL_S)
+
+
+def _status(monitor: Monitor, question: str) -> str:
+    answer = monitor.ask(question)
+    if not isinstance(answer, dict):
+        raise MonitorError(f"the monitor answered {question} with {answer!r}")
+    return str(answer.get("status", ""))
+
+
+@contextmanager
+def _memory(process: Actor, mode: str) -> Iterator[Any]:
+    """Open the guest's memory, which is a file without a name. Source: proc(5), memfd_create(2)."""
+    for descriptor in Path(f"/proc/{process.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            if os.readlink(descriptor).startswith(_MEMFD):  # noqa: PTH115 - of what has no path
+                with open(descriptor, mode, buffering=0) as memory:  # noqa: PTH123 - no file of ours
+                    yield memory
+                return
+    raise DriverError("the hypervisor has no memory that can be saved")
+
+
+def _copy(source: int, target: int, deadline: Deadline) -> None:
+    """Copy what `source` holds to the same places of `target`, without its holes. Source: lseek(2), SEEK_DATA."""
+    end = 0
+    while True:
+        try:
+            begin = os.lseek(source, end, os.SEEK_DATA)
+        except OSError:  # ENXIO: no more data
+            return
+        end = os.lseek(source, begin, os.SEEK_HOLE)
+        os.lseek(source, begin, os.SEEK_SET)
+        os.lseek(target, begin, os.SEEK_SET)
+        while begin < end:
+            _in_time(deadline)
+            begin += os.sendfile(target, source, None, min(end - begin, _PIECE_BYTES))
+
+
+def _in_time(deadline: Deadline) -> None:
+    if deadline.passed:
+        raise DeadlineError(f"the memory was not saved within {deadline.seconds:g} s")
+
+
+def _digest(path: Path) -> str:
+    return sha256(read_own(path, _DEVICES_BYTES)).hexdigest()
+
+
+def _processor() -> str:
+    """Return what this host's processor is and can do, in short."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    facts = dict(
+        line.split("\t", 1) for line in lines if line.startswith(("model name", "flags", "Features")) and "\t" in line
+    )
+    return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]

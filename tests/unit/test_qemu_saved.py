@@ -1,0 +1,164 @@
+"""What a saved memory belongs to, and every reason for which it is not used."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from interlock.drivers.contract import Deadline, Site
+from interlock.drivers.qemu import hypervisor, saved
+from interlock.drivers.qemu.command import Board, build
+from interlock.errors import DeadlineError, DriverError
+from interlock.fsm.spec import Mount
+from interlock.host.process import this_process
+
+from .test_qemu_command import capable
+from .test_qemu_command import site as a_site
+
+VERSION = "7.2.22"
+
+
+def command(site: Site, accelerator="tcg", ssh_port=22022, **changes) -> list[str]:
+    able = capable("x86_64", **changes)
+    return build(site, Board.newest(able), able, accelerator, ssh_port)
+
+
+@pytest.fixture
+def site(tmp_path) -> Site:
+    """Return a site with a disk and a memory that was saved with it."""
+    site = a_site(tmp_path)
+    (tmp_path / "disk.qcow2").write_bytes(b"disk")
+    folder = tmp_path / saved.SAVED
+    folder.mkdir()
+    (folder / saved.MEMORY).write_bytes(b"memory")
+    (folder / saved.DEVICES).write_bytes(b"devices")
+    record = {
+        "machine": saved.fingerprint(VERSION, command(site)),
+        "written": saved._written(site),
+        "memory_bytes": 6,
+        "devices_sha256": saved._digest(folder / saved.DEVICES),
+        "schema": 1,
+    }
+    (folder / saved.RECORD).write_text(json.dumps(record))
+    return site
+
+
+def test_memory_fits_its_machine_behind_another_port_and_name(site):
+    """What the guest cannot see may change: the port, the name, the place of the sockets."""
+    moved = Site("other", site.directory, Path("/run/elsewhere"), site.spec)
+    assert saved.misfit(moved, VERSION, command(moved, ssh_port=22023)) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"accelerator": "kvm"}, "it was saved by a machine with accelerator tcg; this one has kvm"),
+        ({"devices": []}, "it was saved by a machine with devices virtio-net-pci,"),
+    ],
+)
+def test_memory_of_another_machine_does_not_fit(site, changes, why):
+    """The reason says what differs."""
+    assert why in saved.misfit(site, VERSION, command(site, **changes))
+
+
+def test_memory_of_another_qemu_does_not_fit(site):
+    """Whatever a versioned machine type promises, only what was tried is resumed."""
+    found = saved.misfit(site, "8.0.0", command(site))
+    assert found == f"it was saved by a machine with QEMU {VERSION}; this one has 8.0.0"
+
+
+@pytest.mark.parametrize(
+    ("spec", "kind"), [({"cpus": 4}, "number of processors"), ({"memory_bytes": 2 << 30}, "memory")]
+)
+def test_memory_of_another_size_does_not_fit(site, spec, kind):
+    """An edited spec is another machine."""
+    other = site._replace(spec=site.spec._replace(**spec))
+    assert f"by a machine with {kind}" in saved.misfit(other, VERSION, command(other))
+
+
+@pytest.mark.parametrize(
+    ("deed", "why"),
+    [
+        (lambda at: (at / "disk.qcow2").write_bytes(b"later"), "disk.qcow2 was changed since"),
+        (lambda at: (at / "disk.qcow2").unlink(), "disk.qcow2 is missing"),
+        (lambda at: (at / "firmware.vars.fd").touch(), "firmware.vars.fd was changed since"),
+        (lambda at: (at / saved.SAVED / saved.MEMORY).write_bytes(b"mem"), "it is damaged"),
+        (lambda at: (at / saved.SAVED / saved.DEVICES).write_bytes(b"devicez"), "it is damaged"),
+        (lambda at: (at / saved.SAVED / saved.MEMORY).unlink(), "memory is missing"),
+        (lambda at: (at / saved.SAVED / saved.RECORD).unlink(), "saved.json is missing"),
+        (lambda at: (at / saved.SAVED / saved.RECORD).write_bytes(b"[]"), "it cannot be read"),
+        (lambda at: (at / saved.SAVED / saved.RECORD).write_bytes(b"\xff"), "it cannot be read"),
+    ],
+)
+def test_memory_older_than_its_disk_or_incomplete_does_not_fit(site, deed, why):
+    """Each is a reason of its own."""
+    deed(site.directory)
+    assert saved.misfit(site, VERSION, command(site)) == why
+
+
+def test_memory_whose_disk_was_replaced_by_its_like_does_not_fit(site):
+    """A reset makes a disk of the same size; in the same tick of the clock, even of the same time."""
+    disk = site.directory / "disk.qcow2"
+    shutil.copy2(disk, site.directory / "fresh")
+    (site.directory / "fresh").replace(disk)
+    assert saved.misfit(site, VERSION, command(site)) == "disk.qcow2 was changed since"
+
+
+def test_memory_that_is_set_aside_is_not_there_for_a_start(site):
+    """It is kept under another name, and replaced by the next one."""
+    saved.set_aside(site.directory)
+    assert not saved.exists(site.directory)
+    assert (site.directory / saved.OLD / saved.MEMORY).exists()
+
+
+def test_forget_leaves_no_memory_nor_what_a_crash_left(site):
+    """Also the pieces of one that was never published."""
+    (site.directory / f".{saved.SAVED}.0badcafe").mkdir()
+    saved.forget(site.directory)
+    assert [path for path in site.directory.iterdir() if saved.SAVED in path.name] == []
+
+
+def test_copy_keeps_holes(tmp_path):
+    """What the guest never wrote takes no room on the disk."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    with source.open("wb") as file:
+        file.truncate(64 << 20)
+        file.seek(32 << 20)
+        file.write(b"x" * 5000)
+    with source.open("rb") as one, target.open("wb") as other:
+        other.truncate(64 << 20)
+        saved._copy(one.fileno(), other.fileno(), Deadline(60))
+    assert target.read_bytes() == source.read_bytes()
+    assert target.stat().st_blocks * 512 < 1 << 20
+
+
+def test_copy_without_time_is_given_up(tmp_path):
+    """The caller's deadline holds while the memory is written."""
+    with (tmp_path / "file").open("w+b") as file:
+        file.write(b"x")
+        file.flush()
+        with pytest.raises(DeadlineError, match="not saved within 0 s"):
+            saved._copy(file.fileno(), file.fileno(), Deadline(0))
+
+
+def test_mounts_are_refused_with_the_way_out(tmp_path):
+    """QEMU cannot save a guest that has a folder of the host open, by whichever device."""
+    mounted = a_site(tmp_path, mounts=(Mount("/srv", "/srv", writable=False, type="9p", security_model="none"),))
+    with pytest.raises(DriverError, match="/srv is mounted in the guest by 9p") as refused:
+        saved.refuse(mounted, this_process())
+    assert refused.value.hint == "interlock stop web"
+
+
+def test_hypervisor_of_an_older_version_is_refused_with_the_way_out(tmp_path):
+    """Its memory is its own: this process is one that has no memory of QEMU's."""
+    with pytest.raises(DriverError, match="by an older version") as refused:
+        saved.refuse(a_site(tmp_path), this_process())
+    assert refused.value.hint == "interlock restart web"
+
+
+def test_command_of_a_process_is_what_it_was_started_with():
+    """It is empty where there is no such process."""
+    assert hypervisor.command(this_process()) == sys.orig_argv
+    assert hypervisor.command(this_process()._replace(pid=1 << 22)) == []

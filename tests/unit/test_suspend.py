@@ -1,0 +1,176 @@
+"""A saved memory is used once at most, and whatever cuts a suspend short, nothing is lost."""
+
+import json
+
+import pytest
+
+from interlock.drivers.contract import SAVED
+from interlock.drivers.simulated import FILE, SimulatedDriver
+from interlock.errors import DriverError, HostError, IllegalTransitionError
+from interlock.fsm.journal import Journal, Line, Phase
+from interlock.fsm.records import now
+from interlock.fsm.states import State
+from interlock.fsm.table import Trigger
+from interlock.host.process import this_process
+
+
+@pytest.fixture
+def directory(home):
+    return home.directory("web")
+
+
+@pytest.fixture
+def suspended(engine, bring):
+    """Bring the instance to where its memory is saved."""
+    bring("web", State.running)
+    return engine.fire("web", Trigger.suspend)
+
+
+@pytest.fixture
+def cut_short(bring, directory):
+    """Leave a suspend begun by a dead process."""
+    bring("web", State.running)
+    journal = Journal(directory)
+    actor = this_process()._replace(started_ticks=1)
+    line = Line(Trigger.suspend, State.running, State.stopped, Phase.begun, actor, now())
+    journal.append(line, seq=journal.last().seq + 1)
+
+
+def boots(directory):
+    return json.loads((directory / FILE).read_bytes())["boots"]
+
+
+def test_start_after_suspend_continues_without_a_boot(engine, suspended, directory):
+    """The memory is used, and is gone then."""
+    assert (suspended.state, engine.status("web").saved) == (State.stopped, True)
+    assert engine.fire("web", Trigger.start).state is State.running
+    assert (boots(directory), engine.status("web").saved) == (1, False)
+
+
+@pytest.mark.usefixtures("suspended")
+def test_start_cold_boots(engine, directory):
+    """What was saved is set aside."""
+    engine.fire("web", Trigger.start, cold=True)
+    assert (boots(directory), engine.status("web").saved) == (2, False)
+
+
+@pytest.mark.usefixtures("suspended")
+def test_suspend_of_what_is_suspended_holds(engine):
+    """Asked again, it is so, and the memory is kept."""
+    assert not engine.fire("web", Trigger.suspend).changed
+    assert engine.status("web").saved
+
+
+@pytest.mark.usefixtures("suspended")
+def test_reset_removes_the_memory(engine):
+    """It belongs to the disk that is gone."""
+    engine.fire("web", Trigger.reset)
+    assert not engine.status("web").saved
+
+
+def test_start_cold_of_driver_that_does_not_know_the_word_starts(make_engine, bring):
+    """A driver of before has no parameter `cold`, and needs none: it saves no memory."""
+
+    class Old(SimulatedDriver):
+        def start(self, site, report, deadline, *, boot=True):
+            return super().start(site, report, deadline, boot=boot)
+
+    bring("web", State.created)
+    assert make_engine(Old(orders={})).fire("web", Trigger.start, cold=True).state is State.running
+
+
+def test_suspend_by_driver_that_cannot_is_refused_in_words(make_engine, bring, driver, engine):
+    """The guest runs on, and the hint leads to what the driver can."""
+
+    class Old(SimulatedDriver):
+        suspend = SimulatedDriver.__mro__[1].suspend
+
+    bring("web", State.running)
+    with pytest.raises(HostError, match="cannot save a machine's memory") as refused:
+        make_engine(Old(orders={})).fire("web", Trigger.suspend)
+    assert refused.value.hint == "interlock stop web"
+    assert engine.status("web").state is State.running
+    assert driver.observe(engine.site("web")).alive
+
+
+def test_suspend_that_fails_lets_the_guest_run(make_engine, bring, driver, directory):
+    """The state is the one before, and no memory is left that could be used again."""
+    bring("web", State.running)
+    engine = make_engine(SimulatedDriver(orders={"suspend": {"error": "the disk is full"}}))
+    with pytest.raises(DriverError, match="the disk is full"):
+        engine.fire("web", Trigger.suspend)
+    assert (engine.status("web").state, (directory / SAVED).exists()) == (State.running, False)
+    assert driver.observe(engine.site("web")).alive
+
+
+@pytest.mark.usefixtures("cut_short")
+def test_suspend_cut_short_before_the_memory_is_saved_lets_the_machine_run(engine, driver):
+    """It stood still for a moment, and whoever looks lets it run."""
+    driver.happen(engine.site("web"), condition="paused")
+    status = engine.status("web")
+    assert (status.state, status.operation, status.saved) == (State.running, None, False)
+    assert status.observation.condition is None
+
+
+@pytest.mark.usefixtures("cut_short")
+def test_suspend_cut_short_once_the_memory_is_saved_is_finished(engine, driver, directory):
+    """The hypervisor may be ending already, so nothing but ending it is sure to lose nothing."""
+    (directory / SAVED).write_bytes(b"")
+    status = engine.status("web")
+    assert (status.state, status.operation, status.saved) == (State.stopped, None, True)
+    assert not driver.observe(engine.site("web")).alive
+
+
+@pytest.mark.parametrize("saved", [False, True])
+@pytest.mark.usefixtures("cut_short")
+def test_suspend_cut_short_over_dead_machine_is_done_or_an_exit(engine, driver, directory, saved):
+    """Where the memory was saved, nothing is lost; where it was not, the machine went down, and the reason is said."""
+    driver.happen(engine.site("web"), alive=False, exit_reason="hypervisor was killed or crashed")
+    if saved:
+        (directory / SAVED).write_bytes(b"")
+    status = engine.status("web")
+    assert (status.state, status.operation, status.saved) == (State.stopped, None, saved)
+    assert status.reason == (None if saved else "hypervisor was killed or crashed")
+
+
+@pytest.mark.usefixtures("cut_short")
+def test_kill_after_suspend_cut_short_needs_no_monitor(make_engine):
+    """A hypervisor that does not listen cannot be let run, and is ended all the same."""
+
+    class Deaf(SimulatedDriver):
+        def resume(self, _site, _report):
+            raise DriverError("the monitor did not answer")
+
+    engine = make_engine(Deaf(orders={}))
+    assert engine.fire("web", Trigger.kill).state is State.stopped
+
+
+@pytest.mark.usefixtures("suspended")
+def test_start_over_machine_that_was_loaded_and_never_ran_uses_the_memory(engine, driver, directory):
+    """Who loaded it died before it ran: its hypervisor is ended, and the memory is loaded again."""
+    site = engine.site("web")
+    machine = driver._get(site)
+    driver.happen(site, alive=True, boot_id=machine.boot_id)
+    assert engine.fire("web", Trigger.start).state is State.running
+    assert (boots(directory), engine.status("web").saved) == (1, False)
+
+
+@pytest.mark.usefixtures("suspended")
+def test_clone_of_suspended_instance_is_refused_with_the_way(engine, directory):
+    """Its disk is as its guest left it in the middle of work, and the memory fits this disk only."""
+    verdict = next(it for it in engine.verdicts("web") if it.trigger is Trigger.clone)
+    with pytest.raises(IllegalTransitionError) as refused:
+        engine.fire("web", Trigger.clone, new="copy")
+    assert (verdict.legal, verdict.why) == (False, refused.value.message)
+    assert refused.value.hint == "interlock start web && interlock stop web && interlock clone web copy"
+    assert (directory / SAVED).exists()
+    assert not engine.status("copy").exists
+
+
+@pytest.mark.usefixtures("suspended")
+def test_rename_takes_the_memory_along(engine, home):
+    """It fits the disk, which is the same under another name, so the next start continues."""
+    engine.fire("web", Trigger.rename, new="site")
+    assert engine.status("site").saved
+    engine.fire("site", Trigger.start)
+    assert (boots(home.directory("site")), engine.status("site").saved) == (1, False)
