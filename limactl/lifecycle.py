@@ -200,11 +200,11 @@ def _create(session: "Session", call: "Call", name: str, template: str) -> None:
     try:
         vms.create(name, loaded, driver=call.flags.get("vm-type"))
     except UntrustedTemplateError as error:
-        copied = shlex.join(["limactl", "template", "copy", "--embed-all", template, f"{name}.yaml"])
+        copied = shlex.join([template, f"{name}.yaml"])
         raise UsageError(
             f"{template} comes from a server and asks for access to this host; read it, then create from the copy",
             details=error.details,
-            hint=f"{copied} && limactl create {name}.yaml",
+            hint=f"limactl template copy --embed-all {copied} && limactl create {name}.yaml",
         ) from error
     lima.write(vms.status(name), vms.templates.dump(loaded))
 

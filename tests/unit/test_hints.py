@@ -22,6 +22,7 @@ PROGRAMS = (
     "dmesg",
     "env ",
     "fuser ",
+    "limactl ",
     "mkdir ",
     "mv ",
     "chmod ",
