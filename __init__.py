@@ -48,10 +48,10 @@ if TYPE_CHECKING:
     from .guest.command import Completed
     from .host.home import Home
     from .host.process import Actor
+    from .host.unneeded import Unneeded
     from .images.library import Images
     from .images.source import Kernel, Place, Source
     from .images.store import Blob, Image
-    from .images.usage import Pruned
     from .log import structlog_announcer
     from .templates.load import Loaded
     from .version import __version__
@@ -101,7 +101,6 @@ __all__ = [
     "Place",
     "Probe",
     "ProtectedError",
-    "Pruned",
     "Ran",
     "Reach",
     "Row",
@@ -114,6 +113,7 @@ __all__ = [
     "Templates",
     "TooNewError",
     "Trigger",
+    "Unneeded",
     "UnreadableError",
     "UntrustedTemplateError",
     "UsageError",
@@ -146,10 +146,10 @@ _HOMES = {
     "guest.command": ("Completed",),
     "host.home": ("Home",),
     "host.process": ("Actor",),
+    "host.unneeded": ("Unneeded",),
     "images.library": ("Images",),
     "images.source": ("Kernel", "Place", "Source"),
     "images.store": ("Blob", "Image"),
-    "images.usage": ("Pruned",),
     "templates.load": ("Loaded",),
     "version": ("__version__",),
 }

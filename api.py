@@ -6,7 +6,7 @@
     vms.create("web", "debian", Wishes(cpus=4))
     vms.start("web")
     print(vms.run("web", ["uname", "-a"]).text)
-    vms.images.prune()
+    vms.prune()
 
 Beside the methods for instances there are `images`, `disks`, `templates` and `checks`. Every call may be made from
 several threads and processes at once; `aio` makes it from asyncio. Errors are subclasses of `InterlockError`, and what
@@ -14,7 +14,7 @@ makes no sense is a UsageError. Nothing is printed, no signal is handled, and no
 """
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ from .fsm.status import Verdict, verdict
 from .fsm.table import Trigger
 from .host import cancellation
 from .host.home import NAME, Home
+from .host.progress import Report, unheard
 
 if TYPE_CHECKING:
     from .creation.templates import Templates
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
     from .drivers.contract import Driver
     from .fsm.watch import Change
     from .guest.command import Completed
+    from .host.unneeded import Unneeded
     from .images.library import Images
+    from .pruning import Pruning
     from .templates.load import Loaded
 
 
@@ -415,7 +418,7 @@ class Interlock:
 
     @property
     def images(self) -> "Images":
-        """The images that instances are created from: list, obtain, build, import, delete, prune."""
+        """The images that instances are created from: list, obtain, build, import, delete."""
         from .images.library import Images
 
         return Images(self.home)
@@ -433,6 +436,27 @@ class Interlock:
         from .creation.templates import Templates
 
         return Templates(self.home, self._find)
+
+    def unneeded(self, kinds: "Collection[str] | None" = None) -> "list[Unneeded]":
+        """Return what nothing needs: images without instances, partial downloads, old logs, sockets of what is gone.
+
+        `kinds` are those to look for: `image`, `download`, `leftover`, `log`, `runtime`; by default all.
+        """
+        from .host.unneeded import KINDS
+
+        return self._pruning().unneeded(KINDS if kinds is None else kinds)
+
+    def prune(self, found: "Iterable[Unneeded] | None" = None, report: Report = unheard) -> "list[Unneeded]":
+        """Remove what `unneeded` found, by default all that it finds now, and return what was removed.
+
+        What has come into use since stays.
+        """
+        return self._pruning().remove(self.unneeded() if found is None else found, report)
+
+    def _pruning(self) -> "Pruning":
+        from .pruning import Pruning
+
+        return Pruning(self.home, self.engine, self._find)
 
     def checks(self) -> Iterator[Check]:
         """Yield what Interlock needs of this host: whether it is there, and the command that installs or fixes it."""

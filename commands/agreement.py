@@ -90,7 +90,7 @@ def _prompt(text: str, **options: Any) -> Any:
         return click.prompt(text, **options)
 
 
-def _confirm(text: str, **options: Any) -> bool:
+def confirmed(text: str, **options: Any) -> bool:
     """Return whether the user says yes; a signal ends the wait."""
     with cancellation.interruptible():
         return click.confirm(text, **options)
@@ -109,7 +109,7 @@ def _edited(session: Session, loaded: "Loaded") -> "Loaded | None":
             return templates.parse_text(_EDITED, text)
         except InvalidTemplateError as error:
             session.complain(error)
-            if not _confirm("edit it again", default=True, err=True):
+            if not confirmed("edit it again", default=True, err=True):
                 return None
 
 

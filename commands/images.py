@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import Group, format_option, pass_session
+from .pruning import agreement_options, prune
 from .session import Session
 from .stdout import Format, print_record, print_records, size
 
@@ -154,32 +155,17 @@ def delete_command(session: Session, name: str, arch: str, force: bool) -> None:
 
 
 @image_command.command("prune")
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@agreement_options
 @format_option
 @pass_session
-def prune_command(session: Session, dry_run: bool, output_format: Format) -> None:
-    """Delete the images that no instance uses, and partial downloads.
+def prune_command(session: Session, yes: bool, dry_run: bool, output_format: Format) -> None:
+    """List the images that no instance uses, and partial downloads; remove them once you agree, or with --yes.
 
     \b
-    interlock image prune --dry-run
+    interlock image prune
+    interlock image prune --yes
     """
-    pruned = session.interlock.images.prune(dry_run=dry_run, report=session.report)
-    images = ({"what": "image", "name": it.name, "arch": it.arch, "size_bytes": it.size_bytes} for it in pruned.images)
-    downloads = (
-        {"what": "download", "name": location, "arch": None, "size_bytes": size_bytes}
-        for location, size_bytes in pruned.downloads.items()
-    )
-    print_records(
-        (*images, *downloads),
-        output_format,
-        (
-            ("WHAT", lambda record: record["what"]),
-            ("NAME", lambda record: record["name"]),
-            ("ARCH", lambda record: record["arch"] or "-"),
-            ("SIZE", lambda record: size(record["size_bytes"])),
-        ),
-    )
-    session.report(f"{'this would free' if dry_run else 'freed'} {size(pruned.freed_bytes)}")
+    prune(session, ("image", "download", "leftover"), yes=yes, dry_run=dry_run, output_format=output_format)
 
 
 def _print(images: "Images", image: "Image", output_format: Format) -> None:

@@ -42,6 +42,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "doctor": ("host", "Check this host, and say how to mend it."),
         "image": ("images", "Build, import, list and delete images."),
         "disk": ("disks", "Create, list and delete disks that outlive instances."),
+        "prune": ("pruning", "List what nothing needs, and remove it once you agree."),
         "template": ("templates", "List, show, check and copy templates."),
         "limactl": ("limactl.door", "Do what limactl does, for applications that call it."),
         "install-limactl": ("limactl.door", "Put the programs limactl and lima into a folder."),

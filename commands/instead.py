@@ -71,7 +71,6 @@ INSTEAD = {
     "fix": "repair",
     "check": "doctor",
     "build": "image build",
-    "prune": "image prune",
     "disks": "disk list",
     "volume": "disk list",
     "validate": "template validate",

@@ -24,12 +24,13 @@ from ..fsm.records import now
 from ..fsm.spec import Disk, Spec
 from ..guest.keys import new_host_key, pin, user_key
 from ..guest.seed import nocloud, overlay
-from ..host.files import RECORD_BYTES
+from ..host.files import RECORD_BYTES, make_private_directory
 from ..host.home import Home, user_home
 from ..host.progress import Report
 from ..images.obtain import obtain
 from ..images.source import Kernel, Place, Source
 from ..images.store import Image, Store
+from ..images.usage import claim
 from ..templates.expand import Guest, Host
 from ..templates.load import Loaded, expand, load, refused
 from ..templates.locate import public
@@ -119,7 +120,9 @@ class _Planner:
         self._make_folders(report)
         if not self.driver.abilities.images:
             return Draft(spec, {})
-        image = obtain(Store(self.home.images), self._sources(), report)
+        store = Store(self.home.images)
+        image = obtain(store, self._sources(), report)
+        claim(store, image, make_private_directory(self.home.creating(self.name)))
         boot = self.template.boot_way(self.arch) or image.boot[0]
         if boot not in image.boot and not (boot == "bios" and "firmware" in image.boot):  # a disk may have both loaders
             raise UsageError(f"image {image.name} boots by {' or '.join(image.boot)}, not by {boot}")

@@ -339,6 +339,19 @@ class Engine(Reader):
             if not isinstance(error, CancelledError) and not (isinstance(error, DeadlineError) and more_time):
                 raise error
 
+    @contextmanager
+    def at_rest(self, name: str) -> Iterator[Site | None]:
+        """Yield where `name` lies if its machine is down, which it stays until the end; None if not, or unknown."""
+        lock, site = Lock(self.home.lock(name)), None
+        with suppress(OSError):
+            if lock.acquire():
+                with suppress(InterlockError):
+                    found = self.site(name)
+                    down = self.ports(found.spec.driver).observe(found).alive is False
+                    site = found if down and self._read(name).operation is None else None
+        with self._released(lock, name):
+            yield site
+
     # -- pieces ----------------------------------------------------------------------------------------------------
 
     def _open(self, name: str, lock: Lock) -> "Instance":

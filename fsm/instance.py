@@ -31,6 +31,7 @@ from ..host.files import (
     publish,
     remove_tree,
     retire,
+    same_file,
     write_whole,
 )
 from ..host.locks import Lock
@@ -307,7 +308,7 @@ class Instance:
         for name, material in draft.materials.items():
             if isinstance(material, bytes):
                 write_whole(self.directory / name, material)
-            else:
+            elif not same_file(material, self.directory / name):  # the plan may have claimed it
                 remove_tree(self.directory / name)
                 link_or_copy(material, self.directory / name)
         for name, file in draft.shared.items():

@@ -194,6 +194,13 @@ def link_or_copy(source: Path, target: Path) -> None:
             shutil.copyfileobj(content, copy)
 
 
+def same_file(one: Path, other: Path) -> bool:
+    """Return whether `one` and `other` are two names of one file."""
+    with suppress(OSError):
+        return os.path.samestat(one.lstat(), other.lstat())
+    return False
+
+
 def clone(source: IO[bytes], target: Path) -> bool:
     """Make the private file `target` share the blocks of the open file `source`, copy-on-write.
 

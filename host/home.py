@@ -33,6 +33,7 @@ class Home(NamedTuple):
         ├── defaults.yaml           optional, written by the user: what templates lack; only create reads it
         └── locks/NAME              flock(2), held while NAME is worked on; removed with the instance
         runtime/<12 hex digits>/    sockets of one instance, under a short name: a socket's path ends at 107 bytes
+        └── instance                a link to the instance's directory: where that is gone, nothing needs the sockets
 
     Reading needs no lock. Writing to an instance needs its lock. The image store has its own lock. Two hosts cannot
     share a home over a network file system: neither flock nor pids work across hosts.
@@ -111,7 +112,7 @@ class Home(NamedTuple):
 
     def sockets(self, name: str) -> Path:
         """Return the runtime directory of `name`; no two homes share one."""
-        return self.runtime / _sha256(os.fsencode(self.directory(name)))[:12]
+        return self.runtime / _key(self.directory(name))
 
     def prepare(self) -> None:
         """Make the folders, private to their owner; raise HostError if others could write to the home."""
@@ -139,6 +140,24 @@ class Home(NamedTuple):
                     raise HostError(f"{path} can be written by others", hint=f"chmod 700 {shlex.quote(str(path))}")
 
 
+def make_runtime(runtime: Path, directory: Path) -> None:
+    """Make the folder `runtime` for the sockets of the instance in `directory`."""
+    make_private_directory(runtime)
+    with suppress(FileExistsError):
+        (runtime / _OWNER).symlink_to(directory)
+
+
+def owner(runtime: Path) -> Path | None:
+    """Return the directory of the instance whose sockets are in `runtime`; None if `make_runtime` did not make it."""
+    try:
+        directory = (runtime / _OWNER).readlink()
+    except OSError:
+        return None
+    return directory if runtime.name == _key(directory) else None
+
+
+_OWNER = "instance"
+
 _OWN_RUNTIME = 'export XDG_RUNTIME_DIR="$(mktemp -d)"'
 
 
@@ -157,6 +176,11 @@ def user_home() -> Path:
             f"HOME is not set, and uid {os.geteuid()} has no account that names a home",
             hint='export HOME="$(mktemp -d)"',
         ) from error
+
+
+def _key(directory: Path) -> str:
+    """Return what the runtime directory of the instance in `directory` is called."""
+    return _sha256(os.fsencode(directory))[:12]
 
 
 def _sha256(text: bytes) -> str:

@@ -10,7 +10,7 @@ from ..host.progress import Report, unheard
 from . import obtain, published, usage
 from .source import Source
 from .store import Image, Store
-from .usage import Pruned, Users
+from .usage import Users
 
 
 class Images:
@@ -87,10 +87,6 @@ class Images:
         arch = arch or platform.machine()
         if not usage.delete(self._store, self._home, name, arch, force=force):
             raise _not_found(name, arch)
-
-    def prune(self, *, dry_run: bool = False, report: Report = unheard) -> Pruned:
-        """Remove the images that no instance uses, and partial downloads; with `dry_run`, only say which they are."""
-        return usage.prune(self._store, self._home, report, dry_run=dry_run)
 
 
 def _not_found(name: str, arch: str) -> NotFoundError:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import HostError
 
-_HINT = "interlock image prune"
+_HINT = "interlock prune"
 
 
 def mib(size_bytes: int) -> str:

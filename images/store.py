@@ -206,16 +206,18 @@ class Store:
             )
         return self.manifests / f"{name}.{arch}"
 
-    def _sweep(self) -> None:
-        """Remove leftovers: work of dead processes, half-written manifests, blobs that no image names."""
-        for leftover in self.work.iterdir():
-            remove_tree(leftover)
-        for leftover in self.manifests.glob(".*"):
-            remove_tree(leftover)
+    def leftovers(self) -> "tuple[Path, ...]":
+        """Return what a dead process left: its work, half-written manifests, blobs that no image names.
+
+        Unless the caller holds the lock, some of it may be a living writer's.
+        """
         named = {blob.digest for image in self.list() for blob in image.files.values()}
-        for blob in self.blobs.iterdir():
-            if blob.name not in named:
-                remove_tree(blob)
+        unnamed = (blob for blob in self.blobs.glob("*") if blob.name not in named)
+        return (*self.work.glob("*"), *self.manifests.glob(".*"), *unnamed)
+
+    def _sweep(self) -> None:
+        for leftover in self.leftovers():
+            remove_tree(leftover)
 
 
 class Writer:

@@ -5,21 +5,26 @@ one inode, and no record can be wrong. A copy, made where no link was possible, 
 the store.
 """
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..drivers.contract import BASE, KERNEL
 from ..errors import ImageError
+from ..host.files import remove_tree
 from ..host.home import Home
 from ..host.locks import held
 from ..host.progress import Report, unheard
+from ..host.unneeded import Unneeded, bytes_in
 from .download import Download
 from .store import Image, Store
 
 _MARKS = (BASE, KERNEL)
 """What an instance calls its link to `Image.mark`: the first of these that it has."""
+
+KINDS = ("image", "download", "leftover")
+"""What is found unneeded here."""
 
 Users = Mapping[tuple[str, str], tuple[str, ...]]
 """(name, architecture) of an image → the names of the instances that use it, sorted."""
@@ -28,7 +33,7 @@ Users = Mapping[tuple[str, str], tuple[str, ...]]
 def users(store: Store, home: Home) -> Users:
     """Return the users of every image in the store; of two images with one and the same disk, both have all.
 
-    An instance that is being created counts as soon as it has its link.
+    An instance that is being created counts as soon as it has its link (`claim`).
     """
     marks: dict[tuple[int, int], list[str]] = {}
     for directory in _instances(home):
@@ -39,6 +44,23 @@ def users(store: Store, home: Home) -> Users:
         for image in store.list()
         if (inode := _inode(store.path(image.mark.digest)))
     }
+
+
+def claim(store: Store, image: Image, directory: Path) -> None:
+    """Let the instance that is being created in `directory` count as a user of `image` from now on.
+
+    Raises FileNotFoundError when the image has just been removed. Where no link can be made, the instance will have a
+    copy, and nothing is claimed.
+    """
+    name = next(name for name, role in zip(_MARKS, ("disk", "kernel"), strict=True) if role in image.files)
+    link = directory / name
+    remove_tree(link)
+    try:
+        os.link(store.path(image.mark.digest), link)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return
 
 
 def delete(store: Store, home: Home, name: str, arch: str, *, force: bool = False) -> bool:
@@ -58,44 +80,45 @@ def delete(store: Store, home: Home, name: str, arch: str, *, force: bool = Fals
         return writer.delete(name, arch)
 
 
-@dataclass(frozen=True, slots=True)
-class Pruned:
-    """What was removed because nothing uses it, or would have been."""
+def unneeded(store: Store, home: Home) -> Iterator[Unneeded]:
+    """Yield the images that no instance uses, the downloads that no process works on, and what dead processes left.
 
-    images: tuple[Image, ...]
-    downloads: Mapping[str, int] = field(default_factory=dict)
-    """Location → bytes that were here."""
-    freed_bytes: int = 0
-    """Less than the sum of the images where they share files with each other or with what stays."""
-
-
-def prune(store: Store, home: Home, report: Report = unheard, *, dry_run: bool = False) -> Pruned:
-    """Remove the images that no instance uses, and downloads that no process is working on.
-
-    With `dry_run`, say what that would be and change nothing.
+    Until the next is asked for, nobody can begin to work on a download.
     """
     if not store.directory.is_dir():
-        return Pruned(())
-    if dry_run:
-        return _unused(store, home)
-    with store.writing(report) as writer:
-        found = _unused(store, home)
-        for image in found.images:
-            writer.delete(image.name, image.arch)
-        for download in _resting(store):
-            download.remove()
-    return found
+        return
+    used, images = users(store, home), store.list()
+    idle = [image for image in images if not used.get((image.name, image.arch))]
+    kept = {blob for image in images if image not in idle for blob in image.files.values()}
+    for image in idle:
+        # A blob that has another name still lies on the disk when the store's name for it is gone.
+        freed = {blob for blob in image.files.values() if _links(store.path(blob.digest)) == 1} - kept
+        kept |= freed
+        yield Unneeded("image", image.name, sum(blob.size_bytes for blob in freed), image.arch)
+    for download in _resting(store):
+        yield Unneeded("download", download.location, download.size_bytes, path=download.folder)
+    with suppress(BlockingIOError), held(store.directory / "lock", None):
+        for path in store.leftovers():
+            yield Unneeded("leftover", str(path), bytes_in(path), path=path)
 
 
-def _unused(store: Store, home: Home) -> Pruned:
-    used = users(store, home)
-    images = tuple(image for image in store.list() if not used.get((image.name, image.arch)))
-    kept = {blob for image in store.list() if image not in images for blob in image.files.values()}
-    gone = {blob for image in images for blob in image.files.values()} - kept
-    # A blob that has another name still lies on the disk when the store's name for it is gone.
-    freed = sum(blob.size_bytes for blob in gone if store.path(blob.digest).stat().st_nlink == 1)
-    downloads = {download.location: download.size_bytes for download in _resting(store)}
-    return Pruned(images, downloads, freed + sum(downloads.values()))
+def prune(store: Store, home: Home, chosen: Iterable[Unneeded], report: Report = unheard) -> list[Unneeded]:
+    """Remove those of `chosen` that are still not needed, and return them."""
+    wanted = {one.key: one for one in chosen}
+    if not wanted or not store.directory.is_dir():
+        return []
+    with store.writing(report) as writer:  # which sweeps what is left over
+        gone = [one for one in wanted.values() if one.kind == "leftover"]
+        for one in unneeded(store, home):
+            if one.key not in wanted:
+                continue
+            if one.kind == "image":
+                writer.delete(one.name, str(one.arch))
+                gone.append(one)
+            elif one.path and one.kind == "download":
+                Download(one.path).remove()
+                gone.append(one)
+        return gone
 
 
 def _resting(store: Store) -> Iterator[Download]:
@@ -113,6 +136,14 @@ def _instances(home: Home) -> Iterator[Path]:
 
 def _mark(directory: Path) -> tuple[int, int] | None:
     return next((inode for name in _MARKS if (inode := _inode(directory / name))), None)
+
+
+def _links(path: Path) -> int:
+    """Return how many names the file has; 0 when it is gone."""
+    try:
+        return path.lstat().st_nlink
+    except OSError:
+        return 0
 
 
 def _inode(path: Path) -> tuple[int, int] | None:

@@ -154,7 +154,7 @@ def clone(session: "Session", call: "Call") -> int:
 def prune(session: "Session", call: "Call") -> int:  # noqa: ARG001 - every command is called alike
     """Remove the images that no instance uses."""
     session.stderr.info(f"Pruning `{session.lima.home.images}`")
-    session.vms.images.prune(report=session.stderr.info)
+    session.vms.prune(session.vms.unneeded(["image", "download"]), session.stderr.info)
     return 0
 
 

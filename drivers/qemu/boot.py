@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from ...errors import DeadlineError, DriverError, HostError
 from ...guest import ssh
 from ...guest.session import Endpoint, GuestGoneError
-from ...host.files import make_private_directory, write_whole
+from ...host.files import write_whole
+from ...host.home import make_runtime
 from ...host.process import Actor
 from ...host.progress import unheard
 from ..contract import KNOWN_HOSTS, SSH_KEY, Deadline, Report, Site
@@ -81,7 +82,7 @@ def launch(site: Site, report: Report, deadline: Deadline, waiting: Sequence[str
     chosen = _chosen(site)
     if chosen.name != "kvm":
         report(f"using TCG emulation: {chosen.reason}")
-    make_private_directory(site.runtime)
+    make_runtime(site.runtime, directory)
     ended.clear(site, report)
     for _ in range(_PORT_ATTEMPTS):
         hostfwd.check(site.spec.forwards)

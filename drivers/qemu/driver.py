@@ -16,6 +16,7 @@
     ├── qemu.log                QEMU: its stderr
     └── *.pipe, events.out      start: FIFOs from which copiers fill these logs (`logs`)
     runtime/
+    ├── instance                start: a link to the directory, made by `home.make_runtime`
     ├── qmp.sock                QEMU: its monitor
     ├── mountN.sock             virtiofsd, a child of QEMU that dies with it: a mounted folder
     ├── agent.sock             QEMU: the port on which the agent in the guest answers
@@ -271,6 +272,7 @@ class QemuDriver(Driver):
             "serial": site.directory / logs.SERIAL.file,
             "qemu": site.directory / logs.QEMU.file,
             "events": site.directory / logs.EVENTS.file,
+            "serial.old": site.directory / logs.BEFORE,
         }
 
     def checks(self, runtime: Path) -> list[Check]:

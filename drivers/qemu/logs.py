@@ -37,7 +37,7 @@ SERIAL = Log("serial.log", "serial.pipe", 8192, 1 << 20)
 EVENTS = Log("events.log", "events.out", 1024, 128 << 10)
 QEMU = Log("qemu.log", "qemu.pipe", 1024, 128 << 10)
 
-_BEFORE = "serial.old.log"
+BEFORE = "serial.old.log"
 """Kept because people restart a machine before they ask why it went down."""
 
 _ROOM_BYTES = 16384
@@ -69,7 +69,7 @@ that finds no room is dropped, and the next output is tried again; once the file
 def prepare(directory: Path) -> None:
     """Make new files and FIFOs in `directory` for a hypervisor that is about to start."""
     with suppress(FileNotFoundError):
-        (directory / SERIAL.file).replace(directory / _BEFORE)
+        (directory / SERIAL.file).replace(directory / BEFORE)
     for log in (SERIAL, EVENTS, QEMU):
         remove_tree(directory / log.file)
         remove_tree(directory / log.pipe)

@@ -122,24 +122,32 @@ def test_image_delete_of_a_used_image_needs_force(interlock, use, home):
     assert (home.directory("web") / "base.qcow2").stat().st_size > 0
 
 
-def test_image_prune_removes_what_no_instance_uses(interlock, use, disk):
-    """What was used stays; how much came free is said; beforehand, how much would."""
+def test_image_prune_lists_and_removes_only_with_yes(interlock, use, disk):
+    """What was used stays; what would come free is listed, with the command that removes it."""
     use("web")
     interlock("image", "import", str(disk), "--name", "twin", *ARCH)
     disk.write_bytes(disk.read_bytes() + b"more")
     interlock("image", "import", str(disk), "--name", "other", *ARCH)
-    told = interlock("image", "prune", "--dry-run")
-    assert told.stderr.startswith("this would free ")
-    pruned = interlock("image", "prune", "--format", "json")
+    for option in ((), ("--dry-run",)):
+        listed = interlock("image", "prune", *option)
+        assert [line.split()[:2] for line in listed.stdout.splitlines()] == [["WHAT", "NAME"], ["image", "other"]]
+        assert listed.stderr.startswith("nothing was removed; this would free ")
+        assert listed.stderr.endswith(": interlock image prune --yes\n")
+    pruned = interlock("image", "prune", "--yes", "--format", "json")
     assert [record["name"] for record in records(pruned)] == ["other"]
     assert pruned.stderr.startswith("freed ")
     assert {record["name"] for record in records(interlock("image", "list", "--format", "json"))} == {"mine", "twin"}
 
 
-def test_image_prune_of_nothing_frees_nothing(interlock, home):
+def test_image_prune_of_nothing_makes_nothing(interlock, home):
     """Without anything to remove, nothing is created."""
-    done = interlock("image", "prune")
-    assert (done.returncode, done.stdout, done.stderr, home.root.exists()) == (0, "", "freed 0 B\n", False)
+    done = interlock("image", "prune", "--yes")
+    assert (done.returncode, done.stdout, done.stderr, home.root.exists()) == (
+        0,
+        "",
+        "there is nothing to remove\n",
+        False,
+    )
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ SECTIONS = {
         (("image", "import", "old.qcow2", "--name", "old"), ("image", "list"), ("image", "inspect", "old")),
         {"kernel_arguments", "made_of", "packages"},
     ),
-    "image prune": ((("image", "prune"),), set()),
+    "prune, image prune": ((("image", "prune"), ("prune",)), set()),
     "doctor": ((("doctor",),), set()),
 }
 """Title of a section → the commands whose objects it describes, and the keys that only `inspect` has."""
@@ -61,7 +61,7 @@ def test_reference_of_json_names_the_keys_that_are_printed(interlock, tmp_path, 
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", tmp_path / "old.qcow2", "16M"], check=True, timeout=60)
     commands, inspected = SECTIONS[title]
     interlock(*CREATE)
-    if title == "image prune":
+    if title == "prune, image prune":
         interlock("image", "import", "old.qcow2", "--name", "old")
     for command in commands:
         done = interlock(*command, "--format", "json")

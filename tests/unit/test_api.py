@@ -221,7 +221,7 @@ def test_images_of_a_home_are_listed_found_used_and_deleted(vms, qcow2, tmp_path
     assert vms.images.list() == (image,) == (vms.images.get("mine"),)
     assert vms.images.users() == {("mine", image.arch): ()}
     assert vms.images.obtain(interlock.Source("build:mine", image.arch)) == image
-    assert [it.name for it in vms.images.prune(dry_run=True).images] == ["mine"]
+    assert [(it.kind, it.name, it.arch) for it in vms.unneeded()] == [("image", "mine", image.arch)]
     vms.images.delete("mine")
     for ask in (vms.images.get, vms.images.delete):
         with pytest.raises(NotFoundError, match='no image "mine"'):

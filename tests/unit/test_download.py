@@ -282,7 +282,7 @@ def test_download_larger_than_the_room_is_refused_before_a_byte(publisher, get, 
     url = publisher.publish("/a", CONTENT, headers=TAG)
     with pytest.raises(HostError, match="needs") as caught:
         get(url)
-    assert caught.value.hint == "interlock image prune"
+    assert caught.value.hint == "interlock prune"
     assert Download.of(store, Place(url, SHA256)).size_bytes == 0
 
 

@@ -15,7 +15,7 @@ def test_check_space_says_what_is_needed_and_what_there_is(tmp_path):
         HostError, match=rf"^all of it needs 1099511627776 MiB, and {tmp_path} has \d+ MiB free"
     ) as caught:
         check_space(tmp_path, 1 << 60, "all of it")
-    assert caught.value.hint == "interlock image prune"
+    assert caught.value.hint == "interlock prune"
 
 
 def test_writing_in_a_full_disk_is_the_hosts_fault():
@@ -25,7 +25,7 @@ def test_writing_in_a_full_disk_is_the_hosts_fault():
         writing_in(Path("/dev"), "bringing it"),
     ):
         Path("/dev/full").write_bytes(b"x")
-    assert caught.value.hint == "interlock image prune"
+    assert caught.value.hint == "interlock prune"
 
 
 def test_writing_in_a_folder_that_cannot_be_has_no_hint_about_room(tmp_path):

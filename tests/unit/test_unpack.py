@@ -139,7 +139,7 @@ def test_disk_that_has_no_room_is_refused(make, monkeypatch, raw, packed, what):
     monkeypatch.setattr(space.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
     with pytest.raises(HostError, match=f"{what} it needs") as caught:
         make(gzip.compress(raw) if packed else raw)
-    assert caught.value.hint == "interlock image prune"
+    assert caught.value.hint == "interlock prune"
 
 
 def test_copy_is_the_same_and_sparse(tmp_path, raw):

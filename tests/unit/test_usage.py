@@ -11,7 +11,7 @@ from interlock.errors import ImageError
 from interlock.images.download import Download
 from interlock.images.source import Place
 from interlock.images.store import Image, Store
-from interlock.images.usage import delete, prune, users
+from interlock.images.usage import claim, delete, prune, unneeded, users
 
 ARCH = "x86_64"
 
@@ -141,13 +141,16 @@ def partial(store):
     return download
 
 
+def pruned(store, home):
+    """Remove all that is found, and return (kind, name) → bytes freed."""
+    return {(one.kind, one.name): one.size_bytes for one in prune(store, home, unneeded(store, home))}
+
+
 @pytest.mark.usefixtures("partial")
 def test_prune_removes_what_nobody_uses(store, home, debian, tiny, make):
     """Images without instances, and beginnings of downloads; what stays is whole."""
     make("web", debian)
-    pruned = prune(store, home)
-    assert (pruned.images, pruned.downloads) == ((tiny,), {"http://x/a": 1000})
-    assert pruned.freed_bytes == len(b"OTHER") + 1000
+    assert pruned(store, home) == {("image", tiny.name): len(b"OTHER"), ("download", "http://x/a"): 1000}
     assert store.list() == (debian,)
     assert list(store.downloads.iterdir()) == []
     assert all(store.path(blob.digest).exists() for blob in debian.files.values())
@@ -157,24 +160,68 @@ def test_prune_removes_what_nobody_uses(store, home, debian, tiny, make):
 def test_prune_counts_what_is_really_freed(store, home):
     """A file that two images share is counted once, and one that an instance keeps is not."""
     add(store, "debian", disk=b"NEWER", kernel=b"KERNEL", initrd=b"INITRD")
-    assert prune(store, home).freed_bytes == len(b"NEWER") + len(b"KERNEL") + len(b"INITRD") + len(b"OTHER")
-    assert prune(store, home).freed_bytes == 0
+    assert sum(pruned(store, home).values()) == len(b"NEWER") + len(b"KERNEL") + len(b"INITRD") + len(b"OTHER")
+    assert pruned(store, home) == {}
 
 
 def test_prune_does_not_count_what_an_instance_keeps(store, home, debian, make):
     """The kernel of an instance of another, former image lies on the disk all the same."""
     make("old", debian)
     add(store, "debian", disk=b"NEWER", kernel=b"KERNEL", initrd=b"INITRD")
-    assert prune(store, home).freed_bytes == len(b"NEWER") + len(b"INITRD")
+    assert pruned(store, home) == {("image", "debian"): len(b"NEWER") + len(b"INITRD")}
 
 
-def test_prune_dry_run_tells_the_same_and_changes_nothing(store, home, debian, tiny, partial, make):
+def test_unneeded_changes_nothing_and_is_what_prune_removes(store, home, debian, tiny, partial, make):
     """It can be looked at before it is done."""
     make("web", debian)
-    told = prune(store, home, dry_run=True)
+    found = list(unneeded(store, home))
     assert store.list() == (debian, tiny)
     assert partial.size_bytes == 1000
-    assert prune(store, home) == told
+    assert prune(store, home, found) == found
+
+
+@pytest.mark.usefixtures("debian")
+def test_prune_removes_nothing_that_was_not_listed_or_came_into_use(store, home, tiny, make):
+    """Between the list and the removal, others may have made something or begun to use it."""
+    found = list(unneeded(store, home))
+    make("t", tiny)
+    later = add(store, "later", disk=b"LATER")
+    assert [one.name for one in prune(store, home, found)] == ["debian"]
+    assert store.list() == (later, tiny)
+
+
+def test_prune_removes_what_a_dead_process_left(store, home, debian, make):
+    """Work, half-written manifests and blobs without an image; a living writer's are not even listed."""
+    make("web", debian)
+    left = [store.work / "dead" / "file", store.manifests / ".debian.x86_64.ab12", store.blobs / ("0" * 64)]
+    left[0].parent.mkdir()
+    for path in left:
+        path.write_bytes(b"left")
+    with store.writing():  # sweeps
+        assert not any(path.exists() for path in left)
+        left[2].write_bytes(b"left")
+        assert list(unneeded(store, home)) == []
+    left[2].write_bytes(b"left")
+    assert list(pruned(store, home)) == [("leftover", str(left[2]))]
+    assert not left[2].exists()
+
+
+def test_claim_makes_who_is_being_created_a_user(store, home, debian, tiny):
+    """From then on, until the instance is whole, the image stays; by the file that instances are known by."""
+    for name, image in (("web", debian), ("t", tiny)):
+        home.creating(name).mkdir(parents=True)
+        claim(store, image, home.creating(name))
+        claim(store, image, home.creating(name))
+    assert names(store, home) == {"debian": ("web",), "tiny": ("t",)}
+    assert pruned(store, home) == {}
+
+
+def test_claim_of_what_was_just_removed_is_not_found(store, home, debian):
+    """Who claims too late obtains the image again."""
+    home.creating("web").mkdir(parents=True)
+    delete(store, home, "debian", ARCH)
+    with pytest.raises(FileNotFoundError):
+        claim(store, debian, home.creating("web"))
 
 
 HOLD = """
@@ -193,12 +240,12 @@ def test_prune_leaves_a_download_that_goes_on(store, home, partial):
     command = [sys.executable, "-c", HOLD, partial.folder / "lock"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
-        assert prune(store, home).downloads == {}
+        assert pruned(store, home) == {}
         other.stdin.close()
-    assert prune(store, home).downloads == {"http://x/a": 1000}
+    assert pruned(store, home) == {("download", "http://x/a"): 1000}
 
 
 def test_prune_without_a_store_makes_none(home):
     """Nothing to do is nothing done."""
-    assert prune(Store(home.images), home).freed_bytes == 0
+    assert pruned(Store(home.images), home) == {}
     assert not home.root.exists()
