@@ -38,6 +38,7 @@ CREATE = (
 _FORCE = Flag("force", "Force", "bool", "f")
 _TIMEOUT = Flag("timeout", "How long to wait for the instance to be running", "duration")
 _PROGRESS = Flag("progress", "Each step is shown anyway", "bool")
+_FILL = Flag("fill", "", "bool", refused="defaults are this host's; they are filled in when an instance is created")
 _YQ = Flag("yq", "Apply a query to the output", "texts")
 
 COMMANDS: dict[str, "dict[str, Command] | Command"] = {
@@ -78,6 +79,14 @@ COMMANDS: dict[str, "dict[str, Command] | Command"] = {
         2,
         2,
     ),
+    "rename": Command(
+        "OLDINST NEWINST",
+        "Rename an instance of Lima",
+        "lifecycle:rename",
+        (Flag("start", "Start it, too", "bool"),),
+        2,
+        2,
+    ),
     "list": Command(
         "[flags] [INSTANCE]...",
         "List instances of Lima",
@@ -92,6 +101,16 @@ COMMANDS: dict[str, "dict[str, Command] | Command"] = {
             _YQ,
         ),
         aliases=("ls",),
+    ),
+    "watch": Command(
+        "[flags] [INSTANCE]...",
+        "Watch events from instances",
+        "watching:watch",
+        (
+            Flag("json", "JSON lines", "bool"),
+            Flag("history", "Include what happened before", "bool"),
+            Flag("verbose", "Include the steps of each transition", "bool"),
+        ),
     ),
     "info": Command("", "Show diagnostic information", "listing:info", (_YQ,), 0, 0),
     "shell": Command(
@@ -152,28 +171,20 @@ COMMANDS: dict[str, "dict[str, Command] | Command"] = {
         "import": Command("DISK FILE", "Import a disk", "disks:import_", (), 2, 2),
         "unlock": Command("DISK [DISK, ...]", "Unlock Lima disks", "disks:unlock", (), 1),
     },
-    "validate": Command("FILE.yaml [FILE.yaml, ...]", "Validate YAML templates", "templates:validate", (), 1),
+    "validate": Command("FILE.yaml [FILE.yaml, ...]", "Validate YAML templates", "templates:validate", (_FILL,), 1),
     "template": {
         "copy": Command(
             "TEMPLATE DEST",
             "Copy a template",
             "templates:copy",
-            (
-                Flag("embed", "", "bool"),
-                Flag("embed-all", "", "bool"),
-                Flag("verbatim", "", "bool"),
-                Flag(
-                    "fill",
-                    "",
-                    "bool",
-                    refused="defaults are this host's; they are filled in when an instance is created",
-                ),
-            ),
+            (Flag("embed", "", "bool"), Flag("embed-all", "", "bool"), Flag("verbatim", "", "bool"), _FILL),
             2,
             2,
             aliases=("cp",),
         ),
-        "validate": Command("TEMPLATE [TEMPLATE, ...]", "Validate YAML templates", "templates:validate", (), 1),
+        "validate": Command("TEMPLATE [TEMPLATE, ...]", "Validate YAML templates", "templates:validate", (_FILL,), 1),
+        "yq": Command("TEMPLATE EXPR", "Query template expressions", "templates:yq", (), 2, 2),
+        "url": Command("CUSTOM_URL", "Show the locator of a template as Lima 2 writes it", "templates:url", (), 1, 1),
     },
     "prune": Command(
         "", "Prune garbage objects", "lifecycle:prune", (Flag("keep-referred", "Which is always so", "bool"),), 0, 0
@@ -183,9 +194,7 @@ COMMANDS: dict[str, "dict[str, Command] | Command"] = {
 
 ELSEWHERE = {
     "edit": "an instance keeps the spec it was created with; create another from a changed template",
-    "rename": "use `limactl clone OLD NEW` and `limactl delete OLD`",
     "snapshot": "use `limactl clone NAME COPY` while the instance is stopped",
-    "watch": "use `interlock watch --format json`",
     "tunnel": "use `interlock tunnel NAME PORT`",
     "network": "instances share no network here",
     "sudoers": "nothing here needs root, so there are no rules for sudo",

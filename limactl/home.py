@@ -82,17 +82,24 @@ class LimaHome:
         """Write the folder of the instance that `status` describes, and `template` into it, or what its spec says."""
         name, folder = status.name, self.directory(status.name)
         make_private_directory(folder)
-        _link(folder / MARK, status.directory)
+        self._link_to(status)
         _write(folder / VERSION, LIMA_VERSION + "\n")
         text = template if template is not None else json.dumps(config(status), indent=2) + "\n"
         _write(folder / CONFIG, text)
         os.utime(folder / CONFIG, ns=(_created_ns(status), _created_ns(status)))
-        for log in ("serial", "qemu"):
-            _link(folder / f"{log}.log", status.directory / f"{log}.log")
         key = make_private_directory(self.root / "_config") / "user"
         _link(key, self.home.keys / "user" / "id_ed25519")
         _link(key.with_suffix(".pub"), self.home.keys / "user" / "id_ed25519.pub")
         self._write_protection(name, protected=status.protected)
+
+    def move(self, name: str, status: "Status") -> None:
+        """Let the folder of the instance that was called `name` be that of `status`, with all that is in it."""
+        folder = self.directory(status.name)
+        self.remove(status.name)  # what one that was deleted meanwhile left
+        with suppress(FileNotFoundError):
+            self.directory(name).rename(folder)
+            (folder / SSH_CONFIG).unlink(missing_ok=True)
+            self._link_to(status)
 
     def refresh(self, status: "Status", vms: "Interlock") -> None:
         """Let the folder of the instance say what `status` does; where there is none yet, write it."""
@@ -139,6 +146,13 @@ class LimaHome:
                 _link(folder / "in_use_by", self.directory(instances[0]))
             else:
                 (folder / "in_use_by").unlink(missing_ok=True)
+
+    def _link_to(self, status: "Status") -> None:
+        """Let the folder of the instance lead to its own directory, and to the logs there."""
+        folder = self.directory(status.name)
+        _link(folder / MARK, status.directory)
+        for log in ("serial", "qemu"):
+            _link(folder / f"{log}.log", status.directory / f"{log}.log")
 
     def _folders(self) -> list[str]:
         with suppress(FileNotFoundError):

@@ -151,6 +151,17 @@ def clone(session: "Session", call: "Call") -> int:
     return _start(session, call, new) if call.flags.get("start") else 0
 
 
+def rename(session: "Session", call: "Call") -> int:
+    """Give an instance that is stopped another name."""
+    name, new = call.arguments
+    session.existing(name)
+    session.lima.check_free(new)
+    session.vms.rename(name, new)
+    session.lima.move(name, session.vms.status(new))
+    session.lima.refresh(session.vms.status(new), session.vms)
+    return _start(session, call, new) if call.flags.get("start") else 0
+
+
 def prune(session: "Session", call: "Call") -> int:  # noqa: ARG001 - every command is called alike
     """Remove the images that no instance uses."""
     session.stderr.info(f"Pruning `{session.lima.home.images}`")

@@ -12,7 +12,10 @@ TIMEOUT_S = 20.0
 
 
 def query(value: Any, expressions: Sequence[str], form: str = "json") -> str:
-    """Return what the pipe of `expressions` makes of `value`: JSON lines, text without quotes, or YAML documents.
+    """Return what the pipe of `expressions` makes of `value`, text without quotes, each thing in a line.
+
+    Where it is more than one word: as JSON in one line; as YAML (`form` is `yaml`), which is then a document of its
+    own; or as YAML that goes on without a mark (`plain`).
 
     jq is given no environment, so that no expression reads a secret from it. Raises HostError where there is no jq.
     """
@@ -23,7 +26,7 @@ def query(value: Any, expressions: Sequence[str], form: str = "json") -> str:
         raise HostError("queries are run by jq, which is not installed", hint="apt install jq")
     expression = " | ".join(expressions)
     done = run(
-        [program, "-c", "-r", expression],
+        [program, "-c", *(["-r"] if form == "json" else []), expression],
         stdin=json.dumps(value).encode(),
         env={"PATH": os.defpath},
         timeout_s=TIMEOUT_S,
@@ -35,4 +38,13 @@ def query(value: Any, expressions: Sequence[str], form: str = "json") -> str:
         return text
     import yaml
 
-    return "".join(f"---\n{yaml.safe_dump(json.loads(line), sort_keys=False)}" for line in text.splitlines())
+    found = [json.loads(line) for line in text.splitlines()]
+    mark = "---\n" if form == "yaml" else ""
+    return "".join(
+        mark + (yaml.safe_dump(it, sort_keys=False, allow_unicode=True) if isinstance(it, dict | list) else _word(it))
+        for it in found
+    )
+
+
+def _word(value: Any) -> str:
+    return (value if isinstance(value, str) else json.dumps(value)) + "\n"

@@ -46,6 +46,34 @@ def copy(session: "Session", call: "Call") -> int:
     return 0
 
 
+def yq(session: "Session", call: "Call") -> int:
+    """Print what an expression finds in the template, with its bases and files in it."""
+    import yaml
+
+    from ..commands.stdout import write
+    from .queries import query
+
+    given, expression = call.arguments
+    templates = session.vms.templates
+    known = yaml.safe_load(templates.dump(templates.resolve(locator(given))))
+    write(query(known, [expression], "plain"))
+    return 0
+
+
+def url(session: "Session", call: "Call") -> int:
+    """Print the locator as limactl 2 writes it."""
+    from ..commands.stdout import write
+
+    given = call.arguments[0]
+    if given.startswith("github:"):
+        raise UsageError(f"{given}: locators by github: are not supported; use the https URL of the file")
+    written = given.replace("template://", "template:", 1) if given.startswith("template://") else given
+    if written != given:
+        session.stderr.warning(f"Template locator `{given}` should be written `{written}` since Lima v2.0")
+    write(f"{written}\n")
+    return 0
+
+
 def names_instance(argument: str) -> bool:
     """Tell whether limactl reads `argument` as the name of an instance: it is no path, no URL and no file's name."""
     from ..host.home import NAME

@@ -93,6 +93,23 @@ def test_instance_made_by_the_drop_in_is_interlocks(lima, vms):
     assert not (lima / "web").exists()
 
 
+def test_renamed_instance_keeps_its_files_and_is_reached_by_its_new_name(lima, vms, capfd):
+    """Its folder goes along, lima.yaml as it was; what leads to its own directory leads to the new one."""
+    run(["start", "web.yaml"])
+    (lima / "web" / "ssh.config").write_text("Host lima-web\n")
+    assert run(["rename", "web", "other"]) == 1
+    assert "`limactl stop web && limactl rename web " in capfd.readouterr().err
+    run(["stop", "web"])
+    text = (lima / "web" / "lima.yaml").read_bytes()
+    assert run(["rename", "web", "other"]) == 0
+    assert ((lima / "web").exists(), (lima / "other" / "lima.yaml").read_bytes()) == (False, text)
+    assert (lima / "other" / "interlock").readlink() == vms.status("other").directory
+    assert (lima / "other" / "serial.log").resolve().is_relative_to(vms.status("other").directory)
+    assert not (lima / "other" / "ssh.config").exists()  # it names the old one
+    assert run(["start", "other"]) == 0
+    assert "was changed" not in capfd.readouterr().err
+
+
 def test_instance_of_limas_own_is_left_alone(lima, capfd):
     """A folder that the drop-in did not write is another program's: its name is taken, its files stay."""
     (lima / "old").mkdir(parents=True)

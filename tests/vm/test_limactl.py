@@ -9,6 +9,8 @@ import pytest
 
 pytestmark = pytest.mark.vm
 
+LIMACTL = [sys.executable, "-m", "interlock.limactl"]
+
 TEMPLATE = """\
 images: [{location: "build:tiny"}]
 cpus: 1
@@ -25,9 +27,8 @@ def limactl(vms, tmp_path, monkeypatch):
     """Return what runs the drop-in on the home of `vms`, and returns its exit code, results and messages."""
     monkeypatch.setenv("LIMA_HOME", str(tmp_path / "lima"))
     assert not list(vms.instances())
-    command = [sys.executable, "-m", "interlock.limactl"]
     run = partial(subprocess.run, capture_output=True, text=True, check=False, timeout=600)
-    return lambda *words, given="": run([*command, *words], input=given)
+    return lambda *words, given="": run([*LIMACTL, *words], input=given)
 
 
 def test_instance_lives_as_embedders_expect(limactl, tmp_path):
@@ -40,6 +41,12 @@ def test_instance_lives_as_embedders_expect(limactl, tmp_path):
     assert "web is up" in started.stderr
     (web,) = map(json.loads, limactl("list", "--json").stdout.splitlines())
     assert (web["status"], web["vmType"], web["config"]["cpus"]) == ("Running", "qemu", 1)
+
+    with subprocess.Popen([*LIMACTL, "watch", "--history", "--json"], stdout=subprocess.PIPE) as watcher:
+        assert watcher.stdout is not None
+        seen = (json.loads(line)["event"]["status"] for line in watcher.stdout)
+        assert next(filter(None, seen)) == {"running": True, "sshLocalPort": web["sshLocalPort"]}
+        watcher.terminate()
 
     shell = limactl("shell", "--workdir=/tmp", "web", "sh", "-c", 'pwd; cat; exit "$1"', "sh", "7", given="héllo\n")
     assert (shell.returncode, shell.stdout) == (7, "/tmp\nhéllo\n"), shell.stderr
