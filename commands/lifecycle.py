@@ -1,20 +1,17 @@
 """The commands that move an instance: one for each row of the table that can be asked for, and the composites."""
 
-import shlex
 from typing import TYPE_CHECKING, Any, Unpack
 
 import click
 from click.core import ParameterSource
 
-from ..errors import UsageError
 from ..fsm import words
 from ..fsm.states import EXISTING
 from ..fsm.table import Trigger
-from ..host.home import NAME
 from .agreement import agreed_on, trust_proposed
 from .machine_options import machine_options, wishes
 from .many import UNCHOSEN, Which, each, names_argument
-from .naming import the_only_instance, to_bring_up, to_create
+from .naming import refuse_template, the_only_instance, to_bring_up, to_create
 from .options import (
     format_option,
     name_argument,
@@ -92,7 +89,7 @@ def start_command(
     At a terminal, without a name: the only instance.
     """
     for name in which["names"]:
-        _refuse_template(name)
+        refuse_template("start", name)
     if not which["names"] and not which["everything"] and not which["filters"]:
         which["names"] = (the_only_instance(session, "start", f"start: {UNCHOSEN}"),)
     keep = on_failure == "keep"
@@ -317,20 +314,6 @@ def repair_command(session: Session, name: str, output_format: Format) -> None:
     for text in (*mending.mended, words.repaired(name, mending.state, mending.mended)):
         session.report(text)
     print_result(mending, output_format)
-
-
-def _refuse_template(name: str) -> None:
-    """Raise UsageError for what names a template and cannot name an instance: `template:debian`, `./web.yaml`.
-
-    Looks at the text alone: nothing that `start` runs can read a template.
-    """
-    if "/" in name or name.startswith(("template:", "build:")):
-        stem = name.rpartition("/")[2].rpartition(":")[2].removesuffix(".yaml").removesuffix(".yml")
-        instance = stem if NAME.fullmatch(stem) else "web"
-        raise UsageError(
-            f"{name} is a template, and start never creates an instance",
-            hint=f"interlock up {instance} --template {shlex.quote(name)}",
-        )
 
 
 def _given(parameters: set[str]) -> list[str]:

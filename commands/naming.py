@@ -56,6 +56,19 @@ def to_bring_up(session: Session, word: str | None, template: str | None) -> tup
     return str(word), template
 
 
+def refuse_template(command: str, word: str) -> None:
+    """Raise UsageError if `word`, given to `command` as a name, can only be a template: `template:debian`, `./a.yaml`.
+
+    It looks at the text alone: nothing that `start` runs can read a template.
+    """
+    if _LOCATOR.match(word):
+        stem = word.rpartition("/")[2].rpartition(":")[2].removesuffix(".yaml").removesuffix(".yml")
+        raise UsageError(
+            f"{word} is a template, and {command} never creates an instance",
+            hint=f"interlock up {stem if NAME.fullmatch(stem) else 'web'} --template {shlex.quote(word)}",
+        )
+
+
 def the_only_instance(session: Session, command: str, needed: str | None = None) -> str:
     """Return the name of the instance that `command` without a name means, which is said.
 

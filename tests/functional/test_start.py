@@ -128,7 +128,14 @@ def test_start_by_two_processes_boots_once(begin, bring, at_work, history, tmp_p
 
 @pytest.mark.parametrize(
     ("template", "instance"),
-    [("./web.yaml", "web"), ("template:debian", "debian"), ("https://x/y/web.yml", "web"), ("./my vm.yaml", "web")],
+    [
+        ("./web.yaml", "web"),
+        ("./my vm.yaml", "web"),
+        ("file:db.yaml", "db"),
+        ("https://x/y/web.yml", "web"),
+        ("template:debian", "debian"),
+        ("-", "web"),
+    ],
 )
 def test_start_of_template_is_refused_with_the_command_that_creates(interlock, vms, template, instance):
     """`start` never creates, however a template is spelled; what does is one command away."""
