@@ -37,7 +37,7 @@ async def call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T
 
     def work() -> None:
         try:
-            with cancellation.calling_off(called_off.is_set):
+            with cancellation.calling_off(lambda: "called off by its caller" if called_off.is_set() else None):
                 future.set_result(function(*args, **kwargs))
         except BaseException as error:  # noqa: BLE001 - it is raised where the call is awaited
             future.set_exception(error)

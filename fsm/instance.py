@@ -73,7 +73,7 @@ class Entry:
         self.worked = False
         """True once the work is done, and only its outcome remains to be recorded."""
         self._began = time.monotonic()
-        self.deadline = Deadline(math.inf if timeout_s is None else timeout_s, self._look_up, since=since)
+        self.deadline = Deadline(math.inf if timeout_s is None else timeout_s, since=since)
         waited_s = 0.0 if since is None else self._began - since
         self._until = None if timeout_s is None else _in_seconds(timeout_s - waited_s)
         self._actor = this_process()
@@ -91,7 +91,7 @@ class Entry:
 
     def step(self, text: str) -> None:
         """Record that the work has reached `text`: the `Report` that drivers are given."""
-        self._look_up()
+        cancellation.check()
         self._step = text
         self._write(Phase.step)
         self._announce(Happening.step, step=text)
@@ -105,12 +105,10 @@ class Entry:
         detail = error.message if error and happening is Happening.degraded else self.detail
         self._announce(happening, detail=detail, reference=error.reference if error else None)
 
-    def _look_up(self) -> None:
-        """Raise CancelledError if a signal called the work off, or somebody to whom its row yields."""
-        cancellation.check()
+    def called_off(self) -> str | None:
+        """Return the words for who called the work off, to whom its row yields; None while nobody has."""
         why = self.instance.lock.asked_to_let_go(self._actor) if self.row.yields_to else None
-        if why:
-            raise CancelledError(f'{self.row.doing} "{self.name}" was called off by {why}')
+        return f'{self.row.doing} "{self.name}" was called off by {why}' if why else None
 
     def _write(self, phase: Phase, error: InterlockError | None = None) -> None:
         instance = self.instance
@@ -257,7 +255,8 @@ class Instance:
             self.directory = make_private_directory(self.home.creating(self.name))
         try:
             entry.begin()
-            ending = self._work(entry, **arguments)
+            with cancellation.calling_off(entry.called_off):
+                ending = self._work(entry, **arguments)
             entry.worked = True
             self.shortfall = ending if isinstance(ending, DegradedError) else None
             entry.detail = ending if isinstance(ending, str) else None

@@ -21,30 +21,25 @@ class Deadline:
     """A moment on the monotonic clock. `Deadline(30)` is 30 seconds from now, or from the moment `since`.
 
     Work that is called off has no time left at all: looking at the clock then raises CancelledError, from
-    `cancellation.check` or from `look_up`. So every loop that minds its deadline can be called off.
+    `cancellation.check`. So every loop that minds its deadline can be called off.
     """
 
-    def __init__(
-        self, seconds: float, look_up: Callable[[], None] | None = None, *, since: float | None = None
-    ) -> None:
+    def __init__(self, seconds: float, *, since: float | None = None) -> None:
         self.seconds = seconds
         self._at = (time.monotonic() if since is None else since) + seconds
-        self._look_up = look_up
 
     def at_most(self, seconds: float) -> "Deadline":
-        """Return the earlier of this moment and `seconds` from now, which is called off as this one is."""
-        return Deadline(min(seconds, self.remaining_s), self._look_up)
+        """Return the earlier of this moment and `seconds` from now."""
+        return Deadline(min(seconds, self.remaining_s))
 
     def at_least(self, seconds: float) -> "Deadline":
-        """Return the later of this moment and `seconds` from now, which is called off as this one is."""
-        return Deadline(max(seconds, self.remaining_s), self._look_up)
+        """Return the later of this moment and `seconds` from now."""
+        return Deadline(max(seconds, self.remaining_s))
 
     @property
     def remaining_s(self) -> float:
         """Seconds left, 0 when it has passed; raises CancelledError when the work was called off."""
         cancellation.check()
-        if self._look_up:
-            self._look_up()
         return max(0.0, self._at - time.monotonic())
 
     @property

@@ -42,8 +42,8 @@ _listener: int | None = None
 """The thread in which handlers run: the main one."""
 _may_raise = False
 _shields = ContextVar("shields", default=False)
-_called_off: "ContextVar[Callable[[], bool] | None]" = ContextVar("called_off", default=None)
-"""Asks whether the work of this thread is to end, where that can be called off by itself."""
+_called_off: "ContextVar[tuple[Callable[[], str | None], ...]]" = ContextVar("called_off", default=())
+"""Each says why the work of this thread is to end, or None: see `calling_off`."""
 
 
 def listen() -> None:
@@ -86,9 +86,15 @@ def requested() -> bool:
 
 def check() -> None:
     """Raise CancelledError if cancellation was requested, unless `shielded`."""
-    asked = _called_off.get()
-    if (_requested is not None or (asked is not None and asked())) and not _shields.get():
+    if _shields.get():
+        return
+    if _requested is not None:
         raise error()
+    for asked in _called_off.get():
+        if why := asked():
+            from ..errors import CancelledError
+
+            raise CancelledError(why)
 
 
 def pause(seconds: float) -> None:
@@ -124,9 +130,9 @@ def shielded() -> "Iterator[None]":
 
 
 @contextmanager
-def calling_off(asked: "Callable[[], bool]") -> "Iterator[None]":
-    """Cancel what this thread does in here as soon as `asked`, which is asked at each check, says so."""
-    token = _called_off.set(asked)
+def calling_off(asked: "Callable[[], str | None]") -> "Iterator[None]":
+    """Cancel what this thread does in here as soon as `asked`, which every check calls, returns why."""
+    token = _called_off.set((*_called_off.get(), asked))
     try:
         yield
     finally:
@@ -170,8 +176,8 @@ def each(things: "Iterator[T]") -> "Iterator[T]":
 
 
 def error(so: str = "") -> "CancelledError":
-    """Return the error that `check` raises; `so` is appended to its message."""
+    """Return the error that `check` raises after a signal; `so` is appended to its message."""
     from ..errors import CancelledError
 
-    by = f"interrupted by {signal.Signals(_requested).name}" if _requested else "called off by its caller"
-    return CancelledError(f"{by}{so}")
+    by = f" by {signal.Signals(_requested).name}" if _requested else ""
+    return CancelledError(f"interrupted{by}{so}")

@@ -74,6 +74,16 @@ def test_delete_with_force_after_any_operation_was_killed_leaves_nothing(
     assert files_of(home, "web") == []
 
 
+def test_delete_with_force_calls_off_a_creation_that_is_in_the_middle_of_a_step(interlock, begin, at_work, home):
+    """A download may take minutes without a word: it ends at once, not at its next step, and nothing is left."""
+    process = begin("create", "web", "-t", "tiny", "--driver", "simulated", orders={"create": {"hang": True}})
+    at_work()
+    done = interlock("delete", "web", "--force")
+    assert done.returncode == 0, done.stderr
+    assert (process.wait(timeout=60), "called off by delete (pid " in process.stderr.read()) == (130, True)
+    assert files_of(home, "web") == []
+
+
 MOUNTED = """
 "$@" create web --template tiny --driver simulated && cd "$0" || exit
 mkdir instances/web/it && mount -t tmpfs none instances/web/it && touch instances/web/it/theirs

@@ -12,6 +12,7 @@ from interlock.fsm.spec import Probe
 from interlock.guest import probes, session
 from interlock.guest.report import Failure
 from interlock.guest.session import Endpoint
+from interlock.host.cancellation import calling_off
 
 ENDPOINT = Endpoint("web", Path("/nowhere"), 0, "i-1")
 PROBE = Probe("a server listens", "#!/bin/sh\n", "look into its log")
@@ -63,16 +64,9 @@ def test_probe_that_never_succeeds_is_told_with_its_words_and_its_hint(pidfd):
 @pytest.mark.usefixtures("refused")
 def test_grace_of_a_probe_can_be_called_off(pidfd):
     """A shorter deadline is called off as the start is that it belongs to."""
-    called_off = False
-
-    def look_up() -> None:
-        if called_off:
-            raise CancelledError("called off")
-
-    deadline = Deadline(3600, look_up).at_most(1800)
+    deadline = Deadline(3600).at_most(1800)
     assert 0 < deadline.remaining_s <= 1800
-    called_off = True
-    with pytest.raises(CancelledError):
+    with pytest.raises(CancelledError, match="called off by stop"), calling_off(lambda: "called off by stop"):
         probes.run(ENDPOINT, [PROBE], deadline, pidfd, print)
 
 
