@@ -13,7 +13,7 @@ TEST  := qemu-system-arm ovmf qemu-efi-aarch64 strace cpio iproute2 graphviz lib
 # The tests run in as many processes as this machine has processors, up to four.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test check diagrams benchmarks clean
+.PHONY: demo test check diagrams docs benchmarks clean
 
 demo: $(VENV)/.installed
 	tools/packages.sh $(RUN) $(BUILD) ipxe-qemu
@@ -30,6 +30,10 @@ check: $(VENV)/.developing
 
 diagrams: $(VENV)/.installed
 	$(BIN)/python -m interlock.diagrams
+
+docs: $(VENV)/.developing
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo 'site/index.html'
 
 benchmarks: $(VENV)/.developing
 	tools/packages.sh $(RUN) $(BUILD) $(TEST) ipxe-qemu
@@ -49,4 +53,4 @@ $(VENV)/drawing: tools/drawing.sh | $(VENV)/.installed
 	tools/drawing.sh $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
