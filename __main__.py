@@ -23,11 +23,12 @@ def main() -> "NoReturn":
     from .host import cancellation
 
     cancellation.listen()
-    from .commands.program import stand_in
+    from .commands.program import collect_rarely, leave, stand_in
 
+    collect_rarely()
     stand_in()
     try:
-        sys.exit(run())
+        leave(run())
     finally:
         cancellation.ignore()
 
@@ -90,14 +91,9 @@ def _traceback(error: Exception) -> str:
 
 
 def _print_version() -> bool:
-    """Print the version; False where stdout takes nothing, which is for `cli` to deal with."""
-    from .version import __version__
+    from .version import __version__, answer
 
-    try:
-        os.write(1, f"interlock {__version__}\n".encode())
-    except OSError:
-        return False
-    return True
+    return answer(f"interlock {__version__}\n")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ by pair, and the target. Every home is a temporary one; the instances are simula
 for them as for real ones that are at rest.
 """
 
+import os
 import shutil
 import statistics
 import subprocess
@@ -22,6 +23,9 @@ from measure import in_turn, machine, median_ms, processor_seconds, ratio
 MANY = 1000
 ROOT = Path(__file__).parents[1]
 
+OURS = b"by Interlock:"
+"""What says that a limactl is the drop-in."""
+
 TARGETS = {
     "import interlock": 2.0,
     "interlock --version": 2.0,
@@ -29,8 +33,13 @@ TARGETS = {
     "interlock can, 1 instance": 4.5,
     "interlock start, already running": 6.0,
     "completion of an instance's name": 5.0,
+    "drop-in limactl ls, 1 instance": 4.5,
 }
 """How many times a bare interpreter each may cost. The others have no target."""
+
+REAL = "real limactl ls, 1 instance"
+TIMES_REAL = 2.0
+"""How many times the real limactl the drop-in may cost."""
 
 
 def fill(home: Path, count: int) -> None:
@@ -67,13 +76,31 @@ def install(scratch: Path) -> Path:
     return python.parent
 
 
+def real_limactl(scratch: Path) -> dict[str, tuple[list[str], dict[str, str]]]:
+    """Return the call of the limactl on PATH, with an instance in a LIMA_HOME of its own; nothing where there is none.
+
+    It refuses root; where it cannot list that instance, it is left out, too.
+    """
+    program = shutil.which("limactl")
+    home = scratch / "lima-of-its-own"
+    (home / "vm-0000").mkdir(parents=True)
+    (home / "vm-0000" / "lima.yaml").write_text("images: [{location: /nowhere.qcow2}]\n")
+    environment = {"LIMA_HOME": str(home)}
+    if program is None or OURS in Path(program).read_bytes()[:200]:
+        return {}
+    listed = subprocess.run([program, "ls", "-q"], env={**os.environ, **environment}, capture_output=True, check=False)
+    return {REAL: ([program, "ls"], environment)} if listed.stdout == b"vm-0000\n" else {}
+
+
 def main() -> None:
     """Measure and print."""
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 15
     with tempfile.TemporaryDirectory() as scratch:
         programs = install(Path(scratch))
         python, interlock = str(programs / "python"), str(programs / "interlock")
+        subprocess.run([interlock, "--quiet", "install-limactl", f"{scratch}/drop-in"], check=True)
         one, many = ({"INTERLOCK_HOME": f"{scratch}/{name}", "XDG_RUNTIME_DIR": scratch} for name in ("one", "many"))
+        shown = {**one, "LIMA_HOME": f"{scratch}/shown"}
         fill(Path(scratch, "one"), 1)
         fill(Path(scratch, "many"), MANY)
         completing = {
@@ -93,6 +120,8 @@ def main() -> None:
                 "interlock start, already running": ([interlock, "start", "vm-0000"], one),
                 "completion of an instance's name": ([interlock], completing),
                 f"interlock list, {MANY} instances": ([interlock, "list"], many),
+                "drop-in limactl ls, 1 instance": ([f"{scratch}/drop-in/limactl", "ls"], shown),
+                **real_limactl(Path(scratch)),
             },
             runs,
             measure=processor_seconds,
@@ -102,6 +131,9 @@ def main() -> None:
     for name, times in taken.items():
         target = f"  (target {TARGETS[name]})" if name in TARGETS else ""
         print(f"{name:<34} {median_ms(times)}  {ratio(times, bare):5.2f} x python{target}")
+    if REAL in taken:
+        times = ratio(taken["drop-in limactl ls, 1 instance"], taken[REAL])
+        print(f"the drop-in costs {times:.2f} x the real limactl  (target {TIMES_REAL})")
     few, lots = taken["interlock list, 1 instance"], taken[f"interlock list, {MANY} instances"]
     more = statistics.median(b - a for a, b in zip(few, lots, strict=True))
     print(f"{MANY} instances cost {more * 1e3:.0f} ms more than one")

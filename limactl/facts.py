@@ -7,7 +7,8 @@ knows beside that stands in keys of our own: `phase`, `transition`, `since`.
 import os
 from typing import TYPE_CHECKING, Any
 
-from .home import LIMA_VERSION, SSH_CONFIG, LimaHome, config, host_name
+from .home import SSH_CONFIG, LimaHome, config, host_name
+from .version import LIMA_VERSION
 
 if TYPE_CHECKING:
     from ..fsm.records import Status

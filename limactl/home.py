@@ -28,15 +28,13 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UsageError
 from ..host.files import make_private_directory, remove_tree, write_whole
 from ..host.home import Home
+from .version import LIMA_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ..api import Interlock
     from ..fsm.records import Status
-
-LIMA_VERSION = "2.2.0"
-"""The limactl whose calls are answered: embedders ask for it, and refuse what is older than they need."""
 
 MARK = "interlock"
 CONFIG = "lima.yaml"

@@ -6,20 +6,16 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..commands.go_template import Fields, compiled
 from ..commands.terminal import columns
 from ..errors import UsageError
 from .facts import ADDRESS, FIELDS, facts, record
-from .home import LIMA_VERSION, in_units
+from .home import in_units
+from .version import LIMA_VERSION
 
 if TYPE_CHECKING:
     from ..fsm.records import Status
     from .flags import Call
     from .session import Session
-
-GO_FIELDS = Fields(
-    {name.lower(): key for name, key in FIELDS.items()}, {key: f".{name}" for name, key in FIELDS.items()}
-)
 
 _COLUMN = 8
 """Characters that limactl counts for a column when it decides which of them a terminal has room for."""
@@ -115,13 +111,18 @@ def _form(flags: Mapping[str, Any]) -> str:
 
 def _template(form: str) -> Callable[[Mapping[str, Any]], str]:
     """Return what renders an instance by the Go template `form`."""
+    from ..commands.go_template import Fields, compiled
+
+    fields = Fields(
+        {name.lower(): key for name, key in FIELDS.items()}, {key: f".{name}" for name, key in FIELDS.items()}
+    )
     functions: dict[str, Callable[..., Any]] = {
         "json": _json,
         "yaml": _yaml,
         "missing": lambda default, value: value or default,
     }
     try:
-        render = compiled(form, GO_FIELDS, escapes=False, functions=functions)
+        render = compiled(form, fields, escapes=False, functions=functions)
     except ValueError as error:
         raise UsageError(f"invalid go template: {error}") from error
 

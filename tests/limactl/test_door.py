@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from interlock.limactl.version import LIMA_VERSION
+
 PROGRAM = [sys.executable, "-m", "interlock"]
 
 
@@ -48,3 +50,17 @@ def test_listing_loads_nothing_slow():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert {"click", "yaml", "pydantic", "structlog", "rich", "httpx"} & set(done.stdout.split()) == set()
+
+
+def test_version_imports_next_to_nothing():
+    """Embedders ask for it first, and often."""
+    program = (
+        "import atexit, sys; sys.argv = ['limactl', '--version']\n"
+        "atexit.register(lambda: print(*sys.modules))\n"
+        "from interlock.limactl.__main__ import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    version, loaded = done.stdout.splitlines()
+    assert version == f"limactl version {LIMA_VERSION}"
+    ours = {name.removeprefix("interlock.") for name in loaded.split() if name.startswith("interlock.")}
+    assert ours == {"limactl", "limactl.__main__", "limactl.version", "version"}
