@@ -28,7 +28,7 @@ from interlock.fsm.table import Trigger
 from interlock.host.files import remove_tree
 from interlock.host.home import Home
 
-pytest_plugins = ("tally",)
+pytest_plugins = ("packaged", "tally")
 
 PATHS: dict[State, tuple[Trigger, ...]] = {
     State.absent: (),

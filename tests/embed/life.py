@@ -1,0 +1,78 @@
+"""A program as embedders write it: machines through their lives, from several processes and threads at once.
+
+Run as `python life.py DRIVER PROCESSES THREADS`, with the home in the environment. It ships no template file. It prints
+one line of JSON for each machine: what the machine said, and what a watcher in this process saw happen to it.
+"""
+
+import json
+import sys
+import threading
+from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from itertools import chain
+from multiprocessing import get_context
+
+from interlock import Interlock, Phase, SimulatedDriver, State, Wishes
+
+TEMPLATE = {"images": [{"location": "build:tiny"}], "cpus": 1}
+WISHES = Wishes(memory_bytes=256 << 20, disk_bytes=1 << 30)
+
+
+def interlock(driver: str) -> Interlock:
+    """Return the API; simulated guests answer like real ones."""
+    answers = {"sh -c 'read word && echo heard $word'": lambda stdin: f"heard {stdin.decode()}"}
+    return Interlock(driver=SimulatedDriver(answers=answers) if driver == "simulated" else driver)
+
+
+def live(vms: Interlock, name: str) -> str:
+    """Take the machine `name` through its life; return what its guest said."""
+    vms.create(name, TEMPLATE, WISHES)
+    assert vms.start(name, timeout_s=600).state is State.running
+    said = vms.run(name, ["sh", "-c", "read word && echo heard $word"], input=f"{name}\n", timeout_s=300).text
+    vms.stop(name)
+    copy = f"{name}-copy"
+    vms.clone(name, copy)
+    vms.delete(name)
+    assert vms.status(copy).spec is not None
+    vms.delete(copy)
+    return said
+
+
+def live_many(driver: str, names: list[str]) -> list[str]:
+    """Take the machines `names` through their lives at once, in a thread each; return what their guests said."""
+    vms = interlock(driver)
+    with ThreadPoolExecutor(len(names)) as threads:
+        return list(threads.map(lambda name: live(vms, name), names))
+
+
+def main(driver: str, processes: int, threads: int) -> None:
+    """Print what became of each machine."""
+    groups = [[f"p{process}t{thread}" for thread in range(threads)] for process in range(processes)]
+    names = [name for group in groups for name in group]
+    seen: dict[str, list[str]] = defaultdict(list)
+    unseen = set(names)
+
+    def watch() -> None:
+        for change in changes:
+            if change.line is not None and change.line.phase == Phase.done:
+                seen[change.instance].append(change.line.trigger)
+                if change.line.trigger == "delete":
+                    unseen.discard(change.instance)
+
+    changes = interlock(driver).watch(until=lambda: not unseen)
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+            said = list(chain.from_iterable(pool.map(live_many, [driver] * processes, groups)))
+    except BaseException:
+        unseen.clear()
+        raise
+    finally:
+        watcher.join()
+    for name, words in zip(names, said, strict=True):
+        sys.stdout.write(json.dumps({"name": name, "said": words, "seen": seen[name]}) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

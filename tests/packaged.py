@@ -1,0 +1,37 @@
+"""A plugin of pytest: Interlock as a user has it, built into a wheel and installed in an environment of its own."""
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NOT_SOURCES = shutil.ignore_patterns(".*", "*.egg-info", "__pycache__", "build", "dist")
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the wheel, built from a copy of the sources, without a network."""
+    place = tmp_path_factory.mktemp("package")
+    shutil.copytree(ROOT, place / "source", ignore=NOT_SOURCES)
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", place, place / "source"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = place.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="session")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an environment in which the wheel is installed, with the dependencies of ours; no source is in reach."""
+    place = tmp_path_factory.mktemp("installed") / "venv"
+    venv.create(place, symlinks=True)
+    install = [sys.executable, "-m", "pip", "--python", place, "install", "--no-deps", "--no-index", wheel]
+    subprocess.run([*install, "--quiet", "--disable-pip-version-check"], check=True, timeout=600)
+    site = next(place.glob("lib/python*/site-packages"))
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return place
