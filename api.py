@@ -186,6 +186,30 @@ class Interlock:
         """
         return self.engine.fire(name, Trigger.rename, new=new)
 
+    def edit(self, name: str, *edits: str, file: Path | None = None, on_event: Announce | None = None) -> Outcome:
+        """Give `name`, which is at rest, what `edits` say: `cpus=4`, `memory=2GiB`, `disk=20GiB`; a disk can grow.
+
+        `file` holds such a text as `editable` returns; the edits are applied to it. All is checked before anything is
+        touched; raises InvalidTemplateError with every mistake. Where nothing changes, nothing is written, and
+        `changed` of the outcome is False.
+        """
+        from .creation.editing import change
+
+        status = self.status(name)
+        made = change(name, file, edits)
+        if status.spec and verdict(status, Trigger.edit).legal:
+            edited = made(status.spec)
+            if edited == status.spec:
+                return Outcome(name, Trigger.edit, status.state, changed=False)
+            self._find(edited.driver).check(edited)
+        return self.fire(name, Trigger.edit, change=made, on_event=on_event)
+
+    def editable(self, name: str) -> str:
+        """Return what of `name` can be edited, as YAML, for `edit`; raises what refuses an edit."""
+        from .creation.editing import text
+
+        return text(name, self.engine.admit(name, Trigger.edit).spec)
+
     def protect(self, name: str) -> Outcome:
         """Make `reset` and `delete` of `name` impossible, with `force` too, until `unprotect`."""
         return self.engine.fire(name, Trigger.protect)

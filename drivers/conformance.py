@@ -256,6 +256,19 @@ class DriverConformance:
             driver.kill(copy, steps.append)
             driver.delete(copy, steps.append)
 
+    def test_machine_whose_disk_has_grown_starts(self, driver: Driver, running: Site, steps: list[str]) -> None:
+        """A disk may be asked twice to grow to the same size; a driver whose disks cannot grow raises HostError."""
+        driver.kill(running, steps.append)
+        larger = running._replace(spec=running.spec._replace(disk_bytes=running.spec.disk_bytes + (1 << 20)))
+        try:
+            driver.grow(larger, steps.append)
+        except HostError:
+            return
+        driver.grow(larger, steps.append)
+        _is_down(driver, larger, "after grow")
+        driver.start(larger, steps.append, Deadline(self.START_S))
+        _is_alive(driver, larger, "after grow and start")
+
     def test_machine_that_was_moved_starts_at_its_new_place(
         self, driver: Driver, running: Site, steps: list[str]
     ) -> None:

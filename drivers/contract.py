@@ -6,6 +6,7 @@ because recovery after a crash repeats it. What is true after each:
     create     the machine can be started; the directory held its spec and its materials before
     copy       likewise, with the disk of another machine, which is down, and an identity of its own; the directory held
                its spec alone. The other one is as it was, whatever becomes of either
+    grow       the disk of the machine, which is down, is at least as large as the spec says; what is on it stays
     move       the machine, which is down, is known by another name wherever its directory does not say its name
     start      the guest has answered; a machine that was alive already is kept. What failed in a guest that answers is
                returned: it runs all the same
@@ -172,6 +173,13 @@ class Driver(ABC):
         driver cannot.
         """
         raise HostError(f'driver "{self.name}" cannot copy machines')
+
+    def grow(self, site: Site, report: Report) -> None:  # noqa: ARG002 - the default refuses
+        """Make the disk of the machine, which is down, at least as large as `site.spec` says; what is on it stays.
+
+        A disk that is larger is left alone. Raises HostError where this driver cannot.
+        """
+        raise HostError(f'driver "{self.name}" cannot grow disks')
 
     def move(self, site: Site, new: Site, report: Report) -> None:  # noqa: B027 - the default has nothing of that kind
         """Let the machine, which is down, be known outside its directory by the name of `new`.

@@ -131,6 +131,11 @@ class SimulatedDriver(Driver):
         self._obey("copy", UNLIMITED)
         self._put(site, SimulatedMachine(boots=self._reached(original).boots))
 
+    def grow(self, site: Site, report: Report) -> None:
+        self._reached(site)
+        report("growing the simulated disk")
+        self._obey("grow", UNLIMITED)
+
     def move(self, site: Site, new: Site, report: Report) -> None:
         self._reached(site)
         report("moving the simulated machine")

@@ -42,7 +42,7 @@ from .events import Announce, Event
 from .happening import Happening
 from .journal import Journal, Line, Phase
 from .machine import fire
-from .port import Deadline, Draft, Plan, Port, Ports, Site
+from .port import Change, Deadline, Draft, Plan, Port, Ports, Site
 from .records import PROTECTED_FILE, Observation, is_protected, is_saved, now
 from .spec import SPEC_FILE, UNREADABLE, written
 from .states import State
@@ -346,6 +346,18 @@ class Instance:
             write_whole(self.directory / SPEC_FILE, spec)
         return words.renamed(str(former), self.name)
 
+    def edit(self, report: Report, *, change: Change) -> str:
+        """Carry out `edit`: put the spec that `change` makes in the place of the one that is.
+
+        The disk grows first, so it is never smaller than the spec says; a larger one does no harm.
+        """
+        site = self.site
+        edited = site._replace(spec=change(site.spec))
+        if edited.spec.disk_bytes > site.spec.disk_bytes:
+            self.port.grow(edited, report)
+        write_whole(self.directory / SPEC_FILE, edited.spec.over(self.directory))
+        return words.edited(site.spec, edited.spec)
+
     def protect(self, _: Report) -> None:
         """Carry out `protect`: a file of its own says so, which no damage to another file undoes."""
         write_whole(self.directory / PROTECTED_FILE, b"")
@@ -533,6 +545,7 @@ class Instance:
 OWN_WORK: dict[Trigger, Callable[..., str | None]] = {
     Trigger.clone: Instance.clone,
     Trigger.rename: Instance.rename,
+    Trigger.edit: Instance.edit,
     Trigger.protect: Instance.protect,
     Trigger.unprotect: Instance.unprotect,
 }

@@ -1,4 +1,4 @@
-"""What a machine is: resolved once by `create`, written into the instance's directory, never changed.
+"""What a machine is: resolved once by `create`, written into the instance's directory, replaced by `edit` alone.
 
     spec.json
     ├── cpus, memory_bytes, ...   numbers and words
@@ -160,6 +160,13 @@ class Spec(NamedTuple):
             key: [record._asdict() for record in value] if isinstance(value, tuple) else value
             for key, value in self._asdict().items()
         }
+
+    def over(self, directory: Path) -> bytes:
+        """Return the content of the file for this spec in the place of the one in `directory`.
+
+        Fields there that this version does not know stay.
+        """
+        return written({**json.loads(read_own(directory / SPEC_FILE)), **self.to_json()})
 
     @classmethod
     def read(cls, directory: Path) -> "Spec":

@@ -25,8 +25,8 @@ change a row and read the diff of the golden files.
     timeout     the spec's field that limits its work, in seconds; None for work that waits for no guest
     at_once     a caller who asks for it does not wait for a guest: what a dead process left is ended, not awaited
     by_place    its work needs the instance's directory alone, and is done even if the spec cannot be read
-    needs       what it cannot be asked for without; `new` is a name at which an instance is to appear, which the
-                engine hands to the work locked and absent
+    needs       what it cannot be asked for without; `change` makes another spec of the one that is; `new` is a name at
+                which an instance is to appear, which the engine hands to the work locked and absent
     moves       the instance's directory goes to the name `new` with it, by one rename: cut short before that, it is
                 given up; after that, it is finished under the new name
     options     what it can be asked for with besides. `cold`: a memory that is saved is set aside
@@ -69,6 +69,7 @@ class Trigger(StrEnum):
     unprotect = "unprotect"
     clone = "clone"
     rename = "rename"
+    edit = "edit"
     shell = "shell"
     copy = "copy"
     repair = "repair"
@@ -168,7 +169,7 @@ class Row(NamedTuple):
 
 # fmt: off
 (create, start, stop, kill, suspend, exited, reset, delete, resume, provision, protect, unprotect,
- clone, rename, shell, copy, repair) = Trigger
+ clone, rename, edit, shell, copy, repair) = Trigger
 roll_back, probe, redo, abandon, let_run = Recovery
 
 TABLE = (
@@ -213,6 +214,9 @@ TABLE = (
     Row(rename, AT_REST, None, by=By.engine, doing="renaming", done="renamed", on_crash=abandon,
         needs=("new",), moves=True, example="NAME new-name",
         why="Gives the instance another name. While it runs, its hypervisor is called by the old one."),
+    Row(edit, AT_REST, None, by=By.engine, doing="editing", done="edited", on_crash=abandon,
+        needs=("change",), example="NAME --cpus 4",
+        why="Gives the instance other processors, other memory or a larger disk, which it has from its next start on."),
     Row(shell, (running,), None, by=By.caller,
         why="Runs a command or a login shell in the guest."),
     Row(copy, (running,), None, by=By.caller, example="NAME:/etc/hostname .",

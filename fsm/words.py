@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..host.process import Actor, suspended
+from ..host.sizes import exact
 from . import table
 from .happening import Happening
 from .records import HIDDEN, Operation, Status, seconds_since
@@ -17,6 +18,7 @@ from .table import BY_TRIGGER, Trigger
 
 if TYPE_CHECKING:
     from .events import Event
+    from .spec import Spec
 
 SENTENCES = {
     Happening.begun: '{doing} "{name}"',
@@ -169,6 +171,18 @@ def renamed(former: str, name: str) -> str:
 def moved(former: str, name: str) -> str:
     """Return the words for a name that stands for nothing any more, because its instance is called `name` now."""
     return f'{missing(former)} any more; it was renamed to "{name}"'
+
+
+def edited(before: "Spec", after: "Spec") -> str:
+    """Return how an edit ended: what it changed."""
+    sized = {"memory_bytes": "memory", "disk_bytes": "disk"}
+    parts = []
+    for field in before._fields:
+        old, new = getattr(before, field), getattr(after, field)
+        if old != new:
+            shown = exact if field in sized else str
+            parts.append(f"{sized.get(field, field)} {shown(old)} → {shown(new)}")
+    return f"{', '.join(parts)}; takes effect at the next start" if parts else "nothing changed"
 
 
 def taken(new: str, trigger: str) -> str:

@@ -21,6 +21,12 @@ def size_bytes(value: object) -> int:
     return int(float(found[1]) * 1024 ** ("BKMGT".index(found[2].upper()) if found[2] else 0))
 
 
+def exact(number: int) -> str:
+    """Return a number of bytes as `size_bytes` reads it back: `512MiB`, `4GiB`, `1000`."""
+    power = next((power for power in (3, 2, 1) if number % 1024**power == 0), 0) if number else 0
+    return f"{number // 1024**power}{_UNITS[power]}" if power else str(number)
+
+
 def in_words(number: int) -> str:
     """Return a number of bytes as people read it: `512 MiB`, `1.5 GiB`."""
     amount, unit = float(number), "B"

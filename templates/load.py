@@ -90,7 +90,7 @@ def expand(loaded: Loaded, host: Host, guest: Guest) -> Template:
     wrong = expanded(loaded.tree, data, host, guest)
     template, more = _validated(loaded.tree, data)
     if wrong or template is None:
-        raise _invalid(loaded.name, loaded.sources, wrong + more)
+        raise invalid(loaded.name, loaded.sources, wrong + more)
     return support.without_dropped(template)
 
 
@@ -114,7 +114,7 @@ def _checked(tree: yaml.MappingNode, name: str, sources: tuple[str, ...]) -> Loa
     template, wrong = _validated(tree, data)
     wrong += support.lacking(tree, data) + misused(tree, data)
     if wrong or template is None:
-        raise _invalid(name, sources, wrong)
+        raise invalid(name, sources, wrong)
     notes = _in_order(support.notes(tree, data, template), sources)
     return Loaded(support.without_dropped(template), tuple(note.note for note in notes), name, tree, sources)
 
@@ -128,10 +128,11 @@ def _validated(tree: yaml.MappingNode, data: dict[str, Any]) -> tuple[Template |
 
 def refused(loaded: Loaded, wrong: Iterable[Mistake]) -> InvalidTemplateError:
     """Return the error that says what is wrong with `loaded`, in the order of its text."""
-    return _invalid(loaded.name, loaded.sources, wrong)
+    return invalid(loaded.name, loaded.sources, wrong)
 
 
-def _invalid(name: str, sources: Sequence[str], wrong: Iterable[Mistake]) -> InvalidTemplateError:
+def invalid(name: str, sources: Sequence[str], wrong: Iterable[Mistake]) -> InvalidTemplateError:
+    """Return the error that says all that is `wrong` with what is called `name` and was read from `sources`."""
     details = [str(mistake) for mistake in _in_order(wrong, sources)]
     count = "1 mistake" if len(details) == 1 else f"{len(details)} mistakes"
     return InvalidTemplateError(f"{name}: {count}", details=details)

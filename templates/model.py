@@ -139,6 +139,14 @@ class Template(Strict):
             yield ("user", "passwordlessSudo"), "not supported yet without plain: true"
 
 
+class Editable(Strict):
+    """What of a template can be changed later: the same values that a template may have. Null: as it is."""
+
+    cpus: is_.Cpus | None = None
+    memory: Annotated[is_.Memory | None, is_.BLANK] = None
+    disk: Annotated[is_.DiskSize | None, is_.BLANK] = None
+
+
 class Wished(BaseModel):
     """What `Wishes` may hold: the same values that a template may."""
 

@@ -2,12 +2,23 @@
 
 from typing import Any
 
+from interlock.fsm.spec import Spec
 from interlock.fsm.table import BY_TRIGGER, Trigger
 
 COPY = "copy"
 """What an instance is called that appears by a row of another."""
 
-NEEDS: dict[Trigger, dict[str, Any]] = {Trigger.clone: {"new": COPY}, Trigger.rename: {"new": COPY}}
+
+def larger(spec: Spec) -> Spec:
+    """Return `spec` with one processor more, and a disk that is a MiB larger."""
+    return spec._replace(cpus=spec.cpus + 1, disk_bytes=spec.disk_bytes + (1 << 20))
+
+
+NEEDS: dict[Trigger, dict[str, Any]] = {
+    Trigger.clone: {"new": COPY},
+    Trigger.rename: {"new": COPY},
+    Trigger.edit: {"change": larger},
+}
 """Trigger → the arguments that its row needs; that of `create` is the plan."""
 
 
@@ -18,6 +29,8 @@ def needs(trigger: Trigger) -> dict[str, Any]:
 
 def words(trigger: Trigger) -> list[str]:
     """Return the arguments that the command `trigger` needs after the name."""
+    if trigger is Trigger.edit:
+        return ["--cpus", "2"]
     return [str(value) for value in needs(trigger).values()]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DriverError
-from ...host.files import PRIVATE_UMASK, beside, publish, remove_tree
+from ...host.files import PRIVATE_UMASK, beside, flush, publish, remove_tree
 from ...host.run import run
 from ..contract import BASE
 
@@ -31,6 +31,17 @@ def make(directory: Path, size_bytes: int) -> None:
         run_qemu_img(["create", "-q", "-f", "qcow2", *backing, name, str(size_bytes)], directory)
     for layer in directory.glob(LAYERS):
         remove_tree(layer)
+
+
+def grow(directory: Path, size_bytes: int) -> None:
+    """Make the disk in `directory` at least `size_bytes` large. Only its header and tables change.
+
+    QEMU writes the larger table first and names it in the header last, so a crash leaves the disk as it was, or grown.
+    """
+    info: dict[str, Any] = json.loads(run_qemu_img(["info", "--output=json", "-f", "qcow2", DISK], directory))
+    if info["virtual-size"] < size_bytes:
+        run_qemu_img(["resize", "-q", "-f", "qcow2", DISK, str(size_bytes)], directory)
+        flush(directory / DISK)
 
 
 @contextmanager

@@ -114,6 +114,13 @@ class QemuDriver(Driver):
         _refuse_alive(original)
         cloning.make(site, original, report, full=full)
 
+    def grow(self, site: Site, report: Report) -> None:
+        from . import disk
+
+        _refuse_alive(site)
+        report("growing the disk")
+        disk.grow(site.directory, site.spec.disk_bytes)
+
     def move(self, site: Site, new: Site, report: Report) -> None:  # noqa: ARG002 - it has nothing by name
         _refuse_alive(site)
         ended.clear(site, report)

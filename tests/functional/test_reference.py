@@ -21,11 +21,20 @@ LIFE += (("up", "web", "-t", "tiny"), *((verb, "web") for verb in ("protect", "u
 
 OUTCOMES = (
     "create, start, up, stop, kill, suspend, restart, reset, delete, protect, unprotect, resume, provision, "
-    "clone, rename"
+    "clone, rename, edit"
 )
 SECTIONS = {
     "list, inspect": ((("list",), ("inspect", "web")), {"spec", "logs", "can"}),
-    OUTCOMES: ((*LIFE[1:], ("stop", "web"), ("rename", "web", "site"), ("delete", "--force", "site")), set()),
+    OUTCOMES: (
+        (
+            *LIFE[1:],
+            ("stop", "web"),
+            ("edit", "web", "--cpus", "3"),
+            ("rename", "web", "site"),
+            ("delete", "--force", "site"),
+        ),
+        set(),
+    ),
     "repair": ((("repair", "web"),), set()),
     "can": ((("can", "web"),), set()),
     "disk create, import, list, inspect, resize": (

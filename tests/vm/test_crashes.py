@@ -47,6 +47,8 @@ CASES = (
     (Trigger.clone, State.stopped, STOPPED),
     (Trigger.rename, State.stopped, STOPPED),
     (Trigger.rename, State.stopped, SAVED),
+    (Trigger.edit, State.stopped, STOPPED),
+    (Trigger.edit, State.stopped, SAVED),
 )
 
 PATIENCE = {Trigger.suspend: {"timeout_s": 120.0}}

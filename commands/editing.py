@@ -1,0 +1,79 @@
+"""The command that changes what an instance is made of, by options or in an editor."""
+
+import os
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+
+from ..errors import InvalidTemplateError, UsageError
+from .options import Size, format_option, name_argument, pass_session
+from .session import Session
+from .stdout import Format, print_result
+
+
+@click.command("edit")
+@name_argument
+@click.option("--cpus", type=click.IntRange(1, 1024), metavar="N", help="Virtual processors.")
+@click.option("--memory", type=Size(), help="Memory, such as 2GiB.")
+@click.option("--disk", type=Size(), help="Size of the disk, such as 20GiB; it can grow, not shrink.")
+@click.option("--set", "edits", multiple=True, metavar="KEY=VALUE", help="The same by key: cpus=4, disk=20GiB.")
+@click.option("--file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Read the keys from a file.")
+@format_option
+@pass_session
+def edit_command(  # noqa: PLR0917 - click calls it, by name
+    session: Session,
+    name: str,
+    cpus: int | None,
+    memory: int | None,
+    disk: int | None,
+    edits: tuple[str, ...],
+    file: Path | None,
+    output_format: Format,
+) -> None:
+    """Change the processors, memory or disk of the instance NAME, which does not run.
+
+    Without options, $VISUAL or $EDITOR shows what can be changed, in the keys of a template. What is saved is checked
+    before it counts; a text with mistakes is kept, and the message names it. The changes take effect at the
+    next start. Its file system grows with the disk where its image sees to that, as `debian` and cloud images do.
+
+    \b
+    interlock edit web --cpus 4 --memory 2GiB
+    interlock edit web --set disk=20GiB
+    """
+    given = {"cpus": cpus, "memory": memory, "disk": disk}
+    asked = (*(f"{key}={value}" for key, value in given.items() if value is not None), *edits)
+    if file is None and not asked:
+        file = _from_editor(session, name)
+        if file is None:
+            session.report(f'nothing was changed in the editor: "{name}" is as it was')
+            return
+        try:
+            outcome = session.interlock.edit(name, file=file)
+        except InvalidTemplateError as error:
+            error.hint = error.hint or f"interlock edit {name} --file {shlex.quote(str(file))}"
+            raise
+        file.unlink()
+    else:
+        outcome = session.interlock.edit(name, *asked, file=file)
+    if not outcome.changed:
+        session.report(f'"{name}" is as asked already: nothing to edit')
+    print_result(outcome, output_format)
+
+
+def _from_editor(session: Session, name: str) -> Path | None:
+    """Return a file with what the user has saved of the text that can be edited; None if nothing was changed."""
+    text = session.interlock.editable(name)
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError(
+            "there is no terminal for an editor: say what to change", hint=f"interlock edit {name} --cpus 2"
+        )
+    changed = click.edit(text, extension=".yaml")
+    if changed is None or changed == text:
+        return None
+    descriptor, path = tempfile.mkstemp(prefix=f"interlock-edit-{name}-", suffix=".yaml")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as kept:
+        kept.write(changed)
+    return Path(path)

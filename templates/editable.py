@@ -1,0 +1,48 @@
+"""The keys of a template that an instance can be edited by: read, changed and validated as in a template."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from .document import compose, plain
+from .edit import apply
+from .load import Source, invalid
+from .mistakes import Mistake, mistake, mistakes
+from .model import Editable, known_keys
+
+if TYPE_CHECKING:
+    import yaml
+
+FIXED = {"images": "the disk was made from it", "arch": "the disk was made for it"}
+"""Keys → why they cannot be edited, where there is more to say than that they are for `create`."""
+
+
+class Text:
+    """What the YAML text in `source` asks for once `edits` (`cpus=4`) are applied; a key that it lacks stays as it is.
+
+    Raises InvalidTemplateError with every mistake and its place.
+    """
+
+    def __init__(self, source: Source, edits: Sequence[str] = ()) -> None:
+        self._name = source.name
+        self._tree: yaml.MappingNode = compose(source.name, source.text)
+        for edit in edits:
+            apply(self._tree, edit)
+        data = plain(self._tree)
+        fixed = [key for key in data if key not in Editable.model_fields and key in known_keys(())]
+        wrong = [self._fixed(key) for key in fixed]
+        try:
+            self.asked = Editable.model_validate({key: value for key, value in data.items() if key not in fixed})
+        except ValidationError as error:
+            wrong += mistakes(self._tree, error)
+        if wrong:
+            raise invalid(self._name, [self._name], wrong)
+
+    def refuse(self, key: str, words: str) -> None:
+        """Raise the error that says `words` about the value of `key`, with its place."""
+        raise invalid(self._name, [self._name], [mistake(self._tree, (key,), words)])
+
+    def _fixed(self, key: str) -> Mistake:
+        why = FIXED.get(key, "it is for create alone")
+        return mistake(self._tree, (key,), f"cannot be edited: {why}", at_key=True)

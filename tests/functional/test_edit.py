@@ -1,0 +1,121 @@
+"""`interlock edit`: other processors, other memory, a larger disk."""
+
+import json
+import os
+import pty
+import re
+
+import pytest
+
+from interlock.fsm.states import AT_REST, State
+
+SPEC = "spec.json"
+
+
+@pytest.fixture
+def spec(home):
+    """Return a function that returns the spec of `web` as it lies on disk."""
+    return lambda: json.loads((home.directory("web") / SPEC).read_text())
+
+
+@pytest.mark.parametrize("source", AT_REST)
+def test_edit_changes_what_is_asked_and_nothing_else(interlock, bring, history, spec, source):
+    """By options or by keys; it is said when it counts, and stands in the history."""
+    bring(source)
+    before = spec()
+    done = interlock("edit", "web", "--cpus", "3", "--memory", "1GiB", "--set", f"disk={before['disk_bytes'] + 1024}")
+    assert done.returncode == 0
+    assert re.search(
+        r'edited "web" in .*: cpus \d+ → 3, memory \w+ → 1GiB, disk \w+ → \w+; takes effect at the next start',
+        done.stderr,
+    )
+    asked = {"cpus": 3, "memory_bytes": 1 << 30, "disk_bytes": before["disk_bytes"] + 1024}
+    assert spec() == {**before, **asked}
+    assert history()[-1] == ("edit", "done")
+    assert interlock("start", "web").returncode == 0
+
+
+def test_edit_keeps_what_a_newer_version_wrote(interlock, bring, home, spec):
+    """A field that this version does not know stays in the file."""
+    bring(State.created)
+    (home.directory("web") / SPEC).write_text(json.dumps({**spec(), "of_tomorrow": [1]}))
+    assert interlock("edit", "web", "--cpus", "3").returncode == 0
+    assert (spec()["of_tomorrow"], spec()["cpus"]) == ([1], 3)
+
+
+def test_edit_that_changes_nothing_writes_nothing(interlock, bring, home, history, spec):
+    """It says so."""
+    bring(State.stopped)
+    before, file = history(), (home.directory("web") / SPEC).stat()
+    done = interlock("edit", "web", "--cpus", str(spec()["cpus"]), "--format", "json")
+    assert (done.returncode, json.loads(done.stdout)["changed"]) == (0, False)
+    assert '"web" is as asked already: nothing to edit' in done.stderr
+    assert (history(), (home.directory("web") / SPEC).stat().st_ino) == (before, file.st_ino)
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        ("disk=1MiB", "disk: a disk cannot shrink"),
+        ("arch=aarch64", "arch: cannot be edited: the disk was made for it"),
+        ("images=[{location: x}]", "images: cannot be edited: the disk was made from it"),
+        ("mounts=[]", "mounts: cannot be edited: it is for create alone"),
+        ("cpus=many", "cpus: expected a whole number"),
+        ("cpu=1", "cpu: no such key; did you mean"),
+    ],
+)
+def test_edit_that_cannot_be_is_refused_by_name(interlock, bring, history, spec, edit, words):
+    """Nothing is begun."""
+    bring(State.stopped)
+    before = history(), spec()
+    done = interlock("edit", "web", "--set", edit)
+    assert done.returncode != 0
+    assert words in done.stderr
+    assert (history(), spec()) == before
+
+
+def test_edit_of_a_running_instance_is_refused_with_what_to_type(interlock, bring):
+    """Its hypervisor has what it was started with."""
+    bring(State.running)
+    done = interlock("edit", "web", "--cpus", "3")
+    assert done.returncode == 3
+    assert "hint: interlock stop web && interlock edit web --cpus 4" in done.stderr
+
+
+def test_edit_without_options_and_terminal_says_what_to_type(interlock, bring):
+    """It waits for no editor that nobody sees."""
+    bring(State.stopped)
+    done = interlock("edit", "web")
+    assert (done.returncode, "hint: interlock edit web --cpus 2" in done.stderr) == (2, True)
+
+
+def test_edit_whose_disk_does_not_grow_leaves_the_spec(interlock, bring, history, spec):
+    """The spec never promises what is not there."""
+    bring(State.stopped)
+    before = spec()
+    done = interlock("edit", "web", "--set", "disk=900GiB", "--cpus", "3", orders={"grow": {"error": "no room"}})
+    assert (done.returncode, history()[-1], spec()) == (6, ("edit", "failed"), before)
+
+
+def test_edit_in_an_editor_keeps_a_text_with_mistakes(begin, interlock, bring, spec, tmp_path, monkeypatch):
+    """The message has file and line, and the command that reads the file once it is mended."""
+    bring(State.stopped)
+    before = spec()
+    editor = tmp_path / "editor"
+    editor.write_text("#!/bin/sh\nsed -i 's/^cpus:.*/cpus: many/' \"$1\"\n")
+    editor.chmod(0o700)
+    leader, follower = pty.openpty()
+    monkeypatch.setenv("VISUAL", str(editor))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    process = begin("edit", "web", stdin=follower, stdout=follower)
+    os.close(follower)
+    _, said = process.communicate(timeout=300)
+    os.close(leader)
+    (kept,) = tmp_path.glob("interlock-edit-web-*.yaml")
+    assert process.returncode != 0
+    assert f"{kept.name}:2:7: cpus: expected a whole number" in said
+    assert f"hint: interlock edit web --file {kept}" in said
+    assert spec() == before
+    kept.write_text(kept.read_text().replace("many", "3"))
+    assert interlock("edit", "web", "--file", str(kept)).returncode == 0
+    assert spec() == {**before, "cpus": 3}
