@@ -6,7 +6,7 @@
     log        of an instance that does not run, and not written to for a week
     runtime    the sockets of an instance that does not exist
 
-Whatever is removed is looked at once more right before, under the lock of whoever could come to need it.
+Whatever is removed is looked at once more right before, under the lock that a new user of it would take.
 """
 
 import os

@@ -34,6 +34,8 @@ TARGETS = {
     "interlock start, already running": 6.0,
     "completion of an instance's name": 5.0,
     "drop-in limactl ls, 1 instance": 4.5,
+    "completion of a template's name": 5.0,
+    "completion of a driver's name": 5.0,
 }
 """How many times a bare interpreter each may cost. The others have no target."""
 
@@ -103,11 +105,15 @@ def main() -> None:
         shown = {**one, "LIMA_HOME": f"{scratch}/shown"}
         fill(Path(scratch, "one"), 1)
         fill(Path(scratch, "many"), MANY)
+        begun = {"instance": "start v", "template": "create --template t", "driver": "create --driver q"}
         completing = {
-            **one,
-            "_INTERLOCK_COMPLETE": "bash_complete",
-            "COMP_WORDS": "interlock start v",
-            "COMP_CWORD": "2",
+            what: {
+                **one,
+                "_INTERLOCK_COMPLETE": "bash_complete",
+                "COMP_WORDS": f"interlock {words}",
+                "COMP_CWORD": str(len(words.split())),
+            }
+            for what, words in begun.items()
         }
         taken = in_turn(
             {
@@ -118,7 +124,9 @@ def main() -> None:
                 "interlock list, 1 instance": ([interlock, "list"], one),
                 "interlock can, 1 instance": ([interlock, "can", "vm-0000"], one),
                 "interlock start, already running": ([interlock, "start", "vm-0000"], one),
-                "completion of an instance's name": ([interlock], completing),
+                "completion of an instance's name": ([interlock], completing["instance"]),
+                "completion of a template's name": ([interlock], completing["template"]),
+                "completion of a driver's name": ([interlock], completing["driver"]),
                 f"interlock list, {MANY} instances": ([interlock, "list"], many),
                 "drop-in limactl ls, 1 instance": ([f"{scratch}/drop-in/limactl", "ls"], shown),
                 **real_limactl(Path(scratch)),

@@ -3,25 +3,12 @@
 from pathlib import Path
 
 import click
-from click.shell_completion import CompletionItem
 
-from ..host.home import Home
-from .options import Group, Size, format_option, pass_session
+from .options import Group, Named, Size, format_option, pass_session
 from .session import Session
 from .stdout import Format, print_record, print_records, print_result, size
 
-
-class DiskName(click.ParamType):  # type: ignore[type-arg] # generic in newer releases of click
-    """The name of a disk; completed from those that exist. What a name may be is the store's to say."""
-
-    name = "name"
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002 - click's signature
-        names = sorted(path.parent.name for path in (Home.from_environment().root / "disks").glob("[!.]*/disk.*"))
-        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
-
-
-name_argument = click.argument("name", type=DiskName())
+name_argument = click.argument("name", type=Named("disk", "name"))
 
 
 @click.group("disk", cls=Group)

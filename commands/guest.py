@@ -12,7 +12,7 @@ from ..errors import DeadlineError, NotFoundError
 from ..host import cancellation
 from ..host.files import open_private
 from .naming import the_only_instance
-from .options import name_argument, optional_name_argument, pass_session
+from .options import Named, name_argument, optional_name_argument, pass_session
 from .session import Session
 from .stdout import write
 from .terminal import printable
@@ -106,7 +106,7 @@ def _begun(session: Session, name: str, command: tuple[str, ...], *, start: bool
 
 @click.command("copy")
 @click.option("--recursive", "-r", is_flag=True, help="Copy folders, with all that is in them.")
-@click.argument("paths", nargs=-1, required=True)
+@click.argument("paths", type=Named("guest-path"), nargs=-1, required=True)
 @pass_session
 def copy_command(session: Session, paths: tuple[str, ...], recursive: bool) -> None:
     """Copy files between this host and the guest of an instance that runs: all PATHS but the last to that one.

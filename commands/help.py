@@ -6,6 +6,7 @@ from itertools import takewhile
 import click
 
 from ..errors import BY_REFERENCE, UsageError
+from .options import Named
 
 LOGGING = """\
 Messages go to stderr, results to stdout.
@@ -49,7 +50,7 @@ docs/templates.md explains every key.
 """
 
 COMPLETION = """\
-Completion of commands, options, instances and triggers:
+Completion of commands, options, paths, and everything that has a name:
 
   bash   eval "$(_INTERLOCK_COMPLETE=bash_source interlock)"    in ~/.bashrc
   zsh    eval "$(_INTERLOCK_COMPLETE=zsh_source interlock)"     in ~/.zshrc
@@ -112,7 +113,7 @@ def _meant(words: tuple[str, ...]) -> list[str]:
 
 
 @click.command("help")
-@click.argument("words", nargs=-1, metavar="[COMMAND|TOPIC]")
+@click.argument("words", type=Named("topic"), nargs=-1, metavar="[COMMAND|TOPIC]")
 @click.pass_context
 def help_command(ctx: click.Context, words: tuple[str, ...]) -> None:
     """Explain a command or a topic: lifecycle, exit-codes, logging, environment, names, templates, completion.

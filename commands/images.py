@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import Group, format_option, pass_session
+from .options import Group, Named, format_option, pass_session
 from .pruning import agreement_options, prune
 from .session import Session
 from .stdout import Format, print_record, print_records, size
@@ -124,7 +124,7 @@ def list_command(session: Session, output_format: Format) -> None:
 
 
 @image_command.command("inspect")
-@click.argument("name")
+@click.argument("name", type=Named("image"))
 @arch_option
 @format_option
 @pass_session
@@ -140,7 +140,7 @@ def inspect_command(session: Session, name: str, arch: str, output_format: Forma
 
 
 @image_command.command("delete")
-@click.argument("name")
+@click.argument("name", type=Named("image"))
 @arch_option
 @click.option("--force", is_flag=True, help="Even if instances use it; they keep what they need.")
 @pass_session

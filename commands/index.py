@@ -59,8 +59,3 @@ A row of the table that has no entry here gets one: `rows` makes its command.
 
 _NAMED = {name for section in COMMANDS.values() for name in section}
 COMMANDS["Lifecycle"] |= {row.trigger: ("rows", row.why) for row in TABLE if row.recorded and row.trigger not in _NAMED}
-
-ABOUT_AN_INSTANCE = frozenset(
-    name for section in ("Lifecycle", "Status", "Guest") for name in COMMANDS[section] if name not in ("create", "copy")
-)
-"""The commands whose first argument is the name of an instance that exists."""

@@ -13,6 +13,7 @@ from .machine_options import machine_options, wishes
 from .many import UNCHOSEN, Which, each, names_argument
 from .naming import refuse_template, the_only_instance, to_bring_up, to_create
 from .options import (
+    Named,
     format_option,
     name_argument,
     on_failure_option,
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
 
 
 @click.command("create")
-@click.argument("words", nargs=-1, metavar="[NAME|TEMPLATE]")
-@click.option("--template", "-t", help="A built-in's name, a path, a URL, or - for standard input.")
+@click.argument("words", nargs=-1, type=Named("template"), metavar="[NAME|TEMPLATE]")
+@click.option(
+    "--template", "-t", type=Named("template"), help="A built-in's name, a path, a URL, or - for standard input."
+)
 @click.option("--yes", "-y", is_flag=True, help="Ask nothing, also at a terminal.")
 @machine_options
 @format_option
@@ -103,7 +106,7 @@ def start_command(
 
 @click.command("up")
 @optional_name_argument
-@click.option("--template", "-t", help="Where to create it from, if it is absent.")
+@click.option("--template", "-t", type=Named("template"), help="Where to create it from, if it is absent.")
 @machine_options
 @timeout_option("Give up when the guest has not answered by then.")
 @on_failure_option

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import UsageError
-from .options import Size
+from .options import Named, Size
 
 if TYPE_CHECKING:
     from .. import Wishes
@@ -20,14 +20,22 @@ def machine_options(command: F) -> F:
     """Add the options that override the template or fill in what it leaves open; `wishes` takes their values."""
     for option in reversed(
         (
-            click.option("--driver", help="What runs it: qemu, simulated, ...; default: $INTERLOCK_DRIVER, or qemu."),
+            click.option(
+                "--driver",
+                type=Named("driver"),
+                help="What runs it: qemu, simulated, ...; default: $INTERLOCK_DRIVER, or qemu.",
+            ),
             click.option("--cpus", type=click.IntRange(1, 1024), metavar="N", help="Virtual processors."),
             click.option("--memory", "memory_bytes", type=Size(), help="Memory, such as 2GiB."),
             click.option("--disk", "disk_bytes", type=Size(), help="Size of the disk, such as 20GiB."),
             click.option("--arch", type=click.Choice(["x86_64", "aarch64"]), help="Default: this host's."),
             click.option("--user", help="Login in the guest; default: yours."),
             click.option(
-                "--mount", multiple=True, metavar="DIR[:w]", help="Share DIR with the guest; :w makes it writable."
+                "--mount",
+                type=Named("dir"),
+                multiple=True,
+                metavar="DIR[:w]",
+                help="Share DIR with the guest; :w makes it writable.",
             ),
             click.option(
                 "--port-forward", multiple=True, metavar="HOST:GUEST", help="Forward a port of the host to the guest."

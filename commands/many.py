@@ -46,6 +46,7 @@ class Filter(click.ParamType):  # type: ignore[type-arg] # generic in newer rele
     """A condition on instances: KEY=PATTERN, of a key of `list --format json`."""
 
     name = "filter"
+    completes = tuple(sorted(f"{key}=" for key in KEYS))
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
         key, equals, pattern = str(value).partition("=")

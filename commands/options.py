@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
-from click.shell_completion import CompletionItem
 
 from ..errors import UsageError
 from ..host import sizes
@@ -33,21 +32,29 @@ class Group(click.Group):
         return super().resolve_command(ctx, args)
 
 
-class InstanceName(click.ParamType):  # type: ignore[type-arg] # generic in newer releases of click
+class Named(click.ParamType):  # type: ignore[type-arg] # generic in newer releases of click
+    """A text of which shells know what it can be: `completes`, one of `completing.KINDS`, or the words themselves."""
+
+    name = "text"
+
+    def __init__(self, completes: str | tuple[str, ...], name: str = name) -> None:
+        self.completes, self.name = completes, name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ARG002 - click's signature
+        return str(value)
+
+
+class InstanceName(Named):
     """The name of an instance; completed from those that exist. What a name may be is the engine's to say."""
 
-    name = "name"
+    def __init__(self) -> None:
+        super().__init__("instance", "name")
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         session = ctx and ctx.find_object(Session)
         if ctx and session and param and param.nargs == 1:
             session.bind(str(value), ctx.info_name)
         return str(value)
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002 - click's signature
-        from .plain import names_beginning
-
-        return [CompletionItem(name) for name in names_beginning(incomplete)]
 
 
 class Size(click.ParamType):  # type: ignore[type-arg] # likewise

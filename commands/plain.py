@@ -3,7 +3,7 @@
     interlock list [NAME...]
     interlock can NAME [TRIGGER]
     interlock start NAME
-    the completion of an instance's name
+    what a shell asks to complete a line
 
 or one of these by a name of another program's, such as `ls`. Whatever is not exactly one of these, an option or a
 mistake say, is the affair of `cli`, which has the words for it.
@@ -12,7 +12,7 @@ mistake say, is the affair of `cli`, which has the words for it.
 from collections.abc import Callable, Mapping, Sequence
 
 from ..fsm.table import TABLE
-from ..host.home import NAME, Home
+from ..host.home import NAME
 from .session import FORMATS, Session
 
 Work = Callable[[Session], int]
@@ -23,9 +23,6 @@ _SETTINGS = ("INTERLOCK_QUIET", "INTERLOCK_DEBUG")
 
 _COMPLETE = "_INTERLOCK_COMPLETE"
 """How a shell asks for a completion. Source: click, "Shell Completion"."""
-
-_COMPLETED = {"bash_complete": "plain,{}\n", "zsh_complete": "plain\n{}\n_\n"}
-"""How a shell wants a word; fish says otherwise where the cursor is. Source: click, "Adding Support for a Shell"."""
 
 
 def plain(words: Sequence[str], environment: Mapping[str, str]) -> Work | None:
@@ -75,25 +72,16 @@ def _start(session: Session, name: str) -> int:
 
 
 def _completion(environment: Mapping[str, str]) -> Work | None:
-    """Return what completes the first argument of a command about an instance."""
-    from .index import ABOUT_AN_INSTANCE
+    from .completing import SCRIPTS, answer
 
-    form, typed = _COMPLETED.get(environment[_COMPLETE]), environment.get("COMP_WORDS", "")
-    words = typed.split()
-    if form is None or environment.get("COMP_CWORD") != "2" or any(sign in typed for sign in "'\"\\"):
+    shell, _, asked = environment[_COMPLETE].partition("_")
+    if shell not in SCRIPTS or asked not in ("source", "complete"):
         return None
-    if len(words) < 2 or words[1] not in ABOUT_AN_INSTANCE or "".join(words[2:3]).startswith("-"):  # noqa: PLR2004
-        return None
-    return lambda _: _complete(form, "".join(words[2:3]))
 
+    def work(_: Session) -> int:
+        from .stdout import write
 
-def _complete(form: str, begun: str) -> int:
-    from .stdout import write
+        write(SCRIPTS[shell] if asked == "source" else answer(shell, environment))
+        return 0
 
-    write("".join(map(form.format, names_beginning(begun))))
-    return 0
-
-
-def names_beginning(begun: str) -> list[str]:
-    """Return the names of the instances that a shell offers after `begun`."""
-    return [name for name in Home.from_environment().names() if name.startswith(begun)]
+    return work

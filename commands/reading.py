@@ -7,7 +7,7 @@ from ..fsm.states import State
 from ..fsm.table import TABLE
 from .listing import COLUMNS, KEYS, Listing, list_instances, propose_repair, show_verdicts
 from .many import filter_option
-from .options import InstanceName, format_option, name_argument, optional_name_argument, pass_session
+from .options import InstanceName, Named, format_option, name_argument, optional_name_argument, pass_session
 from .session import Session
 from .stdout import FORMATS, Format, Record, local_time, print_record, print_records, print_table
 
@@ -16,6 +16,7 @@ class ListFormat(click.ParamType):  # type: ignore[type-arg] # generic in newer 
     """One of our formats, or a Go template."""
 
     name = "format"
+    completes = FORMATS
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
         from .go_template import compiled
@@ -34,6 +35,7 @@ class Columns(click.ParamType):  # type: ignore[type-arg] # likewise
     """Titles of the table's columns, separated by commas, in upper case."""
 
     name = "columns"
+    completes = tuple(COLUMNS)
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
         chosen = tuple(title.strip().upper() for title in str(value).split(","))
@@ -48,6 +50,7 @@ class SortKey(click.ParamType):  # type: ignore[type-arg] # likewise
     """A key of the record, with a `-` before it for the other way round."""
 
     name = "sort"
+    completes = tuple(sorted(KEYS - {"operation"}))
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
         key = str(value).removeprefix("-")
@@ -185,6 +188,7 @@ def can_command(ctx: click.Context, name: str, trigger: str | None, output_forma
 @click.option(
     "--format",
     "diagram_format",
+    type=Named("diagram"),
     default="text",
     show_default=True,
     help="text, svg, mermaid, dot, markdown, json, plantuml, scxml, xstate or promela.",

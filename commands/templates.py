@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import InterlockError, InvalidTemplateError, UsageError
-from .options import Group, format_option, pass_session
+from .options import Group, Named, format_option, pass_session
 from .session import Session
 from .stdout import Format, print_records
 from .terminal import printable
@@ -44,7 +44,7 @@ def list_command(session: Session, output_format: Format) -> None:
 
 
 @template_command.command("show")
-@click.argument("template")
+@click.argument("template", type=Named("template"))
 @pass_session
 def show_command(session: Session, template: str) -> None:
     """Print the text of TEMPLATE as it is, and say what is wrong with it.
@@ -59,7 +59,7 @@ def show_command(session: Session, template: str) -> None:
 
 
 @template_command.command("validate")
-@click.argument("templates", metavar="TEMPLATE...", nargs=-1, required=True)
+@click.argument("templates", type=Named("template"), metavar="TEMPLATE...", nargs=-1, required=True)
 @set_option
 @format_option
 @pass_session
@@ -90,8 +90,8 @@ def validate_command(
 
 
 @template_command.command("copy")
-@click.argument("template")
-@click.argument("file", metavar="FILE")
+@click.argument("template", type=Named("template"))
+@click.argument("file", type=Named("file"), metavar="FILE")
 @click.option("--embed", is_flag=True, help="Write one file that needs no other: with its bases and scripts.")
 @set_option
 @pass_session

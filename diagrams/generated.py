@@ -5,20 +5,14 @@ from collections.abc import Callable, Iterator, Sequence
 from inspect import cleandoc, getdoc
 from pathlib import Path
 
-from click import Choice, Command, Context, Group, Option
-
 from .. import errors
-from ..cli import cli
-from ..commands.index import COMMANDS
 from ..errors import IllegalTransitionError, InterlockError, NotFoundError
 from ..fsm import refusals, words
 from ..fsm.states import State
 from ..fsm.table import RULE, TABLE, By, Decision, Row, Trigger, decide
 from ..log import json_schema
-from . import coverage, render
-from .render import markdown_table
-
-COMMAND = "python -m interlock.diagrams"
+from . import commands, coverage, render
+from .render import markdown_table, notice
 
 EXAMPLE = "web"
 """What the instance in the examples is called."""
@@ -29,7 +23,7 @@ def lifecycle_page() -> str:
     return f"""\
 # {render.TITLE}
 
-{_notice("fsm/table.py")}
+{notice("fsm/table.py")}
 
 ![{render.prose()}](../../diagrams/lifecycle.svg)
 
@@ -71,7 +65,7 @@ def errors_page() -> str:
     return f"""\
 # Errors and exit codes
 
-{_notice("errors.py")}
+{notice("errors.py")}
 
 An error is written to stderr: its reference, which is what a program should look at, one line that says what is wrong,
 the words of another program where one failed, and a hint that is a command to type.
@@ -98,18 +92,6 @@ hint: {example.hint}
 """
 
 
-def commands_page() -> str:
-    """Return docs/reference/commands.md: what `--help` says, in a form that no release of click can rewrap."""
-    root = Context(cli, info_name="interlock")
-    sections = [_command(cli, root)]
-    for title, section in COMMANDS.items():
-        sections.append(f"## {title}\n")
-        for name in section:
-            command = cli.get_command(root, name)
-            sections += _commands(command, Context(command, info_name=name, parent=root)) if command else ()
-    return f"# Commands\n\n{_notice('cli.py` and `commands/')}\n\n" + "\n".join(sections)
-
-
 def log_schema() -> str:
     """Return docs/reference/log.schema.json."""
     return json.dumps(json_schema(), indent=2) + "\n"
@@ -129,49 +111,12 @@ FILES: dict[str, Callable[[], str]] = {
     "diagrams/lifecycle.json": render.json,
     "docs/reference/lifecycle.md": lifecycle_page,
     "docs/reference/errors.md": errors_page,
-    "docs/reference/commands.md": commands_page,
+    "docs/reference/commands.md": commands.page,
+    "commands/completion.json": commands.completion,
     "docs/reference/log.schema.json": log_schema,
     "docs/coverage.svg": coverage_picture,
 }
 """Path in the checkout → what returns the file's content."""
-
-
-def _commands(command: Command, context: Context) -> Iterator[str]:
-    """Yield the section of `command`, and of those below it."""
-    yield f"### {context.command_path}\n\n{_command(command, context)}"
-    if isinstance(command, Group):
-        for name, child in command.commands.items():
-            yield from _commands(child, Context(child, info_name=name, parent=context))
-
-
-def _command(command: Command, context: Context) -> str:
-    """Return usage, help and options of `command`."""
-    pieces = " ".join(command.collect_usage_pieces(context))
-    help_text = cleandoc(command.help or "")
-    # \b begins a paragraph that is not to be rewrapped: an example.
-    paragraphs = [
-        "```\n" + paragraph.removeprefix("\b\n") + "\n```" if paragraph.startswith("\b") else paragraph
-        for paragraph in help_text.split("\n\n")
-    ]
-    options = [_option(parameter) for parameter in command.params if isinstance(parameter, Option)]
-    table = f"\n\n{markdown_table(('option', 'default', 'meaning'), options)}" if options else "\n"
-    return f"`{context.command_path} {pieces}`\n\n" + "\n\n".join(paragraphs) + table
-
-
-def _option(option: Option) -> tuple[str, str, str]:
-    names = ", ".join(option.opts)
-    if isinstance(option.type, Choice):
-        names += f" {'/'.join(option.type.choices)}"
-    elif not option.is_flag:
-        names += f" {option.metavar or option.type.name.upper()}"
-    default = option.default if option.show_default else ""
-    return f"`{names}`", f"`{default}`" if default else "", option.help or ""
-
-
-def _notice(source: str) -> str:
-    return (
-        f"This page is generated from `{source}` by `{COMMAND}`:\nto change it, change that file and run the command."
-    )
 
 
 def _transition(row: Row) -> str:

@@ -325,6 +325,16 @@ def rows_table() -> str:
     )
 
 
+COMMAND = "python -m interlock.diagrams"
+
+
+def notice(source: str) -> str:
+    """Return what a generated page says of itself."""
+    return (
+        f"This page is generated from `{source}` by `{COMMAND}`:\nto change it, change that file and run the command."
+    )
+
+
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table, its columns aligned as text, so that a diff of it can be read too."""
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]

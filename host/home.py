@@ -98,6 +98,14 @@ class Home(NamedTuple):
             return []
         return sorted(filter(NAME.fullmatch, found))
 
+    def image_names(self) -> list[str]:
+        """Return the names of the images in the store, sorted; of one for several architectures, the name once."""
+        return sorted({path.name.rpartition(".")[0] for path in (self.images / "manifests").glob("[!.]*.*")})
+
+    def disk_names(self) -> list[str]:
+        """Return the names of the disks that outlive instances, sorted."""
+        return sorted(path.parent.name for path in (self.root / "disks").glob("[!.]*/disk.*"))
+
     def creating(self, name: str) -> Path:
         """Return where `name` is built before it exists."""
         return self.instances / ".creating" / name

@@ -1,7 +1,6 @@
 """Help is there for every command, agrees with it, and costs nothing that it does not need."""
 
 import inspect
-import os
 import re
 import subprocess
 import sys
@@ -170,40 +169,3 @@ def test_looking_loads_nothing_slow(interlock, arguments):
     interlock("up", "web", "--template", "tiny", "--driver", "simulated")
     loaded = modules_after(*arguments)
     assert [name for name in SLOW if name in loaded] == []
-
-
-def complete(*words):
-    """Return what the shell would offer after `words`, the last of which is begun, and the modules loaded for it."""
-    environment = {
-        **os.environ,
-        "_INTERLOCK_COMPLETE": "bash_complete",
-        "COMP_WORDS": " ".join(("interlock", *words)),
-        "COMP_CWORD": str(len(words)),
-    }
-    command = [sys.executable, "-c", RUN_AND_TELL]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
-    (modules,) = done.stderr.splitlines()
-    assert done.returncode == 0
-    return [line.partition(",")[2] for line in done.stdout.splitlines()], modules.split()
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        (("st",), ["start", "stop"]),
-        (("l",), ["list", "logs", "limactl"]),
-        (("rm", "w"), ["web"]),
-        (("start", "w"), ["web"]),
-        (("stop", ""), ["db", "web"]),
-        (("can", "web", "re"), ["reset", "resume", "rename", "repair"]),
-        (("template", "s"), ["schema", "show"]),
-        (("no-such", "sta"), ["start"]),
-    ],
-)
-def test_completion_offers_what_can_be_typed_next_and_loads_nothing_slow(vms, words, expected):
-    """Commands, instances and triggers are offered, without a word on stderr, and without what is slow to load."""
-    vms.create("web", "tiny", driver="simulated")
-    vms.create("db", "tiny", driver="simulated")
-    offered, modules = complete(*words)
-    assert offered == expected
-    assert [name for name in SLOW if name in modules] == []

@@ -7,8 +7,9 @@ from asking import needs
 
 from interlock import errors
 from interlock.diagrams.__main__ import ROOT
-from interlock.diagrams.generated import COMMAND, EXAMPLE, FILES, lifecycle_page
+from interlock.diagrams.generated import EXAMPLE, FILES, lifecycle_page
 from interlock.diagrams.layout import INITIAL
+from interlock.diagrams.render import COMMAND
 from interlock.errors import BY_REFERENCE, IllegalTransitionError, InterlockError, NotFoundError
 from interlock.fsm.engine import Engine
 from interlock.fsm.port import Plan

@@ -18,7 +18,6 @@ PRODUCT = [path for path in [*ROOT.glob("*.py"), *ROOT.glob("[a-z]*/**/*.py")] i
 PROGRAMS = (
     "export ",
     "interlock ",
-    "limactl ",
     "apt ",
     "dmesg",
     "env ",

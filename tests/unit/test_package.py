@@ -32,7 +32,9 @@ def test_wheel_holds_every_source_file_and_no_test(contents):
     assert {name for name in contents if name.endswith(".py")} == modules
 
 
-@pytest.mark.parametrize("data", ["templates/builtin/*", "images/builders/guests/**/*", "guest/*.sh"])
+@pytest.mark.parametrize(
+    "data", ["templates/builtin/*", "images/builders/guests/**/*", "guest/*.sh", "commands/*.json"]
+)
 def test_wheel_holds_the_data(contents, data):
     """What is no Python is part of the program: templates, what images are built from, what guests run, the marker."""
     files = {f"interlock/{path.relative_to(ROOT)}" for path in ROOT.glob(data) if path.is_file()}

@@ -55,7 +55,7 @@ RETIRED = re.compile(
 """Words that read as translated; each has an everyday one."""
 
 PLAIN = [
-    *("api.py", "checks.py", "cli.py", "disks.py", "errors.py", "log.py", "pytest_plugin.py"),
+    *("api.py", "checks.py", "cli.py", "disks.py", "errors.py", "log.py", "pruning.py", "pytest_plugin.py"),
     *("commands", "creation", "diagrams", "drivers", "fsm", "guest", "host", "images", "templates"),
     *("docs/architecture.md", "docs/development.md", "docs/drivers.md", "docs/guarantees.md", "docs/guide.md"),
     *("docs/templates.md", "CONTRIBUTING.md", "README.md"),
