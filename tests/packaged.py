@@ -1,11 +1,15 @@
 """A plugin of pytest: Interlock as a user has it, built into a wheel and installed in an environment of its own."""
 
+import json
+import os
 import shutil
 import subprocess
 import sys
 import sysconfig
 import venv
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,3 +39,26 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     site = next(place.glob("lib/python*/site-packages"))
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return place
+
+
+@pytest.fixture
+def embedded(installed: Path, tmp_path: Path) -> Callable[..., list[Any]]:
+    """Return what runs a program of tests/embed with that wheel, warnings as errors: `embedded("life.py", "qemu", 2)`.
+
+    It returns what the program printed, a line of JSON each, and fails unless that is all it said and it succeeded.
+    """
+
+    def run(program: str, *arguments: object) -> list[Any]:
+        done = subprocess.run(
+            [installed / "bin" / "python", ROOT / "tests" / "embed" / program, *map(str, arguments)],
+            env={**os.environ, "PYTHONPATH": "", "PYTHONWARNINGS": "error"},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=1500,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    return run

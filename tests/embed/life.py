@@ -7,7 +7,6 @@ one line of JSON for each machine: what the machine said, and what a watcher in 
 import json
 import sys
 import threading
-from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from itertools import chain
 from multiprocessing import get_context
@@ -25,16 +24,12 @@ def interlock(driver: str) -> Interlock:
 
 
 def live(vms: Interlock, name: str) -> str:
-    """Take the machine `name` through its life; return what its guest said."""
+    """Take the machine `name` and a clone of it through their lives, up to their end; return what its guest said."""
     vms.create(name, TEMPLATE, WISHES)
     assert vms.start(name, timeout_s=600).state is State.running
     said = vms.run(name, ["sh", "-c", "read word && echo heard $word"], input=f"{name}\n", timeout_s=300).text
     vms.stop(name)
-    copy = f"{name}-copy"
-    vms.clone(name, copy)
-    vms.delete(name)
-    assert vms.status(copy).spec is not None
-    vms.delete(copy)
+    assert vms.clone(name, f"{name}-copy").changed
     return said
 
 
@@ -49,24 +44,34 @@ def main(driver: str, processes: int, threads: int) -> None:
     """Print what became of each machine."""
     groups = [[f"p{process}t{thread}" for thread in range(threads)] for process in range(processes)]
     names = [name for group in groups for name in group]
-    seen: dict[str, list[str]] = defaultdict(list)
-    unseen = set(names)
+    vms = interlock(driver)
+    seen: dict[str, list[str]] = {name: [] for name in names}
+    cloned = {name: threading.Event() for name in names}
+    failed = threading.Event()
+    changes = vms.watch(names, until=lambda: failed.is_set() or all("delete" in done for done in seen.values()))
 
     def watch() -> None:
         for change in changes:
             if change.line is not None and change.line.phase == Phase.done:
                 seen[change.instance].append(change.line.trigger)
-                if change.line.trigger == "delete":
-                    unseen.discard(change.instance)
+                if change.line.trigger == "clone":
+                    cloned[change.instance].set()
 
-    changes = interlock(driver).watch(until=lambda: not unseen)
+    def end(name: str) -> None:
+        """Delete `name` and its clone once the watcher knows them: what is made and deleted at once, it may not see."""
+        assert cloned[name].wait(300)
+        vms.delete(name)
+        vms.delete(f"{name}-copy")
+
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
         with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
             said = list(chain.from_iterable(pool.map(live_many, [driver] * processes, groups)))
+        with ThreadPoolExecutor() as ending:
+            list(ending.map(end, names))
     except BaseException:
-        unseen.clear()
+        failed.set()
         raise
     finally:
         watcher.join()

@@ -11,6 +11,7 @@ import random
 import subprocess
 import sys
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -18,8 +19,9 @@ import pytest
 
 from interlock.api import Interlock
 from interlock.errors import BusyError, CancelledError, IllegalTransitionError, ProtectedError
+from interlock.fsm.journal import Phase
 from interlock.fsm.states import State
-from interlock.fsm.table import BY_TRIGGER, TABLE, Trigger
+from interlock.fsm.table import BY_PAIR, BY_TRIGGER, TABLE, Trigger
 
 STRESS_S = float(os.environ.get("INTERLOCK_STRESS_S", "20"))
 SEED = int(os.environ.get("INTERLOCK_STRESS_SEED", "1"))
@@ -29,6 +31,8 @@ CREATE = ("-t", "tiny", "--driver", "simulated")
 COMMANDS = [(row.trigger,) for row in TABLE if row.recorded and row.trigger is not Trigger.create] + [("list",)] * 3
 EXPECTED = {0, 3, 4, 5, 130, -9}
 """Exit codes: done, illegal or protected, not found, busy, called off, killed."""
+REFUSALS = {"IllegalTransitionError", "NotFoundError", "BusyError", "CancelledError"}
+"""What a program's call may meet where others work on the same instances; the last, where a stop or kill went first."""
 
 
 def assert_chained(lines):
@@ -112,4 +116,29 @@ def test_races_of_threads_and_tasks_in_one_program_lose_nothing(home, vms):
         threads = [pool.submit(work, seed) for seed in range(3, 6)]
         asyncio.run(tasks())
         assert [thread.result() for thread in threads] == [None] * 3
+    assert_settled(vms, home)
+
+
+@pytest.mark.slow
+def test_crowd_of_threads_and_processes_loses_nothing(embedded, vms, home):
+    """Each call ends in a documented way, and the histories hold what the callers were answered, and no more."""
+    calls = [tuple(call) for call in embedded("crowd.py", SEED, 3, 4, 25)]
+    assert len(calls) == 3 * 4 * 25
+    assert {answer for *_, answer in calls} <= REFUSALS | {"changed", "held"}
+    changed = [(name, trigger, new) for name, trigger, new, answer in calls if answer == "changed"]
+
+    for name in NAMES[:2]:  # which the program never deletes
+        history = list(vms.history(name))
+        assert_chained(history)
+        done = [line for line in history if line.phase is Phase.done]
+        assert [line for line in done if (line.trigger, line.source) not in BY_PAIR] == []
+        answered = Counter(trigger for called, trigger, _ in changed if called == name)
+        assert Counter(str(line.trigger) for line in done) == answered + Counter(["create"])
+
+    existing = {status.name for status in vms.instances()}
+    for name in NAMES[2:]:
+        came = sum(new == name or (called, trigger) == (name, "create") for called, trigger, new in changed)
+        went = sum(called == name and trigger in {"delete", "rename"} for called, trigger, _ in changed)
+        assert came - went == (name in existing)
+
     assert_settled(vms, home)

@@ -1,0 +1,14 @@
+"""The program of tests/embed, which embeds the installed wheel, with real guests."""
+
+import pytest
+
+pytestmark = pytest.mark.vm
+
+
+def test_program_takes_real_guests_through_their_lives(embedded, vms):
+    """Two processes with two threads each: four guests boot at once, answer, and are shut down, cloned and deleted."""
+    names = ["p0t0", "p0t1", "p1t0", "p1t1"]
+    seen = ["create", "start", "stop", "clone", "delete"]
+    expected = [{"name": name, "said": f"heard {name}", "seen": seen} for name in names]
+    assert embedded("life.py", "qemu", 2, 2) == expected
+    assert list(vms.instances()) == []
