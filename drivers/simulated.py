@@ -30,6 +30,7 @@ import os
 import shlex
 import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
@@ -336,9 +337,15 @@ def _unknown(path: Path) -> dict[str, Any]:
         return {}
 
 
+@cache
+def _kinds() -> Mapping[str, Any]:
+    """Return what each field of a `SimulatedMachine` can hold."""
+    return get_type_hints(SimulatedMachine)
+
+
 def _checked(machine: SimulatedMachine) -> SimulatedMachine:
     """Return `machine`; raise TypeError when a field of it holds what it cannot hold."""
-    for name, kind in get_type_hints(SimulatedMachine).items():
+    for name, kind in _kinds().items():
         if not isinstance(getattr(machine, name), kind):
             raise TypeError(name)
     return machine

@@ -5,8 +5,9 @@ import re
 import shlex
 import stat
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from ..errors import DamagedError, HostError
 from .files import make_private_directory
@@ -188,21 +189,22 @@ def user_home() -> Path:
 
 def _key(directory: Path) -> str:
     """Return what the runtime directory of the instance in `directory` is called."""
-    return _sha256(os.fsencode(directory))[:12]
+    return str(_sha256()(os.fsencode(directory)).hexdigest())[:12]
 
 
-def _sha256(text: bytes) -> str:
-    """Return the digest of `text` in hexadecimal.
+@cache
+def _sha256() -> Any:
+    """Return the hash's constructor, from the module below `hashlib`, as in the standard library's `random`.
 
-    By the module below `hashlib`, as in the standard library's `random`: hashlib loads OpenSSL, which costs a third of
-    a bare interpreter's start, and `list` asks for one digest of each instance.
+    hashlib loads OpenSSL, which costs a third of a bare interpreter's start. Looking for a module that is not there
+    costs a third of a millisecond, and `list` asks for one digest of each instance.
     """
     for module in ("_sha2", "_sha256"):  # Python 3.12 and later, and 3.11
         with suppress(ImportError):
-            return str(__import__(module).sha256(text).hexdigest())
+            return __import__(module).sha256
     from hashlib import sha256
 
-    return sha256(text).hexdigest()
+    return sha256
 
 
 def _runtime_root() -> Path:

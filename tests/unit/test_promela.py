@@ -15,6 +15,8 @@ LIMIT_S = 900
 DEPTH = "50000"
 Search = Callable[..., "tuple[str, list[str]]"]
 
+takes_seconds = pytest.mark.slow  # most of them gcc's, which compiles a program for each model
+
 
 def changed(trigger: Trigger, **columns: Any) -> list[Row]:
     """Return the table with other values in the row of `trigger`."""
@@ -43,7 +45,7 @@ def search(tmp_path: Path) -> Search:
     return found
 
 
-@pytest.mark.slow
+@takes_seconds
 def test_protocol_of_the_table_holds_in_every_run(search: Search) -> None:
     """Two managers, two things that go wrong, a last delete --force: no run violates what must hold or gets stuck."""
     summary, trace = search()
@@ -54,6 +56,7 @@ def test_protocol_of_the_table_holds_in_every_run(search: Search) -> None:
     assert "max search depth too small" not in summary
 
 
+@takes_seconds
 def test_protocol_without_a_way_out_of_an_operation_is_found(search: Search) -> None:
     """A stop that no rule recovers stays in flight when its process dies."""
     _, trace = search(changed(Trigger.stop, on_crash=None))
@@ -61,6 +64,7 @@ def test_protocol_without_a_way_out_of_an_operation_is_found(search: Search) -> 
     assert trace[-1] == "violated: an operation stays in flight for ever"
 
 
+@takes_seconds
 def test_protocol_that_repeats_what_is_unsafe_to_repeat_is_found(search: Search) -> None:
     """A creation that is done again has no plan: nobody is there who asked for it."""
     _, trace = search(changed(Trigger.create, on_crash=Recovery.redo))
@@ -68,6 +72,7 @@ def test_protocol_that_repeats_what_is_unsafe_to_repeat_is_found(search: Search)
     assert trace[-1] == "violated: a transition that needs a plan was carried out without one"
 
 
+@takes_seconds
 def test_protocol_with_a_start_from_absent_is_found(search: Search) -> None:
     """The mistake that Interlock exists to exclude: there is nothing to start."""
     row = BY_TRIGGER[Trigger.start]
@@ -76,6 +81,7 @@ def test_protocol_with_a_start_from_absent_is_found(search: Search) -> None:
     assert trace[-2:] == ["process 1: starting", "violated: a hypervisor was started without a disk"]
 
 
+@takes_seconds
 def test_protocol_that_recovers_without_observing_is_found(search: Search) -> None:
     """Whoever takes a machine for dead without a look records an exit over one that lives."""
     _, trace = search(TABLE, "-DRECOVER_BLINDLY")
@@ -83,6 +89,7 @@ def test_protocol_that_recovers_without_observing_is_found(search: Search) -> No
     assert trace[-1] == "violated: an instance that is at rest has a living hypervisor"
 
 
+@takes_seconds
 def test_protocol_that_unlocks_before_the_outcome_is_found(search: Search) -> None:
     """Two processes work on one instance, and one writes the outcome of what the other has settled."""
     _, trace = search(TABLE, "-DUNLOCK_EARLY")
@@ -95,6 +102,15 @@ def test_protocol_that_keeps_a_memory_while_its_machine_runs_is_found(search: Se
     _, trace = search(TABLE, "-DUSE_TWICE")
 
     assert trace[-1] == "violated: a machine runs whose memory could be used again"
+
+
+@pytest.mark.parametrize("state", [None, *State])
+def test_promela_is_accepted_by_spin(tmp_path: Path, state: State | None) -> None:
+    """Spin understands the model, wherever it begins, and has nothing to complain of."""
+    (tmp_path / "protocol.pml").write_text(promela(state), encoding="utf-8")
+    done = subprocess.run(["spin", "-a", "protocol.pml"], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_promela_begins_in_the_state_of_the_instance() -> None:
