@@ -198,18 +198,22 @@ def test_listener_that_raises_calls_the_work_off(bring, vms):
 
 
 def examples():
-    """Return the programs in the guide, in order; test_pytest_plugin.py runs the test that it shows."""
-    guide = (Path(interlock.__file__).parent / "docs" / "guide.md").read_text(encoding="utf-8")
-    section = guide.partition("\n## In programs\n")[2].partition("\n## ")[0]
-    return [it for it in re.findall(r"```python\n(.*?)```", section, re.DOTALL) if "def test_" not in it]
+    """Yield the programs that the pages show; test_pytest_plugin.py runs the test that one of them shows."""
+    for page in ("guide.md", "embedding.md"):
+        text = (Path(interlock.__file__).parent / "docs" / page).read_text(encoding="utf-8")
+        programs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+        for number, program in enumerate(it for it in programs if "def test_" not in it):
+            yield pytest.param(program, id=f"{page} {number}")
 
 
-@pytest.mark.parametrize("program", examples(), ids=["instances", "the rest"])
-def test_program_in_the_guide_runs(program, qcow2, tmp_path, monkeypatch, capsys):
-    """What the guide shows to those who embed Interlock is a program that works, here with simulated machines."""
+@pytest.mark.parametrize("program", list(examples()))
+def test_program_on_a_page_runs(program, qcow2, tmp_path, monkeypatch, capsys):
+    """What those who embed Interlock read is a program that works, here with simulated machines."""
+    monkeypatch.setenv("INTERLOCK_DRIVER", "simulated")
+    monkeypatch.setattr(interlock.drivers.find("simulated"), "answers", {"uname -r": "6.1.0"})
     (tmp_path / "disk.qcow2").write_bytes(qcow2)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "program.py").write_text(program.replace("cpus=4)", 'cpus=4), driver="simulated"'))
+    (tmp_path / "program.py").write_text(program)
     runpy.run_path(str(tmp_path / "program.py"))
     assert capsys.readouterr().out
 

@@ -100,10 +100,10 @@ def test_program_is_tested_with_simulated_guests(folder, home):
     assert list(folder.glob("tmp/*/interlock/instances/[a-z]*")) == []
 
 
-def test_test_in_the_guide_passes(folder):
-    """What the guide shows is a test that works as it is."""
-    guide = (Path(interlock.__file__).parent / "docs" / "guide.md").read_text(encoding="utf-8")
-    (shown,) = (it for it in re.findall(r"```python\n(.*?)```", guide, re.DOTALL) if "def test_" in it)
+def test_test_of_the_page_passes(folder):
+    """What docs/embedding.md shows is a test that works as it is."""
+    page = (Path(interlock.__file__).parent / "docs" / "embedding.md").read_text(encoding="utf-8")
+    (shown,) = (it for it in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "def test_" in it)
     assert re.search(r"^1 passed", examine(folder, shown).stdout, re.MULTILINE)
 
 

@@ -57,7 +57,14 @@ RETIRED = re.compile(
 PLAIN = [
     *("api.py", "checks.py", "cli.py", "disks.py", "errors.py", "log.py", "pruning.py", "pytest_plugin.py"),
     *("commands", "creation", "diagrams", "drivers", "fsm", "guest", "host", "images", "templates"),
-    *("docs/architecture.md", "docs/development.md", "docs/drivers.md", "docs/guarantees.md", "docs/guide.md"),
+    *(
+        "docs/architecture.md",
+        "docs/development.md",
+        "docs/drivers.md",
+        "docs/embedding.md",
+        "docs/guarantees.md",
+        "docs/guide.md",
+    ),
     *("docs/templates.md", "CONTRIBUTING.md", "README.md"),
 ]
 """The product and its pages."""
