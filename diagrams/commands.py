@@ -16,6 +16,9 @@ from ..templates.locate import builtin_names
 from .formats import FORMATS
 from .render import markdown_table, notice
 
+HELP = Option(["-h", "--help"], is_flag=True, help="Show this message and exit.")
+"""What every command has. The one that click makes depends on the context in which it was asked for first."""
+
 
 def page() -> str:
     """Return docs/reference/commands.md: what `--help` says, in a form that no release of click can rewrap."""
@@ -43,7 +46,7 @@ def completion() -> str:
 
 def _tree(command: Command, context: Context) -> dict[str, Any]:
     summaries = {name: summary for section in COMMANDS.values() for name, (_, summary) in section.items()}
-    options = [parameter for parameter in command.get_params(context) if isinstance(parameter, Option)]
+    options = [parameter for parameter in command.params if isinstance(parameter, Option)]
     tree: dict[str, Any] = {
         "help": summaries.get(command.name or "") if context.parent and not context.parent.parent else None,
         "options": [
@@ -53,7 +56,7 @@ def _tree(command: Command, context: Context) -> dict[str, Any]:
                 "many": option.multiple,
                 "help": (option.help or "").removesuffix("."),
             }
-            for option in options
+            for option in [*options, HELP]
         ],
         "arguments": [
             {"takes": _takes(parameter), "many": parameter.nargs == -1}

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from inspect import cleandoc, getdoc
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from ..fsm import refusals, words
 from ..fsm.states import State
 from ..fsm.table import RULE, TABLE, By, Decision, Row, Trigger, decide
 from ..log import json_schema
-from . import commands, coverage, render
+from . import commands, coverage, manual, render
 from .render import markdown_table, notice
 
 EXAMPLE = "web"
@@ -115,6 +116,7 @@ FILES: dict[str, Callable[[], str]] = {
     "commands/completion.json": commands.completion,
     "docs/reference/log.schema.json": log_schema,
     "docs/coverage.svg": coverage_picture,
+    **{f"docs/man/{name}": partial(manual.page, name) for name in manual.NAMES},
 }
 """Path in the checkout → what returns the file's content."""
 

@@ -1,6 +1,7 @@
 """What is installed is the program and its data, under one name, and nothing else."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from zipfile import ZipFile
@@ -10,6 +11,7 @@ import pytest
 from interlock import __version__
 
 ROOT = Path(__file__).parents[2]
+DATA = f"interlock-{__version__}.data/data"
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +24,14 @@ def contents(wheel):
 def test_wheel_has_one_name_at_its_top(contents):
     """Nothing called `fsm`, `drivers` or `tests` lands in anyone's site-packages."""
     tops = {name.partition("/")[0] for name in contents}
-    assert tops == {"interlock", f"interlock-{__version__}.dist-info"}
+    assert tops == {"interlock", f"interlock-{__version__}.dist-info", DATA.partition("/")[0]}
+
+
+def test_wheel_puts_the_manual_pages_where_man_looks(contents):
+    """Beside the folder of the program, and nothing else is put there."""
+    pages = {f"{DATA}/share/man/man1/{path.name}" for path in (ROOT / "docs" / "man").iterdir()}
+    assert f"{DATA}/share/man/man1/interlock-start.1" in pages
+    assert pages == {name for name in contents if name.startswith(DATA)}
 
 
 def test_wheel_holds_every_source_file_and_no_test(contents):
@@ -57,4 +66,17 @@ def test_wheel_installed_elsewhere_is_the_program(installed, tmp_path):
     assert "tiny" in run("interlock", "template", "list")
     found = run("python", "-c", "import interlock; print(interlock.__file__)")
     assert Path(found.strip()).is_relative_to(installed)
+    if shutil.which("man"):
+        environment["PATH"] = f"{installed / 'bin'}:{environment['PATH']}"
+        assert (
+            str(installed / "share" / "man" / "man1")
+            in subprocess.run(
+                ["man", "-w", "interlock-start"],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=60,
+            ).stdout
+        )
     assert "interlock_vm" in run("python", "-m", "pytest", "-p", "no:cacheprovider", "--fixtures")
