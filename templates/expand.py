@@ -10,12 +10,14 @@ import yaml
 
 from .document import Path, at, place_in, written
 from .mistakes import Mistake, mistake, shortened
-from .variables import VariableError, names, replaced, unknown
+from .variables import Value, VariableError, names, replaced, unknown
 
 HOST = ("Home", "Dir", "Name", "UID", "User", "GlobalTempDir", "TempDir")
 GUEST = ("Home", "Name", "Hostname", "UID", "User")
 HOME = ("Name", "Hostname", "UID", "User")
 MESSAGE = ("Name", "Dir", "HostOS", "HostArch", "User", "Home")
+INSTANCE = re.compile(r"Instance\.(Name|Dir|Hostname|Config(\.\w+)+)")
+"""What a message may ask besides, as Lima's do: of the instance, and after `Config` what the template itself says."""
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "user.home": HOME,
@@ -33,7 +35,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "copyToHost[].host": HOST,
     "message": MESSAGE,
 }
-"""Field → the variables that it may use, besides `.Param.NAME`."""
+"""Field → the variables that it may use, besides `.Param.NAME`, and in a message those of INSTANCE."""
 
 INTERNAL = "internal_netplanOptional"
 """A param by which Lima's templates speak to Lima."""
@@ -117,7 +119,7 @@ def misused(tree: yaml.Node, data: dict[str, object]) -> list[Mistake]:
         try:
             for name, offset in names(text) if "{{" in text else ():
                 used.add(name)
-                if name not in known:
+                if name not in known and not (field == "message" and INSTANCE.fullmatch(name)):
                     wrong.append(_inside(tree, path, offset, unknown(name, known)))
         except VariableError as error:
             wrong.append(_inside(tree, path, error.offset, error.words))
@@ -141,8 +143,10 @@ def expanded(tree: yaml.Node, data: dict[str, Any], host: Host, guest: Guest) ->
     for path, field, text in sorted(texts(data), key=lambda found: found[1] != "user.home"):
         of_host = FIELDS[field] in (HOST, MESSAGE)
         values = {**(host.values() if of_host else inside), **params}
-        known = {name: text for name, text in values.items() if name in FIELDS[field] or name in params}
+        known: dict[str, Value] = {name: it for name, it in values.items() if name in FIELDS[field] or name in params}
         try:
+            if field == "message":
+                known |= _of_instance(text, data, host, guest)
             value = replaced(text, known)
         except VariableError as error:
             wrong.append(_inside(tree, path, error.offset, error.words))
@@ -158,6 +162,21 @@ def expanded(tree: yaml.Node, data: dict[str, Any], host: Host, guest: Guest) ->
             words = f"expected another folder than the guest's home, {inside['Home']}"
             wrong.append(mistake(tree, ("mounts", position, "mountPoint"), words))
     return wrong
+
+
+def _of_instance(text: str, data: dict[str, Any], host: Host, guest: Guest) -> dict[str, Value]:
+    """Return what the variables of INSTANCE in `text` stand for; "" where the template says nothing."""
+    known = {"Instance.Name": host.name, "Instance.Dir": host.dir, "Instance.Hostname": guest.hostname}
+    asked = [name for name, _ in names(text) if INSTANCE.fullmatch(name)]
+    return {name: known.get(name) or _said(data, name.lower().split(".")[2:]) for name in asked}
+
+
+def _said(data: object, path: list[str]) -> Value:
+    """Return what `data` says at `path`, in lower case because Go writes keys otherwise than templates do."""
+    for part in path:
+        inner = data.items() if isinstance(data, dict) else ()
+        data = next((value for key, value in inner if key.lower() == part), None)
+    return "" if data in (None, [], {}) else data if isinstance(data, bool) else str(data)
 
 
 def _make_absolute(data: dict[str, Any], host: Host) -> None:

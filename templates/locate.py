@@ -37,6 +37,9 @@ MEMORY = "<memory>"
 
 BUILTIN = "template:"
 
+_IMAGES = "_images"
+"""The folder of the built-in templates that say no more than where the images of a release are."""
+
 _REMOTE = ("http", "https")
 
 
@@ -51,8 +54,12 @@ class Source:
 
 
 def builtin_names() -> list[str]:
-    """Return the names of the built-in templates that machines are made from, sorted."""
-    return sorted(path.name.removesuffix(".yaml") for path in _builtin().iterdir() if path.name.endswith(".yaml"))
+    """Return the names of the built-in templates that machines are made from, sorted.
+
+    Beside those with a text of their own, the images of a release, such as `ubuntu-24.04`, are one.
+    """
+    texts = [*_builtin().glob("*.yaml"), *(_builtin() / _IMAGES).glob("*.yaml")]
+    return sorted({path.name.removesuffix(".yaml") for path in texts})
 
 
 def find(template: str | Mapping[str, Any]) -> Source:
@@ -228,9 +235,10 @@ def _builtin() -> Path:
 def _read_builtin(name: str) -> Source:
     parts = name.split("/")
     if ".." not in parts and "\0" not in name and all(parts):
-        for path in (_builtin() / f"{name}.yaml", _builtin() / name):
-            if path.is_file():
-                return Source(BUILTIN + name, path.read_bytes(), BUILTIN + name)
+        for place in (name, f"{_IMAGES}/{name}"):
+            for path in (_builtin() / f"{place}.yaml", _builtin() / place):
+                if path.is_file():
+                    return Source(BUILTIN + name, path.read_bytes(), BUILTIN + name)
     raise _no_builtin(name)
 
 
@@ -238,7 +246,7 @@ def _no_builtin(name: str) -> NotFoundError:
     from difflib import get_close_matches
 
     meant = get_close_matches(name, builtin_names(), n=1)
-    suggestion = f'; did you mean "{meant[0]}"?' if meant else f"; there are: {', '.join(builtin_names())}"
+    suggestion = f'; did you mean "{meant[0]}"?' if meant else ""
     return NotFoundError(f'there is no built-in template "{name}"{suggestion}', hint="interlock template list")
 
 

@@ -97,6 +97,7 @@ class Template(Strict):
     """Variables that the template declares: `{{.Param.NAME}}`, and `PARAM_NAME` in the environment of scripts."""
     dns: tuple[is_.Address, ...] = ()
     host_resolver: HostResolver = HostResolver()
+    use_host_resolver: Any = None
     propagate_proxy_env: StrictBool = True
     """The guest uses the host's proxies, as the environment names them."""
     ca_certs: CaCerts = CaCerts()

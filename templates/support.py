@@ -35,7 +35,7 @@ class Rule:
     asks: Callable[[Any], bool]
     """True for a value that asks for something. False, null and empty values ask for nothing."""
     words: str = ""
-    """Names what is not supported, where the key does not."""
+    """Names what is not supported, where the key does not. Of one that is ignored: why, where that is its age."""
     inside: tuple[str, ...] = ()
     """Where in the value to point at."""
 
@@ -54,6 +54,10 @@ def _something(value: Any) -> bool:
 
 def _anything(value: Any) -> bool:
     return value not in (None, "", {}, [])
+
+
+def _given(value: Any) -> bool:
+    return value is not None
 
 
 def _other_than(*fulfilled: str) -> Callable[[Any], bool]:
@@ -89,6 +93,7 @@ IGNORED = (
     Rule("video.vnc", _something),
     Rule("containerd.archives", _something),
     Rule("hostResolver.ipv6", _something),
+    Rule("useHostResolver", _given, "is hostResolver.enabled since Lima 0.14"),
     Rule(f"param.{INTERNAL}", _anything),
 )
 """Keys that do not apply here."""
@@ -146,7 +151,7 @@ def _ignored(data: dict[str, Any]) -> Iterator[tuple[Path, str]]:
     for rule in IGNORED:
         if found := [path for path, value in walked if rule.fits(path) and rule.asks(value)]:
             more = f" (likewise in {len(found) - 1} more)" if len(found) > 1 else ""
-            yield found[0], f"does not apply here and is ignored{more}"
+            yield found[0], f"{rule.words or 'does not apply here'} and is ignored{more}"
 
 
 def without_dropped(template: Template) -> Template:

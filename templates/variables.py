@@ -82,7 +82,7 @@ def names(text: str) -> list[tuple[str, int]]:
     return list(_names(_Parser(text).pieces))
 
 
-def replaced(text: str, values: Mapping[str, str]) -> str:
+def replaced(text: str, values: Mapping[str, Value]) -> str:
     """Return `text` with its variables replaced; `values` is by name: `Home`, `Param.mode`.
 
     Raises VariableError, also for a variable that is not in `values`.
@@ -237,7 +237,7 @@ def _used(expression: _Expression) -> Iterator[tuple[str, int]]:
             yield from _used(operand)
 
 
-def _rendered(pieces: Iterable[_Piece], values: Mapping[str, str]) -> Iterator[str]:
+def _rendered(pieces: Iterable[_Piece], values: Mapping[str, Value]) -> Iterator[str]:
     for piece in pieces:
         if isinstance(piece, str):
             yield piece
@@ -251,7 +251,7 @@ def _rendered(pieces: Iterable[_Piece], values: Mapping[str, str]) -> Iterator[s
                     break
 
 
-def _value(expression: _Expression, values: Mapping[str, str]) -> Value:
+def _value(expression: _Expression, values: Mapping[str, Value]) -> Value:
     """Return the value of `expression`; a text is true if it is not empty."""
     if isinstance(expression, str):
         return expression

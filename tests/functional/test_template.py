@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 BUILTIN = Path(__file__).parents[2] / "templates" / "builtin"
-NAMES = sorted(path.stem for path in BUILTIN.glob("*.yaml"))
+TEXTS = {path.stem: path for folder in ("_images", ".") for path in (BUILTIN / folder).glob("*.yaml")}
+NAMES = sorted(TEXTS)
 GOOD = "images:\n- location: build:tiny\n  arch: x86_64\n"
 
 
@@ -31,16 +32,16 @@ def test_template_list_names_every_builtin(interlock):
 @pytest.mark.parametrize("name", NAMES)
 def test_template_show_prints_the_text_itself(interlock, name):
     """The text that `template show` prints is a valid template."""
-    assert interlock("template", "show", name).stdout == (BUILTIN / f"{name}.yaml").read_text()
+    assert interlock("template", "show", name).stdout == TEXTS[name].read_text()
 
 
-@pytest.mark.parametrize("name", ["debian", "ubuntu", "docker"])
+@pytest.mark.parametrize("name", ["debian", "ubuntu", "docker", "ubuntu-lts", "rocky-9"])
 def test_template_copied_elsewhere_is_right_there(interlock, tmp_path, monkeypatch, name):
     """A built-in's bases are named so that a copy of it finds them."""
     monkeypatch.setenv("INTERLOCK_HOME", "/tmp/none")  # a short one: docker's socket lies below it
     assert interlock("template", "copy", name, "copy.yaml").returncode == 0
     assert interlock("template", "validate", "copy.yaml").returncode == 0
-    assert (tmp_path / "copy.yaml").read_text() == (BUILTIN / f"{name}.yaml").read_text()
+    assert (tmp_path / "copy.yaml").read_text() == TEXTS[name].read_text()
 
 
 def test_template_show_of_mistakes_prints_it_and_them(interlock, files):
