@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from .contract import DIALECT
 from .errors import BY_REFERENCE
 from .fsm.events import Announce, Event
 from .fsm.happening import Happening
@@ -48,14 +49,15 @@ def structlog_announcer(logger: Any = None) -> Announce:
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the schema of a line of `--log-format json`, from which docs/reference/log.schema.json is made.
+    """Return the schema of a line of `--log-format json`, from which schemas/log.schema.json is made.
 
     Readers should ignore keys that it does not name: later versions add some.
     """
     text = {"type": "string"}
     state = {"enum": [str(state) for state in State]}
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$schema": DIALECT,
+        "$id": "interlock:log",
         "title": "A line that Interlock writes to stderr with --log-format json",
         "type": "object",
         "required": ["timestamp", "level", "event", "message"],

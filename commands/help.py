@@ -11,7 +11,7 @@ from .options import Named
 LOGGING = """\
 Messages go to stderr, results to stdout.
 
-  interlock --log-format json start web    one JSON object a line; docs/reference/log.schema.json describes it
+  interlock --log-format json start web    one JSON object a line; schemas/log.schema.json describes it
   interlock --log-format logfmt start web  key=value; the default where stderr is no terminal
   interlock --log-format human start web   sentences and progress; the default on a terminal
   interlock --quiet start web              errors and warnings only

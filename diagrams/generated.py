@@ -7,12 +7,13 @@ from inspect import cleandoc, getdoc
 from pathlib import Path
 
 from .. import errors
+from ..contract import KINDS_OF_RECORDS
 from ..errors import IllegalTransitionError, InterlockError, NotFoundError
 from ..fsm import refusals, words
 from ..fsm.states import State
 from ..fsm.table import RULE, TABLE, By, Decision, Row, Trigger, decide
 from ..log import json_schema
-from . import commands, coverage, manual, render
+from . import commands, coverage, manual, records, render
 from .render import markdown_table, notice
 
 EXAMPLE = "web"
@@ -93,8 +94,33 @@ hint: {example.hint}
 """
 
 
+def json_page() -> str:
+    """Return docs/reference/json.md."""
+    return f"""\
+# JSON
+
+{notice("contract.py")}
+
+`--format json` prints one object a line; `--format yaml` the same as YAML documents. Sizes are in bytes, durations in
+seconds, times in UTC as ISO 8601 (tables for people show local time, with its offset). A key without a value is null,
+unless its type says that it may be missing. What is promised of the keys stands in [the contract](../contract.md).
+
+Each kind of record has a JSON Schema, and they are installed with the package:
+
+```python
+import json
+from importlib.resources import files
+
+schema = json.loads((files("interlock") / "schemas" / "status.schema.json").read_text())
+```
+
+What is said on stderr stands in [messages](messages.md).
+
+{records.sections()}"""
+
+
 def log_schema() -> str:
-    """Return docs/reference/log.schema.json."""
+    """Return schemas/log.schema.json."""
     return json.dumps(json_schema(), indent=2) + "\n"
 
 
@@ -114,7 +140,9 @@ FILES: dict[str, Callable[[], str]] = {
     "docs/reference/errors.md": errors_page,
     "docs/reference/commands.md": commands.page,
     "commands/completion.json": commands.completion,
-    "docs/reference/log.schema.json": log_schema,
+    "docs/reference/json.md": json_page,
+    "schemas/log.schema.json": log_schema,
+    **{f"schemas/{name}.schema.json": partial(records.schema, name) for name in KINDS_OF_RECORDS},
     "docs/coverage.svg": coverage_picture,
     **{f"docs/man/{name}": partial(manual.page, name) for name in manual.NAMES},
 }

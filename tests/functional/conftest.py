@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from forked import Forked
+from promised import check_printed
 
 from interlock import Interlock, State, Trigger
 from interlock.fsm.journal import Phase
@@ -44,7 +45,7 @@ def interlock(tmp_path: Path, hints: set[str], forked: Forked) -> Run:
     """Return what runs the program to its end: `interlock("start", "web")`; `orders` are the simulated driver's.
 
     It is a fork of one that has been imported, or a Python of its own where `options` of `subprocess.run` are given.
-    Each hint that it gives is typed.
+    Each hint that it gives is typed, and each record that it prints is as the contract has it.
     """
 
     def run(
@@ -60,6 +61,7 @@ def interlock(tmp_path: Path, hints: set[str], forked: Forked) -> Run:
         else:
             done = forked.run(arguments, tmp_path, env, TIMEOUT_S)
         hints.update(re.findall(r"^hint: (.*)$", str(done.stderr), re.MULTILINE))
+        check_printed(arguments, done.stdout)
         return done
 
     return run

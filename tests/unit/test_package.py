@@ -42,7 +42,7 @@ def test_wheel_holds_every_source_file_and_no_test(contents):
 
 
 @pytest.mark.parametrize(
-    "data", ["templates/builtin/*", "images/builders/guests/**/*", "guest/*.sh", "commands/*.json"]
+    "data", ["templates/builtin/*", "images/builders/guests/**/*", "guest/*.sh", "commands/*.json", "schemas/*.json"]
 )
 def test_wheel_holds_the_data(contents, data):
     """What is no Python is part of the program: templates, what images are built from, what guests run, the marker."""

@@ -1,0 +1,48 @@
+"""What the contract promises of the program's output, held against every line that a functional test makes it print."""
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import click
+import pytest
+
+from interlock.cli import cli
+from interlock.contract import KINDS_OF_RECORDS, OF_COMMAND
+
+
+def strict(schema: Any) -> Any:
+    """Return `schema` as the tests apply it: a key that is not documented is a mistake."""
+    if isinstance(schema, dict):
+        closed = {"additionalProperties": False} if "properties" in schema else {}
+        return {**closed, **{key: strict(value) for key, value in schema.items()}}
+    return schema
+
+
+@cache
+def validator(name: str) -> Any:
+    """Return what checks records of the kind `name`."""
+    jsonschema = pytest.importorskip("jsonschema", reason="checks what is printed: pip install '.[dev]'")
+    return jsonschema.Draft202012Validator(strict(KINDS_OF_RECORDS[name].schema(name)))
+
+
+def check_printed(arguments: Sequence[str], printed: str) -> None:
+    """Fail unless each line of `printed` is a record as the contract has it, where the command prints such."""
+    command = command_of(arguments)
+    if command in OF_COMMAND and ("--format", "json") in pairwise(arguments):
+        for line in printed.splitlines():
+            validator(OF_COMMAND[command]).validate(json.loads(line))
+
+
+def command_of(arguments: Sequence[str]) -> str:
+    """Return the command that is called by `arguments`: `disk list`."""
+    group: click.Command | None = cli
+    words = []
+    for word in arguments:
+        group = group.get_command(click.Context(group), word) if isinstance(group, click.Group) else None
+        if group is None:
+            break
+        words.append(word)
+    return " ".join(words)
