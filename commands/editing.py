@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from ..errors import InvalidTemplateError, UsageError
+from .machine_options import forward, port_forward_option
 from .options import Size, format_option, name_argument, pass_session
 from .session import Session
 from .stdout import Format, print_result
@@ -19,6 +20,7 @@ from .stdout import Format, print_result
 @click.option("--cpus", type=click.IntRange(1, 1024), metavar="N", help="Virtual processors.")
 @click.option("--memory", type=Size(), help="Memory, such as 2GiB.")
 @click.option("--disk", type=Size(), help="Size of the disk, such as 20GiB; it can grow, not shrink.")
+@port_forward_option
 @click.option("--set", "edits", multiple=True, metavar="KEY=VALUE", help="The same by key: cpus=4, disk=20GiB.")
 @click.option("--file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Read the keys from a file.")
 @format_option
@@ -29,11 +31,12 @@ def edit_command(  # noqa: PLR0917 - click calls it, by name
     cpus: int | None,
     memory: int | None,
     disk: int | None,
+    port_forward: tuple[str, ...],
     edits: tuple[str, ...],
     file: Path | None,
     output_format: Format,
 ) -> None:
-    """Change the processors, memory or disk of the instance NAME, which does not run.
+    """Change processors, memory, disk or port forwards of the instance NAME, which does not run.
 
     Without options, $VISUAL or $EDITOR shows what can be changed, in the keys of a template. What is saved is checked
     before it counts; a text with mistakes is kept, and the message names it. The changes take effect at the
@@ -41,10 +44,15 @@ def edit_command(  # noqa: PLR0917 - click calls it, by name
 
     \b
     interlock edit web --cpus 4 --memory 2GiB
-    interlock edit web --set disk=20GiB
+    interlock edit web --port-forward 8080:80
+    interlock edit web --set portForwards=[]
     """
     given = {"cpus": cpus, "memory": memory, "disk": disk}
-    asked = (*(f"{key}={value}" for key, value in given.items() if value is not None), *edits)
+    asked = (
+        *(f"{key}={value}" for key, value in given.items() if value is not None),
+        *map(forward, port_forward),
+        *edits,
+    )
     if file is None and not asked:
         file = _from_editor(session, name)
         if file is None:

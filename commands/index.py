@@ -19,7 +19,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "unprotect": ("lifecycle", "Remove the protection set by `protect`."),
         "clone": ("instances", "Make another instance with a copy of the disk."),
         "rename": ("instances", "Give an instance another name."),
-        "edit": ("editing", "Change the processors, memory or disk of an instance."),
+        "edit": ("editing", "Change processors, memory, disk or forwards."),
         "repair": ("lifecycle", "Mend an instance that is listed as damaged."),
     },
     "Status": {

@@ -16,6 +16,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 """A function that is, or becomes, a command."""
 
 
+port_forward_option = click.option(
+    "--port-forward", multiple=True, metavar="HOST:GUEST", help="Forward a port of the host to the guest."
+)
+
+
 def machine_options(command: F) -> F:
     """Add the options that override the template or fill in what it leaves open; `wishes` takes their values."""
     for option in reversed(
@@ -37,9 +42,7 @@ def machine_options(command: F) -> F:
                 metavar="DIR[:w]",
                 help="Share DIR with the guest; :w makes it writable.",
             ),
-            click.option(
-                "--port-forward", multiple=True, metavar="HOST:GUEST", help="Forward a port of the host to the guest."
-            ),
+            port_forward_option,
             click.option("--param", multiple=True, metavar="NAME=VALUE", help="Set a variable of the template."),
             click.option("--no-host", is_flag=True, help="Keep the guest from the services of this host."),
             click.option("--no-internet", is_flag=True, help="Keep the guest from everything beyond this host."),
@@ -69,7 +72,7 @@ def wishes(
     from .. import Wishes
 
     flags = {"plain=true": plain, "network.host=false": no_host, "network.internet=false": no_internet}
-    made = (*map(_mount, mount), *map(_forward, port_forward), *map(_param, param), *(it for it in flags if flags[it]))
+    made = (*map(_mount, mount), *map(forward, port_forward), *map(_param, param), *(it for it in flags if flags[it]))
     return Wishes(**values, edits=(*made, *edits))
 
 
@@ -84,7 +87,7 @@ def _mount(text: str) -> str:
     return f"mounts[]={json.dumps({'location': where, 'writable': writable})}"
 
 
-def _forward(text: str) -> str:
+def forward(text: str) -> str:
     """Return the edit for `--port-forward HOST:GUEST`."""
     ports = text.split(":")
     if len(ports) != 2 or not all(port.isascii() and port.isdigit() for port in ports):  # noqa: PLR2004 - host and guest

@@ -4,13 +4,17 @@ The text that people edit has the keys, units and rules of a template, and is re
 than its spec: what its image and its guest's seed were made of is decided when it is created.
 """
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..fsm.port import Change
-from ..fsm.spec import Spec
+from ..fsm.spec import Forward, Spec
 from ..host.sizes import exact
 from ..templates.editable import Text
 from ..templates.locate import Source, read_file
+from ..templates.parts import LOOPBACK
+from .resolve import forwards
 
 
 def text(name: str, spec: Spec) -> str:
@@ -20,7 +24,34 @@ def text(name: str, spec: Spec) -> str:
         f"cpus: {spec.cpus}\n"
         f"memory: {exact(spec.memory_bytes)}\n"
         f"disk: {exact(spec.disk_bytes)}\n"
+        f"portForwards:{_rules(spec.forwards)}\n"
     )
+
+
+def _rules(ways: tuple[Forward, ...]) -> str:
+    """Return `ways` as items of a template's portForwards, each of one port or socket."""
+    return "".join(f"\n- {{{', '.join(_keys(forward))}}}" for forward in ways) or " []"
+
+
+def _keys(forward: Forward) -> Iterator[str]:
+    """Yield what `forward` is, by the keys of a rule of a template, where it is not as it is by default."""
+    tcp = forward.proto == "tcp"
+    if forward.guest_socket:
+        yield f"guestSocket: {json.dumps(forward.guest_socket)}"
+    else:
+        yield f"guestPort: {forward.guest_port}"
+        if tcp and forward.guest_ip != LOOPBACK:  # of UDP it is always the guest's own address
+            yield f"guestIP: {json.dumps(forward.guest_ip)}"
+    if forward.host_socket:
+        yield f"hostSocket: {json.dumps(forward.host_socket)}"
+    else:
+        yield f"hostPort: {forward.host_port}"
+        if forward.host_ip != LOOPBACK:
+            yield f"hostIP: {json.dumps(forward.host_ip)}"
+    if forward.reverse:
+        yield "reverse: true"
+    if not (forward.guest_socket or forward.host_socket):
+        yield f"proto: {forward.proto}"
 
 
 def change(name: str, file: Path | None, edits: tuple[str, ...]) -> Change:
@@ -39,10 +70,12 @@ def change(name: str, file: Path | None, edits: tuple[str, ...]) -> Change:
             read.refuse(
                 "disk", f"a disk cannot shrink, as its guest may have written anywhere: expected {least} or more"
             )
+        ways = spec.forwards if asked.port_forwards is None else forwards(asked.port_forwards)
         return spec._replace(
             cpus=asked.cpus or spec.cpus,
             memory_bytes=asked.memory or spec.memory_bytes,
             disk_bytes=asked.disk or spec.disk_bytes,
+            forwards=ways if {*ways} != {*spec.forwards} else spec.forwards,  # their order means nothing
         )
 
     return changed

@@ -216,7 +216,7 @@ TABLE = (
         why="Gives the instance another name. While it runs, its hypervisor is called by the old one."),
     Row(edit, AT_REST, None, by=By.engine, doing="editing", done="edited", on_crash=abandon,
         needs=("change",), example="NAME --cpus 4",
-        why="Gives the instance other processors, other memory or a larger disk, which it has from its next start on."),
+        why="Gives the instance other processors, memory or port forwards, or a larger disk, from its next start on."),
     Row(shell, (running,), None, by=By.caller,
         why="Runs a command or a login shell in the guest."),
     Row(copy, (running,), None, by=By.caller, example="NAME:/etc/hostname .",

@@ -18,7 +18,10 @@ from .table import BY_TRIGGER, Trigger
 
 if TYPE_CHECKING:
     from .events import Event
-    from .spec import Spec
+    from .spec import Forward, Spec
+
+_SHOWN = 4
+"""As many ports as a line names."""
 
 SENTENCES = {
     Happening.begun: '{doing} "{name}"',
@@ -179,10 +182,28 @@ def edited(before: "Spec", after: "Spec") -> str:
     parts = []
     for field in before._fields:
         old, new = getattr(before, field), getattr(after, field)
-        if old != new:
+        if field == "forwards":
+            gone, come = (
+                sorted(_way(it) for it in these if it not in those) for these, those in ((old, new), (new, old))
+            )
+            parts += [f"no longer {_some(gone)}"] * bool(gone) + [_some(come)] * bool(come)
+        elif old != new:
             shown = exact if field in sized else str
             parts.append(f"{sized.get(field, field)} {shown(old)} → {shown(new)}")
     return f"{', '.join(parts)}; takes effect at the next start" if parts else "nothing changed"
+
+
+def _some(names: list[str]) -> str:
+    """Return the first of `names` and how many more there are."""
+    shown, more = names[:_SHOWN], len(names) - _SHOWN
+    return ", ".join([*shown, f"{more} more"] if more > 0 else shown)
+
+
+def _way(forward: "Forward") -> str:
+    """Return a forward as people write it: `127.0.0.1:8080 → 80/tcp`."""
+    host = forward.host_socket or f"{forward.host_ip}:{forward.host_port}"
+    guest = forward.guest_socket or f"{forward.guest_port}/{forward.proto}"
+    return f"{guest} → {host}" if forward.reverse else f"{host} → {guest}"
 
 
 def taken(new: str, trigger: str) -> str:

@@ -14,7 +14,11 @@ from .model import Editable, known_keys
 if TYPE_CHECKING:
     import yaml
 
-FIXED = {"images": "the disk was made from it", "arch": "the disk was made for it"}
+FIXED = {
+    "images": "the disk was made from it",
+    "arch": "the disk was made for it",
+    **dict.fromkeys(("mounts", "env", "param", "provision"), "its guest was set up with it at its first boot"),
+}
 """Keys → why they cannot be edited, where there is more to say than that they are for `create`."""
 
 
@@ -30,7 +34,8 @@ class Text:
         for edit in edits:
             apply(self._tree, edit)
         data = plain(self._tree)
-        fixed = [key for key in data if key not in Editable.model_fields and key in known_keys(())]
+        editable = {field.alias for field in Editable.model_fields.values()}
+        fixed = [key for key in data if key not in editable and key in known_keys(())]
         wrong = [self._fixed(key) for key in fixed]
         try:
             self.asked = Editable.model_validate({key: value for key, value in data.items() if key not in fixed})

@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, Field, StrictBool, WithJsonSche
 
 from . import values as is_
 from .parts import (
+    MANY_PORTS,
     AdditionalDisk,
     Audio,
     CaCerts,
@@ -146,6 +147,15 @@ class Editable(Strict):
     cpus: is_.Cpus | None = None
     memory: Annotated[is_.Memory | None, is_.BLANK] = None
     disk: Annotated[is_.DiskSize | None, is_.BLANK] = None
+    port_forwards: tuple[PortForward, ...] | None = None
+
+    def mistakes(self) -> Iterator[tuple[Path, str]]:
+        for number, forward in enumerate(self.port_forwards or ()):
+            for key, socket in (("guestSocket", forward.guest_socket), ("hostSocket", forward.host_socket)):
+                if socket and ("{{" in socket or not socket.startswith("/")):
+                    yield ("portForwards", number, key), "expected an absolute path without variables"
+            if forward.of_many_ports:
+                yield ("portForwards", number), f"expected at most {MANY_PORTS} ports"
 
 
 class Wished(BaseModel):

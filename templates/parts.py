@@ -15,6 +15,9 @@ SOCKET_BYTES = 107
 """A longer path is no address of a socket. Source: unix(7)."""
 
 
+MANY_PORTS = 1000
+"""Each port is forwarded from the start: nothing watches the guest for ports that open later."""
+
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - no socket is bound
 LOOPBACK = "127.0.0.1"
 
@@ -281,6 +284,12 @@ class PortForward(Strict):
     def host_ports(self) -> tuple[int, int]:
         """First and last port on the host; by default the guest's."""
         return self.host_port_range or ((self.host_port, self.host_port) if self.host_port else self.guest_ports)
+
+    @property
+    def of_many_ports(self) -> bool:
+        """True for so many ports that it can only have been meant for those that open in the guest."""
+        first, last = self.guest_ports
+        return not (self.ignore or self.guest_socket) and last - first >= MANY_PORTS
 
     def mistakes(self) -> Iterator[tuple[Path, str]]:
         for end, port, ports, socket in (

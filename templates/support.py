@@ -17,13 +17,10 @@ from .expand import INTERNAL
 from .merge import version
 from .mistakes import Mistake, found, mistake
 from .model import Template
-from .parts import Containerd, PortForward
+from .parts import MANY_PORTS, Containerd, PortForward
 
 LIMA = (2, 2)
 """The version of Lima whose templates are read."""
-
-MANY_PORTS = 1000
-"""Each port is forwarded from the start: nothing watches the guest for ports that open later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,11 +165,9 @@ def _is_wide(path: Path, value: Any) -> bool:
     if len(path) != 2 or path[0] != "portForwards":  # noqa: PLR2004 - the list and the position
         return False
     try:
-        forward = PortForward.model_validate(value)
+        return PortForward.model_validate(value).of_many_ports
     except ValidationError:
         return False
-    first, last = forward.guest_ports
-    return not (forward.ignore or forward.guest_socket) and last - first >= MANY_PORTS
 
 
 def _dropped(template: Template) -> Iterator[Path]:

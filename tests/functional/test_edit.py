@@ -59,7 +59,11 @@ def test_edit_that_changes_nothing_writes_nothing(interlock, bring, home, histor
         ("disk=1MiB", "disk: a disk cannot shrink"),
         ("arch=aarch64", "arch: cannot be edited: the disk was made for it"),
         ("images=[{location: x}]", "images: cannot be edited: the disk was made from it"),
-        ("mounts=[]", "mounts: cannot be edited: it is for create alone"),
+        ("mounts=[]", "mounts: cannot be edited: its guest was set up with it at its first boot"),
+        ("message=x", "message: cannot be edited: it is for create alone"),
+        ("portForwards=[{guestPort: 80, hostSocket: web.sock}]", "hostSocket: expected an absolute path"),
+        ("portForwards=[{guestSocket: '/{{.Name}}', hostPort: 1}]", "guestSocket: expected an absolute path"),
+        ("portForwards=[{proto: tcp}]", "portForwards[0]: expected at most 1000 ports"),
         ("cpus=many", "cpus: expected a whole number"),
         ("cpu=1", "cpu: no such key; did you mean"),
     ],
@@ -119,3 +123,37 @@ def test_edit_in_an_editor_keeps_a_text_with_mistakes(begin, interlock, bring, s
     kept.write_text(kept.read_text().replace("many", "3"))
     assert interlock("edit", "web", "--file", str(kept)).returncode == 0
     assert spec() == {**before, "cpus": 3}
+
+
+def test_edit_of_forwards_takes_the_place_of_a_rule_for_the_same_port(interlock, bring, spec):
+    """As in a template, the first of several rules for a port counts; those that go and come are named."""
+    bring(State.stopped)
+    assert interlock("edit", "web", "--port-forward", "8080:80").returncode == 0
+    done = interlock("edit", "web", "--port-forward", "9090:80", "--port-forward", "8443:443")
+    assert "no longer 127.0.0.1:8080 → 80/tcp, 127.0.0.1:8080 → 80/udp, 127.0.0.1:8443 → 443/tcp" in done.stderr
+    found = {(it["proto"], it["host_port"], it["guest_port"]) for it in spec()["forwards"]}
+    assert found == {(proto, *ports) for proto in ("tcp", "udp") for ports in ((9090, 80), (8443, 443))}
+    assert interlock("edit", "web", "--set", "portForwards=[]").returncode == 0
+    assert spec()["forwards"] == []
+
+
+FORWARDS = """\
+- {guestPort: 80, hostPort: 8080}
+- {guestPortRange: [7000, 7002], hostPortRange: [8000, 8002], proto: udp, hostIP: 0.0.0.0}
+- {guestPort: 22000, guestIP: 0.0.0.0, proto: tcp, hostIP: "::1"}
+- {guestSocket: /run/a b.sock, hostSocket: /tmp/b.sock}
+- {guestSocket: "/run/c:d.sock", hostPort: 9000, hostIP: 127.0.0.2}
+- {guestPort: 5000, hostSocket: /tmp/e.sock}
+- {guestSocket: /run/f.sock, hostSocket: /tmp/g.sock, reverse: true}
+"""
+
+
+def test_editable_text_means_what_the_instance_is(bring, vms, spec, tmp_path):
+    """Read back unchanged, it changes nothing, with forwards of every kind."""
+    bring(State.stopped)
+    text = tmp_path / "web.yaml"
+    text.write_text(f"portForwards:\n{FORWARDS}")
+    assert vms.edit("web", file=text).changed
+    assert len(spec()["forwards"]) == 2 + 3 + 1 + 4
+    text.write_text(vms.editable("web"))
+    assert not vms.edit("web", file=text).changed
