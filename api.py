@@ -178,6 +178,14 @@ class Interlock:
         """
         return self.engine.fire(name, Trigger.clone, new=new, full=full)
 
+    def fork(self, name: str, *new: str, timeout_s: float | None = None, on_event: Announce | None = None) -> Outcome:
+        """Make each of `new`, a copy of `name`, which runs: their first start continues from where it is now.
+
+        They are not started. The outcome is that of `name`, which stands still for a moment and keeps its connections.
+        Raises DriverError where that cannot be done, and what `clone` does.
+        """
+        return self.fire(name, Trigger.fork, new=new, timeout_s=timeout_s, on_event=on_event)
+
     def rename(self, name: str, new: str) -> Outcome:
         """Call the instance `name`, which is at rest, `new`; the outcome is that of `new`.
 

@@ -18,6 +18,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "protect": ("lifecycle", "Make reset and delete of an instance impossible."),
         "unprotect": ("lifecycle", "Remove the protection set by `protect`."),
         "clone": ("instances", "Make another instance with a copy of the disk."),
+        "fork": ("instances", "Make copies of a running instance that continue from there."),
         "rename": ("instances", "Give an instance another name."),
         "edit": ("editing", "Change processors, memory, disk or forwards."),
         "repair": ("lifecycle", "Mend an instance that is listed as damaged."),

@@ -2,7 +2,9 @@
 
 import click
 
-from .options import format_option, name_argument, pass_session
+from ..fsm.table import Trigger
+from .many import each
+from .options import format_option, name_argument, pass_session, timeout_option
 from .session import Session
 from .stdout import Format, print_result
 
@@ -34,6 +36,47 @@ def clone_command(  # noqa: PLR0917 - click calls it, by name
         raise click.UsageError("give one name for the copy, as the second argument or by --as")
     outcome = session.interlock.clone(name, new or named or "", full=full)
     print_result(outcome, output_format)
+
+
+@click.command("fork")
+@name_argument
+@click.argument("new", nargs=-1)
+@click.option("--as", "named", metavar="NEW", multiple=True, help="The name of a copy, like the further arguments.")
+@timeout_option("Give up when the memory is not copied, or a copy does not answer, by then.")
+@format_option
+@pass_session
+def fork_command(  # noqa: PLR0917 - click calls it, by name
+    session: Session,
+    /,
+    name: str,
+    new: tuple[str, ...],
+    named: tuple[str, ...],
+    timeout_s: float | None,
+    output_format: Format,
+) -> None:
+    """Make copies of NAME, which runs, and start them: each continues from the same moment.
+
+    NAME stands still while its memory is copied, and keeps its connections. Each copy gets an identity of its own
+    before it counts as running: hostname, machine id, ssh host key and port, instance id, clock and random numbers. A
+    copy that cannot take it is ended, and the command says so.
+
+    \b
+    interlock fork web one two three
+    interlock fork web --as one two
+    """
+    copies = (*named, *new)
+    if not copies:
+        raise click.UsageError("give a name for each copy")
+    print_result(session.interlock.fork(name, *copies, timeout_s=timeout_s), output_format)
+    each(
+        session,
+        Trigger.start,
+        lambda vms, copy: vms.start(copy, timeout_s=timeout_s),
+        names=copies,
+        everything=False,
+        filters=(),
+        output_format=output_format,
+    )
 
 
 @click.command("rename")

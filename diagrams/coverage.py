@@ -62,6 +62,8 @@ def outcomes(row: Row) -> tuple[Outcome, ...]:
     if row.observed:
         return (Outcome.done,)
     recovered = RECOVERED[row.on_crash] if row.on_crash else ()
+    if row.on_crash is Recovery.let_run and row.dest is None:  # it saves no memory that could be finished
+        recovered = (Outcome.undone,)
     # What the engine does to its own files, and could do again, is over at once: nothing in it looks for a signal.
     at_once = row.by is By.engine and row.on_crash is Recovery.redo
     return (Outcome.done, Outcome.failed, *(() if at_once else (Outcome.cancelled,)), *recovered)

@@ -56,7 +56,7 @@ def _definitions(rows: Sequence[Row], begin: State) -> list[str]:
         "/* What a row does to the world, by where it leads. */",
         _which("BOOTS(t)", asked, lambda row: row.dest is State.running and any(it in AT_REST for it in row.sources)),
         _which("ENDS(t)", asked, lambda row: State.running in row.sources and row.dest in AT_REST),
-        _which("SAVES(t)", asked, lambda row: row.on_crash is Recovery.let_run),
+        _which("SAVES(t)", asked, lambda row: row.on_crash is Recovery.let_run and row.dest is not None),
         _which("APPEARS(t)", asked, lambda row: State.absent in row.sources),
         _which("VANISHES(t)", asked, lambda row: row.dest is State.absent),
         f"#define CREATE {next(row.trigger for row in asked if State.absent in row.sources)}",

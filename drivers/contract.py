@@ -7,6 +7,8 @@ because recovery after a crash repeats it. What is true after each:
     copy       likewise, with the disk of another machine, which is down, and an identity of its own; the directory held
                its spec alone. The other one is as it was, whatever becomes of either
     grow       the disk of the machine, which is down, is at least as large as the spec says; what is on it stays
+    catch      one moment of the machine, its memory and its disk, lies in FORKED; it runs on and keeps its connections
+    adopt      as after copy, but from what `catch` left of the other one, which runs: start continues from there
     move       the machine, which is down, is known by another name wherever its directory does not say its name
     start      the guest has answered; a machine that was alive already is kept. What failed in a guest that answers is
                returned: it runs all the same
@@ -51,7 +53,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from ..errors import DegradedError, HostError, UsageError
 from ..fsm.port import Deadline, Site
-from ..fsm.records import HIDDEN, SAVED, Check, Observation
+from ..fsm.records import FORKED, HIDDEN, SAVED, Check, Observation
 from ..fsm.spec import UNREADABLE, Spec
 from ..host.progress import Report
 
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BASE",
     "DEMANDS",
+    "FORKED",
     "HIDDEN",
     "INITRD",
     "KERNEL",
@@ -140,6 +143,8 @@ class Abilities(NamedTuple):
     """Those of `DEMANDS` that it meets exactly as the spec says; `Driver.check` refuses a spec with any other."""
     suspends: bool = False
     """True when it can save a machine's memory."""
+    forks: bool = False
+    """True when it can copy a machine that runs."""
 
 
 class Driver(ABC):
@@ -180,6 +185,22 @@ class Driver(ABC):
         A disk that is larger is left alone. Raises HostError where this driver cannot.
         """
         raise HostError(f'driver "{self.name}" cannot grow disks')
+
+    def catch(self, site: Site, report: Report, deadline: Deadline) -> None:  # noqa: ARG002 - the default refuses
+        """Catch one moment of the machine, which is alive, in FORKED, for `adopt`; it runs on.
+
+        Raises DeadlineError, or DriverError where that cannot be done: before it stands still, if that can be known.
+        `resume` lets it run then. The engine removes FORKED.
+        """
+        raise HostError(f'driver "{self.name}" cannot copy machines that run', hint=f"interlock stop {site.name}")
+
+    def adopt(self, site: Site, original: Site, report: Report) -> None:  # noqa: ARG002 - the default refuses
+        """Make the machine that `site.spec` describes from FORKED of `original`, which runs; its memory is in SAVED.
+
+        `start` lets it continue, and gives the guest its identity before it returns: what `copy` says, and machine id,
+        clock and random numbers of its own. A guest that could not take it makes `start` fail.
+        """
+        raise HostError(f'driver "{self.name}" cannot copy machines that run')
 
     def move(self, site: Site, new: Site, report: Report) -> None:  # noqa: B027 - the default has nothing of that kind
         """Let the machine, which is down, be known outside its directory by the name of `new`.

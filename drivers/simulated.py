@@ -40,7 +40,19 @@ from ..fsm.schema import check_schema
 from ..host import cancellation
 from ..host.files import UnfitFileError, read_own, remove_tree, write_whole
 from ..host.process import boot_id
-from .contract import DEMANDS, HIDDEN, SAVED, Abilities, Deadline, DegradedError, Driver, Observation, Report, Site
+from .contract import (
+    DEMANDS,
+    FORKED,
+    HIDDEN,
+    SAVED,
+    Abilities,
+    Deadline,
+    DegradedError,
+    Driver,
+    Observation,
+    Report,
+    Site,
+)
 
 if TYPE_CHECKING:
     from ..guest.command import Completed
@@ -108,7 +120,7 @@ class SimulatedDriver(Driver):
 
     name = "simulated"
     abilities = Abilities(
-        arches=("x86_64", "aarch64"), images=False, shell=False, honours=frozenset(DEMANDS), suspends=True
+        arches=("x86_64", "aarch64"), images=False, shell=False, honours=frozenset(DEMANDS), suspends=True, forks=True
     )
 
     def __init__(
@@ -136,6 +148,20 @@ class SimulatedDriver(Driver):
         self._reached(site)
         report("growing the simulated disk")
         self._obey("grow", UNLIMITED)
+
+    def catch(self, site: Site, report: Report, deadline: Deadline) -> None:
+        machine = self._reached(site)
+        if not machine.alive:
+            raise DriverError(f"there is nothing to fork: {machine.exit_reason or 'it never ran'}")
+        report("catching a moment of the simulated machine")
+        self._obey("catch", deadline)
+        write_whole(site.directory / FORKED, b"")
+
+    def adopt(self, site: Site, original: Site, report: Report) -> None:
+        report("sharing the simulated memory")
+        self._obey("adopt", UNLIMITED)
+        self._put(site, SimulatedMachine(boots=self._reached(original).boots))
+        write_whole(site.directory / SAVED, read_own(original.directory / FORKED))
 
     def move(self, site: Site, new: Site, report: Report) -> None:
         self._reached(site)

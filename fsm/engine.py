@@ -9,8 +9,8 @@ The order inside a write is always the same: lock, settle, ask the state machine
 import math
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import (
@@ -208,12 +208,25 @@ class Engine(Reader):
     def _with_new(self, name: str, trigger: Trigger, arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield `arguments`; the name `new` among them has become the instance, absent, whose lock is held.
 
-        The holder of that lock may be waiting for ours. So we wait no longer than readers need, and then refuse.
+        So has each of several.
         """
         new = arguments.get("new")
         if new is None:
             yield arguments
             return
+        with ExitStack() as held:
+            if isinstance(new, str):
+                instances: Any = held.enter_context(self._absent(new, name, trigger))
+            else:
+                instances = [held.enter_context(self._absent(one, name, trigger)) for one in _distinct(new)]
+            yield {**arguments, "new": instances}
+
+    @contextmanager
+    def _absent(self, new: str, name: str, trigger: Trigger) -> Iterator["Instance"]:
+        """Yield the instance `new`, absent, which `trigger` of `name` is to make, and hold its lock.
+
+        The holder of that lock may be waiting for ours. So we wait no longer than readers need, and then refuse.
+        """
         checked_name(new)
         if new == name:
             raise refusals.taken(new, trigger)
@@ -228,7 +241,7 @@ class Engine(Reader):
                 other.settle()
             if other.state is not State.absent:
                 raise refusals.taken(new, trigger)
-            yield {**arguments, "new": other}
+            yield other
 
     def _treat(self, name: str, row: Row, *, force: bool) -> Outcome:
         """Carry out `row` on an instance whose files cannot be understood, hence without an entry in its journal."""
@@ -389,6 +402,13 @@ class Engine(Reader):
 def _calls_off(trigger: Trigger, operation: Operation, *, force: bool) -> bool:
     """True when `operation` is to end for the sake of `trigger`: by its row, or because its process is suspended."""
     return trigger in BY_TRIGGER[operation.trigger].yields_to or (operation.suspended and force)
+
+
+def _distinct(names: Sequence[str]) -> Sequence[str]:
+    """Return `names`, of which there is one at least, and no two are the same; else raise UsageError."""
+    if len(set(names)) != len(names) or not names:
+        raise UsageError(f"expected names that differ, not {', '.join(names) or 'nothing'}")
+    return names
 
 
 def _check(row: Row, arguments: dict[str, Any]) -> None:

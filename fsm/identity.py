@@ -26,17 +26,17 @@ def new_instance_id() -> str:
     return f"i-{os.urandom(8).hex()}"
 
 
-def copied(spec: Spec, original: str, name: str, before: Path, after: Path) -> Spec:
-    """Return the spec of `name`, a copy of the instance `original`, in the directory `after` instead of `before`.
+def copied(spec: Spec, origin: str, name: str, before: Path, after: Path) -> Spec:
+    """Return the spec of `name`, a copy of an instance, in the directory `after` instead of `before`.
 
-    Hostname, instance id and port for ssh are its own.
+    `origin` says what it is: `clone of web`. Hostname, instance id and port for ssh are its own.
     """
     own = {
         "hostname": hostname(name),
         "instance_id": new_instance_id(),
         "created_at": now(),
         "ssh_port": 0,
-        "origin": f"clone of {original}",
+        "origin": origin,
         "version": __version__,
     }
     return Spec.from_json({**_moved(spec.to_json(), f"{before}/", f"{after}/"), **own}, after)

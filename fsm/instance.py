@@ -8,7 +8,7 @@ import errno
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -43,7 +43,7 @@ from .happening import Happening
 from .journal import Journal, Line, Phase
 from .machine import fire
 from .port import Change, Deadline, Draft, Plan, Port, Ports, Site
-from .records import PROTECTED_FILE, Observation, is_protected, is_saved, now
+from .records import FORKED, PROTECTED_FILE, Observation, is_protected, is_saved, now
 from .spec import SPEC_FILE, UNREADABLE, written
 from .states import State
 from .table import BOOTS, BY_TRIGGER, By, Decision, Recovery, Row, Trigger, decide, exit_from
@@ -278,15 +278,18 @@ class Instance:
         instance's own directory, and nothing else but the deadline of work that waits for a guest.
         """
         row = entry.row
+        waits = (entry.deadline,) if row.timeout else ()
         if row.by is By.engine:
-            return OWN_WORK[row.trigger](self, entry.step, **arguments)
+            return OWN_WORK[row.trigger](self, entry.step, *waits, **arguments)
         if plan is not None:
             draft = self._furnish_by(entry, plan)
-            if draft.original:
+            if draft.original and draft.live:
+                self.port.adopt(self.site, draft.original, entry.step)
+            elif draft.original:
                 self.port.copy(self.site, draft.original, entry.step, full=draft.full)
-                return words.copied(draft.original.name)
+            if draft.original:
+                return words.copied(draft.original.name, live=draft.live)
         port, site = self._machine() if row.by_place else (self.port, self.site)
-        waits = (entry.deadline,) if row.timeout else ()
         if not (arguments.get("cold") and is_saved(self.directory)):
             arguments.pop("cold", None)  # a driver that saves no memory need not know the word
         ending: str | DegradedError | None = getattr(port, row.trigger)(site, entry.step, *waits, **arguments)
@@ -317,12 +320,27 @@ class Instance:
 
     def clone(self, _: Report, *, new: "Instance", full: bool = False) -> str:
         """Carry out `clone`: create `new` as a copy of this machine. Its lock is held, and it is absent."""
+        self._copy_to(new, f"clone of {self.name}", full=full)
+        return words.copied_to(new.name)
+
+    def fork(self, report: Report, deadline: Deadline, *, new: Sequence["Instance"]) -> str:
+        """Carry out `fork`: catch one moment of this machine, which runs on, and create each of `new` from it.
+
+        Their locks are held, and they are absent. Where one of them fails, those before it stay.
+        """
+        self.port.catch(self.site, report, deadline)
+        for copy in new:
+            self._copy_to(copy, f"fork of {self.name}", live=True)
+        remove_tree(self.directory / FORKED)
+        return words.copied_to(*(copy.name for copy in new))
+
+    def _copy_to(self, new: "Instance", origin: str, *, full: bool = False, live: bool = False) -> None:
+        """Create `new`, which is absent, as a copy of this machine."""
         from .identity import copied
 
         original = self.site
-        spec = copied(original.spec, self.name, new.name, original.directory, self.home.directory(new.name))
-        new.fire(Trigger.create, plan=lambda _: Draft(spec, {}, original=original, full=full))
-        return words.copied_to(new.name)
+        spec = copied(original.spec, origin, new.name, original.directory, self.home.directory(new.name))
+        new.fire(Trigger.create, plan=lambda _: Draft(spec, {}, original=original, full=full, live=live))
 
     def rename(self, report: Report, *, new: "Instance | None" = None, former: str | None = None) -> str:
         """Carry out `rename`: move to `new`, whose lock is held and which is absent, or finish a move from `former`.
@@ -434,6 +452,7 @@ class Instance:
                 if not self._observe().alive:
                     raise DriverError("the machine is down")
                 self.port.resume(self.site, unheard)
+                remove_tree(self.directory / FORKED)
             case _:  # what was done stays done
                 pass
 
@@ -544,13 +563,14 @@ class Instance:
 
 OWN_WORK: dict[Trigger, Callable[..., str | None]] = {
     Trigger.clone: Instance.clone,
+    Trigger.fork: Instance.fork,
     Trigger.rename: Instance.rename,
     Trigger.edit: Instance.edit,
     Trigger.protect: Instance.protect,
     Trigger.unprotect: Instance.unprotect,
 }
-"""What the engine does itself to an instance, given a report and the row's own arguments; returns how it ended, in
-words. A test holds it against the table."""
+"""What the engine does itself to an instance, given a report, a deadline if the row has one, and the row's own
+arguments; returns how it ended, in words. A test holds it against the table."""
 
 
 def candidates(ports: Ports) -> Iterator[Port]:

@@ -29,6 +29,10 @@ SAVED = "saved"
 """While it is there, the instance's memory is saved, and the next start continues from it. Its content is the
 driver's."""
 
+FORKED = "forked"
+"""While `fork` is under way, a moment of the machine lies here, from which copies continue. Its content is the
+driver's."""
+
 
 def checked_name(name: str) -> str:
     """Return `name` if an instance may be called so, else raise InvalidNameError. Touches nothing."""

@@ -26,7 +26,8 @@ change a row and read the diff of the golden files.
     at_once     a caller who asks for it does not wait for a guest: what a dead process left is ended, not awaited
     by_place    its work needs the instance's directory alone, and is done even if the spec cannot be read
     needs       what it cannot be asked for without; `change` makes another spec of the one that is; `new` is a name at
-                which an instance is to appear, which the engine hands to the work locked and absent
+                which an instance is to appear, which the engine hands to the work locked and absent; for `fork`, a
+                tuple of such names
     moves       the instance's directory goes to the name `new` with it, by one rename: cut short before that, it is
                 given up; after that, it is finished under the new name
     options     what it can be asked for with besides. `cold`: a memory that is saved is set aside
@@ -35,8 +36,9 @@ change a row and read the diff of the golden files.
 
 Only `create` leaves `absent`, and it is the only row that needs a plan: a template about to become a spec, or another
 instance about to be copied. So `clone` is a row of the instance that is copied, and what it does is the `create` of the
-other: the journal of the copy begins as every journal does, and no template is in sight. `start` has no row from
-`absent`, so "start that creates" is not forbidden: there is nowhere to write it down.
+other: the journal of the copy begins as every journal does, and no template is in sight. `fork` does so for each copy
+of a running one. `start` has no row from `absent`, so "start that creates" is not forbidden: there is nowhere to write
+it down.
 
 There are no wildcards and no priorities. Two rows may not share a (trigger, source) pair; a test checks this.
 """
@@ -68,6 +70,7 @@ class Trigger(StrEnum):
     protect = "protect"
     unprotect = "unprotect"
     clone = "clone"
+    fork = "fork"
     rename = "rename"
     edit = "edit"
     shell = "shell"
@@ -169,7 +172,7 @@ class Row(NamedTuple):
 
 # fmt: off
 (create, start, stop, kill, suspend, exited, reset, delete, resume, provision, protect, unprotect,
- clone, rename, edit, shell, copy, repair) = Trigger
+ clone, fork, rename, edit, shell, copy, repair) = Trigger
 roll_back, probe, redo, abandon, let_run = Recovery
 
 TABLE = (
@@ -211,6 +214,9 @@ TABLE = (
     Row(clone, AT_REST, None, by=By.engine, doing="cloning", done="cloned", on_crash=abandon,
         unsaved=True, needs=("new",), options=("full",), example="NAME copy",
         why="Makes another instance with a copy of the disk and an identity of its own, by a create of that one."),
+    Row(fork, (running,), None, by=By.engine, doing="forking", done="forked", on_crash=let_run,
+        yields_to=(kill,), timeout="stop_timeout_s", needs=("new",), example="NAME copy",
+        why="Makes copies of a running instance, each with an identity of its own: their start continues where it is."),
     Row(rename, AT_REST, None, by=By.engine, doing="renaming", done="renamed", on_crash=abandon,
         needs=("new",), moves=True, example="NAME new-name",
         why="Gives the instance another name. While it runs, its hypervisor is called by the old one."),

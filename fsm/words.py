@@ -156,14 +156,15 @@ def repaired(instance: str, state: State, mended: tuple[str, ...]) -> str:
     return f'"{instance}" is {"mended" if mended else "whole: nothing to mend"}; it is {state}'
 
 
-def copied(original: str) -> str:
+def copied(original: str, *, live: bool = False) -> str:
     """Return how the creation of a copy ended."""
-    return f'a clone of "{original}"'
+    return f'a {"fork" if live else "clone"} of "{original}"'
 
 
-def copied_to(new: str) -> str:
-    """Return how a clone ended."""
-    return f'the copy is "{new}"'
+def copied_to(*new: str) -> str:
+    """Return how a clone or a fork ended."""
+    names = ", ".join(f'"{name}"' for name in new)
+    return f"{'the copy is' if len(new) == 1 else 'the copies are'} {names}"
 
 
 def renamed(former: str, name: str) -> str:

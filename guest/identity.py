@@ -17,6 +17,10 @@ _TAKE = (
 """Runs the program that follows on stdin, on the line before it: the guest's own may be of an older version."""
 
 
+_MARK = 'echo "interlock: copying $1" >/dev/kmsg && cat /proc/sys/kernel/random/boot_id'
+"""What the agent does when it is asked for `copying`."""
+
+
 def request(facts: Mapping[str, bytes], *, boot: str = "", mark: str = "") -> str:
     """Return the line of words by which a guest becomes the one of `facts` (`seed.identity_facts`).
 
@@ -30,6 +34,17 @@ def request(facts: Mapping[str, bytes], *, boot: str = "", mark: str = "") -> st
         "mark": mark.encode(),
     }
     return agent.escaped({**facts, **present})
+
+
+def copying(endpoint: Endpoint, mark: str, wait: Wait) -> str:
+    """Have the kernel of the guest behind `endpoint` log `mark`, and return the id of its boot: for guests without an
+    agent. Raises DriverError with the guest's words, and what `wait` does."""
+    said = bounded_words()
+    failed = session.run(endpoint, ssh.as_root("sh", "-c", _MARK, "sh", mark), wait, hear=said.hear)
+    words = lines(bytes(said))
+    if failed or not words:
+        raise DriverError("the guest cannot be prepared to be copied", details=words[-5:])
+    return words[-1]
 
 
 def give(endpoint: Endpoint, line: str, wait: Wait) -> None:

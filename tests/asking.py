@@ -16,6 +16,7 @@ def larger(spec: Spec) -> Spec:
 
 NEEDS: dict[Trigger, dict[str, Any]] = {
     Trigger.clone: {"new": COPY},
+    Trigger.fork: {"new": (COPY,)},
     Trigger.rename: {"new": COPY},
     Trigger.edit: {"change": larger},
 }
@@ -31,7 +32,7 @@ def words(trigger: Trigger) -> list[str]:
     """Return the arguments that the command `trigger` needs after the name."""
     if trigger is Trigger.edit:
         return ["--cpus", "2"]
-    return [str(value) for value in needs(trigger).values()]
+    return [str(word) for value in needs(trigger).values() for word in ([value] if isinstance(value, str) else value)]
 
 
 def name_after(trigger: Trigger, name: str = "web") -> str:

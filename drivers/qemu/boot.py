@@ -11,7 +11,20 @@ from ...host.home import make_runtime
 from ...host.process import Actor
 from ...host.progress import unheard
 from ..contract import KNOWN_HOSTS, SSH_KEY, Deadline, Report, Site
-from . import disk_lock, ended, events, hostfwd, hypervisor, limits, mounts, saved, serial, ssh_control, ssh_port
+from . import (
+    adopted,
+    disk_lock,
+    ended,
+    events,
+    hostfwd,
+    hypervisor,
+    limits,
+    mounts,
+    saved,
+    serial,
+    ssh_control,
+    ssh_port,
+)
 from .capabilities import Acceleration, acceleration, capabilities
 from .command import Board, build
 
@@ -40,7 +53,10 @@ def up(site: Site, progress: Report, deadline: Deadline, *, boot: bool, cold: bo
     if cold:
         saved.set_aside(directory)
         progress("booting cold, as asked: the saved memory is set aside")
-    return (saved.exists(directory) and _resume(site, progress, deadline)) or launch(site, progress, deadline)
+    if saved.exists(directory) and (process := _resume(site, progress, deadline)):
+        return process
+    adopted.settle(directory)
+    return launch(site, progress, deadline)
 
 
 def _resume(site: Site, progress: Report, deadline: Deadline) -> Actor | None:

@@ -13,7 +13,7 @@ lies over the image. `reset` leaves the layers behind (`disk.make`).
 import json
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from .disk import DISK, LAYERS, run_qemu_img, whole
 
 _PIECE_BYTES = 4 << 20
 
-_SEED_BYTES = 1 << 30
+SEED_BYTES = 1 << 30
 """An initrd or a seed is a few dozen MiB; larger files are rejected unread."""
 
 _L1_BYTES = 32 << 20
@@ -55,9 +55,9 @@ def make(site: Site, original: Site, report: Report, *, full: bool) -> None:
             "such a machine can be cloned before its first start"
         )
     report("giving the copy an identity")
-    _identify(site, original)
+    identify(site, original)
     for name in (KERNEL, BASE, firmware.CODE, firmware.PRISTINE):
-        _link(original.directory / name, site.directory / name)
+        link(original.directory / name, site.directory / name)
     for name in (RECORD, SSH_KEY):
         write_whole(site.directory / name, read_own(original.directory / name))
     if (original.directory / firmware.VARIABLES).exists():
@@ -72,21 +72,35 @@ def make(site: Site, original: Site, report: Report, *, full: bool) -> None:
         _share(original.directory, site.directory)
 
 
-def _identify(site: Site, original: Site) -> None:
-    """Put a seed, or an initrd that carries it, and the pinned host key into the directory of `site`."""
+def identify(site: Site, original: Site) -> facts.Identity:
+    """Put a seed, or an initrd that carries it, and the pinned host key into the directory of `site`; return who it
+    is."""
     host_key = new_host_key()
     spec, source = site.spec, original.directory
     identity = facts.Identity(site.name, spec.hostname, spec.instance_id, host_key)
     try:
         if (source / SEED).exists():
-            write_whole(site.directory / SEED, seed.nocloud_for(read_own(source / SEED, _SEED_BYTES), identity))
-            _link(source / INITRD, site.directory / INITRD)
+            write_whole(site.directory / SEED, seed.nocloud_for(read_own(source / SEED, SEED_BYTES), identity))
+            link(source / INITRD, site.directory / INITRD)
         else:
-            initrd = seed.overlay_for(read_own(source / INITRD, _SEED_BYTES), identity)
+            initrd = seed.overlay_for(read_own(source / INITRD, SEED_BYTES), identity)
             write_whole(site.directory / INITRD, initrd)
     except ValueError as error:
         raise DriverError(f'the seed of "{original.name}" cannot be read: {error}') from error
     write_whole(site.directory / KNOWN_HOSTS, pin(host_key))
+    return identity
+
+
+def layers_in_use(directory: Path) -> tuple[list[str], int]:
+    """Give the disk in `directory`, which a hypervisor writes to, the name of a layer as well, if it has none.
+
+    Return it and the layers below it, from the top down, and the size of the disk.
+    """
+    chain = _chain(directory, in_use=True)
+    disk = directory / DISK
+    named = next((layer.name for layer in directory.glob(LAYERS) if layer.samefile(disk)), None)
+    layers = [named or _new_layer(directory), *(image["filename"] for image in chain[1:])]
+    return layers, int(chain[0]["virtual-size"])
 
 
 def _share(source: Path, target: Path) -> None:
@@ -99,26 +113,40 @@ def _share(source: Path, target: Path) -> None:
     if chain[0].get("snapshots"):
         raise DriverError("a disk that has snapshots cannot be shared; a full copy is possible (--full)")
     if _is_written(source):
-        layer = LAYERS.replace("*", os.urandom(4).hex())
-        os.link(source / DISK, source / layer)
-        flush_directory(source)
-        layers = [layer, *layers]
-        _cover(source, layers, chain[0])
+        layers = [_new_layer(source), *layers]
+        cover(source, layers, chain[0]["virtual-size"])
     for layer in layers:
-        _link(source / layer, target / layer)
-    _cover(target, layers, chain[0])
+        link(source / layer, target / layer)
+    cover(target, layers, chain[0]["virtual-size"])
 
 
-def _cover(directory: Path, layers: Sequence[str], disk: Mapping[str, Any]) -> None:
-    """Put a disk into `directory` on which nothing is written yet, over the first of `layers`; as large as `disk`."""
-    backing = ["-F", "qcow2", "-b", layers[0]] if layers else []
+def _new_layer(directory: Path) -> str:
+    """Return the name that the disk in `directory` has from now on as well, as a layer."""
+    layer = LAYERS.replace("*", os.urandom(4).hex())
+    os.link(directory / DISK, directory / layer)
+    flush_directory(directory)
+    return layer
+
+
+def cover(directory: Path, layers: Sequence[str], size_bytes: int) -> None:
+    """Put a disk into `directory` on which nothing is written yet, over the first of `layers`."""
     with whole(directory, DISK) as fresh:
-        run_qemu_img(["create", "-q", "-f", "qcow2", *backing, fresh, str(disk["virtual-size"])], directory)
+        write_cover(directory, fresh, layers, size_bytes)
 
 
-def _chain(directory: Path) -> list[dict[str, Any]]:
+def write_cover(directory: Path, name: str, layers: Sequence[str], size_bytes: int) -> None:
+    """Write the file `name` in `directory`: a disk on which nothing is written yet, over the first of `layers`.
+
+    It is not opened, because a hypervisor may have it locked.
+    """
+    backing = ["-F", "qcow2", "-b", layers[0]] if layers else []
+    run_qemu_img(["create", "-q", "-u", "-f", "qcow2", *backing, name, str(size_bytes)], directory)
+
+
+def _chain(directory: Path, *, in_use: bool = False) -> list[dict[str, Any]]:
     """Return what qemu-img knows of the disk in `directory` and of each file that it needs, from the top down."""
-    said = run_qemu_img(["info", "--backing-chain", "--output=json", "-f", "qcow2", DISK], directory)
+    shared = ["-U"] if in_use else []
+    said = run_qemu_img(["info", *shared, "--backing-chain", "--output=json", "-f", "qcow2", DISK], directory)
     chain: list[dict[str, Any]] = json.loads(said)
     return chain
 
@@ -134,7 +162,7 @@ def _is_written(directory: Path) -> bool:
         return any(disk.read(min(8 * entries, _L1_BYTES)))
 
 
-def _link(source: Path, target: Path) -> None:
+def link(source: Path, target: Path) -> None:
     """Give the immutable file `source`, if it is there, the name `target` too."""
     if source.exists():
         remove_tree(target)

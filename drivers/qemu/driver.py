@@ -9,6 +9,8 @@
     ├── ssh.config              start: `ssh -F ssh.config NAME`
     ├── hypervisor.id           the shell that becomes QEMU: its pid, start time and boot
     ├── events.log             QEMU: what happened to the machine, asked for by events.in
+    ├── forked/                fork: one moment of the machine, which copies continue from (`forking`)
+    ├── fork.json              fork: the identity that the guest of a copy has to take
     ├── saved/                 suspend: the guest's memory and devices (`saved`)
     ├── copies.json            start: files fetched from the guest that are removed when it stops
     ├── degraded.txt            start, provision: what failed in the running guest, if anything
@@ -80,7 +82,9 @@ class QemuDriver(Driver):
     """Runs machines under QEMU, with KVM where KVM is proved to work and by emulation elsewhere."""
 
     name = "qemu"
-    abilities = Abilities(("x86_64", "aarch64"), images=True, shell=True, honours=frozenset(DEMANDS), suspends=True)  # noqa: S604 - no shell
+    abilities = Abilities(  # noqa: S604 - no shell
+        ("x86_64", "aarch64"), images=True, shell=True, honours=frozenset(DEMANDS), suspends=True, forks=True
+    )
 
     def check(self, spec: "Spec") -> None:
         from . import limits
@@ -121,6 +125,24 @@ class QemuDriver(Driver):
         report("growing the disk")
         disk.grow(site.directory, site.spec.disk_bytes)
 
+    def catch(self, site: Site, report: Report, deadline: Deadline) -> None:
+        from . import forking
+        from .boot import Progress, watched
+
+        process = hypervisor.settled(site.directory)
+        if process is None:
+            raise DriverError(f"there is nothing to fork: {ended.reason(site.directory)}")
+        forking.refuse(site, process)
+        progress = Progress(report)
+        with watched(site, process, progress) as (endpoint, pidfd):
+            announced = forking.announce(site, endpoint, deadline, pidfd, progress)
+            forking.catch(site, process, announced, progress, deadline)
+
+    def adopt(self, site: Site, original: Site, report: Report) -> None:
+        from . import forking
+
+        forking.make(site, original, report)
+
     def move(self, site: Site, new: Site, report: Report) -> None:  # noqa: ARG002 - it has nothing by name
         _refuse_alive(site)
         ended.clear(site, report)
@@ -130,7 +152,7 @@ class QemuDriver(Driver):
     ) -> DegradedError | None:
         from ...guest import probes, readiness
         from ...guest.session import Wait
-        from . import agent
+        from . import adopted, agent
         from .boot import Progress, up, watched
         from .saved import waits
         from .serial import Watch
@@ -148,6 +170,8 @@ class QemuDriver(Driver):
             return resumed or events.uses_network(directory)
 
         with watched(site, process, progress) as (endpoint, pidfd):
+            if adopted.is_undecided(directory):
+                adopted.become(site, endpoint, deadline, pidfd, progress)
             failures = readiness.wait_until_ready(
                 endpoint,
                 deadline,
@@ -209,7 +233,7 @@ class QemuDriver(Driver):
 
     def reset(self, site: Site, report: Report) -> None:
         from ...host.files import remove_tree
-        from . import disk, firmware, saved
+        from . import adopted, disk, firmware, saved
 
         _refuse_alive(site)
         saved.forget(site.directory)
@@ -218,6 +242,7 @@ class QemuDriver(Driver):
         if site.spec.boot == "firmware":
             firmware.renew(site.directory)
         # Without these, `observe` reports no earlier run: the machine is as it was created.
+        adopted.settle(site.directory)
         for trace in (hypervisor.RECORD, logs.EVENTS.file, saved.OLD):
             remove_tree(site.directory / trace)
 
@@ -230,13 +255,14 @@ class QemuDriver(Driver):
 
     def resume(self, site: Site, report: Report) -> None:
         from ...guest.session import GuestGoneError
-        from . import saved
+        from . import forking, saved
 
         report("resuming the guest")
         with hypervisor.held(hypervisor.settled(site.directory)) as pidfd:
             if pidfd is None:
                 raise DriverError(f"there is nothing to resume: {ended.reason(site.directory)}")
             hypervisor.wake(pidfd)
+            forking.finish(site)
             saved.release(site)
             if ssh_forwards.condition(site.runtime):
                 report(FORWARDING)

@@ -1,5 +1,7 @@
 """Another identity for a guest that runs: by its agent where that answers, else over ssh."""
 
+from contextlib import suppress
+
 from ...errors import DriverError
 from ...guest import identity
 from ...guest.agent import AgentError
@@ -9,6 +11,17 @@ from . import agent
 
 _GIVING_S = 60.0
 """How long an agent may take to change everything: some seconds under emulation."""
+
+
+def copying(site: Site, endpoint: Endpoint, mark: str, deadline: Deadline, pidfd: int) -> str:
+    """Have the kernel of the guest of `site` log `mark`, after which a copy finds what it logs of the copying.
+
+    Return the id of its boot. Raises DriverError when it did not, DeadlineError, and GuestGoneError.
+    """
+    if agent.listens(site.directory):
+        with suppress(AgentError):
+            return agent.ask(site.runtime, "copying", mark)
+    return identity.copying(endpoint, mark, Wait(deadline, pidfd))
 
 
 def give(site: Site, endpoint: Endpoint, line: str, deadline: Deadline, pidfd: int) -> None:

@@ -30,6 +30,7 @@ from ...host.files import (
     PRIVATE_DIRECTORY,
     beside,
     flush_directory,
+    link_or_copy,
     open_private,
     publish,
     read_own,
@@ -109,33 +110,53 @@ def save(site: Site, process: Actor, report: Report, deadline: Deadline) -> None
     fresh = beside(directory / SAVED)
     fresh.mkdir(mode=PRIVATE_DIRECTORY)
     try:
+        report("stopping the processors")
         with Monitor(site.runtime) as monitor:
-            report("stopping the processors")
             monitor.ask("stop")  # and completes what is being written to the disks
-            report("saving the memory")
-            with _passed(monitor, fresh / DEVICES, "xb"):
-                monitor.ask("migrate", uri=f"fd:{DEVICES}")
-                _migrated(monitor, deadline)
-            version: Any = monitor.ask("query-version")
-        with _memory(process, "rb") as source, open_private(fresh / MEMORY, "xb") as copy:
-            size = os.fstat(source.fileno()).st_size
-            copy.truncate(size)
-            _copy(source.fileno(), copy.fileno(), deadline)
-        number = version["qemu"]
-        version = f"{number['major']}.{number['minor']}.{number['micro']}"
-        record = {
-            "machine": fingerprint(version, hypervisor.command(process)),
-            "written": _written(site),
-            "memory_bytes": size,
-            "devices_sha256": _digest(fresh / DEVICES),
-            "schema": 1,
-        }
-        write_whole(fresh / RECORD, json.dumps(record).encode() + b"\n")
+        report("saving the memory")
+        take(site, process, fresh, deadline)
         publish(fresh, directory / SAVED)
     except BaseException:
         with cancellation.shielded(), suppress(DriverError):
             remove_tree(fresh)
         raise
+
+
+def take(site: Site, process: Actor, folder: Path, deadline: Deadline) -> None:
+    """Write the memory of `site`, whose processors stand still, into `folder`: all that SAVED holds."""
+    with Monitor(site.runtime) as monitor:
+        with _passed(monitor, folder / DEVICES, "xb"):
+            monitor.ask("migrate", uri=f"fd:{DEVICES}")
+            _migrated(monitor, deadline)
+        version: Any = monitor.ask("query-version")
+    with _memory(process, "rb") as source, open_private(folder / MEMORY, "xb") as copy:
+        size = os.fstat(source.fileno()).st_size
+        copy.truncate(size)
+        _copy(source.fileno(), copy.fileno(), deadline)
+    number = version["qemu"]
+    version = f"{number['major']}.{number['minor']}.{number['micro']}"
+    record = {
+        "machine": fingerprint(version, hypervisor.command(process)),
+        "written": _written(site),
+        "memory_bytes": size,
+        "devices_sha256": _digest(folder / DEVICES),
+        "schema": 1,
+    }
+    _write_record(folder, record)
+
+
+def adopt(site: Site, folder: Path) -> None:
+    """Put what `take` wrote into `folder` into SAVED of `site`, as the memory that fits the disk of that one."""
+    saved = site.directory / SAVED
+    remove_tree(saved)
+    saved.mkdir(mode=PRIVATE_DIRECTORY)
+    for name in (MEMORY, DEVICES):
+        link_or_copy(folder / name, saved / name)
+    _write_record(saved, {**json.loads(read_own(folder / RECORD)), "written": _written(site)})
+
+
+def _write_record(folder: Path, record: dict[str, Any]) -> None:
+    write_whole(folder / RECORD, json.dumps(record).encode() + b"\n")
 
 
 def misfit(site: Site, version: str, command: Sequence[str]) -> str | None:

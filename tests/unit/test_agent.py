@@ -14,7 +14,7 @@ from interlock.drivers.contract import Site
 from interlock.drivers.qemu import agent as port
 from interlock.guest.agent import AgentError, Exchange, Load, escaped, listening, load
 
-WORDS = some.dictionaries(some.from_regex(r"[a-z_.-]{1,8}", fullmatch=True), some.binary(max_size=40))
+WORDS = some.dictionaries(some.text("abcxyz_.-", min_size=1, max_size=8), some.binary(max_size=40))
 
 
 def nonce(exchange):

@@ -179,6 +179,7 @@ def test_can_of_running_instance_is_what_the_table_allows(vms, bring):
         Trigger.provision,
         Trigger.protect,
         Trigger.unprotect,
+        Trigger.fork,
         Trigger.shell,
         Trigger.copy,
     ]

@@ -15,6 +15,7 @@ import pytest
 from interlock import Interlock
 from interlock.creation.plan import Wishes, plan
 from interlock.drivers.contract import Site
+from interlock.drivers.qemu import identity
 from interlock.drivers.qemu.driver import QemuDriver
 from interlock.drivers.qemu.logs import EVENTS, QEMU, SERIAL
 from interlock.guest import readiness
@@ -67,6 +68,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
 
     with monkeypatch.context() as patch:
         patch.setattr(readiness, "wait_until_ready", skip)
+        patch.setattr(identity, "copying", lambda *_: "a boot")
         yield patch
 
 

@@ -45,13 +45,14 @@ CASES = (
     (Trigger.reset, State.stopped, STOPPED),
     (Trigger.delete, State.stopped, STOPPED),
     (Trigger.clone, State.stopped, STOPPED),
+    (Trigger.fork, State.running, RUNNING),
     (Trigger.rename, State.stopped, STOPPED),
     (Trigger.rename, State.stopped, SAVED),
     (Trigger.edit, State.stopped, STOPPED),
     (Trigger.edit, State.stopped, SAVED),
 )
 
-PATIENCE = {Trigger.suspend: {"timeout_s": 120.0}}
+PATIENCE = {trigger: {"timeout_s": 120.0} for trigger in (Trigger.suspend, Trigger.fork)}
 """A busy host takes longer to save a memory than these guests have to shut down."""
 
 AUDITED = {"os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate", "subprocess.Popen"}

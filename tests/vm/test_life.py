@@ -43,7 +43,7 @@ def run(environment: dict[str, str]) -> Iterator[Run]:
 
     def run(*arguments: str, code: int = 0, **options: object) -> object:
         done = subprocess.run(
-            [PROGRAM, *arguments], env=environment, capture_output=True, text=True, timeout=600, check=False, **options
+            [PROGRAM, *arguments], env=environment, capture_output=True, text=True, timeout=1200, check=False, **options
         )
         assert code == done.returncode, done.stderr
         return done
@@ -75,7 +75,7 @@ def test_life_of_a_real_guest(run: Run, template: str, tmp_path: Path) -> None:
     run("create", "web", "--template", template)
     assert listed(run)[0]["state"] == "created"
 
-    run("start", "web")
+    run("start", "web", "--timeout", "900")  # cloud-init and firmware take a busy host that emulates minutes
     assert listed(run)[0]["state"] == "running"
     assert run("shell", "web", "--", "sh", "-c", "hostname; echo kept > kept; sync; exit 7", code=7).stdout == "web\n"
     said = run("run", "--timeout", "60", "web", "--", "sh", "-c", "cat; echo oops >&2; exit 3", code=3, input="a  b\n")

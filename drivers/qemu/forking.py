@@ -1,0 +1,188 @@
+"""Copies of a machine that runs: each continues from one moment of it, with an identity of its own.
+
+    original                                  copy
+    forked/memory, devices ────────────────── saved/memory, devices    by hard links; nobody writes to them
+    layer-*.qcow2 ─────────────────────────── layer-*.qcow2            what was its disk until then, likewise
+    disk.qcow2                                disk.qcow2               each writes to its own
+    forked/fork.json                          fork.json                the identity that its guest takes (`adopted`)
+
+The original stands still while its memory is copied out, and then runs on over a fresh disk. That takes the place of
+disk.qcow2 after QEMU has changed over to it, and before the guest may write: so whatever a crash leaves under that name
+is all that the guest wrote. (Not earlier: QEMU opens the former disk again, by its name, to give up writing to it. For
+the same reason the fresh one has the name of a layer as well, under which QEMU knows it.)
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ...errors import DriverError
+from ...fsm.spec import Forward
+from ...guest.keys import pin
+from ...guest.seed import identity_facts
+from ...guest.session import Endpoint
+from ...host.files import PRIVATE_DIRECTORY, beside, publish, read_own, remove_tree, write_whole
+from ...host.process import Actor
+from ..contract import BASE, FORKED, INITRD, KERNEL, KNOWN_HOSTS, SEED, SSH_KEY, Deadline, Report, Site
+from . import adopted, cloning, firmware, identity, saved
+from .command import RECORD, Board
+from .disk import DISK, LAYERS
+from .monitor import Monitor
+
+CAUGHT = "fork.json"
+"""What is to be known of the moment: the guest's boot and mark, the layers, and the size of the disk."""
+
+_VARIABLES_BYTES = 64 << 20
+
+_ROOT = "disk"
+"""The node of the disk that the guest sees; after a fork `disk-NUMBER`. Other nodes have no name that begins so."""
+
+_COVER = f".{DISK}.{{}}"
+"""What a fresh disk is called until it is in its place. `disk.whole` removes what was left under such a name."""
+
+
+def refuse(site: Site, process: Actor) -> None:
+    """Raise DriverError where the machine of `site`, which `process` runs, cannot be forked."""
+    saved.refuse(site, process)
+    if not Board.read(site.directory).generation_device:
+        raise DriverError(
+            "the machine has no device that tells a guest of its copying, so copies would draw the same random numbers"
+        )
+    if (site.directory / SEED).exists():
+        raise DriverError(
+            "the guest has taken its identity from a cloud-init seed, and reads no other one: a copy that boots would "
+            "have that identity again"
+        )
+    if site.spec.disks:
+        names = ", ".join(disk.name for disk in site.spec.disks)
+        raise DriverError(f'"{site.name}" has the disk {names} attached, which no two machines can write to')
+    if taken := _taken(site.spec.forwards, site.directory):
+        raise DriverError(f'"{site.name}" forwards {taken} of this host, which no two machines can have')
+
+
+class Announced(NamedTuple):
+    """What a copy finds in its memory of how it was copied."""
+
+    boot: str
+    """The id of the guest's boot."""
+    mark: str
+    """A word in its kernel's log: what the log says of the copying comes after it."""
+
+
+def announce(site: Site, endpoint: Endpoint, deadline: Deadline, pidfd: int, report: Report) -> Announced:
+    """Have the guest of `site` note that it is about to be copied. Raises DriverError, and what a `Wait` does."""
+    report("announcing it to the guest")
+    mark = os.urandom(8).hex()
+    return Announced(identity.copying(site, endpoint, mark, deadline, pidfd), mark)
+
+
+def catch(site: Site, process: Actor, announced: Announced, report: Report, deadline: Deadline) -> None:
+    """Put one moment of the machine of `site` into FORKED; it runs on afterwards.
+
+    Raises DeadlineError or DriverError; the processors may stand still then.
+    """
+    directory = site.directory
+    remove_tree(directory / FORKED)
+    for abandoned in directory.glob(f".{FORKED}.*"):
+        remove_tree(abandoned)
+    report("copying the memory")
+    finish(site)
+    for unused in directory.glob(_COVER.format("*")):
+        unused.unlink()
+    layers, size = cloning.layers_in_use(directory)
+    number = os.urandom(4).hex()
+    cloning.write_cover(directory, _COVER.format(number), layers, size)
+    os.link(directory / _COVER.format(number), directory / _layer(number))
+    fresh = beside(directory / FORKED)
+    fresh.mkdir(mode=PRIVATE_DIRECTORY)
+    with Monitor(site.runtime) as monitor:
+        monitor.ask("stop")  # and completes what is being written to the disks
+        _change_over(monitor, number)
+    finish(site)
+    saved.take(site, process, fresh, deadline)
+    if (directory / firmware.VARIABLES).exists():
+        _copy(directory / firmware.VARIABLES, fresh / firmware.VARIABLES)
+    with Monitor(site.runtime) as monitor:
+        monitor.ask("cont")
+    record = {**announced._asdict(), "layers": layers, "disk_bytes": size}
+    write_whole(fresh / CAUGHT, json.dumps(record).encode() + b"\n")
+    fresh.replace(directory / FORKED)
+
+
+def make(site: Site, original: Site, report: Report) -> None:
+    """Make the machine `site` of what `catch` left in FORKED of `original`; safe to repeat."""
+    source, directory = original.directory, site.directory
+    forked = source / FORKED
+    caught: dict[str, Any] = json.loads(read_own(forked / CAUGHT))
+    report("giving the copy an identity")
+    who = cloning.identify(site, original)
+    for name in (KERNEL, BASE, firmware.CODE, firmware.PRISTINE):
+        cloning.link(source / name, directory / name)
+    for name in (RECORD, SSH_KEY):
+        write_whole(directory / name, read_own(source / name))
+    if (forked / firmware.VARIABLES).exists():
+        _copy(forked / firmware.VARIABLES, directory / firmware.VARIABLES)
+    report("sharing memory and disk")
+    for layer in caught["layers"]:
+        cloning.link(source / layer, directory / layer)
+    cloning.cover(directory, caught["layers"], caught["disk_bytes"])
+    saved.adopt(site, forked)
+    facts = identity_facts(who, initrd=read_own(directory / INITRD, cloning.SEED_BYTES))
+    shown = read_own(source / KNOWN_HOSTS)
+    adopted.record(directory, shown, pin(who.host_key), facts, boot=caught["boot"], mark=caught["mark"])
+
+
+def finish(site: Site) -> None:
+    """Let the disk that the hypervisor of `site` writes to be the one that its next start uses; it stands still.
+
+    They are two for a moment of a fork that was cut short.
+    """
+    if not any(site.directory.glob(_COVER.format("*"))):
+        return
+    with Monitor(site.runtime) as monitor:
+        cover = site.directory / _COVER.format(_root(monitor).removeprefix(f"{_ROOT}-"))
+    if cover.exists():
+        publish(cover, site.directory / DISK)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy the firmware's variables, of 64 MiB at most."""
+    write_whole(target, read_own(source, _VARIABLES_BYTES))
+
+
+def _change_over(monitor: Monitor, number: str) -> None:
+    """Have the hypervisor write to the cover of that number. Source: QEMU, qapi/block-core.json."""
+    root, name = _root(monitor), f"{_ROOT}-{number}"
+    file = {"driver": "file", "filename": _layer(number)}
+    monitor.ask("blockdev-add", driver="qcow2", node_name=name, discard="unmap", backing=None, file=file)
+    monitor.ask("blockdev-snapshot", node=root, overlay=name)
+
+
+def _layer(number: str) -> str:
+    """Return what the fresh disk of that number is called as a layer."""
+    return LAYERS.replace("*", number)
+
+
+def _root(monitor: Monitor) -> str:
+    """Return the node of the disk that the guest sees."""
+    devices: Any = monitor.ask("query-block")
+    for device in devices:
+        node = device.get("inserted", {}).get("node-name", "")
+        if node == _ROOT or node.startswith(f"{_ROOT}-"):
+            return str(node)
+    raise DriverError("the hypervisor does not say which disk the guest writes to")
+
+
+def _taken(forwards: Sequence[Forward], directory: Path) -> str | None:
+    """Return the first of the host's ports and sockets that `forwards` listen at and a copy could not; None if all are
+    the instance's own."""
+    for forward in forwards:
+        if forward.reverse:
+            continue
+        if forward.host_port:
+            return f"port {forward.host_port}"
+        if forward.host_socket and not Path(forward.host_socket).is_relative_to(directory):
+            return forward.host_socket
+    return None

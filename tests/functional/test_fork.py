@@ -1,0 +1,114 @@
+"""`interlock fork`: copies of an instance that runs, which continue from where it is."""
+
+import json
+
+import pytest
+from asking import COPY
+
+from interlock.drivers.contract import FORKED, SAVED
+from interlock.drivers.simulated import FILE
+from interlock.fsm.states import State
+from interlock.host.locks import Lock
+
+NAMES = ("one", "two", "three")
+
+
+def boots(home, name):
+    """Return how often the machine of `name` has booted with the disk that it has."""
+    return json.loads((home.directory(name) / FILE).read_bytes())["boots"]
+
+
+@pytest.mark.parametrize("arguments", [NAMES, ("--as", *NAMES), ("two", "three", "--as", "one")])
+def test_fork_makes_copies_that_run_without_a_boot(interlock, bring, vms, home, history, arguments):
+    """Each continues from the memory of the original, which runs on; all of them remember."""
+    bring(State.running)
+    done = interlock("fork", "web", *arguments)
+    assert done.returncode == 0
+    assert 'forked "web" in ' in done.stderr
+    assert [vms.status(name).state for name in ("web", *NAMES)] == [State.running] * 4
+    assert [boots(home, name) for name in ("web", *NAMES)] == [1] * 4
+    assert history()[-1] == ("fork", "done")
+    created, *_, started = vms.history("two")
+    assert (created.trigger, started.trigger) == ("create", "start")
+    assert 'a fork of "web"' in [line.detail for line in vms.history("two")]
+    assert not (home.directory("web") / FORKED).exists()
+    assert not any((home.directory(name) / SAVED).exists() for name in ("web", *NAMES))
+
+
+def test_fork_has_a_spec_of_its_own(interlock, bring, vms):
+    """What says who it is differs; the rest is the same."""
+    bring(State.running)
+    assert interlock("fork", "web", COPY).returncode == 0
+    web, copy = vms.status("web").spec.to_json(), vms.status(COPY).spec.to_json()
+    assert (copy["hostname"], copy["origin"]) == (COPY, "fork of web")
+    assert {key for key in web if web[key] != copy[key]} == {"hostname", "instance_id", "created_at", "origin"}
+
+
+def test_fork_says_it_as_json(interlock, bring):
+    """The first outcome is that of the original, and names the copies; then comes the start of each."""
+    bring(State.running)
+    said = [json.loads(line) for line in interlock("fork", "web", *NAMES, "--format", "json").stdout.splitlines()]
+    assert (said[0]["name"], said[0]["trigger"], said[0]["state"]) == ("web", "fork", "running")
+    assert said[0]["detail"] == 'the copies are "one", "two", "three"'
+    assert {(one["name"], one["trigger"], one["state"]) for one in said[1:]} == {
+        (name, "start", "running") for name in NAMES
+    }
+
+
+@pytest.mark.parametrize("names", [(COPY, "web"), (COPY, "taken")])
+def test_fork_to_a_name_that_is_taken_is_refused(interlock, bring, vms, history, names):
+    """Nothing is begun, for no copy; its own name is taken too."""
+    bring(State.running)
+    vms.create("taken", "tiny", driver="simulated") if "taken" in names else None
+    before = history()
+    done = interlock("fork", "web", *names)
+    assert done.returncode == 3
+    assert f'there is an instance "{names[1]}" already' in done.stderr
+    assert history() == before
+    assert vms.status(COPY).state is State.absent
+
+
+def test_fork_needs_names_that_differ(interlock, bring):
+    """At least one, and none twice."""
+    bring(State.running)
+    assert [interlock("fork", "web", *given).returncode for given in ((), ("a", "--as", "a"), ("../a",))] == [2, 2, 2]
+
+
+def test_fork_to_a_name_that_another_process_holds_is_busy(interlock, bring, home, history):
+    """As with clone, the other's lock is not awaited; those of the other names are free again."""
+    bring(State.running)
+    before = history()
+    with Lock(home.lock("two")) as lock:
+        assert lock.acquire()
+        done = interlock("fork", "web", *NAMES)
+    assert done.returncode == 5
+    assert 'instance "two" is held by' in done.stderr
+    assert history() == before
+    assert interlock("fork", "web", *NAMES).returncode == 0
+
+
+def test_fork_that_cannot_catch_the_memory_leaves_no_copy_and_the_original_runs(interlock, bring, vms, home):
+    """The names are free, and what was caught is gone."""
+    bring(State.running)
+    done = interlock("fork", "web", *NAMES, orders={"catch": {"error": "the memory is on fire"}})
+    assert (done.returncode, [vms.status(name).state for name in NAMES]) == (6, [State.absent] * 3)
+    assert "the memory is on fire" in done.stderr
+    assert (vms.status("web").state, vms.status("web").operation) == (State.running, None)
+    assert not (home.directory("web") / FORKED).exists()
+
+
+def test_copy_that_does_not_start_is_ended_and_stops_no_other(interlock, bring, vms):
+    """One that could not take its identity is not shown as running; the exit code tells."""
+    bring(State.running)
+    done = interlock("fork", "web", *NAMES, orders={"start": {"error": "the guest did not take its new identity"}})
+    assert done.returncode == 6
+    assert [vms.status(name).state for name in ("web", *NAMES)] == [State.running, *([State.created] * 3)]
+    assert done.stderr.count("the guest did not take its new identity") >= 3
+
+
+def test_fork_of_a_protected_instance_is_not_protected(interlock, bring, vms):
+    """To copy destroys nothing, and protection is about one instance."""
+    bring(State.running)
+    vms.protect("web")
+    assert interlock("fork", "web", COPY).returncode == 0
+    assert (vms.status("web").protected, vms.status(COPY).protected) == (True, False)

@@ -1,0 +1,213 @@
+"""A fork shares memory and disk with nobody who writes to them, and is known by its own identity once it has it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import make_spec
+
+from interlock.drivers.contract import FORKED, INITRD, KERNEL, KNOWN_HOSTS, SAVED, SEED, SSH_KEY, Deadline, Site
+from interlock.drivers.qemu import adopted, disk, forking, identity, saved
+from interlock.errors import DamagedError, DriverError, TooNewError
+from interlock.fsm.spec import Disk, Forward
+from interlock.guest import cpio, seed
+from interlock.guest.facts import Seed
+from interlock.guest.keys import KeyPair
+from interlock.host.progress import unheard
+
+MIB = 1 << 20
+FACTS = Seed("ada", "web", "i-1", ("ssh-ed25519 AAAA ada",), KeyPair(b"PRIVATE\n", b"ssh-ed25519 BBBB\n"), name="web")
+LAYER, OLDER = "layer-2.qcow2", "layer-1.qcow2"
+PORT = Forward("tcp", "0.0.0.0", 80, "", "127.0.0.1", 8080, "", reverse=False)
+OLD_KEY = b"guest ssh-ed25519 BBBB\n"
+
+
+class Monitor:
+    """Stands for the monitor of a hypervisor whose guest sees the disk `root`."""
+
+    root = "disk"
+    asked: list
+
+    def __init__(self, _runtime):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def ask(self, command, **arguments):
+        type(self).asked.append(command)
+        if command == "query-block":
+            others = [{"device": "none"}, {"inserted": {"node-name": "seed"}}, {"inserted": {"node-name": "disk0"}}]
+            return [*others, {"inserted": {"node-name": self.root}}]
+        if command == "blockdev-snapshot":
+            type(self).root = arguments["overlay"]
+        return {}
+
+
+@pytest.fixture
+def monitor(monkeypatch):
+    """Put Monitor in the place of the real one."""
+    fake = type("Fake", (Monitor,), {"asked": [], "root": "disk"})
+    monkeypatch.setattr(forking, "Monitor", fake)
+    return fake
+
+
+@pytest.fixture
+def web(tmp_path):
+    """Return a machine of which a moment was caught: two layers, a memory, and what its guest was told."""
+    directory = tmp_path / "web"
+    (directory / FORKED).mkdir(parents=True)
+    (directory / KERNEL).write_bytes(b"kernel")
+    (directory / INITRD).write_bytes(cpio.pack({"init": cpio.file(b"init")}) + seed.overlay(FACTS))
+    (directory / SSH_KEY).write_bytes(b"key")
+    (directory / KNOWN_HOSTS).write_bytes(OLD_KEY)
+    (directory / "qemu.json").write_text('{"machine": "pc-q35-7.2", "generation_device": true}')
+    disk.make(directory, MIB)
+    for layer in (LAYER, OLDER):
+        (directory / layer).write_bytes(b"layer")
+    for name in (saved.MEMORY, saved.DEVICES):
+        (directory / FORKED / name).write_bytes(name.encode())
+    (directory / FORKED / saved.RECORD).write_text(json.dumps({"machine": {}, "written": {"disk.qcow2": [1, 2, 3]}}))
+    caught = {"boot": "the-boot", "mark": "the-mark", "layers": [LAYER, OLDER], "disk_bytes": MIB}
+    (directory / FORKED / forking.CAUGHT).write_text(json.dumps(caught))
+    return Site("web", directory, tmp_path / "run", make_spec(driver="qemu"))
+
+
+@pytest.fixture
+def copy(web, tmp_path):
+    """Return a copy that was made of it."""
+    directory = tmp_path / "copy"
+    directory.mkdir()
+    site = Site("copy", directory, tmp_path / "run2", make_spec(driver="qemu", hostname="copy", instance_id="i-copy"))
+    for _ in range(2):  # safe to repeat
+        forking.make(site, web, unheard)
+    return site
+
+
+def test_copy_has_links_to_memory_and_layers_and_a_disk_of_its_own(web, copy):
+    """The kernel counts who uses them, so either can go without the other."""
+    for name in (saved.MEMORY, saved.DEVICES):
+        assert (web.directory / FORKED / name).samefile(copy.directory / SAVED / name)
+    for layer in (LAYER, OLDER):
+        assert (web.directory / layer).samefile(copy.directory / layer)
+    assert not (web.directory / disk.DISK).samefile(copy.directory / disk.DISK)
+    found = json.loads(disk.run_qemu_img(["info", "--output=json", disk.DISK], copy.directory))
+    assert (found["backing-filename"], found["virtual-size"]) == (LAYER, MIB)
+
+
+def test_memory_of_a_copy_fits_its_own_disk(copy):
+    """What is recorded of the disk is that of the copy, else its first start would boot."""
+    record = json.loads((copy.directory / SAVED / saved.RECORD).read_text())
+    assert record["written"] == saved._written(copy)
+
+
+def test_copy_is_known_by_both_keys_until_its_guest_has_its_own(copy, monkeypatch):
+    """The guest is handed what makes it another one, and how to find in its log that it was copied."""
+    own = (copy.directory / KNOWN_HOSTS).read_bytes().removeprefix(OLD_KEY)
+    assert own.startswith(b"guest ssh-ed25519 ")
+    assert adopted.is_undecided(copy.directory)
+    handed = []
+    monkeypatch.setattr(identity, "give", lambda *given: handed.append(given[2]))
+    monkeypatch.setattr(adopted, "_LOGGED_S", 0.0)
+    adopted.become(copy, None, Deadline(1.0), 0, unheard)
+    words = dict(word.split("=", 1) for word in handed[0].split())
+    assert (words["boot"], words["mark"]) == ("the-boot", "the-mark")
+    assert words["hostname"].startswith("copy")
+    assert words["instance-id"].startswith("i-copy")
+    assert {"machine-id", "random", "clock", "ssh_host_ed25519_key"} <= words.keys()
+    assert not adopted.is_undecided(copy.directory)
+    assert (copy.directory / KNOWN_HOSTS).read_bytes() == own
+
+
+def test_copy_whose_guest_refused_is_still_undecided(copy, monkeypatch):
+    """The next start, if it finds the guest alive, tries again."""
+
+    def fail(*_):
+        raise DriverError("no")
+
+    monkeypatch.setattr(identity, "give", fail)
+    monkeypatch.setattr(adopted, "_LOGGED_S", 0.0)
+    with pytest.raises(DriverError):
+        adopted.become(copy, None, Deadline(1.0), 0, unheard)
+    assert adopted.is_undecided(copy.directory)
+
+
+def test_copy_that_boots_takes_its_identity_from_its_seed(copy):
+    """Its own host key is pinned alone, and it is the one in its seed."""
+    adopted.settle(copy.directory)
+    adopted.settle(copy.directory)
+    pinned = (copy.directory / KNOWN_HOSTS).read_bytes()
+    assert pinned.count(b"\n") == 1
+    facts = seed._overlaid((copy.directory / INITRD).read_bytes())[1]
+    assert facts["ssh_host_ed25519_key.pub"].split()[1] in pinned
+    assert facts["hostname"] == b"copy\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "error"), [("{", DamagedError), ("{}", DamagedError), ('{"schema": 9}', TooNewError)]
+)
+def test_record_that_cannot_be_understood_is_an_error_of_ours(copy, content, error):
+    """Damage is named, with the file; a newer version's record is not guessed at."""
+    (copy.directory / adopted.RECORD).write_text(content)
+    with pytest.raises(error, match=r"fork\.json"):
+        adopted.settle(copy.directory)
+
+
+def test_fresh_disk_takes_its_place_once_the_hypervisor_writes_to_it(web, monitor):
+    """Whatever cut the fork short, the next start finds the disk to which the guest wrote."""
+    before = (web.directory / disk.DISK).stat().st_ino
+    cover = web.directory / forking._COVER.format("2")
+    cover.write_bytes(b"fresh")
+    forking.finish(web)  # cut short before the change
+    assert (web.directory / disk.DISK).stat().st_ino == before
+    forking._change_over(monitor(None), "2")
+    forking.finish(web)  # cut short after it
+    assert (web.directory / disk.DISK).read_bytes() == b"fresh"
+    assert not cover.exists()
+    forking.finish(web)
+    assert monitor.asked.count("query-block") == 3  # where there is no such disk, nothing is asked
+
+
+def test_hypervisor_that_does_not_say_its_disk_is_an_error(monitor):
+    """Nothing is guessed."""
+    monitor.root = "another"
+    with pytest.raises(DriverError, match="does not say which disk"):
+        forking._change_over(monitor(None), "2")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"disks": (Disk("data", "raw"),)}, "has the disk data attached"),
+        ({"forwards": (PORT,)}, "forwards port 8080 of this host"),
+        ({"forwards": (PORT._replace(host_port=0, host_socket="/run/x"),)}, "forwards /run/x of this host"),
+    ],
+)
+def test_what_two_machines_cannot_have_is_refused(web, monkeypatch, changes, why):
+    """Before the guest stands still."""
+    monkeypatch.setattr(saved, "refuse", lambda *_: None)
+    with pytest.raises(DriverError, match=why):
+        forking.refuse(web._replace(spec=web.spec._replace(**changes)), None)
+
+
+def test_what_each_has_for_itself_is_no_reason_to_refuse(web, monkeypatch):
+    """A socket in its own directory, and what the guest reaches on the host."""
+    monkeypatch.setattr(saved, "refuse", lambda *_: None)
+    own = PORT._replace(host_port=0, host_socket=f"{web.directory}/sock/x")
+    back = PORT._replace(reverse=True)
+    forking.refuse(web._replace(spec=web.spec._replace(forwards=(own, back))), None)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "why"),
+    [("qemu.json", '{"machine": "pc-q35-7.2"}', "the same random numbers"), (SEED, "iso", "from a cloud-init seed")],
+)
+def test_guest_that_would_be_the_same_machine_is_refused(web, monkeypatch, file, content, why):
+    """One that does not notice its copying, and one that would boot with the identity of the original."""
+    monkeypatch.setattr(saved, "refuse", lambda *_: None)
+    Path(web.directory / file).write_text(content)
+    with pytest.raises(DriverError, match=why):
+        forking.refuse(web, None)

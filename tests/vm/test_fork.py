@@ -1,0 +1,221 @@
+"""Forks of real guests: the original keeps its connections, and each copy is another machine that was not booted."""
+
+import json
+import subprocess
+from contextlib import contextmanager
+
+import pytest
+
+from interlock.creation.plan import Wishes
+from interlock.drivers.contract import KNOWN_HOSTS
+from interlock.drivers.qemu import agent, forking, identity
+from interlock.drivers.qemu.boot import RESUMING
+from interlock.errors import DriverError
+from interlock.fsm.states import State
+
+pytestmark = pytest.mark.vm
+
+DEADLINE_S = 300.0
+NAMES = ("one", "two", "three")
+
+WHO = """\
+hostname
+cat /etc/machine-id
+head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \\n'
+echo
+cat /var/lib/interlock/booted
+"""
+"""Says who the guest is, in words that no two may share."""
+
+WRITER = """\
+i=0
+while [ ! -e enough ]; do i=$((i + 1)); echo $i >>log; sync; echo $i >flushed; done"""
+"""Writes numbers to the disk, each flushed before the next; `flushed` says which ones the disk has."""
+
+
+@pytest.fixture
+def ask(vms):
+    """Return a function that runs a script in a guest and returns what it printed."""
+
+    def ask(name, script):
+        command = vms.shell(name, ["sh", "-c", script])
+        return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=DEADLINE_S).stdout
+
+    return ask
+
+
+@pytest.fixture
+def start(vms):
+    """Return a function that starts an instance and returns the steps that were reported."""
+
+    def start(name):
+        steps = []
+        type(vms)(on_event=lambda event: steps.append(event.step or "")).start(name)
+        return steps
+
+    return start
+
+
+@pytest.fixture
+def bring(vms):
+    """Return a function that starts `web` from a template."""
+
+    def bring(template="tiny", **wishes):
+        vms.create("web", template, Wishes(user="root", memory_bytes=512 << 20, **wishes))
+        vms.start("web")
+
+    return bring
+
+
+@contextmanager
+def connected(vms, name):
+    """Keep a session in the guest, and yield a function that says whether it still answers."""
+    line = vms.shell(name, ["sh", "-c", "while read -r word; do echo $word; done"])
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as session:
+
+        def answers(word):
+            session.stdin.write(f"{word}\n")
+            session.stdin.flush()
+            return session.stdout.readline() == f"{word}\n"
+
+        yield answers
+        session.stdin.close()
+
+
+@pytest.mark.parametrize("template", ["tiny", "debian"])
+def test_one_guest_becomes_four_different_ones_that_were_not_booted(vms, home, ask, start, bring, template):
+    """Each copy goes on with the processes of the original, on a disk of its own, under an identity of its own, also
+    after its next boot.
+    """
+    bring(template)
+    boot = ask("web", "cat /proc/sys/kernel/random/boot_id")
+    ask("web", "echo before >kept; sync")
+    with connected(vms, "web") as answers:
+        assert answers("first")
+        vms.fork("web", *NAMES)
+        assert answers("second")
+    assert [vms.status(name).state for name in NAMES] == [State.created] * 3
+    assert all(vms.status(name).saved for name in NAMES)
+    assert all(RESUMING in start(name) for name in NAMES)
+    everybody = ("web", *NAMES)
+    who = [ask(name, WHO).split() for name in everybody]
+    assert [said[0] for said in who] == list(everybody)
+    words = [word for said in who for word in said]
+    assert len(set(words)) == len(words)
+    assert len({(home.directory(name) / KNOWN_HOSTS).read_bytes() for name in everybody}) == 4
+    assert len({vms.status(name).observation.ssh_port for name in everybody}) == 4
+    assert {ask(name, "cat /proc/sys/kernel/random/boot_id") for name in everybody} == {boot}
+    for name in everybody:
+        assert ask(name, f"cat kept; echo {name} >own; sync; cat own") == f"before\n{name}\n"
+    vms.delete("web", force=True)
+    vms.kill("two")
+    vms.start("two")
+    assert ask("two", "cat kept own") == "before\ntwo\n"
+    assert ask("two", WHO).split()[0] == "two"
+    assert ask("two", "cat /proc/sys/kernel/random/boot_id") != boot
+
+
+def test_disk_of_each_is_whole_although_it_was_written_to(vms, ask, bring, until):
+    """A process writes while its guest is forked twice, and a copy again: each has all numbers that were flushed."""
+    bring()
+    subprocess.run(vms.shell("web", ["sh", "-c", f"({WRITER}) >/dev/null 2>&1 &"]), check=True, timeout=DEADLINE_S)
+    for original, copy in (("web", "one"), ("web", "two"), ("one", "three")):
+        reached = int(ask(original, "cat flushed || echo 0"))
+        until(lambda original=original, reached=reached: int(ask(original, "cat flushed || echo 0")) > reached)
+        vms.fork(original, copy)
+        vms.start(copy)
+    for name in ("web", *NAMES):
+        ask(name, "touch enough; while pgrep -f 'echo $i' >/dev/null; do sleep 0.1; done; sync")
+        flushed = int(ask(name, "cat flushed"))
+        vms.kill(name)
+        vms.start(name)
+        numbers = [int(line) for line in ask(name, "cat log").split()]
+        assert numbers == list(range(1, len(numbers) + 1))
+        assert len(numbers) >= flushed > 0
+
+
+def test_guest_without_an_agent_takes_its_identity_over_ssh(vms, ask, bring, start):
+    """The agent hangs in the original, so it does in the copy."""
+    bring()
+    hang = 'grep -qs -e "seed/[a]gent" -e "serve-[a]gent" "$it/cmdline"'
+    ask("web", f'for it in /proc/[0-9]*; do ! {hang} || kill -STOP "${{it#/proc/}}"; done')
+    with pytest.raises(agent.AgentError):
+        agent.ask(vms.engine.site("web").runtime, "ping")
+    vms.fork("web", "one")
+    assert RESUMING in start("one")
+    assert ask("one", "hostname") == "one\n"
+    web, one = (ask(name, WHO).split() for name in ("web", "one"))
+    assert not set(web) & set(one)
+
+
+def test_copy_that_takes_no_identity_is_ended_and_boots_as_itself(vms, ask, bring, monkeypatch):
+    """It never counts as running with the identity of the original."""
+    bring()
+    vms.fork("web", "one")
+
+    def fail(*_):
+        raise DriverError("the guest did not take its new identity")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(identity, "give", fail)
+        with pytest.raises(DriverError, match="did not take its new identity"):
+            vms.start("one")
+    status = vms.status("one")
+    assert (status.state, status.saved) == (State.created, False)
+    assert not vms.engine.ports("qemu").observe(vms.engine.site("one")).alive
+    vms.start("one")
+    assert ask("one", "hostname") == "one\n"
+    assert not set(ask("web", WHO).split()) & set(ask("one", WHO).split())
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ("portForwards: [{{guestPort: 8080, hostPort: {port}}}]", "forwards port {port} of this host"),
+        ("additionalDisks: [data]", "has the disk data attached"),
+        ("mounts: [{{location: {folder}, mountPoint: /srv}}]", "so its memory cannot be saved"),
+    ],
+)
+def test_what_cannot_be_forked_is_refused_and_runs_on(vms, tmp_path, free_port, asked, why):
+    """Before the guest stands still; no copy is left."""
+    folder, port, template = tmp_path / "folder", free_port(), tmp_path / "web.yaml"
+    folder.mkdir()
+    vms.disks.create("data", 64 << 20)
+    template.write_text(f"base: template:tiny\n{asked.format(port=port, folder=folder)}\n")
+    vms.create("web", str(template))
+    vms.start("web")
+    with pytest.raises(DriverError, match=why.format(port=port)):
+        vms.fork("web", "one")
+    assert (vms.status("web").state, vms.status("web").observation.condition) == (State.running, None)
+    assert vms.status("one").state is State.absent
+
+
+def test_machine_that_does_not_tell_its_guest_of_the_copying_is_refused(vms, home):
+    """Copies of a board of an older version would draw the same random numbers."""
+    vms.create("web", "tiny")
+    record = home.directory("web") / "qemu.json"
+    board = json.loads(record.read_text())
+    record.write_text(json.dumps({**board, "generation_device": False}))
+    vms.start("web")
+    with pytest.raises(DriverError, match="the same random numbers"):
+        vms.fork("web", "one")
+
+
+def test_fork_that_fails_while_the_guest_stands_still_lets_it_run(vms, ask, bring, monkeypatch):
+    """At whichever moment: what the guest then writes is on its disk."""
+    bring()
+    for method in ("_change_over", "finish"):
+
+        def fail(*_):
+            raise DriverError("the memory is on fire")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(forking, method, fail)
+            with pytest.raises(DriverError, match="on fire"):
+                vms.fork("web", "one")
+        ask("web", f"echo written >{method}; sync")
+        assert (vms.status("web").state, vms.status("web").observation.condition) == (State.running, None)
+    vms.fork("web", "one")
+    vms.kill("web")
+    vms.start("web")
+    assert ask("web", "cat _change_over finish") == "written\nwritten\n"
