@@ -19,7 +19,7 @@ demo: $(VENV)/.installed
 	tools/packages.sh $(RUN) $(BUILD) ipxe-qemu
 	tools/demo.sh $(BIN)/interlock
 
-test: $(VENV)/.developing $(VENV)/drawing
+test: $(VENV)/.developing $(VENV)/drawing $(VENV)/pyright
 	tools/packages.sh $(RUN) $(BUILD) $(TEST) ipxe-qemu
 	$(PYTEST) $(ARGS)
 
@@ -51,6 +51,9 @@ $(VENV)/.developing: $(VENV)/.installed
 
 $(VENV)/drawing: tools/drawing.sh | $(VENV)/.installed
 	tools/drawing.sh $@
+
+$(VENV)/pyright: tools/pyright.sh | $(VENV)/.installed
+	tools/pyright.sh $@
 
 clean:
 	rm -rf $(VENV) build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

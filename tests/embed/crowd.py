@@ -45,9 +45,12 @@ def calls(seed: int, count: int) -> Iterator[Call]:
 
 def crowd(seed: int, threads: int, count: int) -> list[Call]:
     """Make the calls of `threads` threads at once."""
+
+    def one(number: int) -> list[Call]:
+        return list(calls(seed + number, count))
+
     with ThreadPoolExecutor(threads) as pool:
-        made = pool.map(lambda number: list(calls(seed + number, count)), range(threads))
-        return [call for each in made for call in each]
+        return [call for made in pool.map(one, range(threads)) for call in made]
 
 
 def main(seed: int, processes: int, threads: int, count: int) -> None:

@@ -17,10 +17,15 @@ TEMPLATE = {"images": [{"location": "build:tiny"}], "cpus": 1}
 WISHES = Wishes(memory_bytes=256 << 20, disk_bytes=1 << 30)
 
 
+def heard(stdin: bytes) -> str:
+    """Return what a simulated guest answers; a real one says the same."""
+    return f"heard {stdin.decode()}"
+
+
 def interlock(driver: str) -> Interlock:
-    """Return the API; simulated guests answer like real ones."""
-    answers = {"sh -c 'read word && echo heard $word'": lambda stdin: f"heard {stdin.decode()}"}
-    return Interlock(driver=SimulatedDriver(answers=answers) if driver == "simulated" else driver)
+    """Return the API with the driver of this name."""
+    simulated = SimulatedDriver(answers={"sh -c 'read word && echo heard $word'": heard})
+    return Interlock(driver=simulated if driver == "simulated" else driver)
 
 
 def live(vms: Interlock, name: str) -> str:
@@ -37,7 +42,7 @@ def live_many(driver: str, names: list[str]) -> list[str]:
     """Take the machines `names` through their lives at once, in a thread each; return what their guests said."""
     vms = interlock(driver)
     with ThreadPoolExecutor(len(names)) as threads:
-        return list(threads.map(lambda name: live(vms, name), names))
+        return list(threads.map(live, [vms] * len(names), names))
 
 
 def main(driver: str, processes: int, threads: int) -> None:
