@@ -36,6 +36,7 @@ CREATE = (
 )
 
 _FORCE = Flag("force", "Force", "bool", "f")
+_START = Flag("start", "Start it afterwards", "bool")
 _TIMEOUT = Flag("timeout", "How long to wait for the instance to be running", "duration")
 _PROGRESS = Flag("progress", "Each step is shown anyway", "bool")
 _FILL = Flag("fill", "", "bool", refused="defaults are this host's; they are filled in when an instance is created")
@@ -71,22 +72,9 @@ COMMANDS: dict[str, "dict[str, Command] | Command"] = {
     "factory-reset": Command("INSTANCE", "Factory reset an instance of Lima", "lifecycle:factory_reset", (), 0, 1),
     "protect": Command("INSTANCE [INSTANCE, ...]", "Protect an instance from removal", "lifecycle:protect", (), 1),
     "unprotect": Command("INSTANCE [INSTANCE, ...]", "Unprotect an instance", "lifecycle:unprotect", (), 1),
-    "clone": Command(
-        "OLDINST NEWINST",
-        "Clone an instance of Lima",
-        "lifecycle:clone",
-        (Flag("start", "Start it, too", "bool"),),
-        2,
-        2,
-    ),
-    "rename": Command(
-        "OLDINST NEWINST",
-        "Rename an instance of Lima",
-        "lifecycle:rename",
-        (Flag("start", "Start it, too", "bool"),),
-        2,
-        2,
-    ),
+    "clone": Command("OLDINST NEWINST", "Clone an instance of Lima", "lifecycle:clone", (_START, *EDITS), 2, 2),
+    "rename": Command("OLDINST NEWINST", "Rename an instance of Lima", "lifecycle:rename", (_START, *EDITS), 2, 2),
+    "edit": Command("INSTANCE", "Edit an instance of Lima", "lifecycle:edit", (_START, *EDITS), 0, 1),
     "list": Command(
         "[flags] [INSTANCE]...",
         "List instances of Lima",
@@ -193,7 +181,6 @@ COMMANDS: dict[str, "dict[str, Command] | Command"] = {
 """Command → what it is; the commands of a group by their names."""
 
 ELSEWHERE = {
-    "edit": "an instance keeps the spec it was created with; create another from a changed template",
     "snapshot": "use `limactl clone NAME COPY` while the instance is stopped",
     "tunnel": "use `interlock tunnel NAME PORT`",
     "network": "instances share no network here",

@@ -5,9 +5,9 @@
     otherwise                          instances where `interlock` keeps them, the files in `lima` beside them
 
     LIMA_HOME/
-    ├── NAME/               of each instance; it is written for readers, and nothing is read from it
+    ├── NAME/               of each instance; it is written for readers, and no start reads it
     │   ├── interlock       a link to the instance's own directory: what says that this folder is ours
-    │   ├── lima.yaml       the template it was created from, whole; or what its spec says
+    │   ├── lima.yaml       the template it was created from, whole, as `edit` changed it; or what its spec says
     │   ├── lima-version    the limactl whose calls are answered
     │   ├── protected       while the instance is
     │   ├── ssh.config      by which `ssh -F` reaches it as lima-NAME; of its last start
@@ -25,7 +25,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageError
+from ..errors import InvalidTemplateError, UsageError
 from ..host.files import make_private_directory, remove_tree, write_whole
 from ..host.home import Home
 from .version import LIMA_VERSION
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ..api import Interlock
+    from ..creation.templates import Templates
     from ..fsm.records import Status
 
 MARK = "interlock"
@@ -98,6 +99,16 @@ class LimaHome:
             self.directory(name).rename(folder)
             (folder / SSH_CONFIG).unlink(missing_ok=True)
             self._link_to(status)
+
+    def edit(self, status: "Status", templates: "Templates", edits: "Sequence[str]") -> None:
+        """Let lima.yaml of the instance say what `edits` did, unless somebody else has changed it."""
+        place = self.directory(status.name) / CONFIG
+        if not place.exists() or self.was_edited(status):
+            return
+        text = None
+        with suppress(InvalidTemplateError):  # one that says what a spec does: it names no image
+            text = templates.dump(templates.parse(templates.find(str(place)), edits))
+        self.write(status, text)
 
     def refresh(self, status: "Status", vms: "Interlock") -> None:
         """Let the folder of the instance say what `status` does; where there is none yet, write it."""

@@ -50,7 +50,7 @@ def start(session: "Session", call: "Call") -> int:
         if given:
             raise UsageError(
                 f"instance `{name}` exists, and {', '.join(given)} would change it; "
-                f"`limactl start {name}` starts it as it is"
+                f"`limactl edit {name}` does that, and `limactl start {name}` starts it as it is"
             )
         session.stderr.info(f"Using the existing instance `{name}`")
     return _start(session, call, name)
@@ -148,7 +148,7 @@ def clone(session: "Session", call: "Call") -> int:
     session.lima.check_free(new)
     session.vms.clone(name, new)
     session.lima.refresh(session.vms.status(new), session.vms)
-    return _start(session, call, new) if call.flags.get("start") else 0
+    return _edited(session, call, new)
 
 
 def rename(session: "Session", call: "Call") -> int:
@@ -159,7 +159,16 @@ def rename(session: "Session", call: "Call") -> int:
     session.vms.rename(name, new)
     session.lima.move(name, session.vms.status(new))
     session.lima.refresh(session.vms.status(new), session.vms)
-    return _start(session, call, new) if call.flags.get("start") else 0
+    return _edited(session, call, new)
+
+
+def edit(session: "Session", call: "Call") -> int:
+    """Give an instance that is stopped other processors, other memory or a larger disk."""
+    name = _name(call)
+    session.existing(name)
+    if not edits(call.flags):
+        raise UsageError(f"there is no editor here; say what is to change: `limactl edit --cpus=4 --memory=8 {name}`")
+    return _edited(session, call, name)
 
 
 def prune(session: "Session", call: "Call") -> int:  # noqa: ARG001 - every command is called alike
@@ -167,6 +176,14 @@ def prune(session: "Session", call: "Call") -> int:  # noqa: ARG001 - every comm
     session.stderr.info(f"Pruning `{session.lima.home.images}`")
     session.vms.prune(session.vms.unneeded(["image", "download"]), session.stderr.info)
     return 0
+
+
+def _edited(session: "Session", call: "Call", name: str) -> int:
+    """Change `name` as the flags say, and start it if they say so."""
+    if changes := edits(call.flags):
+        session.vms.edit(name, *changes)
+        session.lima.edit(session.vms.status(name), session.vms.templates, changes)
+    return _start(session, call, name) if call.flags.get("start") else 0
 
 
 def _name(call: "Call") -> str:

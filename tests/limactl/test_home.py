@@ -110,6 +110,20 @@ def test_renamed_instance_keeps_its_files_and_is_reached_by_its_new_name(lima, v
     assert "was changed" not in capfd.readouterr().err
 
 
+def test_edited_instance_shows_it_in_lima_yaml_unless_somebody_changed_that(lima, vms, capfd):
+    """What `edit` changes stands in the file as well, and a start calls nothing changed by others."""
+    run(["create", "web.yaml"])
+    assert run(["edit", "web", "--cpus=2", "--set", '.memory = "1GiB"', "--start"]) == 0
+    assert (vms.status("web").spec.cpus, vms.status("web").spec.memory_bytes) == (2, 1 << 30)
+    text = (lima / "web" / "lima.yaml").read_text()
+    assert ("cpus: 2\n" in text, 'memory: "1GiB"\n' in text, "build:tiny" in text) == (True, True, True)
+    assert "was changed" not in capfd.readouterr().err
+    run(["stop", "web"])
+    (lima / "web" / "lima.yaml").write_text("cpus: 9 # mine\n")
+    assert run(["edit", "web", "--cpus=3"]) == 0
+    assert (lima / "web" / "lima.yaml").read_text() == "cpus: 9 # mine\n"
+
+
 def test_instance_of_limas_own_is_left_alone(lima, capfd):
     """A folder that the drop-in did not write is another program's: its name is taken, its files stay."""
     (lima / "old").mkdir(parents=True)

@@ -32,15 +32,16 @@ def limactl(vms, tmp_path, monkeypatch):
 
 
 def test_instance_lives_as_embedders_expect(limactl, tmp_path):
-    """Created, started, entered, copied into and out of, listed, stopped and deleted: each call is right."""
+    """Created, edited, started, entered, copied into and out of, listed, stopped and deleted: each call is right."""
     made = limactl("create", "--tty=false", "--name=web", "-", given=TEMPLATE)
     assert (made.returncode, made.stdout) == (0, ""), made.stderr
+    assert limactl("edit", "--tty=false", "--set", ".cpus = 2", "web").returncode == 0
     started = limactl("start", "--tty=false", "web")
     assert (started.returncode, started.stdout) == (0, ""), started.stderr
     assert "READY. Run `limactl shell web`" in started.stderr
     assert "web is up" in started.stderr
     (web,) = map(json.loads, limactl("list", "--json").stdout.splitlines())
-    assert (web["status"], web["vmType"], web["config"]["cpus"]) == ("Running", "qemu", 1)
+    assert (web["status"], web["vmType"], web["config"]["cpus"]) == ("Running", "qemu", 2)
 
     with subprocess.Popen([*LIMACTL, "watch", "--history", "--json"], stdout=subprocess.PIPE) as watcher:
         assert watcher.stdout is not None
@@ -48,6 +49,7 @@ def test_instance_lives_as_embedders_expect(limactl, tmp_path):
         assert next(filter(None, seen)) == {"running": True, "sshLocalPort": web["sshLocalPort"]}
         watcher.terminate()
 
+    assert limactl("shell", "web", "nproc").stdout == "2\n"
     shell = limactl("shell", "--workdir=/tmp", "web", "sh", "-c", 'pwd; cat; exit "$1"', "sh", "7", given="héllo\n")
     assert (shell.returncode, shell.stdout) == (7, "/tmp\nhéllo\n"), shell.stderr
     (tmp_path / "sent").write_bytes(bytes(range(256)))
