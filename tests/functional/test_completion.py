@@ -98,7 +98,7 @@ def values(*words):
         (("rename", "web", ""), []),
         (("can", "web", "re"), ["reset", "resume", "rename", "repair"]),
         (("template", "s"), ["schema", "show"]),
-        (("template", "show", "deb"), ["debian", "debian-cloud", "debian-firmware", "<file>"]),
+        (("template", "show", "debian-c"), ["debian-cloud", "<file>"]),
         (("create", "-t", "ti"), ["tiny", "<file>"]),
         (("create", "web", "--template=ti"), ["--template=tiny", "<file>"]),
         (("create", "web", "--mount", ""), ["<dir>"]),
