@@ -321,7 +321,7 @@ class Interlock:
     def watch(
         self, names: Collection[str] = (), *, since: str | int | None = None, until: Callable[[], bool] = lambda: False
     ) -> "Iterator[Change]":
-        """Yield what happens to the instances `names`, or to all, in whatever process: from now on, or from `since`.
+        """Yield what happens to the instances `names`, or to all, in any process: from now on, or from `since`.
 
         `since` is a time (UTC, ISO 8601), or for one instance the number of a line of its history: a program that was
         away asks for what it has missed. Nothing is left out that the journals still hold. Waits for what comes next;

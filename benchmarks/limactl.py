@@ -44,7 +44,7 @@ EMULATED = {
     "x86_64": "qemu-system-x86_64 -machine q35,vmport=off -accel tcg,thread=multi,tb-size=512 -cpu max",
     "aarch64": "qemu-system-aarch64 -machine virt,accel=tcg -cpu max",
 }
-"""What limactl is told to run where guests are emulated: the options that it has for other architectures' guests. For
+"""What limactl is to run where guests are emulated: the options that it has for other architectures' guests. For
 its own architecture's it takes KVM for granted. Source: Lima's documentation, environment variables."""
 
 
@@ -107,8 +107,8 @@ def compare(
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="compared-") as folder:
         template = Path(folder, "compared.yaml")
-        told = {"image": json.dumps(str(image)), "arch": os.uname().machine, "cpus": 2, "memory": "1GiB", "port": port}
-        template.write_text(TEMPLATE.format(**told))
+        said = {"image": json.dumps(str(image)), "arch": os.uname().machine, "cpus": 2, "memory": "1GiB", "port": port}
+        template.write_text(TEMPLATE.format(**said))
         Path(folder).chmod(0o755)
         create = ["create", NAME, "--template", str(template), "--driver", "qemu"]
         start = ["start", "--timeout", str(TIMEOUT_S), NAME]

@@ -190,7 +190,7 @@ class _Line:
                 self._wanted = False if equals else option["takes"]
 
     def _enter(self, word: str) -> None:
-        """Enter the command `word`, also by a name of another program's; stay where it is none."""
+        """Enter the command `word`, also by a name of another program's; stay where it is not a command."""
         meant = meaning([word]) if self._node is self._tree else None
         for name in meant or [SAME_IN_GROUP.get(word, word)]:
             self._node = self._node.get("commands", {}).get(name, self._node)

@@ -208,7 +208,7 @@ class _Reader:
         key = self.fields.keys.get(_plain(first))
         if key is None:
             known = ", ".join(sorted(self.fields.shown.values()))
-            raise ValueError(f".{first} is none of the fields {known}")
+            raise ValueError(f".{first} is not one of the fields {known}")
         return lambda dot: _within(dot[key], rest)
 
 

@@ -204,6 +204,6 @@ def diagram_command(session: Session, name: str | None, diagram_format: str) -> 
     from ..diagrams.formats import FORMATS
 
     if diagram_format not in FORMATS:
-        raise click.BadParameter(f"{diagram_format!r} is none of {', '.join(FORMATS)}", param_hint="--format")
+        raise click.BadParameter(f"{diagram_format!r} is not one of {', '.join(FORMATS)}", param_hint="--format")
     current = None if name is None else session.interlock.status(name).state
     click.echo(FORMATS[diagram_format][0](current), nl=False)

@@ -118,7 +118,7 @@ inline carry_out(t, asked) {
     };
     atomic {                                   /* what came of it */
         if
-        :: note == me -> failed = true; say("is told to call off: ", t)
+        :: note == me -> failed = true; say("is asked to call off: ", t)
         :: budget > 0 -> budget--; failed = true
         :: BOOTS(t) && machines == 0 -> failed = true
         :: !(BOOTS(t) && machines == 0) -> skip
@@ -182,7 +182,7 @@ inline settle(wanted) {
     :: directory && in_flight && RULE(operation) == abandon || (RULE(operation) == probe && !observed) ->
         atomic { say("finds cut short, and gives up: ", operation); undo(operation); in_flight = false }
     :: directory && in_flight && (RULE(operation) == redo || (RULE(operation) == probe && observed)) ->
-        say("finds cut short, and goes on with: ", operation);
+        say("finds cut short, and finishes: ", operation);
         carry_out(operation, (wanted == operation))
     :: directory && in_flight && RULE(operation) == let_run && saved ->
         say("finds cut short, and finishes: ", operation);

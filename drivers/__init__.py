@@ -45,6 +45,6 @@ def find(name: str) -> Driver:
     for entry in entry_points(group=GROUP, name=name):
         try:
             return cast("Driver", entry.load()())
-        except Exception as error:  # another package's code fails in whatever way
+        except Exception as error:  # another package's code can raise anything
             raise HostError(f'driver "{name}" cannot be loaded: {error}', hint=f"pip show {entry.module}") from error
     raise HostError(f'there is no driver "{name}"; installed: {", ".join(names())}', hint="interlock doctor")

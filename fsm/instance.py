@@ -428,7 +428,7 @@ class Instance:
             else:
                 self._undo(entry.row)
                 happening, phase = Happening.failed, Phase.failed
-        except Exception as second:  # noqa: BLE001 - a driver that fails at undoing too, in whatever way
+        except Exception as second:  # noqa: BLE001 - a driver can raise anything while it undoes
             entry.detail = as_error(second).message
             happening, phase = Happening.left, Phase.left
         if isinstance(problem, DeadlineError):

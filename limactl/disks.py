@@ -81,7 +81,7 @@ def import_(session: "Session", call: "Call") -> int:
 
 
 def unlock(session: "Session", call: "Call") -> int:
-    """Say that there is nothing to unlock: a lock here is the kernel's, and ends with its holder."""
+    """Say that nothing can be unlocked: a lock here is the kernel's, and ends with its holder."""
     for name in call.arguments:
         disk = _find(session, name)
         if disk is None:

@@ -15,7 +15,7 @@ def query(value: Any, expressions: Sequence[str], form: str = "json") -> str:
     """Return what the pipe of `expressions` makes of `value`, text without quotes, each thing in a line.
 
     Where it is more than one word: as JSON in one line; as YAML (`form` is `yaml`), which is then a document of its
-    own; or as YAML that goes on without a mark (`plain`).
+    own; or as YAML that continues without a mark (`plain`).
 
     jq is given no environment, so that no expression reads a secret from it. Raises HostError where there is no jq.
     """

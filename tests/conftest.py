@@ -57,7 +57,7 @@ signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add what renews the reviewed files of tests/golden and tests/templates; a person then reads their diff."""
-    parser.addoption("--update-golden", action="store_true", help="write reviewed files anew instead of comparing them")
+    parser.addoption("--update-golden", action="store_true", help="write the reviewed files instead of comparing them")
 
 
 @pytest.fixture

@@ -222,7 +222,7 @@ def test_bytes_that_are_no_text_are_refused_by_the_real_process(tmp_path, argume
 @pytest.mark.parametrize("value", ["/dev/null", "/dev/null/x", "/proc/x", "/" + "x" * 300, "/x" * 3000])
 @pytest.mark.parametrize("command", [("list",), ("inspect", "web"), ("image", "list"), (*CREATE, "web"), ("doctor",)])
 def test_home_that_cannot_be_is_the_hosts_fault(value, command):
-    """A place where no folder can be is an error with its name, not a defect; to look where nothing is, is none."""
+    """A place where no folder can be is an error with its name; looking where nothing is, is not an error."""
     ended = check(run(*command, INTERLOCK_HOME=value))
     assert ended.code in (0, 4, 6)
 

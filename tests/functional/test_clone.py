@@ -35,9 +35,9 @@ def test_clone_has_a_spec_of_its_own(interlock, bring, vms):
 def test_clone_says_it_as_json(interlock, bring):
     """The outcome is that of the original, and names the copy."""
     bring(State.stopped)
-    told = json.loads(interlock("clone", "web", COPY, "--format", "json").stdout)
-    assert (told["name"], told["trigger"], told["state"]) == ("web", "clone", "stopped")
-    assert told["detail"] == f'the copy is "{COPY}"'
+    said = json.loads(interlock("clone", "web", COPY, "--format", "json").stdout)
+    assert (said["name"], said["trigger"], said["state"]) == ("web", "clone", "stopped")
+    assert said["detail"] == f'the copy is "{COPY}"'
 
 
 def test_clone_to_a_name_that_is_taken_is_refused(interlock, bring, history):

@@ -197,8 +197,8 @@ def test_rename_that_is_disturbed_at_any_effect_is_finished_or_given_up(world, e
     for last in itertools.count(1):
         engine = world(last, State.stopped)
         spec = engine.home.directory("web") / "spec.json"
-        told = {**json.loads(spec.read_text()), "message": f"{engine.home.directory('web')}/sock"}
-        spec.write_text(json.dumps(told))
+        said = {**json.loads(spec.read_text()), "message": f"{engine.home.directory('web')}/sock"}
+        spec.write_text(json.dumps(said))
 
         def disturb(point, name, last=last):
             if point >= last if reason is None else point == last:

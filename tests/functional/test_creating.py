@@ -53,7 +53,7 @@ TEMPLATE = "images: [{location: 'build:tiny'}]\nmounts: [{location: '{{.Home}}',
 
 @pytest.fixture
 def url():
-    """Yield the URL of a template that wants to write to the home of whoever creates from it."""
+    """Yield the URL of a template that wants to write to the home of its user."""
 
     class Server(http.server.BaseHTTPRequestHandler):
         def do_GET(self):

@@ -108,7 +108,7 @@ def test_start_with_hangup_ignored_survives_it(begin, bring, at_work, history, t
 
 
 def test_exit_code_of_a_home_that_is_none_is_told_in_words(interlock, tmp_path, monkeypatch):
-    """A host that is not fit for it is told so, not answered with a traceback."""
+    """On a host that is not fit for it, the user reads why, not a traceback."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("INTERLOCK_HOME", str(tmp_path / "file"))
     done = interlock("create", "web", "-t", "tiny", "--driver", "simulated")

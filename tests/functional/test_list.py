@@ -120,7 +120,7 @@ def test_list_json_is_the_format_json(interlock):
     ("arguments", "words"),
     [
         (("--format", "xml"), "expected table, json, yaml, or a Go template"),
-        (("--format", "{{.Colour}}"), ".Colour is none of the fields"),
+        (("--format", "{{.Colour}}"), ".Colour is not one of the fields"),
         (("--columns", "name,colour"), "COLOUR: expected one of NAME, ARCH"),
         (("--sort", "colour"), "'colour': expected one of"),
     ],

@@ -58,7 +58,7 @@ def test_create_of_a_template_alone_is_called_after_it_which_is_said(interlock, 
 
 
 @pytest.mark.parametrize(
-    ("words", "files", "told"),
+    ("words", "files", "shown"),
     [
         ((), [], ["hint: interlock create web --template debian"]),
         (("web",), [], ["hint: interlock create web --template debian"]),
@@ -71,15 +71,15 @@ def test_create_of_a_template_alone_is_called_after_it_which_is_said(interlock, 
     ],
 )
 def test_create_of_what_could_mean_two_things_is_refused_with_what_to_type(
-    interlock, vms, tmp_path, words, files, told, hints
+    interlock, vms, tmp_path, words, files, shown, hints
 ):
     """Nothing is made, and each command that is proposed works as typed."""
     for name in files:
         (tmp_path / name).write_text(TEMPLATE)
     done = interlock("create", *words, *SIMULATED)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[2:] == told
-    hints |= {line[4:] for line in told if line.startswith("  | ")}
+    assert done.stderr.splitlines()[2:] == shown
+    hints |= {line[4:] for line in shown if line.startswith("  | ")}
     assert list(vms.instances()) == []
 
 

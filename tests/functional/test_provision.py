@@ -10,7 +10,7 @@ BROKEN = {"degraded": "script 001-system ended with status 3"}
 
 
 def test_start_of_guest_in_which_a_script_fails_ends_with_6_and_runs(interlock, bring, state, history):
-    """The guest answers, so the instance runs; what failed is told by the exit code, the error and the list."""
+    """The guest answers, so the instance runs; exit code, error and list say what failed."""
     bring(State.created)
     done = interlock("--log-format", "human", "start", "web", orders={"start": BROKEN})
     assert (done.returncode, state(), history()[-1]) == (6, "running", ("start", "done"))

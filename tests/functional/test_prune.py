@@ -149,7 +149,7 @@ def test_prune_keeps_new_logs_and_those_of_what_runs(interlock, vms, old_logs, h
 
 
 def test_prune_leaves_sockets_that_may_be_in_use(interlock, home, orphan, tmp_path):
-    """What is listened on, what belongs to an instance, what nobody vouches for; another home's orphans go."""
+    """What is listened on, what belongs to an instance, and what nobody can check stay; another home's orphans go."""
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(orphan / "agent.sock"))
         server.listen()

@@ -14,7 +14,7 @@ from interlock.fsm.states import AT_REST, State
 
 @pytest.mark.parametrize("source", AT_REST)
 def test_rename_moves_the_instance_with_its_history(interlock, bring, vms, source):
-    """It has the new name and no other; what happened before is told under the new one."""
+    """It has the new name and no other; the new one has the history of the old one."""
     bring(source)
     before = [line.seq for line in vms.history("web")]
     done = interlock("rename", "web", COPY)

@@ -121,8 +121,8 @@ def test_start_by_two_processes_boots_once(begin, bring, at_work, history, tmp_p
     second = begin("--log-format", "logfmt", "start", "web", "--format", "json", orders=orders)
     assert any("transition_joined" in line for line in second.stderr)
     (tmp_path / "go").touch()
-    told = [json.loads(process.communicate(timeout=60)[0])["changed"] for process in (first, second)]
-    assert told == [True, False]
+    said = [json.loads(process.communicate(timeout=60)[0])["changed"] for process in (first, second)]
+    assert said == [True, False]
     assert history() == [("create", "done"), ("start", "done")]
 
 

@@ -8,7 +8,7 @@ from interlock.fsm.states import State
 
 
 def test_stop_of_running_instance_says_how_it_ended(interlock, bring, state):
-    """A guest that shut down is told from one that was ended."""
+    """The outcome says whether the guest shut down or was ended."""
     bring(State.running)
     outcome = json.loads(interlock("stop", "web", "--format", "json").stdout)
     assert (outcome["state"], outcome["detail"]) == ("stopped", "guest shut down")

@@ -131,7 +131,7 @@ def test_stderr_whose_reader_is_gone_calls_nothing_off(begin, bring, state, inje
 
 
 def test_commands_that_destroy_ask_nothing(interlock, bring):
-    """No command waits for an answer: with standard input at its end, each does what it was told."""
+    """No command waits for an answer: with standard input at its end, each does what its arguments say."""
     bring(State.running)
     assert interlock("delete", "web", "--force", stdin=subprocess.DEVNULL).returncode == 0
 

@@ -99,7 +99,7 @@ def test_template_validate_tells_programs_the_same(interlock):
 
 @pytest.mark.usefixtures("files")
 def test_template_validate_with_set_checks_what_would_become_of_it(interlock):
-    """The same edits as for create; a mistake in one is told with it for its place."""
+    """The same edits as for create; a mistake in one is reported with the edit as its place."""
     edits = ("--set", "cpus=2", "--set", "memroy=null")
     assert interlock("template", "validate", "bad.yaml", *edits).returncode == 0
     done = interlock("template", "validate", "good.yaml", "--set", "cpus=lots")
@@ -169,7 +169,7 @@ def test_template_schema_describes_every_key(interlock):
     ids=["memory", "mount-point", "disk"],
 )
 def test_template_validate_says_what_create_says(interlock, tmp_path, text, words):
-    """What passes can be created from here, as far as can be told without its image."""
+    """What passes can be created from here, as far as anyone can know without its image."""
     (tmp_path / "web.yaml").write_text(f"{GOOD}{text}")
     checked = interlock("template", "validate", "web.yaml")
     created = interlock("create", "web", "-t", "web.yaml", "--arch", "x86_64")

@@ -14,7 +14,7 @@ from interlock.fsm.states import State
 def watcher(begin):
     """Return a function that begins to watch, and returns what ends it and gives the records of what it has seen.
 
-    With `since`, an earlier moment, and `known` it returns once the watcher has told what led up to `known`.
+    With `since`, an earlier moment, and `known` it returns once the watcher has reported what led up to `known`.
     """
 
     def watch(*arguments, since=None, known=None):

@@ -1,4 +1,4 @@
-"""A model of the world around one instance: whatever happens to it, in whatever order, the promises hold.
+"""A model of the world around one instance: whatever happens to it, in any order, the promises hold.
 
 Hypothesis chooses what happens next: requests, kills and failing disks in the middle of them, a second process, a dead
 machine, a reboot, damage. After each step the journal is held against the world. The same run is made each time; to

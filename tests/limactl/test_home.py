@@ -1,4 +1,4 @@
-"""LIMA_HOME shows the instances that there are, whoever made them, and a start reads none of what it shows."""
+"""LIMA_HOME shows all instances, no matter who made them, and a start reads nothing of what it shows."""
 
 import json
 import os

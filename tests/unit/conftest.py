@@ -75,7 +75,7 @@ class Published:
     length: int | None = None
     """What the server says it is, if not the truth."""
     compress: bool = False
-    """True: by gzip, on the way, when whoever asks allows it."""
+    """True: by gzip, on the way, when the client allows it."""
     refusals: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     """Status and headers of the first answers, one each."""
     cuts: list[int] = field(default_factory=list)

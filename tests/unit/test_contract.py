@@ -25,7 +25,7 @@ OTHERS = {
 
 
 def test_every_field_of_the_spec_is_a_demand_or_known_not_to_be():
-    """Whoever adds a field decides whether a driver may ignore it."""
+    """The author of a new field decides whether a driver may ignore it."""
     assert DEMANDS.keys() | OTHERS == set(Spec._fields)
     assert not DEMANDS.keys() & OTHERS
 

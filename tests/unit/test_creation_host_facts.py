@@ -11,7 +11,7 @@ from interlock.errors import UsageError
 
 @pytest.fixture
 def bare(monkeypatch):
-    """Take the proxies of whoever runs the tests out of the environment."""
+    """Remove the proxies of the user who runs the tests from the environment."""
     for name in ("ftp_proxy", "http_proxy", "https_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -47,7 +47,7 @@ def test_uid_is_the_hosts_except_roots(monkeypatch, euid, expected):
 
 @pytest.fixture
 def etc(tmp_path, monkeypatch):
-    """Return an /etc, beside a database with one zone and a file that is none."""
+    """Return an /etc, beside a database with one zone and a file that is not a zone."""
     zones = tmp_path / "zoneinfo"
     (zones / "Europe").mkdir(parents=True)
     (zones / "Europe/Paris").write_bytes(b"TZif2 paris")
@@ -82,7 +82,7 @@ def test_zone_is_the_databases_file(etc):  # noqa: ARG001
 
 @pytest.mark.parametrize("name", ["Europe/Pari", "../etc/passwd", "/etc/passwd", "tzdata.zi", "Europe", "a\nb", ""])
 def test_zone_of_any_other_name_is_refused(etc, name):  # noqa: ARG001
-    """A slip is told when the machine is created, and no path leads out of the database."""
+    """A typo is an error of `create`, and no path leads out of the database."""
     with pytest.raises(UsageError, match="timezone: "):
         host_facts.zone(name)
 

@@ -171,7 +171,7 @@ caCerts: {{files: [{tmp_path}/none.pem]}}
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may make a folder anywhere")
 def test_plan_folder_that_nobody_may_make_is_refused(draft, more):
-    """It is told before anything is made."""
+    """The error comes before anything is made."""
     more("mounts: [{location: /proc/none/such}]\n")
     with pytest.raises(InvalidTemplateError, match="you may not make one in /proc"):
         draft()

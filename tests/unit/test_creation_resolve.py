@@ -1,4 +1,4 @@
-"""What a template asks for becomes a machine and what its guest is told, with nothing left open."""
+"""What a template asks for becomes a machine and its guest's seed, with nothing left open."""
 
 import pytest
 
@@ -92,7 +92,7 @@ def test_forwards_sockets_and_ports_lead_to_each_other():
 
 
 def test_probes_and_copies_are_taken_over():
-    """A probe without a description is told apart by its number."""
+    """A probe without a description is known by its number."""
     template = asked(
         probes=[{"script": "#!/bin/true"}, {"script": "#!/bin/true", "description": "it answers", "hint": "wait"}],
         copyToHost=[
@@ -121,7 +121,7 @@ def test_probes_and_copies_are_taken_over():
     ids=["default", "named", "home", "root"],
 )
 def test_user_is_decided(monkeypatch, user, expected):
-    """Whoever creates, under a home that no mount of the host's home can cover; root is root."""
+    """The user who creates, with a home that no mount of the host's home can cover; root is root."""
     monkeypatch.setattr(resolve.host_facts, "user", lambda: "interlock")
     monkeypatch.setattr(resolve.host_facts, "uid", lambda: 1000)
     who = resolve.user(asked(user=user), None)
@@ -129,8 +129,8 @@ def test_user_is_decided(monkeypatch, user, expected):
 
 
 @pytest.fixture
-def told(spec):
-    """Return what the guest is told of a template."""
+def said(spec):
+    """Return the seed that the guest gets of a template."""
 
     def tell(machine=spec, **keys):
         template = asked(**keys)
@@ -139,9 +139,9 @@ def told(spec):
     return tell
 
 
-def test_seed_carries_what_the_template_says(told):
+def test_seed_carries_what_the_template_says(said):
     """Scripts and files in their order, each as it is."""
-    seed = told(
+    seed = said(
         provision=[
             {"mode": "system", "script": "one"},
             {
@@ -166,9 +166,9 @@ def test_seed_carries_what_the_template_says(told):
     assert (seed.user, seed.comment, seed.shell, seed.authorized_keys) == ("anna", "Anna", "/bin/zsh", ("KEY",))
 
 
-def test_seed_disks_are_found_by_number_and_mounted_by_name(told):
+def test_seed_disks_are_found_by_number_and_mounted_by_name(said):
     """A label has room for sixteen bytes, a path for the whole name."""
-    seed = told(additionalDisks=["data", {"name": "a-very-long-name", "format": False, "fsType": "xfs"}])
+    seed = said(additionalDisks=["data", {"name": "a-very-long-name", "format": False, "fsType": "xfs"}])
     assert seed.disks == (
         GuestDisk("disk0", "lima-data", "/mnt/lima-data", format=True),
         GuestDisk("disk1", "lima-a-very-long", "/mnt/lima-a-very-long-name", format=False, fs_type="xfs"),
@@ -186,17 +186,17 @@ def test_seed_disks_are_found_by_number_and_mounted_by_name(told):
     ],
     ids=["default", "given"],
 )
-def test_seed_mounts_say_how(told, spec, tmp_path, mount, options):
+def test_seed_mounts_say_how(said, spec, tmp_path, mount, options):
     """The tag is the machine's, the options are the template's."""
     mounts = [{"location": str(tmp_path), "mountPoint": "/mnt/it", **mount}]
     machine = spec._replace(mounts=resolve.mounts(asked(mounts=mounts)))
-    assert told(machine, mounts=mounts).mounts == (MountPoint("mount0", "/mnt/it", "9p", options),)
+    assert said(machine, mounts=mounts).mounts == (MountPoint("mount0", "/mnt/it", "9p", options),)
 
 
-def test_seed_hosts_are_addresses(told):
+def test_seed_hosts_are_addresses(said):
     """A name may stand for another one, or for the host, which has its names in every guest."""
     hosts = {"a.test": "b.test", "b.test": "192.0.2.7", "c.test": "host.lima.internal", "d.test": "::1"}
-    assert told(hostResolver={"hosts": hosts}).hosts == {
+    assert said(hostResolver={"hosts": hosts}).hosts == {
         "a.test": "192.0.2.7",
         "b.test": "192.0.2.7",
         "c.test": "10.0.2.2",
@@ -207,26 +207,26 @@ def test_seed_hosts_are_addresses(told):
 @pytest.mark.parametrize(
     "hosts", [{"a.test": "b.test"}, {"a.test": "b.test", "b.test": "a.test"}], ids=["none", "loop"]
 )
-def test_seed_host_that_leads_nowhere_is_refused(told, hosts):
+def test_seed_host_that_leads_nowhere_is_refused(said, hosts):
     """No guest could resolve it."""
     with pytest.raises(UsageError, match=r"hostResolver.hosts.a.test: .*: this name has no address here"):
-        told(hostResolver={"hosts": hosts})
+        said(hostResolver={"hosts": hosts})
 
 
-def test_seed_certificates_are_read_one_by_one(told, tmp_path):
+def test_seed_certificates_are_read_one_by_one(said, tmp_path):
     """A file may hold many; what stands between them is for people."""
     (tmp_path / "all.pem").write_text(f"# ours\n{CERTIFICATE}\n# theirs\n{CERTIFICATE}")
-    seed = told(caCerts={"removeDefaults": True, "files": [str(tmp_path / "all.pem")], "certs": [CERTIFICATE]})
+    seed = said(caCerts={"removeDefaults": True, "files": [str(tmp_path / "all.pem")], "certs": [CERTIFICATE]})
     assert (seed.ca_certs, seed.remove_default_ca_certs) == ((CERTIFICATE.encode(),) * 3, True)
 
 
 @pytest.mark.parametrize(
     ("content", "words"), [(None, "No such file"), ("PRIVATE KEY", "holds no certificate in PEM form")]
 )
-def test_seed_certificate_that_is_none_is_refused(told, tmp_path, content, words):
+def test_seed_certificate_that_is_none_is_refused(said, tmp_path, content, words):
     """The error names the entry and the file."""
     path = tmp_path / "ca.pem"
     if content:
         path.write_text(content)
     with pytest.raises(UsageError, match=rf"caCerts.files\[0\]: {path}: {words}"):
-        told(caCerts={"files": [str(path)]})
+        said(caCerts={"files": [str(path)]})

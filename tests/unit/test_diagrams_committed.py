@@ -62,11 +62,11 @@ def test_lifecycle_page_shows_the_errors_that_the_engine_raises(state: State, en
             continue
         with pytest.raises((IllegalTransitionError, NotFoundError)) as caught:
             asked(engine, plan, row.trigger)
-        told = re.search(rf"^\| {state} +\| `{row.trigger}` .*$", page, re.MULTILINE)
+        said = re.search(rf"^\| {state} +\| `{row.trigger}` .*$", page, re.MULTILINE)
 
-        assert told
+        assert said
         assert [caught.value.reference, caught.value.message, caught.value.hint] == [
-            cell.strip(" `") for cell in told[0].strip("| ").split("|")[2:]
+            cell.strip(" `") for cell in said[0].strip("| ").split("|")[2:]
         ]
 
 

@@ -126,7 +126,7 @@ def test_create_sweeps_what_a_dead_process_left(disks):
 
 
 def test_create_while_another_process_writes_says_that_it_waits(disks):
-    """The store has one writer; who waits is told, and comes through when the other is gone, however it went."""
+    """The store has one writer; who waits is informed, and proceeds when the other is gone, however it ended."""
     disks.directory.mkdir(parents=True)
     script = "import fcntl, sys; file = open(sys.argv[1], 'ab'); fcntl.flock(file, fcntl.LOCK_EX); print(flush=True)\n"
     command = [sys.executable, "-c", script + "sys.stdin.read()", disks.directory / "lock"]
@@ -282,7 +282,7 @@ def test_import_of_disk_that_refers_to_another_file_is_refused(disks, tmp_path, 
     [(b"KDMV" + bytes(512), "is VMDK"), (b"\x1f\x8b" + bytes(512), "is gzip"), (b"QFI\xfb", "not a whole qcow2")],
 )
 def test_import_of_what_is_no_disk_is_refused(disks, tmp_path, content, why):
-    """What would pass for a raw disk and is none is told by how it begins."""
+    """A file that could pass for a raw disk is recognized by how it begins."""
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(UsageError, match=why):
         disks.import_("data", tmp_path / "file")

@@ -162,12 +162,12 @@ def test_download_kept_part_that_is_spoilt_begins_anew(publisher, get, store, sa
     assert f"the partial download of {url} is corrupt; starting over" in said
 
 
-@pytest.mark.parametrize("spoilt", [b"", b"{", b"[]"])
-def test_download_kept_part_of_unknown_origin_begins_anew(publisher, get, store, spoilt):
+@pytest.mark.parametrize("damaged", [b"", b"{", b"[]"])
+def test_download_kept_part_of_unknown_origin_begins_anew(publisher, get, store, damaged):
     """Damage never stands in the way."""
     url = publisher.publish("/a", CONTENT, headers=TAG, cuts=[HALF, *[0] * 9])
     fails(get, url)
-    (Download.of(store, Place(url, SHA256)).folder / "validators.json").write_bytes(spoilt)
+    (Download.of(store, Place(url, SHA256)).folder / "validators.json").write_bytes(damaged)
     publisher.files["/a"].cuts.clear()
     publisher.asked.clear()
     assert get(url) == CONTENT
@@ -175,7 +175,7 @@ def test_download_kept_part_of_unknown_origin_begins_anew(publisher, get, store,
 
 
 def test_download_other_digest_is_refused_with_both_and_not_kept(publisher, get, store):
-    """What is not what the publisher made is nothing to go on with."""
+    """A part of a file that the publisher did not make is not continued."""
     wrong = f"sha256:{'0' * 64}"
     error = fails(get, publisher.publish("/a", CONTENT), wrong)
     assert error.details == (f"expected {wrong}", f"found    {SHA256}")
@@ -184,14 +184,14 @@ def test_download_other_digest_is_refused_with_both_and_not_kept(publisher, get,
 
 @pytest.mark.parametrize("too_long", [1, 4096])
 def test_download_shorter_than_promised_is_refused(publisher, get, too_long):
-    """A file that is not all there is noticed, also when no digest would have told."""
+    """A file that is cut short is noticed, even without a digest."""
     url = publisher.publish("/a", CONTENT, headers=TAG, length=len(CONTENT) + too_long)
     assert url in fails(get, url, None).message
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 def test_download_busy_server_is_asked_again(publisher, get, pauses, said, status):
-    """What passes is waited for, longer each time, and told."""
+    """A passing failure is waited out, longer each time, and reported."""
     assert get(publisher.publish("/a", CONTENT, refusals=[(status, {}), (status, {})])) == CONTENT
     assert pauses == list(download_module.PAUSES_S[:2])
     assert str(status) in said[0]
@@ -255,7 +255,7 @@ def test_download_without_a_connection_is_tried_again_where_that_may_pass(get, p
 
 
 def test_download_server_that_comes_back_is_gone_on_with(publisher, get, pauses, monkeypatch):
-    """Whoever has sent a part of the file and now refuses is probably being restarted."""
+    """A server that has sent a part of the file and now refuses is probably being restarted."""
     url = publisher.publish("/a", CONTENT, headers=TAG, cuts=[HALF])
     send, refused = httpx.HTTPTransport.handle_request, [False, True, False]
 
@@ -277,7 +277,7 @@ def test_download_server_that_stalls_is_left_and_gone_on_with(publisher, get, mo
 
 
 def test_download_larger_than_the_room_is_refused_before_a_byte(publisher, get, store, monkeypatch):
-    """A full disk is told of before it is full, with what would help."""
+    """The error comes before the disk is full, with what would help."""
     monkeypatch.setattr(space.shutil, "disk_usage", lambda _: type("Usage", (), {"free": HALF}))
     url = publisher.publish("/a", CONTENT, headers=TAG)
     with pytest.raises(HostError, match="needs") as caught:

@@ -1,7 +1,7 @@
 """What is promised is on disk: nothing is published before it was flushed, and at the end no change waits for it.
 
-A power cut cannot be had in a test; the order of the calls can. Whatever is flushed here is stamped with a time of its
-own, so whatever was changed afterwards, by whom and in whatever way, no longer has it.
+A test cannot cut the power; it can see the order of the calls. Whatever is flushed here is stamped with a time of its
+own, so whatever was changed afterwards, by anybody and in any way, no longer has it.
 """
 
 import errno

@@ -156,7 +156,7 @@ def test_fire_observed_row_is_the_machines_to_allow(engine, driver, home, bring,
 
 @pytest.mark.parametrize("trigger", [Trigger.reset, Trigger.delete])
 def test_fire_protection_is_a_condition_of_the_machine(engine, bring, monkeypatch, trigger):
-    """What refuses a guarded row is the transition's condition: without it, protection would be none."""
+    """What refuses a guarded row is the transition's condition: without it, nothing would be protected."""
     bring("web", State.created)
     engine.fire("web", Trigger.protect)
     with pytest.raises(ProtectedError):
@@ -443,7 +443,7 @@ def test_fire_on_two_instances_at_once_neither_waits(make_engine, watched, engin
 
 @pytest.mark.parametrize(("asked", "limit_s"), [({}, 30.0), ({"timeout_s": 7.0}, 7.0), ({"timeout_s": 1e300}, None)])
 def test_status_of_operation_in_flight_tells_all_about_it(make_engine, watched, engine, bring, threads, asked, limit_s):
-    """While a start runs, whoever looks sees its step, its process, and until when it may go on: as asked, else as
+    """While a start runs, every reader sees its step, its process, and until when it may go on: as asked, else as
     the spec says; the state is still the one it came from."""
     bring("web", State.created)
     driver = watched(hold=("start",))
@@ -547,7 +547,7 @@ def damaged(request, home, bring):
 
 
 def test_statuses_with_a_damaged_instance_lists_both(engine, damaged):
-    """Damage of one is told in its own line and costs the other nothing."""
+    """Damage of one shows in its own line and costs the other nothing."""
     by_name = {status.name: status for status in engine.statuses()}
     assert list(by_name) == ["db", "web"]
     assert by_name[damaged].damage
@@ -555,7 +555,7 @@ def test_statuses_with_a_damaged_instance_lists_both(engine, damaged):
 
 
 def test_calls_on_a_damaged_instance_say_so_and_the_way_out(engine, damaged):
-    """Nothing can be told or done about it without understanding it; the hint mends or removes it."""
+    """Nothing can be said or done about it without understanding it; the hint mends or removes it."""
     calls = [lambda: engine.fire(damaged, Trigger.provision), lambda: engine.verdicts(damaged)]
     for call in calls:
         with pytest.raises(DamagedError) as caught:

@@ -118,7 +118,7 @@ def test_remove_tree_of_link_keeps_what_it_leads_to(folder):
 
 
 def test_remove_tree_goes_on_past_what_it_cannot_remove_and_names_it(folder, monkeypatch):
-    """What stays is told, with the reason, and nothing else stays."""
+    """The error names what stays, with the reason, and nothing else stays."""
     for name in ("a", "b", "c"):
         (folder / name).write_bytes(b"x")
     real = os.unlink
@@ -129,9 +129,9 @@ def test_remove_tree_goes_on_past_what_it_cannot_remove_and_names_it(folder, mon
         real(path, **named)
 
     monkeypatch.setattr(os, "unlink", unlink)
-    with pytest.raises(DriverError) as told:
+    with pytest.raises(DriverError) as said:
         remove_tree(folder)
-    assert sorted([told.value.message.replace(" could not be removed", ""), *told.value.details]) == [
+    assert sorted([said.value.message.replace(" could not be removed", ""), *said.value.details]) == [
         f"{folder / 'a'}: Operation not permitted",
         f"{folder / 'b'}: Operation not permitted",
     ]
@@ -218,7 +218,7 @@ def test_remove_tree_of_anything_removes_it(folder, thing, injected):
 
 
 def test_read_own_of_a_larger_file_refuses_it_unread(folder):
-    """Six sparse GiB cost neither memory nor time; their tail alone can be had."""
+    """Six sparse GiB cost neither memory nor time; their tail alone can be read."""
     with (folder / "f").open("wb") as file:
         file.truncate(6 << 30)
     with pytest.raises(UnfitFileError, match="larger than 100 bytes"):

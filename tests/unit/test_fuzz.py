@@ -170,7 +170,7 @@ def test_recorded_port_of_anything_is_a_port_or_none(folder, content):
 @BOUNDED
 @given(changed({"machine": "pc-q35-7.2", "panic_device": True, "schema": 1}))
 def test_board_of_anything_is_a_board_or_damage(folder, content):
-    """A board that cannot be told is damage, never another board."""
+    """A board that cannot be read is damage, never another board."""
     (folder / RECORD).write_bytes(content)
     with suppress(DamagedError):
         assert Board.read(folder).schema == 1
@@ -269,7 +269,7 @@ def test_size_of_anything_is_a_number_of_bytes_or_a_mistake(value):
     "orders", ["{", "[]", "1", '{"start": 1}', '{"start": {"delay_s": "x"}}', '{"start": {"oops": 1}}', "[" * 100_000]
 )
 def test_simulated_orders_that_are_none_are_a_usage_error(folder, monkeypatch, orders):
-    """A slip in INTERLOCK_SIMULATED is told as one, with the variable's name."""
+    """A mistake in INTERLOCK_SIMULATED is a usage error with the variable's name."""
     monkeypatch.setenv("INTERLOCK_SIMULATED", orders)
     with pytest.raises(UsageError, match="INTERLOCK_SIMULATED"):
         SimulatedDriver().start(site(folder), lambda _: None, UNLIMITED)

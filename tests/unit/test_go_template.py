@@ -41,7 +41,7 @@ def test_template_renders_a_record(template, expected):
 @pytest.mark.parametrize(
     ("template", "words"),
     [
-        ("{{.Colour}}", r"\.Colour is none of the fields \.Cpus, \.MemoryBytes, \.Name"),
+        ("{{.Colour}}", r"\.Colour is not one of the fields \.Cpus, \.MemoryBytes, \.Name"),
         ("{{upper .Name}}", 'function "upper" not defined; there are json, indent'),
         ("{{.Name .Name}}", r"{{\.Name \.Name}}: expected a field such as \.Name, or a function"),
         ("{{range .}}", "there is no {{end}}"),

@@ -113,7 +113,7 @@ def test_start_that_fails_kills_the_guest(make_engine, watched, bring):
 
 
 def test_fire_foreign_exception_of_a_driver_is_a_driver_error(make_engine, watched, bring):
-    """A driver's defect is told as its own, with the exception's words, and chained to it."""
+    """A driver's defect is reported as the driver's, with the exception's words, and chained to it."""
     bring("web", State.created)
 
     def stumble(_trigger):
@@ -165,7 +165,7 @@ def test_start_kept_on_failure_leaves_the_guest_and_shows_it(make_engine, left):
 
 
 def test_start_after_kept_failure_finishes_it(make_engine, left):
-    """The guest that was left is waited for again, not booted anew."""
+    """The guest that was left is waited for again, not booted again."""
     outcome = make_engine(left).fire("web", Trigger.start)
     assert (outcome.state, outcome.changed) == (State.running, True)
     assert left.calls == ["start"]
@@ -239,7 +239,7 @@ def test_create_after_dead_create_begins_anew(engine, plan, home, cut_short, hea
 
 
 def test_status_after_dead_start_of_dead_guest_is_undone(engine, bring, cut_short):
-    """A start whose process and guest are both gone is undone by whoever looks, and the state is the source."""
+    """A start whose process and guest are both gone is undone by the next reader, and the state is the source."""
     bring("web", State.stopped)
     cut_short(Trigger.start, State.stopped)
     status = engine.status("web")
@@ -309,7 +309,7 @@ def test_same_trigger_after_it_was_cut_short_is_done_once(engine, bring, pause, 
 
 
 def test_status_after_dead_delete_finishes_it(engine, home, bring, cut_short):
-    """A deletion that was begun is ended by whoever looks."""
+    """A deletion that was begun is ended by the next reader."""
     bring("web", State.stopped)
     cut_short(Trigger.delete, State.stopped)
     assert engine.status("web").state is State.absent
@@ -382,7 +382,7 @@ def test_fire_degraded_start_has_moved_and_says_what_failed(make_engine, bring, 
 
 
 def test_fire_start_of_degraded_guest_says_so_each_time(make_engine, bring):
-    """It runs, so nothing is done; but who asks for it is told what failed in it, until that has succeeded."""
+    """It runs, so nothing is done; but the error says what failed in it, until that has succeeded."""
     bring("web", State.created)
     engine = make_engine(SimulatedDriver(orders={"start": {"degraded": "no"}}))
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""The journal keeps what it was told, survives what cuts it short, and says so when it cannot be understood."""
+"""The journal keeps what was written to it, survives what cuts it short, and says so when it cannot be understood."""
 
 import errno
 import json
@@ -121,7 +121,7 @@ def test_last_of_an_enormous_line_reads_a_mebibyte(journal, monkeypatch):
 
 
 def test_append_to_a_long_journal_on_a_full_disk_still_writes(journal, monkeypatch):
-    """Where there is no room to write it anew, the one line is appended: a machine can still be stopped."""
+    """Where there is no room to rewrite it, the one line is appended: a machine can still be stopped."""
     journal.append(a_line(), seq=1)
     monkeypatch.setattr(journal_module, "LIMIT_BYTES", 0)
 

@@ -42,7 +42,7 @@ def test_new_host_key_is_new_each_time():
 
 
 def test_user_key_without_ssh_keygen_names_the_package(tmp_path, monkeypatch):
-    """A host that lacks OpenSSH is told what to install."""
+    """On a host without OpenSSH, the error says what to install."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(HostError) as caught:
         user_key(tmp_path / "keys")

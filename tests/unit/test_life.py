@@ -1,4 +1,4 @@
-"""Whether who runs in a directory lives: told by a lock, in whatever namespace, copy or state of its record."""
+"""Whether the hypervisor of a directory lives: a lock says so, whatever the namespace, the copy or its record."""
 
 import builtins
 import errno
@@ -84,7 +84,7 @@ def place(tmp_path):
 
 
 def end(directory):
-    """End whoever runs in `directory`, whatever it takes."""
+    """End the hypervisor of `directory`, whatever it takes."""
     while found := hypervisor.find(directory):
         os.kill(found.pid, signal.SIGKILL)
 
@@ -269,7 +269,7 @@ def refused_but_not_as_damaged():
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO, errno.EACCES], ids=lambda code: errno.errorcode[code])
 @pytest.mark.parametrize("emptied", [False, True])
 def test_observe_when_a_read_fails_never_says_dead(running, emptied, code, injected):
-    """Each read in turn: either the machine is alive, or it cannot be told and that is an error."""
+    """Each read in turn: either the machine is alive, or nobody can know and that is an error."""
     site = running.site("web")
     if emptied:
         os.truncate(site.directory / hypervisor.RECORD, 0)
@@ -301,7 +301,7 @@ def test_status_when_a_read_fails_records_no_exit(running, home, code, injected)
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO], ids=lambda code: errno.errorcode[code])
 @pytest.mark.parametrize("trigger", [Trigger.delete, Trigger.reset, Trigger.start])
 def test_fire_when_a_read_fails_touches_nothing_of_what_lives(running, home, trigger, code, injected):
-    """Whatever could not be read, the machine goes on with its disk, and nothing else is begun."""
+    """Whatever could not be read, the machine keeps its disk, and nothing else is begun."""
     process_before = hypervisor.find(home.directory("web"))
     journal = home.directory("web") / FILE
     before = journal.read_bytes()

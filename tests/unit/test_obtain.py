@@ -1,4 +1,4 @@
-"""An image is brought from the first place that has it, and when none has, every cause is told."""
+"""An image is fetched from the first place that has it; when no place has it, the error names every cause."""
 
 import platform
 
@@ -31,7 +31,7 @@ def said():
 
 
 def test_obtain_first_place_that_has_it_is_used(store, publisher, qcow2, said):
-    """Places are mirrors: what one cannot give, the next one does, and why is told."""
+    """Places are mirrors: what one cannot give, the next one does, and a note says why."""
     missing = f"{publisher.url}/missing"
     nobody = "http://127.0.0.1:1/a"
     good = publisher.publish("/a", qcow2)
@@ -65,7 +65,7 @@ def test_obtain_from_nowhere_lists_every_place_with_its_cause(store, publisher):
 
 
 def test_obtain_place_that_cannot_be_does_not_hide_the_next(store, publisher, qcow2):
-    """A slip in one line of a list is told, and the image is had all the same."""
+    """A mistake in one line of a list is reported, and the image is fetched all the same."""
     sources = [Source("build:../x", ARCH), Source("nowhere", ARCH), Source(publisher.publish("/a", qcow2), ARCH)]
     assert obtain(store, sources, print).name == "a"
     with pytest.raises(ImageError):

@@ -165,7 +165,7 @@ def test_run_success_is_what_was_printed():
 
 
 def test_run_missing_program_names_its_package(monkeypatch):
-    """A host that lacks something is told what to install."""
+    """On a host that lacks a program, the error says what to install."""
     monkeypatch.setattr("interlock.images.tools._PATH", "/nonexistent")
     with pytest.raises(HostError) as caught:
         run("mformat", "--version")
@@ -178,12 +178,12 @@ def test_count_says_each_tenth_of_the_packages(size):
     said = b"Get:1 lists\nSetting up nothing\n0 upgraded, 20 newly installed, 0 to remove\nUnpacking a\n"
     said += b"".join(b"Setting up p%d (1.0) ...\n" % number for number in range(20))
     said += b"0 upgraded, 20 newly installed, 0 to remove\n" + b"Setting up q (1.0) ...\n" * 20
-    told = []
-    count = Count(told.append, "installing packages", b"Setting up ")
+    shown = []
+    count = Count(shown.append, "installing packages", b"Setting up ")
     for begin in range(0, len(said), size):
         count.hear(said[begin : begin + size])
     tenths = [2, 4, 6, 8, 10, 12, 14, 16, 18, 20]
-    assert told == [f"installing packages: {done} of 20" for done in tenths] + [
+    assert shown == [f"installing packages: {done} of 20" for done in tenths] + [
         f"installing packages: {done} of 40" for done in (24, 28, 32, 36, 40)
     ]
 

@@ -40,7 +40,7 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_probe_that_succeeds_adds_nothing_to_what_failed(pidfd, monkeypatch):
-    """The failures of the boot are told whether or not the guest serves."""
+    """The failures of the boot are reported whether or not the guest serves."""
     monkeypatch.setattr(session, "run", lambda *_, **__: 0)
     assert probes.run(ENDPOINT, [PROBE], Deadline(60), pidfd, print, failures=(SCRIPT,)) == (SCRIPT,)
 

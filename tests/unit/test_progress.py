@@ -5,7 +5,7 @@ import pytest
 from interlock.host.progress import Pace
 
 
-def told(marks, total=100):
+def shown(marks, total=100):
     """Return what is said at each of `marks`: (seconds, done)."""
     at = iter([seconds for seconds, _ in marks])
     pace = Pace(lambda: next(at))
@@ -18,12 +18,12 @@ def told(marks, total=100):
 )
 def test_left_is_said_after_four_even_steps(step_s, words):
     """Nothing is said of work that has just begun, nor of what was over in a moment."""
-    assert told([(number * step_s, number * 10 + 10) for number in range(4)]) == ["", "", "", words]
+    assert shown([(number * step_s, number * 10 + 10) for number in range(4)]) == ["", "", "", words]
 
 
 def test_left_of_an_uneven_pace_is_not_said():
     """After a long halt, the pace so far is no measure of what comes; once it is steady again, it is."""
-    said = told([(0, 0), (10, 10), (20, 20), (30, 30), (130, 40), (165, 50)])
+    said = shown([(0, 0), (10, 10), (20, 20), (30, 30), (130, 40), (165, 50)])
     assert said == ["", "", "", ", about 1 min left", "", ", about 3 min left"]
 
 
@@ -37,4 +37,4 @@ def test_left_of_work_that_grows_is_not_said_until_it_is_seen_again():
 
 def test_left_of_work_that_is_done_is_nothing():
     """At the end there is no rest."""
-    assert told([(number * 10, 25 * number) for number in range(5)])[-1] == ""
+    assert shown([(number * 10, 25 * number) for number in range(5)])[-1] == ""

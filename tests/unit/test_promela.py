@@ -38,8 +38,8 @@ def search(tmp_path: Path) -> Search:
         summary = run("./pan", "-n", f"-m{DEPTH}")
         trace = []
         if (tmp_path / "protocol.pml.trail").exists():
-            told = run("spin", "-T", "-t", *defines, "protocol.pml").splitlines()
-            trace = [line for line in told if line.startswith(("process ", "violated: ", "the "))]
+            said = run("spin", "-T", "-t", *defines, "protocol.pml").splitlines()
+            trace = [line for line in said if line.startswith(("process ", "violated: ", "the "))]
         return summary, trace
 
     return found
@@ -83,7 +83,7 @@ def test_protocol_with_a_start_from_absent_is_found(search: Search) -> None:
 
 @takes_seconds
 def test_protocol_that_recovers_without_observing_is_found(search: Search) -> None:
-    """Whoever takes a machine for dead without a look records an exit over one that lives."""
+    """An engine that takes a machine for dead without looking records an exit of one that lives."""
     _, trace = search(TABLE, "-DRECOVER_BLINDLY")
 
     assert trace[-1] == "violated: an instance that is at rest has a living hypervisor"

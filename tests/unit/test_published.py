@@ -66,7 +66,7 @@ def test_obtain_digest_is_of_the_file_as_published(store, publisher, qcow2):
 
 
 def test_obtain_without_a_digest_says_so_and_which_it_has(store, publisher, qcow2, said):
-    """Whoever trusts a file that nobody vouches for is told, and can do better next time."""
+    """A note says that the file has no digest, and which one to give next time."""
     url = publisher.publish("/a", qcow2)
     published.obtain(store, Source(url, ARCH), said.append)
     assert f"{url} has no digest; computed {sha256(qcow2)}" in said
@@ -154,7 +154,7 @@ def test_obtain_what_is_no_disk_leaves_nothing(store, publisher):
     ],
 )
 def test_obtain_source_that_cannot_be_is_refused_at_once(store, source, what):
-    """A mistake is told before anything is downloaded."""
+    """The error comes before anything is downloaded."""
     with pytest.raises(ImageError, match=what):
         published.obtain(store, source, silent)
 

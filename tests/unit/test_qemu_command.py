@@ -164,7 +164,7 @@ def test_board_of_an_older_version_keeps_its_devices(tmp_path):
     "content", ["", "[]", "{}", '{"machine": "x", "panic_device": true, "schema": 99}', '{"x": 1}']
 )
 def test_board_that_is_damaged_names_its_file(tmp_path, content):
-    """A record that cannot be understood is damage, told with the file's name."""
+    """A record that cannot be understood is damage, reported with the file's name."""
     (tmp_path / "qemu.json").write_text(content)
     with pytest.raises(DamagedError, match=r"qemu\.json"):
         Board.read(tmp_path)

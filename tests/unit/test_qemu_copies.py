@@ -132,7 +132,7 @@ def test_copy_that_cannot_be_removed_is_told(fetch, forget, tmp_path, made, monk
 
 
 def test_half_a_copy_of_a_dead_process_is_removed(fetch, forget, tmp_path, made, monkeypatch):
-    """Whoever is killed while he fetches leaves a name in the record, and the next one removes the file."""
+    """A process that is killed while it fetches leaves a name in the record, and the next one removes the file."""
     monkeypatch.setattr(copies, "run", lambda *_, **__: os._exit(9))
     pid = os.fork()
     if pid == 0:

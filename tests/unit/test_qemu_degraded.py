@@ -1,4 +1,4 @@
-"""What failed in a guest is told as an error and seen by whoever looks, until it is over."""
+"""What failed in a guest is raised as an error and shown by every listing, until it is over."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def test_record_of_several_failures_names_all(site):
 
 
 def test_seen_after_record_is_the_same_error(site):
-    """Whoever looks at the machine later reads the same, to the last line."""
+    """A later listing shows the same, to the last line."""
     error = degraded.record(site, [SCRIPT, CA])
     assert degraded.seen(site).record() == error.record()
 

@@ -56,9 +56,9 @@ def test_network_is_used_once_qemu_says_so(tmp_path):
 
 
 def test_reason_that_qemu_invents_later_is_passed_on():
-    """A cause that we have no words for is told in QEMU's."""
-    told = events.shutdown_reason([{"event": "SHUTDOWN", "data": {"reason": "snapshot-load"}}])
-    assert told == "hypervisor went down: snapshot-load"
+    """A cause that we have no words for is given in QEMU's."""
+    said = events.shutdown_reason([{"event": "SHUTDOWN", "data": {"reason": "snapshot-load"}}])
+    assert said == "hypervisor went down: snapshot-load"
 
 
 def test_parse_of_damaged_log_keeps_what_is_whole():

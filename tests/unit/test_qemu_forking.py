@@ -57,7 +57,7 @@ def monitor(monkeypatch):
 
 @pytest.fixture
 def web(tmp_path):
-    """Return a machine of which a moment was caught: two layers, a memory, and what its guest was told."""
+    """Return a machine of which a moment was caught: two layers, a memory, and its seed."""
     directory = tmp_path / "web"
     (directory / FORKED).mkdir(parents=True)
     (directory / KERNEL).write_bytes(b"kernel")

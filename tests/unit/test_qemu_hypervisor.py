@@ -243,7 +243,7 @@ ROBBED = {
 
 @pytest.mark.parametrize("robbed", ROBBED)
 def test_find_with_damaged_record_finds_the_process_by_its_lock(tmp_path, launched, robbed, monkeypatch):
-    """Whatever becomes of the record, whoever has the lock lives, is found, and is the one that is ended."""
+    """Whatever becomes of the record, the holder of the lock lives, is found, and is the one that is ended."""
     monkeypatch.setattr(hypervisor, "_SIGNATURE_TIMEOUT_S", 0.0)
     ROBBED[robbed](tmp_path / hypervisor.RECORD)
     assert hypervisor.look(tmp_path) == (True, launched, False)
@@ -253,7 +253,7 @@ def test_find_with_damaged_record_finds_the_process_by_its_lock(tmp_path, launch
 
 
 def test_find_in_a_copy_of_the_directory_is_none(tmp_path):
-    """The record that was copied names a process that lives, and is none of the copy's: it is not ours to end."""
+    """The record that was copied names a process that lives, and does not belong to the copy: it is not ours to end."""
     (tmp_path / "original").mkdir()
     copied = hypervisor.launch(SLEEP, tmp_path / "original")
     subprocess.run(["cp", "-a", tmp_path / "original", tmp_path / "copy"], check=True)

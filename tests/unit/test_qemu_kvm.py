@@ -116,7 +116,7 @@ def test_kvm_without_a_device_is_mended_by_the_processors_module(tmp_path, monke
 
 
 def test_kvm_that_may_not_be_opened_is_mended_by_its_group(tmp_path, monkeypatch):
-    """Whoever is in the group of the device may open it."""
+    """Members of the device's group may open it."""
     device = tmp_path / "kvm"
     device.touch()
     os.chown(device, -1, 1)

@@ -45,7 +45,7 @@ def test_memory_where_the_kernel_refuses_nothing_is_not_refused(proc):
     ("host", "internet", "possible"), [(True, True, 1), (False, False, 1), (False, True, 0), (True, False, 0)]
 )
 def test_network_refuses_what_the_user_network_cannot_close(spec, host, internet, possible):
-    """It has one switch; who asks for half of it is told, not given a guest that reaches what it should not."""
+    """It has one switch; half of it is refused, because the guest would reach what it should not."""
     asked = spec._replace(network_host=host, network_internet=internet)
     with nullcontext() if possible else pytest.raises(HostError, match="both, or neither"):
         limits.check_network(asked)
@@ -79,7 +79,7 @@ def test_create_with_a_half_closed_network_is_refused_before_an_image_is_obtaine
 
 @pytest.mark.parametrize(("cpus", "possible"), [(255, True), (288, True), (289, False), (1024, False)])
 def test_more_processors_than_the_machine_can_have_are_refused(monkeypatch, spec, cpus, possible):
-    """QEMU's machine has a limit, which each start would meet; a host with fewer processors than its guest is none."""
+    """QEMU's machine has a limit, which each start would meet; a host with fewer processors is no mistake."""
     able = SimpleNamespace(machine="pc-q35-7.2", max_cpus=288)
     monkeypatch.setattr(limits.capabilities, "ask", lambda _: able)
     refused = pytest.raises(HostError, match=rf"^{cpus} cpus are more than QEMU's pc-q35-7\.2 can have \(288\)$")

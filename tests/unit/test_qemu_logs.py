@@ -44,7 +44,7 @@ def test_last_words_are_kept(run):
 
 @pytest.mark.usefixtures("limited")
 def test_flood_takes_no_more_than_its_limit_and_keeps_the_end(run, tmp_path):
-    """Whoever speaks without end, on whichever way, fills no disk, and its last words are the ones that are kept."""
+    """A guest that speaks without end, on any channel, fills no disk, and its last words are kept."""
     for way, log in ((7, logs.SERIAL), (8, logs.EVENTS), (2, logs.QEMU)):
         kept = run(f"yes | head -c 20000000 >&{way}; echo last >&{way}")[log.file]
         assert kept.endswith(b"last\n")

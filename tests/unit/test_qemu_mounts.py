@@ -86,7 +86,7 @@ def test_daemons_of_read_only_mounts_cannot_write(site, virtiofsd, be):
     [(IN_C, True, "can be run by root only"), (IN_RUST, False, "cannot keep a guest from writing to /a")],
 )
 def test_daemons_that_could_not_do_it_are_refused(site, virtiofsd, be, text, writable, words):
-    """A user is told before anything runs, and what would work."""
+    """The error comes before anything runs, and says what would work."""
     virtiofsd(text)
     be(1000)
     with pytest.raises(HostError, match=words) as caught:
@@ -95,7 +95,7 @@ def test_daemons_that_could_not_do_it_are_refused(site, virtiofsd, be, text, wri
 
 
 def test_find_without_virtiofsd_names_the_package(virtiofsd):  # noqa: ARG001 - it makes the host's folders ours
-    """A host that lacks it is told what to install."""
+    """On a host without it, the error says what to install."""
     with pytest.raises(HostError, match="virtiofsd is not installed") as caught:
         mounts.find()
     assert caught.value.hint.startswith("apt install virtiofsd")

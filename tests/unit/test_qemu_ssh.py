@@ -1,4 +1,4 @@
-"""What ssh is told, as ssh itself reads it."""
+"""Our ssh configuration, as ssh itself reads it."""
 
 import shlex
 import subprocess
@@ -24,18 +24,18 @@ def test_config_with_odd_path_is_read_as_written(tmp_path, folder):
     config = directory / ssh.CONFIG
     control = directory / "ssh.sock"
     config.write_text(ssh.config("web", "ada", 22022, directory / SSH_KEY, directory / KNOWN_HOSTS, control=control))
-    told = understood(config, "web")
-    assert told["controlpath"] == str(control)
+    said = understood(config, "web")
+    assert said["controlpath"] == str(control)
     # ssh -G shows names with `%` as they were written: `%%` is one `%` when the file is opened.
-    assert told["identityfile"].replace("%%", "%").strip('"') == str(directory / SSH_KEY)
-    assert told["userknownhostsfile"].replace("%%", "%").strip('"') == str(directory / KNOWN_HOSTS)
+    assert said["identityfile"].replace("%%", "%").strip('"') == str(directory / SSH_KEY)
+    assert said["userknownhostsfile"].replace("%%", "%").strip('"') == str(directory / KNOWN_HOSTS)
 
 
 def test_config_pins_the_guest_and_reads_nothing_else(tmp_path):
     """The key decides who the guest is, and no session serves others, who would end with it."""
     config = tmp_path / ssh.CONFIG
     config.write_text(ssh.config("Web.1", "ada", 22022, tmp_path / SSH_KEY, tmp_path / KNOWN_HOSTS))
-    told = understood(config, "Web.1")
+    said = understood(config, "Web.1")
     expected = {
         "hostname": "127.0.0.1",
         "port": "22022",
@@ -45,7 +45,7 @@ def test_config_pins_the_guest_and_reads_nothing_else(tmp_path):
         "identitiesonly": "yes",
         "controlmaster": "false",
     }
-    assert {key: told[key] for key in expected} == expected
+    assert {key: said[key] for key in expected} == expected
 
 
 def test_config_puts_the_quick_key_exchange_first_and_forbids_none(tmp_path):
@@ -61,8 +61,8 @@ def test_config_ends_sessions_of_a_silent_guest(tmp_path):
     """A guest that reboots leaves its sessions in QEMU's hands, which would keep them for ever."""
     config = tmp_path / ssh.CONFIG
     config.write_text(ssh.config("web", "ada", 22022, tmp_path / SSH_KEY, tmp_path / KNOWN_HOSTS))
-    told = understood(config, "web")
-    assert 0 < int(told["serveraliveinterval"]) * int(told["serveralivecountmax"]) <= 60
+    said = understood(config, "web")
+    assert 0 < int(said["serveraliveinterval"]) * int(said["serveralivecountmax"]) <= 60
 
 
 @pytest.mark.parametrize(
@@ -79,8 +79,8 @@ def test_config_forwards_what_is_wanted_alone(tmp_path, wanted, expected):
     """An agent that comes along must be known to ssh; its keys are not tried for the guest all the same."""
     config = tmp_path / ssh.CONFIG
     config.write_text(ssh.config("web", "ada", 22022, tmp_path / SSH_KEY, tmp_path / KNOWN_HOSTS, **wanted))
-    told = understood(config, "web")
-    assert {key: told.get(key) for key in expected} == expected
+    said = understood(config, "web")
+    assert {key: said.get(key) for key in expected} == expected
 
 
 @pytest.mark.parametrize("arguments", [["ls"], ["echo", "two words", "it's", "", "$HOME", "*", "a\nb"], ["-t"]])

@@ -93,7 +93,7 @@ def test_opened_where_nobody_can_open_it_does_not_wait(runtime):
 def test_shared_is_the_socket_unless_its_path_is_too_long_or_the_callers_agent_is_wanted(
     tmp_path, forwards, folder, expected
 ):
-    """ssh binds a name that is longer by 17 bytes; and a shared connection has the agent of whoever started it."""
+    """ssh binds a name that is longer by 17 bytes; and a shared connection has the agent of the user who started it."""
     spec = SimpleNamespace(**{"forward_agent": False, "forward_x11": False} | forwards)
     path = ssh_control.shared(SimpleNamespace(name="web", directory=tmp_path, runtime=Path(folder), spec=spec))
     assert (str(path) if path else None) == expected

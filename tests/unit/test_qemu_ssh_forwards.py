@@ -64,7 +64,7 @@ def test_missing_is_all_that_ssh_carries_until_it_runs(tmp_path):
 
 
 def test_condition_is_told_only_of_forwards_that_were_open(tmp_path, background):
-    """Before they are opened nothing is down; a process that ended, or a stranger with its pid, is none of ours."""
+    """Before they are opened nothing is down; a process that ended, or a stranger with its pid, is not ours."""
     assert ssh_forwards.condition(tmp_path) is None
     other = background._replace(started_ticks=background.started_ticks + 1)
     (tmp_path / ssh_forwards.RECORD).write_text(json.dumps(other._asdict()))

@@ -61,7 +61,7 @@ def test_choose_with_promised_port_passes_it_over(site, steps):
 
 
 def test_choose_where_instance_insists_takes_that_port_alone(site, steps):
-    """The port of the spec replaces the one it had, and is recorded for whoever looks."""
+    """The port of the spec replaces the one it had, and is recorded for every reader."""
     former = ssh_port.choose(site, steps.append)
     site.spec.ssh_port = (
         ssh_port.choose(SimpleNamespace(directory=site.directory.parent, spec=site.spec), steps.append) + 1

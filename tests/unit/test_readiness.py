@@ -69,7 +69,7 @@ class EnoughError(Exception):
 
 
 def test_guest_without_network_is_met_once(listener, machine):
-    """QEMU carries every connection to the guest in the end, so none is made in vain while nothing could answer."""
+    """QEMU carries every connection to the guest in the end, so no connection is made while nothing could answer."""
     looks = iter(range(500))
 
     def look() -> bool:
@@ -84,7 +84,7 @@ def test_guest_without_network_is_met_once(listener, machine):
 
 
 def test_connection_that_qemu_gives_up_is_no_sign_of_the_guest(listener, machine):
-    """Of a guest that hangs before it has a network, nobody is told that only its sshd is awaited."""
+    """No step says that only sshd is awaited while the guest hangs before it has a network."""
 
     def look() -> bool:
         if len(listener.accept()) == 3:

@@ -51,7 +51,7 @@ def test_recipe_name_of_much_is_as_long_as_a_name_may_be():
     ],
 )
 def test_build_of_what_cannot_be_built_is_refused_at_once(tmp_path, recipe, what):
-    """A mistake is told before anything is downloaded, and makes nothing."""
+    """The error comes before anything is downloaded, and nothing is made."""
     with pytest.raises(ImageError, match=what):
         build(Store(tmp_path / "images"), recipe, print)
     assert not (tmp_path / "images").exists()

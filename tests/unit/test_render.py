@@ -330,13 +330,13 @@ def test_dot_is_accepted_by_graphviz(current: State | None) -> None:
 
 def test_json_holds_what_the_table_holds() -> None:
     """A program can rebuild the legality of every pair from the description, and read every rule in it."""
-    told = json.loads(render.json(State.running))
-    pairs = {(row["trigger"], source): row["dest"] for row in told["rows"] for source in row["sources"]}
+    shown = json.loads(render.json(State.running))
+    pairs = {(row["trigger"], source): row["dest"] for row in shown["rows"] for source in row["sources"]}
 
     assert {pair: row.dest for pair, row in BY_PAIR.items()} == pairs
-    assert [{"name": rule, "rule": RULE[rule]} for rule in Recovery] == told["recovery"]
-    assert (INITIAL, State.running) == (told["initial"], told["current"])
-    assert list(State) == [state["name"] for state in told["states"]]
+    assert [{"name": rule, "rule": RULE[rule]} for rule in Recovery] == shown["recovery"]
+    assert (INITIAL, State.running) == (shown["initial"], shown["current"])
+    assert list(State) == [state["name"] for state in shown["states"]]
 
 
 def test_markdown_table_is_aligned() -> None:

@@ -1,4 +1,4 @@
-"""Damage is told apart from what is whole; what can be mended is, and what is known afterwards is true."""
+"""Damage is recognized; what can be mended is, and what is recorded afterwards is true."""
 
 import stat
 
@@ -187,7 +187,7 @@ def test_damage_is_listed_with_its_reason_and_disturbs_no_other(engine, reason):
 
 
 def test_repair_of_what_cannot_be_mended_says_so_and_the_way_out(engine, home, reason):
-    """No state is made up where none can be told: nothing is changed, and the hint leads out."""
+    """No state is made up where nothing says it: nothing is changed, and the hint leads out."""
     before = sorted(home.root.rglob("*"))
     with pytest.raises(DamagedError) as refused:
         engine.fire("web", Trigger.repair)

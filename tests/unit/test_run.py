@@ -89,7 +89,7 @@ def test_run_leaves_what_is_to_stay(tmp_path, until):
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_programs_die_with_us(tmp_path, how, until):
-    """Whoever runs a program may be killed by whatever signal: the program and its children end with it."""
+    """Whatever signal kills the process that runs a program, the program and its children end with it."""
     script = "sleep 600 & echo $! >child; echo $$ >new; mv new pid; wait"
     code = f"from interlock.host.run import run; run(['sh', '-c', {script!r}])"
     with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path) as us:

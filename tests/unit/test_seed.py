@@ -206,15 +206,15 @@ def test_nocloud_carries_the_same_tree_without_the_host_key(tmp_path):
 def test_nocloud_asks_for_every_module_that_it_uses_and_no_other():
     """An emulated guest takes seconds to find that some thirty modules have nothing to do."""
     _, files = iso_files(seed.nocloud(FULL))
-    told = json.loads(files["user-data"].partition(b"\n")[2])
+    given = json.loads(files["user-data"].partition(b"\n")[2])
     stages = [f"cloud_{stage}_modules" for stage in ("init", "config", "final")]
-    assert [told.pop(stage) for stage in stages] == [
+    assert [given.pop(stage) for stage in stages] == [
         ["bootcmd", "growpart", "resizefs", "set-passwords", "ssh"],
         ["runcmd"],
         ["scripts-user"],
     ]
     # Each key with the module that reads it; `users` and `preserve_hostname` keep our program's work from being undone.
-    assert told.keys() == {
+    assert given.keys() == {
         *("bootcmd", "growpart", "resize_rootfs", "runcmd", "users", "preserve_hostname"),
         *("disable_root", "ssh_keys", "ssh_deletekeys", "ssh_pwauth"),
     }
@@ -228,7 +228,7 @@ def test_program_is_read_by_every_shell(shell, program):
 
 
 class Guest:
-    """A folder that plays a guest's root. Its user is whoever runs the tests, so that nobody has to be made.
+    """A folder that plays a guest's root. Its user is the one who runs the tests, so no account has to be made.
 
     Programs that would change more than files are stood in for by ones that say how they were called.
     """
@@ -246,9 +246,9 @@ class Guest:
         (self.root / "etc/shadow").write_text(f"{self.user}:!:::::::\n")
         self.state = self.root / "var/lib/interlock"
 
-    def furnish(self, **told: object) -> None:
-        """Unpack what the guest is told, and do what comes before anybody may log in."""
-        seed_of = replace(PLAIN, user=self.user, home="/home/me", **told)  # type: ignore[arg-type]
+    def furnish(self, **given: object) -> None:
+        """Unpack the seed, and do what comes before anybody may log in."""
+        seed_of = replace(PLAIN, user=self.user, home="/home/me", **given)  # type: ignore[arg-type]
         self.run(extracted(seed.overlay(seed_of), self.folder) / "interlock", "early")
 
     def boot(self) -> None:
@@ -289,7 +289,7 @@ def shown(*command: str) -> str:
 
 @pytest.fixture
 def guest(tmp_path: Path) -> Guest:
-    """Return a guest that was told nothing yet."""
+    """Return a guest that has no seed yet."""
     return Guest(tmp_path)
 
 
@@ -313,7 +313,7 @@ def test_early_leaves_a_home_that_is_there(guest):
 
 
 def test_early_may_be_done_again(guest):
-    """A boot that was cut short begins anew, and leaves nothing twice."""
+    """A boot that was cut short starts over, and leaves nothing twice."""
     (guest.root / "etc/hosts").write_text("127.0.0.1 localhost\n")
     guest.furnish(hosts={"registry": "10.0.2.7"}, env={"A": "b"})
     once = guest.read("etc/hosts"), guest.read("etc/environment")
@@ -343,7 +343,7 @@ def test_timezone_is_the_guests_own_or_the_one_given(guest, known):
 
 
 def test_timezone_that_is_nowhere_is_a_failure_with_its_name(guest):
-    """What could not be done is told like a script that failed, and the rest is done."""
+    """What could not be done is reported like a script that failed, and the rest is done."""
     guest.furnish(timezone="Mars/Utopia", scripts=(Script(SYSTEM, b"echo ran"),))
     guest.boot()
     assert guest.report() == ["failed 1 time zone", " this guest has no zone Mars/Utopia"]
@@ -359,7 +359,7 @@ def test_locale_of_the_guests_own_stays(guest, before, after):
 
 
 def test_name_servers_replace_those_of_the_network(guest):
-    """Whoever would write them again is told not to."""
+    """The programs that would write them again are configured not to."""
     (guest.root / "etc/NetworkManager").mkdir()
     (guest.root / "etc/resolv.conf").symlink_to("/nowhere")
     guest.furnish(dns=("10.0.2.3", "1.1.1.1"))
@@ -421,7 +421,7 @@ def test_script_that_floods_is_reported_in_a_few_kilobytes(guest):
 
 
 def test_every_boot_runs_scripts_of_every_mode(guest, order):
-    """Templates rely on it: what a script loads, sets or mounts is gone with the kernel that it was told to."""
+    """Templates rely on it: what a script loads, sets or mounts is gone with that kernel."""
     guest.boot()
     guest.boot()
     assert order() == ["boot", "dependency", "system", "user"] * 2
@@ -449,7 +449,7 @@ def test_later_boot_leaves_out_what_is_done_once(guest, tmp_path):
 
 
 def test_failure_stands_until_its_step_succeeds(guest, tmp_path):
-    """A boot in which a failed script did not run says nothing about it, so it is still told; one that runs it does."""
+    """A boot without the failed script says nothing about it, so it is still reported; one that runs it does."""
     mended = tmp_path / "mended"
     test = f"[ -e {mended} ]".encode()
     guest.furnish(scripts=(Script(SYSTEM, test, once=True), Script(SYSTEM, test)))
@@ -478,7 +478,7 @@ def test_again_does_over_each_step_that_failed(guest):
 
 
 def test_first_boot_of_another_instance_forgets_what_failed(guest):
-    """A copied disk brings its files along; what failed is to be told by the guest in which it failed."""
+    """A copied disk brings its files along; the guest in which something failed is the one to report it."""
     guest.furnish(timezone="Mars/Utopia", scripts=(Script(SYSTEM, b"exit 1"),))
     guest.boot()
     (guest.state / "seed/instance-id").write_text("i-2\n")
@@ -553,11 +553,11 @@ def test_boot_tells_of_a_failed_script_before_it_runs_the_next(guest, tmp_path):
 def test_file_is_written_as_told(guest):
     """Byte for byte, with its owner and mode; one that shall stay, stays."""
     (guest.root / "etc/there").write_text("old")
-    told = (
+    given = (
         File("/etc/a b/new", b"\0\xff", owner=guest.user, permissions=0o640),
         File("/etc/there", b"new", owner=guest.user, overwrite=False),
     )
-    guest.furnish(files=told)
+    guest.furnish(files=given)
     guest.boot()
     assert (guest.root / "etc/a b/new").read_bytes() == b"\0\xff"
     assert (guest.root / "etc/a b/new").stat().st_mode & 0o777 == 0o640

@@ -1,4 +1,4 @@
-"""A disk that is full is told of before it is, where that can be known, and in words where it cannot."""
+"""A full disk is announced before it is full, where that can be known, and reported in words where it cannot."""
 
 from pathlib import Path
 

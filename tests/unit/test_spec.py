@@ -32,7 +32,7 @@ def test_spec_written_and_read_is_the_same(full, tmp_path):
 def test_spec_has_no_field_that_could_lead_out_of_its_directory():
     """A start that is handed a spec cannot find a template, an image, a URL or a cache, because no field holds one.
 
-    `origin` is words for people: that nothing reads it is told apart by its absence from every other module."""
+    `origin` is words for people: no other module mentions it, so nothing reads it."""
     named = set(Spec._fields)
     assert named == {
         *("driver", "arch", "cpus", "memory_bytes", "disk_bytes", "user", "hostname", "instance_id", "boot"),

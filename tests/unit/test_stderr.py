@@ -140,7 +140,7 @@ class Screen(io.StringIO):
 
 @pytest.fixture
 def screen(monkeypatch):
-    """Return what puts a terminal of 40 columns in the place of stderr, which pytest sets anew for the test."""
+    """Return what puts a terminal of 40 columns in the place of stderr, which pytest replaces for each test."""
 
     def put():
         shown = Screen()

@@ -60,7 +60,7 @@ def test_print_table_on_terminal_colours_the_state_and_not_the_name(capsys, monk
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
 def test_print_table_on_terminal_without_colours_has_none(capsys, monkeypatch, name, value):
-    """Whoever says so, and whatever cannot show them, gets no colours; the rest is as on any terminal."""
+    """No colours where the user or the terminal says so; the rest is as on any terminal."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv(name, value)
     print_table(["NAME", "STATUS"], [["web", "running"]])

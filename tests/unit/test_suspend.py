@@ -105,7 +105,7 @@ def test_suspend_that_fails_lets_the_guest_run(make_engine, bring, driver, direc
 
 @pytest.mark.usefixtures("cut_short")
 def test_suspend_cut_short_before_the_memory_is_saved_lets_the_machine_run(engine, driver):
-    """It stood still for a moment, and whoever looks lets it run."""
+    """It stood still for a moment, and the next reader lets it run."""
     driver.happen(engine.site("web"), condition="paused")
     status = engine.status("web")
     assert (status.state, status.operation, status.saved) == (State.running, None, False)

@@ -58,8 +58,8 @@ def suite(tmp_path):
             (folder / "functional" / f"{name}.py").write_text(text)
         line = [sys.executable, "-m", "pytest", "-p", "tally", "-n", "2", "--import-mode=importlib", *arguments]
         line += [word for plugin in ("randomly", "hypothesispytest", "anyio") for word in ("-p", f"no:{plugin}")]
-        told = {"PYTHONPATH": str(folder), "INTERLOCK_WRITE_GUARANTEES": "1"}
-        environment = {**os.environ, **told}
+        shown = {"PYTHONPATH": str(folder), "INTERLOCK_WRITE_GUARANTEES": "1"}
+        environment = {**os.environ, **shown}
         for name in [name for name in environment if name.startswith("PYTEST_")]:
             del environment[name]
         done = subprocess.run(

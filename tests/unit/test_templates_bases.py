@@ -1,4 +1,4 @@
-"""What a template leads to is read within limits that count for all of it, and who named what is wrong is told."""
+"""What a template leads to is read within limits that count for all of it; an error says who named what is wrong."""
 
 import pytest
 

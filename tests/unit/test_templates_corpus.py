@@ -1,4 +1,4 @@
-"""Whole templates, the right ones and the wrong ones, against reviewed files: what each becomes, or what it is told."""
+"""Whole templates, the right ones and the wrong ones, against reviewed files: what each becomes, or its errors."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ RIGHT = sorted(path.stem for path in (FOLDER / "corpus").glob("*.yaml"))
 WRONG = sorted(path.stem for path in (FOLDER / "broken").glob("*.yaml"))
 
 _, *PARTS = re.split(r"^== (.*)\n", (FOLDER / "broken.txt").read_text(encoding="utf-8"), flags=re.MULTILINE)
-TOLD = {name: text.strip().splitlines() for name, text in zip(PARTS[::2], PARTS[1::2], strict=True)}
+REVIEWED = {name: text.strip().splitlines() for name, text in zip(PARTS[::2], PARTS[1::2], strict=True)}
 
 HOST = Host(name="web", dir="/data/web", home="/home/anna", uid=1000, user="anna", temp_dir="/var/tmp", arch="amd64")
 GUEST = Guest(name="web", hostname="web-1", uid=1001, user="bert", home="/home/bert.guest")
@@ -42,7 +42,7 @@ def test_template_becomes_what_was_reviewed(agrees, name):
 @pytest.mark.usefixtures("corpus")
 @pytest.mark.parametrize("name", RIGHT)
 def test_template_dumped_loads_to_the_same(name):
-    """The one text needs no other, whoever reads it: from standard input, nothing lies beside it."""
+    """The one text needs no other, wherever it comes from: from standard input, nothing lies beside it."""
     loaded = load(f"./{name}.yaml")
     again = parse(Source("<standard input>", dump(loaded).encode()))
     assert again.template == loaded.template
@@ -52,7 +52,7 @@ def test_template_dumped_loads_to_the_same(name):
 
 @pytest.mark.parametrize("name", WRONG)
 def test_broken_template_is_told_what_was_reviewed(monkeypatch, agrees, name):
-    """Every mistake is told, with its place and in the reviewed words."""
+    """Every mistake is reported, with its place and in the reviewed words."""
     monkeypatch.chdir(FOLDER / "broken")
     with pytest.raises(InterlockError) as caught:
         load(f"./{name}.yaml")
@@ -64,5 +64,5 @@ def test_broken_template_is_told_what_was_reviewed(monkeypatch, agrees, name):
 
 def test_reviewed_files_are_of_templates_that_are_there():
     """Nothing is reviewed that is not checked."""
-    assert set(TOLD) == set(WRONG)
+    assert set(REVIEWED) == set(WRONG)
     assert sorted(path.stem for path in (FOLDER / "resolved").iterdir()) == RIGHT

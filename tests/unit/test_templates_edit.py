@@ -1,4 +1,4 @@
-"""`--set KEY=VALUE` changes one value of a template, and what is wrong with it is told with the edit for its place."""
+"""`--set KEY=VALUE` changes one value of a template, and a mistake in it is reported with the edit as its place."""
 
 import pytest
 

@@ -55,8 +55,8 @@ def test_builtin_images_are_a_base_for_any_template(name):
 
 def test_load_of_many_mistakes_tells_all_in_the_order_of_the_text():
     """Who mends a template mends it once; edits come after the text."""
-    told = mistakes("cpus: many\ndisk: -1\nzzz: 1\n", "memory=lots")
-    assert [detail.split(": ")[0] for detail in told] == ["t:4:7", "t:5:7", "t:6:1", "--set memory=lots"]
+    said = mistakes("cpus: many\ndisk: -1\nzzz: 1\n", "memory=lots")
+    assert [detail.split(": ")[0] for detail in said] == ["t:4:7", "t:5:7", "t:6:1", "--set memory=lots"]
 
 
 def test_load_of_defaults_fills_what_template_bases_and_edits_leave_open(tmp_path):
@@ -152,7 +152,7 @@ def test_expand_does_not_replace_what_a_param_holds():
 
 
 def test_template_tells_boot_and_processor_by_architecture():
-    """Only x86_64 has a BIOS; what QEMU is told overrules the older key."""
+    """Only x86_64 has a BIOS; the key of QEMU overrules the older one."""
     template = loaded(
         "firmware: {legacyBIOS: true}\ncpuType: {x86_64: a, aarch64: b}\nvmOpts: {qemu: {cpuType: {x86_64: c}}}\n"
     )

@@ -1,4 +1,4 @@
-"""A locator means one thing, wherever it stands; what it leads to is read within limits, or the cause is told."""
+"""A locator means one thing, wherever it stands; what it leads to is read within limits, or the error says why not."""
 
 import hashlib
 import io
@@ -81,7 +81,7 @@ def server():
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Stand in an empty folder, which is also the home of whoever asks."""
+    """Stand in an empty folder, which is also the user's home."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path
@@ -241,7 +241,7 @@ def test_load_url_with_a_digest_is_checked(server):
     ],
 )
 def test_load_url_that_fails_tells_the_cause(server, page, kind, words):
-    """What the server did, or what the text must not do, is told with the URL and the place."""
+    """What the server did, or what the text must not do, is reported with the URL and the place."""
     with pytest.raises(kind) as caught:
         load(server + page)
     assert caught.value.message.startswith(words.format(server))
@@ -311,7 +311,7 @@ def test_instance_name_is_the_templates_or_the_images(monkeypatch, locator, expe
 
 @pytest.mark.parametrize("locator", ["-", "./.yaml", "https://example.org/", "template:"])
 def test_instance_name_of_the_nameless_has_to_be_given(locator):
-    """Where there is no name, the command to type is told."""
+    """Without a name, the error says which command to type."""
     with pytest.raises(UsageError, match="needs a name") as caught:
         instance_name(locator)
     assert caught.value.hint == f"interlock create web -t {locator}"

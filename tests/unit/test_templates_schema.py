@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parents[1] / "templates"
 RIGHT = sorted(path.stem for path in (FOLDER / "corpus").glob("*.yaml"))
 WRONG = sorted(path.stem for path in (FOLDER / "broken").glob("*.yaml"))
 _, *PARTS = re.split(r"^== (.*)\n", (FOLDER / "broken.txt").read_text(encoding="utf-8"), flags=re.MULTILINE)
-TOLD = {name: text.strip().splitlines() for name, text in zip(PARTS[::2], PARTS[1::2], strict=True)}
+REVIEWED = {name: text.strip().splitlines() for name, text in zip(PARTS[::2], PARTS[1::2], strict=True)}
 
 SCHEMA = json_schema()
 
@@ -57,7 +57,7 @@ def test_schema_refuses_a_template_that_is_wrong_at_the_same_key(name):
     if BEYOND_A_SCHEMA.match(name):
         return
     found = complaints("broken", name)
-    told = [line.split(": ")[1] for line in TOLD[name] if line.startswith("  | ")]
+    said = [line.split(": ")[1] for line in REVIEWED[name] if line.startswith("  | ")]
     assert found
     assert [one for one in found if one[1] == "anyOf"] == []
-    assert {path for path, *_ in found if not any(field.startswith(path) for field in told)} == set()
+    assert {path for path, *_ in found if not any(field.startswith(path) for field in said)} == set()

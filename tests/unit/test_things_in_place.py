@@ -1,4 +1,4 @@
-"""Whatever lies in the place of a file of an instance: no look at it hangs, and it can be removed."""
+"""Whatever lies in the place of a file of an instance, no reader hangs, and it can be removed."""
 
 import errno
 import os

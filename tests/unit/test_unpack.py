@@ -56,7 +56,7 @@ def refused(make, content):
 
 
 def test_disk_of_a_qcow2_is_that_file(make, qcow2):
-    """What is right already is not made anew."""
+    """What is right already is not made again."""
     assert make(qcow2).read_bytes() == qcow2
 
 
@@ -91,7 +91,7 @@ def test_disk_of_a_compressed_file_cut_off_is_refused(make, qcow2, kind):
 
 @pytest.mark.parametrize("kind", COMPRESSORS)
 def test_disk_of_a_compressed_file_spoilt_is_refused(make, qcow2, kind):
-    """What the checksums inside find out is told in one line."""
+    """What the checksums inside find out is reported in one line."""
     packed = bytearray(COMPRESSORS[kind](qcow2))
     packed[20:40] = bytes(20)
     assert refused(make, bytes(packed)).message.startswith("it is ")

@@ -78,7 +78,7 @@ def test_operation_in_which_an_earlier_version_was_killed_is_settled(written, re
 
 
 def test_list_of_what_an_earlier_version_wrote_shows_every_instance_whole(vms):
-    """Neither is damaged; what ran when the host went down is told as that."""
+    """Neither is damaged; what ran when the host went down is reported as that."""
     assert {status.name: words.status(status) for status in vms.instances()} == {
         "vm": "stopped · ended by force: the guest did not shut down in 1 s",
         "web": "stopped · host went down",
@@ -205,9 +205,9 @@ def test_journal_with_a_line_of_a_newer_version_shows_and_keeps_it(vms, home, ne
     assert path.read_bytes().startswith(newer_line + first)
     vms.start("web")
     shown = next(vms.history("web"))
-    told = json.loads(newer_line)
-    assert {**shown.to_json(), "colour": "red"} == told
-    assert shown.state == told["dest" if told["phase"] == "done" else "source"]
+    said = json.loads(newer_line)
+    assert {**shown.to_json(), "colour": "red"} == said
+    assert shown.state == said["dest" if said["phase"] == "done" else "source"]
     injected("a journal line of a newer version")
 
 
@@ -259,7 +259,7 @@ def test_record_that_is_half_migrated_goes_the_rest_of_the_way(vms, home, monkey
 
 
 def test_record_that_a_migration_cannot_read_is_damage(vms, home, monkeypatch):
-    """A field that the migration needs and that is not there is told as damage, not as a defect."""
+    """A field that the migration needs and that is missing is damage, not a defect."""
     path = home.directory("vm") / SPEC_FILE
     monkeypatch.setattr(spec_module, "MIGRATIONS", (in_megabytes,))
     data = json.loads(path.read_bytes())
@@ -291,7 +291,7 @@ def test_record_of_a_newer_version_names_it_and_is_not_called_damaged(vms, home)
 
 @pytest.mark.parametrize("content", ['{"schema": 2, "machine": "x"}', '{"schema": "1", "machine": "x"}', "[]"])
 def test_board_that_cannot_be_read_says_why(tmp_path, content):
-    """A newer one is told apart from damage."""
+    """A newer record is not damage."""
     (tmp_path / RECORD).write_text(content)
     with pytest.raises(TooNewError if '"schema": 2' in content else DamagedError, match=RECORD):
         Board.read(tmp_path)

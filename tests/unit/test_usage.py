@@ -236,7 +236,7 @@ with held(Path(sys.argv[1]), None):
 
 
 def test_prune_leaves_a_download_that_goes_on(store, home, partial):
-    """Another process is at it: it is no leftover."""
+    """Another process still writes it: it is not a leftover."""
     command = [sys.executable, "-c", HOLD, partial.folder / "lock"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"

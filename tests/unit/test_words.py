@@ -100,7 +100,7 @@ def test_sentences_use_the_verbs_of_their_own_row(trigger: Trigger) -> None:
 
 
 def test_preempted_names_what_is_called_off() -> None:
-    """Whoever calls an operation off says so before doing it, for each pair that the table allows."""
+    """A process that calls an operation off says so first, for each pair that the table allows."""
     expected = [
         'deleting "web": calling off the create of pid 4711',
         'stopping "web": calling off the start of pid 4711',
@@ -126,7 +126,7 @@ def test_sentences_exist_for_every_happening() -> None:
 
 
 def test_way_that_would_destroy_what_exists_is_not_proposed() -> None:
-    """Nobody is told to delete an instance in order to create one of its name."""
+    """No hint deletes an instance in order to create one of its name."""
     for state in (*AT_REST, State.running):
         assert words.way("web", state, Trigger.create) == "interlock inspect web"
 

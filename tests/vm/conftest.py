@@ -136,7 +136,7 @@ def steps():
 def free_port() -> Callable[[], int]:
     """Return what finds a port of the loopback, for TCP and UDP, that nobody has and nobody is given by chance.
 
-    The kernel hands out its ephemeral ports to whoever asks for any, so these are below them, and each worker of the
+    The kernel hands out its ephemeral ports to any process, so these are below them, and each worker of the
     run has a range of its own.
     """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))

@@ -159,7 +159,7 @@ def test_manager_killed_at_any_effect_is_recovered_by_its_row(
     """
     row = BY_TRIGGER[trigger]
     dest = row.leads_to(source)
-    bring(STOPPED)  # what the first instance of a home leaves behind for good: keys, folders, what QEMU can do
+    bring(STOPPED)  # what the first instance of a home leaves behind for ever: keys, folders, what QEMU can do
     vms.delete("web", force=True)
     empty = files(vms.home)
     recovered = 0
@@ -191,7 +191,7 @@ def test_manager_killed_at_any_effect_is_recovered_by_its_row(
         assert (dest, None, None) == (status.state, status.operation, status.damage)
         until(lambda dest=dest: len(processes()) == (dest is State.running))  # what was killed ends in a moment
         if dest is State.running and alive and not stood_still:
-            assert processes()[0] in alive  # finished, not booted anew
+            assert processes()[0] in alive  # finished, not booted again
 
         copy = vms.status(COPY)
         assert (copy.state in AT_REST, copy.damage) == ("new" in needs(trigger), None)

@@ -22,10 +22,10 @@ def run(*command):
 def test_demo_leaves_the_image_and_commands_that_work(vms):
     """No instance is left, an instance of the user's own that is called `demo` stays, and what is printed is typed."""
     vms.create("demo", "tiny", driver="simulated")
-    told = run("sh", DEMO, PROGRAM)
+    said = run("sh", DEMO, PROGRAM)
     assert [status.name for status in vms.instances()] == ["demo"]
     assert "tiny" in run(PROGRAM, "image", "list", "--format", "json")
-    up, shell, delete = (line.split() for line in told.splitlines() if line.startswith(f"    {PROGRAM}"))
+    up, shell, delete = (line.split() for line in said.splitlines() if line.startswith(f"    {PROGRAM}"))
     run(*up)
     assert run(*shell, "--", "echo", "here") == "here\n"
     run(*delete)

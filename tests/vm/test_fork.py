@@ -84,7 +84,7 @@ def connected(vms, name):
 
 @pytest.mark.parametrize("template", ["tiny", "debian"])
 def test_one_guest_becomes_four_different_ones_that_were_not_booted(vms, home, ask, start, bring, template):
-    """Each copy goes on with the processes of the original, on a disk of its own, under an identity of its own, also
+    """Each copy keeps the processes of the original, on a disk of its own, under an identity of its own, also
     after its next boot.
     """
     bring(template)

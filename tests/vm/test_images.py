@@ -35,8 +35,8 @@ class Guest:
         self.key = home / "keys" / USER_KEY
         self.host_key = host_key = new_host_key()
         self.authorized = authorized = user_key(home / "keys").public.decode().strip()
-        told = tuple(Script(SYSTEM, script, once=True) for script in scripts)
-        seed = Seed(user, "web", "i-1", (authorized,), host_key, scripts=told)
+        said = tuple(Script(SYSTEM, script, once=True) for script in scripts)
+        seed = Seed(user, "web", "i-1", (authorized,), host_key, scripts=said)
         (folder / "known_hosts").write_bytes(b"guest " + host_key.public)
         store = Store(home / "images")
         self.files = {role: store.path(blob.digest) for role, blob in image.files.items()}
@@ -92,7 +92,7 @@ class Guest:
 
     def events(self, *commands: dict[str, str]) -> list[str]:
         """Return QEMU's events from now to its end, one word each, a shutdown with its reason."""
-        told = []
+        said = []
         with socket.socket(socket.AF_UNIX) as monitor:
             monitor.settimeout(DEADLINE_S)
             monitor.connect(str(self.folder / "qmp"))
@@ -101,9 +101,9 @@ class Guest:
             for line in monitor.makefile():
                 message = json.loads(line)
                 if "event" in message:
-                    told.append(" ".join([message["event"], message.get("data", {}).get("reason", "")]).strip())
+                    said.append(" ".join([message["event"], message.get("data", {}).get("reason", "")]).strip())
         self.process.wait(30)
-        return told
+        return said
 
 
 def wait_until(condition, process) -> None:
@@ -205,7 +205,7 @@ write_files:
   permissions: "0755"
   content: |
     #!/bin/sh
-    echo booted >>/var/lib/told
+    echo booted >>/var/lib/ran
 """
 
 
@@ -217,7 +217,7 @@ def test_debian_by_firmware_obeys_anyones_cloud_config(guest_of, debian):
     user_data = CLOUD_CONFIG.format(authorized=guest.authorized) + f"ssh_keys: {keys}\n"
     seed = {"user-data": user_data.encode(), "meta-data": b"instance-id: i-9\nlocal-hostname: theirs\n"}
     (guest.folder / "seed.iso").write_bytes(_iso(seed))
-    with guest.booted("cat /var/lib/told", "booted"):
+    with guest.booted("cat /var/lib/ran", "booted"):
         assert guest.ssh("hostname; cat /etc/written") == "theirs\nby cloud-init"
         assert guest.ssh("cloud-init status") == "status: done"
 

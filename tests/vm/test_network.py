@@ -46,12 +46,12 @@ threading.Thread(target=greet, args=[listener], daemon=True).start()
 service = str(listener.getsockname()[1])
 vms = Interlock()
 vms.start("web")
-told = {{address: ask("nc", "-w", "10", address, service) for address in ("10.0.2.2", "{INTERNET}")}}
+reached = {{address: ask("nc", "-w", "10", address, service) for address in ("10.0.2.2", "{INTERNET}")}}
 ask("sudo", "httpd", "-p", "80", "-h", "/etc")
 with urlopen(f"http://127.0.0.1:{{sys.argv[1]}}/hostname", timeout=120) as answer:
-    told["forwarded"] = answer.read().decode()
+    reached["forwarded"] = answer.read().decode()
 vms.kill("web")
-print(json.dumps(told))
+print(json.dumps(reached))
 """
 """Runs `web` beside a server that listens on every address of its network namespace; prints what the guest reached."""
 
@@ -74,7 +74,7 @@ def test_guest_reaches_host_and_internet_unless_they_are_closed(vms, tmp_path, f
 
 
 def test_session_of_a_guest_that_reboots_ends(vms):
-    """The guest hung up without a word, and QEMU's network keeps what it carried: ssh has to ask, and is told."""
+    """The guest hung up without a word, and QEMU's network keeps what it carried: ssh has to ask, and learns it."""
     vms.up("web", "tiny")
     ask = vms.shell("web", ["sh", "-c", "sudo reboot -f; sleep 3600"])
     done = subprocess.run(ask, capture_output=True, text=True, check=False, timeout=300)

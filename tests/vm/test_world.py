@@ -187,7 +187,7 @@ def test_hypervisor_that_dies_under_a_start_fails_it(vms, create, line, injected
 
 
 def test_hypervisor_that_dies_under_a_stop_is_stopped_and_said(begun, line, injected):
-    """What was asked for is so, and how it came to be so is told as it was."""
+    """What was asked for is so, and the journal says how it came to be so."""
     site = begun()
 
     def announce(event):
