@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .fsm.happening import Happening
     from .fsm.journal import Entry, Line, Phase
     from .fsm.records import Check, Mending, Observation, Operation, Status
+    from .fsm.snapshots import Snapshot
     from .fsm.spec import Copy, Forward, Mount, Probe, Spec
     from .fsm.states import State
     from .fsm.status import Verdict
@@ -106,6 +107,7 @@ __all__ = [
     "Row",
     "SimulatedDriver",
     "SimulatedMachine",
+    "Snapshot",
     "Source",
     "Spec",
     "State",
@@ -138,6 +140,7 @@ _HOMES = {
     "fsm.happening": ("Happening",),
     "fsm.journal": ("Entry", "Line", "Phase"),
     "fsm.records": ("Check", "Mending", "Observation", "Operation", "Status"),
+    "fsm.snapshots": ("Snapshot",),
     "fsm.spec": ("Copy", "Forward", "Mount", "Probe", "Spec"),
     "fsm.states": ("State",),
     "fsm.status": ("Verdict",),

@@ -16,6 +16,7 @@ makes no sense is a UsageError. Nothing is printed, no signal is handled, and no
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from .fsm.events import Announce, Event, quiet
 from .fsm.journal import Entry
 from .fsm.port import Plan, Site
 from .fsm.records import Check, Mending, Status, checked_name
+from .fsm.snapshots import Snapshot, listed
 from .fsm.status import Verdict, verdict
 from .fsm.table import Trigger
 from .host import cancellation
@@ -218,6 +220,30 @@ class Interlock:
         from .creation.editing import text
 
         return text(name, self.engine.admit(name, Trigger.edit).spec)
+
+    def snapshot(self, name: str, tag: str | None = None) -> Outcome:
+        """Keep the disk of `name`, which is at rest, as the snapshot `tag`; by default it is called after the time.
+
+        `detail` of the outcome is the tag. Raises IllegalTransitionError for a tag that is taken, DriverError where
+        the disk is damaged or cannot be kept.
+        """
+        chosen = datetime.now(UTC).strftime("%Y-%m-%d-%H%M%S") if tag is None else tag
+        return self.engine.fire(name, Trigger.snapshot, tag=chosen)
+
+    def snapshots(self, name: str) -> list[Snapshot]:
+        """Return the snapshots of `name`, the oldest first."""
+        return listed(self.engine.site(name).directory)
+
+    def restore(self, name: str, tag: str) -> Outcome:
+        """Give `name`, which is at rest, the disk of its snapshot `tag`; what its guest wrote since is gone.
+
+        Raises NotFoundError for an unknown tag, ProtectedError while `name` is protected.
+        """
+        return self.engine.fire(name, Trigger.restore, tag=tag)
+
+    def discard(self, name: str, tag: str) -> Outcome:
+        """Remove the snapshot `tag` of `name`, which is at rest; those that came from it stay whole."""
+        return self.engine.fire(name, Trigger.discard, tag=tag)
 
     def protect(self, name: str) -> Outcome:
         """Make `reset` and `delete` of `name` impossible, with `force` too, until `unprotect`."""

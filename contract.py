@@ -180,13 +180,17 @@ KINDS_OF_RECORDS: dict[str, Kind] = {
     ),
     "outcome": Kind(
         "What came of a transition",
-        (*(str(row.trigger) for row in TABLE if row.recorded and not row.observed), "up", "restart"),
+        (*(str(row.command or row.trigger) for row in TABLE if row.recorded and not row.observed), "up", "restart"),
         {
             "name": Key(TEXT, "the instance; of `rename`, its new name"),
             "trigger": Key(TRIGGER, "the last transition that was asked for"),
             "state": Key(STATE, "the state it is in now"),
             "changed": Key(FLAG, "false when what was asked for was already so"),
-            "detail": Key(TEXT, 'how it ended, in words: `guest shut down`, `the copy is "copy"`', null=True),
+            "detail": Key(
+                TEXT,
+                'how it ended, in words: `guest shut down`, `the copy is "copy"`; of a snapshot its tag',
+                null=True,
+            ),
             "elapsed_s": Key(SECONDS, "how long it took, with waiting"),
         },
     ),
@@ -233,6 +237,17 @@ KINDS_OF_RECORDS: dict[str, Kind] = {
             **{name: key._replace(optional=name != "time") for name, key in _LINE.items()},
         },
         "Each is a line of `history`, or a change of a machine's condition, which has `time` alone of its keys.",
+    ),
+    "snapshot": Kind(
+        "A snapshot",
+        ("snapshot list", "snapshot show"),
+        {
+            "tag": Key(TEXT, "what it is called"),
+            "created_at": Key(TEXT, "when it was taken; empty if its record cannot be read"),
+            "parent": Key(TEXT, "the snapshot that the disk came from when it was taken", null=True),
+            "current": Key(FLAG, "true for the one that the disk comes from now"),
+            "depth": Key(COUNT, "how many snapshots lie between it and the image"),
+        },
     ),
     "disk": Kind(
         "A disk that outlives instances",

@@ -21,6 +21,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "fork": ("instances", "Make copies of a running instance that continue from there."),
         "rename": ("instances", "Give an instance another name."),
         "edit": ("editing", "Change processors, memory, disk or forwards."),
+        "snapshot": ("snapshots", "Take, list, restore and delete snapshots of a disk."),
         "repair": ("lifecycle", "Mend an instance that is listed as damaged."),
     },
     "Status": {
@@ -59,4 +60,6 @@ A row of the table that has no entry here gets one: `rows` makes its command.
 """
 
 _NAMED = {name for section in COMMANDS.values() for name in section}
-COMMANDS["Lifecycle"] |= {row.trigger: ("rows", row.why) for row in TABLE if row.recorded and row.trigger not in _NAMED}
+COMMANDS["Lifecycle"] |= {
+    row.trigger: ("rows", row.why) for row in TABLE if row.recorded and not row.command and row.trigger not in _NAMED
+}

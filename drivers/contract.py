@@ -15,7 +15,9 @@ because recovery after a crash repeats it. What is true after each:
     stop       nothing runs; returns how it ended
     kill       nothing runs, at once; no error if nothing did
     suspend    nothing runs, and the machine's memory is in the directory, in SAVED: the next start continues from it
-    reset      the disk is as `create` made it
+    keep       the folder given holds what `put_back` needs to bring the disk back, whatever becomes of the machine
+    put_back   the disk is as `keep` found it, or still as it was before
+    reset      the disk is as `create` made it, and CURRENT is gone
     delete     nothing is left outside the directory, which the engine removes
     resume     a paused machine runs again, unless what paused it still does; one that runs is left alone
     provision  the scripts of the first boot have run again; returns what failed
@@ -54,6 +56,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from ..errors import DegradedError, HostError, UsageError
 from ..fsm.port import Deadline, Site
 from ..fsm.records import FORKED, HIDDEN, SAVED, Check, Observation
+from ..fsm.snapshots import CURRENT
 from ..fsm.spec import UNREADABLE, Spec
 from ..host.progress import Report
 
@@ -62,6 +65,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BASE",
+    "CURRENT",
     "DEMANDS",
     "FORKED",
     "HIDDEN",
@@ -242,6 +246,14 @@ class Driver(ABC):
         run. What can be known before is refused before it stands still.
         """
         raise HostError(f'driver "{self.name}" cannot save a machine\'s memory', hint=f"interlock stop {site.name}")
+
+    def keep(self, site: Site, place: Path, report: Report) -> None:  # noqa: ARG002 - the default cannot
+        """Put what `put_back` needs into the empty folder `place`, which is renamed later. The machine is down."""
+        raise HostError(f'driver "{self.name}" takes no snapshots')
+
+    def put_back(self, site: Site, place: Path, report: Report) -> None:  # noqa: ARG002 - the default cannot
+        """Give the machine, which is down, the disk that `keep` put into `place`, which stays as it is."""
+        raise HostError(f'driver "{self.name}" takes no snapshots')
 
     @abstractmethod
     def reset(self, site: Site, report: Report) -> None:

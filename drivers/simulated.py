@@ -41,6 +41,7 @@ from ..host import cancellation
 from ..host.files import UnfitFileError, read_own, remove_tree, write_whole
 from ..host.process import boot_id
 from .contract import (
+    CURRENT,
     DEMANDS,
     FORKED,
     HIDDEN,
@@ -215,11 +216,24 @@ class SimulatedDriver(Driver):
         if machine.alive:
             self._put(site, machine._replace(alive=False, exit_reason=None))
 
+    def keep(self, site: Site, place: Path, report: Report) -> None:
+        machine = self._reached(site)
+        report("keeping the simulated disk")
+        self._obey("keep", UNLIMITED)
+        write_whole(place / FILE, json.dumps(machine._asdict()).encode())
+
+    def put_back(self, site: Site, place: Path, report: Report) -> None:
+        machine = self._reached(site)
+        report("putting the simulated disk back")
+        self._obey("put_back", UNLIMITED)
+        self._put(site, machine._replace(boots=_read(place / FILE).boots))
+
     def reset(self, site: Site, report: Report) -> None:
         self._reached(site)
         report("making a fresh simulated disk")
         self._obey("reset", UNLIMITED)
-        remove_tree(site.directory / SAVED)
+        for name in (SAVED, CURRENT):
+            remove_tree(site.directory / name)
         self._put(site, SimulatedMachine())
 
     def delete(self, site: Site, report: Report) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import (
@@ -37,7 +38,7 @@ from ..host.files import (
 from ..host.locks import Lock
 from ..host.process import this_process
 from ..host.progress import Report, unheard
-from . import refusals, words
+from . import refusals, snapshots, words
 from .events import Announce, Event
 from .happening import Happening
 from .journal import Journal, Line, Phase
@@ -376,6 +377,34 @@ class Instance:
         write_whole(self.directory / SPEC_FILE, edited.spec.over(self.directory))
         return words.edited(site.spec, edited.spec)
 
+    def snapshot(self, report: Report, *, tag: str) -> str:
+        """Carry out `snapshot`: it is there once its folder has its name."""
+        if os.path.lexists(snapshots.place(self.directory, tag)):
+            raise refusals.tag_taken(self.name, tag)
+        with snapshots.taken(self.directory, tag) as place:
+            self.port.keep(self.site, place, report)
+        return tag
+
+    def restore(self, report: Report, *, tag: str) -> str:
+        """Carry out `restore`."""
+        self.port.put_back(self.site, self._snapshot(tag), report)
+        snapshots.point(self.directory, tag)
+        return tag
+
+    def discard(self, report: Report, *, tag: str) -> str:
+        """Carry out `discard`: the snapshot vanishes by one rename."""
+        self._snapshot(tag)
+        report("removing its files")
+        snapshots.discard(self.directory, tag)
+        return tag
+
+    def _snapshot(self, tag: str) -> Path:
+        """Return where the snapshot `tag` lies; raise NotFoundError if there is none."""
+        place = snapshots.place(self.directory, tag)
+        if not place.is_dir():
+            raise refusals.no_snapshot(self.name, tag)
+        return place
+
     def protect(self, _: Report) -> None:
         """Carry out `protect`: a file of its own says so, which no damage to another file undoes."""
         write_whole(self.directory / PROTECTED_FILE, b"")
@@ -566,6 +595,9 @@ OWN_WORK: dict[Trigger, Callable[..., str | None]] = {
     Trigger.fork: Instance.fork,
     Trigger.rename: Instance.rename,
     Trigger.edit: Instance.edit,
+    Trigger.snapshot: Instance.snapshot,
+    Trigger.restore: Instance.restore,
+    Trigger.discard: Instance.discard,
     Trigger.protect: Instance.protect,
     Trigger.unprotect: Instance.unprotect,
 }

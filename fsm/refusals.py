@@ -1,6 +1,14 @@
 """The errors that refuse a transition, each composed from the table."""
 
-from ..errors import BusyError, DeadlineError, IllegalTransitionError, InterlockError, OutOfReachError, ProtectedError
+from ..errors import (
+    BusyError,
+    DeadlineError,
+    IllegalTransitionError,
+    InterlockError,
+    NotFoundError,
+    OutOfReachError,
+    ProtectedError,
+)
 from ..host.process import Actor, suspended
 from . import words
 from .records import Operation
@@ -35,9 +43,20 @@ def taken(new: str, trigger: Trigger) -> IllegalTransitionError:
     return IllegalTransitionError(words.taken(new, trigger), hint=words.LIST)
 
 
+def tag_taken(instance: str, tag: str) -> IllegalTransitionError:
+    """Return the error for a snapshot that would be called as another is."""
+    return IllegalTransitionError(words.tag_taken(instance, tag), hint=words.snapshots(instance))
+
+
+def no_snapshot(instance: str, tag: str) -> NotFoundError:
+    """Return the error for a tag that stands for nothing."""
+    return NotFoundError(words.no_snapshot(instance, tag), hint=words.snapshots(instance))
+
+
 def guarded(instance: str, trigger: Trigger, *, force: bool = False) -> ProtectedError:
     """Return the error for a trigger that would destroy what a protected instance holds; `force` was asked for."""
-    hint = f"interlock unprotect {instance} && interlock {trigger} {instance}{' --force' if force else ''}"
+    forced = " --force" if force else ""
+    hint = f"{words.typed(instance, Trigger.unprotect)} && {words.typed(instance, trigger)}{forced}"
     return ProtectedError(words.guarded(instance, trigger), hint=hint)
 
 

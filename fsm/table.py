@@ -25,13 +25,14 @@ change a row and read the diff of the golden files.
     timeout     the spec's field that limits its work, in seconds; None for work that waits for no guest
     at_once     a caller who asks for it does not wait for a guest: what a dead process left is ended, not awaited
     by_place    its work needs the instance's directory alone, and is done even if the spec cannot be read
+    command     what is typed for it; empty where that is the trigger
     needs       what it cannot be asked for without; `change` makes another spec of the one that is; `new` is a name at
                 which an instance is to appear, which the engine hands to the work locked and absent; for `fork`, a
                 tuple of such names
     moves       the instance's directory goes to the name `new` with it, by one rename: cut short before that, it is
                 given up; after that, it is finished under the new name
     options     what it can be asked for with besides. `cold`: a memory that is saved is set aside
-    example     what is typed after its name, as a hint shows it; NAME stands for the instance
+    example     what is typed after its command, as a hint shows it; NAME stands for the instance
     on_damage   what it does to an instance whose files cannot be understood; None where it is refused then
 
 Only `create` leaves `absent`, and it is the only row that needs a plan: a template about to become a spec, or another
@@ -73,6 +74,9 @@ class Trigger(StrEnum):
     fork = "fork"
     rename = "rename"
     edit = "edit"
+    snapshot = "snapshot"
+    restore = "restore"
+    discard = "discard"
     shell = "shell"
     copy = "copy"
     repair = "repair"
@@ -135,6 +139,7 @@ class Row(NamedTuple):
     needs: tuple[str, ...] = ()
     moves: bool = False
     options: tuple[str, ...] = ()
+    command: str = ""
     example: str = "NAME"
     on_damage: str | None = None
 
@@ -172,7 +177,7 @@ class Row(NamedTuple):
 
 # fmt: off
 (create, start, stop, kill, suspend, exited, reset, delete, resume, provision, protect, unprotect,
- clone, fork, rename, edit, shell, copy, repair) = Trigger
+ clone, fork, rename, edit, snapshot, restore, discard, shell, copy, repair) = Trigger
 roll_back, probe, redo, abandon, let_run = Recovery
 
 TABLE = (
@@ -223,6 +228,15 @@ TABLE = (
     Row(edit, AT_REST, None, by=By.engine, doing="editing", done="edited", on_crash=abandon,
         needs=("change",), example="NAME --cpus 4",
         why="Gives the instance other processors, memory or port forwards, or a larger disk, from its next start on."),
+    Row(snapshot, AT_REST, None, by=By.engine, doing="taking a snapshot of", done="took a snapshot of",
+        on_crash=abandon, unsaved=True, needs=("tag",), command="snapshot create", example="NAME before-upgrade",
+        why="Keeps the disk as it is, to be restored later, and lets the guest write to another layer."),
+    Row(restore, AT_REST, None, by=By.engine, doing="restoring", done="restored", on_crash=abandon,
+        guarded=True, unsaved=True, needs=("tag",), command="snapshot restore", example="NAME before-upgrade",
+        why="Gives the instance the disk of a snapshot. What its guest wrote since is gone, unless another has it."),
+    Row(discard, AT_REST, None, by=By.engine, doing="discarding a snapshot of", done="discarded a snapshot of",
+        on_crash=abandon, guarded=True, needs=("tag",), command="snapshot delete", example="NAME before-upgrade",
+        why="Removes a snapshot. Those that came from it stay whole."),
     Row(shell, (running,), None, by=By.caller,
         why="Runs a command or a login shell in the guest."),
     Row(copy, (running,), None, by=By.caller, example="NAME:/etc/hostname .",

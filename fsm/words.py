@@ -78,7 +78,7 @@ def memory_saved(instance: str, trigger: Trigger) -> str:
 def way_from_memory(instance: str, trigger: Trigger) -> str:
     """Return the command to propose for `trigger` where the memory is saved: the guest has to shut down first."""
     continued = table.BOOTS.trigger
-    return f"{_command(instance, continued)} && {way(instance, State.running, trigger)}"
+    return f"{typed(instance, continued)} && {way(instance, State.running, trigger)}"
 
 
 def way(instance: str, state: State, trigger: Trigger, *, protected: bool = False) -> str:
@@ -88,11 +88,11 @@ def way(instance: str, state: State, trigger: Trigger, *, protected: bool = Fals
     where every way would destroy what exists to make something else of that name, the command that shows it.
     """
     if state is State.absent:
-        return _command(instance, Trigger.create)
+        return typed(instance, Trigger.create)
     path = table.path(state, trigger)
     if path and not any(BY_TRIGGER[step].dest is State.absent for step in path[:-1]):
         unprotect = [Trigger.unprotect] if protected and any(BY_TRIGGER[step].guarded for step in path) else []
-        return " && ".join(_command(instance, step) for step in (*path[:-1], *unprotect, path[-1]))
+        return " && ".join(typed(instance, step) for step in (*path[:-1], *unprotect, path[-1]))
     return look(instance)
 
 
@@ -107,7 +107,7 @@ def look(instance: str) -> str:
 
 def first(instance: str) -> str:
     """Return the command that creates a first instance."""
-    return _command(instance, Trigger.create)
+    return typed(instance, Trigger.create)
 
 
 def out_of_reach(instance: str, trigger: Trigger) -> str:
@@ -132,8 +132,8 @@ def repair(instance: str) -> str:
 
 def remove(instance: str, *, protected: bool = False) -> str:
     """Return the command that removes an instance, whatever is wrong with it."""
-    unprotect = f"{_command(instance, Trigger.unprotect)} && " if protected else ""
-    return f"{unprotect}{_command(instance, Trigger.delete)} --force"
+    unprotect = f"{typed(instance, Trigger.unprotect)} && " if protected else ""
+    return f"{unprotect}{typed(instance, Trigger.delete)} --force"
 
 
 def made_private(path: Path, mode: int) -> str:
@@ -212,6 +212,21 @@ def taken(new: str, trigger: str) -> str:
     return f'there is an instance "{new}" already; {trigger} needs a name that is free'
 
 
+def tag_taken(instance: str, tag: str) -> str:
+    """Return why no other snapshot can be called `tag`."""
+    return f'"{instance}" has a snapshot "{tag}" already'
+
+
+def no_snapshot(instance: str, tag: str) -> str:
+    """Return the words for a tag that stands for nothing."""
+    return f'"{instance}" has no snapshot "{tag}"'
+
+
+def snapshots(instance: str) -> str:
+    """Return the command that lists the snapshots of an instance."""
+    return f"interlock snapshot list {instance}"
+
+
 def busy(instance: str, trigger: str, operation: Operation | None, holder: Actor | None = None) -> str:
     """Return why `trigger` has to wait: `holder` has the instance, for `operation` where that is known."""
     by = operation.actor if operation else holder
@@ -253,8 +268,10 @@ def duration(seconds: float) -> str:
     return f"{whole} s"
 
 
-def _command(instance: str, trigger: Trigger) -> str:
-    return f"interlock {trigger} {BY_TRIGGER[trigger].example.replace('NAME', instance)}"
+def typed(instance: str, trigger: Trigger) -> str:
+    """Return the command that asks for `trigger`."""
+    row = BY_TRIGGER[trigger]
+    return f"interlock {row.command or trigger} {row.example.replace('NAME', instance)}"
 
 
 def listed(states: tuple[State, ...]) -> str:

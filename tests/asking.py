@@ -2,11 +2,16 @@
 
 from typing import Any
 
+from interlock.fsm.engine import Engine
 from interlock.fsm.spec import Spec
+from interlock.fsm.states import AT_REST
 from interlock.fsm.table import BY_TRIGGER, Trigger
 
 COPY = "copy"
 """What an instance is called that appears by a row of another."""
+
+TAG = "base"
+"""What its snapshot is called."""
 
 
 def larger(spec: Spec) -> Spec:
@@ -19,13 +24,22 @@ NEEDS: dict[Trigger, dict[str, Any]] = {
     Trigger.fork: {"new": (COPY,)},
     Trigger.rename: {"new": COPY},
     Trigger.edit: {"change": larger},
+    Trigger.snapshot: {"tag": TAG},
+    Trigger.restore: {"tag": TAG},
+    Trigger.discard: {"tag": TAG},
 }
 """Trigger → the arguments that its row needs; that of `create` is the plan."""
 
 
-def needs(trigger: Trigger) -> dict[str, Any]:
+def needs(trigger: Trigger | None) -> dict[str, Any]:
     """Return the arguments that `trigger` needs."""
-    return NEEDS.get(trigger, {})
+    return NEEDS.get(trigger, {}) if trigger else {}
+
+
+def prepare(engine: Engine, trigger: Trigger | None, name: str = "web") -> None:
+    """Make what `trigger` has to find of the instance `name`, if that is at rest: a snapshot."""
+    if "tag" in needs(trigger) and trigger is not Trigger.snapshot and engine.status(name).state in AT_REST:
+        engine.fire(name, Trigger.snapshot, tag=TAG)
 
 
 def words(trigger: Trigger) -> list[str]:

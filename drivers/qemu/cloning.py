@@ -61,15 +61,15 @@ def make(site: Site, original: Site, report: Report, *, full: bool) -> None:
     for name in (RECORD, SSH_KEY):
         write_whole(site.directory / name, read_own(original.directory / name))
     if (original.directory / firmware.VARIABLES).exists():
-        _copy(original.directory / firmware.VARIABLES, site.directory, report)
+        copy(original.directory / firmware.VARIABLES, site.directory, report)
     if full:
         report("copying the disk")
         for image in _chain(original.directory):
             if image["filename"] != BASE:
-                _copy(original.directory / image["filename"], site.directory, report)
+                copy(original.directory / image["filename"], site.directory, report)
     else:
         report("sharing the disk")
-        _share(original.directory, site.directory)
+        share(original.directory, site.directory)
 
 
 def identify(site: Site, original: Site) -> facts.Identity:
@@ -103,8 +103,11 @@ def layers_in_use(directory: Path) -> tuple[list[str], int]:
     return layers, int(chain[0]["virtual-size"])
 
 
-def _share(source: Path, target: Path) -> None:
-    """Put a disk into `target` that begins as the one in `source`, by files that both have and neither writes to."""
+def share(source: Path, target: Path, size_bytes: int = 0) -> None:
+    """Put a disk into `target` that begins as the one in `source`, by files that both have and neither writes to.
+
+    It is as large as that one, and at least `size_bytes`. Layers in `target` that nothing needs any more are removed.
+    """
     chain = _chain(source)
     layers = [image["filename"] for image in chain[1:]]
     for abandoned in source.glob(LAYERS):
@@ -117,7 +120,10 @@ def _share(source: Path, target: Path) -> None:
         cover(source, layers, chain[0]["virtual-size"])
     for layer in layers:
         link(source / layer, target / layer)
-    cover(target, layers, chain[0]["virtual-size"])
+    cover(target, layers, max(size_bytes, chain[0]["virtual-size"]))
+    for abandoned in target.glob(LAYERS):
+        if abandoned.name not in layers:
+            remove_tree(abandoned)
 
 
 def _new_layer(directory: Path) -> str:
@@ -164,12 +170,12 @@ def _is_written(directory: Path) -> bool:
 
 def link(source: Path, target: Path) -> None:
     """Give the immutable file `source`, if it is there, the name `target` too."""
-    if source.exists():
+    if source.exists() and not (target.exists() and target.samefile(source)):
         remove_tree(target)
         link_or_copy(source, target)
 
 
-def _copy(source: Path, directory: Path, report: Report) -> None:
+def copy(source: Path, directory: Path, report: Report) -> None:
     """Put a copy of the file `source` into `directory`, sparse; blocks are shared where they can be."""
     with source.open("rb") as content, whole(directory, source.name) as fresh:
         if clone(content, directory / fresh):

@@ -11,6 +11,7 @@
     ├── events.log             QEMU: what happened to the machine, asked for by events.in
     ├── forked/                fork: one moment of the machine, which copies continue from (`forking`)
     ├── fork.json              fork: the identity that the guest of a copy has to take
+    ├── snapshots/TAG/          snapshot: the disk as it was (`snapshots`)
     ├── saved/                 suspend: the guest's memory and devices (`saved`)
     ├── copies.json            start: files fetched from the guest that are removed when it stops
     ├── degraded.txt            start, provision: what failed in the running guest, if anything
@@ -39,6 +40,7 @@ from ...errors import DriverError
 from ...guest import ssh
 from ...host import process as host
 from ..contract import (
+    CURRENT,
     DEMANDS,
     HIDDEN,
     INITRD,
@@ -147,6 +149,18 @@ class QemuDriver(Driver):
         _refuse_alive(site)
         ended.clear(site, report)
 
+    def keep(self, site: Site, place: Path, report: Report) -> None:
+        from . import snapshots
+
+        _refuse_alive(site)
+        snapshots.take(site, place, report)
+
+    def put_back(self, site: Site, place: Path, report: Report) -> None:
+        from . import snapshots
+
+        _refuse_alive(site)
+        snapshots.bring_back(site, place, report)
+
     def start(
         self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True, cold: bool = False
     ) -> DegradedError | None:
@@ -243,7 +257,7 @@ class QemuDriver(Driver):
             firmware.renew(site.directory)
         # Without these, `observe` reports no earlier run: the machine is as it was created.
         adopted.settle(site.directory)
-        for trace in (hypervisor.RECORD, logs.EVENTS.file, saved.OLD):
+        for trace in (hypervisor.RECORD, logs.EVENTS.file, saved.OLD, CURRENT):
             remove_tree(site.directory / trace)
 
     def delete(self, site: Site, report: Report) -> None:

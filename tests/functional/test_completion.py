@@ -96,7 +96,7 @@ def values(*words):
         (("stop", "db", ""), ["web"]),
         (("stop", "db", "web", ""), []),
         (("rename", "web", ""), []),
-        (("can", "web", "re"), ["reset", "resume", "rename", "repair"]),
+        (("can", "web", "re"), ["reset", "resume", "rename", "restore", "repair"]),
         (("template", "s"), ["schema", "show"]),
         (("template", "show", "debian-c"), ["debian-cloud", "<file>"]),
         (("create", "-t", "ti"), ["tiny", "<file>"]),

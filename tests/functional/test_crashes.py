@@ -17,7 +17,7 @@ import termios
 from contextlib import suppress
 
 import pytest
-from asking import COPY, larger, name_after, needs
+from asking import COPY, larger, name_after, needs, prepare
 
 from interlock.api import Interlock
 from interlock.drivers.simulated import SimulatedDriver
@@ -69,6 +69,7 @@ def world(request, tmp_path, home, plan):
             engine.create("web", plan)
             for trigger in WAY[state]:
                 engine.fire("web", trigger)
+            prepare(engine, request.node.callspec.params.get("trigger"))
         if paused:
             SimulatedDriver(orders={}).happen(engine.site("web"), condition="paused")
 

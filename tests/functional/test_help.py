@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 NAMES = [name for section in COMMANDS.values() for name in section]
 COLUMNS = 120
 GROUPS = {
+    "snapshot": ["create", "list", "show", "restore", "delete"],
     "image": ["build", "import", "list", "inspect", "delete", "prune"],
     "disk": ["create", "import", "list", "inspect", "resize", "delete"],
     "template": ["list", "show", "validate", "copy", "schema"],

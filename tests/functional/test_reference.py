@@ -28,6 +28,9 @@ LIFE += (("up", "web", "-t", "tiny"), *((verb, "web") for verb in ("protect", "u
 OTHERS = (
     ("create", "other", "-t", "tiny", "--driver", "simulated"),
     ("edit", "other", "--cpus", "3"),
+    *(("snapshot", verb, "other", "one") for verb in ("create", "show", "restore")),
+    ("snapshot", "list", "other"),
+    ("snapshot", "delete", "other", "one"),
     ("clone", "other", "copy"),
     ("rename", "copy", "third"),
     ("repair", "web"),

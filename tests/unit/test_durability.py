@@ -144,6 +144,7 @@ def test_user_key_leaves_nothing_waiting(home, flushed):
         (Trigger.start, Trigger.stop, Trigger.reset),
         (Trigger.protect, Trigger.unprotect, Trigger.clone),
         (Trigger.start, Trigger.stop, Trigger.edit, Trigger.rename),
+        (Trigger.snapshot, Trigger.restore, Trigger.discard),
     ],
 )
 def test_transitions_leave_nothing_waiting(engine, spec, flushed, tmp_path, monkeypatch, linked, way):

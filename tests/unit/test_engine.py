@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import pytest
-from asking import name_after, needs
+from asking import name_after, needs, prepare
 
 from interlock.errors import (
     BusyError,
@@ -70,6 +70,7 @@ def test_request_in_state_does_what_the_reviewed_matrix_says(
     bring("web", state)
     if state is State.running:
         pause("web")
+    prepare(engine, trigger)
     before = journal_bytes(home)
     match matrix[trigger, state].split():
         case ["→", dest]:

@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from asking import COPY, name_after, needs
+from asking import COPY, name_after, needs, prepare
 
 from interlock import Interlock, cli
 from interlock.commands.instead import DESTROYS, INSTEAD, INSTEAD_IN_GROUP, REMARKS, SAME, SAME_IN_GROUP, meaning
@@ -167,11 +167,13 @@ def test_way_that_can_proposes_leads_where_it_says(engine, home, bring, plan, st
         verdict = next(verdict for verdict in engine.verdicts(name) if verdict.trigger is row.trigger)
         for command in (verdict.hint or "").split(" && "):
             _, trigger, *_ = command.split() or ("", "list")
+            trigger = next((it.trigger for it in TABLE if it.command and f" {it.command} " in command), trigger)
             if trigger == "create":
                 engine.create(name, plan)
             elif trigger in ("shell", "copy"):
                 engine.admit(name, Trigger(trigger))
             elif trigger in list(Trigger):
+                prepare(engine, Trigger(trigger), name)
                 engine.fire(name, Trigger(trigger), **needs(Trigger(trigger)))
                 name = name_after(Trigger(trigger), name)
         if state is not State.absent and row.dest is not None and not verdict.holds:

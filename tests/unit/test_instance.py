@@ -5,7 +5,7 @@ import os
 import socket
 
 import pytest
-from asking import needs
+from asking import needs, prepare
 
 from interlock.drivers.simulated import SimulatedDriver
 from interlock.errors import DeadlineError, DegradedError, DriverError
@@ -300,6 +300,7 @@ def test_same_trigger_after_it_was_cut_short_is_done_once(engine, bring, pause, 
     bring("web", source)
     if source is State.running:
         pause("web")
+    prepare(engine, trigger)
     cut_short(trigger, source)
     before = len(heard)
     outcome = engine.fire("web", trigger, **needs(trigger))

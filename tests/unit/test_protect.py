@@ -1,6 +1,7 @@
 """Protection is honoured by every way that leads to the loss of what a guest wrote."""
 
 import pytest
+from asking import needs
 
 from interlock.api import Interlock
 from interlock.drivers.simulated import SimulatedDriver
@@ -9,13 +10,14 @@ from interlock.fsm.journal import FILE
 from interlock.fsm.spec import SPEC_FILE
 from interlock.fsm.states import AT_REST, State
 from interlock.fsm.table import TABLE, Trigger
+from interlock.fsm.words import typed
 
 GUARDED = [row.trigger for row in TABLE if row.guarded]
 
 
 def test_guarded_rows_are_those_that_destroy():
-    """What a protected instance is kept from is losing its disk."""
-    assert [Trigger.reset, Trigger.delete] == GUARDED
+    """What a protected instance is kept from is losing its disk, as it is or as it was."""
+    assert [Trigger.reset, Trigger.delete, Trigger.restore, Trigger.discard] == GUARDED
 
 
 @pytest.mark.parametrize("state", AT_REST)
@@ -27,9 +29,9 @@ def test_protected_instance_refuses_what_destroys(engine, bring, state, trigger)
     before = list(engine.history("web"))
 
     with pytest.raises(ProtectedError) as refused:
-        engine.fire("web", trigger)
+        engine.fire("web", trigger, **needs(trigger))
 
-    assert refused.value.hint == f"interlock unprotect web && interlock {trigger} web"
+    assert refused.value.hint == f"interlock unprotect web && {typed('web', trigger)}"
     assert before == list(engine.history("web"))
     assert (state, True) == (engine.status("web").state, engine.status("web").protected)
 

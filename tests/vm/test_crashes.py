@@ -50,6 +50,9 @@ CASES = (
     (Trigger.rename, State.stopped, SAVED),
     (Trigger.edit, State.stopped, STOPPED),
     (Trigger.edit, State.stopped, SAVED),
+    (Trigger.snapshot, State.stopped, STOPPED),
+    (Trigger.restore, State.stopped, (*STOPPED, Trigger.snapshot)),
+    (Trigger.discard, State.stopped, (*STOPPED, Trigger.snapshot)),
 )
 
 PATIENCE = {trigger: {"timeout_s": 120.0} for trigger in (Trigger.suspend, Trigger.fork)}
