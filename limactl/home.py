@@ -100,6 +100,14 @@ class LimaHome:
             (folder / SSH_CONFIG).unlink(missing_ok=True)
             self._link_to(status)
 
+    def clone(self, original: "Status", status: "Status") -> None:
+        """Write the folder of the instance that `status` describes, a clone of `original`: with the same lima.yaml."""
+        text = None
+        if not self.was_edited(original):
+            with suppress(OSError):
+                text = (self.directory(original.name) / CONFIG).read_text(encoding="utf-8")
+        self.write(status, text)
+
     def edit(self, status: "Status", templates: "Templates", edits: "Sequence[str]") -> None:
         """Let lima.yaml of the instance say what `edits` did, unless somebody else has changed it."""
         place = self.directory(status.name) / CONFIG

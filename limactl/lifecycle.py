@@ -144,10 +144,10 @@ def unprotect(session: "Session", call: "Call") -> int:
 def clone(session: "Session", call: "Call") -> int:
     """Make another instance of one that is stopped."""
     name, new = call.arguments
-    session.existing(name)
+    original = session.existing(name)
     session.lima.check_free(new)
     session.vms.clone(name, new)
-    session.lima.refresh(session.vms.status(new), session.vms)
+    session.lima.clone(original, session.vms.status(new))
     return _edited(session, call, new)
 
 

@@ -124,6 +124,16 @@ def test_edited_instance_shows_it_in_lima_yaml_unless_somebody_changed_that(lima
     assert (lima / "web" / "lima.yaml").read_text() == "cpus: 9 # mine\n"
 
 
+def test_clone_has_the_template_of_its_original(lima):
+    """Its lima.yaml is the same, except for what is edited with the same call."""
+    run(["create", "web.yaml"])
+    run(["clone", "web", "one"])
+    run(["clone", "web", "two", "--cpus=2"])
+    web, one, two = ((lima / name / "lima.yaml").read_text() for name in ("web", "one", "two"))
+    assert one == web
+    assert two == web.replace("cpus: 1\n", "cpus: 2\n")
+
+
 def test_instance_of_limas_own_is_left_alone(lima, capfd):
     """A folder that the drop-in did not write is another program's: its name is taken, its files stay."""
     (lima / "old").mkdir(parents=True)
