@@ -61,7 +61,8 @@ def bring(vms):
     """Return a function that starts `web` from a template."""
 
     def bring(template="tiny", **wishes):
-        vms.create("web", template, Wishes(user="root", memory_bytes=512 << 20, **wishes))
+        user = "root" if template == "tiny" else "ada"
+        vms.create("web", template, Wishes(user=user, memory_bytes=512 << 20, **wishes))
         vms.start("web")
 
     return bring
