@@ -80,7 +80,7 @@ def _report(error: Exception, session: "Session") -> int:
     reported = known(error)
     if cancellation.requested() and not isinstance(reported, CancelledError):
         reported = cancellation.error()  # the terminal is closed, say, that a command was writing to
-    session.stderr.error(reported, traceback=_traceback(error) if session.debug else None)
+    session.complain(reported, traceback=_traceback(error) if session.debug else None)
     return reported.exit_code
 
 

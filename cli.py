@@ -4,6 +4,7 @@ Commands are loaded when they are used: `COMMANDS` is all that `--help` needs to
 everything else to stderr. Exit codes are those of `errors`; `shell` and `run` pass the guest's.
 """
 
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -104,11 +105,18 @@ def command_line(session: Session) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         return _show_help(error, session)
     except click.UsageError as error:
+        session.as_json = session.as_json or _wants_json(error.ctx)
         raise _mistake(error) from error
     except click.ClickException as error:
         raise UsageError(error.format_message()) from error
     except click.Abort as error:
         raise CancelledError("cancelled") from error
+
+
+def _wants_json(ctx: click.Context | None) -> bool:
+    """True when the command line asks for JSON, though it could not be read to the end."""
+    takes_it = ctx is not None and any("--json" in option.opts for option in ctx.command.params)
+    return takes_it and "--json" in sys.argv[1:]
 
 
 def _show_help(error: click.exceptions.NoArgsIsHelpError, session: Session) -> int:

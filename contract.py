@@ -30,6 +30,9 @@ BY_NAME: Schema = {"type": "object", "additionalProperties": TEXT}
 ANYTHING: Schema = {"type": "object"}
 
 
+EXIT_CODE: Schema = {"enum": sorted({kind.exit_code for kind in BY_REFERENCE.values()})}
+
+
 def one_of(words: Any) -> Schema:
     """Return the schema of one of `words`."""
     return {"enum": [str(word) for word in words]}
@@ -251,7 +254,7 @@ KINDS_OF_RECORDS: dict[str, Kind] = {
     ),
     "disk": Kind(
         "A disk that outlives instances",
-        ("disk create", "disk import", "disk list", "disk inspect", "disk resize"),
+        ("disk create", "disk import", "disk list", "disk inspect", "disk resize", "disk delete"),
         {
             "name": Key(TEXT, "the disk"),
             "format": Key(one_of(("qcow2", "raw")), "of its file"),
@@ -264,7 +267,7 @@ KINDS_OF_RECORDS: dict[str, Kind] = {
     ),
     "image": Kind(
         "An image",
-        ("image build", "image import", "image list", "image inspect"),
+        ("image build", "image import", "image list", "image inspect", "image delete"),
         {
             "name": Key(TEXT, "with `arch`, it names an image"),
             "arch": Key(TEXT, "`x86_64` or `aarch64`"),
@@ -338,6 +341,18 @@ KINDS_OF_RECORDS: dict[str, Kind] = {
             "notes": Key(TEXTS, "what is right and is ignored, or could reach this host"),
             "mistakes": Key(TEXTS, "each with its place"),
         },
+    ),
+    "failure": Kind(
+        "What went wrong",
+        (),
+        {
+            "name": Key(TEXT, "the instance that it is about", null=True),
+            "error": Key(
+                record({**ERROR, "exit_code": Key(EXIT_CODE, "what the command ends with")}),
+                "what stderr says of it, too",
+            ),
+        },
+        "With `--json`, by every command that has it; of several instances, each has its result or its error.",
     ),
 }
 """Name of the schema → the kind of record."""

@@ -106,12 +106,16 @@ def resize_command(session: Session, name: str, size_bytes: int, output_format: 
 
 @disk_command.command("delete")
 @name_argument
+@format_option
 @pass_session
-def delete_command(session: Session, name: str) -> None:
+def delete_command(session: Session, name: str, output_format: Format) -> None:
     """Delete the disk NAME and all data on it, unless it is attached to an instance.
 
     \b
     interlock disk delete data
     """
-    session.interlock.disks.delete(name)
+    disks = session.interlock.disks
+    disk = disks.get(name)
+    disks.delete(name)
     session.report(f'deleted disk "{name}"')
+    print_result(disk, output_format)

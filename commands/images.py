@@ -143,15 +143,19 @@ def inspect_command(session: Session, name: str, arch: str, output_format: Forma
 @click.argument("name", type=Named("image"))
 @arch_option
 @click.option("--force", is_flag=True, help="Even if instances use it; they keep what they need.")
+@format_option
 @pass_session
-def delete_command(session: Session, name: str, arch: str, force: bool) -> None:
+def delete_command(session: Session, name: str, arch: str, force: bool, output_format: Format) -> None:
     """Delete the image NAME from the store, unless an instance uses it.
 
     \b
     interlock image delete debian
     """
-    session.interlock.images.delete(name, arch, force=force)
+    images = session.interlock.images
+    image = images.get(name, arch)
+    images.delete(name, arch, force=force)
     session.report(f"deleted image {name} for {arch}")
+    _print(images, image, output_format)
 
 
 @image_command.command("prune")

@@ -70,14 +70,39 @@ class Size(click.ParamType):  # type: ignore[type-arg] # likewise
         return number
 
 
-format_option = click.option(
-    "--format",
-    "output_format",
-    type=click.Choice(FORMATS),
-    default="table",
-    show_default=True,
-    help="How to print: a table, JSON lines, or YAML.",
+def _as_json(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.ensure_object(Session).as_json = True
+
+
+def chosen_format(ctx: click.Context, _: click.Parameter, value: str) -> str:
+    """Return the format that --format names; --json, which has been read by now, comes before it."""
+    return "json" if ctx.ensure_object(Session).as_json else value
+
+
+json_option = click.option(
+    "--json",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_as_json,
+    help="The same as --format json; an error is printed as an object, too.",
 )
+
+
+def format_option(command: F) -> F:
+    """Let `command` take --format and --json: the format of its results is its `output_format`."""
+    option = click.option(
+        "--format",
+        "output_format",
+        type=click.Choice(FORMATS),
+        default="table",
+        show_default=True,
+        callback=chosen_format,
+        help="How to print: a table, JSON lines, or YAML.",
+    )
+    return option(json_option(command))
+
 
 name_argument = click.argument("name", type=InstanceName())
 optional_name_argument = click.argument("name", required=False, type=InstanceName())

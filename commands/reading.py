@@ -7,7 +7,16 @@ from ..fsm.states import State
 from ..fsm.table import TABLE
 from .listing import COLUMNS, KEYS, Listing, list_instances, propose_repair, show_verdicts
 from .many import filter_option
-from .options import InstanceName, Named, format_option, name_argument, optional_name_argument, pass_session
+from .options import (
+    InstanceName,
+    Named,
+    chosen_format,
+    format_option,
+    json_option,
+    name_argument,
+    optional_name_argument,
+    pass_session,
+)
 from .session import Session
 from .stdout import FORMATS, Format, Record, local_time, print_record, print_records, print_table
 
@@ -68,9 +77,10 @@ class SortKey(click.ParamType):  # type: ignore[type-arg] # likewise
     default="table",
     show_default=True,
     metavar="FORMAT",
+    callback=chosen_format,
     help="table, json, yaml, or a Go template: '{{.Name}}\\t{{.Status}}'.",
 )
-@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@json_option
 @click.option("--quiet", "-q", "only_names", is_flag=True, help="Print the names alone.")
 @filter_option
 @click.option("--sort", type=SortKey(), default="name", show_default=True, metavar="KEY", help="By a key of the JSON.")
@@ -80,7 +90,6 @@ def list_command(  # noqa: PLR0917 - click calls it, by name
     session: Session,
     names: tuple[str, ...],
     output_format: str,
-    as_json: bool,
     only_names: bool,
     filters: tuple[tuple[str, str], ...],
     sort: str,
@@ -97,7 +106,7 @@ def list_command(  # noqa: PLR0917 - click calls it, by name
     interlock list -q --filter state=running
     interlock list --sort -memory_bytes --columns NAME,MEMORY,DRIVER
     """
-    chosen = "{{.Name}}" if only_names else "json" if as_json else output_format
+    chosen = "{{.Name}}" if only_names else output_format
     list_instances(session, names, Listing(chosen, filters, sort, columns or tuple(COLUMNS)))
 
 

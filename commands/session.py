@@ -1,6 +1,7 @@
 """What every command is given: the API, and the way to stderr."""
 
 import os
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ class Session:
         """By the environment, until the command line says otherwise: for what is wrong before that is read."""
         self.debug = False
         self.quiet = False
+        self.as_json = False
+        """True when the command prints its result as JSON: then an error is printed so, too."""
         self.about: dict[str, str] = {}
         """What the command is about, where that is known: `instance`, and `operation`, the trigger it asks for."""
 
@@ -50,7 +53,7 @@ class Session:
         from .stderr import Stderr
 
         one = Session()
-        one.log_format, one.debug, one.quiet = self.log_format, self.debug, self.quiet
+        one.log_format, one.debug, one.quiet, one.as_json = self.log_format, self.debug, self.quiet, self.as_json
         one.stderr = Stderr(self.log_format, one.about, quiet=self.quiet, stream=self.stderr.stream)
         one.bind(instance, trigger)
         return one
@@ -85,6 +88,12 @@ class Session:
         """Propose `command` for `instance`, where nothing failed."""
         self.stderr.hint(command, why, instance)
 
-    def complain(self, error: InterlockError, instance: str | None = None) -> None:
-        """Say what was wrong, where the command continues all the same."""
-        self.stderr.error(error, instance=instance)
+    def complain(self, error: InterlockError, instance: str | None = None, traceback: str | None = None) -> None:
+        """Say what was wrong, of `instance` or what the command is about; the command may continue all the same."""
+        if self.as_json:
+            from .stdout import print_record
+
+            name = instance or self.about.get("instance")
+            with suppress(OSError):  # nobody reads it; stderr has it as well
+                print_record({"name": name, "error": error.record() | {"exit_code": error.exit_code}}, "json")
+        self.stderr.error(error, instance=instance, traceback=traceback)

@@ -1,15 +1,14 @@
 """`watch` and `wait`: what happens to instances, as it happens."""
 
-import json
 import re
 
 import click
 
 from ..errors import CancelledError, UsageError
 from ..fsm.waiting import CONDITIONS
-from .options import InstanceName, format_option, name_argument, pass_session
+from .options import InstanceName, chosen_format, format_option, json_option, name_argument, pass_session
 from .session import Session
-from .stdout import Format, local_time, print_result
+from .stdout import Format, local_time, print_record, print_result
 from .terminal import printable
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -39,7 +38,15 @@ class Since(click.ParamType):  # type: ignore[type-arg] # generic in newer relea
 @click.command("watch")
 @click.argument("names", nargs=-1, type=InstanceName())
 @click.option("--since", type=Since(), metavar="MOMENT", help="Begin with what was later: 12 (SEQ), 10m, or a time.")
-@click.option("--format", "output_format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    callback=chosen_format,
+)
+@json_option
 @click.pass_context
 def watch_command(ctx: click.Context, names: tuple[str, ...], since: str | int | None, output_format: str) -> None:
     """Show what happens to the instances NAMES, or to all, until Ctrl-C.
@@ -59,7 +66,7 @@ def watch_command(ctx: click.Context, names: tuple[str, ...], since: str | int |
         # Nothing is announced: what the watch itself finds out stands in a journal too.
         for change in Interlock().watch(names, since=since):
             if output_format == "json":
-                click.echo(json.dumps(change.to_json()))
+                print_record(change.to_json(), output_format)
             else:
                 click.echo(f"{local_time(change.time)}  {printable(change.message)}")
     except CancelledError:

@@ -101,9 +101,11 @@ def json_page() -> str:
 
 {notice("contract.py")}
 
-`--format json` prints one object a line; `--format yaml` the same as YAML documents. Sizes are in bytes, durations in
-seconds, times in UTC as ISO 8601 (tables for people show local time, with its offset). A key without a value is null,
-unless its type says that it may be missing. What is promised of the keys stands in [the contract](../contract.md).
+`--format json`, or `--json`, prints one object a line; `--format yaml` the same as YAML documents. With `--json` an
+error is an object on stdout, too ([what went wrong](#what-went-wrong)). Commands that pass streams through, such as
+`run` and `logs`, have neither. Sizes are in bytes, durations in seconds, times in UTC as ISO 8601 (tables for people
+show local time, with its offset). A key without a value is null, unless its type says that it may be missing. What is
+promised of the keys stands in [the contract](../contract.md).
 
 Each kind of record has a JSON Schema, and they are installed with the package:
 

@@ -24,10 +24,10 @@ def schema(name: str) -> str:
 
 
 def _section(name: str, kind: Kind) -> str:
-    commands = ", ".join(f"`{command}`" for command in kind.commands)
+    commands = f"Printed by {', '.join(f'`{command}`' for command in kind.commands)}" if kind.commands else "Printed"
     also = f" {kind.also}" if kind.also else ""
     table = markdown_table(("key", "type", "meaning"), list(_rows(kind.schema(name))))
-    return f"## {kind.title}\n\nPrinted by {commands}; [schema](../../schemas/{name}.schema.json).{also}\n\n{table}"
+    return f"## {kind.title}\n\n{commands}; [schema](../../schemas/{name}.schema.json).{also}\n\n{table}"
 
 
 def _rows(schema: Schema, prefix: str = "") -> Iterator[tuple[str, str, str]]:

@@ -31,9 +31,11 @@ def validator(name: str) -> Any:
 def check_printed(arguments: Sequence[str], printed: str) -> None:
     """Fail unless each line of `printed` is a record as the contract has it, where the command prints such."""
     command = command_of(arguments)
-    if command in OF_COMMAND and ("--format", "json") in pairwise(arguments):
+    if command in OF_COMMAND and ("--json" in arguments or ("--format", "json") in pairwise(arguments)):
         for line in printed.splitlines():
-            validator(OF_COMMAND[command]).validate(json.loads(line))
+            record = json.loads(line)
+            failed = "--json" in arguments and "error" in record
+            validator("failure" if failed else OF_COMMAND[command]).validate(record)
 
 
 def command_of(arguments: Sequence[str]) -> str:
