@@ -27,7 +27,7 @@ from .fsm.engine import Engine, Outcome
 from .fsm.events import Announce, Event, quiet
 from .fsm.journal import Entry
 from .fsm.port import Plan, Site
-from .fsm.records import Check, Mending, Status, checked_name
+from .fsm.records import AUTOSTART_FILE, Check, Mending, Status, checked_name
 from .fsm.snapshots import Snapshot, listed
 from .fsm.status import Verdict, verdict
 from .fsm.table import Trigger
@@ -257,6 +257,17 @@ class Interlock:
         """Mend what is damaged in the files of `name`; raises DamagedError where only its removal is left."""
         outcome = self.engine.fire(name, Trigger.repair)
         return Mending(name, outcome.state, outcome.mended)
+
+    def autostart(self, name: str, *, enabled: bool = True) -> bool:
+        """Let `name` start when its user logs in, or not any more; return whether that is new. Nothing is started now.
+
+        Raises NotFoundError.
+        """
+        from .autostart import change
+
+        if not self.home.exists(checked_name(name)):
+            raise self.engine.not_found(name)
+        return change(self.home, self.home.directory(name) / AUTOSTART_FILE, enabled=enabled)
 
     # Sequences of rows; they own no state.
 

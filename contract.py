@@ -160,6 +160,7 @@ KINDS_OF_RECORDS: dict[str, Kind] = {
             ),
             "damage": Key(TEXT, "why its files cannot be understood; then the keys of the spec are null", null=True),
             "protected": Key(FLAG, "true while reset and delete are refused"),
+            "autostart": Key(FLAG, "true when it starts as its user logs in"),
             "memory_saved": Key(FLAG, "true while the guest's memory is saved; the next start continues from it"),
             "changed_at": Key(TIME, "time of the journal's last line", null=True),
             "driver": Key(TEXT, "what runs it", null=True),

@@ -43,6 +43,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Host": {
         "doctor": ("host", "Check this host, and say how to mend it."),
+        "autostart": ("autostart", "Start instances when you log in, or stop doing so."),
         "image": ("images", "Build, import, list and delete images."),
         "disk": ("disks", "Create, list and delete disks that outlive instances."),
         "prune": ("pruning", "List what nothing needs, and remove it once you agree."),

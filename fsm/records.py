@@ -22,6 +22,9 @@ from .spec import Spec
 from .states import State
 from .table import Trigger
 
+AUTOSTART_FILE = "autostart"
+"""While it is there, the instance starts when its user logs in. Its content means nothing."""
+
 PROTECTED_FILE = "protected"
 """While it is there, the instance is protected. Its content means nothing."""
 
@@ -39,6 +42,11 @@ def checked_name(name: str) -> str:
     if isinstance(name, str) and NAME.fullmatch(name):
         return name
     raise InvalidNameError(f"an instance cannot be called {name!r}: {NAME_WORDS}")
+
+
+def is_autostarted(directory: Path) -> bool:
+    """Return whether the instance in `directory` starts when its user logs in."""
+    return os.path.lexists(f"{directory}/{AUTOSTART_FILE}")
 
 
 def is_protected(directory: Path) -> bool:
@@ -136,6 +144,8 @@ class Status(NamedTuple):
     unreadable: bool = False
     """True when nobody knows whether there is damage: the system could not read its files."""
     protected: bool = False
+    autostart: bool = False
+    """True when it starts as its user logs in."""
     saved: bool = False
     """True when its memory is saved: the next start continues where its guest was."""
     changed_at: str | None = None
@@ -158,6 +168,7 @@ class Status(NamedTuple):
             "reason": self.reason,
             "damage": self.damage,
             "protected": self.protected,
+            "autostart": self.autostart,
             "memory_saved": self.saved,
             "changed_at": self.changed_at,
             "driver": spec.driver if spec else None,

@@ -15,7 +15,7 @@ from .events import Event
 from .happening import Happening
 from .journal import Entry, Journal, Line, Phase
 from .port import Port, Ports, Site
-from .records import Observation, Operation, Status, checked_name, is_protected, is_saved
+from .records import Observation, Operation, Status, checked_name, is_autostarted, is_protected, is_saved
 from .spec import SPEC_FILE, Spec
 from .states import State
 from .table import BY_TRIGGER, Decision, Row, Trigger, decide
@@ -170,6 +170,7 @@ class Reader:
                 newer=isinstance(error, TooNewError),
                 unreadable=isinstance(error, DriverError),
                 protected=is_protected(directory),
+                autostart=is_autostarted(directory),
             )
         status = Status(
             name,
@@ -179,6 +180,7 @@ class Reader:
             spec=spec,
             reason=line.reason,
             protected=is_protected(directory),
+            autostart=is_autostarted(directory),
             saved=is_saved(directory),
             changed_at=line.time,
         )

@@ -76,6 +76,11 @@ class Home(NamedTuple):
         """A template with defaults for all others; it may be missing."""
         return self.root / "defaults.yaml"
 
+    @property
+    def key(self) -> str:
+        """What tells it from other homes in the name of a file."""
+        return _key(self.root)
+
     def directory(self, name: str) -> Path:
         """Return the directory of the instance `name`, which need not exist."""
         return self.instances / name
@@ -188,7 +193,7 @@ def user_home() -> Path:
 
 
 def _key(directory: Path) -> str:
-    """Return what the runtime directory of the instance in `directory` is called."""
+    """Return a short name for `directory` that no other folder has."""
     return str(_sha256()(os.fsencode(directory)).hexdigest())[:12]
 
 

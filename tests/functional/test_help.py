@@ -19,6 +19,7 @@ NAMES = [name for section in COMMANDS.values() for name in section]
 COLUMNS = 120
 GROUPS = {
     "snapshot": ["create", "list", "show", "restore", "delete"],
+    "autostart": ["enable", "disable"],
     "image": ["build", "import", "list", "inspect", "delete", "prune"],
     "disk": ["create", "import", "list", "inspect", "resize", "delete"],
     "template": ["list", "show", "validate", "copy", "schema"],

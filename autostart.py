@@ -1,0 +1,122 @@
+"""Instances that start when their user logs in: `autostart`.
+
+A file in an instance's directory says that it does, so it is renamed and deleted with the instance. For all of a home,
+one unit of the user's systemd, or on macOS one agent of launchd, runs `interlock start` on what is marked; where
+nothing is marked any more, it is removed or does nothing. Its file and the link that enables it are all there is to it:
+nothing is asked of a running systemd, which reads them at the next login.
+
+Source: systemd.service(5), systemd.unit(5), launchd.plist(5).
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from .fsm.records import is_autostarted
+from .host.files import flush_directory, make_private_directory, open_private, remove_tree, write_whole
+from .host.home import Home, user_home
+from .host.locks import held
+from .host.progress import Report, unheard
+
+MARKED = "--filter=autostart=true"
+"""What chooses the marked instances in a command line."""
+
+
+def change(home: Home, mark: Path, *, enabled: bool, report: Report = unheard) -> bool:
+    """Let the instance whose mark is `mark` start at login, or not; return whether that is new."""
+    with held(home.lock(".autostart"), "waiting for another process to finish with what starts at login", report):
+        before = os.path.lexists(mark)
+        if enabled and not before:
+            with open_private(mark, "xb"):
+                pass
+        elif before and not enabled:
+            mark.unlink()
+        flush_directory(mark.parent)
+        _keep(home, needed=any(is_autostarted(home.directory(name)) for name in home.names()))
+        return before is not enabled
+
+
+def service(home: Home) -> Path:
+    """Return the file by which this host starts the marked instances of `home`; it may be missing."""
+    key = home.key
+    if sys.platform == "darwin":
+        return user_home() / "Library" / "LaunchAgents" / f"interlock.{key}.plist"
+    return _units() / f"interlock-{key}.service"
+
+
+def _keep(home: Home, *, needed: bool) -> None:
+    """Let the file be there, enabled, if it is needed, and be gone otherwise."""
+    file = service(home)
+    wants = _units() / "default.target.wants" / file.name
+    if not needed:
+        remove_tree(wants)
+        remove_tree(file)
+        return
+    make_private_directory(file.parent)
+    if sys.platform == "darwin":
+        write_whole(file, agent(home))
+        return
+    write_whole(file, unit(home).encode())
+    make_private_directory(wants.parent)
+    remove_tree(wants)
+    wants.symlink_to(Path("..") / file.name)
+
+
+def unit(home: Home) -> str:
+    """Return the unit of systemd. Its stop shuts the guests down, whose hypervisors systemd would otherwise kill."""
+    program = " ".join(_quoted(word).replace("$", "$$") for word in _program())
+    environment = "".join(f"Environment={_quoted(f'{name}={value}')}\n" for name, value in _environment(home).items())
+    return f"""\
+# Written by `interlock autostart enable`; `interlock autostart disable` removes it.
+[Unit]
+Description=Virtual machines of Interlock in {_plain(str(home.root))}
+Documentation=man:interlock-autostart(1)
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+{environment}ExecStart={program} start {MARKED}
+ExecStop={program} stop {MARKED}
+TimeoutStopSec=5min
+
+[Install]
+WantedBy=default.target
+"""
+
+
+def agent(home: Home) -> bytes:
+    """Return the agent of launchd; the hypervisors are no part of its job, and outlive it."""
+    import plistlib
+
+    return plistlib.dumps(
+        {
+            "Label": service(home).stem,
+            "ProgramArguments": [*_program(), "start", MARKED],
+            "EnvironmentVariables": _environment(home),
+            "RunAtLoad": True,
+            "AbandonProcessGroup": True,
+        }
+    )
+
+
+def _program() -> list[str]:
+    return [sys.executable, "-P", "-m", "interlock"]
+
+
+def _environment(home: Home) -> dict[str, str]:
+    """Return what the program needs to find the home, and the programs that it runs."""
+    return {"INTERLOCK_HOME": str(home.root), "PATH": os.environ.get("PATH", os.defpath)}
+
+
+def _units() -> Path:
+    given = os.environ.get("XDG_CONFIG_HOME", "")
+    return (Path(given) if Path(given).is_absolute() else user_home() / ".config") / "systemd" / "user"
+
+
+def _quoted(word: str) -> str:
+    """Return `word` as one word of a unit. Source: systemd.service(5), "Command lines"."""
+    return '"' + _plain(word.replace("\\", "\\\\").replace('"', '\\"')) + '"'
+
+
+def _plain(text: str) -> str:
+    return text.replace("%", "%%").replace("\n", "\\n")
