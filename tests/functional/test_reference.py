@@ -33,6 +33,8 @@ OTHERS = (
     ("snapshot", "delete", "other", "one"),
     ("clone", "other", "copy"),
     ("rename", "copy", "third"),
+    ("start", "other"),
+    ("fork", "other", "--as", "fourth"),
     ("repair", "web"),
     ("delete", "third"),
     ("can", "web"),
