@@ -16,7 +16,8 @@ too long in it is cut, with a mark. A journal that has grown to its limit is rep
                             says why
                left         the work failed and its undoing did too, or was not wanted (`--on-failure keep`): source
                             holds, the operation stays in flight, and the next command finishes or undoes it
-               undone       outcome of recovery: what a dead process began was undone; source holds
+               undone       outcome of recovery: what a dead process began was undone or, by its row's rule, given up;
+                            source holds
     actor      {pid, started_ticks, boot_id, command}
     elapsed_s  since `begun`, by the monotonic clock
     step       words, on `step` lines and on outcomes that were reached in that step
