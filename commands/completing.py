@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import InterlockError
-from ..host.home import Home
+from ..host.home import NAME, Home
 from .instead import SAME_IN_GROUP, meaning
 
 TABLE = Path(__file__).with_name("completion.json")
@@ -156,10 +156,10 @@ class _Line:
     """A command line as far as it has been read: where it stands in the table, and what was typed for it."""
 
     def __init__(self, tree: dict[str, Any]) -> None:
-        self._tree = self._node = tree
+        self.tree = self._node = tree
         self._wanted: Any = False
         """What the last option takes, if its value comes next; else False."""
-        self._typed: list[str] = []
+        self.typed: list[str] = []
         """The arguments of the command so far."""
         self._given: set[str] = set()
         self._options_over = False
@@ -177,7 +177,7 @@ class _Line:
         elif self._node.get("commands"):
             self._enter(word)
         else:
-            self._typed.append(word)
+            self.typed.append(word)
             self._options_over |= bool(self._node.get("leads"))
 
     def _take_option(self, word: str) -> None:
@@ -191,7 +191,7 @@ class _Line:
 
     def _enter(self, word: str) -> None:
         """Enter the command `word`, also by a name of another program's; stay where it is not a command."""
-        meant = meaning([word]) if self._node is self._tree else None
+        meant = meaning([word]) if self._node is self.tree else None
         for name in meant or [SAME_IN_GROUP.get(word, word)]:
             self._node = self._node.get("commands", {}).get(name, self._node)
         self._given = set()
@@ -219,40 +219,48 @@ class _Line:
 
     def _arguments(self) -> Iterator[Offer]:
         """Yield what the next argument can be, without those that were typed already."""
-        arguments, place = self._node["arguments"], len(self._typed)
+        arguments, place = self._node["arguments"], len(self.typed)
         if arguments and (place < len(arguments) or arguments[-1]["many"]):
             offers = self._of_kind(arguments[min(place, len(arguments) - 1)]["takes"])
-            yield from (offer for offer in offers if offer.value not in self._typed)
+            yield from (offer for offer in offers if offer.value not in self.typed)
 
     def _of_kind(self, kind: Any) -> Iterator[Offer]:
         if isinstance(kind, list):
             yield from (Offer(word, kind="open" if word.endswith("=") else "plain") for word in kind)
         elif kind in _KINDS:
-            yield from _KINDS[kind](self._tree)
+            yield from _KINDS[kind](self)
 
 
-def _drivers(tree: dict[str, Any]) -> Iterator[Offer]:
+def _drivers(line: _Line) -> Iterator[Offer]:
     from ..host import installed
 
-    yield from map(Offer, sorted({*tree["drivers"]["names"], *installed.names(tree["drivers"]["group"])}))
+    yield from map(Offer, sorted({*line.tree["drivers"]["names"], *installed.names(line.tree["drivers"]["group"])}))
 
 
-def _templates(tree: dict[str, Any]) -> Iterator[Offer]:
-    yield from map(Offer, tree["templates"])
+def _templates(line: _Line) -> Iterator[Offer]:
+    yield from map(Offer, line.tree["templates"])
     yield FILES
 
 
-def _of_guests(_: dict[str, Any]) -> Iterator[Offer]:
+def _snapshots(line: _Line) -> Iterator[Offer]:
+    """Yield the snapshots of the instance that was typed before."""
+    from ..fsm.snapshots import listed
+
+    if line.typed and NAME.fullmatch(line.typed[0]):
+        yield from (Offer(one.tag) for one in listed(Home.from_environment().directory(line.typed[0])))
+
+
+def _of_guests(_: _Line) -> Iterator[Offer]:
     yield from (Offer(f"{name}:", kind="open") for name in Home.from_environment().names())
     yield FILES
 
 
-def _topics(tree: dict[str, Any]) -> Iterator[Offer]:
-    yield from (Offer(name, command["help"]) for name, command in tree["commands"].items())
-    yield from map(Offer, tree["topics"])
+def _topics(line: _Line) -> Iterator[Offer]:
+    yield from (Offer(name, command["help"]) for name, command in line.tree["commands"].items())
+    yield from map(Offer, line.tree["topics"])
 
 
-_KINDS: dict[str, Callable[[dict[str, Any]], Iterator[Offer]]] = {
+_KINDS: dict[str, Callable[[_Line], Iterator[Offer]]] = {
     "instance": lambda _: map(Offer, Home.from_environment().names()),
     "image": lambda _: map(Offer, Home.from_environment().image_names()),
     "disk": lambda _: map(Offer, Home.from_environment().disk_names()),
@@ -262,7 +270,8 @@ _KINDS: dict[str, Callable[[dict[str, Any]], Iterator[Offer]]] = {
     "topic": _topics,
     "file": lambda _: iter((FILES,)),
     "dir": lambda _: iter((FOLDERS,)),
-    "diagram": lambda tree: map(Offer, tree["diagrams"]),
+    "diagram": lambda line: map(Offer, line.tree["diagrams"]),
+    "snapshot": _snapshots,
 }
 """What a parameter takes, as `options.Named` says → what there is of it."""
 

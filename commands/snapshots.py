@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..fsm import refusals
-from .options import Group, format_option, name_argument, pass_session
+from .options import Group, Named, format_option, name_argument, pass_session
 from .session import Session
 from .stdout import Format, print_record, print_records, print_result
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..fsm.snapshots import Snapshot
 
 
-tag_argument = click.argument("tag")
+tag_argument = click.argument("tag", type=Named("snapshot"))
 
 
 @click.group("snapshot", cls=Group)

@@ -57,6 +57,7 @@ def some(vms, home, tmp_path, monkeypatch):
     for arch in ("x86_64", "aarch64"):
         (home.images / "manifests" / f"debian.{arch}").touch()
     vms.disks.create("data", 1 << 20)
+    vms.snapshot("web", "before")
     (tmp_path / "notes.yaml").touch()
     (tmp_path / "folder").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -104,6 +105,9 @@ def values(*words):
         (("create", "web", "--mount", ""), ["<dir>"]),
         (("create", "web", "--driver", ""), ["qemu", "simulated"]),
         (("image", "rm", ""), ["debian"]),
+        (("snapshot", "restore", "web", ""), ["before"]),
+        (("snapshot", "restore", "db", ""), []),
+        (("snapshot", "create", "web", ""), []),
         (("image", "import", ""), ["<file>"]),
         (("disk", "delete", ""), ["data"]),
         (("copy", "w"), ["web:", "<file>"]),

@@ -20,7 +20,9 @@ GUIDE = (ROOT / "docs" / "guide.md").read_text()
 CREATE = ("create", "web", "-t", "tiny", "--driver", "simulated")
 LIFE = (
     CREATE,
-    *((verb, "web") for verb in ("start", "provision", "resume", "suspend", "restart", "stop", "kill", "reset")),
+    ("start", "web"),
+    ("fork", "web", "split"),
+    *((verb, "web") for verb in ("provision", "resume", "suspend", "restart", "stop", "kill", "reset")),
 )
 LIFE += (("up", "web", "-t", "tiny"), *((verb, "web") for verb in ("protect", "unprotect")))
 
