@@ -197,9 +197,9 @@ class Interlock:
         return self.engine.fire(name, Trigger.rename, new=new)
 
     def edit(self, name: str, *edits: str, file: Path | None = None, on_event: Announce | None = None) -> Outcome:
-        """Give `name`, which is at rest, what `edits` say: `cpus=4`, `memory=2GiB`, `disk=20GiB`; a disk can grow.
+        """Give `name` what `edits` say: `cpus=4`, `memory=2GiB`, `disk=20GiB`; a disk can grow while nothing runs.
 
-        Port forwards are those of a template: `portForwards[]={hostPort: 8080, guestPort: 80}` adds one.
+        `portForwards[]={hostPort: 8080, guestPort: 80}` adds a port forward, at once if `name` runs.
         `file` holds such a text as `editable` returns; the edits are applied to it. All is checked before anything is
         touched; raises InvalidTemplateError with every mistake. Where nothing changes, nothing is written, and
         `changed` of the outcome is False.

@@ -20,7 +20,7 @@ from .resolve import forwards
 def text(name: str, spec: Spec) -> str:
     """Return what of the instance `name` can be edited, as YAML."""
     return (
-        f"# The instance {name}: changes take effect at the next start. A disk can grow, not shrink.\n"
+        f"# The instance {name}: forwards change at once, the rest at the next start. A disk can grow, not shrink.\n"
         f"cpus: {spec.cpus}\n"
         f"memory: {exact(spec.memory_bytes)}\n"
         f"disk: {exact(spec.disk_bytes)}\n"

@@ -12,6 +12,7 @@ was found. The suite ends what it leaves alive, with the driver's own `kill`.
 """
 
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -268,6 +269,21 @@ class DriverConformance:
         _is_down(driver, larger, "after grow")
         driver.start(larger, steps.append, Deadline(self.START_S))
         _is_alive(driver, larger, "after grow and start")
+
+    def test_forwards_of_a_running_machine_change(self, driver: Driver, running: Site, steps: list[str]) -> None:
+        """What is open already may be asked for again; a driver that cannot change them raises HostError."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        forward = Forward("tcp", "0.0.0.0", 80, "", "127.0.0.1", port, "", reverse=False)  # noqa: S104 - the guest's own
+        forwarded = running._replace(spec=running.spec._replace(forwards=(forward,)))
+        try:
+            driver.forward(forwarded, (), steps.append)
+        except HostError:
+            return
+        driver.forward(forwarded, (), steps.append)
+        driver.forward(running, forwarded.spec.forwards, steps.append)
+        _is_alive(driver, running, "after its forwards have changed")
 
     def test_machine_that_was_moved_starts_at_its_new_place(
         self, driver: Driver, running: Site, steps: list[str]

@@ -6,9 +6,11 @@ because recovery after a crash repeats it. What is true after each:
     create     the machine can be started; the directory held its spec and its materials before
     copy       likewise, with the disk of another machine, which is down, and an identity of its own; the directory held
                its spec alone. The other one is as it was, whatever becomes of either
-    grow       the disk of the machine, which is down, is at least as large as the spec says; what is on it stays
+    grow       the disk of the machine is at least as large as the spec says; what is on it stays. A machine that is
+               alive may be refused
     catch      one moment of the machine, its memory and its disk, lies in FORKED; it runs on and keeps its connections
     adopt      as after copy, but from what `catch` left of the other one, which runs: start continues from there
+    forward    the machine, which is alive, has the port forwards of its spec, and no longer those that it had before
     move       the machine, which is down, is known by another name wherever its directory does not say its name
     start      the guest has answered; a machine that was alive already is kept. What failed in a guest that answers is
                returned: it runs all the same
@@ -57,7 +59,7 @@ from ..errors import DegradedError, HostError, UsageError
 from ..fsm.port import Deadline, Site
 from ..fsm.records import FORKED, HIDDEN, SAVED, Check, Observation
 from ..fsm.snapshots import CURRENT
-from ..fsm.spec import UNREADABLE, Spec
+from ..fsm.spec import UNREADABLE, Forward, Spec
 from ..host.progress import Report
 
 if TYPE_CHECKING:
@@ -205,6 +207,17 @@ class Driver(ABC):
         clock and random numbers of its own. A guest that could not take it makes `start` fail.
         """
         raise HostError(f'driver "{self.name}" cannot copy machines that run')
+
+    def forward(self, site: Site, former: Sequence[Forward], report: Report) -> None:  # noqa: ARG002 - the default refuses
+        """Give the machine, which is alive, the port forwards of `site.spec` in the place of `former`.
+
+        Some of either may be open or closed already. When this raises, the machine has those that it had, as far as
+        possible. Raises HostError where this driver cannot.
+        """
+        raise HostError(
+            f'driver "{self.name}" cannot change the port forwards of a machine that runs',
+            hint=f"interlock stop {site.name}",
+        )
 
     def move(self, site: Site, new: Site, report: Report) -> None:  # noqa: B027 - the default has nothing of that kind
         """Let the machine, which is down, be known outside its directory by the name of `new`.

@@ -56,6 +56,7 @@ from .contract import (
 )
 
 if TYPE_CHECKING:
+    from ..fsm.spec import Forward
     from ..guest.command import Completed
 
     Answer = str | Completed | Callable[[bytes], str | Completed]
@@ -163,6 +164,11 @@ class SimulatedDriver(Driver):
         self._obey("adopt", UNLIMITED)
         self._put(site, SimulatedMachine(boots=self._reached(original).boots))
         write_whole(site.directory / SAVED, read_own(original.directory / FORKED))
+
+    def forward(self, site: Site, former: "Sequence[Forward]", report: Report) -> None:  # noqa: ARG002 - they are the spec's
+        self._reached(site)
+        report("forwarding simulated ports")
+        self._obey("forward", UNLIMITED)
 
     def move(self, site: Site, new: Site, report: Report) -> None:
         self._reached(site)

@@ -368,14 +368,17 @@ class Instance:
     def edit(self, report: Report, *, change: Change) -> str:
         """Carry out `edit`: put the spec that `change` makes in the place of the one that is.
 
-        The disk grows first, so it is never smaller than the spec says; a larger one does no harm.
+        The disk grows first, so it is never smaller than the spec says; a larger one does no harm. The forwards
+        of a machine that runs change before the spec is written: who asks again, asks for what is not so yet.
         """
         site = self.site
         edited = site._replace(spec=change(site.spec))
         if edited.spec.disk_bytes > site.spec.disk_bytes:
             self.port.grow(edited, report)
+        if self.state is State.running and edited.spec.forwards != site.spec.forwards:
+            self.port.forward(edited, site.spec.forwards, report)
         write_whole(self.directory / SPEC_FILE, edited.spec.over(self.directory))
-        return words.edited(site.spec, edited.spec)
+        return words.edited(site.spec, edited.spec, running=self.state is State.running)
 
     def snapshot(self, report: Report, *, tag: str) -> str:
         """Carry out `snapshot`: it is there once its folder has its name."""

@@ -5,7 +5,7 @@ behind this port. `drivers.contract` says what each call promises. No state pass
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
@@ -14,7 +14,7 @@ from ..errors import DegradedError
 from ..host import cancellation
 from ..host.progress import Report
 from .records import Observation
-from .spec import Spec
+from .spec import Forward, Spec
 
 
 class Deadline:
@@ -67,6 +67,7 @@ class Port(Protocol):
     def grow(self, site: Site, report: Report) -> None: ...
     def catch(self, site: Site, report: Report, deadline: Deadline) -> None: ...
     def adopt(self, site: Site, original: Site, report: Report) -> None: ...
+    def forward(self, site: Site, former: Sequence[Forward], report: Report) -> None: ...
     def move(self, site: Site, new: Site, report: Report) -> None: ...
     def start(self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True) -> DegradedError | None: ...
     def stop(self, site: Site, report: Report, deadline: Deadline) -> str: ...

@@ -181,21 +181,24 @@ def moved(former: str, name: str) -> str:
     return f'{missing(former)} any more; it was renamed to "{name}"'
 
 
-def edited(before: "Spec", after: "Spec") -> str:
-    """Return how an edit ended: what it changed."""
+def edited(before: "Spec", after: "Spec", *, running: bool) -> str:
+    """Return how an edit ended: what it changed, and when that takes effect."""
     sized = {"memory_bytes": "memory", "disk_bytes": "disk"}
-    parts = []
+    parts, ways = [], []
     for field in before._fields:
         old, new = getattr(before, field), getattr(after, field)
         if field == "forwards":
             gone, come = (
                 sorted(_way(it) for it in these if it not in those) for these, those in ((old, new), (new, old))
             )
-            parts += [f"no longer {_some(gone)}"] * bool(gone) + [_some(come)] * bool(come)
+            ways = [f"no longer {_some(gone)}"] * bool(gone) + [_some(come)] * bool(come)
         elif old != new:
             shown = exact if field in sized else str
             parts.append(f"{sized.get(field, field)} {shown(old)} → {shown(new)}")
-    return f"{', '.join(parts)}; takes effect at the next start" if parts else "nothing changed"
+    if running and ways:
+        later = f"; at the next start {', '.join(parts)}" if parts else ""
+        return f"{', '.join(ways)}, at once{later}"
+    return f"{', '.join(parts + ways)}; takes effect at the next start" if parts or ways else "nothing changed"
 
 
 def _some(names: list[str]) -> str:

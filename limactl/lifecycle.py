@@ -163,7 +163,7 @@ def rename(session: "Session", call: "Call") -> int:
 
 
 def edit(session: "Session", call: "Call") -> int:
-    """Give an instance that is stopped other processors, other memory or a larger disk."""
+    """Give an instance other processors, other memory or a larger disk."""
     name = _name(call)
     session.existing(name)
     if not edits(call.flags):

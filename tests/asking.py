@@ -3,7 +3,7 @@
 from typing import Any
 
 from interlock.fsm.engine import Engine
-from interlock.fsm.spec import Spec
+from interlock.fsm.spec import Forward, Spec
 from interlock.fsm.states import AT_REST
 from interlock.fsm.table import BY_TRIGGER, Trigger
 
@@ -15,8 +15,10 @@ TAG = "base"
 
 
 def larger(spec: Spec) -> Spec:
-    """Return `spec` with one processor more, and a disk that is a MiB larger."""
-    return spec._replace(cpus=spec.cpus + 1, disk_bytes=spec.disk_bytes + (1 << 20))
+    """Return `spec` with one processor and one port more, and a disk that is a MiB larger."""
+    port = Forward("tcp", "127.0.0.1", 8000 + spec.cpus, "", "127.0.0.1", 8000 + spec.cpus, "", reverse=False)
+    disk_bytes = spec.disk_bytes + (1 << 20)
+    return spec._replace(cpus=spec.cpus + 1, disk_bytes=disk_bytes, forwards=(*spec.forwards, port))
 
 
 NEEDS: dict[Trigger, dict[str, Any]] = {

@@ -184,7 +184,7 @@ def _network(spec: Spec, ssh_port: int) -> str:
     """
     closed = "" if spec.network_host and spec.network_internet else ",restrict=on"
     ways_in = (f"tcp:127.0.0.1:{ssh_port}-:22", *hostfwd.rules(spec.forwards))
-    return ",hostfwd=".join([f"user,id=net{closed}", *ways_in])
+    return ",hostfwd=".join([f"user,id={hostfwd.NETWORK}{closed}", *ways_in])
 
 
 def _processor(spec: Spec, accelerator: str, threads: str) -> list[str]:

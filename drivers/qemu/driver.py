@@ -33,11 +33,13 @@ Modules are imported where they are used: `list` observes a thousand machines an
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import DriverError
 from ...guest import ssh
+from ...host import cancellation
 from ...host import process as host
 from ..contract import (
     CURRENT,
@@ -57,7 +59,7 @@ from ..contract import (
 from . import degraded, ended, events, hypervisor, logs, mounts, ssh_control, ssh_forwards, ssh_port
 
 if TYPE_CHECKING:
-    from ...fsm.spec import Spec
+    from ...fsm.spec import Forward, Spec
     from ...guest.report import Failure
 
 HYPERVISOR_STARTED = "hypervisor started"
@@ -123,7 +125,10 @@ class QemuDriver(Driver):
     def grow(self, site: Site, report: Report) -> None:
         from . import disk
 
-        _refuse_alive(site)
+        if hypervisor.settled(site.directory):
+            raise DriverError(
+                f'the disk of "{site.name}" cannot grow while it runs', hint=f"interlock stop {site.name}"
+            )
         report("growing the disk")
         disk.grow(site.directory, site.spec.disk_bytes)
 
@@ -144,6 +149,31 @@ class QemuDriver(Driver):
         from . import forking
 
         forking.make(site, original, report)
+
+    def forward(self, site: Site, former: "Sequence[Forward]", report: Report) -> None:
+        from ...guest.session import GuestGoneError
+        from . import hostfwd
+
+        report(FORWARDING)
+        wanted = site.spec.forwards
+        gone, come = [it for it in former if it not in wanted], [it for it in wanted if it not in former]
+
+        def change(site: Site, gone: "Sequence[Forward]", come: "Sequence[Forward]", pidfd: int) -> None:
+            hostfwd.change(site, gone, come)
+            ssh_forwards.change(site, gone, come, Deadline(_FORWARDS_S), pidfd)
+
+        with hypervisor.held(hypervisor.settled(site.directory)) as pidfd:
+            if pidfd is None:
+                raise DriverError(f"there is nothing to forward to: {ended.reason(site.directory)}")
+            try:
+                change(site, gone, come, pidfd)
+            except BaseException as err:
+                before = site._replace(spec=site.spec._replace(forwards=tuple(former)))
+                with cancellation.shielded(), suppress(DriverError, GuestGoneError):
+                    change(before, come, gone, pidfd)
+                if isinstance(err, GuestGoneError):
+                    raise ended.death(site.directory) from None
+                raise
 
     def move(self, site: Site, new: Site, report: Report) -> None:  # noqa: ARG002 - it has nothing by name
         _refuse_alive(site)

@@ -9,7 +9,12 @@ from collections.abc import Sequence
 
 from ...errors import DriverError
 from ...fsm.spec import Forward
-from . import host_ports
+from ..contract import Site
+from . import host_ports, ssh_port
+from .monitor import Monitor
+
+NETWORK = "net"
+"""What QEMU calls the network of the guest's card."""
 
 OWN_ADDRESS = "0.0.0.0"  # noqa: S104 - the guest's, not ours
 """Stands for the guest's own address."""
@@ -26,7 +31,35 @@ def by_hypervisor(forward: Forward) -> bool:
 def rules(forwards: Sequence[Forward]) -> list[str]:
     """Return QEMU's `hostfwd` for each forward that it carries: `tcp:127.0.0.1:8080-:80`."""
     own = [forward for forward in forwards if by_hypervisor(forward)]
-    return [f"{it.proto}:{it.host_ip}:{it.host_port}-:{it.guest_port}" for it in own]
+    return [f"{_host_end(it)}-:{it.guest_port}" for it in own]
+
+
+def change(site: Site, gone: Sequence[Forward], come: Sequence[Forward]) -> None:
+    """Let the hypervisor of `site`, which runs, close what it carries of `gone` and open what it carries of `come`.
+
+    What is closed or open already stays so. Raises DriverError for a port that is taken. Source: QEMU, hmp-commands.hx.
+    """
+    gone, come = ([forward for forward in forwards if by_hypervisor(forward)] for forwards in (gone, come))
+    ssh = ("tcp", ssh_port.recorded(site.directory))
+    with Monitor(site.runtime) as monitor:
+        for forward in gone:
+            _tell(monitor, f"hostfwd_remove {NETWORK} {_host_end(forward)}")
+        for forward in come:
+            if ssh == (forward.proto, forward.host_port):
+                raise DriverError(f"port {forward.host_port} is the one by which ssh reaches the guest")
+            _tell(monitor, f"hostfwd_remove {NETWORK} {_host_end(forward)}")
+            if words := _tell(monitor, f"hostfwd_add {NETWORK} {_host_end(forward)}-:{forward.guest_port}"):
+                host_ports.check_free(forward.host_ip, forward.host_port, forward.proto)
+                raise DriverError(f"cannot forward {forward.host_ip}:{forward.host_port}: {words}")
+
+
+def _tell(monitor: Monitor, command: str) -> str:
+    """Return what QEMU says to a command for people."""
+    return str(monitor.ask("human-monitor-command", command_line=command)).strip()
+
+
+def _host_end(forward: Forward) -> str:
+    return f"{forward.proto}:{forward.host_ip}:{forward.host_port}"
 
 
 def check(forwards: Sequence[Forward]) -> None:

@@ -18,6 +18,8 @@ from ...host.process import Actor
 from . import hypervisor, ssh_control
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ...fsm.spec import Forward
     from ..contract import Deadline, Site
 
@@ -39,10 +41,14 @@ _CLEAR = 'for it; do [ ! -S "$it" ] || rm -f "$it" 2>/dev/null || sudo -n rm -f 
 
 def missing(site: "Site") -> "list[Forward]":
     """Return the forwards that only ssh can open, or nothing if they are open."""
+    wanted = _by_ssh(site.spec.forwards)
+    return [] if wanted and _alive(site.runtime) else wanted
+
+
+def _by_ssh(forwards: "Sequence[Forward]") -> "list[Forward]":
     from .hostfwd import by_hypervisor
 
-    wanted = [forward for forward in site.spec.forwards if not by_hypervisor(forward)]
-    return [] if wanted and _alive(site.runtime) else wanted
+    return [forward for forward in forwards if not by_hypervisor(forward)]
 
 
 def establish(site: "Site", deadline: "Deadline", pidfd: int) -> None:
@@ -50,13 +56,18 @@ def establish(site: "Site", deadline: "Deadline", pidfd: int) -> None:
 
     Raises DriverError with ssh's words.
     """
+    _open(site, missing(site), deadline, pidfd)
+
+
+def _open(site: "Site", wanted: "list[Forward]", deadline: "Deadline", pidfd: int) -> None:
+    """Open `wanted`, and return once all of them work."""
     from ...errors import DriverError
     from ...guest import session, ssh
     from ...host.files import make_private_directory
     from ...host.run import MERGED, run
     from .host_ports import check_socket
 
-    wanted, config, control = missing(site), site.directory / ssh.CONFIG, ("-S", str(site.runtime / ssh_control.SOCKET))
+    config, control = site.directory / ssh.CONFIG, ("-S", str(site.runtime / ssh_control.SOCKET))
     wait = session.Wait(deadline, pidfd).pause
     if not wanted:
         return
@@ -76,6 +87,27 @@ def establish(site: "Site", deadline: "Deadline", pidfd: int) -> None:
             raise DriverError(f"{_FAILED}: {ways[1]} was refused", details=ended.words)
     if not _record(site):
         raise DriverError(f"{_FAILED}: the connection ended", hint=f"interlock resume {site.name}")
+
+
+def change(
+    site: "Site", gone: "Sequence[Forward]", come: "Sequence[Forward]", deadline: "Deadline", pidfd: int
+) -> None:
+    """Close what ssh carries of `gone`, and open what it carries of `come`; the others stay open, or are opened again.
+
+    Raises DriverError with ssh's words.
+    """
+    from ...guest import ssh
+    from ...host.run import MERGED, run
+
+    if not _alive(site.runtime):
+        return establish(site, deadline, pidfd)
+    control = ("-F", str(site.directory / ssh.CONFIG), "-S", str(site.runtime / ssh_control.SOCKET))
+    for forward in _by_ssh(gone):
+        ways = ["-R" if forward.reverse else "-L", rule(forward)]
+        run(["ssh", *control, "-O", "cancel", *ways, site.name], stderr=MERGED, timeout_s=_ANSWER_S)
+        if forward.host_socket and not forward.reverse:
+            remove_tree(Path(forward.host_socket))
+    return _open(site, _by_ssh(come), deadline, pidfd)
 
 
 def rule(forward: "Forward") -> str:

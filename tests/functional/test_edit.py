@@ -78,12 +78,23 @@ def test_edit_that_cannot_be_is_refused_by_name(interlock, bring, history, spec,
     assert (history(), spec()) == before
 
 
-def test_edit_of_a_running_instance_is_refused_with_what_to_type(interlock, bring):
-    """Its hypervisor has what it was started with."""
+def test_edit_of_a_running_instance_says_what_is_so_at_once_and_what_later(interlock, bring, spec):
+    """Its hypervisor has the processors that it was started with; ports can be opened at any time."""
     bring(State.running)
-    done = interlock("edit", "web", "--cpus", "3")
-    assert done.returncode == 3
-    assert "hint: interlock stop web && interlock edit web --cpus 4" in done.stderr
+    done = interlock("edit", "web", "--cpus", "3", "--port-forward", "8080:80")
+    assert done.returncode == 0
+    assert re.search(
+        r": 127.0.0.1:8080 → 80/tcp, 127.0.0.1:8080 → 80/udp, at once; at the next start cpus . → 3", done.stderr
+    )
+    assert (spec()["cpus"], len(spec()["forwards"])) == (3, 2)
+
+
+def test_edit_of_a_running_instance_whose_ports_do_not_open_leaves_the_spec(interlock, bring, history, spec):
+    """The spec never promises a port that could not be opened."""
+    bring(State.running)
+    before = spec()
+    done = interlock("edit", "web", "--port-forward", "8080:80", orders={"forward": {"error": "taken"}})
+    assert (done.returncode, history()[-1], spec()) == (6, ("edit", "failed"), before)
 
 
 def test_edit_without_options_and_terminal_says_what_to_type(interlock, bring):

@@ -180,6 +180,7 @@ def test_can_of_running_instance_is_what_the_table_allows(vms, bring):
         Trigger.protect,
         Trigger.unprotect,
         Trigger.fork,
+        Trigger.edit,
         Trigger.shell,
         Trigger.copy,
     ]

@@ -1,10 +1,12 @@
 """Edit on a real guest: what was asked for is what the guest has after its next start."""
 
+import socket
 import urllib.request
 
 import pytest
 
 from interlock import Wishes
+from interlock.errors import DriverError
 
 pytestmark = pytest.mark.vm
 
@@ -38,3 +40,36 @@ def test_edited_forwards_are_those_of_a_guest_that_continues(vms, free_port):
     vms.start("web")
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=120) as answer:
         assert answer.read() == b"served\n"
+
+
+def test_edited_forwards_of_a_running_guest_change_at_once(vms, free_port):
+    """By QEMU's network and by ssh alike; the guest is not booted for it. A port that is taken changes nothing."""
+    vms.create("web", "tiny", Wishes(user="root"))
+    vms.start("web")
+    vms.run("web", ["sh", "-c", "mkdir www; echo served >www/index.html; httpd -p 8080 -h www"])
+    process = vms.status("web").observation.pid
+    first, second, third = (free_port() for _ in range(3))
+    rule = "portForwards=[{{guestPort: 8080, hostPort: {}, guestIP: {}}}]"
+    for port, ip in ((first, "0.0.0.0"), (second, "127.0.0.1"), (first, "127.0.0.1"), (third, "0.0.0.0")):
+        vms.edit("web", rule.format(port, ip))
+        assert [port] == [one for one in (first, second, third) if is_served(one)]
+    with socket.create_server(("127.0.0.1", second)):
+        for ip in ("0.0.0.0", "127.0.0.1"):
+            with pytest.raises(DriverError):
+                vms.edit("web", rule.format(second, ip))
+            assert (is_served(third), vms.status("web").spec.forwards[0].host_port) == (True, third)
+    outcome = vms.edit("web", "portForwards=[]", "cpus=3")
+    assert outcome.detail.endswith("→ 8080/udp, at once; at the next start cpus 1 → 3")
+    assert not is_served(third)
+    assert vms.status("web").observation.pid == process
+    with pytest.raises(DriverError, match="cannot grow while it runs"):
+        vms.edit("web", "disk=9GiB")
+
+
+def is_served(port):
+    """Return whether the guest's server answers at the host's `port`."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as answer:
+            return answer.read() == b"served\n"
+    except OSError:
+        return False
