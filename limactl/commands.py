@@ -181,7 +181,7 @@ COMMANDS: dict[str, "dict[str, Command] | Command"] = {
 """Command → what it is; the commands of a group by their names."""
 
 ELSEWHERE = {
-    "snapshot": "use `limactl clone NAME COPY` while the instance is stopped",
+    "snapshot": "use `interlock snapshot create NAME TAG` while the instance is stopped",
     "tunnel": "use `interlock tunnel NAME PORT`",
     "network": "instances share no network here",
     "sudoers": "nothing here needs root, so there are no rules for sudo",
