@@ -121,7 +121,7 @@ def test_qemu_driver_over_anything_in_place_of_a_file_sees_and_ends(tmp_path, sp
     driver = QemuDriver()
     for name in names(QEMU):
         for folder in (site.directory, site.runtime):
-            folder.mkdir(exist_ok=True)
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             thing(folder / name)
         assert not driver.observe(site).alive
         driver.kill(site, print)
