@@ -15,7 +15,7 @@ from ..host.files import PRIVATE_DIRECTORY, PRIVATE_FILE, remove_tree, retire
 from ..host.home import Home
 from . import refusals, words
 from .journal import FILE, Journal
-from .port import Port, Ports, Site
+from .port import Port, Ports, Site, candidates
 from .records import PROTECTED_FILE
 from .spec import SPEC_FILE, UNREADABLE, Spec
 from .table import Trigger
@@ -77,8 +77,6 @@ class Damaged:
         if spec is not UNREADABLE:
             with suppress(InterlockError):  # the damage may be that it names no driver
                 return [self._ports(spec.driver)]
-        from .instance import candidates
-
         return list(candidates(self._ports))
 
 

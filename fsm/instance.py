@@ -4,14 +4,9 @@ A transition is carried out in three writes: intent to the journal, the driver's
 state in memory moves after the third, and is thrown away with the object; the state that counts is the journal's.
 """
 
-import errno
-import math
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import (
@@ -24,27 +19,20 @@ from ..errors import (
     UnreadableError,
 )
 from ..host import cancellation
-from ..host.files import (
-    flush,
-    flush_directory,
-    link_or_copy,
-    make_private_directory,
-    publish,
-    remove_tree,
-    retire,
-    same_file,
-    write_whole,
-)
+from ..host.files import link_or_copy, make_private_directory, publish, remove_tree, retire, same_file, write_whole
 from ..host.locks import Lock
 from ..host.process import this_process
 from ..host.progress import Report, unheard
-from . import refusals, snapshots, words
+from . import refusals, words
+from .causes import as_error
+from .entry import Entry
 from .events import Announce, Event
 from .happening import Happening
 from .journal import Journal, Line, Phase
 from .machine import fire
-from .port import Change, Deadline, Draft, Plan, Port, Ports, Site
-from .records import FORKED, PROTECTED_FILE, Observation, is_protected, is_saved, now
+from .own_work import OWN_WORK
+from .port import Draft, Plan, Port, Site, candidates
+from .records import FORKED, Observation, is_protected, is_saved, now
 from .spec import SPEC_FILE, UNREADABLE, written
 from .states import State
 from .table import BOOTS, BY_TRIGGER, By, Decision, Recovery, Row, Trigger, decide, exit_from
@@ -56,95 +44,6 @@ if TYPE_CHECKING:
 
 PROBE_S = 5.0
 """How long recovery waits for a guest to answer when nobody asked for it to run: time for a healthy guest's ssh."""
-
-
-class Entry:
-    """One transition from its intent to its outcome: its journal lines, its announcements, its time."""
-
-    def __init__(self, instance: "Instance", row: Row, timeout_s: float | None, since: float | None = None) -> None:
-        self.instance = instance
-        self.name = instance.name
-        """What the instance was called when it began."""
-        self.row = row
-        self.detail: str | None = None
-        self.former = instance.name if row.moves else None
-        """Of a row that moves the instance, its name before; a move that is finished later began under another one."""
-        self.after = instance.last.seq if instance.last else 0
-        """The number of the last line before it."""
-        self.worked = False
-        """True once the work is done, and only its outcome remains to be recorded."""
-        self._began = time.monotonic()
-        self.deadline = Deadline(math.inf if timeout_s is None else timeout_s, since=since)
-        waited_s = 0.0 if since is None else self._began - since
-        self._until = None if timeout_s is None else _in_seconds(timeout_s - waited_s)
-        self._actor = this_process()
-        self._step: str | None = None
-        self._seq: int | None = None
-
-    @property
-    def elapsed_s(self) -> float:
-        return time.monotonic() - self._began
-
-    def begin(self) -> None:
-        """Make the intent durable; from here on a crash is noticed."""
-        self._write(Phase.begun)
-        self._announce(Happening.begun)
-
-    def step(self, text: str) -> None:
-        """Record that the work has reached `text`: the `Report` that drivers are given."""
-        cancellation.check()
-        self._step = text
-        self._write(Phase.step)
-        self._announce(Happening.step, step=text)
-
-    def outcome(self, phase: Phase, error: InterlockError | None = None) -> None:
-        """Make the outcome durable."""
-        self._write(phase, error)
-
-    def announce_outcome(self, happening: Happening, error: InterlockError | None = None) -> None:
-        """Say the outcome, once nothing about it can fail any more."""
-        detail = error.message if error and happening is Happening.degraded else self.detail
-        self._announce(happening, detail=detail, reference=error.reference if error else None)
-
-    def called_off(self) -> str | None:
-        """Return the words for who called the work off, to whom its row yields; None while nobody has."""
-        why = self.instance.lock.asked_to_let_go(self._actor) if self.row.yields_to else None
-        return f'{self.row.doing} "{self.name}" was called off by {why}' if why else None
-
-    def _write(self, phase: Phase, error: InterlockError | None = None) -> None:
-        instance = self.instance
-        line = Line(
-            trigger=self.row.trigger,
-            source=instance.state,
-            dest=self.row.leads_to(instance.state),
-            phase=phase,
-            actor=self._actor,
-            time=now(),
-            elapsed_s=self.elapsed_s,
-            step=self._step,
-            deadline=self._until,
-            detail=self.detail,
-            error=error.record() if error else None,
-            former=self.former,
-        )
-        self._seq = instance.write(line).seq
-
-    def _announce(
-        self, happening: Happening, *, step: str | None = None, detail: str | None = None, reference: str | None = None
-    ) -> None:
-        self.instance.announce(
-            Event(
-                happening,
-                self.name,
-                self.row.trigger,
-                self.instance.state,
-                elapsed_s=self.elapsed_s,
-                seq=self._seq,
-                step=step,
-                detail=detail,
-                reference=reference,
-            )
-        )
 
 
 class Instance:
@@ -318,104 +217,6 @@ class Instance:
             remove_tree(self.directory / name)
             os.link(file, self.directory / name)
         return draft
-
-    def clone(self, _: Report, *, new: "Instance", full: bool = False) -> str:
-        """Carry out `clone`: create `new` as a copy of this machine. Its lock is held, and it is absent."""
-        self._copy_to(new, f"clone of {self.name}", full=full)
-        return words.copied_to(new.name)
-
-    def fork(self, report: Report, deadline: Deadline, *, new: Sequence["Instance"]) -> str:
-        """Carry out `fork`: catch one moment of this machine, which runs on, and create each of `new` from it.
-
-        Their locks are held, and they are absent. Where one of them fails, those before it stay.
-        """
-        self.port.catch(self.site, report, deadline)
-        for copy in new:
-            self._copy_to(copy, f"fork of {self.name}", live=True)
-        remove_tree(self.directory / FORKED)
-        return words.copied_to(*(copy.name for copy in new))
-
-    def _copy_to(self, new: "Instance", origin: str, *, full: bool = False, live: bool = False) -> None:
-        """Create `new`, which is absent, as a copy of this machine."""
-        from .identity import copied
-
-        original = self.site
-        spec = copied(original.spec, origin, new.name, original.directory, self.home.directory(new.name))
-        new.fire(Trigger.create, plan=lambda _: Draft(spec, {}, original=original, full=full, live=live))
-
-    def rename(self, report: Report, *, new: "Instance | None" = None, former: str | None = None) -> str:
-        """Carry out `rename`: move to `new`, whose lock is held and which is absent, or finish a move from `former`.
-
-        The directory goes there by one rename, after which the instance has that name and no other. Then what it says
-        of its own place follows; until that is recorded, the next who looks does it again.
-        """
-        from .identity import moved
-
-        if new:
-            former = self.name
-            place = Site(new.name, new.directory, self.home.sockets(new.name), self.site.spec)
-            self.port.move(self.site, place, report)
-            remove_tree(self.home.sockets(self.name))
-            flush(Journal(self.directory).path)  # steps are not
-            self.directory.replace(new.directory)
-            self.name, self.directory = new.name, new.directory
-            flush_directory(self.home.instances)
-        spec = moved(self.directory, self.home.directory(str(former)))
-        if spec is not None:
-            write_whole(self.directory / SPEC_FILE, spec)
-        return words.renamed(str(former), self.name)
-
-    def edit(self, report: Report, *, change: Change) -> str:
-        """Carry out `edit`: put the spec that `change` makes in the place of the one that is.
-
-        The disk grows first, so it is never smaller than the spec says; a larger one does no harm. The forwards
-        of a machine that runs change before the spec is written: who asks again, asks for what is not so yet.
-        """
-        site = self.site
-        edited = site._replace(spec=change(site.spec))
-        if edited.spec.disk_bytes > site.spec.disk_bytes:
-            self.port.grow(edited, report)
-        if self.state is State.running and edited.spec.forwards != site.spec.forwards:
-            self.port.forward(edited, site.spec.forwards, report)
-        write_whole(self.directory / SPEC_FILE, edited.spec.over(self.directory))
-        return words.edited(site.spec, edited.spec, running=self.state is State.running)
-
-    def snapshot(self, report: Report, *, tag: str) -> str:
-        """Carry out `snapshot`: it is there once its folder has its name."""
-        if os.path.lexists(snapshots.place(self.directory, tag)):
-            raise refusals.tag_taken(self.name, tag)
-        with snapshots.taken(self.directory, tag) as place:
-            self.port.keep(self.site, place, report)
-        return tag
-
-    def restore(self, report: Report, *, tag: str) -> str:
-        """Carry out `restore`."""
-        self.port.put_back(self.site, self._snapshot(tag), report)
-        snapshots.point(self.directory, tag)
-        return tag
-
-    def discard(self, report: Report, *, tag: str) -> str:
-        """Carry out `discard`: the snapshot vanishes by one rename."""
-        self._snapshot(tag)
-        report("removing its files")
-        snapshots.discard(self.directory, tag)
-        return tag
-
-    def _snapshot(self, tag: str) -> Path:
-        """Return where the snapshot `tag` lies; raise NotFoundError if there is none."""
-        place = snapshots.place(self.directory, tag)
-        if not place.is_dir():
-            raise refusals.no_snapshot(self.name, tag)
-        return place
-
-    def protect(self, _: Report) -> None:
-        """Carry out `protect`: a file of its own says so, which no damage to another file undoes."""
-        write_whole(self.directory / PROTECTED_FILE, b"")
-
-    def unprotect(self, _: Report) -> None:
-        """Carry out `unprotect`."""
-        remove_tree(self.directory / PROTECTED_FILE)
-        flush_directory(self.directory)
 
     def timeout_s(self, row: Row, asked: float | None) -> float | None:
         """Return how long the work of `row` may take: as asked, else as the spec says; None for ever."""
@@ -591,63 +392,3 @@ class Instance:
     def _record_undone(self, row: Row) -> None:
         self.write(Line(row.trigger, self.state, row.leads_to(self.state), Phase.undone, this_process(), now()))
         self.announce(Event(Happening.undone, self.name, row.trigger, self.state))
-
-
-OWN_WORK: dict[Trigger, Callable[..., str | None]] = {
-    Trigger.clone: Instance.clone,
-    Trigger.fork: Instance.fork,
-    Trigger.rename: Instance.rename,
-    Trigger.edit: Instance.edit,
-    Trigger.snapshot: Instance.snapshot,
-    Trigger.restore: Instance.restore,
-    Trigger.discard: Instance.discard,
-    Trigger.protect: Instance.protect,
-    Trigger.unprotect: Instance.unprotect,
-}
-"""What the engine does itself to an instance, given a report, a deadline if the row has one, and the row's own
-arguments; returns how it ended, in words. A test holds it against the table."""
-
-
-def candidates(ports: Ports) -> Iterator[Port]:
-    """Yield every driver that is installed and can be loaded: one of them made what has no readable spec."""
-    from importlib.metadata import entry_points
-
-    for entry in entry_points(group="interlock.drivers"):
-        with suppress(InterlockError):  # a package that cannot be loaded made nothing that runs
-            yield ports(entry.name)
-
-
-def as_error(error: BaseException) -> InterlockError:
-    """Return `error` as one of ours, for the journal: an interruption, a failing disk, or a driver's defect."""
-    match error:
-        case InterlockError():
-            return error
-        case KeyboardInterrupt() | SystemExit():
-            return CancelledError("cancelled by a signal")
-        case OSError():
-            return DriverError(f"{_refused(error)}: {error.strerror or error}")
-        case _:
-            return DriverError(f"{type(error).__name__}: {error}")
-
-
-_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG}
-
-
-def _refused(error: OSError) -> str:
-    """Return what `error` is about: a file where it names one, the disk where only a disk fails so, else the call."""
-    if error.filename:
-        return os.fsdecode(error.filename) if isinstance(error.filename, bytes) else str(error.filename)
-    if error.errno in _OF_THE_DISK:
-        return "the disk"
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    return f"the system, in {trace.tb_frame.f_code.co_name}" if trace else "the system"
-
-
-def _in_seconds(seconds: float) -> str | None:
-    """Return the moment in `seconds` from now; None when the calendar ends before."""
-    try:
-        return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    except OverflowError:
-        return None

@@ -5,12 +5,13 @@ behind this port. `drivers.contract` says what each call promises. No state pass
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
-from ..errors import DegradedError
+from ..errors import DegradedError, InterlockError
 from ..host import cancellation
 from ..host.progress import Report
 from .records import Observation
@@ -111,3 +112,12 @@ parameter of this type."""
 
 Change = Callable[[Spec], Spec]
 """Makes of a spec the one that an edit asks for; raises what is wrong with it."""
+
+
+def candidates(ports: Ports) -> Iterator[Port]:
+    """Yield every driver that is installed and can be loaded: one of them made what has no readable spec."""
+    from importlib.metadata import entry_points
+
+    for entry in entry_points(group="interlock.drivers"):
+        with suppress(InterlockError):  # a package that cannot be loaded made nothing that runs
+            yield ports(entry.name)

@@ -10,6 +10,7 @@ from ..errors import DamagedError, DriverError, InterlockError, NotFoundError, T
 from ..host.home import NAME, Home
 from ..host.process import alive, suspended
 from . import refusals, words
+from .causes import as_error
 from .damage import repairable
 from .events import Event
 from .happening import Happening
@@ -138,8 +139,6 @@ class Reader:
         try:
             yield
         except OSError as error:
-            from .instance import as_error
-
             raise as_error(error) from error
         except DamagedError as error:
             error.hint = error.hint or self.way_out(name)
@@ -214,8 +213,6 @@ def _observed(port: Port, site: Site) -> Observation:
     try:
         return port.observe(site)
     except (InterlockError, OSError) as error:
-        from .instance import as_error
-
         return Observation(alive=None, condition=words.untold(as_error(error).message))
 
 

@@ -22,7 +22,7 @@ from asking import COPY, larger, name_after, needs, prepare
 from interlock.api import Interlock
 from interlock.drivers.simulated import SimulatedDriver
 from interlock.errors import CancelledError, IllegalTransitionError, InterlockError, NotFoundError
-from interlock.fsm import instance as instance_module
+from interlock.fsm import entry as entry_module
 from interlock.fsm import journal as journal_module
 from interlock.fsm.engine import Engine
 from interlock.fsm.journal import Journal
@@ -181,7 +181,7 @@ def test_row_whose_process_is_killed_at_any_effect_is_settled(
                 raise PowerCut
 
         with monkeypatch.context() as patch:
-            patch.setattr(instance_module, "this_process", lambda: DEAD)
+            patch.setattr(entry_module, "this_process", lambda: DEAD)
             points = effects(patch, cut)
             with suppress(PowerCut):
                 ask(engine, trigger)
@@ -206,7 +206,7 @@ def test_rename_that_is_disturbed_at_any_effect_is_finished_or_given_up(world, e
                 raise PowerCut if reason is None else OSError(reason, os.strerror(reason), name)
 
         with monkeypatch.context() as patch:
-            patch.setattr(instance_module, "this_process", lambda: DEAD)
+            patch.setattr(entry_module, "this_process", lambda: DEAD)
             points = effects(patch, disturb)
             with suppress(PowerCut, InterlockError):
                 engine.fire("web", Trigger.rename, new=COPY)
@@ -236,7 +236,7 @@ def test_journal_that_is_written_anew_at_every_line_survives_what_happens(world,
 
         with monkeypatch.context() as patch:
             patch.setattr(journal_module, "LIMIT_BYTES", 0)
-            patch.setattr(instance_module, "this_process", lambda: DEAD)
+            patch.setattr(entry_module, "this_process", lambda: DEAD)
             points = effects(patch, cut)
             with suppress(PowerCut, InterlockError):
                 ask(engine, Trigger.start)

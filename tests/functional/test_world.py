@@ -36,7 +36,7 @@ from interlock.errors import (
     ProtectedError,
 )
 from interlock.fsm import engine as engine_module
-from interlock.fsm import instance as instance_module
+from interlock.fsm import entry as entry_module
 from interlock.fsm import words
 from interlock.fsm.engine import Engine
 from interlock.fsm.journal import FILE, Line
@@ -103,7 +103,7 @@ def world(spec, effects, injected):  # noqa: C901 - one world, many rules
             with pytest.MonkeyPatch.context() as patch:
                 if dead:
                     actor = process.this_process()._replace(started_ticks=1)
-                    patch.setattr(instance_module, "this_process", lambda: actor)
+                    patch.setattr(entry_module, "this_process", lambda: actor)
                 effects(patch, at_point)
                 with suppress(PowerCut, InterlockError):
                     self.ask(trigger)

@@ -10,8 +10,8 @@ from asking import needs, prepare
 from interlock.drivers.simulated import SimulatedDriver
 from interlock.errors import DeadlineError, DegradedError, DriverError
 from interlock.fsm import instance as instance_module
+from interlock.fsm.causes import as_error
 from interlock.fsm.happening import Happening
-from interlock.fsm.instance import as_error
 from interlock.fsm.journal import Journal, Line, Phase
 from interlock.fsm.port import Deadline, Draft
 from interlock.fsm.records import now

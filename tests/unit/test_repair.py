@@ -7,7 +7,7 @@ import pytest
 from interlock.drivers.simulated import SimulatedDriver
 from interlock.errors import BusyError, DamagedError, DriverError, NotFoundError, ProtectedError
 from interlock.fsm import engine as engine_module
-from interlock.fsm.instance import as_error
+from interlock.fsm.causes import as_error
 from interlock.fsm.journal import FILE
 from interlock.fsm.spec import SPEC_FILE
 from interlock.fsm.states import AT_REST, EXISTING, State

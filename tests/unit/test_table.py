@@ -8,7 +8,7 @@ import pytest
 from interlock.diagrams.layout import INITIAL
 from interlock.drivers.contract import UNREADABLE, Driver
 from interlock.fsm.damage import TREATMENT
-from interlock.fsm.instance import OWN_WORK
+from interlock.fsm.own_work import OWN_WORK
 from interlock.fsm.records import Status
 from interlock.fsm.states import AT_REST, EXISTING, PROMISE, State
 from interlock.fsm.status import verdict

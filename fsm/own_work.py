@@ -1,0 +1,146 @@
+"""What the engine does itself: the work of the rows that are `By.engine`, on the files that it keeps of an instance.
+
+Each is called with the instance, under its lock, a report, a deadline if its row has one, and what its row
+takes. It returns how it ended, in words. What a machine is made of is the driver's, which is asked for its part.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..host.files import flush, flush_directory, remove_tree, write_whole
+from ..host.progress import Report
+from . import refusals, snapshots, words
+from .journal import Journal
+from .port import Change, Deadline, Draft, Site
+from .records import FORKED, PROTECTED_FILE
+from .spec import SPEC_FILE
+from .states import State
+from .table import Trigger
+
+if TYPE_CHECKING:
+    from .instance import Instance
+
+
+def clone(instance: "Instance", _: Report, *, new: "Instance", full: bool = False) -> str:
+    """Carry out `clone`: create `new` as a copy of the machine of `instance`. Its lock is held, and it is absent."""
+    _copy_to(instance, new, f"clone of {instance.name}", full=full)
+    return words.copied_to(new.name)
+
+
+def fork(instance: "Instance", report: Report, deadline: Deadline, *, new: Sequence["Instance"]) -> str:
+    """Carry out `fork`: catch one moment of the machine of `instance`, which runs on, and create each of `new` from it.
+
+    Their locks are held, and they are absent. Where one of them fails, those before it stay.
+    """
+    instance.port.catch(instance.site, report, deadline)
+    for copy in new:
+        _copy_to(instance, copy, f"fork of {instance.name}", live=True)
+    remove_tree(instance.directory / FORKED)
+    return words.copied_to(*(copy.name for copy in new))
+
+
+def _copy_to(instance: "Instance", new: "Instance", origin: str, *, full: bool = False, live: bool = False) -> None:
+    """Create `new`, which is absent, as a copy of the machine of `instance`."""
+    from .identity import copied
+
+    original = instance.site
+    spec = copied(original.spec, origin, new.name, original.directory, instance.home.directory(new.name))
+    new.fire(Trigger.create, plan=lambda _: Draft(spec, {}, original=original, full=full, live=live))
+
+
+def rename(instance: "Instance", report: Report, *, new: "Instance | None" = None, former: str | None = None) -> str:
+    """Carry out `rename`: move to `new`, whose lock is held and which is absent, or finish a move from `former`.
+
+    The directory goes there by one rename, after which the instance has that name and no other. Then what it says
+    of its own place follows; until that is recorded, the next who looks does it again.
+    """
+    from .identity import moved
+
+    if new:
+        former = instance.name
+        place = Site(new.name, new.directory, instance.home.sockets(new.name), instance.site.spec)
+        instance.port.move(instance.site, place, report)
+        remove_tree(instance.home.sockets(instance.name))
+        flush(Journal(instance.directory).path)  # steps are not
+        instance.directory.replace(new.directory)
+        instance.name, instance.directory = new.name, new.directory
+        flush_directory(instance.home.instances)
+    spec = moved(instance.directory, instance.home.directory(str(former)))
+    if spec is not None:
+        write_whole(instance.directory / SPEC_FILE, spec)
+    return words.renamed(str(former), instance.name)
+
+
+def edit(instance: "Instance", report: Report, *, change: Change) -> str:
+    """Carry out `edit`: put the spec that `change` makes in the place of the one that is.
+
+    The disk grows first, so it is never smaller than the spec says; a larger one does no harm. The forwards of a
+    machine that runs change before the spec is written: who asks again, asks for what is not so yet.
+    """
+    site, running = instance.site, instance.state is State.running
+    edited = site._replace(spec=change(site.spec))
+    if edited.spec.disk_bytes > site.spec.disk_bytes:
+        instance.port.grow(edited, report)
+    if running and edited.spec.forwards != site.spec.forwards:
+        instance.port.forward(edited, site.spec.forwards, report)
+    write_whole(instance.directory / SPEC_FILE, edited.spec.over(instance.directory))
+    return words.edited(site.spec, edited.spec, running=running)
+
+
+def snapshot(instance: "Instance", report: Report, *, tag: str) -> str:
+    """Carry out `snapshot`: it is there once its folder has its name."""
+    if os.path.lexists(snapshots.place(instance.directory, tag)):
+        raise refusals.tag_taken(instance.name, tag)
+    with snapshots.taken(instance.directory, tag) as place:
+        instance.port.keep(instance.site, place, report)
+    return tag
+
+
+def restore(instance: "Instance", report: Report, *, tag: str) -> str:
+    """Carry out `restore`."""
+    instance.port.put_back(instance.site, _snapshot(instance, tag), report)
+    snapshots.point(instance.directory, tag)
+    return tag
+
+
+def discard(instance: "Instance", report: Report, *, tag: str) -> str:
+    """Carry out `discard`: the snapshot vanishes by one rename."""
+    _snapshot(instance, tag)
+    report("removing its files")
+    snapshots.discard(instance.directory, tag)
+    return tag
+
+
+def _snapshot(instance: "Instance", tag: str) -> Path:
+    """Return where the snapshot `tag` lies; raise NotFoundError if there is none."""
+    place = snapshots.place(instance.directory, tag)
+    if not place.is_dir():
+        raise refusals.no_snapshot(instance.name, tag)
+    return place
+
+
+def protect(instance: "Instance", _: Report) -> None:
+    """Carry out `protect`: a file of its own says so, which no damage to another file undoes."""
+    write_whole(instance.directory / PROTECTED_FILE, b"")
+
+
+def unprotect(instance: "Instance", _: Report) -> None:
+    """Carry out `unprotect`."""
+    remove_tree(instance.directory / PROTECTED_FILE)
+    flush_directory(instance.directory)
+
+
+OWN_WORK: dict[Trigger, Callable[..., str | None]] = {
+    Trigger.clone: clone,
+    Trigger.fork: fork,
+    Trigger.rename: rename,
+    Trigger.edit: edit,
+    Trigger.snapshot: snapshot,
+    Trigger.restore: restore,
+    Trigger.discard: discard,
+    Trigger.protect: protect,
+    Trigger.unprotect: unprotect,
+}
+"""What the engine does itself, by trigger. A test holds it against the table."""
