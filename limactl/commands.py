@@ -36,6 +36,7 @@ CREATE = (
 )
 
 _FORCE = Flag("force", "Force", "bool", "f")
+_TAG = (Flag("tag", "Name of the snapshot"),)
 _START = Flag("start", "Start it afterwards", "bool")
 _TIMEOUT = Flag("timeout", "How long to wait for the instance to be running", "duration")
 _PROGRESS = Flag("progress", "Each step is shown anyway", "bool")
@@ -159,6 +160,20 @@ COMMANDS: dict[str, "dict[str, Command] | Command"] = {
         "import": Command("DISK FILE", "Import a disk", "disks:import_", (), 2, 2),
         "unlock": Command("DISK [DISK, ...]", "Unlock Lima disks", "disks:unlock", (), 1),
     },
+    "snapshot": {
+        "create": Command("INSTANCE", "Create (save) a snapshot", "snapshots:create", _TAG, 1, 1, aliases=("save",)),
+        "apply": Command("INSTANCE", "Apply (load) a snapshot", "snapshots:apply", _TAG, 1, 1, aliases=("load",)),
+        "delete": Command("INSTANCE", "Delete (del) a snapshot", "snapshots:delete", _TAG, 1, 1, aliases=("del",)),
+        "list": Command(
+            "INSTANCE",
+            "List existing snapshots",
+            "snapshots:list_",
+            (Flag("quiet", "Only show tags", "bool", "q"),),
+            1,
+            1,
+            aliases=("ls",),
+        ),
+    },
     "validate": Command("FILE.yaml [FILE.yaml, ...]", "Validate YAML templates", "templates:validate", (_FILL,), 1),
     "template": {
         "copy": Command(
@@ -181,7 +196,6 @@ COMMANDS: dict[str, "dict[str, Command] | Command"] = {
 """Command → what it is; the commands of a group by their names."""
 
 ELSEWHERE = {
-    "snapshot": "use `interlock snapshot create NAME TAG` while the instance is stopped",
     "tunnel": "use `interlock tunnel NAME PORT`",
     "network": "instances share no network here",
     "sudoers": "nothing here needs root, so there are no rules for sudo",

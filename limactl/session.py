@@ -22,6 +22,9 @@ DEFAULT = "default"
 _AS_LIMACTL = (
     (r"interlock (start|stop|protect|unprotect|delete) (\S+)( --force)?", r"limactl \1\3 \2"),
     (r"interlock (clone|rename) (\S+) (\S+)", r"limactl \1 \2 \3"),
+    (r"interlock snapshot (create|delete) (\S+) (\S+)", r"limactl snapshot \1 \2 --tag \3"),
+    (r"interlock snapshot restore (\S+) (\S+)", r"limactl snapshot apply \1 --tag \2"),
+    (r"interlock snapshot list (\S+)", r"limactl snapshot list \1"),
     (r"interlock edit (\S+) --cpus (\d+)", r"limactl edit --cpus=\2 \1"),
     (r"interlock kill (\S+)", r"limactl stop --force \1"),
     (r"interlock reset (\S+)", r"limactl factory-reset \1"),
