@@ -174,6 +174,25 @@ COMMANDS: dict[str, "dict[str, Command] | Command"] = {
             aliases=("ls",),
         ),
     },
+    "autostart": {
+        "enable": Command(
+            "INSTANCE",
+            "Register an instance to start automatically",
+            "autostart:enable",
+            (Flag("condition", "When: login"),),
+            1,
+            1,
+        ),
+        "disable": Command("INSTANCE", "Unregister an instance from automatic startup", "autostart:disable", (), 1, 1),
+    },
+    "start-at-login": Command(
+        "INSTANCE",
+        "Register an instance to start at login (deprecated: autostart)",
+        "autostart:at_login",
+        (Flag("enabled", "False: no longer", "bool"),),
+        0,
+        1,
+    ),
     "validate": Command("FILE.yaml [FILE.yaml, ...]", "Validate YAML templates", "templates:validate", (_FILL,), 1),
     "template": {
         "copy": Command(
@@ -202,8 +221,6 @@ ELSEWHERE = {
     "completion": "there is completion for `interlock`: `interlock help completion`",
     "screenshot": "guests have no display here",
     "guest-install": "guests need no agent here",
-    "autostart": "use `interlock autostart enable NAME`",
-    "start-at-login": "use `interlock autostart enable NAME`",
     "yq": "use the program yq or jq",
     "mcp": "there are no plugins here",
     "hostagent": "no process of ours stays beside an instance",

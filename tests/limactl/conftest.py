@@ -17,6 +17,7 @@ def lima(tmp_path, monkeypatch):
     monkeypatch.delenv("INTERLOCK_HOME", raising=False)
     monkeypatch.delenv("INTERLOCK_SIMULATED", raising=False)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("LIMA_HOME", str(tmp_path / "lima"))
     monkeypatch.setenv("INTERLOCK_DRIVER", "simulated")
     return tmp_path / "lima"
