@@ -246,13 +246,15 @@ def _remove(path: Path, mount: bytes | None, stayed: list[tuple[Path, OSError]])
         return
     except IsADirectoryError:
         try:
-            if _mount(path) != mount:
+            if _mount(path) not in (mount, None):
                 raise _MountedError(errno.EBUSY, "a file system is mounted there")
             with suppress(OSError):  # a user who may not chmod it may still be able to empty it
                 path.chmod(PRIVATE_DIRECTORY)
             for child in list(path.iterdir()):
                 _remove(child, mount, stayed)
             path.rmdir()
+        except FileNotFoundError:  # another process removes it, too
+            pass
         except OSError as error:
             if len(stayed) == before:  # it is not the contents that keep it
                 stayed.append((path, error))

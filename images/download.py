@@ -14,7 +14,7 @@ import re
 import socket
 import ssl
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 
 from ..errors import HostError, ImageError
 from ..host import cancellation
-from ..host.files import flush_directory, open_private, read_own, remove_tree, write_whole
+from ..host.files import beside, flush_directory, open_private, read_own, retire, write_whole
 from ..host.progress import Pace, Report
 from .source import Place
 from .space import check_space, mib
@@ -103,8 +103,9 @@ class Download:
         write_whole(self._validators, json.dumps(record).encode())
 
     def remove(self) -> None:
-        """Leave nothing of it, its lock's file included."""
-        remove_tree(self.folder)
+        """Leave nothing of it, its lock's file included. What the next holder of the lock makes anew stays."""
+        with suppress(FileNotFoundError):
+            retire(self.folder, beside(self.folder))
 
     def _read(self) -> dict[str, Any]:
         try:

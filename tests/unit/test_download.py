@@ -3,11 +3,13 @@
 import hashlib
 import socket
 import ssl
+from pathlib import Path
 
 import httpx
 import pytest
 
 from interlock.errors import HostError, ImageError
+from interlock.host.locks import held
 from interlock.images import download as download_module
 from interlock.images import space
 from interlock.images.download import Download, download
@@ -310,3 +312,23 @@ def test_download_of_a_url_with_a_password_does_not_show_it(publisher, get, said
     kept = b"".join(path.read_bytes() for path in store.downloads.rglob("*.json"))
     assert "secret" not in " ".join(said) + kept.decode()
     assert publisher.asked[0]["Authorization"].startswith("Basic ")
+
+
+def test_remove_leaves_what_the_next_holder_makes(store, monkeypatch):
+    """Who waits for the lock gets it as soon as its file is gone, in a folder of its own, while the rest is removed."""
+    place = Place("http://here/a", SHA256)
+    one = Download.of(store, place)
+    one.folder.mkdir(parents=True)
+    one.content.write_bytes(CONTENT)
+    whole = Path.unlink
+
+    def next_comes(path, **named):
+        whole(path, **named)
+        if path.name == "content" and path.parent != one.folder:
+            with held(one.folder / "lock", None):
+                one.begin("here", {}, None)
+
+    monkeypatch.setattr(Path, "unlink", next_comes)
+    one.remove()
+    assert one.location == "here"
+    assert [*store.downloads.iterdir()] == [one.folder]

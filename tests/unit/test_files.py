@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from interlock.errors import DriverError
+from interlock.host import files
 from interlock.host.files import (
     UnfitFileError,
     clone,
@@ -136,6 +138,24 @@ def test_remove_tree_goes_on_past_what_it_cannot_remove_and_names_it(folder, mon
         f"{folder / 'b'}: Operation not permitted",
     ]
     assert sorted(path.name for path in folder.iterdir()) == ["a", "b"]
+
+
+@pytest.mark.parametrize("moment", ["_mount", "iterdir", "rmdir"])
+def test_remove_tree_that_another_process_removes_too_is_gone(folder, monkeypatch, moment):
+    """Whoever is quicker: what is not there any more did not stay."""
+    (folder / "sub").mkdir()
+    (folder / "sub" / "f").touch()
+    place = files if moment == "_mount" else Path
+    whole = getattr(place, moment)
+
+    def late(path):
+        if path.name == "sub":
+            shutil.rmtree(path)
+        return whole(path)
+
+    monkeypatch.setattr(place, moment, late)
+    remove_tree(folder)
+    assert not folder.exists()
 
 
 def test_remove_tree_of_a_folder_that_its_owner_may_not_open_removes_it():
