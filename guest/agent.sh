@@ -3,8 +3,8 @@
 #
 #     NONCE ping                  ok BOOT_ID                      it is there, and this is the boot
 #     NONCE copying MARK          ok BOOT_ID                      the kernel's log has a line with the mark from now on
-#     NONCE ready INSTANCE_ID     ok yes KEY | ok soon | ok no    yes: sshd listens, this boot's work is over, and nothing
-#                                                                 failed; soon: nothing has failed yet. KEY is the host's
+#     NONCE ready INSTANCE_ID     ok yes KEY | ok soon | ok no    yes: sshd listens and has the host's key, this boot's work
+#                                                                 is over, and nothing failed; soon: nothing has failed yet. KEY is the host's
 #     NONCE ports                 ok TABLE:ADDRESS:PORT...        what listens, as /proc/net/tcp and tcp6 write it
 #     NONCE load                  ok LOAD LOAD LOAD KIB UPTIME    of 1, 5, 15 minutes; memory that is available
 #     NONCE clock SECONDS         ok                              the clock is set to this time, counted from 1970
@@ -56,6 +56,11 @@ know_key() {
     [ -f "${0%/*}/ssh_host_ed25519_key.pub" ] && read -r _ key _ <"${0%/*}/ssh_host_ed25519_key.pub"
 }
 
+# Whether the host may log in by its key: without that, only a login tells what is wrong.
+admits_host() {
+    read -r home <"${0%/*}/home" && grep -qxFf "${0%/*}/authorized_keys" "$home/.ssh/authorized_keys"
+}
+
 # Sets $ready, after a second if that is how long the boot's work still takes.
 know_readiness() {
     know_boot
@@ -69,7 +74,12 @@ know_readiness() {
         booted=
         [ ! -f $state/booted ] || read -r booted <$state/booted
         know_ports
-        case "$booted $found " in "$1 "*":0016 "*) know_key && ready="yes $key" && return ;; esac
+        case "$booted $found " in
+        "$1 "*":0016 "*)
+            ! { know_key && admits_host; } || ready="yes $key"
+            return
+            ;;
+        esac
         ready=soon
         sleep 0.$try
     done

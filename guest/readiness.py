@@ -89,20 +89,25 @@ def wait_until_ready(
     wait = Wait(deadline, pidfd, look)
     steps = Steps(report)
     again_s = _FIRST_AGAIN_S
-    while True:
-        with _greeted_by(endpoint.port, wait, report) as connection:
-            while (ready := agent()) is None:
-                report(WAITING_FOR_FIRST_BOOT)
-                wait.pause(0)
-            if ready:
-                return ()
-            failures = _failures(endpoint, connection, wait, steps, report, first=_SET_CLOCK if resumed else "")
-        if failures is not None:
-            for failure in failures:
-                steps.fail(failure)
-            return failures
-        wait.pause(again_s)
-        again_s = min(_LAST_AGAIN_S, 2 * again_s)
+    refusal: list[str] = []
+    try:
+        while True:
+            with _greeted_by(endpoint.port, wait, report) as connection:
+                while (ready := agent()) is None:
+                    report(WAITING_FOR_FIRST_BOOT)
+                    wait.pause(0)
+                if ready:
+                    return ()
+                first = _SET_CLOCK if resumed else ""
+                failures, refusal = _failures(endpoint, connection, wait, steps, report, first=first)
+            if failures is not None:
+                for failure in failures:
+                    steps.fail(failure)
+                return failures
+            wait.pause(again_s)
+            again_s = min(_LAST_AGAIN_S, 2 * again_s)
+    except DeadlineError as error:
+        raise DeadlineError(error.message, hint=error.hint, details=[*refusal, *error.details]) from error
 
 
 def _greeted_by(port: int, wait: Wait, report: Report) -> socket.socket:
@@ -147,8 +152,10 @@ def _greets(connection: socket.socket) -> bool:
 
 def _failures(
     endpoint: Endpoint, connection: socket.socket, wait: Wait, steps: Steps, report: Report, *, first: str
-) -> tuple[Failure, ...] | None:
-    """Return what failed once the guest says over ssh that it is done; None if the login failed or the session ended.
+) -> tuple[tuple[Failure, ...] | None, list[str]]:
+    """Return what failed once the guest says over ssh that it is done, and what ssh said.
+
+    What failed is None if the login was refused or the session ended.
 
     One session waits inside the guest: to log in again and again would cost an emulated guest more than its boot. It
     goes through the connection that was greeted, because an emulated sshd needs a tenth of a second to greet another.
@@ -171,13 +178,13 @@ def _failures(
         ended = run(command, stdin=end, stdout=end, stderr=hear, wait=wait.pause)
     except DeadlineError:
         if failures := parse_so_far(bytes(words)):
-            return (*failures, Failure(UNFINISHED, 0, ("it did not end in time",)))
+            return (*failures, Failure(UNFINISHED, 0, ("it did not end in time",))), []
         raise
     if ended.status == 0:
-        return parse(bytes(words))
+        return parse(bytes(words)), []
     if b"Host key verification failed" in bytes(words):
         raise DriverError(
             f"what answers on 127.0.0.1:{endpoint.port} is not this guest: it shows another host key",
             details=lines(bytes(words)),
         )
-    return None
+    return None, lines(bytes(words))

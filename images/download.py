@@ -103,7 +103,7 @@ class Download:
         write_whole(self._validators, json.dumps(record).encode())
 
     def remove(self) -> None:
-        """Leave nothing of it, its lock's file included. What the next holder of the lock makes anew stays."""
+        """Leave nothing of it, its lock's file included. What the next holder of the lock makes stays."""
         with suppress(FileNotFoundError):
             retire(self.folder, beside(self.folder))
 

@@ -142,7 +142,7 @@ def test_remove_tree_goes_on_past_what_it_cannot_remove_and_names_it(folder, mon
 
 @pytest.mark.parametrize("moment", ["_mount", "iterdir", "rmdir"])
 def test_remove_tree_that_another_process_removes_too_is_gone(folder, monkeypatch, moment):
-    """Whoever is quicker: what is not there any more did not stay."""
+    """The one or the other: what is not there any more did not stay."""
     (folder / "sub").mkdir()
     (folder / "sub" / "f").touch()
     place = files if moment == "_mount" else Path

@@ -272,3 +272,18 @@ def test_agent_that_is_not_sure_leaves_it_to_the_login(guest):
     (guest.folder / "booted").write_text("i-1\n")
     answers = iter([None, False])
     assert guest.wait(print, agent=lambda: next(answers)) == (Failure("script 004 (system)", 3, ()),)
+
+
+def test_guest_that_lets_nobody_in_is_a_deadline_with_the_words_of_ssh(guest, monkeypatch):
+    """Which is the cause: at first it may only be early, so it is asked again until time is up."""
+    logins = iter([["sh", "-c", "echo 'web: Permission denied (publickey).' >&2; exit 255"]])
+
+    def command_line(*_, **__):
+        for login in logins:
+            return login
+        raise DeadlineError("time is up", details=["of the clock"])
+
+    monkeypatch.setattr(ssh, "command_line", command_line)
+    with pytest.raises(DeadlineError, match="time is up") as raised:
+        guest.wait(print)
+    assert [*raised.value.details] == ["web: Permission denied (publickey).", "of the clock"]

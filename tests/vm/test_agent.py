@@ -8,6 +8,7 @@ import pytest
 from interlock.creation.plan import Wishes
 from interlock.drivers.contract import KNOWN_HOSTS, Deadline
 from interlock.drivers.qemu import agent, hypervisor, identity
+from interlock.errors import DeadlineError
 from interlock.guest import seed, ssh
 from interlock.guest.agent import AgentError, listening, load
 from interlock.guest.facts import Identity
@@ -109,3 +110,22 @@ def test_machine_of_an_older_version_starts_and_changes_identity_without_an_agen
         agent.ask(web.runtime, "ping")
     become(web, "copy")
     vms.stop("web")
+
+
+@pytest.mark.parametrize("template", ["tiny", "debian"])
+def test_guest_of_root_lets_root_in(template, vms):
+    """Images have a folder for root's keys already, in which ours belongs all the same."""
+    vms.create("web", template, Wishes(user="root", memory_bytes=512 << 20))
+    vms.start("web")
+    assert vms.run("web", ["id", "-un"]).text == "root"
+
+
+def test_guest_that_does_not_let_the_host_in_does_not_count_as_up(vms, site):
+    """Its agent could say that all is well; what nobody can enter does not run."""
+    vms.create("web", "tiny", Wishes(memory_bytes=256 << 20))
+    vms.start("web")
+    inside(site("web"), "sh", "-c", "echo nobody >~/.ssh/authorized_keys; sync")
+    vms.stop("web")
+    with pytest.raises(DeadlineError) as refused:
+        vms.start("web", timeout_s=60)
+    assert "Permission denied" in " ".join((refused.value.message, *refused.value.details))
