@@ -152,6 +152,7 @@ def seed(template: Template, spec: Spec, who: User, keys: tuple[str, ...], host_
         passwordless_sudo=asked.passwordless_sudo,
         hostname=spec.hostname,
         instance_id=spec.instance_id,
+        ssh_port=spec.ssh_port,
         authorized_keys=keys,
         host_key=host_key,
         timezone=spec.timezone,

@@ -106,6 +106,8 @@ class Seed:
     host_key: KeyPair
     name: str = ""
     """Of the instance; empty: the hostname."""
+    ssh_port: int = 0
+    """TCP port of the host that always leads to its sshd; 0: which one is only known when it starts."""
     uid: int = 1000
     home: str = ""
     """Absolute; empty: /home/USER, or /root for root."""

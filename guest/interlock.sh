@@ -158,8 +158,8 @@ make_user() {
     fi
     # `!` locks an account, for some servers even against keys; `*` is a password that never matches.
     sed -i "s/^$user:!*:/$user:*:/" "$root/etc/shadow"
-    # The user may have changed an existing one. Images have an empty one for root.
-    if [ -z "$(ls -A "$root$home/.ssh" 2>/dev/null)" ]; then
+    # The user may have changed an existing one; but images have an empty one for root.
+    if [ ! -e "$root$home/.ssh" ] || { ! has_booted && [ -z "$(ls -A "$root$home/.ssh")" ]; }; then
         mkdir -p "$root$home/.ssh" || return
         cp "$seed/authorized_keys" "$root$home/.ssh/"
         chmod 700 "$root$home/.ssh"

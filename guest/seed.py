@@ -63,6 +63,8 @@ SCRIPTS = f"{STATE}/scripts"
 PROGRAM_FILE = Path(__file__).with_name("interlock.sh")
 """Our program, as it is on the host."""
 
+_SSH_PORT = r"^(export )?LIMA_CIDATA_SSHLOCALPORT=.*\n"
+
 _AGENT_FILE = Path(__file__).with_name("agent.sh")
 
 _EARLY = (
@@ -136,11 +138,11 @@ def _host_key(identity: Identity) -> dict[str, bytes]:
 
 
 def _identified(facts: Mapping[str, bytes], identity: Identity) -> dict[str, bytes]:
-    """Return those of `facts` that say who the guest is, as `identity` has them."""
+    """Return those of `facts` that say who the guest is, as `identity` has them. A copy has no fixed port for ssh."""
 
     def named(path: str, before: str, value: str) -> bytes:
         """Return the fact `path` with `value` after `before` in each line that begins so."""
-        text = facts[path].decode()
+        text = re.sub(_SSH_PORT, "", facts[path].decode(), flags=re.MULTILINE)
         return re.sub(rf"^({before}).*$", lambda line: line[1] + value, text, flags=re.MULTILINE).encode()
 
     return {
@@ -222,6 +224,7 @@ def _lima(seed: Seed) -> dict[str, str]:
         "MOUNTTYPE": seed.mounts[0].type if seed.mounts else "",
         "MOUNTS": str(len(seed.mounts)),
         **{f"MOUNT_{number}_MOUNTPOINT": mount.path for number, mount in enumerate(seed.mounts)},
+        **({"SSHLOCALPORT": str(seed.ssh_port)} if seed.ssh_port else {}),
     }
     return {f"LIMA_CIDATA_{name}": value for name, value in variables.items()}
 

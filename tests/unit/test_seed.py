@@ -24,6 +24,7 @@ PLAIN = Seed(
 
 FULL = replace(
     PLAIN,
+    ssh_port=60022,
     passwordless_sudo=False,
     comment="Ada Lovelace",
     timezone="Asia/Kolkata",
@@ -78,6 +79,7 @@ FULL_LIMA = LIMA | {
     "MOUNTTYPE": "9p",
     "MOUNTS": "1",
     "MOUNT_0_MOUNTPOINT": "/mnt/m",
+    "SSHLOCALPORT": "60022",
 }
 
 
@@ -306,10 +308,15 @@ def test_early_lets_the_user_in_and_keeps_the_seed(guest):
 
 
 def test_early_leaves_a_home_that_is_there(guest):
-    """Who may log in has been the user's to change since."""
-    (guest.root / "home/me/.ssh").mkdir(parents=True)
+    """Who may log in has been the user's to change since; but an image may have an empty folder for its keys."""
+    keys = guest.root / "home/me/.ssh/authorized_keys"
+    keys.parent.mkdir(parents=True)
     guest.furnish()
-    assert list((guest.root / "home/me/.ssh").iterdir()) == []
+    assert keys.read_text() == "ssh-ed25519 AAAA ada\n"
+    guest.boot()
+    keys.unlink()
+    guest.furnish()
+    assert list(keys.parent.iterdir()) == []
 
 
 def test_early_may_be_done_again(guest):
