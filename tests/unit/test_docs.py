@@ -107,6 +107,14 @@ def test_command_line_of_a_page_is_understood(page, words, tmp_path, monkeypatch
     check_parses([*words[1:]], f"{page}: {shlex.join(words)}")
 
 
+def test_tests_that_hold_a_promise_exist():
+    """A test that was renamed takes its name in the table of faults along."""
+    there = {path.name for path in ROOT.glob("tests/**/*.py")}
+    named = set(re.findall(r"\btest_\w+\.py\b", (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")))
+    assert len(named) > 20
+    assert named - there == set()
+
+
 def test_enough_command_lines_are_found():
     """They are found by their form: a change of the pages' form must not leave this file with nothing to test."""
     assert len(typed()) > 100
