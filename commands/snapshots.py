@@ -7,7 +7,7 @@ import click
 from ..fsm import refusals
 from .options import Group, Named, format_option, name_argument, pass_session
 from .session import Session
-from .stdout import Format, print_record, print_records, print_result
+from .stdout import Format, local_time, print_record, print_records, print_result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -55,7 +55,7 @@ def list_command(session: Session, name: str, output_format: Format) -> None:
         output_format,
         (
             ("SNAPSHOT", lambda it: f"{'  ' * it['depth']}{it['tag']}{' *' if it['current'] else ''}"),
-            ("TAKEN", lambda it: it["created_at"]),
+            ("TAKEN", lambda it: local_time(it["created_at"])),
             ("FROM", lambda it: it["parent"] or ""),
         ),
     )

@@ -30,7 +30,7 @@ from .events import Announce, Event
 from .happening import Happening
 from .journal import Journal, Line, Phase
 from .machine import fire
-from .own_work import OWN_WORK
+from .own_work import CONDITIONS, OWN_WORK
 from .port import Draft, Plan, Port, Site, candidates
 from .records import FORKED, Observation, is_protected, is_saved, now
 from .spec import SPEC_FILE, UNREADABLE, written
@@ -145,6 +145,8 @@ class Instance:
         entry = Entry(self, row, self.timeout_s(row, timeout_s), since)
         keep = arguments.pop("keep_on_failure", False)
         entry.former = arguments.get("former", entry.former)
+        if condition := CONDITIONS.get(row.trigger):
+            condition(self, **arguments)
         self.moved = True
         if row.observed:
             entry.detail = arguments["reason"]

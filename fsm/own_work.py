@@ -6,7 +6,6 @@ takes. It returns how it ended, in words. What a machine is made of is the drive
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..host.files import flush, flush_directory, remove_tree, write_whole
@@ -91,8 +90,6 @@ def edit(instance: "Instance", report: Report, *, change: Change) -> str:
 
 def snapshot(instance: "Instance", report: Report, *, tag: str) -> str:
     """Carry out `snapshot`: it is there once its folder has its name."""
-    if os.path.lexists(snapshots.place(instance.directory, tag)):
-        raise refusals.tag_taken(instance.name, tag)
     with snapshots.taken(instance.directory, tag) as place:
         instance.port.keep(instance.site, place, report)
     return tag
@@ -100,25 +97,16 @@ def snapshot(instance: "Instance", report: Report, *, tag: str) -> str:
 
 def restore(instance: "Instance", report: Report, *, tag: str) -> str:
     """Carry out `restore`."""
-    instance.port.put_back(instance.site, _snapshot(instance, tag), report)
+    instance.port.put_back(instance.site, snapshots.place(instance.directory, tag), report)
     snapshots.point(instance.directory, tag)
     return tag
 
 
 def discard(instance: "Instance", report: Report, *, tag: str) -> str:
     """Carry out `discard`: the snapshot vanishes by one rename."""
-    _snapshot(instance, tag)
     report("removing its files")
     snapshots.discard(instance.directory, tag)
     return tag
-
-
-def _snapshot(instance: "Instance", tag: str) -> Path:
-    """Return where the snapshot `tag` lies; raise NotFoundError if there is none."""
-    place = snapshots.place(instance.directory, tag)
-    if not place.is_dir():
-        raise refusals.no_snapshot(instance.name, tag)
-    return place
 
 
 def protect(instance: "Instance", _: Report) -> None:
@@ -144,3 +132,21 @@ OWN_WORK: dict[Trigger, Callable[..., str | None]] = {
     Trigger.unprotect: unprotect,
 }
 """What the engine does itself, by trigger. A test holds it against the table."""
+
+
+def _tag_is_free(instance: "Instance", *, tag: str) -> None:
+    if os.path.lexists(snapshots.place(instance.directory, tag)):
+        raise refusals.tag_taken(instance.name, tag)
+
+
+def _tag_is_known(instance: "Instance", *, tag: str) -> None:
+    if not snapshots.place(instance.directory, tag).is_dir():
+        raise refusals.no_snapshot(instance.name, tag)
+
+
+CONDITIONS: dict[Trigger, Callable[..., None]] = {
+    Trigger.snapshot: _tag_is_free,
+    Trigger.restore: _tag_is_known,
+    Trigger.discard: _tag_is_known,
+}
+"""What must hold of the row's arguments before anything begins, by trigger; raises the refusal where it does not."""

@@ -86,21 +86,25 @@ def test_reset_keeps_snapshots_and_comes_from_none(engine, take, directory):
     assert tree(directory) == ([("one", None), ("two", None)], "two")
 
 
-def test_tag_that_is_taken_is_refused(take):
-    """A snapshot is never replaced."""
+def test_tag_that_is_taken_is_refused(take, engine):
+    """A snapshot is never replaced, and nothing is begun that could only fail."""
     take("one")
+    before = [*engine.history("web")]
     with pytest.raises(IllegalTransitionError, match='has a snapshot "one" already') as refused:
         take("one")
     assert refused.value.hint == "interlock snapshot list web"
+    assert [*engine.history("web")] == before
 
 
 @pytest.mark.parametrize("trigger", [Trigger.restore, Trigger.discard])
 def test_unknown_tag_is_not_found(engine, take, trigger):
-    """Whether or not there are others."""
+    """Whether or not there are others; nothing is begun."""
     take("one")
+    before = [*engine.history("web")]
     with pytest.raises(NotFoundError, match='has no snapshot "two"') as missing:
         engine.fire("web", trigger, tag="two")
     assert missing.value.hint == "interlock snapshot list web"
+    assert [*engine.history("web")] == before
 
 
 @pytest.mark.parametrize("tag", ["", ".current", "../web", "a/b", "-f", 7])
