@@ -18,6 +18,7 @@ from interlock.drivers.qemu import disk_lock, logs, mounts, ssh_control
 from interlock.errors import CancelledError, DriverError, HostError
 from interlock.fsm.spec import Copy, Disk, Forward, Mount
 from interlock.host import process as host
+from interlock.host.cancellation import calling_off
 from interlock.host.home import Home
 
 pytestmark = pytest.mark.vm
@@ -422,16 +423,15 @@ def test_guest_that_floods_its_serial_port_fills_no_disk(driver, make_site, crea
     with created(site):
         log, files, sizes = site.directory / small.file, set(), set()
 
-        def look() -> None:
+        def look() -> str | None:
             with suppress(FileNotFoundError):
                 seen = log.stat()
                 files.add(seen.st_ino)
                 sizes.add(seen.st_size)
-            if len(files) > 3:
-                raise CancelledError("seen")
+            return "seen" if len(files) > 3 else None
 
-        with pytest.raises(CancelledError, match="seen"):
-            driver.start(site, steps.append, Deadline(START_S, look))
+        with pytest.raises(CancelledError, match="seen"), calling_off(look):
+            driver.start(site, steps.append, Deadline(START_S))
         assert max(sizes) <= 2 * small.limit_kib * 1024
         os.kill(driver.observe(site).pid, signal.SIGTERM)
         until(lambda: not driver.observe(site).alive)
@@ -443,13 +443,12 @@ def test_bios_machine_says_on_its_serial_port_that_it_finds_nothing(driver, make
     """A machine without UEFI runs, and what its BIOS does is seen."""
     with created(make_site(boot="bios", arch="x86_64")) as site:
 
-        def look() -> None:
+        def look() -> str | None:
             log = site.directory / "serial.log"
-            if log.exists() and b"No bootable device" in log.read_bytes():
-                raise CancelledError("seen")
+            return "seen" if log.exists() and b"No bootable device" in log.read_bytes() else None
 
-        with pytest.raises(CancelledError, match="seen"):
-            driver.start(site, steps.append, Deadline(START_S, look))
+        with pytest.raises(CancelledError, match="seen"), calling_off(look):
+            driver.start(site, steps.append, Deadline(START_S))
         assert not list(site.directory.glob("firmware.*"))
 
 

@@ -71,17 +71,19 @@ def wait_until(condition, seconds=60.0):
         time.sleep(0.02)
 
 
-def once_said(site, *words) -> Deadline:
-    """Return a deadline that passes when the guest has said one of `words` on its serial port."""
+class OnceSaid(Deadline):
+    """Passes when the guest has said one of `words` on its serial port."""
 
-    def look() -> None:
-        log = site.directory / "serial.log"
-        said = log.read_bytes() if log.exists() else b""
-        if any(word in said for word in words):
-            deadline._at = -math.inf
+    def __init__(self, site, *words):
+        super().__init__(START_S)
+        self._log, self._words = site.directory / "serial.log", words
 
-    deadline = Deadline(START_S, look)
-    return deadline
+    @property
+    def remaining_s(self) -> float:
+        said = self._log.read_bytes() if self._log.exists() else b""
+        if any(word in said for word in self._words):
+            self._at = -math.inf
+        return super().remaining_s
 
 
 def gone(driver, site):
@@ -283,7 +285,7 @@ def test_guest_that_never_answers_is_a_deadline_with_its_words(driver, make_site
         kernel_arguments=f"console={'ttyS0' if ARCH == 'x86_64' else 'ttyAMA0'} rdinit=/bin/busybox -- sleep 1000"
     )
     with created(driver, site, steps), pytest.raises(DeadlineError, match="last step: kernel booting") as caught:
-        driver.start(site, steps.append, once_said(site, b"Run /bin/busybox"))
+        driver.start(site, steps.append, OnceSaid(site, b"Run /bin/busybox"))
     assert 0 < len(caught.value.details) <= 15
     assert all(line.isprintable() or "\t" in line for line in caught.value.details)
 
@@ -372,7 +374,7 @@ def test_firmware_machine_without_a_system_says_so_on_its_serial_port(driver, ma
     """The firmware runs, from copies that are the instance's own, and finds nothing to boot on a blank disk."""
     with created(driver, make_site(arch=arch, boot="firmware"), steps) as site:
         with pytest.raises(DeadlineError) as caught:
-            driver.start(site, steps.append, once_said(site, b"Boot", b"UEFI", b"Shell"))
+            driver.start(site, steps.append, OnceSaid(site, b"Boot", b"UEFI", b"Shell"))
         assert any("Boot" in line or "UEFI" in line or "Shell" in line for line in caught.value.details)
         assert driver.observe(site).alive
 
