@@ -16,19 +16,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
+from asking import words
 
 from interlock.api import Interlock
 from interlock.errors import BusyError, CancelledError, IllegalTransitionError, ProtectedError
 from interlock.fsm.journal import Phase
 from interlock.fsm.states import State
-from interlock.fsm.table import BY_PAIR, BY_TRIGGER, TABLE, Trigger
+from interlock.fsm.table import BY_PAIR, TABLE, Row, Trigger
 
 STRESS_S = float(os.environ.get("INTERLOCK_STRESS_S", "20"))
 SEED = int(os.environ.get("INTERLOCK_STRESS_SEED", "1"))
 AT_ONCE = int(os.environ.get("INTERLOCK_STRESS_PROCESSES", "50"))
 NAMES = ["a", "b", "c", "d", "e"]
 CREATE = ("-t", "tiny", "--driver", "simulated")
-COMMANDS = [(row.trigger,) for row in TABLE if row.recorded and row.trigger is not Trigger.create] + [("list",)] * 3
+ROWS = [row for row in TABLE if row.recorded and row.trigger is not Trigger.create]
 EXPECTED = {0, 3, 4, 5, 130, -9}
 """Exit codes: done, illegal or protected, not found, busy, called off, killed."""
 REFUSALS = {"IllegalTransitionError", "NotFoundError", "BusyError", "CancelledError"}
@@ -64,11 +65,11 @@ def test_races_of_processes_that_are_killed_lose_nothing(home, vms, injected):
     running = []
     while time.monotonic() < until or running:
         while len(running) < AT_ONCE and time.monotonic() < until:
-            command = chance.choice([*COMMANDS, ("create", *CREATE), ("create", *CREATE)])
-            name = () if command == ("list",) else (chance.choice(NAMES),)
-            row = BY_TRIGGER.get(command[0])
-            new = (chance.choice(NAMES),) if row and "new" in row.needs else ()
-            arguments = [command[0], *name, *new, *command[1:]]
+            asked = chance.choice([*ROWS, None, None, None, Trigger.create, Trigger.create])
+            arguments = ["list"] if asked is None else ["create", chance.choice(NAMES), *CREATE]
+            if isinstance(asked, Row):
+                others = [chance.choice(NAMES)] if "new" in asked.needs else words(asked.trigger)
+                arguments = [*(asked.command or asked.trigger).split(), chance.choice(NAMES), *others]
             process = subprocess.Popen(
                 [sys.executable, "-m", "interlock", *arguments],
                 env=environment,

@@ -90,8 +90,8 @@ class Guest:
         self.failures: tuple[Failure, ...] = ()
         wait = readiness.wait_until_ready
 
-        def remembered(*arguments: object) -> tuple[Failure, ...]:
-            failures: tuple[Failure, ...] = wait(*arguments)  # type: ignore[arg-type]
+        def remembered(*arguments: object, **named: object) -> tuple[Failure, ...]:
+            failures: tuple[Failure, ...] = wait(*arguments, **named)  # type: ignore[arg-type]
             self.failures = anonymous(failures)
             return failures
 
