@@ -23,14 +23,9 @@ def main() -> "NoReturn":
     from .host import cancellation
 
     cancellation.listen()
-    from .commands.program import collect_rarely, leave, stand_in
+    from .commands.program import serve
 
-    collect_rarely()
-    stand_in()
-    try:
-        leave(run())
-    finally:
-        cancellation.ignore()
+    serve(run)
 
 
 def run() -> int:
@@ -40,7 +35,6 @@ def run() -> int:
     from .errors import CancelledError
     from .host import cancellation
 
-    os.umask(os.umask(0o077) & 0o077)  # one that takes the owner's own rights would lock us out of what we make
     session = Session()
     code = _outcome(plain(sys.argv[1:], os.environ) or _command_line(), session)
     if cancellation.requested() and code != CancelledError.exit_code:

@@ -10,24 +10,29 @@ from ..errors import HostError, InterlockError
 
 TYPE_CHECKING = False  # what `typing` calls so, without its import
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
 STDOUT = 1
 """The descriptor, which is there also where Python has no `sys.stdout`."""
 
 
-def collect_rarely() -> None:
-    """Let garbage be looked for a hundredth as often: most commands end first, and looking is a tenth of their cost."""
-    gc.set_threshold(100_000)
+def serve(work: "Callable[[], int]") -> "NoReturn":
+    """Do `work`, and leave the program with the exit code that it returns. Signals are listened to already."""
+    from ..host import cancellation
+
+    gc.set_threshold(100_000)  # most commands end before garbage is worth looking for, which is a tenth of their cost
+    os.umask(os.umask(0o077) & 0o077)  # one that takes the owner's own rights would lock us out of what we make
+    _stand_in()
+    try:
+        code = work()
+        gc.freeze()  # nothing that it made is looked through once more
+        sys.exit(code)
+    finally:
+        cancellation.ignore()
 
 
-def leave(code: int) -> "NoReturn":
-    """Leave the program with the exit code; nothing that it made is looked through once more."""
-    gc.freeze()
-    sys.exit(code)
-
-
-def stand_in() -> None:
+def _stand_in() -> None:
     """Let /dev/null stand in for standard streams that are closed: a file of ours would get their numbers."""
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         try:

@@ -113,6 +113,12 @@ def beside(path: Path) -> Path:
     return path.with_name(f".{path.name[:_NAME_BYTES]}.{os.urandom(4).hex()}")
 
 
+def sweep_beside(path: Path) -> None:
+    """Remove what processes that died left under names that `beside` gave for `path`; nobody else works on it."""
+    for abandoned in path.parent.glob(f".{path.name[:_NAME_BYTES]}.*"):
+        remove_tree(abandoned)
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Put `content` into `path`, 0600: a reader sees the old file or the new one, a power cut leaves one of them."""
     fresh = beside(path)

@@ -4,7 +4,6 @@ Every failure ends with one fatal line on stderr and exit code 1; `shell` and `c
 scp, as limactl does.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -25,14 +24,9 @@ def main() -> "NoReturn":
     from ..host import cancellation
 
     cancellation.listen()
-    from ..commands.program import collect_rarely, leave, stand_in
+    from ..commands.program import serve
 
-    collect_rarely()
-    stand_in()
-    try:
-        leave(run(sys.argv[1:]))
-    finally:
-        cancellation.ignore()
+    serve(lambda: run(sys.argv[1:]))
 
 
 def run(words: Sequence[str]) -> int:
@@ -41,7 +35,6 @@ def run(words: Sequence[str]) -> int:
     from ..host import cancellation
     from .session import Session
 
-    os.umask(os.umask(0o077) & 0o077)  # one that takes the owner's own rights would lock us out of what we make
     session = Session()
     try:
         code = _work(session, words)

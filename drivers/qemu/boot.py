@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from ...errors import DeadlineError, DriverError, HostError
+from ...fsm.records import is_saved
 from ...guest import ssh
 from ...guest.session import Endpoint, GuestGoneError
 from ...host.files import write_whole
@@ -43,7 +44,7 @@ def up(site: Site, progress: Report, deadline: Deadline, *, boot: bool, cold: bo
     It continues from the saved memory, if there is one that fits; with `cold` that is set aside.
     """
     directory = site.directory
-    if saved.exists(directory):  # the processors of a hypervisor that is alive stand still: nothing is lost with it
+    if is_saved(directory):  # the processors of a hypervisor that is alive stand still: nothing is lost with it
         hypervisor.kill(directory, progress)
     process = hypervisor.settled(directory)
     if process and saved.waits(process):  # the process that started it died before it could let it run
@@ -53,7 +54,7 @@ def up(site: Site, progress: Report, deadline: Deadline, *, boot: bool, cold: bo
     if cold:
         saved.set_aside(directory)
         progress("booting cold, as asked: the saved memory is set aside")
-    if saved.exists(directory) and (process := _resume(site, progress, deadline)):
+    if is_saved(directory) and (process := _resume(site, progress, deadline)):
         return process
     adopted.settle(directory)
     return launch(site, progress, deadline)
@@ -76,7 +77,7 @@ def _resume(site: Site, progress: Report, deadline: Deadline) -> Actor | None:
         except DriverError as err:
             hypervisor.kill(directory, unheard)
             why = (hypervisor.words(directory) or [err.message])[-1]
-            if not saved.exists(directory):
+            if not is_saved(directory):
                 raise DriverError(f"the guest did not continue: {why}") from err
         else:
             return process

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DriverError
-from ...host.files import PRIVATE_UMASK, beside, flush, publish, remove_tree
+from ...host.files import PRIVATE_UMASK, beside, flush, publish, remove_tree, sweep_beside
 from ...host.run import run
 from ..contract import BASE
 
@@ -54,8 +54,7 @@ def whole(directory: Path, name: str) -> Iterator[str]:
     Until then the old file is kept. The name is unique, because the `qemu-img` of a killed process may still write to
     the previous one and have it locked.
     """
-    for abandoned in directory.glob(f".{name}.*"):
-        remove_tree(abandoned)
+    sweep_beside(directory / name)
     fresh = beside(directory / name)
     try:
         yield fresh.name

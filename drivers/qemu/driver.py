@@ -38,6 +38,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import DriverError
+from ...fsm.records import is_saved
 from ...guest import ssh
 from ...host import cancellation
 from ...host import process as host
@@ -266,12 +267,12 @@ class QemuDriver(Driver):
 
         with hypervisor.held(process := hypervisor.settled(site.directory)) as pidfd:
             if process and pidfd is not None:
-                if not saved.exists(site.directory):
+                if not is_saved(site.directory):
                     saved.refuse(site, process)
                     saved.save(site, process, report, deadline)
                 report("ending the hypervisor")
                 hypervisor.end(pidfd, grace_s=_GRACE_S)
-            elif not saved.exists(site.directory):
+            elif not is_saved(site.directory):
                 raise DriverError(f"there is nothing to suspend: {ended.reason(site.directory)}")
         ended.clear(site, report)
 

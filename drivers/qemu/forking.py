@@ -23,7 +23,7 @@ from ...fsm.spec import Forward
 from ...guest.keys import pin
 from ...guest.seed import identity_facts
 from ...guest.session import Endpoint
-from ...host.files import PRIVATE_DIRECTORY, beside, publish, read_own, remove_tree, write_whole
+from ...host.files import PRIVATE_DIRECTORY, beside, publish, read_own, remove_tree, sweep_beside, write_whole
 from ...host.process import Actor
 from ..contract import BASE, FORKED, INITRD, KERNEL, KNOWN_HOSTS, SEED, SSH_KEY, Deadline, Report, Site
 from . import adopted, cloning, firmware, identity, saved
@@ -85,8 +85,7 @@ def catch(site: Site, process: Actor, announced: Announced, report: Report, dead
     """
     directory = site.directory
     remove_tree(directory / FORKED)
-    for abandoned in directory.glob(f".{FORKED}.*"):
-        remove_tree(abandoned)
+    sweep_beside(directory / FORKED)
     report("copying the memory")
     finish(site)
     for unused in directory.glob(_COVER.format("*")):

@@ -36,6 +36,7 @@ from ...host.files import (
     read_own,
     remove_tree,
     retire,
+    sweep_beside,
     write_whole,
 )
 from ...host.process import Actor
@@ -105,8 +106,7 @@ def save(site: Site, process: Actor, report: Report, deadline: Deadline) -> None
     """
     directory = site.directory
     remove_tree(directory / OLD)
-    for abandoned in directory.glob(f".{SAVED}.*"):
-        remove_tree(abandoned)
+    sweep_beside(directory / SAVED)
     fresh = beside(directory / SAVED)
     fresh.mkdir(mode=PRIVATE_DIRECTORY)
     try:
@@ -128,12 +128,12 @@ def take(site: Site, process: Actor, folder: Path, deadline: Deadline) -> None:
         with _passed(monitor, folder / DEVICES, "xb"):
             monitor.ask("migrate", uri=f"fd:{DEVICES}")
             _migrated(monitor, deadline)
-        version: Any = monitor.ask("query-version")
+        asked: Any = monitor.ask("query-version")
     with _memory(process, "rb") as source, open_private(folder / MEMORY, "xb") as copy:
         size = os.fstat(source.fileno()).st_size
         copy.truncate(size)
         _copy(source.fileno(), copy.fileno(), deadline)
-    number = version["qemu"]
+    number = asked["qemu"]
     version = f"{number['major']}.{number['minor']}.{number['micro']}"
     record = {
         "machine": fingerprint(version, hypervisor.command(process)),
@@ -203,11 +203,6 @@ def load(site: Site, process: Actor) -> None:
             raise DriverError(f"the hypervisor is {status} after the memory was loaded")
 
 
-def exists(directory: Path) -> bool:
-    """Return whether a memory is saved in `directory`."""
-    return is_saved(directory)
-
-
 def waits(process: Actor) -> bool:
     """Return whether `process` was started to continue from a saved memory."""
     return INCOMING[1] in hypervisor.command(process)
@@ -229,10 +224,9 @@ def set_aside(directory: Path) -> None:
 
 def forget(directory: Path) -> None:
     """Remove the saved memory, and what a crash left of one."""
-    if exists(directory):
+    if is_saved(directory):
         retire(directory / SAVED, directory / f".{SAVED}.used")
-    for abandoned in directory.glob(f".{SAVED}.*"):
-        remove_tree(abandoned)
+    sweep_beside(directory / SAVED)
 
 
 def _written(site: Site) -> dict[str, list[int]]:

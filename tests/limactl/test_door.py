@@ -40,27 +40,26 @@ def test_install_replaces_no_other_program(tmp_path):
     assert not (tmp_path / "lima").exists()
 
 
-@pytest.mark.usefixtures("lima")
-def test_listing_loads_nothing_slow():
-    """`limactl ls` loads neither click nor yaml, pydantic, structlog, transitions nor rich."""
+def loading(*words):
+    """Return what `limactl` prints for `words`, and below it, in a line, the modules that it has loaded by its end."""
     program = (
-        "import atexit, sys; sys.argv = ['limactl', 'ls', '--json']\n"
+        f"import atexit, sys; sys.argv = ['limactl', *{words!r}]\n"
         "atexit.register(lambda: print(*sys.modules))\n"
         "from interlock.limactl.__main__ import main; main()"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert {"click", "yaml", "pydantic", "structlog", "rich", "httpx"} & set(done.stdout.split()) == set()
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.usefixtures("lima")
+def test_listing_loads_nothing_slow():
+    """`limactl ls` loads neither click nor yaml, pydantic, structlog, httpx nor rich."""
+    printed = loading("ls", "--json")
+    assert {"click", "yaml", "pydantic", "structlog", "rich", "httpx"} & set(printed.split()) == set()
 
 
 def test_version_imports_next_to_nothing():
     """Embedders ask for it first, and often."""
-    program = (
-        "import atexit, sys; sys.argv = ['limactl', '--version']\n"
-        "atexit.register(lambda: print(*sys.modules))\n"
-        "from interlock.limactl.__main__ import main; main()"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    version, loaded = done.stdout.splitlines()
+    version, loaded = loading("--version").splitlines()
     assert version == f"limactl version {LIMA_VERSION}"
     ours = {name.removeprefix("interlock.") for name in loaded.split() if name.startswith("interlock.")}
     assert ours == {"limactl", "limactl.__main__", "limactl.version", "version"}

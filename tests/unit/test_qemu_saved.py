@@ -11,6 +11,7 @@ from interlock.drivers.contract import Deadline, Site
 from interlock.drivers.qemu import hypervisor, saved
 from interlock.drivers.qemu.command import Board, build
 from interlock.errors import DeadlineError, DriverError
+from interlock.fsm.records import is_saved
 from interlock.fsm.spec import Mount
 from interlock.host.process import this_process
 
@@ -109,7 +110,7 @@ def test_memory_whose_disk_was_replaced_by_its_like_does_not_fit(site):
 def test_memory_that_is_set_aside_is_not_there_for_a_start(site):
     """It is kept under another name, and replaced by the next one."""
     saved.set_aside(site.directory)
-    assert not saved.exists(site.directory)
+    assert not is_saved(site.directory)
     assert (site.directory / saved.OLD / saved.MEMORY).exists()
 
 
