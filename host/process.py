@@ -1,6 +1,6 @@
 """The identity of processes: pids are reused, so a process is identified by pid, start time and boot.
 
-Source: proc(5), /proc/PID/stat fields 3 (state) and 22 (start time), and random(4) for the boot id.
+Source: proc(5), /proc/PID/stat fields 3 (state), 6 (session) and 22 (start time), and random(4) for the boot id.
 """
 
 import os
@@ -31,8 +31,8 @@ _PID_MAX = 1 << 22
 """The largest possible pid; a file with a larger one is damaged. Source: proc(5), /proc/sys/kernel/pid_max."""
 
 
-_STATE, _FLAGS, _THREADS, _STARTED = 0, 6, 17, 19
-"""Fields 3, 9, 20 and 22 of /proc/PID/stat, counted from field 3, which follows the name."""
+_STATE, _SESSION, _FLAGS, _THREADS, _STARTED = 0, 3, 6, 17, 19
+"""Fields 3, 6, 9, 20 and 22 of /proc/PID/stat, counted from field 3, which follows the name."""
 
 _EXITING = 0x4
 """PF_EXITING among the flags. Source: Linux, include/linux/sched.h."""
@@ -84,6 +84,12 @@ def suspended(actor: Actor) -> bool:
     """True when somebody stopped `actor` by Ctrl-Z or SIGSTOP: it lives and does nothing. Source: proc(5)."""
     stat = _stat(actor.pid)
     return stat is not None and stat[_STATE] in (b"T", b"t") and alive(actor)
+
+
+def leads_session(actor: Actor) -> bool:
+    """True when `actor` lives in a session that it began itself; its children share that session. Source: setsid(2)."""
+    stat = _stat(actor.pid)
+    return stat is not None and int(stat[_SESSION]) == actor.pid and alive(actor)
 
 
 def wake(actor: Actor, *, and_end: bool = False) -> None:

@@ -197,12 +197,12 @@ def command(actor: Actor) -> list[str]:
 def _signed(actor: Actor, directory: Path) -> bool:
     """True when the record is about `actor`, whose pid may be another in the namespace that wrote it.
 
-    A process that started in the same tick as the recorded one is another if the recorded pid is visible and alive.
+    A child that is about to close the lock may have started in the same tick, but does not lead the session.
     """
     recorded = last(directory)
     if recorded is None or (recorded.started_ticks, recorded.boot_id) != (actor.started_ticks, actor.boot_id):
         return False
-    return recorded.pid == actor.pid or not process.alive(recorded)
+    return recorded.pid == actor.pid or process.leads_session(actor)
 
 
 @contextmanager

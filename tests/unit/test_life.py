@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -86,7 +86,8 @@ def place(tmp_path):
 def end(directory):
     """End the hypervisor of `directory`, whatever it takes."""
     while found := hypervisor.find(directory):
-        os.kill(found.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(found.pid, signal.SIGKILL)
 
 
 @pytest.fixture
@@ -347,7 +348,7 @@ def test_delete_with_emptied_record_is_refused_and_stop_works(running, home, inj
         with pytest.raises(IllegalTransitionError, match="is running"):
             running.fire("web", trigger)
     assert running.fire("web", Trigger.kill).changed
-    assert hypervisor.find(home.directory("web")) is None
+    assert hypervisor.settled(home.directory("web")) is None
     injected("an emptied or damaged record of a living machine")
 
 
@@ -388,7 +389,7 @@ def test_stop_on_a_host_without_a_thread_or_process_to_spare_ends_the_machine(
     monkeypatch.setattr(driver_module, "_FIRST_PRESS_S", 0.01)
     monkeypatch.setattr(module, name, fault)
     assert running.fire("web", Trigger.stop, timeout_s=0.1).detail.startswith("ended by force: ")
-    assert hypervisor.find(home.directory("web")) is None
+    assert hypervisor.settled(home.directory("web")) is None
     injected("a host without a thread, process or descriptor to spare")
 
 
@@ -399,7 +400,7 @@ def test_stop_of_what_runs_without_readable_spec_works(running, home, trigger, c
     spec = home.directory("web") / "spec.json"
     spec.unlink() if content is None else spec.write_bytes(content)
     assert running.fire("web", trigger, **({"timeout_s": 0.1} if trigger is Trigger.stop else {})).changed
-    assert hypervisor.find(home.directory("web")) is None
+    assert hypervisor.settled(home.directory("web")) is None
     injected("an emptied or damaged record of a living machine")
 
 

@@ -13,11 +13,13 @@ import pytest
 from interlock.drivers.contract import Site
 from interlock.drivers.qemu import hypervisor
 from interlock.drivers.qemu.driver import QemuDriver
-from interlock.host import life
-from interlock.host.life import Life
-from interlock.host.process import started_ticks, suspended, this_process
+from interlock.host import cancellation, life
+from interlock.host.process import Actor, boot_id, started_ticks, suspended
 
 SLEEP = ["sleep", "60"]
+
+PID_OF_NOBODY = 1 << 22
+"""One more than the largest possible pid. Source: proc(5)."""
 
 SERVE = """
 import os, socket, sys, time
@@ -204,7 +206,7 @@ def test_launch_of_what_fails_returns_none_and_keeps_its_words(tmp_path):
     actor = hypervisor.launch(["sh", "-c", "echo qemu-system-x86_64: no such machine >&2; exit 1"], tmp_path)
     with hypervisor.held(actor) as pidfd:
         assert pidfd is None or hypervisor.wait(pidfd, 10)
-    assert hypervisor.find(tmp_path) is None
+    assert hypervisor.settled(tmp_path) is None
     assert hypervisor.words(tmp_path) == ["no such machine"]
 
 
@@ -295,16 +297,18 @@ def test_end_without_grace_ends_a_stopped_process(tmp_path, launched):
         assert time.monotonic() < deadline
     with hypervisor.held(launched) as pidfd:
         hypervisor.end(pidfd, grace_s=0)
-    assert hypervisor.find(tmp_path) is None
+    assert hypervisor.settled(tmp_path) is None
 
 
-def test_settled_takes_no_sibling_of_the_same_tick_for_the_hypervisor(tmp_path, monkeypatch):
-    """A shell that is about to close the lock may have begun in the same hundredth of a second: its pid is another."""
-    us = this_process()
-    (tmp_path / hypervisor.RECORD).write_text(
-        f"{us.pid} (sh) S {' '.join(['0'] * 18)} {us.started_ticks}\n{us.boot_id}\n"
-    )
-    sibling = us._replace(pid=1)
-    seen = iter([Life(alive=True, process=sibling), Life(alive=True, process=us)])
-    monkeypatch.setattr(hypervisor, "look", lambda _: next(seen))
-    assert hypervisor.settled(tmp_path) == us
+@pytest.mark.parametrize("leads", [True, False])
+def test_settled_takes_no_child_of_the_same_tick_for_the_hypervisor(tmp_path, monkeypatch, leads):
+    """The recorded pid is not here: who leads its session is the hypervisor, in another namespace; a child is not."""
+    with life.claimed(tmp_path) as lock:
+        holder = subprocess.Popen(SLEEP, stdin=lock, start_new_session=leads)
+    with holder:
+        actor = Actor(holder.pid, started_ticks(holder.pid), boot_id())
+        stat = f"{PID_OF_NOBODY} (sh) S {' '.join(['0'] * 18)} {actor.started_ticks}"
+        (tmp_path / hypervisor.RECORD).write_text(f"{stat}\n{actor.boot_id}\n")
+        monkeypatch.setattr(cancellation, "pause", lambda _: holder.kill())
+        assert hypervisor.settled(tmp_path) == (actor if leads else None)
+        holder.kill()
