@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from .fsm.watch import Change
     from .guest.command import Completed
     from .host.home import Home
-    from .host.process import Actor
+    from .host.process import Actor, Usage
     from .host.unneeded import Unneeded
     from .images.library import Images
     from .images.source import Kernel, Place, Source
@@ -118,6 +118,7 @@ __all__ = [
     "Unneeded",
     "UnreadableError",
     "UntrustedTemplateError",
+    "Usage",
     "UsageError",
     "Verdict",
     "Wishes",
@@ -148,7 +149,7 @@ _HOMES = {
     "fsm.watch": ("Change",),
     "guest.command": ("Completed",),
     "host.home": ("Home",),
-    "host.process": ("Actor",),
+    "host.process": ("Actor", "Usage"),
     "host.unneeded": ("Unneeded",),
     "images.library": ("Images",),
     "images.source": ("Kernel", "Place", "Source"),

@@ -173,6 +173,11 @@ KINDS_OF_RECORDS: dict[str, Kind] = {
             "accelerator": Key(
                 TEXT, "what runs the guest's code while it is alive: `kvm`, or `tcg` where it is emulated", null=True
             ),
+            "cpu_s": Key(SECONDS, "processor time that its hypervisor has used since it was started", null=True),
+            "resident_bytes": Key(
+                COUNT, "memory of this host that its hypervisor has in use; what forks share counts for each", null=True
+            ),
+            "uptime_s": Key(SECONDS, "how long ago its hypervisor was started", null=True),
             "directory": Key(TEXT, "where its files lie"),
             "spec": Key(record(_fields(Spec)), "`inspect`: the whole machine, as `fsm/spec.py` says", optional=True),
             "logs": Key(BY_NAME, "`inspect`: the log files by name", optional=True),

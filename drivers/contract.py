@@ -60,6 +60,7 @@ from ..fsm.port import Deadline, Site
 from ..fsm.records import FORKED, HIDDEN, SAVED, Check, Observation
 from ..fsm.snapshots import CURRENT
 from ..fsm.spec import UNREADABLE, Forward, Spec
+from ..host.process import Usage
 from ..host.progress import Report
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ __all__ = [
     "Report",
     "Site",
     "Spec",
+    "Usage",
     "disk_file",
 ]
 

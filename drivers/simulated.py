@@ -53,6 +53,7 @@ from .contract import (
     Observation,
     Report,
     Site,
+    Usage,
 )
 
 if TYPE_CHECKING:
@@ -81,6 +82,10 @@ class SimulatedMachine(NamedTuple):
     condition: str | None = None
     hidden: bool = False
     """True while its process cannot be seen from here; set by `happen`."""
+    cpu_s: float = 0.0
+    """What `observe` says that it has used while it is alive; set by `happen`, as are the next two."""
+    resident_bytes: int = 0
+    uptime_s: float = 0.0
     schema: int = 1
 
 
@@ -285,6 +290,9 @@ class SimulatedDriver(Driver):
             degraded=DegradedError(words) if machine.alive and words != condition else None,
             resumable=machine.alive and condition.startswith("paused"),
             exit_reason=machine.exit_reason,
+            usage=Usage(machine.cpu_s, machine.resident_bytes, machine.uptime_s)
+            if machine.alive and not hidden
+            else None,
             hidden=hidden,
         )
 

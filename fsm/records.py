@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from ..errors import DegradedError, InvalidNameError
 from ..host.home import NAME, NAME_WORDS
-from ..host.process import Actor
+from ..host.process import Actor, Usage
 from .spec import Spec
 from .states import State
 from .table import Trigger
@@ -123,6 +123,8 @@ class Observation(NamedTuple):
     """True when `resume` would change something: the machine is paused, or its port forwards are down."""
     accelerator: str | None = None
     """What runs the guest's code: `kvm`, or `tcg` where it is emulated; None where that is unknown."""
+    usage: Usage | None = None
+    """What the machine has used of this host since its start; None where that is unknown."""
     hidden: bool = False
     """True for a machine that is alive, but whose process cannot be seen from here: nothing can be done to it."""
 
@@ -158,6 +160,7 @@ class Status(NamedTuple):
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form: one line of `interlock list --format json`."""
         spec, seen = self.spec, self.observation
+        used = seen.usage if seen else None
         return {
             "name": self.name,
             "state": self.state,
@@ -179,6 +182,9 @@ class Status(NamedTuple):
             "user": spec.user if spec else None,
             "ssh_port": seen.ssh_port if seen else None,
             "accelerator": seen.accelerator if seen else None,
+            "cpu_s": round(used.cpu_s, 3) if used else None,
+            "resident_bytes": used.resident_bytes if used else None,
+            "uptime_s": round(used.uptime_s, 3) if used else None,
             "directory": str(self.directory),
         }
 

@@ -1,12 +1,14 @@
 """The identity of processes: pids are reused, so a process is identified by pid, start time and boot.
 
-Source: proc(5), /proc/PID/stat fields 3 (state), 6 (session) and 22 (start time), and random(4) for the boot id.
+Source: proc(5), /proc/PID/stat fields 3 (state), 6 (session), 14 and 15 (processor time), 22 (start time) and 24 (pages
+of memory), and random(4) for the boot id.
 """
 
 import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
@@ -25,14 +27,24 @@ class Actor(NamedTuple):
     command: str = ""
 
 
+class Usage(NamedTuple):
+    """What a process has used since it began, and the memory that it has now."""
+
+    cpu_s: float
+    """Processor time of all its threads."""
+    resident_bytes: int
+    """Memory of the host that it has in use; what it shares with others counts in full."""
+    uptime_s: float
+
+
 _OURS = ("interlock", "limactl")
 
 _PID_MAX = 1 << 22
 """The largest possible pid; a file with a larger one is damaged. Source: proc(5), /proc/sys/kernel/pid_max."""
 
 
-_STATE, _SESSION, _FLAGS, _THREADS, _STARTED = 0, 3, 6, 17, 19
-"""Fields 3, 6, 9, 20 and 22 of /proc/PID/stat, counted from field 3, which follows the name."""
+_STATE, _SESSION, _FLAGS, _USER_TIME, _KERNEL_TIME, _THREADS, _STARTED, _PAGES = 0, 3, 6, 11, 12, 17, 19, 21
+"""Fields 3, 6, 9, 14, 15, 20, 22 and 24 of /proc/PID/stat, counted from field 3, which follows the name."""
 
 _EXITING = 0x4
 """PF_EXITING among the flags. Source: Linux, include/linux/sched.h."""
@@ -72,6 +84,19 @@ def started_ticks(pid: int) -> int | None:
 def alive(actor: Actor) -> bool:
     """True if this very process still runs: same pid, same start, same boot."""
     return actor.boot_id == boot_id() and started_ticks(actor.pid) == actor.started_ticks
+
+
+def usage(actor: Actor) -> Usage | None:
+    """Return what `actor` has used, without its children; None if it does not run any more."""
+    stat = _stat(actor.pid)
+    if stat is None or int(stat[_STARTED]) != actor.started_ticks or actor.boot_id != boot_id():
+        return None
+    ticks_s = 1 / os.sysconf("SC_CLK_TCK")
+    return Usage(
+        cpu_s=(int(stat[_USER_TIME]) + int(stat[_KERNEL_TIME])) * ticks_s,
+        resident_bytes=int(stat[_PAGES]) * os.sysconf("SC_PAGE_SIZE"),
+        uptime_s=max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - actor.started_ticks * ticks_s),
+    )
 
 
 def ending(actor: Actor) -> bool:

@@ -335,6 +335,7 @@ class QemuDriver(Driver):
             degraded=failed,
             resumable=bool(paused or cut_off),
             accelerator=hypervisor.accelerator(process),
+            usage=host.usage(process),
         )
 
     def shell(self, site: Site, command: Sequence[str], *, terminal: bool) -> list[str]:

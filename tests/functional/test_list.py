@@ -83,6 +83,20 @@ def test_list_of_guest_that_went_down_says_why(interlock, bring, home):
     assert "stopped · guest panicked" in interlock("list").stdout
 
 
+def test_list_prints_what_a_machine_uses_while_it_runs(interlock, bring, home):
+    """Figures of the host, as keys, columns and sort keys; of one that is down there are none."""
+    bring(State.running)
+    record = home.directory("web") / "machine.json"
+    used = {"cpu_s": 12.5, "resident_bytes": 3 << 20, "uptime_s": 60.0}
+    record.write_text(json.dumps({**json.loads(record.read_text()), **used}))
+    status = json.loads(interlock("list", "--json").stdout)
+    assert {key: status[key] for key in used} == used
+    assert "12.5" in interlock("list", "--sort", "-cpu_s", "--columns", "NAME,CPU_S").stdout
+    interlock("kill", "web")
+    status = json.loads(interlock("list", "--json").stdout)
+    assert {key: status[key] for key in used} == dict.fromkeys(used)
+
+
 @pytest.fixture
 def three(vms):
     """Make three instances, the second of which runs and is the largest."""

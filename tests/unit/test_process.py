@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from interlock.host.process import alive, boot_id, started_ticks, this_process
+from interlock.host.process import alive, boot_id, started_ticks, this_process, usage
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,6 +46,26 @@ def test_alive_after_its_end_is_false_before_it_is_reaped(child):
     assert not alive(actor)
     child.wait()
     assert not alive(actor)
+
+
+def test_usage_counts_what_the_kernel_counts():
+    """Processor time of all threads, memory and age, as the system tells a process about itself."""
+    me, before = this_process(), os.times()
+    used, after = usage(me), os.times()
+    tick_s = 1 / os.sysconf("SC_CLK_TCK")
+    assert before.user + before.system - 2 * tick_s <= used.cpu_s <= after.user + after.system + 2 * tick_s
+    assert 1 << 20 < used.resident_bytes < 1 << 40
+    assert used.uptime_s > 0
+
+
+def test_usage_of_another_process_with_the_pid_is_unknown(child):
+    """A stranger's figures are not shown, nor those of a process that has ended."""
+    me = this_process()
+    assert usage(me._replace(started_ticks=me.started_ticks - 1)) is None
+    assert usage(me._replace(boot_id="another boot")) is None
+    child.kill()
+    child.wait()
+    assert usage(me._replace(pid=child.pid)) is None
 
 
 def test_started_ticks_of_odd_command_name_is_read(tmp_path):

@@ -83,6 +83,13 @@ def test_observe_says_what_runs_the_guests_code(until, make_site_of):
     until(lambda: QemuDriver().observe(site).accelerator == "tcg")
 
 
+def test_observe_says_what_the_hypervisor_uses(until, make_site_of):
+    """The figures are those of the process that runs."""
+    site = make_site_of(["sleep", "60"])
+    until(lambda: QemuDriver().observe(site).usage)
+    assert QemuDriver().observe(site).usage.resident_bytes > 0
+
+
 def test_launch_of_a_second_is_the_first(tmp_path, launched):
     """While one lives, a second launch runs nothing."""
     assert hypervisor.launch(["touch", "ran"], tmp_path) == launched
