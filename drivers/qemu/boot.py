@@ -1,6 +1,6 @@
 """The way from a machine that is down to a guest that answers: launch the hypervisor, then watch its guest."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from ...errors import DeadlineError, DriverError, HostError
@@ -70,7 +70,7 @@ def _resume(site: Site, progress: Report, deadline: Deadline) -> Actor | None:
     why = saved.misfit(site, able.version, command(site, deadline.remaining_s))
     if why is None:
         progress(RESUMING)
-        process = launch(site, progress, deadline, saved.INCOMING)
+        process = launch(site, progress, deadline, saved.incoming)
         try:
             saved.load(site, process)
             saved.release(site)
@@ -86,10 +86,15 @@ def _resume(site: Site, progress: Report, deadline: Deadline) -> Actor | None:
     return None
 
 
-def launch(site: Site, report: Report, deadline: Deadline, waiting: Sequence[str] = ()) -> Actor:
+def launch(
+    site: Site,
+    report: Report,
+    deadline: Deadline,
+    adapt: Callable[[Site, Sequence[str]], Sequence[str]] = lambda _, command: command,
+) -> Actor:
     """Run the hypervisor and return its process once it has started; raise DriverError with its words if it fails.
 
-    `waiting` are more arguments of QEMU's, by which it waits for a saved memory.
+    `adapt` makes of the machine's command line the one that is run.
     """
     directory = site.directory
     limits.check(site.spec)
@@ -106,7 +111,7 @@ def launch(site: Site, report: Report, deadline: Deadline, waiting: Sequence[str
         port = ssh_port.choose(site, report)
         write_whole(directory / ssh.CONFIG, _ssh_config(site, port))
         events.prepare(directory)
-        machine = [*command(site, deadline.remaining_s), *waiting]
+        machine = adapt(site, command(site, deadline.remaining_s))
         launched = hypervisor.launch(machine, directory, daemons, ssh_control.on_call(site))
         with hypervisor.held(launched) as pidfd:
             while launched and pidfd is not None and not hypervisor.wait(pidfd, _POLL_S):

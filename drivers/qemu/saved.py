@@ -1,7 +1,7 @@
 """A saved memory: what a machine that is down needs to continue where it was, beside its disk.
 
     saved/              in the instance's directory; whole or absent, because one rename publishes it
-    ├── memory          the guest's memory, with holes where it never wrote
+    ├── memory          the guest's memory, with holes where it never wrote; not there if `devices` holds it, too
     ├── devices         processors and devices, as QEMU writes them when it migrates a machine
     └── saved.json      what it belongs to: the machine, and each file that the guest writes to
     saved.old/          one that could not be used; kept until the next suspend or reset
@@ -11,7 +11,10 @@ they continue. So a memory is used once at most, and a hypervisor that is found 
 
 The guest's memory is a memfd of QEMU's. QEMU does not write it (x-ignore-shared): it is copied out of and into
 /proc/PID/fd, holes left out. The rest is half a megabyte. `migrate fd:` needs no program, so the sandbox stays shut.
-Source: QEMU, docs/devel/migration.rst and qapi/migration.json.
+
+A memory that several copies begin with is mapped by each of them, privately: what they do not write they share. Such a
+memory belongs to QEMU alone, which therefore writes it among the devices when that copy is saved in turn; `memory` is
+not there then. Source: QEMU, docs/devel/migration.rst and qapi/migration.json; migration/ram.c, ramblock_is_ignored.
 """
 
 import json
@@ -47,8 +50,7 @@ from .monitor import Monitor, MonitorError
 MEMORY, DEVICES, RECORD = "memory", "devices", "saved.json"
 OLD = f"{SAVED}.old"
 
-INCOMING = ("-S", "-incoming", "defer")
-"""How a hypervisor is started that gets a saved memory: it waits for it, and then for `cont`."""
+_INCOMING = ("-S", "-incoming", "defer")
 
 _KINDS = {
     "-accel": "accelerator",
@@ -56,18 +58,24 @@ _KINDS = {
     "-smp": "number of processors",
     "-m": "memory",
     "-machine": "machine type",
-    "-object": "memory backend",
     "-device": "devices",
 }
 """The options of QEMU that say which machine it is → what people know them by."""
+
+_SHARED, _MAPPED, _ANONYMOUS = "memory-backend-memfd,", "memory-backend-file,", "memory-backend-ram,"
+"""How QEMU is given the guest's memory: in a file without a name; by a private mapping of a saved one; by itself, where
+the memory comes with the devices (of a shared file, each page that is only looked at would take room)."""
 
 _MEMFD = "/memfd:memory-backend-memfd"
 """How the kernel lists the guest's memory among QEMU's descriptors."""
 
 _PIECE_BYTES = 64 << 20
 
-_DEVICES_BYTES = 256 << 20
-"""QEMU writes half a megabyte. More than this is not read, and counts as damage."""
+_DEVICES_BYTES = 8 << 20
+"""QEMU writes half a megabyte, of which a digest is kept. Of more, with the memory in it, the length must do."""
+
+_UNLIMITED = 1 << 40
+"""Bytes a second: QEMU is not to spare the disk, because the guest stands still."""
 
 _POLL_S = 0.002
 
@@ -92,7 +100,7 @@ def refuse(site: Site, process: Actor) -> None:
             f"{mount.location} is mounted in the guest by {mount.type}, so its memory cannot be saved",
             hint=f"interlock stop {site.name}",
         )
-    if not any(word.startswith("memory-backend-memfd,") for word in hypervisor.command(process)):
+    if not _of_memory(hypervisor.command(process)):
         raise DriverError(
             "the hypervisor was started without a memory that can be saved: by an older version, or by an old QEMU",
             hint=f"interlock restart {site.name}",
@@ -124,35 +132,43 @@ def save(site: Site, process: Actor, report: Report, deadline: Deadline) -> None
 
 def take(site: Site, process: Actor, folder: Path, deadline: Deadline) -> None:
     """Write the memory of `site`, whose processors stand still, into `folder`: all that SAVED holds."""
+    shared = _shares_memory(process)
     with Monitor(site.runtime) as monitor:
-        with _passed(monitor, folder / DEVICES, "xb"):
+        with _passed(monitor, folder / DEVICES, "xb", beside=shared):
+            monitor.ask("migrate-set-parameters", max_bandwidth=_UNLIMITED)
             monitor.ask("migrate", uri=f"fd:{DEVICES}")
             _migrated(monitor, deadline)
         asked: Any = monitor.ask("query-version")
-    with _memory(process, "rb") as source, open_private(folder / MEMORY, "xb") as copy:
-        size = os.fstat(source.fileno()).st_size
-        copy.truncate(size)
-        _copy(source.fileno(), copy.fileno(), deadline)
+    if shared:
+        with _memory(process, "rb") as source, open_private(folder / MEMORY, "xb") as copy:
+            copy.truncate(os.fstat(source.fileno()).st_size)
+            _copy(source.fileno(), copy.fileno(), deadline)
     number = asked["qemu"]
     version = f"{number['major']}.{number['minor']}.{number['micro']}"
     record = {
         "machine": fingerprint(version, hypervisor.command(process)),
         "written": _written(site),
-        "memory_bytes": size,
-        "devices_sha256": _digest(folder / DEVICES),
+        "memory_bytes": (folder / MEMORY).stat().st_size if shared else None,
+        "devices": _stamp(folder / DEVICES),
+        "common": False,
         "schema": 1,
     }
     _write_record(folder, record)
 
 
 def adopt(site: Site, folder: Path) -> None:
-    """Put what `take` wrote into `folder` into SAVED of `site`, as the memory that fits the disk of that one."""
+    """Put what `take` wrote into `folder` into SAVED of `site`, as the memory that fits the disk of that one.
+
+    Others may do so, too: it is one of many.
+    """
     saved = site.directory / SAVED
     remove_tree(saved)
     saved.mkdir(mode=PRIVATE_DIRECTORY)
     for name in (MEMORY, DEVICES):
-        link_or_copy(folder / name, saved / name)
-    _write_record(saved, {**json.loads(read_own(folder / RECORD)), "written": _written(site)})
+        if (folder / name).exists():
+            link_or_copy(folder / name, saved / name)
+    record = json.loads(read_own(folder / RECORD))
+    _write_record(saved, {**record, "written": _written(site), "common": (folder / MEMORY).exists()})
 
 
 def _write_record(folder: Path, record: dict[str, Any]) -> None:
@@ -166,8 +182,9 @@ def misfit(site: Site, version: str, command: Sequence[str]) -> str | None:
     try:
         record = json.loads(read_own(saved / RECORD))
         machine, written = dict(record["machine"]), dict(record["written"])
-        whole = (saved / MEMORY).stat().st_size == record["memory_bytes"]
-        whole = whole and _digest(saved / DEVICES) == record["devices_sha256"]
+        size = record["memory_bytes"]
+        whole = size is None or (saved / MEMORY).stat().st_size == size
+        whole = whole and _stamp(saved / DEVICES) == record["devices"]
     except FileNotFoundError as err:
         return f"{Path(str(err.filename)).name} is missing"
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
@@ -185,15 +202,33 @@ def misfit(site: Site, version: str, command: Sequence[str]) -> str | None:
     return f"{next(iter(written))} is missing" if written else None
 
 
+def incoming(site: Site, command: Sequence[str]) -> list[str]:
+    """Return the `command` of the machine of `site` as one that waits for its saved memory, and then for `cont`.
+
+    A memory that is common to several is mapped privately.
+    """
+    record = json.loads(read_own(site.directory / SAVED / RECORD))
+    if record["memory_bytes"] is None:
+        backend = _ANONYMOUS
+    elif record["common"]:
+        backend = f"{_MAPPED}mem-path={SAVED}/{MEMORY},"
+    else:
+        return [*command, *_INCOMING]
+    adapted = {_of_memory(command): _of_memory(command).replace(_SHARED, backend).replace("share=on", "share=off")}
+    return [*(adapted.get(word, word) for word in command), *_INCOMING]
+
+
 def load(site: Site, process: Actor) -> None:
-    """Load the saved memory of `site` into `process`, which was started with INCOMING. It stands still afterwards.
+    """Load the saved memory of `site` into `process`, which was started by `incoming`. It stands still afterwards.
 
     Raises DriverError when QEMU refuses it.
     """
     saved = site.directory / SAVED
-    with open_private(saved / MEMORY, "rb") as source, _memory(process, "r+b") as memory:
-        _copy(source.fileno(), memory.fileno(), Deadline(float("inf")))
-    with Monitor(site.runtime) as monitor, _passed(monitor, saved / DEVICES, "rb"):
+    beside = (saved / MEMORY).exists()
+    if beside and _shares_memory(process):
+        with open_private(saved / MEMORY, "rb") as source, _memory(process, "r+b") as memory:
+            _copy(source.fileno(), memory.fileno(), Deadline(float("inf")))
+    with Monitor(site.runtime) as monitor, _passed(monitor, saved / DEVICES, "rb", beside=beside):
         monitor.ask("migrate-incoming", uri=f"fd:{DEVICES}")
         status = "inmigrate"
         while status == "inmigrate":
@@ -205,7 +240,7 @@ def load(site: Site, process: Actor) -> None:
 
 def waits(process: Actor) -> bool:
     """Return whether `process` was started to continue from a saved memory."""
-    return INCOMING[1] in hypervisor.command(process)
+    return _INCOMING[1] in hypervisor.command(process)
 
 
 def release(site: Site) -> None:
@@ -241,10 +276,11 @@ def _written(site: Site) -> dict[str, list[int]]:
 
 
 @contextmanager
-def _passed(monitor: Monitor, path: Path, mode: str) -> Iterator[None]:
-    """Hand the file `path` to the hypervisor, as the one from or to which it migrates all but the shared memory."""
+def _passed(monitor: Monitor, path: Path, mode: str, *, beside: bool) -> Iterator[None]:
+    """Hand the file `path` to the hypervisor, as the one from or to which it migrates all; but the memory if that lies
+    `beside` it."""
     with open_private(path, mode) as file:
-        monitor.ask("migrate-set-capabilities", capabilities=[{"capability": "x-ignore-shared", "state": True}])
+        monitor.ask("migrate-set-capabilities", capabilities=[{"capability": "x-ignore-shared", "state": beside}])
         monitor.ask("getfd", file.fileno(), fdname=DEVICES)
         yield
 
@@ -298,8 +334,20 @@ def _in_time(deadline: Deadline) -> None:
         raise DeadlineError(f"the memory was not saved within {deadline.seconds:g} s")
 
 
-def _digest(path: Path) -> str:
-    return sha256(read_own(path, _DEVICES_BYTES)).hexdigest()
+def _shares_memory(process: Actor) -> bool:
+    """Return whether the guest's memory can be read and written beside its hypervisor `process`."""
+    return _of_memory(hypervisor.command(process)).startswith(_SHARED)
+
+
+def _of_memory(command: Sequence[str]) -> str:
+    """Return the word of a hypervisor's `command` that says what the guest's memory is; empty if it has none."""
+    return next((word for word in command if word.startswith((_SHARED, _MAPPED, _ANONYMOUS))), "")
+
+
+def _stamp(path: Path) -> list[Any]:
+    """Return by what it is recognised that the file `path` is whole."""
+    size = path.stat().st_size
+    return [size, sha256(read_own(path, _DEVICES_BYTES)).hexdigest() if size <= _DEVICES_BYTES else None]
 
 
 def _processor() -> str:

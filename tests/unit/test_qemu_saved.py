@@ -1,6 +1,7 @@
 """What a saved memory belongs to, and every reason for which it is not used."""
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -39,7 +40,8 @@ def site(tmp_path) -> Site:
         "machine": saved.fingerprint(VERSION, command(site)),
         "written": saved._written(site),
         "memory_bytes": 6,
-        "devices_sha256": saved._digest(folder / saved.DEVICES),
+        "devices": saved._stamp(folder / saved.DEVICES),
+        "common": False,
         "schema": 1,
     }
     (folder / saved.RECORD).write_text(json.dumps(record))
@@ -119,6 +121,36 @@ def test_forget_leaves_no_memory_nor_what_a_crash_left(site):
     (site.directory / f".{saved.SAVED}.0badcafe").mkdir()
     saved.forget(site.directory)
     assert [path for path in site.directory.iterdir() if saved.SAVED in path.name] == []
+
+
+def backends(command):
+    return [word for word in command if word.startswith("memory-backend-")]
+
+
+def test_memory_that_is_common_to_copies_is_mapped_privately(site):
+    """Each copy has what it does not write in common with the others; what it writes is its own."""
+    assert backends(saved.incoming(site, command(site))) == ["memory-backend-memfd,id=memory,size=1024M,share=on"]
+    record = site.directory / saved.SAVED / saved.RECORD
+    record.write_text(json.dumps({**json.loads(record.read_bytes()), "common": True}))
+    mapped = saved.incoming(site, command(site))
+    assert backends(mapped) == ["memory-backend-file,mem-path=saved/memory,id=memory,size=1024M,share=off"]
+    assert saved.fingerprint(VERSION, mapped) == saved.fingerprint(VERSION, command(site))
+
+
+def test_memory_that_lies_among_the_devices_is_whole_without_a_file_of_its_own(site):
+    """So a copy is saved whose memory was mapped: by its length, if that is long."""
+    folder = site.directory / saved.SAVED
+    record = json.loads((folder / saved.RECORD).read_bytes())
+    with (folder / saved.DEVICES).open("wb") as file:
+        file.truncate(saved._DEVICES_BYTES + 1)
+    (folder / saved.MEMORY).unlink()
+    devices = saved._stamp(folder / saved.DEVICES)
+    assert devices == [saved._DEVICES_BYTES + 1, None]
+    (folder / saved.RECORD).write_text(json.dumps({**record, "memory_bytes": None, "devices": devices}))
+    assert saved.misfit(site, VERSION, command(site)) is None
+    assert backends(saved.incoming(site, command(site))) == ["memory-backend-ram,id=memory,size=1024M,share=off"]
+    os.truncate(folder / saved.DEVICES, saved._DEVICES_BYTES)
+    assert saved.misfit(site, VERSION, command(site)) == "it is damaged"
 
 
 def test_copy_keeps_holes(tmp_path):
