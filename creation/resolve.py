@@ -12,8 +12,9 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..fsm.spec import Copy, Forward, Mount, Probe, Spec
-from ..guest import facts
+from ..guest import facts, own_scripts
 from ..guest.keys import KeyPair
+from ..host.yq import as_jq
 from ..templates.model import Template
 from ..templates.parts import ANY_ADDRESS, PortForward
 from ..templates.parts import Mount as AskedMount
@@ -175,10 +176,21 @@ def seed(template: Template, spec: Spec, who: User, keys: tuple[str, ...], host_
             for it in template.provision
             if it.mode == "data"
         ),
-        scripts=tuple(
-            facts.Script(it.mode, it.script.encode(), it.once) for it in template.provision if it.mode != "data"
-        ),
+        scripts=tuple(_scripts(template)),
     )
+
+
+def _scripts(template: Template) -> Iterator[facts.Script]:
+    """Yield the template's scripts and then our own, so that those of the template are numbered as it has them."""
+    yield from (
+        facts.Script(it.mode, it.script.encode(), it.once) for it in template.provision if it.mode in facts.MODES
+    )
+    edits = [it for it in template.provision if it.mode == "yq"]
+    if edits:
+        yield own_scripts.jq()
+    for it in edits:
+        program = as_jq(it.expression or "")
+        yield own_scripts.edit(it.path or "", program, it.form, owner=it.owner, permissions=it.mode_bits, once=it.once)
 
 
 def _options(asked: AskedMount, mount: Mount) -> str:

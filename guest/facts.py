@@ -17,10 +17,11 @@ DNS_ADDRESS, GUEST_ADDRESS = "10.0.2.3", "10.0.2.15"
 HOST_NAMES = ("host.interlock.internal", "host.lima.internal")
 """The host's names in every guest."""
 
-BOOT, DEPENDENCY, SYSTEM, USER = "boot", "dependency", "system", "user"
+BOOT, DEPENDENCY, EDIT, SYSTEM, USER = "boot", "dependency", "edit", "system", "user"
 
-MODES = (BOOT, DEPENDENCY, SYSTEM, USER)
-"""In the order in which a guest runs them, at each boot; `user` by the user, the others by root."""
+MODES = (BOOT, DEPENDENCY, EDIT, SYSTEM, USER)
+"""In the order in which a guest runs them, at each boot; files are written before `edit`. `user` is run by the user,
+the others by root."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class Script:
     """Without a `#!` line it is run by sh."""
     once: bool = False
     """True: at the first boot only; False: at each."""
+    title: str = ""
+    """What it is called when it fails; empty: by its number and mode."""
 
 
 @dataclass(frozen=True, slots=True)

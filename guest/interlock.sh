@@ -325,6 +325,7 @@ everything() {
         [ -d "$file" ] && due "$file" || continue
         fact "files/${file##*/}/path" && attempt "file-${file##*/}" "file $fact" put_file "$file"
     done
+    scripts edit
     scripts system
     scripts user
 }
@@ -337,10 +338,11 @@ scripts() {
     for script in "$seed"/scripts/*-"$1"; do
         [ -f "$script" ] && due "$script" || continue
         name=${script##*/}
+        fact "titles/$name" || fact="script ${name%%-*} ($1)"
         if [ "$1" = user ]; then
-            attempt "$name" "script ${name%%-*} (user)" run_as_user "$script"
+            attempt "$name" "$fact" run_as_user "$script"
         else
-            attempt "$name" "script ${name%%-*} ($1)" run_as_root "$script"
+            attempt "$name" "$fact" run_as_root "$script"
         fi
     done
 }

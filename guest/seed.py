@@ -20,6 +20,7 @@ Both have the same tree, one fact a file, and in it the program that does the gu
     mounts/NNN/                 tag, path, type, options
     files/NNN/                  path, content, owner, permissions, keep (there or not)
     scripts/NNN-MODE
+    titles/NNN-MODE                             a line: what the script is called, where it is not one of the template's
     files/NNN.once, scripts/NNN-MODE.once       there or not: what has it is done at the first boot alone
 
 A fact that is not given has no file. After its first boot a guest writes the instance's id into `BOOTED`, so one
@@ -265,6 +266,8 @@ def _collections(seed: Seed) -> Iterator[tuple[str, bytes]]:
                 yield f"{folder}/{number:03}/{name}", content
     for number, script in enumerate(seed.scripts):
         yield f"scripts/{number:03}-{script.mode}", script.text
+        if script.title:
+            yield f"titles/{number:03}-{script.mode}", _lines(script.title)
     once = [f"files/{number:03}" for number, file in enumerate(seed.files) if file.once]
     once += [f"scripts/{number:03}-{script.mode}" for number, script in enumerate(seed.scripts) if script.once]
     yield from ((f"{path}.once", b"") for path in once)

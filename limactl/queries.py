@@ -20,13 +20,14 @@ def query(value: Any, expressions: Sequence[str], form: str = "json") -> str:
     jq is given no environment, so that no expression reads a secret from it. Raises HostError where there is no jq.
     """
     from ..host.run import run
+    from ..host.yq import as_jq
 
     program = shutil.which("jq")
     if program is None:
         raise HostError("queries are run by jq, which is not installed", hint="apt install jq")
     expression = " | ".join(expressions)
     done = run(
-        [program, "-c", *(["-r"] if form == "json" else []), expression],
+        [program, "-c", *(["-r"] if form == "json" else []), as_jq(expression)],
         stdin=json.dumps(value).encode(),
         env={"PATH": os.defpath},
         timeout_s=TIMEOUT_S,

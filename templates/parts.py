@@ -31,6 +31,10 @@ KEY_MODES = {
 """Field of provision → the modes that it belongs to. The other fields belong to every mode."""
 
 
+EDITED = ("json", "yaml")
+"""Kinds of files that mode `yq` edits."""
+
+
 class Strict(BaseModel):
     """A mapping that takes no other keys than its own."""
 
@@ -192,31 +196,41 @@ class Provision(Strict):
     """False: a file that is there stays."""
     playbook: str | None = None
     expression: str | None = None
-    format: str | None = None
+    """Of mode `yq`, like `format`: what to do with the file at `path`. A file that is not there is made."""
+    format: str = "auto"
+    """`json`, `yaml`, or `auto`: by the end of the file's name."""
 
     @property
     def mode_bits(self) -> int:
         """The permissions as a number."""
         return int(self.permissions, 8)
 
+    @property
+    def form(self) -> Literal["json", "yaml"]:
+        """What kind of file `path` is."""
+        if self.format == "auto":
+            return "json" if (self.path or "").endswith(".json") else "yaml"
+        return "json" if self.format == "json" else "yaml"
+
     def mistakes(self) -> Iterator[tuple[Path, str]]:
         if "file" in self.model_fields_set:
             yield ("file",), "expected the text itself or a file, not both"
-        elif self.mode == "data":
-            yield from self._mistakes_of_data()
-        elif self.mode not in ("yq", "ansible") and not self.script:
+        elif self.mode in ("data", "yq"):
+            yield from self._mistakes_of_a_file()
+        elif self.mode != "ansible" and not self.script:
             yield ("script",), "expected a script"
         for field, modes in KEY_MODES.items():
             if field in self.model_fields_set and self.mode not in modes:
                 yield (to_camel(field),), f"only of mode {modes[0]}; this one's is {self.mode}"
 
-    def _mistakes_of_data(self) -> Iterator[tuple[Path, str]]:
+    def _mistakes_of_a_file(self) -> Iterator[tuple[Path, str]]:
         if self.path is None:
-            yield ("path",), "expected the path of the file, because the mode is data"
-        if self.content is None:
-            yield ("content",), "expected the content of the file, because the mode is data"
+            yield ("path",), f"expected the path of the file, because the mode is {self.mode}"
+        key = "content" if self.mode == "data" else "expression"
+        if not getattr(self, key) and (self.mode == "yq" or self.content is None):
+            yield (key,), f"expected the {key} of the file, because the mode is {self.mode}"
         if self.script:
-            yield ("script",), "a file of mode data is not run: expected content"
+            yield ("script",), f"a file of mode {self.mode} is not run: expected {key}"
 
 
 class Probe(Strict):

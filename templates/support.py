@@ -17,7 +17,7 @@ from .expand import INTERNAL
 from .merge import version
 from .mistakes import Mistake, found, mistake
 from .model import Template
-from .parts import MANY_PORTS, Containerd, PortForward
+from .parts import EDITED, MANY_PORTS, Containerd, PortForward
 
 LIMA = (2, 2)
 """The version of Lima whose templates are read."""
@@ -72,6 +72,13 @@ def _iso(image: Any) -> bool:
     return re.search(r"\.iso(\.\w+)?\Z", str(image.get("location"))) is not None
 
 
+def _of_another_form(entry: Any) -> bool:
+    """True for an entry of mode yq whose file's name says that it is neither JSON nor YAML."""
+    if not isinstance(entry, dict) or entry.get("mode") != "yq" or entry.get("format", "auto") != "auto":
+        return False
+    return str(entry.get("path")).endswith((".csv", ".ini", ".properties", ".toml", ".tsv", ".xml"))
+
+
 IGNORED = (
     Rule("vmType", _other_than("qemu")),
     Rule("vmOpts.vz", _something),
@@ -99,7 +106,9 @@ NOT_YET = (
     Rule("os", _other_than("Linux")),
     Rule("arch", _among("armv7l", "ppc64le", "riscv64", "s390x")),
     Rule("images[]", _iso, "an ISO image", ("location",)),
-    Rule("provision[].mode", _among("yq", "ansible")),
+    Rule("provision[].mode", _among("ansible")),
+    Rule("provision[].format", _other_than("auto", *EDITED)),
+    Rule("provision[]", _of_another_form, "mode yq edits JSON and YAML alone", ("path",)),
     Rule("containerd.system", _something),
     Rule("containerd.user", _something),
     Rule("networks[]", lambda _: True),

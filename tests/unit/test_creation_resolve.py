@@ -5,6 +5,7 @@ import pytest
 from interlock.creation import resolve
 from interlock.errors import UsageError
 from interlock.fsm.spec import Copy, Forward, Probe
+from interlock.guest import own_scripts
 from interlock.guest.facts import File, GuestDisk, MountPoint, Script
 from interlock.guest.keys import KeyPair
 from interlock.templates.model import Template
@@ -164,6 +165,25 @@ def test_seed_carries_what_the_template_says(said):
     assert seed.files == (File("/etc/x", b"y", "anna", 0o600, overwrite=False),)
     assert (seed.param, seed.upgrade_packages, seed.dns) == ({"A": "b"}, True, ("9.9.9.9",))
     assert (seed.user, seed.comment, seed.shell, seed.authorized_keys) == ("anna", "Anna", "/bin/zsh", ("KEY",))
+
+
+def test_seed_has_a_script_for_each_edit(said):
+    """After those of the template, whose numbers stay; jq is installed once for all of them."""
+    edit = {"mode": "yq", "owner": "anna", "permissions": "600"}
+    seed = said(
+        provision=[
+            {**edit, "path": "/etc/x.json", "expression": ".a-b = 1"},
+            {"mode": "system", "script": "one"},
+            {**edit, "path": "/etc/x", "expression": ".a = 1", "once": True},
+        ]
+    )
+    assert seed.scripts == (
+        Script("system", b"one"),
+        own_scripts.jq(),
+        own_scripts.edit("/etc/x.json", '."a-b" = 1', "json", owner="anna", permissions=0o600, once=False),
+        own_scripts.edit("/etc/x", ".a = 1", "yaml", owner="anna", permissions=0o600, once=True),
+    )
+    assert seed.files == ()
 
 
 def test_seed_disks_are_found_by_number_and_mounted_by_name(said):

@@ -10,7 +10,19 @@ import pycdlib
 import pytest
 
 from interlock.guest import cpio, seed
-from interlock.guest.facts import BOOT, DEPENDENCY, SYSTEM, USER, File, GuestDisk, Identity, MountPoint, Script, Seed
+from interlock.guest.facts import (
+    BOOT,
+    DEPENDENCY,
+    EDIT,
+    SYSTEM,
+    USER,
+    File,
+    GuestDisk,
+    Identity,
+    MountPoint,
+    Script,
+    Seed,
+)
 from interlock.guest.identity import request
 from interlock.guest.keys import KeyPair
 
@@ -222,7 +234,7 @@ def test_nocloud_asks_for_every_module_that_it_uses_and_no_other():
     }
 
 
-@pytest.mark.parametrize("program", ["interlock.sh", "agent.sh"])
+@pytest.mark.parametrize("program", sorted(path.name for path in seed.PROGRAM_FILE.parent.glob("*.sh")))
 @pytest.mark.parametrize("shell", ["sh", "bash --posix"])
 def test_program_is_read_by_every_shell(shell, program):
     """No guest's shell stumbles over a word that only another knows."""
@@ -570,6 +582,20 @@ def test_file_is_written_as_told(guest):
     assert (guest.root / "etc/a b/new").stat().st_mode & 0o777 == 0o640
     assert guest.read("etc/there") == "old"
     assert guest.report() == []
+
+
+def test_edit_comes_between_files_and_scripts_and_is_called_by_its_title(guest):
+    """What a file holds can be edited, scripts find it so, and a failure names the file."""
+    guest.furnish(
+        files=(File("/etc/x", b"written\n", owner=guest.user),),
+        scripts=(
+            Script(SYSTEM, b"echo system >>$INTERLOCK_ROOT/etc/x"),
+            Script(EDIT, b"echo edit >>$INTERLOCK_ROOT/etc/x; exit 3", title="edit of /etc/x"),
+        ),
+    )
+    guest.boot()
+    assert guest.read("etc/x") == "written\nedit\nsystem\n"
+    assert guest.report() == ["failed 3 edit of /etc/x"]
 
 
 def stand_in(guest, program, words):

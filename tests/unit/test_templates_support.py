@@ -46,8 +46,6 @@ def test_page_tells_every_key_of_the_language(key):
 @pytest.mark.parametrize(("field", "variables"), FIELDS.items(), ids=FIELDS)
 def test_page_tells_which_variables_a_field_knows(field, variables):
     """Every field with variables is in the table, in the row of its own."""
-    if field == "provision[].expression":  # of a mode that is not supported yet
-        return
     rows = [row for row in section("Variables").splitlines() if row.startswith("|")]
     start = field.split(".")[0]
     (row,) = [

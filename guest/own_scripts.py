@@ -1,0 +1,28 @@
+"""Scripts that Interlock writes itself, for keys of a template that name a result and not a script.
+
+Each is made of shell files beside this module, after assignments of what they act on.
+"""
+
+import shlex
+from pathlib import Path
+
+from .facts import DEPENDENCY, EDIT, Script
+
+_FOLDER = Path(__file__).parent
+
+
+def edit(path: str, program: str, form: str, *, owner: str, permissions: int, once: bool) -> Script:
+    """Return the script that edits the guest's file `path` by `program` of jq; `form` is `json` or `yaml`."""
+    facts = {"path": path, "program": program, "format": form, "owner": owner, "permissions": f"{permissions:o}"}
+    return Script(EDIT, _script("edit", facts), once, title=f"edit of {path}")
+
+
+def jq() -> Script:
+    """Return the script that installs jq where it is missing."""
+    return Script(DEPENDENCY, _script("packages", {}, "has jq || install jq\n"), title="installation of jq")
+
+
+def _script(name: str, facts: dict[str, str], more: str = "") -> bytes:
+    names = ("packages",) if name == "packages" else ("packages", name)
+    given = "".join(f"{key}={shlex.quote(value)}\n" for key, value in facts.items())
+    return "\n".join((given, *((_FOLDER / f"{one}.sh").read_text(encoding="utf-8") for one in names), more)).encode()
