@@ -1,9 +1,9 @@
 """The real program in a process of its own, without the time that its imports take.
 
 `Forked` starts one Python that has imported the program. Each run is a fork of it: a process with its own memory,
-descriptors, environment and exit code, which calls `main` and ends as usual. The functional tests run the program a
-thousand times, and most of that time went into imports. Tests of what happens before `main`, or of Python's own
-environment, start a Python of their own.
+descriptors, environment and exit code, which calls `main` and exits without taking its modules apart. The functional
+tests run the program a thousand times, and most of that time went into imports and into Python's last moments. Tests of
+what happens before or after `main`, or of Python's own environment, start a Python of their own.
 
 This file is also that Python's program. A request is one datagram, with the three standard streams; the answers are
 the process's id and then its wait status.
@@ -23,7 +23,22 @@ from pathlib import Path
 from typing import Self
 
 REQUEST_BYTES = 1 << 17
-PRELOADED = ("interlock.__main__", "interlock.cli", "interlock.creation.plan", "interlock.creation.templates")
+PRELOADED = (
+    "difflib",
+    "interlock.__main__",
+    "interlock.cli",
+    "interlock.creation.editing",
+    "interlock.creation.plan",
+    "interlock.creation.templates",
+    "interlock.drivers.simulated",
+    "interlock.fsm.instance",
+    "interlock.images.library",
+    "interlock.log",
+    "rich.progress",
+    "rich.table",
+    "structlog",
+)
+"""What most runs import, beside the commands."""
 
 
 class Forked:
@@ -98,7 +113,12 @@ def become(arguments: list[str], cwd: str, env: dict[str, str], streams: list[in
     sys.argv = ["interlock", *arguments]
     from interlock.__main__ import main
 
-    main()
+    try:
+        main()
+    except SystemExit as ended:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(ended.code)
 
 
 if __name__ == "__main__":

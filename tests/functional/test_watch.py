@@ -62,9 +62,11 @@ LIFE = [
 ]
 
 
-def test_watch_sees_a_whole_life_twice(watcher, interlock):
+def test_watch_sees_a_whole_life_twice(watcher, interlock, vms):
     """From the first line to the last, which a deletion takes away, and the next instance of the same name."""
-    end = watcher()
+    began = now()
+    vms.create("other", "tiny", driver="simulated")
+    end = watcher(since=began, known=last_is("create"))  # a life may be over before a watcher is there
     for _ in range(2):
         interlock("create", "web", "--template", "tiny", "--driver", "simulated")
         interlock("start", "web")
