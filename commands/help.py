@@ -25,7 +25,8 @@ INTERLOCK_HOME        where everything lies; default: interlock/ in XDG_DATA_HOM
 XDG_RUNTIME_DIR       where sockets lie while machines run
 INTERLOCK_LOG_FORMAT  human, logfmt or json; see `interlock help logging`
 INTERLOCK_QUIET       1: errors and warnings only
-INTERLOCK_DRIVER      what runs what is created without --driver: qemu (default), simulated
+INTERLOCK_DRIVER      what runs what is created without --driver: qemu (default), lima, simulated
+INTERLOCK_LIMACTL     the limactl of the driver lima; default: the first on PATH
 INTERLOCK_DEBUG       1: show tracebacks
 NO_COLOR, TERM        NO_COLOR=1 or TERM=dumb: no colours
 COLUMNS               the width to wrap at, instead of the terminal's own

@@ -28,7 +28,7 @@ def machine_options(command: F) -> F:
             click.option(
                 "--driver",
                 type=Named("driver"),
-                help="What runs it: qemu, simulated, ...; default: $INTERLOCK_DRIVER, or qemu.",
+                help="What runs it: qemu, lima, simulated, ...; default: $INTERLOCK_DRIVER, or qemu.",
             ),
             click.option("--cpus", type=click.IntRange(1, 1024), metavar="N", help="Virtual processors."),
             click.option("--memory", "memory_bytes", type=Size(), help="Memory, such as 2GiB."),

@@ -5,9 +5,7 @@ yields a `Draft` that names no template, image or cache: its spec is complete an
 """
 
 import json
-import os
 import platform
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..disks import Disks
-from ..drivers.contract import BASE, INITRD, KERNEL, KNOWN_HOSTS, SEED, SSH_KEY, Driver, disk_file
+from ..drivers.contract import BASE, INITRD, KERNEL, KNOWN_HOSTS, SEED, SSH_KEY, TEMPLATE, Driver, disk_file
 from ..errors import UntrustedTemplateError, UsageError
 from ..fsm.identity import hostname, new_instance_id
 from ..fsm.port import Draft, Plan
@@ -38,7 +36,7 @@ from ..templates.mistakes import words_of
 from ..templates.model import Wished
 from ..templates.parts import ImageSource
 from ..version import __version__
-from . import host_facts, requirements, resolve
+from . import handed, host_facts, requirements, resolve
 from .reach import Reach, reach
 from .wishes import Wishes
 
@@ -118,6 +116,8 @@ class _Planner:
         """Return all that the machine consists of, with its image."""
         spec = self.spec()
         self._make_folders(report)
+        if self.driver.abilities.template:
+            return Draft(spec, {TEMPLATE: handed.text(self.loaded, self.template, spec)})
         if not self.driver.abilities.images:
             return Draft(spec, {})
         store = Store(self.home.images)
@@ -232,14 +232,7 @@ def _check(wishes: Wishes) -> None:
 def _source(asked: ImageSource, arch: str) -> Source:
     kernel = initrd = None
     if asked.kernel:
-        kernel = Kernel(_place(asked.kernel.location), asked.kernel.digest, asked.kernel.cmdline)
+        kernel = Kernel(resolve.place(asked.kernel.location), asked.kernel.digest, asked.kernel.cmdline)
     if asked.initrd:
-        initrd = Place(_place(asked.initrd.location), asked.initrd.digest)
-    return Source(_place(asked.location), arch, asked.digest, kernel, initrd)
-
-
-def _place(location: str) -> str:
-    """Return `location` with the path of a file made absolute."""
-    if re.match(r"[a-z]+:", location):
-        return location
-    return str(Path(os.path.expanduser(location)).absolute())  # noqa: PTH111 - Path's own raises for an unknown user
+        initrd = Place(resolve.place(asked.initrd.location), asked.initrd.digest)
+    return Source(resolve.place(asked.location), arch, asked.digest, kernel, initrd)

@@ -57,6 +57,13 @@ def memory_bytes() -> int:
 # -- the machine -------------------------------------------------------------------------------------------------------
 
 
+def place(location: str) -> str:
+    """Return `location` with the path of a file made absolute."""
+    if re.match(r"[a-z]+:", location):
+        return location
+    return str(Path(os.path.expanduser(location)).absolute())  # noqa: PTH111 - Path's own raises for an unknown user
+
+
 def mounts(template: Template) -> tuple[Mount, ...]:
     """Return the folders that the guest sees."""
     return tuple(

@@ -14,7 +14,11 @@ from .contract import Driver
 GROUP = "interlock.drivers"
 """Entry-point group in which a package registers a subclass of `contract.Driver` under the name its specs use."""
 
-OURS = {"qemu": (".qemu.driver", "QemuDriver"), "simulated": (".simulated", "SimulatedDriver")}
+OURS = {
+    "lima": (".lima.driver", "LimaDriver"),
+    "qemu": (".qemu.driver", "QemuDriver"),
+    "simulated": (".simulated", "SimulatedDriver"),
+}
 """Registered like any other, but found without listing the installed packages, which takes longer than `list`."""
 
 

@@ -37,6 +37,9 @@ Creation puts these files beside spec.json before `create` is called, for a driv
     SSH_KEY, KNOWN_HOSTS     how to log in to the guest, and how to know that it is the right one
     disk_file(NAME)          for each of the spec's disks; it outlives the instance and is the one file to write to
 
+For a driver whose abilities say `template` it puts TEMPLATE there: the whole template as text, which `create`, and no
+other call, hands to the program that makes the machine.
+
 The fields of the spec that `DEMANDS` names are honoured or refused, never ignored: a driver lists in its abilities
 those that it honours, and `Driver.check` refuses the others before an image is obtained.
 
@@ -78,6 +81,7 @@ __all__ = [
     "SAVED",
     "SEED",
     "SSH_KEY",
+    "TEMPLATE",
     "UNREADABLE",
     "Abilities",
     "Check",
@@ -109,6 +113,9 @@ SSH_KEY = "ssh.key"
 
 KNOWN_HOSTS = "known_hosts"
 """The guest's public host key, under the name `guest.ssh.HOST_KEY_ALIAS`. Source: sshd(8), SSH_KNOWN_HOSTS."""
+
+TEMPLATE = "lima.yaml"
+"""The template as text in Lima's format, complete in itself: bases merged, sizes and login as in the spec."""
 
 
 def disk_file(name: str) -> str:
@@ -153,6 +160,8 @@ class Abilities(NamedTuple):
     """True when it can save a machine's memory."""
     forks: bool = False
     """True when it can copy a machine that runs."""
+    template: bool = False
+    """True when `create` hands TEMPLATE to a program that makes and keeps the machine."""
 
 
 class Driver(ABC):
