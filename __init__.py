@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .fsm.events import Event
     from .fsm.happening import Happening
     from .fsm.journal import Entry, Line, Phase
-    from .fsm.records import Check, Mending, Observation, Operation, Status
+    from .fsm.records import Check, Effects, Mending, Observation, Operation, Status, Step
     from .fsm.snapshots import Snapshot
     from .fsm.spec import Copy, Forward, Mount, Probe, Spec
     from .fsm.states import State
@@ -74,6 +74,7 @@ __all__ = [
     "Disks",
     "Driver",
     "DriverError",
+    "Effects",
     "Entry",
     "Event",
     "Forward",
@@ -112,6 +113,7 @@ __all__ = [
     "Spec",
     "State",
     "Status",
+    "Step",
     "Templates",
     "TooNewError",
     "Trigger",
@@ -140,7 +142,7 @@ _HOMES = {
     "fsm.events": ("Event",),
     "fsm.happening": ("Happening",),
     "fsm.journal": ("Entry", "Line", "Phase"),
-    "fsm.records": ("Check", "Mending", "Observation", "Operation", "Status"),
+    "fsm.records": ("Check", "Effects", "Mending", "Observation", "Operation", "Status", "Step"),
     "fsm.snapshots": ("Snapshot",),
     "fsm.spec": ("Copy", "Forward", "Mount", "Probe", "Spec"),
     "fsm.states": ("State",),

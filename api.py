@@ -56,18 +56,41 @@ class Interlock:
     hears what transitions say; by default nobody does. It is called in the thread that does the work, under the
     instance's lock; what it raises calls the work off.
 
+    With `dry_run` nothing is done: each call says what it would do, in `steps` of its outcome, and raises what would
+    refuse it. What it would do is imagined from then on, so calls can follow one another.
+
+        print(Interlock(dry_run=True).restart("web").steps)
+
     Raises HostError for a home that others could write to. Nothing is made before something is created.
     """
 
     def __init__(
-        self, home: Path | Home | None = None, *, driver: "str | Driver | None" = None, on_event: Announce = quiet
+        self,
+        home: Path | Home | None = None,
+        *,
+        driver: "str | Driver | None" = None,
+        on_event: Announce = quiet,
+        dry_run: bool = False,
     ) -> None:
         if home is None:
             home = Home.from_environment()
         self.home = home if isinstance(home, Home) else Home.at(home)
         self.home.check()
+        self.dry_run = dry_run
         self._driver, self._on_event = driver, on_event
-        self.engine = Engine(self.home, self._find, on_event)
+        self.engine = self._engine(on_event)
+
+    def _engine(self, on_event: Announce) -> Engine:
+        if not self.dry_run:
+            return Engine(self.home, self._find, on_event)
+        from .fsm.rehearsal import Rehearsal
+
+        return Rehearsal(self.home, self._find, on_event)
+
+    def _really(self, what: str) -> None:
+        """Raise UsageError in a dry run, which has nothing to say about `what` and must not do it."""
+        if self.dry_run:
+            raise UsageError(f"a dry run cannot {what}")
 
     def _find(self, name: str | None = None) -> "Driver":
         """Return the driver called `name`, or the one that runs what is created without naming one."""
@@ -86,7 +109,7 @@ class Interlock:
 
     def _heard_by(self, on_event: Announce | None) -> Engine:
         """Return the engine as `on_event` hears it too."""
-        if on_event is None:
+        if on_event is None or self.dry_run:  # what would be done is imagined in one place, and said by outcomes
             return self.engine
 
         def both(event: Event) -> None:
@@ -263,6 +286,7 @@ class Interlock:
 
         Raises NotFoundError.
         """
+        self._really("enable or disable autostart")
         from .autostart import change
 
         if not self.home.exists(checked_name(name)):
@@ -320,6 +344,7 @@ class Interlock:
 
         A process that is killed leaves it behind. Its name begins with `throwaway-`.
         """
+        self._really("yield a guest")
         name = f"throwaway-{os.urandom(6).hex()}"
         try:
             self.up(name, template, wishes, driver=driver, timeout_s=timeout_s, on_event=on_event)
@@ -331,11 +356,12 @@ class Interlock:
     def _plan(
         self, name: str, template: "str | Mapping[str, Any] | Loaded", wishes: "Wishes | None", driver: str | None
     ) -> Plan:
-        from .creation.plan import plan
+        from .creation.plan import plan, rehearsed
         from .creation.wishes import Wishes
 
         checked_name(name)
-        return plan(self.home, name, template, self._find(driver), wishes or Wishes())
+        make = rehearsed if self.dry_run else plan
+        return make(self.home, name, template, self._find(driver), wishes or Wishes())
 
     # Reading.
 
@@ -489,6 +515,7 @@ class Interlock:
     @property
     def images(self) -> "Images":
         """The images that instances are created from: list, obtain, build, import, delete."""
+        self._really("work on images")
         from .images.library import Images
 
         return Images(self.home)
@@ -496,6 +523,7 @@ class Interlock:
     @property
     def disks(self) -> "Disks":
         """The disks that outlive instances: list, create, import, resize, delete."""
+        self._really("work on disks")
         from .disks import Disks
 
         return Disks(self.home)
@@ -521,6 +549,7 @@ class Interlock:
 
         What has come into use since stays.
         """
+        self._really("prune: `unneeded` says what that would remove")
         return self._pruning().remove(self.unneeded() if found is None else found, report)
 
     def _pruning(self) -> "Pruning":

@@ -144,6 +144,17 @@ _LINE: Keys = {
     "actor": Key(record(ACTOR), "who wrote it"),
 }
 
+STEP: Keys = {
+    "name": Key(TEXT, "the instance"),
+    "trigger": Key(TRIGGER, "which transition"),
+    "source": Key(STATE, "the state that it would come from"),
+    "dest": Key(STATE, "the state that it would lead to"),
+    "appear": Key(TEXTS, "files that would appear or be replaced; a folder with all that is in it ends with a slash"),
+    "vanish": Key(TEXTS, "files that would go or be replaced"),
+    "command": Key(TEXTS, "the hypervisor's command line; empty where it is not run, or not known yet"),
+    "notes": Key(TEXTS, "what else there is to know, in words"),
+}
+
 KINDS_OF_RECORDS: dict[str, Kind] = {
     "status": Kind(
         "An instance",
@@ -201,6 +212,12 @@ KINDS_OF_RECORDS: dict[str, Kind] = {
                 null=True,
             ),
             "elapsed_s": Key(SECONDS, "how long it took, with waiting"),
+            "steps": Key(
+                {"type": "array", "items": record(STEP)},
+                "with `--dry-run`, and only then: the transitions that would take place, in order. Nothing is done "
+                "then; `state` and `changed` say what would be",
+                optional=True,
+            ),
         },
     ),
     "mending": Kind(

@@ -143,14 +143,22 @@ class Disks:
         run_qemu_img(["resize", "-q", "-f", path.suffix[1:], path.name, str(size_bytes)], path.parent)
         return self.get(name)
 
-    def delete(self, name: str) -> None:
-        """Remove the disk and all that is in it; raises UsageError naming the instances that have it attached."""
-        with self._writing():
+    def delete(self, name: str, *, dry_run: bool = False) -> None:
+        """Remove the disk and all that is in it; raises UsageError naming the instances that have it attached.
+
+        With `dry_run` it is only looked for what would refuse that.
+        """
+        if dry_run:
             path = self.path(name)
-            users = self._users(name, path.stat())
-            # First it loses its name, so that no new instance can be linked to it; then the links can be counted.
-            path.parent.rename(make_private_directory(self.directory / ".old") / name)
-        if path.exists():
+            users, attached = self._users(name, path.stat()), path.stat().st_nlink > 1
+        else:
+            with self._writing():
+                path = self.path(name)
+                users = self._users(name, path.stat())
+                # First it loses its name, so that no new instance can be linked to it; then the links can be counted.
+                path.parent.rename(make_private_directory(self.directory / ".old") / name)
+            attached = path.exists()
+        if attached:
             users_gone = [f"interlock delete {user}" for user in users]
             way = " && ".join([*users_gone, f"interlock disk delete {name}"]) if users else None
             whom = ", ".join(f'instance "{user}"' for user in users) or "a file outside the instances"

@@ -43,7 +43,7 @@ def agreed_on(
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return locator, given
     trusting = replace(given, trust=True)
-    if yes:
+    if yes or session.dry_run:
         return locator, trusting
     interlock = session.interlock
     templates = interlock.templates

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from .options import Group, Named, Size, format_option, pass_session
+from .options import Group, Named, Size, dry_run_option, format_option, pass_session
 from .session import Session
 from .stdout import Format, print_record, print_records, print_result, size
 
@@ -106,9 +106,10 @@ def resize_command(session: Session, name: str, size_bytes: int, output_format: 
 
 @disk_command.command("delete")
 @name_argument
+@dry_run_option
 @format_option
 @pass_session
-def delete_command(session: Session, name: str, output_format: Format) -> None:
+def delete_command(session: Session, name: str, dry_run: bool, output_format: Format) -> None:
     """Delete the disk NAME and all data on it, unless it is attached to an instance.
 
     \b
@@ -116,6 +117,6 @@ def delete_command(session: Session, name: str, output_format: Format) -> None:
     """
     disks = session.interlock.disks
     disk = disks.get(name)
-    disks.delete(name)
-    session.report(f'deleted disk "{name}"')
+    disks.delete(name, dry_run=dry_run)
+    session.report(f'deleted disk "{name}"' if not dry_run else f"dry run: removes {disk.path}")
     print_result(disk, output_format)

@@ -10,7 +10,7 @@ import click
 
 from ..errors import InvalidTemplateError, UsageError
 from .machine_options import forward, port_forward_option
-from .options import Size, format_option, name_argument, pass_session
+from .options import Size, name_argument, outcome_options, pass_session
 from .session import Session
 from .stdout import Format, print_result
 
@@ -23,7 +23,7 @@ from .stdout import Format, print_result
 @port_forward_option
 @click.option("--set", "edits", multiple=True, metavar="KEY=VALUE", help="The same by key: cpus=4, disk=20GiB.")
 @click.option("--file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Read the keys from a file.")
-@format_option
+@outcome_options
 @pass_session
 def edit_command(  # noqa: PLR0917 - click calls it, by name
     session: Session,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import Group, Named, format_option, pass_session
+from .options import Group, Named, dry_run_option, format_option, pass_session
 from .pruning import agreement_options, prune
 from .session import Session
 from .stdout import Format, print_record, print_records, size
@@ -143,9 +143,12 @@ def inspect_command(session: Session, name: str, arch: str, output_format: Forma
 @click.argument("name", type=Named("image"))
 @arch_option
 @click.option("--force", is_flag=True, help="Even if instances use it; they keep what they need.")
+@dry_run_option
 @format_option
 @pass_session
-def delete_command(session: Session, name: str, arch: str, force: bool, output_format: Format) -> None:
+def delete_command(  # noqa: PLR0917 - click calls it, by name
+    session: Session, name: str, arch: str, force: bool, dry_run: bool, output_format: Format
+) -> None:
     """Delete the image NAME from the store, unless an instance uses it.
 
     \b
@@ -153,8 +156,9 @@ def delete_command(session: Session, name: str, arch: str, force: bool, output_f
     """
     images = session.interlock.images
     image = images.get(name, arch)
-    images.delete(name, arch, force=force)
-    session.report(f"deleted image {name} for {arch}")
+    images.delete(name, arch, force=force, dry_run=dry_run)
+    would = f"dry run: removes image {name} for {arch}, {size(image.size_bytes)}"
+    session.report(would if dry_run else f"deleted image {name} for {arch}")
     _print(images, image, output_format)
 
 

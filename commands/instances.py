@@ -4,7 +4,7 @@ import click
 
 from ..fsm.table import Trigger
 from .many import each
-from .options import format_option, name_argument, pass_session, timeout_option
+from .options import name_argument, outcome_options, pass_session, timeout_option
 from .session import Session
 from .stdout import Format, print_result
 
@@ -14,7 +14,7 @@ from .stdout import Format, print_result
 @click.argument("new", required=False)
 @click.option("--as", "named", metavar="NEW", help="The name of the copy, in the place of the second argument.")
 @click.option("--full", is_flag=True, help="Copy all of the disk, instead of sharing what is on it now.")
-@format_option
+@outcome_options
 @pass_session
 def clone_command(  # noqa: PLR0917 - click calls it, by name
     session: Session, /, name: str, new: str | None, named: str | None, full: bool, output_format: Format
@@ -43,7 +43,7 @@ def clone_command(  # noqa: PLR0917 - click calls it, by name
 @click.argument("new", nargs=-1)
 @click.option("--as", "named", metavar="NEW", multiple=True, help="The name of a copy, like the further arguments.")
 @timeout_option("Give up when the memory is not copied, or a copy does not answer, by then.")
-@format_option
+@outcome_options
 @pass_session
 def fork_command(  # noqa: PLR0917 - click calls it, by name
     session: Session,
@@ -82,7 +82,7 @@ def fork_command(  # noqa: PLR0917 - click calls it, by name
 @click.command("rename")
 @name_argument
 @click.argument("new")
-@format_option
+@outcome_options
 @pass_session
 def rename_command(session: Session, name: str, new: str, output_format: Format) -> None:
     """Give the instance NAME, which does not run, the name NEW.

@@ -18,6 +18,7 @@ from .options import (
     name_argument,
     on_failure_option,
     optional_name_argument,
+    outcome_options,
     pass_session,
     timeout_option,
 )
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 )
 @click.option("--yes", "-y", is_flag=True, help="Ask nothing, also at a terminal.")
 @machine_options
-@format_option
+@outcome_options
 @pass_session
 def create_command(  # noqa: PLR0917 - click calls it, by name
     session: Session,
@@ -73,7 +74,7 @@ def create_command(  # noqa: PLR0917 - click calls it, by name
 @click.option("--cold", is_flag=True, help="Boot, and set aside the memory that `suspend` saved.")
 @timeout_option("Give up when the guest has not answered by then.")
 @on_failure_option
-@format_option
+@outcome_options
 @pass_session
 def start_command(
     session: Session, /, cold: bool, timeout_s: float | None, on_failure: str, **which: Unpack[Which]
@@ -110,7 +111,7 @@ def start_command(
 @machine_options
 @timeout_option("Give up when the guest has not answered by then.")
 @on_failure_option
-@format_option
+@outcome_options
 @pass_session
 def up_command(  # noqa: PLR0917 - click calls it, by name
     session: Session,
@@ -152,7 +153,7 @@ def up_command(  # noqa: PLR0917 - click calls it, by name
 @names_argument
 @click.option("--force", "-f", is_flag=True, help="End it at once, without asking the guest: the transition kill.")
 @timeout_option("End it by force when the guest has not shut down by then.")
-@format_option
+@outcome_options
 @pass_session
 def stop_command(session: Session, /, force: bool, timeout_s: float | None, **which: Unpack[Which]) -> None:
     """Shut instances down.
@@ -170,7 +171,7 @@ def stop_command(session: Session, /, force: bool, timeout_s: float | None, **wh
 
 @click.command("kill")
 @names_argument
-@format_option
+@outcome_options
 @pass_session
 def kill_command(session: Session, /, **which: Unpack[Which]) -> None:
     """End the hypervisors of instances at once: what `stop --force` does.
@@ -184,7 +185,7 @@ def kill_command(session: Session, /, **which: Unpack[Which]) -> None:
 @click.command("suspend")
 @names_argument
 @timeout_option("Let the guest run on when its memory has not been saved by then.")
-@format_option
+@outcome_options
 @pass_session
 def suspend_command(session: Session, /, timeout_s: float | None, **which: Unpack[Which]) -> None:
     """Save the memory of instances beside their disks, and end their hypervisors.
@@ -202,7 +203,7 @@ def suspend_command(session: Session, /, timeout_s: float | None, **which: Unpac
 @names_argument
 @timeout_option("Give up when the guest has not answered by then, counted from the start.")
 @on_failure_option
-@format_option
+@outcome_options
 @pass_session
 def restart_command(session: Session, /, timeout_s: float | None, on_failure: str, **which: Unpack[Which]) -> None:
     """Stop instances that run, then start them: two transitions, each announced.
@@ -218,7 +219,7 @@ def restart_command(session: Session, /, timeout_s: float | None, on_failure: st
 
 @click.command("reset")
 @names_argument
-@format_option
+@outcome_options
 @pass_session
 def reset_command(session: Session, /, **which: Unpack[Which]) -> None:
     """Throw the disks of instances away for fresh ones of the same image and spec.
@@ -232,7 +233,7 @@ def reset_command(session: Session, /, **which: Unpack[Which]) -> None:
 @click.command("delete")
 @names_argument
 @click.option("--force", "-f", is_flag=True, help="Kill it first if it runs; remove it even if it is damaged.")
-@format_option
+@outcome_options
 @pass_session
 def delete_command(session: Session, /, force: bool, **which: Unpack[Which]) -> None:
     """Remove instances and all their files.
@@ -246,7 +247,7 @@ def delete_command(session: Session, /, force: bool, **which: Unpack[Which]) -> 
 
 @click.command("resume")
 @names_argument
-@format_option
+@outcome_options
 @pass_session
 def resume_command(session: Session, /, **which: Unpack[Which]) -> None:
     """Let the paused guests of instances continue.
@@ -263,7 +264,7 @@ def resume_command(session: Session, /, **which: Unpack[Which]) -> None:
 @click.command("provision")
 @names_argument
 @timeout_option("Give up when the scripts have not ended by then.")
-@format_option
+@outcome_options
 @pass_session
 def provision_command(session: Session, /, timeout_s: float | None, **which: Unpack[Which]) -> None:
     """Re-run provisioning in instances that run.
@@ -276,7 +277,7 @@ def provision_command(session: Session, /, timeout_s: float | None, **which: Unp
 
 @click.command("protect")
 @names_argument
-@format_option
+@outcome_options
 @pass_session
 def protect_command(session: Session, /, **which: Unpack[Which]) -> None:
     """Make reset and delete of instances impossible, with --force too.
@@ -289,7 +290,7 @@ def protect_command(session: Session, /, **which: Unpack[Which]) -> None:
 
 @click.command("unprotect")
 @names_argument
-@format_option
+@outcome_options
 @pass_session
 def unprotect_command(session: Session, /, **which: Unpack[Which]) -> None:
     """Remove the protection set by `protect`.

@@ -104,6 +104,27 @@ def format_option(command: F) -> F:
     return option(json_option(command))
 
 
+dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be removed; nothing is touched.")
+"""Of a command that moves no instance."""
+
+
+def _dry_run(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.ensure_object(Session).dry_run = True
+
+
+def outcome_options(command: F) -> F:
+    """Let `command`, which moves an instance, take --dry-run, --format and --json."""
+    dry_run = click.option(
+        "--dry-run",
+        is_flag=True,
+        expose_value=False,
+        callback=_dry_run,
+        help="Say what would be done: transitions, files, the hypervisor's command line. Nothing is touched.",
+    )
+    return format_option(dry_run(command))
+
+
 name_argument = click.argument("name", type=InstanceName())
 optional_name_argument = click.argument("name", required=False, type=InstanceName())
 

@@ -6,7 +6,7 @@ import click
 
 from ..fsm.table import BY_TRIGGER, Trigger
 from .many import Which, each, names_argument
-from .options import format_option, pass_session, timeout_option
+from .options import outcome_options, pass_session, timeout_option
 from .session import Session
 
 
@@ -19,7 +19,7 @@ def command(trigger: str) -> click.Command:
         asked: dict[str, Any] = {"timeout_s": timeout_s} if row.timeout else {}
         each(session, row.trigger, lambda vms, name: vms.fire(name, row.trigger, **asked), **which)
 
-    ask = format_option(ask)
+    ask = outcome_options(ask)
     if row.timeout:
         ask = timeout_option("Give up when it has not ended by then.")(ask)
     text = f"{row.why}\n\n\b\ninterlock {trigger} web"

@@ -28,6 +28,8 @@ class Session:
         self.debug = False
         self.quiet = False
         self.as_json = False
+        self.dry_run = False
+        """True when the command says what it would do, and does nothing."""
         """True when the command prints its result as JSON: then an error is printed so, too."""
         self.about: dict[str, str] = {}
         """What the command is about, where that is known: `instance`, and `operation`, the trigger it asks for."""
@@ -36,7 +38,14 @@ class Session:
     def interlock(self) -> "Interlock":
         from ..api import Interlock
 
-        return Interlock(on_event=self._announce)
+        return self._rehearsed if self.dry_run else Interlock(on_event=self._announce)
+
+    @cached_property
+    def _rehearsed(self) -> "Interlock":
+        """The API of a dry run: one for all of the command, because what it imagines follows one another."""
+        from ..api import Interlock
+
+        return Interlock(on_event=self._announce, dry_run=True)
 
     def _announce(self, event: "Event") -> None:
         self.stderr.announce(event)
@@ -54,6 +63,8 @@ class Session:
 
         one = Session()
         one.log_format, one.debug, one.quiet, one.as_json = self.log_format, self.debug, self.quiet, self.as_json
+        if self.dry_run:
+            one.dry_run, one._rehearsed = True, self._rehearsed
         one.stderr = Stderr(self.log_format, one.about, quiet=self.quiet, stream=self.stderr.stream)
         one.bind(instance, trigger)
         return one
@@ -80,7 +91,8 @@ class Session:
 
     def pass_message_on(self, outcome: "Outcome") -> None:
         """Say what the author of a machine that was started has to say about its use."""
-        spec = self.interlock.status(outcome.instance).spec if outcome.changed else None
+        done = outcome.changed and not self.dry_run
+        spec = self.interlock.status(outcome.instance).spec if done else None
         if spec and spec.message:
             self.report(spec.message.rstrip("\n"))
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..fsm import refusals
-from .options import Group, Named, format_option, name_argument, pass_session
+from .options import Group, Named, format_option, name_argument, outcome_options, pass_session
 from .session import Session
 from .stdout import Format, local_time, print_record, print_records, print_result
 
@@ -29,7 +29,7 @@ def snapshot_command() -> None:
 @snapshot_command.command("create")
 @name_argument
 @click.argument("tag", required=False)
-@format_option
+@outcome_options
 @pass_session
 def create_command(session: Session, name: str, tag: str | None, output_format: Format) -> None:
     """Keep the disk of NAME as the snapshot TAG; without TAG it is called after the time.
@@ -82,7 +82,7 @@ def show_command(session: Session, name: str, tag: str, output_format: Format) -
 @snapshot_command.command("restore")
 @name_argument
 @tag_argument
-@format_option
+@outcome_options
 @pass_session
 def restore_command(session: Session, name: str, tag: str, output_format: Format) -> None:
     """Give NAME the disk of its snapshot TAG; what its guest wrote since is gone.
@@ -98,7 +98,7 @@ def restore_command(session: Session, name: str, tag: str, output_format: Format
 @snapshot_command.command("delete")
 @name_argument
 @tag_argument
-@format_option
+@outcome_options
 @pass_session
 def delete_command(session: Session, name: str, tag: str, output_format: Format) -> None:
     """Delete the snapshot TAG of NAME; those that came from it stay whole.

@@ -6,11 +6,14 @@ aligned here and not by rich, whose tables cost `list` three times what it does 
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..host import sizes
 from .terminal import columns, printable, styled, wrapped
+
+if TYPE_CHECKING:
+    from ..fsm.records import Step
 
 FORMATS = ("table", "json", "yaml")
 Format = str
@@ -76,9 +79,26 @@ class Result(Protocol):
 
 
 def print_result(result: Result, output_format: Format) -> None:
-    """Print what came of a command for programs; people have read it on stderr."""
+    """Print what came of a command for programs; people have read it on stderr. What would come of it is for both."""
     if output_format != "table":
         print_record(result.to_json(), output_format)
+    else:
+        write("".join(f"{line}\n" for step in getattr(result, "steps", None) or () for line in _foreseen(step)))
+
+
+def _foreseen(step: "Step") -> Iterator[str]:
+    """Yield the lines of a dry run about `step`."""
+    import shlex
+
+    from ..fsm import words
+
+    effects = step.effects
+    yield words.foreseen(step)
+    for label, texts in (("makes", effects.appear), ("removes", effects.vanish), ("note", effects.notes)):
+        for text in texts:
+            yield f"  {label:<7}  {printable(text)}"
+    if effects.command:
+        yield f"  {'runs':<7}  {printable(shlex.join(effects.command))}"
 
 
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -6,7 +6,7 @@ yields a `Draft` that names no template, image or cache: its spec is complete an
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,12 @@ from ..fsm.identity import hostname, new_instance_id
 from ..fsm.port import Draft, Plan
 from ..fsm.records import now
 from ..fsm.spec import Disk, Spec
-from ..guest.keys import new_host_key, pin, user_key
+from ..guest.keys import USER_KEY, new_host_key, pin, user_key
 from ..guest.seed import nocloud, overlay
 from ..host.files import RECORD_BYTES, make_private_directory
 from ..host.home import Home, user_home
 from ..host.progress import Report
-from ..images.obtain import obtain
+from ..images.obtain import obtain, stored
 from ..images.source import Kernel, Place, Source
 from ..images.store import Image, Store
 from ..images.usage import claim
@@ -60,27 +60,50 @@ def plan(home: Home, name: str, template: str | Mapping[str, Any] | Loaded, driv
     Nothing is read or made yet. Raises UsageError for wishes that no machine could fulfil. Carrying the plan out raises
     UntrustedTemplateError for a template from a server that reaches something of this host, unless `wishes.trust`.
     """
-    _check(wishes)
+
+    planner = _trusted(home, name, template, driver, wishes)
 
     def draft(report: Report) -> Draft:
-        loaded = template
-        if not isinstance(loaded, Loaded):
-            report(f"reading template {public(loaded)}")
-            loaded = read(home, loaded, wishes.edits)
+        if not isinstance(template, Loaded):
+            report(f"reading template {public(template)}")
+        return planner(report).draft(report)
+
+    return draft
+
+
+def rehearsed(
+    home: Home, name: str, template: str | Mapping[str, Any] | Loaded, driver: Driver, wishes: Wishes
+) -> Plan:
+    """Return a plan like `plan`'s that makes nothing, for a dry run: the files that it names have no content.
+
+    Its report hears what would be made beside the instance. Without its image, the machine is known in part.
+    """
+    planner = _trusted(home, name, template, driver, wishes)
+    return lambda report: planner(report).outline(report)
+
+
+def _trusted(
+    home: Home, name: str, template: str | Mapping[str, Any] | Loaded, driver: Driver, wishes: Wishes
+) -> "Callable[[Report], _Planner]":
+    """Return what makes the planner of the instance `name`, unless that takes trust which is not given."""
+    _check(wishes)
+
+    def planner(report: Report) -> _Planner:
+        loaded = template if isinstance(template, Loaded) else read(home, template, wishes.edits)
         for note in loaded.notes:
             report(note)
-        planner = _Planner(home, name, loaded, driver, wishes)
-        untrusted = [str(one) for one in planner.reach if one.server]
+        made = _Planner(home, name, loaded, driver, wishes)
+        untrusted = [str(one) for one in made.reach if one.server]
         if untrusted and not wishes.trust:
             raise UntrustedTemplateError(
                 f"{loaded.name} comes from a server and asks for access to this host, which takes --trust",
                 details=untrusted,
             )
-        for one in planner.reach:
+        for one in made.reach:
             report(str(one))
-        return planner.draft(report)
+        return made
 
-    return draft
+    return planner
 
 
 def check(home: Home, name: str, loaded: Loaded, driver: Driver, wishes: Wishes) -> list[Reach]:
@@ -116,20 +139,46 @@ class _Planner:
         """Return all that the machine consists of, with its image."""
         spec = self.spec()
         self._make_folders(report)
-        if self.driver.abilities.template:
-            return Draft(spec, {TEMPLATE: handed.text(self.loaded, self.template, spec)})
-        if not self.driver.abilities.images:
-            return Draft(spec, {})
+        if whole := self._without_image(spec):
+            return whole
         store = Store(self.home.images)
         image = obtain(store, self._sources(), report)
         claim(store, image, make_private_directory(self.home.creating(self.name)))
+        spec = self._booting(spec, image)
+        report("making keys and seed")
+        return Draft(spec, self._materials(image, spec), self._shared(spec))
+
+    def outline(self, report: Report) -> Draft:
+        """Return what `draft` would, with files that have no content; nothing is made or obtained."""
+        spec = self.spec()
+        for folder in requirements.missing_folders(self.template):
+            report(f"makes the folder {folder}, to be mounted")
+        if whole := self._without_image(spec):
+            return whole
+        image = stored(Store(self.home.images), self._sources())
+        if image is None:
+            report(f"obtains the image from {self._sources()[0].shown}")
+            return Draft(spec, {}, self._shared(spec))
+        spec = self._booting(spec, image)
+        if not (self.home.keys / USER_KEY).exists():
+            report(f"makes the key {self.home.keys / USER_KEY}, with which guests are entered")
+        return Draft(spec, dict.fromkeys(_material_names(image, spec), b""), self._shared(spec))
+
+    def _without_image(self, spec: Spec) -> Draft | None:
+        """Return all that a machine consists of whose driver takes no image from here; None for others."""
+        if self.driver.abilities.template:
+            return Draft(spec, {TEMPLATE: handed.text(self.loaded, self.template, spec)})
+        return None if self.driver.abilities.images else Draft(spec, {})
+
+    def _booting(self, spec: Spec, image: Image) -> Spec:
+        """Return `spec` with the way in which `image` boots."""
         boot = self.template.boot_way(self.arch) or image.boot[0]
         if boot not in image.boot and not (boot == "bios" and "firmware" in image.boot):  # a disk may have both loaders
             raise UsageError(f"image {image.name} boots by {' or '.join(image.boot)}, not by {boot}")
-        report("making keys and seed")
-        spec = spec._replace(boot=boot, kernel_arguments=image.kernel_arguments if boot == "kernel" else "")
-        shared = {disk_file(disk.name): Disks(self.home).path(disk.name) for disk in spec.disks}
-        return Draft(spec, self._materials(image, spec), shared)
+        return spec._replace(boot=boot, kernel_arguments=image.kernel_arguments if boot == "kernel" else "")
+
+    def _shared(self, spec: Spec) -> dict[str, Path]:
+        return {disk_file(disk.name): Disks(self.home).path(disk.name) for disk in spec.disks}
 
     def _make_folders(self, report: Report) -> None:
         """Make each folder that is to be mounted and does not exist."""
@@ -204,12 +253,28 @@ class _Planner:
         if spec.boot == "kernel":
             materials[KERNEL] = store.path(image.files["kernel"].digest)
             materials[INITRD] = store.path(image.files["initrd"].digest)
-        way = "firmware" if spec.boot == "bios" else spec.boot
-        if image.first_boot[image.boot.index(way)] == "overlay":
+        if _seeded_by_initrd(image, spec):
             materials[INITRD] = store.path(image.files["initrd"].digest).read_bytes() + overlay(seed)
         else:
             materials[SEED] = nocloud(seed)
         return materials
+
+
+def _material_names(image: Image, spec: Spec) -> list[str]:
+    """Return the names of what `_Planner._materials` returns."""
+    return [
+        SSH_KEY,
+        KNOWN_HOSTS,
+        *([BASE] if "disk" in image.files else []),
+        *([KERNEL] if spec.boot == "kernel" else []),
+        *([INITRD] if spec.boot == "kernel" or _seeded_by_initrd(image, spec) else []),
+        *([] if _seeded_by_initrd(image, spec) else [SEED]),
+    ]
+
+
+def _seeded_by_initrd(image: Image, spec: Spec) -> bool:
+    way = "firmware" if spec.boot == "bios" else spec.boot
+    return image.first_boot[image.boot.index(way)] == "overlay"
 
 
 def _inside(name: str, who: resolve.User) -> Guest:

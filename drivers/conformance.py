@@ -21,6 +21,7 @@ import pytest
 
 from ..errors import DeadlineError, DriverError, HostError
 from ..fsm.spec import Copy, Disk, Forward, Mount, Probe
+from ..fsm.table import Trigger
 from .contract import DEMANDS, UNREADABLE, Deadline, Driver, Observation, Site, Spec
 
 _FORWARD = Forward("tcp", "0.0.0.0", 80, "", "127.0.0.1", 8080, "", reverse=False)  # noqa: S104 - the guest's own address
@@ -95,6 +96,21 @@ class DriverConformance:
         steps.clear()
         driver.start(machine, steps.append, Deadline(self.START_S))
         return machine
+
+    # What is only asked about.
+
+    def test_foresee_touches_nothing_and_names_what_start_makes(
+        self, driver: Driver, machine: Site, steps: list[str]
+    ) -> None:
+        """A dry run asks what a start would do: nothing changes by that, and what it names is so after the start."""
+        before = _listed(machine)
+        effects = driver.foresee(machine, Trigger.start, {})
+        assert before == _listed(machine), "foresee must touch nothing"
+        driver.start(machine, steps.append, Deadline(self.START_S))
+        missing = [name for name in effects.appear if not (machine.directory / name).exists()]
+        assert not missing, f"foresee says that start makes {missing}, which are not there after it"
+        left = [name for name in effects.vanish if (machine.directory / name).exists()]
+        assert not left, f"foresee says that start removes {left}, which are there after it"
 
     # What is asked for.
 

@@ -24,6 +24,7 @@ because recovery after a crash repeats it. What is true after each:
     resume     a paused machine runs again, unless what paused it still does; one that runs is left alone
     provision  the scripts of the first boot have run again; returns what failed
     observe    returns what is so: quickly, without network, waiting or changing anything
+    foresee    likewise, what one of the others would do: a dry run asks
 
 A driver that can suspend keeps one promise about SAVED, whatever crashes: while it is there, no processor of the
 machine runs. It appears by one rename once the processors have stopped, and is gone before they continue, also when
@@ -54,15 +55,16 @@ entry-point group `interlock.drivers`, and proves itself with `interlock.drivers
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ..errors import DegradedError, HostError, UsageError
 from ..fsm.port import Deadline, Site
-from ..fsm.records import FORKED, HIDDEN, SAVED, Check, Observation
+from ..fsm.records import FORKED, HIDDEN, SAVED, Check, Effects, Observation
 from ..fsm.snapshots import CURRENT
 from ..fsm.spec import UNREADABLE, Forward, Spec
+from ..fsm.table import Trigger
 from ..host.process import Usage
 from ..host.progress import Report
 
@@ -88,6 +90,7 @@ __all__ = [
     "Deadline",
     "DegradedError",
     "Driver",
+    "Effects",
     "Observation",
     "Report",
     "Site",
@@ -293,6 +296,15 @@ class Driver(ABC):
 
         Raises OSError or DriverError where it is unknown whether the machine is alive.
         """
+
+    def foresee(self, site: Site, trigger: Trigger, arguments: Mapping[str, Any]) -> Effects:  # noqa: ARG002 - the default knows nothing
+        """Return what the work of `trigger` would do to the files of `site` and which hypervisor it would run.
+
+        Nothing is touched or waited for. Raises what the work would raise, as far as that is known before it begins:
+        the same errors, from the same code. `arguments` are those of the request; of `create`, whose directory is not
+        there yet, `materials`: the names of the files that it would hold. By default a driver has nothing to say.
+        """
+        return Effects()
 
     def resume(self, site: Site, report: Report) -> None:  # noqa: B027 - the default's machines are never paused
         """Let the machine run again, if it was paused."""

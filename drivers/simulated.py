@@ -50,6 +50,7 @@ from .contract import (
     Deadline,
     DegradedError,
     Driver,
+    Effects,
     Observation,
     Report,
     Site,
@@ -58,6 +59,7 @@ from .contract import (
 
 if TYPE_CHECKING:
     from ..fsm.spec import Forward
+    from ..fsm.table import Trigger
     from ..guest.command import Completed
 
     Answer = str | Completed | Callable[[bytes], str | Completed]
@@ -295,6 +297,19 @@ class SimulatedDriver(Driver):
             else None,
             hidden=hidden,
         )
+
+    def foresee(self, site: Site, trigger: "Trigger", arguments: Mapping[str, Any]) -> Effects:
+        match trigger:
+            case "create" if self.memory is None:
+                return Effects(appear=(FILE,))
+            case "suspend":
+                return Effects(appear=(SAVED,))
+            case "start" if is_saved(site.directory):
+                set_aside = arguments.get("cold")
+                return Effects(vanish=(SAVED,), notes=() if set_aside else ("resuming the simulated guest",))
+            case "reset":
+                return Effects(vanish=tuple(it for it in (SAVED, CURRENT) if os.path.lexists(site.directory / it)))
+        return Effects()
 
     def happen(self, site: Site, **changes: Any) -> None:
         """Let something happen to the machine behind Interlock's back: `alive=False, exit_reason="guest panicked"`."""

@@ -34,7 +34,7 @@ from .events import Announce, Event, quiet
 from .happening import Happening
 from .journal import Journal, Phase
 from .port import Deadline, Plan, Ports, Site
-from .records import Operation, Status, checked_name, is_protected
+from .records import Operation, Status, Step, checked_name, is_protected
 from .states import State
 from .status import Reader, Verdict, decision, verdict
 from .table import BOOTS, BY_TRIGGER, TABLE, By, Decision, Row, Trigger
@@ -66,9 +66,12 @@ class Outcome(NamedTuple):
     """What a repair has mended, in words; empty when there was nothing to mend."""
     message: str = ""
     """What the author of its template has to say about the use of a machine that has been started."""
+    steps: tuple[Step, ...] | None = None
+    """Of a dry run: the transitions that would take place. Nothing has been done then; `state` is what it would be."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form: what `start --format json` prints."""
+        foreseen = {} if self.steps is None else {"steps": [step.to_json() for step in self.steps]}
         return {
             "name": self.instance,
             "trigger": self.trigger,
@@ -76,6 +79,7 @@ class Outcome(NamedTuple):
             "changed": self.changed,
             "detail": self.detail,
             "elapsed_s": round(self.elapsed_s, 3),
+            **foreseen,
         }
 
 
@@ -158,11 +162,8 @@ class Engine(Reader):
         IllegalTransitionError, NotFoundError, BusyError, and whatever the work raises; the state has not moved then.
         DegradedError alone says that it has.
         """
-        row = BY_TRIGGER.get(trigger)
-        if row is None:
-            raise UsageError(f"{trigger!r}: expected one of {', '.join(BY_TRIGGER)}")
-        _check(row, arguments)
-        treated = row.on_damage is not None and (force or not row.guarded)
+        row = asked(trigger, arguments)
+        treated = treats(row, force=force)
         if treated and (not row.recorded or self.read(name).damage):
             return self._treat(name, row, force=force)
         try:
@@ -218,7 +219,7 @@ class Engine(Reader):
             if isinstance(new, str):
                 instances: Any = held.enter_context(self._absent(new, name, trigger))
             else:
-                instances = [held.enter_context(self._absent(one, name, trigger)) for one in _distinct(new)]
+                instances = [held.enter_context(self._absent(one, name, trigger)) for one in distinct(new)]
             yield {**arguments, "new": instances}
 
     @contextmanager
@@ -304,7 +305,7 @@ class Engine(Reader):
                 if patience.passed:
                     self._end_suspended(lock, name, trigger, operation if called_off else None, force=force)
                     patience = Deadline(CALL_OFF_S)
-            elif _calls_off(trigger, operation, force=force):
+            elif calls_off(trigger, operation, force=force):
                 self._announce_other(Happening.preempted, name, trigger, operation)
                 lock.ask_to_let_go(operation.actor, f"{trigger} (pid {os.getpid()})")
                 if operation.suspended:
@@ -399,20 +400,28 @@ class Engine(Reader):
         return status.observation is not None and status.observation.alive is False
 
 
-def _calls_off(trigger: Trigger, operation: Operation, *, force: bool) -> bool:
+def calls_off(trigger: Trigger, operation: Operation, *, force: bool) -> bool:
     """True when `operation` is to end for the sake of `trigger`: by its row, or because its process is suspended."""
     return trigger in BY_TRIGGER[operation.trigger].yields_to or (operation.suspended and force)
 
 
-def _distinct(names: Sequence[str]) -> Sequence[str]:
+def distinct(names: Sequence[str]) -> Sequence[str]:
     """Return `names`, of which there is one at least, and no two are the same; else raise UsageError."""
     if len(set(names)) != len(names) or not names:
         raise UsageError(f"expected names that differ, not {', '.join(names) or 'nothing'}")
     return names
 
 
-def _check(row: Row, arguments: dict[str, Any]) -> None:
-    """Raise UsageError unless `row` can be asked for with `arguments`."""
+def treats(row: Row, *, force: bool) -> bool:
+    """Return whether a request for `row` is carried out on an instance whose files cannot be understood."""
+    return row.on_damage is not None and (force or not row.guarded)
+
+
+def asked(trigger: Trigger, arguments: dict[str, Any]) -> Row:
+    """Return the row of `trigger`; raise UsageError unless it can be asked for with `arguments`."""
+    row = BY_TRIGGER.get(trigger)
+    if row is None:
+        raise UsageError(f"{trigger!r}: expected one of {', '.join(BY_TRIGGER)}")
     if row.by is By.nobody:
         raise UsageError(f"{row.trigger} is observed, not asked for")
     if row.by is By.caller:
@@ -426,3 +435,4 @@ def _check(row: Row, arguments: dict[str, Any]) -> None:
     timeout_s = arguments.get("timeout_s")
     if timeout_s is not None and not timeout_s >= 0:  # NaN is not
         raise UsageError(f"timeout must be a number of seconds ≥ 0, not {timeout_s}")
+    return row

@@ -13,7 +13,7 @@ from ..host.progress import Report
 from . import refusals, snapshots, words
 from .journal import Journal
 from .port import Change, Deadline, Draft, Site
-from .records import FORKED, PROTECTED_FILE
+from .records import FORKED, PROTECTED_FILE, Effects, is_protected
 from .spec import SPEC_FILE
 from .states import State
 from .table import Trigger
@@ -132,6 +132,20 @@ OWN_WORK: dict[Trigger, Callable[..., str | None]] = {
     Trigger.unprotect: unprotect,
 }
 """What the engine does itself, by trigger. A test holds it against the table."""
+
+
+def _edited(site: Site, *, change: Change) -> Effects:
+    return Effects(notes=(words.edited(site.spec, change(site.spec), running=False),))
+
+
+EFFECTS: dict[Trigger, Callable[..., Effects]] = {
+    Trigger.edit: _edited,
+    Trigger.snapshot: lambda site, tag: Effects(appear=(f"{snapshots.place(site.directory, tag)}/",)),
+    Trigger.discard: lambda site, tag: Effects(vanish=(f"{snapshots.place(site.directory, tag)}/",)),
+    Trigger.protect: lambda _: Effects(appear=(PROTECTED_FILE,)),
+    Trigger.unprotect: lambda site: Effects(vanish=(PROTECTED_FILE,) if is_protected(site.directory) else ()),
+}
+"""What that work does to the files of an instance at its site, where no column of its row says so, for a dry run."""
 
 
 def _tag_is_free(instance: "Instance", *, tag: str) -> None:

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..errors import DegradedError, InterlockError
 from ..host import cancellation
 from ..host.progress import Report
-from .records import Observation
+from .records import Effects, Observation
 from .spec import Forward, Spec
+from .table import Trigger
 
 
 class Deadline:
@@ -81,6 +82,7 @@ class Port(Protocol):
     def resume(self, site: Site, report: Report) -> None: ...
     def provision(self, site: Site, report: Report, deadline: Deadline) -> DegradedError | None: ...
     def observe(self, site: Site) -> Observation: ...
+    def foresee(self, site: Site, trigger: Trigger, arguments: Mapping[str, Any]) -> Effects: ...
 
 
 Ports = Callable[[str], Port]

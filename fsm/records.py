@@ -3,6 +3,7 @@
     Operation     what is being done to it right now, by whom, until when
     Observation   what its driver sees: alive or not, in what condition, why it went down
     Status        all of it together: one line of `list`, one object of `inspect`
+    Effects, Step what a request would do, of which only that is asked
     Check         what `doctor` found about the host
 
 What the machine is stands in `spec.Spec`, which is resolved once by `create` and never changed.
@@ -186,6 +187,59 @@ class Status(NamedTuple):
             "resident_bytes": used.resident_bytes if used else None,
             "uptime_s": round(used.uptime_s, 3) if used else None,
             "directory": str(self.directory),
+        }
+
+
+class Effects(NamedTuple):
+    """What a request would do to the host, as far as that is known without touching anything."""
+
+    appear: tuple[str, ...] = ()
+    """Files and folders that would appear, or be replaced. Absolute, or in the instance's directory; with a slash at
+    the end, all that is in it too."""
+    vanish: tuple[str, ...] = ()
+    """Those that would go, or be replaced."""
+    command: tuple[str, ...] = ()
+    """The command line of the hypervisor that would run, or that the first start of what is created would run."""
+    notes: tuple[str, ...] = ()
+    """What else there is to know, in words."""
+
+    def __add__(self, other: "Effects") -> "Effects":  # type: ignore[override] # not those of tuples
+        """Return the effects of both; the command is the first."""
+        return Effects(
+            self.appear + other.appear,
+            self.vanish + other.vanish,
+            self.command or other.command,
+            self.notes + other.notes,
+        )
+
+    def at(self, directory: Path) -> "Effects":
+        """Return them with absolute names, as the instance lies in `directory`."""
+        return self._replace(
+            appear=tuple(os.path.join(directory, name) for name in self.appear),  # noqa: PTH118 - keeps the slash
+            vanish=tuple(os.path.join(directory, name) for name in self.vanish),  # noqa: PTH118 - likewise
+        )
+
+
+class Step(NamedTuple):
+    """One transition that a dry run foresees."""
+
+    instance: str
+    trigger: Trigger
+    source: State
+    dest: State
+    effects: Effects = Effects()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the documented JSON form: an item of `steps` of an outcome."""
+        return {
+            "name": self.instance,
+            "trigger": self.trigger,
+            "source": self.source,
+            "dest": self.dest,
+            "appear": list(self.effects.appear),
+            "vanish": list(self.effects.vanish),
+            "command": list(self.effects.command),
+            "notes": list(self.effects.notes),
         }
 
 

@@ -12,7 +12,7 @@ from ..host.process import Actor, suspended
 from ..host.sizes import exact
 from . import table
 from .happening import Happening
-from .records import HIDDEN, Operation, Status, seconds_since
+from .records import HIDDEN, Operation, Status, Step, seconds_since
 from .states import State
 from .table import BY_TRIGGER, Trigger
 
@@ -273,6 +273,26 @@ def duration(seconds: float) -> str:
             rest = whole % size // smaller_size
             return f"{whole // size} {unit} {rest} {smaller}" if rest else f"{whole // size} {unit}"
     return f"{whole} s"
+
+
+STILL_ALIVE = "its machine is alive, although nothing records a start"
+"""Said in a dry run of an instance that the next request would find running."""
+
+
+def cut_short(row: table.Row) -> str:
+    """Return what a dry run says of work that a dead process left, and that any request settles first."""
+    return f"it was cut short. {table.RULE[row.on_crash] if row.on_crash else ''}".rstrip()
+
+
+def would_call_off(operation: Operation) -> str:
+    """Return what a dry run says of the work of another process that a request ends."""
+    return f"calls off the {operation.trigger} of pid {operation.actor.pid}"
+
+
+def foreseen(step: Step) -> str:
+    """Return the line of a dry run for `step`: `dry run: start web: stopped → running`."""
+    command = BY_TRIGGER[step.trigger].command or step.trigger
+    return f"dry run: {command} {step.instance}: {step.source} → {step.dest}"
 
 
 def typed(instance: str, trigger: Trigger) -> str:

@@ -79,13 +79,14 @@ class Images:
         source = Source(str(file.absolute()), arch or platform.machine())
         return published.import_(self._store, source, name, report)
 
-    def delete(self, name: str, arch: str | None = None, *, force: bool = False) -> None:
+    def delete(self, name: str, arch: str | None = None, *, force: bool = False, dry_run: bool = False) -> None:
         """Remove the image called `name`; raises NotFoundError, and ImageError when instances use it.
 
-        `force` removes it all the same: they keep what they need.
+        `force` removes it all the same: they keep what they need. With `dry_run` it is only looked for what would
+        refuse that.
         """
         arch = arch or platform.machine()
-        if not usage.delete(self._store, self._home, name, arch, force=force):
+        if not usage.delete(self._store, self._home, name, arch, force=force, dry_run=dry_run):
             raise _not_found(name, arch)
 
 

@@ -16,10 +16,8 @@ def obtain(store: Store, sources: Sequence[Source], report: Report) -> Image:
     What the store has already is used without asking a server. `report` hears why a source failed. Raises the error of
     the only source, or ImageError that lists each source with its cause.
     """
-    for source in sources:
-        with suppress(ImageError):  # an impossible source: reported below, if no other has the image
-            if there := _in_store(store, source):
-                return there
+    if there := stored(store, sources):
+        return there
     failures: list[tuple[Source, DriverError]] = []
     for source in sources:
         if failures:
@@ -34,6 +32,15 @@ def obtain(store: Store, sources: Sequence[Source], report: Report) -> Image:
         f"none of the {len(failures)} sources has the image" if failures else "no source of the image is given",
         details=[line for source, error in failures for line in _lines(source, error)],
     )
+
+
+def stored(store: Store, sources: Sequence[Source]) -> Image | None:
+    """Return the image of the first of `sources` that the store has; None if it has to be obtained."""
+    for source in sources:
+        with suppress(ImageError):  # an impossible source, which `obtain` reports
+            if there := _in_store(store, source):
+                return there
+    return None
 
 
 def _in_store(store: Store, source: Source) -> Image | None:

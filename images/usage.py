@@ -7,7 +7,7 @@ the store.
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from ..drivers.contract import BASE, KERNEL
@@ -63,21 +63,21 @@ def claim(store: Store, image: Image, directory: Path) -> None:
         return
 
 
-def delete(store: Store, home: Home, name: str, arch: str, *, force: bool = False) -> bool:
+def delete(store: Store, home: Home, name: str, arch: str, *, force: bool = False, dry_run: bool = False) -> bool:
     """Remove the image; False when there is no such image. Raises ImageError naming the instances that use it.
 
-    `force` removes it all the same; their links keep the files.
+    `force` removes it all the same; their links keep the files. With `dry_run` nothing is touched.
     """
     if not store.manifest(name, arch).exists():
         return False
-    with store.writing() as writer:
+    with nullcontext() if dry_run else store.writing() as writer:
         using = users(store, home).get((name, arch), ())
         if using and not force:
             raise ImageError(
                 f"image {name} for {arch} is used by {', '.join(using)}",
                 hint=f"interlock image delete {name} --arch {arch} --force",
             )
-        return writer.delete(name, arch)
+        return writer.delete(name, arch) if writer else True
 
 
 def unneeded(store: Store, home: Home) -> Iterator[Unneeded]:

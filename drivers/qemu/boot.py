@@ -97,10 +97,7 @@ def launch(
     `adapt` makes of the machine's command line the one that is run.
     """
     directory = site.directory
-    limits.check(site.spec)
-    mounts.check(site.spec)
-    disk_lock.check(site)
-    daemons = mounts.daemons(site)
+    daemons = check(site)
     chosen = _chosen(site)
     if chosen.name != "kvm":
         report(f"using TCG emulation: {chosen.reason}")
@@ -124,12 +121,32 @@ def launch(
     raise ended.death(directory)
 
 
+def check(site: Site) -> list[hypervisor.Daemon]:
+    """Return the programs that the hypervisor of `site` needs beside it; raise what keeps it from being run here."""
+    limits.check(site.spec)
+    mounts.check(site.spec)
+    disk_lock.check(site)
+    return mounts.daemons(site)
+
+
 def command(site: Site, timeout_s: float) -> list[str]:
     """Return the hypervisor's command line; raises DeadlineError when QEMU does not say in time what it can do."""
     able = capabilities(site.runtime.parent, site.spec.arch, timeout_s)
     board = Board.read(site.directory)
     board.check(able)
     return build(site, board, able, _chosen(site).name, ssh_port.recorded(site.directory) or 0)
+
+
+def foreseen(site: Site, *, seeded: bool | None = None) -> tuple[str, list[str]]:
+    """Return the version of QEMU and the command line by which `site` would start; nothing is touched.
+
+    `seeded` is given for a machine that is not made yet: whether it would have SEED.
+    """
+    able = capabilities(site.runtime.parent, site.spec.arch, remember=False)
+    board = Board.read(site.directory) if seeded is None else Board.newest(able)
+    board.check(able)
+    accelerator = _chosen(site, remember=False).name
+    return able.version, build(site, board, able, accelerator, ssh_port.chosen(site), seeded=seeded)
 
 
 @contextmanager
@@ -183,12 +200,12 @@ def _ssh_config(site: Site, port: int) -> bytes:
     ).encode()
 
 
-def _chosen(site: Site) -> Acceleration:
+def _chosen(site: Site, *, remember: bool = True) -> Acceleration:
     """Return how to run `site` on this host now; raise HostError when its spec requires what does not work."""
     wanted = site.spec.accelerator
     if wanted == "tcg":
         return Acceleration("tcg", "the instance asks for it")
-    found = acceleration(site.runtime.parent, site.spec.arch)
+    found = acceleration(site.runtime.parent, site.spec.arch, remember=remember)
     if wanted == "kvm" and found.name != "kvm":
         raise HostError(f"the instance requires KVM, which does not work here: {found.reason}")
     return found

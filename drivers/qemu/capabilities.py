@@ -75,10 +75,13 @@ class Capabilities(NamedTuple):
         return "multi" if (int(major), int(minor)) >= (8, 1) else "single"
 
 
-def capabilities(runtime_root: Path, arch: str, timeout_s: float = _TIMEOUT_S) -> Capabilities:
+def capabilities(
+    runtime_root: Path, arch: str, timeout_s: float = _TIMEOUT_S, *, remember: bool = True
+) -> Capabilities:
     """Return what this host's QEMU for `arch` guests can do; waits for its answer for `timeout_s` at most.
 
-    Raises HostError if it is not installed, DeadlineError if it does not answer.
+    What is found out is written down only if it is to be remembered. Raises HostError if it is not installed,
+    DeadlineError if it does not answer.
     """
     binary = _binary(arch)
     stat = os.stat(binary)  # noqa: PTH116 - follows the link, as exec does
@@ -90,7 +93,10 @@ def capabilities(runtime_root: Path, arch: str, timeout_s: float = _TIMEOUT_S) -
         *sorted(DEVICES),
     ]  # another version of us asks for more
     found = _remembered(
-        runtime_root / f"qemu-{arch}.json", key, lambda: _ask(binary, arch, min(timeout_s, _TIMEOUT_S))._asdict()
+        runtime_root / f"qemu-{arch}.json",
+        key,
+        lambda: _ask(binary, arch, min(timeout_s, _TIMEOUT_S))._asdict(),
+        lambda _: remember,
     )
     return Capabilities(**found)
 
@@ -100,22 +106,21 @@ def ask(arch: str) -> Capabilities:
     return _ask(_binary(arch), arch, _TIMEOUT_S)
 
 
-def acceleration(runtime_root: Path, arch: str) -> Acceleration:
-    """Return the fastest way to run `arch` guests that was tried and works here."""
+def acceleration(runtime_root: Path, arch: str, *, remember: bool = True) -> Acceleration:
+    """Return the fastest way to run `arch` guests that was tried and works here; written down as `capabilities` is."""
     host = platform.machine()
     if arch != host:
         return Acceleration("tcg", f"KVM runs no {arch} guest on {host}")
     key = [boot_id(), os.uname().release, *kvm.Verdict._fields]
     path = runtime_root / "acceleration.json"
-    verdict = kvm.Verdict(**_remembered(path, key, lambda: kvm.judge()._asdict(), lambda found: bool(found["lasting"])))
+    verdict = kvm.Verdict(
+        **_remembered(path, key, lambda: kvm.judge()._asdict(), lambda found: remember and bool(found["lasting"]))
+    )
     return Acceleration("kvm" if verdict.usable else "tcg", verdict.reason, verdict.mend)
 
 
 def _remembered(
-    path: Path,
-    key: list[Any],
-    find_out: Callable[[], dict[str, Any]],
-    worth_keeping: Callable[[dict[str, Any]], bool] = lambda _: True,
+    path: Path, key: list[Any], find_out: Callable[[], dict[str, Any]], worth_keeping: Callable[[dict[str, Any]], bool]
 ) -> dict[str, Any]:
     """Return what the file `path` has for `key`; otherwise what `find_out` returns, and write that to the file."""
     try:

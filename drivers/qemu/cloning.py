@@ -46,14 +46,7 @@ def make(site: Site, original: Site, report: Report, *, full: bool) -> None:
 
     Raises DriverError where the guest would not take its new identity, or the disk cannot be shared.
     """
-    if original.spec.disks:
-        names = ", ".join(disk.name for disk in original.spec.disks)
-        raise DriverError(f'"{original.name}" has the disk {names} attached, which no two machines can write to')
-    if (original.directory / SEED).exists() and _is_written(original.directory):
-        raise DriverError(
-            f'the guest of "{original.name}" has taken its identity from a cloud-init seed, and reads no other one: '
-            "such a machine can be cloned before its first start"
-        )
+    refuse(original)
     report("giving the copy an identity")
     identify(site, original)
     for name in (KERNEL, BASE, firmware.CODE, firmware.PRISTINE):
@@ -70,6 +63,18 @@ def make(site: Site, original: Site, report: Report, *, full: bool) -> None:
     else:
         report("sharing the disk")
         share(original.directory, site.directory)
+
+
+def refuse(original: Site) -> None:
+    """Raise DriverError where the machine `original`, which is down, cannot be copied."""
+    if original.spec.disks:
+        names = ", ".join(disk.name for disk in original.spec.disks)
+        raise DriverError(f'"{original.name}" has the disk {names} attached, which no two machines can write to')
+    if (original.directory / SEED).exists() and _is_written(original.directory):
+        raise DriverError(
+            f'the guest of "{original.name}" has taken its identity from a cloud-init seed, and reads no other one: '
+            "such a machine can be cloned before its first start"
+        )
 
 
 def identify(site: Site, original: Site) -> facts.Identity:

@@ -86,8 +86,13 @@ class Board(NamedTuple):
             )
 
 
-def build(site: Site, board: Board, capabilities: Capabilities, accelerator: str, ssh_port: int) -> list[str]:
-    """Return the command line that is `site`'s machine, to be run in its directory."""
+def build(
+    site: Site, board: Board, capabilities: Capabilities, accelerator: str, ssh_port: int, *, seeded: bool | None = None
+) -> list[str]:
+    """Return the command line that is `site`'s machine, to be run in its directory.
+
+    `seeded` tells whether SEED is to be attached; by default that it is there does.
+    """
     spec = site.spec
     socket = site.runtime / monitor.SOCKET
     longest = site.runtime / agent.SOCKET if board.agent_port else socket
@@ -122,7 +127,7 @@ def build(site: Site, board: Board, capabilities: Capabilities, accelerator: str
         "-device", "virtio-rng-pci",
     ]  # fmt: skip
     command += _fixed_devices(site, board)
-    if (site.directory / SEED).exists():
+    if (site.directory / SEED).exists() if seeded is None else seeded:
         command += [
             "-blockdev", f"raw,node-name=seed,read-only=on,file.driver=file,file.filename={SEED}",
             "-device", "virtio-blk-pci,drive=seed",

@@ -13,7 +13,8 @@ from typing import Any
 from ...errors import DriverError
 from ...host.files import PRIVATE_UMASK, beside, flush, publish, remove_tree, sweep_beside
 from ...host.run import run
-from ..contract import BASE
+from ..contract import BASE, Site
+from . import hypervisor
 
 DISK = "disk.qcow2"
 
@@ -42,6 +43,12 @@ def grow(directory: Path, size_bytes: int) -> None:
     if info["virtual-size"] < size_bytes:
         run_qemu_img(["resize", "-q", "-f", "qcow2", DISK, str(size_bytes)], directory)
         flush(directory / DISK)
+
+
+def refuse_growing(site: Site) -> None:
+    """Raise DriverError while the machine of `site` is alive: its hypervisor has the disk open."""
+    if hypervisor.settled(site.directory):
+        raise DriverError(f'the disk of "{site.name}" cannot grow while it runs', hint=f"interlock stop {site.name}")
 
 
 _LOST_SPACE = 3

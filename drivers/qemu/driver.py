@@ -32,10 +32,10 @@ Modules are imported where they are used: `list` observes a thousand machines an
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...errors import DriverError
 from ...fsm.records import is_saved
@@ -53,6 +53,7 @@ from ..contract import (
     Deadline,
     DegradedError,
     Driver,
+    Effects,
     Observation,
     Report,
     Site,
@@ -61,6 +62,7 @@ from . import degraded, ended, events, hypervisor, logs, mounts, ssh_control, ss
 
 if TYPE_CHECKING:
     from ...fsm.spec import Forward, Spec
+    from ...fsm.table import Trigger
     from ...guest.report import Failure
 
 HYPERVISOR_STARTED = "hypervisor started"
@@ -126,10 +128,7 @@ class QemuDriver(Driver):
     def grow(self, site: Site, report: Report) -> None:
         from . import disk
 
-        if hypervisor.settled(site.directory):
-            raise DriverError(
-                f'the disk of "{site.name}" cannot grow while it runs', hint=f"interlock stop {site.name}"
-            )
+        disk.refuse_growing(site)
         report("growing the disk")
         disk.grow(site.directory, site.spec.disk_bytes)
 
@@ -337,6 +336,11 @@ class QemuDriver(Driver):
             accelerator=hypervisor.accelerator(process),
             usage=host.usage(process),
         )
+
+    def foresee(self, site: Site, trigger: "Trigger", arguments: "Mapping[str, Any]") -> Effects:
+        from . import foresight
+
+        return foresight.foresee(site, trigger, arguments)
 
     def shell(self, site: Site, command: Sequence[str], *, terminal: bool) -> list[str]:
         ssh_control.call(site.runtime)

@@ -19,15 +19,20 @@ def take(site: Site, place: Path, report: Report) -> None:
 
     Raises DriverError for a disk that is damaged, or that outlives the instance.
     """
-    if site.spec.disks:
-        names = ", ".join(it.name for it in site.spec.disks)
-        raise DriverError(f"the disk {names} is attached and would not go back with a snapshot")
+    refuse(site)
     report("checking the disk")
     disk.check(site.directory)
     report("keeping the disk")
     cloning.share(site.directory, place)
     _copy_variables(site.directory, place, report)
     disk.check(place)
+
+
+def refuse(site: Site) -> None:
+    """Raise DriverError for a disk that outlives the instance: it would not go back with the snapshot."""
+    if site.spec.disks:
+        names = ", ".join(it.name for it in site.spec.disks)
+        raise DriverError(f"the disk {names} is attached and would not go back with a snapshot")
 
 
 def bring_back(site: Site, place: Path, report: Report) -> None:

@@ -42,6 +42,16 @@ def choose(site: Site, report: Report) -> int:
     Raises DriverError naming the owner when the spec names a port that is taken, TooNewError when a newer version wrote
     the record in a form that this one cannot keep.
     """
+    old, port = recorded(site.directory), chosen(site)
+    if old is not None and old != port and not site.spec.ssh_port:
+        report(f"another program took port {old}: ssh moves to port {port}")
+    if old != port:
+        _record(site, port)
+    return port
+
+
+def chosen(site: Site) -> int:
+    """Return the port that `choose` would choose now, and raise what it would; nothing is recorded."""
     import zlib
 
     from . import host_ports
@@ -50,8 +60,6 @@ def choose(site: Site, report: Report) -> int:
     old, wanted = recorded(site.directory), site.spec.ssh_port
     if wanted:
         host_ports.check_free("127.0.0.1", wanted)
-        if old != wanted:
-            _record(site, wanted)
         return wanted
     if old is not None and host_ports.free(old):
         return old
@@ -62,13 +70,8 @@ def choose(site: Site, report: Report) -> int:
     for step in range(len(_PORTS)):
         port = _PORTS[(first + step) % len(_PORTS)]
         if port != old and port not in promised and host_ports.free(port):
-            break
-    else:
-        raise HostError(f"no TCP port from {_PORTS.start} to {_PORTS.stop - 1} is free on 127.0.0.1")
-    if old is not None:
-        report(f"another program took port {old}: ssh moves to port {port}")
-    _record(site, port)
-    return port
+            return port
+    raise HostError(f"no TCP port from {_PORTS.start} to {_PORTS.stop - 1} is free on 127.0.0.1")
 
 
 def _read(directory: Path) -> dict[str, Any]:

@@ -83,7 +83,9 @@ def test_disk_delete_of_attached_one_is_refused_and_names_the_instance(disk, bri
     """An instance's disk is not taken from it; the words say what would have to go first."""
     disk("create", "data", "--size", "1GiB")
     bring_linked("data", "web")
+    dry = disk("delete", "data", "--dry-run", code=2)
     done = disk("delete", "data", code=2)
+    assert dry.stderr == done.stderr
     assert done.stderr.splitlines() == [
         "error: usage",
         'disk "data" is attached to instance "web"',
@@ -95,6 +97,8 @@ def test_disk_delete_of_attached_one_is_refused_and_names_the_instance(disk, bri
 def test_disk_delete_removes_it(disk):
     """Afterwards there is nothing of that name."""
     disk("create", "data", "--size", "1GiB")
+    assert disk("delete", "data", "--dry-run").stderr.startswith("dry run: removes /")
+    assert disk("list").stdout
     disk("delete", "data")
     assert disk("list").stdout == ""
     for command in (("delete", "data"), ("inspect", "data"), ("resize", "data", "--size", "1GiB")):

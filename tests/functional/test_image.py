@@ -117,6 +117,10 @@ def test_image_delete_of_a_used_image_needs_force(interlock, use, home):
         "image mine for x86_64 is used by web",
         "hint: interlock image delete mine --arch x86_64 --force",
     ]
+    assert interlock("image", "delete", "mine", *ARCH, "--dry-run").stderr == refused.stderr
+    dry = interlock("image", "delete", "mine", *ARCH, "--force", "--dry-run")
+    assert dry.stderr.startswith("dry run: removes image mine for x86_64, ")
+    assert interlock("image", "list").stdout
     assert interlock("image", "delete", "mine", *ARCH, "--force").returncode == 0
     assert interlock("image", "list").stdout == ""
     assert (home.directory("web") / "base.qcow2").stat().st_size > 0

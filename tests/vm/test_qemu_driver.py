@@ -19,6 +19,7 @@ from interlock.drivers.contract import Deadline
 from interlock.drivers.qemu import boot, host_ports, hypervisor, ssh_port
 from interlock.drivers.qemu.driver import QemuDriver
 from interlock.errors import DamagedError, DeadlineError, DriverError, HostError
+from interlock.fsm.table import Trigger
 from interlock.images.store import Store
 
 pytestmark = pytest.mark.vm
@@ -312,7 +313,7 @@ def test_hypervisor_that_dies_while_starting_ends_the_wait(driver, machine):
 
     def report(step):
         if step == "hypervisor started":
-            os.kill(hypervisor.find(machine.directory).pid, signal.SIGKILL)
+            os.kill(hypervisor.settled(machine.directory).pid, signal.SIGKILL)
 
     with pytest.raises(DriverError, match="did not come up: hypervisor was killed or crashed"):
         driver.start(machine, report, Deadline(math.inf))
@@ -335,7 +336,7 @@ def test_launch_after_sigkill_finds_the_disk_free(driver, make_site, steps, star
 
 def test_launch_beside_a_live_hypervisor_runs_nothing(running):
     """A second launch finds the first hypervisor and starts nothing."""
-    first = hypervisor.find(running.directory)
+    first = hypervisor.settled(running.directory)
     assert hypervisor.launch(["false"], running.directory) == first
 
 
@@ -395,3 +396,53 @@ def test_images_store_is_not_written_to(driver, images_home, machine, steps):
     blobs = {path: path.stat().st_mtime_ns for path in store.blobs.iterdir()}
     driver.start(machine, steps.append, Deadline(START_S))
     assert blobs == {path: path.stat().st_mtime_ns for path in store.blobs.iterdir()}
+
+
+def test_dry_run_foresees_the_command_line_and_every_file(driver, make_site, steps):
+    """Of creation, start, suspend, resuming start and stop: names that appear and go, and what QEMU is run with.
+
+    What comes of a machine that is not made yet is what it then is; nothing is touched by asking.
+    """
+    site = make_site()
+    materials = {path.name for path in site.directory.iterdir()}
+
+    def names():
+        made = {path.name for path in site.directory.iterdir() if path.suffix != ".new"}  # a log that is being cut
+        return made | ({"runtime"} if site.runtime.is_dir() else set())
+
+    def foreseen(trigger, work, **arguments):
+        before = names()
+        effects = driver.foresee(site, trigger, arguments)
+        assert names() == before
+        work()
+        after = names()
+        appear = {"runtime" if name == f"{site.runtime}/" else name for name in effects.appear}
+        assert after - before == appear - before
+        assert before - after == {*effects.vanish} - after
+        return list(effects.command)
+
+    first = foreseen(Trigger.create, lambda: driver.create(site, steps.append), materials=materials)
+    start = Deadline(START_S)
+    try:
+        command = foreseen(Trigger.start, lambda: driver.start(site, steps.append, start))
+        assert command == first == hypervisor.command(hypervisor.settled(site.directory))
+        foreseen(Trigger.suspend, lambda: driver.suspend(site, steps.append, Deadline(START_S)))
+        command = foreseen(Trigger.start, lambda: driver.start(site, steps.append, Deadline(START_S)))
+        assert command == hypervisor.command(hypervisor.settled(site.directory))
+        foreseen(Trigger.stop, lambda: driver.stop(site, steps.append, Deadline(START_S)))
+        foreseen(Trigger.reset, lambda: driver.reset(site, steps.append))
+    finally:
+        driver.kill(site, steps.append)
+
+
+def test_dry_run_of_a_start_is_refused_as_the_start_is(driver, machine, steps):
+    """By what it would find: a port that another program has, a folder that is missing."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        site = machine._replace(spec=machine.spec._replace(ssh_port=taken.getsockname()[1]))
+        taken.listen()
+        with pytest.raises(DriverError) as dry:
+            driver.foresee(site, Trigger.start, {})
+        with pytest.raises(DriverError) as real:
+            driver.start(site, steps.append, Deadline(START_S))
+    assert (dry.value.message, dry.value.hint) == (real.value.message, real.value.hint)

@@ -1,0 +1,141 @@
+"""What this driver would do, for a dry run: the checks that its work begins with, and the files that the work is about.
+
+Files in the runtime directory are named only as a whole: a reboot clears them.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+from ...fsm.port import Change
+from ...fsm.records import is_saved
+from ...fsm.table import Trigger
+from ...guest import ssh
+from ..contract import BASE, CURRENT, KERNEL, SAVED, SEED, Effects, Site
+from . import (
+    adopted,
+    boot,
+    cloning,
+    copies,
+    degraded,
+    disk,
+    events,
+    firmware,
+    forking,
+    hostfwd,
+    hypervisor,
+    logs,
+    snapshots,
+    ssh_port,
+)
+from . import saved as memory
+from .command import RECORD
+
+_RUN = (
+    hypervisor.RECORD,
+    ssh_port.RECORD,
+    ssh.CONFIG,
+    f"{events.CHANNEL}.in",
+    *(name for log in (logs.SERIAL, logs.EVENTS, logs.QEMU) for name in (log.file, log.pipe)),
+)
+"""What a start makes; what is there already is made again."""
+
+_OF_A_RUN = (degraded.RECORD, copies.RECORD)
+"""What goes with the run."""
+
+
+def foresee(site: Site, trigger: Trigger, arguments: Mapping[str, Any]) -> Effects:
+    """Return what the work of `trigger` would do; nothing is touched."""
+    look = _FORESEEN.get(trigger)
+    return look(site, **arguments) if look else Effects()
+
+
+def _create(site: Site, *, materials: Collection[str]) -> Effects:
+    files = [disk.DISK, RECORD]
+    if site.spec.boot == "firmware":
+        files += [firmware.CODE, firmware.PRISTINE, firmware.VARIABLES]
+    if not {BASE, KERNEL} & {*materials}:
+        return Effects(appear=tuple(files), notes=("what the hypervisor boots is known once the image is there",))
+    _, command = boot.foreseen(site, seeded=SEED in materials)
+    return Effects(appear=tuple(files), command=tuple(command))
+
+
+def _start(site: Site, *, cold: bool = False) -> Effects:
+    boot.check(site)
+    hostfwd.check(site.spec.forwards)
+    version, command = boot.foreseen(site)
+    appear, vanish = _missing(site, _RUN), _there(site, [adopted.RECORD])
+    if not site.runtime.is_dir():
+        appear += (f"{site.runtime}/",)
+    if (site.directory / logs.SERIAL.file).exists():
+        appear += _missing(site, [logs.BEFORE])
+    started = Effects(appear, vanish, tuple(command))
+    if not is_saved(site.directory):
+        return started
+    why = "as asked" if cold else memory.misfit(site, version, command)
+    if why is None:
+        resumed = started._replace(command=tuple(memory.incoming(site, command)))
+        return resumed + Effects((), (SAVED,), (), (boot.RESUMING,))
+    return started + Effects((memory.OLD,), (SAVED,), (), (f"boots cold, the saved memory is set aside: {why}",))
+
+
+def _end(site: Site) -> Effects:
+    return Effects(vanish=_there(site, _OF_A_RUN))
+
+
+def _suspend(site: Site) -> Effects:
+    if process := hypervisor.settled(site.directory):
+        memory.refuse(site, process)
+    return Effects((SAVED,), _there(site, [memory.OLD, *_OF_A_RUN]))
+
+
+def _reset(site: Site) -> Effects:
+    layers = sorted(layer.name for layer in site.directory.glob(disk.LAYERS))
+    traces = [hypervisor.RECORD, logs.EVENTS.file, memory.OLD, CURRENT, SAVED, adopted.RECORD]
+    return Effects((disk.DISK,), (disk.DISK, *layers, *_there(site, traces)))
+
+
+def _clone(site: Site, *, new: str, full: bool = False) -> Effects:
+    del new, full
+    cloning.refuse(site)
+    return Effects()
+
+
+def _fork(site: Site, *, new: Collection[str]) -> Effects:
+    del new
+    if process := hypervisor.settled(site.directory):
+        forking.refuse(site, process)
+    return Effects()
+
+
+def _snapshot(site: Site, *, tag: str) -> Effects:
+    del tag
+    snapshots.refuse(site)
+    return Effects()
+
+
+def _edit(site: Site, *, change: Change) -> Effects:
+    if change(site.spec).disk_bytes > site.spec.disk_bytes:
+        disk.refuse_growing(site)
+    return Effects()
+
+
+_FORESEEN: dict[Trigger, Callable[..., Effects]] = {
+    Trigger.create: _create,
+    Trigger.start: _start,
+    Trigger.stop: _end,
+    Trigger.kill: _end,
+    Trigger.suspend: _suspend,
+    Trigger.reset: _reset,
+    Trigger.clone: _clone,
+    Trigger.fork: _fork,
+    Trigger.snapshot: _snapshot,
+    Trigger.edit: _edit,
+}
+
+
+def _missing(site: Site, names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if not (site.directory / name).exists())
+
+
+def _there(site: Site, names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if (site.directory / name).exists())

@@ -1,0 +1,270 @@
+"""A dry run: what requests would do, in a world that is imagined after the real one, which nothing is done to.
+
+A request that is legal moves the imagined instance, so the next one finds it there: `restart` is a stop and then a
+start of what is down. Whatever would refuse the request refuses it here, in the same words. What the work would do to
+files is the driver's to say (`foresee`), and the engine's where the work is its own (`own_work.EFFECTS`) or a column of
+the row tells. So a new row needs nothing here. No lock is taken, and nothing that a dead process left is settled.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import DamagedError, DriverError, HostError, UsageError
+from ..host.home import Home
+from . import refusals, words
+from .damage import repairable
+from .engine import Engine, Outcome, asked, calls_off, distinct, treats
+from .events import Announce, Event, quiet
+from .happening import Happening
+from .journal import FILE as JOURNAL
+from .own_work import CONDITIONS, EFFECTS
+from .port import Plan, Ports, Site
+from .records import PROTECTED_FILE, SAVED, Effects, Status, Step, checked_name
+from .spec import SPEC_FILE
+from .states import State
+from .status import decision
+from .table import BOOTS, BY_TRIGGER, By, Decision, Recovery, Row, Trigger, exit_from
+
+
+class Rehearsal(Engine):
+    """What the engine would do with the instances of `home`; `steps` of an outcome are all that its instance did."""
+
+    def __init__(self, home: Home, ports: Ports, announce: Announce = quiet) -> None:
+        super().__init__(home, ports, announce)
+        self._imagined: dict[str, Status] = {}
+        self._steps: dict[str, tuple[Step, ...]] = {}
+        self._commands: dict[str, tuple[str, ...]] = {}
+        """Name → the hypervisor's command line, of instances that are imagined alone."""
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        """Return the names that there would be, sorted."""
+        gone = {name for name, status in self._imagined.items() if not status.exists}
+        return sorted({*super().names(), *self._imagined} - gone)
+
+    def admit(self, name: str, trigger: Trigger) -> Site:
+        """Return where `name` lies if it would allow `trigger`; work of the caller's has no dry run: UsageError."""
+        if BY_TRIGGER[trigger].by is By.caller:
+            raise UsageError(f"a dry run cannot {trigger}: that is not the engine's work")
+        return super().admit(name, trigger)
+
+    def site(self, name: str) -> Site:
+        """Return where `name` lies, or would."""
+        imagined = self._imagined.get(name)
+        if imagined is None:
+            return super().site(name)
+        if imagined.spec is None:
+            raise self.not_found(name)
+        return Site(name, imagined.directory, self.home.sockets(name), imagined.spec)
+
+    def _read(self, name: str) -> Status:
+        return self._imagined.get(name) or super()._read(name)
+
+    def _settled(self, name: str) -> Status:
+        return self._read(name)
+
+    # -- requests --------------------------------------------------------------------------------------------------
+
+    def create(self, name: str, plan: Plan, *, if_absent: bool = False) -> Outcome:
+        """Imagine `name` as created by `plan`, which makes nothing; raise what would refuse that."""
+        row, status = BY_TRIGGER[Trigger.create], self.read(name)
+        with self._border(name):
+            status = self._ready(status, row)
+            if if_absent and status.state is not State.absent:
+                return self._nothing(status, row)
+            self._judge(status, row)
+            notes: list[str] = []
+            draft = plan(notes.append)
+            site = Site(name, self.home.directory(name), self.home.sockets(name), draft.spec)
+            files = (SPEC_FILE, JOURNAL, *draft.materials, *draft.shared)
+            made = self.ports(draft.spec.driver).foresee(site, row.trigger, {"materials": frozenset(files)})
+        effects = Effects(appear=("", *files), notes=tuple(notes)) + made
+        self._commands[name] = effects.command
+        status = Status(name, status.state, site.directory, spec=draft.spec)
+        return self._move(name, status, row, effects)
+
+    def fire(self, name: str, trigger: Trigger, *, force: bool = False, **arguments: Any) -> Outcome:
+        """Imagine that `trigger` is carried out on `name`, or is already so there; raise what would refuse it."""
+        row = asked(trigger, arguments)
+        treated = treats(row, force=force)
+        status = self.read(name)
+        if treated and (not row.recorded or status.damage):
+            return self._treated(status, row, force=force)
+        try:
+            with self._border(name):
+                return self._request(name, trigger, force=force, **arguments)
+        except HostError:
+            if not (treated and force):
+                raise
+            return self._treated(status, row, force=force)
+
+    def _request(
+        self, name: str, trigger: Trigger, *, force: bool = False, exists_is_fine: bool = False, **arguments: Any
+    ) -> Outcome:
+        del exists_is_fine
+        row = BY_TRIGGER[trigger]
+        status = self._understood(name) if not row.by_place else self._read(name)
+        operation = status.operation
+        notes: tuple[str, ...] = ()
+        if operation and not operation.interrupted:
+            if calls_off(trigger, operation, force=force):
+                notes = (words.would_call_off(operation),)
+                status = status._replace(operation=None)
+            elif operation.trigger is trigger and row.dest in row.holds:
+                self._announce_other(Happening.joined, name, trigger, operation)
+                return self._nothing(status._replace(state=row.leads_to(status.state)), row)
+        status = self._ready(status, row)
+        if self._judge(status, row) is Decision.holds:
+            self._announce(Event(Happening.holds, name, trigger, status.state))
+            return self._nothing(status, row)
+        work = {it: arguments[it] for it in (*row.needs, *row.options) if it in arguments}
+        site = self.site(name)
+        new = self._free(name, trigger, work.get("new"))
+        if condition := CONDITIONS.get(trigger):
+            condition(site, **work)
+        effects = Effects(notes=notes) + self._effects(row, site, work)
+        if change := work.get("change"):
+            status = status._replace(spec=change(site.spec))
+        return self._move(name, status, row, effects, new)
+
+    def _ready(self, status: Status, row: Row) -> Status:
+        """Return `status` as it would be once what others left is settled; raises BusyError while one is at work."""
+        name, operation = status.name, status.operation
+        if operation and not operation.interrupted:
+            raise refusals.busy(name, row.trigger, operation)
+        if name in self._imagined or (status.state is State.absent and not operation):
+            return status
+        seen = status.observation
+        if seen is None and status.state is not State.absent:
+            site = self.site(name)
+            seen = self.port(site).observe(site)
+        if seen and seen.alive is None:
+            raise DriverError(f'"{name}": {seen.condition}')
+        status = status._replace(observation=seen, operation=None)
+        if seen and seen.hidden:
+            return status
+        alive = bool(seen and seen.alive)
+        if operation:
+            return self._recovered(status, BY_TRIGGER[operation.trigger], row, alive=alive)
+        if status.state is State.running and not alive:
+            return self._went_down(status)
+        if status.state is not State.running and alive and row is not BOOTS:
+            return self._imagine(status, BOOTS, Effects(notes=(words.STILL_ALIVE,)))
+        return status
+
+    def _recovered(self, status: Status, left: Row, wanted: Row, *, alive: bool) -> Status:
+        """Return `status` as the rule of the row `left`, cut short, would make it; who wants that row does it again."""
+        if left is wanted:
+            return status
+        if left.on_crash is Recovery.let_run and not alive and not status.saved:
+            return self._went_down(status)
+        given_up = {
+            Recovery.roll_back: True,
+            Recovery.abandon: True,
+            Recovery.probe: not alive,
+            Recovery.let_run: not status.saved,
+        }
+        dest = status.state if left.on_crash and given_up.get(left.on_crash) else None
+        return self._imagine(status, left, Effects(notes=(words.cut_short(left),)), dest)
+
+    def _went_down(self, status: Status) -> Status:
+        reason = status.observation.exit_reason if status.observation else None
+        return self._imagine(status, exit_from(status.state), Effects(notes=(reason or "reason unknown",)))
+
+    def _judge(self, status: Status, row: Row) -> Decision:
+        """Return that a request is legal, or that it is already so; raise what refuses it."""
+        decided = decision(status, row)
+        if decided in (Decision.legal, Decision.holds):
+            return decided
+        if status.state is State.absent:
+            raise self.not_found(status.name, row.trigger)
+        raise refusals.refused(decided, status.name, status.state, row.trigger, protected=status.protected)
+
+    def _free(self, name: str, trigger: Trigger, new: str | Sequence[str] | None) -> Sequence[str]:
+        """Return the names `new`; raise what refuses an instance of one of them."""
+        names = [new] if isinstance(new, str) else distinct(new) if new is not None else ()
+        for one in names:
+            checked_name(one)
+            other = self._understood(one)
+            if other.operation and not other.operation.interrupted:
+                raise refusals.busy(one, trigger, other.operation)
+            if one == name or other.state is not State.absent:
+                raise refusals.taken(one, trigger)
+        return names
+
+    def _effects(self, row: Row, site: Site, work: dict[str, Any]) -> Effects:
+        """Return what the work of `row` at `site` would do; an instance that is imagined alone has no files to ask."""
+        if not site.directory.is_dir():
+            return Effects(command=self._commands.get(site.name, ()) if row is BOOTS else ())
+        own = EFFECTS[row.trigger](site, **work) if row.trigger in EFFECTS else Effects()
+        gone = Effects(vanish=("", *([f"{site.runtime}/"] if site.runtime.is_dir() else [])))
+        foreseen = self.port(site).foresee(site, row.trigger, work)
+        return (gone if row.vanishes else Effects(vanish=("",)) if row.moves else Effects()) + own + foreseen
+
+    # -- the imagined world ----------------------------------------------------------------------------------------
+
+    def _move(self, name: str, status: Status, row: Row, effects: Effects, new: Sequence[str] = ()) -> Outcome:
+        """Imagine that `row` is carried out on `name`, and that the instances `new` appear with it."""
+        moved = new[0] if row.moves else name
+        if row.moves:
+            effects += Effects(appear=(f"{self.home.directory(moved)}/",))
+        status = self._imagine(status, row, effects)
+        if row.moves:
+            self._imagined[name] = Status(name, State.absent, self.home.directory(name))
+            self._imagined[moved] = status._replace(name=moved)
+            self._steps[moved] = self._steps.pop(name)
+        else:
+            for copy in new:
+                self._appear(name, copy, status)
+        return Outcome(moved, row.trigger, status.state, changed=True, steps=self._steps[moved])
+
+    def _appear(self, name: str, copy: str, original: Status) -> None:
+        """Imagine the instance `copy`, made of `original`, as a step of the instance `name`."""
+        row = BY_TRIGGER[Trigger.create]
+        directory = self.home.directory(copy)
+        made = Status(copy, State.absent, directory, spec=original.spec)
+        self._imagine(made, row, Effects(appear=("",)))
+        self._steps[name] += self._steps.pop(copy)
+
+    def _imagine(self, status: Status, row: Row, effects: Effects, dest: State | None = None) -> Status:
+        """Return and remember `status` as it is after `row`, which leads to `dest`, by default as the table says."""
+        name, source = status.name, status.state
+        dest = dest or row.leads_to(source)
+
+        def fact(known: bool, file: str) -> bool:
+            return file in effects.appear or (known and file not in effects.vanish)
+
+        after = status._replace(
+            state=dest,
+            operation=None,
+            observation=None,
+            protected=fact(status.protected, PROTECTED_FILE),
+            saved=fact(status.saved, SAVED) and dest is not State.running,
+            spec=None if dest is State.absent else status.spec,
+        )
+        step = Step(name, row.trigger, source, dest, effects.at(status.directory))
+        self._imagined[name] = after
+        self._steps[name] = (*self._steps.get(name, ()), step)
+        return after
+
+    def _nothing(self, status: Status, row: Row) -> Outcome:
+        """Return the outcome of a request for what is already so."""
+        return Outcome(status.name, row.trigger, status.state, changed=False, steps=self._steps.get(status.name, ()))
+
+    def _treated(self, status: Status, row: Row, *, force: bool) -> Outcome:
+        """Imagine what `row` does to an instance whose files cannot be understood."""
+        name = status.name
+        if not row.vanishes:
+            self._existing(name)
+        if row.guarded and status.protected:
+            raise refusals.guarded(name, row.trigger, force=force)
+        if not row.recorded:
+            if not status.damage:
+                return self._nothing(status, row)
+            if not repairable(status.directory):
+                with self._border(name):
+                    raise DamagedError(status.damage)
+        gone = "" if row.vanishes else PROTECTED_FILE if status.protected and row.recorded else None
+        effects = Effects(vanish=() if gone is None else (gone,), notes=(row.on_damage or "",))
+        return self._move(name, status, row, effects)
