@@ -17,12 +17,40 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import ParamSpec, TypeVar
+from typing import Generic, ParamSpec, TypeVar
 
 from .host import cancellation
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class Call(Generic[T]):
+    """A call of the API that has been begun in a thread of its own, for programs whose loop is another's.
+
+    `future` has its result. A process does not end before its calls have.
+    """
+
+    def __init__(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> None:
+        self.future: Future[T] = Future()
+        self._called_off = threading.Event()
+
+        def work() -> None:
+            try:
+                with cancellation.calling_off(self._why):
+                    self.future.set_result(function(*args, **kwargs))
+            except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
+                self.future.set_exception(error)
+
+        name = f"interlock {getattr(function, '__name__', 'call')}"
+        threading.Thread(target=contextvars.copy_context().run, args=[work], name=name).start()
+
+    def call_off(self) -> None:
+        """Let the work end as soon as it can, by the rule of its row; the future then has a CancelledError."""
+        self._called_off.set()
+
+    def _why(self) -> str | None:
+        return "called off by its caller" if self._called_off.is_set() else None
 
 
 async def call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -32,23 +60,12 @@ async def call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T
     of its row, which is waited for, and then the task is. Work that has come to its end meanwhile stays done. What
     blocks in another library, such as a download, notices after that library's own timeout.
     """
-    called_off = threading.Event()
-    future: Future[T] = Future()
-
-    def work() -> None:
-        try:
-            with cancellation.calling_off(lambda: "called off by its caller" if called_off.is_set() else None):
-                future.set_result(function(*args, **kwargs))
-        except BaseException as error:  # noqa: BLE001 - it is raised where the call is awaited
-            future.set_exception(error)
-
-    context = contextvars.copy_context()
-    threading.Thread(target=context.run, args=[work], name=f"interlock {getattr(function, '__name__', 'call')}").start()
-    done = asyncio.wrap_future(future)
+    begun = Call(function, *args, **kwargs)
+    done = asyncio.wrap_future(begun.future)
     try:
         return await asyncio.shield(done)
     except asyncio.CancelledError:
-        called_off.set()
+        begun.call_off()
         while not done.done():
             with suppress(asyncio.CancelledError):  # the task is cancelled all the same, once this is over
                 await asyncio.wait([done])

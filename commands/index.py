@@ -29,6 +29,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "inspect": ("reading", "Show all that is known of an instance."),
         "history": ("reading", "Show every transition of an instance."),
         "watch": ("watching", "Show what happens to instances, as it happens."),
+        "top": ("top.command", "Show instances live, with keys for what is legal now."),
         "wait": ("watching", "Wait until an instance is as wanted."),
         "can": ("reading", "Show what is legal now, and for what is not, why."),
         "diagram": ("reading", "Draw the lifecycle; with a name, mark its state."),

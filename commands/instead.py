@@ -40,7 +40,6 @@ REMARKS = {
 """What `help names` says about some of them."""
 
 INSTEAD = {
-    "top": "list",
     "show": "inspect",
     "describe": "inspect",
     "log": "logs",

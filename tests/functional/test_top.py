@@ -1,0 +1,159 @@
+"""`interlock top` in a terminal: the real program, its keys, and how it ends."""
+
+import fcntl
+import os
+import pty
+import re
+import signal
+import struct
+import termios
+import threading
+
+import pytest
+
+from interlock.fsm.states import State
+
+SIZE = struct.pack("HHHH", 24, 80, 0, 0)
+ESCAPES = re.compile(r"\x1b\[[0-9;?<>=$]*[ -/]*[@-~]|\x1b[PX^_\]].*?(?:\x1b\\|\x07)|\x1b.")
+
+
+class Terminal:
+    """A terminal of 80 by 24, what was written to it, and who writes."""
+
+    def __init__(self, begin, until, **options):
+        self.leader, follower = pty.openpty()
+        fcntl.ioctl(follower, termios.TIOCSWINSZ, SIZE)
+        os.set_blocking(self.leader, True)
+        streams = {"stdin": follower, "stdout": follower, "stderr": follower}
+        self.process = begin("top", start_new_session=True, **streams, **options)
+        os.close(follower)
+        self._received, self._until = b"", until
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        try:
+            while piece := os.read(self.leader, 4096):
+                self._received += piece
+        except OSError:  # its last writer is gone
+            pass
+
+    @property
+    def text(self):
+        """All that was written, without the escapes that say where."""
+        return ESCAPES.sub("", self._received.decode(errors="replace"))
+
+    def shows(self, *words):
+        self._until(lambda: all(word in self.text for word in words))
+
+    def press(self, keys):
+        os.write(self.leader, keys.encode())
+
+    def ends(self):
+        return self.process.wait(timeout=300)
+
+
+@pytest.fixture
+def terminal(begin, until, monkeypatch):
+    """Return a function that begins `top` on a terminal; `orders` are the simulated driver's."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    made = []
+
+    def open_one(**options):
+        made.append(Terminal(begin, until, **options))
+        return made[-1]
+
+    yield open_one
+    for it in made:
+        os.close(it.leader)
+
+
+def test_top_shows_takes_keys_and_ends(terminal, bring, vms, until):
+    """What is legal is done by its key, and `q` ends the view with exit code 0."""
+    bring(State.created)
+    top = terminal()
+    top.shows("NAME", "web", "created", "start", "quit")
+    top.press("s")
+    until(lambda: vms.status("web").state is State.running)
+    top.shows('started "web"', "suspend")
+    top.press("q")
+    assert top.ends() == 0
+
+
+def test_top_that_is_quit_finishes_what_is_under_way(terminal, bring, vms, until, tmp_path):
+    """The terminal says so and waits; the exit code is that of what was asked for."""
+    bring(State.created)
+    go = tmp_path / "go"
+    top = terminal(orders={"start": {"until": str(go), "error": "the simulated disk is full"}})
+    top.shows("start")
+    top.press("s")
+    until(lambda: vms.status("web").operation and vms.status("web").operation.step)
+    top.shows("waiting for the simulated guest")
+    top.press("q")
+    top.shows("Under way")
+    top.press("q")
+    top.shows('still starting "web"; Ctrl-C calls it off')
+    go.touch()
+    assert top.ends() == 6
+    top.shows("the simulated disk is full")
+
+
+def test_top_that_waits_for_the_rest_calls_it_off_at_ctrl_c(terminal, bring, vms, until):
+    """As the command that it stands for."""
+    bring(State.created)
+    top = terminal(orders={"start": {"hang": True}})
+    top.shows("start")
+    top.press("s")
+    until(lambda: vms.status("web").operation and vms.status("web").operation.step)
+    top.shows("waiting for the simulated guest")
+    top.press("q")
+    top.shows("Under way")
+    top.press("q")
+    top.shows("still starting")
+    top.process.send_signal(signal.SIGINT)
+    assert top.ends() == 130
+    assert vms.status("web").state is State.created
+    assert vms.status("web").operation is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_top_ends_by_a_signal(terminal, bring, number):
+    """And gives the terminal back as it was."""
+    bring(State.created)
+    top = terminal()
+    top.shows("start")
+    before = termios.tcgetattr(top.leader)[3] & termios.ECHO
+    top.process.send_signal(number)
+    assert top.ends() == 130
+    assert not before
+    assert termios.tcgetattr(top.leader)[3] & termios.ECHO
+
+
+def test_top_without_colours_shows_the_same(terminal, bring, monkeypatch):
+    """NO_COLOR: bold and reverse say what colours would."""
+    bring(State.running)
+    monkeypatch.setenv("NO_COLOR", "1")
+    top = terminal()
+    top.shows("running", "stop")
+    coloured = {
+        part
+        for sequence in re.findall(rb"\x1b\[([0-9;]*)m", top._received)
+        for part in sequence.split(b";")
+        if part and 30 <= int(part) <= 48 and int(part) != 39
+    }
+    assert coloured == set()
+
+
+def test_top_without_a_terminal_names_what_programs_use(interlock):
+    """A usage error, before anything is loaded."""
+    done = interlock("top")
+    assert (done.returncode, "hint: interlock watch --json" in done.stderr) == (2, True)
+
+
+def test_top_without_textual_says_how_to_install_it(on_terminal, tmp_path, monkeypatch):
+    """In one line, with the exit code of a program that is missing."""
+    (tmp_path / "textual.py").write_text("raise ModuleNotFoundError(\"No module named 'textual'\", name='textual')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    code, said = on_terminal("top")
+    assert code == 6
+    assert "textual, which is not installed" in said
+    assert "install textual" in said

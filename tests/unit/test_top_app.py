@@ -1,0 +1,331 @@
+"""The live view on a screen of textual's own, with simulated machines: what it shows, and what its keys do."""
+
+import asyncio
+import re
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from interlock import Interlock, SimulatedDriver, Trigger
+from interlock.top.app import NOTHING, Top
+from interlock.top.picture import TITLES
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "top.txt"
+PATIENCE_S = 120
+
+
+class View:
+    """The view, while it is shown."""
+
+    def __init__(self, app, pilot):
+        self.app, self.pilot = app, pilot
+
+    @property
+    def screen(self):
+        """Return what is on the screen, without the times."""
+        strips = self.app.screen._compositor.render_strips()
+        text = "\n".join(strip.text.rstrip() for strip in strips)
+        text = re.sub(r"\b\d\d:\d\d:\d\d\b", "hh:mm:ss", text)
+        return re.sub(r"\b(in|after|for) [\d.]+ s\b", r"\1 N s", text)
+
+    async def until(self, *words):
+        """Return when all of `words` are on the screen."""
+        end = time.monotonic() + PATIENCE_S
+        while missing := [word for word in words if word not in self.screen]:
+            assert time.monotonic() < end, f"{missing} not in\n{self.screen}"
+            await self.pilot.pause(0.02)
+
+    async def press(self, *keys):
+        await self.pilot.press(*keys)
+
+
+@pytest.fixture
+def driver():
+    """Return the driver of the simulated machines, whose orders can be changed."""
+    return SimulatedDriver(orders={})
+
+
+@pytest.fixture
+def vms(home, driver):
+    """Return the API with three machines: one is created, one runs, one is stopped."""
+    vms = Interlock(home, driver=driver)
+    for name in ("build", "db", "web"):
+        vms.create(name, "tiny")
+    for name in ("db", "web"):
+        vms.start(name)
+    vms.stop("db")
+    figures = {"cpu_s": 12.5, "resident_bytes": 190 << 20, "uptime_s": 125.0}
+    driver.happen(vms.engine.site("web"), **figures)
+    return vms
+
+
+@pytest.fixture
+def shown(home, driver, vms):  # noqa: ARG001 - the machines are there
+    """Return what shows the view to `use`, a coroutine function that gets it, on a terminal of this size."""
+    outside = []
+
+    def show(use, size=(80, 24)):
+        vms = Interlock(home, driver=driver, on_event=lambda event: app.hear(event))  # noqa: PLW0108 - it is made below
+        app = Top(vms, lambda argv, pause: outside.append((argv, pause)) or 0)
+
+        async def run():
+            async with app.run_test(size=size) as pilot:
+                await use(View(app, pilot))
+
+        asyncio.run(run())
+        return outside
+
+    return show
+
+
+def test_view_shows_the_chosen_one_its_state_and_what_is_legal(shown, agrees):
+    """On a terminal of 80 by 24: the instances, the diagram, what has happened, the keys."""
+
+    async def use(view):
+        await view.until("stopped · guest shut down", 'stopped "db"')
+        await view.press("down", "down")
+        await view.until(
+            *TITLES, "db     stopped", "web    running", "web  running", 'stopped "db"', "t stop", "q quit"
+        )
+        agrees(GOLDEN, view.screen, part="80 x 24")
+
+    shown(use)
+
+
+def test_view_of_a_large_terminal_has_the_whole_diagram(shown, agrees):
+    """The drawing of `interlock diagram`, the present state in a double border."""
+
+    async def use(view):
+        await view.until(*TITLES, "db     stopped", "web    running", 'stopped "db"', "q quit")
+        agrees(GOLDEN, view.screen, part="100 x 44")
+
+    shown(use, size=(100, 44))
+
+
+def test_view_without_instances_says_how_to_make_one(home):
+    """And has keys of its own alone."""
+
+    async def run():
+        app = Top(Interlock(home, driver="simulated"), lambda *_: 0)
+        async with app.run_test(size=(80, 24)) as pilot:
+            view = View(app, pilot)
+            await view.until(NOTHING)
+            await view.press("up", "enter", "s", "x", "pageup")
+            await view.until("quit")
+
+    asyncio.run(run())
+
+
+def test_key_asks_for_its_trigger_and_the_steps_are_shown(shown, vms, driver, tmp_path):
+    """While it lasts, the view shows the step, where it leads, and the keys that call it off; in the end, the state."""
+    driver.orders = {"start": {"until": str(tmp_path / "go")}}
+
+    async def use(view):
+        await view.until("build")
+        await view.press("s")
+        await view.until('starting "build": waiting for the simulated guest', "starting: created ═► running", "t stop")
+        assert "d delete" not in view.screen
+        (tmp_path / "go").touch()
+        await view.until('started "build" in N s', "u suspend")
+
+    shown(use)
+    assert vms.status("build").state == "running"
+
+
+def test_key_of_what_is_refused_says_why_and_what_to_type(shown):
+    """The words of the command line, and nothing is asked for."""
+
+    async def use(view):
+        await view.until("build", 'stopped "db"')
+        await view.press("f")
+        await view.until('"build" is created; fork is legal from running only', "hint: interlock start build &&")
+
+    shown(use)
+
+
+@pytest.mark.parametrize(("answer", "left"), [("escape", True), ("n", True), ("y", False)])
+def test_key_of_what_loses_something_asks_first(shown, vms, answer, left):
+    """Only the letter that it names does it."""
+
+    async def use(view):
+        await view.until("build", 'stopped "db"')
+        await view.press("d")
+        await view.until("delete build?", "Removes all that the instance had", "y  delete", "Esc  back")
+        await view.press(answer)
+        if left:
+            await view.press("escape")
+            await view.until("d delete")
+        else:
+            await view.until('deleted "build"')
+
+    shown(use)
+    assert vms.status("build").exists == left
+
+
+def test_key_of_what_needs_a_name_asks_for_it(shown, vms):
+    """A line of text, and none means that nothing is done."""
+
+    async def use(view):
+        await view.until("build")
+        await view.press("l")
+        await view.until("clone build", "Enter: do it")
+        await view.press("enter", "l", *"other", "enter")
+        await view.until('the copy is "other"')
+
+    shown(use)
+    assert vms.status("other").state == "created"
+
+
+@pytest.mark.parametrize(
+    ("keys", "typed"),
+    [
+        (("S",), ["shell", "web"]),
+        (("i", "enter"), ["edit", "web", "--cpus", "4"]),
+        (("y", "backspace", *"/tmp", "enter"), ["copy", "web:/etc/hostname", "/tmp"]),
+    ],
+)
+def test_key_of_what_needs_the_terminal_runs_the_command(shown, monkeypatch, keys, typed):
+    """A login at once; what has arguments as it is typed, and its words stay until they have been read."""
+    monkeypatch.setattr(Top, "suspend", lambda _: nullcontext())
+
+    async def use(view):
+        await view.until("build")
+        await view.press("end", *keys)
+        await view.pilot.pause()
+
+    ((argv, pause),) = shown(use)
+    assert (argv[1:], pause) == (["-m", "interlock", *typed], len(keys) > 1)
+
+
+def test_failure_is_shown_with_its_words(shown, driver):
+    """What the work raises."""
+    driver.orders = {"start": {"error": "the simulated disk is full"}}
+
+    async def use(view):
+        await view.until("build")
+        await view.press("s")
+        await view.until("the simulated disk is full", 'starting "build" failed', "start failed")
+
+    shown(use)
+
+
+def test_what_was_asked_for_here_can_be_called_off(shown, vms, driver):
+    """By a key that is there while something is under way; nothing else is."""
+    driver.orders = {"start": {"hang": True}}
+
+    async def use(view):
+        await view.until("build")
+        assert "call off" not in view.screen
+        await view.press("x")
+        await view.until("nothing that was asked for here is under way")
+        await view.press("s")
+        await view.until("x call off", "waiting for the simulated guest")
+        await view.press("x")
+        await view.until("called off by its caller", "it is created")
+
+    shown(use)
+    assert vms.status("build").state == "created"
+
+
+@pytest.mark.parametrize(("answer", "state"), [("q", "running"), ("x", "created")])
+def test_quitting_calls_off_what_is_under_way_only_if_asked(shown, vms, driver, tmp_path, answer, state):
+    """It says what is under way; what was not called off comes to its end after the view is gone."""
+    driver.orders = {"start": {"until": str(tmp_path / "go")}}
+    left = []
+
+    async def use(view):
+        await view.until("build")
+        await view.press("s")
+        await view.until("waiting for the simulated guest")
+        await view.press("q")
+        await view.until('Under way: starting "build"')
+        left.extend(view.app.requests.under_way)
+        await view.press(answer)
+
+    shown(use)
+    if answer == "q":
+        assert not left[0].call.future.done()
+        (tmp_path / "go").touch()
+    left[0].call.future.exception(timeout=PATIENCE_S)
+    assert vms.status("build").state == state
+
+
+def test_damaged_instance_has_the_keys_that_mend_or_remove_it(shown, vms, home):
+    """The others work as ever."""
+    (home.directory("build") / "spec.json").write_bytes(b"")
+
+    async def use(view):
+        await view.until("damaged · ", "E repair", "d delete")
+        assert "s start" not in view.screen
+        await view.press("s")
+        await view.until("hint: interlock repair build")
+        await view.press("d")
+        await view.until("every driver that could have made it")
+        await view.press("y")
+        await view.until('deleted "build"')
+
+    shown(use)
+    assert not vms.status("build").exists
+
+
+def test_page_of_the_diagram_and_of_the_keys_goes_away_by_any_key(shown):
+    """Both can be scrolled on a small terminal."""
+
+    async def use(view):
+        await view.until("build", 'stopped "db"')
+        await view.press("enter")
+        await view.until("in created and stopped, staying there", "║ created ║")
+        await view.press("down", "escape", "question_mark")
+        await view.until("Turns a template into a spec and a disk")
+        await view.press("a")
+        await view.until("NAME")
+
+    shown(use)
+
+
+def test_choice_stays_with_its_instance_and_moves_on_from_one_that_is_gone(shown, vms):
+    """Whatever appears before it; the next one takes the place of one that vanishes."""
+
+    async def use(view):
+        await view.until("build")
+        await view.press("down")
+        vms.create("a", "tiny")
+        await view.until("a      created")
+        assert view.app._chosen == "db"
+        vms.fire("db", Trigger.delete)
+        await view.until('deleted "db"')
+        await view.until("web  running")
+
+    shown(use)
+
+
+def test_many_instances_scroll_with_the_choice(shown, vms):
+    """The table leaves room for the rest, and shows the chosen one."""
+    for number in range(30):
+        vms.create(f"vm{number:02}", "tiny")
+
+    async def use(view):
+        await view.until("build", "q quit")
+        await view.press("end")
+        await view.until("web  running", "vm29")
+        assert "build " not in view.screen
+        await view.press("home")
+        await view.until("build  created")
+
+    shown(use)
+
+
+def test_earlier_messages_can_be_read(shown):
+    """Page by page, and back to the latest."""
+
+    async def use(view):
+        await view.until('stopped "db"')
+        assert 'creating "build"' not in view.screen
+        await view.press(*["pageup"] * 10)
+        await view.until('creating "build"')
+        await view.press(*["pagedown"] * 10)
+        await view.until('stopped "db"')
+
+    shown(use)

@@ -1,0 +1,377 @@
+"""The view itself: what is where on the screen, and what each key does.
+
+The screen is never held up: the instances are looked at in a thread, what is asked for is done in others (`looking`,
+`requests`), and both send messages here. The view decides nothing: `keys` says what is legal.
+"""
+
+import shlex
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.events import Key, Resize
+from textual.message import Message
+from textual.widget import Widget
+
+from ..api import Interlock
+from ..commands.terminal import printable
+from ..errors import InterlockError
+from ..fsm import words
+from ..fsm.events import Event
+from ..fsm.records import Status
+from ..fsm.table import BY_TRIGGER, By, Row, Trigger
+from ..fsm.watch import Change
+from . import picture
+from .dialogs import Page, Question, Words
+from .keys import LETTERS, legal, loses, refusal
+from .looking import Looking, Seen
+from .requests import Request, Requests
+
+CALL_OFF = "x"
+OWN_KEYS = (
+    ("↑↓", "choose"),
+    ("Enter", "diagram"),
+    (CALL_OFF, "call off"),
+    ("PgUp", "earlier"),
+    ("?", "keys"),
+    ("q", "quit"),
+)
+
+PROMPTED = {"new", "tag"}
+"""What a row needs that is asked for by a line of text. For what needs more, the command is typed."""
+
+_KEPT = 500
+"""How many lines of messages are kept."""
+
+_OTHER_ROWS, _FEWEST_ROWS = 9, 5
+"""What title, facts, keys and lines between the parts take, and what the messages need at least; the table, too."""
+
+NOTHING = "No instances. This makes one: interlock create web --template debian"
+
+
+class Drawn(Widget):
+    """A part of the screen that shows the text that a function makes for its size."""
+
+    def __init__(self, draw: Callable[[int, int], Text], name: str) -> None:
+        super().__init__(id=name)
+        self._draw = draw
+
+    def render(self) -> Text:
+        return self._draw(self.size.width, self.size.height)
+
+
+class Top(App[None]):
+    """The live view of the instances of one home.
+
+    `run_outside` runs a command line on the terminal, and waits for Enter where its second argument is true. `hear`
+    hears what our requests announce; it is given to the API.
+    """
+
+    ENABLE_COMMAND_PALETTE = False
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "choose(-1)", show=False),
+        Binding("down", "choose(1)", show=False),
+        Binding("home", "choose(-1000000)", show=False),
+        Binding("end", "choose(1000000)", show=False),
+        Binding("pageup", "earlier(1)", show=False),
+        Binding("pagedown", "earlier(-1)", show=False),
+        Binding("enter", "diagram", show=False),
+        Binding(CALL_OFF, "call_off", show=False),
+        Binding("question_mark", "explain", show=False),
+        Binding("q,ctrl+c,ctrl+q", "leave", show=False, priority=False),
+    ]
+    CSS = """
+    #title { height: 1 }
+    #keys { height: auto }
+    #lifecycle { height: 4; margin: 1 0 0 0 }
+    #known { height: 2; margin: 1 0 0 0 }
+    #messages { height: 1fr; border-top: solid ansi_default }
+    #keys { border-top: solid ansi_default }
+    .dialog { width: 76; height: auto; border: round ansi_default; padding: 0 1 }
+    Question, Words { align: center middle; background: transparent }
+    Page, Page Static { background: ansi_default; width: 100% }
+    Input, Input:focus { border: none; height: 1; padding: 0; background: ansi_default; text-style: underline }
+    """
+
+    class Looked(Message):
+        """The instances have been looked at."""
+
+        def __init__(self, everyone: list[Seen]) -> None:
+            super().__init__()
+            self.everyone = everyone
+
+    class Said(Message):
+        """Something is to be said: lines of text, of which the hints are commands."""
+
+        def __init__(self, lines: Sequence[Text], moment: datetime | None = None) -> None:
+            super().__init__()
+            self.lines, self.moment = lines, moment or datetime.now().astimezone()
+
+    class Ended(Message):
+        """One of the threads that look has ended, which it does by an error alone."""
+
+        def __init__(self, error: Exception) -> None:
+            super().__init__()
+            self.error = error
+
+    def __init__(self, interlock: Interlock, run_outside: Callable[[Sequence[str], bool], int]) -> None:
+        super().__init__(ansi_color=True)
+        self.theme = "ansi-dark"
+        self._interlock, self._run_outside = interlock, run_outside
+        self.requests = Requests(interlock, self._over)
+        self._everyone: list[Seen] = []
+        self._chosen: str | None = None
+        self._messages: deque[tuple[str, Text]] = deque(maxlen=_KEPT)
+        self._back = 0
+        self.failure: Exception | None = None
+        """Why the view ended by itself."""
+
+    # -- what is where ---------------------------------------------------------------------------------------------
+
+    def compose(self) -> ComposeResult:
+        yield Drawn(lambda width, _: picture.title(self._everyone, width), "title")
+        yield Drawn(self._table, "table")
+        yield Drawn(lambda width, _: self._of_chosen(lambda seen: picture.known(seen, width)), "known")
+        yield Drawn(self._lifecycle, "lifecycle")
+        yield Drawn(self._shown_messages, "messages")
+        yield Drawn(self._keys, "keys")
+
+    def on_mount(self) -> None:
+        self._looking = Looking(self._interlock, self)
+
+    def on_unmount(self) -> None:
+        self._looking.close()
+
+    def on_resize(self, event: Resize) -> None:
+        self._share_out(event.size.height)
+
+    def _share_out(self, height: int) -> None:
+        """Give the lifecycle its whole drawing where the rest stays usable, then the table what it needs."""
+        whole = picture.whole_rows()
+        lifecycle = whole if height - whole >= _OTHER_ROWS + 2 * _FEWEST_ROWS else picture.WAYS_ROWS
+        room = height - lifecycle - _OTHER_ROWS - _FEWEST_ROWS
+        self.query_one("#lifecycle").styles.height = lifecycle
+        self.query_one("#table").styles.height = max(2, min(len(self._everyone) + 1, room))
+
+    def _table(self, width: int, height: int) -> Text:
+        if not self._everyone:
+            return Text(NOTHING)
+        return picture.table(self._everyone, self._chosen, width, height)
+
+    def _lifecycle(self, width: int, height: int) -> Text:
+        return self._of_chosen(lambda seen: picture.lifecycle(seen.status, width, height))
+
+    def _keys(self, width: int, _: int) -> Text:
+        seen = self._seen()
+        own = [pair for pair in OWN_KEYS if pair[0] != CALL_OFF or (seen and self.requests.of(seen.status.name))]
+        return picture.keys(legal(seen.status) if seen else [], own, width)
+
+    def _shown_messages(self, width: int, height: int) -> Text:
+        lines = [
+            Text(when if number == 0 else " " * len(when)).append(line)
+            for when, text in self._messages
+            for number, line in enumerate(text.wrap(self.console, max(1, width - len(when))))
+        ]
+        self._back = max(0, min(self._back, len(lines) - height))
+        end = len(lines) - self._back
+        return Text("\n").join(lines[max(0, end - height) : end])
+
+    def _of_chosen(self, draw: Callable[[Seen], Text]) -> Text:
+        seen = self._seen()
+        return draw(seen) if seen else Text("")
+
+    def _seen(self) -> Seen | None:
+        return next((it for it in self._everyone if it.status.name == self._chosen), None)
+
+    def _redraw(self) -> None:
+        for part in self.screen_stack[0].query(Drawn):
+            part.refresh(layout=part.id in ("keys", "known"))
+
+    # -- what the threads say --------------------------------------------------------------------------------------
+
+    def seen(self, instances: list[Seen]) -> None:
+        self.post_message(self.Looked(instances))
+
+    def happened(self, change: Change) -> None:
+        moment = datetime.fromisoformat(change.time).astimezone()
+        self.post_message(self.Said([Text(printable(change.message))], moment))
+
+    def ended(self, error: Exception) -> None:
+        self.post_message(self.Ended(error))
+
+    def hear(self, event: Event) -> None:
+        """Hear what one of our requests announces; what stands in a journal, the watch tells."""
+        if event.seq is None:
+            self.post_message(self.Said([Text(printable(event.message))]))
+
+    def _over(self, request: Request) -> None:
+        error = request.call.future.exception()
+        if error is not None:
+            self.post_message(self.Said(_complaint(error)))
+        elif not BY_TRIGGER[request.trigger].recorded:  # so that nothing has been said yet
+            outcome = request.call.future.result()
+            said = (*outcome.mended, words.repaired(outcome.instance, outcome.state, outcome.mended))
+            self.post_message(self.Said([Text(printable(line)) for line in said]))
+        self._looking.look_now()
+
+    def on_top_looked(self, message: Looked) -> None:
+        names = [it.status.name for it in message.everyone]
+        if self._chosen not in names:
+            before = [it.status.name for it in self._everyone]
+            at = before.index(self._chosen) if self._chosen in before else 0
+            self._chosen = names[min(at, len(names) - 1)] if names else None
+        self._everyone = message.everyone
+        self._share_out(self.size.height)
+        self._redraw()
+
+    def on_top_said(self, message: Said) -> None:
+        first, *rest = message.lines
+        when = f"{message.moment:%H:%M:%S}  "
+        self._messages.append((when, first))
+        self._messages.extend((" " * len(when), line) for line in rest)
+        self._redraw()
+
+    def on_top_ended(self, message: Ended) -> None:
+        self.failure = message.error
+        self.exit()
+
+    # -- what keys do ----------------------------------------------------------------------------------------------
+
+    def on_key(self, event: Key) -> None:
+        trigger = LETTERS.get(event.character or "")
+        seen = self._seen()
+        if trigger and seen and len(self.screen_stack) == 1:
+            event.stop()
+            self._ask_for(trigger, seen.status)
+
+    def action_choose(self, step: int) -> None:
+        names = [it.status.name for it in self._everyone]
+        if self._chosen in names:
+            self._chosen = names[max(0, min(names.index(self._chosen) + step, len(names) - 1))]
+            self._redraw()
+
+    def action_earlier(self, pages: int) -> None:
+        self._back = max(0, self._back + pages * self.query_one("#messages").size.height)
+        self._redraw()
+
+    def action_diagram(self) -> None:
+        if seen := self._seen():
+            self.push_screen(Page(picture.whole_lifecycle(seen.status.state, with_notes=True)))
+
+    def action_explain(self) -> None:
+        self.push_screen(Page(picture.explained()))
+
+    def action_call_off(self) -> None:
+        """Call off what was asked for here and is under way for the chosen instance."""
+        if self._chosen is None:
+            return
+        ours = self.requests.of(self._chosen)
+        for request in ours:
+            request.call.call_off()
+        if not ours:
+            self._say(f'nothing that was asked for here is under way for "{self._chosen}"')
+
+    def action_leave(self) -> None:
+        under_way = self.requests.under_way
+        if not under_way:
+            self.exit()
+            return
+        answers = {
+            "q": "quit; this terminal waits until it is done, and Ctrl-C calls it off",
+            "x": "call it off, and quit",
+        }
+
+        def leave(answer: str | None) -> None:
+            if answer == "x":
+                for request in list(under_way):
+                    request.call.call_off()
+            if answer:
+                self.exit()
+
+        self.push_screen(Question(f"Under way: {', '.join(request.words for request in under_way)}", answers), leave)
+
+    def _ask_for(self, trigger: Trigger, status: Status) -> None:
+        """Do what `trigger` means for the instance of `status`, or say why not; ask before what loses something."""
+        row = BY_TRIGGER[trigger]
+        if trigger not in legal(status):
+            why = refusal(status, trigger)
+            self.post_message(self.Said(_refused(why.message, why.hint)))
+        elif status.damage or not (row.needs or row.by is By.caller):
+            self._confirmed(trigger, status)
+        elif set(row.needs) <= PROMPTED and row.needs:
+            self._prompt(row, status)
+        elif row.example == "NAME":
+            self._outside(words.typed(status.name, trigger), pause=False)
+        else:
+            self._type(words.typed(status.name, trigger))
+
+    def _confirmed(self, trigger: Trigger, status: Status, arguments: Sequence[str] = ()) -> None:
+        if not loses(trigger):
+            self._begin(trigger, status, arguments)
+            return
+        what = " ".join([str(trigger), status.name, *arguments])
+        row = BY_TRIGGER[trigger]
+
+        def begin(answer: str | None) -> None:
+            if answer:
+                self._begin(trigger, status, arguments)
+
+        self.push_screen(
+            Question(f"{what}?\n\n{row.why if not status.damage else row.on_damage}", {"y": str(trigger)}), begin
+        )
+
+    def _begin(self, trigger: Trigger, status: Status, arguments: Sequence[str] = ()) -> None:
+        self.requests.begin(status.name, trigger, arguments, damaged=bool(status.damage))
+        self._looking.look_now()
+
+    def _prompt(self, row: Row, status: Status) -> None:
+        example = row.example.replace("NAME", "").strip()
+        what = f"{row.trigger} {status.name}\n\n{row.why}\n"
+
+        def begin(answer: str | None) -> None:
+            if answer:
+                self._confirmed(row.trigger, status, answer.split())
+
+        self.push_screen(Words(what, example=example), begin)
+
+    def _type(self, line: str) -> None:
+        def begin(answer: str | None) -> None:
+            if answer:
+                self._outside(answer, pause=True)
+
+        self.push_screen(Words("This is a command of the shell; it runs on this terminal.", line), begin)
+
+    def _outside(self, line: str, *, pause: bool) -> None:
+        """Run a command line of ours on the terminal; with `pause`, what it said can be read until Enter is pressed."""
+        try:
+            program, *arguments = shlex.split(line)
+        except ValueError as error:
+            self._say(f"{line}: {error}")
+            return
+        if program != "interlock":
+            self._say(f"{program}: expected a command line of interlock")
+            return
+        with self.suspend():
+            status = self._run_outside([sys.executable, "-m", "interlock", *arguments], pause)
+        if status:
+            self._say(f"{line}: ended with exit code {status}")
+        self._looking.look_now()
+
+    def _say(self, text: str) -> None:
+        self.post_message(self.Said([Text(text)]))
+
+
+def _refused(message: str, hint: str | None, details: Sequence[str] = ()) -> list[Text]:
+    lines = [Text(printable(message), style="bold"), *(Text(printable(line)) for line in details)]
+    return [*lines, Text(f"hint: {hint}")] if hint else lines
+
+
+def _complaint(error: BaseException) -> list[Text]:
+    if isinstance(error, InterlockError):
+        return _refused(error.message, error.hint, error.details)
+    return _refused(f"{type(error).__name__}: {error}; this is a defect of Interlock", None)

@@ -1,0 +1,109 @@
+"""What the view knows: the instances as they are now, and how busy each machine has been since the last look."""
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple, Protocol
+
+from ..api import Interlock
+from ..fsm.records import Status
+from ..fsm.watch import Change
+from ..host.process import Usage
+
+LOOK_S = 1.0
+"""How often the machines are looked at; each change is looked at when it happens."""
+
+BEFORE = timedelta(minutes=10)
+"""How far back the messages begin."""
+
+_SHORTEST_S = 0.5
+"""Over less than this, processor time, which is counted in hundredths of a second, says little."""
+
+
+class Seen(NamedTuple):
+    """One instance at one moment."""
+
+    status: Status
+    cpu_percent: float | None
+    """Of one processor of the host; None while nothing runs."""
+
+
+class Meter:
+    """How busy machines are, from what they have used at two moments."""
+
+    def __init__(self) -> None:
+        self._latest: dict[str, tuple[Usage, float]] = {}
+
+    def percent(self, name: str, used: Usage | None) -> float | None:
+        """Return the processor time of the machine `name` since it was asked for last, or since its start."""
+        if used is None:
+            self._latest.pop(name, None)
+            return None
+        before, known = self._latest.get(name, (Usage(0.0, 0, 0.0), 0.0))
+        if used.uptime_s < before.uptime_s or used.cpu_s < before.cpu_s:
+            before = Usage(0.0, 0, 0.0)  # another process
+        past_s = used.uptime_s - before.uptime_s
+        if past_s < _SHORTEST_S:
+            return known
+        busy = 100 * (used.cpu_s - before.cpu_s) / past_s
+        self._latest[name] = used, busy
+        return busy
+
+
+class Listener(Protocol):
+    """Hears what the threads of `Looking` find out; called in those."""
+
+    def seen(self, instances: list[Seen]) -> None: ...
+
+    def happened(self, change: Change) -> None: ...
+
+    def ended(self, error: Exception) -> None: ...
+
+
+class Looking:
+    """Two threads: one looks at the machines, the other waits for what happens to them. Both end with `close`."""
+
+    def __init__(self, interlock: Interlock, listener: Listener) -> None:
+        self._interlock, self._listener = interlock, listener
+        self._closing, self._look_now = threading.Event(), threading.Event()
+        self._threads = [self._begun(self._look), self._begun(self._watch)]
+
+    def look_now(self) -> None:
+        """Look at the machines without delay."""
+        self._look_now.set()
+
+    def close(self) -> None:
+        """End both threads; return when they have ended."""
+        self._closing.set()
+        self._look_now.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _begun(self, work: Callable[[], None]) -> threading.Thread:
+        def until_closed() -> None:
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 - where a thread ends: the view has to say it
+                self._listener.ended(error)
+
+        thread = threading.Thread(target=until_closed, name=f"interlock top: {work.__name__}", daemon=True)
+        thread.start()
+        return thread
+
+    def _look(self) -> None:
+        meter = Meter()
+        while not self._closing.is_set():
+            self._look_now.clear()
+            statuses = list(self._interlock.instances())
+            self._listener.seen([Seen(it, meter.percent(it.name, _usage(it))) for it in statuses])
+            self._look_now.wait(LOOK_S)
+
+    def _watch(self) -> None:
+        since = (datetime.now(UTC) - BEFORE).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        for change in self._interlock.watch(since=since, until=self._closing.is_set):
+            self._listener.happened(change)
+            self._look_now.set()
+
+
+def _usage(status: Status) -> Usage | None:
+    return status.observation.usage if status.observation else None

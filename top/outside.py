@@ -1,0 +1,23 @@
+"""A program that has the terminal for itself while the view stands aside."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+
+
+def on_terminal(argv: Sequence[str], pause: bool) -> int:
+    """Run `argv` on this process's terminal and return its exit status. Ctrl-C there is the program's to handle.
+
+    With `pause`, what it said can be read until Enter is pressed. Called in the main thread.
+    """
+    before = signal.signal(signal.SIGINT, lambda _number, _frame: None)  # not SIG_IGN, which the program would inherit
+    try:
+        status = subprocess.call(argv)
+        if pause:
+            sys.stdout.write("\nEnter leads back. ")
+            sys.stdout.flush()
+            sys.stdin.readline()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return status
