@@ -196,7 +196,7 @@ class _Planner:
     def spec(self) -> Spec:
         """Return the machine, as far as it does not depend on the image."""
         template, wishes = self.template, self.wishes
-        scripted = template.provision or template.probes
+        scripted = template.provision or template.probes or template.containerd.asked
         spec = Spec(
             driver=self.driver.name,
             arch=self.arch,

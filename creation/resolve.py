@@ -183,15 +183,24 @@ def seed(template: Template, spec: Spec, who: User, keys: tuple[str, ...], host_
             for it in template.provision
             if it.mode == "data"
         ),
-        scripts=tuple(_scripts(template)),
+        scripts=tuple(_scripts(template, spec.arch)),
     )
 
 
-def _scripts(template: Template) -> Iterator[facts.Script]:
+def _scripts(template: Template, arch: str) -> Iterator[facts.Script]:
     """Yield the template's scripts and then our own, so that those of the template are numbered as it has them."""
     yield from (
         facts.Script(it.mode, it.script.encode(), it.once) for it in template.provision if it.mode in facts.MODES
     )
+    engine = template.containerd
+    if engine.asked:
+        archive = next((it for it in engine.archives if it.arch in (arch, None)), None)
+        yield own_scripts.containerd(
+            system=engine.system,
+            user=engine.user,
+            archive=archive.location if archive else "",
+            digest=(archive.digest if archive else None) or "",
+        )
     edits = [it for it in template.provision if it.mode == "yq"]
     if edits:
         yield own_scripts.jq()

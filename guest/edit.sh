@@ -1,4 +1,4 @@
-# Edits $path by $program, a program of jq. $format is json or yaml. A file that is empty or not there begins as null, and
+# Edits $path by $program, a program of jq. $format is json, yaml or ini. A file that is empty or not there begins as null, and
 # is made with its folders. What $owner may not write is not written.
 
 path=${INTERLOCK_ROOT-}$path
@@ -15,34 +15,45 @@ as_owner() {
     fi
 }
 
-by_python() { python3 -c "import json, sys, yaml; $1"; }
+# Python that turns the file on stdin into JSON ($load), and JSON into a file ($save). Comments do not survive it.
+case $format in
+yaml)
+    module=yaml
+    load='print(json.dumps(yaml.safe_load(sys.stdin), default=str))'
+    save='yaml.safe_dump(json.load(sys.stdin), sys.stdout, sort_keys=False, allow_unicode=True)'
+    ;;
+ini)
+    module=configparser
+    # Names keep their case, and no section is special.
+    ini='f = configparser.ConfigParser(interpolation=None, default_section=""); f.optionxform = str; '
+    load="$ini"'f.read_string(sys.stdin.read()); print(json.dumps({name: dict(f[name]) for name in f.sections()}))'
+    text='lambda value: value if isinstance(value, str) else json.dumps(value)'
+    save="$ini text = $text; "'
+for name, values in json.load(sys.stdin).items():
+    f[name] = {key: text(value) for key, value in values.items()}
+f.write(sys.stdout)'
+    ;;
+esac
 
-to_json() {
-    case $format in
-    json) cat ;;
-    yaml) by_python 'print(json.dumps(yaml.safe_load(sys.stdin.buffer), default=str))' ;;
-    esac
-}
-
-from_json() {
-    case $format in
-    json) cat ;;
-    yaml) by_python 'yaml.safe_dump(json.load(sys.stdin.buffer), sys.stdout.buffer, sort_keys=False, allow_unicode=True, encoding="utf-8")' ;;
-    esac
-}
+by_python() { PYTHONUTF8=1 python3 -c "import json, sys, $module; $1"; }
 
 if ! has jq; then
     say "this guest has no jq, which edits files here"
     exit 1
-elif [ "$format" = yaml ] && ! by_python pass 2>"$work/python"; then
-    say "this guest has no Python with yaml, which reads and writes YAML here"
+elif [ "$format" != json ] && ! by_python pass >/dev/null 2>&1; then
+    say "this guest has no Python with the module $module, which reads and writes such a file here"
     exit 1
 fi
-if [ -s "$path" ]; then
-    to_json <"$path" >"$work/before" || exit
-else
+if [ ! -s "$path" ]; then
     say null >"$work/before"
+elif [ "$format" = json ]; then
+    cat "$path" >"$work/before" || exit
+else
+    by_python "$load" <"$path" >"$work/before" || exit
 fi
-jq "$program" "$work/before" >"$work/json" && from_json <"$work/json" >"$work/after" || exit
+jq "$program" "$work/before" >"$work/after" || exit
+if [ "$format" != json ]; then
+    mv "$work/after" "$work/json" && by_python "$save" <"$work/json" >"$work/after" || exit
+fi
 as_owner 'mkdir -p "${0%/*}" && { [ -e "$0" ] || (umask 077 && : >"$0"); } && cat >"$0"' "$path" <"$work/after" &&
     chown "$owner" "$path" && chmod "$permissions" "$path"

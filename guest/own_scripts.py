@@ -12,14 +12,25 @@ _FOLDER = Path(__file__).parent
 
 
 def edit(path: str, program: str, form: str, *, owner: str, permissions: int, once: bool) -> Script:
-    """Return the script that edits the guest's file `path` by `program` of jq; `form` is `json` or `yaml`."""
+    """Return the script that edits the guest's file `path` by `program` of jq; `form` is `json`, `yaml` or `ini`."""
     facts = {"path": path, "program": program, "format": form, "owner": owner, "permissions": f"{permissions:o}"}
     return Script(EDIT, _script("edit", facts), once, title=f"edit of {path}")
 
 
 def jq() -> Script:
     """Return the script that installs jq where it is missing."""
-    return Script(DEPENDENCY, _script("packages", {}, "has jq || install jq\n"), title="installation of jq")
+    return Script(
+        DEPENDENCY, _script("packages", {}, "has jq || { refresh && install jq; }\n"), title="installation of jq"
+    )
+
+
+def containerd(*, system: bool, user: bool, archive: str = "", digest: str = "") -> Script:
+    """Return the script that installs containerd and starts it: for root if `system`, for the guest's user if `user`.
+
+    It comes from the URL `archive`, or from the packages of the guest's distribution.
+    """
+    facts = {"for_root": "yes" * system, "for_user": "yes" * user, "archive": archive, "digest": digest}
+    return Script(DEPENDENCY, _script("containerd", facts), title="installation of containerd")
 
 
 def _script(name: str, facts: dict[str, str], more: str = "") -> bytes:

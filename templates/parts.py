@@ -31,7 +31,7 @@ KEY_MODES = {
 """Field of provision → the modes that it belongs to. The other fields belong to every mode."""
 
 
-EDITED = ("json", "yaml")
+EDITED = ("json", "yaml", "ini")
 """Kinds of files that mode `yq` edits."""
 
 
@@ -198,7 +198,7 @@ class Provision(Strict):
     expression: str | None = None
     """Of mode `yq`, like `format`: what to do with the file at `path`. A file that is not there is made."""
     format: str = "auto"
-    """`json`, `yaml`, or `auto`: by the end of the file's name."""
+    """`json`, `yaml`, `ini`, or `auto`: by the end of the file's name, and else YAML."""
 
     @property
     def mode_bits(self) -> int:
@@ -206,11 +206,11 @@ class Provision(Strict):
         return int(self.permissions, 8)
 
     @property
-    def form(self) -> Literal["json", "yaml"]:
-        """What kind of file `path` is."""
-        if self.format == "auto":
-            return "json" if (self.path or "").endswith(".json") else "yaml"
-        return "json" if self.format == "json" else "yaml"
+    def form(self) -> str:
+        """What kind of file `path` is: one of EDITED."""
+        if self.format != "auto":
+            return self.format
+        return next((form for form in EDITED if (self.path or "").endswith(f".{form}")), "yaml")
 
     def mistakes(self) -> Iterator[tuple[Path, str]]:
         if "file" in self.model_fields_set:
@@ -408,8 +408,21 @@ class VmOptions(Strict):
 
 
 class Containerd(Strict):
-    """A container engine that Lima installs."""
+    """A container engine, installed from the packages of the guest's distribution or from an archive."""
 
     system: StrictBool = False
+    """True: it runs as root."""
     user: StrictBool = False
-    archives: Any = None
+    """True: it runs as the guest's user."""
+    archives: tuple[File, ...] = ()
+    """URLs of nerdctl's own archive with all that belongs to it; the first for the machine's architecture is used."""
+
+    @property
+    def asked(self) -> bool:
+        """True for one that is to be installed."""
+        return self.system or self.user
+
+    def mistakes(self) -> Iterator[tuple[Path, str]]:
+        for number, archive in enumerate(self.archives if self.asked else ()):
+            if not archive.location.startswith(("http:", "https:")):
+                yield ("archives", number, "location"), "expected a URL (http, https): the guest itself fetches it"

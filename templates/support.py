@@ -76,7 +76,7 @@ def _of_another_form(entry: Any) -> bool:
     """True for an entry of mode yq whose file's name says that it is neither JSON nor YAML."""
     if not isinstance(entry, dict) or entry.get("mode") != "yq" or entry.get("format", "auto") != "auto":
         return False
-    return str(entry.get("path")).endswith((".csv", ".ini", ".properties", ".toml", ".tsv", ".xml"))
+    return str(entry.get("path")).endswith((".csv", ".properties", ".toml", ".tsv", ".xml"))
 
 
 IGNORED = (
@@ -95,7 +95,6 @@ IGNORED = (
     Rule("provision[].skipDefaultDependencyResolution", _something),
     Rule("audio.interface", _something),
     Rule("video.vnc", _something),
-    Rule("containerd.archives", _something),
     Rule("hostResolver.ipv6", _something),
     Rule("useHostResolver", _given, "is hostResolver.enabled since Lima 0.14"),
     Rule(f"param.{INTERNAL}", _anything),
@@ -108,9 +107,7 @@ NOT_YET = (
     Rule("images[]", _iso, "an ISO image", ("location",)),
     Rule("provision[].mode", _among("ansible")),
     Rule("provision[].format", _other_than("auto", *EDITED)),
-    Rule("provision[]", _of_another_form, "mode yq edits JSON and YAML alone", ("path",)),
-    Rule("containerd.system", _something),
-    Rule("containerd.user", _something),
+    Rule("provision[]", _of_another_form, "mode yq edits JSON, YAML and INI alone", ("path",)),
     Rule("networks[]", lambda _: True),
     Rule("audio.device", _other_than("none")),
     Rule("video.display", _other_than("none")),
@@ -127,7 +124,7 @@ def lacking(tree: yaml.Node, data: dict[str, Any]) -> list[Mistake]:
     wrong = []
     for path, value in _walked(data):
         for rule in NOT_YET:
-            if rule.fits(path) and rule.asks(value) and not (_plain(data) and path[0] == "containerd"):
+            if rule.fits(path) and rule.asks(value):
                 words = f"not supported yet: {rule.words}" if rule.words else f"not supported yet, found {found(value)}"
                 wrong.append(mistake(tree, (*path, *rule.inside), words))
         if _is_wide(path, value) and not (_plain(data) and not value.get("static")):

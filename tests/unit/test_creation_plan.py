@@ -248,6 +248,15 @@ def test_plan_architecture_that_the_template_lacks_is_refused(home, template):
     assert caught.value.details[0].endswith("images: there is no image for aarch64; there are images for x86_64")
 
 
+def test_plan_architecture_that_no_archive_of_containerd_is_for_is_refused(home):
+    """Packages do not take the place of an archive that was asked for."""
+    archive = {"location": "https://example.org/x.tgz", "arch": "x86_64"}
+    asked = {"images": [{"location": "build:tiny"}], "containerd": {"user": True, "archives": [archive]}}
+    with pytest.raises(InvalidTemplateError) as caught:
+        plan(home, "web", asked, QemuDriver(), Wishes(arch="aarch64"))(print)
+    assert caught.value.details == ("<memory>:9:15: containerd.archives: there is no archive for aarch64",)
+
+
 @pytest.mark.parametrize(
     ("name", "expected"), [("web", "web"), ("Web.1_x", "web-1-x"), ("x-", "x"), ("a" * 63, "a" * 63)]
 )

@@ -186,6 +186,29 @@ def test_seed_has_a_script_for_each_edit(said):
     assert seed.files == ()
 
 
+ARCHIVES = [
+    {"location": "https://example.org/arm.tgz", "arch": "aarch64"},
+    {"location": "https://example.org/amd.tgz", "arch": "x86_64", "digest": f"sha256:{'a' * 64}"},
+]
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [
+        ({"system": True}, {"system": True, "user": False}),
+        (
+            {"user": True, "archives": ARCHIVES},
+            {"system": False, "user": True, "archive": "https://example.org/amd.tgz", "digest": f"sha256:{'a' * 64}"},
+        ),
+    ],
+    ids=["packages", "archive"],
+)
+def test_seed_has_a_script_for_containerd(said, spec, asked, given):
+    """It comes from packages, or from the archive for the machine's architecture."""
+    seed = said(machine=spec._replace(arch="x86_64"), containerd=asked)
+    assert seed.scripts == (own_scripts.containerd(**given),)
+
+
 def test_seed_disks_are_found_by_number_and_mounted_by_name(said):
     """A label has room for sixteen bytes, a path for the whole name."""
     seed = said(additionalDisks=["data", {"name": "a-very-long-name", "format": False, "fsType": "xfs"}])

@@ -1,5 +1,6 @@
 """Scripts that Interlock writes itself, run in a folder that plays a guest's root."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -27,6 +28,7 @@ class Guest:
         self.bin.mkdir()
         (self.bin / "python3").symlink_to(sys.executable)
         self.path = f"{self.bin}:{os.environ['PATH']}"
+        self.environment: dict[str, str] = {}
 
     def has_only(self, *programs: str) -> None:
         """Leave the guest no program but these."""
@@ -34,12 +36,18 @@ class Guest:
             (self.bin / program).symlink_to(shutil.which(program) or "")
         self.path = str(self.bin)
 
+    def stands_in(self, program: str, words: str) -> None:
+        """Let `words` of sh take the place of `program`."""
+        (self.bin / program).unlink(missing_ok=True)
+        (self.bin / program).write_text(f"#!/bin/sh\n{words}\n")
+        (self.bin / program).chmod(0o755)
+
     def run(self, script: Script) -> tuple[int, str]:
         """Return how `script` ended, and what it said last."""
         done = subprocess.run(
             ["/bin/sh", "-s"],
             input=script.text.decode(),
-            env={"PATH": self.path, "INTERLOCK_ROOT": str(self.root)},
+            env={"PATH": self.path, "INTERLOCK_ROOT": str(self.root), **self.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -73,13 +81,15 @@ def test_edit_makes_a_file_that_is_not_there(guest):
         ("json", '{"a": "ö", "z": 0}', '{\n  "a": "ö",\n  "z": 1\n}\n'),
         ("yaml", "# a comment\nz: 0\na: ö\n", "z: 1\na: ö\n"),
         ("yaml", "", "z: 1\n"),
+        ("ini", "", "[z]\nAb = true\n\n"),
+        ("ini", "# a comment\n[Unit]\nCase=50%\n", "[Unit]\nCase = 50%\n\n[z]\nAb = true\n\n"),
     ],
 )
 def test_edit_changes_what_its_program_names(guest, form, before, after):
     """The rest stays as it is, in its order, also when it is done again; an empty file is nothing."""
     (guest.root / "etc/x").write_text(before)
     for _ in range(2):
-        assert guest.run(edit("/etc/x", ".z = 1", form)) == (0, "")
+        assert guest.run(edit("/etc/x", ".z.Ab = true" if form == "ini" else ".z = 1", form)) == (0, "")
         assert (guest.root / "etc/x").read_text() == after
 
 
@@ -96,15 +106,14 @@ def test_edit_that_fails_leaves_the_file(guest, before, program):
 def test_edit_says_what_the_guest_lacks(guest):
     """A guest with nothing but a shell has neither jq nor a program to install it with."""
     guest.has_only("mktemp", "id", "rm")
-    assert guest.run(own_scripts.jq()) == (1, "this guest has no package manager to install jq with")
+    assert guest.run(own_scripts.jq()) == (1, "this guest has no package manager")
     assert guest.run(edit("/etc/x", ".")) == (1, "this guest has no jq, which edits files here")
 
 
 def test_jq_is_installed_where_it_is_missing_only(guest):
     """A later boot has nothing to install."""
     guest.has_only()
-    (guest.bin / "apt-get").write_text('#!/bin/sh\necho "$*"\n')
-    (guest.bin / "apt-get").chmod(0o755)
+    guest.stands_in("apt-get", 'echo "$*"')
     assert guest.run(own_scripts.jq()) == (0, "-q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends jq")
     (guest.bin / "jq").symlink_to("/bin/true")
     assert guest.run(own_scripts.jq()) == (0, "")
@@ -122,3 +131,78 @@ def test_jq_is_installed_where_it_is_missing_only(guest):
 def test_expression_of_yq_becomes_one_of_jq(expression, program):
     """A key may hold a dash in yq; texts, and a subtraction with blanks, stay."""
     assert as_jq(expression) == program
+
+
+@pytest.fixture
+def distribution(guest):
+    """Return a guest of a distribution like Debian's: what its programs were asked is in the file `heard`."""
+    guest.has_only("mkdir", "grep", "sed", "id", "rm", "mktemp", "tar", "gzip", "sha256sum", "cat", "cp")
+    guest.heard = guest.bin / "heard"
+    has = "case $2 in containerd | nerdctl | iptables) ;; *) exit 100 ;; esac"
+    guest.stands_in("apt-cache", has)
+    guest.stands_in("apt-get", f'echo "$0 $*" >>{guest.heard}; cp /bin/true {guest.bin}/containerd')
+    guest.stands_in("systemctl", f'echo "$0 $*" >>{guest.heard}; [ "$1" != cat ]')
+    guest.environment = {"LIMA_CIDATA_USER": USER, "LIMA_CIDATA_HOME": "/home/me"}
+    return guest
+
+
+def asked_of(guest):
+    """Return what the programs of the guest were asked to do, without options."""
+    lines = guest.heard.read_text().replace(f"{guest.bin}/", "").splitlines()
+    options = ("-q", "-y", "-o", "DPkg")
+    return [" ".join(word for word in line.split() if not word.startswith(options)) for line in lines]
+
+
+def test_containerd_for_root_comes_from_packages_that_there_are(distribution):
+    """What the distribution lacks is left out; settings of templates are read, and a later boot installs nothing."""
+    assert distribution.run(own_scripts.containerd(system=True, user=False)) == (0, "")
+    assert asked_of(distribution) == [
+        "apt-get update",
+        "apt-get install --no-install-recommends containerd nerdctl iptables",
+        "systemctl enable --now containerd",
+        "systemctl restart containerd",
+        "systemctl cat buildkit",
+    ]
+    config = (distribution.root / "etc/containerd/config.toml").read_text()
+    assert config == 'imports = ["/etc/containerd/conf.d/*.toml"]\nversion = 2\n'
+    distribution.heard.unlink()
+    assert distribution.run(own_scripts.containerd(system=True, user=False)) == (0, "")
+    assert asked_of(distribution) == ["systemctl enable --now containerd", "systemctl cat buildkit"]
+
+
+def test_containerd_for_a_user_without_its_program_says_what_to_do(distribution):
+    """A distribution without nerdctl's program is named as what lacks; root's containerd is not left running."""
+    status, words = distribution.run(own_scripts.containerd(system=False, user=True))
+    assert status == 1
+    assert words.startswith("no package of this guest's distribution sets up containerd for a user; give the template")
+    assert asked_of(distribution)[-1] == "systemctl disable --now containerd"
+
+
+@pytest.mark.parametrize("manager", [None, "apt-get"])
+def test_containerd_in_a_guest_without_packages_for_it_says_so(guest, manager):
+    """Neither a guest without a package manager nor a distribution without the package pretends."""
+    guest.has_only()
+    if manager:
+        guest.stands_in("apt-get", ":")
+        guest.stands_in("apt-cache", "exit 100")
+    status, words = guest.run(own_scripts.containerd(system=True, user=False))
+    expected = "this guest's distribution has no package containerd" if manager else "this guest has no package manager"
+    assert (status, words.startswith(expected)) == (1, True)
+
+
+@pytest.mark.parametrize("right", [True, False], ids=["digest", "another-digest"])
+def test_containerd_of_an_archive_is_what_its_digest_says(distribution, tmp_path, right):
+    """The archive is fetched, compared and unpacked; one with another digest is not unpacked."""
+    archive = tmp_path / "archive"
+    archive.write_bytes(b"x")
+    distribution.stands_in("curl", f'while [ "$1" != --output ]; do shift; done; cp {archive} "$2"')
+    distribution.stands_in("tar", f'echo "tar $4" >>{distribution.heard}; cp /bin/true {distribution.bin}/containerd')
+    digest = hashlib.sha256(b"x" if right else b"y").hexdigest()
+    given = {"archive": "https://example.org/x.tgz", "digest": f"sha256:{digest}"}
+    status, words = distribution.run(own_scripts.containerd(system=True, user=False, **given))
+    if right:
+        assert (status, "tar /usr/local" in asked_of(distribution)) == (0, True)
+    else:
+        assert words == "https://example.org/x.tgz has another digest than containerd.archives says"
+        assert status != 0
+        assert "tar /usr/local" not in asked_of(distribution)
