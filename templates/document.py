@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from ..errors import InvalidTemplateError
+from . import slips
 
 Path = tuple[str | int, ...]
 """Where a value stands: keys and positions, from the root."""
@@ -32,21 +33,6 @@ _MERGE = _TAG + "merge"
 
 _NO_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError, RecursionError)
 """What PyYAML raises for text that is not YAML."""
-
-
-_SLIPS = {
-    "character '\\t'": "a tab; YAML is indented with spaces",
-    "found character": "put text that begins with this character in quotes",
-    "undefined alias": "put text that begins with * in quotes; otherwise it is an alias, and this one is not defined",
-    "mapping values are not allowed": "one colon too many; put text that contains ': ' in quotes",
-    "could not find expected ':'": "a key without a colon, or a line that is not indented like the text above",
-    "'<stream end>'": "the text ends inside a list or mapping: ] or } is missing",
-    "unexpected end of stream": "a quote that is not closed",
-    "unknown escape": "write a backslash twice in double quotes, or use single quotes",
-    "expected <block end>": "indented like no line above it, or a list item among keys",
-    "single document": "a second document (---); a template is a single one",
-}
-"""A part of what PyYAML says → what the mistake is. Anything else is reported in PyYAML's words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,12 +202,9 @@ def _compose(name: str, text: bytes) -> yaml.Node | None:
     except UnicodeDecodeError as error:
         raise InvalidTemplateError(f"{name}: not UTF-8: this is no template") from error
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f":{mark.line + 1}:{mark.column + 1}" if mark and not name.startswith(EDIT) else ""
-        problem = str(error.problem)
-        problem = f"{error.context}, {problem}" if problem.startswith("but ") else problem
-        words = next((words for part, words in _SLIPS.items() if part in problem), problem)
-        raise InvalidTemplateError(f"{name}{where}: {words}") from error
+        slip = None if name.startswith(EDIT) else slips.slip(text.decode("utf-8-sig"), error)
+        where = Place(name, slip[0] + 1, slip[1] + 1) if slip else name
+        raise InvalidTemplateError(f"{where}: {slip[2] if slip else slips.words_of(error)}") from error
     except yaml.reader.ReaderError as error:
         raise InvalidTemplateError(f"{name}: {error.reason}") from error
     except RecursionError as error:
@@ -262,7 +245,8 @@ class _Copier:
         merged: list[yaml.Node] = []
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise InvalidTemplateError(f"{place(key)}: a key is a word, not a list or a mapping")
+                words = slips.braces(key) or "a key is a word, not a list or a mapping"
+                raise InvalidTemplateError(f"{place(key)}: {words}")
             if key.tag == _MERGE:
                 merged += value.value if isinstance(value, yaml.SequenceNode) else [value]
                 continue

@@ -83,10 +83,14 @@ def words_of(problem: Any, *, show: bool = True) -> str:
     instead = f", found {found(problem['input'])}" if show else ""
     match problem["type"]:
         case kind if kind in _EXPECTED:
+            if kind == "model_type" and show and (line := _without_blank(problem)):
+                return f"a blank is missing after the colon: write `{line}`"
             return f"expected {_EXPECTED[kind].format_map(problem.get('ctx', {}))}{instead}"
         case "extra_forbidden":
             *inside, key = problem["loc"]
             meant = get_close_matches(str(key), known_keys(tuple(inside)), n=1)
+            if str(key).startswith("-"):
+                meant = [f"- {str(key)[1:]}, with a blank after the dash"]
             return f"no such key; did you mean {meant[0]}?" if meant else "no such key"
         case "missing":
             return "this key is required"
@@ -94,6 +98,12 @@ def words_of(problem: Any, *, show: bool = True) -> str:
             return f"{problem['msg'].removeprefix('Value error, ')}{instead}"
         case _:
             return f"{problem['msg'][0].lower()}{problem['msg'][1:]}{instead}"
+
+
+def _without_blank(problem: Any) -> str | None:
+    """Return how to write what was found if it is `KEY:VALUE`, which YAML takes for one word."""
+    key, colon, value = str(problem["input"]).partition(":")
+    return f"{key}: {value}" if colon and value and key in known_keys(tuple(problem["loc"])) else None
 
 
 def found(value: object) -> str:

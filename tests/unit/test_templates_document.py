@@ -98,29 +98,6 @@ def test_text_that_explodes_is_refused(text, words):
     assert words in caught.value.message
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("a: b: c", "t:1:5: one colon too many"),
-        ("a:\n\t- b", "t:2:1: a tab"),
-        ("a: @x", "t:1:4: put text that begins with this character in quotes"),
-        ("a: *x", "t:1:4: put text that begins with * in quotes"),
-        ("a: 'x", "t:1:6: a quote that is not closed"),
-        ("a: {b: 1", "t:1:9: the text ends inside a list or mapping"),
-        ("a:\n  b: 1\n c: 2", "t:3:2: indented like no line above it"),
-        ("a: 1\n- b", "t:2:1: indented like no line above it, or a list item among keys"),
-        ('a: "\\q"', "t:1:6: write a backslash twice in double quotes"),
-        ("a: |\n x\nb", "t:3:2: a key without a colon"),
-        ("a: 1\n---\nb: 1", "t:2:1: a second document"),
-    ],
-)
-def test_text_that_is_no_yaml_is_told_by_what_somebody_did(text, words):
-    """Not by what a parser expected."""
-    with pytest.raises(InvalidTemplateError) as caught:
-        compose("t", text.encode())
-    assert caught.value.message.startswith(words)
-
-
 @pytest.mark.parametrize("text", [b"\xff\xfe\xfa", b"a: \xc3\x28"])
 def test_bytes_that_are_no_text_are_refused(text):
     """A disk image is not parsed."""

@@ -20,7 +20,7 @@ REVIEWED = {name: text.strip().splitlines() for name, text in zip(PARTS[::2], PA
 SCHEMA = json_schema()
 
 BEYOND_A_SCHEMA = re.compile(
-    r"(base-|containerd-archive|yaml-|variable-|not-yet-|param-unused|provision-file-|boot-against-|dns-with-|forward-(must|port-and|range-)"
+    r"(base-|key-(dash|colon)-|containerd-archive|yaml-|variable-|not-yet-|param-unused|provision-file-|boot-against-|dns-with-|forward-(must|port-and|range-)"
     r"|forward-(ranges|reverse|socket)|image-initrd|image-kernel|images-missing|mount-over|mount-types?-|probe-without"
     r"|memory-too|mount-msize|provision-permissions-digits|provision-(content|data|dependency|empty|keys|yq)|user-sudo|image-digest-of)"
 )

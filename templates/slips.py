@@ -1,0 +1,245 @@
+"""What a person did whose YAML cannot be read: the line, in words, and what to type instead.
+
+PyYAML names what its scanner lacked, which is often a line below the slip. What people do is little: a tab, an indent
+that was lost, a colon without its blank, text that takes quotes. It is looked for in the lines around.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+
+import yaml
+
+from .model import known_keys
+
+Slip = tuple[int, int, str]
+"""Line and column, from 0, and words."""
+
+_WORDS = {
+    "character '\\t'": "a tab; YAML is indented with spaces",
+    "found character": "put text that begins with this character in quotes",
+    "undefined alias": "put text that begins with * in quotes; otherwise it is an alias, and this one is not defined",
+    "expected alphabetic": "put text that begins with this character in quotes",
+    "mapping values are not allowed": "one colon too many; put text that contains ': ' in quotes",
+    "could not find expected ':'": "a key without a colon, or a line that is not indented like the text above",
+    "'<stream end>'": "the text ends inside a list or mapping: ] or } is missing",
+    "expected ',' or": "a comma is missing, or what was opened with { or [ is not closed",
+    "unexpected end of stream": "a quote that is not closed",
+    "unknown escape": "write a backslash twice in double quotes, or use single quotes",
+    "expected <block end>": "indented like no line above it, or a list item among keys",
+    "a comment or a line break": "the text after | or > begins in the next line, indented",
+    "chomping or indentation": "put text that begins with this character in quotes",
+    "single document": "a second document (---); a template is a single one",
+}
+"""A part of what PyYAML says → what the mistake is. Anything else is reported in PyYAML's words."""
+
+_KEYED = re.compile(r"(?P<lead>\s*(?:- +)*)(?P<key>[^\s:#'\"\[\]{},]+):(?:[ \t]+(?P<value>.*?))?\s*")
+"""A line `KEY: VALUE`, of a list item or not."""
+
+_NO_BLANK = re.compile(r"(?P<lead>\s*(?:- +)*)(?P<key>[A-Za-z]\w*):(?P<value>[^\s:/].*?)\s*")
+_NO_COLON = re.compile(r"(?P<lead>\s*(?:- +)*)(?P<key>[A-Za-z]\w*)[ \t]+(?P<value>[^\s:](?:(?!: |:\Z).)*?)\s*")
+_BLOCK = re.compile(r"(?P<lead>\s*(?:- +)*)(?:[^\s#]+:[ \t]+)?[|>][-+0-9]*[ \t]*(#.*)?")
+"""A line below which a text of several lines begins."""
+
+
+def words_of(error: yaml.MarkedYAMLError) -> str:
+    """Return what `error` says, without a look at the text."""
+    problem = str(error.problem)
+    problem = f"{error.context}, {problem}" if problem.startswith("but ") else problem
+    return next((words for part, words in _WORDS.items() if part in problem), problem)
+
+
+def slip(text: str, error: yaml.MarkedYAMLError) -> Slip | None:
+    """Return what is wrong with `text`, which PyYAML cannot read because of `error`; None where it names no place."""
+    mark = error.problem_mark or error.context_mark
+    if mark is None:
+        return None
+    lines = [*re.split(r"\r\n|[\r\n\x85\u2028\u2029]", text), ""]
+    known = next((look for part, look in _LOOKS.items() if part in str(error.problem)), _no_look)
+    found = next(iter(known(lines, error, mark)), None)
+    return found or (mark.line, mark.column, words_of(error))
+
+
+def braces(node: yaml.Node) -> str | None:
+    """Return the words for `node` if it is a mapping within braces because a variable lacks its quotes."""
+    mark = node.start_mark
+    line = re.split(r"[\r\n\0]", mark.buffer)[mark.line] if mark.buffer else ""
+    fixed = _in_quotes(line)
+    return f"text that begins with {{{{ takes quotes: {_write(fixed)}" if fixed and "{{" in line else None
+
+
+def _no_look(_lines: list[str], _error: yaml.MarkedYAMLError, _mark: yaml.Mark) -> Iterator[Slip]:
+    yield from ()
+
+
+def _tab(lines: list[str], _error: yaml.MarkedYAMLError, mark: yaml.Mark) -> Iterator[Slip]:
+    line = lines[mark.line]
+    fixed = line.replace("\t", " ")
+    if "\t" in _indent(line):
+        above = _above(lines, mark.line)
+        deeper = above is not None and lines[above].rstrip().endswith((":", "|", ">"))
+        fixed = " " * (_column(lines[above]) + 2 * deeper if above is not None else 0) + line.strip()
+    yield mark.line, mark.column, f"a tab; YAML is indented with spaces: {_write(fixed)}"
+
+
+def _no_key(lines: list[str], error: yaml.MarkedYAMLError, mark: yaml.Mark) -> Iterator[Slip]:
+    number = (error.context_mark or mark).line
+    yield from _text_without_bar(lines, number)
+    if not re.match(rf"({'|'.join(known_keys(()))})[: ]", lines[number]):
+        yield from _outside_its_text(lines, number)
+    yield from _colon(lines, number)
+
+
+def _colon_too_many(lines: list[str], _error: yaml.MarkedYAMLError, mark: yaml.Mark) -> Iterator[Slip]:
+    line = lines[mark.line]
+    first = re.search(r":(\s|\Z)", line)
+    if first and mark.column > first.start():
+        if fixed := _in_quotes(line):
+            yield mark.line, mark.column, f"text with ': ' in it takes quotes: {_write(fixed)}"
+        return
+    above = _above(lines, mark.line)
+    if above is None:
+        return
+    yield from _text_without_bar(lines, mark.line)
+    yield from _colon(lines, above)
+    keyed = _KEYED.fullmatch(lines[above])
+    if keyed and len(_indent(line)) > len(keyed["lead"]):
+        fixed = " " * len(keyed["lead"]) + line.strip()
+        yield mark.line, len(_indent(line)), f"indented deeper than the line above: {_write(fixed)}"
+
+
+def _block_end(lines: list[str], error: yaml.MarkedYAMLError, mark: yaml.Mark) -> Iterator[Slip]:
+    line = lines[mark.line]
+    if mark.column > len(_lead(line)):
+        keyed = _KEYED.fullmatch(line)
+        begin = (keyed["value"] or "")[:1] if keyed else ""
+        if begin and begin in "'\"{[" and (fixed := _in_quotes(line)):
+            words = f"text that begins with {begin} takes quotes around all of it"
+            yield mark.line, mark.column, f"{words}: {_write(fixed)}"
+        return
+    yield from _text_without_bar(lines, mark.line)
+    item = line.lstrip().startswith("-")
+    of_kind = (at for at in range(mark.line - 1, -1, -1) if not item or lines[at].lstrip().startswith("-"))
+    above = next((at for at in of_kind if _column(lines[at]) > mark.column), None)
+    if above is not None and (error.context_mark is None or mark.column != error.context_mark.column):
+        fixed = " " * (len(_indent(lines[above])) if item else _column(lines[above])) + line.strip()
+        yield mark.line, mark.column, f"indented like no line above it: {_write(fixed)}"
+    elif item:
+        yield mark.line, mark.column, "a list item among keys: the key that it belongs to is missing above it"
+
+
+def _takes_quotes(lines: list[str], _error: yaml.MarkedYAMLError, mark: yaml.Mark) -> Iterator[Slip]:
+    keyed = _KEYED.fullmatch(lines[mark.line])
+    value = (keyed["value"] if keyed else None) or ""
+    fixed = _in_quotes(lines[mark.line])
+    begin = len(lines[mark.line].rstrip()) - len(value)
+    if fixed and value[0] not in "{[" and mark.column <= begin + 1:
+        yield mark.line, mark.column, f"text that begins with {value[0]} takes quotes: {_write(fixed)}"
+
+
+def _not_closed(lines: list[str], error: yaml.MarkedYAMLError, _mark: yaml.Mark) -> Iterator[Slip]:
+    if error.context_mark is None:
+        return
+    begin = error.context_mark
+    line = lines[begin.line]
+    quote = line[begin.column : begin.column + 1]
+    fixed = line[: begin.column] + _quoted(line[begin.column + 1 :].rstrip())
+    yield begin.line, begin.column, f"the quote {quote} is not closed: {_write(fixed)}"
+
+
+def _flow(_lines: list[str], error: yaml.MarkedYAMLError, mark: yaml.Mark) -> Iterator[Slip]:
+    begin = error.context_mark
+    if begin is not None and not str(error.problem).endswith("'<stream end>'"):
+        opened = _lines[begin.line][begin.column : begin.column + 1]
+        words = f"a comma is missing, or the {opened} in line {begin.line + 1} is not closed"
+        yield mark.line, mark.column, words
+
+
+_LOOKS: dict[str, Callable[[list[str], yaml.MarkedYAMLError, yaml.Mark], Iterator[Slip]]] = {
+    "character '\\t'": _tab,
+    "could not find expected ':'": _no_key,
+    "mapping values are not allowed": _colon_too_many,
+    "expected <block end>": _block_end,
+    "found character": _takes_quotes,
+    "undefined alias": _takes_quotes,
+    "expected alphabetic": _takes_quotes,
+    "chomping or indentation": _takes_quotes,
+    "unexpected end of stream": _not_closed,
+    "expected ',' or": _flow,
+}
+"""A part of what PyYAML says → where the slip may be."""
+
+
+def _colon(lines: list[str], number: int) -> Iterator[Slip]:
+    """Yield what lacks in the line `number` if it is `KEY:VALUE` or `KEY VALUE`."""
+    for pattern, words in ((_NO_BLANK, "a blank is missing after the colon"), (_NO_COLON, "a colon is missing")):
+        if found := pattern.fullmatch(lines[number]):
+            fixed = f"{found['lead']}{found['key']}: {found['value']}"
+            yield number, len(found["lead"]), f"{words}: {_write(fixed)}"
+
+
+def _outside_its_text(lines: list[str], number: int) -> Iterator[Slip]:
+    """Yield the first line that belongs to a text of several lines, up to the line `number`, and is not in it."""
+    column = len(_indent(lines[number]))
+    above = number - 1
+    while above >= 0 and not _BLOCK.fullmatch(lines[above]):
+        bare = lines[above].strip()
+        if bare and not bare.startswith("#") and len(_indent(lines[above])) <= column:
+            return
+        above -= 1
+    header = _BLOCK.fullmatch(lines[above]) if above >= 0 else None
+    if header is None:
+        return
+    key = len(header["lead"])
+    text = [(at, lines[at]) for at in range(above + 1, number + 1) if lines[at].strip()]
+    at, line = next(((at, line) for at, line in text if len(_indent(line)) <= max(key, column)), text[-1])
+    first = len(_indent(text[0][1]))
+    fixed = " " * (first if first > key else key + 2) + line.strip()
+    words = f"this line is indented less than the text that begins in line {above + 1}, to which it belongs"
+    yield at, len(_indent(line)), f"{words}: {_write(fixed)}"
+
+
+def _text_without_bar(lines: list[str], number: int) -> Iterator[Slip]:
+    """Yield the key above the line `number` whose script begins in the line below it without a `|`."""
+    for at in range(number, 0, -1):
+        key = _KEYED.fullmatch(lines[at - 1])
+        if lines[at].strip().startswith("#!") and key and not key["value"]:
+            fixed = f"{lines[at - 1].rstrip()} |"
+            yield at - 1, len(key["lead"]), f"text of several lines takes a | after its key: {_write(fixed)}"
+            return
+
+
+def _in_quotes(line: str) -> str | None:
+    """Return `line` with its value in quotes; None if it is not `KEY: VALUE`."""
+    keyed = _KEYED.fullmatch(line)
+    return f"{keyed['lead']}{keyed['key']}: {_quoted(keyed['value'])}" if keyed and keyed["value"] else None
+
+
+def _quoted(value: str) -> str:
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        value = value[1:-1]
+    return json.dumps(value, ensure_ascii=False) if "'" in value else f"'{value}'"
+
+
+def _above(lines: list[str], number: int) -> int | None:
+    """Return the number of the next line above that holds more than a comment."""
+    return next((at for at in range(number - 1, -1, -1) if lines[at].strip() and lines[at].strip()[0] != "#"), None)
+
+
+def _indent(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]
+
+
+def _lead(line: str) -> str:
+    """Return what stands before the key or text of `line`: blanks, and the dashes of list items."""
+    found = re.match(r"\s*(?:- +)*", line)
+    return found[0] if found else ""
+
+
+def _column(line: str) -> int:
+    """Return where the key or text of `line` stands, or the blanks before it if it is the text of a script."""
+    return len(_lead(line) if _KEYED.fullmatch(line) else _indent(line))
+
+
+def _write(line: str) -> str:
+    return f"write `{line}`"

@@ -1,0 +1,119 @@
+"""What people type that is no YAML: each slip is named with its line and with what to type, which then can be read."""
+
+import re
+
+import pytest
+
+from interlock.errors import InvalidTemplateError
+from interlock.templates.document import compose, compose_value
+
+SCRIPT = "provision:\n- script: |\n    #!/bin/sh\n"
+TAB = "a tab; YAML is indented with spaces"
+LOST = "this line is indented less than the text that begins in line {}, to which it belongs"
+QUOTES = "text that begins with {} takes quotes"
+AROUND = "text that begins with {} takes quotes around all of it"
+DEDENTED = "indented like no line above it"
+INDENTED = "indented deeper than the line above"
+
+SLIPS = {
+    "tab": ("a:\n\tb: 1\n", "2:1", TAB, "  b: 1"),
+    "tab-in-a-script": (f"{SCRIPT}\techo hi\n", "4:1", TAB, "    echo hi"),
+    "tab-after-a-key": ("- a:\tb\n", "1:5", TAB, "- a: b"),
+    "tab-below-a-value": ("a:\n  b: 1\n\tc: true\n", "3:1", TAB, "  c: true"),
+    "script-at-the-left": ("- a: |\n#!/bin/sh\necho hi\n", "2:1", LOST.format(1), "    #!/bin/sh"),
+    "script-dedented": (f"{SCRIPT}  echo hi\nmessage: x\n", "4:3", LOST.format(2), "    echo hi"),
+    "here-document": (f"{SCRIPT}    cat <<EOF\nkey value\nEOF\n", "5:1", LOST.format(2), "    key value"),
+    "script-without-bar": (
+        "- a:\n    #!/bin/sh\n    b: c\n    foo\n",
+        "1:3",
+        "text of several lines takes a | after its key",
+        "- a: |",
+    ),
+    "colon-in-a-text": ("a: b: c\n", "1:5", "text with ': ' in it takes quotes", "a: 'b: c'"),
+    "colon-in-a-list": ("- a: it's: b\n", "1:10", "text with ': ' in it takes quotes", '- a: "it\'s: b"'),
+    "no-colon": ("a: 1\ncpus 4\n", "2:1", "a colon is missing", "cpus: 4"),
+    "no-colon-above": ("cpus 4\na: 1\n", "1:1", "a colon is missing", "cpus: 4"),
+    "no-colon-after-a-script": (f"{SCRIPT}cpus 4\n", "4:1", "a colon is missing", "cpus: 4"),
+    "no-blank": ("a: 1\ncpus:4\nb: 1\n", "2:1", "a blank is missing after the colon", "cpus: 4"),
+    "no-blank-above": ("cpus:4\na: 1\n", "1:1", "a blank is missing after the colon", "cpus: 4"),
+    "item-dedented": ("a:\n  - b: 1\n - c: 1\n", "3:2", DEDENTED, "  - c: 1"),
+    "key-dedented": ("a:\n  b: 1\n c: 1\n", "3:2", DEDENTED, "  c: 1"),
+    "key-of-an-item-dedented": ("- a: 1\n b: 1\n", "2:2", DEDENTED, "  b: 1"),
+    "key-indented": ("a: 1\n  b: 1\n", "2:3", INDENTED, "b: 1"),
+    "key-of-an-item-indented": ("- a: 1\n   b: 1\n", "2:4", INDENTED, "  b: 1"),
+    "quote-not-closed": ('a: "hello\nb: 1\n', "1:4", 'the quote " is not closed', "a: 'hello'"),
+    "quote-within": ("a: 'it's me'\n", "1:8", AROUND.format("'"), 'a: "it\'s me"'),
+    "quote-around-a-part": ('a: "b" c\n', "1:8", AROUND.format('"'), "a: '\"b\" c'"),
+    "percent": ("a: %x\n", "1:4", QUOTES.format("%"), "a: '%x'"),
+    "at": ("- a: @x\n", "1:6", QUOTES.format("@"), "- a: '@x'"),
+    "star": ("a: *\n", "1:5", QUOTES.format("*"), "a: '*'"),
+    "alias": ("a: *x\n", "1:4", QUOTES.format("*"), "a: '*x'"),
+    "greater": ("a: >hi\n", "1:5", QUOTES.format(">"), "a: '>hi'"),
+    "variable": ("a: {{.Name}}\n", "1:5", QUOTES.format("{{"), "a: '{{.Name}}'"),
+    "variable-and-more": ("- a: {{.Home}}/x\n", "1:15", AROUND.format("{"), "- a: '{{.Home}}/x'"),
+}
+"""Text, place, words, and the line to type there."""
+
+OTHERS = {
+    "brace": ("a: {b: c\nd: 2\n", "2:2", "a comma is missing, or the { in line 1 is not closed"),
+    "bracket": ("a: [b\nd: 2\n", "2:2", "a comma is missing, or the [ in line 1 is not closed"),
+    "item-among-keys": (
+        "a: 2\n- b: x\n",
+        "2:1",
+        "a list item among keys: the key that it belongs to is missing above it",
+    ),
+    "text-behind-a-bar": ("- a: | echo hi\n", "1:8", "the text after | or > begins in the next line, indented"),
+    "alias": (
+        "a: {b: *x}\n",
+        "1:8",
+        "put text that begins with * in quotes; otherwise it is an alias, and this one is not defined",
+    ),
+    "open-to-the-end": ("a: {b: 1", "1:9", "the text ends inside a list or mapping: ] or } is missing"),
+    "second-document": ("a: 1\n---\nb: 1", "2:1", "a second document (---); a template is a single one"),
+    "word-alone": ("a: 1\nb\n", "3:1", "a key without a colon, or a line that is not indented like the text above"),
+    "backslash": ('a: "\\d"\n', "1:6", "write a backslash twice in double quotes, or use single quotes"),
+}
+
+
+def said_of(text):
+    """Return what is said of `text`; None if it can be read."""
+    try:
+        compose("t", text.encode())
+    except InvalidTemplateError as error:
+        return error.message
+    return None
+
+
+@pytest.mark.parametrize("name", SLIPS)
+def test_slip_is_named_with_its_place_and_what_to_type(name):
+    """In words of what was typed, not of what a scanner lacked."""
+    text, place, words, line = SLIPS[name]
+    assert said_of(text) == f"t:{place}: {words}: write `{line}`"
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_slip_that_could_be_meant_otherwise_is_named(name):
+    """Where only the author knows what was meant, nothing is proposed."""
+    text, place, words = OTHERS[name]
+    assert said_of(text) == f"t:{place}: {words}"
+
+
+@pytest.mark.parametrize("name", SLIPS)
+def test_line_that_a_message_says_to_write_can_be_read(name):
+    """Typed in its place, for one line after the other, it makes the text YAML."""
+    lines = [line if line.startswith("\t") else f"  {line}" for line in SLIPS[name][0].splitlines()]
+    for _ in (*lines, "once more, to read it"):
+        said = said_of("\n".join(("root:", *lines)))
+        if said is None:
+            break
+        found = re.fullmatch(r"t:(\d+):.*: write `(.*)`", said)
+        lines[int(found[1]) - 2] = found[2]
+    assert said is None
+
+
+@pytest.mark.parametrize("text", ["[1", "a: b: c", "\t", '"'])
+def test_slip_in_an_edit_is_named_without_a_line(text):
+    """An edit has no lines, and its quotes are the shell's."""
+    with pytest.raises(InvalidTemplateError) as caught:
+        compose_value("--set cpus", text)
+    assert "`" not in caught.value.message
