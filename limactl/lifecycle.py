@@ -165,7 +165,8 @@ def rename(session: "Session", call: "Call") -> int:
 def edit(session: "Session", call: "Call") -> int:
     """Give an instance other processors, other memory or a larger disk."""
     name = _name(call)
-    session.existing(name)
+    if state(session.existing(name)) == "Running":
+        raise UsageError(f"cannot edit a running instance; stop it first: `limactl stop {name}`")
     if not edits(call.flags):
         raise UsageError(f"there is no editor here; say what is to change: `limactl edit --cpus=4 --memory=8 {name}`")
     return _edited(session, call, name)
