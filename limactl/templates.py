@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from .flags import Call
     from .session import Session
 
-DEFAULT_TEMPLATE = "template:ubuntu"
-"""What `template:default` stands for: Lima's default is Ubuntu, too."""
+DEFAULT_TEMPLATE = "template:default"
 
 _ASSIGNMENT = re.compile(r"""\s*\.(?P<key>[^=+|]+?)\s*(?P<sign>\+?=)\s*(?P<value>.+?)\s*""", re.DOTALL)
 _PIPE = re.compile(r"""((?:"(?:[^"\\]|\\.)*"|'[^']*'|[^|"'])*)(?:\||\Z)""")
@@ -87,7 +86,7 @@ def locator(argument: str) -> str:
         raise UsageError(f"`{argument}` names an instance; a template is a file, a URL, or `template:{argument}`")
     if argument.startswith("template:"):
         name = argument.removeprefix("template:").removeprefix("//").removesuffix(".yaml")
-        return DEFAULT_TEMPLATE if name == "default" else f"template:{name}"
+        return f"template:{name}"
     return argument
 
 
