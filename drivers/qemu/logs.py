@@ -14,6 +14,7 @@ limit on the host's disk, its last words are kept, and a reader needs one file o
 """
 
 import os
+import stat
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -97,11 +98,23 @@ def script() -> str:
 def complete(directory: Path) -> None:
     """Return once all output of the machine in `directory`, which is dead, is in its files.
 
-    Gives up on a copier that hangs. A FIFO that nobody reads cannot be opened for writing. Source: fifo(7).
+    Gives up on a copier that hangs.
     """
     give_up = time.monotonic() + _COMPLETE_S
     for log in (SERIAL, EVENTS, QEMU):
-        with suppress(OSError):
-            while time.monotonic() < give_up:
-                os.close(os.open(directory / log.pipe, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC))
-                cancellation.pause(0.001)
+        while _has_reader(directory / log.pipe) and time.monotonic() < give_up:
+            cancellation.pause(0.001)
+
+
+def _has_reader(pipe: Path) -> bool:
+    """Return whether a process reads from `pipe`: a FIFO that nobody reads cannot be opened for writing (fifo(7)).
+
+    Machines of Interlock 0.1.0 have a plain file of that name, which can always be opened.
+    """
+    with suppress(OSError):
+        descriptor = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            return stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+        finally:
+            os.close(descriptor)
+    return False

@@ -46,10 +46,17 @@ def test_last_words_are_kept(run):
 def test_flood_takes_no_more_than_its_limit_and_keeps_the_end(run, tmp_path):
     """A guest that speaks without end, on any channel, fills no disk, and its last words are kept."""
     for way, log in ((7, logs.SERIAL), (8, logs.EVENTS), (2, logs.QEMU)):
-        kept = run(f"yes | head -c 20000000 >&{way}; echo last >&{way}")[log.file]
+        kept = run(f"yes | head -c 2000000 >&{way}; echo last >&{way}")[log.file]
         assert kept.endswith(b"last\n")
         assert len(kept) <= 2 * log.limit_kib * 1024
         assert sum(path.stat().st_blocks for path in tmp_path.iterdir()) <= 8 * log.limit_kib
+
+
+def test_plain_file_in_place_of_a_fifo_is_not_waited_for(tmp_path, monkeypatch):
+    """Machines of Interlock 0.1.0 have one: every command on a stopped machine waited for a copier."""
+    (tmp_path / logs.EVENTS.pipe).touch()
+    monkeypatch.setattr(logs.cancellation, "pause", pytest.fail)
+    logs.complete(tmp_path)
 
 
 @pytest.mark.usefixtures("limited")
