@@ -350,7 +350,8 @@ class Effects:
     """Every system call that changes a file, counted before and after, and a write in the middle of it too.
 
     `at_point` is called with the number of each of these points and the call's name, and may raise; then the call is
-    undone, half done or done, as the point says. Nothing is flushed, because nothing here loses the page cache.
+    undone, half done or done, as the point says. Nothing is flushed, because nothing here loses the page cache: a flush
+    is one point.
     """
 
     NAMES = ("write", "fsync", "ftruncate", "rename", "replace", "unlink", "mkdir", "rmdir", "link")
@@ -364,13 +365,15 @@ class Effects:
     def _counted(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def performed(*arguments: Any, **named: Any) -> Any:
             self._pass(name)
+            if name == "fsync":
+                return None
             if name == "write":
                 descriptor, content = arguments
                 done = function(descriptor, content[: len(content) // 2])
                 self._pass(name)
                 result = done + function(descriptor, content[done:])
             else:
-                result = None if name == "fsync" else function(*arguments, **named)
+                result = function(*arguments, **named)
             self._pass(name)
             return result
 

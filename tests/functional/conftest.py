@@ -6,7 +6,7 @@ import pty
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -44,22 +44,32 @@ def forked() -> Iterator[Forked]:
 def interlock(tmp_path: Path, hints: set[str], forked: Forked) -> Run:
     """Return what runs the program to its end: `interlock("start", "web")`; `orders` are the simulated driver's.
 
-    It is a fork of one that has been imported, or a Python of its own where `options` of `subprocess.run` are given.
+    It is a fork of one that has been imported; with other options of `subprocess.run` it is a Python of its own.
     Each hint that it gives is typed, and each record that it prints is as the contract has it.
     """
 
     def run(
-        *arguments: str, orders: dict[str, Any] | None = None, **options: Any
+        *arguments: str,
+        orders: dict[str, Any] | None = None,
+        env: Mapping[str, str] = os.environ,
+        cwd: Path = tmp_path,
+        **options: Any,
     ) -> "subprocess.CompletedProcess[str]":
-        env = {**os.environ, "INTERLOCK_SIMULATED": json.dumps(orders or {})}
+        env = {"INTERLOCK_SIMULATED": json.dumps(orders or {}), **env}
         if options:
-            given: dict[str, Any] = {"cwd": tmp_path, "env": env}
-            given |= options if "input" in options else {"stdin": subprocess.DEVNULL, **options}
+            given = options if "input" in options else {"stdin": subprocess.DEVNULL, **options}
             done = subprocess.run(
-                [*PROGRAM, *arguments], capture_output=True, text=True, check=False, timeout=TIMEOUT_S, **given
+                [*PROGRAM, *arguments],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=TIMEOUT_S,
+                env=env,
+                cwd=cwd,
+                **given,
             )
         else:
-            done = forked.run(arguments, tmp_path, env, TIMEOUT_S)
+            done = forked.run(arguments, cwd, env, TIMEOUT_S)
         hints.update(re.findall(r"^hint: (.*)$", str(done.stderr), re.MULTILINE))
         check_printed(arguments, done.stdout)
         return done

@@ -65,24 +65,39 @@ def some(vms, home, tmp_path, monkeypatch):
 
 def complete(*words, to="bash"):
     """Return what the program says a shell may offer after `words`, the last of which is begun, and what it loaded."""
-    place = words[-1] if to == "fish" else str(len(words))
-    environment = {
-        **os.environ,
-        "_INTERLOCK_COMPLETE": f"{to}_complete",
-        "COMP_WORDS": shlex.join(("interlock", *words)),
-        "COMP_CWORD": place,
-    }
     done = subprocess.run(
-        [sys.executable, "-c", RUN_AND_TELL], capture_output=True, text=True, check=True, timeout=60, env=environment
+        [sys.executable, "-c", RUN_AND_TELL],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env=environment(*words, to=to),
     )
     (modules,) = done.stderr.splitlines()
     return done.stdout, set(modules.split())
 
 
-def values(*words):
-    """Return the words that are offered; where a shell looks for files or folders itself, `<file>` or `<dir>`."""
-    pairs = (line.split(",", 1) for line in complete(*words)[0].splitlines())
-    return [f"<{kind}>" if kind in ("file", "dir") else value for kind, value in pairs]
+def environment(*words, to="bash"):
+    """Return the environment in which the shell `to` asks what may follow."""
+    return {
+        **os.environ,
+        "_INTERLOCK_COMPLETE": f"{to}_complete",
+        "COMP_WORDS": shlex.join(("interlock", *words)),
+        "COMP_CWORD": words[-1] if to == "fish" else str(len(words)),
+    }
+
+
+@pytest.fixture
+def offered(interlock):
+    """Return what returns the words offered after some; where a shell looks for files itself, `<file>` or `<dir>`."""
+
+    def offer(*words):
+        done = interlock(env=environment(*words))
+        assert (done.returncode, done.stderr) == (0, "")
+        pairs = (line.split(",", 1) for line in done.stdout.splitlines())
+        return [f"<{kind}>" if kind in ("file", "dir") else value for kind, value in pairs]
+
+    return offer
 
 
 @pytest.mark.usefixtures("some")
@@ -133,9 +148,9 @@ def values(*words):
         (("start", "it's"), []),
     ],
 )
-def test_completion_offers_what_can_be_typed_next(words, expected):
+def test_completion_offers_what_can_be_typed_next(offered, words, expected):
     """Everything that has a name, in the place where it can be typed."""
-    assert values(*words) == expected
+    assert offered(*words) == expected
 
 
 @pytest.mark.usefixtures("some")
@@ -156,12 +171,12 @@ def test_completion_speaks_to_each_shell_in_its_form():
     assert complete("import", to="fish")[0] == ""
 
 
-def test_completion_where_the_home_cannot_be_used_offers_nothing(home, monkeypatch):
+def test_completion_where_the_home_cannot_be_used_offers_nothing(offered, home, monkeypatch):
     """The line that is being typed is no place for an error."""
     home.root.write_text("no folder")
-    assert values("start", "") == []
+    assert offered("start", "") == []
     monkeypatch.delenv("HOME", raising=False)
-    assert values("sta") == ["start"]
+    assert offered("sta") == ["start"]
 
 
 def named(command, context):

@@ -97,6 +97,7 @@ def test_protocol_that_unlocks_before_the_outcome_is_found(search: Search) -> No
     assert trace[-1] == "violated: an outcome was written to the operation of another"
 
 
+@takes_seconds
 def test_protocol_that_keeps_a_memory_while_its_machine_runs_is_found(search: Search) -> None:
     """A start after the next power cut would load it again, over a disk that was written since."""
     _, trace = search(TABLE, "-DUSE_TWICE")

@@ -72,7 +72,7 @@ class Server(BaseHTTPRequestHandler):
 def server():
     """Yield the address of a server on the loopback."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Server) as listening:
-        thread = threading.Thread(target=listening.serve_forever)
+        thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://127.0.0.1:{listening.server_port}"
         listening.shutdown()

@@ -36,10 +36,11 @@ def sentences(source):
     return [text for text in templates(source) if "\n" not in text and SENTENCE.search(text)]
 
 
-@pytest.mark.parametrize("path", [path for path in PRODUCT if str(path) not in AUTHORS], ids=str)
-def test_module_composes_no_sentence_about_a_transition(path):
+def test_no_module_but_the_authors_composes_a_sentence_about_a_transition():
     """No message can claim another transition than the one that runs, because no other module words one."""
-    assert sentences((ROOT / path).read_text(encoding="utf-8")) == []
+    others = [path for path in PRODUCT if str(path) not in AUTHORS]
+    found = {str(path): sentences((ROOT / path).read_text(encoding="utf-8")) for path in others}
+    assert {path: texts for path, texts in found.items() if texts} == {}
 
 
 @pytest.mark.parametrize(
