@@ -163,7 +163,7 @@ KINDS_OF_RECORDS: dict[str, Kind] = {
             "name": Key(TEXT, "the instance"),
             "state": Key(STATE, "where it is in its lifecycle"),
             "operation": Key(record(OPERATION), "what is being done to it", null=True),
-            "alive": Key(FLAG, "whether its hypervisor lives; null for an instance at rest", null=True),
+            "alive": Key(FLAG, "whether its hypervisor lives; null at rest, where only Interlock starts it", null=True),
             "pid": Key(COUNT, "its hypervisor's process", null=True),
             "condition": Key(TEXT, "what is wrong with one that is alive", null=True),
             "reason": Key(

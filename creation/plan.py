@@ -166,7 +166,7 @@ class _Planner:
 
     def _without_image(self, spec: Spec) -> Draft | None:
         """Return all that a machine consists of whose driver takes no image from here; None for others."""
-        if self.driver.abilities.template:
+        if self.driver.abilities.kept_by:
             return Draft(spec, {TEMPLATE: handed.text(self.loaded, self.template, spec)})
         return None if self.driver.abilities.images else Draft(spec, {})
 
@@ -225,6 +225,7 @@ class _Planner:
             probes=resolve.probes(template),
             copies=resolve.copies(template),
             origin=self.loaded.name,
+            kept_by=self.driver.abilities.kept_by,
             version=__version__,
         )
         if len(json.dumps(spec.to_json())) > RECORD_BYTES:

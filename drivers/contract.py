@@ -38,7 +38,7 @@ Creation puts these files beside spec.json before `create` is called, for a driv
     SSH_KEY, KNOWN_HOSTS     how to log in to the guest, and how to know that it is the right one
     disk_file(NAME)          for each of the spec's disks; it outlives the instance and is the one file to write to
 
-For a driver whose abilities say `template` it puts TEMPLATE there: the whole template as text, which `create`, and no
+For a driver whose abilities say `kept_by` it puts TEMPLATE there: the whole template as text, which `create`, and no
 other call, hands to the program that makes the machine.
 
 The fields of the spec that `DEMANDS` names are honoured or refused, never ignored: a driver lists in its abilities
@@ -163,8 +163,9 @@ class Abilities(NamedTuple):
     """True when it can save a machine's memory."""
     forks: bool = False
     """True when it can copy a machine that runs."""
-    template: bool = False
-    """True when `create` hands TEMPLATE to a program that makes and keeps the machine."""
+    kept_by: str = ""
+    """The program that makes the machines from TEMPLATE and keeps them. Anyone may start, stop and delete them by it,
+    so they are observed at rest too."""
 
 
 class Driver(ABC):

@@ -397,7 +397,8 @@ class Engine(Reader):
             home, name = self.home, status.name
             leftovers = (status.directory, home.creating(name), home.deleting(name), home.lock(name))
             return any(os.path.lexists(path) for path in leftovers)
-        return status.observation is not None and status.observation.alive is False
+        seen = status.observation
+        return seen is not None and seen.alive is (status.state is not State.running)
 
 
 def calls_off(trigger: Trigger, operation: Operation, *, force: bool) -> bool:

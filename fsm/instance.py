@@ -35,7 +35,7 @@ from .port import Draft, Plan, Port, Site, candidates
 from .records import FORKED, Observation, is_protected, is_saved, now
 from .spec import SPEC_FILE, UNREADABLE, written
 from .states import State
-from .table import BOOTS, BY_TRIGGER, By, Decision, Recovery, Row, Trigger, decide, exit_from
+from .table import BOOTS, BY_TRIGGER, By, Decision, Recovery, Row, Trigger, decide, unasked
 
 if TYPE_CHECKING:
     from transitions import EventData
@@ -315,7 +315,7 @@ class Instance:
         if self.state is State.absent and not self.last.in_flight:  # the rename was all that was missing
             self._vanish()
             return False
-        if not (patient or self.last.in_flight or self.state is State.running):
+        if not (patient or self.last.in_flight or self.state is State.running or self._kept_by()):
             return False
         seen = self.seen = self._observe()
         if seen.hidden:
@@ -323,13 +323,30 @@ class Instance:
         elif self.last.in_flight:
             return self._recover(self.last, wanted, asked, alive=bool(seen.alive), patient=patient)
         elif self.state is not State.running:
-            # Who started it is not recorded: lines were lost.
-            return bool(seen.alive) and self._finish_start(wanted, asked)
+            return bool(seen.alive) and self._found_alive(wanted, asked)
         elif seen.alive:
             self.shortfall = seen.degraded
         else:
-            self.fire(exit_from(self.state).trigger, reason=seen.exit_reason or "reason unknown")
+            self.fire(unasked(self.state).trigger, reason=seen.exit_reason or "reason unknown")
         return False
+
+    def _found_alive(self, wanted: Trigger | None, asked: Mapping[str, Any]) -> bool:
+        """Settle that the machine, which was at rest, is alive; True if `wanted` was done.
+
+        Where another program keeps it, that has started it, and so it stays: what is wanted is decided from there, but
+        for a start, which waits for the guest. Otherwise lines were lost, and nobody knows whether its guest answers.
+        """
+        keeper = self._kept_by()
+        if keeper and wanted is not BOOTS.trigger:
+            self.fire(unasked(self.state).trigger, reason=words.started_by(keeper))
+            return False
+        return self._finish_start(wanted, asked)
+
+    def _kept_by(self) -> str:
+        """Return which other program may have started or stopped the machine; empty where only Interlock does."""
+        with suppress(DamagedError, UnreadableError):
+            return self.site.spec.kept_by
+        return ""
 
     def _sweep(self) -> None:
         """Remove what a dead `create` or `delete` left beside the instances; under the lock, its maker is dead."""
@@ -372,7 +389,7 @@ class Instance:
             return self._finish_start(wanted, asked)
         if unsaved:
             reason = self.seen.exit_reason if self.seen else None
-            self.fire(exit_from(self.state).trigger, reason=reason or "reason unknown")
+            self.fire(unasked(self.state).trigger, reason=reason or "reason unknown")
             return False
         own = asked if wanted is row.trigger else {"timeout_s": 0.0} if at_once and row.timeout else {}
         self.fire(row.trigger, **own)

@@ -23,7 +23,7 @@ from .records import PROTECTED_FILE, SAVED, Effects, Status, Step, checked_name
 from .spec import SPEC_FILE
 from .states import State
 from .status import decision
-from .table import BOOTS, BY_TRIGGER, By, Decision, Recovery, Row, Trigger, exit_from
+from .table import BOOTS, BY_TRIGGER, By, Decision, Recovery, Row, Trigger, unasked
 
 
 class Rehearsal(Engine):
@@ -150,7 +150,9 @@ class Rehearsal(Engine):
         if status.state is State.running and not alive:
             return self._went_down(status)
         if status.state is not State.running and alive and row is not BOOTS:
-            return self._imagine(status, BOOTS, Effects(notes=(words.STILL_ALIVE,)))
+            keeper = status.spec.kept_by if status.spec else ""
+            settled, why = (unasked(status.state), words.started_by(keeper)) if keeper else (BOOTS, words.STILL_ALIVE)
+            return self._imagine(status, settled, Effects(notes=(why,)))
         return status
 
     def _recovered(self, status: Status, left: Row, wanted: Row, *, alive: bool) -> Status:
@@ -170,7 +172,7 @@ class Rehearsal(Engine):
 
     def _went_down(self, status: Status) -> Status:
         reason = status.observation.exit_reason if status.observation else None
-        return self._imagine(status, exit_from(status.state), Effects(notes=(reason or "reason unknown",)))
+        return self._imagine(status, unasked(status.state), Effects(notes=(reason or "reason unknown",)))
 
     def _judge(self, status: Status, row: Row) -> Decision:
         """Return that a request is legal, or that it is already so; raise what refuses it."""

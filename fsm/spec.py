@@ -150,6 +150,8 @@ class Spec(NamedTuple):
     copies: tuple[Copy, ...] = ()
     origin: str = ""
     """What `create` was given, in words, for people. Nothing reads it back."""
+    kept_by: str = ""
+    """The other program that keeps the machine, by which anyone may start, stop and delete it: `limactl`."""
     version: str = ""
     """The version of Interlock that created it, for people who have an older one."""
     schema: int = SCHEMA

@@ -64,6 +64,7 @@ class Trigger(StrEnum):
     kill = "kill"
     suspend = "suspend"
     exited = "exited"
+    found = "found"
     reset = "reset"
     delete = "delete"
     resume = "resume"
@@ -176,7 +177,7 @@ class Row(NamedTuple):
 
 
 # fmt: off
-(create, start, stop, kill, suspend, exited, reset, delete, resume, provision, protect, unprotect,
+(create, start, stop, kill, suspend, exited, found, reset, delete, resume, provision, protect, unprotect,
  clone, fork, rename, edit, snapshot, restore, discard, shell, copy, repair) = Trigger
 roll_back, probe, redo, abandon, let_run = Recovery
 
@@ -198,6 +199,8 @@ TABLE = (
         why="Saves the guest's memory beside its disk and ends the hypervisor: the next start continues where it was."),
     Row(exited, (running,), stopped, by=By.nobody,      done="exited",
         why="The guest, the hypervisor or the host went down without being asked; the reason is recorded."),
+    Row(found,  AT_REST,    running, by=By.nobody,      done="found running",
+        why="Another program started the machine, as limactl can one of the driver lima."),
     Row(reset,  AT_REST,    created, doing="resetting", done="reset",   on_crash=redo,
         guarded=True,
         why="Replaces the disk by a fresh one of the same image and spec: the next start is a first boot again."),
@@ -290,8 +293,8 @@ def decide(
     return Decision.memory_saved if row.unsaved and saved else Decision.legal
 
 
-def exit_from(state: State) -> Row:
-    """Return the row that is observed when a machine in `state` turns out to be down."""
+def unasked(state: State) -> Row:
+    """Return the row that is observed in `state` when the machine turns out to be otherwise: down, or alive."""
     return next(row for row in TABLE if row.observed and state in row.sources)
 
 

@@ -124,6 +124,11 @@ def untold(cause: str) -> str:
     return f"cannot tell whether it runs: {cause}"
 
 
+def started_by(keeper: str) -> str:
+    """Return why a machine is alive that the program `keeper` keeps."""
+    return f"started by {keeper}"
+
+
 def missing(instance: str) -> str:
     """Return the words for a name that stands for nothing."""
     return f'there is no instance "{instance}"'

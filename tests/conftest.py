@@ -7,6 +7,7 @@ import signal
 import socket
 import stat
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +18,7 @@ import click
 import pytest
 
 from interlock import cli
+from interlock.drivers.lima.folder import Folder
 from interlock.drivers.simulated import SimulatedDriver
 from interlock.errors import InterlockError
 from interlock.fsm.engine import Engine
@@ -27,6 +29,7 @@ from interlock.fsm.states import State
 from interlock.fsm.table import Trigger
 from interlock.host.files import remove_tree
 from interlock.host.home import Home
+from interlock.host.process import send
 
 pytest_plugins = ("packaged", "tally")
 
@@ -179,6 +182,32 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     monkeypatch.delenv("INTERLOCK_SIMULATED", raising=False)
     (tmp_path / "run").mkdir(mode=0o700)
     return Home.from_environment()
+
+
+@pytest.fixture
+def limactl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lima_home: Path) -> Path:
+    """Put the stand-in for limactl on PATH, with a home of its own; return the folder with it."""
+    place = tmp_path / "bin"
+    place.mkdir()
+    program = Path(__file__).parent / "lima" / "limactl.py"
+    (place / "limactl").write_text(f'#!/bin/sh\nexec {sys.executable} -SE {program} "$@"\n')
+    (place / "limactl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{place}:{os.environ['PATH']}")
+    monkeypatch.setenv("LIMA_HOME", str(lima_home))
+    monkeypatch.delenv("INTERLOCK_LIMACTL", raising=False)
+    return place
+
+
+@pytest.fixture
+def lima_home() -> Iterator[Path]:
+    """Return the LIMA_HOME of the stand-in, short because of the sockets in it; what runs there is ended."""
+    with tempfile.TemporaryDirectory(prefix="lima-") as short:
+        yield Path(short)
+        for folder in Path(short).iterdir():
+            life = Folder(Path(short), folder.name).look()
+            for one in (life.driver, life.host_agent):
+                if one:
+                    send(one, signal.SIGKILL)
 
 
 @pytest.fixture(autouse=True)

@@ -80,7 +80,7 @@ class LimaDriver(Driver):
         images=False,
         shell=True,
         honours=frozenset(DEMANDS) - {"accelerator", "disks", "network_host", "network_internet"},
-        template=True,
+        kept_by="limactl",
     )
 
     def check(self, spec: "Spec") -> None:
@@ -175,7 +175,8 @@ class LimaDriver(Driver):
             return Observation(alive=False)
         life = folder.look()
         if not life.alive:
-            return Observation(alive=False, exit_reason=_reason(site, folder))
+            gone = None if folder.exists else f"`interlock delete {site.name}` removes what is left of it here"
+            return Observation(alive=False, condition=gone, exit_reason=_reason(site, folder))
         if life.hidden:
             return Observation(alive=True, hidden=True, condition=HIDDEN)
         said, failed = folder.said(), _degraded(folder)

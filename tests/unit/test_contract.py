@@ -21,6 +21,7 @@ OTHERS = {
     "user", "hostname", "instance_id", "timezone",  # the guest's, in its seed
     "start_timeout_s", "stop_timeout_s",  # the engine's: it hands over a deadline
     "created_at", "message", "origin", "version", "schema",  # for people, and for the record
+    "kept_by",  # the driver's own word, by which the engine knows that others start its machines: Abilities.kept_by
 }  # fmt: skip
 
 

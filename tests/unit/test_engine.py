@@ -24,12 +24,13 @@ from interlock.fsm import engine as engine_module
 from interlock.fsm.happening import Happening
 from interlock.fsm.journal import FILE, Journal, Phase
 from interlock.fsm.machine import MACHINE
+from interlock.fsm.port import Draft
 from interlock.fsm.spec import SPEC_FILE
 from interlock.fsm.states import EXISTING, State
 from interlock.fsm.table import TABLE, By, Trigger
 from interlock.host.files import remove_tree
 from interlock.host.locks import Lock
-from interlock.host.process import this_process
+from interlock.host.process import boot_id, this_process
 
 REQUESTABLE = tuple(row.trigger for row in TABLE if row.by in {By.driver, By.engine})
 DEADLINE_S = 30.0
@@ -491,6 +492,48 @@ def test_status_of_guest_that_went_down_unasked_records_it(engine, driver, bring
     assert engine.status("web") == status
     assert [line.trigger for line in engine.history("web")].count(Trigger.exited) == 1
     assert heard[-1].happening is Happening.observed
+
+
+@pytest.fixture
+def kept(engine, spec):
+    """Return the name of an instance whose machine another program may start and stop."""
+    engine.create("web", lambda _: Draft(spec._replace(kept_by="limactl"), {}))
+    return "web"
+
+
+@pytest.mark.parametrize("state", [State.created, State.stopped])
+def test_status_of_machine_that_its_keeper_started_records_it(engine, driver, kept, heard, state):
+    """A machine that is found alive at rest was started by its keeper: it stays alive, and is running."""
+    for trigger in [Trigger.start, Trigger.stop] if state is State.stopped else []:
+        engine.fire(kept, trigger)
+    driver.happen(engine.site(kept), alive=True, boot_id=boot_id())
+    status = engine.status(kept)
+    assert (status.state, status.reason) == (State.running, "started by limactl")
+    assert engine.status(kept) == status
+    assert (heard[-1].happening, heard[-1].trigger) == (Happening.observed, Trigger.found)
+    assert driver.observe(engine.site(kept)).alive
+
+
+def test_request_for_what_its_keeper_started_is_decided_from_running(engine, driver, kept):
+    """What the keeper started is never ended for the sake of another request: it is refused, as for any that runs."""
+    driver.happen(engine.site(kept), alive=True, boot_id=boot_id())
+    with pytest.raises(IllegalTransitionError, match="is running"):
+        engine.fire(kept, Trigger.delete)
+    assert driver.observe(engine.site(kept)).alive
+
+
+def test_start_of_what_its_keeper_started_waits_for_the_guest(engine, driver, kept):
+    """Who asks for a start wants an answer, which the keeper may not have waited for."""
+    driver.happen(engine.site(kept), alive=True, boot_id=boot_id())
+    assert engine.fire(kept, Trigger.start).changed
+    assert [line.trigger for line in engine.history(kept)][-1] is Trigger.start
+
+
+def test_status_at_rest_asks_no_driver_of_machines_that_nobody_else_starts(engine, driver, bring, monkeypatch):
+    """A thousand stopped instances cost a listing no look at the world."""
+    bring("web", State.stopped)
+    monkeypatch.setattr(driver, "observe", lambda _: pytest.fail("observed"))
+    assert engine.status("web").state is State.stopped
 
 
 def test_status_after_reboot_of_the_host_records_the_exit(engine, driver, bring):

@@ -6,9 +6,6 @@ tests/lima/limactl.py stands in for the real program: it does as recorded.json s
 import os
 import signal
 import subprocess
-import sys
-import tempfile
-from pathlib import Path
 
 import pytest
 import yaml
@@ -24,32 +21,17 @@ from interlock.fsm.spec import UNREADABLE
 from interlock.host import process
 from interlock.host.sizes import size_bytes
 
-STAND_IN = Path(__file__).parents[1] / "lima" / "limactl.py"
 START_S = 120.0
 
 
 @pytest.fixture(autouse=True)
-def limactl(tmp_path, monkeypatch):
-    """Put the stand-in on PATH as limactl; return the folder with it."""
-    place = tmp_path / "bin"
-    place.mkdir()
-    (place / "limactl").write_text(f'#!/bin/sh\nexec {sys.executable} {STAND_IN} "$@"\n')
-    (place / "limactl").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{place}:{os.environ['PATH']}")
-    monkeypatch.delenv(program.VARIABLE, raising=False)
-    return place
+def limactl(limactl):
+    """Let each test find the stand-in."""
+    return limactl
 
 
 @pytest.fixture
-def lima_home(monkeypatch):
-    """Return the LIMA_HOME, short because of the sockets in it."""
-    with tempfile.TemporaryDirectory(prefix="lima-") as short:
-        monkeypatch.setenv("LIMA_HOME", short)
-        yield Path(short)
-
-
-@pytest.fixture
-def site(tmp_path, lima_home):
+def site(tmp_path):
     """Return a site with the template that limactl is to be given."""
     directory = tmp_path / "instances" / "web"
     directory.mkdir(parents=True, mode=0o700)
@@ -57,12 +39,7 @@ def site(tmp_path, lima_home):
     spec = UNREADABLE._replace(
         driver="lima", arch="x86_64", cpus=1, memory_bytes=256 << 20, disk_bytes=1 << 30, instance_id="i-1"
     )
-    yield Site("web", directory, tmp_path / "runtime" / "web", spec)
-    for folder in lima_home.iterdir():
-        life = Folder(lima_home, folder.name).look()
-        for one in (life.driver, life.host_agent):
-            if one:
-                process.send(one, signal.SIGKILL)
+    return Site("web", directory, tmp_path / "runtime" / "web", spec)
 
 
 @pytest.fixture
