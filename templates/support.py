@@ -35,6 +35,8 @@ class Rule:
     """Names what is not supported, where the key does not. Of one that is ignored: why, where that is its age."""
     inside: tuple[str, ...] = ()
     """Where in the value to point at."""
+    instead: str = ""
+    """What to do about one that is not supported."""
 
     def fits(self, path: Path) -> bool:
         return re.sub(r"\[\d+\]", "[]", written(path)) == self.key
@@ -101,20 +103,28 @@ IGNORED = (
 )
 """Keys that do not apply here."""
 
+_WITHOUT = "leave it out"
+
 NOT_YET = (
-    Rule("os", _other_than("Linux")),
-    Rule("arch", _among("armv7l", "ppc64le", "riscv64", "s390x")),
-    Rule("images[]", _iso, "an ISO image", ("location",)),
-    Rule("provision[].mode", _among("ansible")),
-    Rule("provision[].format", _other_than("auto", *EDITED)),
-    Rule("provision[]", _of_another_form, "mode yq edits JSON, YAML and INI alone", ("path",)),
-    Rule("networks[]", lambda _: True),
-    Rule("audio.device", _other_than("none")),
-    Rule("video.display", _other_than("none")),
-    Rule("firmware.images[]", lambda _: True),
-    Rule("tpm", _something),
-    Rule("nestedVirtualization", _something),
-    Rule("mountInotify", _something),
+    Rule("os", _other_than("Linux"), instead="guests run Linux"),
+    Rule("arch", _among("armv7l", "ppc64le", "riscv64", "s390x"), instead="write x86_64 or aarch64"),
+    Rule("images[]", _iso, "an ISO image", ("location",), instead="use the distribution's image for clouds (qcow2)"),
+    Rule("provision[].mode", _among("ansible"), instead="run the playbook here, by what `interlock ssh-config` prints"),
+    Rule("provision[].format", _other_than("auto", *EDITED), instead="edit the file in a script of mode system"),
+    Rule(
+        "provision[]",
+        _of_another_form,
+        "mode yq edits JSON, YAML and INI alone",
+        ("path",),
+        instead="edit the file in a script of mode system",
+    ),
+    Rule("networks[]", lambda _: True, instead="instances reach each other's portForwards at host.interlock.internal"),
+    Rule("audio.device", _other_than("none"), instead=_WITHOUT),
+    Rule("video.display", _other_than("none"), instead="write none: guests are used by ssh"),
+    Rule("firmware.images[]", lambda _: True, instead="leave it out: this host's firmware is used"),
+    Rule("tpm", _something, instead=_WITHOUT),
+    Rule("nestedVirtualization", _something, instead="leave it out: with KVM the guest has the host's processor"),
+    Rule("mountInotify", _something, instead="leave it out: guests see what changes, without an event"),
 )
 """Keys that are not supported yet."""
 
@@ -126,7 +136,7 @@ def lacking(tree: yaml.Node, data: dict[str, Any]) -> list[Mistake]:
         for rule in NOT_YET:
             if rule.fits(path) and rule.asks(value):
                 words = f"not supported yet: {rule.words}" if rule.words else f"not supported yet, found {found(value)}"
-                wrong.append(mistake(tree, (*path, *rule.inside), words))
+                wrong.append(mistake(tree, (*path, *rule.inside), f"{words}; {rule.instead}"))
         if _is_wide(path, value) and not (_plain(data) and not value.get("static")):
             wrong.append(
                 mistake(tree, path, f"not supported yet: more than {MANY_PORTS} ports; name those that are needed")

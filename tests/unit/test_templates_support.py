@@ -31,8 +31,9 @@ def test_page_tells_every_key_that_is_ignored():
 
 
 def test_page_tells_every_key_that_is_not_supported_yet():
-    """Readers of the page know what is refused."""
+    """Readers of the page know what is refused, and those who meet the refusal what to do."""
     assert [rule.key for rule in NOT_YET if f"`{rule.key}`" not in section("What is not supported yet")] == []
+    assert [rule.key for rule in NOT_YET if not rule.instead] == []
 
 
 def test_page_tells_every_key_of_the_language():
