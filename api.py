@@ -443,23 +443,29 @@ class Interlock:
         terminal: bool = False,
         workdir: str | None = None,
         shell: str | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> Sequence[str]:
         """Return the host's command line that runs `command`, or a login shell, in the guest of `name`, which runs.
 
-        `workdir` is a folder of the guest's to run it in, `shell` the program that is to read it, or to be the shell.
+        `workdir` is a folder of the guest's to run it in, `shell` the program that is to read it, or to be the shell,
+        and `environment` has variables that it finds; they are on the command line, where others may read them.
         """
         from .guest.ssh import within
 
         site, driver = self._entrance(name, Trigger.shell)
-        return driver.shell(site, within(command, workdir=workdir, shell=shell), terminal=terminal)
+        line = within(command, workdir=workdir, shell=shell, environment=environment)
+        return driver.shell(site, line, terminal=terminal)
 
     def ssh_config(self, name: str) -> Path:
         """Return the ssh_config(5) by which `ssh -F FILE NAME` reaches the guest of `name`, which runs."""
         site, driver = self._entrance(name, Trigger.shell)
         return driver.ssh_config(site)
 
-    def tunnel(self, name: str, port: int, local_port: int) -> Sequence[str]:
-        """Return the host's command line that leads TCP `local_port` of 127.0.0.1 to `port` of the guest of `name`."""
+    def tunnel(self, name: str, port: int | None, local_port: int) -> Sequence[str]:
+        """Return the host's command line that leads TCP `local_port` of 127.0.0.1 to `port` of the guest of `name`.
+
+        Without `port`, a SOCKS proxy listens there, which connects to wherever the guest can.
+        """
         from .guest.ssh import tunnel_line
 
         site, driver = self._entrance(name, Trigger.shell)
@@ -488,22 +494,23 @@ class Interlock:
         """Return the host's command line that copies all `paths` but the last to that one; folders if `recursive`.
 
         `NAME:PATH` is a path in the guest of the instance NAME, which runs; relative ones begin at its user's home. A
-        path of the host's with a colon in its first part is written `./a:b`. Raises UsageError unless either the
-        sources or the target are one guest's, and the others the host's.
+        path of the host's with a colon in its first part is written `./a:b`. Any of them may be in a guest, also of
+        different ones; raises UsageError if none is.
         """
-        from .guest.ssh import copy_line
+        from .guest.ssh import config_of_several, copy_line
 
-        *sources, target = [guest_of(path) for path in paths] or [None]
-        guests = {*sources, target} - {None}
-        if not sources or len(guests) != 1 or target in sources:
+        guests = sorted({name for path in paths if (name := guest_of(path))})
+        if len(paths) < 2 or not guests:  # noqa: PLR2004 - a source and the target
             raise UsageError(
-                "copy goes from this host into one guest, or from one guest to this host; a path in a guest begins "
-                "with the name of the instance and a colon",
+                "copy takes one path or several, and where they go; one of these at least is in a guest, which is "
+                "written NAME:PATH",
                 hint="interlock copy --help",
             )
-        name = str(guests.pop())
-        site, driver = self._entrance(name, Trigger.copy)
-        return copy_line(driver.ssh_config(site), paths, recursive=recursive)
+        ways = [(site, driver.ssh_config(site)) for site, driver in (self._entrance(it, Trigger.copy) for it in guests)]
+        site, config = ways[0]
+        if len(ways) > 1:
+            config = config_of_several(site.runtime, [each for _, each in ways])
+        return copy_line(config, paths, recursive=recursive)
 
     def logs(self, name: str) -> dict[str, Path]:
         """Return the log files of `name` by name: `serial`, `qemu`."""

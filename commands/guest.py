@@ -10,6 +10,7 @@ import click
 from ..api import guest_of
 from ..errors import DeadlineError, NotFoundError
 from ..host import cancellation
+from ..host.environment import passed_on
 from ..host.files import open_private
 from .naming import the_only_instance
 from .options import Named, name_argument, optional_name_argument, pass_session
@@ -34,12 +35,23 @@ _start_option = click.option("--start", is_flag=True, help="Start the instance f
 @click.command("shell", context_settings={"allow_interspersed_args": False})
 @_workdir_option
 @click.option("--shell", metavar="PROGRAM", help="The shell to log in with, and to read COMMAND by: bash.")
+@click.option(
+    "--preserve-env",
+    is_flag=True,
+    help="Take this environment along, but for what is about this host; others here can read it meanwhile.",
+)
 @_start_option
 @optional_name_argument
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @pass_session
 def shell_command(  # noqa: PLR0917 - click calls it, by name
-    session: Session, name: str | None, command: tuple[str, ...], workdir: str | None, shell: str | None, start: bool
+    session: Session,
+    name: str | None,
+    command: tuple[str, ...],
+    workdir: str | None,
+    shell: str | None,
+    preserve_env: bool,
+    start: bool,
 ) -> None:
     """Log in to the guest of the instance NAME, or run COMMAND in it.
 
@@ -53,7 +65,11 @@ def shell_command(  # noqa: PLR0917 - click calls it, by name
     name = name or the_only_instance(session, "shell")
     command = _begun(session, name, command, start=start)
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    argv = list(session.interlock.shell(name, command, terminal=terminal, workdir=workdir, shell=shell))
+    variables = passed_on(os.environ) if preserve_env else None
+    asked = session.interlock.shell(
+        name, command, terminal=terminal, workdir=workdir, shell=shell, environment=variables
+    )
+    argv = list(asked)
     if len(command) == 1 and len(command[0].split()) > 1 and shell is None:
         sys.exit(_run_single_word(session, name, command[0], argv))
     _become(argv)
@@ -109,13 +125,16 @@ def _begun(session: Session, name: str, command: tuple[str, ...], *, start: bool
 @click.argument("paths", type=Named("guest-path"), nargs=-1, required=True)
 @pass_session
 def copy_command(session: Session, paths: tuple[str, ...], recursive: bool) -> None:
-    """Copy files between this host and the guest of an instance that runs: all PATHS but the last to that one.
+    """Copy files between this host and guests of instances that run, or from guest to guest: all PATHS but the last to
+    that one.
 
-    NAME:PATH is in the guest of NAME; relative paths there begin at its user's home. The exit code is scp's.
+    NAME:PATH is in the guest of NAME; relative paths there begin at its user's home. At a terminal, each file shows how
+    far it has come. The exit code is scp's.
 
     \b
     interlock copy web:/etc/hostname .
     interlock copy -r site notes.txt web:
+    interlock copy -r web:site db:
     """
     for name in filter(None, map(guest_of, paths)):
         session.bind(name, "copy")
@@ -152,17 +171,24 @@ class Ports(click.ParamType):  # type: ignore[type-arg] # generic in newer relea
 
 @click.command("tunnel")
 @name_argument
-@click.argument("ports", type=Ports(), metavar="[LOCAL:]PORT")
+@click.argument("ports", type=Ports(), metavar="[LOCAL:]PORT", required=False)
+@click.option("--socks", type=click.IntRange(1, 65535), metavar="PORT", help="Open a SOCKS proxy on this port instead.")
 @pass_session
-def tunnel_command(session: Session, name: str, ports: tuple[int, int]) -> None:
+def tunnel_command(session: Session, name: str, ports: tuple[int, int] | None, socks: int | None) -> None:
     """Lead a port of this host's 127.0.0.1 to PORT of the guest of the instance NAME, until Ctrl-C.
+
+    By a SOCKS proxy, programs of this host reach whatever the guest can reach, by the names that the guest knows.
 
     \b
     interlock tunnel web 8080:80
+    interlock tunnel web --socks 1080
     """
-    local_port, port = ports
+    if (ports is None) == (socks is None):
+        raise click.UsageError("give a port of the guest's, or --socks with one of this host's")
+    local_port, port = ports or (socks or 0, None)
     argv = list(session.interlock.tunnel(name, port, local_port))
-    session.report(f'leading 127.0.0.1:{local_port} to port {port} of "{name}"; Ctrl-C ends it')
+    way = f"leading 127.0.0.1:{local_port} to port {port}" if port else f"SOCKS proxy on 127.0.0.1:{local_port} by way"
+    session.report(f'{way} of "{name}"; Ctrl-C ends it')
     _become(argv)
 
 

@@ -87,7 +87,7 @@ class Instance:
         self.moved = False
         if not fire(self, trigger, **arguments):
             decision, protected = self.decide(BY_TRIGGER[trigger]), is_protected(self.directory)
-            raise refusals.refused(decision, self.name, self.state, trigger, protected=protected)
+            raise refusals.refused(decision, self.name, self.state, trigger, protected=protected, asked=arguments)
 
     def decide(self, row: Row) -> Decision:
         """Return what is decided about a request for `row` now. Called by the state machine."""

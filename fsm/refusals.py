@@ -1,5 +1,8 @@
 """The errors that refuse a transition, each composed from the table."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from ..errors import (
     BusyError,
     DeadlineError,
@@ -14,27 +17,36 @@ from . import words
 from .records import Operation
 from .states import State
 from .table import Decision, Trigger
+from .words import NOTHING
 
 
 def refused(
-    decision: Decision, instance: str, state: State, trigger: Trigger, *, protected: bool = False
+    decision: Decision,
+    instance: str,
+    state: State,
+    trigger: Trigger,
+    *,
+    protected: bool = False,
+    asked: Mapping[str, Any] = NOTHING,
 ) -> InterlockError:
-    """Return the error for a request that was decided to be neither legal nor already so."""
+    """Return the error for a request that was decided to be neither legal nor already so; `asked` are its arguments."""
     match decision:
         case Decision.out_of_reach:
             return out_of_reach(instance, trigger)
         case Decision.protected:
-            return guarded(instance, trigger)
+            return guarded(instance, trigger, asked=asked)
         case Decision.memory_saved:
-            hint = words.way_from_memory(instance, trigger)
+            hint = words.way_from_memory(instance, trigger, asked)
             return IllegalTransitionError(words.memory_saved(instance, trigger), hint=hint)
         case _:
-            return illegal(instance, state, trigger, protected=protected)
+            return illegal(instance, state, trigger, protected=protected, asked=asked)
 
 
-def illegal(instance: str, state: State, trigger: Trigger, *, protected: bool = False) -> IllegalTransitionError:
+def illegal(
+    instance: str, state: State, trigger: Trigger, *, protected: bool = False, asked: Mapping[str, Any] = NOTHING
+) -> IllegalTransitionError:
     """Return the error for a trigger that has no row in `state`; `protected` tells whether the instance is."""
-    hint = words.way(instance, state, trigger, protected=protected)
+    hint = words.way(instance, state, trigger, protected=protected, asked=asked)
     return IllegalTransitionError(words.refusal(instance, state, trigger), hint=hint)
 
 
@@ -53,10 +65,12 @@ def no_snapshot(instance: str, tag: str) -> NotFoundError:
     return NotFoundError(words.no_snapshot(instance, tag), hint=words.snapshots(instance))
 
 
-def guarded(instance: str, trigger: Trigger, *, force: bool = False) -> ProtectedError:
+def guarded(
+    instance: str, trigger: Trigger, *, force: bool = False, asked: Mapping[str, Any] = NOTHING
+) -> ProtectedError:
     """Return the error for a trigger that would destroy what a protected instance holds; `force` was asked for."""
     forced = " --force" if force else ""
-    hint = f"{words.typed(instance, Trigger.unprotect)} && {words.typed(instance, trigger)}{forced}"
+    hint = f"{words.typed(instance, Trigger.unprotect)} && {words.typed(instance, trigger, asked)}{forced}"
     return ProtectedError(words.guarded(instance, trigger), hint=hint)
 
 

@@ -6,7 +6,7 @@ files is the driver's to say (`foresee`), and the engine's where the work is its
 the row tells. So a new row needs nothing here. No lock is taken, and nothing that a dead process left is settled.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import DamagedError, DriverError, HostError, UsageError
@@ -115,7 +115,7 @@ class Rehearsal(Engine):
                 self._announce_other(Happening.joined, name, trigger, operation)
                 return self._nothing(status._replace(state=row.leads_to(status.state)), row)
         status = self._ready(status, row)
-        if self._judge(status, row) is Decision.holds:
+        if self._judge(status, row, arguments) is Decision.holds:
             self._announce(Event(Happening.holds, name, trigger, status.state))
             return self._nothing(status, row)
         work = {it: arguments[it] for it in (*row.needs, *row.options) if it in arguments}
@@ -174,14 +174,14 @@ class Rehearsal(Engine):
         reason = status.observation.exit_reason if status.observation else None
         return self._imagine(status, unasked(status.state), Effects(notes=(reason or "reason unknown",)))
 
-    def _judge(self, status: Status, row: Row) -> Decision:
+    def _judge(self, status: Status, row: Row, asked: Mapping[str, Any] = words.NOTHING) -> Decision:
         """Return that a request is legal, or that it is already so; raise what refuses it."""
         decided = decision(status, row)
         if decided in (Decision.legal, Decision.holds):
             return decided
         if status.state is State.absent:
             raise self.not_found(status.name, row.trigger)
-        raise refusals.refused(decided, status.name, status.state, row.trigger, protected=status.protected)
+        raise refusals.refused(decided, status.name, status.state, row.trigger, protected=status.protected, asked=asked)
 
     def _free(self, name: str, trigger: Trigger, new: str | Sequence[str] | None) -> Sequence[str]:
         """Return the names `new`; raise what refuses an instance of one of them."""

@@ -5,8 +5,10 @@ errors, `status` the words of a status line. No other module writes a sentence a
 chooses its verb: verbs come from the table.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from ..host.process import Actor, suspended
 from ..host.sizes import exact
@@ -19,6 +21,9 @@ from .table import BY_TRIGGER, Trigger
 if TYPE_CHECKING:
     from .events import Event
     from .spec import Forward, Spec
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+"""What a trigger was asked for with, where nothing is known of it."""
 
 _SHOWN = 4
 """As many ports as a line names."""
@@ -79,15 +84,18 @@ def memory_saved(instance: str, trigger: Trigger) -> str:
     return f'the memory of instance "{instance}" is saved and fits its disk as it is; {trigger} was not begun'
 
 
-def way_from_memory(instance: str, trigger: Trigger) -> str:
+def way_from_memory(instance: str, trigger: Trigger, asked: Mapping[str, Any] = NOTHING) -> str:
     """Return the command to propose for `trigger` where the memory is saved: the guest has to shut down first."""
     continued = table.BOOTS.trigger
-    return f"{typed(instance, continued)} && {way(instance, State.running, trigger)}"
+    return f"{typed(instance, continued)} && {way(instance, State.running, trigger, asked=asked)}"
 
 
-def way(instance: str, state: State, trigger: Trigger, *, protected: bool = False) -> str:
+def way(
+    instance: str, state: State, trigger: Trigger, *, protected: bool = False, asked: Mapping[str, Any] = NOTHING
+) -> str:
     """Return the command to propose for `trigger` in `state`, with the `unprotect` that a `protected` instance needs.
 
+    `asked` are the arguments with which it was asked for.
     The shortest sequence that ends with it. If the instance is absent, `create`, because the name may be mistyped;
     where every way would destroy what exists to make something else of that name, the command that shows it.
     """
@@ -96,7 +104,8 @@ def way(instance: str, state: State, trigger: Trigger, *, protected: bool = Fals
     path = table.path(state, trigger)
     if path and not any(BY_TRIGGER[step].dest is State.absent for step in path[:-1]):
         unprotect = [Trigger.unprotect] if protected and any(BY_TRIGGER[step].guarded for step in path) else []
-        return " && ".join(typed(instance, step) for step in (*path[:-1], *unprotect, path[-1]))
+        steps = [typed(instance, step) for step in (*path[:-1], *unprotect)]
+        return " && ".join([*steps, typed(instance, trigger, asked)])
     return look(instance)
 
 
@@ -300,10 +309,22 @@ def foreseen(step: Step) -> str:
     return f"dry run: {command} {step.instance}: {step.source} → {step.dest}"
 
 
-def typed(instance: str, trigger: Trigger) -> str:
-    """Return the command that asks for `trigger`."""
+def typed(instance: str, trigger: Trigger, asked: Mapping[str, Any] = NOTHING) -> str:
+    """Return the command that asks for `trigger`: with what `asked` holds, else with what its row has as an example."""
     row = BY_TRIGGER[trigger]
-    return f"interlock {row.command or trigger} {row.example.replace('NAME', instance)}"
+    given = [word for need in row.needs for word in _words(asked.get(need))]
+    arguments = " ".join([instance, *given]) if given else row.example.replace("NAME", instance)
+    return f"interlock {row.command or trigger} {arguments}"
+
+
+def _words(value: Any) -> list[str]:
+    """Return `value`, a text, an instance or several, as it is typed; [] for what cannot be typed."""
+    import shlex  # `list` does without it
+
+    if isinstance(value, list | tuple):
+        return [word for one in value for word in _words(one)]
+    text = value if isinstance(value, str) else getattr(value, "name", None)
+    return [shlex.quote(text)] if isinstance(text, str) else []
 
 
 def listed(states: tuple[State, ...]) -> str:

@@ -6,11 +6,13 @@ redirect or weaken a connection to a guest.
 """
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 
 from ..errors import DeadlineError, DriverError
+from ..host.files import make_private_directory, write_whole
 
 HOST_KEY_ALIAS = "guest"
 """The guest's name in `known_hosts`."""
@@ -18,6 +20,8 @@ HOST_KEY_ALIAS = "guest"
 CONFIG = "ssh.config"
 
 _WITHIN = 'cd -- "$1" || exit; shift; [ $# -gt 0 ] || set -- "${SHELL:-/bin/sh}" -l; exec "$@"'
+
+_LOGIN_SHELL = 'exec "${SHELL:-/bin/sh}" -l'
 
 _AS_ROOT = (
     '[ "$(id -u)" = 0 ] || as_root="sudo -n"; '
@@ -99,31 +103,54 @@ def command_line(
     return line
 
 
-def tunnel_line(config_file: Path, name: str, local_port: int, port: int) -> list[str]:
-    """Return the host's command line that forwards a port for as long as it runs.
+def tunnel_line(config_file: Path, name: str, local_port: int, port: int | None) -> list[str]:
+    """Return the host's command line that forwards a port for as long as it runs; without `port`, a SOCKS proxy.
 
     Not over the shared connection, which would keep the forward after the program.
     """
-    forward = f"127.0.0.1:{local_port}:127.0.0.1:{port}"
+    here = f"127.0.0.1:{local_port}"
+    forward = ["-D", here] if port is None else ["-L", f"{here}:127.0.0.1:{port}"]
     options = ["-o", "ControlPath=none", "-o", "ExitOnForwardFailure=yes", "-o", "BatchMode=yes"]
-    return ["ssh", "-F", str(config_file), *options, "-N", "-L", forward, name]
+    return ["ssh", "-F", str(config_file), *options, "-N", *forward, name]
 
 
 def copy_line(config_file: Path, paths: Sequence[str], *, recursive: bool) -> list[str]:
     """Return the host's command line that copies all `paths` but the last to that one; `NAME:PATH` is in the guest.
 
-    A path of the host's with a colon in its first part would be taken for another host's. Source: scp(1).
+    What goes from one guest to another goes through this host (-3), because they do not know each other. A path of the
+    host's with a colon in its first part would be taken for another host's. Source: scp(1).
     """
-    return ["scp", "-F", str(config_file), *(["-r"] if recursive else []), "--", *paths]
+    return ["scp", "-3", "-F", str(config_file), *(["-r"] if recursive else []), "--", *paths]
 
 
-def within(command: Sequence[str], *, workdir: str | None = None, shell: str | None = None) -> list[str]:
+def config_of_several(folder: Path, configs: Sequence[Path]) -> Path:
+    """Write an ssh_config(5) into `folder` that reaches whatever one of `configs` reaches, and return it.
+
+    The same ones give the same file, so several programs may do so at once.
+    """
+    text = "".join(f'Include "{config}"\n' for config in configs).encode()
+    file = make_private_directory(folder) / f"{sha256(text).hexdigest()[:12]}.config"
+    write_whole(file, text)
+    return file
+
+
+def within(
+    command: Sequence[str],
+    *,
+    workdir: str | None = None,
+    shell: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> list[str]:
     """Return `command`, or a login shell, as it is run in the guest's folder `workdir` and by the program `shell`.
 
-    `shell` reads `command` as one line of its language, after what it reads at a login.
+    `shell` reads `command` as one line of its language, after what it reads at a login. It finds the variables of
+    `environment` beside the guest's own.
     """
     if shell is not None:
         command = [shell, "-lc", shlex.join(command)] if command else [shell, "-l"]
+    if environment:
+        variables = [f"{key}={value}" for key, value in environment.items()]
+        command = ["env", *variables, *(command or ["sh", "-c", _LOGIN_SHELL])]
     if workdir is None:
         return list(command)
     return ["sh", "-c", _WITHIN, "sh", workdir, *command]

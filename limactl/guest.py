@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..api import guest_of
 from ..errors import UsageError
+from ..host.environment import KEPT_BACK, passed_on
 from .facts import state
 from .home import SSH_CONFIG, host_name, ssh_config
 
@@ -16,13 +17,6 @@ if TYPE_CHECKING:
     from ..fsm.records import Status
     from .flags import Call
     from .session import Session
-
-KEPT_BACK = (
-    "BASH*", "DISPLAY", "DYLD_*", "EUID", "FPATH", "GID", "GROUP", "HOME", "HOSTNAME", "LD_*", "LOGNAME", "OLDPWD",
-    "PATH", "PWD", "SHELL", "SHLVL", "SSH_*", "TERM", "TERMINFO", "TMPDIR", "UID", "USER", "XAUTHORITY", "XDG_*",
-    "ZDOTDIR", "ZSH*", "_*",
-)  # fmt: skip
-"""Variables of the host's that mean nothing in a guest. Source: Lima's documentation, "Environment variables"."""
 
 
 def shell(session: "Session", call: "Call") -> int:
@@ -121,12 +115,10 @@ def _environment() -> dict[str, str]:
     """Return the variables of this host that are passed on, by LIMA_SHELLENV_ALLOW and LIMA_SHELLENV_BLOCK."""
     allowed = _patterns("LIMA_SHELLENV_ALLOW")
     blocked = _patterns("LIMA_SHELLENV_BLOCK")
+    if allowed:
+        return {key: value for key, value in os.environ.items() if any(fnmatchcase(key, it) for it in allowed)}
     refused = [*KEPT_BACK, *(it.removeprefix("+") for it in blocked)] if _adds(blocked) else blocked
-    return {
-        key: value
-        for key, value in os.environ.items()
-        if (any(fnmatchcase(key, it) for it in allowed) if allowed else not any(fnmatchcase(key, it) for it in refused))
-    }
+    return passed_on(os.environ, refused)
 
 
 def _patterns(variable: str) -> list[str]:

@@ -25,23 +25,20 @@ def test_path_in_a_guest_begins_with_a_name_and_a_colon(path, name):
     assert guest_of(path) == name
 
 
-@pytest.mark.parametrize(
-    "paths",
-    [
-        (),
-        ("web:a",),
-        ("a", "b"),
-        ("web:a", "web:b"),
-        ("web:a", "db:b"),
-        ("web:a", "db:b", "."),
-        ("web:a", "b", "."),
-        ("web:a", "b", "web:c"),
-    ],
-)
-def test_copy_that_does_not_lead_from_one_side_to_the_other_is_refused(vms, paths):
-    """From the host into one guest, or from one guest to the host."""
-    with pytest.raises(UsageError, match="from this host into one guest, or from one guest to this host"):
+@pytest.mark.parametrize("paths", [(), ("web:a",), ("a", "b"), ("a", "./web:b")])
+def test_copy_without_a_guest_or_without_a_target_is_refused(vms, paths):
+    """It says how a path in a guest is written."""
+    with pytest.raises(UsageError, match="a guest, which is written NAME:PATH"):
         vms.copy_line(*paths)
+
+
+def test_copy_between_guests_needs_both_to_run(interlock, bring, vms):
+    """Each of them is asked, whichever comes first."""
+    bring(State.running)
+    vms.create("db", "tiny", driver="simulated")
+    for paths in (("web:a", "db:b"), ("db:a", "web:b"), ("web:a", "notes", "db:")):
+        done = interlock("copy", *paths)
+        assert (done.returncode, 'instance "db" is created; copy is legal' in done.stderr) == (3, True)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +72,13 @@ def test_way_into_a_guest_needs_one_that_runs_and_has_ssh(interlock, bring, comm
     interlock("start", "web")
     done = interlock(*command)
     assert (done.returncode, 'driver "simulated" has no shell' in done.stderr) == (2, True)
+
+
+def test_tunnel_needs_a_port_or_a_proxy(interlock):
+    """One of them, and not both."""
+    for arguments in ([], ["80", "--socks", "1080"]):
+        done = interlock("tunnel", "web", *arguments)
+        assert (done.returncode, "give a port of the guest's, or --socks" in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("ports", ["", "http", "0", "65536", "80:", ":80", "1:2:3", "-1"])

@@ -61,7 +61,7 @@ def test_rename_of_a_running_instance_is_refused_with_what_to_type(interlock, br
     bring(State.running)
     done = interlock("rename", "web", COPY)
     assert done.returncode == 3
-    assert "hint: interlock stop web && interlock rename web new-name" in done.stderr
+    assert "hint: interlock stop web && interlock rename web copy" in done.stderr
     assert history()[-1] == ("start", "done")
 
 

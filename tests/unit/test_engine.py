@@ -21,10 +21,12 @@ from interlock.errors import (
     UsageError,
 )
 from interlock.fsm import engine as engine_module
+from interlock.fsm.engine import Engine
 from interlock.fsm.happening import Happening
 from interlock.fsm.journal import FILE, Journal, Phase
 from interlock.fsm.machine import MACHINE
 from interlock.fsm.port import Draft
+from interlock.fsm.rehearsal import Rehearsal
 from interlock.fsm.spec import SPEC_FILE
 from interlock.fsm.states import EXISTING, State
 from interlock.fsm.table import TABLE, By, Trigger
@@ -628,3 +630,38 @@ def test_names_of_what_cannot_be_an_instance_are_left_out(engine, home, bring):
     for stray in ("lost+found", "my machine", "x" * 64):
         (home.instances / stray).mkdir()
     assert [status.name for status in engine.statuses()] == ["web"]
+
+
+@pytest.mark.parametrize("refused_by", [Engine, Rehearsal])
+@pytest.mark.parametrize(
+    ("trigger", "state", "asked", "typed"),
+    [
+        (Trigger.snapshot, State.running, {"tag": "now"}, "interlock stop web && interlock snapshot create web now"),
+        (Trigger.restore, State.running, {"tag": "old"}, "interlock stop web && interlock snapshot restore web old"),
+        (Trigger.rename, State.running, {"new": "site"}, "interlock stop web && interlock rename web site"),
+        (Trigger.clone, State.running, {"new": "twin"}, "interlock stop web && interlock clone web twin"),
+        (Trigger.fork, State.created, {"new": ("a", "b")}, "interlock start web && interlock fork web a b"),
+    ],
+)
+def test_hint_of_a_refusal_has_what_was_asked_for(home, driver, bring, refused_by, trigger, state, asked, typed):
+    """Not the example of its row: it leads to what was meant, as typed."""
+    bring("web", state)
+    with pytest.raises(IllegalTransitionError) as refused:
+        refused_by(home, lambda _: driver).fire("web", trigger, **asked)
+    assert refused.value.hint == typed
+
+
+def test_hints_about_protection_and_memory_have_what_was_asked_for(engine, bring):
+    """The ways around both end with it, too."""
+    bring("web", State.running)
+    engine.fire("web", Trigger.suspend)
+    with pytest.raises(IllegalTransitionError) as refused:
+        engine.fire("web", Trigger.clone, new="twin")
+    assert refused.value.hint.endswith(" && interlock clone web twin")
+    engine.fire("web", Trigger.start)
+    engine.fire("web", Trigger.stop)
+    engine.fire("web", Trigger.snapshot, tag="monday")
+    engine.fire("web", Trigger.protect)
+    with pytest.raises(ProtectedError) as guarded:
+        engine.fire("web", Trigger.restore, tag="monday")
+    assert guarded.value.hint == "interlock unprotect web && interlock snapshot restore web monday"

@@ -121,13 +121,50 @@ def test_tunnel_and_ssh_config_lead_into_the_guest(run: Run, environment: dict[s
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))
 
+    proxy = subprocess.Popen([PROGRAM, "tunnel", "web", "--socks", str(port)], env=environment, stderr=subprocess.PIPE)
+    try:
+        assert proxy.stderr
+        assert f'SOCKS proxy on 127.0.0.1:{port} by way of "web"'.encode() in proxy.stderr.readline()
+        assert greeting(port, through=b"localhost").startswith(b"SSH-2.0-")
+    finally:
+        proxy.terminate()
+        proxy.communicate(timeout=60)
 
-def greeting(port: int) -> bytes:
-    """Return what the server behind `port` says first, once it is there."""
+
+def test_copy_from_guest_to_guest_and_environment_of_a_session(
+    run: Run, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Files and folders go through this host; a session finds the caller's variables, but not those of this host."""
+    for name in ("web", "db"):
+        run("up", name, "--template", "tiny")
+    run("shell", "web", "--", "sh", "-c", "mkdir site; echo one > site/a; echo two > 'b c'")
+    run("copy", "-r", "web:site", "web:b c", "db:")
+    assert run("shell", "db", "--", "sh", "-c", "cat site/a 'b c'").stdout == "one\ntwo\n"
+    (tmp_path / "three").write_text("three\n")
+    run("copy", str(tmp_path / "three"), "db:site/a", "web:site")
+    assert run("shell", "web", "--", "sh", "-c", "cat site/three").stdout == "three\n"
+    assert "No such file" in run("copy", "web:nope", "db:", code=1).stderr
+    environment["COLOUR"], environment["SSH_TTY"] = "a  'b'", "this host's"
+    said = run("shell", "--preserve-env", "web", "env").stdout
+    assert ("COLOUR=a  'b'" in said, "this host's" in said) == (True, False)
+    assert run("shell", "--preserve-env", "web", input='echo "$COLOUR"').stdout == "a  'b'\n"
+    assert "COLOUR" not in run("shell", "web", "env").stdout
+
+
+def greeting(port: int, through: bytes = b"") -> bytes:
+    """Return what the server behind `port` says first, once it is there.
+
+    `through`: the host whose sshd a SOCKS proxy on `port` is to reach. Source: RFC 1928.
+    """
     give_up = time.monotonic() + 120
     while True:
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+                if through:
+                    connection.sendall(b"\x05\x01\x00")
+                    assert connection.recv(2) == b"\x05\x00"
+                    connection.sendall(b"\x05\x01\x00\x03" + bytes([len(through)]) + through + (22).to_bytes(2, "big"))
+                    assert connection.recv(10)[:2] == b"\x05\x00"
                 return connection.recv(8)
         except ConnectionRefusedError:
             assert time.monotonic() < give_up
