@@ -3,7 +3,7 @@
 Nothing here knows a terminal: each function makes rich texts of what it is given, at most as wide as the width given.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.style import Style
 from rich.text import Text
@@ -72,7 +72,7 @@ def known(seen: Seen, width: int) -> Text:
     """Return all that is known of an instance in two lines: its status to the end, and what it is made of."""
     status, spec, observed = seen.status, seen.status.spec, seen.status.observation
     said = words.status(status)
-    parts = [status.directory.name]
+    parts: list[str] = []
     if spec:
         parts = [
             spec.driver,
@@ -80,17 +80,13 @@ def known(seen: Seen, width: int) -> Text:
             f"{spec.cpus} cpu{'s' * (spec.cpus != 1)}",
             f"memory {size(spec.memory_bytes)}",
         ]
-        parts += [f"disk {size(spec.disk_bytes)}", *_seen_parts(observed)]
-    head = Text(f"{status.name}  ", style="bold").append(printable(said), style=_style(status) + Style(bold=False))
+        parts.append(f"disk {size(spec.disk_bytes)}")
+    if observed and observed.ssh_port:
+        parts.append(f"ssh port {observed.ssh_port}")
+    if observed and observed.accelerator:
+        parts.append(observed.accelerator)
+    head = Text().append(f"{status.name}  ", style="bold").append(printable(said), style=_style(status))
     return _cut(head, width).append("\n").append(_cut(Text(printable(" · ".join(parts))), width))
-
-
-def _seen_parts(observed: object) -> Iterator[str]:
-    for label, key in (("ssh port", "ssh_port"), ("pid", "pid")):
-        if value := getattr(observed, key, None):
-            yield f"{label} {value}"
-    if accelerator := getattr(observed, "accelerator", None):
-        yield str(accelerator)
 
 
 def lifecycle(status: Status, width: int, height: int) -> Text:
