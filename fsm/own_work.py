@@ -134,18 +134,18 @@ OWN_WORK: dict[Trigger, Callable[..., str | None]] = {
 """What the engine does itself, by trigger. A test holds it against the table."""
 
 
-def _edited(site: Site, *, change: Change) -> Effects:
-    return Effects(notes=(words.edited(site.spec, change(site.spec), running=False),))
+def _edited(site: Site, state: State, *, change: Change) -> Effects:
+    return Effects(notes=(words.edited(site.spec, change(site.spec), running=state is State.running),))
 
 
 EFFECTS: dict[Trigger, Callable[..., Effects]] = {
     Trigger.edit: _edited,
-    Trigger.snapshot: lambda site, tag: Effects(appear=(f"{snapshots.place(site.directory, tag)}/",)),
-    Trigger.discard: lambda site, tag: Effects(vanish=(f"{snapshots.place(site.directory, tag)}/",)),
-    Trigger.protect: lambda _: Effects(appear=(PROTECTED_FILE,)),
-    Trigger.unprotect: lambda site: Effects(vanish=(PROTECTED_FILE,) if is_protected(site.directory) else ()),
+    Trigger.snapshot: lambda site, _, tag: Effects(appear=(f"{snapshots.place(site.directory, tag)}/",)),
+    Trigger.discard: lambda site, _, tag: Effects(vanish=(f"{snapshots.place(site.directory, tag)}/",)),
+    Trigger.protect: lambda *_: Effects(appear=(PROTECTED_FILE,)),
+    Trigger.unprotect: lambda site, _: Effects(vanish=(PROTECTED_FILE,) if is_protected(site.directory) else ()),
 }
-"""What that work does to the files of an instance at its site, where no column of its row says so, for a dry run."""
+"""What that work does to an instance at its site, in its state, where no column of its row says so: for a dry run."""
 
 
 def _tag_is_free(instance: "Instance", *, tag: str) -> None:

@@ -123,7 +123,7 @@ class Rehearsal(Engine):
         new = self._free(name, trigger, work.get("new"))
         if condition := CONDITIONS.get(trigger):
             condition(site, **work)
-        effects = Effects(notes=notes) + self._effects(row, site, work)
+        effects = Effects(notes=notes) + self._effects(row, site, status.state, work)
         if change := work.get("change"):
             status = status._replace(spec=change(site.spec))
         return self._move(name, status, row, effects, new)
@@ -195,11 +195,11 @@ class Rehearsal(Engine):
                 raise refusals.taken(one, trigger)
         return names
 
-    def _effects(self, row: Row, site: Site, work: dict[str, Any]) -> Effects:
+    def _effects(self, row: Row, site: Site, state: State, work: dict[str, Any]) -> Effects:
         """Return what the work of `row` at `site` would do; an instance that is imagined alone has no files to ask."""
         if not site.directory.is_dir():
             return Effects(command=self._commands.get(site.name, ()) if row is BOOTS else ())
-        own = EFFECTS[row.trigger](site, **work) if row.trigger in EFFECTS else Effects()
+        own = EFFECTS[row.trigger](site, state, **work) if row.trigger in EFFECTS else Effects()
         gone = Effects(vanish=("", *([f"{site.runtime}/"] if site.runtime.is_dir() else [])))
         foreseen = self.port(site).foresee(site, row.trigger, work)
         return (gone if row.vanishes else Effects(vanish=("",)) if row.moves else Effects()) + own + foreseen

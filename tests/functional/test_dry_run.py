@@ -166,6 +166,10 @@ def test_edit_is_foreseen_in_words(interlock, bring, vms):
     assert "cpus 1 → 3" in interlock("edit", "web", "--cpus", "3", "--dry-run").stdout
     assert interlock("edit", "web", "--disk", "1MiB", "--dry-run").returncode == 2
     assert vms.status("web").spec.cpus == 1
+    vms.start("web")
+    change = ("edit", "web", "--cpus", "3", "--port-forward", "8080:80")
+    said = interlock(*change, "--dry-run").stdout.split("  note     ")[1].strip()
+    assert f": {said}" in interlock(*change).stderr
 
 
 def test_up_of_an_instance_that_does_not_exist_is_two_steps(interlock, vms):
