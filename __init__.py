@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from .images.library import Images
     from .images.source import Kernel, Place, Source
     from .images.store import Blob, Image
+    from .images.warm import WarmImage
     from .log import structlog_announcer
     from .templates.load import Loaded
     from .version import __version__
@@ -123,6 +124,7 @@ __all__ = [
     "Usage",
     "UsageError",
     "Verdict",
+    "WarmImage",
     "Wishes",
     "__version__",
     "structlog_announcer",
@@ -156,6 +158,7 @@ _HOMES = {
     "images.library": ("Images",),
     "images.source": ("Kernel", "Place", "Source"),
     "images.store": ("Blob", "Image"),
+    "images.warm": ("WarmImage",),
     "templates.load": ("Loaded",),
     "version": ("__version__",),
 }

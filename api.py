@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .guest.command import Completed
     from .host.unneeded import Unneeded
     from .images.library import Images
+    from .images.warm import WarmImage
     from .pruning import Pruning
     from .templates.load import Loaded
 
@@ -133,8 +134,10 @@ class Interlock:
 
         `template` is a built-in's name, a path, a URL, `-` for standard input; or the template itself: a text of
         several lines, a mapping of what such a text would hold, or what `templates` has read. Missing images are built
-        or fetched, which can take minutes. When this raises, nothing of the instance is left.
+        or fetched, which can take minutes; with `wishes.warm`, a warm image is made, too. When this raises, nothing of
+        the instance is left.
         """
+        template = self._warmed(template, wishes, driver, on_event)
         return self._heard_by(on_event).create(name, self._plan(name, template, wishes, driver))
 
     def start(
@@ -295,6 +298,34 @@ class Interlock:
 
     # Sequences of rows; they own no state.
 
+    def warm(
+        self,
+        image: str,
+        *,
+        arch: str | None = None,
+        cpus: int | None = None,
+        memory_bytes: int | None = None,
+        disk_bytes: int | None = None,
+        driver: str | None = None,
+        force: bool = False,
+        report: Report = unheard,
+        on_event: Announce | None = None,
+    ) -> "WarmImage":
+        """Return the warm image of `image` for machines of that size, made now if there is none, or with `force`.
+
+        Instances that are created later with that size begin from it: their first start is no boot. Sizes are by
+        default those of the built-in template that is called like the image. A machine is booted once for it, as the
+        instance `warming-IMAGE`, which is deleted again. Raises NotFoundError, ImageError for an image that cannot be
+        warmed, HostError, and what `start` raises.
+        """
+        if self.dry_run:
+            raise UsageError("a warm image is made of a machine that runs: a dry run cannot say more of it")
+        from .creation.warming import make
+        from .creation.wishes import Wishes
+
+        found, sizes = self.images.get(image, arch), Wishes(cpus=cpus, memory_bytes=memory_bytes, disk_bytes=disk_bytes)
+        return make(self._heard_by(on_event), self._find(driver), found, sizes, report, force=force)
+
     def restart(
         self,
         name: str,
@@ -323,6 +354,7 @@ class Interlock:
         An existing one needs no template; one that another process is creating is waited for.
         """
         if template is not None and verdict(self.status(name), Trigger.create).legal:
+            template = self._warmed(template, wishes, driver, on_event)
             plan = self._plan(name, template, wishes, driver)
             self._heard_by(on_event).create(name, plan, if_absent=True)
         return self.start(name, timeout_s=timeout_s, keep_on_failure=keep_on_failure, on_event=on_event)
@@ -352,6 +384,24 @@ class Interlock:
         finally:
             with cancellation.shielded():
                 self.delete(name, force=True)
+
+    def _warmed(
+        self,
+        template: "str | Mapping[str, Any] | Loaded",
+        wishes: "Wishes | None",
+        driver: str | None,
+        on_event: Announce | None,
+    ) -> "str | Mapping[str, Any] | Loaded":
+        """Return `template`, read if a warm image is wished for, which is there then."""
+        if wishes is None or not wishes.warm or self.dry_run:
+            return template
+        from .creation.plan import read
+        from .creation.warming import ensure
+        from .templates.load import Loaded
+
+        loaded = template if isinstance(template, Loaded) else read(self.home, template, wishes.edits)
+        ensure(self._heard_by(on_event), self._find(driver), loaded, wishes, unheard)
+        return loaded
 
     def _plan(
         self, name: str, template: "str | Mapping[str, Any] | Loaded", wishes: "Wishes | None", driver: str | None

@@ -290,7 +290,7 @@ KINDS_OF_RECORDS: dict[str, Kind] = {
     ),
     "image": Kind(
         "An image",
-        ("image build", "image import", "image list", "image inspect", "image delete"),
+        ("image build", "image import", "image list", "image inspect", "image delete", "image warm"),
         {
             "name": Key(TEXT, "with `arch`, it names an image"),
             "arch": Key(TEXT, "`x86_64` or `aarch64`"),
@@ -302,6 +302,24 @@ KINDS_OF_RECORDS: dict[str, Kind] = {
             "boot": Key(TEXTS, "the ways it boots, the fastest first"),
             "first_boot": Key(TEXTS, "the form of the seed for each of these"),
             "instances": Key(TEXTS, "the names of those that use it"),
+            "warm": Key(
+                {
+                    "type": "array",
+                    "items": record(
+                        {
+                            "driver": Key(TEXT, "what runs such machines"),
+                            "cpus": Key(COUNT, "virtual processors"),
+                            "memory_bytes": Key(COUNT, "of the machine"),
+                            "disk_bytes": Key(COUNT, "of the machine"),
+                            "size_bytes": Key(COUNT, "what it takes on the host's disk"),
+                            "created_at": Key(TIME, "when it was made"),
+                            "version": Key(TEXT, "of the Interlock that made it"),
+                            "instances": Key(TEXTS, "the names of those that began from it, or will"),
+                        }
+                    ),
+                },
+                "its warm images: machines of these sizes begin from one instead of booting",
+            ),
             "origin": Key(TEXT, "where it came from, in words: a URL, a path, a release"),
             "created_at": Key(TIME, "when it came into the store"),
             "files": Key(
@@ -333,9 +351,10 @@ KINDS_OF_RECORDS: dict[str, Kind] = {
         {
             "what": Key(one_of(KINDS), "what it is"),
             "name": Key(
-                TEXT, "of an image; of a download where it came from; of a log `INSTANCE/FILE`; of others the path"
+                TEXT,
+                "of an image, warm or not; of a download where it came from; of a log `INSTANCE/FILE`; else its path",
             ),
-            "arch": Key(TEXT, "of an image", null=True),
+            "arch": Key(TEXT, "of an image, warm or not", null=True),
             "size_bytes": Key(COUNT, "what its removal frees; a file that several share counts for the first of them"),
         },
     ),

@@ -1,6 +1,7 @@
 """What a home holds that nothing needs, and its removal: `prune`.
 
     image      no instance uses it (`images.usage`)
+    warm       a warm image that no instance began from, or will
     download   the beginning of a file that no process is fetching
     leftover   what a process that died left in the image store
     log        of an instance that does not run, and not written to for a week

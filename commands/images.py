@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import Group, Named, dry_run_option, format_option, pass_session
+from .options import Group, Named, Size, dry_run_option, format_option, pass_session
 from .pruning import agreement_options, prune
 from .session import Session
 from .stdout import Format, print_record, print_records, size
@@ -110,13 +110,14 @@ def list_command(session: Session, output_format: Format) -> None:
     images = session.interlock.images
     using = images.users()
     print_records(
-        (_record(image, using) for image in images.list()),
+        (_record(images, image, using) for image in images.list()),
         output_format,
         (
             ("NAME", lambda record: record["name"]),
             ("ARCH", lambda record: record["arch"]),
             ("SIZE", lambda record: size(record["size_bytes"])),
             ("BOOTS BY", lambda record: ", ".join(record["boot"])),
+            ("WARM", lambda record: "; ".join(_machine(it) for it in record["warm"]) or "-"),
             ("USED BY", lambda record: ", ".join(record["instances"]) or "-"),
             ("ORIGIN", lambda record: record["origin"]),
         ),
@@ -136,30 +137,62 @@ def inspect_command(session: Session, name: str, arch: str, output_format: Forma
     """
     images = session.interlock.images
     image = images.get(name, arch)
-    print_record(_record(image, images.users()) | _details(image), output_format)
+    print_record(_record(images, image, images.users()) | _details(image), output_format)
 
 
 @image_command.command("delete")
 @click.argument("name", type=Named("image"))
 @arch_option
+@click.option("--warm", is_flag=True, help="Only its warm images; instances that began from one keep it.")
 @click.option("--force", is_flag=True, help="Even if instances use it; they keep what they need.")
 @dry_run_option
 @format_option
 @pass_session
 def delete_command(  # noqa: PLR0917 - click calls it, by name
-    session: Session, name: str, arch: str, force: bool, dry_run: bool, output_format: Format
+    session: Session, name: str, arch: str, warm: bool, force: bool, dry_run: bool, output_format: Format
 ) -> None:
-    """Delete the image NAME from the store, unless an instance uses it.
+    """Delete the image NAME from the store, with its warm images, unless an instance uses it.
 
     \b
     interlock image delete debian
+    interlock image delete debian --warm
     """
     images = session.interlock.images
     image = images.get(name, arch)
-    images.delete(name, arch, force=force, dry_run=dry_run)
-    would = f"dry run: removes image {name} for {arch}, {size(image.size_bytes)}"
-    session.report(would if dry_run else f"deleted image {name} for {arch}")
+    if warm:
+        count = len(images.warm(image)) if dry_run else images.delete_warm(name, arch)
+        would = f"dry run: removes the warm images of {name} for {arch}: {count}"
+        session.report(would if dry_run else f"warm images of {name} for {arch} that are gone now: {count}")
+    else:
+        images.delete(name, arch, force=force, dry_run=dry_run)
+        would = f"dry run: removes image {name} for {arch}, {size(image.size_bytes)}"
+        session.report(would if dry_run else f"deleted image {name} for {arch}")
     _print(images, image, output_format)
+
+
+@image_command.command("warm")
+@click.argument("name", type=Named("image"))
+@arch_option
+@click.option("--cpus", type=click.IntRange(1, 1024), metavar="N", help="Virtual processors.")
+@click.option("--memory", "memory_bytes", type=Size(), help="Memory, such as 2GiB.")
+@click.option("--disk", "disk_bytes", type=Size(), help="Size of the disk, such as 20GiB.")
+@click.option("--force", is_flag=True, help="Make it even if it exists.")
+@format_option
+@pass_session
+def warm_command(session: Session, /, name: str, arch: str, force: bool, output_format: Format, **sizes: Any) -> None:
+    """Boot a machine of the image NAME once, and keep it: instances of its size begin there instead of booting.
+
+    Sizes are by default those of the built-in template NAME. `create` chooses a warm image of the instance's size by
+    itself, where there is one; `start` says whether the guest began from it, and if not, why.
+
+    \b
+    interlock image warm tiny
+    interlock image warm debian --cpus 2 --memory 2GiB --disk 20GiB
+    """
+    interlock = session.interlock
+    made = interlock.warm(name, arch=arch, force=force, report=session.report, **sizes)
+    session.report(f"instances of {name} with {made.machine} begin warm: {size(made.size_bytes)}")
+    _print(interlock.images, interlock.images.get(name, arch), output_format)
 
 
 @image_command.command("prune")
@@ -167,22 +200,27 @@ def delete_command(  # noqa: PLR0917 - click calls it, by name
 @format_option
 @pass_session
 def prune_command(session: Session, yes: bool, dry_run: bool, output_format: Format) -> None:
-    """List the images that no instance uses, and partial downloads; remove them once you agree, or with --yes.
+    """List the images, also warm ones, that no instance uses, and partial downloads; remove them if you agree, or with
+    --yes.
 
     \b
     interlock image prune
     interlock image prune --yes
     """
-    prune(session, ("image", "download", "leftover"), yes=yes, dry_run=dry_run, output_format=output_format)
+    prune(session, ("image", "warm", "download", "leftover"), yes=yes, dry_run=dry_run, output_format=output_format)
 
 
 def _print(images: "Images", image: "Image", output_format: Format) -> None:
     """Print the image that a command was asked for, to programs; people have read about it on stderr."""
     if output_format != "table":
-        print_record(_record(image, images.users()), output_format)
+        print_record(_record(images, image, images.users()), output_format)
 
 
-def _record(image: "Image", using: "Users") -> dict[str, Any]:
+def _machine(warm: dict[str, Any]) -> str:
+    return f"{warm['cpus']} cpu, {size(warm['memory_bytes'])}"
+
+
+def _record(images: "Images", image: "Image", using: "Users") -> dict[str, Any]:
     return {
         "name": image.name,
         "arch": image.arch,
@@ -191,6 +229,7 @@ def _record(image: "Image", using: "Users") -> dict[str, Any]:
         "boot": list(image.boot),
         "first_boot": list(image.first_boot),
         "instances": list(using.get((image.name, image.arch), ())),
+        "warm": images.warm(image),
         "origin": image.origin,
         "created_at": image.created_at,
         "files": {

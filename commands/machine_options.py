@@ -46,6 +46,7 @@ def machine_options(command: F) -> F:
             click.option("--param", multiple=True, metavar="NAME=VALUE", help="Set a variable of the template."),
             click.option("--no-host", is_flag=True, help="Keep the guest from the services of this host."),
             click.option("--no-internet", is_flag=True, help="Keep the guest from everything beyond this host."),
+            click.option("--warm", is_flag=True, help="Make a warm image of this size first, if there is none."),
             click.option("--plain", is_flag=True, help="Leave out mounts and the like."),
             click.option("--set", "edits", multiple=True, metavar="KEY=VALUE", help="Change a value of the template."),
             click.option(

@@ -28,6 +28,7 @@ def prune_command(session: Session, what: tuple[str, ...], yes: bool, dry_run: b
 
     \b
     image     no instance uses it
+    warm      a warm image that no instance began from, or will
     download  the beginning of a file that nobody is fetching
     leftover  what a process that died left in the image store
     log       of an instance that does not run, and not written to for a week

@@ -38,6 +38,7 @@ from ..templates.parts import ImageSource
 from ..version import __version__
 from . import handed, host_facts, requirements, resolve
 from .reach import Reach, reach
+from .warm import materials as of_warm_image
 from .wishes import Wishes
 
 START_TIMEOUT_S = 300.0
@@ -106,6 +107,25 @@ def _trusted(
     return planner
 
 
+def machine_of(  # noqa: PLR0917 - what a plan is made of
+    home: Home, name: str, loaded: Loaded, driver: Driver, wishes: Wishes, report: Report
+) -> tuple[Image, Spec]:
+    """Return the image and the machine of an instance that is created from `loaded`; the image is obtained now.
+
+    Raises what its creation would.
+    """
+    planner = _trusted(home, name, loaded, driver, wishes)(report)
+    return planner.image(report), planner.spec()
+
+
+def described(home: Home, name: str, loaded: Loaded, driver: Driver, wishes: Wishes) -> Spec:
+    """Return the machine of the instance `name`, created from `loaded`, as far as its image does not decide.
+
+    Raises what its creation would raise before it looks for an image, except for lack of trust.
+    """
+    return _Planner(home, name, loaded, driver, wishes).spec()
+
+
 def check(home: Home, name: str, loaded: Loaded, driver: Driver, wishes: Wishes) -> list[Reach]:
     """Return what the instance `name`, created from `loaded`, would reach of this host; nothing is made.
 
@@ -141,12 +161,12 @@ class _Planner:
         self._make_folders(report)
         if whole := self._without_image(spec):
             return whole
-        store = Store(self.home.images)
-        image = obtain(store, self._sources(), report)
+        store, image = Store(self.home.images), self.image(report)
         claim(store, image, make_private_directory(self.home.creating(self.name)))
         spec = self._booting(spec, image)
         report("making keys and seed")
-        return Draft(spec, self._materials(image, spec), self._shared(spec))
+        materials = {**self._materials(image, spec), **self._warm(image, spec, report)}
+        return Draft(spec, materials, self._shared(spec))
 
     def outline(self, report: Report) -> Draft:
         """Return what `draft` would, with files that have no content; nothing is made or obtained."""
@@ -162,7 +182,11 @@ class _Planner:
         spec = self._booting(spec, image)
         if not (self.home.keys / USER_KEY).exists():
             report(f"makes the key {self.home.keys / USER_KEY}, with which guests are entered")
-        return Draft(spec, dict.fromkeys(_material_names(image, spec), b""), self._shared(spec))
+        return Draft(
+            spec,
+            dict.fromkeys((*_material_names(image, spec), *self._warm(image, spec, report)), b""),
+            self._shared(spec),
+        )
 
     def _without_image(self, spec: Spec) -> Draft | None:
         """Return all that a machine consists of whose driver takes no image from here; None for others."""
@@ -179,6 +203,16 @@ class _Planner:
 
     def _shared(self, spec: Spec) -> dict[str, Path]:
         return {disk_file(disk.name): Disks(self.home).path(disk.name) for disk in spec.disks}
+
+    def _warm(self, image: Image, spec: Spec, report: Report) -> Mapping[str, Path]:
+        """Return the files of the warm image that the machine begins from, if there is one."""
+        if not self.driver.abilities.warms or spec.boot != "kernel":
+            return {}
+        return of_warm_image(Store(self.home.images), image, spec, self.template.warm, report)
+
+    def image(self, report: Report) -> Image:
+        """Return the image of the machine, obtained now if the store lacks it."""
+        return obtain(Store(self.home.images), self._sources(), report)
 
     def _make_folders(self, report: Report) -> None:
         """Make each folder that is to be mounted and does not exist."""

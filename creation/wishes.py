@@ -16,5 +16,7 @@ class Wishes:
     stop_timeout_s: float | None = None
     edits: tuple[str, ...] = ()
     """Changes to the template before it is resolved, as KEY=VALUE: `mounts[0].writable=true`."""
+    warm: bool = False
+    """True: a warm image is made first, if there is none that fits."""
     trust: bool = False
     """True: a template from a server may reach of this host what it asks for (reach.py)."""

@@ -12,8 +12,9 @@ because recovery after a crash repeats it. What is true after each:
     adopt      as after copy, but from what `catch` left of the other one, which runs: start continues from there
     forward    the machine, which is alive, has the port forwards of its spec, and no longer those that it had before
     move       the machine, which is down, is known by another name wherever its directory does not say its name
+    warm       the folder given holds what machines of the same kind, put into WARM of their directories, begin from
     start      the guest has answered; a machine that was alive already is kept. What failed in a guest that answers is
-               returned: it runs all the same
+               returned: it runs all the same; else how it came up, in words, if it did not simply boot
     stop       nothing runs; returns how it ended
     kill       nothing runs, at once; no error if nothing did
     suspend    nothing runs, and the machine's memory is in the directory, in SAVED: the next start continues from it
@@ -61,7 +62,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ..errors import DegradedError, HostError, UsageError
 from ..fsm.port import Deadline, Site
-from ..fsm.records import FORKED, HIDDEN, SAVED, Check, Effects, Observation
+from ..fsm.records import FORKED, HIDDEN, SAVED, WARM, Check, Effects, Observation
 from ..fsm.snapshots import CURRENT
 from ..fsm.spec import UNREADABLE, Forward, Spec
 from ..fsm.table import Trigger
@@ -85,6 +86,7 @@ __all__ = [
     "SSH_KEY",
     "TEMPLATE",
     "UNREADABLE",
+    "WARM",
     "Abilities",
     "Check",
     "Deadline",
@@ -166,6 +168,8 @@ class Abilities(NamedTuple):
     kept_by: str = ""
     """The program that makes the machines from TEMPLATE and keeps them. Anyone may start, stop and delete them by it,
     so they are observed at rest too."""
+    warms: bool = False
+    """True when a machine can begin from a warm image."""
 
 
 class Driver(ABC):
@@ -223,6 +227,14 @@ class Driver(ABC):
         """
         raise HostError(f'driver "{self.name}" cannot copy machines that run')
 
+    def warm(self, site: Site, place: Path, report: Report, deadline: Deadline) -> None:  # noqa: ARG002 - the default refuses
+        """Put what machines like this one begin from into the empty folder `place`, which is renamed later.
+
+        The machine is alive, and was started for this alone: its guest is nobody's, and it is deleted afterwards.
+        Raises DeadlineError, or DriverError where that cannot be done.
+        """
+        raise HostError(f'driver "{self.name}" has no warm images')
+
     def forward(self, site: Site, former: Sequence[Forward], report: Report) -> None:  # noqa: ARG002 - the default refuses
         """Give the machine, which is alive, the port forwards of `site.spec` in the place of `former`.
 
@@ -244,11 +256,14 @@ class Driver(ABC):
     @abstractmethod
     def start(
         self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True, cold: bool = False
-    ) -> DegradedError | None:
-        """Boot the machine and return once its guest answers; returns what failed in the guest, or None.
+    ) -> DegradedError | str | None:
+        """Boot the machine and return once its guest answers; returns what failed in the guest, or how it came up if it
+        did not simply boot, or None.
 
-        Where SAVED is there, the machine continues from it instead; with `cold`, SAVED is set aside. `cold` is passed
-        only then: a driver that cannot suspend has no such parameter.
+        Where SAVED is there, the machine continues from it instead; with `cold`, SAVED is set aside. Where WARM is
+        there and nothing was written to the disk yet, the machine begins from that, unless `cold`; its guest then has
+        the identity of its seed, and does what it does at a first boot, before it counts as ready. `cold` is passed
+        only where either is there: a driver that knows neither has no such parameter.
         Without `boot` nothing is started: a machine that is alive is waited for, one that is down is a DriverError.
 
         Raises DeadlineError when the guest does not answer in time (the engine decides whether the machine is left

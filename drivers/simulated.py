@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
 from ..errors import DeadlineError, DriverError, OutOfReachError, TooNewError, UsageError
-from ..fsm.records import is_saved
+from ..fsm.records import is_saved, is_warm
 from ..fsm.schema import check_schema
 from ..host import cancellation
 from ..host.files import UnfitFileError, read_own, remove_tree, write_whole
@@ -186,8 +186,8 @@ class SimulatedDriver(Driver):
 
     def start(
         self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True, cold: bool = False
-    ) -> DegradedError | None:
-        machine, saved = self._reached(site), is_saved(site.directory)
+    ) -> DegradedError | str | None:
+        machine, saved, how = self._reached(site), is_saved(site.directory), None
         if saved and machine.alive:  # it was on its way out of its memory, or back from it, and did not run
             machine = machine._replace(alive=False)
             self._put(site, machine)
@@ -197,12 +197,15 @@ class SimulatedDriver(Driver):
             resumes = saved and not cold
             if resumes:
                 report("resuming the simulated guest")
+            elif is_warm(site.directory) and not machine.boots:
+                how = "booting cold, as asked" if cold else "beginning from the simulated warm image"
+                report(how)
             remove_tree(site.directory / SAVED)
             boots = machine.boots + (not resumes)
             self._put(site, machine._replace(alive=True, boot_id=boot_id(), boots=boots, exit_reason=None))
         report("waiting for the simulated guest")
         self._obey("start", deadline)
-        return self._degraded(site, "start")
+        return self._degraded(site, "start") or how
 
     def stop(self, site: Site, report: Report, deadline: Deadline) -> str:
         report("asking the simulated guest to shut down")

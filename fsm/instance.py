@@ -32,7 +32,7 @@ from .journal import Journal, Line, Phase
 from .machine import fire
 from .own_work import CONDITIONS, OWN_WORK
 from .port import Draft, Plan, Port, Site, candidates
-from .records import FORKED, Observation, is_protected, is_saved, now
+from .records import FORKED, WARM, Observation, is_protected, is_saved, is_warm, now
 from .spec import SPEC_FILE, UNREADABLE, written
 from .states import State
 from .table import BOOTS, BY_TRIGGER, By, Decision, Recovery, Row, Trigger, decide, unasked
@@ -192,7 +192,7 @@ class Instance:
             if draft.original:
                 return words.copied(draft.original.name, live=draft.live)
         port, site = self._machine() if row.by_place else (self.port, self.site)
-        if not (arguments.get("cold") and is_saved(self.directory)):
+        if not (arguments.get("cold") and (is_saved(self.directory) or is_warm(self.directory))):
             arguments.pop("cold", None)  # a driver that saves no memory need not know the word
         ending: str | DegradedError | None = getattr(port, row.trigger)(site, entry.step, *waits, **arguments)
         return ending
@@ -209,11 +209,13 @@ class Instance:
         """Lay what `draft` holds into the directory; it may be there already, from a draft before."""
         entry.step("writing the spec")
         write_whole(self.directory / SPEC_FILE, written(draft.spec.to_json()))
+        remove_tree(self.directory / WARM)  # complete or not there
         for name, material in draft.materials.items():
             if isinstance(material, bytes):
                 write_whole(self.directory / name, material)
             elif not same_file(material, self.directory / name):  # the plan may have claimed it
                 remove_tree(self.directory / name)
+                make_private_directory((self.directory / name).parent)
                 link_or_copy(material, self.directory / name)
         for name, file in draft.shared.items():
             remove_tree(self.directory / name)

@@ -49,7 +49,7 @@ from ..host.process import Actor
 from ..version import __version__
 from .schema import Migration, migrated, too_new
 from .states import State
-from .table import BY_TRIGGER, Trigger
+from .table import BOOTS, BY_TRIGGER, Trigger
 
 FILE = "journal.jsonl"
 
@@ -200,8 +200,10 @@ class Line(Entry):
         """
         if self.error and self.phase in (Phase.failed, Phase.left):
             return f"{self.trigger} failed: {self.error.get('message')}"
-        moved = self.phase is Phase.done and BY_TRIGGER[self.trigger].dest is not None
-        return self.detail if moved else self.kept
+        row = BY_TRIGGER[self.trigger]
+        if self.phase is not Phase.done or row.dest is None:
+            return self.kept
+        return None if row is BOOTS else self.detail  # how it came up is no reason why it is up
 
     @property
     def in_flight(self) -> bool:

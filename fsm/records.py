@@ -33,6 +33,10 @@ SAVED = "saved"
 """While it is there, the instance's memory is saved, and the next start continues from it. Its content is the
 driver's."""
 
+WARM = "warm"
+"""While it is there, the instance can begin from a warm image instead of booting for the first time. Its content is the
+driver's."""
+
 FORKED = "forked"
 """While `fork` is under way, a moment of the machine lies here, from which copies continue. Its content is the
 driver's."""
@@ -59,6 +63,11 @@ def is_protected(directory: Path) -> bool:
 def is_saved(directory: Path) -> bool:
     """Return whether the memory of the instance in `directory` is saved."""
     return os.path.lexists(f"{directory}/{SAVED}")
+
+
+def is_warm(directory: Path) -> bool:
+    """Return whether the instance in `directory` was given a warm image."""
+    return os.path.lexists(f"{directory}/{WARM}")
 
 
 def now() -> str:

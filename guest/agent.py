@@ -42,12 +42,13 @@ class Load(NamedTuple):
 class Exchange:
     """One request, and the answer to it."""
 
-    def __init__(self, verb: str, argument: str = "") -> None:
+    def __init__(self, verb: str, argument: str = "", content: bytes = b"") -> None:
+        """`content` follows the request, whose argument says how long it is."""
         self._nonce = os.urandom(8).hex()
         self._verb = verb
         self._heard = 0
         self._rest = b""
-        self.request = f"{self._nonce} {verb} {argument}".rstrip().encode() + b"\n"
+        self.request = f"{self._nonce} {verb} {argument}".rstrip().encode() + b"\n" + content
 
     def hear(self, piece: bytes) -> str | None:
         """Take what the guest says next; return the words of the answer once it is complete.

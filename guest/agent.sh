@@ -9,6 +9,8 @@
 #     NONCE load                  ok LOAD LOAD LOAD KIB UPTIME    of 1, 5, 15 minutes; memory that is available
 #     NONCE clock SECONDS         ok                              the clock is set to this time, counted from 1970
 #     NONCE identity FACTS        ok                              this guest is another instance's (`interlock identity`)
+#     NONCE become BYTES          ok                              this guest is the instance's of the so many bytes that follow
+#                                                                 (`interlock become`)
 #
 # An answer begins with the request's nonce, so that late answers to an earlier client are recognised; `failed REASON`
 # is an answer, too. Images that Interlock built run this from the seed; status 3 says that the machine has no such port.
@@ -106,6 +108,7 @@ answer() {
     clock) date -s "@$2" >/dev/null && say ok ;;
     # On stdin, because a host key is in it, and everybody can read a command line.
     identity) if reason=$(say "$2" | sh "$program" identity 3>&-); then say ok; else say "failed $reason"; fi ;;
+    become) if reason=$(head -c "$2" <&3 | sh "$program" become 3>&-); then say ok; else say "failed $reason"; fi ;;
     *) say "failed $1 is unknown" ;;
     esac
 }

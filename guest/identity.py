@@ -1,5 +1,6 @@
 """Gives a running guest another identity, by ssh: for guests whose agent does not answer, or that have none."""
 
+import io
 import os
 import time
 from collections.abc import Mapping
@@ -7,7 +8,7 @@ from collections.abc import Mapping
 from ..errors import DriverError
 from . import agent, session, ssh
 from .report import bounded_words, lines
-from .seed import PROGRAM_FILE
+from .seed import PROGRAM_FILE, first_boot_facts
 from .session import Endpoint, Wait
 
 _TAKE = (
@@ -27,13 +28,33 @@ def request(facts: Mapping[str, bytes], *, boot: str = "", mark: str = "") -> st
     `boot` and `mark` are what the original answered, and wrote, to `copying` just before it was copied; empty for a
     guest that is no copy of a running one.
     """
-    present = {
+    return agent.escaped({**facts, **_present(boot, mark)})
+
+
+def first_boot(initrd: bytes, *, boot: str, mark: str) -> bytes:
+    """Return the archive by which a guest that was nobody's becomes the one that has its seed in `initrd`.
+
+    `boot` and `mark` are as for `request`. Raises ValueError where there is no seed.
+    """
+    from tarfile import TarFile, TarInfo
+
+    out = io.BytesIO()
+    with TarFile(fileobj=out, mode="w") as archive:
+        for name, content in {**first_boot_facts(initrd), **_present(boot, mark)}.items():
+            entry = TarInfo(name)
+            entry.size, entry.mode = len(content), 0o600
+            archive.addfile(entry, io.BytesIO(content))
+    return out.getvalue()
+
+
+def _present(boot: str, mark: str) -> dict[str, bytes]:
+    """Return what a guest needs to know of the moment in which it continues."""
+    return {
         "clock": str(round(time.time())).encode(),
         "random": os.urandom(64).hex().encode(),
         "boot": boot.encode(),
         "mark": mark.encode(),
     }
-    return agent.escaped({**facts, **present})
 
 
 def copying(endpoint: Endpoint, mark: str, wait: Wait) -> str:

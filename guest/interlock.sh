@@ -7,6 +7,7 @@
 #             and packages come first; later boots skip scripts and files that are marked `once`
 #     again   on demand: all scripts and files, preceded by every other step that failed
 #     identity    in a guest whose machine was copied while it ran: it becomes another instance's
+#     become      in a guest that was booted for nobody, as a copy of whose machine an instance begins: its first boot
 #
 # Facts are beside it, one a file (guest/seed.py draws the tree). A failure stops nothing: the output and exit status of
 # a step are kept until it runs again, and the host is given every step whose last run failed, in whichever boot. A
@@ -736,6 +737,8 @@ set_host_key() {
         dropbearconvert openssh dropbear "$key" "$root/etc/dropbear/host_key" || return
         for pid in $(pidof dropbear); do
             read -r _ _ _ parent _ <"/proc/$pid/stat" && read -r name <"/proc/$parent/comm" || continue
+            # What keeps it running reads the environment for its sessions when it starts.
+            [ "$name" = dropbear ] || [ ! -f "$seed/environment.sh" ] || kill "$parent"
             [ "$name" = dropbear ] || kill -KILL "$pid"
         done
     else
@@ -777,10 +780,62 @@ set_instance_id() {
         mv "$state/booted.new" "$state/booted" && sync
 }
 
+# --- become -----------------------------------------------------------------------------------------------------------
+
+# Makes this guest, which was booted with a seed of nobody's, the one of an instance, as its first boot would. On stdin is
+# a tar archive with what `identity` is given, a file each, and the seed's facts in the folder `seed`, but for the
+# programs: they are here. Prints what could not be done, and fails.
+become() {
+    given=$state/identity
+    rm -rf "$given" && mkdir -m 700 "$given" && (umask 077 && tar -x -f - -C "$given") || exit
+    must "random state" renew_random
+    must "clock" set_clock
+    end_sessions
+    rm -f "$root/root/.ssh/authorized_keys"
+    rm -rf "$state/booted" "$state/seed.old"
+    cp "$state/seed/interlock" "$state/seed/agent" "$given/seed" && mv "$state/seed" "$state/seed.old" &&
+        mv "$given/seed" "$state/seed" || exit
+    seed=$state/seed
+    rm -rf "$state/seed.old"
+    must "machine id" set_machine_id
+    # The tiny guest's `sudo` asks for root's password, which is empty. As long as it was nobody's, root was the user,
+    # and a user has a password that never matches.
+    [ ! -d "$root/etc/dropbear" ] || [ ! -f "$seed/sudo" ] || sed -i 's/^root:\*:/root::/' "$root/etc/shadow"
+    early >/dev/null
+    must "host key" set_host_key
+    rm -rf "$given"
+    if ! has_work; then
+        boot >/dev/null
+    elif by_systemd && [ -f "$root/etc/systemd/system/interlock-first-boot.service" ]; then
+        : >"$state/pending"
+        systemctl --no-block restart interlock-first-boot.service
+    else
+        setsid sh "$seed/interlock" boot </dev/null >/dev/null 2>&1 &
+    fi
+}
+
+# Succeeds if a first boot has more to do than to say that it is over.
+has_work() {
+    for each in scripts files disks mounts ca remove-default-ca-certs upgrade-packages; do
+        [ ! -e "$seed/$each" ] || return 0
+    done
+    return 1
+}
+
+# Ends the sessions that the host had when this guest was nobody's: the host has left them. The server itself stays.
+end_sessions() {
+    [ -z "$root" ] || return 0
+    for pid in $(pidof sshd sshd-session dropbear); do
+        read -r _ _ _ parent _ <"/proc/$pid/stat" && read -r name <"/proc/$parent/comm" || continue
+        case $name in sshd* | dropbear) kill -KILL "$pid" ;; esac
+    done
+    return 0
+}
+
 case ${1-} in
-early | boot | again | identity) "$1" ;;
+early | boot | again | identity | become) "$1" ;;
 *)
-    say "usage: $0 early | boot | again | identity" >&2
+    say "usage: $0 early | boot | again | identity | become" >&2
     exit 2
     ;;
 esac

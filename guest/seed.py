@@ -68,6 +68,9 @@ _SSH_PORT = r"^(export )?LIMA_CIDATA_SSHLOCALPORT=.*\n"
 
 _AGENT_FILE = Path(__file__).with_name("agent.sh")
 
+PROGRAMS = {"interlock": PROGRAM_FILE, "agent": _AGENT_FILE}
+"""The facts that are programs, and where they are on the host."""
+
 _EARLY = (
     'seed=$(mktemp -d) && mount -t iso9660 -o ro "$(blkid -L cidata || findfs LABEL=cidata)" "$seed" && '
     'sh "$seed/interlock/interlock" early; umount "$seed" && rmdir "$seed"'
@@ -117,7 +120,23 @@ def identity_facts(identity: Identity, *, initrd: bytes | None = None, image: by
     Raises ValueError where there is no seed.
     """
     facts = _overlaid(initrd)[1] if initrd is not None else _on_disk(_files(image or b""))
-    return {**_identified(facts, identity), **_host_key(identity), "machine-id": _lines(os.urandom(16).hex())}
+    return {**_identified(facts, identity), **_host_key(identity), "machine-id": _machine_id()}
+
+
+def first_boot_facts(initrd: bytes) -> dict[str, bytes]:
+    """Return what a running guest that was nobody's is handed to become the one that has its seed in `initrd`: the
+    facts of the seed, in a folder, and what `identity_facts` has besides. Raises ValueError where there is no seed.
+
+    It has the programs of the seed already.
+    """
+    facts = _overlaid(initrd)[1]
+    keys = {name: content for name, content in facts.items() if name.startswith("ssh_host_")}
+    seed = {f"seed/{name}": content for name, content in facts.items() if name not in PROGRAMS}
+    return {**seed, **keys, "machine-id": _machine_id()}
+
+
+def _machine_id() -> bytes:
+    return _lines(os.urandom(16).hex())
 
 
 def _overlaid(initrd: bytes) -> tuple[int, dict[str, bytes]]:
@@ -176,8 +195,7 @@ def _facts(seed: Seed) -> dict[str, bytes]:
     facts = {name: _lines(line) for name, line in lines.items() if line}
     facts |= {name: b"" for name, there in flags.items() if there}
     facts |= {
-        "interlock": PROGRAM_FILE.read_bytes(),
-        "agent": _AGENT_FILE.read_bytes(),
+        **{name: file.read_bytes() for name, file in PROGRAMS.items()},
         "authorized_keys": _lines(*seed.authorized_keys),
         "hosts": _lines(
             f"127.0.1.1 {seed.hostname}",

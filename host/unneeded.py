@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-KINDS = ("image", "download", "leftover", "log", "runtime")
+KINDS = ("image", "warm", "download", "leftover", "log", "runtime")
 """What there is of it; `pruning` says what each is."""
 
 
@@ -16,7 +16,7 @@ class Unneeded(NamedTuple):
     size_bytes: int
     """What its removal frees. Where several share a file, it counts for the first of them."""
     arch: str | None = None
-    """Of an image, whose name has one for each architecture."""
+    """Of an image or a warm one, whose name has one for each architecture."""
     path: Path | None = None
     """What to remove, where it is a file or a folder."""
 

@@ -1,8 +1,9 @@
 """The images of a home, as programs and commands use them: `Interlock.images`."""
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..errors import NotFoundError
 from ..host.home import Home
@@ -11,6 +12,7 @@ from . import obtain, published, usage
 from .source import Source
 from .store import Image, Store
 from .usage import Users
+from .warm import warm_images
 
 
 class Images:
@@ -78,6 +80,17 @@ class Images:
         """
         source = Source(str(file.absolute()), arch or platform.machine())
         return published.import_(self._store, source, name, report)
+
+    def warm(self, image: Image) -> Sequence[Mapping[str, Any]]:
+        """Return what is documented of each warm image of `image`, and the instances that hold it."""
+        return [
+            {**form.to_json(), "instances": list(usage.users_of_warm(self._home, form))}
+            for form in warm_images(self._store, image.name, image.arch)
+        ]
+
+    def delete_warm(self, name: str, arch: str | None = None) -> int:
+        """Remove the warm images of the image called `name`; return how many. Instances keep what they need of one."""
+        return usage.delete_warm(self._store, name, arch or platform.machine())
 
     def delete(self, name: str, arch: str | None = None, *, force: bool = False, dry_run: bool = False) -> None:
         """Remove the image called `name`; raises NotFoundError, and ImageError when instances use it.

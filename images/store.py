@@ -140,6 +140,7 @@ class Store:
         ├── lock                        flock(2): exclusive, to build, add or delete
         ├── manifests/debian.x86_64     JSON: one `Image`; its rename into place is the moment the image exists
         ├── blobs/<sha256>              a file of some image, mode 0400, never written again
+        ├── warm/                       machines that instances begin from (warm.py)
         ├── work/                       of the lock's holder; everything in it goes when the lock does
         └── downloads/<key>/            one file on its way here, kept when the way is cut (download.py)
             ├── lock                    flock(2): exclusive, to download it; taken before the store's
@@ -161,6 +162,7 @@ class Store:
         self.directory = directory
         self.manifests = directory / "manifests"
         self.blobs = directory / "blobs"
+        self.warm = directory / "warm"
         self.work = directory / "work"
         self.downloads = directory / "downloads"
 

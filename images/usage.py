@@ -10,20 +10,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
-from ..drivers.contract import BASE, KERNEL
+from ..drivers.contract import BASE, KERNEL, WARM
 from ..errors import ImageError
 from ..host.files import remove_tree
 from ..host.home import Home
 from ..host.locks import held
 from ..host.progress import Report, unheard
 from ..host.unneeded import Unneeded, bytes_in
+from . import warm
 from .download import Download
-from .store import Image, Store
+from .store import Image, Store, Writer
+from .warm import WarmImage
 
 _MARKS = (BASE, KERNEL)
 """What an instance calls its link to `Image.mark`: the first of these that it has."""
 
-KINDS = ("image", "download", "leftover")
+KINDS = ("image", "warm", "download", "leftover")
 """What is found unneeded here."""
 
 Users = Mapping[tuple[str, str], tuple[str, ...]]
@@ -46,6 +48,28 @@ def users(store: Store, home: Home) -> Users:
     }
 
 
+def users_of_warm(home: Home, image: WarmImage) -> tuple[str, ...]:
+    """Return the names of the instances that hold the warm image, sorted: they began from it, or will."""
+    inode = _inode(image.folder / warm.RECORD)
+    using = (it.name for it in _instances(home) if inode and _inode(it / WARM / warm.RECORD) == inode)
+    return tuple(sorted(using))
+
+
+def delete_warm(store: Store, name: str, arch: str) -> int:
+    """Remove the warm images of the image; return how many there were. Instances keep their links to them."""
+    if not store.warm.is_dir():
+        return 0
+    with store.writing() as writer:
+        return _remove_warm(writer, name, arch)
+
+
+def _remove_warm(writer: Writer, name: str, arch: str) -> int:
+    found = list(warm.warm_images(writer.store, name, arch))
+    for one in found:
+        warm.remove(writer, one.folder)
+    return len(found)
+
+
 def claim(store: Store, image: Image, directory: Path) -> None:
     """Let the instance that is being created in `directory` count as a user of `image` from now on.
 
@@ -64,9 +88,10 @@ def claim(store: Store, image: Image, directory: Path) -> None:
 
 
 def delete(store: Store, home: Home, name: str, arch: str, *, force: bool = False, dry_run: bool = False) -> bool:
-    """Remove the image; False when there is no such image. Raises ImageError naming the instances that use it.
+    """Remove the image and its warm ones; False when there is no such image.
 
-    `force` removes it all the same; their links keep the files. With `dry_run` nothing is touched.
+    Raises ImageError naming the instances that use it. `force` removes it all the same; their links keep the files.
+    With `dry_run` nothing is touched.
     """
     if not store.manifest(name, arch).exists():
         return False
@@ -77,11 +102,14 @@ def delete(store: Store, home: Home, name: str, arch: str, *, force: bool = Fals
                 f"image {name} for {arch} is used by {', '.join(using)}",
                 hint=f"interlock image delete {name} --arch {arch} --force",
             )
-        return writer.delete(name, arch) if writer else True
+        if writer is None:
+            return True
+        _remove_warm(writer, name, arch)
+        return writer.delete(name, arch)
 
 
 def unneeded(store: Store, home: Home) -> Iterator[Unneeded]:
-    """Yield the images that no instance uses, the downloads that no process works on, and what dead processes left.
+    """Yield the images, also warm ones, that no instance uses, the downloads that no process works on, and leftovers.
 
     Until the next is asked for, nobody can begin to work on a download.
     """
@@ -95,6 +123,9 @@ def unneeded(store: Store, home: Home) -> Iterator[Unneeded]:
         freed = {blob for blob in image.files.values() if _links(store.path(blob.digest)) == 1} - kept
         kept |= freed
         yield Unneeded("image", image.name, sum(blob.size_bytes for blob in freed), image.arch)
+    for form in warm.warm_images(store):
+        if not users_of_warm(home, form):
+            yield Unneeded("warm", form.folder.name, form.size_bytes, form.arch, path=form.folder)
     for download in _resting(store):
         yield Unneeded("download", download.location, download.size_bytes, path=download.folder)
     with suppress(BlockingIOError), held(store.directory / "lock", None):
@@ -114,6 +145,9 @@ def prune(store: Store, home: Home, chosen: Iterable[Unneeded], report: Report =
                 continue
             if one.kind == "image":
                 writer.delete(one.name, str(one.arch))
+                gone.append(one)
+            elif one.path and one.kind == "warm":
+                warm.remove(writer, one.path)
                 gone.append(one)
             elif one.path and one.kind == "download":
                 Download(one.path).remove()

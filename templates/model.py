@@ -1,9 +1,9 @@
 """What a template may say: the schema, as pydantic models.
 
 The keys are those of Lima's YAML format for Linux guests, so that what people have keeps working; `boot`, `network`,
-`once` of provision, `maxSize` of copyToHost and the location `build:NAME` are ours. An unknown key is a mistake, never
-ignored. Keys that are known but not supported, or do not apply, are listed in support.py. Null means everywhere that
-nothing is given, and never gets here.
+`warm`, `once` of provision, `maxSize` of copyToHost and the location `build:NAME` are ours. An unknown key is a
+mistake, never ignored. Keys that are known but not supported, or do not apply, are listed in support.py. Null means
+everywhere that nothing is given, and never gets here.
 Source: Lima, pkg/limatype/lima_yaml.go and pkg/limayaml/validate.go.
 """
 
@@ -63,6 +63,9 @@ class Template(Strict):
     """The first that fits is used."""
     boot: Literal["kernel", "firmware", "bios"] | None = None
     """Which of the image's ways to boot; null: its fastest. Interlock's own."""
+    warm: Literal["auto", "never", "always"] = "auto"
+    """Whether the first start begins from a warm image of this size (`image warm`): if there is one; not at all; or
+    else the creation is refused. Interlock's own."""
     cpu_type: dict[is_.AnyArch, is_.Line] = Field(default_factory=dict)
     cpus: is_.Cpus | None = None
     memory: Annotated[is_.Memory | None, is_.BLANK] = None

@@ -3,7 +3,8 @@
 fork.json    {"boot": ID, "mark": TEXT, "facts": {NAME: BASE64}, "pinned": LINE, "schema": 1}
 
 Until then the file is there, and known_hosts names both host keys: the original's, which the guest shows, and its own.
-A copy that boots takes its identity from its seed instead, as any clone does.
+A copy that boots takes its identity from its seed instead, as any clone does. `facts` is null for a machine that begins
+from a warm image (`warming`): its guest, which was nobody's, is given its whole seed.
 """
 
 import json
@@ -17,7 +18,7 @@ from ...errors import DamagedError
 from ...fsm.schema import check_schema
 from ...host import cancellation
 from ...host.files import misread, read_own, remove_tree, write_whole
-from ..contract import KNOWN_HOSTS, Deadline, Report, Site
+from ..contract import INITRD, KNOWN_HOSTS, Deadline, Report, Site
 from . import events
 
 if TYPE_CHECKING:
@@ -31,8 +32,10 @@ _LOGGED_S = 2.0
 """The log of events is written by another process, some milliseconds after they happened."""
 
 
-def record(directory: Path, before: bytes, after: bytes, facts: Mapping[str, bytes], *, boot: str, mark: str) -> None:
-    """Let the guest of `directory` take the identity of `facts` when it continues.
+def record(
+    directory: Path, before: bytes, after: bytes, facts: Mapping[str, bytes] | None, *, boot: str, mark: str
+) -> None:
+    """Let the guest of `directory` take the identity of `facts`, or that of its seed, when it continues.
 
     `before` and `after` are the lines of known_hosts for the original and the copy; `boot` and `mark` are for
     `guest.identity.request`.
@@ -40,7 +43,7 @@ def record(directory: Path, before: bytes, after: bytes, facts: Mapping[str, byt
     data = {
         "boot": boot,
         "mark": mark,
-        "facts": {name: b64encode(value).decode() for name, value in facts.items()},
+        "facts": None if facts is None else {name: b64encode(value).decode() for name, value in facts.items()},
         "pinned": after.decode(),
         "schema": _SCHEMA,
     }
@@ -53,16 +56,27 @@ def is_undecided(directory: Path) -> bool:
     return (directory / RECORD).exists()
 
 
+def is_nobodys(directory: Path) -> bool:
+    """Return whether the machine in `directory` began from a warm image and its guest may not have taken its seed."""
+    return is_undecided(directory) and _read(directory)["facts"] is None
+
+
 def become(site: Site, endpoint: "Endpoint", deadline: Deadline, pidfd: int, report: Report) -> None:
     """Have the guest of `site`, a copy that runs, take its identity. Raises DriverError if it does not."""
-    from ...guest.identity import request
+    from ...guest.identity import first_boot, request
     from . import identity
+    from .cloning import SEED_BYTES
 
     report("giving the guest its own identity")
     data = _read(site.directory)
-    facts = {name: b64decode(value) for name, value in data["facts"].items()}
+    moment = {"boot": data["boot"], "mark": data["mark"]}
     _await_log(site.directory)
-    identity.give(site, endpoint, request(facts, boot=data["boot"], mark=data["mark"]), deadline, pidfd)
+    if data["facts"] is None:
+        seed = read_own(site.directory / INITRD, SEED_BYTES)
+        identity.hand_over(site, first_boot(seed, **moment), deadline)
+    else:
+        facts = {name: b64decode(value) for name, value in data["facts"].items()}
+        identity.give(site, endpoint, request(facts, **moment), deadline, pidfd)
     settle(site.directory)
 
 

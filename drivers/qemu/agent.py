@@ -38,17 +38,17 @@ def listens(directory: Path) -> bool:
     return opened
 
 
-def ask(runtime: Path, verb: str, argument: str = "", *, timeout_s: float = ANSWER_S) -> str:
+def ask(runtime: Path, verb: str, argument: str = "", *, content: bytes = b"", timeout_s: float = ANSWER_S) -> str:
     """Return the words with which the agent answers; raise AgentError when it gives no answer within `timeout_s`.
 
     Nothing that it says is believed but the answer itself, and of that the caller checks each word.
     """
-    deadline, exchange = Deadline(timeout_s), Exchange(verb, argument)
+    deadline, exchange = Deadline(timeout_s), Exchange(verb, argument, content)
     try:
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(0)
             _connect(client, str(runtime / SOCKET), deadline)
-            client.sendall(exchange.request)
+            _send(client, exchange.request, deadline)
             while not deadline.passed:
                 if not cancellation.readable(deadline.remaining_s, [client.fileno()]):
                     continue
@@ -79,6 +79,18 @@ def readiness(site: Site, *, resumed: bool = False) -> bool | None:
     if said == "yes":
         return key.encode() in read_own(site.directory / KNOWN_HOSTS).split()
     return None if said == "soon" else False
+
+
+def _send(client: socket.socket, request: bytes, deadline: Deadline) -> None:
+    """Send all of the request, as fast as the guest takes it, or what it takes until the deadline."""
+    rest = memoryview(request)
+    while rest:
+        try:
+            rest = rest[client.send(rest) :]
+        except BlockingIOError:
+            if deadline.passed:
+                return
+            cancellation.pause(_TURN_S)
 
 
 def _connect(client: socket.socket, path: str, deadline: Deadline) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from ...errors import DeadlineError, DriverError, HostError
-from ...fsm.records import is_saved
+from ...fsm.records import is_saved, is_warm
 from ...guest import ssh
 from ...guest.session import Endpoint, GuestGoneError
 from ...host.files import write_whole
@@ -36,12 +36,14 @@ _POLL_S = 0.005
 
 
 RESUMING = "resuming from the saved memory"
+BEGINNING = "beginning from the warm image"
+_WITHOUT_WARM_IMAGE = "booting cold, without the warm image"
 
 
-def up(site: Site, progress: Report, deadline: Deadline, *, boot: bool, cold: bool) -> Actor | None:
+def up(site: Site, progress: "Progress", deadline: Deadline, *, boot: bool, cold: bool) -> Actor | None:
     """Return the hypervisor of `site`, whose processors run; without `boot` none is started, and None if none is alive.
 
-    It continues from the saved memory, if there is one that fits; with `cold` that is set aside.
+    It continues from the saved memory, if there is one that fits, or begins from a warm image; with `cold` neither.
     """
     directory = site.directory
     if is_saved(directory):  # the processors of a hypervisor that is alive stand still: nothing is lost with it
@@ -51,16 +53,53 @@ def up(site: Site, progress: Report, deadline: Deadline, *, boot: bool, cold: bo
         saved.release(site)
     if process or not boot:
         return process
-    if cold:
-        saved.set_aside(directory)
-        progress("booting cold, as asked: the saved memory is set aside")
+    if is_warm(directory) and not is_saved(directory):
+        _begin_warm(site, progress, deadline, cold=cold)
+    elif cold:
+        _leave_memory(site, progress, "as asked")
     if is_saved(directory) and (process := _resume(site, progress, deadline)):
         return process
-    adopted.settle(directory)
+    return cold_boot(site, progress, deadline)
+
+
+def cold_boot(site: Site, progress: Report, deadline: Deadline) -> Actor:
+    """Return the hypervisor of `site`, which is down, booting: from a fresh disk, where all that is on it is a warm
+    image's."""
+    if adopted.is_nobodys(site.directory):
+        from . import disk
+
+        saved.forget(site.directory)
+        disk.make(site.directory, site.spec.disk_bytes)
+    adopted.settle(site.directory)
     return launch(site, progress, deadline)
 
 
-def _resume(site: Site, progress: Report, deadline: Deadline) -> Actor | None:
+def _begin_warm(site: Site, progress: "Progress", deadline: Deadline, *, cold: bool) -> None:
+    """Let `site` continue from its warm image, unless something was written to its disk already.
+
+    Where that does not fit, or with `cold`, the reason is said, and it is to boot.
+    """
+    from . import warming
+
+    if not warming.applies(site):
+        return
+    able = capabilities(site.runtime.parent, site.spec.arch, deadline.remaining_s)
+    why = "as asked" if cold else warming.begin(site, able.version, command(site, deadline.remaining_s))
+    if why:
+        progress.came_up(f"{_WITHOUT_WARM_IMAGE}: {why}")
+
+
+def _leave_memory(site: Site, progress: "Progress", why: str) -> None:
+    """Let `site` boot, although its memory is saved, and say `why`."""
+    if adopted.is_nobodys(site.directory):
+        progress.came_up(f"{_WITHOUT_WARM_IMAGE}: {why}")
+        saved.forget(site.directory)
+    else:
+        saved.set_aside(site.directory)
+        progress.came_up(f"booting cold, the saved memory was set aside: {why}")
+
+
+def _resume(site: Site, progress: "Progress", deadline: Deadline) -> Actor | None:
     """Return the hypervisor of `site`, which has continued from its saved memory; None where it has to boot.
 
     A memory that does not fit, or that QEMU refuses, is set aside, and the reason is said.
@@ -69,7 +108,7 @@ def _resume(site: Site, progress: Report, deadline: Deadline) -> Actor | None:
     able = capabilities(site.runtime.parent, site.spec.arch, deadline.remaining_s)
     why = saved.misfit(site, able.version, command(site, deadline.remaining_s))
     if why is None:
-        progress(RESUMING)
+        progress.came_up(BEGINNING if adopted.is_nobodys(directory) else RESUMING)
         process = launch(site, progress, deadline, saved.incoming)
         try:
             saved.load(site, process)
@@ -81,8 +120,7 @@ def _resume(site: Site, progress: Report, deadline: Deadline) -> Actor | None:
                 raise DriverError(f"the guest did not continue: {why}") from err
         else:
             return process
-    saved.set_aside(directory)
-    progress(f"booting cold, the saved memory was set aside: {why}")
+    _leave_memory(site, progress, why)
     return None
 
 
@@ -171,17 +209,23 @@ def watched(site: Site, process: Actor | None, progress: "Progress") -> Iterator
 
 
 class Progress:
-    """A report that says each step once and remembers the last."""
+    """A report that says each step once and remembers the last, and that which says how the machine came up."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
         self.step = ""
+        self.how: str | None = None
 
     def __call__(self, step: str, *, after: str | None = None) -> None:
         """Say `step`, unless it was the last one; with `after`, only if that was the last one."""
         if step != self.step and after in (None, self.step):
             self.step = step
             self._report(step)
+
+    def came_up(self, how: str) -> None:
+        """Say a step that stands in the history as well."""
+        self(how)
+        self.how = how
 
 
 def _ssh_config(site: Site, port: int) -> bytes:

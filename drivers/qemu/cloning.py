@@ -70,7 +70,7 @@ def refuse(original: Site) -> None:
     if original.spec.disks:
         names = ", ".join(disk.name for disk in original.spec.disks)
         raise DriverError(f'"{original.name}" has the disk {names} attached, which no two machines can write to')
-    if (original.directory / SEED).exists() and _is_written(original.directory):
+    if (original.directory / SEED).exists() and is_written(original.directory):
         raise DriverError(
             f'the guest of "{original.name}" has taken its identity from a cloud-init seed, and reads no other one: '
             "such a machine can be cloned before its first start"
@@ -120,7 +120,7 @@ def share(source: Path, target: Path, size_bytes: int = 0) -> None:
             remove_tree(abandoned)
     if chain[0].get("snapshots"):
         raise DriverError("a disk that has snapshots cannot be shared; a full copy is possible (--full)")
-    if _is_written(source):
+    if is_written(source):
         layers = [_new_layer(source), *layers]
         cover(source, layers, chain[0]["virtual-size"])
     for layer in layers:
@@ -162,7 +162,7 @@ def _chain(directory: Path, *, in_use: bool = False) -> list[dict[str, Any]]:
     return chain
 
 
-def _is_written(directory: Path) -> bool:
+def is_written(directory: Path) -> bool:
     """Return whether anything was ever written to the disk in `directory`, but not to what it lies over.
 
     Source: QEMU, docs/interop/qcow2.txt: a disk without content has an L1 table of zeros.

@@ -12,6 +12,7 @@
     ├── forked/                fork: one moment of the machine, which copies continue from (`forking`)
     ├── fork.json              fork: the identity that the guest of a copy has to take
     ├── snapshots/TAG/          snapshot: the disk as it was (`snapshots`)
+    ├── warm/                  creation: the warm image that a first start can begin from (`warming`)
     ├── saved/                 suspend: the guest's memory and devices (`saved`)
     ├── copies.json            start: files fetched from the guest that are removed when it stops
     ├── degraded.txt            start, provision: what failed in the running guest, if anything
@@ -64,6 +65,8 @@ if TYPE_CHECKING:
     from ...fsm.spec import Forward, Spec
     from ...fsm.table import Trigger
     from ...guest.report import Failure
+    from ...host.process import Actor
+    from .boot import Progress
 
 HYPERVISOR_STARTED = "hypervisor started"
 KERNEL_BOOTING = "kernel booting"
@@ -90,7 +93,13 @@ class QemuDriver(Driver):
 
     name = "qemu"
     abilities = Abilities(  # noqa: S604 - no shell
-        ("x86_64", "aarch64"), images=True, shell=True, honours=frozenset(DEMANDS), suspends=True, forks=True
+        ("x86_64", "aarch64"),
+        images=True,
+        shell=True,
+        honours=frozenset(DEMANDS),
+        suspends=True,
+        forks=True,
+        warms=True,
     )
 
     def check(self, spec: "Spec") -> None:
@@ -191,19 +200,45 @@ class QemuDriver(Driver):
         _refuse_alive(site)
         snapshots.bring_back(site, place, report)
 
+    def warm(self, site: Site, place: Path, report: Report, deadline: Deadline) -> None:
+        from . import warming
+
+        self.catch(site, report, deadline)
+        report("keeping the memory and the disk")
+        warming.keep(site, place)
+
     def start(
         self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True, cold: bool = False
-    ) -> DegradedError | None:
+    ) -> DegradedError | str | None:
+        from . import adopted
+        from .boot import Progress, cold_boot, up
+
+        progress = Progress(report)
+        process = up(site, progress, deadline, boot=boot, cold=cold)
+        try:
+            failures = self._await(site, process, progress, deadline)
+        except DriverError as err:
+            if not (boot and adopted.is_nobodys(site.directory)):
+                raise
+            # Nothing of the instance is on its disk yet, so it can boot from a fresh one.
+            hypervisor.kill(site.directory, progress)
+            progress.came_up(f"booting cold, the guest of the warm image did not become this one: {err.message}")
+            process = cold_boot(site, progress, deadline)
+            failures = self._await(site, process, progress, deadline)
+        return degraded.record(site, failures) or progress.how
+
+    def _await(
+        self, site: Site, process: "Actor | None", progress: "Progress", deadline: Deadline
+    ) -> "tuple[Failure, ...]":
+        """Return what failed in the guest of the hypervisor `process`, once it is ready."""
         from ...guest import probes, readiness
         from ...guest.session import Wait
         from . import adopted, agent
-        from .boot import Progress, up, watched
+        from .boot import watched
         from .saved import waits
         from .serial import Watch
 
-        progress = Progress(report)
         directory = site.directory
-        process = up(site, progress, deadline, boot=boot, cold=cold)
         resumed = process is not None and waits(process)
         if not resumed:
             progress(HYPERVISOR_STARTED)
@@ -236,7 +271,7 @@ class QemuDriver(Driver):
                 progress(FORWARDING)
                 ssh_forwards.establish(site, deadline, pidfd)
             failures += _copies(site, progress, deadline, pidfd)
-        return degraded.record(site, failures)
+        return failures
 
     def provision(self, site: Site, report: Report, deadline: Deadline) -> DegradedError | None:
         from ...guest import probes, provision

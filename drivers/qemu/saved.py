@@ -161,14 +161,16 @@ def adopt(site: Site, folder: Path) -> None:
 
     Others may do so, too: it is one of many.
     """
-    saved = site.directory / SAVED
-    remove_tree(saved)
-    saved.mkdir(mode=PRIVATE_DIRECTORY)
+    remove_tree(site.directory / SAVED)
+    sweep_beside(site.directory / SAVED)
+    fresh = beside(site.directory / SAVED)
+    fresh.mkdir(mode=PRIVATE_DIRECTORY)
     for name in (MEMORY, DEVICES):
         if (folder / name).exists():
-            link_or_copy(folder / name, saved / name)
+            link_or_copy(folder / name, fresh / name)
     record = json.loads(read_own(folder / RECORD))
-    _write_record(saved, {**record, "written": _written(site), "common": (folder / MEMORY).exists()})
+    _write_record(fresh, {**record, "written": _written(site), "common": (folder / MEMORY).exists()})
+    publish(fresh, site.directory / SAVED)
 
 
 def _write_record(folder: Path, record: dict[str, Any]) -> None:
@@ -178,13 +180,24 @@ def _write_record(folder: Path, record: dict[str, Any]) -> None:
 def misfit(site: Site, version: str, command: Sequence[str]) -> str | None:
     """Return why the saved memory of `site` cannot be used by the machine of QEMU `version` and `command`; None if it
     can."""
-    saved = site.directory / SAVED
+    if why := unfit(site.directory / SAVED, version, command):
+        return why
+    written = dict(json.loads(read_own(site.directory / SAVED / RECORD))["written"])
+    for name, stamp in _written(site).items():
+        if written.pop(name, None) != stamp:
+            return f"{name} was changed since"
+    return f"{next(iter(written))} is missing" if written else None
+
+
+def unfit(folder: Path, version: str, command: Sequence[str]) -> str | None:
+    """Return why the memory in `folder`, on whichever disk, cannot be used by the machine of QEMU `version` and
+    `command`; None if it can."""
     try:
-        record = json.loads(read_own(saved / RECORD))
-        machine, written = dict(record["machine"]), dict(record["written"])
+        record = json.loads(read_own(folder / RECORD))
+        machine, _ = dict(record["machine"]), dict(record["written"])
         size = record["memory_bytes"]
-        whole = size is None or (saved / MEMORY).stat().st_size == size
-        whole = whole and _stamp(saved / DEVICES) == record["devices"]
+        whole = size is None or (folder / MEMORY).stat().st_size == size
+        whole = whole and _stamp(folder / DEVICES) == record["devices"]
     except FileNotFoundError as err:
         return f"{Path(str(err.filename)).name} is missing"
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
@@ -196,10 +209,7 @@ def misfit(site: Site, version: str, command: Sequence[str]) -> str | None:
         before, now = machine.get(kind, "nothing"), present.get(kind, "nothing")
         if before != now:
             return f"it was saved by a machine with {kind} {before}; this one has {now}"
-    for name, stamp in _written(site).items():
-        if written.pop(name, None) != stamp:
-            return f"{name} was changed since"
-    return f"{next(iter(written))} is missing" if written else None
+    return None
 
 
 def incoming(site: Site, command: Sequence[str]) -> list[str]:

@@ -143,7 +143,7 @@ def offered(interlock):
         (("run", "web", "--star"), []),
         (("run", "--star"), ["--start"]),
         (("shell", "web", "--", "l"), []),
-        (("prune", ""), ["image", "download", "leftover", "log", "runtime"]),
+        (("prune", ""), ["image", "warm", "download", "leftover", "log", "runtime"]),
         (("no-such", "sta"), ["start"]),
         (("start", "it's"), []),
     ],

@@ -55,9 +55,9 @@ def test_image_list_names_the_instances(interlock, use):
     use("web")
     use("db")
     titles, line = interlock("image", "list").stdout.splitlines()
-    assert titles.split() == ["NAME", "ARCH", "SIZE", "BOOTS", "BY", "USED", "BY", "ORIGIN"]
+    assert titles.split() == ["NAME", "ARCH", "SIZE", "BOOTS", "BY", "WARM", "USED", "BY", "ORIGIN"]
     assert line.split()[:2] == ["mine", "x86_64"]
-    assert "  firmware  db, web  /" in line
+    assert "  firmware  -     db, web  /" in line
 
 
 def test_image_list_as_json_has_the_documented_keys(interlock, use, imported, disk):
@@ -176,3 +176,21 @@ def test_image_build_offers_what_the_builders_have():
     """The command does not load the builders to show its help; it says the same as they."""
     name, suite = (next(it for it in build_command.params if it.name == wanted) for wanted in ("name", "suite"))
     assert (set(name.type.choices), suite.default) == (set(BUILT_HERE), RELEASE)
+
+
+@pytest.mark.usefixtures("imported")
+def test_image_without_the_agent_cannot_be_warmed(interlock, home):
+    """It is refused before a machine is made, with the reason."""
+    done = interlock("image", "warm", "mine", *ARCH)
+    assert done.returncode != 0
+    assert "image mine cannot be warmed: its guests have no agent" in done.stderr
+    assert not home.exists("warming-mine")
+
+
+@pytest.mark.usefixtures("imported")
+def test_warm_images_of_an_image_that_has_none_can_be_deleted(interlock):
+    """The image stays."""
+    for more in ((), ("--dry-run",)):
+        done = interlock("image", "delete", "mine", *ARCH, "--warm", *more)
+        assert (done.returncode, done.stderr.split()[-1]) == (0, "0")
+    assert interlock("image", "inspect", "mine", *ARCH).returncode == 0

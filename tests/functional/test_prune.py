@@ -99,7 +99,7 @@ def test_prune_without_a_terminal_lists_and_says_the_command(interlock, home, ol
 def test_prune_looks_for_what_is_named(interlock, old_logs, orphan):
     """Each kind by its name, as the JSON has it; another is a usage error."""
     assert [kind for kind, _ in listed(interlock, "runtime", "image")] == ["runtime"]
-    assert "[image|download|leftover|log|runtime]" in interlock("prune", "--help").stdout
+    assert "[image|warm|download|leftover|log|runtime]" in interlock("prune", "--help").stdout
     assert interlock("prune", "log", "--yes").returncode == 0
     assert orphan.exists()
     assert not any(path.exists() for path in old_logs)

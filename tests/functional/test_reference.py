@@ -60,7 +60,7 @@ OTHERS = (
     ("template", "list"),
     ("template", "validate", "tiny"),
 )
-ELSEWHERE = {"image build", "watch"}
+ELSEWHERE = {"image build", "image warm", "watch"}
 """Commands that take too long here, or do not end; tests of their own check what they print."""
 
 

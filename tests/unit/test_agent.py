@@ -86,6 +86,10 @@ def site(tmp_path):
     return Site("web", tmp_path, tmp_path, make_spec(driver="qemu"))
 
 
+def takes_client(answer):
+    return answer.__code__.co_argcount > 1
+
+
 @pytest.fixture
 def guest(tmp_path):
     """Return what plays a guest at the port: given a function of the request, it answers one client."""
@@ -98,7 +102,8 @@ def guest(tmp_path):
         def serve():
             client, _ = server.accept()
             with client:
-                client.sendall(answer(client.recv(4096)))
+                said = client.recv(4096)
+                client.sendall(answer(said, client) if takes_client(answer) else answer(said))
                 client.recv(1)  # until it hangs up
 
         threads.append(threading.Thread(target=serve))
@@ -124,6 +129,20 @@ def test_guest_is_ready_when_its_agent_says_so_and_has_the_pinned_key(said, read
     """A guest with another host key is left to the login, which refuses it by name."""
     guest(lambda request: request.split()[0] + b" ok " + said + b"\n")
     assert port.readiness(site) is ready
+
+
+def test_what_follows_a_request_arrives_whole_although_the_guest_reads_slowly(guest, tmp_path):
+    """A seed is longer than what a socket holds at once."""
+    content, heard = b"x" * (2 << 20), []
+
+    def answer(request, client):
+        while sum(map(len, heard)) < len(content) + len(request.split(b"\n")[0]) + 1:
+            heard.append(client.recv(4096) if heard else request)
+        return request.split()[0] + b" ok taken\n"
+
+    guest(answer)
+    assert port.ask(tmp_path, "become", str(len(content)), content=content, timeout_s=60) == "taken"
+    assert b"".join(heard).partition(b"\n")[2] == content
 
 
 def test_agent_that_hangs_is_given_up(guest, tmp_path):

@@ -23,7 +23,7 @@ from interlock.guest.facts import (
     Script,
     Seed,
 )
-from interlock.guest.identity import request
+from interlock.guest.identity import first_boot, request
 from interlock.guest.keys import KeyPair
 
 PLAIN = Seed(
@@ -738,3 +738,55 @@ def test_identity_of_a_copy_waits_for_new_random_numbers(guest, taken):
     assert taken("another boot", "m1") == ""
     log.write_text(f"{log.read_text()}[3.5] {renewed}")
     assert taken(boot, "m1") == ""
+
+
+@pytest.fixture
+def become(guest):
+    """Return what has `guest`, which was booted as nobody's, become that of a seed; it returns what went wrong."""
+    guest.furnish()
+    guest.boot()
+
+    def become(**given):
+        of = replace(
+            PLAIN, **{"user": guest.user, "home": "/home/me", "hostname": "mine", "instance_id": "i-2", **given}
+        )
+        archive = first_boot(cpio.pack({}) + seed.overlay(of), boot="", mark="")
+        done = subprocess.run(
+            ["sh", guest.state / "seed/interlock", "become"],
+            input=archive,
+            env={"PATH": f"{guest.bin}:/usr/sbin:/usr/bin:/sbin:/bin", "INTERLOCK_ROOT": str(guest.root)},
+            capture_output=True,
+            check=False,
+        )
+        assert (done.returncode == 0) is (done.stdout == b"")
+        return done.stdout.decode()
+
+    return become
+
+
+def test_guest_of_nobody_becomes_that_of_a_seed(guest, become):
+    """Its whole first boot is done with the other seed; the key that let the host in before is gone."""
+    nobodys = guest.root / "root/.ssh/authorized_keys"
+    nobodys.parent.mkdir(parents=True)
+    nobodys.write_text("ssh-ed25519 NOBODY\n")
+    assert become(timezone="Asia/Kolkata", zone=b"TZif", host_key=KeyPair(b"OTHER\n", b"ssh-ed25519 CCCC\n")) == ""
+    assert guest.read("etc/hostname") == "mine\n"
+    assert guest.read("etc/localtime") == "TZif"
+    assert guest.read("etc/ssh/ssh_host_ed25519_key") == "OTHER\n"
+    assert (guest.state / "booted").read_text() == "i-2\n"
+    assert (guest.state / "seed/ssh_host_ed25519_key.pub").read_text() == "ssh-ed25519 CCCC\n"
+    assert len(guest.read("etc/machine-id")) == 33
+    assert not nobodys.exists()
+    left = {path.name for path in guest.state.iterdir()}
+    assert not left & {"identity", "seed.old", "pending"}
+    assert not (guest.state / "seed/ssh_host_ed25519_key").exists()
+    assert (guest.state / "seed").stat().st_mode & 0o777 == 0o700
+
+
+def test_scripts_of_a_guest_that_became_one_run_in_the_background(guest, become, tmp_path, until):
+    """They may take long: the host waits for them as it waits at a boot."""
+    script = Script(SYSTEM, f"#!/bin/sh\ntouch {tmp_path}/ran\n".encode())
+    assert become(scripts=(script,)) == ""
+    until((guest.state / "booted").exists)
+    assert (tmp_path / "ran").exists()
+    assert (guest.state / "booted").read_text() == "i-2\n"

@@ -1,0 +1,57 @@
+"""Which warm image an instance begins from: chosen when it is created, by the machine that it is to be."""
+
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+
+from ..drivers.contract import WARM
+from ..errors import UsageError
+from ..fsm.spec import Spec
+from ..guest.seed import PROGRAMS
+from ..host.progress import Report
+from ..images.store import Image, Store
+from ..images.warm import WarmImage, warm_images
+
+
+def choose(store: Store, image: Image, spec: Spec) -> tuple[WarmImage | None, str]:
+    """Return the warm image that an instance of `image` and `spec` can begin from, or None and why there is none."""
+    if spec.mounts or spec.disks or spec.cpu_model:
+        return None, "a machine with mounts, attached disks or a cpuType cannot begin from one"
+    why, ours = "", programs()
+    for found in warm_images(store, image.name, image.arch):
+        misfit = found.misfit(image, spec, ours)
+        if misfit is None:
+            return found, ""
+        why = f"{found.folder.name}: {misfit}"
+    return None, why
+
+
+def materials(store: Store, image: Image, spec: Spec, wanted: str, report: Report) -> Mapping[str, Path]:
+    """Return the files of the warm image that an instance of `image` and `spec` begins from, by their names beside the
+    spec. `wanted` is what the template says of it: `auto`, `never` or `always`.
+
+    Raises UsageError where one is `always` wanted and there is none.
+    """
+    if wanted == "never":
+        return {}
+    found, why = choose(store, image, spec)
+    if found:
+        report(f"using the warm image of {image.name}, {found.machine}")
+        return {f"{WARM}/{name}": path for name, path in found.files.items()}
+    if wanted == "always":
+        raise UsageError(
+            f"the template asks for a warm image of {image.name}, and there is none that fits{why and f': {why}'}",
+            hint=f"interlock image warm {image.name} {_options(spec)}",
+        )
+    if why:
+        report(f"no warm image fits, the first start boots: {why}")
+    return {}
+
+
+def programs() -> str:
+    """Return the SHA-256 of the programs that a guest is given now: a warm one must have the same."""
+    return sha256(b"".join(file.read_bytes() for file in PROGRAMS.values())).hexdigest()
+
+
+def _options(spec: Spec) -> str:
+    return f"--cpus {spec.cpus} --memory {spec.memory_bytes >> 20}MiB --disk {spec.disk_bytes >> 20}MiB"

@@ -1,0 +1,115 @@
+"""The making of a warm image.
+
+It is made by a sequence of rows like anyone's: an instance is created, started, and deleted; while it runs, its driver
+catches the moment. It is called `warming-IMAGE` and can be seen meanwhile. A process that is killed leaves it behind,
+and the next one who makes one of that image removes it.
+"""
+
+from typing import Any
+
+from ..drivers.contract import Deadline, Driver
+from ..errors import HostError, ImageError
+from ..fsm.engine import Engine
+from ..fsm.records import checked_name, now
+from ..fsm.table import Trigger
+from ..host import cancellation
+from ..host.files import make_private_directory
+from ..host.locks import held
+from ..host.progress import Report
+from ..images import warm
+from ..images.store import Image, Store
+from ..images.warm import WarmImage
+from ..templates.load import Loaded, builtin_names, load
+from ..version import __version__
+from .plan import described, machine_of, plan
+from .warm import choose, programs
+from .wishes import Wishes
+
+_CATCH_S, _QUIET_S = 120.0, 120.0
+
+_QUIET = "! command -v systemctl >/dev/null || systemctl is-system-running --wait"
+"""Ends when a guest has started all that it starts: what is still to be done would be done by each instance."""
+
+
+def ensure(engine: Engine, driver: Driver, loaded: Loaded, wishes: Wishes, report: Report) -> None:
+    """Make a warm image for machines of the template `loaded` and `wishes`, if there is none.
+
+    Raises what the creation of such an instance would, and what `make` does.
+    """
+    image, spec = machine_of(engine.home, _name("any"), loaded, driver, wishes, report)
+    if choose(Store(engine.home.images), image, spec)[0] is None:
+        sizes = Wishes(cpus=spec.cpus, memory_bytes=spec.memory_bytes, disk_bytes=spec.disk_bytes)
+        make(engine, driver, image, sizes, report)
+
+
+def _name(image: str) -> str:
+    """Return what the instance is called by which a warm image is made."""
+    return checked_name(f"warming-{image}")
+
+
+def make(
+    engine: Engine, driver: Driver, image: Image, sizes: Wishes, report: Report, *, force: bool = False
+) -> WarmImage:
+    """Return the warm image of `image` and of `sizes`, by default those of the built-in template of that name; made now
+    if there is none, or with `force`.
+
+    Raises ImageError for an image whose guests take no identity while they run, HostError for a driver that has no
+    warm images, and whatever the rows raise.
+    """
+    if not driver.abilities.warms:
+        raise HostError(f'driver "{driver.name}" has no warm images')
+    if image.first_boot[0] != "overlay" or image.kind != "built":
+        raise ImageError(
+            f"image {image.name} cannot be warmed: its guests have no agent that gives a running guest its identity; "
+            "those of the images that Interlock builds have"
+        )
+    home = engine.home
+    store, name = Store(home.images), _name(image.name)
+    base: dict[str, Any] = {"images": [{"location": f"build:{image.name}", "arch": image.arch}]}
+    if image.name in builtin_names():
+        base = {"base": f"template:{image.name}"}
+    loaded = load({**base, "mounts": [], "timezone": "", "propagateProxyEnv": False})
+    asked = Wishes(
+        arch=image.arch, cpus=sizes.cpus, memory_bytes=sizes.memory_bytes, disk_bytes=sizes.disk_bytes, user="root"
+    )
+    make_private_directory(store.warm)
+    with held(store.warm / "lock", "waiting for another process to make a warm image", report):
+        spec = described(home, name, loaded, driver, asked)
+        there, _ = choose(store, image, spec)
+        if there and not force:
+            report(f"image {image.name} has a warm image, {there.machine}; --force makes it again")
+            return there
+        _remove(engine, name)
+        try:
+            engine.create(name, plan(home, name, loaded, driver, asked))
+            engine.fire(name, Trigger.start)
+            site = engine.site(name)
+            driver.run(site, ["sh", "-c", _QUIET], timeout_s=_QUIET_S)
+            with store.writing(report) as writer:
+                place = writer.work / warm.key(image.name, image.arch, spec)
+                make_private_directory(place)
+                driver.warm(site, place, report, Deadline(_CATCH_S))
+                made = WarmImage(
+                    image.name,
+                    image.arch,
+                    image.mark.digest,
+                    driver.name,
+                    spec.cpus,
+                    spec.memory_bytes,
+                    spec.disk_bytes,
+                    programs(),
+                    now(),
+                    __version__,
+                    place,
+                )
+                warm.add(writer, made)
+            return made._replace(folder=store.warm / place.name)
+        finally:
+            with cancellation.shielded():
+                _remove(engine, name)
+
+
+def _remove(engine: Engine, name: str) -> None:
+    if engine.home.exists(name):
+        engine.fire(name, Trigger.kill, force=True)
+        engine.fire(name, Trigger.delete, force=True)

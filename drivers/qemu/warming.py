@@ -1,0 +1,72 @@
+"""Warm images: machines that begin where another stood when its guest, which was nobody's, had booted.
+
+    warm/                   in the instance's directory from its creation on, hard links; nobody writes to them
+    ├── memory, devices, saved.json     of that moment (`saved`)
+    ├── layer.qcow2         what that guest had written to its disk, over base.qcow2
+    ├── disk.qcow2          an empty disk over it
+    ├── known_hosts         the key that its guest shows
+    └── fork.json           what else is to be known of the moment (`forking.CAUGHT`)
+
+`begin` makes of it what a fork is before its first start: a saved memory, a disk over shared layers, and an identity to
+be taken (`adopted`). As long as that has not been taken, nothing on the disk is the instance's, and a fresh one may
+take its place at any time. So whatever a crash leaves, the next start begins again, or boots.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ...errors import DriverError
+from ...host.files import read_own, write_whole
+from ..contract import BASE, FORKED, KNOWN_HOSTS, WARM, Site
+from . import adopted, cloning, saved
+from .disk import DISK, LAYERS
+from .forking import CAUGHT
+
+LAYER = "layer.qcow2"
+
+_LAYER_HERE = LAYERS.replace("*", "warm")
+"""What LAYER is called beside the instance's disk, and where the empty disk looks for it."""
+
+_COVER_BYTES = 16 << 20
+
+
+def keep(site: Site, place: Path) -> None:
+    """Put the moment that `forking.catch` left in FORKED of `site` into the empty folder `place`."""
+    source = site.directory
+    caught: dict[str, Any] = json.loads(read_own(source / FORKED / CAUGHT))
+    layers = caught["layers"]
+    if layers[1:] not in ([], [BASE]):
+        raise DriverError("the disk of a warm image is one layer over the image's")
+    for name in (saved.MEMORY, saved.DEVICES, saved.RECORD, CAUGHT):
+        cloning.link(source / FORKED / name, place / name)
+    cloning.link(source / layers[0], place / LAYER)
+    cloning.write_cover(place, DISK, [_LAYER_HERE], caught["disk_bytes"])
+    write_whole(place / KNOWN_HOSTS, read_own(source / KNOWN_HOSTS))
+
+
+def applies(site: Site) -> bool:
+    """Return whether `site` has a warm image and nothing of its own on its disk yet."""
+    directory = site.directory
+    if not (directory / WARM).exists():
+        return False
+    return adopted.is_nobodys(directory) or not (any(directory.glob(LAYERS)) or cloning.is_written(directory))
+
+
+def begin(site: Site, version: str, command: Sequence[str]) -> str | None:
+    """Let the next start of `site` continue from its warm image; return why that does not fit the machine of QEMU
+    `version` and `command`, or None."""
+    directory, warm = site.directory, site.directory / WARM
+    if why := saved.unfit(warm, version, command):
+        return why
+    caught: dict[str, Any] = json.loads(read_own(warm / CAUGHT))
+    if caught["disk_bytes"] != site.spec.disk_bytes:
+        return f"its disk has {caught['disk_bytes']} bytes; this one has {site.spec.disk_bytes}"
+    adopted.settle(directory)
+    shown, own = read_own(warm / KNOWN_HOSTS), read_own(directory / KNOWN_HOSTS)
+    adopted.record(directory, shown, own, None, boot=caught["boot"], mark=caught["mark"])
+    cloning.link(warm / LAYER, directory / _LAYER_HERE)
+    write_whole(directory / DISK, read_own(warm / DISK, _COVER_BYTES))
+    saved.adopt(site, warm)
+    return None

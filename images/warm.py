@@ -1,0 +1,123 @@
+"""Warm images: machines of an image, caught when their guest was ready, from which instances begin instead of booting.
+
+    STORE/warm/debian.x86_64-2-1024-10240/     image, architecture, processors, MiB of memory and of disk
+    ├── warm.json       one `WarmImage`
+    └── ...             what the driver begins from (drivers/contract.py, `warm`)
+
+Such a folder appears and vanishes by one rename, under the store's lock, and nothing in it is written again. Instances
+have all of it under names of their own (os.link), so a warm image can be deleted at any time.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from ..fsm.spec import Spec
+from ..host.files import UnfitFileError, make_private_directory, publish, read_own, retire, write_whole
+from ..host.sizes import in_words
+from ..host.unneeded import bytes_in
+from .store import Image, Store, Writer
+
+RECORD = "warm.json"
+
+_SCHEMA = 1
+"""One of another version counts as absent: a warm image can be made again."""
+
+
+class WarmImage(NamedTuple):
+    """A machine of an image that others begin from."""
+
+    image: str
+    arch: str
+    mark: str
+    """SHA-256 of the image's file by which its instances are known: another build of the image is another image."""
+    driver: str
+    cpus: int
+    memory_bytes: int
+    disk_bytes: int
+    programs: str
+    """SHA-256 of the programs that its guest has of Interlock's."""
+    created_at: str
+    """UTC, ISO 8601."""
+    version: str
+    """Of the Interlock that made it."""
+    folder: Path
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes on the disk."""
+        return bytes_in(self.folder)
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """What an instance links: name → file."""
+        return {path.name: path for path in self.folder.iterdir()}
+
+    @property
+    def machine(self) -> str:
+        """Return what machine it is, in words."""
+        return f"cpus {self.cpus}, memory {in_words(self.memory_bytes)}, disk {in_words(self.disk_bytes)}"
+
+    def misfit(self, image: Image, spec: Spec, programs: str) -> str | None:
+        """Return why an instance of `image` and `spec`, whose seed has `programs`, cannot begin from it, or None."""
+        if self.mark != image.mark.digest:
+            return "the image was built again since"
+        if self.programs != programs:
+            return "another version of Interlock made it"
+        for name, here, there in (
+            ("processors", spec.cpus, self.cpus),
+            ("memory", spec.memory_bytes, self.memory_bytes),
+            ("disk", spec.disk_bytes, self.disk_bytes),
+            ("driver", spec.driver, self.driver),
+        ):
+            if here != there:
+                said = [str(it) if name in ("processors", "driver") else in_words(int(it)) for it in (there, here)]
+                return f"it has {name} {said[0]}, not {said[1]}"
+        return None
+
+    @classmethod
+    def read(cls, folder: Path) -> Self | None:
+        """Return the warm image in `folder`, or None if there is no whole one."""
+        try:
+            data = json.loads(read_own(folder / RECORD))
+            if data["schema"] != _SCHEMA:
+                return None
+            return cls(**{name: data[name] for name in cls._fields if name != "folder"}, folder=folder)
+        except (OSError, UnfitFileError, KeyError, TypeError, ValueError, RecursionError):
+            return None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the documented JSON form, but for the instances that use it."""
+        hidden = ("folder", "mark", "programs", "image", "arch")
+        record = {name: value for name, value in self._asdict().items() if name not in hidden}
+        return {**record, "size_bytes": self.size_bytes}
+
+
+def key(image: str, arch: str, spec: Spec) -> str:
+    """Return what the folder of the warm image for machines like `spec` is called."""
+    return f"{image}.{arch}-{spec.cpus}-{spec.memory_bytes >> 20}-{spec.disk_bytes >> 20}"
+
+
+def warm_images(store: Store, name: str | None = None, arch: str | None = None) -> Iterator[WarmImage]:
+    """Yield the warm images in the store, or those of the image `name` for `arch`."""
+    for folder in sorted(store.warm.glob("[!.]*/")):
+        found = WarmImage.read(folder)
+        if found and name in (None, found.image) and arch in (None, found.arch):
+            yield found
+
+
+def add(writer: Writer, warm: WarmImage) -> None:
+    """Publish what was put into `warm.folder`, a folder in the writer's `work`; it replaces one of the same kind."""
+    make_private_directory(writer.store.warm)
+    record = {**warm._asdict(), "folder": None, "schema": _SCHEMA}
+    write_whole(warm.folder / RECORD, json.dumps(record).encode() + b"\n")
+    place = writer.store.warm / warm.folder.name
+    if place.exists():
+        remove(writer, place)
+    publish(warm.folder, place)
+
+
+def remove(writer: Writer, folder: Path) -> None:
+    """Remove the warm image in `folder`; instances keep their links to it."""
+    retire(folder, writer.work / f"{folder.name}.gone")

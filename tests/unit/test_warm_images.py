@@ -1,0 +1,190 @@
+"""The store of warm images: which one an instance begins from, who holds it, and what goes with it."""
+
+import os
+
+import pytest
+from conftest import make_spec
+
+from interlock.creation import warm as choice
+from interlock.creation import warming
+from interlock.creation.wishes import Wishes
+from interlock.drivers.contract import WARM
+from interlock.drivers.qemu.driver import QemuDriver
+from interlock.drivers.simulated import SimulatedDriver
+from interlock.errors import HostError, ImageError, UsageError
+from interlock.fsm.spec import Disk, Mount
+from interlock.host.progress import unheard
+from interlock.images import usage, warm
+from interlock.images.library import Images
+from interlock.images.store import Store
+from interlock.images.warm import WarmImage
+
+from .test_usage import ARCH, add
+
+SPEC = make_spec(driver="qemu", cpus=2, memory_bytes=512 << 20, disk_bytes=1 << 30)
+
+
+@pytest.fixture
+def store(home):
+    home.prepare()
+    return Store(home.images)
+
+
+@pytest.fixture
+def tiny(store):
+    return add(store, "tiny", kernel=b"KERNEL", initrd=b"INITRD")
+
+
+@pytest.fixture
+def made(store, tiny):
+    """Return a function that puts a warm image into the store, by default one for SPEC."""
+
+    def make(**changes):
+        with store.writing() as writer:
+            place = writer.work / warm.key("tiny", ARCH, SPEC._replace(cpus=changes.get("cpus", SPEC.cpus)))
+            place.mkdir(mode=0o700)
+            (place / "memory").write_bytes(b"memory")
+            facts = {
+                "image": "tiny",
+                "arch": ARCH,
+                "mark": tiny.mark.digest,
+                "driver": "qemu",
+                "cpus": SPEC.cpus,
+                "memory_bytes": SPEC.memory_bytes,
+                "disk_bytes": SPEC.disk_bytes,
+                "programs": choice.programs(),
+                "created_at": "2026-01-01T00:00:00Z",
+                "version": "0",
+            }
+            warm.add(writer, WarmImage(**{**facts, **changes}, folder=place))
+        return store.warm / place.name
+
+    return make
+
+
+@pytest.fixture
+def use(home):
+    """Return a function that makes an instance with links to the files of a warm image."""
+
+    def make(name, folder):
+        held = home.directory(name) / WARM
+        held.mkdir(parents=True)
+        for file in folder.iterdir():
+            os.link(file, held / file.name)
+
+    return make
+
+
+def test_instance_of_the_same_size_begins_from_a_warm_image(store, tiny, made):
+    """Creation links every file of it, the record too."""
+    folder, said = made(), []
+    found = choice.materials(store, tiny, SPEC, "auto", said.append)
+    assert found == {f"{WARM}/memory": folder / "memory", f"{WARM}/warm.json": folder / "warm.json"}
+    assert said == ["using the warm image of tiny, cpus 2, memory 512 MiB, disk 1 GiB"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"cpus": 1}, "it has processors 1, not 2"),
+        ({"memory_bytes": 1 << 30}, "it has memory 1 GiB, not 512 MiB"),
+        ({"disk_bytes": 2 << 30}, "it has disk 2 GiB, not 1 GiB"),
+        ({"driver": "other"}, "it has driver other, not qemu"),
+        ({"mark": "0" * 64}, "the image was built again since"),
+        ({"programs": "0" * 64}, "another version of Interlock made it"),
+    ],
+)
+def test_warm_image_that_does_not_fit_is_not_used_and_the_reason_is_said(store, tiny, made, changes, why):
+    """The first start boots then; where a template insists, nothing is created."""
+    made(**changes)
+    said = []
+    assert choice.materials(store, tiny, SPEC, "auto", said.append) == {}
+    assert said[0].endswith(why)
+    with pytest.raises(UsageError, match=f"none that fits: .*{why}") as refused:
+        choice.materials(store, tiny, SPEC, "always", unheard)
+    assert refused.value.hint == "interlock image warm tiny --cpus 2 --memory 512MiB --disk 1024MiB"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mounts": (Mount("/srv", "/srv", writable=False, type="9p", security_model="none"),)},
+        {"disks": (Disk("data", "qcow2"),)},
+    ],
+)
+def test_machine_with_other_devices_does_not_begin_from_one(store, tiny, made, change):
+    """QEMU cannot take a device back that the memory knows nothing of."""
+    made()
+    assert choice.choose(store, tiny, SPEC._replace(**change))[0] is None
+
+
+def test_nothing_is_said_where_there_is_no_warm_image_or_none_is_wanted(store, tiny, made):
+    """Nobody asked for one."""
+    said = []
+    assert choice.materials(store, tiny, SPEC, "auto", said.append) == {}
+    made()
+    assert choice.materials(store, tiny, SPEC, "never", said.append) == {}
+    assert said == []
+
+
+def test_damaged_record_is_no_warm_image(store, made):
+    """It can be made again."""
+    folder = made()
+    for content in (b"", b"[]", b'{"schema": 2}', b'{"schema": 1}'):
+        (folder / warm.RECORD).chmod(0o600)
+        (folder / warm.RECORD).write_bytes(content)
+        assert list(warm.warm_images(store)) == []
+
+
+def test_warm_image_replaces_one_of_its_kind(store, made):
+    """Instances that hold the old one keep it."""
+    folder = made()
+    os.link(folder / "memory", store.directory / "held")
+    assert made() == folder
+    assert not (folder / "memory").samefile(store.directory / "held")
+    assert len(list(warm.warm_images(store))) == 1
+
+
+def test_holders_are_known_by_the_inode(home, tiny, made, use):
+    """One that was replaced is held by nobody who came later."""
+    use("web", made())
+    (found,) = Images(home).warm(tiny)
+    assert (found["instances"], found["cpus"]) == (["web"], 2)
+    made()
+    assert Images(home).warm(tiny)[0]["instances"] == []
+
+
+def test_unheld_warm_images_are_found_and_pruned(home, store, made, use):
+    """One that an instance holds stays."""
+    use("web", made())
+    other = made(cpus=1)
+    found = [one for one in usage.unneeded(store, home) if one.kind == "warm"]
+    assert [one.name for one in found] == [other.name]
+    assert [one.name for one in usage.prune(store, home, found)] == [other.name]
+    assert not other.exists()
+    assert len(list(warm.warm_images(store))) == 1
+
+
+def test_image_takes_its_warm_ones_along(home, store, made, use):
+    """They are good for nothing without it; the instance has links."""
+    use("web", made())
+    Images(home).delete("tiny", ARCH)
+    assert list(store.warm.iterdir()) == []
+    assert (home.directory("web") / WARM / "memory").read_bytes() == b"memory"
+
+
+def test_warm_images_can_go_alone(home, made):
+    """The image stays."""
+    made()
+    assert Images(home).delete_warm("tiny", ARCH) == 1
+    assert Images(home).delete_warm("tiny", ARCH) == 0
+    assert [image.name for image in Images(home).list()] == ["tiny"]
+
+
+def test_image_whose_guests_have_no_agent_is_refused(engine, tiny):
+    """Before anything is booted; so is a driver that has no warm images."""
+    foreign = tiny.__class__(**{**{name: getattr(tiny, name) for name in tiny.__slots__}, "first_boot": ("nocloud",)})
+    with pytest.raises(ImageError, match="no agent"):
+        warming.make(engine, QemuDriver(), foreign, Wishes(), unheard)
+    with pytest.raises(HostError, match="no warm images"):
+        warming.make(engine, SimulatedDriver(), tiny, Wishes(), unheard)
