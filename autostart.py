@@ -2,8 +2,8 @@
 
 A file in an instance's directory says that it does, so it is renamed and deleted with the instance. For all of a home,
 one unit of the user's systemd, or on macOS one agent of launchd, runs `interlock start` on what is marked; where
-nothing is marked any more, it is removed or does nothing. Its file and the link that enables it are all there is to it:
-nothing is asked of a running systemd, which reads them at the next login.
+nothing is marked any more, it is removed or does nothing. It consists of its file and the link that enables it:
+a running systemd is not involved; it reads both at the next login.
 
 Source: systemd.service(5), systemd.unit(5), launchd.plist(5).
 """
@@ -23,7 +23,7 @@ MARKED = "--filter=autostart=true"
 
 
 def change(home: Home, mark: Path, *, enabled: bool, report: Report = unheard) -> bool:
-    """Let the instance whose mark is `mark` start at login, or not; return whether that is new."""
+    """Make the instance whose mark is `mark` start at login, or not; return whether that changed anything."""
     with held(home.lock(".autostart"), "waiting for another process to finish with what starts at login", report):
         before = os.path.lexists(mark)
         if enabled and not before:
@@ -45,7 +45,7 @@ def service(home: Home) -> Path:
 
 
 def _keep(home: Home, *, needed: bool) -> None:
-    """Let the file be there, enabled, if it is needed, and be gone otherwise."""
+    """Write and enable the file if it is needed; remove it otherwise."""
     file = service(home)
     wants = _units() / "default.target.wants" / file.name
     if not needed:
@@ -85,7 +85,7 @@ WantedBy=default.target
 
 
 def agent(home: Home) -> bytes:
-    """Return the agent of launchd; the hypervisors are no part of its job, and outlive it."""
+    """Return the agent of launchd; the hypervisors do not belong to its job and outlive it."""
     import plistlib
 
     return plistlib.dumps(

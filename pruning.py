@@ -7,7 +7,7 @@
     log        of an instance that does not run, and not written to for a week
     runtime    the sockets of an instance that does not exist
 
-Whatever is removed is looked at once more right before, under the lock that a new user of it would take.
+Everything is checked once more just before it is removed, under the lock that a new user of it would take.
 """
 
 import os
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .fsm.port import Site
 
 LOG_KEPT_S = 7 * 24 * 3600
-"""How long a log is kept after its machine has said its last word."""
+"""How long a log is kept after the last write to it."""
 
 
 class Pruning:
@@ -102,7 +102,7 @@ def _is_orphan(runtime: Path) -> bool:
         directory.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return not any(map(_listens, runtime.iterdir()))
-    except OSError:  # who cannot look does not know
+    except OSError:  # without a look, nobody knows
         pass
     return False
 

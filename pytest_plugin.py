@@ -65,10 +65,10 @@ def interlock_home(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: 
 
 @pytest.fixture
 def interlock_driver(monkeypatch: pytest.MonkeyPatch) -> "SimulatedDriver":
-    """Return the simulated driver of this process, without orders and answers.
+    """Return the simulated driver of this process, with no orders or answers set.
 
-    Set its `answers` and `orders`, as the driver's class describes them; `ran` says what was run in the guests. All of
-    it is as before after the test.
+    Set its `answers` and `orders`, as the driver's class describes them; `ran` lists what was run in the guests. After
+    the test, all of it is as it was before.
     """
     from . import drivers
     from .drivers.simulated import SimulatedDriver

@@ -1,4 +1,4 @@
-"""What of an instance can be edited: a few keys of its template, read back from its spec and into it.
+"""Editing an instance: a few keys of its template are written from its spec, and read back into it.
 
 The text that people edit has the keys, units and rules of a template, and is read by the same code. An instance is more
 than its spec: what its image and its guest's seed were made of is decided when it is created.
@@ -18,7 +18,7 @@ from .resolve import forwards
 
 
 def text(name: str, spec: Spec) -> str:
-    """Return what of the instance `name` can be edited, as YAML."""
+    """Return the editable part of the instance `name`, as YAML."""
     return (
         f"# The instance {name}: forwards change at once, the rest at the next start. A disk can grow, not shrink.\n"
         f"cpus: {spec.cpus}\n"
@@ -75,7 +75,7 @@ def change(name: str, file: Path | None, edits: tuple[str, ...]) -> Change:
             cpus=asked.cpus or spec.cpus,
             memory_bytes=asked.memory or spec.memory_bytes,
             disk_bytes=asked.disk or spec.disk_bytes,
-            forwards=ways if {*ways} != {*spec.forwards} else spec.forwards,  # their order means nothing
+            forwards=ways if {*ways} != {*spec.forwards} else spec.forwards,  # their order has no meaning
         )
 
     return changed

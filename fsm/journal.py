@@ -1,8 +1,8 @@
 """The journal of one instance: what was intended, what came of it. The state is what the journal says.
 
 `journal.jsonl` holds one JSON object a line, appended under the instance's lock. Each line is complete in itself, so
-the last one alone tells the state and the operation in flight; `list` reads no more than that. A line is short: what is
-too long in it is cut, with a mark. A journal that has grown to its limit is replaced by its latest lines.
+the last one alone tells the state and the operation in flight; `list` reads no more than that. A line is short: texts
+that are too long are cut and marked. A journal that has grown to its limit is replaced by its latest lines.
 
     seq        1, 2, 3, ... without gaps; the first line that is kept may have a higher one
     time       UTC, ISO 8601
@@ -25,7 +25,7 @@ too long in it is cut, with a mark. A journal that has grown to its limit is rep
     detail     how it ended, in words: `guest shut down`
     error      {reference, message, hint, details}
     former     on lines of a row that moves the instance: its name before
-    kept       the reason of the state before the line, which holds on unless the line moves the state or fails
+    kept       the reason for the state before the line; it still applies unless the line moves the state or fails
     version    the version of Interlock that wrote the line; 0.1.0 left it out
     schema     of the line; left out while it is 1
 
@@ -54,13 +54,13 @@ from .table import BOOTS, BY_TRIGGER, Trigger
 FILE = "journal.jsonl"
 
 MIGRATIONS: tuple[Migration, ...] = ()
-"""As in `spec`, of a line. A new trigger, phase or state needs none."""
+"""For lines, as in `spec`. A new trigger, phase or state needs no migration."""
 
 SCHEMA = len(MIGRATIONS) + 1
 
 
 class Phase(StrEnum):
-    """How far the operation of a line has come."""
+    """How far the operation has come."""
 
     begun = "begun"
     step = "step"
@@ -98,7 +98,7 @@ class Entry(NamedTuple):
     former: str | None = None
     kept: str | None = None
     version: str | None = __version__
-    """Of Interlock that wrote it; None: 0.1.0."""
+    """The version of Interlock that wrote it; None means 0.1.0."""
     schema: int = SCHEMA
 
     @property
@@ -196,7 +196,7 @@ class Line(Entry):
     def reason(self) -> str | None:
         """Why the instance is in its state, in words, when that is not simply what somebody asked for.
 
-        It is this line's to say when it moved the state or failed to; any other keeps what the lines before it said.
+        A line that moved the state, or failed to, gives the reason; any other keeps that of the lines before it.
         """
         if self.error and self.phase in (Phase.failed, Phase.left):
             return f"{self.trigger} failed: {self.error.get('message')}"
@@ -227,7 +227,7 @@ class Line(Entry):
 
 _PLAIN: Mapping[str, Callable[[object], str]] = dict.fromkeys(("trigger", "source", "dest", "phase"), _word)
 _WORDS: Mapping[str, type[StrEnum]] = {"trigger": Trigger, "source": State, "dest": State, "phase": Phase}
-"""What makes the words of an entry, and of a line, from their text."""
+"""Turn the words of an entry, and of a line, from text into their types."""
 
 
 def _check_error(error: dict[str, Any]) -> None:
@@ -240,17 +240,17 @@ def _check_error(error: dict[str, Any]) -> None:
 
 LIMIT_BYTES = 1 << 20
 KEPT_BYTES = 256 << 10
-"""How long a journal may grow, and how much of it is kept then: some hundred starts and stops."""
+"""How large a journal may grow, and how much is then kept: a few hundred starts and stops."""
 
 LINE_BYTES = 8192
 _CUTS = ((LINE_BYTES, LINE_BYTES), (500, 20), (100, 20), (40, 10))
-"""What a line may have; and, tried in turn until it has no more, what its texts are cut to (characters, details)."""
+"""The limit of a line, and what its texts are cut to until it fits: pairs (characters, details), tried in order."""
 
 _TAIL_BYTES = 2 * LINE_BYTES
-"""What holds the last line, and a torn one after it."""
+"""Enough to hold the last line and a torn one after it."""
 
 _FIRST_YEAR = 1970
-"""No host's clock is before it, and four digits are what a time is written with."""
+"""No host's clock is earlier; times are written with years of four digits."""
 
 _OPTIONAL: dict[str, type] = {
     "step": str,
@@ -270,7 +270,7 @@ class Journal:
     """The journal in `directory`. Reading needs no lock; `append` needs the instance's."""
 
     _MAX_BYTES = 64 << 20
-    """No journal of ours is longer; a longer file is damage and is not read."""
+    """No journal of ours is larger; a larger file is damaged and is not read."""
 
     def __init__(self, directory: Path) -> None:
         self._name = f"{directory}/{FILE}"
@@ -302,10 +302,10 @@ class Journal:
             raise DamagedError(f"{self.path}: the last line is not a journal line ({error!r})") from error
 
     def present(self) -> Line:
-        """Return the last line of an instance that has its name, hence is past its creation.
+        """Return the last line of an instance that has its name, so its creation is over.
 
-        Raises DamagedError as `last` does, and for a journal that lost so much of its end that it tells of nothing but
-        a creation under way: to roll that back would remove an instance that is whole.
+        Raises DamagedError as `last` does, and for a journal that has lost so much of its end that only a creation
+        under way is left: rolling that back would remove a whole instance.
         """
         line = self.last()
         if _of_creation(line):
@@ -368,7 +368,7 @@ class Journal:
         """Add `line` with the number `seq` and return it. All but `step` lines are on disk when this returns."""
         line, text = _written(line._replace(seq=seq))
         fresh = not self.path.exists()
-        with suppress(OSError):  # a full disk: the long journal serves as well, and one line more may find room
+        with suppress(OSError):  # a full disk: the long journal is as good, and there may be room for one more line
             if not fresh and self.path.stat().st_size > LIMIT_BYTES:
                 self._shorten()
         descriptor = open_own(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
@@ -391,7 +391,7 @@ class Journal:
 
 
 def _written(line: Line) -> tuple[Line, bytes]:
-    """Return `line`, with what is too long in it cut, and the text that stands for it: at most LINE_BYTES."""
+    """Return `line` with long texts cut, and its JSON text of at most LINE_BYTES."""
     for length, details in _CUTS:
         short = _cut(line, length, details)
         words = json.dumps(short.to_json(), separators=(",", ":"), ensure_ascii=False)
@@ -417,7 +417,7 @@ def _cut(line: Line, length: int, details: int) -> Line:
 
 
 def _of_creation(entry: Entry) -> bool:
-    """True for a line that tells of nothing but a creation under way."""
+    """True for a line of a creation that is still under way."""
     return entry.trigger == Trigger.create and entry.phase in IN_FLIGHT
 
 
@@ -447,7 +447,7 @@ def _cut_torn_end(descriptor: int) -> None:
 
 
 def _write_all(descriptor: int, text: bytes, *, flush: bool) -> None:
-    """Append all of `text` or nothing: where a write failed, no part of it may be read later."""
+    """Append all of `text` or nothing: after a failed write, no part of it may be read later."""
     size = os.fstat(descriptor).st_size
     try:
         written = 0

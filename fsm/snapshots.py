@@ -6,7 +6,7 @@
     │   └── ...             the driver's
     └── .current            the tag under which the disk was taken or restored last; `reset` removes it
 
-A snapshot shares no fate with another: each holds all that it needs, files that several need by hard links.
+Snapshots are independent: each holds all that it needs, and hard links to files that several need.
 """
 
 import json
@@ -42,7 +42,7 @@ class Snapshot(NamedTuple):
 
 
 def checked_tag(tag: str) -> str:
-    """Return `tag` if a snapshot may be called so, else raise InvalidNameError."""
+    """Return `tag` if it can name a snapshot; raise InvalidNameError otherwise."""
     if isinstance(tag, str) and NAME.fullmatch(tag):
         return tag
     raise InvalidNameError(f"a snapshot cannot be called {tag!r}: {NAME_WORDS}")
@@ -58,7 +58,7 @@ def listed(directory: Path) -> list[Snapshot]:
     current = _current(directory)
     found: dict[str, Snapshot] = {}
     for it in sorted(map(_read, _folders(directory)), key=lambda it: (it.created_at, it.tag)):
-        parent = it.parent if it.parent in found else None  # a record that was tampered with makes no circle
+        parent = it.parent if it.parent in found else None  # a record that was tampered with must not form a circle
         found[it.tag] = it._replace(parent=parent, current=it.tag == current)
     return list(found.values())
 

@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     import httpx
 
 PAUSES_S: tuple[float, ...] = (1, 3, 9)
-"""Before each further try, until one brings bytes; then counted from the first again."""
+"""The pause before each further try; counted from the first again once a try has brought bytes."""
 
 LONGEST_PAUSE_S = 60.0
-"""Whatever a server's Retry-After says."""
+"""The longest pause, whatever a server's Retry-After says."""
 
 TIMEOUT_S = 30.0
-"""For a connection, and for each next piece."""
+"""For the connection, and for each further piece."""
 
 _STEP_PERCENT = 10
 _STEP_BYTES = 100 * 2**20
@@ -51,12 +51,12 @@ _PARTIAL = 206
 
 
 class _CutError(Exception):
-    """A try failed in a way that another may not."""
+    """A try failed, and another may succeed."""
 
     def __init__(self, cause: str, pause_s: float | None = None) -> None:
         super().__init__(cause)
         self.pause_s = pause_s
-        """What the server asked for."""
+        """The pause that the server asked for."""
 
 
 class Download:
@@ -103,7 +103,7 @@ class Download:
         write_whole(self._validators, json.dumps(record).encode())
 
     def remove(self) -> None:
-        """Leave nothing of it, its lock's file included. What the next holder of the lock makes stays."""
+        """Remove all of it, its lock file included. What the next holder of the lock makes is kept."""
         with suppress(FileNotFoundError):
             retire(self.folder, beside(self.folder))
 
@@ -118,7 +118,7 @@ class Download:
 def download(place: Place, into: Download, report: Report) -> str:
     """Download `place` into `into.content` and return its digest: of the publisher's kind, or SHA-256.
 
-    The caller holds `into`'s lock. Raises ImageError with the cause; what has come by then stays, unless it is wrong.
+    The caller holds `into`'s lock. Raises ImageError with the cause; what has arrived is kept, unless it is wrong.
     Raises HostError for what no other server would change: no space, an unusable proxy or certificate.
     """
     import httpx
@@ -156,7 +156,7 @@ class _Transfer:
         self._told = 0
 
     def run(self) -> str:
-        """Return the digest of the whole content, after as many tries as it is allowed."""
+        """Return the digest of the whole content, within the number of tries allowed."""
         self._recall()
         pauses, best = list(PAUSES_S), self._size
         while True:
@@ -269,7 +269,7 @@ class _Transfer:
 
 
 def _is_final(error: BaseException | None) -> bool:
-    """True when the next try would fail likewise: connection refused, unknown host, wrong certificate.
+    """True when the next try would fail in the same way: connection refused, unknown host, wrong certificate.
 
     A server that has sent a part of the file may come back, and so may the name service.
     """

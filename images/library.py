@@ -16,9 +16,9 @@ from .warm import warm_images
 
 
 class Images:
-    """The images that instances are created from. Instances hold what they need of one: nothing done here hurts them.
+    """The images that instances are created from. Instances hold what they need: nothing done here harms them.
 
-    Each image has a name and an architecture, by default this host's. `report` hears the steps of work that takes long.
+    Each image has a name and an architecture, by default this host's. `report` is called with the steps of long work.
     """
 
     def __init__(self, home: Home) -> None:

@@ -1,4 +1,4 @@
-"""Makes an image available, from the first of its places that has it."""
+"""Makes an image available, from the first source that has it."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -55,7 +55,7 @@ def _obtain(store: Store, source: Source, report: Report) -> Image:
     if source.build is None:
         return published.obtain(store, source, report)
     source.check()
-    from .builders.build import build  # the builders are slow to import, and seldom needed
+    from .builders.build import build  # the builders are slow to import and rarely needed
     from .builders.recipe import Recipe
 
     return build(store, Recipe(source.build, source.arch), report)

@@ -76,7 +76,7 @@ def _obtain(store: Store, source: Source, report: Report, *, kind: Kind, name: s
             there = None if name else find(store, source)
             try:
                 image = there or _add(writer, source, downloads, digests, report, kind=kind, name=name)
-            except ImageError:  # what makes no image is not worth resuming
+            except ImageError:  # what cannot become an image is not worth resuming
                 _remove(downloads)
                 raise
         _remove(downloads)
@@ -139,7 +139,7 @@ _FIFTHS = 5
 def _copied(place: Place, path: Path, target: Path, report: Report) -> dict[str, str]:
     """Return {digest, version} of the local file `path`, once `target` is a copy of it.
 
-    A copy, and no link: the store's file may never change, and this one is its owner's to write to.
+    A copy, not a link: the store's file must never change, and the owner of this one may write to it.
     """
     algorithm = (place.digest or "sha256").partition(":")[0]
     hasher = hashlib.new(algorithm)

@@ -106,7 +106,7 @@ class Source:
         return self.kernel.arguments if self.kernel else ""
 
     def check(self) -> None:
-        """Raise ImageError when no image could come of it, before anything is downloaded."""
+        """Raise ImageError when it cannot give an image, before anything is downloaded."""
         if self.build is not None:
             if self.digest or self.kernel or self.initrd:
                 raise ImageError(f"{self.location} is built here: it has no digest, kernel or initrd of its own")

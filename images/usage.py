@@ -26,14 +26,14 @@ _MARKS = (BASE, KERNEL)
 """What an instance calls its link to `Image.mark`: the first of these that it has."""
 
 KINDS = ("image", "warm", "download", "leftover")
-"""What is found unneeded here."""
+"""The kinds of things found here that nothing needs."""
 
 Users = Mapping[tuple[str, str], tuple[str, ...]]
 """(name, architecture) of an image → the names of the instances that use it, sorted."""
 
 
 def users(store: Store, home: Home) -> Users:
-    """Return the users of every image in the store; of two images with one and the same disk, both have all.
+    """Return the users of every image in the store; two images with the same disk have the same users.
 
     An instance that is being created counts as soon as it has its link (`claim`).
     """
@@ -119,7 +119,7 @@ def unneeded(store: Store, home: Home) -> Iterator[Unneeded]:
     idle = [image for image in images if not used.get((image.name, image.arch))]
     kept = {blob for image in images if image not in idle for blob in image.files.values()}
     for image in idle:
-        # A blob that has another name still lies on the disk when the store's name for it is gone.
+        # A blob with another hard link stays on the disk when the store's name for it is gone.
         freed = {blob for blob in image.files.values() if _links(store.path(blob.digest)) == 1} - kept
         kept |= freed
         yield Unneeded("image", image.name, sum(blob.size_bytes for blob in freed), image.arch)
@@ -156,7 +156,7 @@ def prune(store: Store, home: Home, chosen: Iterable[Unneeded], report: Report =
 
 
 def _resting(store: Store) -> Iterator[Download]:
-    """Yield the downloads that no process is at, each with its lock held until the next is asked for."""
+    """Yield the downloads that no process works on, each with its lock held until the next is asked for."""
     for folder in sorted(store.downloads.glob("*/")):
         with suppress(BlockingIOError), held(folder / "lock", None):
             yield Download(folder)
@@ -181,7 +181,7 @@ def _links(path: Path) -> int:
 
 
 def _inode(path: Path) -> tuple[int, int] | None:
-    """Return what the kernel knows a file by; None when there is none, or a damaged instance lets nobody look."""
+    """Return what the kernel knows a file by; None when there is no file, or a damaged instance prevents a look."""
     try:
         seen = path.lstat()
     except OSError:

@@ -20,7 +20,7 @@ SOCKET = "agent.sock"
 DEVICE = "agent"
 
 ANSWER_S = 2.0
-"""An agent answers in milliseconds; one in an emulated guest under full load in some hundred."""
+"""An agent answers in milliseconds; in an emulated guest under full load, in a few hundred."""
 
 READY_S = 5.0
 """An agent that is asked for readiness waits for a second itself."""
@@ -29,7 +29,7 @@ _TURN_S, _PIECE_BYTES = 0.02, 4096
 
 
 def listens(directory: Path) -> bool:
-    """Return whether a program in the guest has the port open, as far as the log of events reaches."""
+    """Return whether a program in the guest has the port open, as far as the log of events shows."""
     opened = False
     for event in events.read(directory):
         data = event.get("data", {})
@@ -41,7 +41,7 @@ def listens(directory: Path) -> bool:
 def ask(runtime: Path, verb: str, argument: str = "", *, content: bytes = b"", timeout_s: float = ANSWER_S) -> str:
     """Return the words with which the agent answers; raise AgentError when it gives no answer within `timeout_s`.
 
-    Nothing that it says is believed but the answer itself, and of that the caller checks each word.
+    Only the answer itself is used, and the caller checks each word of it.
     """
     deadline, exchange = Deadline(timeout_s), Exchange(verb, argument, content)
     try:

@@ -32,15 +32,15 @@ from .disk import DISK, LAYERS
 from .monitor import Monitor
 
 CAUGHT = "fork.json"
-"""What is to be known of the moment: the guest's boot and mark, the layers, and the size of the disk."""
+"""The facts of the moment: the guest's boot and mark, the layers, and the size of the disk."""
 
 _VARIABLES_BYTES = 64 << 20
 
 _ROOT = "disk"
-"""The node of the disk that the guest sees; after a fork `disk-NUMBER`. Other nodes have no name that begins so."""
+"""The node of the disk that the guest sees; `disk-NUMBER` after a fork. No other node's name begins like this."""
 
 _COVER = f".{DISK}.{{}}"
-"""What a fresh disk is called until it is in its place. `disk.whole` removes what was left under such a name."""
+"""The name of a fresh disk until it is in its place. `disk.whole` removes what was left under such names."""
 
 
 def refuse(site: Site, process: Actor) -> None:
@@ -63,12 +63,12 @@ def refuse(site: Site, process: Actor) -> None:
 
 
 class Announced(NamedTuple):
-    """What a copy finds in its memory of how it was copied."""
+    """What a copy finds in its memory about its copying."""
 
     boot: str
     """The id of the guest's boot."""
     mark: str
-    """A word in its kernel's log: what the log says of the copying comes after it."""
+    """A word in its kernel's log; the log's lines about the copying come after it."""
 
 
 def announce(site: Site, endpoint: Endpoint, deadline: Deadline, pidfd: int, report: Report) -> Announced:
@@ -134,9 +134,9 @@ def make(site: Site, original: Site, report: Report) -> None:
 
 
 def finish(site: Site) -> None:
-    """Let the disk that the hypervisor of `site` writes to be the one that its next start uses; it stands still.
+    """Make the disk that the hypervisor of `site`, which stands still, writes to the one that its next start uses.
 
-    They are two for a moment of a fork that was cut short.
+    A fork that was cut short may leave two.
     """
     if not any(site.directory.glob(_COVER.format("*"))):
         return

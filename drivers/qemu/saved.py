@@ -10,7 +10,8 @@ While `saved` is there, no processor of the machine runs: it is published after 
 they continue. So a memory is used once at most, and a hypervisor that is found beside it can be ended without loss.
 
 The guest's memory is a memfd of QEMU's. QEMU does not write it (x-ignore-shared): it is copied out of and into
-/proc/PID/fd, holes left out. The rest is half a megabyte. `migrate fd:` needs no program, so the sandbox stays shut.
+/proc/PID/fd, holes left out. The rest is half a megabyte. `migrate fd:` starts no program, so the sandbox stays
+closed.
 
 A memory that several copies begin with is mapped by each of them, privately: what they do not write they share. Such a
 memory belongs to QEMU alone, which therefore writes it among the devices when that copy is saved in turn; `memory` is
@@ -72,10 +73,10 @@ _MEMFD = "/memfd:memory-backend-memfd"
 _PIECE_BYTES = 64 << 20
 
 _DEVICES_BYTES = 8 << 20
-"""QEMU writes half a megabyte, of which a digest is kept. Of more, with the memory in it, the length must do."""
+"""Up to this size, a digest is kept of what QEMU writes: half a megabyte. With the memory in it, only its length is."""
 
 _UNLIMITED = 1 << 40
-"""Bytes a second: QEMU is not to spare the disk, because the guest stands still."""
+"""Bytes a second: the guest stands still meanwhile, so QEMU must not throttle itself."""
 
 _POLL_S = 0.002
 
@@ -159,7 +160,7 @@ def take(site: Site, process: Actor, folder: Path, deadline: Deadline) -> None:
 def adopt(site: Site, folder: Path) -> None:
     """Put what `take` wrote into `folder` into SAVED of `site`, as the memory that fits the disk of that one.
 
-    Others may do so, too: it is one of many.
+    Several machines may adopt the same one.
     """
     remove_tree(site.directory / SAVED)
     sweep_beside(site.directory / SAVED)
@@ -215,7 +216,7 @@ def unfit(folder: Path, version: str, command: Sequence[str]) -> str | None:
 def incoming(site: Site, command: Sequence[str]) -> list[str]:
     """Return the `command` of the machine of `site` as one that waits for its saved memory, and then for `cont`.
 
-    A memory that is common to several is mapped privately.
+    A memory that several machines share is mapped privately.
     """
     record = json.loads(read_own(site.directory / SAVED / RECORD))
     if record["memory_bytes"] is None:
@@ -254,21 +255,21 @@ def waits(process: Actor) -> bool:
 
 
 def release(site: Site) -> None:
-    """Let the machine of `site` run, once the memory that was saved of it is gone. One that runs is left alone."""
+    """Remove the saved memory of the machine of `site`, then let it run. One that runs already is left alone."""
     with Monitor(site.runtime) as monitor:
         forget(site.directory)
         monitor.ask("cont")
 
 
 def set_aside(directory: Path) -> None:
-    """Put the saved memory where no start takes it for one."""
+    """Set the saved memory aside, where no start uses it."""
     remove_tree(directory / OLD)
     (directory / SAVED).replace(directory / OLD)
     flush_directory(directory)
 
 
 def forget(directory: Path) -> None:
-    """Remove the saved memory, and what a crash left of one."""
+    """Remove the saved memory, and any remains that a crash left."""
     if is_saved(directory):
         retire(directory / SAVED, directory / f".{SAVED}.used")
     sweep_beside(directory / SAVED)
@@ -355,13 +356,13 @@ def _of_memory(command: Sequence[str]) -> str:
 
 
 def _stamp(path: Path) -> list[Any]:
-    """Return by what it is recognised that the file `path` is whole."""
+    """Return what identifies the whole content of the file `path`."""
     size = path.stat().st_size
     return [size, sha256(read_own(path, _DEVICES_BYTES)).hexdigest() if size <= _DEVICES_BYTES else None]
 
 
 def _processor() -> str:
-    """Return what this host's processor is and can do, in short."""
+    """Return a digest of the model and features of this host's processor."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     facts = dict(
         line.split("\t", 1) for line in lines if line.startswith(("model name", "flags", "Features")) and "\t" in line

@@ -6,7 +6,7 @@
 
 The disk: GPT; 1 an EFI system partition with loader, kernel and initrd; 2 the root, last so that it can grow.
 Made without root and without mounting anything: mtools writes into a FAT, mke2fs copies a folder into an ext4, and
-fakeroot remembers to whom that folder's files belong.
+fakeroot remembers who owns the files of that folder.
 """
 
 import io
@@ -32,12 +32,12 @@ _NO_MODULES = (
     *("drivers/iio", "drivers/infiniband", "drivers/isdn", "drivers/media", "drivers/net/ethernet"),
     *("drivers/net/wireless", "drivers/staging"),
 )
-"""Of the kernel's: for hardware that no machine of ours has. They are three quarters of the package."""
+"""Folders of kernel modules for hardware that our machines do not have: three quarters of the package."""
 
 _GUEST = Path(__file__).parent / "guests" / "debian"
 
 _RUN_SCRIPT = (
-    # The guest's name server is QEMU's, which is not there yet.
+    # The guest's name server is QEMU's, which does not run yet.
     'mv "$1/etc/resolv.conf" "$1/guest.resolv.conf" && cp -L /etc/resolv.conf "$1/etc/resolv.conf" && '
     'chroot "$1" env DEBIAN_FRONTEND=noninteractive HOME=/root /script </dev/null && '
     'mv -f "$1/guest.resolv.conf" "$1/etc/resolv.conf" && rm "$1/script"'
@@ -105,7 +105,7 @@ def _install(tar: Path, recipe: Recipe, ours: Path, report: Report) -> None:
         options=[
             *(f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in ("doc", "man", "locale", "info")),
             *(f"--dpkgopt=path-exclude=/lib/modules/*/kernel/{folder}/*" for folder in _NO_MODULES),
-            # Debian's own initrd takes longer to make than all the rest, and nothing of ours would start it.
+            # Debian's own initrd takes longer to make than everything else, and we never start it.
             "--dpkgopt=path-exclude=/etc/kernel/*/initramfs-tools",
         ],
     )
@@ -161,7 +161,7 @@ def _fill_root(raw: Path, tar: Path, folder: Path) -> None:
     """Make the root file system of what `tar` holds; `folder` is where it is laid out for mke2fs."""
     folder.mkdir()
     fill = (
-        # Devices are the kernel's to make (devtmpfs), and not ours to be allowed.
+        # The kernel makes the devices (devtmpfs), and we may not.
         'tar --extract --file "$1" --directory "$2" --numeric-owner --exclude="./dev/*" && '
         'mke2fs -q -t ext4 -L interlock -m 1 -e remount-ro -d "$2" -E "root_owner=0:0,offset=$4" "$3" "$5"'
     )

@@ -12,7 +12,7 @@ from .packages import Unpacked
 _MODULES = r"(?:usr/)?lib/modules/[^/]+"
 
 ARGUMENTS = "panic=-1 quiet cryptomgr.notests tsc=reliable no_timer_check"
-"""Of every kernel that we start.
+"""Options of every kernel that we start.
 
     panic=-1            reboot at once instead of hanging; where the pvpanic device heard of it first, QEMU ends there
     quiet               a line on an emulated serial port costs more than what it reports

@@ -62,8 +62,8 @@ def bootstrap(
     """Make `tar` of `packages` of Debian's `suite` and what they depend on.
 
     The variant `extract` only unpacks, hence works for any architecture; others run the packages' own scripts, hence
-    need one that this host runs. `report` hears how many are there. `hooks` are mmdebstrap's customize hooks: shell
-    with the new root in `$1`.
+    need one that this host runs. `report` is called with how many are done. `hooks` are mmdebstrap's customize hooks:
+    shell with the new root in `$1`.
     """
     if not _KEYRING.exists():
         raise HostError(
@@ -92,7 +92,7 @@ def bootstrap(
 
 
 _COUNTED = {True: ("fetching packages", b"Get:"), False: ("installing packages", b"Setting up ")}
-"""What is done for each package of a variant, extracted alone or not, and how a line that says so begins."""
+"""By whether packages are only unpacked: what is done, in words, and how a line about one of them begins."""
 
 _TENTHS = 10
 

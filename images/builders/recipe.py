@@ -24,12 +24,12 @@ class Recipe:
     """An order to a builder."""
 
     name: str
-    """Of the builder: one of BUILT_HERE."""
+    """The builder's name: one of BUILT_HERE."""
     arch: str
     suite: str = RELEASE
     """Debian's code name of a release, or `sid`."""
     packages: tuple[str, ...] = ()
-    """Of Debian, in addition to the builder's own."""
+    """Debian packages to add to the builder's own."""
     script: bytes | None = None
     """Run by root in the new system at the end; one without a `#!` line is read by sh."""
 
@@ -68,7 +68,7 @@ class Recipe:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Return its form in the manifest, `Image.made_of`; of the script, the digest."""
+        """Return its form in the manifest, `Image.made_of`, with the digest of the script."""
         return {
             "recipe": self.name,
             "suite": self.suite,
@@ -85,7 +85,7 @@ class Recipe:
         kernel_arguments: str,
         packages: Mapping[str, str] | None = None,
     ) -> Image:
-        """Return the image just built by it, without its files; `packages` are name → version."""
+        """Return the image that was just built from it, without its files; `packages` are name → version."""
         return Image(
             name=name,
             arch=self.arch,

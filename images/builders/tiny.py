@@ -1,7 +1,7 @@
 """The image `tiny`: a kernel, a busybox and an ssh server, which answers seconds after it is started.
 
-It lives in its initrd; a blank disk is formatted at the first boot and keeps the homes (guests/tiny/etc/boot). Made of
-unpacked packages alone, nothing of which is run, so any host builds it for any architecture.
+It lives in its initrd; a blank disk is formatted at the first boot and keeps the homes (guests/tiny/etc/boot). It is
+made of unpacked packages and runs nothing of them, so any host can build it for any architecture.
 """
 
 from pathlib import Path
