@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import drivers
-from .errors import DriverError, HostError, UsageError
+from .errors import DriverError, HostError, NotFoundError, UsageError
 from .fsm import refusals
 from .fsm.engine import Engine, Outcome
 from .fsm.events import Announce, Event, quiet
 from .fsm.journal import Entry
-from .fsm.port import Plan, Site
+from .fsm.port import Draft, Plan, Site
 from .fsm.records import AUTOSTART_FILE, Check, Mending, Status, checked_name
 from .fsm.snapshots import Snapshot, listed
 from .fsm.status import Verdict, verdict
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .creation.templates import Templates
     from .creation.wishes import Wishes
     from .disks import Disks
-    from .drivers.contract import Driver
+    from .drivers.contract import Driver, Found
     from .fsm.watch import Change
     from .guest.command import Completed
     from .host.unneeded import Unneeded
@@ -283,6 +283,32 @@ class Interlock:
         """Mend what is damaged in the files of `name`; raises DamagedError where only its removal is left."""
         outcome = self.engine.fire(name, Trigger.repair)
         return Mending(name, outcome.state, outcome.mended)
+
+    def adoptable(self, driver: str = "lima") -> list[str]:
+        """Return the names of the machines that another program keeps, and that are no instances yet."""
+        return [machine.name for machine in self._found(driver)]
+
+    def adopt(self, name: str, driver: str = "lima", *, on_event: Announce | None = None) -> Outcome:
+        """Take the machine `name`, which another program keeps, as an instance of that name; it is not changed.
+
+        It is a `create` whose plan names a machine that exists. `delete` gives it back. Raises NotFoundError where
+        there is no such machine, HostError where it cannot be adopted.
+        """
+        machine = next((machine for machine in self._found(driver) if machine.name == name), None)
+        if machine is None:
+            known = self.home.exists(checked_name(name))
+            raise NotFoundError(
+                f'"{name}" is an instance already' if known else f'driver "{driver}" finds no machine "{name}"',
+                hint=f"interlock inspect {name}" if known else "interlock doctor",
+            )
+        if machine.spec is None:
+            raise HostError(machine.why_not, hint=machine.hint)
+        draft = Draft(machine.spec, dict(machine.materials))
+        return self._heard_by(on_event).create(checked_name(name), lambda _: draft)
+
+    def _found(self, driver: str) -> "list[Found]":
+        ours = [status.name for status in self.instances() if status.spec and status.spec.driver == driver]
+        return self._find(driver).found([self.engine.site(name) for name in ours])
 
     def autostart(self, name: str, *, enabled: bool = True) -> bool:
         """Let `name` start when its user logs in, or not any more; return whether that is new. Nothing is started now.

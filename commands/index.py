@@ -19,6 +19,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "unprotect": ("lifecycle", "Remove the protection set by `protect`."),
         "clone": ("instances", "Make another instance with a copy of the disk."),
         "fork": ("instances", "Make copies of a running instance that continue from there."),
+        "adopt": ("instances", "Take machines that limactl made as instances."),
         "rename": ("instances", "Give an instance another name."),
         "edit": ("editing", "Change processors, memory, disk or forwards."),
         "snapshot": ("snapshots", "Take, list, restore and delete snapshots of a disk."),

@@ -1,9 +1,9 @@
-"""The commands that give a name to an instance: to a copy, or another one to itself."""
+"""The commands that give a name to an instance: to a copy, to a machine of limactl's, or another one to itself."""
 
 import click
 
 from ..fsm.table import Trigger
-from .many import each
+from .many import Which, each
 from .options import name_argument, outcome_options, pass_session, timeout_option
 from .session import Session
 from .stdout import Format, print_result
@@ -77,6 +77,28 @@ def fork_command(  # noqa: PLR0917 - click calls it, by name
         filters=(),
         output_format=output_format,
     )
+
+
+@click.command("adopt")
+@click.argument("names", nargs=-1)
+@outcome_options
+@pass_session
+def adopt_command(session: Session, names: tuple[str, ...], output_format: Format) -> None:
+    """Take machines that limactl made as instances: those called NAMES, or all. Nothing in them is changed.
+
+    They stay in LIMA_HOME, and limactl can be used beside Interlock. `interlock delete` gives one back, and leaves it
+    to limactl.
+
+    \b
+    interlock adopt
+    interlock adopt web
+    """
+    names = names or tuple(session.interlock.adoptable())
+    if not names:
+        session.report("limactl keeps no machine that is not an instance already")
+        return
+    which = Which(names=names, everything=False, filters=(), output_format=output_format)
+    each(session, Trigger.create, lambda vms, name: vms.adopt(name), **which)
 
 
 @click.command("rename")

@@ -56,7 +56,7 @@ entry-point group `interlock.drivers`, and proves itself with `interlock.drivers
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -93,6 +93,7 @@ __all__ = [
     "DegradedError",
     "Driver",
     "Effects",
+    "Found",
     "Observation",
     "Report",
     "Site",
@@ -170,6 +171,18 @@ class Abilities(NamedTuple):
     so they are observed at rest too."""
     warms: bool = False
     """True when a machine can begin from a warm image."""
+
+
+class Found(NamedTuple):
+    """A machine that the program of `Abilities.kept_by` keeps, and that is no site's yet."""
+
+    name: str
+    spec: Spec | None
+    """None where it cannot be adopted."""
+    materials: Mapping[str, bytes]
+    """The files to lie in its site's directory when `create` is called, which finds the machine by them."""
+    why_not: str = ""
+    hint: str | None = None
 
 
 class Driver(ABC):
@@ -349,6 +362,13 @@ class Driver(ABC):
             stdin=stdin,
             timeout_s=timeout_s,
         )
+
+    def found(self, sites: Iterable[Site]) -> "list[Found]":  # noqa: ARG002 - the default's machines are all made here
+        """Return the machines that can be adopted, or why one cannot; those of `sites` are adopted already.
+
+        `create` of a site with the materials of one changes nothing in it, and `delete` leaves it to that program.
+        """
+        return []
 
     def check_shell(self) -> None:
         """Raise UsageError where this driver's machines have no guest to log in to."""

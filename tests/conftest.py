@@ -108,6 +108,7 @@ PROGRAMS = {
     "export",
     "fg",
     "kill",
+    "limactl",
     "mv",
     "sudo",
     "fuser",

@@ -15,7 +15,7 @@ that number for its own.
 import json
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +34,7 @@ from ..contract import (
     Deadline,
     DegradedError,
     Driver,
+    Found,
     Observation,
     Report,
     Site,
@@ -68,6 +69,8 @@ class Kept(NamedTuple):
     """Of the site's directory: a copy of it has another, and is not this machine."""
     mark: str = ""
     """While limactl creates it: the line that says in its lima.yaml who does. Empty once that is over."""
+    adopted: bool = False
+    """True when limactl had it before: it is not deleted with the site."""
     schema: int = 1
 
 
@@ -88,6 +91,11 @@ class LimaDriver(Driver):
         program.find()
 
     def create(self, site: Site, report: Report) -> None:
+        kept, inode = _recorded(site), site.directory.stat().st_ino
+        if kept and kept.adopted:
+            report(f"adopting the machine in {Path(kept.home, kept.name)}")
+            _keep(site, kept._replace(inode=inode))
+            return
         if _folder(site):
             return
         folder = Folder(program.home(), site.name)
@@ -95,7 +103,6 @@ class LimaDriver(Driver):
             raise DriverError(f'limactl has an instance "{site.name}" already, in {folder.path}; choose another name')
         text = read_own(site.directory / TEMPLATE).decode()
         mark = f"# created by Interlock: {site.spec.instance_id}"
-        inode = site.directory.stat().st_ino
         _keep(site, Kept(str(folder.home), folder.name, inode, mark))
         report("asking limactl for the machine")
         words = ["create", "--name", folder.name, "--tty=false", "-"]
@@ -156,8 +163,10 @@ class LimaDriver(Driver):
         remove_tree(site.directory / ENDED)
 
     def delete(self, site: Site, report: Report) -> None:
-        folder = _folder(site)
-        if folder and folder.exists and _is_ours(site, folder):
+        folder, kept = _folder(site), _kept(site)
+        if kept and kept.adopted:
+            report(f"giving the machine back; `limactl delete {kept.name}` removes it")
+        elif folder and folder.exists and _is_ours(site, folder):
             _tidy(_refuse_alive(site, folder), report)
             report("asking limactl to delete the machine")
             program.call(folder, ["delete", "--force", folder.name], report)
@@ -219,6 +228,12 @@ class LimaDriver(Driver):
             "serial.virtio": folder.path / "serialv.log",
         }
 
+    def found(self, sites: Iterable[Site]) -> list[Found]:
+        from . import adoption
+
+        known = [folder for site in sites if (folder := _folder(site))]
+        return adoption.found(self.name, self.abilities.kept_by, known, _adopted, KEPT)
+
     def checks(self, runtime: Path) -> list[Check]:  # noqa: ARG002 - nothing is worth a cache
         try:
             found = f"{program.find()}, {program.version()}"
@@ -274,15 +289,29 @@ def _call(site: Site, folder: Folder, words: list[str], report: Report, deadline
 
 
 def _keep(site: Site, kept: Kept) -> None:
-    write_whole(site.directory / KEPT, json.dumps(kept._asdict()).encode())
+    write_whole(site.directory / KEPT, _written(kept))
+
+
+def _written(kept: Kept) -> bytes:
+    return json.dumps(kept._asdict()).encode()
+
+
+def _adopted(folder: Folder) -> bytes:
+    """Return the record of a machine that is to be adopted; `create` adds which directory it belongs to."""
+    return _written(Kept(str(folder.home), folder.name, inode=0, adopted=True))
 
 
 def _kept(site: Site) -> Kept | None:
     """Return which Lima instance `site` is; None where that was never recorded, or for another directory."""
+    kept = _recorded(site)
+    return kept if kept and kept.inode == site.directory.stat().st_ino else None
+
+
+def _recorded(site: Site) -> Kept | None:
+    """Return what is recorded of the Lima instance of `site`, for this directory or another."""
     try:
         data = json.loads(read_own(site.directory / KEPT))
-        kept = Kept(**{key: value for key, value in data.items() if key in Kept._fields})
-        return kept if kept.inode == site.directory.stat().st_ino else None
+        return Kept(**{key: value for key, value in data.items() if key in Kept._fields})
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, AttributeError) as error:

@@ -133,6 +133,14 @@ def home() -> Path:
     return Path(os.path.realpath(named)) if named else (user_home() / ".lima").resolve()
 
 
+def output(home: Path, words: Sequence[str]) -> str:
+    """Return what `limactl WORDS` prints, which only looks; raises DriverError with the cause where it fails."""
+    ended = run([find(), *words], env={**os.environ, "LIMA_HOME": str(home)}, timeout_s=60)
+    if ended.status:
+        raise DriverError(f"limactl {words[0]} failed", details=ended.words)
+    return ended.stdout.decode(errors="replace")
+
+
 def call(
     folder: Folder,
     words: Sequence[str],

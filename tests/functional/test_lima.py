@@ -1,10 +1,13 @@
 """The driver lima through the program, beside a limactl that its user goes on using: what that does is observed."""
 
+import signal
 import subprocess
 
 import pytest
 
-from interlock import Trigger
+from interlock import InterlockError, Trigger
+from interlock.drivers.lima.folder import Folder
+from interlock.host.process import alive, send
 
 pytestmark = pytest.mark.usefixtures("limactl", "machine")
 
@@ -15,9 +18,25 @@ def machine(vms):
     vms.create("web", {"images": [{"location": "/images/debian.qcow2"}]}, driver="lima")
 
 
-def lima(*words):
+def lima(*words, stdin=""):
     """Do what a user of limactl does."""
-    subprocess.run(["limactl", "--log-format", "json", *words], check=True, capture_output=True)
+    subprocess.run(["limactl", "--log-format", "json", *words], check=True, capture_output=True, text=True, input=stdin)
+
+
+@pytest.fixture
+def of_lima(lima_home):
+    """Return a function that makes a machine by limactl alone, and returns its folder."""
+
+    def make(name, text="cpus: 1"):
+        lima("create", "--name", name, "--tty=false", "-", stdin=text)
+        return lima_home / name
+
+    return make
+
+
+def content(folder):
+    """Return all that is in a folder, and when it was written."""
+    return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in folder.iterdir()}
 
 
 def test_life_of_a_machine_that_lima_keeps(interlock):
@@ -59,3 +78,79 @@ def test_dry_run_says_that_limactl_has_started_it(interlock, vms):
     rehearsed = interlock("stop", "web", "--dry-run")
     assert (rehearsed.returncode, "started by limactl" in rehearsed.stdout + rehearsed.stderr) == (0, True)
     assert vms.status("web").state == "running"
+
+
+def test_adopt_takes_every_machine_of_limactl_and_changes_nothing(interlock, vms, of_lima):
+    """Those that run and those that do not become instances as they are; a second time there is nothing to take."""
+    down, up = of_lima("down"), of_lima("up")
+    lima("start", "--tty=false", "up")
+    before = content(down), content(up)
+    assert interlock("adopt").returncode == 0
+    assert {status.name: str(status.state) for status in vms.instances()} == {
+        "down": "created",
+        "up": "running",
+        "web": "created",
+    }
+    assert before == (content(down), content(up))
+    spec = vms.status("down").spec
+    assert (spec.cpus, spec.memory_bytes, spec.user) == (1, 512 << 20, "user")
+    again = interlock("adopt")
+    assert (again.returncode, "no machine that is not an instance already" in again.stderr) == (0, True)
+
+
+def test_adopted_machine_lives_like_any_other_and_is_given_back(interlock, of_lima):
+    """It starts, stops and has another name if one likes; delete leaves it to limactl."""
+    folder = of_lima("old")
+    assert interlock("adopt", "old").returncode == 0
+    for command in (("start", "old"), ("stop", "old"), ("rename", "old", "new")):
+        assert interlock(*command).returncode == 0
+    assert interlock("adopt").stdout == ""
+    assert interlock("start", "new").returncode == 0
+    refused = interlock("delete", "new")
+    assert (refused.returncode, (folder / "qemu.pid").exists()) == (3, True)
+    deleted = interlock("delete", "new", "--force")
+    assert (deleted.returncode, "`limactl delete old` removes it" in deleted.stderr) == (0, True)
+    assert (folder / "lima.yaml").exists()
+    assert interlock("adopt", "old").returncode == 0
+
+
+def test_adopt_says_of_what_it_cannot_take_why_and_what_to_type(interlock, vms, of_lima, lima_home):
+    """Of several, the others are taken; what Interlock's own limactl wrote is no machine of Lima's."""
+    of_lima("fine")
+    of_lima("odd", "unreadable: true")
+    (of_lima("ours") / "interlock").symlink_to("/nonexistent")
+    half = of_lima("half")
+    lima("start", "--tty=false", "half")
+    agent = Folder(lima_home, "half").look().host_agent
+    send(agent, signal.SIGKILL)
+    while alive(agent):
+        pass
+    adopted = interlock("adopt")
+    assert adopted.returncode == 6
+    assert 'limactl\'s "half" is broken: its host agent is not running' in adopted.stderr
+    assert "limactl stop --force half" in adopted.stderr
+    assert f"limactl cannot read {lima_home}/odd/lima.yaml" in adopted.stderr
+    assert {"fine", "web"} == {status.name for status in vms.instances()}
+    assert half.exists()
+
+
+def test_adopt_of_an_instance_and_of_nothing_is_refused(interlock):
+    """A name that is taken, and one that limactl does not know."""
+    taken, absent = interlock("adopt", "web"), interlock("adopt", "nothing")
+    assert ('"web" is an instance already' in taken.stderr, taken.returncode) == (True, 4)
+    assert ('finds no machine "nothing"' in absent.stderr, absent.returncode) == (True, 4)
+
+
+def test_adoption_that_fails_leaves_the_machine(vms, of_lima, monkeypatch):
+    """What is rolled back is Interlock's own: the machine was there before, and stays."""
+    folder = of_lima("old")
+    before = content(folder)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("interlock.fsm.instance.publish", full)
+    with pytest.raises(InterlockError):
+        vms.adopt("old")
+    monkeypatch.undo()
+    assert before == content(folder)

@@ -32,6 +32,8 @@ def main(words):
     if words == ["--version"]:
         print(RECORDED["version"])
         return 0
+    if words == ["list", "--json"]:
+        return listed()
     assert words[:2] == ["--log-format", "json"], f"not a call that the driver makes: {words}"
     verb, *rest = words[2:]
     options = [word for word in rest if word.startswith("-") and word != "-"]
@@ -144,6 +146,18 @@ def edit(names, options):
     with (place / "lima.yaml").open("a", encoding="utf-8") as file:
         file.write(f"\n# {options} {names[1:]}")
     return say("edit", place)
+
+
+def listed():
+    for place in sorted(HOME.iterdir()):
+        if (place / "lima.yaml").exists():
+            agent, hypervisor = running(place)
+            status = "Running" if agent and hypervisor else "Broken" if agent or hypervisor else "Stopped"
+            data = with_names(RECORDED["list"], place) | {"status": status}
+            if "unreadable" in read(place / "lima.yaml"):
+                data = {"name": place.name, "status": "", "dir": str(place), "errors": [{}]}
+            print(json.dumps(data, separators=(",", ":")))
+    return 0
 
 
 def host_agent(words):
