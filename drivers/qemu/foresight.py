@@ -10,7 +10,7 @@ from ...fsm.port import Change
 from ...fsm.records import is_saved
 from ...fsm.table import Trigger
 from ...guest import ssh
-from ..contract import BASE, CURRENT, KERNEL, SAVED, SEED, Effects, Site
+from ..contract import BASE, CURRENT, KERNEL, SAVED, SEED, WARM, Effects, Site
 from . import (
     adopted,
     boot,
@@ -26,6 +26,7 @@ from . import (
     logs,
     snapshots,
     ssh_port,
+    warming,
 )
 from . import saved as memory
 from .command import RECORD
@@ -70,12 +71,20 @@ def _start(site: Site, *, cold: bool = False) -> Effects:
         appear += _missing(site, [logs.BEFORE])
     started = Effects(appear, vanish, tuple(command))
     if not is_saved(site.directory):
-        return started
+        return started if not warming.applies(site) else _begin_warm(site, started, version, cold=cold)
     why = "as asked" if cold else memory.misfit(site, version, command)
     if why is None:
         resumed = started._replace(command=tuple(memory.incoming(site, command)))
         return resumed + Effects((), (SAVED,), (), (boot.RESUMING,))
     return started + Effects((memory.OLD,), (SAVED,), (), (f"boots cold, the saved memory is set aside: {why}",))
+
+
+def _begin_warm(site: Site, booted: Effects, version: str, *, cold: bool) -> Effects:
+    why = "as asked" if cold else warming.misfit(site, version, booted.command)
+    if why:
+        return booted + Effects(notes=(f"boots cold, without the warm image: {why}",))
+    begun = booted._replace(command=tuple(memory.incoming(site, booted.command, WARM)))
+    return begun + Effects(_missing(site, [warming.LAYER_HERE]), (), (), (boot.BEGINNING,))
 
 
 def _end(site: Site) -> Effects:

@@ -213,12 +213,12 @@ def unfit(folder: Path, version: str, command: Sequence[str]) -> str | None:
     return None
 
 
-def incoming(site: Site, command: Sequence[str]) -> list[str]:
+def incoming(site: Site, command: Sequence[str], folder: str = SAVED) -> list[str]:
     """Return the `command` of the machine of `site` as one that waits for its saved memory, and then for `cont`.
 
     A memory that several machines share is mapped privately.
     """
-    record = json.loads(read_own(site.directory / SAVED / RECORD))
+    record = json.loads(read_own(site.directory / folder / RECORD))
     if record["memory_bytes"] is None:
         backend = _ANONYMOUS
     elif record["common"]:

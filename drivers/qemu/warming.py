@@ -26,7 +26,7 @@ from .forking import CAUGHT
 
 LAYER = "layer.qcow2"
 
-_LAYER_HERE = LAYERS.replace("*", "warm")
+LAYER_HERE = LAYERS.replace("*", "warm")
 """What LAYER is called beside the instance's disk, and where the empty disk looks for it."""
 
 _COVER_BYTES = 16 << 20
@@ -42,7 +42,7 @@ def keep(site: Site, place: Path) -> None:
     for name in (saved.MEMORY, saved.DEVICES, saved.RECORD, CAUGHT):
         cloning.link(source / FORKED / name, place / name)
     cloning.link(source / layers[0], place / LAYER)
-    cloning.write_cover(place, DISK, [_LAYER_HERE], caught["disk_bytes"])
+    cloning.write_cover(place, DISK, [LAYER_HERE], caught["disk_bytes"])
     write_whole(place / KNOWN_HOSTS, read_own(source / KNOWN_HOSTS))
 
 
@@ -54,19 +54,26 @@ def applies(site: Site) -> bool:
     return adopted.is_nobodys(directory) or not (any(directory.glob(LAYERS)) or cloning.is_written(directory))
 
 
-def begin(site: Site, version: str, command: Sequence[str]) -> str | None:
-    """Let the next start of `site` continue from its warm image; return why that does not fit the machine of QEMU
-    `version` and `command`, or None."""
-    directory, warm = site.directory, site.directory / WARM
+def misfit(site: Site, version: str, command: Sequence[str]) -> str | None:
+    """Return why the warm image of `site` does not fit the machine of QEMU `version` and `command`; None if it does."""
+    warm = site.directory / WARM
     if why := saved.unfit(warm, version, command):
         return why
+    disk_bytes = json.loads(read_own(warm / CAUGHT))["disk_bytes"]
+    same = disk_bytes == site.spec.disk_bytes
+    return None if same else f"its disk has {disk_bytes} bytes; this one has {site.spec.disk_bytes}"
+
+
+def begin(site: Site, version: str, command: Sequence[str]) -> str | None:
+    """Let the next start of `site` continue from its warm image; return why that does not fit, as `misfit` does."""
+    if why := misfit(site, version, command):
+        return why
+    directory, warm = site.directory, site.directory / WARM
     caught: dict[str, Any] = json.loads(read_own(warm / CAUGHT))
-    if caught["disk_bytes"] != site.spec.disk_bytes:
-        return f"its disk has {caught['disk_bytes']} bytes; this one has {site.spec.disk_bytes}"
     adopted.settle(directory)
     shown, own = read_own(warm / KNOWN_HOSTS), read_own(directory / KNOWN_HOSTS)
     adopted.record(directory, shown, own, None, boot=caught["boot"], mark=caught["mark"])
-    cloning.link(warm / LAYER, directory / _LAYER_HERE)
+    cloning.link(warm / LAYER, directory / LAYER_HERE)
     write_whole(directory / DISK, read_own(warm / DISK, _COVER_BYTES))
     saved.adopt(site, warm)
     return None
