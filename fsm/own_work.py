@@ -8,13 +8,14 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from ..errors import HostError
 from ..host.files import flush, flush_directory, remove_tree, write_whole
 from ..host.progress import Report
 from . import refusals, snapshots, words
 from .journal import Journal
 from .port import Change, Deadline, Draft, Site
 from .records import FORKED, PROTECTED_FILE, Effects, is_protected
-from .spec import SPEC_FILE
+from .spec import SPEC_FILE, Spec
 from .states import State
 from .table import Trigger
 
@@ -158,7 +159,17 @@ def _tag_is_known(instance: "Instance", *, tag: str) -> None:
         raise refusals.no_snapshot(instance.name, tag)
 
 
+def _is_made_by_its_spec(instance: "Instance", **_: object) -> None:
+    """Refuse where another program keeps the machine, which would not hear of another spec."""
+    if keeper := Spec.read(instance.directory).kept_by:
+        raise HostError(
+            f'the machine of "{instance.name}" is kept by {keeper}, which edits it',
+            hint=f"{keeper} edit {instance.name}",
+        )
+
+
 CONDITIONS: dict[Trigger, Callable[..., None]] = {
+    Trigger.edit: _is_made_by_its_spec,
     Trigger.snapshot: _tag_is_free,
     Trigger.restore: _tag_is_known,
     Trigger.discard: _tag_is_known,

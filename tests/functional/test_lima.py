@@ -154,3 +154,12 @@ def test_adoption_that_fails_leaves_the_machine(vms, of_lima, monkeypatch):
         vms.adopt("old")
     monkeypatch.undo()
     assert before == content(folder)
+
+
+def test_edit_of_what_limactl_keeps_is_refused_with_its_command(interlock, vms, history):
+    """limactl would not hear of another spec: what is not done is not recorded."""
+    before = history()
+    edited = interlock("edit", "web", "--cpus", "7")
+    assert (edited.returncode, "hint: limactl edit web" in edited.stderr) == (6, True)
+    assert history() == before
+    assert vms.status("web").spec.cpus != 7
