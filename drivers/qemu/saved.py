@@ -221,7 +221,7 @@ def incoming(site: Site, command: Sequence[str], folder: str = SAVED) -> list[st
     record = json.loads(read_own(site.directory / folder / RECORD))
     if record["memory_bytes"] is None:
         backend = _ANONYMOUS
-    elif record["common"]:
+    elif record["common"] or folder != SAVED:  # what is in another folder is common once it is adopted
         backend = f"{_MAPPED}mem-path={SAVED}/{MEMORY},"
     else:
         return [*command, *_INCOMING]
