@@ -28,7 +28,7 @@ from .fsm.events import Announce, Event, quiet
 from .fsm.journal import Entry
 from .fsm.port import Draft, Plan, Site
 from .fsm.records import AUTOSTART_FILE, Check, Mending, Status, checked_name
-from .fsm.snapshots import Snapshot, listed
+from .fsm.snapshots import Snapshot, listed, place
 from .fsm.status import Verdict, verdict
 from .fsm.table import Trigger
 from .host import cancellation
@@ -247,25 +247,21 @@ class Interlock:
 
         return text(name, self.engine.admit(name, Trigger.edit).spec)
 
-    def snapshot(self, name: str, tag: str | None = None) -> Outcome:
-        """Keep the disk of `name`, which is at rest, as the snapshot `tag`; by default it is called after the time.
+    def snapshot(
+        self, name: str, tag: str | None = None, *, timeout_s: float | None = None, on_event: Announce | None = None
+    ) -> Outcome:
+        """Keep the disk of `name`, and its memory if it runs, as the snapshot `tag`; by default, called after the time.
 
+        One that runs stands still for a moment and keeps its connections; that must not take longer than `timeout_s`.
         `detail` of the outcome is the tag. Raises IllegalTransitionError for a tag that is taken, DriverError where
-        the disk is damaged or cannot be kept.
+        the disk is damaged, or disk or memory cannot be kept.
         """
         chosen = datetime.now(UTC).strftime("%Y-%m-%d-%H%M%S") if tag is None else tag
-        return self.engine.fire(name, Trigger.snapshot, tag=chosen)
+        return self.fire(name, Trigger.snapshot, tag=chosen, timeout_s=timeout_s, on_event=on_event)
 
     def snapshots(self, name: str) -> list[Snapshot]:
         """Return the snapshots of `name`, the oldest first."""
         return listed(self.engine.site(name).directory)
-
-    def restore(self, name: str, tag: str) -> Outcome:
-        """Give `name`, which is at rest, the disk of its snapshot `tag`; what its guest wrote since is gone.
-
-        Raises NotFoundError for an unknown tag, ProtectedError while `name` is protected.
-        """
-        return self.engine.fire(name, Trigger.restore, tag=tag)
 
     def discard(self, name: str, tag: str) -> Outcome:
         """Remove the snapshot `tag` of `name`, which is at rest; those that came from it stay whole."""
@@ -363,6 +359,35 @@ class Interlock:
         """Stop `name` if it runs, then start it as `start` does."""
         self.stop(name, on_event=on_event)
         return self.start(name, timeout_s=timeout_s, keep_on_failure=keep_on_failure, on_event=on_event)
+
+    def restore(
+        self,
+        name: str,
+        tag: str,
+        *,
+        cold: bool = False,
+        timeout_s: float | None = None,
+        on_event: Announce | None = None,
+    ) -> Outcome:
+        """Give `name` the disk of its snapshot `tag`, and if that has memory, the guest, which continues there.
+
+        What its guest did since is gone. With memory in the snapshot, `name` may run: it is killed first; and `start`
+        lets the guest continue: the outcome is that of `start`, which `timeout_s` is for. With `cold` the disk alone
+        comes back. Raises NotFoundError for an unknown tag, ProtectedError while `name` is protected, DriverError for
+        a snapshot that is damaged, or whose memory does not fit the machine any more: nothing has changed then.
+        """
+        moment = next((it for it in self.snapshots(name) if it.tag == tag and it.memory_bytes), None)
+        status = self.status(name)
+        if moment and not cold and verdict(status, Trigger.kill).legal:
+            if status.protected:
+                raise refusals.guarded(name, Trigger.restore)
+            site = self.engine.site(name)
+            self._find(site.spec.driver).examine(site, place(site.directory, tag), unheard, cold=cold)
+            self.fire(name, Trigger.kill, on_event=on_event)
+        restored = self.fire(name, Trigger.restore, tag=tag, cold=cold, on_event=on_event)
+        if self.status(name).saved:
+            return self.start(name, timeout_s=timeout_s, on_event=on_event)
+        return restored
 
     def up(
         self,

@@ -22,7 +22,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "adopt": ("instances", "Take machines that limactl made as instances."),
         "rename": ("instances", "Give an instance another name."),
         "edit": ("editing", "Change processors, memory, disk or forwards."),
-        "snapshot": ("snapshots", "Take, list, restore and delete snapshots of a disk."),
+        "snapshot": ("snapshots", "Take, list, restore and delete snapshots."),
         "repair": ("lifecycle", "Mend an instance that is listed as damaged."),
     },
     "Status": {

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import click
 
 from ..fsm import refusals
-from .options import Group, Named, format_option, name_argument, outcome_options, pass_session
+from .options import Group, Named, format_option, name_argument, outcome_options, pass_session, timeout_option
 from .session import Session
-from .stdout import Format, local_time, print_record, print_records, print_result
+from .stdout import Format, local_time, print_record, print_records, print_result, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,24 +20,30 @@ tag_argument = click.argument("tag", type=Named("snapshot"))
 
 @click.group("snapshot", cls=Group)
 def snapshot_command() -> None:
-    """Take, list, restore and delete snapshots of an instance's disk.
+    """Take, list, restore and delete snapshots of an instance's disk, and of the memory of one that runs.
 
-    The instance must not run. A snapshot takes up no space by itself: what is written later goes to another layer.
+    The disk takes up no space by itself: what is written later goes to another layer. Memory takes up what the guest
+    has in use.
     """
 
 
 @snapshot_command.command("create")
 @name_argument
 @click.argument("tag", required=False)
+@timeout_option("Let the guest run on, and take no snapshot, when it has not ended by then.")
 @outcome_options
 @pass_session
-def create_command(session: Session, name: str, tag: str | None, output_format: Format) -> None:
+def create_command(
+    session: Session, name: str, tag: str | None, timeout_s: float | None, output_format: Format
+) -> None:
     """Keep the disk of NAME as the snapshot TAG; without TAG it is called after the time.
+
+    Of an instance that runs, the memory is kept too: its guest stands still for a moment, and keeps its connections.
 
     \b
     interlock snapshot create web before-upgrade
     """
-    print_result(session.interlock.snapshot(name, tag), output_format)
+    print_result(session.interlock.snapshot(name, tag, timeout_s=timeout_s), output_format)
 
 
 @snapshot_command.command("list")
@@ -57,6 +63,7 @@ def list_command(session: Session, name: str, output_format: Format) -> None:
             ("SNAPSHOT", lambda it: f"{'  ' * it['depth']}{it['tag']}{' *' if it['current'] else ''}"),
             ("TAKEN", lambda it: local_time(it["created_at"])),
             ("FROM", lambda it: it["parent"] or ""),
+            ("MEMORY", lambda it: size(it["memory_bytes"]) if it["memory_bytes"] else ""),
         ),
     )
 
@@ -82,17 +89,23 @@ def show_command(session: Session, name: str, tag: str, output_format: Format) -
 @snapshot_command.command("restore")
 @name_argument
 @tag_argument
+@click.option("--cold", is_flag=True, help="Bring the disk back without the memory.")
+@timeout_option("End a guest that has continued and has not answered by then.")
 @outcome_options
 @pass_session
-def restore_command(session: Session, name: str, tag: str, output_format: Format) -> None:
-    """Give NAME the disk of its snapshot TAG; what its guest wrote since is gone.
+def restore_command(
+    session: Session, /, name: str, tag: str, output_format: Format, *, cold: bool, timeout_s: float | None
+) -> None:
+    """Bring the snapshot TAG of NAME back; what its guest did since is gone.
 
-    To keep that too, take another snapshot first.
+    With memory in the snapshot, the guest continues from that moment; if NAME runs, it is killed first. Without, or
+    with --cold, the disk alone comes back, and NAME must not run. To keep what is now, take another snapshot first.
 
     \b
     interlock snapshot restore web before-upgrade
+    interlock snapshot restore web before-upgrade --cold
     """
-    print_result(session.interlock.restore(name, tag), output_format)
+    print_result(session.interlock.restore(name, tag, cold=cold, timeout_s=timeout_s), output_format)
 
 
 @snapshot_command.command("delete")

@@ -65,7 +65,7 @@ def outcomes(row: Row) -> tuple[Outcome, ...]:
     if row.on_crash is Recovery.let_run and row.dest is None:  # it saves no memory that could be finished
         recovered = (Outcome.undone,)
     # What the engine does to its own files, and could do again, is over at once: nothing in it looks for a signal.
-    at_once = row.by is By.engine and row.on_crash is Recovery.redo
+    at_once = row.by is By.engine and row.on_crash is Recovery.redo and not row.needs
     return (Outcome.done, Outcome.failed, *(() if at_once else (Outcome.cancelled,)), *recovered)
 
 

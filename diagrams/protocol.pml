@@ -107,12 +107,14 @@ inline carry_out(t, asked) {
         :: else -> skip
         fi
     };
-    atomic {                                   /* and its second: a memory goes before its machine runs, and after it */
+    atomic {                                   /* and its second: a memory goes before its machine runs, and comes after */
         if
 #ifndef USE_TWICE
         :: BOOTS(t) && !failed && machines > 0 -> saved = false
 #endif
         :: SAVES(t) && !failed -> machines = 0
+        :: GUARDED(t) && !VANISHES(t) && machines == 0 -> saved = true /* a snapshot may hold one */
+        :: GUARDED(t) && !VANISHES(t) -> skip
         :: else -> skip
         fi
     };
@@ -129,8 +131,8 @@ inline carry_out(t, asked) {
         atomic {
             if
             :: budget > 0 -> budget--; undone = false; say("fails, and so does undoing: ", t)
-            :: RULE(t) == let_run && machines == 0 -> undone = false /* nothing is left to be let run */
-            :: RULE(t) != let_run || machines > 0 -> undone = true; undo(t)
+            :: RULE(t) == let_run && machines == 0 && state == running -> undone = false /* nothing is left to be let run */
+            :: RULE(t) != let_run || machines > 0 || state != running -> undone = true; undo(t)
             fi
         };
         atomic {
@@ -187,9 +189,9 @@ inline settle(wanted) {
     :: directory && in_flight && RULE(operation) == let_run && saved ->
         say("finds cut short, and finishes: ", operation);
         carry_out(operation, (wanted == operation))
-    :: directory && in_flight && RULE(operation) == let_run && !saved && observed ->
+    :: directory && in_flight && RULE(operation) == let_run && !saved && (observed || state != running) ->
         atomic { say("finds cut short, and lets run: ", operation); undo(operation); in_flight = false }
-    :: directory && in_flight && RULE(operation) == let_run && !saved && !observed ->
+    :: directory && in_flight && RULE(operation) == let_run && !saved && !observed && state == running ->
         atomic { in_flight = false; state = DEST(EXIT, running); say("notices: ", EXIT) }
     :: directory && !in_flight && state == absent -> directory = false
     :: directory && !in_flight && state == running && !observed -> atomic { state = DEST(EXIT, running); say("notices: ", EXIT) }

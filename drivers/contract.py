@@ -18,8 +18,10 @@ because recovery after a crash repeats it. What is true after each:
     stop       nothing runs; returns how it ended
     kill       nothing runs, at once; no error if nothing did
     suspend    nothing runs, and the machine's memory is in the directory, in SAVED: the next start continues from it
-    keep       the folder given holds what `put_back` needs to bring the disk back, whatever becomes of the machine
-    put_back   the disk is as `keep` found it, or still as it was before
+    keep       the folder given holds what `put_back` needs to bring the disk back, whatever becomes of the machine; of
+               one that is alive, the memory too: it stands still for a moment, runs on and keeps its connections
+    examine    nothing has changed; what `put_back` cannot bring back is an error
+    put_back   the disk is as `keep` found it, or still as it was before; the memory, if there is one, is in SAVED
     reset      the disk is as `create` made it, and CURRENT is gone
     delete     nothing is left outside the directory, which the engine removes
     resume     a paused machine runs again, unless what paused it still does; one that runs is left alone
@@ -303,12 +305,27 @@ class Driver(ABC):
         """
         raise HostError(f'driver "{self.name}" cannot save a machine\'s memory', hint=f"interlock stop {site.name}")
 
-    def keep(self, site: Site, place: Path, report: Report) -> None:  # noqa: ARG002 - the default cannot
-        """Put what `put_back` needs into the empty folder `place`, which is renamed later. The machine is down."""
+    def keep(self, site: Site, place: Path, report: Report, deadline: Deadline) -> int:  # noqa: ARG002 - the default cannot
+        """Put what `put_back` needs into the empty folder `place`, which is renamed later.
+
+        Return how many bytes the memory of a machine that is alive takes up there; 0 for one that is down.
+        Raises DeadlineError, or DriverError where that cannot be done: before a machine that is alive stands still, if
+        that can be known. `resume` lets it run then.
+        """
         raise HostError(f'driver "{self.name}" takes no snapshots')
 
-    def put_back(self, site: Site, place: Path, report: Report) -> None:  # noqa: ARG002 - the default cannot
-        """Give the machine, which is down, the disk that `keep` put into `place`, which stays as it is."""
+    def examine(self, site: Site, place: Path, report: Report, *, cold: bool) -> None:  # noqa: B027 - nothing is known
+        """Raise DriverError if `put_back` could not do its work, or SAVED would not fit: it is asked first.
+
+        The machine may be alive. Nothing is changed.
+        """
+
+    def put_back(self, site: Site, place: Path, report: Report, *, cold: bool) -> None:  # noqa: ARG002 - the default cannot
+        """Give the machine, which is down, the disk that `keep` put into `place`, which stays as it is.
+
+        The memory in `place`, if there is one, comes into SAVED, the last thing that appears; with `cold` it does not.
+        SAVED may be there from an earlier call that was cut short, and is gone before the disk changes.
+        """
         raise HostError(f'driver "{self.name}" takes no snapshots')
 
     @abstractmethod

@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 from ..errors import DeadlineError, DriverError, OutOfReachError, TooNewError, UsageError
 from ..fsm.records import is_saved, is_warm
 from ..fsm.schema import check_schema
+from ..fsm.snapshots import place
 from ..host import cancellation
 from ..host.files import UnfitFileError, read_own, remove_tree, write_whole
 from ..host.process import boot_id
@@ -232,17 +233,27 @@ class SimulatedDriver(Driver):
         if machine.alive:
             self._put(site, machine._replace(alive=False, exit_reason=None))
 
-    def keep(self, site: Site, place: Path, report: Report) -> None:
+    def keep(self, site: Site, place: Path, report: Report, deadline: Deadline) -> int:
         machine = self._reached(site)
-        report("keeping the simulated disk")
-        self._obey("keep", UNLIMITED)
+        report("keeping the simulated memory and disk" if machine.alive else "keeping the simulated disk")
+        self._obey("keep", deadline)
         write_whole(place / FILE, json.dumps(machine._asdict()).encode())
+        if machine.alive:
+            write_whole(place / SAVED, b"")
+        return site.spec.memory_bytes if machine.alive else 0
 
-    def put_back(self, site: Site, place: Path, report: Report) -> None:
+    def examine(self, site: Site, place: Path, report: Report, *, cold: bool) -> None:  # noqa: ARG002 - each of them fits
+        report("checking the simulated snapshot")
+        self._obey("examine", UNLIMITED)
+
+    def put_back(self, site: Site, place: Path, report: Report, *, cold: bool) -> None:
         machine = self._reached(site)
         report("putting the simulated disk back")
         self._obey("put_back", UNLIMITED)
-        self._put(site, machine._replace(boots=_read(place / FILE).boots))
+        remove_tree(site.directory / SAVED)
+        self._put(site, machine._replace(boots=_read(place / FILE).boots, exit_reason=None))
+        if (place / SAVED).exists() and not cold:
+            write_whole(site.directory / SAVED, b"")
 
     def reset(self, site: Site, report: Report) -> None:
         self._reached(site)
@@ -310,6 +321,9 @@ class SimulatedDriver(Driver):
             case "start" if is_saved(site.directory):
                 set_aside = arguments.get("cold")
                 return Effects(vanish=(SAVED,), notes=() if set_aside else ("resuming the simulated guest",))
+            case "restore" if not arguments.get("cold"):
+                kept = place(site.directory, arguments["tag"]) / SAVED
+                return Effects(appear=(SAVED,) if kept.exists() else ())
             case "reset":
                 return Effects(vanish=tuple(it for it in (SAVED, CURRENT) if os.path.lexists(site.directory / it)))
         return Effects()

@@ -30,6 +30,8 @@ class Entry:
         self.detail: str | None = None
         self.former = instance.name if row.moves else None
         """Of a row that moves the instance, its name before; a move that is finished later began under another one."""
+        self.asked: dict[str, str | bool] = {}
+        """What its row was asked for with, as far as a later process can ask for it again."""
         self.after = instance.last.seq if instance.last else 0
         """The number of the last line before it."""
         self.worked = False
@@ -87,6 +89,7 @@ class Entry:
             detail=self.detail,
             error=error.record() if error else None,
             former=self.former,
+            asked=self.asked or None,
         )
         self._seq = instance.write(line).seq
 

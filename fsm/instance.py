@@ -93,6 +93,8 @@ class Instance:
         """Return what is decided about a request for `row` now. Called by the state machine."""
         seen = self._observe() if row.holds_unless and self.state in row.sources else self.seen
         protected, saved = is_protected(self.directory), is_saved(self.directory)
+        # Where it was cut short, the memory is its own: it could not have begun beside another one.
+        saved = saved and not (self.last and self.last.in_flight and self.last.trigger is row.trigger)
         return decide(row, self.state, protected=protected, saved=saved, seen=seen)
 
     def leave_alone(self, event: "EventData") -> None:
@@ -145,8 +147,10 @@ class Instance:
         entry = Entry(self, row, self.timeout_s(row, timeout_s), since)
         keep = arguments.pop("keep_on_failure", False)
         entry.former = arguments.get("former", entry.former)
+        named = ((name, arguments.get(name)) for name in (*row.needs, *row.options))
+        entry.asked = {name: value for name, value in named if value and isinstance(value, str | bool)}
         if condition := CONDITIONS.get(row.trigger):
-            condition(self, **arguments)
+            condition(self, **{name: arguments[name] for name in row.needs})
         self.moved = True
         if row.observed:
             entry.detail = arguments["reason"]
@@ -285,7 +289,7 @@ class Instance:
                 self._discard_staging()
             case Recovery.probe:
                 self._kill(unheard)
-            case Recovery.let_run:
+            case Recovery.let_run if self.state is State.running:
                 if not self._observe().alive:
                     raise DriverError("the machine is down")
                 self.port.resume(self.site, unheard)
@@ -380,7 +384,8 @@ class Instance:
             self.fire(row.trigger, former=line.former)
             return False
         unsaved = row.on_crash is Recovery.let_run and not is_saved(self.directory)
-        undone = {Recovery.abandon: True, Recovery.probe: not alive, Recovery.let_run: alive and unsaved}
+        let_run = unsaved and (alive or self.state is not State.running)
+        undone = {Recovery.abandon: True, Recovery.probe: not alive, Recovery.let_run: let_run}
         if row.on_crash and undone.get(row.on_crash):
             # A machine that does not listen any more cannot be let run, and must be killed all the same.
             with suppress(*([InterlockError] if at_once else [])):
@@ -393,7 +398,8 @@ class Instance:
             reason = self.seen.exit_reason if self.seen else None
             self.fire(unasked(self.state).trigger, reason=reason or "reason unknown")
             return False
-        own = asked if wanted is row.trigger else {"timeout_s": 0.0} if at_once and row.timeout else {}
+        before = {name: value for name, value in (line.asked or {}).items() if name in row.takes}
+        own = asked if wanted is row.trigger else {"timeout_s": 0.0} if at_once and row.timeout else before
         self.fire(row.trigger, **own)
         return wanted is row.trigger
 

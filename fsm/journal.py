@@ -25,6 +25,7 @@ that are too long are cut and marked. A journal that has grown to its limit is r
     detail     how it ended, in words: `guest shut down`
     error      {reference, message, hint, details}
     former     on lines of a row that moves the instance: its name before
+    asked      what its row was asked for with, where a later process can ask for it again: {"tag": "before-upgrade"}
     kept       the reason for the state before the line; it still applies unless the line moves the state or fails
     version    the version of Interlock that wrote the line; 0.1.0 left it out
     schema     of the line; left out while it is 1
@@ -96,6 +97,7 @@ class Entry(NamedTuple):
     detail: str | None = None
     error: dict[str, Any] | None = None
     former: str | None = None
+    asked: dict[str, Any] | None = None
     kept: str | None = None
     version: str | None = __version__
     """The version of Interlock that wrote it; None means 0.1.0."""
@@ -127,7 +129,7 @@ class Entry(NamedTuple):
             "elapsed_s": round(self.elapsed_s, 3),
             **{
                 key: value
-                for key in ("step", "deadline", "detail", "error", "former", "kept", "version")
+                for key in ("step", "deadline", "detail", "error", "former", "asked", "kept", "version")
                 if (value := getattr(self, key)) is not None
             },
             **({"schema": self.schema} if self.schema > 1 else {}),
@@ -166,6 +168,7 @@ class Entry(NamedTuple):
             detail=data.get("detail"),
             error=data.get("error"),
             former=data.get("former"),
+            asked=data.get("asked"),
             kept=data.get("kept"),
             version=data.get("version"),
             schema=int(data.get("schema", 1)),
@@ -258,6 +261,7 @@ _OPTIONAL: dict[str, type] = {
     "detail": str,
     "error": dict,
     "former": str,
+    "asked": dict,
     "kept": str,
     "version": str,
 }

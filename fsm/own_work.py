@@ -89,16 +89,19 @@ def edit(instance: "Instance", report: Report, *, change: Change) -> str:
     return words.edited(site.spec, edited.spec, running=running)
 
 
-def snapshot(instance: "Instance", report: Report, *, tag: str) -> str:
+def snapshot(instance: "Instance", report: Report, deadline: Deadline, *, tag: str) -> str:
     """Carry out `snapshot`: it is there once its folder has its name."""
-    with snapshots.taken(instance.directory, tag) as place:
-        instance.port.keep(instance.site, place, report)
+    with snapshots.taken(instance.directory, tag) as draft:
+        draft.memory_bytes = instance.port.keep(instance.site, draft.place, report, deadline)
     return tag
 
 
-def restore(instance: "Instance", report: Report, *, tag: str) -> str:
-    """Carry out `restore`."""
-    instance.port.put_back(instance.site, snapshots.place(instance.directory, tag), report)
+def restore(instance: "Instance", report: Report, *, tag: str, cold: bool = False) -> str:
+    """Carry out `restore`. While the disk is being put back, nobody knows which snapshot it comes from."""
+    place = snapshots.place(instance.directory, tag)
+    instance.port.examine(instance.site, place, report, cold=cold)
+    snapshots.point_nowhere(instance.directory)
+    instance.port.put_back(instance.site, place, report, cold=cold)
     snapshots.point(instance.directory, tag)
     return tag
 
@@ -174,4 +177,4 @@ CONDITIONS: dict[Trigger, Callable[..., None]] = {
     Trigger.restore: _tag_is_known,
     Trigger.discard: _tag_is_known,
 }
-"""What must hold of the row's arguments before anything begins, by trigger; raises the refusal where it does not."""
+"""What must hold of what the row needs before anything begins, by trigger; raises the refusal where it does not."""

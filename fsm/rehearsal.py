@@ -122,7 +122,7 @@ class Rehearsal(Engine):
         site = self.site(name)
         new = self._free(name, trigger, work.get("new"))
         if condition := CONDITIONS.get(trigger):
-            condition(site, **work)
+            condition(site, **{name: work[name] for name in row.needs})
         effects = Effects(notes=notes) + self._effects(row, site, status.state, work)
         if change := work.get("change"):
             status = status._replace(spec=change(site.spec))
@@ -159,7 +159,7 @@ class Rehearsal(Engine):
         """Return `status` as the rule of the row `left`, cut short, would make it; who wants that row does it again."""
         if left is wanted:
             return status
-        if left.on_crash is Recovery.let_run and not alive and not status.saved:
+        if left.on_crash is Recovery.let_run and not alive and not status.saved and status.state is State.running:
             return self._went_down(status)
         given_up = {
             Recovery.roll_back: True,

@@ -2,27 +2,48 @@
 
     snapshots/              in the instance's directory
     ├── TAG/                appears and vanishes by one rename
-    │   ├── snapshot.json   when it was taken, and the snapshot that it came from
+    │   ├── snapshot.json   when it was taken, its line, and whether memory is in it
     │   └── ...             the driver's
-    └── .current            the tag under which the disk was taken or restored last; `reset` removes it
+    └── .current            the line of the disk, a tag on each row; `reset` removes it
 
-Snapshots are independent: each holds all that it needs, and hard links to files that several need.
+Snapshots are independent: each holds all that it needs, and hard links to files that several need. A line is the tags
+that something came from, the nearest first. Tags that do not exist are skipped, so taking and discarding a snapshot
+are one rename each, and no other record has to change.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import InvalidNameError
-from ..host.files import beside, make_private_directory, publish, read_own, remove_tree, retire, write_whole
+from ..host.files import (
+    beside,
+    flush_directory,
+    make_private_directory,
+    publish,
+    read_own,
+    remove_tree,
+    retire,
+    write_whole,
+)
 from ..host.home import NAME, NAME_WORDS
 from .records import now
 
 FOLDER = "snapshots"
 RECORD = "snapshot.json"
 CURRENT = f"{FOLDER}/.current"
+
+
+class Draft:
+    """A snapshot that is being taken: `place` is an empty folder, for the driver to fill."""
+
+    memory_bytes = 0
+    """What the memory in it takes up; 0 where it holds the disk alone."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
 
 
 class Snapshot(NamedTuple):
@@ -35,6 +56,8 @@ class Snapshot(NamedTuple):
     """The snapshot that the disk came from when this one was taken."""
     current: bool = False
     """True for the one that the disk comes from now."""
+    memory_bytes: int | None = None
+    """What the memory in it takes up; None where it holds the disk alone."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form: what `snapshot list --format json` prints."""
@@ -55,52 +78,52 @@ def place(directory: Path, tag: str) -> Path:
 
 def listed(directory: Path) -> list[Snapshot]:
     """Return the snapshots of the instance in `directory`, the oldest first."""
-    current = _current(directory)
+    current = next(iter(_line(directory)), None)
     found: dict[str, Snapshot] = {}
-    for it in sorted(map(_read, _folders(directory)), key=lambda it: (it.created_at, it.tag)):
-        parent = it.parent if it.parent in found else None  # a record that was tampered with must not form a circle
+    for it, line in sorted(map(_read, _folders(directory)), key=lambda read: (read[0].created_at, read[0].tag)):
+        parent = next((tag for tag in line if tag in found), None)  # an older one: so there is no circle
         found[it.tag] = it._replace(parent=parent, current=it.tag == current)
     return list(found.values())
 
 
 @contextmanager
-def taken(directory: Path, tag: str) -> Iterator[Path]:
-    """Yield an empty folder that becomes the snapshot `tag` of the instance in `directory` once the block is done."""
+def taken(directory: Path, tag: str) -> Iterator[Draft]:
+    """Yield what becomes the snapshot `tag` of the instance in `directory` once the block is done."""
     whole = place(directory, tag)
     make_private_directory(whole.parent)
     for abandoned in whole.parent.glob(".*.*"):
         remove_tree(abandoned)
     fresh = make_private_directory(beside(whole))
     try:
-        yield fresh
-        record = {"created_at": now(), "parent": _current(directory), "schema": 1}
+        draft = Draft(fresh)
+        yield draft
+        memory = {"memory_bytes": draft.memory_bytes} if draft.memory_bytes else {}
+        line = _line(directory)
+        record = {"created_at": now(), "line": line, **memory, "schema": 1}
         write_whole(fresh / RECORD, json.dumps(record).encode() + b"\n")
+        _write_line(directory, [tag, *line])
         publish(fresh, whole)
     finally:
         with suppress(FileNotFoundError):
             remove_tree(fresh)
-    point(directory, tag)
 
 
 def point(directory: Path, tag: str) -> None:
     """Record that the disk of the instance in `directory` comes from the snapshot `tag`."""
-    write_whole(directory / CURRENT, tag.encode())
+    _write_line(directory, [tag, *_read(place(directory, tag))[1]])
+
+
+def point_nowhere(directory: Path) -> None:
+    """Record that nobody knows which snapshot the disk of the instance in `directory` comes from."""
+    remove_tree(directory / CURRENT)
+    flush_directory(directory / FOLDER)
 
 
 def discard(directory: Path, tag: str) -> None:
-    """Remove the snapshot `tag`; those that came from it come from its parent now."""
-    gone = _read(place(directory, tag))
-    for folder in _folders(directory):
-        if _read(folder).parent == tag:
-            record = json.loads(read_own(folder / RECORD))
-            write_whole(folder / RECORD, json.dumps({**record, "parent": gone.parent}).encode() + b"\n")
-    if _current(directory) == tag:
-        if gone.parent:
-            point(directory, gone.parent)
-        else:
-            remove_tree(directory / CURRENT)
+    """Remove the snapshot `tag`; what came from it comes from its parent now."""
     whole = place(directory, tag)
     retire(whole, beside(whole))
+    flush_directory(whole.parent)
 
 
 def _folders(directory: Path) -> list[Path]:
@@ -109,17 +132,24 @@ def _folders(directory: Path) -> list[Path]:
     return []
 
 
-def _read(folder: Path) -> Snapshot:
+def _read(folder: Path) -> tuple[Snapshot, list[str]]:
+    """Return what the record in `folder` says, and its line."""
     with suppress(OSError, ValueError, AttributeError, RecursionError):
         record = json.loads(read_own(folder / RECORD))
-        created_at, parent = record.get("created_at"), record.get("parent")
-        return Snapshot(folder.name, str(created_at or ""), parent if isinstance(parent, str) else None)
-    return Snapshot(folder.name)
+        created_at, line, memory = (record.get(key) for key in ("created_at", "line", "memory_bytes"))
+        memory_bytes = memory if isinstance(memory, int) else None
+        tags = [tag for tag in line if isinstance(tag, str)] if isinstance(line, list) else []
+        return Snapshot(folder.name, str(created_at or ""), memory_bytes=memory_bytes), tags
+    return Snapshot(folder.name), []
 
 
-def _current(directory: Path) -> str | None:
-    """Return the tag of the snapshot that the disk comes from, if there is one."""
+def _line(directory: Path) -> list[str]:
+    """Return the line of the disk: the tags that it came from and that are there, the nearest first."""
     with suppress(OSError, UnicodeDecodeError):
-        tag = read_own(directory / CURRENT).decode()
-        return tag if NAME.fullmatch(tag) and (directory / FOLDER / tag).is_dir() else None
-    return None
+        tags = read_own(directory / CURRENT).decode().splitlines()
+        return [tag for tag in tags if NAME.fullmatch(tag) and (directory / FOLDER / tag).is_dir()]
+    return []
+
+
+def _write_line(directory: Path, tags: Sequence[str]) -> None:
+    write_whole(directory / CURRENT, "".join(f"{tag}\n" for tag in tags).encode())

@@ -31,7 +31,7 @@ change a row and read the diff of the golden files.
                 tuple of such names
     moves       the instance's directory goes to the name `new` with it, by one rename: cut short before that, it is
                 given up; after that, it is finished under the new name
-    options     what it can be asked for with besides. `cold`: a memory that is saved is set aside
+    options     what it can be asked for with besides. `cold`: without the memory that is saved, or in the snapshot
     example     what is typed after its command, as a hint shows it; NAME stands for the instance
     on_damage   what it does to an instance whose files cannot be understood; None where it is refused then
 
@@ -113,7 +113,7 @@ RULE = {
     Recovery.redo: "It is done again from the beginning: every step of it is safe to repeat.",
     Recovery.abandon: "It is given up: what it did stays done, the state is the same, and it can be asked for again.",
     Recovery.let_run: "If the memory is saved, it is finished. If not, a machine that is alive is let run again, and "
-    "the state is the one it came from; for one that is down, its exit is recorded.",
+    "the state is the one it came from; for one that ran and is down, its exit is recorded.",
 }
 """What each recovery does, in words."""
 
@@ -231,12 +231,14 @@ TABLE = (
     Row(edit, EXISTING, None, by=By.engine, doing="editing", done="edited", on_crash=abandon,
         needs=("change",), example="NAME --cpus 4",
         why="Gives the instance other port forwards, at once if it runs, or other sizes, from its next start on."),
-    Row(snapshot, AT_REST, None, by=By.engine, doing="taking a snapshot of", done="took a snapshot of",
-        on_crash=abandon, unsaved=True, needs=("tag",), command="snapshot create", example="NAME before-upgrade",
-        why="Keeps the disk as it is, to be restored later, and lets the guest write to another layer."),
-    Row(restore, AT_REST, None, by=By.engine, doing="restoring", done="restored", on_crash=abandon,
-        guarded=True, unsaved=True, needs=("tag",), command="snapshot restore", example="NAME before-upgrade",
-        why="Gives the instance the disk of a snapshot. What its guest wrote since is gone, unless another has it."),
+    Row(snapshot, EXISTING, None, by=By.engine, doing="taking a snapshot of", done="took a snapshot of",
+        on_crash=let_run, yields_to=(kill,), unsaved=True, timeout="stop_timeout_s", needs=("tag",),
+        command="snapshot create", example="NAME before-upgrade",
+        why="Keeps the disk as it is, and the memory of a guest that runs, to be restored later. The guest runs on."),
+    Row(restore, AT_REST, None, by=By.engine, doing="restoring", done="restored", on_crash=redo,
+        guarded=True, unsaved=True, needs=("tag",), options=("cold",),
+        command="snapshot restore", example="NAME before-upgrade",
+        why="Gives the instance the disk of a snapshot, and its memory if it has any. What was done since is gone."),
     Row(discard, AT_REST, None, by=By.engine, doing="discarding a snapshot of", done="discarded a snapshot of",
         on_crash=abandon, guarded=True, needs=("tag",), command="snapshot delete", example="NAME before-upgrade",
         why="Removes a snapshot. Those that came from it stay whole."),

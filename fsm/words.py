@@ -45,13 +45,14 @@ SENTENCES = {
 }
 
 GIVEN_UP = '{doing} "{name}" was given up, and what it did stays done; it is {source}'
-"""Said of `undone` where the row's rule is to abandon: its work may even be complete, with only the outcome missing."""
+"""Said of `undone` where the row does not move the instance: its work may even be complete, with only the outcome
+missing."""
 
 
 def sentence(event: "Event") -> str:
     """Return the line that a person reads for `event`, without a full stop."""
     row = event.row
-    given_up = event.happening is Happening.undone and row.on_crash is table.Recovery.abandon
+    given_up = event.happening is Happening.undone and row.dest is None
     return (GIVEN_UP if given_up else SENTENCES[event.happening]).format(
         name=event.instance,
         trigger=event.trigger,

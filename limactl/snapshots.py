@@ -1,8 +1,9 @@
-"""`snapshot`: the disk of an instance that is stopped, kept by tags. Memory is not kept, so what runs is refused."""
+"""`snapshot`: the disk of an instance, kept by tags, and the memory of one that runs."""
 
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
+from ..host import sizes
 
 if TYPE_CHECKING:
     from ..fsm.snapshots import Snapshot
@@ -14,13 +15,13 @@ _COLUMNS = "{:<10}{:<17}{:>8}{:>20}{:>13}{:>11}"
 
 
 def create(session: "Session", call: "Call") -> int:
-    """Keep the disk as a snapshot."""
+    """Keep the disk as a snapshot, and the memory of what runs."""
     session.vms.snapshot(*_asked(session, call))
     return 0
 
 
 def apply(session: "Session", call: "Call") -> int:
-    """Give the instance the disk of a snapshot."""
+    """Give the instance the disk of a snapshot; with memory in it, the guest continues."""
     session.vms.restore(*_asked(session, call))
     return 0
 
@@ -59,4 +60,5 @@ def _line(number: int, snapshot: "Snapshot") -> str:
     from ..commands.stdout import local_time
 
     taken = local_time(snapshot.created_at)[:19] if snapshot.created_at else "-"
-    return _COLUMNS.format(number, f"{snapshot.tag} ", "0 B", f" {taken}", "00:00:00.000", "--")
+    size = sizes.in_words(snapshot.memory_bytes or 0)
+    return _COLUMNS.format(number, f"{snapshot.tag} ", size, f" {taken}", "00:00:00.000", "--")

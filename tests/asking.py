@@ -4,7 +4,7 @@ from typing import Any
 
 from interlock.fsm.engine import Engine
 from interlock.fsm.spec import Forward, Spec
-from interlock.fsm.states import AT_REST
+from interlock.fsm.states import State
 from interlock.fsm.table import BY_TRIGGER, Trigger
 
 COPY = "copy"
@@ -39,8 +39,8 @@ def needs(trigger: Trigger | None) -> dict[str, Any]:
 
 
 def prepare(engine: Engine, trigger: Trigger | None, name: str = "web") -> None:
-    """Make what `trigger` has to find of the instance `name`, if that is at rest: a snapshot."""
-    if "tag" in needs(trigger) and trigger is not Trigger.snapshot and engine.status(name).state in AT_REST:
+    """Make what `trigger` has to find of the instance `name`, if there is one: a snapshot."""
+    if "tag" in needs(trigger) and trigger is not Trigger.snapshot and engine.status(name).state is not State.absent:
         engine.fire(name, Trigger.snapshot, tag=TAG)
 
 

@@ -188,17 +188,24 @@ class QemuDriver(Driver):
         _refuse_alive(site)
         ended.clear(site, report)
 
-    def keep(self, site: Site, place: Path, report: Report) -> None:
+    def keep(self, site: Site, place: Path, report: Report, deadline: Deadline) -> int:
         from . import snapshots
 
-        _refuse_alive(site)
+        if process := hypervisor.settled(site.directory):
+            return snapshots.catch(site, process, place, report, deadline)
         snapshots.take(site, place, report)
+        return 0
 
-    def put_back(self, site: Site, place: Path, report: Report) -> None:
+    def examine(self, site: Site, place: Path, report: Report, *, cold: bool) -> None:
+        from . import snapshots
+
+        snapshots.examine(site, place, report, cold=cold)
+
+    def put_back(self, site: Site, place: Path, report: Report, *, cold: bool) -> None:
         from . import snapshots
 
         _refuse_alive(site)
-        snapshots.bring_back(site, place, report)
+        snapshots.bring_back(site, place, report, cold=cold)
 
     def warm(self, site: Site, place: Path, report: Report, deadline: Deadline) -> None:
         from . import warming

@@ -8,8 +8,10 @@ from typing import Any
 
 from ...fsm.port import Change
 from ...fsm.records import is_saved
+from ...fsm.snapshots import place
 from ...fsm.table import Trigger
 from ...guest import ssh
+from ...host.progress import unheard
 from ..contract import BASE, CURRENT, KERNEL, SAVED, SEED, WARM, Effects, Site
 from . import (
     adopted,
@@ -119,7 +121,15 @@ def _fork(site: Site, *, new: Collection[str]) -> Effects:
 def _snapshot(site: Site, *, tag: str) -> Effects:
     del tag
     snapshots.refuse(site)
+    if process := hypervisor.settled(site.directory):
+        memory.refuse(site, process)
     return Effects()
+
+
+def _restore(site: Site, *, tag: str, cold: bool = False) -> Effects:
+    kept = place(site.directory, tag)
+    snapshots.examine(site, kept, unheard, cold=cold)
+    return Effects((SAVED,)) if memory.is_in(kept) and not cold else Effects()
 
 
 def _edit(site: Site, *, change: Change) -> Effects:
@@ -138,6 +148,7 @@ _FORESEEN: dict[Trigger, Callable[..., Effects]] = {
     Trigger.clone: _clone,
     Trigger.fork: _fork,
     Trigger.snapshot: _snapshot,
+    Trigger.restore: _restore,
     Trigger.edit: _edit,
 }
 

@@ -83,9 +83,23 @@ def catch(site: Site, process: Actor, announced: Announced, report: Report, dead
 
     Raises DeadlineError or DriverError; the processors may stand still then.
     """
+    place = site.directory / FORKED
+    remove_tree(place)
+    sweep_beside(place)
+    fresh = beside(place)
+    fresh.mkdir(mode=PRIVATE_DIRECTORY)
+    layers, size = caught(site, process, fresh, report, deadline)
+    record = {**announced._asdict(), "layers": layers, "disk_bytes": size}
+    write_whole(fresh / CAUGHT, json.dumps(record).encode() + b"\n")
+    fresh.replace(place)
+
+
+def caught(site: Site, process: Actor, folder: Path, report: Report, deadline: Deadline) -> tuple[list[str], int]:
+    """Put the memory and the firmware's variables of one moment of the machine of `site` into `folder`; it runs on.
+
+    Return the layers of its disk at that moment, from the top down, and the disk's size. Raises as `catch` does.
+    """
     directory = site.directory
-    remove_tree(directory / FORKED)
-    sweep_beside(directory / FORKED)
     report("copying the memory")
     finish(site)
     for unused in directory.glob(_COVER.format("*")):
@@ -94,20 +108,16 @@ def catch(site: Site, process: Actor, announced: Announced, report: Report, dead
     number = os.urandom(4).hex()
     cloning.write_cover(directory, _COVER.format(number), layers, size)
     os.link(directory / _COVER.format(number), directory / _layer(number))
-    fresh = beside(directory / FORKED)
-    fresh.mkdir(mode=PRIVATE_DIRECTORY)
     with Monitor(site.runtime) as monitor:
         monitor.ask("stop")  # and completes what is being written to the disks
         _change_over(monitor, number)
     finish(site)
-    saved.take(site, process, fresh, deadline)
+    saved.take(site, process, folder, deadline)
     if (directory / firmware.VARIABLES).exists():
-        _copy(directory / firmware.VARIABLES, fresh / firmware.VARIABLES)
+        _copy(directory / firmware.VARIABLES, folder / firmware.VARIABLES)
     with Monitor(site.runtime) as monitor:
         monitor.ask("cont")
-    record = {**announced._asdict(), "layers": layers, "disk_bytes": size}
-    write_whole(fresh / CAUGHT, json.dumps(record).encode() + b"\n")
-    fresh.replace(directory / FORKED)
+    return layers, size
 
 
 def make(site: Site, original: Site, report: Report) -> None:
@@ -127,7 +137,7 @@ def make(site: Site, original: Site, report: Report) -> None:
     for layer in caught["layers"]:
         cloning.link(source / layer, directory / layer)
     cloning.cover(directory, caught["layers"], caught["disk_bytes"])
-    saved.adopt(site, forked)
+    saved.adopt(site, forked, common=True)
     facts = identity_facts(who, initrd=read_own(directory / INITRD, cloning.SEED_BYTES))
     shown = read_own(source / KNOWN_HOSTS)
     adopted.record(directory, shown, pin(who.host_key), facts, boot=caught["boot"], mark=caught["mark"])

@@ -75,6 +75,8 @@ _PIECE_BYTES = 64 << 20
 _DEVICES_BYTES = 8 << 20
 """Up to this size, a digest is kept of what QEMU writes: half a megabyte. With the memory in it, only its length is."""
 
+_PAGE_BYTES = 4096
+
 _UNLIMITED = 1 << 40
 """Bytes a second: the guest stands still meanwhile, so QEMU must not throttle itself."""
 
@@ -157,10 +159,10 @@ def take(site: Site, process: Actor, folder: Path, deadline: Deadline) -> None:
     _write_record(folder, record)
 
 
-def adopt(site: Site, folder: Path) -> None:
+def adopt(site: Site, folder: Path, *, common: bool) -> None:
     """Put what `take` wrote into `folder` into SAVED of `site`, as the memory that fits the disk of that one.
 
-    Several machines may adopt the same one.
+    `common`: others do so too, and share what they do not write to.
     """
     remove_tree(site.directory / SAVED)
     sweep_beside(site.directory / SAVED)
@@ -170,8 +172,28 @@ def adopt(site: Site, folder: Path) -> None:
         if (folder / name).exists():
             link_or_copy(folder / name, fresh / name)
     record = json.loads(read_own(folder / RECORD))
-    _write_record(fresh, {**record, "written": _written(site), "common": (folder / MEMORY).exists()})
+    common = common and (folder / MEMORY).exists()
+    _write_record(fresh, {**record, "written": _written(site), "common": common})
     publish(fresh, site.directory / SAVED)
+
+
+def is_in(folder: Path) -> bool:
+    """Return whether `folder` holds what `take` wrote."""
+    return (folder / RECORD).exists()
+
+
+def seal(folder: Path) -> int:
+    """Record what the memory in `folder`, which `take` wrote, is to be known by; return how many bytes it takes up."""
+    record = json.loads(read_own(folder / RECORD))
+    digest, used = _content(folder)
+    _write_record(folder, {**record, "content_sha256": digest})
+    return used
+
+
+def unsealed(folder: Path) -> str | None:
+    """Return what is wrong with a memory that is not the one that was sealed; None if it is."""
+    record = json.loads(read_own(folder / RECORD))
+    return None if record.get("content_sha256") == _content(folder)[0] else "it is damaged"
 
 
 def _write_record(folder: Path, record: dict[str, Any]) -> None:
@@ -324,8 +346,8 @@ def _memory(process: Actor, mode: str) -> Iterator[Any]:
     raise DriverError("the hypervisor has no memory that can be saved")
 
 
-def _copy(source: int, target: int, deadline: Deadline) -> None:
-    """Copy what `source` holds to the same places of `target`, without its holes. Source: lseek(2), SEEK_DATA."""
+def _stretches(source: int) -> Iterator[tuple[int, int]]:
+    """Yield where each stretch of data of `source` begins and ends, between its holes. Source: lseek(2), SEEK_DATA."""
     end = 0
     while True:
         try:
@@ -333,11 +355,18 @@ def _copy(source: int, target: int, deadline: Deadline) -> None:
         except OSError:  # ENXIO: no more data
             return
         end = os.lseek(source, begin, os.SEEK_HOLE)
+        yield begin, end
+
+
+def _copy(source: int, target: int, deadline: Deadline) -> None:
+    """Copy what `source` holds to the same places of `target`, without its holes."""
+    for begin, end in _stretches(source):
         os.lseek(source, begin, os.SEEK_SET)
         os.lseek(target, begin, os.SEEK_SET)
-        while begin < end:
+        done = begin
+        while done < end:
             _in_time(deadline)
-            begin += os.sendfile(target, source, None, min(end - begin, _PIECE_BYTES))
+            done += os.sendfile(target, source, None, min(end - done, _PIECE_BYTES))
 
 
 def _in_time(deadline: Deadline) -> None:
@@ -359,6 +388,25 @@ def _stamp(path: Path) -> list[Any]:
     """Return what identifies the whole content of the file `path`."""
     size = path.stat().st_size
     return [size, sha256(read_own(path, _DEVICES_BYTES)).hexdigest() if size <= _DEVICES_BYTES else None]
+
+
+def _content(folder: Path) -> tuple[str, int]:
+    """Return a digest of memory and devices in `folder`, and how many bytes of them are in pages that are not zero.
+
+    Pages of zeros count as holes: whether a file system has kept the holes makes no difference.
+    """
+    digest, used = sha256(), 0
+    for path in (folder / name for name in (MEMORY, DEVICES) if (folder / name).exists()):
+        with open_private(path, "rb") as file:
+            for begin, end in _stretches(file.fileno()):
+                for place in range(begin, end, _PAGE_BYTES):
+                    cancellation.check()
+                    page = os.pread(file.fileno(), min(_PAGE_BYTES, end - place), place)
+                    if any(page):
+                        digest.update(place.to_bytes(8))
+                        digest.update(page)
+                        used += len(page)
+    return digest.hexdigest(), used
 
 
 def _processor() -> str:

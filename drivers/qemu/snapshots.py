@@ -1,17 +1,19 @@
-"""Snapshots of a machine that is down: its disk by shared layers, as a clone has it, and its firmware's variables.
+"""Snapshots of a machine: its disk by shared layers, as a clone has it, and its firmware's variables.
 
 snapshots/TAG/          holds every file that the disk needs, so it outlives what becomes of the machine's own
 ├── disk.qcow2          empty, over the layer that was the machine's disk
 ├── layer-*.qcow2       hard links, never written to again
 ├── base.qcow2          a hard link, likewise
-└── firmware.*.fd       the variables, copied
+├── firmware.*.fd       the variables, copied
+└── memory, devices, saved.json   of a machine that ran: the same moment, as `saved` has it; never written to again
 """
 
 from pathlib import Path
 
 from ...errors import DriverError
-from ..contract import Report, Site
-from . import cloning, disk, firmware
+from ...host.process import Actor
+from ..contract import Deadline, Report, Site
+from . import boot, cloning, disk, firmware, forking, saved
 
 
 def take(site: Site, place: Path, report: Report) -> None:
@@ -35,13 +37,47 @@ def refuse(site: Site) -> None:
         raise DriverError(f"the disk {names} is attached and would not go back with a snapshot")
 
 
-def bring_back(site: Site, place: Path, report: Report) -> None:
-    """Give `site`, which is down, the disk that `take` put into `place`; what was written since is gone."""
+def catch(site: Site, process: Actor, place: Path, report: Report, deadline: Deadline) -> int:
+    """Put one moment of the machine of `site`, which `process` runs, into the empty folder `place`; it runs on.
+
+    Return how many bytes of memory are in it. Raises what `take` does, and DriverError for a memory that cannot be
+    saved, before the machine stands still; DeadlineError.
+    """
+    refuse(site)
+    saved.refuse(site, process)
+    layers, size = forking.caught(site, process, place, report, deadline)
+    report("keeping the disk")
+    for layer in layers:
+        cloning.link(site.directory / layer, place / layer)
+    cloning.cover(place, layers, size)
     report("checking the snapshot")
     disk.check(place)
+    return saved.seal(place)
+
+
+def examine(site: Site, place: Path, report: Report, *, cold: bool) -> None:
+    """Raise DriverError where `bring_back` would bring back what is damaged, or a memory that does not fit `site`."""
+    report("checking the snapshot")
+    disk.check(place)
+    if cold or not saved.is_in(place):
+        return
+    version, command = boot.foreseen(site)
+    if why := saved.unfit(place, version, command) or saved.unsealed(place):
+        raise DriverError(
+            f"the memory in the snapshot cannot be used: {why}",
+            hint=f"interlock snapshot restore {site.name} {place.name} --cold",
+        )
+
+
+def bring_back(site: Site, place: Path, report: Report, *, cold: bool) -> None:
+    """Give `site`, which is down, the disk in `place`, and the memory unless `cold`; what was written since is gone."""
     report("putting the disk back")
+    saved.forget(site.directory)
     _copy_variables(place, site.directory, report)
     cloning.share(place, site.directory, site.spec.disk_bytes)
+    if saved.is_in(place) and not cold:
+        report("putting the memory back")
+        saved.adopt(site, place, common=False)
 
 
 def _copy_variables(source: Path, target: Path, report: Report) -> None:

@@ -75,5 +75,5 @@ def begin(site: Site, version: str, command: Sequence[str]) -> str | None:
     adopted.record(directory, shown, own, None, boot=caught["boot"], mark=caught["mark"])
     cloning.link(warm / LAYER, directory / LAYER_HERE)
     write_whole(directory / DISK, read_own(warm / DISK, _COVER_BYTES))
-    saved.adopt(site, warm)
+    saved.adopt(site, warm, common=True)
     return None

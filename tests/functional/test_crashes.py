@@ -28,7 +28,7 @@ from interlock.fsm.engine import Engine
 from interlock.fsm.journal import Journal
 from interlock.fsm.spec import Spec
 from interlock.fsm.states import State
-from interlock.fsm.table import BY_TRIGGER, TABLE, Trigger
+from interlock.fsm.table import BY_TRIGGER, TABLE, By, Trigger
 from interlock.host import cancellation
 from interlock.host.process import this_process
 
@@ -380,7 +380,7 @@ def test_start_whose_result_nobody_reads_is_done(begin, bring, state):
 
 
 @pytest.mark.parametrize(
-    ("trigger", "source"), [(row.trigger, row.sources[-1]) for row in TABLE if row.doing and row.dest]
+    ("trigger", "source"), [(row.trigger, row.sources[-1]) for row in TABLE if row.by is By.driver and row.dest]
 )
 def test_row_whose_program_is_killed_is_settled_by_the_same_command(
     interlock, begin, bring, at_work, injected, state, trigger, source

@@ -33,12 +33,37 @@ def test_snapshot_without_a_tag_is_called_after_the_time(interlock, bring):
     assert said["detail"] in interlock("snapshot", "list", "web").stdout
 
 
-def test_snapshot_of_a_running_instance_is_refused_with_what_to_type(interlock, bring):
-    """Its disk is being written to."""
+@pytest.mark.parametrize("state", [State.stopped, State.running])
+def test_moment_of_a_running_instance_is_kept_and_led_back_into(interlock, bring, state, history):
+    """It runs again afterwards, without a boot; the history says how."""
     bring(State.running)
-    refused = interlock("snapshot", "create", "web", "one")
-    assert refused.returncode != 0
-    assert "interlock stop web && interlock snapshot create web" in refused.stderr
+    assert interlock("snapshot", "create", "web", "one").returncode == 0
+    assert interlock("list", "web", "-q").stdout == "web\n"
+    shown = json.loads(interlock("snapshot", "show", "web", "one", "--format", "json").stdout)
+    assert shown["memory_bytes"] > 0
+    assert "256 MiB" in interlock("snapshot", "list", "web").stdout
+    if state is State.stopped:
+        interlock("stop", "web")
+    restored = interlock("snapshot", "restore", "web", "one", "--format", "json")
+    assert json.loads(restored.stdout)["state"] == "running"
+    assert "resuming the simulated guest" in restored.stderr
+    assert history()[-3:] == [
+        ("stop" if state is State.stopped else "kill", "done"),
+        ("restore", "done"),
+        ("start", "done"),
+    ]
+
+
+def test_moment_is_restored_without_its_memory_where_that_is_asked_for(interlock, bring):
+    """It is stopped then."""
+    bring(State.running)
+    interlock("snapshot", "create", "web", "one")
+    refused = interlock("snapshot", "restore", "web", "one", "--cold")
+    assert (refused.returncode, "interlock stop web" in refused.stderr) == (3, True)
+    interlock("stop", "web")
+    restored = interlock("snapshot", "restore", "web", "one", "--cold", "--format", "json")
+    assert (json.loads(restored.stdout)["state"], restored.returncode) == ("stopped", 0)
+    assert interlock("start", "web").returncode == 0
 
 
 @pytest.mark.parametrize("verb", ["show", "restore", "delete"])

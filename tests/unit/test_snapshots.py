@@ -1,9 +1,11 @@
-"""Snapshots of an instance that is at rest: a tree of moments, each whole whatever becomes of the others."""
+"""Snapshots: a tree of moments, each whole whatever becomes of the others."""
 
 import json
 
 import pytest
 
+from interlock.api import Interlock
+from interlock.drivers.contract import SAVED
 from interlock.drivers.simulated import FILE, SimulatedDriver
 from interlock.errors import (
     DriverError,
@@ -14,8 +16,11 @@ from interlock.errors import (
     ProtectedError,
 )
 from interlock.fsm import snapshots
-from interlock.fsm.states import State
-from interlock.fsm.table import Trigger
+from interlock.fsm.journal import Journal, Line, Phase
+from interlock.fsm.records import now
+from interlock.fsm.states import AT_REST, State
+from interlock.fsm.table import BY_TRIGGER, Trigger
+from interlock.host.process import this_process
 
 
 @pytest.fixture
@@ -59,6 +64,137 @@ def test_restore_brings_the_disk_back(engine, take, run, directory):
         assert boots(directory) == 2
         outcome = engine.fire("web", Trigger.restore, tag="one")
         assert (outcome.state, outcome.detail, boots(directory)) == (State.stopped, "one", 1)
+
+
+@pytest.fixture
+def moment(engine, bring):
+    """Bring `web` to run, and take the snapshot `moment` of it, with its memory."""
+    bring("web", State.running)
+    return engine.fire("web", Trigger.snapshot, tag="moment")
+
+
+def boot_again(engine):
+    """End the machine of `web`, and let it run by another boot, with another snapshot of that."""
+    engine.fire("web", Trigger.kill)
+    engine.fire("web", Trigger.start)
+
+
+def test_snapshot_of_a_running_instance_keeps_its_memory(engine, moment, directory, driver):
+    """The guest runs on."""
+    assert (moment.state, moment.detail) == (State.running, "moment")
+    assert driver.observe(engine.site("web")).alive
+    (found,) = snapshots.listed(directory)
+    assert found.memory_bytes == engine.site("web").spec.memory_bytes
+
+
+@pytest.mark.parametrize("way", [(Trigger.stop,), (Trigger.stop, Trigger.reset)], ids="-".join)
+@pytest.mark.usefixtures("moment")
+def test_restore_leads_back_into_the_moment(engine, directory, driver, way):
+    """From wherever: the next start continues without a boot, and the moment can be restored again."""
+    boot_again(engine)
+    for trigger in way:
+        engine.fire("web", trigger)
+    for _ in range(2):
+        engine.fire("web", Trigger.restore, tag="moment")
+        assert (engine.status("web").state in AT_REST, engine.status("web").saved) == (True, True)
+        assert not driver.observe(engine.site("web")).alive
+        engine.fire("web", Trigger.start)
+        assert (boots(directory), engine.status("web").saved) == (1, False)
+        engine.fire("web", Trigger.kill)
+    assert tree(directory) == ([("moment", None)], "moment")
+
+
+@pytest.mark.usefixtures("moment")
+def test_restore_cold_brings_the_disk_back_alone(engine, directory):
+    """The way out where the memory does not fit."""
+    boot_again(engine)
+    engine.fire("web", Trigger.kill)
+    assert engine.fire("web", Trigger.restore, tag="moment", cold=True).state is State.stopped
+    assert (boots(directory), engine.status("web").saved) == (1, False)
+
+
+@pytest.mark.usefixtures("moment")
+def test_snapshot_that_cannot_be_restored_ends_no_machine(engine, directory, driver):
+    """That is found out before anything is touched."""
+    boot_again(engine)
+    failing = SimulatedDriver(orders={"examine": {"error": "the memory does not fit"}})
+    with pytest.raises(DriverError, match="does not fit"):
+        Interlock(engine.home, driver=failing).restore("web", "moment")
+    assert engine.status("web").state is State.running
+    assert driver.observe(engine.site("web")).alive
+    assert (boots(directory), tree(directory)) == (2, ([("moment", None)], "moment"))
+
+
+@pytest.mark.usefixtures("moment")
+def test_protected_instance_is_not_ended_for_a_restore(engine, driver):
+    """It would lose what its guest did since."""
+    engine.fire("web", Trigger.protect)
+    with pytest.raises(ProtectedError):
+        Interlock(engine.home, driver=driver).restore("web", "moment")
+    assert engine.status("web").state is State.running
+
+
+@pytest.mark.usefixtures("moment")
+def test_restore_of_a_disk_alone_ends_no_machine(engine, driver):
+    """Only a moment takes the place of what runs."""
+    with pytest.raises(IllegalTransitionError, match="legal from created and stopped"):
+        Interlock(engine.home, driver=driver).restore("web", "moment", cold=True)
+    assert engine.status("web").state is State.running
+
+
+def test_snapshot_that_fails_while_the_guest_runs_lets_it_run(make_engine, bring, driver, engine, directory):
+    """No snapshot is left."""
+    bring("web", State.running)
+    failing = make_engine(SimulatedDriver(orders={"keep": {"error": "the disk is full"}}))
+    with pytest.raises(DriverError, match="the disk is full"):
+        failing.fire("web", Trigger.snapshot, tag="one")
+    assert (engine.status("web").state, engine.status("web").operation) == (State.running, None)
+    assert driver.observe(engine.site("web")).alive
+    assert snapshots.listed(directory) == []
+
+
+def cut_short(directory, trigger, **asked):
+    """Leave `trigger`, begun by a dead process on the instance in `directory`."""
+    journal = Journal(directory)
+    last = journal.last()
+    actor = this_process()._replace(started_ticks=1)
+    dest = BY_TRIGGER[trigger].leads_to(last.state)
+    line = Line(trigger, last.state, dest, Phase.begun, actor, now(), asked=asked or None)
+    journal.append(line, seq=last.seq + 1)
+
+
+@pytest.mark.parametrize("cold", [True, False])
+@pytest.mark.usefixtures("moment")
+def test_restore_that_was_cut_short_is_finished_with_what_it_was_asked_for(engine, directory, cold):
+    """Disk, memory and mark are those of the snapshot."""
+    boot_again(engine)
+    engine.fire("web", Trigger.snapshot, tag="later")
+    engine.fire("web", Trigger.kill)
+    cut_short(directory, Trigger.restore, tag="moment", **({"cold": True} if cold else {}))
+    status = engine.status("web")
+    assert (status.state, status.operation, status.saved) == (State.stopped, None, not cold)
+    assert (boots(directory), tree(directory)[1]) == (1, "moment")
+
+
+@pytest.mark.usefixtures("moment")
+def test_another_restore_takes_the_place_of_one_that_was_cut_short(engine, directory):
+    """What it left of a memory is no reason to refuse."""
+    boot_again(engine)
+    engine.fire("web", Trigger.snapshot, tag="later")
+    engine.fire("web", Trigger.kill)
+    cut_short(directory, Trigger.restore, tag="moment")
+    (directory / SAVED).write_bytes(b"")
+    engine.fire("web", Trigger.restore, tag="later")
+    assert (boots(directory), tree(directory)[1], engine.status("web").saved) == (2, "later", True)
+
+
+@pytest.mark.parametrize("state", [State.created, State.stopped])
+def test_snapshot_that_was_cut_short_at_rest_is_given_up(engine, bring, directory, state):
+    """The state is the one it came from."""
+    bring("web", state)
+    cut_short(directory, Trigger.snapshot, tag="one")
+    status = engine.status("web")
+    assert (status.state, status.operation) == (state, None)
 
 
 def test_snapshots_are_a_tree(engine, take, run, directory):
@@ -133,7 +269,7 @@ def test_saved_memory_keeps_its_disk(engine, take, trigger):
     engine.fire("web", Trigger.suspend)
     with pytest.raises(IllegalTransitionError, match="memory") as refused:
         engine.fire("web", trigger, tag="one")
-    assert (refused.value.hint or "").startswith("interlock start web && interlock stop web && interlock snapshot ")
+    assert (refused.value.hint or "").startswith("interlock start web && interlock ")
 
 
 def test_snapshot_that_fails_leaves_nothing(make_engine, take, directory):
@@ -158,7 +294,7 @@ def test_driver_that_takes_no_snapshots_says_so(make_engine, take, directory):
     assert tree(directory) == ([("one", None)], "one")
 
 
-@pytest.mark.parametrize("record", [b"", b"[]", b"{", b"\xff", b'{"parent": 7}', b'{"parent": "one"}'])
+@pytest.mark.parametrize("record", [b"", b"[]", b"{", b"\xff", b'{"line": 7}', b'{"line": ["one", 7]}'])
 def test_record_that_cannot_be_read_hides_no_snapshot(engine, take, directory, record):
     """It is listed without its time, and can be restored and discarded."""
     take("one")

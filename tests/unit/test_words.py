@@ -110,6 +110,7 @@ def test_preempted_names_what_is_called_off() -> None:
         'stopping "web": calling off the provision of pid 4711',
         'killing "web": calling off the provision of pid 4711',
         'killing "web": calling off the fork of pid 4711',
+        'killing "web": calling off the snapshot of pid 4711',
     ]
     actual = [
         Event(Happening.preempted, "web", other, row.sources[0], detail=row.trigger, pid=4711).message

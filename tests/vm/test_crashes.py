@@ -15,7 +15,7 @@ import traceback
 from contextlib import suppress
 
 import pytest
-from asking import COPY, name_after, needs
+from asking import COPY, TAG, name_after, needs
 
 from interlock import Interlock
 from interlock.creation.plan import Wishes, plan
@@ -34,6 +34,7 @@ CREATED = (Trigger.create,)
 RUNNING = (*CREATED, Trigger.start)
 STOPPED = (*RUNNING, Trigger.kill)
 SAVED = (*RUNNING, Trigger.suspend)
+CAUGHT = (*RUNNING, Trigger.snapshot, Trigger.kill)
 """What brings a new instance there."""
 
 CASES = (
@@ -52,11 +53,13 @@ CASES = (
     (Trigger.edit, State.stopped, STOPPED),
     (Trigger.edit, State.stopped, SAVED),
     (Trigger.snapshot, State.stopped, STOPPED),
+    (Trigger.snapshot, State.running, RUNNING),
     (Trigger.restore, State.stopped, (*STOPPED, Trigger.snapshot)),
+    (Trigger.restore, State.stopped, CAUGHT),
     (Trigger.discard, State.stopped, (*STOPPED, Trigger.snapshot)),
 )
 
-PATIENCE = {trigger: {"timeout_s": 120.0} for trigger in (Trigger.suspend, Trigger.fork)}
+PATIENCE = {trigger: {"timeout_s": 120.0} for trigger in (Trigger.suspend, Trigger.fork, Trigger.snapshot)}
 """A busy host takes longer to save a memory than these guests have to shut down."""
 
 AUDITED = {"os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate", "subprocess.Popen"}
@@ -184,7 +187,8 @@ def test_manager_killed_at_any_effect_is_recovered_by_its_row(
         elif cut_short:
             forward = row.on_crash is Recovery.redo or (row.on_crash is Recovery.let_run and not alive)
             assert status.state is (dest if forward else source)
-        if not alive:
+        brings_memory = trigger is Trigger.restore and way is CAUGHT
+        if not alive and not brings_memory:
             assert status.saved is (way is SAVED or trigger is Trigger.suspend)
         stood_still = status.saved  # whatever is alive beside a saved memory never ran
         assert not (stood_still and status.state is State.running)
@@ -193,6 +197,8 @@ def test_manager_killed_at_any_effect_is_recovered_by_its_row(
         ask_if_legal(ask, trigger)
         status = vms.status(name_after(trigger))
         assert (dest, None, None) == (status.state, status.operation, status.damage)
+        assert status.saved or not brings_memory
+        assert trigger not in (Trigger.snapshot, Trigger.restore) or marked(vms, name) == [TAG]
         until(lambda dest=dest: len(processes()) == (dest is State.running))  # what was killed ends in a moment
         if dest is State.running and machine and not stood_still:
             assert hypervisor.settled(vms.home.directory(name)) == machine  # finished, not booted again
@@ -208,6 +214,11 @@ def test_manager_killed_at_any_effect_is_recovered_by_its_row(
         if not any(killed):
             assert recovered > 0
             return
+
+
+def marked(vms, name) -> list[str]:
+    """Return the snapshot that the disk of `name` comes from."""
+    return [snapshot.tag for snapshot in vms.snapshots(name) if snapshot.current]
 
 
 def name_of(home, trigger) -> str:

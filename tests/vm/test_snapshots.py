@@ -1,14 +1,19 @@
 """Snapshots of real disks: what a guest wrote comes back, and no snapshot needs another."""
 
 import subprocess
+import time
 
 import pytest
 
 from interlock.creation.plan import Wishes
+from interlock.drivers.qemu import saved
 from interlock.drivers.qemu.disk import DISK
 from interlock.errors import DriverError
+from interlock.fsm.states import State
 
 pytestmark = pytest.mark.vm
+
+HOUR_S = 3600
 
 
 @pytest.fixture
@@ -41,6 +46,100 @@ def test_disk_is_what_it_was(vms, ask):
         assert ask("cat ~/file") == branch
     vms.restore("web", "fresh")
     assert ask("cat ~/file || echo gone") == "gone"
+
+
+BEAT = """\
+echo kept >file; sync; echo in memory >/dev/fresh
+(while :; do sleep 1; done) >/dev/null 2>&1 &
+echo $! >/dev/process"""
+"""Leaves a file on the disk, one in memory, and a process."""
+
+LOOK = "cat file /dev/fresh; kill -0 $(cat /dev/process) && cat /proc/sys/kernel/random/boot_id"
+
+WRONG_TIME = "date -s @1000000000"
+
+
+def test_moment_of_a_running_guest_is_led_back_into(vms):
+    """From running and from stopped, also onto a larger disk: files, memory, processes and the boot are the same, the
+    clock is right, and the guest stands still for a moment only when the snapshot is taken.
+    """
+
+    def ask(script):
+        return vms.run("web", ["sh", "-c", script]).text
+
+    vms.create("web", "tiny", Wishes(user="root", memory_bytes=256 << 20))
+    vms.start("web")
+    ask(f"{BEAT}; {WRONG_TIME}")
+    before = ask(LOOK)
+    vms.snapshot("web", "moment")
+    assert ask(LOOK) == before
+    (taken,) = vms.snapshots("web")
+    assert 0 < (taken.memory_bytes or 0) < 256 << 20
+    ask("rm file /dev/fresh; kill $(cat /dev/process); sync")
+    assert vms.restore("web", "moment").state is State.running
+    assert ask(LOOK) == before
+    assert abs(int(ask("date +%s")) - time.time()) < HOUR_S
+
+    ask("echo other >file; sync")
+    vms.stop("web")
+    vms.edit("web", "disk=2GiB")
+    assert vms.restore("web", "moment").state is State.running
+    assert ask(LOOK) == before
+    ask("echo written >file; sync")
+    vms.kill("web")
+    vms.start("web")
+    assert ask("cat file; cat /sys/block/vda/size") == f"written\n{(2 << 30) // 512}"
+
+
+def test_memory_that_does_not_fit_is_refused_before_the_machine_is_ended(vms, home):
+    """Of another machine, or damaged: the guest runs on; the disk alone can be restored, as the hint says."""
+    vms.create("web", "tiny", Wishes(user="root", memory_bytes=256 << 20))
+    vms.start("web")
+    vms.snapshot("web", "moment")
+    vms.edit("web", "cpus=2")
+    with pytest.raises(DriverError, match=r"number of processors .*1.*; this one has .*2") as refused:
+        vms.restore("web", "moment")
+    assert refused.value.hint == "interlock snapshot restore web moment --cold"
+    vms.edit("web", "cpus=1")
+    with (home.directory("web") / "snapshots" / "moment" / saved.MEMORY).open("r+b") as memory:
+        memory.seek(1 << 20)
+        memory.write(b"garbage")
+    with pytest.raises(DriverError, match="cannot be used: it is damaged"):
+        vms.restore("web", "moment")
+    assert vms.status("web").state is State.running
+    assert vms.run("web", ["echo", "here"]).text == "here"
+    vms.stop("web")
+    assert vms.restore("web", "moment", cold=True).state is State.stopped
+    assert not vms.status("web").saved
+
+
+def test_guest_with_a_mounted_folder_is_refused_before_it_stands_still(vms, tmp_path):
+    """9p cannot be saved; no snapshot is left, and the hint is the way out."""
+    folder, template = tmp_path / "folder", tmp_path / "web.yaml"
+    folder.mkdir()
+    template.write_text(f"base: template:tiny\nmounts: [{{location: {folder}, mountPoint: /srv}}]\n")
+    vms.create("web", str(template))
+    vms.start("web")
+    with pytest.raises(DriverError, match="so its memory cannot be saved") as refused:
+        vms.snapshot("web", "one")
+    assert refused.value.hint == "interlock stop web"
+    assert (vms.status("web").state, vms.status("web").observation.condition) == (State.running, None)
+    assert vms.snapshots("web") == []
+
+
+def test_disk_is_larger_than_its_snapshot_after_it_has_grown(vms, ask):
+    """What the guest wrote comes back, on a disk of the size that the instance has now."""
+    vms.create("web", "tiny", Wishes(user="root", memory_bytes=256 << 20, disk_bytes=1 << 30))
+    ask("echo one >file; sync")
+    vms.snapshot("web", "small")
+    vms.edit("web", "disk=2GiB")
+    ask("echo two >file; sync")
+    vms.restore("web", "small")
+    assert ask("cat file; cat /sys/block/vda/size; echo three >more; sync") == f"one\n{(2 << 30) // 512}"
+    vms.snapshot("web", "large")
+    vms.restore("web", "small")
+    vms.restore("web", "large")
+    assert ask("cat file more") == "one\nthree"
 
 
 def test_damaged_disk_is_neither_kept_nor_put_back(vms, home):
