@@ -68,7 +68,7 @@ def make(
     base: dict[str, Any] = {"images": [{"location": f"build:{image.name}", "arch": image.arch}]}
     if image.name in builtin_names():
         base = {"base": f"template:{image.name}"}
-    loaded = load({**base, "mounts": [], "timezone": "", "propagateProxyEnv": False})
+    loaded = load({**base, "mounts": [], "warm": "never", "timezone": "", "propagateProxyEnv": False})
     asked = Wishes(
         arch=image.arch, cpus=sizes.cpus, memory_bytes=sizes.memory_bytes, disk_bytes=sizes.disk_bytes, user="root"
     )
