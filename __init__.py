@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from .fsm.journal import Entry, Line, Phase
     from .fsm.records import Check, Effects, Mending, Observation, Operation, Status, Step
     from .fsm.snapshots import Snapshot
-    from .fsm.spec import Copy, Forward, Mount, Probe, Spec
+    from .fsm.spec import Copy, Forward, Mount, PortRule, Probe, Spec
     from .fsm.states import State
     from .fsm.status import Verdict
     from .fsm.table import TABLE, Row, Trigger
@@ -102,6 +102,7 @@ __all__ = [
     "Outcome",
     "Phase",
     "Place",
+    "PortRule",
     "Probe",
     "ProtectedError",
     "Ran",
@@ -146,7 +147,7 @@ _HOMES = {
     "fsm.journal": ("Entry", "Line", "Phase"),
     "fsm.records": ("Check", "Effects", "Mending", "Observation", "Operation", "Status", "Step"),
     "fsm.snapshots": ("Snapshot",),
-    "fsm.spec": ("Copy", "Forward", "Mount", "Probe", "Spec"),
+    "fsm.spec": ("Copy", "Forward", "Mount", "PortRule", "Probe", "Spec"),
     "fsm.states": ("State",),
     "fsm.status": ("Verdict",),
     "fsm.table": ("TABLE", "Row", "Trigger"),

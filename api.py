@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import drivers
-from .errors import DriverError, HostError, NotFoundError, UsageError
+from .errors import DegradedError, DriverError, HostError, NotFoundError, UsageError
 from .fsm import refusals
 from .fsm.engine import Engine, Outcome
 from .fsm.events import Announce, Event, quiet
@@ -106,7 +106,20 @@ class Interlock:
         `on_event` hears this call alone, beside the listener of all calls. Raises IllegalTransitionError,
         NotFoundError, BusyError, UsageError, and whatever the work raises.
         """
-        return self._heard_by(on_event).fire(name, trigger, **arguments)
+        try:
+            outcome = self._heard_by(on_event).fire(name, trigger, **arguments)
+        except DegradedError:  # it runs
+            self._keep(name, trigger)
+            raise
+        self._keep(name, trigger)
+        return outcome
+
+    def _keep(self, name: str, trigger: Trigger) -> None:
+        """Let a keeper look at `name` if `trigger` may have made its ports something to look at."""
+        if trigger in (Trigger.start, Trigger.edit) and self.engine.site(name).spec.port_rules:
+            from .keeper.calls import call
+
+            call(self.home)
 
     def _heard_by(self, on_event: Announce | None) -> Engine:
         """Return the engine as `on_event` hears it too."""

@@ -118,6 +118,14 @@ OPERATION: Keys = {
     "suspended": Key(FLAG, "true when that process is suspended (Ctrl-Z): `kill -CONT PID` lets it continue"),
 }
 
+PORT: Keys = {
+    "guest_ip": Key(TEXT, "where it leads to in the guest"),
+    "guest_port": Key(COUNT, "the port there"),
+    "host_ip": Key(TEXT, "the address of this host that leads there"),
+    "host_port": Key(COUNT, "the port there"),
+    "problem": Key(TEXT, "why it does not: another program has the host's port", null=True),
+}
+
 ACTOR: Keys = {
     "pid": Key(COUNT, "the process that wrote the line"),
     "started_ticks": Key(COUNT, "when it started, in clock ticks since the host's boot: pids are reused"),
@@ -190,6 +198,9 @@ KINDS_OF_RECORDS: dict[str, Kind] = {
                 COUNT, "memory of this host that its hypervisor has in use; what forks share counts for each", null=True
             ),
             "uptime_s": Key(SECONDS, "how long ago its hypervisor was started", null=True),
+            "ports": Key(
+                {"type": "array", "items": record(PORT)}, "those that opened in the guest, and that its rules forward"
+            ),
             "directory": Key(TEXT, "where its files lie"),
             "spec": Key(record(_fields(Spec)), "`inspect`: the whole machine, as `fsm/spec.py` says", optional=True),
             "logs": Key(BY_NAME, "`inspect`: the log files by name", optional=True),

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..fsm.port import Change
-from ..fsm.spec import Forward, Spec
+from ..fsm.spec import Forward, PortRule, Spec
 from ..host.sizes import exact
 from ..templates.editable import Text
 from ..templates.locate import Source, read_file
 from ..templates.parts import LOOPBACK
-from .resolve import forwards
+from .resolve import DEFAULT_RULE, forwards, port_rules
 
 
 def text(name: str, spec: Spec) -> str:
@@ -24,13 +24,33 @@ def text(name: str, spec: Spec) -> str:
         f"cpus: {spec.cpus}\n"
         f"memory: {exact(spec.memory_bytes)}\n"
         f"disk: {exact(spec.disk_bytes)}\n"
-        f"portForwards:{_rules(spec.forwards)}\n"
+        f"portForwards:{_rules(spec)}\n"
     )
 
 
-def _rules(ways: tuple[Forward, ...]) -> str:
-    """Return `ways` as items of a template's portForwards, each of one port or socket."""
-    return "".join(f"\n- {{{', '.join(_keys(forward))}}}" for forward in ways) or " []"
+def _rules(spec: Spec) -> str:
+    """Return the forwards of `spec`, and what becomes of ports that open, as items of a template's portForwards.
+
+    Those of one port or socket come first, as no rule before them has decided about these ports.
+    """
+    opening = [rule for rule in spec.port_rules if rule.act != "static" and rule != DEFAULT_RULE]
+    items = (*map(_keys, spec.forwards), *map(_keys_of_rule, opening))
+    return "".join(f"\n- {{{', '.join(keys)}}}" for keys in items) or " []"
+
+
+def _keys_of_rule(rule: PortRule) -> Iterator[str]:
+    """Yield what `rule` is, likewise."""
+    yield f"guestPortRange: [{rule.first}, {rule.last}]"
+    if rule.guest_ip != LOOPBACK:
+        yield f"guestIP: {json.dumps(rule.guest_ip)}"
+        yield f"guestIPMustBeZero: {json.dumps(rule.exact)}"
+    if rule.act == "ignore":
+        yield "ignore: true"
+        return
+    if rule.host_port != rule.first:
+        yield f"hostPortRange: [{rule.host_port}, {rule.host_port + rule.last - rule.first}]"
+    if rule.host_ip != LOOPBACK:
+        yield f"hostIP: {json.dumps(rule.host_ip)}"
 
 
 def _keys(forward: Forward) -> Iterator[str]:
@@ -70,12 +90,16 @@ def change(name: str, file: Path | None, edits: tuple[str, ...]) -> Change:
             read.refuse(
                 "disk", f"a disk cannot shrink, as its guest may have written anywhere: expected {least} or more"
             )
-        ways = spec.forwards if asked.port_forwards is None else forwards(asked.port_forwards)
+        ways, rules = spec.forwards, spec.port_rules
+        if asked.port_forwards is not None:
+            # Whether Lima's own rule comes last was decided when the instance was created.
+            ways, rules = forwards(asked.port_forwards), port_rules(asked.port_forwards, default=DEFAULT_RULE in rules)
         return spec._replace(
             cpus=asked.cpus or spec.cpus,
             memory_bytes=asked.memory or spec.memory_bytes,
             disk_bytes=asked.disk or spec.disk_bytes,
             forwards=ways if {*ways} != {*spec.forwards} else spec.forwards,  # their order has no meaning
+            port_rules=rules,
         )
 
     return changed

@@ -19,7 +19,7 @@ from ..errors import UntrustedTemplateError, UsageError
 from ..fsm.identity import hostname, new_instance_id
 from ..fsm.port import Draft, Plan
 from ..fsm.records import now
-from ..fsm.spec import Disk, Spec
+from ..fsm.spec import Disk, PortRule, Spec
 from ..guest.keys import USER_KEY, new_host_key, pin, user_key
 from ..guest.seed import nocloud, overlay
 from ..host.files import RECORD_BYTES, make_private_directory
@@ -255,6 +255,7 @@ class _Planner:
             message=template.message,
             mounts=resolve.mounts(template),
             forwards=resolve.forwards(template.port_forwards),
+            port_rules=self._port_rules(),
             disks=tuple(self._disk(asked.name) for asked in template.additional_disks),
             probes=resolve.probes(template),
             copies=resolve.copies(template),
@@ -268,6 +269,14 @@ class _Planner:
             )
         self.driver.check(spec)
         return spec
+
+    def _port_rules(self) -> tuple[PortRule, ...]:
+        """Return what becomes of ports that open in the guest. A closed guest has no rule but the template's own."""
+        template, able = self.template, self.driver.abilities
+        if able.kept_by:
+            return ()  # the program that reads it keeps to it
+        default = able.follows_ports and template.network.host and not template.plain
+        return resolve.port_rules(template.port_forwards, default=default)
 
     def _disk(self, name: str) -> Disk:
         return Disk(name, format=Disks(self.home).path(name).suffix.removeprefix("."))

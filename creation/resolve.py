@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UsageError
-from ..fsm.spec import Copy, Forward, Mount, Probe, Spec
+from ..fsm.spec import Copy, Forward, Mount, PortRule, Probe, Spec
 from ..guest import facts, own_scripts
 from ..guest.keys import KeyPair
 from ..host.yq import as_jq
 from ..templates.model import Template
-from ..templates.parts import ANY_ADDRESS, PortForward
+from ..templates.parts import ANY_ADDRESS, LOOPBACK, PortForward
 from ..templates.parts import Mount as AskedMount
 from . import host_facts
 
@@ -79,8 +79,15 @@ def mounts(template: Template) -> tuple[Mount, ...]:
     )
 
 
+DEFAULT_RULE = PortRule("forward", LOOPBACK, False, 1, 65535, LOOPBACK, 1)  # noqa: FBT003 - a record
+"""Lima's own, after those of a template: what the guest's loopback reaches, this host's does."""
+
+
 def forwards(rules: tuple[PortForward, ...]) -> tuple[Forward, ...]:
-    """Return a forward for each port and socket that `rules` name. Of two rules for a port, the first counts."""
+    """Return a forward for each socket and port that `rules` name and that is open from the start.
+
+    Of two rules for a port, the first counts. What waits for ports to open is in `port_rules`.
+    """
     found: list[Forward] = []
     decided: list[tuple[str, int, int]] = []
     for rule in rules:
@@ -93,10 +100,34 @@ def forwards(rules: tuple[PortForward, ...]) -> tuple[Forward, ...]:
         if "proto" not in rule.model_fields_set and ":" in rule.host_ip:
             protos = ("tcp",)
         first, last = rule.guest_ports
-        if not rule.ignore:
+        if not (rule.ignore or rule.of_many_ports):
             found += _ports(rule, protos, decided)
         decided += [(proto, first, last) for proto in protos]
     return tuple(found)
+
+
+def port_rules(rules: tuple[PortForward, ...], *, default: bool) -> tuple[PortRule, ...]:
+    """Return what becomes of a TCP port that opens in the guest; empty where none is ever forwarded.
+
+    With `default`, the last rule is DEFAULT_RULE.
+    """
+    found: list[PortRule] = []
+    for rule in rules:
+        if rule.guest_socket or rule.host_socket or rule.proto == "udp":
+            continue
+        where = (rule.guest_ip_matched, rule.exact, *rule.guest_ports)
+        found.append(PortRule(_act(rule), *where, rule.host_ip, rule.host_ports[0]))
+        if where == (ANY_ADDRESS, False, 1, 65535):
+            break  # no rule after it decides anything
+    else:
+        found += [DEFAULT_RULE] if default else []
+    while found and found[-1].act != "forward":
+        del found[-1]
+    return tuple(found)
+
+
+def _act(rule: PortForward) -> str:
+    return "ignore" if rule.ignore else "forward" if rule.of_many_ports else "static"
 
 
 def _ports(rule: PortForward, protos: tuple[str, ...], decided: list[tuple[str, int, int]]) -> Iterator[Forward]:

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from ..errors import DeadlineError, DriverError, HostError
-from ..fsm.spec import Copy, Disk, Forward, Mount, Probe
+from ..fsm.spec import Copy, Disk, Forward, Mount, PortRule, Probe
 from ..fsm.table import Trigger
 from .contract import DEMANDS, UNREADABLE, Deadline, Driver, Observation, Site, Spec
 
@@ -38,6 +38,7 @@ _ASKED = {
     "mounts": (Mount("/srv", "/srv", writable=False, type="9p", security_model="none"),),
     "network_host": False,
     "network_internet": False,
+    "port_rules": (PortRule("forward", "127.0.0.1", False, 1, 65535, "127.0.0.1", 1),),  # noqa: FBT003 - a record
     "probes": (Probe("answers", "#!/bin/sh\ntrue\n", ""),),
     "ssh_port": 22022,
 }

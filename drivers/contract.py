@@ -11,6 +11,8 @@ because recovery after a crash repeats it. What is true after each:
     catch      one moment of the machine, its memory and its disk, lies in FORKED; it runs on and keeps its connections
     adopt      as after copy, but from what `catch` left of the other one, which runs: start continues from there
     forward    the machine, which is alive, has the port forwards of its spec, and no longer those that it had before
+    listening  returns on which TCP sockets programs in the guest listen, once they are others than those known
+    carry      the forwards given, and no other of those that an earlier call gave, lead from the host into the guest
     move       the machine, which is down, is known by another name wherever its directory does not say its name
     warm       the folder given holds what machines of the same kind, put into WARM of their directories, begin from
     start      the guest has answered; a machine that was alive already is kept. What failed in a guest that answers is
@@ -64,7 +66,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ..errors import DegradedError, HostError, UsageError
 from ..fsm.port import Deadline, Site
-from ..fsm.records import FORKED, HIDDEN, SAVED, WARM, Check, Effects, Observation
+from ..fsm.records import FORKED, HIDDEN, SAVED, WARM, Check, Effects, Observation, OpenPort
 from ..fsm.snapshots import CURRENT
 from ..fsm.spec import UNREADABLE, Forward, Spec
 from ..fsm.table import Trigger
@@ -97,12 +99,17 @@ __all__ = [
     "Effects",
     "Found",
     "Observation",
+    "OpenPort",
     "Report",
     "Site",
+    "Sockets",
     "Spec",
     "Usage",
     "disk_file",
 ]
+
+Sockets = frozenset[tuple[str, int]]
+"""Addresses and ports in a guest."""
 
 BASE = "base.qcow2"
 """The image's disk, in qcow2 format, complete in itself; missing where the image is a kernel and an initrd alone."""
@@ -143,6 +150,7 @@ DEMANDS = {
     "mounts": "mounts",
     "network_host": "network.host",
     "network_internet": "network.internet",
+    "port_rules": "portForwards",
     "probes": "probes",
     "ssh_port": "ssh.localPort",
 }
@@ -173,6 +181,9 @@ class Abilities(NamedTuple):
     so they are observed at rest too."""
     warms: bool = False
     """True when a machine can begin from a warm image."""
+    follows_ports: bool = False
+    """True when creation adds Lima's rule for ports that open in the guest: from its loopback to the host's. Without
+    it, `port_rules` has what a template asks for in words."""
 
 
 class Found(NamedTuple):
@@ -260,6 +271,23 @@ class Driver(ABC):
             f'driver "{self.name}" cannot change the port forwards of a machine that runs',
             hint=f"interlock stop {site.name}",
         )
+
+    def listening(self, site: Site, known: Sockets | None, deadline: Deadline) -> Sockets:  # noqa: ARG002 - the default cannot
+        """Return the TCP sockets of the guest that wait for connections, as soon as they are not those `known`.
+
+        At the deadline, returns those known, if any are. Raises DriverError for a machine that is not alive or does
+        not say it, and DeadlineError.
+        """
+        raise HostError(f'driver "{self.name}" does not see the ports of its guests')
+
+    def carry(self, site: Site, wanted: Sequence[Forward]) -> tuple[OpenPort, ...]:  # noqa: ARG002 - the default cannot
+        """Let each of `wanted`, which are of TCP ports, lead into the guest, and none that an earlier call gave.
+
+        Returns all of them; one whose port on the host is taken has a problem, and is tried again by the next call.
+        Until the machine ends, `observe` says the same. A call may be cut short anywhere: the next one does the rest.
+        Raises DriverError where the machine is not alive or cannot be reached.
+        """
+        raise HostError(f'driver "{self.name}" does not forward ports that open in its guests')
 
     def move(self, site: Site, new: Site, report: Report) -> None:  # noqa: B027 - the default has nothing of that kind
         """Let the machine, which is down, be known outside its directory by the name of `new`.

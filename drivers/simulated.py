@@ -53,6 +53,7 @@ from .contract import (
     Driver,
     Effects,
     Observation,
+    OpenPort,
     Report,
     Site,
     Usage,
@@ -62,11 +63,13 @@ if TYPE_CHECKING:
     from ..fsm.spec import Forward
     from ..fsm.table import Trigger
     from ..guest.command import Completed
+    from .contract import Sockets
 
     Answer = str | Completed | Callable[[bytes], str | Completed]
     """What a guest says to a command: its output, or all of how it ends; or what makes that of the command's input."""
 
 FILE = "machine.json"
+PORTS = "ports.json"
 VARIABLE = "INTERLOCK_SIMULATED"
 TICK_S = 0.01
 _DEGRADED = "degraded: "
@@ -89,6 +92,8 @@ class SimulatedMachine(NamedTuple):
     """What `observe` says that it has used while it is alive; set by `happen`, as are the next two."""
     resident_bytes: int = 0
     uptime_s: float = 0.0
+    sockets: str = ""
+    """What programs in the guest listen on, `0.0.0.0:8080 ::1:3000`; set by `happen`."""
     schema: int = 1
 
 
@@ -177,6 +182,26 @@ class SimulatedDriver(Driver):
         self._reached(site)
         report("forwarding simulated ports")
         self._obey("forward", UNLIMITED)
+
+    def listening(self, site: Site, known: "Sockets | None", deadline: Deadline) -> "Sockets":
+        while (machine := self._reached(site)).alive and not deadline.passed:
+            pairs = (word.rpartition(":") for word in machine.sockets.split())
+            if (found := frozenset((ip, int(port)) for ip, _, port in pairs)) != known:
+                return found
+            cancellation.pause(TICK_S)
+        if not machine.alive or known is None:
+            raise DriverError(f"the machine is down: {machine.exit_reason or 'it never ran'}")
+        return known
+
+    def carry(self, site: Site, wanted: "Sequence[Forward]") -> tuple[OpenPort, ...]:
+        """Record `wanted`. An order with an error stands for a port that is taken."""
+        ports = tuple(OpenPort(way.guest_ip, way.guest_port, way.host_ip, way.host_port) for way in wanted)
+        try:
+            self._obey("carry", UNLIMITED)
+        except DriverError as error:
+            ports = tuple(port._replace(problem=error.message) for port in ports)
+        write_whole(site.directory / PORTS, json.dumps(ports).encode())
+        return ports
 
     def move(self, site: Site, new: Site, report: Report) -> None:
         self._reached(site)
@@ -310,6 +335,7 @@ class SimulatedDriver(Driver):
             if machine.alive and not hidden
             else None,
             hidden=hidden,
+            ports=_ports(site.directory) if machine.alive else (),
         )
 
     def foresee(self, site: Site, trigger: "Trigger", arguments: Mapping[str, Any]) -> Effects:
@@ -413,6 +439,14 @@ def _read(path: Path) -> SimulatedMachine:
         return SimulatedMachine(exit_reason=f"{path}: {error.strerror}")
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         return SimulatedMachine(exit_reason=f"{path}: {error}")
+
+
+def _ports(directory: Path) -> tuple[OpenPort, ...]:
+    """Return what `carry` recorded in `directory`, if it did."""
+    try:
+        return tuple(OpenPort(*port) for port in json.loads(read_own(directory / PORTS)))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return ()
 
 
 def _unknown(path: Path) -> dict[str, Any]:

@@ -115,6 +115,21 @@ HIDDEN = "its process cannot be seen from here"
 """The condition of a machine whose process is in another pid namespace, or is another user's."""
 
 
+class OpenPort(NamedTuple):
+    """A TCP port that opened in the guest, and the port of this host that leads there."""
+
+    guest_ip: str
+    guest_port: int
+    host_ip: str
+    host_port: int
+    problem: str = ""
+    """Why the host's port does not lead there, in words; empty when it does."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the documented JSON form: an item of `ports` of `list` and `inspect`."""
+        return {**self._asdict(), "problem": self.problem or None}
+
+
 class Observation(NamedTuple):
     """What a driver sees at this moment, without asking the guest and without waiting."""
 
@@ -137,6 +152,8 @@ class Observation(NamedTuple):
     """What the machine has used of this host since its start; None where that is unknown."""
     hidden: bool = False
     """True for a machine that is alive, but whose process cannot be seen from here: nothing can be done to it."""
+    ports: tuple[OpenPort, ...] = ()
+    """Those that opened in the guest, and which the spec's rules forward."""
 
 
 class Status(NamedTuple):
@@ -195,6 +212,7 @@ class Status(NamedTuple):
             "cpu_s": round(used.cpu_s, 3) if used else None,
             "resident_bytes": used.resident_bytes if used else None,
             "uptime_s": round(used.uptime_s, 3) if used else None,
+            "ports": [port.to_json() for port in seen.ports] if seen else [],
             "directory": str(self.directory),
         }
 

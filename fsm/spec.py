@@ -69,6 +69,23 @@ class Forward(NamedTuple):
     """True when the guest connects and the host answers; sockets only."""
 
 
+class PortRule(NamedTuple):
+    """What becomes of a TCP port that opens in the guest. Of the rules of a spec, the first that fits it decides."""
+
+    act: str
+    """`forward`; `ignore`; or `static`: one of the spec's forwards leads there, whether it is open or not."""
+    guest_ip: str
+    """What a program in the guest listens on."""
+    exact: bool
+    """False: a `guest_ip` of `0.0.0.0` stands for every address."""
+    first: int
+    last: int
+    """Ports in the guest."""
+    host_ip: str
+    host_port: int
+    """The one that leads to `first`; the others follow."""
+
+
 class Disk(NamedTuple):
     """A disk beside the machine's own, which outlives it. Its file in the directory is `disk-NAME`, a hard link."""
 
@@ -145,6 +162,8 @@ class Spec(NamedTuple):
     """What the template's author tells the machine's users."""
     mounts: tuple[Mount, ...] = ()
     forwards: tuple[Forward, ...] = ()
+    port_rules: tuple[PortRule, ...] = ()
+    """Empty: no port that opens in the guest is forwarded."""
     disks: tuple[Disk, ...] = ()
     probes: tuple[Probe, ...] = ()
     copies: tuple[Copy, ...] = ()
@@ -221,7 +240,7 @@ UNREADABLE = Spec(
 """Stands in for a spec that cannot be read where the place is enough: to see a machine, to end it, to clean up."""
 
 
-_R = TypeVar("_R", Spec, Mount, Forward, Disk, Probe, Copy)
+_R = TypeVar("_R", Spec, Mount, Forward, PortRule, Disk, Probe, Copy)
 
 _SCALARS: dict[Any, tuple[type, ...]] = {str: (str,), int: (int,), float: (float, int), bool: (bool,)}
 _NUMBERS = (_SCALARS[int], _SCALARS[float])
@@ -233,7 +252,7 @@ def _shape(record: type) -> dict[str, tuple[type, ...] | type]:
 
 
 _SHAPES: dict[type, dict[str, tuple[type, ...] | type]] = {
-    record: _shape(record) for record in (Spec, Mount, Forward, Disk, Probe, Copy)
+    record: _shape(record) for record in (Spec, Mount, Forward, PortRule, Disk, Probe, Copy)
 }
 
 

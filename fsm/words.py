@@ -14,7 +14,7 @@ from ..host.process import Actor, suspended
 from ..host.sizes import exact
 from . import table
 from .happening import Happening
-from .records import HIDDEN, Operation, Status, Step, seconds_since
+from .records import HIDDEN, OpenPort, Operation, Status, Step, seconds_since
 from .states import State
 from .table import BY_TRIGGER, Trigger
 
@@ -274,8 +274,20 @@ def status(what: Status) -> str:
         parts = [what.state, f"{operation.trigger} cut short{at}", "guest alive" if seen and seen.alive else None]
     else:
         saved, guarded = "memory saved" if what.saved else None, "protected" if what.protected else None
-        parts = [what.state, seen.condition if seen else None, saved, what.reason, guarded]
+        opened = ports(seen.ports) if seen else None
+        parts = [what.state, seen.condition if seen else None, opened, saved, what.reason, guarded]
     return " · ".join(part for part in parts if part)
+
+
+def ports(opened: tuple[OpenPort, ...]) -> str | None:
+    """Return which ports lead into the guest, and why others do not: `ports 3000, 8080 → 80`; None without any."""
+    there = [_port(port) for port in opened if not port.problem]
+    shown = [f"port{'s' * (len(there) > 1)} {', '.join(there)}"] if there else []
+    return " · ".join([*shown, *(port.problem for port in opened if port.problem)]) or None
+
+
+def _port(port: OpenPort) -> str:
+    return str(port.host_port) if port.host_port == port.guest_port else f"{port.host_port} → {port.guest_port}"
 
 
 def duration(seconds: float) -> str:

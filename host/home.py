@@ -31,6 +31,7 @@ class Home(NamedTuple):
         ├── images/                 immutable, by digest; instances hold hard links, so it may be emptied
         ├── disks/                  disks that outlive instances; those hold hard links
         ├── keys/                   the user's key pair, copied into new instances
+        ├── keeper/                 the keeper's lock, calls and log (`keeper.calls`)
         ├── defaults.yaml           optional, written by the user: what templates lack; only create reads it
         └── locks/NAME              flock(2), held while NAME is worked on; removed with the instance
         runtime/<12 hex digits>/    sockets of one instance, under a short name: a socket's path ends at 107 bytes

@@ -14,7 +14,6 @@ from pydantic import BaseModel, BeforeValidator, Field, StrictBool, WithJsonSche
 
 from . import values as is_
 from .parts import (
-    MANY_PORTS,
     AdditionalDisk,
     Audio,
     CaCerts,
@@ -157,8 +156,8 @@ class Editable(Strict):
             for key, socket in (("guestSocket", forward.guest_socket), ("hostSocket", forward.host_socket)):
                 if socket and ("{{" in socket or not socket.startswith("/")):
                     yield ("portForwards", number, key), "expected an absolute path without variables"
-            if forward.of_many_ports:
-                yield ("portForwards", number), f"expected at most {MANY_PORTS} ports"
+            if forward.unwatched:
+                yield ("portForwards", number), forward.unwatched
 
 
 class Wished(BaseModel):

@@ -16,7 +16,7 @@ SOCKET_BYTES = 107
 
 
 MANY_PORTS = 1000
-"""Each port is forwarded from the start: nothing watches the guest for ports that open later."""
+"""Fewer ports are forwarded from the start, whether anything listens there or not; of more, those that open."""
 
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - no socket is bound
 LOOPBACK = "127.0.0.1"
@@ -285,9 +285,19 @@ class PortForward(Strict):
     @property
     def guest_address(self) -> str:
         """The address in the guest. `0.0.0.0` is its own, at which nothing answers that listens on loopback alone."""
-        if self.guest_ip == ANY_ADDRESS and self.guest_ip_must_be_zero is False:
-            return LOOPBACK
+        matched = self.guest_ip_matched
+        return LOOPBACK if matched == ANY_ADDRESS and not self.exact else matched
+
+    @property
+    def guest_ip_matched(self) -> str:
+        """The address that a program in the guest listens on, for a rule about ports that open."""
         return self.guest_ip or (ANY_ADDRESS if self.guest_ip_must_be_zero else LOOPBACK)
+
+    @property
+    def exact(self) -> bool:
+        """False when a `guest_ip_matched` of `0.0.0.0` stands for every address; left out, it stands for itself."""
+        zero = self.guest_ip_matched == ANY_ADDRESS
+        return zero if self.guest_ip_must_be_zero is None else self.guest_ip_must_be_zero
 
     @property
     def guest_ports(self) -> tuple[int, int]:
@@ -301,9 +311,19 @@ class PortForward(Strict):
 
     @property
     def of_many_ports(self) -> bool:
-        """True for so many ports that it can only have been meant for those that open in the guest."""
+        """True for so many ports that it is meant for those that open in the guest."""
         first, last = self.guest_ports
         return not (self.ignore or self.guest_socket) and last - first >= MANY_PORTS
+
+    @property
+    def unwatched(self) -> str | None:
+        """What is asked for of many ports and cannot wait until they open, in words; None where nothing is."""
+        kind = "a static forward" if self.static else "a forward of UDP" if self.proto == "udp" else None
+        return (
+            f"not supported yet: {kind} of more than {MANY_PORTS} ports; name those that are needed"
+            if self.of_many_ports and kind
+            else None
+        )
 
     def mistakes(self) -> Iterator[tuple[Path, str]]:
         for end, port, ports, socket in (

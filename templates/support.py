@@ -17,7 +17,7 @@ from .expand import INTERNAL
 from .merge import version
 from .mistakes import Mistake, found, mistake
 from .model import Template
-from .parts import EDITED, MANY_PORTS, Containerd, PortForward
+from .parts import EDITED, Containerd, PortForward
 
 LIMA = (2, 2)
 """The version of Lima whose templates are read."""
@@ -137,10 +137,8 @@ def lacking(tree: yaml.Node, data: dict[str, Any]) -> list[Mistake]:
             if rule.fits(path) and rule.asks(value):
                 words = f"not supported yet: {rule.words}" if rule.words else f"not supported yet, found {found(value)}"
                 wrong.append(mistake(tree, (*path, *rule.inside), f"{words}; {rule.instead}"))
-        if _is_wide(path, value) and not (_plain(data) and not value.get("static")):
-            wrong.append(
-                mistake(tree, path, f"not supported yet: more than {MANY_PORTS} ports; name those that are needed")
-            )
+        if (why := _unwatched(path, value)) and not (_plain(data) and not value.get("static")):
+            wrong.append(mistake(tree, path, why))
     return wrong
 
 
@@ -153,6 +151,13 @@ def notes(tree: yaml.Node, data: dict[str, Any], template: Template) -> list[Mis
     if template.mount_type in ("reverse-sshfs", "wsl2") and template.mounts and not template.plain:
         words = f"{template.mount_type} does not apply here: {template.mount_kind} is used"
         said.append(mistake(tree, ("mountType",), words))
+    said += [
+        mistake(tree, ("portForwards", number, "proto"), "of ports that open, only those of TCP are forwarded")
+        for number, forward in enumerate(template.port_forwards)
+        if forward.of_many_ports
+        and {"proto", "static"} & forward.model_fields_set == {"proto"}
+        and forward.proto == "any"
+    ]
     if template.plain:
         said += [mistake(tree, path, "dropped, because plain is true") for path in _dropped(template)]
     return said
@@ -176,14 +181,14 @@ def without_dropped(template: Template) -> Template:
     return template.model_copy(update=dropped)
 
 
-def _is_wide(path: Path, value: Any) -> bool:
-    """True for a forward, at `path`, of so many ports that it can only have been meant for those that open."""
+def _unwatched(path: Path, value: Any) -> str | None:
+    """Return what a forward, at `path`, asks for that cannot be done yet; None where there is nothing."""
     if len(path) != 2 or path[0] != "portForwards":  # noqa: PLR2004 - the list and the position
-        return False
+        return None
     try:
-        return PortForward.model_validate(value).of_many_ports
+        return PortForward.model_validate(value).unwatched
     except ValidationError:
-        return False
+        return None
 
 
 def _dropped(template: Template) -> Iterator[Path]:

@@ -25,7 +25,8 @@
     ├── mountN.sock             virtiofsd, a child of QEMU that dies with it: a mounted folder
     ├── agent.sock             QEMU: the port on which the agent in the guest answers
     ├── ssh.sock, ssh.calls     the connection that all sessions share, a child of QEMU; asked for by ssh.calls
-    └── forwards.json           which process of that connection has the port forwards open
+    ├── forwards.json           which process of that connection has the port forwards open
+    └── ports.json              the ports that opened in the guest, and their ways through that connection
 
 It also reads spec.json and the files that creation puts there (`contract`), and writes to disk-NAME, a hard link to a
 disk that outlives the instance.
@@ -62,10 +63,12 @@ from ..contract import (
 from . import degraded, ended, events, hypervisor, logs, mounts, ssh_control, ssh_forwards, ssh_port
 
 if TYPE_CHECKING:
+    from ...fsm.records import OpenPort
     from ...fsm.spec import Forward, Spec
     from ...fsm.table import Trigger
     from ...guest.report import Failure
     from ...host.process import Actor
+    from ..contract import Sockets
     from .boot import Progress
 
 HYPERVISOR_STARTED = "hypervisor started"
@@ -100,6 +103,7 @@ class QemuDriver(Driver):
         suspends=True,
         forks=True,
         warms=True,
+        follows_ports=True,
     )
 
     def check(self, spec: "Spec") -> None:
@@ -183,6 +187,16 @@ class QemuDriver(Driver):
                 if isinstance(err, GuestGoneError):
                     raise ended.death(site.directory) from None
                 raise
+
+    def listening(self, site: Site, known: "Sockets | None", deadline: Deadline) -> "Sockets":
+        from . import open_ports
+
+        return open_ports.listening(site, known, deadline)
+
+    def carry(self, site: Site, wanted: "Sequence[Forward]") -> "tuple[OpenPort, ...]":
+        from . import open_ports
+
+        return open_ports.carry(site, wanted)
 
     def move(self, site: Site, new: Site, report: Report) -> None:  # noqa: ARG002 - it has nothing by name
         _refuse_alive(site)
@@ -377,6 +391,7 @@ class QemuDriver(Driver):
             resumable=bool(paused or cut_off),
             accelerator=hypervisor.accelerator(process),
             usage=host.usage(process),
+            ports=_open_ports(site),
         )
 
     def foresee(self, site: Site, trigger: "Trigger", arguments: "Mapping[str, Any]") -> Effects:
@@ -439,6 +454,15 @@ class QemuDriver(Driver):
             report("ending the hypervisor by force")
             hypervisor.end(pidfd, grace_s=_GRACE_S)
         return f"ended by force: {trouble or f'the guest did not shut down in {deadline.seconds:g} s'}"
+
+
+def _open_ports(site: Site) -> "tuple[OpenPort, ...]":
+    """Return the ports that opened in the guest; without the modules for them where none ever did."""
+    if not (site.spec.port_rules and (site.runtime / ended.PORTS).exists()):
+        return ()
+    from . import open_ports
+
+    return open_ports.seen(site.runtime)
 
 
 def _copies(site: Site, report: Report, deadline: Deadline, pidfd: int) -> "tuple[Failure, ...]":

@@ -3,9 +3,13 @@
 from pathlib import Path
 
 from ...errors import DriverError
+from ...host.files import remove_tree
 from ...host.process import boot_id
 from ..contract import Report, Site
 from . import degraded, events, hypervisor, logs, ssh_forwards
+
+PORTS = "ports.json"
+"""In the runtime directory: what `open_ports` knows of this run."""
 
 
 def reason(directory: Path) -> str | None:
@@ -40,4 +44,5 @@ def clear(site: Site, report: Report) -> None:
 
     degraded.forget(site.directory)
     ssh_forwards.end(site.runtime)
+    remove_tree(site.runtime / PORTS)
     copies.forget(site.directory, report)

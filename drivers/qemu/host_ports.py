@@ -45,9 +45,9 @@ def check_free(ip: str, port: int, proto: str = "tcp") -> None:
         raise DriverError(f"cannot listen on {proto} port {port} of {ip}: {os.strerror(problem)}")
 
 
-def free(port: int) -> bool:
-    """True when QEMU could listen on TCP `port` of the loopback."""
-    return _problem("127.0.0.1", port, "tcp") == 0
+def free(port: int, ip: str = "127.0.0.1") -> bool:
+    """True when QEMU could listen on TCP `port` of `ip`."""
+    return _problem(ip, port, "tcp") == 0
 
 
 def _problem(ip: str, port: int, proto: str) -> int:

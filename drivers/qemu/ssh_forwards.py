@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...fsm.spec import Forward
+    from ...host.run import Ended
     from ..contract import Deadline, Site
 
 RECORD = "forwards.json"
@@ -30,7 +31,7 @@ DOWN = "port forwards are down"
 _FAILED = "cannot forward ports"
 
 _ANSWER_S = 10.0
-"""How long ssh may take to tell its pid; usually a millisecond."""
+"""How long ssh may take to answer; usually a millisecond."""
 
 _END_S = 5.0
 """How long the ssh of a machine that ended may take to notice; usually it ends at once."""
@@ -64,10 +65,9 @@ def _open(site: "Site", wanted: "list[Forward]", deadline: "Deadline", pidfd: in
     from ...errors import DriverError
     from ...guest import session, ssh
     from ...host.files import make_private_directory
-    from ...host.run import MERGED, run
+    from ...host.run import run
     from .host_ports import check_socket
 
-    config, control = site.directory / ssh.CONFIG, ("-S", str(site.runtime / ssh_control.SOCKET))
     wait = session.Wait(deadline, pidfd).pause
     if not wanted:
         return
@@ -78,13 +78,11 @@ def _open(site: "Site", wanted: "list[Forward]", deadline: "Deadline", pidfd: in
     if not ssh_control.opened(site.runtime, wait):
         raise DriverError(f"{_FAILED}: ssh did not open a connection", hint=f"interlock restart {site.name}")
     if left := [forward.guest_socket for forward in wanted if forward.reverse and forward.guest_socket]:
-        clear = ssh.command_line(config, site.name, ["sh", "-c", _CLEAR, "sh", *left], options=session.OPTIONS)
-        run(clear, wait=wait)
+        clear = ["sh", "-c", _CLEAR, "sh", *left]
+        run(ssh.command_line(site.directory / ssh.CONFIG, site.name, clear, options=session.OPTIONS), wait=wait)
     for forward in wanted:
-        ways = ["-R" if forward.reverse else "-L", rule(forward)]
-        ended = run(["ssh", "-F", str(config), *control, "-O", "forward", *ways, site.name], stderr=MERGED, wait=wait)
-        if ended.status:
-            raise DriverError(f"{_FAILED}: {ways[1]} was refused", details=ended.words)
+        if (words := ask(site, "forward", forward)) is not None:
+            raise DriverError(f"{_FAILED}: {rule(forward)} was refused", details=words)
     if not _record(site):
         raise DriverError(f"{_FAILED}: the connection ended", hint=f"interlock resume {site.name}")
 
@@ -96,18 +94,22 @@ def change(
 
     Raises DriverError with ssh's words.
     """
-    from ...guest import ssh
-    from ...host.run import MERGED, run
-
     if not _alive(site.runtime):
         return establish(site, deadline, pidfd)
-    control = ("-F", str(site.directory / ssh.CONFIG), "-S", str(site.runtime / ssh_control.SOCKET))
     for forward in _by_ssh(gone):
-        ways = ["-R" if forward.reverse else "-L", rule(forward)]
-        run(["ssh", *control, "-O", "cancel", *ways, site.name], stderr=MERGED, timeout_s=_ANSWER_S)
+        ask(site, "cancel", forward)
         if forward.host_socket and not forward.reverse:
             remove_tree(Path(forward.host_socket))
     return _open(site, _by_ssh(come), deadline, pidfd)
+
+
+def ask(site: "Site", command: str, forward: "Forward") -> tuple[str, ...] | None:
+    """Let the shared connection open `forward` (`forward`) or close it (`cancel`); return its words where it refuses.
+
+    To open what is open, and to close what is closed, changes nothing.
+    """
+    ended = _ask(site, command, "-R" if forward.reverse else "-L", rule(forward))
+    return ended.words if ended.status else None
 
 
 def rule(forward: "Forward") -> str:
@@ -139,21 +141,31 @@ def _end(ip: str, port: int, socket: str) -> str:
     return f"[{ip}]:{port}"
 
 
-def _record(site: "Site") -> bool:
-    """Record which process the ssh behind the socket is; False if there is none."""
+def connection(site: "Site") -> Actor | None:
+    """Return the process of the shared connection; None if it is not open."""
     import re
 
+    found = re.search(rb"\(pid=(\d+)\)", _ask(site, "check").stdout)
+    ticks = host.started_ticks(int(found[1])) if found else None
+    return Actor(int(found[1]), ticks, host.boot_id()) if found and ticks is not None else None
+
+
+def _ask(site: "Site", command: str, *arguments: str) -> "Ended":
+    """Ask the ssh behind the socket for `command` of its -O. Source: ssh(1)."""
     from ...guest import ssh
-    from ...host.files import write_whole
     from ...host.run import MERGED, run
 
-    socket = str(site.runtime / ssh_control.SOCKET)
-    ask = ["ssh", "-F", str(site.directory / ssh.CONFIG), "-S", socket, "-O", "check", site.name]
-    found = re.search(rb"\(pid=(\d+)\)", run(ask, stderr=MERGED, timeout_s=_ANSWER_S).stdout)
-    ticks = host.started_ticks(int(found[1])) if found else None
-    if found is None or ticks is None:
+    place = ("-F", str(site.directory / ssh.CONFIG), "-S", str(site.runtime / ssh_control.SOCKET))
+    return run(["ssh", *place, "-O", command, *arguments, site.name], stderr=MERGED, timeout_s=_ANSWER_S)
+
+
+def _record(site: "Site") -> bool:
+    """Record which process the ssh behind the socket is; False if there is none."""
+    from ...host.files import write_whole
+
+    actor = connection(site)
+    if actor is None:
         return False
-    actor = Actor(int(found[1]), ticks, host.boot_id())
     write_whole(site.runtime / RECORD, json.dumps(actor._asdict()).encode() + b"\n")
     return True
 

@@ -11,8 +11,8 @@ from interlock.errors import InvalidTemplateError
 from interlock.templates.expand import FIELDS
 from interlock.templates.load import Source, parse
 from interlock.templates.model import Template, known_keys
-from interlock.templates.parts import Strict
-from interlock.templates.support import IGNORED, LIMA, MANY_PORTS, NOT_YET
+from interlock.templates.parts import MANY_PORTS, Strict
+from interlock.templates.support import IGNORED, LIMA, NOT_YET
 
 PAGE = (Path(__file__).parents[2] / "docs" / "templates.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.*)\n((?:(?!## ).*\n)*)", PAGE, flags=re.MULTILINE))
@@ -75,7 +75,7 @@ def test_page_shows_templates_that_are_right(text):
         "audio: {device: none}\nvideo: {display: default}\nos: Linux\nvmType: qemu\n",
         "rosetta: {enabled: false}\nvmOpts: {vz: {rosetta: {enabled: false}}}\n",
         "mountType: reverse-sshfs\n",
-        f"portForwards: [{{guestPortRange: [1, {MANY_PORTS}]}}, {{ignore: true}}]\n",
+        f"portForwards: [{{guestPortRange: [1, {MANY_PORTS}]}}, {{guestPortRange: [1, 65535]}}, {{ignore: true}}]\n",
         "minimumLimaVersion: 2.2.9\n",
     ],
 )
@@ -84,13 +84,13 @@ def test_value_that_asks_for_nothing_is_no_mistake_and_no_note(text):
     assert parse(Source("t", (GOOD + text).encode())).notes == ()
 
 
-@pytest.mark.parametrize("ports", [f"[1, {MANY_PORTS + 1}]", "[1, 65535]"])
-def test_range_of_more_ports_than_can_be_forwarded_one_by_one_is_refused(ports):
-    """Each port is forwarded from the start, so a range is a number of them."""
+@pytest.mark.parametrize(("key", "words"), [("static: true", "a static forward"), ("proto: udp", "a forward of UDP")])
+def test_range_of_many_ports_that_cannot_wait_for_them_to_open_is_refused(key, words):
+    """Of many TCP ports, those that open are forwarded; other forwards are open from the start, each by itself."""
     with pytest.raises(InvalidTemplateError) as caught:
-        parse(Source("t", f"{GOOD}portForwards: [{{guestPortRange: {ports}}}]\n".encode()))
+        parse(Source("t", f"{GOOD}portForwards: [{{guestPortRange: [1, {MANY_PORTS + 1}], {key}}}]\n".encode()))
     assert caught.value.details == (
-        "t:4:16: portForwards[0]: not supported yet: more than 1000 ports; name those that are needed",
+        f"t:4:16: portForwards[0]: not supported yet: {words} of more than 1000 ports; name those that are needed",
     )
 
 

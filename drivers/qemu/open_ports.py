@@ -1,0 +1,209 @@
+"""Ports that open in a running guest: which there are, and the ways that lead to them through the shared connection.
+
+    runtime/ports.json    the ways that the connection may have open, and which process the connection is
+
+ssh does not say which forwards it has, so a way stands in the file before ssh is asked for it, and until ssh has closed
+it. To open what is open changes nothing. So a call that was cut short anywhere needs no cure but the next call.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from ...errors import DeadlineError, DriverError, HostError
+from ...fsm.records import OpenPort
+from ...fsm.spec import Forward
+from ...guest.agent import AgentError
+from ...guest.agent import listening as addresses
+from ...guest.session import OPTIONS, GuestGoneError, Wait
+from ...host import process
+from ...host.files import read_own, write_whole
+from ...host.process import Actor
+from ..contract import Deadline, Site, Sockets
+from . import agent, ended, host_ports, hypervisor, ssh_control, ssh_forwards
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_PENDING = "pending"
+
+_TURN_S = 2
+"""Between two looks at the guest's tables: a look costs an emulated guest some hundredths of a second."""
+
+_ANSWER_S = 30.0
+"""How long the shared connection may take to come up."""
+
+_LINE_BYTES = 64 << 10
+"""A guest that lists more is not listened to."""
+
+_LOOK = f"""
+while :; do
+    found=
+    for table in tcp tcp6; do
+        [ ! -r /proc/net/$table ] || while read -r _ address _ status _; do
+            [ "$status" != 0A ] || found="$found $table:$address"
+        done </proc/net/$table
+    done
+    echo "$found" || exit
+    sleep {_TURN_S}
+done
+"""
+"""Lists what listens, as the agent does, until nobody reads it: a shell whose session is over ends at its next line."""
+
+
+class _FoundError(Exception):
+    """Ends the wait for a change: there is one."""
+
+    def __init__(self, sockets: Sockets) -> None:
+        self.sockets = sockets
+
+
+def listening(site: Site, known: Sockets | None, deadline: Deadline) -> Sockets:
+    """Do what `Driver.listening` promises: by the agent, and by ssh where no agent answers."""
+    with _alive(site) as pidfd:
+        wait = Wait(deadline, pidfd)
+        try:
+            if agent.listens(site.directory):
+                with suppress(AgentError):
+                    return _by_agent(site, known, wait)
+            return _by_ssh(site, known, wait)
+        except DeadlineError:
+            if known is None:
+                raise
+            return known
+
+
+def _by_agent(site: Site, known: Sockets | None, wait: Wait) -> Sockets:
+    while (found := addresses(agent.ask(site.runtime, "ports"))) == known:
+        wait.pause(_TURN_S)
+    return found
+
+
+def _by_ssh(site: Site, known: Sockets | None, wait: Wait) -> Sockets:
+    from ...guest import ssh
+    from ...host.run import run
+
+    if not ssh_control.opened(site.runtime, wait.pause):
+        raise DriverError(f'the guest of "{site.name}" cannot be asked which ports are open: no connection')
+    options = (*OPTIONS, f"ControlPath={site.runtime / ssh_control.SOCKET}")
+    line = ssh.command_line(site.directory / ssh.CONFIG, site.name, ["sh", "-c", _LOOK], options=options)
+    rest = b""
+
+    def hear(piece: bytes) -> None:
+        nonlocal rest
+        *whole, rest = (rest + piece).split(b"\n")
+        if len(rest) > _LINE_BYTES:
+            raise DriverError(f'the guest of "{site.name}" lists more open ports than anybody needs')
+        if whole and (found := addresses(whole[-1].decode(errors="replace"))) != known:
+            raise _FoundError(found)
+
+    try:
+        said = run(line, stdout=hear, wait=wait.pause)
+    except _FoundError as change:
+        return change.sockets
+    raise DriverError(f'the guest of "{site.name}" does not list its open ports', details=said.words)
+
+
+def carry(site: Site, wanted: Sequence[Forward]) -> tuple[OpenPort, ...]:
+    """Do what `Driver.carry` promises."""
+    with _alive(site) as pidfd:
+        process_, ways = _recorded(site.runtime)
+        if process_ is None or not process.alive(process_):
+            ways = ()
+            process_ = None
+            if wanted and ssh_control.opened(site.runtime, Wait(Deadline(_ANSWER_S), pidfd).pause):
+                process_ = ssh_forwards.connection(site)
+            if wanted and process_ is None:
+                raise DriverError(f'there is no connection to the guest of "{site.name}"')
+        return reconcile(
+            ways,
+            wanted,
+            lambda ports: write_whole(site.runtime / ended.PORTS, _text(process_, ports)),
+            lambda command, way: ssh_forwards.ask(site, command, way),
+        )
+
+
+def reconcile(
+    ways: Sequence[OpenPort],
+    wanted: Sequence[Forward],
+    record: Callable[[tuple[OpenPort, ...]], object],
+    ask: Callable[[str, Forward], tuple[str, ...] | None],
+) -> tuple[OpenPort, ...]:
+    """Return the ports of `wanted` once `ask` has made them of `ways`, those recorded before, and no others.
+
+    `record` keeps what may be open at each moment. Any of the calls may be the last that this process makes.
+    """
+    known = {_forward(port): port for port in ways}
+    if gone := [way for way in known if way not in wanted]:
+        record(tuple((known | _pending(gone)).values()))
+        for way in gone:
+            ask("cancel", way)
+            del known[way]
+    if come := [way for way in wanted if way not in known or _worth_a_try(known[way])]:
+        record(tuple((known | _pending(come)).values()))
+        known |= {way: _opened(way, ask) for way in come}
+    if gone or come:
+        record(tuple(known[way] for way in wanted))
+    return tuple(known[way] for way in wanted)
+
+
+def _pending(ways: Sequence[Forward]) -> dict[Forward, OpenPort]:
+    return {way: _port(way, _PENDING) for way in ways}
+
+
+def _worth_a_try(port: OpenPort) -> bool:
+    """True for a port that may have been opened, and for one that was taken and is free now."""
+    return port.problem == _PENDING or (bool(port.problem) and host_ports.free(port.host_port, port.host_ip))
+
+
+def _opened(way: Forward, ask: Callable[[str, Forward], tuple[str, ...] | None]) -> OpenPort:
+    """Return what became of the try to open `way`."""
+    words = ask("forward", way)
+    if words is None:
+        return _port(way)
+    try:
+        host_ports.check_free(way.host_ip, way.host_port)
+    except (DriverError, HostError) as error:
+        return _port(way, error.message)
+    return _port(way, f"port {way.host_port}: {words[-1] if words else 'ssh refused it'}")
+
+
+def seen(runtime: "Path") -> tuple[OpenPort, ...]:
+    """Return what is recorded of the connection that is open now; nothing without one."""
+    connection, ports = _recorded(runtime)
+    return tuple(port for port in ports if port.problem != _PENDING) if connection and process.alive(connection) else ()
+
+
+@contextmanager
+def _alive(site: Site) -> "Iterator[int]":
+    """Yield the pidfd of the hypervisor; raise DriverError where it is dead or dies in here."""
+    with hypervisor.held(hypervisor.settled(site.directory)) as pidfd:
+        if pidfd is None:
+            raise DriverError(f'"{site.name}" is down: {ended.reason(site.directory)}')
+        try:
+            yield pidfd
+        except GuestGoneError:
+            raise DriverError(f'"{site.name}" went down: {ended.reason(site.directory)}') from None
+
+
+def _text(connection: Actor | None, ports: Sequence[OpenPort]) -> bytes:
+    known = {"connection": connection and connection._asdict(), "ports": [port._asdict() for port in ports]}
+    return json.dumps(known).encode() + b"\n"
+
+
+def _recorded(runtime: "Path") -> tuple[Actor | None, tuple[OpenPort, ...]]:
+    try:
+        data: dict[str, Any] = json.loads(read_own(runtime / ended.PORTS))
+        return Actor(**data["connection"]), tuple(OpenPort(**port) for port in data["ports"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None, ()
+
+
+def _forward(port: OpenPort) -> Forward:
+    return Forward("tcp", port.guest_ip, port.guest_port, "", port.host_ip, port.host_port, "", reverse=False)
+
+
+def _port(way: Forward, problem: str = "") -> OpenPort:
+    return OpenPort(way.guest_ip, way.guest_port, way.host_ip, way.host_port, problem)

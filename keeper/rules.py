@@ -1,0 +1,58 @@
+"""Where a socket that opens in a guest appears on the host: the rules of Lima's `portForwards`.
+
+The first rule that fits a socket decides. A socket on every address of the guest (`0.0.0.0`, `::`) fits a rule for any
+address, and one on `::1` a rule for `127.0.0.1`. Only a rule that ignores a single address leaves a socket on every
+address to the rules after it. Source: lima-vm/lima, `pkg/portfwd/forward.go`.
+"""
+
+from collections.abc import Iterable, Sequence
+from ipaddress import ip_address
+
+from ..fsm.spec import Forward, PortRule
+
+SSH = 22
+"""The guest's own sshd, which every instance has a way to."""
+
+PRIVILEGED = 1024
+"""The host's ports below are for root alone: no guest gets one by opening a port."""
+
+MOST = 256
+"""A guest may open any number of ports, and each way costs the host a socket."""
+
+_LOOPBACK, _LOOPBACK_6 = "127.0.0.1", "::1"
+
+
+def ways(rules: Sequence[PortRule], sockets: Iterable[tuple[str, int]]) -> tuple[Forward, ...]:
+    """Return the forwards that lead to `sockets`, the addresses and ports that the guest listens on.
+
+    Of two for one port of the host, there is one: to IPv4 rather than to IPv6, to the lower port. At most MOST.
+    """
+    found: dict[tuple[str, int], Forward] = {}
+    for ip, port in sorted(sockets, key=lambda socket: (":" in socket[0], socket[1], socket[0])):
+        if (way := _way(rules, ip, port)) and len(found) < MOST:
+            found.setdefault((way.host_ip, way.host_port), way)
+    return tuple(found.values())
+
+
+def _way(rules: Sequence[PortRule], ip: str, port: int) -> Forward | None:
+    """Return the forward that leads to the socket on `ip`:`port` of the guest; None where it has none."""
+    if port == SSH:
+        return None
+    unspecified = ip_address(ip).is_unspecified
+    for rule in rules:
+        if not (rule.first <= port <= rule.last and _fits(rule, ip, unspecified=unspecified)):
+            continue
+        if rule.act == "ignore" and unspecified and not ip_address(rule.guest_ip).is_unspecified:
+            continue
+        host_port = rule.host_port + port - rule.first
+        if rule.act != "forward" or host_port < PRIVILEGED:
+            return None
+        target = (_LOOPBACK_6 if ":" in ip else _LOOPBACK) if unspecified else ip
+        return Forward("tcp", target, port, "", rule.host_ip, host_port, "", reverse=False)
+    return None
+
+
+def _fits(rule: PortRule, ip: str, *, unspecified: bool) -> bool:
+    if unspecified or ip == rule.guest_ip or (ip, rule.guest_ip) == (_LOOPBACK_6, _LOOPBACK):
+        return True
+    return ip_address(rule.guest_ip).is_unspecified and not rule.exact
