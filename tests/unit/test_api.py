@@ -181,6 +181,7 @@ def test_can_of_running_instance_is_what_the_table_allows(vms, bring):
         Trigger.unprotect,
         Trigger.fork,
         Trigger.edit,
+        Trigger.snapshot,
         Trigger.shell,
         Trigger.copy,
     ]

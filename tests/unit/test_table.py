@@ -105,7 +105,9 @@ def test_row_taking_time_has_words_and_a_crash_rule(row: Row) -> None:
 @each_row
 def test_row_has_somebody_who_does_its_work(row: Row) -> None:
     """The driver has a method of the trigger's name, the engine a function; what is damaged has its treatment."""
-    assert (row.by is By.driver) == (getattr(Driver, row.trigger, None) is not None and row.by is not By.caller)
+    assert (row.by is By.driver) == (
+        getattr(Driver, row.trigger, None) is not None and row.by not in (By.caller, By.nobody)
+    )
     assert (row.by is By.engine and row.recorded) == (row.trigger in OWN_WORK)
     assert (row.on_damage is not None) == (row.trigger in TREATMENT)
 
