@@ -636,8 +636,6 @@ def test_names_of_what_cannot_be_an_instance_are_left_out(engine, home, bring):
 @pytest.mark.parametrize(
     ("trigger", "state", "asked", "typed"),
     [
-        (Trigger.snapshot, State.running, {"tag": "now"}, "interlock stop web && interlock snapshot create web now"),
-        (Trigger.restore, State.running, {"tag": "old"}, "interlock stop web && interlock snapshot restore web old"),
         (Trigger.rename, State.running, {"new": "site"}, "interlock stop web && interlock rename web site"),
         (Trigger.clone, State.running, {"new": "twin"}, "interlock stop web && interlock clone web twin"),
         (Trigger.fork, State.created, {"new": ("a", "b")}, "interlock start web && interlock fork web a b"),

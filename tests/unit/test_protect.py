@@ -31,7 +31,7 @@ def test_protected_instance_refuses_what_destroys(engine, bring, state, trigger)
     with pytest.raises(ProtectedError) as refused:
         engine.fire("web", trigger, **needs(trigger))
 
-    assert refused.value.hint == f"interlock unprotect web && {typed('web', trigger)}"
+    assert refused.value.hint == f"interlock unprotect web && {typed('web', trigger, needs(trigger))}"
     assert before == list(engine.history("web"))
     assert (state, True) == (engine.status("web").state, engine.status("web").protected)
 
