@@ -30,6 +30,7 @@ from . import picture
 from .dialogs import Page, Question, Words
 from .keys import LETTERS, legal, loses, refusal
 from .looking import Looking, Seen
+from .reading import Terminal
 from .requests import Request, Requests
 
 CALL_OFF = "x"
@@ -120,7 +121,7 @@ class Top(App[None]):
             self.error = error
 
     def __init__(self, interlock: Interlock, run_outside: Callable[[Sequence[str], bool], int]) -> None:
-        super().__init__(ansi_color=True)
+        super().__init__(driver_class=Terminal, ansi_color=True)
         self.theme = "ansi-dark"
         self._interlock, self._run_outside = interlock, run_outside
         self.requests = Requests(interlock, self._over)

@@ -6,6 +6,7 @@ import pty
 import re
 import signal
 import struct
+import sys
 import termios
 import threading
 
@@ -157,3 +158,18 @@ def test_top_without_textual_says_how_to_install_it(on_terminal, tmp_path, monke
     assert code == 6
     assert "textual, which is not installed" in said
     assert "install textual" in said
+
+
+@pytest.mark.usefixtures("home")
+def test_top_ends_when_its_terminal_is_closed():
+    """The window is closed, or the connection lost: as by a signal, and nothing is left."""
+    pid, leader = pty.fork()
+    if pid == 0:
+        os.environ["TERM"] = "xterm-256color"
+        os.execv(sys.executable, [sys.executable, "-m", "interlock", "top"])  # noqa: S606 - no shell is needed
+    received = b""
+    while b"No instances" not in received:
+        received += os.read(leader, 4096)
+    os.close(leader)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 130

@@ -12,7 +12,8 @@ from interlock.fsm.states import State
 
 @pytest.fixture
 def watcher(begin):
-    """Return a function that begins to watch, and returns what ends it and gives the records of what it has seen.
+    """Return a function that begins to watch, and returns two: what waits until the watcher has reported enough, and
+    what also ends it and gives the records of what it has seen.
 
     With `since`, an earlier moment, and `known` it returns once the watcher has reported what led up to `known`.
     """
@@ -35,7 +36,7 @@ def watcher(begin):
         if known:
             read(known)
             seen.clear()
-        return end
+        return read, end
 
     return watch
 
@@ -66,9 +67,10 @@ def test_watch_sees_a_whole_life_twice(watcher, interlock, vms):
     """From the first line to the last, which a deletion takes away, and the next instance of the same name."""
     began = now()
     vms.create("other", "tiny", driver="simulated")
-    end = watcher(since=began, known=last_is("create"))  # a life may be over before a watcher is there
+    wait, end = watcher(since=began, known=last_is("create"))  # a life may be over before a watcher is there
     for _ in range(2):
         interlock("create", "web", "--template", "tiny", "--driver", "simulated")
+        wait(last_is("create"))  # or between two looks of the watcher
         interlock("start", "web")
         interlock("delete", "web", "--force")
     seen = end(lambda seen: events(seen).count(("delete", "transition_done")) == 2)
@@ -103,14 +105,14 @@ def test_watch_since_a_time_merges_the_instances(begin, vms):
 def test_watch_tells_a_change_of_condition_and_an_exit(watcher, bring, home):
     """What changes without a transition is seen as well: a pause, its end, and a machine that went down."""
     bring(State.running)
-    end = watcher("web")
+    _, end = watcher("web")
     record = home.directory("web") / "machine.json"
     machine = json.loads(record.read_text())
     record.write_text(json.dumps({**machine, "condition": "paused: the host's disk is full"}))
     seen = end(lambda seen: seen[-1]["event"] == "condition_changed")
     assert seen[-1]["condition"] == "paused: the host's disk is full"
     assert seen[-1]["message"] == '"web" is paused: the host\'s disk is full'
-    end = watcher("web")
+    _, end = watcher("web")
     record.write_text(json.dumps({**machine, "alive": False, "exit_reason": "guest panicked"}))
     seen = end(last_is("exited"))
     assert (seen[-1]["event"], seen[-1]["message"]) == ("transition_observed", '"web" exited: guest panicked')
@@ -134,7 +136,7 @@ def test_watch_follows_an_instance_that_is_renamed(watcher, interlock, bring, wa
     """Each line once, under the new name from then on; another instance of the old name is seen, too."""
     began = now()
     bring(State.stopped)
-    end = watcher(*watched, since=began, known=last_is("stop"))  # who comes after the rename finds no such name
+    _, end = watcher(*watched, since=began, known=last_is("stop"))  # who comes after the rename finds no such name
     interlock("rename", "web", "site")
     interlock("start", "site")
     interlock("create", "web", "--template", "tiny", "--driver", "simulated")

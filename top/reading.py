@@ -1,0 +1,22 @@
+"""Textual's own terminal, whose keys are read no longer than the program lives."""
+
+import threading
+
+from textual.drivers.linux_driver import LinuxDriver
+
+_LOOK_S = 0.1
+
+
+class Terminal(LinuxDriver):
+    """A terminal that may be closed at any moment.
+
+    Where the view fails to leave a terminal that is gone, textual's thread reads on for ever: the program would not
+    end, and keep a processor busy. So a daemon reads, which is waited for no longer than the main thread lives.
+    """
+
+    def run_input_thread(self) -> None:
+        """Read keys until textual ends that, or the program ends."""
+        reader = threading.Thread(target=super().run_input_thread, name="keys", daemon=True)
+        reader.start()
+        while reader.is_alive() and threading.main_thread().is_alive():
+            reader.join(_LOOK_S)
