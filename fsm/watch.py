@@ -29,7 +29,8 @@ from .states import State
 from .table import BY_TRIGGER
 
 LOOK_S = 0.1
-"""How often the journals are looked at: the size of each is asked for, no more."""
+"""How often the journals are looked at: the size of each is asked for, no more. An instance that is created and deleted
+between two looks is not seen."""
 
 OBSERVE_S = 1.0
 """How often the machines are, at most; ten times as long as it takes where that is more."""

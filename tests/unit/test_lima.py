@@ -319,7 +319,7 @@ def test_what_lima_has_not_is_refused_by_name(driver, machine, tmp_path):
     for asked in (
         lambda: driver.suspend(machine, print, Deadline(1)),
         lambda: driver.catch(machine, print, Deadline(1)),
-        lambda: driver.keep(machine, tmp_path, print),
+        lambda: driver.keep(machine, tmp_path, print, Deadline(1)),
         lambda: driver.copy(machine, machine, print, full=True),
         lambda: driver.provision(machine, print, Deadline(1)),
     ):

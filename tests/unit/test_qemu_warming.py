@@ -35,7 +35,7 @@ def site(tmp_path):
     disk.make(directory, MIB)
     disk.make(place, MIB)
     (place / disk.DISK).rename(place / warming.LAYER)
-    warming.cloning.write_cover(place, disk.DISK, [warming._LAYER_HERE], MIB)
+    warming.cloning.write_cover(place, disk.DISK, [warming.LAYER_HERE], MIB)
     (place / KNOWN_HOSTS).write_bytes(NOBODYS)
     for name in (saved.MEMORY, saved.DEVICES):
         (place / name).write_bytes(name.encode())
@@ -60,7 +60,7 @@ def test_first_start_has_a_saved_memory_over_shared_files(site):
         assert warming.begin(site, VERSION, command(site)) is None
     directory = site.directory
     assert (directory / SAVED / saved.MEMORY).samefile(directory / WARM / saved.MEMORY)
-    assert (directory / warming._LAYER_HERE).samefile(directory / WARM / warming.LAYER)
+    assert (directory / warming.LAYER_HERE).samefile(directory / WARM / warming.LAYER)
     assert json.loads((directory / SAVED / saved.RECORD).read_text())["common"]
     assert saved.misfit(site, VERSION, command(site)) is None
     assert (directory / KNOWN_HOSTS).read_bytes() == NOBODYS + OWN
