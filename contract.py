@@ -212,7 +212,12 @@ KINDS_OF_RECORDS: dict[str, Kind] = {
     ),
     "outcome": Kind(
         "What came of a transition",
-        (*(str(row.command or row.trigger) for row in TABLE if row.recorded and not row.observed), "up", "restart"),
+        (
+            *(str(row.command or row.trigger) for row in TABLE if row.recorded and not row.observed),
+            "up",
+            "restart",
+            "adopt",
+        ),
         {
             "name": Key(TEXT, "the instance; of `rename`, its new name"),
             "trigger": Key(TRIGGER, "the last transition that was asked for"),

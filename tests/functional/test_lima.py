@@ -101,7 +101,7 @@ def test_adopt_takes_every_machine_of_limactl_and_changes_nothing(interlock, vms
 def test_adopted_machine_lives_like_any_other_and_is_given_back(interlock, of_lima):
     """It starts, stops and has another name if one likes; delete leaves it to limactl."""
     folder = of_lima("old")
-    assert interlock("adopt", "old").returncode == 0
+    assert interlock("adopt", "old", "--json").returncode == 0
     for command in (("start", "old"), ("stop", "old"), ("rename", "old", "new")):
         assert interlock(*command).returncode == 0
     assert interlock("adopt").stdout == ""

@@ -60,8 +60,8 @@ OTHERS = (
     ("template", "list"),
     ("template", "validate", "tiny"),
 )
-ELSEWHERE = {"image build", "image warm", "watch"}
-"""Commands that take too long here, or do not end; tests of their own check what they print."""
+ELSEWHERE = {"adopt", "image build", "image warm", "watch"}
+"""Commands that take too long here, do not end, or need another program; tests of their own check what they print."""
 
 
 def test_contract_describes_what_every_command_prints(interlock, tmp_path):
