@@ -52,6 +52,7 @@ def test_start_and_stop_by_limactl_are_observed(interlock, vms, history, before)
     for trigger in before:
         vms.fire("web", trigger)
     lima("start", "--tty=false", "web")
+    assert vms.status("web").state == "running"
     assert "running · started by limactl" in interlock("list").stdout
     lima("stop", "web")
     assert "stopped · guest shut down" in interlock("list").stdout
