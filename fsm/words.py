@@ -199,14 +199,18 @@ def moved(former: str, name: str) -> str:
 def edited(before: "Spec", after: "Spec", *, running: bool) -> str:
     """Return how an edit ended: what it changed, and when that takes effect."""
     sized = {"memory_bytes": "memory", "disk_bytes": "disk"}
-    parts, ways = [], []
+    parts: list[str] = []
+    ways: list[str] = []
     for field in before._fields:
         old, new = getattr(before, field), getattr(after, field)
-        if field == "forwards":
+        if field == "port_rules":  # the static ones follow from the forwards
+            same = [it for it in old if it.act != "static"] == [it for it in new if it.act != "static"]
+            ways += ["other rules for ports that open in the guest"] * (not same)
+        elif field == "forwards":
             gone, come = (
                 sorted(_way(it) for it in these if it not in those) for these, those in ((old, new), (new, old))
             )
-            ways = [f"no longer {_some(gone)}"] * bool(gone) + [_some(come)] * bool(come)
+            ways += [f"no longer {_some(gone)}"] * bool(gone) + [_some(come)] * bool(come)
         elif old != new:
             shown = exact if field in sized else str
             parts.append(f"{sized.get(field, field)} {shown(old)} → {shown(new)}")

@@ -89,6 +89,19 @@ def test_edit_of_a_running_instance_says_what_is_so_at_once_and_what_later(inter
     assert (spec()["cpus"], len(spec()["forwards"])) == (3, 2)
 
 
+def test_edit_says_what_becomes_of_ports_that_open(interlock, bring):
+    """In words, and not for a rule that only says of a forward that it is there."""
+    bring(State.running)
+    wide = interlock("edit", "web", "--set", "portForwards=[{guestPortRange: [1, 65535], hostIP: 0.0.0.0}]")
+    assert "other rules for ports that open in the guest, at once" in wide.stderr
+    one = interlock("edit", "web", "--set", "portForwards=[{guestPort: 80, hostPort: 8080}]", "--cpus", "3")
+    assert ": no longer" not in one.stderr
+    both = interlock("edit", "web", "--set", "portForwards=[{guestPort: 81, hostPort: 8080}]", "--cpus", "2")
+    assert "PortRule" not in wide.stderr + one.stderr + both.stderr
+    assert "no longer 127.0.0.1:8080 → 80/tcp" in both.stderr
+    assert both.stderr.rstrip().endswith("at once; at the next start cpus 3 → 2")
+
+
 def test_edit_of_a_running_instance_whose_ports_do_not_open_leaves_the_spec(interlock, bring, history, spec):
     """The spec never promises a port that could not be opened."""
     bring(State.running)
