@@ -276,8 +276,19 @@ class Interlock:
         """Return the snapshots of `name`, the oldest first."""
         return listed(self.engine.site(name).directory)
 
+    def _snapshot(self, name: str, tag: str) -> Snapshot | None:
+        """Return the snapshot `tag` of `name`; None where `name` has none, which what is asked for then says.
+
+        Raises NotFoundError for an unknown tag of an instance that is alive: to stop it first would not help.
+        """
+        found = next((it for it in self.snapshots(name) if it.tag == tag), None)
+        if found is None and verdict(self.status(name), Trigger.kill).legal:
+            raise refusals.no_snapshot(name, tag)
+        return found
+
     def discard(self, name: str, tag: str) -> Outcome:
         """Remove the snapshot `tag` of `name`, which is at rest; those that came from it stay whole."""
+        self._snapshot(name, tag)
         return self.engine.fire(name, Trigger.discard, tag=tag)
 
     def protect(self, name: str) -> Outcome:
@@ -389,9 +400,8 @@ class Interlock:
         comes back. Raises NotFoundError for an unknown tag, ProtectedError while `name` is protected, DriverError for
         a snapshot that is damaged, or whose memory does not fit the machine any more: nothing has changed then.
         """
-        moment = next((it for it in self.snapshots(name) if it.tag == tag and it.memory_bytes), None)
-        status = self.status(name)
-        if moment and not cold and verdict(status, Trigger.kill).legal:
+        snapshot, status = self._snapshot(name, tag), self.status(name)
+        if snapshot and snapshot.memory_bytes and not cold and verdict(status, Trigger.kill).legal:
             if status.protected:
                 raise refusals.guarded(name, Trigger.restore)
             site = self.engine.site(name)

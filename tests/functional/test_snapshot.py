@@ -66,9 +66,10 @@ def test_moment_is_restored_without_its_memory_where_that_is_asked_for(interlock
     assert interlock("start", "web").returncode == 0
 
 
+@pytest.mark.parametrize("state", [State.stopped, State.running])
 @pytest.mark.parametrize("verb", ["show", "restore", "delete"])
-def test_unknown_snapshot_is_not_found(interlock, bring, verb):
+def test_unknown_snapshot_is_not_found(interlock, bring, verb, state):
     """The exit code is that of what is not there, and the hint lists what is."""
-    bring(State.stopped)
+    bring(state)
     refused = interlock("snapshot", verb, "web", "none")
     assert (refused.returncode, "interlock snapshot list web" in refused.stderr) == (4, True)
