@@ -116,7 +116,9 @@ class Interlock:
 
     def _keep(self, name: str, trigger: Trigger) -> None:
         """Let a keeper look at `name` if `trigger` may have made its ports something to look at."""
-        if trigger in (Trigger.start, Trigger.edit) and self.engine.site(name).spec.port_rules:
+        if self.dry_run or trigger not in (Trigger.start, Trigger.edit):
+            return
+        if self.engine.site(name).spec.port_rules:
             from .keeper.calls import call
 
             call(self.home)

@@ -205,3 +205,14 @@ def test_instance_without_rules_needs_no_keeper(vms: Interlock, home: Home) -> N
 
     assert not calls.folder(home).exists()
     vms.delete("plain", force=True)
+
+
+@pytest.mark.usefixtures("watched")
+def test_dry_run_begins_no_keeper(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A keeper would look at real instances, and make files for that."""
+    called: list[Home] = []
+    monkeypatch.setattr(calls, "call", called.append)
+    rehearsed = Interlock(dry_run=True).start("web")
+    assert (rehearsed.changed, called) == (True, [])
+    Interlock().start("web")
+    assert called == [home]
