@@ -80,35 +80,38 @@ def test_top_shows_takes_keys_and_ends(terminal, bring, vms, until):
     assert top.ends() == 0
 
 
-def test_top_that_is_quit_finishes_what_is_under_way(terminal, bring, vms, until, tmp_path):
+@pytest.fixture
+def quit_while_it_starts(terminal, bring, vms, until):
+    """Return a function that starts `web` from the view, with orders for that start, and then quits the view."""
+
+    def begin(orders):
+        bring(State.created)
+        top = terminal(orders={"start": orders})
+        top.shows("start")
+        top.press("s")
+        until(lambda: vms.status("web").operation and vms.status("web").operation.step)
+        top.shows("waiting for the simulated guest")
+        top.press("q")
+        top.shows("Under way")
+        top.press("q")
+        return top
+
+    return begin
+
+
+def test_top_that_is_quit_finishes_what_is_under_way(quit_while_it_starts, tmp_path):
     """The terminal says so and waits; the exit code is that of what was asked for."""
-    bring(State.created)
     go = tmp_path / "go"
-    top = terminal(orders={"start": {"until": str(go), "error": "the simulated disk is full"}})
-    top.shows("start")
-    top.press("s")
-    until(lambda: vms.status("web").operation and vms.status("web").operation.step)
-    top.shows("waiting for the simulated guest")
-    top.press("q")
-    top.shows("Under way")
-    top.press("q")
+    top = quit_while_it_starts({"until": str(go), "error": "the simulated disk is full"})
     top.shows('still starting "web"; Ctrl-C calls it off')
     go.touch()
     assert top.ends() == 6
     top.shows("the simulated disk is full")
 
 
-def test_top_that_waits_for_the_rest_calls_it_off_at_ctrl_c(terminal, bring, vms, until):
+def test_top_that_waits_for_the_rest_calls_it_off_at_ctrl_c(quit_while_it_starts, vms):
     """As the command that it stands for."""
-    bring(State.created)
-    top = terminal(orders={"start": {"hang": True}})
-    top.shows("start")
-    top.press("s")
-    until(lambda: vms.status("web").operation and vms.status("web").operation.step)
-    top.shows("waiting for the simulated guest")
-    top.press("q")
-    top.shows("Under way")
-    top.press("q")
+    top = quit_while_it_starts({"hang": True})
     top.shows("still starting")
     top.process.send_signal(signal.SIGINT)
     assert top.ends() == 130

@@ -5,6 +5,7 @@ import os
 import platform
 import shutil
 import socket
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -23,6 +24,17 @@ from interlock.host.home import Home
 
 ARCH = platform.machine()
 MIB = 1 << 20
+
+DEADLINE_S = 300.0
+
+WHO = """\
+hostname
+cat /etc/machine-id
+head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \\n'
+echo
+cat /var/lib/interlock/booted
+"""
+"""Says who the guest is, in words that no two may share."""
 
 PORTS, PORTS_EACH = 20_000, 500
 """Where the ports of the tests begin, and how many each worker has."""
@@ -85,6 +97,23 @@ def is_copier(process: Path) -> bool:
     with suppress(OSError):
         return (process / "fd/0").readlink().name.partition(" ")[0] in {log.pipe for log in (SERIAL, EVENTS, QEMU)}
     return True  # it ended
+
+
+@pytest.fixture
+def ask(vms) -> Callable[[str, str], str]:
+    """Return a function that runs a script in the guest of an instance and returns what it printed."""
+
+    def ask(name: str, script: str) -> str:
+        command = vms.shell(name, ["sh", "-c", script])
+        return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=DEADLINE_S).stdout
+
+    return ask
+
+
+@pytest.fixture
+def who_is(ask) -> Callable[[str], list[str]]:
+    """Return a function that asks a guest who it is, in words that no two may share; the first is its hostname."""
+    return lambda name: ask(name, WHO).split()
 
 
 @pytest.fixture

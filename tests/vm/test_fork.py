@@ -18,30 +18,10 @@ pytestmark = pytest.mark.vm
 DEADLINE_S = 300.0
 NAMES = ("one", "two", "three")
 
-WHO = """\
-hostname
-cat /etc/machine-id
-head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \\n'
-echo
-cat /var/lib/interlock/booted
-"""
-"""Says who the guest is, in words that no two may share."""
-
 WRITER = """\
 i=0
 while [ ! -e enough ]; do i=$((i + 1)); echo $i >>log; sync; echo $i >flushed; done"""
 """Writes numbers to the disk, each flushed before the next; `flushed` says which ones the disk has."""
-
-
-@pytest.fixture
-def ask(vms):
-    """Return a function that runs a script in a guest and returns what it printed."""
-
-    def ask(name, script):
-        command = vms.shell(name, ["sh", "-c", script])
-        return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=DEADLINE_S).stdout
-
-    return ask
 
 
 @pytest.fixture
@@ -84,7 +64,7 @@ def connected(vms, name):
 
 
 @pytest.mark.parametrize("template", ["tiny", "debian"])
-def test_one_guest_becomes_four_different_ones_that_were_not_booted(vms, home, ask, start, bring, template):
+def test_one_guest_becomes_four_different_ones_that_were_not_booted(vms, home, ask, who_is, start, bring, template):
     """Each copy keeps the processes of the original, on a disk of its own, under an identity of its own, also
     after its next boot.
     """
@@ -99,7 +79,7 @@ def test_one_guest_becomes_four_different_ones_that_were_not_booted(vms, home, a
     assert all(vms.status(name).saved for name in NAMES)
     assert all(RESUMING in start(name) for name in NAMES)
     everybody = ("web", *NAMES)
-    who = [ask(name, WHO).split() for name in everybody]
+    who = [who_is(name) for name in everybody]
     assert [said[0] for said in who] == list(everybody)
     words = [word for said in who for word in said]
     assert len(set(words)) == len(words)
@@ -112,7 +92,7 @@ def test_one_guest_becomes_four_different_ones_that_were_not_booted(vms, home, a
     vms.kill("two")
     vms.start("two")
     assert ask("two", "cat kept own") == "before\ntwo\n"
-    assert ask("two", WHO).split()[0] == "two"
+    assert who_is("two")[0] == "two"
     assert ask("two", "cat /proc/sys/kernel/random/boot_id") != boot
 
 
@@ -135,7 +115,7 @@ def test_disk_of_each_is_whole_although_it_was_written_to(vms, ask, bring, until
         assert len(numbers) >= flushed > 0
 
 
-def test_guest_without_an_agent_takes_its_identity_over_ssh(vms, ask, bring, start):
+def test_guest_without_an_agent_takes_its_identity_over_ssh(vms, ask, who_is, bring, start):
     """The agent hangs in the original, so it does in the copy."""
     bring()
     hang = 'grep -qs -e "seed/[a]gent" -e "serve-[a]gent" "$it/cmdline"'
@@ -145,11 +125,11 @@ def test_guest_without_an_agent_takes_its_identity_over_ssh(vms, ask, bring, sta
     vms.fork("web", "one")
     assert RESUMING in start("one")
     assert ask("one", "hostname") == "one\n"
-    web, one = (ask(name, WHO).split() for name in ("web", "one"))
+    web, one = (who_is(name) for name in ("web", "one"))
     assert not set(web) & set(one)
 
 
-def test_copy_that_takes_no_identity_is_ended_and_boots_as_itself(vms, ask, bring, monkeypatch):
+def test_copy_that_takes_no_identity_is_ended_and_boots_as_itself(vms, ask, who_is, bring, monkeypatch):
     """It never counts as running with the identity of the original."""
     bring()
     vms.fork("web", "one")
@@ -166,7 +146,7 @@ def test_copy_that_takes_no_identity_is_ended_and_boots_as_itself(vms, ask, brin
     assert not vms.engine.ports("qemu").observe(vms.engine.site("one")).alive
     vms.start("one")
     assert ask("one", "hostname") == "one\n"
-    assert not set(ask("web", WHO).split()) & set(ask("one", WHO).split())
+    assert not set(who_is("web")) & set(who_is("one"))
 
 
 @pytest.mark.parametrize(

@@ -41,17 +41,6 @@ def start(vms):
 
 
 @pytest.fixture
-def ask(vms):
-    """Return a function that runs a script in a guest and returns what it printed."""
-
-    def ask(script, name="web"):
-        command = vms.shell(name, ["sh", "-c", script])
-        return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=300).stdout
-
-    return ask
-
-
-@pytest.fixture
 def running(vms, start, tmp_path, free_port):
     """Start a tiny guest `web`, one of whose ports is forwarded; return the host's port."""
     port = free_port()
@@ -71,29 +60,29 @@ def test_guest_continues_where_it_was(vms, start, ask, running, until):
     """A process is suspended while it writes to its disk: nothing is lost or written twice. The clock is right, and the
     forwarded port leads to the same server.
     """
-    ask(SERVER)
+    ask("web", SERVER)
     subprocess.run(vms.shell("web", ["sh", "-c", f"({WRITER}) >/dev/null 2>&1 &"]), check=True, timeout=300)
-    boot = ask("cat /proc/sys/kernel/random/boot_id")
+    boot = ask("web", "cat /proc/sys/kernel/random/boot_id")
     for _ in range(3):
-        ask(WRONG_TIME)
-        reached = int(ask("cat flushed || echo 0"))
-        until(lambda reached=reached: int(ask("cat flushed || echo 0")) > reached)
+        ask("web", WRONG_TIME)
+        reached = int(ask("web", "cat flushed || echo 0"))
+        until(lambda reached=reached: int(ask("web", "cat flushed || echo 0")) > reached)
         assert vms.suspend("web").state is State.stopped
         assert vms.status("web").saved
         steps = start()
         assert RESUMING in steps
         assert not vms.status("web").saved
-    assert ask("cat /proc/sys/kernel/random/boot_id") == boot
-    assert is_right(ask("date +%s"))
+    assert ask("web", "cat /proc/sys/kernel/random/boot_id") == boot
+    assert is_right(ask("web", "date +%s"))
     with urllib.request.urlopen(f"http://127.0.0.1:{running}/", timeout=60) as answer:
         assert answer.read() == b"served\n"
-    flushed = int(ask("touch enough; while pgrep -f 'echo $i' >/dev/null; do sleep 0.1; done; cat flushed"))
+    flushed = int(ask("web", "touch enough; while pgrep -f 'echo $i' >/dev/null; do sleep 0.1; done; cat flushed"))
     vms.kill("web")
     start()
-    numbers = [int(line) for line in ask("cat log").split()]
+    numbers = [int(line) for line in ask("web", "cat log").split()]
     assert numbers == list(range(1, len(numbers) + 1))
     assert len(numbers) >= flushed > 0
-    assert ask("cat /proc/sys/kernel/random/boot_id") != boot
+    assert ask("web", "cat /proc/sys/kernel/random/boot_id") != boot
 
 
 def test_clock_of_a_guest_without_an_agent_is_set_over_ssh(vms, home, start, ask):
@@ -103,20 +92,20 @@ def test_clock_of_a_guest_without_an_agent_is_set_over_ssh(vms, home, start, ask
     board = json.loads(record.read_text())
     record.write_text(json.dumps({name: value for name, value in board.items() if name != "agent_port"}))
     start()
-    ask(WRONG_TIME)
+    ask("web", WRONG_TIME)
     vms.suspend("web")
     assert RESUMING in start()
-    assert is_right(ask("date +%s"))
+    assert is_right(ask("web", "date +%s"))
 
 
 @pytest.mark.usefixtures("running")
 def test_renamed_guest_continues(vms, start, ask):
     """Its memory comes along: it fits the disk and the machine, which are the same."""
-    boot = ask("cat /proc/sys/kernel/random/boot_id")
+    boot = ask("web", "cat /proc/sys/kernel/random/boot_id")
     vms.suspend("web")
     vms.rename("web", "site")
     assert RESUMING in start("site")
-    assert ask("cat /proc/sys/kernel/random/boot_id", "site") == boot
+    assert ask("site", "cat /proc/sys/kernel/random/boot_id") == boot
 
 
 def lose_the_end(directory):
@@ -142,12 +131,12 @@ def garble_the_devices(directory):
 @pytest.mark.usefixtures("running")
 def test_memory_that_does_not_fit_is_set_aside_and_the_guest_boots(vms, home, start, ask, deed, why):
     """The reason is said, and what was saved is kept aside."""
-    boot = ask("cat /proc/sys/kernel/random/boot_id")
+    boot = ask("web", "cat /proc/sys/kernel/random/boot_id")
     vms.suspend("web")
     deed(home.directory("web"))
     steps = start()
     assert [step for step in steps if step.endswith(f"the saved memory was set aside: {why}")]
-    assert ask("cat /proc/sys/kernel/random/boot_id") != boot
+    assert ask("web", "cat /proc/sys/kernel/random/boot_id") != boot
     assert (home.directory("web") / saved.OLD).exists()
     assert vms.suspend("web").state is State.stopped
     assert RESUMING in start()
@@ -174,10 +163,10 @@ def test_attached_disk_is_part_of_what_a_memory_fits(vms, home, tmp_path, start,
     template.write_text("base: template:tiny\nadditionalDisks: [data]\n")
     vms.create("web", str(template), Wishes(user="root"))
     start()
-    ask("echo kept >/mnt/lima-data/kept; sync")
+    ask("web", "echo kept >/mnt/lima-data/kept; sync")
     vms.suspend("web")
     assert RESUMING in start()
-    assert ask("cat /mnt/lima-data/kept") == "kept\n"
+    assert ask("web", "cat /mnt/lima-data/kept") == "kept\n"
     vms.suspend("web")
     (disk,) = home.directory("web").glob("disk-*")
     os.utime(disk)

@@ -18,15 +18,6 @@ from interlock.fsm.states import State
 
 pytestmark = pytest.mark.vm
 
-WHO = """\
-hostname
-cat /etc/machine-id
-head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \\n'
-echo
-cat /var/lib/interlock/booted
-"""
-"""Says who the guest is, in words that no two may share."""
-
 SCRIPTED = """\
 base: template:tiny
 provision:
@@ -56,19 +47,8 @@ def link_or_copy(source, target):
         shutil.copy2(source, target)
 
 
-@pytest.fixture
-def ask(vms):
-    """Return a function that runs a script in a guest and returns what it printed."""
-
-    def ask(name, script):
-        command = vms.shell(name, ["sh", "-c", script])
-        return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=300).stdout
-
-    return ask
-
-
 @pytest.mark.parametrize("image", ["tiny", "debian"])
-def test_first_starts_begin_from_the_warm_image_as_different_guests(vms, home, ask, image):
+def test_first_starts_begin_from_the_warm_image_as_different_guests(vms, home, ask, who_is, image):
     """None was booted, and none has anything of another's; nothing is left of the machine that it was made by."""
     made = vms.warm(image)
     assert [status.name for status in vms.instances()] == []
@@ -77,7 +57,7 @@ def test_first_starts_begin_from_the_warm_image_as_different_guests(vms, home, a
         vms.create(name, image, Wishes(user="root" if name == "one" else "ada"))
         assert vms.start(name).detail == BEGINNING
     assert vms.images.warm(vms.images.get(image))[0]["instances"] == sorted(names)
-    who = [ask(name, WHO).split() for name in names]
+    who = [who_is(name) for name in names]
     assert [said[0] for said in who] == list(names)
     assert not set(who[0]) & set(who[1])
     assert len({(home.directory(name) / KNOWN_HOSTS).read_bytes() for name in names}) == 2
