@@ -9,11 +9,11 @@ the row tells. So a new row needs nothing here. No lock is taken, and nothing th
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..errors import DamagedError, DriverError, HostError, UsageError
+from ..errors import DamagedError, DriverError, UsageError
 from ..host.home import Home
 from . import refusals, words
 from .damage import repairable
-from .engine import Engine, Outcome, asked, calls_off, distinct, treats
+from .engine import Engine, Outcome, calls_off, distinct
 from .events import Announce, Event, quiet
 from .happening import Happening
 from .journal import FILE as JOURNAL
@@ -84,25 +84,15 @@ class Rehearsal(Engine):
         status = Status(name, status.state, site.directory, spec=draft.spec)
         return self._move(name, status, row, effects)
 
-    def fire(self, name: str, trigger: Trigger, *, force: bool = False, **arguments: Any) -> Outcome:
-        """Imagine that `trigger` is carried out on `name`, or is already so there; raise what would refuse it."""
-        row = asked(trigger, arguments)
-        treated = treats(row, force=force)
-        status = self.read(name)
-        if treated and (not row.recorded or status.damage):
-            return self._treated(status, row, force=force)
-        try:
-            with self._border(name):
-                return self._request(name, trigger, force=force, **arguments)
-        except HostError:
-            if not (treated and force):
-                raise
-            return self._treated(status, row, force=force)
-
     def _request(
         self, name: str, trigger: Trigger, *, force: bool = False, exists_is_fine: bool = False, **arguments: Any
     ) -> Outcome:
+        """Imagine that `trigger` is carried out on `name`, or is already so there; raise what would refuse it."""
         del exists_is_fine
+        with self._border(name):
+            return self._foreseen(name, trigger, arguments, force=force)
+
+    def _foreseen(self, name: str, trigger: Trigger, arguments: Mapping[str, Any], *, force: bool) -> Outcome:
         row = BY_TRIGGER[trigger]
         status = self._understood(name) if not row.by_place else self._read(name)
         operation = status.operation
@@ -254,9 +244,9 @@ class Rehearsal(Engine):
         """Return the outcome of a request for what is already so."""
         return Outcome(status.name, row.trigger, status.state, changed=False, steps=self._steps.get(status.name, ()))
 
-    def _treated(self, status: Status, row: Row, *, force: bool) -> Outcome:
+    def _treat(self, name: str, row: Row, *, force: bool) -> Outcome:
         """Imagine what `row` does to an instance whose files cannot be understood."""
-        name = status.name
+        status = self.read(name)
         if not row.vanishes:
             self._existing(name)
         if row.guarded and status.protected:
