@@ -158,8 +158,9 @@ class _Planner:
     def draft(self, report: Report) -> Draft:
         """Return all that the machine consists of, with its image."""
         spec = self.spec()
+        whole = self._without_image(spec)
         self._make_folders(report)
-        if whole := self._without_image(spec):
+        if whole:
             return whole
         store, image = Store(self.home.images), self.image(report)
         claim(store, image, make_private_directory(self.home.creating(self.name)))
@@ -292,11 +293,7 @@ class _Planner:
         seed = resolve.seed(self.template, spec, self.who, (key.public.decode().strip(), *more_keys), host_key)
         seed = replace(seed, name=self.name)
         materials: dict[str, Path | bytes] = {SSH_KEY: key.private, KNOWN_HOSTS: pin(host_key)}
-        if disk := image.files.get("disk"):
-            materials[BASE] = store.path(disk.digest)
-        if spec.boot == "kernel":
-            materials[KERNEL] = store.path(image.files["kernel"].digest)
-            materials[INITRD] = store.path(image.files["initrd"].digest)
+        materials |= {name: store.path(image.files[role].digest) for name, role in _links(image, spec).items()}
         if _seeded_by_initrd(image, spec):
             materials[INITRD] = store.path(image.files["initrd"].digest).read_bytes() + overlay(seed)
         else:
@@ -306,14 +303,13 @@ class _Planner:
 
 def _material_names(image: Image, spec: Spec) -> list[str]:
     """Return the names of what `_Planner._materials` returns."""
-    return [
-        SSH_KEY,
-        KNOWN_HOSTS,
-        *([BASE] if "disk" in image.files else []),
-        *([KERNEL] if spec.boot == "kernel" else []),
-        *([INITRD] if spec.boot == "kernel" or _seeded_by_initrd(image, spec) else []),
-        *([] if _seeded_by_initrd(image, spec) else [SEED]),
-    ]
+    return [SSH_KEY, KNOWN_HOSTS, *_links(image, spec), INITRD if _seeded_by_initrd(image, spec) else SEED]
+
+
+def _links(image: Image, spec: Spec) -> dict[str, str]:
+    """Return which file of `image` each link beside the spec leads to."""
+    links = {BASE: "disk"} if "disk" in image.files else {}
+    return {**links, KERNEL: "kernel", INITRD: "initrd"} if spec.boot == "kernel" else links
 
 
 def _seeded_by_initrd(image: Image, spec: Spec) -> bool:

@@ -38,7 +38,7 @@ def _problems(template: Template, arch: str, driver: Driver, disks: Disks) -> _P
         offered = ", ".join(sorted({image.arch for image in template.images if image.arch}))
         yield ("images",), f"there is no image for {arch}; there are images for {offered}"
     engine = template.containerd
-    if engine.asked and engine.archives and not any(archive.arch in (arch, None) for archive in engine.archives):
+    if engine.asked and engine.archives and engine.archive(arch) is None:
         yield ("containerd", "archives"), f"there is no archive for {arch}"
     for number, mount in enumerate(template.mounts):
         yield from _folder(("mounts", number, "location"), HostPath(mount.location))

@@ -225,7 +225,7 @@ def _scripts(template: Template, arch: str) -> Iterator[facts.Script]:
     )
     engine = template.containerd
     if engine.asked:
-        archive = next((it for it in engine.archives if it.arch in (arch, None)), None)
+        archive = engine.archive(arch)
         yield own_scripts.containerd(
             system=engine.system,
             user=engine.user,

@@ -9,6 +9,7 @@ from ..errors import UsageError
 from ..fsm.spec import Spec
 from ..guest.seed import PROGRAMS
 from ..host.progress import Report
+from ..host.sizes import exact
 from ..images.store import Image, Store
 from ..images.warm import WarmImage, warm_images
 
@@ -54,4 +55,4 @@ def programs() -> str:
 
 
 def _options(spec: Spec) -> str:
-    return f"--cpus {spec.cpus} --memory {spec.memory_bytes >> 20}MiB --disk {spec.disk_bytes >> 20}MiB"
+    return f"--cpus {spec.cpus} --memory {exact(spec.memory_bytes)} --disk {exact(spec.disk_bytes)}"

@@ -14,14 +14,12 @@ _FOLDER = Path(__file__).parent
 def edit(path: str, program: str, form: str, *, owner: str, permissions: int, once: bool) -> Script:
     """Return the script that edits the guest's file `path` by `program` of jq; `form` is `json`, `yaml` or `ini`."""
     facts = {"path": path, "program": program, "format": form, "owner": owner, "permissions": f"{permissions:o}"}
-    return Script(EDIT, _script("edit", facts), once, title=f"edit of {path}")
+    return Script(EDIT, _script(facts, _text("edit")), once, title=f"edit of {path}")
 
 
 def jq() -> Script:
     """Return the script that installs jq where it is missing."""
-    return Script(
-        DEPENDENCY, _script("packages", {}, "has jq || { refresh && install jq; }\n"), title="installation of jq"
-    )
+    return Script(DEPENDENCY, _script({}, "has jq || { refresh && install jq; }\n"), title="installation of jq")
 
 
 def containerd(*, system: bool, user: bool, archive: str = "", digest: str = "") -> Script:
@@ -30,10 +28,14 @@ def containerd(*, system: bool, user: bool, archive: str = "", digest: str = "")
     It comes from the URL `archive`, or from the packages of the guest's distribution.
     """
     facts = {"for_root": "yes" * system, "for_user": "yes" * user, "archive": archive, "digest": digest}
-    return Script(DEPENDENCY, _script("containerd", facts), title="installation of containerd")
+    return Script(DEPENDENCY, _script(facts, _text("containerd")), title="installation of containerd")
 
 
-def _script(name: str, facts: dict[str, str], more: str = "") -> bytes:
-    names = ("packages",) if name == "packages" else ("packages", name)
+def _script(facts: dict[str, str], last: str) -> bytes:
+    """Return the assignments of `facts`, the functions that every script may call, and the text `last`."""
     given = "".join(f"{key}={shlex.quote(value)}\n" for key, value in facts.items())
-    return "\n".join((given, *((_FOLDER / f"{one}.sh").read_text(encoding="utf-8") for one in names), more)).encode()
+    return "\n".join((given, _text("packages"), last)).encode()
+
+
+def _text(name: str) -> str:
+    return (_FOLDER / f"{name}.sh").read_text(encoding="utf-8")

@@ -8,7 +8,6 @@ redirect or weaken a connection to a guest.
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from hashlib import sha256
 from pathlib import Path
 
 from ..errors import DeadlineError, DriverError
@@ -128,6 +127,8 @@ def config_of_several(folder: Path, configs: Sequence[Path]) -> Path:
 
     The same ones give the same file, so several programs may do so at once.
     """
+    from hashlib import sha256  # loads OpenSSL, and `list` imports this module
+
     text = "".join(f'Include "{config}"\n' for config in configs).encode()
     file = make_private_directory(folder) / f"{sha256(text).hexdigest()[:12]}.config"
     write_whole(file, text)

@@ -442,6 +442,10 @@ class Containerd(Strict):
         """True for one that is to be installed."""
         return self.system or self.user
 
+    def archive(self, arch: str) -> File | None:
+        """Return the archive for a machine of `arch`; None where none is given."""
+        return next((it for it in self.archives if it.arch in (arch, None)), None)
+
     def mistakes(self) -> Iterator[tuple[Path, str]]:
         for number, archive in enumerate(self.archives if self.asked else ()):
             if not archive.location.startswith(("http:", "https:")):

@@ -54,22 +54,23 @@ def slip(text: str, error: yaml.MarkedYAMLError) -> Slip | None:
     mark = error.problem_mark or error.context_mark
     if mark is None:
         return None
-    lines = [*re.split(r"\r\n|[\r\n\x85\u2028\u2029]", text), ""]
-    known = next((look for part, look in _LOOKS.items() if part in str(error.problem)), _no_look)
-    found = next(iter(known(lines, error, mark)), None)
+    lines = [*_lines(text), ""]
+    look = next((look for part, look in _LOOKS.items() if part in str(error.problem)), None)
+    found = next(look(lines, error, mark), None) if look else None
     return found or (mark.line, mark.column, words_of(error))
 
 
 def braces(node: yaml.Node) -> str | None:
     """Return the words for `node` if it is a mapping within braces because a variable lacks its quotes."""
     mark = node.start_mark
-    line = re.split(r"[\r\n\0]", mark.buffer)[mark.line] if mark.buffer else ""
+    line = _lines(mark.buffer.rstrip("\0"))[mark.line] if mark.buffer else ""
     fixed = _in_quotes(line)
     return f"text that begins with {{{{ takes quotes: {_write(fixed)}" if fixed and "{{" in line else None
 
 
-def _no_look(_lines: list[str], _error: yaml.MarkedYAMLError, _mark: yaml.Mark) -> Iterator[Slip]:
-    yield from ()
+def _lines(text: str) -> list[str]:
+    """Return the lines of `text` as PyYAML counts them."""
+    return re.split(r"\r\n|[\r\n\x85\u2028\u2029]", text)
 
 
 def _tab(lines: list[str], _error: yaml.MarkedYAMLError, mark: yaml.Mark) -> Iterator[Slip]:
@@ -147,10 +148,10 @@ def _not_closed(lines: list[str], error: yaml.MarkedYAMLError, _mark: yaml.Mark)
     yield begin.line, begin.column, f"the quote {quote} is not closed: {_write(fixed)}"
 
 
-def _flow(_lines: list[str], error: yaml.MarkedYAMLError, mark: yaml.Mark) -> Iterator[Slip]:
+def _flow(lines: list[str], error: yaml.MarkedYAMLError, mark: yaml.Mark) -> Iterator[Slip]:
     begin = error.context_mark
     if begin is not None and not str(error.problem).endswith("'<stream end>'"):
-        opened = _lines[begin.line][begin.column : begin.column + 1]
+        opened = lines[begin.line][begin.column : begin.column + 1]
         words = f"a comma is missing, or the {opened} in line {begin.line + 1} is not closed"
         yield mark.line, mark.column, words
 

@@ -4,10 +4,8 @@ What a machine is, limactl says (`limactl list --json`, one object a line), beca
 leaves open.
 """
 
-import json
 import os
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from ...fsm.spec import Spec
 from ...version import __version__
 from ..contract import Found
 from . import program
-from .folder import Folder
+from .folder import Folder, parsed
 
 OF_INTERLOCK = "interlock"
 """What a folder has in it that Interlock's own limactl wrote: it is no machine of Lima's."""
@@ -44,13 +42,8 @@ def found(
 
 def _listed(home: Path) -> list[dict[str, Any]]:
     """Return what limactl says of each instance in `home`."""
-    machines = []
-    for line in program.output(home, ["list", "--json"]).splitlines():
-        with suppress(ValueError, RecursionError):
-            data = json.loads(line)
-            if isinstance(data, dict):
-                machines.append(data)
-    return machines
+    said = program.output(home, ["list", "--json"]).splitlines()
+    return [data for line in said if (data := parsed(line)) is not None]
 
 
 def _unfit(folder: Folder, data: dict[str, Any]) -> tuple[str, str | None]:

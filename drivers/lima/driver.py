@@ -40,8 +40,7 @@ from ..contract import (
     Site,
     Spec,
 )
-from . import program
-from .folder import LOG, Folder, Life
+from .folder import LOG, Folder, Life, Said
 
 KEPT, ENDED = "lima.json", "lima-ended.json"
 
@@ -87,10 +86,14 @@ class LimaDriver(Driver):
     )
 
     def check(self, spec: "Spec") -> None:
+        from . import program
+
         super().check(spec)
         program.find()
 
     def create(self, site: Site, report: Report) -> None:
+        from . import program
+
         kept, inode = _recorded(site), site.directory.stat().st_ino
         if kept and kept.adopted:
             report(f"adopting the machine in {Path(kept.home, kept.name)}")
@@ -114,7 +117,7 @@ class LimaDriver(Driver):
         life = _reached(site, folder)
         if not (life.alive or boot):
             raise DriverError(f"the machine is down: {_reason(site, folder) or 'it never ran'}")
-        if life.broken and not _starting(folder, life):
+        if life.broken and not _starting(folder.said(), life):
             raise DriverError(f'"{site.name}" is broken: {life.broken}', hint=f"interlock kill {site.name}")
         try:
             if not life.alive:
@@ -127,7 +130,7 @@ class LimaDriver(Driver):
         except DeadlineError as error:
             words_said = error.details
             raise DeadlineError(f"the guest did not answer within {deadline.seconds:g} s", details=words_said) from None
-        return _degraded(folder)
+        return _degraded(folder.said())
 
     def stop(self, site: Site, report: Report, deadline: Deadline) -> str:
         folder = _folder(site)
@@ -155,6 +158,8 @@ class LimaDriver(Driver):
             self._end(site, folder, report, "killed" if life.alive else _reason(site, folder) or "")
 
     def reset(self, site: Site, report: Report) -> None:
+        from . import program
+
         folder = _found(site)
         life = _refuse_alive(site, folder)
         _tidy(life, report)
@@ -163,6 +168,8 @@ class LimaDriver(Driver):
         remove_tree(site.directory / ENDED)
 
     def delete(self, site: Site, report: Report) -> None:
+        from . import program
+
         folder, kept = _folder(site), _kept(site)
         if kept and kept.adopted:
             report(f"giving the machine back; `limactl delete {kept.name}` removes it")
@@ -188,9 +195,10 @@ class LimaDriver(Driver):
             return Observation(alive=False, condition=gone, exit_reason=_reason(site, folder))
         if life.hidden:
             return Observation(alive=True, hidden=True, condition=HIDDEN)
-        said, failed = folder.said(), _degraded(folder)
+        said = folder.said()
+        failed = _degraded(said)
         condition = f"degraded: {failed.message}" if failed else None
-        if life.broken and not _starting(folder, life):
+        if life.broken and not _starting(said, life):
             condition = f"broken: {life.broken}; `interlock kill {site.name}` ends the rest"
         elif not said.ready:
             condition = "the guest has not answered yet"
@@ -235,6 +243,8 @@ class LimaDriver(Driver):
         return adoption.found(self.name, self.abilities.kept_by, known, _adopted, KEPT)
 
     def checks(self, runtime: Path) -> list[Check]:  # noqa: ARG002 - nothing is worth a cache
+        from . import program
+
         try:
             found = f"{program.find()}, {program.version()}"
         except DriverError as error:
@@ -256,6 +266,8 @@ class LimaDriver(Driver):
 
     def _end(self, site: Site, folder: Folder, report: Report, how: str) -> None:
         """End what still runs, remove what it left, and record `how` it ended."""
+        from . import program
+
         life = folder.look()
         if life.alive:
             report("ending the machine by force")
@@ -264,12 +276,11 @@ class LimaDriver(Driver):
             with suppress(HostError):  # without limactl we end it all the same
                 program.call(folder, ["stop", "--force", folder.name])
         # limactl removes the pid files at once, so from here on these processes are known by what was seen before.
-        ending, until = {life.driver, life.host_agent} - {None}, time.monotonic() + _DEATH_S
-        while (life := folder.look()).alive or any(host.alive(one) for one in ending if one):
-            ending |= {life.driver, life.host_agent} - {None}
+        ending, until = life.processes, time.monotonic() + _DEATH_S
+        while (life := folder.look()).alive or any(host.alive(one) for one in ending):
+            ending |= life.processes
             for one in ending:
-                if one:
-                    host.send(one, signal.SIGKILL)
+                host.send(one, signal.SIGKILL)
             if life.hidden or time.monotonic() > until:
                 raise OutOfReachError(f'the machine of "{site.name}" does not end, or cannot be seen from here')
             cancellation.pause(LOOK_S)
@@ -280,10 +291,12 @@ class LimaDriver(Driver):
 
 def _call(site: Site, folder: Folder, words: list[str], report: Report, deadline: Deadline) -> None:
     """Have limactl do `words`, which wait for the guest; a guest that is only degraded is a success."""
+    from . import program
+
     try:
         program.call(folder, words, report, timeout_s=deadline.remaining_s)
     except DriverError as error:
-        if not _degraded(folder):
+        if not _degraded(folder.said()):
             error.hint = error.hint or f"interlock logs {site.name}"
             raise
 
@@ -366,15 +379,13 @@ def _tidy(life: Life, report: Report) -> None:
         file.unlink(missing_ok=True)
 
 
-def _starting(folder: Folder, life: Life) -> bool:
+def _starting(said: Said, life: Life) -> bool:
     """True while the host agent has not yet started the hypervisor."""
-    said = folder.said()
     return life.host_agent is not None and not (said.ready or said.exiting)
 
 
-def _degraded(folder: Folder) -> DegradedError | None:
+def _degraded(said: Said) -> DegradedError | None:
     """Return what failed in the guest that runs, or None."""
-    said = folder.said()
     if not said.degraded:
         return None
     first = said.errors[0].splitlines()[0] if said.errors else "limactl does not say what"

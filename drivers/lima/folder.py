@@ -16,9 +16,9 @@ whatever has the pid: so a stale file is removed before limactl is called. Sourc
 pkg/instance/stop.go, pkg/hostagent/events/events.go.
 """
 
+import errno
 import json
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 from ...host.files import RECORD_BYTES, read_own
 from ...host.process import Actor, boot_id, started_ticks
 
-YAML, PROTECTED = "lima.yaml", "protected"
+YAML = "lima.yaml"
 HOST_AGENT_PID, HOST_AGENT_SOCKET = "ha.pid", "ha.sock"
 EVENTS, LOG, SSH_CONFIG = "ha.stdout.log", "ha.stderr.log", "ssh.config"
 
@@ -44,6 +44,11 @@ class Life(NamedTuple):
     """The pid files whose processes are gone."""
     hidden: bool = False
     """True when somebody listens at the host agent's socket who cannot be seen from here."""
+
+    @property
+    def processes(self) -> set[Actor]:
+        """Those that can be seen."""
+        return {one for one in (self.driver, self.host_agent) if one}
 
     @property
     def alive(self) -> bool:
@@ -162,20 +167,28 @@ class Folder(NamedTuple):
 
 def _answers(path: Path) -> bool:
     """True when somebody listens at the socket `path`."""
-    with socket.socket(socket.AF_UNIX) as asking, suppress(OSError):
-        asking.connect(str(path))
-        return True
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as asking, suppress(OSError):  # its path may be too long
+        asking.settimeout(0)
+        return asking.connect_ex(str(path)) in (0, errno.EAGAIN)  # EAGAIN: others are waiting to be served
     return False
+
+
+def parsed(line: str | bytes) -> dict[str, Any] | None:
+    """Return the JSON object that `line` is; None for anything else."""
+    with suppress(ValueError, RecursionError):
+        data = json.loads(line)
+        return data if isinstance(data, dict) else None
+    return None
 
 
 def _objects(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the JSON objects in the last part of `path`, one a line; other lines are passed over."""
     with suppress(FileNotFoundError):
         for line in read_own(path, RECORD_BYTES, tail=True).splitlines():
-            with suppress(ValueError, RecursionError):
-                data = json.loads(line)
-                if isinstance(data, dict):
-                    yield data
+            if (data := parsed(line)) is not None:
+                yield data
 
 
 def _port(value: object) -> int | None:

@@ -5,7 +5,6 @@ that is not there would make one from a template called `default`, so limactl lo
 not exist.
 """
 
-import json
 import os
 import re
 import shutil
@@ -18,7 +17,7 @@ from ...errors import DeadlineError, DriverError, HostError
 from ...host.bounds import WORD_LENGTH, WORDS, clipped
 from ...host.progress import Report, unheard
 from ...host.run import run
-from .folder import Folder
+from .folder import Folder, parsed
 
 VARIABLE = "INTERLOCK_LIMACTL"
 """Names the program; otherwise it is the first `limactl` in PATH that is not Interlock's own."""
@@ -85,7 +84,9 @@ class Heard:
         self.hear(b"\n")
 
     def _line(self, line: bytes) -> None:
-        level, text = _level(line), message(line)
+        data = parsed(line)
+        level = None if data is None else str(data.get("level", "info"))
+        text = _text(line, data)
         if level in ("error", "fatal") or (level is None and text):
             self.complaints = [*self.complaints, text][-WORDS:]
             self.fatal = text if level == "fatal" else self.fatal
@@ -148,8 +149,8 @@ def call(
     *,
     stdin: bytes = b"",
     timeout_s: float = float("inf"),
-) -> Heard:
-    """Run `limactl WORDS`, which are about the instance of `folder`, and return what it said.
+) -> None:
+    """Run `limactl WORDS`, which are about the instance of `folder`.
 
     Raises DriverError saying why that failed, in limactl's words; DeadlineError after `timeout_s`
     seconds; HostError where limactl is not installed. What it left in the background lives on.
@@ -172,7 +173,6 @@ def call(
         causes = [*heard.complaints, *_causes(folder)][-WORDS:]
         what = f'limactl cannot {words[0]} "{folder.name}"'
         raise DriverError(f"{what}: {cause(heard, causes) or f'limactl ended with {ended.status}'}", details=causes)
-    return heard
 
 
 def cause(heard: Heard, causes: Sequence[str]) -> str:
@@ -195,24 +195,12 @@ def _causes(folder: Folder) -> list[str]:
     return [clipped(text, WORD_LENGTH) for text in dict.fromkeys(found)]
 
 
-def message(line: bytes) -> str:
-    """Return the text of a line of limactl's log, JSON or not, without what only Lima's own users can follow."""
-    data = _parsed(line)
+def _text(line: bytes, data: dict[str, Any] | None) -> str:
+    """Return the text of a line of limactl's log, of JSON `data` or not, without what only Lima's own users can
+    follow."""
     text = line.decode(errors="replace").strip() if data is None else _with_error(data, str(data.get("msg", "")))
     return clipped(text.removeprefix("[hostagent] "), WORD_LENGTH)
 
 
 def _with_error(data: dict[str, Any], text: str) -> str:
     return f"{text}: {data['error']}" if data.get("error") else text
-
-
-def _level(line: bytes) -> str | None:
-    data = _parsed(line)
-    return None if data is None else str(data.get("level", "info"))
-
-
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    with suppress(ValueError, RecursionError):
-        data = json.loads(line)
-        return data if isinstance(data, dict) else None
-    return None

@@ -69,6 +69,14 @@ def test_start_loads_no_module_of_templates_or_images(bring):
     assert [name for name in ("yaml", "pydantic", "httpx", "pycdlib") if name in loaded] == []
 
 
+@pytest.mark.parametrize("driver", ["qemu", "lima"])
+def test_driver_loads_nothing_heavy(driver):
+    """`list` loads the driver of every instance: OpenSSL alone costs a third of a bare interpreter's start."""
+    code = f"import sys, interlock.drivers.{driver}.driver; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert {"_hashlib", "subprocess", "shutil", "inspect"} & set(done.stdout.split()) == set()
+
+
 def test_start_after_its_template_was_deleted_works(interlock, tmp_path, state):
     """Start works after the template is deleted."""
     (tmp_path / "t.yaml").write_text("images: [{location: 'build:tiny', arch: x86_64}]\narch: x86_64\n")

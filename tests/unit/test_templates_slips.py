@@ -91,6 +91,15 @@ def test_slip_is_named_with_its_place_and_what_to_type(name):
     assert said_of(text) == f"t:{place}: {words}: write `{line}`"
 
 
+@pytest.mark.parametrize("name", SLIPS)
+def test_slip_in_a_text_from_windows_is_the_same(name):
+    """A line that ends with CR LF is one line."""
+    text = f"#\n#\n{SLIPS[name][0]}"
+    said = said_of(text)
+    assert said is not None
+    assert said_of(text.replace("\n", "\r\n")) == said
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_slip_that_could_be_meant_otherwise_is_named(name):
     """Where only the author knows what was meant, nothing is proposed."""

@@ -102,7 +102,14 @@ def test_warm_image_that_does_not_fit_is_not_used_and_the_reason_is_said(store, 
     assert said[0].endswith(why)
     with pytest.raises(UsageError, match=f"none that fits: .*{why}") as refused:
         choice.materials(store, tiny, SPEC, "always", unheard)
-    assert refused.value.hint == "interlock image warm tiny --cpus 2 --memory 512MiB --disk 1024MiB"
+    assert refused.value.hint == "interlock image warm tiny --cpus 2 --memory 512MiB --disk 1GiB"
+
+
+def test_hint_makes_a_warm_image_that_fits_a_size_of_any_number_of_bytes(store, tiny):
+    """What is written is the size, not what it is near to."""
+    with pytest.raises(UsageError) as refused:
+        choice.materials(store, tiny, SPEC._replace(memory_bytes=(512 << 20) + 4096), "always", unheard)
+    assert refused.value.hint == "interlock image warm tiny --cpus 2 --memory 524292KiB --disk 1GiB"
 
 
 @pytest.mark.parametrize(
