@@ -1,5 +1,6 @@
 """The way from a machine that is down to a guest that answers: launch the hypervisor, then watch its guest."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -83,8 +84,7 @@ def _begin_warm(site: Site, progress: "Progress", deadline: Deadline, *, cold: b
 
     if not warming.applies(site):
         return
-    able = capabilities(site.runtime.parent, site.spec.arch, deadline.remaining_s)
-    why = "as asked" if cold else warming.begin(site, able.version, command(site, deadline.remaining_s))
+    why = "as asked" if cold else warming.begin(site, *described(site, deadline.remaining_s))
     if why:
         progress.came_up(f"{_WITHOUT_WARM_IMAGE}: {why}")
 
@@ -105,8 +105,7 @@ def _resume(site: Site, progress: "Progress", deadline: Deadline) -> Actor | Non
     A memory that does not fit, or that QEMU refuses, is set aside, and the reason is said.
     """
     directory = site.directory
-    able = capabilities(site.runtime.parent, site.spec.arch, deadline.remaining_s)
-    why = saved.misfit(site, able.version, command(site, deadline.remaining_s))
+    why = saved.misfit(site, *described(site, deadline.remaining_s))
     if why is None:
         progress.came_up(BEGINNING if adopted.is_nobodys(directory) else RESUMING)
         process = launch(site, progress, deadline, saved.incoming)
@@ -128,7 +127,7 @@ def launch(
     site: Site,
     report: Report,
     deadline: Deadline,
-    adapt: Callable[[Site, Sequence[str]], Sequence[str]] = lambda _, command: command,
+    adapt: Callable[[Site, Sequence[str]], Sequence[str]] = lambda _, machine: machine,
 ) -> Actor:
     """Run the hypervisor and return its process once it has started; raise DriverError with its words if it fails.
 
@@ -146,7 +145,7 @@ def launch(
         port = ssh_port.choose(site, report)
         write_whole(directory / ssh.CONFIG, _ssh_config(site, port))
         events.prepare(directory)
-        machine = adapt(site, command(site, deadline.remaining_s))
+        machine = adapt(site, described(site, deadline.remaining_s)[1])
         launched = hypervisor.launch(machine, directory, daemons, ssh_control.on_call(site))
         with hypervisor.held(launched) as pidfd:
             while launched and pidfd is not None and not hypervisor.wait(pidfd, _POLL_S):
@@ -167,16 +166,21 @@ def check(site: Site) -> list[hypervisor.Daemon]:
     return mounts.daemons(site)
 
 
-def command(site: Site, timeout_s: float) -> list[str]:
-    """Return the hypervisor's command line; raises DeadlineError when QEMU does not say in time what it can do."""
-    able = capabilities(site.runtime.parent, site.spec.arch, timeout_s)
+def described(site: Site, timeout_s: float = math.inf, *, remember: bool = True) -> tuple[str, list[str]]:
+    """Return the version of QEMU, and the hypervisor's command line with the port for ssh that is recorded.
+
+    What is found out about this host is written down if it is to be remembered. Raises DeadlineError when QEMU does not
+    say in time what it can do.
+    """
+    able = capabilities(site.runtime.parent, site.spec.arch, timeout_s, remember=remember)
     board = Board.read(site.directory)
     board.check(able)
-    return build(site, board, able, _chosen(site).name, ssh_port.recorded(site.directory) or 0)
+    accelerator = _chosen(site, remember=remember).name
+    return able.version, build(site, board, able, accelerator, ssh_port.recorded(site.directory) or 0)
 
 
 def foreseen(site: Site, *, seeded: bool | None = None) -> tuple[str, list[str]]:
-    """Return the version of QEMU and the command line by which `site` would start; nothing is touched.
+    """Return the version of QEMU and the command line by which `site`, which is down, would start; nothing is touched.
 
     `seeded` is given for a machine that is not made yet: whether it would have SEED.
     """

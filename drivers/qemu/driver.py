@@ -425,9 +425,9 @@ class QemuDriver(Driver):
 
         Raises DeadlineError when QEMU has not said within `timeout_s` what it can do.
         """
-        from .boot import command
+        from .boot import described
 
-        return command(site, timeout_s)
+        return described(site, timeout_s)[1]
 
     def _shut_down(self, site: Site, report: Report, deadline: Deadline) -> str:
         from .monitor import TIMEOUT_S, MonitorError, execute

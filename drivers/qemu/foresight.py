@@ -63,9 +63,12 @@ def _create(site: Site, *, materials: Collection[str]) -> Effects:
 
 
 def _start(site: Site, *, cold: bool = False) -> Effects:
-    boot.check(site)
-    hostfwd.check(site.spec.forwards)
-    version, command = boot.foreseen(site)
+    if hypervisor.look(site.directory).alive:  # it would be ended first: what it holds is free then
+        version, command = boot.described(site, remember=False)
+    else:
+        boot.check(site)
+        hostfwd.check(site.spec.forwards)
+        version, command = boot.foreseen(site)
     appear, vanish = _missing(site, _RUN), _there(site, [adopted.RECORD])
     if not site.runtime.is_dir():
         appear += (f"{site.runtime}/",)
@@ -75,9 +78,12 @@ def _start(site: Site, *, cold: bool = False) -> Effects:
     if not is_saved(site.directory):
         return started if not warming.applies(site) else _begin_warm(site, started, version, cold=cold)
     why = "as asked" if cold else memory.misfit(site, version, command)
+    nobodys = adopted.is_nobodys(site.directory)
     if why is None:
         resumed = started._replace(command=tuple(memory.incoming(site, command)))
-        return resumed + Effects((), (SAVED,), (), (boot.RESUMING,))
+        return resumed + Effects((), (SAVED,), (), (boot.BEGINNING if nobodys else boot.RESUMING,))
+    if nobodys:
+        return started + Effects((), (SAVED,), (), (f"boots cold, without the warm image: {why}",))
     return started + Effects((memory.OLD,), (SAVED,), (), (f"boots cold, the saved memory is set aside: {why}",))
 
 

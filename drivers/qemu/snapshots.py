@@ -61,7 +61,7 @@ def examine(site: Site, place: Path, report: Report, *, cold: bool) -> None:
     disk.check(place)
     if cold or not saved.is_in(place):
         return
-    version, command = boot.foreseen(site)
+    version, command = boot.described(site, remember=False)
     if why := saved.unfit(place, version, command) or saved.unsealed(place):
         raise DriverError(
             f"the memory in the snapshot cannot be used: {why}",

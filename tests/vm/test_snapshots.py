@@ -2,9 +2,11 @@
 
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
+from interlock import Interlock
 from interlock.creation.plan import Wishes
 from interlock.drivers.qemu import saved
 from interlock.drivers.qemu.disk import DISK
@@ -169,3 +171,16 @@ def test_attached_disk_is_refused_before_anything_is_written(vms, home, tmp_path
     with pytest.raises(DriverError, match="the disk data is attached"):
         vms.snapshot("web", "one")
     assert (home.directory("web") / DISK).stat().st_ino == before
+
+
+def test_machine_is_not_in_its_own_way(vms, free_port):
+    """What a machine that runs holds is free once it is ended: its ports keep no dry run and no restore from it."""
+    forward = f"portForwards=[{{guestPort: 80, guestIP: 0.0.0.0, hostPort: {free_port()}}}]"
+    wishes = Wishes(user="root", memory_bytes=256 << 20, edits=(forward, f"ssh.localPort={free_port()}"))
+    vms.create("web", "tiny", wishes)
+    vms.start("web")
+    process = vms.status("web").observation.pid
+    *_, start = Interlock(dry_run=True).restart("web").steps
+    assert list(start.effects.command) == Path(f"/proc/{process}/cmdline").read_text().split("\0")[:-1]
+    vms.snapshot("web", "moment")
+    assert vms.restore("web", "moment").state is State.running
