@@ -189,8 +189,10 @@ class SimulatedDriver(Driver):
             if (found := frozenset((ip, int(port)) for ip, _, port in pairs)) != known:
                 return found
             cancellation.pause(TICK_S)
-        if not machine.alive or known is None:
+        if not machine.alive:
             raise DriverError(f"the machine is down: {machine.exit_reason or 'it never ran'}")
+        if known is None:
+            raise DeadlineError("the simulated guest does not say what it listens on")
         return known
 
     def carry(self, site: Site, wanted: "Sequence[Forward]") -> tuple[OpenPort, ...]:

@@ -56,6 +56,20 @@ def own(path: str | Path, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, PRIVATE_FILE)
 
 
+def call(fifo: Path) -> bool:
+    """Write a line to `fifo`, without waiting for anybody to read it; return whether a process has it open to read."""
+    try:
+        descriptor = own(fifo, os.O_WRONLY)
+    except OSError:
+        return False
+    try:
+        with suppress(BlockingIOError):  # it is full of calls
+            os.write(descriptor, b"\n")
+    finally:
+        os.close(descriptor)
+    return True
+
+
 def open_own(path: str | Path, flags: int = os.O_RDONLY) -> int:
     """Return a descriptor of the regular file `path`, made 0600 if `flags` ask for it; usable as open()'s `opener`.
 
@@ -117,6 +131,14 @@ def sweep_beside(path: Path) -> None:
     """Remove what processes that died left under names that `beside` gave for `path`; nobody else works on it."""
     for abandoned in path.parent.glob(f".{path.name[:_NAME_BYTES]}.*"):
         remove_tree(abandoned)
+
+
+def folder_beside(path: Path) -> Path:
+    """Return a new, private, empty folder, to be renamed to `path`; what dead processes left of such is removed."""
+    sweep_beside(path)
+    fresh = beside(path)
+    fresh.mkdir(mode=PRIVATE_DIRECTORY)
+    return fresh
 
 
 def write_whole(path: Path, content: bytes) -> None:

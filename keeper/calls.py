@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import InterlockError
+from ..host import files
 from ..host.home import Home
 from ..host.run import run
 
@@ -44,13 +45,4 @@ def call(home: Home) -> None:
 
 def heard(home: Home) -> bool:
     """Return whether a keeper of `home` reads its FIFO, after writing a line to it."""
-    try:
-        fifo = os.open(folder(home) / CALLS, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        with suppress(BlockingIOError):  # it is full of calls
-            os.write(fifo, b"\n")
-    finally:
-        os.close(fifo)
-    return True
+    return files.call(folder(home) / CALLS)

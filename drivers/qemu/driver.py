@@ -60,7 +60,7 @@ from ..contract import (
     Report,
     Site,
 )
-from . import degraded, ended, events, hypervisor, logs, mounts, ssh_control, ssh_forwards, ssh_port
+from . import degraded, ended, events, hypervisor, logs, mounts, port_record, ssh_control, ssh_forwards, ssh_port
 
 if TYPE_CHECKING:
     from ...fsm.records import OpenPort
@@ -391,7 +391,7 @@ class QemuDriver(Driver):
             resumable=bool(paused or cut_off),
             accelerator=hypervisor.accelerator(process),
             usage=host.usage(process),
-            ports=_open_ports(site),
+            ports=port_record.seen(site.runtime) if site.spec.port_rules else (),
         )
 
     def foresee(self, site: Site, trigger: "Trigger", arguments: "Mapping[str, Any]") -> Effects:
@@ -454,15 +454,6 @@ class QemuDriver(Driver):
             report("ending the hypervisor by force")
             hypervisor.end(pidfd, grace_s=_GRACE_S)
         return f"ended by force: {trouble or f'the guest did not shut down in {deadline.seconds:g} s'}"
-
-
-def _open_ports(site: Site) -> "tuple[OpenPort, ...]":
-    """Return the ports that opened in the guest; without the modules for them where none ever did."""
-    if not (site.spec.port_rules and (site.runtime / ended.PORTS).exists()):
-        return ()
-    from . import open_ports
-
-    return open_ports.seen(site.runtime)
 
 
 def _copies(site: Site, report: Report, deadline: Deadline, pidfd: int) -> "tuple[Failure, ...]":

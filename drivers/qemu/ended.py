@@ -7,9 +7,7 @@ from ...host.files import remove_tree
 from ...host.process import boot_id
 from ..contract import Report, Site
 from . import degraded, events, hypervisor, logs, ssh_forwards
-
-PORTS = "ports.json"
-"""In the runtime directory: what `open_ports` knows of this run."""
+from .port_record import PORTS
 
 
 def reason(directory: Path) -> str | None:

@@ -23,7 +23,7 @@ from ...fsm.spec import Forward
 from ...guest.keys import pin
 from ...guest.seed import identity_facts
 from ...guest.session import Endpoint
-from ...host.files import PRIVATE_DIRECTORY, beside, publish, read_own, remove_tree, sweep_beside, write_whole
+from ...host.files import folder_beside, publish, read_own, remove_tree, write_whole
 from ...host.process import Actor
 from ..contract import BASE, FORKED, INITRD, KERNEL, KNOWN_HOSTS, SEED, SSH_KEY, Deadline, Report, Site
 from . import adopted, cloning, firmware, identity, saved
@@ -85,9 +85,7 @@ def catch(site: Site, process: Actor, announced: Announced, report: Report, dead
     """
     place = site.directory / FORKED
     remove_tree(place)
-    sweep_beside(place)
-    fresh = beside(place)
-    fresh.mkdir(mode=PRIVATE_DIRECTORY)
+    fresh = folder_beside(place)
     layers, size = caught(site, process, fresh, report, deadline)
     record = {**announced._asdict(), "layers": layers, "disk_bytes": size}
     write_whole(fresh / CAUGHT, json.dumps(record).encode() + b"\n")

@@ -1,15 +1,13 @@
 """Ports that open in a running guest: which there are, and the ways that lead to them through the shared connection.
 
-    runtime/ports.json    the ways that the connection may have open, and which process the connection is
-
-ssh does not say which forwards it has, so a way stands in the file before ssh is asked for it, and until ssh has closed
-it. To open what is open changes nothing. So a call that was cut short anywhere needs no cure but the next call.
+ssh does not say which forwards it has, so a way is recorded (`port_record`) before ssh is asked for it, and until ssh
+has closed it. To open what is open changes nothing. So a call that was cut short anywhere needs no cure but the next
+call.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...errors import DeadlineError, DriverError, HostError
 from ...fsm.records import OpenPort
@@ -17,17 +15,13 @@ from ...fsm.spec import Forward
 from ...guest.agent import AgentError
 from ...guest.agent import listening as addresses
 from ...guest.session import OPTIONS, GuestGoneError, Wait
-from ...host import process
-from ...host.files import read_own, write_whole
-from ...host.process import Actor
+from ...host.files import write_whole
 from ..contract import Deadline, Site, Sockets
-from . import agent, ended, host_ports, hypervisor, ssh_control, ssh_forwards
+from . import agent, ended, host_ports, hypervisor, port_record, ssh_control, ssh_forwards
+from .port_record import PENDING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
-
-_PENDING = "pending"
 
 _TURN_S = 2
 """Between two looks at the guest's tables: a look costs an emulated guest some hundredths of a second."""
@@ -109,18 +103,16 @@ def _by_ssh(site: Site, known: Sockets | None, wait: Wait) -> Sockets:
 def carry(site: Site, wanted: Sequence[Forward]) -> tuple[OpenPort, ...]:
     """Do what `Driver.carry` promises."""
     with _alive(site) as pidfd:
-        process_, ways = _recorded(site.runtime)
-        if process_ is None or not process.alive(process_):
-            ways = ()
-            process_ = None
-            if wanted and ssh_control.opened(site.runtime, Wait(Deadline(_ANSWER_S), pidfd).pause):
-                process_ = ssh_forwards.connection(site)
-            if wanted and process_ is None:
+        connection, ways = port_record.current(site.runtime)
+        if wanted and connection is None:
+            if ssh_control.opened(site.runtime, Wait(Deadline(_ANSWER_S), pidfd).pause):
+                connection = ssh_forwards.connection(site)
+            if connection is None:
                 raise DriverError(f'there is no connection to the guest of "{site.name}"')
         return reconcile(
             ways,
             wanted,
-            lambda ports: write_whole(site.runtime / ended.PORTS, _text(process_, ports)),
+            lambda ports: write_whole(site.runtime / port_record.PORTS, port_record.written(connection, ports)),
             lambda command, way: ssh_forwards.ask(site, command, way),
         )
 
@@ -150,12 +142,12 @@ def reconcile(
 
 
 def _pending(ways: Sequence[Forward]) -> dict[Forward, OpenPort]:
-    return {way: _port(way, _PENDING) for way in ways}
+    return {way: _port(way, PENDING) for way in ways}
 
 
 def _worth_a_try(port: OpenPort) -> bool:
     """True for a port that may have been opened, and for one that was taken and is free now."""
-    return port.problem == _PENDING or (bool(port.problem) and host_ports.free(port.host_port, port.host_ip))
+    return port.problem == PENDING or (bool(port.problem) and host_ports.free(port.host_port, port.host_ip))
 
 
 def _opened(way: Forward, ask: Callable[[str, Forward], tuple[str, ...] | None]) -> OpenPort:
@@ -170,12 +162,6 @@ def _opened(way: Forward, ask: Callable[[str, Forward], tuple[str, ...] | None])
     return _port(way, f"port {way.host_port}: {words[-1] if words else 'ssh refused it'}")
 
 
-def seen(runtime: "Path") -> tuple[OpenPort, ...]:
-    """Return what is recorded of the connection that is open now; nothing without one."""
-    connection, ports = _recorded(runtime)
-    return tuple(port for port in ports if port.problem != _PENDING) if connection and process.alive(connection) else ()
-
-
 @contextmanager
 def _alive(site: Site) -> "Iterator[int]":
     """Yield the pidfd of the hypervisor; raise DriverError where it is dead or dies in here."""
@@ -186,19 +172,6 @@ def _alive(site: Site) -> "Iterator[int]":
             yield pidfd
         except GuestGoneError:
             raise DriverError(f'"{site.name}" went down: {ended.reason(site.directory)}') from None
-
-
-def _text(connection: Actor | None, ports: Sequence[OpenPort]) -> bytes:
-    known = {"connection": connection and connection._asdict(), "ports": [port._asdict() for port in ports]}
-    return json.dumps(known).encode() + b"\n"
-
-
-def _recorded(runtime: "Path") -> tuple[Actor | None, tuple[OpenPort, ...]]:
-    try:
-        data: dict[str, Any] = json.loads(read_own(runtime / ended.PORTS))
-        return Actor(**data["connection"]), tuple(OpenPort(**port) for port in data["ports"])
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return None, ()
 
 
 def _forward(port: OpenPort) -> Forward:

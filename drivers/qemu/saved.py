@@ -31,9 +31,8 @@ from ...errors import DeadlineError, DriverError
 from ...fsm.records import is_saved
 from ...host import cancellation
 from ...host.files import (
-    PRIVATE_DIRECTORY,
-    beside,
     flush_directory,
+    folder_beside,
     link_or_copy,
     open_private,
     publish,
@@ -76,6 +75,7 @@ _DEVICES_BYTES = 8 << 20
 """Up to this size, a digest is kept of what QEMU writes: half a megabyte. With the memory in it, only its length is."""
 
 _PAGE_BYTES = 4096
+_ZEROS = bytes(_PAGE_BYTES)
 
 _UNLIMITED = 1 << 40
 """Bytes a second: the guest stands still meanwhile, so QEMU must not throttle itself."""
@@ -117,9 +117,7 @@ def save(site: Site, process: Actor, report: Report, deadline: Deadline) -> None
     """
     directory = site.directory
     remove_tree(directory / OLD)
-    sweep_beside(directory / SAVED)
-    fresh = beside(directory / SAVED)
-    fresh.mkdir(mode=PRIVATE_DIRECTORY)
+    fresh = folder_beside(directory / SAVED)
     try:
         report("stopping the processors")
         with Monitor(site.runtime) as monitor:
@@ -164,10 +162,8 @@ def adopt(site: Site, folder: Path, *, common: bool) -> None:
 
     `common`: others do so too, and share what they do not write to.
     """
-    remove_tree(site.directory / SAVED)
-    sweep_beside(site.directory / SAVED)
-    fresh = beside(site.directory / SAVED)
-    fresh.mkdir(mode=PRIVATE_DIRECTORY)
+    forget(site.directory)
+    fresh = folder_beside(site.directory / SAVED)
     for name in (MEMORY, DEVICES):
         if (folder / name).exists():
             link_or_copy(folder / name, fresh / name)
@@ -402,7 +398,7 @@ def _content(folder: Path) -> tuple[str, int]:
                 for place in range(begin, end, _PAGE_BYTES):
                     cancellation.check()
                     page = os.pread(file.fileno(), min(_PAGE_BYTES, end - place), place)
-                    if any(page):
+                    if page != _ZEROS[: len(page)]:
                         digest.update(place.to_bytes(8))
                         digest.update(page)
                         used += len(page)

@@ -11,11 +11,11 @@ Sessions do not share it where the spec forwards the user's ssh agent or X11: th
 the machine, not of the caller.
 """
 
-import os
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...host import files
 from .hypervisor import OnCall
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def call(runtime: Path) -> bool:
         except BlockingIOError:  # it answers others
             return True
         except OSError:
-            _write_call(runtime / _CALLS)
+            files.call(runtime / _CALLS)
             return False
     return True
 
@@ -91,17 +91,3 @@ def opened(runtime: Path, wait: "Wait") -> bool:
         if (runtime / SOCKET).exists():
             return call(runtime)
     return False
-
-
-def _write_call(calls: Path) -> None:
-    """Write a line to the FIFO; nothing where nobody reads it, such as that of a machine of an older version."""
-    try:
-        fifo = os.open(calls, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return
-    try:
-        os.write(fifo, b"\n")
-    except BlockingIOError:  # it is full of calls
-        pass
-    finally:
-        os.close(fifo)

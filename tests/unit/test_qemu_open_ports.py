@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from interlock.drivers.qemu import ended, open_ports
-from interlock.drivers.qemu.open_ports import reconcile, seen
+from interlock.drivers.qemu import port_record
+from interlock.drivers.qemu.open_ports import reconcile
+from interlock.drivers.qemu.port_record import seen
 from interlock.fsm.records import OpenPort
 from interlock.fsm.spec import Forward
 from interlock.host import process
@@ -114,12 +115,12 @@ def test_ports_of_a_connection_that_ended_are_not_shown(tmp_path: Path) -> None:
     """The record says which process has them open: when that is gone, so are they. A damaged record is none."""
     me = process.Actor(1, process.started_ticks(1) or 0, process.boot_id())
     port = OpenPort("127.0.0.1", 80, "127.0.0.1", 8080)
-    pending = OpenPort("127.0.0.1", 81, "127.0.0.1", 8081, open_ports._PENDING)
-    file = tmp_path / ended.PORTS
-    file.write_bytes(open_ports._text(me, [port, pending]))
+    pending = OpenPort("127.0.0.1", 81, "127.0.0.1", 8081, port_record.PENDING)
+    file = tmp_path / port_record.PORTS
+    file.write_bytes(port_record.written(me, [port, pending]))
     file.chmod(0o600)
 
     assert seen(tmp_path) == (port,)
-    for damage in (open_ports._text(me._replace(started_ticks=7), [port]), b"{", b"[]", json.dumps({}).encode()):
+    for damage in (port_record.written(me._replace(started_ticks=7), [port]), b"{", b"[]", json.dumps({}).encode()):
         file.write_bytes(damage)
         assert seen(tmp_path) == ()
