@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import drivers
-from .errors import DegradedError, DriverError, HostError, NotFoundError, UsageError
+from .errors import DegradedError, DriverError, HostError, InterlockError, NotFoundError, UsageError
 from .fsm import refusals
 from .fsm.engine import Engine, Outcome
 from .fsm.events import Announce, Event, quiet
@@ -58,7 +58,8 @@ class Interlock:
     instance's lock; what it raises calls the work off.
 
     With `dry_run` nothing is done: each call says what it would do, in `steps` of its outcome, and raises what would
-    refuse it. What it would do is imagined from then on, so calls can follow one another.
+    refuse it. What it would do is imagined from then on, so calls can follow one another. Snapshots that it would take
+    are not among that.
 
         print(Interlock(dry_run=True).restart("web").steps)
 
@@ -152,7 +153,7 @@ class Interlock:
         or fetched, which can take minutes; with `wishes.warm`, a warm image is made, too. When this raises, nothing of
         the instance is left.
         """
-        template = self._warmed(template, wishes, driver, on_event)
+        template = self._warmed(name, template, wishes, driver, on_event)
         return self._heard_by(on_event).create(name, self._plan(name, template, wishes, driver))
 
     def start(
@@ -329,8 +330,11 @@ class Interlock:
         return self._heard_by(on_event).create(checked_name(name), lambda _: draft)
 
     def _found(self, driver: str) -> "list[Found]":
-        ours = [status.name for status in self.instances() if status.spec and status.spec.driver == driver]
-        return self._find(driver).found([self.engine.site(name) for name in ours])
+        ours = []
+        for name in self.engine.names():
+            with suppress(InterlockError):  # it is damaged, or on its way in or out
+                ours.append(self.engine.site(name))
+        return self._find(driver).found([site for site in ours if site.spec.driver == driver])
 
     def autostart(self, name: str, *, enabled: bool = True) -> bool:
         """Let `name` start when its user logs in, or not any more; return whether that is new. Nothing is started now.
@@ -430,7 +434,7 @@ class Interlock:
         An existing one needs no template; one that another process is creating is waited for.
         """
         if template is not None and verdict(self.status(name), Trigger.create).legal:
-            template = self._warmed(template, wishes, driver, on_event)
+            template = self._warmed(name, template, wishes, driver, on_event)
             plan = self._plan(name, template, wishes, driver)
             self._heard_by(on_event).create(name, plan, if_absent=True)
         return self.start(name, timeout_s=timeout_s, keep_on_failure=keep_on_failure, on_event=on_event)
@@ -463,13 +467,17 @@ class Interlock:
 
     def _warmed(
         self,
+        name: str,
         template: "str | Mapping[str, Any] | Loaded",
         wishes: "Wishes | None",
         driver: str | None,
         on_event: Announce | None,
     ) -> "str | Mapping[str, Any] | Loaded":
-        """Return `template`, read if a warm image is wished for, which is there then."""
-        if wishes is None or not wishes.warm or self.dry_run:
+        """Return `template`, read if a warm image is wished for, which is there then.
+
+        Where `name` cannot be created none is made: the creation says so.
+        """
+        if wishes is None or not wishes.warm or self.dry_run or not verdict(self.status(name), Trigger.create).legal:
             return template
         from .creation.plan import read
         from .creation.warming import ensure

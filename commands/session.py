@@ -28,9 +28,9 @@ class Session:
         self.debug = False
         self.quiet = False
         self.as_json = False
+        """True when the command prints its result as JSON: then an error is printed so, too."""
         self.dry_run = False
         """True when the command says what it would do, and does nothing."""
-        """True when the command prints its result as JSON: then an error is printed so, too."""
         self.about: dict[str, str] = {}
         """What the command is about, where that is known: `instance`, and `operation`, the trigger it asks for."""
 
@@ -91,10 +91,8 @@ class Session:
 
     def pass_message_on(self, outcome: "Outcome") -> None:
         """Say what the author of a machine that was started has to say about its use."""
-        done = outcome.changed and not self.dry_run
-        spec = self.interlock.status(outcome.instance).spec if done else None
-        if spec and spec.message:
-            self.report(spec.message.rstrip("\n"))
+        if outcome.message:
+            self.report(outcome.message.rstrip("\n"))
 
     def hint(self, command: str, *, why: str, instance: str) -> None:
         """Propose `command` for `instance`, where nothing failed."""

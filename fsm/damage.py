@@ -16,7 +16,7 @@ from ..host.home import Home
 from . import refusals, words
 from .journal import FILE, Journal
 from .port import Port, Ports, Site, candidates
-from .records import PROTECTED_FILE
+from .records import PROTECTED_FILE, is_protected
 from .spec import SPEC_FILE, UNREADABLE, Spec
 from .table import Trigger
 
@@ -95,6 +95,11 @@ def repairable(directory: Path) -> bool:
         return Journal(directory).mendable()
     except (DamagedError, DriverError):
         return False
+
+
+def way_out(name: str, directory: Path) -> str:
+    """Return the command to type for the damaged instance `name` in `directory`: a repair if that helps, or removal."""
+    return words.repair(name) if repairable(directory) else words.remove(name, protected=is_protected(directory))
 
 
 def _made_private(directory: Path) -> Iterator[str]:

@@ -162,8 +162,8 @@ class Engine(Reader):
         IllegalTransitionError, NotFoundError, BusyError, and whatever the work raises; the state has not moved then.
         DegradedError alone says that it has.
         """
-        row = asked(trigger, arguments)
-        treated = treats(row, force=force)
+        row = _asked(trigger, arguments)
+        treated = row.on_damage is not None and (force or not row.guarded)
         if treated and (not row.recorded or self.read(name).damage):
             return self._treat(name, row, force=force)
         try:
@@ -413,12 +413,7 @@ def distinct(names: Sequence[str]) -> Sequence[str]:
     return names
 
 
-def treats(row: Row, *, force: bool) -> bool:
-    """Return whether a request for `row` is carried out on an instance whose files cannot be understood."""
-    return row.on_damage is not None and (force or not row.guarded)
-
-
-def asked(trigger: Trigger, arguments: dict[str, Any]) -> Row:
+def _asked(trigger: Trigger, arguments: dict[str, Any]) -> Row:
     """Return the row of `trigger`; raise UsageError unless it can be asked for with `arguments`."""
     row = BY_TRIGGER.get(trigger)
     if row is None:

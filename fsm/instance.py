@@ -150,7 +150,7 @@ class Instance:
         named = ((name, arguments.get(name)) for name in (*row.needs, *row.options))
         entry.asked = {name: value for name, value in named if value and isinstance(value, str | bool)}
         if condition := CONDITIONS.get(row.trigger):
-            condition(self, **{name: arguments[name] for name in row.needs})
+            condition(self.site, **{name: arguments[name] for name in row.needs})
         self.moved = True
         if row.observed:
             entry.detail = arguments["reason"]

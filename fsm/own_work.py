@@ -15,7 +15,7 @@ from . import refusals, snapshots, words
 from .journal import Journal
 from .port import Change, Deadline, Draft, Site
 from .records import FORKED, PROTECTED_FILE, Effects, is_protected
-from .spec import SPEC_FILE, Spec
+from .spec import SPEC_FILE
 from .states import State
 from .table import Trigger
 
@@ -152,22 +152,21 @@ EFFECTS: dict[Trigger, Callable[..., Effects]] = {
 """What that work does to an instance at its site, in its state, where no column of its row says so: for a dry run."""
 
 
-def _tag_is_free(instance: "Instance", *, tag: str) -> None:
-    if os.path.lexists(snapshots.place(instance.directory, tag)):
-        raise refusals.tag_taken(instance.name, tag)
+def _tag_is_free(site: Site, *, tag: str) -> None:
+    if os.path.lexists(snapshots.place(site.directory, tag)):
+        raise refusals.tag_taken(site.name, tag)
 
 
-def _tag_is_known(instance: "Instance", *, tag: str) -> None:
-    if not snapshots.place(instance.directory, tag).is_dir():
-        raise refusals.no_snapshot(instance.name, tag)
+def _tag_is_known(site: Site, *, tag: str) -> None:
+    if not snapshots.place(site.directory, tag).is_dir():
+        raise refusals.no_snapshot(site.name, tag)
 
 
-def _is_made_by_its_spec(instance: "Instance", **_: object) -> None:
+def _is_made_by_its_spec(site: Site, **_: object) -> None:
     """Refuse where another program keeps the machine, which would not hear of another spec."""
-    if keeper := Spec.read(instance.directory).kept_by:
+    if keeper := site.spec.kept_by:
         raise HostError(
-            f'the machine of "{instance.name}" is kept by {keeper}, which edits it',
-            hint=f"{keeper} edit {instance.name}",
+            f'the machine of "{site.name}" is kept by {keeper}, which edits it', hint=f"{keeper} edit {site.name}"
         )
 
 

@@ -184,6 +184,11 @@ class Status(NamedTuple):
         """True for what `list` shows: an instance, whole or damaged, or one on its way in or out."""
         return self.state is not State.absent or bool(self.operation or self.damage)
 
+    @property
+    def under_way(self) -> Operation | None:
+        """The operation that a process is at work on; None where there is none, or a dead process left it."""
+        return self.operation if self.operation and not self.operation.interrupted else None
+
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form: one line of `interlock list --format json`."""
         spec, seen = self.spec, self.observation

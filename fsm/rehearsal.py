@@ -89,15 +89,15 @@ class Rehearsal(Engine):
     ) -> Outcome:
         """Imagine that `trigger` is carried out on `name`, or is already so there; raise what would refuse it."""
         del exists_is_fine
+        checked_name(name)
         with self._border(name):
             return self._foreseen(name, trigger, arguments, force=force)
 
     def _foreseen(self, name: str, trigger: Trigger, arguments: Mapping[str, Any], *, force: bool) -> Outcome:
         row = BY_TRIGGER[trigger]
         status = self._understood(name) if not row.by_place else self._read(name)
-        operation = status.operation
         notes: tuple[str, ...] = ()
-        if operation and not operation.interrupted:
+        if operation := status.under_way:
             if calls_off(trigger, operation, force=force):
                 notes = (words.would_call_off(operation),)
                 status = status._replace(operation=None)
@@ -121,8 +121,8 @@ class Rehearsal(Engine):
     def _ready(self, status: Status, row: Row) -> Status:
         """Return `status` as it would be once what others left is settled; raises BusyError while one is at work."""
         name, operation = status.name, status.operation
-        if operation and not operation.interrupted:
-            raise refusals.busy(name, row.trigger, operation)
+        if working := status.under_way:
+            raise refusals.busy(name, row.trigger, working)
         if name in self._imagined or (status.state is State.absent and not operation):
             return status
         seen = status.observation
@@ -179,8 +179,8 @@ class Rehearsal(Engine):
         for one in names:
             checked_name(one)
             other = self._understood(one)
-            if other.operation and not other.operation.interrupted:
-                raise refusals.busy(one, trigger, other.operation)
+            if working := other.under_way:
+                raise refusals.busy(one, trigger, working)
             if one == name or other.state is not State.absent:
                 raise refusals.taken(one, trigger)
         return names

@@ -11,7 +11,7 @@ from ..host.home import NAME, Home
 from ..host.process import alive, suspended
 from . import refusals, words
 from .causes import as_error
-from .damage import repairable
+from .damage import way_out
 from .events import Event
 from .happening import Happening
 from .journal import Entry, Journal, Line, Phase
@@ -112,9 +112,8 @@ class Reader:
         return latest[max(latest)] if latest else None
 
     def way_out(self, name: str) -> str:
-        """Return the command to type when `name` is damaged: to repair it where that helps, else to remove it."""
-        directory = self.home.directory(name)
-        return words.repair(name) if repairable(directory) else words.remove(name, protected=is_protected(directory))
+        """Return the command to type when `name` is damaged."""
+        return way_out(name, self.home.directory(name))
 
     def port(self, site: Site) -> Port:
         """Return the driver that `site` names."""

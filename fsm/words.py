@@ -269,10 +269,10 @@ def status(what: Status) -> str:
     if what.damage:
         return f"{what.state if what.newer else 'unreadable' if what.unreadable else 'damaged'} · {what.damage}"
     operation, seen = what.operation, what.observation
-    if operation and not operation.interrupted:
-        age = duration(seconds_since(operation.since))
-        suspended = f"suspended (pid {operation.actor.pid})" if operation.suspended else None
-        parts = [BY_TRIGGER[operation.trigger].doing, operation.step, suspended, age]
+    if working := what.under_way:
+        age = duration(seconds_since(working.since))
+        suspended = f"suspended (pid {working.actor.pid})" if working.suspended else None
+        parts = [BY_TRIGGER[working.trigger].doing, working.step, suspended, age]
     elif operation:
         at = f" at: {operation.step}" if operation.step else ""
         parts = [what.state, f"{operation.trigger} cut short{at}", "guest alive" if seen and seen.alive else None]

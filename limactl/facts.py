@@ -58,10 +58,10 @@ def state(status: "Status") -> str:
 
     One that is starting is Running: an embedder that reads Stopped would leave its hypervisor behind.
     """
-    operation, seen = status.operation, status.observation
+    working, seen = status.under_way, status.observation
     if status.damage:
         return "Broken"
-    if operation and not operation.interrupted and operation.trigger == "start":
+    if working and working.trigger == "start":
         return "Running"
     if seen and seen.alive:
         return "Running"

@@ -88,7 +88,7 @@ class Session:
     def ready(self, name: str) -> "Status":
         """Return the status of `name`, waiting for the end of a start that is under way."""
         status = self.existing(name)
-        while status.operation and not status.operation.interrupted and status.operation.trigger == "start":
+        while (working := status.under_way) and working.trigger == "start":
             from ..host import cancellation
 
             cancellation.pause(0.1)

@@ -2,7 +2,9 @@
 
 from typing import NamedTuple
 
-from ..fsm import refusals, words
+from ..fsm import refusals
+from ..fsm.damage import way_out
+from ..fsm.engine import calls_off
 from ..fsm.records import Status
 from ..fsm.status import decision, verdict
 from ..fsm.table import BY_TRIGGER, TABLE, By, Decision, Row, Trigger
@@ -42,18 +44,16 @@ def legal(status: Status) -> list[Trigger]:
 def _is_legal(status: Status, row: Row) -> bool:
     if status.damage:
         return row.on_damage is not None
-    working = status.operation
-    if working and not working.interrupted and row.by is not By.caller:
-        return row.trigger in BY_TRIGGER[working.trigger].yields_to
+    if (working := status.under_way) and row.by is not By.caller:
+        return calls_off(row.trigger, working, force=False)
     return decision(status, row) is Decision.legal
 
 
 def refusal(status: Status, trigger: Trigger) -> Why:
     """Return why `trigger`, which is not legal now, would not be carried out, and what to type instead."""
     if status.damage:
-        return Why(f'instance "{status.name}" is damaged: {status.damage}', words.repair(status.name))
-    working = status.operation
-    if working and not working.interrupted and BY_TRIGGER[trigger].by is not By.caller:
+        return Why(f'instance "{status.name}" is damaged: {status.damage}', way_out(status.name, status.directory))
+    if (working := status.under_way) and BY_TRIGGER[trigger].by is not By.caller:
         busy = refusals.busy(status.name, trigger, working)
         return Why(busy.message, busy.hint)
     found = verdict(status, trigger)

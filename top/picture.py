@@ -123,8 +123,7 @@ def _ways(status: Status, width: int) -> Text:
 
 def _from_here(status: Status) -> Text:
     """Return the transition that is under way, or the arrows that begin in the state of `status`."""
-    working = status.operation
-    if working and not working.interrupted:
+    if working := status.under_way:
         row = BY_TRIGGER[working.trigger]
         return Text(f"{row.doing}: {working.source} ═► {row.leads_to(working.source)}", style="bold")
     return Text("   ".join(_arrow(edge) for edge in edges() if edge.source is status.state))

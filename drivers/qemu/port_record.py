@@ -2,7 +2,7 @@
 
     runtime/ports.json    the ways that the connection may have open, and which process the connection is
 
-Apart from `open_ports`, which writes it, because whoever lists instances reads this alone.
+Apart from `open_ports`, which writes it, because a list of instances reads this alone.
 """
 
 import json

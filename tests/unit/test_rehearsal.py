@@ -9,7 +9,7 @@ import pytest
 from asking import needs, prepare
 
 from interlock import Interlock
-from interlock.errors import BusyError, InterlockError, ProtectedError, UsageError
+from interlock.errors import BusyError, InterlockError, InvalidNameError, ProtectedError, UsageError
 from interlock.fsm.engine import Outcome
 from interlock.fsm.happening import Happening
 from interlock.fsm.journal import Journal, Line, Phase
@@ -253,3 +253,20 @@ def test_no_row_is_named_but_create():
     """A new row is foreseen by its columns and by its driver: nothing has to be added here."""
     source = inspect.getsource(inspect.getmodule(Rehearsal))
     assert [row.trigger for row in TABLE if re.search(rf"\bTrigger\.{row.trigger}\b", source)] == [Trigger.create]
+
+
+@pytest.mark.parametrize("trigger", RECORDED)
+def test_name_that_cannot_be_is_refused_before_anything_is_looked_at(rehearsal, plan, trigger):
+    """As the engine refuses it."""
+    create = {Trigger.create: lambda: rehearsal.create("../x", plan)}
+    request = create.get(trigger, lambda: rehearsal.fire("../x", trigger, **needs(trigger)))
+    with pytest.raises(InvalidNameError):
+        request()
+
+
+def test_edit_of_what_is_imagined_alone_is_foreseen(rehearsal, plan):
+    """Its spec is that which it would have: there is no file of it."""
+    rehearsal.create("web", plan)
+    edited = rehearsal.fire("web", Trigger.edit, change=lambda spec: spec._replace(cpus=3))
+    assert [step.trigger for step in edited.steps] == [Trigger.create, Trigger.edit]
+    assert rehearsal.site("web").spec.cpus == 3

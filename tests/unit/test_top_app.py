@@ -261,7 +261,7 @@ def test_damaged_instance_has_the_keys_that_mend_or_remove_it(shown, vms, home):
         await view.until("damaged · ", "E repair", "d delete")
         assert "s start" not in view.screen
         await view.press("s")
-        await view.until("hint: interlock repair build")
+        await view.until("hint: interlock delete build --force")
         await view.press("d")
         await view.until("every driver that could have made it")
         await view.press("y")

@@ -67,7 +67,7 @@ def test_legal_of_a_damaged_instance_is_what_mends_or_removes_it(tmp_path):
     """The rows that say what they do to damage."""
     status = Status("web", State.created, tmp_path, damage=DAMAGE)
     assert legal(status) == [Trigger.delete, Trigger.unprotect, Trigger.repair]
-    assert refusal(status, Trigger.start) == (f'instance "web" is damaged: {DAMAGE}', "interlock repair web")
+    assert refusal(status, Trigger.start) == (f'instance "web" is damaged: {DAMAGE}', "interlock delete web --force")
 
 
 def test_loses_what_the_guest_wrote_or_has_in_memory():

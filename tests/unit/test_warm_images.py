@@ -5,13 +5,14 @@ import os
 import pytest
 from conftest import make_spec
 
+from interlock import Interlock
 from interlock.creation import warm as choice
 from interlock.creation import warming
 from interlock.creation.wishes import Wishes
 from interlock.drivers.contract import WARM
 from interlock.drivers.qemu.driver import QemuDriver
 from interlock.drivers.simulated import SimulatedDriver
-from interlock.errors import HostError, ImageError, UsageError
+from interlock.errors import HostError, IllegalTransitionError, ImageError, UsageError
 from interlock.fsm.spec import Disk, Mount
 from interlock.host.progress import unheard
 from interlock.images import usage, warm
@@ -195,3 +196,12 @@ def test_image_whose_guests_have_no_agent_is_refused(engine, tiny):
         warming.make(engine, QemuDriver(), foreign, Wishes(), unheard)
     with pytest.raises(HostError, match="no warm images"):
         warming.make(engine, SimulatedDriver(), tiny, Wishes(), unheard)
+
+
+def test_create_of_a_name_that_is_taken_makes_no_warm_image(home, monkeypatch):
+    """It would take minutes, and the creation is refused all the same."""
+    vms = Interlock(home)
+    vms.create("web", "tiny", driver="simulated")
+    monkeypatch.setattr(warming, "ensure", lambda *_: pytest.fail("a warm image is made"))
+    with pytest.raises(IllegalTransitionError):
+        vms.create("web", "tiny", Wishes(warm=True), driver="simulated")
