@@ -253,8 +253,9 @@ def mermaid(current: State | None = None) -> str:
     lines += [f"  {state}({state})" for state in State]
     looping = {edge.source for edge in edges() if edge.steps == 0}
     for edge in edges():
-        # Mermaid writes a loop's label to the right of its state, over the label of a short arrow that begins there.
-        longer = edge.steps > 0 and edge.source in looping
+        # Mermaid writes a loop's label to the right of its state, over the label of a short arrow that begins there. Of
+        # two such arrows, one would still be in its way; a longer loop puts it between them.
+        longer = edge.steps >= 0 and edge.source in looping
         begin, end = ("-.", "..->" if longer else ".->") if edge.observed else ("--", "--->" if longer else "-->")
         lines.append(f'  {edge.source} {begin} "{edge.label}" {end} {edge.dest}')
     if asides():
