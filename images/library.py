@@ -9,7 +9,7 @@ from ..errors import NotFoundError
 from ..host.home import Home
 from ..host.progress import Report, unheard
 from . import obtain, published, usage
-from .source import Source
+from .source import BUILT_HERE, Source
 from .store import Image, Store
 from .usage import Users
 from .warm import warm_images
@@ -104,4 +104,5 @@ class Images:
 
 
 def _not_found(name: str, arch: str) -> NotFoundError:
-    return NotFoundError(f'there is no image "{name}" for {arch}', hint="interlock image list")
+    known = f"interlock image build {name} --arch {arch}" if name in BUILT_HERE else "interlock image list"
+    return NotFoundError(f'there is no image "{name}" for {arch}', hint=known)

@@ -178,6 +178,14 @@ def test_image_build_offers_what_the_builders_have():
     assert (set(name.type.choices), suite.default) == (set(BUILT_HERE), RELEASE)
 
 
+def test_image_that_can_be_built_and_is_not_there_is_to_be_built(interlock):
+    """The first thing that is typed of the guide may be `image warm`."""
+    for command in (["warm", "tiny"], ["inspect", "tiny"]):
+        done = interlock("image", *command, *ARCH)
+        hint = done.stderr.splitlines()[-1]
+        assert (done.returncode, hint) == (4, f"hint: interlock image build tiny {' '.join(ARCH)}")
+
+
 @pytest.mark.usefixtures("imported")
 def test_image_without_the_agent_cannot_be_warmed(interlock, home):
     """It is refused before a machine is made, with the reason."""
