@@ -35,7 +35,7 @@ from .port import Draft, Plan, Port, Site, candidates
 from .records import FORKED, WARM, Observation, is_protected, is_saved, is_warm, now
 from .spec import SPEC_FILE, UNREADABLE, written
 from .states import State
-from .table import BOOTS, BY_TRIGGER, By, Decision, Recovery, Row, Trigger, decide, unasked
+from .table import BOOTS, BY_TRIGGER, By, Decision, Recovery, Row, Trigger, decide, gives_up, unasked
 
 if TYPE_CHECKING:
     from transitions import EventData
@@ -383,10 +383,8 @@ class Instance:
         if line.former and line.former != self.name:  # it has moved: what is missing is done here
             self.fire(row.trigger, former=line.former)
             return False
-        unsaved = row.on_crash is Recovery.let_run and not is_saved(self.directory)
-        let_run = unsaved and (alive or self.state is not State.running)
-        undone = {Recovery.abandon: True, Recovery.probe: not alive, Recovery.let_run: let_run}
-        if row.on_crash and undone.get(row.on_crash):
+        saved = is_saved(self.directory)
+        if gives_up(row, self.state, alive=alive, saved=saved):
             # A machine that does not listen any more cannot be let run, and must be killed all the same.
             with suppress(*([InterlockError] if at_once else [])):
                 self._undo(row)
@@ -394,7 +392,7 @@ class Instance:
             return False
         if row.on_crash is Recovery.probe:
             return self._finish_start(wanted, asked)
-        if unsaved:
+        if row.on_crash is Recovery.let_run and not saved:
             reason = self.seen.exit_reason if self.seen else None
             self.fire(unasked(self.state).trigger, reason=reason or "reason unknown")
             return False

@@ -23,7 +23,7 @@ from .records import PROTECTED_FILE, SAVED, Effects, Status, Step, checked_name
 from .spec import SPEC_FILE
 from .states import State
 from .status import decision
-from .table import BOOTS, BY_TRIGGER, By, Decision, Recovery, Row, Trigger, unasked
+from .table import BOOTS, BY_TRIGGER, By, Decision, Recovery, Row, Trigger, gives_up, unasked
 
 
 class Rehearsal(Engine):
@@ -151,13 +151,8 @@ class Rehearsal(Engine):
             return status
         if left.on_crash is Recovery.let_run and not alive and not status.saved and status.state is State.running:
             return self._went_down(status)
-        given_up = {
-            Recovery.roll_back: True,
-            Recovery.abandon: True,
-            Recovery.probe: not alive,
-            Recovery.let_run: not status.saved,
-        }
-        dest = status.state if left.on_crash and given_up.get(left.on_crash) else None
+        given_up = gives_up(left, status.state, alive=alive, saved=status.saved)
+        dest = status.state if given_up else None
         return self._imagine(status, left, Effects(notes=(words.cut_short(left),)), dest)
 
     def _went_down(self, status: Status) -> Status:

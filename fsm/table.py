@@ -273,6 +273,21 @@ class Decision(StrEnum):
     """The machine is alive where its process cannot be seen from here: nothing can be done to it."""
 
 
+def gives_up(row: Row, state: State, *, alive: bool, saved: bool) -> bool:
+    """Return whether `row`, cut short in `state`, is given up, so that the state stays: RULE, for the world as it is.
+
+    `alive`: the machine runs; `saved`: its memory is saved.
+    """
+    match row.on_crash:
+        case Recovery.roll_back | Recovery.abandon:
+            return True
+        case Recovery.probe:
+            return not alive
+        case Recovery.let_run:
+            return not saved and (alive or state is not State.running)
+    return False
+
+
 def decide(
     row: Row, state: State, *, protected: bool = False, saved: bool = False, seen: "Observation | None" = None
 ) -> Decision:
