@@ -550,13 +550,17 @@ class Interlock:
         name: str,
         argv: Sequence[str],
         *,
-        input: bytes | str = b"",  # noqa: A002 - as subprocess.run calls it
+        input: bytes | str | int = b"",  # noqa: A002 - as subprocess.run calls it
         timeout_s: float | None = None,
         workdir: str | None = None,
+        shell: str | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> "Completed":
         """Run `argv` in the guest of `name`, which runs, and return how it ended and what it said, whatever its status.
 
-        Its arguments arrive as they are, and no shell reads them; it begins in the user's home, or in `workdir`.
+        Its arguments arrive as they are, and no shell reads them; it begins in the user's home, or in `workdir`. Its
+        `input` is what is given, or what the descriptor of that number has; `shell` and `environment` are those of the
+        method `shell`.
         Raises DeadlineError after `timeout_s` seconds, when it finds its streams closed, and DriverError for an output
         of more than 64 MiB. Where the guest cannot be reached, the status is 255, as ssh's is.
         """
@@ -567,7 +571,8 @@ class Interlock:
         _check_timeout(timeout_s)
         site = self.engine.admit(name, Trigger.shell)
         stdin = input.encode() if isinstance(input, str) else input
-        return self._find(site.spec.driver).run(site, within(argv, workdir=workdir), stdin=stdin, timeout_s=timeout_s)
+        line = within(argv, workdir=workdir, shell=shell, environment=environment)
+        return self._find(site.spec.driver).run(site, line, stdin=stdin, timeout_s=timeout_s)
 
     def shell(
         self,

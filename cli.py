@@ -6,11 +6,13 @@ everything else to stderr. Exit codes are those of `errors`; `shell` and `run` p
 
 import sys
 from importlib import import_module
-from typing import Any
+from itertools import dropwhile, takewhile
+from typing import Any, NamedTuple
 
 import click
 
 from .commands.index import COMMANDS
+from .commands.options import json_option
 from .commands.session import FORMATS, TYPED, Session
 from .errors import CancelledError, UsageError
 from .version import __version__
@@ -85,6 +87,7 @@ def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
 @click.option(
     "--debug", is_flag=True, envvar="INTERLOCK_DEBUG", expose_value=False, callback=_remember, help="Show tracebacks."
 )
+@json_option
 @click.version_option(__version__, prog_name="interlock", message="%(prog)s %(version)s")
 def cli() -> None:
     """Manage Linux virtual machines whose lifecycle is an explicit state machine.
@@ -100,12 +103,20 @@ def cli() -> None:
 
 def command_line(session: Session) -> int:
     """Do what the process's arguments ask for, and return the exit code. Mistakes in them are UsageErrors."""
+    words = sys.argv[1:]
+    asked = _asked_in_json(words)
+    if asked.version:
+        return _print_version()
     try:
-        return cli.main(prog_name="interlock", standalone_mode=False, obj=session) or 0
+        given = ["help", *asked.path, "--json"] if asked.help else words
+        return cli.main(given, prog_name="interlock", standalone_mode=False, obj=session) or 0
+    except UsageError:
+        session.as_json = session.as_json or asked.json
+        raise
     except click.exceptions.NoArgsIsHelpError as error:
         return _show_help(error, session)
     except click.UsageError as error:
-        session.as_json = session.as_json or _wants_json(error.ctx)
+        session.as_json = session.as_json or asked.json
         raise _mistake(error) from error
     except click.ClickException as error:
         raise UsageError(error.format_message()) from error
@@ -113,10 +124,60 @@ def command_line(session: Session) -> int:
         raise CancelledError("cancelled") from error
 
 
-def _wants_json(ctx: click.Context | None) -> bool:
-    """True when the command line asks for JSON, though it could not be read to the end."""
-    takes_it = ctx is not None and any("--json" in option.opts for option in ctx.command.params)
-    return takes_it and "--json" in sys.argv[1:]
+class _Asked(NamedTuple):
+    """What a command line with --json asks for, whatever is wrong with it."""
+
+    json: bool = False
+    path: tuple[str, ...] = ()
+    """The command, as far as there is one."""
+    help: bool = False
+    version: bool = False
+
+
+def _asked_in_json(words: list[str]) -> _Asked:
+    """Return what `words` ask for, read without regard to mistakes; a --json that is a guest's does not count.
+
+    Click gives up at the first mistake, and prints help and version as texts.
+    """
+    if "--json" not in words:
+        return _Asked()
+    from .commands.instead import meaning
+
+    command: click.Command | None = cli
+    context: click.Context | None = None
+    found: set[str] = set()
+    path: list[str] = []
+    rest = list(words)
+    while command:
+        lenient = {**command.context_settings, "ignore_unknown_options": True, "resilient_parsing": True}
+        context = click.Context(command, parent=context, **lenient)
+        options, rest, _ = command.make_parser(context).parse_args(rest)
+        found |= options.keys()
+        helping = command.get_help_option(context)
+        if helping and helping.name in options:
+            found.add("help")
+        if not isinstance(command, click.Group):
+            break
+        rest = list(dropwhile(lambda word: word.startswith("-"), rest))
+        if rest and command is cli and command.get_command(context, rest[0]) is None:
+            rest = meaning(rest) or rest
+        command = command.get_command(context, rest[0]) if rest else None
+        if command:
+            path.append(rest.pop(0))
+        elif "--json" in takewhile(lambda word: word != "--", rest):
+            found.add("json")
+    if "json" not in found:
+        return _Asked()
+    return _Asked(
+        json=True, path=tuple(path), help="help" in found, version="version" in found or rest[:1] == ["--version"]
+    )
+
+
+def _print_version() -> int:
+    from .commands.stdout import print_record
+
+    print_record({"name": "interlock", "version": __version__}, "json")
+    return 0
 
 
 def _show_help(error: click.exceptions.NoArgsIsHelpError, session: Session) -> int:

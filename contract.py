@@ -402,6 +402,129 @@ KINDS_OF_RECORDS: dict[str, Kind] = {
             "mistakes": Key(TEXTS, "each with its place"),
         },
     ),
+    "template-copy": Kind(
+        "A template that was copied",
+        ("template copy",),
+        {
+            "template": Key(TEXT, "what was copied"),
+            "file": Key(TEXT, "the file that was written; `-` for none"),
+            "text": Key(TEXT, "the copy, where the file is `-`", optional=True),
+        },
+    ),
+    "template-language": Kind(
+        "The JSON Schema of templates",
+        ("template schema",),
+        {
+            "$schema": Key(TEXT, "the dialect"),
+            "title": Key(TEXT, "what it is the schema of"),
+            "description": Key(TEXT, "of what it is the schema, in words"),
+            "type": Key(TEXT, "`object`"),
+            "properties": Key(ANYTHING, "the keys of a template"),
+            "additionalProperties": Key(FLAG, "false: an unknown key is a mistake"),
+            "$defs": Key(ANYTHING, "what is used in several places"),
+        },
+        "Not a record but a schema, on one line with `--json`.",
+    ),
+    "text": Kind(
+        "A text for people",
+        ("help", "template show"),
+        {
+            "about": Key(TEXT, "the command, the topic or the template; empty for all of the program"),
+            "text": Key(TEXT, "what is printed without `--json`"),
+        },
+        "Printed by `--help` of every command, too.",
+    ),
+    "lifecycle": Kind(
+        "The table of transitions",
+        ("diagram",),
+        {
+            "initial": Key(STATE, "where an instance begins"),
+            "current": Key(STATE, "the state of the instance that was named", null=True),
+            "states": Key(
+                {
+                    "type": "array",
+                    "items": record(
+                        {
+                            "name": Key(STATE, "the state"),
+                            "promise": Key(TEXT, "what is true of the world in it"),
+                            "legal": Key({"type": "array", "items": TRIGGER}, "the triggers that are legal in it"),
+                        }
+                    ),
+                },
+                "each with `name`, `promise`: what is true of the world in it, and `legal`: the triggers legal in it",
+            ),
+            "rows": Key({"type": "array", "items": ANYTHING}, "the rows, with their columns by name"),
+            "recovery": Key(
+                {
+                    "type": "array",
+                    "items": record({"name": Key(TEXT, "as in the rows"), "rule": Key(TEXT, "what it does")}),
+                },
+                "the rules for what a crash cut short, each with `name` and `rule`",
+            ),
+        },
+    ),
+    "completed": Kind(
+        "How a command ended in a guest",
+        ("run", "shell"),
+        {
+            "name": Key(TEXT, "the instance"),
+            "status": Key(COUNT, "its exit status, with which the program ends, too; 255 may also be ssh's own"),
+            "stdout": Key(TEXT, "all that it wrote there, up to 64 MiB; bytes that are not UTF-8 are replaced"),
+            "stderr": Key(TEXT, "likewise"),
+        },
+        "A command that writes more is ended, with the error `driver-failed`; one that exceeds `--timeout` with "
+        "`deadline-passed`. `shell` without a command has no result and is refused.",
+    ),
+    "copied": Kind(
+        "What was copied",
+        ("copy",),
+        {"sources": Key(TEXTS, "as they were given"), "target": Key(TEXT, "likewise")},
+        "Where scp fails, the error is `driver-failed` with its words in `details`.",
+    ),
+    "ssh": Kind(
+        "How ssh reaches a guest",
+        ("ssh-config",),
+        {
+            "name": Key(TEXT, "the instance; `ssh -F PATH NAME` reaches it"),
+            "path": Key(TEXT, "the file, an ssh_config(5)"),
+            "options": Key(
+                BY_NAME, "what is in it, by names in lower case: `hostname`, `port`, `user`, `identityfile`, ..."
+            ),
+        },
+    ),
+    "tunnel": Kind(
+        "A tunnel that is open",
+        ("tunnel",),
+        {
+            "name": Key(TEXT, "the instance"),
+            "host_ip": Key(TEXT, "the address of this host that leads to the guest"),
+            "host_port": Key(COUNT, "the port there"),
+            "guest_port": Key(COUNT, "the port that it leads to; null for a SOCKS proxy", null=True),
+        },
+        "Printed once the port is open; the command ends when it is interrupted, with exit code 130.",
+    ),
+    "log-line": Kind(
+        "A line of a log",
+        ("logs",),
+        {
+            "name": Key(TEXT, "the instance"),
+            "log": Key(TEXT, "which of its logs: `serial`, `qemu`"),
+            "line": Key(TEXT, "the line, without its end; one of more than 64 KiB is several"),
+        },
+    ),
+    "autostart": Kind(
+        "Whether an instance starts at login",
+        ("autostart enable", "autostart disable"),
+        {
+            "name": Key(TEXT, "the instance"),
+            "autostart": Key(FLAG, "whether it does from now on"),
+            "changed": Key(FLAG, "false when that was already so"),
+        },
+    ),
+    "program": Kind("A program that was written", ("install-limactl",), {"path": Key(TEXT, "the file")}),
+    "version": Kind(
+        "The version", ("--version",), {"name": Key(TEXT, "`interlock`"), "version": Key(TEXT, "its version")}
+    ),
     "failure": Kind(
         "What went wrong",
         (),
@@ -412,10 +535,14 @@ KINDS_OF_RECORDS: dict[str, Kind] = {
                 "what stderr says of it, too",
             ),
         },
-        "With `--json`, by every command that has it; of several instances, each has its result or its error.",
+        "With `--json`, by every command; of several instances, each has its result or its error.",
     ),
 }
 """Name of the schema → the kind of record."""
 
 OF_COMMAND = {command: name for name, kind in KINDS_OF_RECORDS.items() for command in kind.commands}
 """Command → the name of the schema of its records."""
+
+WITHOUT_RESULT = ("top", "limactl")
+"""Commands that have no record: a view on a terminal, refused with --json; and what follows `limactl`, which is that
+program's own."""

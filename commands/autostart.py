@@ -2,8 +2,10 @@
 
 import click
 
-from .options import Group, InstanceName, pass_session
+from ..errors import CancelledError, InterlockError
+from .options import Group, InstanceName, json_option, pass_session
 from .session import Session
+from .stdout import print_record
 
 names_argument = click.argument("names", nargs=-1, required=True, type=InstanceName())
 
@@ -18,6 +20,7 @@ def autostart_command() -> None:
 
 @autostart_command.command("enable")
 @names_argument
+@json_option
 @pass_session
 def enable_command(session: Session, names: tuple[str, ...]) -> None:
     """Let the instances NAMES start when you log in.
@@ -28,15 +31,12 @@ def enable_command(session: Session, names: tuple[str, ...]) -> None:
     \b
     interlock autostart enable web
     """
-    for name in names:
-        if session.interlock.autostart(name, enabled=True):
-            session.report(f'"{name}" starts at login from now on')
-        else:
-            session.report(f'"{name}" starts at login already')
+    _change(session, names, enabled=True)
 
 
 @autostart_command.command("disable")
 @names_argument
+@json_option
 @pass_session
 def disable_command(session: Session, names: tuple[str, ...]) -> None:
     """Let the instances NAMES no longer start when you log in.
@@ -44,8 +44,32 @@ def disable_command(session: Session, names: tuple[str, ...]) -> None:
     \b
     interlock autostart disable web
     """
+    _change(session, names, enabled=False)
+
+
+_SAID = {
+    (True, True): "starts at login from now on",
+    (True, False): "starts at login already",
+    (False, True): "no longer starts at login",
+    (False, False): "does not start at login",
+}
+"""By what was asked for, and whether that is new."""
+
+
+def _change(session: Session, names: tuple[str, ...], *, enabled: bool) -> None:
+    """Do it for each of `names`, and leave the command with the exit code of the first that failed."""
+    failed: list[InterlockError] = []
     for name in names:
-        if session.interlock.autostart(name, enabled=False):
-            session.report(f'"{name}" no longer starts at login')
-        else:
-            session.report(f'"{name}" does not start at login')
+        try:
+            changed = session.interlock.autostart(name, enabled=enabled)
+        except CancelledError:
+            raise
+        except InterlockError as error:
+            session.complain(error, name)
+            failed.append(error)
+            continue
+        session.report(f'"{name}" {_SAID[enabled, changed]}')
+        if session.as_json:
+            print_record({"name": name, "autostart": enabled, "changed": changed}, "json")
+    if failed:
+        click.get_current_context().exit(failed[0].exit_code)

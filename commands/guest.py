@@ -2,21 +2,25 @@
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from ..api import guest_of
-from ..errors import DeadlineError, NotFoundError
+from ..errors import CancelledError, DeadlineError, DriverError, NotFoundError, UsageError
 from ..host import cancellation
 from ..host.environment import passed_on
 from ..host.files import open_private
 from .naming import the_only_instance
-from .options import Named, name_argument, optional_name_argument, pass_session
+from .options import Named, json_option, name_argument, optional_name_argument, pass_session
 from .session import Session
-from .stdout import write
+from .stdout import print_record, write
 from .terminal import printable
+
+if TYPE_CHECKING:
+    from .. import Completed
 
 FOLLOW_S = 0.2
 """How often a log that is followed is looked at: it is a plain file that another process appends to."""
@@ -26,6 +30,9 @@ COMMAND_NOT_FOUND = 127
 
 PIECE_BYTES = 1 << 20
 """How much of a log is in memory at once."""
+
+LINE_BYTES = 64 << 10
+"""How much of a log's line is one object; what is longer has several."""
 
 
 _workdir_option = click.option("--workdir", metavar="DIR", help="The guest's folder to begin in; default: its home.")
@@ -41,6 +48,7 @@ _start_option = click.option("--start", is_flag=True, help="Start the instance f
     help="Take this environment along, but for what is about this host; others here can read it meanwhile.",
 )
 @_start_option
+@json_option
 @optional_name_argument
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @pass_session
@@ -56,16 +64,21 @@ def shell_command(  # noqa: PLR0917 - click calls it, by name
     """Log in to the guest of the instance NAME, or run COMMAND in it.
 
     Standard input, output and the exit code are the command's own. Options come before NAME. At a terminal, without a
-    name: the only instance.
+    name: the only instance. With --json, COMMAND has no terminal, and what it said is printed when it has ended.
 
     \b
     interlock shell web
     interlock shell --start --workdir /etc web -- tar c . > etc.tar
     """
     name = name or the_only_instance(session, "shell")
+    if session.as_json and not command:
+        raise UsageError("a login has no result to print; give a command", hint="interlock shell --help")
     command = _begun(session, name, command, start=start)
-    terminal = sys.stdin.isatty() and sys.stdout.isatty()
     variables = passed_on(os.environ) if preserve_env else None
+    if session.as_json:
+        ended = session.interlock.run(name, command, input=0, workdir=workdir, shell=shell, environment=variables)
+        sys.exit(_print_completed(name, ended))
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
     asked = session.interlock.shell(
         name, command, terminal=terminal, workdir=workdir, shell=shell, environment=variables
     )
@@ -81,6 +94,7 @@ def shell_command(  # noqa: PLR0917 - click calls it, by name
 @click.option(
     "--timeout", "timeout_s", type=click.FloatRange(min=0.0), metavar="SECONDS", help="End it with exit code 7 by then."
 )
+@json_option
 @name_argument
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 @pass_session
@@ -91,12 +105,16 @@ def run_command(  # noqa: PLR0917 - click calls it, by name
 
     Standard input, output, errors and the exit code are the command's own; its arguments arrive as they are given.
     Options come before NAME. After a timeout, COMMAND finds its streams closed; if that does not end it, it continues.
+    With --json, what it said is printed when it has ended, and may be 64 MiB on each stream.
 
     \b
     interlock run web -- uname -a
     interlock run --timeout 60 web -- sh -c 'make test' < /dev/null
     """
     command = _begun(session, name, command, start=start)
+    if session.as_json:
+        ended = session.interlock.run(name, command, input=0, timeout_s=timeout_s, workdir=workdir)
+        sys.exit(_print_completed(name, ended))
     argv = list(session.interlock.shell(name, command, terminal=False, workdir=workdir))
     if timeout_s is None:
         _become(argv)
@@ -120,8 +138,15 @@ def _begun(session: Session, name: str, command: tuple[str, ...], *, start: bool
     return command[1:] if command[:1] == ("--",) else command
 
 
+def _print_completed(name: str, ended: "Completed") -> int:
+    """Print how a command ended, and return its exit code, which is the program's too."""
+    print_record({"name": name, **ended.to_json()}, "json")
+    return ended.status if ended.status >= 0 else 128 - ended.status
+
+
 @click.command("copy")
 @click.option("--recursive", "-r", is_flag=True, help="Copy folders, with all that is in them.")
+@json_option
 @click.argument("paths", type=Named("guest-path"), nargs=-1, required=True)
 @pass_session
 def copy_command(session: Session, paths: tuple[str, ...], recursive: bool) -> None:
@@ -129,7 +154,7 @@ def copy_command(session: Session, paths: tuple[str, ...], recursive: bool) -> N
     that one.
 
     NAME:PATH is in the guest of NAME; relative paths there begin at its user's home. At a terminal, each file shows how
-    far it has come. The exit code is scp's.
+    far it has come. The exit code is scp's; with --json it is 6 where scp failed.
 
     \b
     interlock copy web:/etc/hostname .
@@ -138,10 +163,15 @@ def copy_command(session: Session, paths: tuple[str, ...], recursive: bool) -> N
     """
     for name in filter(None, map(guest_of, paths)):
         session.bind(name, "copy")
+    if session.as_json:
+        session.interlock.copy(*paths, recursive=recursive)
+        print_record({"sources": list(paths[:-1]), "target": paths[-1]}, "json")
+        return
     _become(list(session.interlock.copy_line(*paths, recursive=recursive)))
 
 
 @click.command("ssh-config")
+@json_option
 @name_argument
 @pass_session
 def ssh_config_command(session: Session, name: str) -> None:
@@ -152,8 +182,23 @@ def ssh_config_command(session: Session, name: str) -> None:
     \b
     interlock ssh-config web > ssh.config && rsync -e 'ssh -F ssh.config' -a site/ web:site/
     """
-    with open_private(session.interlock.ssh_config(name), "rb") as file:
-        write(file.read().decode())
+    path = session.interlock.ssh_config(name)
+    with open_private(path, "rb") as file:
+        text = file.read().decode()
+    if session.as_json:
+        print_record({"name": name, "path": str(path), "options": _options(text)}, "json")
+    else:
+        write(text)
+
+
+def _options(text: str) -> dict[str, str]:
+    """Return the options of the one host in an ssh_config(5) by their names in lower case, as `ssh -G` has them."""
+    options: dict[str, str] = {}
+    for line in text.splitlines():
+        key, _, value = line.strip().partition(" ")
+        if key and not key.startswith("#"):
+            options.setdefault(key.lower(), value.strip().strip('"'))
+    return options
 
 
 class Ports(click.ParamType):  # type: ignore[type-arg] # generic in newer releases of click
@@ -173,11 +218,13 @@ class Ports(click.ParamType):  # type: ignore[type-arg] # generic in newer relea
 @name_argument
 @click.argument("ports", type=Ports(), metavar="[LOCAL:]PORT", required=False)
 @click.option("--socks", type=click.IntRange(1, 65535), metavar="PORT", help="Open a SOCKS proxy on this port instead.")
-@pass_session
-def tunnel_command(session: Session, name: str, ports: tuple[int, int] | None, socks: int | None) -> None:
+@json_option
+@click.pass_context
+def tunnel_command(ctx: click.Context, name: str, ports: tuple[int, int] | None, socks: int | None) -> None:
     """Lead a port of this host's 127.0.0.1 to PORT of the guest of the instance NAME, until Ctrl-C.
 
-    By a SOCKS proxy, programs of this host reach whatever the guest can reach, by the names that the guest knows.
+    By a SOCKS proxy, programs of this host reach whatever the guest can reach, by the names that the guest knows. The
+    object of --json is printed when the port is open.
 
     \b
     interlock tunnel web 8080:80
@@ -185,11 +232,33 @@ def tunnel_command(session: Session, name: str, ports: tuple[int, int] | None, s
     """
     if (ports is None) == (socks is None):
         raise click.UsageError("give a port of the guest's, or --socks with one of this host's")
+    session = ctx.ensure_object(Session)
     local_port, port = ports or (socks or 0, None)
     argv = list(session.interlock.tunnel(name, port, local_port))
     way = f"leading 127.0.0.1:{local_port} to port {port}" if port else f"SOCKS proxy on 127.0.0.1:{local_port} by way"
     session.report(f'{way} of "{name}"; Ctrl-C ends it')
-    _become(argv)
+    if not session.as_json:
+        _become(argv)
+    opened = {"name": name, "host_ip": "127.0.0.1", "host_port": local_port, "guest_port": port}
+    try:
+        _lead(argv, opened)
+    except CancelledError:
+        ctx.exit(CancelledError.exit_code)  # how a tunnel ends is no error
+
+
+def _lead(argv: list[str], opened: dict[str, Any]) -> None:
+    """Run ssh for a tunnel until it ends, and print `opened` once its port is open: ssh says so by its LocalCommand."""
+    from ..host.run import run
+
+    said = ["-o", "PermitLocalCommand=yes", "-o", "LocalCommand=echo open"]
+    waiting = [opened]
+
+    def hear(_: bytes) -> None:
+        if waiting:
+            print_record(waiting.pop(), "json")
+
+    ended = run([argv[0], *said, *argv[1:]], stdout=hear)
+    raise DriverError(f'the tunnel to "{opened["name"]}" ended', details=ended.words)
 
 
 def _become(argv: list[str]) -> NoReturn:
@@ -220,6 +289,7 @@ def _run_single_word(session: Session, name: str, word: str, argv: list[str]) ->
 @click.option("--serial", "which", flag_value="serial", help="What the guest wrote to its serial console (default).")
 @click.option("--qemu", "which", flag_value="qemu", help="What the hypervisor wrote.")
 @click.option("--follow", "-f", is_flag=True, help="Go on as it grows.")
+@json_option
 @pass_session
 def logs_command(session: Session, name: str, which: str | None, follow: bool) -> None:
     """Show a log of the instance NAME.
@@ -234,11 +304,53 @@ def logs_command(session: Session, name: str, which: str | None, follow: bool) -
     which = which or next(iter(logs))
     if which not in logs:
         raise NotFoundError(f'instance "{name}" has no log "{which}"; it has: {", ".join(logs)}')
-    _show(logs[which], follow=follow)
+    lines = _Lines(name, which) if session.as_json else None
+    try:
+        _show(logs[which], lines.hear if lines else _print_piece, follow=follow)
+    except CancelledError:
+        if not follow:
+            raise
+        click.get_current_context().exit(CancelledError.exit_code)  # how this ends is no error
+    if lines:
+        lines.end()
 
 
-def _show(path: Path, *, follow: bool) -> None:
-    """Print the file, and what is appended to it; a file that is replaced by a shorter one is read from its start.
+def _print_piece(text: bytes) -> None:
+    if sys.stdout.isatty():
+        click.echo(printable(text.decode(errors="replace")), nl=False)
+    else:
+        sys.stdout.buffer.write(text)
+        sys.stdout.buffer.flush()
+
+
+class _Lines:
+    """Prints what it hears of the log `which` of the instance `name`, as an object for each line that has its end."""
+
+    def __init__(self, name: str, which: str) -> None:
+        self._about = {"name": name, "log": which}
+        self._begun = b""
+
+    def hear(self, piece: bytes) -> None:
+        *whole, self._begun = (self._begun + piece).split(b"\n")
+        for line in whole:
+            self._print(line)
+        if len(self._begun) > LINE_BYTES:
+            self.end()
+
+    def end(self) -> None:
+        """Print what has no end yet."""
+        if self._begun:
+            self._print(self._begun)
+        self._begun = b""
+
+    def _print(self, line: bytes) -> None:
+        for start in range(0, len(line) or 1, LINE_BYTES):
+            text = line[start : start + LINE_BYTES].removesuffix(b"\r").decode(errors="replace")
+            print_record({**self._about, "line": text}, "json")
+
+
+def _show(path: Path, say: Callable[[bytes], None], *, follow: bool) -> None:
+    """Say the file, and what is appended to it; a file that is replaced by a shorter one is read from its start.
 
     What follows it ends when the folder of the file is gone or another: its instance was deleted.
     """
@@ -251,11 +363,7 @@ def _show(path: Path, *, follow: bool) -> None:
                     position = 0
                 file.seek(position)
                 while text := file.read(PIECE_BYTES):
-                    if sys.stdout.isatty():
-                        click.echo(printable(text.decode(errors="replace")), nl=False)
-                    else:
-                        sys.stdout.buffer.write(text)
-                        sys.stdout.buffer.flush()
+                    say(text)
                 position = file.tell()
         if not follow or _identity(path.parent) != folder:
             return

@@ -6,7 +6,9 @@ from itertools import takewhile
 import click
 
 from ..errors import BY_REFERENCE, UsageError
-from .options import Named
+from .options import Named, json_option, pass_session
+from .session import Session
+from .stdout import print_record
 
 LOGGING = """\
 Messages go to stderr, results to stdout.
@@ -115,18 +117,26 @@ def _meant(words: tuple[str, ...]) -> list[str]:
 
 @click.command("help")
 @click.argument("words", type=Named("topic"), nargs=-1, metavar="[COMMAND|TOPIC]")
-@click.pass_context
-def help_command(ctx: click.Context, words: tuple[str, ...]) -> None:
+@json_option
+@pass_session
+def help_command(session: Session, words: tuple[str, ...]) -> None:
     """Explain a command or a topic: lifecycle, exit-codes, logging, environment, names, templates, completion.
 
     \b
     interlock help start
     interlock help exit-codes
     """
-    root = ctx.find_root()
+    text = _text(words)
+    if session.as_json:
+        print_record({"about": " ".join(words), "text": text}, "json")
+    else:
+        click.echo(text, nl=False)
+
+
+def _text(words: tuple[str, ...]) -> str:
     if len(words) == 1 and words[0] in TOPICS:
-        click.echo(TOPICS[words[0]](), nl=False)
-        return
+        return TOPICS[words[0]]()
+    root = click.get_current_context().find_root()
     command, context = root.command, root
     for word in _meant(words):
         inner = command.get_command(context, word) if isinstance(command, click.Group) else None
@@ -136,6 +146,5 @@ def help_command(ctx: click.Context, words: tuple[str, ...]) -> None:
             )
         context = click.Context(inner, info_name=word, parent=context)
         command = inner
-    click.echo(command.get_help(context))
-    if not words:
-        click.echo(f"\nTopics: {', '.join(TOPICS)} (interlock help TOPIC)")
+    topics = "" if words else f"\nTopics: {', '.join(TOPICS)} (interlock help TOPIC)\n"
+    return f"{command.get_help(context)}\n{topics}"

@@ -17,7 +17,11 @@ pass_session = click.make_pass_decorator(Session)
 
 
 class Group(click.Group):
-    """The commands about one kind of thing."""
+    """The commands about one kind of thing; --json may stand before one of them, too."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        json_option(self)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -80,14 +84,14 @@ def chosen_format(ctx: click.Context, _: click.Parameter, value: str) -> str:
     return "json" if ctx.ensure_object(Session).as_json else value
 
 
-json_option = click.option(
-    "--json",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_as_json,
-    help="The same as --format json; an error is printed as an object, too.",
-)
+def _json_option(text: str) -> Callable[[F], F]:
+    return click.option("--json", is_flag=True, is_eager=True, expose_value=False, callback=_as_json, help=text)
+
+
+json_option = _json_option("Print the result as a JSON object, and an error too.")
+"""Of a command without --format: its result has one form for people, and one for programs."""
+
+json_format_option = _json_option("The same as --format json; an error is printed as an object, too.")
 
 
 def format_option(command: F) -> F:
@@ -101,7 +105,7 @@ def format_option(command: F) -> F:
         callback=chosen_format,
         help="How to print: a table, JSON lines, or YAML.",
     )
-    return option(json_option(command))
+    return option(json_format_option(command))
 
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be removed; nothing is touched.")

@@ -12,7 +12,7 @@ from .options import (
     Named,
     chosen_format,
     format_option,
-    json_option,
+    json_format_option,
     name_argument,
     optional_name_argument,
     pass_session,
@@ -80,7 +80,7 @@ class SortKey(click.ParamType):  # type: ignore[type-arg] # likewise
     callback=chosen_format,
     help="table, json, yaml, or a Go template: '{{.Name}}\\t{{.Status}}'.",
 )
-@json_option
+@json_format_option
 @click.option("--quiet", "-q", "only_names", is_flag=True, help="Print the names alone.")
 @filter_option
 @click.option("--sort", type=SortKey(), default="name", show_default=True, metavar="KEY", help="By a key of the JSON.")
@@ -202,6 +202,7 @@ def can_command(ctx: click.Context, name: str, trigger: str | None, output_forma
     show_default=True,
     help="text, svg, mermaid, dot, markdown, json, plantuml, scxml, xstate or promela.",
 )
+@json_format_option
 @pass_session
 def diagram_command(session: Session, name: str | None, diagram_format: str) -> None:
     """Draw the lifecycle, from the table that decides it; with a NAME, mark the state it is in.
@@ -215,4 +216,9 @@ def diagram_command(session: Session, name: str | None, diagram_format: str) -> 
     if diagram_format not in FORMATS:
         raise click.BadParameter(f"{diagram_format!r} is not one of {', '.join(FORMATS)}", param_hint="--format")
     current = None if name is None else session.interlock.status(name).state
+    if session.as_json:
+        from ..diagrams.render import description
+
+        print_record(description(current), "json")
+        return
     click.echo(FORMATS[diagram_format][0](current), nl=False)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import InterlockError, InvalidTemplateError, UsageError
-from .options import Group, Named, format_option, pass_session
+from .options import Group, Named, format_option, json_option, pass_session
 from .session import Session
-from .stdout import Format, print_records
+from .stdout import Format, print_record, print_records
 from .terminal import printable
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def list_command(session: Session, output_format: Format) -> None:
 
 @template_command.command("show")
 @click.argument("template", type=Named("template"))
+@json_option
 @pass_session
 def show_command(session: Session, template: str) -> None:
     """Print the text of TEMPLATE as it is, and say what is wrong with it.
@@ -54,7 +55,10 @@ def show_command(session: Session, template: str) -> None:
     """
     templates = session.interlock.templates
     source = templates.find(template)
-    _print_text(source.text)
+    if session.as_json:
+        print_record({"about": template, "text": source.text.decode(errors="replace")}, "json")
+    else:
+        _print_text(source.text)
     _note(session, templates.parse(source))
 
 
@@ -94,6 +98,7 @@ def validate_command(
 @click.argument("file", type=Named("file"), metavar="FILE")
 @click.option("--embed", is_flag=True, help="Write one file that needs no other: with its bases and scripts.")
 @set_option
+@json_option
 @pass_session
 def copy_command(session: Session, template: str, file: str, embed: bool, edits: tuple[str, ...]) -> None:
     """Check TEMPLATE, then copy it into the new FILE, or to standard output if FILE is -.
@@ -107,9 +112,16 @@ def copy_command(session: Session, template: str, file: str, embed: bool, edits:
     if edits and not embed:
         raise UsageError("--set needs --embed")
     text = _copy(session, template, edits, embed=embed)
-    if file == "-":
+    if file != "-":
+        _write_new(file, text)
+    if session.as_json:
+        copied = {"text": text.decode(errors="replace")} if file == "-" else {}
+        print_record({"template": template, "file": file, **copied}, "json")
+    elif file == "-":
         _print_text(text)
-        return
+
+
+def _write_new(file: str, text: bytes) -> None:
     try:
         with Path(file).open("xb") as target:
             target.write(text)
@@ -120,6 +132,7 @@ def copy_command(session: Session, template: str, file: str, embed: bool, edits:
 
 
 @template_command.command("schema")
+@json_option
 @pass_session
 def schema_command(session: Session) -> None:
     """Print the JSON Schema of templates, with which an editor completes and checks them.
@@ -127,7 +140,11 @@ def schema_command(session: Session) -> None:
     \b
     interlock template schema > template.schema.json
     """
-    click.echo(json.dumps(session.interlock.templates.schema(), indent=2))
+    schema = session.interlock.templates.schema()
+    if session.as_json:
+        print_record(schema, "json")
+    else:
+        click.echo(json.dumps(schema, indent=2))
 
 
 def _copy(session: Session, template: str, edits: tuple[str, ...], *, embed: bool) -> bytes:

@@ -6,7 +6,7 @@ import click
 
 from ..errors import CancelledError, UsageError
 from ..fsm.waiting import CONDITIONS
-from .options import InstanceName, chosen_format, format_option, json_option, name_argument, pass_session
+from .options import InstanceName, chosen_format, format_option, json_format_option, name_argument, pass_session
 from .session import Session
 from .stdout import Format, local_time, print_record, print_result
 from .terminal import printable
@@ -46,7 +46,7 @@ class Since(click.ParamType):  # type: ignore[type-arg] # generic in newer relea
     show_default=True,
     callback=chosen_format,
 )
-@json_option
+@json_format_option
 @click.pass_context
 def watch_command(ctx: click.Context, names: tuple[str, ...], since: str | int | None, output_format: str) -> None:
     """Show what happens to the instances NAMES, or to all, until Ctrl-C.

@@ -392,11 +392,12 @@ class Driver(ABC):
         raise NotImplementedError
 
     def run(
-        self, site: Site, command: Sequence[str], *, stdin: bytes = b"", timeout_s: float | None = None
+        self, site: Site, command: Sequence[str], *, stdin: bytes | int = b"", timeout_s: float | None = None
     ) -> "Completed":
         """Run `command` in the guest to its end, and return how it ended and what it said.
 
-        The default runs what `shell` returns. Raises DeadlineError after `timeout_s` seconds.
+        `stdin` is its input, or a descriptor to read it from. The default runs what `shell` returns. Raises
+        DeadlineError after `timeout_s` seconds.
         """
         from ..guest.command import completed
 

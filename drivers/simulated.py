@@ -309,9 +309,13 @@ class SimulatedDriver(Driver):
         return self._degraded(site, "provision")
 
     def run(
-        self, site: Site, command: Sequence[str], *, stdin: bytes = b"", timeout_s: float | None = None
+        self, site: Site, command: Sequence[str], *, stdin: bytes | int = b"", timeout_s: float | None = None
     ) -> "Completed":
         from ..guest.command import Completed
+
+        if isinstance(stdin, int):
+            with open(stdin, "rb", closefd=False) as file:
+                stdin = b"" if file.isatty() else file.read()
 
         self.ran.append(Ran(site.name, tuple(command), stdin))
         self._obey("run", Deadline(math.inf if timeout_s is None else timeout_s))

@@ -39,7 +39,7 @@ class Completed(NamedTuple):
         }
 
 
-def completed(line: Sequence[str], what: str, *, stdin: bytes = b"", timeout_s: float | None = None) -> Completed:
+def completed(line: Sequence[str], what: str, *, stdin: bytes | int = b"", timeout_s: float | None = None) -> Completed:
     """Run the host's command line `line`, which runs `what` in a guest, and return how that ended.
 
     Raises DeadlineError after `timeout_s` seconds, DriverError for more output than OUTPUT_BYTES. The command finds its

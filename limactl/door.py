@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from ..commands.options import pass_session
+from ..commands.options import json_option, pass_session
 from ..commands.session import Session
+from ..commands.stdout import print_record
 from ..errors import UsageError
 from .__main__ import run
 
@@ -41,6 +42,7 @@ def limactl_command(ctx: click.Context, words: tuple[str, ...]) -> None:
 
 @click.command("install-limactl")
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@json_option
 @pass_session
 def install_limactl_command(session: Session, directory: Path) -> None:
     """Put the programs `limactl` and `lima` into DIR, for applications that call them.
@@ -63,3 +65,5 @@ def install_limactl_command(session: Session, directory: Path) -> None:
         path.write_text(text)
         path.chmod(0o755)
         session.report(f"wrote {path}")
+        if session.as_json:
+            print_record({"path": str(path)}, "json")

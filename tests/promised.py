@@ -31,11 +31,13 @@ def validator(name: str) -> Any:
 def check_printed(arguments: Sequence[str], printed: str) -> None:
     """Fail unless each line of `printed` is a record as the contract has it, where the command prints such."""
     command = command_of(arguments)
-    if command in OF_COMMAND and ("--json" in arguments or ("--format", "json") in pairwise(arguments)):
+    in_json = "--json" in arguments or (("--format", "json") in pairwise(arguments) and command != "diagram")
+    if command in OF_COMMAND and in_json:
         for line in printed.splitlines():
             record = json.loads(line)
             failed = "--json" in arguments and "error" in record
-            validator("failure" if failed else OF_COMMAND[command]).validate(record)
+            kind = "text" if "--help" in arguments else OF_COMMAND[command]
+            validator("failure" if failed else kind).validate(record)
 
 
 def command_of(arguments: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..api import Interlock
-from ..commands.options import pass_session
+from ..commands.options import json_option, pass_session
 from ..commands.session import Session
 from ..errors import CancelledError, HostError, InterlockError, UsageError
 from ..host import cancellation
@@ -20,6 +20,7 @@ _LOOK_S = 0.1
 
 
 @click.command("top")
+@json_option
 @pass_session
 def top_command(session: Session) -> None:
     """Show the instances live: what happens to them, what they use, and keys for what is legal now.
@@ -30,7 +31,7 @@ def top_command(session: Session) -> None:
     \b
     interlock top
     """
-    if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
+    if session.as_json or not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
         raise UsageError("top needs a terminal; watch tells programs what happens", hint="interlock watch --json")
     try:
         from .app import Top

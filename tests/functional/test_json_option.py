@@ -1,8 +1,11 @@
 """`--json`: whatever becomes of a command, a program reads one object on stdout for each thing that it asked about."""
 
 import json
+import signal
 
 import pytest
+
+from interlock import __version__
 
 CREATE = ("create", "web", "-t", "tiny", "--driver", "simulated")
 
@@ -41,6 +44,89 @@ def test_error_is_an_object_on_stdout_and_words_on_stderr(interlock, arguments, 
     assert (done.returncode, found["name"], error["reference"], error["exit_code"]) == (code, name, reference, code)
     assert error["message"] in done.stderr
     assert set(error) == {"reference", "message", "hint", "details", "exit_code"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("nope", "--json"), ("--json", "nope"), ("disk", "nope", "--json"), ("--json",), ("--nope", "ls", "--json")],
+)
+def test_command_that_does_not_exist_is_an_object_too(interlock, words):
+    """As is one that is missing: a program that mistypes reads it where it reads everything."""
+    done = interlock(*words)
+    (found,) = objects(done)
+    assert (done.returncode, found["error"]["reference"]) == (2, "usage")
+
+
+def test_option_before_the_command_is_the_same(interlock):
+    """In front of a group's command, too."""
+    interlock(*CREATE)
+    assert objects(interlock("--json", "list"))[0]["name"] == "web"
+    assert (
+        interlock("snapshot", "--json", "list", "web").stdout == interlock("snapshot", "list", "web", "--json").stdout
+    )
+
+
+@pytest.mark.parametrize("words", [("--version", "--json"), ("--json", "version")])
+def test_version_is_an_object(interlock, words):
+    """A program that asks for the version need not take a line apart."""
+    assert objects(interlock(*words)) == [{"name": "interlock", "version": __version__}]
+
+
+def test_command_in_a_guest_is_an_object_with_what_it_said(interlock):
+    """And its exit code is the program's; what it says as JSON itself is its own."""
+    interlock(*CREATE)
+    interlock("start", "web")
+    done = interlock("run", "--json", "web", "--", "jq", "--json")
+    (found,) = objects(done)
+    assert (done.returncode, found["status"], found["name"], found["stdout"]) == (127, 127, "web", "")
+    assert "no answer to: jq --json" in found["stderr"]
+
+
+def test_what_only_people_can_use_is_refused(interlock):
+    """A login and the live view have no result."""
+    for words in (("shell", "--json", "web"), ("top", "--json")):
+        done = interlock(*words)
+        (found,) = objects(done)
+        assert (done.returncode, found["error"]["reference"]) == (2, "usage")
+
+
+@pytest.mark.usefixtures("limactl")
+def test_texts_of_a_machine_are_objects(interlock, vms):
+    """How ssh reaches it, and each line of its logs."""
+    vms.create("web", {"images": [{"location": "/images/debian.qcow2"}]}, driver="lima")
+    vms.start("web")
+    (ssh,) = objects(interlock("ssh-config", "web", "--json"))
+    assert (ssh["options"]["hostname"], ssh["options"]["host"]) == ("127.0.0.1", "web")
+    log, path = next(iter(vms.logs("web").items()))
+    path.write_bytes(b"one\r\n\xff\n" + b"x" * (64 << 10) + b"y")
+    lines = [found["line"] for found in objects(interlock("logs", "web", f"--{log}", "--json"))]
+    assert lines == ["one", "\ufffd", "x" * (64 << 10), "y"]
+
+
+@pytest.mark.usefixtures("limactl")
+def test_log_that_is_followed_is_a_stream_until_it_is_interrupted(begin, vms):
+    """Each line when it has its end, and no error for how one stops reading."""
+    vms.create("web", {"images": [{"location": "/images/debian.qcow2"}]}, driver="lima")
+    vms.start("web")
+    log, path = next(iter(vms.logs("web").items()))
+    path.write_bytes(b"one\nunended")
+    following = begin("logs", "web", f"--{log}", "--follow", "--json")
+    assert json.loads(following.stdout.readline())["line"] == "one"
+    with path.open("ab") as file:
+        file.write(b" no more\n")
+    assert json.loads(following.stdout.readline())["line"] == "unended no more"
+    following.send_signal(signal.SIGINT)
+    assert following.communicate() == ("", "")
+    assert following.returncode == 130
+
+
+def test_autostart_has_an_object_for_each(interlock, tmp_path, monkeypatch):
+    """One that does not exist stops no other."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    interlock(*CREATE)
+    done = interlock("autostart", "enable", "nope", "web", "--json")
+    failed, found = objects(done)
+    assert (done.returncode, failed["name"], found) == (4, "nope", {"name": "web", "autostart": True, "changed": True})
 
 
 def test_of_several_each_has_an_object(interlock):

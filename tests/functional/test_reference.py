@@ -1,5 +1,6 @@
 """What the hand-written pages say of the program is so: keys of JSON, names of events, environment variables."""
 
+import json
 import re
 import subprocess
 from inspect import cleandoc
@@ -7,10 +8,11 @@ from pathlib import Path
 from textwrap import dedent
 
 import click
+import pytest
 from promised import command_of
 
 from interlock.cli import cli
-from interlock.contract import OF_COMMAND
+from interlock.contract import OF_COMMAND, WITHOUT_RESULT
 from interlock.fsm.happening import Happening
 from interlock.host.home import Home
 
@@ -60,16 +62,42 @@ OTHERS = (
     ("template", "list"),
     ("template", "validate", "tiny"),
 )
-ELSEWHERE = {"adopt", "image build", "image warm", "watch"}
+TEXTS = (
+    ("help", "start"),
+    ("template", "show", "tiny"),
+    ("template", "copy", "tiny", "-"),
+    ("template", "schema"),
+    ("diagram", "web"),
+    ("autostart", "enable", "web"),
+    ("autostart", "disable", "web"),
+    ("install-limactl", "bin"),
+    ("run", "--start", "web", "true"),
+)
+"""What has no --format."""
+ELSEWHERE = {
+    "adopt",
+    "image build",
+    "image warm",
+    "watch",
+    "shell",
+    "copy",
+    "ssh-config",
+    "tunnel",
+    "logs",
+    "--version",
+}
 """Commands that take too long here, do not end, or need another program; tests of their own check what they print."""
 
 
-def test_contract_describes_what_every_command_prints(interlock, tmp_path):
+def test_contract_describes_what_every_command_prints(interlock, tmp_path, monkeypatch):
     """Each command of which the contract has records prints such, strictly: no key is missing, none is unknown."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", tmp_path / "old.qcow2", "16M"], check=True, timeout=60)
     printed = set()
-    for command in (*LIFE, ("stop", "web"), *OTHERS):
-        if interlock(*command, "--format", "json").stdout:
+    for command in (*LIFE, ("stop", "web"), *OTHERS, *TEXTS):
+        words = (command[0], "--json", *command[1:]) if command in TEXTS else (*command, "--format", "json")
+        done = interlock(*words)
+        if any("error" not in json.loads(line) for line in done.stdout.splitlines()):
             printed.add(command_of(command))
     assert set(OF_COMMAND) - ELSEWHERE - printed == set()
 
@@ -85,12 +113,25 @@ def commands_of(group, words=()):
             yield " ".join((*words, name)), command.params
 
 
-def test_contract_has_a_kind_for_every_command_that_prints_records():
-    """A command with --format has records; `diagram` prints drawings, and `list` of a Go template what that says."""
-    printing = {
-        command for command, options in commands_of(cli) if any(option.name == "output_format" for option in options)
-    }
-    assert set(OF_COMMAND) == printing
+ALL = dict(commands_of(cli))
+"""Every command → its parameters."""
+
+
+def test_contract_has_a_kind_for_every_command():
+    """A new command has a documented record, or is listed as one that has none."""
+    assert {*OF_COMMAND, *WITHOUT_RESULT} == {*ALL, "--version"}
+
+
+@pytest.mark.parametrize("command", sorted({*ALL} - {"limactl"}))
+def test_every_command_answers_programs_with_one_object(interlock, command):
+    """Its help, and a mistake in its options, wherever --json stands: one object on stdout, and the usual exit code."""
+    words = command.split()
+    (text,) = map(json.loads, interlock(*words, "--json", "--help").stdout.splitlines())
+    assert (text["about"], text["text"]) == (command, interlock(*words, "--help").stdout)
+    for mistaken in (("--json", *words, "--no-such-option"), (*words, "--no-such-option", "--json")):
+        done = interlock(*mistaken)
+        (failure,) = map(json.loads, done.stdout.splitlines())
+        assert (failure["error"]["reference"], failure["error"]["exit_code"], done.returncode) == ("usage", 2, 2)
 
 
 def test_reference_of_messages_names_every_event():

@@ -80,6 +80,8 @@ def test_life_of_a_real_guest(run: Run, template: str, tmp_path: Path) -> None:
     assert run("shell", "web", "--", "sh", "-c", "hostname; echo kept > kept; sync; exit 7", code=7).stdout == "web\n"
     said = run("run", "--timeout", "60", "web", "--", "sh", "-c", "cat; echo oops >&2; exit 3", code=3, input="a  b\n")
     assert (said.stdout, said.stderr) == ("a  b\n", "oops\n")
+    said = run("run", "--json", "web", "--", "sh", "-c", "cat; echo oops >&2; exit 3", code=3, input="a  b\n")
+    assert json.loads(said.stdout) == {"name": "web", "status": 3, "stdout": "a  b\n", "stderr": "oops\n"}
     assert run("shell", "--workdir", "/etc", "--shell", "sh", "web", "pwd").stdout == "/etc\n"
 
     (tmp_path / "a folder").mkdir()
@@ -121,10 +123,14 @@ def test_tunnel_and_ssh_config_lead_into_the_guest(run: Run, environment: dict[s
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))
 
-    proxy = subprocess.Popen([PROGRAM, "tunnel", "web", "--socks", str(port)], env=environment, stderr=subprocess.PIPE)
+    line = [PROGRAM, "tunnel", "--json", "web", "--socks", str(port)]
+    proxy = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
-        assert proxy.stderr
-        assert f'SOCKS proxy on 127.0.0.1:{port} by way of "web"'.encode() in proxy.stderr.readline()
+        assert proxy.stdout
+        opened = {"name": "web", "host_ip": "127.0.0.1", "host_port": port, "guest_port": None}
+        assert json.loads(proxy.stdout.readline()) == opened
+        taken = run("tunnel", "--json", "web", f"{port}:22", code=6).stdout
+        assert "already in use" in json.loads(taken)["error"]["details"][0]
         assert greeting(port, through=b"localhost").startswith(b"SSH-2.0-")
     finally:
         proxy.terminate()
