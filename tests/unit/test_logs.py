@@ -24,5 +24,5 @@ def test_follow_ends_when_its_instance_is_deleted(tmp_path, monkeypatch, after):
                 shutil.copytree(tmp_path / "deleted", folder)
 
     monkeypatch.setattr(guest.cancellation, "pause", pause)
-    guest._show(folder / "serial.log", follow=True)
+    guest._show(folder / "serial.log", guest._print_piece, follow=True)
     assert len(looks) == 2
