@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .creation.templates import Templates
     from .creation.wishes import Wishes
     from .disks import Disk, Disks
-    from .drivers.contract import Driver
+    from .drivers.contract import Driver, Found
     from .drivers.simulated import Ran, SimulatedDriver, SimulatedMachine
     from .errors import (
         BusyError,
@@ -79,6 +79,7 @@ __all__ = [
     "Entry",
     "Event",
     "Forward",
+    "Found",
     "Happening",
     "Home",
     "HostError",
@@ -139,7 +140,7 @@ _HOMES = {
     "creation.templates": ("Templates",),
     "creation.wishes": ("Wishes",),
     "disks": ("Disk", "Disks"),
-    "drivers.contract": ("Driver",),
+    "drivers.contract": ("Driver", "Found"),
     "drivers.simulated": ("Ran", "SimulatedDriver", "SimulatedMachine"),
     "fsm.engine": ("Outcome",),
     "fsm.events": ("Event",),

@@ -63,6 +63,9 @@ class Interlock:
 
         print(Interlock(dry_run=True).restart("web").steps)
 
+    Where something else is under way on an instance, a call waits up to `wait_s` seconds for its end, then raises
+    BusyError; what was asked for is judged by the state that the instance has then.
+
     Raises HostError for a home that others could write to. Nothing is made before something is created.
     """
 
@@ -73,18 +76,20 @@ class Interlock:
         driver: "str | Driver | None" = None,
         on_event: Announce = quiet,
         dry_run: bool = False,
+        wait_s: float = 0.0,
     ) -> None:
+        _check_timeout(wait_s)
         if home is None:
             home = Home.from_environment()
         self.home = home if isinstance(home, Home) else Home.at(home)
         self.home.check()
-        self.dry_run = dry_run
+        self.dry_run, self._wait_s = dry_run, wait_s
         self._driver, self._on_event = driver, on_event
         self.engine = self._engine(on_event)
 
     def _engine(self, on_event: Announce) -> Engine:
         if not self.dry_run:
-            return Engine(self.home, self._find, on_event)
+            return Engine(self.home, self._find, on_event, self._wait_s)
         from .fsm.rehearsal import Rehearsal
 
         return Rehearsal(self.home, self._find, on_event)
@@ -307,17 +312,21 @@ class Interlock:
         outcome = self.engine.fire(name, Trigger.repair)
         return Mending(name, outcome.state, outcome.mended)
 
-    def adoptable(self, driver: str = "lima") -> list[str]:
-        """Return the names of the machines that another program keeps, and that are no instances yet."""
-        return [machine.name for machine in self._found(driver)]
+    def adoptable(self, driver: str = "lima") -> "dict[str, Found]":
+        """Return the machines that another program keeps, and that are no instances yet, by name.
 
-    def adopt(self, name: str, driver: str = "lima", *, on_event: Announce | None = None) -> Outcome:
-        """Take the machine `name`, which another program keeps, as an instance of that name; it is not changed.
+        That program is asked once: who adopts several gives `adopt` what this returned.
+        """
+        return {machine.name: machine for machine in self._found(driver)}
+
+    def adopt(self, which: "str | Found", driver: str = "lima", *, on_event: Announce | None = None) -> Outcome:
+        """Take a machine that another program keeps as an instance of its name; it is not changed.
 
         It is a `create` whose plan names a machine that exists. `delete` gives it back. Raises NotFoundError where
         there is no such machine, HostError where it cannot be adopted.
         """
-        machine = next((machine for machine in self._found(driver) if machine.name == name), None)
+        name = which if isinstance(which, str) else which.name
+        machine = self.adoptable(driver).get(name) if isinstance(which, str) else which
         if machine is None:
             known = self.home.exists(checked_name(name))
             raise NotFoundError(
@@ -370,8 +379,7 @@ class Interlock:
         instance `warming-IMAGE`, which is deleted again. Raises NotFoundError, ImageError for an image that cannot be
         warmed, HostError, and what `start` raises.
         """
-        if self.dry_run:
-            raise UsageError("a warm image is made of a machine that runs: a dry run cannot say more of it")
+        self._really("make a warm image, which is made of a machine that runs")
         from .creation.warming import make
         from .creation.wishes import Wishes
 

@@ -93,12 +93,13 @@ def adopt_command(session: Session, names: tuple[str, ...], output_format: Forma
     interlock adopt
     interlock adopt web
     """
-    names = names or tuple(session.interlock.adoptable())
+    found = session.interlock.adoptable()
+    names = names or tuple(found)
     if not names:
         session.report("limactl keeps no machine that is not an instance already")
         return
     which = Which(names=names, everything=False, filters=(), output_format=output_format)
-    each(session, Trigger.create, lambda vms, name: vms.adopt(name), **which)
+    each(session, Trigger.create, lambda vms, name: vms.adopt(found.get(name, name)), **which)
 
 
 @click.command("rename")

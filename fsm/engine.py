@@ -86,9 +86,10 @@ class Outcome(NamedTuple):
 class Engine(Reader):
     """The lifecycle of every instance in `home`. Safe to use from several threads and processes at once."""
 
-    def __init__(self, home: Home, ports: Ports, announce: Announce = quiet) -> None:
+    def __init__(self, home: Home, ports: Ports, announce: Announce = quiet, wait_s: float = 0.0) -> None:
+        """Work on the instances in `home`; one that another process works on is waited for, `wait_s` seconds."""
         super().__init__(home, ports)
-        self._announce = announce
+        self._announce, self._wait_s = announce, wait_s
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -290,12 +291,13 @@ class Engine(Reader):
         """Take the lock; return the operation that was waited for, if it was the same as ours.
 
         A process that does the same work is waited for, one whose row yields to ours is called off, and any other is
-        left alone: BusyError then names it. A process that is suspended is woken to be called off; where its row
-        does not yield, `force` ends it. Raises DeadlineError when `timeout_s` ends before the other's work.
+        left alone: BusyError then names it, after the seconds that callers of this engine wait. A process that is
+        suspended is woken to be called off; where its row does not yield, `force` ends it. Raises
+        DeadlineError when `timeout_s` ends before the other's work.
         """
         row, own = BY_TRIGGER[trigger], Deadline(math.inf if timeout_s is None else timeout_s)
         joined = called_off = announced = None
-        patience = Deadline(HANDOVER_S)
+        patience, others = Deadline(HANDOVER_S), Deadline(self._wait_s)
         cancellation.check()
         while not lock.acquire():
             operation = None
@@ -321,7 +323,7 @@ class Engine(Reader):
                     announced = operation
                 joined, patience = operation, Deadline(HANDOVER_S)
             else:
-                raise refusals.busy(name, trigger, operation)
+                patience = _patience(others, refusals.busy(name, trigger, operation))
             cancellation.pause(POLL_S)
         return None if called_off else joined
 
@@ -404,6 +406,13 @@ class Engine(Reader):
 def calls_off(trigger: Trigger, operation: Operation, *, force: bool) -> bool:
     """True when `operation` is to end for the sake of `trigger`: by its row, or because its process is suspended."""
     return trigger in BY_TRIGGER[operation.trigger].yields_to or (operation.suspended and force)
+
+
+def _patience(others: Deadline, error: InterlockError) -> Deadline:
+    """Return how long to wait for a lock that other work gives back; raises `error` once `others` has passed."""
+    if others.passed:
+        raise error
+    return Deadline(HANDOVER_S)
 
 
 def distinct(names: Sequence[str]) -> Sequence[str]:

@@ -29,13 +29,23 @@ def interlock(driver: str) -> Interlock:
 
 
 def live(vms: Interlock, name: str) -> str:
-    """Take the machine `name` and a clone of it through their lives, up to their end; return what its guest said."""
+    """Take the machine `name`, a fork and a clone of it through their lives, up to their end; return what they said."""
     vms.create(name, TEMPLATE, WISHES)
     assert vms.start(name, timeout_s=600).state is State.running
-    said = vms.run(name, ["sh", "-c", "read word && echo heard $word"], input=f"{name}\n", timeout_s=300).text
+    said = ask(vms, name)
+    fork = f"{name}-fork"
+    assert vms.fork(name, fork).changed
+    assert vms.start(fork, timeout_s=600).state is State.running
+    said += ask(vms, fork)
+    vms.delete(fork, force=True)
     vms.stop(name)
     assert vms.clone(name, f"{name}-copy").changed
     return said
+
+
+def ask(vms: Interlock, name: str) -> str:
+    """Return what the guest of `name` makes of its name."""
+    return vms.run(name, ["sh", "-c", "read word && echo heard $word"], input=f"{name}\n", timeout_s=300).text
 
 
 def live_many(driver: str, names: list[str]) -> list[str]:

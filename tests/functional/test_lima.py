@@ -6,6 +6,9 @@ import subprocess
 import pytest
 
 from interlock import InterlockError, Trigger
+from interlock.commands.instances import adopt_command
+from interlock.commands.session import Session
+from interlock.drivers.lima import program
 from interlock.drivers.lima.folder import Folder
 from interlock.host.process import alive, send
 
@@ -140,6 +143,18 @@ def test_adopt_of_an_instance_and_of_nothing_is_refused(interlock):
     taken, absent = interlock("adopt", "web"), interlock("adopt", "nothing")
     assert ('"web" is an instance already' in taken.stderr, taken.returncode) == (True, 4)
     assert ('finds no machine "nothing"' in absent.stderr, absent.returncode) == (True, 4)
+
+
+def test_adopt_of_several_asks_limactl_once(of_lima, vms, monkeypatch):
+    """Each call of limactl costs as much as all of them."""
+    of_lima("one")
+    of_lima("two")
+    asked = []
+    output = program.output
+    monkeypatch.setattr(program, "output", lambda home, words: asked.append(words) or output(home, words))
+    adopt_command.main([], obj=Session(), standalone_mode=False)
+    assert {status.name for status in vms.instances()} == {"web", "one", "two"}
+    assert asked == [["list", "--json"]]
 
 
 def test_adoption_that_fails_leaves_the_machine(vms, of_lima, monkeypatch):

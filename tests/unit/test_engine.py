@@ -338,6 +338,29 @@ def test_fire_other_trigger_while_one_runs_is_busy_and_says_with_what(make_engin
     assert driver.calls == ["reset"]
 
 
+def test_fire_waits_for_other_work_as_long_as_it_was_told(make_engine, watched, bring, threads, home, monkeypatch):
+    """A caller that may wait is judged by the state after that work; without the time for it, it is busy as ever."""
+    bring("web", State.created)
+    driver = watched(hold=("reset",))
+    first = threads.submit(make_engine(driver).fire, "web", Trigger.reset)
+    assert driver.entered.wait(DEADLINE_S)
+    impatient, patient = (Engine(home, lambda _: driver, wait_s=wait_s) for wait_s in (0.05, DEADLINE_S))
+    with pytest.raises(BusyError, match="start was not begun"):
+        impatient.fire("web", Trigger.start)
+    looked = threading.Event()
+    pause = engine_module.cancellation.pause
+
+    def paused(seconds):
+        looked.set()
+        pause(seconds)
+
+    monkeypatch.setattr(engine_module.cancellation, "pause", paused)
+    second = threads.submit(patient.fire, "web", Trigger.start)
+    assert looked.wait(DEADLINE_S)
+    driver.go.set()
+    assert (first.result().changed, second.result().state) == (True, State.running)
+
+
 def test_create_while_it_is_being_created_is_busy(make_engine, watched, plan, threads):
     """An instance that somebody else creates need not be the one that was asked for: that is no shared result."""
     driver = watched(hold=("create",))
