@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from .contract import DIALECT
 from .errors import BY_REFERENCE
 from .fsm.events import Announce, Event
 from .fsm.happening import Happening
@@ -53,6 +52,8 @@ def json_schema() -> dict[str, Any]:
 
     Readers should ignore keys that it does not name: later versions add some.
     """
+    from .contract import DIALECT
+
     text = {"type": "string"}
     state = {"enum": [str(state) for state in State]}
     return {

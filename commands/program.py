@@ -7,11 +7,15 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import HostError, InterlockError
+from ..host.deferred import defer
 
 TYPE_CHECKING = False  # what `typing` calls so, without its import
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
+
+UNUSED = ("asyncio", "inspect", "ipaddress", "linecache", "textwrap", "uuid")
+"""Modules that pathlib, logging, transitions and structlog import, and most commands never use."""
 
 STDOUT = 1
 """The descriptor, which is there also where Python has no `sys.stdout`."""
@@ -21,6 +25,7 @@ def serve(work: "Callable[[], int]") -> "NoReturn":
     """Do `work`, and leave the program with the exit code that it returns. Signals are listened to already."""
     from ..host import cancellation
 
+    defer(*UNUSED)
     gc.set_threshold(100_000)  # most commands end before garbage is worth looking for, which is a tenth of their cost
     os.umask(os.umask(0o077) & 0o077)  # one that takes the owner's own rights would lock us out of what we make
     _stand_in()

@@ -279,17 +279,23 @@ def test_structlog_is_loaded_without_what_our_lines_do_not_use():
     """Without rich and asyncio, which take most of the time of its import and can be imported afterwards."""
     script = """
 import sys
-from interlock.commands.stderr import Stderr
-Stderr("json").note("hello")
-assert "structlog" in sys.modules
-assert "rich" not in sys.modules
-assert "asyncio.base_events" not in sys.modules
-import asyncio, rich
-import structlog
-async def answer():
-    await structlog.stdlib.get_logger().ainfo("there")
-    return 42
-assert asyncio.run(answer()) == 42
+from interlock.commands.program import serve
+
+def work():
+    from interlock.commands.stderr import Stderr
+
+    Stderr("json").note("hello")
+    assert "structlog" in sys.modules
+    assert "rich" not in sys.modules
+    assert "asyncio.base_events" not in sys.modules
+    import asyncio, rich
+    import structlog
+    async def answer():
+        await structlog.stdlib.get_logger().ainfo("there")
+        return 42
+    return asyncio.run(answer()) - 42
+
+serve(work)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, "there" in done.stdout) == (0, True), done.stderr
