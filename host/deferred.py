@@ -1,4 +1,4 @@
-"""Modules that other people's libraries import and seldom use, loaded by their first use: for programs of ours alone."""
+"""Modules that other people's libraries import and seldom use, loaded by their first use, in programs of ours alone."""
 
 import sys
 from importlib import import_module

@@ -11,7 +11,10 @@ from interlock.commands.plain import plain
 WITH_CLICK = {"INTERLOCK_QUIET": "0"}
 """A setting that changes nothing, and that only click reads."""
 
-LOADED = "; print(*[name for name in ('click', 'inspect', 'dataclasses') if name in sys.modules], file=sys.stderr)"
+LOADED = (
+    "; there = [name for name in ('click', 'inspect', 'dataclasses') if name in sys.modules]"
+    "; print(*[name for name in there if sys.modules[name].__spec__], file=sys.stderr)"  # what is deferred has none yet
+)
 
 
 @pytest.fixture
