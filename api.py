@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .drivers.contract import Driver, Found
     from .fsm.watch import Change
     from .guest.command import Completed
+    from .guest.copying import Copying
     from .host.unneeded import Unneeded
     from .images.library import Images
     from .images.warm import WarmImage
@@ -625,39 +626,53 @@ class Interlock:
         driver.check_shell()
         return site, driver
 
-    def copy(self, *paths: str, recursive: bool = False, timeout_s: float | None = None) -> None:
-        """Copy all `paths` but the last to that one; folders if `recursive`. `copy_line` says what paths may be.
+    def copy(self, *paths: str, recursive: bool = False, backend: str = "auto", timeout_s: float | None = None) -> None:
+        """Copy all `paths` but the last to that one; folders if `recursive`. `copying` says what paths may be.
 
-        Raises DriverError with the words of scp where it fails, DeadlineError after `timeout_s` seconds.
+        Raises DriverError with the words of the program where it fails, DeadlineError after `timeout_s` seconds.
         """
         from .guest.command import completed
 
         _check_timeout(timeout_s)
-        done = completed(self.copy_line(*paths, recursive=recursive), "scp", timeout_s=timeout_s)
+        line = self.copy_line(*paths, recursive=recursive, backend=backend)
+        done = completed(line, line[0], timeout_s=timeout_s)
         if done.status:
             raise DriverError(f"cannot copy {', '.join(paths[:-1])} to {paths[-1]}", details=done.words)
 
-    def copy_line(self, *paths: str, recursive: bool = False) -> Sequence[str]:
-        """Return the host's command line that copies all `paths` but the last to that one; folders if `recursive`.
+    def copy_line(self, *paths: str, recursive: bool = False, backend: str = "auto") -> Sequence[str]:
+        """Return the host's command line that does what `copy` does."""
+        return self.copying(*paths, recursive=recursive, backend=backend).line
+
+    def copying(self, *paths: str, recursive: bool = False, backend: str = "auto", measured: bool = False) -> "Copying":
+        """Return how all `paths` but the last are copied to that one, by which program; if `measured`, how much it is.
 
         `NAME:PATH` is a path in the guest of the instance NAME, which runs; relative ones begin at its user's home. A
         path of the host's with a colon in its first part is written `./a:b`. Any of them may be in a guest, also of
-        different ones; raises UsageError if none is.
+        different ones; raises UsageError if none is. `backend` is `auto`, `rsync` or `scp`. Raises UsageError for a
+        folder without `recursive`.
         """
-        from .guest.ssh import config_of_several, copy_line
+        from .guest.copying import Backend, Place, copying
+        from .guest.ssh import config_of_several
 
-        guests = sorted({name for path in paths if (name := guest_of(path))})
+        if backend not in set(Backend):
+            raise UsageError(f"backend {backend!r}: expected {', '.join(Backend)}")
+        guests = sorted({guest for path in paths if (guest := guest_of(path))})
         if len(paths) < 2 or not guests:  # noqa: PLR2004 - a source and the target
             raise UsageError(
                 "copy takes one path or several, and where they go; one of these at least is in a guest, which is "
                 "written NAME:PATH",
                 hint="interlock copy --help",
             )
-        ways = [(site, driver.ssh_config(site)) for site, driver in (self._entrance(it, Trigger.copy) for it in guests)]
-        site, config = ways[0]
-        if len(ways) > 1:
-            config = config_of_several(site.runtime, [each for _, each in ways])
-        return copy_line(config, paths, recursive=recursive)
+        ways = {guest: self._entrance(guest, Trigger.copy) for guest in guests}
+        configs = [driver.ssh_config(site) for site, driver in ways.values()]
+        places = [Place(guest_of(path), path.partition(":")[2] if guest_of(path) else path) for path in paths]
+        config = configs[0] if len(configs) == 1 else config_of_several(ways[guests[0]][0].runtime, configs)
+
+        def ask(guest: str, command: Sequence[str], timeout_s: float) -> "Completed":
+            site, driver = ways[guest]
+            return driver.run(site, command, timeout_s=timeout_s)
+
+        return copying(places, config, ask, recursive=recursive, backend=Backend(backend), measured=measured)
 
     def logs(self, name: str) -> dict[str, Path]:
         """Return the log files of `name` by name: `serial`, `qemu`."""

@@ -146,15 +146,23 @@ def _print_completed(name: str, ended: "Completed") -> int:
 
 @click.command("copy")
 @click.option("--recursive", "-r", is_flag=True, help="Copy folders, with all that is in them.")
+@click.option(
+    "--backend",
+    type=click.Choice(["auto", "rsync", "scp"]),
+    default="auto",
+    show_default=True,
+    help="The program that copies: auto is rsync where both sides have it, else scp.",
+)
 @json_option
 @click.argument("paths", type=Named("guest-path"), nargs=-1, required=True)
 @pass_session
-def copy_command(session: Session, paths: tuple[str, ...], recursive: bool) -> None:
+def copy_command(session: Session, paths: tuple[str, ...], recursive: bool, backend: str) -> None:
     """Copy files between this host and guests of instances that run, or from guest to guest: all PATHS but the last to
     that one.
 
-    NAME:PATH is in the guest of NAME; relative paths there begin at its user's home. At a terminal, each file shows how
-    far it has come. The exit code is scp's; with --json it is 6 where scp failed.
+    NAME:PATH is in the guest of NAME; relative paths there begin at its user's home. Times and permissions are kept,
+    links to files are followed; rsync sends only what differs. The exit code is that of the program that copies;
+    with --json it is 6 where that failed.
 
     \b
     interlock copy web:/etc/hostname .
@@ -164,10 +172,18 @@ def copy_command(session: Session, paths: tuple[str, ...], recursive: bool) -> N
     for name in filter(None, map(guest_of, paths)):
         session.bind(name, "copy")
     if session.as_json:
-        session.interlock.copy(*paths, recursive=recursive)
+        session.interlock.copy(*paths, recursive=recursive, backend=backend)
         print_record({"sources": list(paths[:-1]), "target": paths[-1]}, "json")
         return
-    _become(list(session.interlock.copy_line(*paths, recursive=recursive)))
+    seen = session.shows_progress
+    copying = session.interlock.copying(*paths, recursive=recursive, backend=backend, measured=seen)
+    if seen:
+        from .copy_bar import copy
+
+        sys.exit(copy(session, copying))
+    if backend == "auto":
+        session.report(f"copying by {copying.backend}")
+    _become(copying.line)
 
 
 @click.command("ssh-config")

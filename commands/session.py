@@ -1,6 +1,7 @@
 """What every command is given: the API, and the way to stderr."""
 
 import os
+import sys
 from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -46,6 +47,12 @@ class Session:
         from ..api import Interlock
 
         return Interlock(on_event=self._announce, dry_run=True)
+
+    @property
+    def shows_progress(self) -> bool:
+        """True where somebody sees a line that moves: at a terminal that can take back what it has written."""
+        human = self.log_format in (None, "human")
+        return human and not self.quiet and sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
     def _announce(self, event: "Event") -> None:
         self.stderr.announce(event)

@@ -113,15 +113,6 @@ def tunnel_line(config_file: Path, name: str, local_port: int, port: int | None)
     return ["ssh", "-F", str(config_file), *options, "-N", *forward, name]
 
 
-def copy_line(config_file: Path, paths: Sequence[str], *, recursive: bool) -> list[str]:
-    """Return the host's command line that copies all `paths` but the last to that one; `NAME:PATH` is in the guest.
-
-    What goes from one guest to another goes through this host (-3), because they do not know each other. A path of the
-    host's with a colon in its first part would be taken for another host's. Source: scp(1).
-    """
-    return ["scp", "-3", "-F", str(config_file), *(["-r"] if recursive else []), "--", *paths]
-
-
 def config_of_several(folder: Path, configs: Sequence[Path]) -> Path:
     """Write an ssh_config(5) into `folder` that reaches whatever one of `configs` reaches, and return it.
 

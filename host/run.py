@@ -29,6 +29,7 @@ _LAST_PIECES = 16
 """A pipe holds at most 1 MiB, so a program that has ended left at most that much unread."""
 
 _TURN_S = 5.0
+_WATCH_S = 0.1
 _DEATH_S = 10.0
 """How long to wait after SIGKILL: a process ends at once, unless it is in an uninterruptible wait."""
 
@@ -80,13 +81,14 @@ def run(  # noqa: C901 - one thing after the other
     wait: Wait | None = None,
     grace_s: float = 0.0,
     leaves: bool = False,
+    watch: Callable[[int], object] | None = None,
 ) -> Ended:
     """Run `command` and return how it ended, whatever its status; what it left in the background has ended too.
 
     `stdin` is the input, or a descriptor to read it from. With `leaves`, what a successful program left in the
     background keeps running: for programs that detach. `grace_s` is the time between SIGTERM and SIGKILL when the work
     is cancelled, for programs that clean up. A caller may bound the work by `timeout_s`, in seconds, or by its own
-    `wait`.
+    `wait`. `watch` is called with the program's process id about ten times a second while it runs.
 
     Raises HostError if the program is not installed, DriverError if the host cannot run it, DeadlineError with its
     last words at `timeout_s`, and what `wait` or a sink raises; the program and its children are gone then.
@@ -135,7 +137,7 @@ def run(  # noqa: C901 - one thing after the other
         return cancellation.readable(min(seconds, left_s), descriptors)
 
     try:
-        _listen(child, pipes, wait or clock)
+        _listen(child, pipes, wait or clock, watch)
         status = child.wait()
         if leaves and status == 0:
             os.write(leash, b"\n")
@@ -152,7 +154,12 @@ def run(  # noqa: C901 - one thing after the other
     return Ended(status, bytes(out), bytes(err))
 
 
-def _listen(child: "subprocess.Popen[bytes]", pipes: dict[int, Callable[[bytes], object]], wait: Wait) -> None:
+def _listen(
+    child: "subprocess.Popen[bytes]",
+    pipes: dict[int, Callable[[bytes], object]],
+    wait: Wait,
+    watch: Callable[[int], object] | None,
+) -> None:
     """Pass what comes through `pipes` to their sinks until `child` has ended.
 
     A process left in the background may hold a pipe open, so this does not wait for the pipe's end.
@@ -161,7 +168,9 @@ def _listen(child: "subprocess.Popen[bytes]", pipes: dict[int, Callable[[bytes],
         os.set_blocking(pipe, False)
     ended = os.pidfd_open(child.pid)
     try:
-        while ended not in (ready := wait(_TURN_S, ended, *pipes)):
+        while ended not in (ready := wait(_WATCH_S if watch else _TURN_S, ended, *pipes)):
+            if watch:
+                watch(child.pid)
             for pipe in ready:
                 if not _take(pipe, pipes[pipe]):
                     del pipes[pipe]

@@ -29,9 +29,20 @@ def exact(number: int) -> str:
 
 def in_words(number: int) -> str:
     """Return a number of bytes as people read it: `512 MiB`, `1.5 GiB`."""
+    amount, unit = _scaled(number)
+    return f"{amount:.4g} {unit}"
+
+
+def about(number: float) -> str:
+    """Return a number of bytes, rounded, as people read what was measured or still changes: `9.7 MiB`, `512 B`."""
+    amount, unit = _scaled(number)
+    return f"{amount:.0f} B" if unit == "B" else f"{amount:.1f} {unit}"
+
+
+def _scaled(number: float) -> tuple[float, str]:
     amount, unit = float(number), "B"
     for unit in _UNITS:
         if amount < 1024 or unit == _UNITS[-1]:  # noqa: PLR2004 - what the units are
             break
         amount /= 1024
-    return f"{amount:.4g} {unit}"
+    return amount, unit

@@ -124,7 +124,7 @@ COMMANDS: dict[str, "dict[str, Command] | Command"] = {
         (
             Flag("recursive", "Copy directories recursively", "bool", "r"),
             Flag("verbose", "Enable verbose output", "bool", "v"),
-            Flag("backend", "auto or scp"),
+            Flag("backend", "auto, rsync or scp"),
         ),
         2,
         aliases=("cp",),

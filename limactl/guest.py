@@ -59,13 +59,13 @@ _LOGIN = 'exec "${0:-${SHELL:-/bin/sh}}" -l${1:+c} ${1:+"$1"}'
 
 
 def copy(session: "Session", call: "Call") -> int:
-    """Copy files between this host and a guest; becomes scp."""
-    backend = call.flags.get("backend", "auto")
-    if backend not in ("auto", "scp"):
-        raise UsageError(f"`--backend {backend}`: files are copied by scp here")
+    """Copy files between this host and guests; becomes rsync or scp."""
     for name in dict.fromkeys(filter(None, map(guest_of, call.arguments))):
         _check_running(session.ready(name))
-    _become(session.vms.copy_line(*call.arguments, recursive=bool(call.flags.get("recursive"))))
+    recursive, backend = bool(call.flags.get("recursive")), call.flags.get("backend", "auto")
+    copying = session.vms.copying(*call.arguments, recursive=recursive, backend=backend)
+    session.stderr.debug(f"copying by {copying.backend}")
+    _become(copying.line)
     return 0
 
 

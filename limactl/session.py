@@ -28,6 +28,7 @@ _AS_LIMACTL = (
     (r"interlock edit (\S+) --cpus (\d+)", r"limactl edit --cpus=\2 \1"),
     (r"interlock kill (\S+)", r"limactl stop --force \1"),
     (r"interlock reset (\S+)", r"limactl factory-reset \1"),
+    (r"interlock copy (.*)", r"limactl copy \1"),
     (r"interlock list", r"limactl list"),
     (r"interlock create (\S+) --template debian", r"limactl create --name=\1 template:default"),
 )

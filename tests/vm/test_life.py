@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import shutil
 import signal
 import socket
@@ -10,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -155,6 +157,82 @@ def test_copy_from_guest_to_guest_and_environment_of_a_session(
     assert ("COLOUR=a  'b'" in said, "this host's" in said) == (True, False)
     assert run("shell", "--preserve-env", "web", input='echo "$COLOUR"').stdout == "a  'b'\n"
     assert "COLOUR" not in run("shell", "web", "env").stdout
+
+
+def test_copy_by_rsync_has_the_result_of_one_by_scp(run: Run, environment: dict[str, str], tmp_path: Path) -> None:
+    """There and back: files, folders, patterns, links, and what is there already. `auto` takes rsync once it is there;
+    at a terminal it says how much there was.
+    """
+    rsync = shutil.which("rsync")
+    assert rsync, "apt install rsync"
+    run("up", "web", "--template", "tiny")
+    assert "has no rsync" in run("copy", "--backend", "rsync", "web:x", ".", code=4).stderr
+    assert run("copy", "web:/etc/hostname", str(tmp_path)).stderr == "copying by scp\n"
+    bring_program(run, rsync, tmp_path / "program")
+
+    site = tmp_path / "site"
+    (site / "sub").mkdir(parents=True)
+    (site / "a b").write_text("one")
+    (site / "sub" / "it's").write_text("two")
+    (site / "sub" / "run").write_text("#!/bin/sh\n")
+    (site / "sub" / "run").chmod(0o751)
+    (site / "link").symlink_to("a b")
+    os.utime(site / "a b", (1_000_000_000, 1_000_000_000))
+    found = []
+    for backend in ("scp", "rsync"):
+        place = tmp_path / backend
+        place.mkdir()
+
+        def copy(*arguments: str, backend: str = backend, code: int = 0) -> str:
+            return run("copy", "--backend", backend, *arguments, code=code).stderr
+
+        run("shell", "web", "--", "sh", "-c", "rm -rf t; mkdir t t/real; ln -s real t/site")
+        copy("-r", str(site), "web:t")  # into a folder, which has a link to another of its name
+        copy("-r", f"{site}/", "web:t/new")
+        copy(str(site / "a b"), str(site / "sub" / "it's"), "web:~/t/")
+        copy("web:t/real/a b", "web:t/real/sub/r*", str(place))
+        copy("-r", "web:t/new", str(place / "made"))
+        copy("-r", "web:t/new", str(place / "made"))
+        copy("web:t", str(place), code=1 if backend == "scp" else 2)  # a folder
+        assert "No such file" in copy("web:nope", str(place), code=1 if backend == "scp" else 23)
+        look = "cd t && find . | LC_ALL=C sort | while read -r it; do stat -c '%n %F %a' \"$it\"; done"
+        back = sorted((str(it.relative_to(place)), oct(it.stat().st_mode)) for it in place.rglob("*"))
+        found.append((run("shell", "web", "--", "sh", "-c", look).stdout, back, (place / "a b").stat().st_mtime))
+    assert found[0] == found[1]
+    assert (dict(found[0][1])["made/new/link"], found[0][2]) == ("0o100644", 1_000_000_000)
+    assert run("copy", "-r", str(site), "web:t").stderr == "copying by rsync\n"
+    assert "by rsync in" in on_terminal(environment, "copy", "-r", str(site), "web:t")
+
+
+def bring_program(run: Run, program: str, folder: Path) -> None:
+    """Copy `program` of this host into the guest `web`, with the libraries that it needs."""
+    folder.mkdir()
+    listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+    libraries = [word for line in listed.splitlines() for word in line.split() if word.startswith("/")]
+    for file in (program, *libraries):
+        shutil.copy(file, folder)
+    loader = next(Path(file).name for file in libraries if "/ld-" in file)
+    name = Path(program).name
+    (folder / "start").write_text(f'#!/bin/sh\nexec /opt/{loader} --library-path /opt /opt/{name} "$@"\n')
+    (folder / "start").chmod(0o755)
+    run("copy", "-r", str(folder), "web:")
+    move = f"sudo mkdir -p /opt && sudo mv {folder.name}/* /opt && sudo mv /opt/start /usr/bin/{name}"
+    run("shell", "web", "--", "sh", "-c", move)
+
+
+def on_terminal(environment: dict[str, str], *arguments: str) -> str:
+    """Return what `interlock` writes to a terminal."""
+    leader, follower = pty.openpty()
+    streams = {"stdin": follower, "stdout": follower, "stderr": follower}
+    with subprocess.Popen([PROGRAM, *arguments], env={**environment, "TERM": "xterm"}, **streams) as process:
+        os.close(follower)
+        received = b""
+        with suppress(OSError):  # the terminal's end: its last writer is gone
+            while piece := os.read(leader, 1024):
+                received += piece
+    os.close(leader)
+    assert process.returncode == 0, received
+    return received.decode()
 
 
 def greeting(port: int, through: bytes = b"") -> bytes:

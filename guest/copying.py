@@ -1,0 +1,263 @@
+"""Copies between this host and guests, or between guests: by which program, its command line, and how far it has come.
+
+rsync and scp are called in such a way that the result is the same: a folder goes into a target that exists, and takes
+its name otherwise; times and permissions are kept, links to files are followed. So which of them is installed decides
+how much is sent. (A link to a folder is one for rsync too; scp fails there.)
+"""
+
+import os
+import re
+import shlex
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import DeadlineError, DriverError, HostError, NotFoundError, UsageError
+from ..host.run import run
+from .command import Completed
+
+LOOK_S = 10.0
+"""How long it may take to look at the paths of a guest."""
+
+
+class Backend(StrEnum):
+    """By which program files are copied."""
+
+    auto = "auto"
+    """rsync where this host and the guest have it, else scp."""
+    rsync = "rsync"
+    scp = "scp"
+
+
+class Place(NamedTuple):
+    """A path of this host's, or of the guest of an instance."""
+
+    guest: str | None
+    path: str
+
+    def __str__(self) -> str:
+        return self.path if self.guest is None else f"{self.guest}:{self.path}"
+
+
+class Copied(NamedTuple):
+    """How far a copy has come."""
+
+    done_bytes: int
+    total_bytes: int | None
+    """None where that is not known."""
+
+
+class _Seen(NamedTuple):
+    """What a path means: how many things, because guests take it as a pattern, and how many of them are folders."""
+
+    things: int
+    folders: int
+
+
+Ask = Callable[[str, Sequence[str], float], Completed]
+"""Runs a command in the guest of an instance for at most so many seconds; raises DeadlineError then."""
+
+_LOOK = """\
+command -v rsync >/dev/null && echo yes || echo no
+IFS=
+for path do
+  things=0 folders=0
+  for it in $path; do
+    [ ! -e "$it" ] || things=$((things + 1))
+    [ ! -d "$it" ] || folders=$((folders + 1))
+  done
+  echo "$things $folders"
+done
+"""
+"""Says whether there is rsync, and what each path means. As there are no separators of words, a path without quotes is
+taken as a pattern, and not apart. Source: POSIX, Shell Command Language, 2.6."""
+
+_MEASURE = """\
+IFS=
+for path do
+  for it in $path; do find -L "$it" -type f -exec stat -L -c %s {} +; done
+done 2>/dev/null | awk '{ sum += $1 } END { printf "%.0f\\n", sum }'
+"""
+"""Says how many bytes the files below all paths have."""
+
+_DONE = re.compile(rb"([\d.,]+) +\d+%")
+"""What rsync says with --info=progress2: how many bytes, and how much of all that is. Source: rsync(1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copying:
+    """A copy to be made: `line` is the host's command line for it, of the program `backend`."""
+
+    backend: Backend
+    line: list[str]
+    total_bytes: int | None = None
+
+    def run(self, heard: Callable[[Copied], object], complained: Callable[[bytes], object]) -> int:
+        """Copy, and return the program's exit status; a negative one is the number of a signal.
+
+        `heard` gets again and again how far it has come, `complained` what the program says on stderr. scp says
+        nothing that programs can read, so the kernel is asked how much it has read: what it copies, and little else.
+        """
+        if self.backend is Backend.scp:
+
+            def look(pid: int) -> None:
+                if read_bytes := _read_bytes(pid):
+                    heard(self._at(read_bytes))
+
+            return run(self.line, stderr=complained, watch=look).status
+
+        def hear(piece: bytes) -> None:
+            if said := _DONE.findall(piece):
+                heard(self._at(int(re.sub(rb"\D", b"", said[-1]))))
+
+        line = [self.line[0], "--info=progress2", "--outbuf=N", *self.line[1:]]
+        return run(line, stdout=hear, stderr=complained).status
+
+    def _at(self, done_bytes: int) -> Copied:
+        return Copied(done_bytes if self.total_bytes is None else min(done_bytes, self.total_bytes), self.total_bytes)
+
+
+def copying(
+    places: Sequence[Place],
+    config: Path,
+    ask: Ask,
+    *,
+    recursive: bool = False,
+    backend: Backend = Backend.auto,
+    measured: bool = False,
+) -> Copying:
+    """Return how all `places` but the last are copied to that one; guests are reached by the ssh_config(5) `config`.
+
+    `measured`: also find out how much that is. Raises UsageError for a folder without `recursive`, and for guest to
+    guest by rsync; HostError and NotFoundError where rsync is asked for and missing.
+    """
+    *sources, target = places
+    seen, by_rsync = [None if place.guest else _seen_here(place) for place in places], False
+    insist = _typed(places, recursive=recursive, backend=Backend.scp) if backend is Backend.rsync else None
+    if backend is not Backend.scp and _may_use_rsync(sources, target, insist):
+        by_rsync, seen = _look(places, seen, ask, insist)
+    for place, it in zip(sources, seen, strict=False):
+        if it and it.folders and not recursive:
+            raise UsageError(f"{place} is a folder", hint=_typed(places, recursive=True, backend=backend))
+    total = _total_bytes(sources, ask) if measured else None
+    if by_rsync:
+        *each, last = (it for it in seen if it)
+        single = sum(it.things for it in each) == 1
+        if last.folders or single or insist:
+            contents = single and each[0].folders == 1 and not last.folders
+            return Copying(Backend.rsync, _rsync(places, config, recursive=recursive, contents=contents), total)
+    return Copying(Backend.scp, _scp(places, config, recursive=recursive), total)
+
+
+def _may_use_rsync(sources: Sequence[Place], target: Place, insist: str | None) -> bool:
+    """Tell whether this host's rsync can make this copy. With `insist`, the way without rsync, raise if it cannot."""
+    guests = {place.guest for place in sources}
+    between = len(guests) == 1 and (None in guests) != (target.guest is None)
+    if insist and not between:
+        raise UsageError("rsync copies between this host and one guest", hint=insist)
+    found = shutil.which("rsync") is not None
+    if insist and not found:
+        raise HostError("rsync is not installed", hint="apt install rsync")
+    return between and found
+
+
+def _look(
+    places: Sequence[Place], here: list[_Seen | None], ask: Ask, insist: str | None
+) -> tuple[bool, list[_Seen | None]]:
+    """Return whether the one guest among `places` has rsync, and what each place means. With `insist`, raise if not."""
+    guest = next(place.guest for place in places if place.guest)
+    paths = [_in_guest(place) for place in places if place.guest]
+    try:
+        done = ask(guest, ["sh", "-c", _LOOK, "sh", *paths], LOOK_S)
+    except DeadlineError:
+        if insist:
+            raise
+        return False, here
+    has, *numbers = done.text.split() or ["no"]
+    if len(numbers) != 2 * len(paths):
+        if insist:
+            raise DriverError(f'cannot look into the guest of "{guest}"', details=done.words)
+        return False, here
+    if insist and has != "yes":
+        raise NotFoundError(f'the guest of "{guest}" has no rsync', hint=insist)
+    there = (_Seen(int(things), int(folders)) for things, folders in zip(numbers[::2], numbers[1::2], strict=True))
+    return has == "yes", [it or next(there) for it in here]
+
+
+def _seen_here(place: Place) -> _Seen:
+    return _Seen(int(os.path.exists(place.path)), int(os.path.isdir(place.path)))  # noqa: PTH110, PTH112
+
+
+def _rsync(places: Sequence[Place], config: Path, *, recursive: bool, contents: bool) -> list[str]:
+    """Return the command line of rsync. `contents`: what is in the only source, a folder, goes into the target.
+
+    A link to a folder in the target stays one (-K), as for scp. Only rsync reads `-e`, which has its own quotes.
+    """
+    *sources, target = [f"{place.guest}:{_in_guest(place)}" if place.guest else place.path for place in places]
+    sources = [(source.rstrip("/") or "/") + "/" * contents for source in sources]
+    reached_by = f"""ssh -F '{str(config).replace("'", "''")}'"""
+    options = ["--copy-links", "--keep-dirlinks", "--perms", "--times", *(["--recursive"] if recursive else [])]
+    return ["rsync", *options, "-s", "-e", reached_by, "--", *sources, target]
+
+
+def _in_guest(place: Place) -> str:
+    """Return the path as every program takes it: none reads `~`, an option or `NAME::MODULE` into it."""
+    path = place.path.removeprefix("~/") if place.path != "~" else ""
+    return path if path[:1] in ("/", ".") else f"./{path}"
+
+
+def _scp(places: Sequence[Place], config: Path, *, recursive: bool) -> list[str]:
+    """Return the command line of scp.
+
+    What goes from one guest to another goes through this host (-3), because they do not know each other. A path of the
+    host's with a colon in its first part would be taken for another host's. Source: scp(1).
+    """
+    return ["scp", "-3", "-p", "-F", str(config), *(["-r"] if recursive else []), "--", *map(str, places)]
+
+
+def _total_bytes(sources: Sequence[Place], ask: Ask) -> int | None:
+    """Return how many bytes the files of `sources` have; None where that cannot be found out soon."""
+    total = sum(_sizes(place.path) for place in sources if place.guest is None)
+    for guest in {place.guest for place in sources if place.guest}:
+        paths = [_in_guest(place) for place in sources if place.guest == guest]
+        try:
+            said = ask(guest, ["sh", "-c", _MEASURE, "sh", *paths], LOOK_S).text
+        except DeadlineError:
+            return None
+        if not said.isdecimal():
+            return None
+        total += int(said)
+    return total
+
+
+def _sizes(path: str) -> int:
+    """Return how many bytes the files at and below `path` have, without following a link into a folder above it."""
+    if not os.path.isdir(path):  # noqa: PTH112
+        with suppress(OSError):
+            return os.stat(path).st_size  # noqa: PTH116
+        return 0
+    total, known = 0, set()
+    for folder, folders, files in os.walk(path, followlinks=True):
+        known.add(os.path.realpath(folder))
+        folders[:] = [it for it in folders if os.path.realpath(os.path.join(folder, it)) not in known]  # noqa: PTH118
+        for file in files:
+            with suppress(OSError):
+                total += os.stat(os.path.join(folder, file)).st_size  # noqa: PTH116, PTH118
+    return total
+
+
+def _read_bytes(pid: int) -> int:
+    """Return how many bytes the process has read; 0 once it has ended. Source: proc(5), /proc/PID/io."""
+    with suppress(OSError, ValueError):
+        return int(Path(f"/proc/{pid}/io").read_text().split()[1])
+    return 0
+
+
+def _typed(places: Sequence[Place], *, recursive: bool, backend: Backend = Backend.auto) -> str:
+    """Return the command that makes a copy."""
+    options = ["--recursive"] * recursive + (["--backend", backend] if backend is not Backend.auto else [])
+    return shlex.join(["interlock", "copy", *options, *map(str, places)])

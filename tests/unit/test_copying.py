@@ -1,0 +1,213 @@
+"""Copies: which program makes them, with the same result; what is asked of the guest before."""
+
+import os
+import re
+import shutil
+import sys
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from interlock.commands.copy_bar import copy
+from interlock.errors import DeadlineError, HostError, NotFoundError, UsageError
+from interlock.guest.command import Completed
+from interlock.guest.copying import Backend, Copied, Copying, Place, copying
+
+CONFIG = Path("/home/it's mine/ssh.config")
+KEEP = ["--copy-links", "--keep-dirlinks", "--perms", "--times"]
+BY_SSH = ["-s", "-e", "ssh -F '/home/it''s mine/ssh.config'", "--"]
+
+
+READER = """\
+import sys
+open(sys.argv[1] + "/a", "rb").read()
+open(sys.argv[1] + "/go").read()
+print("oops", file=sys.stderr)
+sys.exit(3)
+"""
+"""Reads a file, waits for a word, complains and fails."""
+
+
+def web(path: str) -> Place:
+    return Place("web", path)
+
+
+def here(path: object) -> Place:
+    return Place(None, str(path))
+
+
+class Guest:
+    """A guest that says what it is to say, and remembers which paths it was asked about."""
+
+    def __init__(self, said: str) -> None:
+        self.said, self.asked = said, []
+
+    def __call__(self, guest: str, command: list[str], _timeout_s: float) -> Completed:
+        self.asked.append((guest, *command[4:]))
+        return Completed(0, self.said.encode())
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Return a folder of two files on a host that has rsync."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("rsync", "scp"):
+        (programs / name).write_text("#!/bin/sh\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "a").write_text("aaa")
+    (site / "b").write_text("bb")
+    return site
+
+
+@pytest.mark.parametrize(("target", "slash"), [("yes\n1 1", ""), ("yes\n0 0", "/")])
+def test_folder_goes_into_a_target_that_exists_and_takes_its_name_otherwise(folder, target, slash):
+    """By rsync as by scp, whose rule that is: what is in the folder goes into a target that rsync makes."""
+    asked = Guest(target)
+    found = copying([here(f"{folder}/"), web("~/there")], CONFIG, asked, recursive=True)
+    assert found.line == ["rsync", *KEEP, "--recursive", *BY_SSH, f"{folder}{slash}", "web:./there"]
+    assert (found.backend, asked.asked) == (Backend.rsync, [("web", "./there")])
+
+
+@pytest.mark.parametrize(
+    ("said", "sources", "backend"),
+    [
+        ("no\n1 1", ["site"], Backend.scp),
+        ("no\n1 1", ["site"], Backend.auto),
+        ("", ["site"], Backend.auto),
+        ("yes\n0 0", ["site", "site/a"], Backend.auto),
+    ],
+)
+def test_scp_copies_where_rsync_is_missing_or_would_do_something_else(folder, said, sources, backend):
+    """Several things need a folder as their target: scp says so, where rsync would make one."""
+    places = [here(folder.parent / source) for source in sources]
+    found = copying([*places, web("x y")], CONFIG, Guest(said), recursive=True, backend=backend)
+    assert found.line == ["scp", "-3", "-p", "-F", str(CONFIG), "-r", "--", *map(str, places), "web:x y"]
+
+
+def test_host_without_rsync_asks_the_guest_for_nothing(folder, monkeypatch):
+    """A session costs an emulated guest a tenth of a second."""
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    asked = Guest("")
+    assert copying([here(folder / "a"), web("")], CONFIG, asked).backend == "scp"
+    assert asked.asked == []
+
+
+@pytest.mark.usefixtures("folder")
+def test_from_guest_to_guest_goes_by_scp():
+    """rsync connects this host with one guest alone; to ask for it is refused with the way."""
+    places = [web("a"), Place("db", "b")]
+    assert copying(places, CONFIG, Guest("yes\n1 0")).backend == "scp"
+    with pytest.raises(UsageError, match="between this host and one guest") as refused:
+        copying(places, CONFIG, Guest("yes\n1 0"), backend=Backend.rsync)
+    assert refused.value.hint == "interlock copy --backend scp web:a db:b"
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("said", "error", "hint"),
+    [("no\n1 0", NotFoundError, "interlock copy --backend scp web:a ."), (None, HostError, "apt install rsync")],
+)
+def test_rsync_that_is_asked_for_and_missing_is_refused(monkeypatch, said, error, hint):
+    """On whichever side; the hint is what to type."""
+    if said is None:
+        monkeypatch.setattr(shutil, "which", lambda _: None)
+    with pytest.raises(error, match="rsync") as refused:
+        copying([web("a"), here(".")], CONFIG, Guest(said or ""), backend=Backend.rsync)
+    assert refused.value.hint == hint
+
+
+@pytest.mark.parametrize("from_guest", [False, True])
+def test_folder_that_is_not_to_be_copied_whole_is_refused(folder, from_guest):
+    """rsync would skip it and succeed."""
+    places = [web("*.d"), here(".")] if from_guest else [here(folder), web("")]
+    with pytest.raises(UsageError, match="is a folder") as refused:
+        copying(places, CONFIG, Guest("yes\n3 1"))
+    assert refused.value.hint.startswith("interlock copy --recursive ")
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "sent"),
+    [
+        ("", "./", "web:./"),
+        ("~", "./", "web:./"),
+        ("-x", "./-x", "web:./-x"),
+        (":x", "./:x", "web:./:x"),
+        ("/etc/", "/etc/", "web:/etc/"),
+    ],
+)
+def test_path_in_a_guest_means_the_same_to_every_program(folder, path, asked, sent):
+    """None reads an option, a module of rsync's or the home into it."""
+    guest = Guest("yes\n1 1")
+    line = copying([here(folder / "a"), web(path)], CONFIG, guest).line
+    assert (guest.asked, line[-1]) == ([("web", asked)], sent)
+
+
+def test_how_much_is_measured_where_it_lies(folder):
+    """Links are followed, but not into what is being measured; the guest says its part, or it is not known."""
+    (folder / "again").symlink_to(folder / "a")
+    (folder / "round").symlink_to(folder)
+    found = copying([here(folder), web("")], CONFIG, Guest("no\n1 1"), recursive=True, measured=True)
+    assert found.total_bytes == len("aaabbaaa")
+    places = [web("a"), here(".")]
+    assert copying(places, CONFIG, Guest("1234"), backend=Backend.scp, measured=True).total_bytes == 1234
+
+    def slow(*_):
+        raise DeadlineError("find did not end")
+
+    assert copying(places, CONFIG, slow, measured=True).total_bytes is None
+
+
+def test_copy_by_rsync_tells_how_far_it_has_come(tmp_path):
+    """From this host to this host, by the real program; what the kernel and rsync count is what was copied."""
+    (tmp_path / "a").write_bytes(bytes(300_000))
+    heard = []
+    line = ["rsync", "--bwlimit=2000", str(tmp_path / "a"), str(tmp_path / "b")]
+    assert Copying(Backend.rsync, line, 300_000).run(heard.append, print) == 0
+    assert heard[-1] == Copied(300_000, 300_000)
+
+
+def test_copy_that_says_nothing_is_followed_by_what_it_has_read(tmp_path):
+    """As scp is: the kernel counts for it. It ends when all that it read was heard of."""
+    (tmp_path / "a").write_bytes(bytes(1 << 20))
+    os.mkfifo(tmp_path / "go")
+    complaints = []
+
+    def heard(copied: Copied) -> None:
+        if copied.done_bytes == copied.total_bytes:
+            with suppress(OSError):  # before it has opened its end, and after it has gone
+                os.close(os.open(tmp_path / "go", os.O_WRONLY | os.O_NONBLOCK))
+
+    reading = [sys.executable, "-c", READER, str(tmp_path)]
+    assert Copying(Backend.scp, reading, 1 << 20).run(heard, complaints.append) == 3
+    assert b"".join(complaints) == b"oops\n"
+
+
+@pytest.mark.parametrize(
+    ("backend", "status", "done", "code", "said"),
+    [
+        ("scp", 0, 1 << 20, 0, r"copied 3\.0 MiB by scp in \d.*s"),
+        ("rsync", 0, 1 << 20, 0, r"copied 3\.0 MiB by rsync in \d.*s; 1\.0 MiB of it differed"),
+        ("scp", 1, 0, 1, None),
+        ("scp", -15, 0, 143, None),
+    ],
+)
+def test_bar_ends_with_what_it_came_to_and_the_programs_exit_code(capsys, backend, status, done, code, said):
+    """What the program complained of stands above it, without what would steer the terminal."""
+
+    class Made(Copying):
+        def run(self, heard, complained):
+            heard(Copied(done, 3 << 20))
+            complained(b"first\nsec\x1b[1mond")
+            return status
+
+    reports = []
+    session = SimpleNamespace(report=reports.append)
+    assert copy(session, Made(Backend(backend), [], 3 << 20)) == code
+    assert [bool(re.fullmatch(said or "", it)) for it in reports] == ([True] if said else [])
+    assert capsys.readouterr().err.split("\n")[:2] == ["first", "sec[1mond"]
