@@ -245,7 +245,7 @@ class Interlock:
         return self.engine.fire(name, Trigger.rename, new=new)
 
     def edit(self, name: str, *edits: str, file: Path | None = None, on_event: Announce | None = None) -> Outcome:
-        """Give `name` what `edits` say: `cpus=4`, `memory=2GiB`, `disk=20GiB`; a disk can grow while nothing runs.
+        """Give `name` what `edits` say: `cpus=4`, `memory=2GiB`, `disk=20GiB`; a disk can only grow.
 
         `portForwards[]={hostPort: 8080, guestPort: 80}` adds a port forward, at once if `name` runs.
         `file` holds such a text as `editable` returns; the edits are applied to it. All is checked before anything is

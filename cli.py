@@ -5,6 +5,7 @@ everything else to stderr. Exit codes are those of `errors`; `shell` and `run` p
 """
 
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from itertools import dropwhile, takewhile
 from typing import Any, NamedTuple
@@ -189,5 +190,16 @@ def _show_help(error: click.exceptions.NoArgsIsHelpError, session: Session) -> i
 
 
 def _mistake(error: click.UsageError) -> UsageError:
-    command = error.ctx.command_path if error.ctx else "interlock"
+    command = error.ctx.command_path if error.ctx else _named(sys.argv[1:])
     return UsageError(error.format_message().rstrip("."), hint=f"{command} --help")
+
+
+def _named(words: Sequence[str]) -> str:
+    """Return the command that `words` name: click does not say whose option lacks its value."""
+    command: click.Command = cli
+    path = "interlock"
+    for word in words:
+        found = command.get_command(click.Context(command), word) if isinstance(command, click.Group) else None
+        if found:
+            command, path = found, f"{path} {word}"
+    return path

@@ -39,9 +39,8 @@ def edit_command(  # noqa: PLR0917 - click calls it, by name
     """Change processors, memory, disk or port forwards of the instance NAME.
 
     Without options, $VISUAL or $EDITOR shows what can be changed, in the keys of a template. What is saved is checked
-    before it counts; a text with mistakes is kept, and the message names it. Port forwards change at once, the rest at
-    the next start. A disk grows while NAME does not run, and its file system where the image sees to that, as `debian`
-    and cloud images do.
+    before it counts; a text with mistakes is kept, and the message names it. Port forwards change and the
+    disk grows at once, its file system too; the rest takes effect at the next start.
 
     \b
     interlock edit web --cpus 4 --memory 2GiB

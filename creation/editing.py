@@ -20,7 +20,7 @@ from .resolve import DEFAULT_RULE, forwards, port_rules
 def text(name: str, spec: Spec) -> str:
     """Return the editable part of the instance `name`, as YAML."""
     return (
-        f"# The instance {name}: forwards change at once, the rest at the next start. A disk can grow, not shrink.\n"
+        f"# The instance {name}: forwards and disk change at once, the rest at the next start. A disk can only grow.\n"
         f"cpus: {spec.cpus}\n"
         f"memory: {exact(spec.memory_bytes)}\n"
         f"disk: {exact(spec.disk_bytes)}\n"

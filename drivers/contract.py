@@ -6,8 +6,8 @@ because recovery after a crash repeats it. What is true after each:
     create     the machine can be started; the directory held its spec and its materials before
     copy       likewise, with the disk of another machine, which is down, and an identity of its own; the directory held
                its spec alone. The other one is as it was, whatever becomes of either
-    grow       the disk of the machine is at least as large as the spec says; what is on it stays. A machine that is
-               alive may be refused
+    grow       the disk of the machine is at least as large as the spec says; what is on it stays. The guest of one that
+               is alive sees it at once, or it is refused
     catch      one moment of the machine, its memory and its disk, lies in FORKED; it runs on and keeps its connections
     adopt      as after copy, but from what `catch` left of the other one, which runs: start continues from there
     forward    the machine, which is alive, has the port forwards of its spec, and no longer those that it had before
@@ -231,9 +231,10 @@ class Driver(ABC):
         raise HostError(f'driver "{self.name}" cannot copy machines')
 
     def grow(self, site: Site, report: Report) -> None:  # noqa: ARG002 - the default refuses
-        """Make the disk of the machine, which is down, at least as large as `site.spec` says; what is on it stays.
+        """Make the disk of the machine at least as large as `site.spec` says; what is on it stays.
 
-        A disk that is larger is left alone. Raises HostError where this driver cannot.
+        A disk that is larger is left alone. A guest that runs sees it at once. Raises HostError where this driver
+        cannot, DriverError where it cannot while the machine is alive.
         """
         raise HostError(f'driver "{self.name}" cannot grow disks')
 

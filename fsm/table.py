@@ -230,7 +230,7 @@ TABLE = (
         why="Gives the instance another name. While it runs, its hypervisor is called by the old one."),
     Row(edit, EXISTING, None, by=By.engine, doing="editing", done="edited", on_crash=abandon,
         needs=("change",), example="NAME --cpus 4",
-        why="Gives the instance other port forwards, at once if it runs, or other sizes, from its next start on."),
+        why="Gives the instance other port forwards or a larger disk, at once if it runs, or other sizes later."),
     Row(snapshot, EXISTING, None, by=By.engine, doing="taking a snapshot of", done="took a snapshot of",
         on_crash=let_run, yields_to=(kill,), unsaved=True, timeout="stop_timeout_s", needs=("tag",),
         command="snapshot create", example="NAME before-upgrade",

@@ -213,7 +213,8 @@ def edited(before: "Spec", after: "Spec", *, running: bool) -> str:
             ways += [f"no longer {_some(gone)}"] * bool(gone) + [_some(come)] * bool(come)
         elif old != new:
             shown = exact if field in sized else str
-            parts.append(f"{sized.get(field, field)} {shown(old)} → {shown(new)}")
+            at_once = ways if field == "disk_bytes" else parts
+            at_once.append(f"{sized.get(field, field)} {shown(old)} → {shown(new)}")
     if running and ways:
         later = f"; at the next start {', '.join(parts)}" if parts else ""
         return f"{', '.join(ways)}, at once{later}"

@@ -113,9 +113,10 @@ def _checked(tree: yaml.MappingNode, name: str, sources: tuple[str, ...]) -> Loa
     data = plain(tree)
     template, wrong = _validated(tree, data)
     wrong += support.lacking(tree, data) + misused(tree, data)
+    unread = list(support.comments(tree))
     if wrong or template is None:
-        raise invalid(name, sources, wrong)
-    notes = _in_order(support.notes(tree, data, template), sources)
+        raise invalid(name, sources, wrong + unread)
+    notes = _in_order(support.notes(tree, data, template) + unread, sources)
     return Loaded(support.without_dropped(template), tuple(note.note for note in notes), name, tree, sources)
 
 

@@ -68,6 +68,16 @@ def braces(node: yaml.Node) -> str | None:
     return f"text that begins with {{{{ takes quotes: {_write(fixed)}" if fixed and "{{" in line else None
 
 
+def comment(key: yaml.Node) -> str | None:
+    """Return the words for `key` if a script begins in its line, which is a comment to YAML: `script: #!/bin/sh`."""
+    mark = key.end_mark
+    line = _lines(mark.buffer.rstrip("\0"))[mark.line] if mark.buffer else ""
+    if not (found := re.match(r":\s+(#!.*)", line[mark.column :])):
+        return None
+    written = _write(f"{line[: mark.column].strip()}: |")
+    return f"`{found[1].rstrip()}` is a comment here, and not read: {written}, and the script below"
+
+
 def _lines(text: str) -> list[str]:
     """Return the lines of `text` as PyYAML counts them."""
     return re.split(r"\r\n|[\r\n\x85\u2028\u2029]", text)

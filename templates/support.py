@@ -12,10 +12,11 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from .document import Path, at, written
+from . import slips
+from .document import Path, at, place, written
 from .expand import INTERNAL
 from .merge import version
-from .mistakes import Mistake, found, mistake
+from .mistakes import Mistake, found, mistake, shortened
 from .model import Template
 from .parts import EDITED, Containerd, PortForward
 
@@ -161,6 +162,18 @@ def notes(tree: yaml.Node, data: dict[str, Any], template: Template) -> list[Mis
     if template.plain:
         said += [mistake(tree, path, "dropped, because plain is true") for path in _dropped(template)]
     return said
+
+
+def comments(node: yaml.Node, path: Path = ()) -> Iterator[Mistake]:
+    """Yield what to say about each key below `node` whose script YAML takes for a comment."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if words := slips.comment(key):
+                yield Mistake(place(key), shortened(written((*path, key.value))), words)
+            yield from comments(value, (*path, key.value))
+    elif isinstance(node, yaml.SequenceNode):
+        for number, item in enumerate(node.value):
+            yield from comments(item, (*path, number))
 
 
 def _ignored(data: dict[str, Any]) -> Iterator[tuple[Path, str]]:

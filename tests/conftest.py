@@ -139,8 +139,7 @@ def check_parses(arguments: list[str], hint: str) -> None:
     """Fail unless the program understands `arguments`: it is asked up to the point where it would do something."""
     group: click.Command = cli.cli
     context = click.Context(group, info_name="interlock", obj=cli.Session())
-    while arguments and arguments[0] == "--debug":
-        del arguments[0]
+    _, arguments, _ = group.make_parser(context).parse_args(arguments)  # the program's own options come first
     while isinstance(group, click.Group):
         name, *arguments = arguments
         if name in ("--help", "--version"):

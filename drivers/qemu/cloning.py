@@ -26,7 +26,7 @@ from ...host.progress import Pace
 from ..contract import BASE, INITRD, KERNEL, KNOWN_HOSTS, SEED, SSH_KEY, Report, Site
 from . import firmware
 from .command import RECORD
-from .disk import DISK, LAYERS, run_qemu_img, whole
+from .disk import DISK, GROWN, LAYERS, run_qemu_img, whole
 
 _PIECE_BYTES = 4 << 20
 
@@ -53,6 +53,8 @@ def make(site: Site, original: Site, report: Report, *, full: bool) -> None:
         link(original.directory / name, site.directory / name)
     for name in (RECORD, SSH_KEY):
         write_whole(site.directory / name, read_own(original.directory / name))
+    if (original.directory / GROWN).exists():
+        write_whole(site.directory / GROWN, b"")
     if (original.directory / firmware.VARIABLES).exists():
         copy(original.directory / firmware.VARIABLES, site.directory, report)
     if full:
@@ -118,6 +120,8 @@ def share(source: Path, target: Path, size_bytes: int = 0) -> None:
     for abandoned in source.glob(LAYERS):
         if abandoned.name not in layers:
             remove_tree(abandoned)
+    if size_bytes > chain[0]["virtual-size"]:
+        write_whole(target / GROWN, b"")
     if chain[0].get("snapshots"):
         raise DriverError("a disk that has snapshots cannot be shared; a full copy is possible (--full)")
     if is_written(source):

@@ -11,12 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DriverError
-from ...host.files import PRIVATE_UMASK, beside, flush, publish, remove_tree, sweep_beside
+from ...host.files import PRIVATE_UMASK, beside, flush, publish, remove_tree, sweep_beside, write_whole
 from ...host.run import run
 from ..contract import BASE, Site
-from . import hypervisor
+from .monitor import Monitor
 
 DISK = "disk.qcow2"
+
+ROOT = "disk"
+"""The node of the disk that the guest sees; `disk-NUMBER` after a fork. No other node's name begins like this."""
+
+GROWN = "grown"
+"""Exists while the disk has grown and its guest was not asked yet to let its file system follow."""
 
 LAYERS = "layer-*.qcow2"
 """What lies between disk and base once the machine was cloned, or is a clone (`cloning`)."""
@@ -41,14 +47,32 @@ def grow(directory: Path, size_bytes: int) -> None:
     """
     info: dict[str, Any] = json.loads(run_qemu_img(["info", "--output=json", "-f", "qcow2", DISK], directory))
     if info["virtual-size"] < size_bytes:
+        write_whole(directory / GROWN, b"")
         run_qemu_img(["resize", "-q", "-f", "qcow2", DISK, str(size_bytes)], directory)
         flush(directory / DISK)
 
 
-def refuse_growing(site: Site) -> None:
-    """Raise DriverError while the machine of `site` is alive: its hypervisor has the disk open."""
-    if hypervisor.settled(site.directory):
-        raise DriverError(f'the disk of "{site.name}" cannot grow while it runs', hint=f"interlock stop {site.name}")
+def grow_in_use(site: Site) -> None:
+    """Make the disk of the machine of `site`, which is alive, as large as its spec says; its guest sees that at once.
+
+    Raises MonitorError. Source: QEMU, qapi/block-core.json, block_resize.
+    """
+    with Monitor(site.runtime) as monitor:
+        node, size_bytes = root(monitor)
+        if size_bytes < site.spec.disk_bytes:
+            write_whole(site.directory / GROWN, b"")
+            monitor.ask("block_resize", node_name=node, size=site.spec.disk_bytes)
+
+
+def root(monitor: Monitor) -> tuple[str, int]:
+    """Return the node of the disk that the guest sees, and its size."""
+    devices: Any = monitor.ask("query-block")
+    for device in devices:
+        inserted = device.get("inserted", {})
+        node = inserted.get("node-name", "")
+        if node == ROOT or node.startswith(f"{ROOT}-"):
+            return str(node), int(inserted["image"]["virtual-size"])
+    raise DriverError("the hypervisor does not say which disk the guest writes to")
 
 
 _LOST_SPACE = 3

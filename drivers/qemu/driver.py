@@ -4,6 +4,7 @@
     ├── qemu.json               create: the versioned board, kept whatever becomes of the host's QEMU
     ├── disk.qcow2              create: what the guest wrote, over base.qcow2
     ├── layer-*.qcow2           copy: what it wrote before, which its copies share; hard links, read-only
+    ├── grown                   grow: its guest has still to let its file system follow the disk
     ├── firmware.*.fd           create: UEFI and its variables, for a machine that boots from its disk
     ├── network.json            first start: the local port that leads to the guest's sshd
     ├── ssh.config              start: `ssh -F ssh.config NAME`
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from ...fsm.spec import Forward, Spec
     from ...fsm.table import Trigger
     from ...guest.report import Failure
+    from ...guest.session import Endpoint
     from ...host.process import Actor
     from ..contract import Sockets
     from .boot import Progress
@@ -140,10 +142,15 @@ class QemuDriver(Driver):
 
     def grow(self, site: Site, report: Report) -> None:
         from . import disk
+        from .boot import Progress, watched
 
-        disk.refuse_growing(site)
         report("growing the disk")
-        disk.grow(site.directory, site.spec.disk_bytes)
+        if process := hypervisor.settled(site.directory):
+            disk.grow_in_use(site)
+            with watched(site, process, Progress(report)) as (endpoint, pidfd):
+                _grow_file_system(site, endpoint, Deadline(math.inf), pidfd, report)
+        else:
+            disk.grow(site.directory, site.spec.disk_bytes)
 
     def catch(self, site: Site, report: Report, deadline: Deadline) -> None:
         from . import forking
@@ -292,6 +299,7 @@ class QemuDriver(Driver):
                 progress(FORWARDING)
                 ssh_forwards.establish(site, deadline, pidfd)
             failures += _copies(site, progress, deadline, pidfd)
+            _grow_file_system(site, endpoint, deadline, pidfd, progress)
         return failures
 
     def provision(self, site: Site, report: Report, deadline: Deadline) -> DegradedError | None:
@@ -454,6 +462,17 @@ class QemuDriver(Driver):
             report("ending the hypervisor by force")
             hypervisor.end(pidfd, grace_s=_GRACE_S)
         return f"ended by force: {trouble or f'the guest did not shut down in {deadline.seconds:g} s'}"
+
+
+def _grow_file_system(site: Site, endpoint: "Endpoint", deadline: Deadline, pidfd: int, report: Report) -> None:
+    """Let the file system of the guest follow its disk, if that has grown since the guest was last asked."""
+    from .disk import GROWN
+
+    if (site.directory / GROWN).exists():
+        from ...guest import growing
+
+        growing.run(endpoint, deadline, pidfd, report)
+        (site.directory / GROWN).unlink()
 
 
 def _copies(site: Site, report: Report, deadline: Deadline, pidfd: int) -> "tuple[Failure, ...]":

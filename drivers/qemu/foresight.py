@@ -6,7 +6,6 @@ Files in the runtime directory are named only as a whole: a reboot clears them.
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
-from ...fsm.port import Change
 from ...fsm.records import is_saved
 from ...fsm.snapshots import place
 from ...fsm.table import Trigger
@@ -138,12 +137,6 @@ def _restore(site: Site, *, tag: str, cold: bool = False) -> Effects:
     return Effects((SAVED,)) if memory.is_in(kept) and not cold else Effects()
 
 
-def _edit(site: Site, *, change: Change) -> Effects:
-    if change(site.spec).disk_bytes > site.spec.disk_bytes:
-        disk.refuse_growing(site)
-    return Effects()
-
-
 _FORESEEN: dict[Trigger, Callable[..., Effects]] = {
     Trigger.create: _create,
     Trigger.start: _start,
@@ -155,7 +148,6 @@ _FORESEEN: dict[Trigger, Callable[..., Effects]] = {
     Trigger.fork: _fork,
     Trigger.snapshot: _snapshot,
     Trigger.restore: _restore,
-    Trigger.edit: _edit,
 }
 
 

@@ -26,7 +26,7 @@ from ...guest.session import Endpoint
 from ...host.files import folder_beside, publish, read_own, remove_tree, write_whole
 from ...host.process import Actor
 from ..contract import BASE, FORKED, INITRD, KERNEL, KNOWN_HOSTS, SEED, SSH_KEY, Deadline, Report, Site
-from . import adopted, cloning, firmware, identity, saved
+from . import adopted, cloning, disk, firmware, identity, saved
 from .command import RECORD, Board
 from .disk import DISK, LAYERS
 from .monitor import Monitor
@@ -35,9 +35,6 @@ CAUGHT = "fork.json"
 """The facts of the moment: the guest's boot and mark, the layers, and the size of the disk."""
 
 _VARIABLES_BYTES = 64 << 20
-
-_ROOT = "disk"
-"""The node of the disk that the guest sees; `disk-NUMBER` after a fork. No other node's name begins like this."""
 
 _COVER = f".{DISK}.{{}}"
 """The name of a fresh disk until it is in its place. `disk.whole` removes what was left under such names."""
@@ -149,7 +146,7 @@ def finish(site: Site) -> None:
     if not any(site.directory.glob(_COVER.format("*"))):
         return
     with Monitor(site.runtime) as monitor:
-        cover = site.directory / _COVER.format(_root(monitor).removeprefix(f"{_ROOT}-"))
+        cover = site.directory / _COVER.format(disk.root(monitor)[0].removeprefix(f"{disk.ROOT}-"))
     if cover.exists():
         publish(cover, site.directory / DISK)
 
@@ -161,7 +158,7 @@ def _copy(source: Path, target: Path) -> None:
 
 def _change_over(monitor: Monitor, number: str) -> None:
     """Have the hypervisor write to the cover of that number. Source: QEMU, qapi/block-core.json."""
-    root, name = _root(monitor), f"{_ROOT}-{number}"
+    root, name = disk.root(monitor)[0], f"{disk.ROOT}-{number}"
     file = {"driver": "file", "filename": _layer(number)}
     monitor.ask("blockdev-add", driver="qcow2", node_name=name, discard="unmap", backing=None, file=file)
     monitor.ask("blockdev-snapshot", node=root, overlay=name)
@@ -170,16 +167,6 @@ def _change_over(monitor: Monitor, number: str) -> None:
 def _layer(number: str) -> str:
     """Return what the fresh disk of that number is called as a layer."""
     return LAYERS.replace("*", number)
-
-
-def _root(monitor: Monitor) -> str:
-    """Return the node of the disk that the guest sees."""
-    devices: Any = monitor.ask("query-block")
-    for device in devices:
-        node = device.get("inserted", {}).get("node-name", "")
-        if node == _ROOT or node.startswith(f"{_ROOT}-"):
-            return str(node)
-    raise DriverError("the hypervisor does not say which disk the guest writes to")
 
 
 def _taken(forwards: Sequence[Forward], directory: Path) -> str | None:

@@ -89,6 +89,15 @@ def test_edit_of_a_running_instance_says_what_is_so_at_once_and_what_later(inter
     assert (spec()["cpus"], len(spec()["forwards"])) == (3, 2)
 
 
+def test_edit_of_the_disk_of_a_running_instance_takes_effect_at_once(interlock, bring, spec):
+    """Its guest sees the larger disk while it runs."""
+    bring(State.running)
+    larger = spec()["disk_bytes"] + (1 << 30)
+    done = interlock("edit", "web", "--disk", str(larger), "--cpus", "3")
+    assert re.search(r": disk \S+ → \S+, at once; at the next start cpus . → 3\n", done.stderr)
+    assert spec()["disk_bytes"] == larger
+
+
 def test_edit_says_what_becomes_of_ports_that_open(interlock, bring):
     """In words, and not for a rule that only says of a forward that it is there."""
     bring(State.running)

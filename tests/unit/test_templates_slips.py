@@ -6,6 +6,7 @@ import pytest
 
 from interlock.errors import InvalidTemplateError
 from interlock.templates.document import compose, compose_value
+from interlock.templates.load import load
 
 SCRIPT = "provision:\n- script: |\n    #!/bin/sh\n"
 TAB = "a tab; YAML is indented with spaces"
@@ -118,6 +119,14 @@ def test_line_that_a_message_says_to_write_can_be_read(name):
         found = re.fullmatch(r"t:(\d+):.*: write `(.*)`", said)
         lines[int(found[1]) - 2] = found[2]
     assert said is None
+
+
+def test_script_in_the_line_of_its_key_is_named_as_the_comment_that_it_is():
+    """YAML drops it without a word; below a `|` it is text, where the same line may stand."""
+    text = "images: [{location: /x}]\nprovision:\n- script: #!/bin/sh\n    echo\n- script: |\n    a: #!/bin/sh\n"
+    notes = load(text).notes
+    words = "`#!/bin/sh` is a comment here, and not read: write `- script: |`, and the script below"
+    assert [note for note in notes if "#!" in note] == [f"<memory>:3: provision[0].script: {words}"]
 
 
 @pytest.mark.parametrize("text", ["[1", "a: b: c", "\t", '"'])

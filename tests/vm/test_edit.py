@@ -62,8 +62,30 @@ def test_edited_forwards_of_a_running_guest_change_at_once(vms, free_port):
     assert outcome.detail.endswith("→ 8080/udp, at once; at the next start cpus 1 → 3")
     assert not is_served(third)
     assert vms.status("web").observation.pid == process
-    with pytest.raises(DriverError, match="cannot grow while it runs"):
-        vms.edit("web", "disk=9GiB")
+
+
+def test_disk_of_a_guest_grows_at_once_or_by_its_next_start_and_so_does_its_file_system(vms):
+    """A guest without the program for it runs on, and it is said."""
+    vms.create("web", "tiny", Wishes(user="root", disk_bytes=200 * MIB))
+    vms.start("web")
+    vms.run("web", ["sh", "-c", "echo written >kept; sync"])
+    assert vms.edit("web", "disk=300MiB").detail == "disk 200MiB → 300MiB, at once"
+    assert 250 < space_mib(vms) < 300
+    vms.stop("web")
+    vms.edit("web", "disk=400MiB")
+    vms.start("web")
+    assert (vms.run("web", ["cat", "kept"]).text, 350 < space_mib(vms) < 400) == ("written", True)
+
+    vms.run("web", ["mv", "/sbin/resize2fs", "/sbin/elsewhere"])
+    steps = []
+    vms.edit("web", "disk=500MiB", on_event=lambda event: steps.append(event.step or ""))
+    assert "the file system keeps its size, grow it in the guest: this guest has no resize2fs" in steps
+    assert (vms.status("web").observation.condition, space_mib(vms) < 400) == (None, True)
+
+
+def space_mib(vms):
+    """Return how many MiB the file system has that keeps the guest's data."""
+    return int(vms.run("web", ["df", "-m", "/disk"]).text.split()[-5])
 
 
 def is_served(port):

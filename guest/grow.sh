@@ -1,0 +1,45 @@
+# Makes the file system that keeps a guest's data as large as the disk below it; run by root, by every kind of shell.
+# Says why not, and fails, where the guest lacks a program or the layout of its disk does not allow it.
+
+PATH=$PATH:/usr/sbin:/sbin
+
+# The tiny guest lives in memory, and keeps its data below /disk.
+device= kept=
+while read -r from at type _; do
+    case "$at $from" in
+    "/ /dev/"*) device=$from folder=$at kind=$type ;;
+    "/disk /dev/"*) kept=$from kept_kind=$type ;;
+    esac
+done </proc/self/mounts
+[ -n "$device" ] || { device=$kept folder=/disk kind=$kept_kind; }
+[ -n "$device" ] || { echo "its data is on no disk" && exit 1; }
+[ "$device" != /dev/root ] || device=$(findfs "$(sed 's/.*root=\([^ ]*\).*/\1/' /proc/cmdline)")
+
+name=${device##*/}
+[ -e "/sys/class/block/$name" ] || { echo "$device is no partition of a disk" && exit 1; }
+
+# A partition follows its disk first.
+if [ -e "/sys/class/block/$name/partition" ]; then
+    read -r number <"/sys/class/block/$name/partition"
+    disk=$(readlink -f "/sys/class/block/$name")
+    disk=${disk%/*}
+    disk=/dev/${disk##*/}
+    before=$(cat "/sys/class/block/$name/size")
+    if command -v growpart >/dev/null; then
+        growpart "$disk" "$number" >/dev/null 2>&1
+    elif command -v sfdisk >/dev/null; then
+        echo ', +' | sfdisk --quiet --no-reread --no-tell-kernel -N "$number" "$disk" >/dev/null 2>&1
+        partx --update --nr "$number" "$disk"
+    fi
+    [ "$(cat "/sys/class/block/$name/size")" -gt "$before" ] ||
+        { echo "the partition $device did not grow with its disk" && exit 1; }
+fi
+
+case $kind in
+ext*) set -- resize2fs "$device" ;;
+xfs) set -- xfs_growfs "$folder" ;;
+btrfs) set -- btrfs filesystem resize max "$folder" ;;
+*) echo "nothing here grows a file system of the type $kind" && exit 1 ;;
+esac
+command -v "$1" >/dev/null || { echo "this guest has no $1" && exit 1; }
+said=$("$@" 2>&1) || { echo "$1: $said" && exit 1; }
