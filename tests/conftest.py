@@ -139,7 +139,9 @@ def check_parses(arguments: list[str], hint: str) -> None:
     """Fail unless the program understands `arguments`: it is asked up to the point where it would do something."""
     group: click.Command = cli.cli
     context = click.Context(group, info_name="interlock", obj=cli.Session())
-    _, arguments, _ = group.make_parser(context).parse_args(arguments)  # the program's own options come first
+    own, arguments, _ = group.make_parser(context).parse_args(arguments)  # the program's own options come first
+    if own and not arguments:  # --help
+        return
     while isinstance(group, click.Group):
         name, *arguments = arguments
         if name in ("--help", "--version"):
