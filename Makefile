@@ -17,7 +17,7 @@ PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 # disk takes longer than most tests.
 MEMORY := $(shell findmnt -no OPTIONS /dev/shm | grep -qv noexec && echo /dev/shm)
 
-.PHONY: demo test check diagrams docs benchmarks clean
+.PHONY: demo test check test-cluster diagrams docs benchmarks clean
 
 demo: $(VENV)/.installed
 	tools/packages.sh $(RUN) $(BUILD) ipxe-qemu
@@ -31,6 +31,11 @@ test: $(VENV)/.developing $(VENV)/drawing $(VENV)/pyright
 check: $(VENV)/.developing
 	tools/packages.sh $(RUN) $(BUILD) $(TEST) ipxe-qemu
 	$(if $(MEMORY),TMPDIR=$(MEMORY)) $(PYTEST) -m "not slow" tests/unit tests/functional tests/limactl $(ARGS)
+
+# Three Ganeti nodes in namespaces of this machine, and real guests: needs root, and takes a quarter of an hour.
+test-cluster: $(VENV)/.developing
+	tools/packages.sh $(RUN) $(BUILD) $(TEST)
+	INTERLOCK_TEST_CLUSTER=$(or $(CLUSTER),new) $(BIN)/python -m pytest -n 0 tests/cluster $(ARGS)
 
 diagrams: $(VENV)/.installed
 	$(BIN)/python -m interlock.diagrams

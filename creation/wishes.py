@@ -14,6 +14,11 @@ class Wishes:
     user: str | None = None
     start_timeout_s: float | None = None
     stop_timeout_s: float | None = None
+    cluster: str | None = None
+    """Which of the home's clusters runs it."""
+    node: str | None = None
+    """The node of the cluster on which it is made, or else the group of nodes; by default the cluster chooses."""
+    group: str | None = None
     edits: tuple[str, ...] = ()
     """Changes to the template before it is resolved, as KEY=VALUE: `mounts[0].writable=true`."""
     warm: bool = False

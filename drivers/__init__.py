@@ -15,6 +15,7 @@ GROUP = "interlock.drivers"
 """Entry-point group in which a package registers a subclass of `contract.Driver` under the name its specs use."""
 
 OURS = {
+    "ganeti": (".ganeti.driver", "GanetiDriver"),
     "lima": (".lima.driver", "LimaDriver"),
     "qemu": (".qemu.driver", "QemuDriver"),
     "simulated": (".simulated", "SimulatedDriver"),

@@ -28,6 +28,7 @@ _FORWARD = Forward("tcp", "0.0.0.0", 80, "", "127.0.0.1", 8080, "", reverse=Fals
 
 _ASKED = {
     "accelerator": "tcg",
+    "cluster": "west",
     "copies": (Copy("/etc/hostname", "/tmp/hostname", skip_if_missing=True, delete_on_stop=False),),  # noqa: S108
     "cpu_model": "max",
     "disks": (Disk("data", "qcow2"),),
@@ -35,9 +36,11 @@ _ASKED = {
     "forward_x11": True,
     "forward_x11_trusted": True,
     "forwards": (_FORWARD,),
+    "group": "rack1",
     "mounts": (Mount("/srv", "/srv", writable=False, type="9p", security_model="none"),),
     "network_host": False,
     "network_internet": False,
+    "node": "node1.example.test",
     "port_rules": (PortRule("forward", "127.0.0.1", False, 1, 65535, "127.0.0.1", 1),),  # noqa: FBT003 - a record
     "probes": (Probe("answers", "#!/bin/sh\ntrue\n", ""),),
     "ssh_port": 22022,

@@ -78,6 +78,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BASE",
+    "CLUSTERED",
     "CURRENT",
     "DEMANDS",
     "FORKED",
@@ -133,6 +134,10 @@ TEMPLATE = "lima.yaml"
 """The template as text in Lima's format, complete in itself: bases merged, sizes and login as in the spec."""
 
 
+CLUSTERED = frozenset({"cluster", "node", "group"})
+"""The fields of the spec that only a driver whose machines a cluster runs can honour."""
+
+
 def disk_file(name: str) -> str:
     """Return what the file of the disk called `name` is called in an instance's directory: a hard link to it."""
     return f"disk-{name}"
@@ -140,6 +145,7 @@ def disk_file(name: str) -> str:
 
 DEMANDS = {
     "accelerator": "accelerator",
+    "cluster": "--cluster",
     "copies": "copyToHost",
     "cpu_model": "cpuType",
     "disks": "additionalDisks",
@@ -147,14 +153,16 @@ DEMANDS = {
     "forward_x11": "ssh.forwardX11",
     "forward_x11_trusted": "ssh.forwardX11Trusted",
     "forwards": "portForwards",
+    "group": "--group",
     "mounts": "mounts",
     "network_host": "network.host",
     "network_internet": "network.internet",
+    "node": "--node",
     "port_rules": "portForwards",
     "probes": "probes",
     "ssh_port": "ssh.localPort",
 }
-"""Fields of the spec that a driver honours or refuses → what people know them by, the key of a template.
+"""Fields of the spec that a driver honours or refuses → what people know them by: the key of a template, an option.
 
 Each has a default that asks for nothing. Of the other fields, `cpus`, `memory_bytes` and `disk_bytes` are the size of
 the machine, where it has one; `boot`, `kernel_arguments` and the files above say what to boot; the rest is for the
@@ -213,7 +221,7 @@ class Driver(ABC):
         asked = {name for name in DEMANDS if getattr(spec, name) != Spec._field_defaults[name]}
         if refused := sorted(DEMANDS[name] for name in asked - self.abilities.honours):
             raise HostError(
-                f'driver "{self.name}" cannot do what the template asks for with {", ".join(refused)}; '
+                f'driver "{self.name}" cannot do what is asked for with {", ".join(refused)}; '
                 "leave that out, or use another driver"
             )
 

@@ -42,6 +42,7 @@ from ..host import cancellation
 from ..host.files import UnfitFileError, read_own, remove_tree, write_whole
 from ..host.process import boot_id
 from .contract import (
+    CLUSTERED,
     CURRENT,
     DEMANDS,
     FORKED,
@@ -135,7 +136,12 @@ class SimulatedDriver(Driver):
 
     name = "simulated"
     abilities = Abilities(
-        arches=("x86_64", "aarch64"), images=False, shell=False, honours=frozenset(DEMANDS), suspends=True, forks=True
+        arches=("x86_64", "aarch64"),
+        images=False,
+        shell=False,
+        honours=frozenset(DEMANDS) - CLUSTERED,
+        suspends=True,
+        forks=True,
     )
 
     def __init__(

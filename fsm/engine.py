@@ -33,6 +33,7 @@ from .damage import TREATMENT, Damaged
 from .events import Announce, Event, quiet
 from .happening import Happening
 from .journal import Journal, Phase
+from .looks import Looks, shared
 from .port import Deadline, Plan, Ports, Site
 from .records import Operation, Status, Step, checked_name, is_protected
 from .states import State
@@ -95,8 +96,10 @@ class Engine(Reader):
 
     def statuses(self) -> Iterator[Status]:
         """Yield the status of every instance, by name; a damaged one is one of them and disturbs no other."""
+        looks: Looks = {}
         for name in self.names():
-            status = self.status(name)
+            with shared(looks):
+                status = self.status(name)
             if status.exists:
                 yield status
 

@@ -23,7 +23,7 @@ from ..host.files import link_or_copy, make_private_directory, publish, remove_t
 from ..host.locks import Lock
 from ..host.process import this_process
 from ..host.progress import Report, unheard
-from . import refusals, words
+from . import looks, refusals, words
 from .causes import as_error
 from .entry import Entry
 from .events import Announce, Event
@@ -118,7 +118,8 @@ class Instance:
     def _observe(self) -> Observation:
         """Return what its driver sees; raises OSError or InterlockError where it cannot tell whether it is alive."""
         port, site = self._machine()
-        seen = port.observe(site)
+        with looks.shared(None):
+            seen = port.observe(site)
         if seen.alive is None:
             raise DriverError(f'"{self.name}": {seen.condition}')
         return seen
@@ -321,7 +322,7 @@ class Instance:
         if self.state is State.absent and not self.last.in_flight:  # the rename was all that was missing
             self._vanish()
             return False
-        if not (patient or self.last.in_flight or self.state is State.running or self._kept_by()):
+        if not (patient or self.last.in_flight or self.state is State.running or self._keeper()):
             return False
         seen = self.seen = self._observe()
         if seen.hidden:
@@ -342,16 +343,16 @@ class Instance:
         Where another program keeps it, that has started it, and so it stays: what is wanted is decided from there, but
         for a start, which waits for the guest. Otherwise lines were lost, and nobody knows whether its guest answers.
         """
-        keeper = self._kept_by()
+        keeper = self._keeper()
         if keeper and wanted is not BOOTS.trigger:
             self.fire(unasked(self.state).trigger, reason=words.started_by(keeper))
             return False
         return self._finish_start(wanted, asked)
 
-    def _kept_by(self) -> str:
-        """Return which other program may have started or stopped the machine; empty where only Interlock does."""
+    def _keeper(self) -> str:
+        """Return what else may have started or stopped the machine; empty where only Interlock does."""
         with suppress(DamagedError, UnreadableError):
-            return self.site.spec.kept_by
+            return self.site.spec.keeper
         return ""
 
     def _sweep(self) -> None:

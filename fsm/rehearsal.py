@@ -140,7 +140,7 @@ class Rehearsal(Engine):
         if status.state is State.running and not alive:
             return self._went_down(status)
         if status.state is not State.running and alive and row is not BOOTS:
-            keeper = status.spec.kept_by if status.spec else ""
+            keeper = status.spec.keeper if status.spec else ""
             settled, why = (unasked(status.state), words.started_by(keeper)) if keeper else (BOOTS, words.STILL_ALIVE)
             return self._imagine(status, settled, Effects(notes=(why,)))
         return status

@@ -158,6 +158,11 @@ class Spec(NamedTuple):
     forward_x11_trusted: bool = False
     timezone: str = ""
     """Name in the zoneinfo database; empty: the guest's own."""
+    cluster: str = ""
+    """Which of the home's clusters runs it; empty: this host does."""
+    node: str = ""
+    """The node of the cluster on which it is made; empty: the cluster chooses one, of `group` if that is given."""
+    group: str = ""
     message: str = ""
     """What the template's author tells the machine's users."""
     mounts: tuple[Mount, ...] = ()
@@ -174,6 +179,11 @@ class Spec(NamedTuple):
     version: str = ""
     """The version of Interlock that created it, for people who have an older one."""
     schema: int = SCHEMA
+
+    @property
+    def keeper(self) -> str:
+        """What else may start and stop the machine, in words: a program, a cluster; empty where nothing does."""
+        return self.kept_by or (f'the cluster "{self.cluster}"' if self.cluster else "")
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as an object of JSON values, one key for each field."""

@@ -182,7 +182,7 @@ class Reader:
             saved=is_saved(directory),
             changed_at=line.time,
         )
-        if status.state is not State.running and status.operation is None and not spec.kept_by:
+        if status.state is not State.running and status.operation is None and not spec.keeper:
             return status  # at rest there is nothing to see that the journal does not say
         try:
             port = self.ports(spec.driver)

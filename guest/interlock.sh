@@ -124,7 +124,30 @@ identify() {
     [ ! -f "$seed/locale" ] || attempt locale "locale" set_locale
     [ ! -f "$seed/environment.sh" ] || attempt environment "environment" set_environment
     [ ! -f "$seed/dns" ] || attempt dns "name servers" set_dns
+    network=$(sed -n 's/.*\<interlock\.network=\([^ ]*\).*/\1/p' /proc/cmdline)
+    [ -z "$network" ] || attempt network "network" set_network
     attempt lima "variables of Lima" set_lima
+}
+
+# Gives the guest the address that the kernel's command line has: interlock.network=ADDRESS/BITS,GATEWAY[,DNS...]
+set_network() {
+    IFS=, read -r address gateway servers <<end
+$network
+end
+    if [ -d "$root/etc/systemd/network" ]; then
+        {
+            printf '[Match]\nName=en* eth*\n\n[Network]\nAddress=%s\n' "$address"
+            [ -z "$gateway" ] || say "Gateway=$gateway"
+            say "LinkLocalAddressing=no"
+            say "IPv6AcceptRA=no"
+        } >"$root/etc/systemd/network/10-interlock.network"
+    else
+        ip addr flush dev eth0
+        ip addr add "$address" dev eth0
+        [ -z "$gateway" ] || ip route add default via "$gateway"
+    fi
+    # A seed with name servers of its own has set them already.
+    [ -z "$servers" ] || [ -f "$seed/dns" ] || say "$servers" | tr , '\n' | sed 's/^/nameserver /' >"$root/etc/resolv.conf"
 }
 
 # Copies the seed to where every boot finds it.

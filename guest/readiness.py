@@ -7,6 +7,7 @@ Nothing less proves it. QEMU's user network accepts connections before the guest
 server; a login is possible before the first boot is finished.
 """
 
+import errno
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,6 +28,12 @@ WAITING_FOR_FIRST_BOOT = "waiting for first boot to finish"
 
 _RETRY_S = 0.03
 """Between two attempts while the guest refuses connections: its network is up, its sshd not yet."""
+
+_CONNECT_S, _ABSENT_S = 0.5, 0.2
+"""How long to wait for a connection to a guest with an address of its own, and between two attempts: until it is up,
+nobody answers there."""
+
+_NOBODY = (errno.EHOSTUNREACH, errno.ENETUNREACH)
 
 _FIRST_AGAIN_S, _LAST_AGAIN_S = 1.0, 5.0
 """Between two sessions that the guest ends: its sshd is up, but the user does not exist yet. OpenSSH 9.8 adds a penalty
@@ -92,7 +99,7 @@ def wait_until_ready(
     refusal: list[str] = []
     try:
         while True:
-            with _greeted_by(endpoint.port, wait, report) as connection:
+            with _greeted_by(endpoint, wait, report) as connection:
                 while (ready := agent()) is None:
                     report(WAITING_FOR_FIRST_BOOT)
                     wait.pause(0)
@@ -110,8 +117,8 @@ def wait_until_ready(
         raise DeadlineError(error.message, hint=error.hint, details=[*refusal, *error.details]) from error
 
 
-def _greeted_by(port: int, wait: Wait, report: Report) -> socket.socket:
-    """Return a connection on which an ssh server behind `port` has sent its greeting, which is still to be read.
+def _greeted_by(endpoint: Endpoint, wait: Wait, report: Report) -> socket.socket:
+    """Return a connection on which an ssh server at `endpoint` has sent its greeting, which is still to be read.
 
     Source: RFC 4253, section 4.2.
     """
@@ -119,9 +126,11 @@ def _greeted_by(port: int, wait: Wait, report: Report) -> socket.socket:
     waiting: dict[int, socket.socket] = {}
     try:
         while True:
-            with suppress(ConnectionError):
-                connection = socket.create_connection(("127.0.0.1", port))
+            if connection := _connected(endpoint):
                 waiting[connection.fileno()] = connection
+            elif not waiting:
+                wait.pause(_ABSENT_S)
+                continue
             ready = wait.pause(turn_s if wait.awake else _ASLEEP_TURN_S, *waiting)
             for descriptor in ready:
                 connection = waiting.pop(descriptor)
@@ -141,6 +150,18 @@ def _greeted_by(port: int, wait: Wait, report: Report) -> socket.socket:
     finally:
         for connection in waiting.values():
             connection.close()
+
+
+def _connected(endpoint: Endpoint) -> socket.socket | None:
+    """Return a connection to `endpoint`; None where nobody is there, or nobody listens."""
+    try:
+        connection = socket.create_connection((endpoint.address, endpoint.port), _CONNECT_S)
+    except OSError as error:
+        if isinstance(error, ConnectionError | TimeoutError) or error.errno in _NOBODY:
+            return None
+        raise
+    connection.setblocking(True)  # noqa: FBT003 - its one parameter
+    return connection
 
 
 def _greets(connection: socket.socket) -> bool:
@@ -184,7 +205,7 @@ def _failures(
         return parse(bytes(words)), []
     if b"Host key verification failed" in bytes(words):
         raise DriverError(
-            f"what answers on 127.0.0.1:{endpoint.port} is not this guest: it shows another host key",
+            f"what answers on {endpoint.address}:{endpoint.port} is not this guest: it shows another host key",
             details=lines(bytes(words)),
         )
     return None, lines(bytes(words))

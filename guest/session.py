@@ -38,6 +38,8 @@ class Endpoint:
     """The ssh_config(5) that leads to it."""
     port: int
     instance_id: str
+    address: str = ssh.LOOPBACK
+    """Where that port is: this host's loopback leads to a guest behind QEMU's user network."""
 
 
 class Wait:

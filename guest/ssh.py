@@ -18,6 +18,8 @@ HOST_KEY_ALIAS = "guest"
 
 CONFIG = "ssh.config"
 
+LOOPBACK = "127.0.0.1"
+
 _WITHIN = 'cd -- "$1" || exit; shift; [ $# -gt 0 ] || set -- "${SHELL:-/bin/sh}" -l; exec "$@"'
 
 _LOGIN_SHELL = 'exec "${SHELL:-/bin/sh}" -l'
@@ -39,18 +41,19 @@ def config(
     key: Path,
     known_hosts: Path,
     *,
+    address: str = LOOPBACK,
     control: Path | None = None,
     forward_agent: bool = False,
     forward_x11: bool = False,
     forward_x11_trusted: bool = False,
 ) -> str:
-    """Return the ssh_config(5) by which `ssh -F FILE name` reaches the guest behind local TCP `port`.
+    """Return the ssh_config(5) by which `ssh -F FILE name` reaches the guest behind TCP `port` of `address`.
 
     `key` is the user's private key, `known_hosts` holds the guest's own. Both are absolute: ssh resolves relative
     names against the caller's working directory. `control` is the socket of a connection to share while there is one.
     """
     options = {
-        "HostName": "127.0.0.1",
+        "HostName": address,
         "Port": str(port),
         "User": user,
         "IdentityFile": _quoted(key),

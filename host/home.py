@@ -30,6 +30,7 @@ class Home(NamedTuple):
         │   └── .deleting/NAME/     being deleted: likewise
         ├── images/                 immutable, by digest; instances hold hard links, so it may be emptied
         ├── disks/                  disks that outlive instances; those hold hard links
+        ├── clusters/NAME.yaml      optional, written by the user: how a cluster is reached, and its secret; 0600
         ├── keys/                   the user's key pair, copied into new instances
         ├── keeper/                 the keeper's lock, calls and log (`keeper.calls`)
         ├── defaults.yaml           optional, written by the user: what templates lack; only create reads it
@@ -62,7 +63,7 @@ class Home(NamedTuple):
 
     @property
     def instances(self) -> Path:
-        return self.root / "instances"
+        return self.root / _INSTANCES
 
     @property
     def images(self) -> Path:
@@ -76,6 +77,11 @@ class Home(NamedTuple):
     def defaults(self) -> Path:
         """A template with defaults for all others; it may be missing."""
         return self.root / "defaults.yaml"
+
+    @property
+    def clusters(self) -> Path:
+        """The folder with a record of each cluster; it may be missing."""
+        return self.root / "clusters"
 
     @property
     def key(self) -> str:
@@ -155,6 +161,17 @@ class Home(NamedTuple):
                     raise HostError(f"{path} can be written by others", hint=f"chmod 700 {shlex.quote(str(path))}")
 
 
+def root_of(directory: Path) -> Path:
+    """Return the root of the home that the instance in `directory` belongs to, be it made or on its way in or out.
+
+    Raises HostError for a folder that is in no home.
+    """
+    for folder in directory.parents:
+        if folder.name == _INSTANCES:
+            return folder.parent
+    raise HostError(f"{directory} is not the directory of an instance")
+
+
 def make_runtime(runtime: Path, directory: Path) -> None:
     """Make the folder `runtime` for the sockets of the instance in `directory`."""
     make_private_directory(runtime)
@@ -170,6 +187,8 @@ def owner(runtime: Path) -> Path | None:
         return None
     return directory if runtime.name == _key(directory) else None
 
+
+_INSTANCES = "instances"
 
 _OWNER = "instance"
 

@@ -26,6 +26,7 @@ from ...host import cancellation
 from ...host import process as host
 from ...host.files import read_own, remove_tree, write_whole
 from ..contract import (
+    CLUSTERED,
     DEMANDS,
     HIDDEN,
     TEMPLATE,
@@ -81,7 +82,7 @@ class LimaDriver(Driver):
         arches=("x86_64", "aarch64"),
         images=False,
         shell=True,
-        honours=frozenset(DEMANDS) - {"accelerator", "disks", "network_host", "network_internet"},
+        honours=frozenset(DEMANDS) - CLUSTERED - {"accelerator", "disks", "network_host", "network_internet"},
         kept_by="limactl",
     )
 

@@ -45,7 +45,9 @@ from ...fsm.records import is_saved
 from ...guest import ssh
 from ...host import cancellation
 from ...host import process as host
+from .. import degraded
 from ..contract import (
+    CLUSTERED,
     CURRENT,
     DEMANDS,
     HIDDEN,
@@ -61,7 +63,7 @@ from ..contract import (
     Report,
     Site,
 )
-from . import degraded, ended, events, hypervisor, logs, mounts, port_record, ssh_control, ssh_forwards, ssh_port
+from . import ended, events, hypervisor, logs, mounts, port_record, ssh_control, ssh_forwards, ssh_port
 
 if TYPE_CHECKING:
     from ...fsm.records import OpenPort
@@ -101,7 +103,7 @@ class QemuDriver(Driver):
         ("x86_64", "aarch64"),
         images=True,
         shell=True,
-        honours=frozenset(DEMANDS),
+        honours=frozenset(DEMANDS) - CLUSTERED,
         suspends=True,
         forks=True,
         warms=True,

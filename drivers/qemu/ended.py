@@ -5,8 +5,9 @@ from pathlib import Path
 from ...errors import DriverError
 from ...host.files import remove_tree
 from ...host.process import boot_id
+from .. import degraded
 from ..contract import Report, Site
-from . import degraded, events, hypervisor, logs, ssh_forwards
+from . import events, hypervisor, logs, ssh_forwards
 from .port_record import PORTS
 
 

@@ -11,13 +11,13 @@ from ...fsm.snapshots import place
 from ...fsm.table import Trigger
 from ...guest import ssh
 from ...host.progress import unheard
+from .. import degraded
 from ..contract import BASE, CURRENT, KERNEL, SAVED, SEED, WARM, Effects, Site
 from . import (
     adopted,
     boot,
     cloning,
     copies,
-    degraded,
     disk,
     events,
     firmware,

@@ -118,7 +118,7 @@ def offered(interlock):
         (("create", "-t", "ti"), ["tiny", "<file>"]),
         (("create", "web", "--template=ti"), ["--template=tiny", "<file>"]),
         (("create", "web", "--mount", ""), ["<dir>"]),
-        (("create", "web", "--driver", ""), ["lima", "qemu", "simulated"]),
+        (("create", "web", "--driver", ""), ["ganeti", "lima", "qemu", "simulated"]),
         (("image", "rm", ""), ["debian"]),
         (("snapshot", "restore", "web", ""), ["before"]),
         (("snapshot", "restore", "db", ""), []),

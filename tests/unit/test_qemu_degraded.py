@@ -2,8 +2,8 @@
 
 import pytest
 
+from interlock.drivers import degraded
 from interlock.drivers.contract import Site
-from interlock.drivers.qemu import degraded
 from interlock.guest.report import Failure
 
 SCRIPT = Failure("script 003 (system)", 3, ("no such host", "giving up"))

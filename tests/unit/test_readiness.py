@@ -60,7 +60,9 @@ Look = Callable[[], bool]
 def greeted(listener: Listener, pidfd: int, look: Look, reports: list[str], deadline_s: float = 30.0) -> bytes:
     """Return the first bytes of the connection that a wait chooses."""
     wait = session.Wait(Deadline(deadline_s), pidfd, look)
-    with readiness._greeted_by(listener.port, wait, reports.append) as connection:
+    with readiness._greeted_by(
+        Endpoint("web", Path("ssh.config"), listener.port, "i-1"), wait, reports.append
+    ) as connection:
         return connection.recv(64)
 
 

@@ -36,7 +36,7 @@ def test_spec_has_no_field_that_could_lead_out_of_its_directory():
     named = set(Spec._fields)
     assert named == {
         *("driver", "arch", "cpus", "memory_bytes", "disk_bytes", "user", "hostname", "instance_id", "boot"),
-        "kept_by",
+        *("kept_by", "cluster", "node", "group"),
         *(
             "start_timeout_s",
             "stop_timeout_s",

@@ -7,14 +7,14 @@ degraded.txt    the error's message, then its details, one a line. The guest its
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...host.bounds import clipped
-from ...host.files import open_own, remove_tree
-from ..contract import DegradedError, Site
+from ..host.bounds import clipped
+from ..host.files import open_own, remove_tree
+from .contract import DegradedError, Site
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ...guest.report import Failure
+    from ..guest.report import Failure
 
 RECORD = "degraded.txt"
 
@@ -28,7 +28,7 @@ _MESSAGE_CHARACTERS = 200
 
 def record(site: Site, failures: "Sequence[Failure]") -> DegradedError | None:
     """Record `failures` for `site` and return them as one error; without any, record nothing and return None."""
-    from ...host.files import write_whole
+    from ..host.files import write_whole
 
     if not failures:
         forget(site.directory)

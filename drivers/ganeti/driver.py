@@ -1,0 +1,354 @@
+"""The driver that has a Ganeti cluster run its machines: each call asks the cluster, and remembers little.
+
+    directory/          written by
+    ├── ganeti.json     create, and before each job: which instance it is, and the job under way (`record`)
+    ├── ssh.config      start, a session: `ssh -F ssh.config NAME`
+    └── degraded.txt    start, provision: what failed in the running guest, if anything
+
+What the machine boots from lies in the cluster's store (`store`), what it wrote on the cluster's disks. Anyone who may
+use the cluster may start, stop and move the instance, so it is observed at rest, too. Modules are imported where they
+are used: httpx takes longer to load than `list` takes without a cluster.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...errors import DriverError, HostError, InterlockError, UsageError
+from ...fsm import looks
+from ...guest import ssh
+from ...host.files import remove_tree
+from ...host.home import root_of
+from .. import degraded
+from ..contract import CLUSTERED, INITRD, KERNEL, Abilities, Deadline, DegradedError, Driver, Observation, Report, Site
+from . import record as records
+from .record import Record
+
+if TYPE_CHECKING:
+    from ..contract import Spec
+    from .machine import Machine
+    from .seen import Seen
+
+_MIB = 1 << 20
+
+_GRACE_S = 10
+"""How much longer than the guest may take, a job that shuts it down may: Ganeti ends the hypervisor then."""
+
+
+class GanetiDriver(Driver):
+    """Has the cluster that a spec names run its machine."""
+
+    name = "ganeti"
+    abilities = Abilities(  # noqa: S604 - no shell
+        arches=("x86_64",),
+        images=True,
+        shell=True,
+        honours=CLUSTERED | {"cpu_model", "forward_agent", "forward_x11", "forward_x11_trusted", "probes"},
+    )
+
+    def check(self, spec: "Spec") -> None:
+        super().check(spec)
+        if not spec.cluster:
+            raise UsageError(f'driver "{self.name}" runs machines of a cluster; name it with --cluster')
+        if spec.node and spec.group:
+            raise UsageError("a machine is made on a node, or on one of a group: --node and --group exclude each other")
+
+    def create(self, site: Site, report: Report) -> None:
+        from . import cluster as clusters
+        from . import guest, store
+        from .machine import Machine
+        from .seen import OF_HOME, OF_INSTANCE
+
+        spec = site.spec
+        _check_boot(site)
+        with Machine(site, spec.cluster) as machine:
+            name = _name(site.name, machine.cluster.domain)
+            if records.read(site) is None:
+                inode = site.directory.stat().st_ino
+                records.write(site, Record(spec.cluster, name, spec.instance_id, inode))
+            machine.settle(report)
+            if seen := machine.look():
+                if machine.record.made:
+                    return
+                _remove(machine, seen, report)  # a job that was cut short or failed may leave half of one
+            handed = store.hand_over(site, machine.cluster, report)
+            kernel = {"kernel_args": spec.kernel_arguments} if spec.boot == "kernel" else {}
+            model = {"cpu_type": spec.cpu_model} if spec.cpu_model else {}
+            report("asking the cluster for the machine")
+            try:
+                machine.submit("POST", "/2/instances", {
+                    "__version__": 1,
+                    "mode": "create",
+                    "instance_name": name,
+                    "hypervisor": "kvm",
+                    "os_type": machine.cluster.os,
+                    "osparams": handed.os,
+                    "hvparams": {**handed.hypervisor, **kernel, **model},
+                    "beparams": _sizes(spec),
+                    "disks": [{"size": _mib(spec.disk_bytes)}],
+                    "nics": [{"network": machine.cluster.network, "ip": "pool"} if machine.cluster.network else {}],
+                    "start": False,
+                    "ip_check": False,
+                    "name_check": False,
+                    "tags": [f"{OF_HOME}{clusters.home_mark(machine.root)}", f"{OF_INSTANCE}{spec.instance_id}"],
+                    **({"disk_template": machine.cluster.disk_template} if machine.cluster.disk_template else {}),
+                    **({"pnode": spec.node} if spec.node else {}),
+                    **({"group_name": spec.group} if spec.group else {}),
+                }, report)  # fmt: skip
+            except DriverError as error:
+                raise _explained(error, site, name) from error
+            address = machine.reached().address
+            if spec.boot == "kernel":
+                arguments = guest.kernel_arguments(machine, address)
+                machine.act("PUT", "modify", {"hvparams": {"kernel_args": arguments}})
+            machine.note(made=True, address=address)
+
+    def start(self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True) -> DegradedError | None:  # type: ignore[override] # it saves no memory, so it is never asked for a cold start
+        from ...guest import probes, readiness
+        from . import guest
+
+        with _machine(site) as machine:
+            machine.settle(report)
+            seen = machine.owned(machine.reached())
+            if not seen.alive:
+                if not boot:
+                    raise DriverError(f"the machine is down: {_reason(machine.record, seen) or 'it never ran'}")
+                wanted = _sizes(site.spec)
+                if (seen.memory_mib, seen.cpus) != (wanted["maxmem"], wanted["vcpus"]):
+                    report("giving the machine its new sizes")
+                    machine.act("PUT", "modify", {"beparams": wanted}, deadline=deadline)
+                degraded.forget(site.directory)
+                machine.note(ran=True, ended="")
+                report("asking the cluster to start the machine")
+                machine.act("PUT", "startup", None, report, deadline)
+            report("waiting for the guest")
+            with guest.watched(machine) as (endpoint, gone):
+                failures = readiness.wait_until_ready(endpoint, deadline, gone, report)
+                failures = probes.run(endpoint, site.spec.probes, deadline, gone, report, failures=failures)
+        return degraded.record(site, failures)
+
+    def provision(self, site: Site, report: Report, deadline: Deadline) -> DegradedError | None:
+        from ...guest import probes, provision
+        from . import guest
+
+        with _machine(site) as machine:
+            machine.owned(machine.reached())
+            with guest.watched(machine) as (endpoint, gone):
+                failures = provision.run(endpoint, deadline, gone, report)
+                try:
+                    failures = probes.run(endpoint, site.spec.probes, deadline, gone, report, failures=failures)
+                except probes.ProbeError as error:
+                    failures = (error.failure,)
+        return degraded.record(site, failures)
+
+    def stop(self, site: Site, report: Report, deadline: Deadline) -> str:
+        if records.read(site) is None:
+            return "was not running"
+        with _machine(site) as machine:
+            machine.settle(report)
+            seen = machine.owned(machine.reached())
+            if not seen.alive:
+                return _reason(machine.record, seen) or "was not running"
+            limit_s = math.ceil(deadline.remaining_s)
+            report("asking the guest to shut down")
+            job = machine.act("PUT", "shutdown", {"timeout": limit_s}, report)
+            how = "guest shut down"
+            if _lasted_s(job) >= limit_s:  # Ganeti asks until then, and does not say whether it had to end it
+                how = f"ended by force: the guest did not shut down in {limit_s} s"
+            self._ended(machine, how)
+        return how
+
+    def kill(self, site: Site, report: Report) -> None:
+        if records.read(site) is None:
+            return
+        with _machine(site) as machine:
+            machine.settle(report, at_once=True)
+            seen = machine.look()
+            if seen is None or machine.refuse_unreachable(seen).alive is False:
+                return
+            machine.owned(seen)
+            report("ending the machine by force")
+            machine.act("PUT", "shutdown", {"timeout": 0}, report)
+            self._ended(machine, "killed")
+
+    def reset(self, site: Site, report: Report) -> None:
+        with _machine(site) as machine:
+            machine.settle(report)
+            _refuse_alive(site, machine.owned(machine.reached()))
+            report("asking the cluster for a fresh disk")
+            machine.act("POST", "reinstall", {"os": machine.cluster.os, "start": False}, report)
+            degraded.forget(site.directory)
+            machine.note(ran=False, ended="")
+
+    def grow(self, site: Site, report: Report) -> None:
+        with _machine(site) as machine:
+            machine.settle(report)
+            _refuse_alive(site, machine.owned(machine.reached()))
+            described = machine.rapi.get(f"/2/instances/{machine.record.instance}")
+            wanted, (size, *_) = _mib(site.spec.disk_bytes), described["disk.sizes"]
+            if size < wanted:
+                report("growing the disk")
+                machine.act("POST", "disk/0/grow", {"amount": wanted, "absolute": True}, report)
+
+    def move(self, site: Site, new: Site, report: Report) -> None:
+        with _machine(site) as machine:
+            machine.settle(report)
+            _refuse_alive(site, machine.owned(machine.reached()))
+            name = _name(new.name, machine.cluster.domain)
+            if name != machine.record.instance:
+                report("telling the cluster the new name")
+                body = {"new_name": name, "ip_check": False, "name_check": False}
+                try:
+                    machine.act("PUT", "rename", body, report)
+                except DriverError as error:
+                    raise _explained(error, new, name) from error
+                machine.note(instance=name)
+
+    def delete(self, site: Site, report: Report) -> None:
+        from . import cluster as clusters
+        from . import store
+
+        found = records.read(site)
+        if found is not None:
+            with _machine(site) as machine:
+                machine.settle(report, at_once=True)
+                seen = machine.look()
+                if seen and seen.home != clusters.home_mark(machine.root):
+                    report("leaving the machine to the home that it belongs to now")
+                else:
+                    if seen:
+                        machine.refuse_unreachable(seen)
+                        _refuse_alive(site, seen)
+                        _remove(machine, seen, report)
+                    store.take_back(found.instance_id, machine.cluster)
+        remove_tree(site.runtime)
+
+    def observe(self, site: Site) -> Observation:
+        from .machine import unreachable
+
+        found = records.read(site)
+        if found is None:
+            return Observation(alive=False)
+        seen = _glanced(site, found) if looks.sharing() else _looked(site)
+        if seen is None:
+            return Observation(
+                alive=False,
+                condition=f"`interlock delete {site.name}` removes what is left of it here",
+                exit_reason=f'the cluster "{found.cluster}" has it no more' if found.made else None,
+            )
+        if seen.alive is None:
+            raise unreachable(site, seen)
+        if not seen.alive:
+            return Observation(alive=False, exit_reason=_reason(found, seen))
+        failed = degraded.seen(site)
+        return Observation(
+            alive=True, condition=seen.condition or (f"degraded: {failed.message}" if failed else None), degraded=failed
+        )
+
+    def shell(self, site: Site, command: Sequence[str], *, terminal: bool) -> list[str]:
+        return ssh.command_line(self.ssh_config(site), site.name, command, terminal=terminal)
+
+    def ssh_config(self, site: Site) -> Path:
+        from . import guest
+
+        return guest.ssh_config(site, _recorded(site))
+
+    def _ended(self, machine: "Machine", how: str) -> None:
+        degraded.forget(machine.site.directory)
+        machine.note(ended=how)
+
+
+@contextmanager
+def _machine(site: Site) -> "Iterator[Machine]":
+    """Yield the machine of `site`, which has a record."""
+    from .machine import Machine
+
+    with Machine(site, _recorded(site).cluster) as machine:
+        yield machine
+
+
+def _looked(site: Site) -> "Seen | None":
+    with _machine(site) as machine:
+        return machine.look()
+
+
+def _glanced(site: Site, found: Record) -> "Seen | None":
+    """Return what a look at all instances of the cluster shows of that of `site`."""
+    from .seen import Seen
+
+    def look() -> dict[str, Seen]:
+        with _machine(site) as machine:
+            all_of_them = map(Seen.of, machine.rapi.get("/2/instances", bulk=1) or ())
+            return {seen.name: seen for seen in all_of_them}
+
+    seen = looks.once(("ganeti", root_of(site.directory), found.cluster), look).get(found.instance)
+    return seen if seen and seen.belongs_to(found.instance_id) else None
+
+
+def _recorded(site: Site) -> Record:
+    found = records.read(site)
+    if found is None:
+        raise DriverError(f'no cluster has a machine for "{site.name}"', hint=f"interlock delete {site.name}")
+    return found
+
+
+def _name(name: str, domain: str) -> str:
+    """Return what an instance called `name` is called in the cluster, which knows no capital letters."""
+    return f"{name.lower()}.{domain.strip('.')}" if domain else name.lower()
+
+
+def _mib(size: int) -> int:
+    return -(-size // _MIB)
+
+
+def _sizes(spec: "Spec") -> dict[str, int]:
+    memory = _mib(spec.memory_bytes)
+    return {"maxmem": memory, "minmem": memory, "vcpus": spec.cpus}
+
+
+def _check_boot(site: Site) -> None:
+    if site.spec.boot == "firmware":
+        raise HostError(
+            "Ganeti's machines have no UEFI: use an image that boots by kernel, or by BIOS (firmware.legacyBIOS: true)"
+        )
+    if site.spec.boot == "kernel":
+        for material in (KERNEL, INITRD):
+            if not (site.directory / material).exists():
+                raise DriverError(f"the instance boots a kernel, but its file {material} is missing")
+
+
+def _explained(error: DriverError, site: Site, name: str) -> InterlockError:
+    """Return `error` of a job that gives a machine its name or its place, with what to do about it."""
+    match getattr(error, "code", ""):
+        case "already_exists" | "resource_not_unique":
+            return DriverError(f'the cluster has an instance "{name}" already; choose another name than "{site.name}"')
+        case "insufficient_resources" | "temp_insufficient_resources":
+            return HostError(f"no node has room for the machine: {error.message}")
+    return error
+
+
+def _remove(machine: "Machine", seen: "Seen", report: Report) -> None:
+    report("asking the cluster to remove the machine")
+    if seen.alive:
+        machine.act("PUT", "shutdown", {"timeout": 0})
+    machine.act("DELETE", "", None, report)
+
+
+def _refuse_alive(site: Site, seen: "Seen") -> None:
+    if seen.alive:
+        raise DriverError(f'the machine of "{site.name}" is running; nothing was touched')
+
+
+def _reason(found: Record, seen: "Seen") -> str | None:
+    """Return why the machine, which is down, is so; None where it never ran."""
+    if not found.ran:
+        return None
+    return found.ended or seen.exit_reason
+
+
+def _lasted_s(job: Any) -> float:
+    """Return how long a job worked, in seconds, by the cluster's clock."""
+    begin, end = (seconds + microseconds / 1e6 for seconds, microseconds in (job["start_ts"], job["end_ts"]))
+    return float(end - begin)

@@ -1,0 +1,119 @@
+"""The guest of an instance: where it answers, and how a wait for it ends when the instance goes down."""
+
+import ipaddress
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...errors import DeadlineError, DriverError, InterlockError
+from ...guest import ssh
+from ...guest.session import Endpoint, GuestGoneError
+from ...host.files import read_own, write_whole
+from ..contract import KNOWN_HOSTS, SSH_KEY, Site
+from .rapi import Rapi
+
+if TYPE_CHECKING:
+    from .machine import Machine
+    from .record import Record
+
+SSH_PORT = 22
+
+_LOOK_S = 2.0
+"""How often to look whether an instance whose guest is waited for is still up."""
+
+
+def kernel_arguments(machine: "Machine", address: str) -> str:
+    """Return the command line of the guest's kernel: what the spec says and, with an `address`, the network.
+
+    guest/interlock.sh reads it. Without an address the guest asks DHCP, if its image does.
+    """
+    words = [machine.site.spec.kernel_arguments]
+    network = machine.cluster.network
+    if address and network:
+        described = machine.rapi.get(f"/2/networks/{network}")
+        bits = ipaddress.ip_network(str(described["network"]), strict=False).prefixlen
+        servers = machine.cluster.dns.split()
+        words.append(
+            f"interlock.network={','.join([f'{address}/{bits}', str(described.get('gateway') or ''), *servers])}"
+        )
+    return " ".join(filter(None, words))
+
+
+def address(record: "Record") -> str:
+    """Return where the guest is found: at the address that the cluster gave it, or else at its name's."""
+    if record.address:
+        return record.address
+    try:
+        found = socket.getaddrinfo(record.instance, SSH_PORT, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise DriverError(
+            f'nobody knows the address of "{record.instance}": its cluster gave it none, and DNS says: {error}'
+        ) from error
+    return str(found[0][4][0])
+
+
+def ssh_config(site: Site, record: "Record") -> Path:
+    """Return the file of the ssh_config(5) by which the guest is reached, written now if it is not there as it must."""
+    spec, path = site.spec, site.directory / ssh.CONFIG
+    wanted = ssh.config(
+        site.name,
+        spec.user,
+        SSH_PORT,
+        site.directory / SSH_KEY,
+        site.directory / KNOWN_HOSTS,
+        address=address(record),
+        forward_agent=spec.forward_agent,
+        forward_x11=spec.forward_x11,
+        forward_x11_trusted=spec.forward_x11_trusted,
+    ).encode()
+    with suppress(FileNotFoundError):
+        if read_own(path) == wanted:
+            return path
+    write_whole(path, wanted)
+    return path
+
+
+@contextmanager
+def watched(machine: "Machine") -> Iterator[tuple[Endpoint, int]]:
+    """Yield where the guest answers, and a descriptor that becomes readable once the instance is seen to be down.
+
+    An error inside the block gets its cause: that the instance went down, and how.
+    """
+    site, record = machine.site, machine.record
+    endpoint = Endpoint(site.name, ssh_config(site, record), SSH_PORT, site.spec.instance_id, address=address(record))
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    over = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(machine, over, writing), daemon=True)
+    watcher.start()
+    try:
+        yield endpoint, reading
+    except GuestGoneError:
+        seen = machine.reached()
+        raise DriverError(f"the machine went down: {seen.exit_reason}") from None
+    except DeadlineError as error:
+        found = machine.look()
+        if found is not None and found.alive is False:
+            raise DriverError(f"the machine went down: {found.exit_reason}") from error
+        raise
+    finally:
+        over.set()
+        watcher.join()
+        os.close(reading)
+        os.close(writing)
+
+
+def _watch(machine: "Machine", over: threading.Event, writing: int) -> None:
+    """Write to `writing` once the instance of `machine` is down, and return then, or when it is `over`."""
+    record = machine.record
+    with Rapi(machine.cluster, machine.root) as rapi:
+        from .seen import Seen
+
+        while not over.wait(_LOOK_S):
+            with suppress(InterlockError):  # a cluster that is silent for a while is no guest that went down
+                if Seen.of(rapi.get(f"/2/instances/{record.instance}")).alive is False:
+                    os.write(writing, b"\n")
+                    return

@@ -1,0 +1,249 @@
+"""One instance of a cluster: what it looks like, and jobs that act on it.
+
+Ganeti does everything in jobs. Before a job is asked for, the record says that one will be; then it says its number;
+once its end was seen, nothing. So what a dead process left is found again: by its number or, where that was not noted,
+among the cluster's unfinished jobs by the instance's name. `settle` waits for it, or calls it off as long as it has not
+begun. A job that runs cannot be called off, and it holds the locks of its instance until it ends.
+"""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from ...errors import DeadlineError, DriverError, NotFoundError, OutOfReachError
+from ...fsm.port import Deadline
+from ...host import cancellation
+from ...host.bounds import clipped
+from ...host.home import root_of
+from ...host.progress import Report, unheard
+from ..contract import Site
+from . import cluster as clusters
+from . import record as records
+from .rapi import Rapi, UnansweredError, failure
+from .record import ASKED, Record
+from .seen import Seen
+
+_POLL_S = 0.3
+"""How often a job is looked at. RAPI has no stream of events, and its call that waits holds one of its few threads."""
+
+_SILENCE_S = 60.0
+"""How long the cluster may be silent while a job is waited for: another node may be becoming its master."""
+
+_STEP_CHARACTERS = 120
+
+_QUEUED = ("queued", "waiting")
+_UNFINISHED = (*_QUEUED, "canceling", "running")
+
+
+class Machine:
+    """The instance of `site`, or the one that is to be made for it; a connection that the block closes."""
+
+    def __init__(self, site: Site, cluster: str) -> None:
+        self.site = site
+        self.root = root_of(site.directory)
+        self.cluster = clusters.read(self.root, cluster)
+        self.rapi = Rapi(self.cluster, self.root)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.rapi.__exit__(kind, error, trace)
+
+    @property
+    def record(self) -> Record:
+        """What stands in the site's record."""
+        found = records.read(self.site)
+        if found is None:
+            raise DriverError(
+                f'no cluster has a machine for "{self.site.name}"', hint=f"interlock delete {self.site.name}"
+            )
+        return found
+
+    def note(self, **changes: Any) -> Record:
+        """Change the record, and return it."""
+        changed = self.record._replace(**changes)
+        records.write(self.site, changed)
+        return changed
+
+    # -- looking -------------------------------------------------------------------------------------------------
+
+    def look(self) -> Seen | None:
+        """Return what the cluster says of the instance; None where it has no such instance, or another of that name."""
+        record = self.record
+        try:
+            seen = Seen.of(self.rapi.get(f"/2/instances/{record.instance}"))
+        except NotFoundError:
+            return None
+        return seen if seen.belongs_to(record.instance_id) else None
+
+    def reached(self) -> Seen:
+        """Return likewise; raise DriverError where it is not there, OutOfReachError where its node does not answer."""
+        seen = self.look()
+        if seen is None:
+            raise DriverError(
+                f'cluster "{self.cluster.name}" has no instance for "{self.site.name}" any more',
+                hint=f"interlock delete {self.site.name}",
+            )
+        return self.refuse_unreachable(seen)
+
+    def refuse_unreachable(self, seen: Seen) -> Seen:
+        """Return `seen`, unless nobody knows whether it runs: that is raised as an OutOfReachError."""
+        if seen.alive is None:
+            raise unreachable(self.site, seen)
+        return seen
+
+    def owned(self, seen: Seen) -> Seen:
+        """Return `seen`, unless it belongs to another home by now: that is raised as a DriverError."""
+        if seen.home != clusters.home_mark(self.root):
+            raise DriverError(f'"{self.site.name}" belongs to another home now, which alone may act on it')
+        return seen
+
+    # -- acting --------------------------------------------------------------------------------------------------
+
+    def act(
+        self,
+        method: str,
+        what: str,
+        body: Mapping[str, Any] | None = None,
+        report: Report = unheard,
+        deadline: Deadline | None = None,
+    ) -> Mapping[str, Any]:
+        """Have the cluster do a job on the instance and return the job once it has succeeded; its steps are reported.
+
+        `what` is the resource below the instance: `startup`; empty: the instance itself. Raises FailedError for a job
+        that failed, DeadlineError when time is up: the job goes on, and the record says so.
+        """
+        path = f"/2/instances/{self.record.instance}"
+        return self.submit(method, f"{path}/{what}" if what else path, body, report, deadline)
+
+    def submit(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        report: Report = unheard,
+        deadline: Deadline | None = None,
+    ) -> Mapping[str, Any]:
+        """Likewise, for any resource whose job is about the instance."""
+        self.note(job=ASKED)
+        try:
+            number = int(self.rapi.ask(method, path, body))
+        except UnansweredError:
+            raise  # it may have been received
+        except BaseException:
+            self.note(job=0)
+            raise
+        self.note(job=number)
+        return self._await(number, report, deadline)
+
+    def settle(self, report: Report = unheard, *, at_once: bool = False) -> None:
+        """Return once no job is left that an earlier call has asked for; how it ended is for the caller to look at.
+
+        With `at_once` one that has not begun is called off.
+        """
+        record = records.read(self.site)
+        if record is None or record.job == 0:
+            return
+        number = record.job if record.job != ASKED else self._unfinished(record.instance)
+        if number:
+            if at_once and self._job(number).get("status") in _QUEUED:
+                report(f"calling off job {number}")
+                self.rapi.ask("DELETE", f"/2/jobs/{number}")
+            report(f"waiting for job {number}, which was asked for earlier")
+            try:
+                self._await(number, report, None)
+            except DriverError as error:
+                if isinstance(error, UnansweredError):
+                    raise
+        self.note(job=0)
+
+    # -- parts ---------------------------------------------------------------------------------------------------
+
+    def _unfinished(self, instance: str) -> int:
+        """Return the cluster's first unfinished job on `instance`; 0 where there is none."""
+        for job in self.rapi.get("/2/jobs", bulk=1) or ():
+            about = {str(op.get("instance_name")) for op in job.get("ops") or ()}
+            if job.get("status") in _UNFINISHED and instance in about:
+                return int(job["id"])
+        return 0
+
+    def _job(self, number: int) -> Mapping[str, Any]:
+        """Return what the cluster says of the job; of one that it keeps no more, nothing."""
+        try:
+            job: Mapping[str, Any] = self.rapi.get(f"/2/jobs/{number}") or {}
+        except NotFoundError:
+            return {}
+        return job if job.get("status") else {}
+
+    def _await(self, number: int, report: Report, deadline: Deadline | None) -> Mapping[str, Any]:
+        """Return the job once it has succeeded, reporting its steps; raises as `act`."""
+        steps = Steps(report, number)
+        silence: Deadline | None = None
+        while True:
+            try:
+                job = self._job(number)
+                silence = None
+            except UnansweredError:
+                silence = silence or Deadline(_SILENCE_S)
+                if silence.passed:
+                    raise
+                report("waiting for the cluster to answer")
+                cancellation.pause(_POLL_S)
+                continue
+            steps.hear(job)
+            status = job.get("status")
+            if status not in _UNFINISHED:
+                self.note(job=0)
+                if status == "success":
+                    return job
+                raise self._failure(number, job)
+            if deadline is not None and deadline.passed:
+                raise DeadlineError(f"job {number} of the cluster did not end within {deadline.seconds:g} s")
+            cancellation.pause(_POLL_S)
+
+    def _failure(self, number: int, job: Mapping[str, Any]) -> DriverError:
+        if not job:
+            return DriverError(f'cluster "{self.cluster.name}" does not know job {number} any more')
+        if job.get("status") == "canceled":
+            return DriverError(f'cluster "{self.cluster.name}": job {number} was called off')
+        results = zip(job.get("opstatus") or (), job.get("opresult") or (), strict=False)
+        return failure(self.cluster, next((result for status, result in results if status == "error"), None))
+
+
+class Steps:
+    """Says each step of a job once: that it waits for its turn, and then what it logs."""
+
+    def __init__(self, report: Report, number: int) -> None:
+        self._report = report
+        self._number = number
+        self._said: set[str] = set()
+
+    def hear(self, job: Mapping[str, Any]) -> None:
+        """Take what the cluster says of the job now."""
+        if job.get("status") in _QUEUED:
+            self._say(f"job {self._number} waits for its turn")
+        for log in job.get("oplog") or ():
+            for *_, said in log or ():
+                self._say(_words(said))
+
+    def _say(self, words: str) -> None:
+        if words and words not in self._said:
+            self._said.add(words)
+            self._report(words)
+
+
+def _words(said: object) -> str:
+    """Return a line of a job's log as a step."""
+    text = str(said[-1] if isinstance(said, list) and said else said)
+    return clipped(
+        " ".join(text.split()).removeprefix("* ").removeprefix("- ").removeprefix("INFO: ").rstrip("."),
+        _STEP_CHARACTERS,
+    )
+
+
+def unreachable(site: Site, seen: Seen) -> OutOfReachError:
+    """Return the error for a machine of which nobody knows whether it runs, because its node does not say."""
+    return OutOfReachError(f'"{site.name}" is unreachable: {seen.unknown}')

@@ -1,0 +1,138 @@
+"""Ganeti's REST API: what is asked, and what went wrong as one of our errors.
+
+Codes alone tell errors apart: those of HTTP, and those of a job that failed. Words are for people.
+Source: Ganeti remote API, and Ganeti's errors, "ECODE_*".
+"""
+
+import json
+import ssl
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from ...errors import DriverError, HostError, NotFoundError
+from ...host.bounds import WORD_LENGTH, clipped
+from .cluster import Cluster, place
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_CONNECT_S, _READ_S = 5.0, 60.0
+"""A cluster that asks its nodes waits for those that are silent."""
+
+_ANSWER_BYTES = 64 << 20
+"""A thousand instances take five."""
+
+_DENIED = (401, 403)
+_MISSING = 404
+_REFUSED = 400
+
+
+class UnansweredError(DriverError):
+    """The cluster did not answer: what was asked may have been done or not."""
+
+
+class FailedError(DriverError):
+    """A job failed, or was refused; `code` says why in Ganeti's own way, `unknown_entity` say."""
+
+    def __init__(self, message: str, code: str = "", *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
+class Rapi:
+    """A connection to the cluster, closed at the end of the block."""
+
+    def __init__(self, cluster: Cluster, root: "Path") -> None:
+        import httpx
+
+        self.cluster = cluster
+        try:
+            context = ssl.create_default_context(cadata=cluster.certificate)
+        except ssl.SSLError as error:
+            raise HostError(f"{place(root, cluster.name)}: certificate is not a certificate in PEM") from error
+        # The certificate itself is trusted, for any name, and no matter who signed it.
+        context.check_hostname = False
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        self._client = httpx.Client(
+            base_url=cluster.url,
+            auth=(cluster.user, cluster.secret),
+            verify=context,
+            timeout=httpx.Timeout(_READ_S, connect=_CONNECT_S),
+            trust_env=False,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def get(self, path: str, **query: str | int) -> Any:
+        """Return what the resource `path` (`/2/instances`) is, as JSON values."""
+        return self.ask("GET", path, None, query)
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        query: Mapping[str, str | int] | None = None,
+    ) -> Any:
+        """Return the answer to a request, as JSON values; of one that submits a job, the job's number.
+
+        RAPI takes a `query` or a `body`, not both.
+
+        Raises NotFoundError for a resource that is not there, UnansweredError where nobody knows whether the request
+        was received, HostError where this home may not ask, FailedError for anything else that RAPI refuses.
+        """
+        import httpx
+
+        try:
+            with self._client.stream(method, path, json=body, params=query) as response:
+                status, content = response.status_code, bytearray()
+                for piece in response.iter_bytes():
+                    content += piece
+                    if len(content) > _ANSWER_BYTES:
+                        raise DriverError(f"{self._who}: the answer to {method} {path} is too large")
+        except httpx.HTTPError as error:
+            raise UnansweredError(f"{self._who} does not answer at {self.cluster.url}: {_words(error)}") from error
+        try:
+            answer = json.loads(content)
+        except (ValueError, RecursionError):
+            answer = None
+        if status < _REFUSED:
+            return answer
+        said = answer if isinstance(answer, dict) else {}
+        words = clipped(str(said.get("message") or said.get("explain") or f"HTTP status {status}"), WORD_LENGTH)
+        if status in _DENIED:
+            raise HostError(f'{self._who} does not let user "{self.cluster.user}" do that: {words}')
+        if status == _MISSING:
+            raise NotFoundError(f"{self._who} has no {path}")
+        raise FailedError(f"{self._who}: {words}")
+
+    @property
+    def _who(self) -> str:
+        return f'cluster "{self.cluster.name}"'
+
+
+def failure(cluster: Cluster, result: object) -> FailedError:
+    """Return the error for a job that ended with `result`: [class, [words, code]], as Ganeti encodes its exceptions."""
+    kind, words, code = "", "", ""
+    if isinstance(result, list) and result:
+        kind = str(result[0])
+        said = result[1] if len(result) > 1 else ""
+        if isinstance(said, list) and said:
+            words = str(said[0])
+            code = str(said[1]) if len(said) > 1 else ""
+        else:
+            words = str(said)
+    cause = clipped(" ".join(words.split()) or kind or "the job failed", WORD_LENGTH)
+    return FailedError(f'cluster "{cluster.name}": {cause}', code or kind)
+
+
+def _words(error: Exception) -> str:
+    return clipped(str(error) or type(error).__name__, WORD_LENGTH)

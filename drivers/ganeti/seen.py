@@ -1,0 +1,81 @@
+"""What a cluster says of an instance, in our words.
+
+Source: Ganeti, gnt-instance(8), "status"; the fields are those of RAPI's `/2/instances`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+OF_HOME, OF_INSTANCE = "interlock:home:", "interlock:instance:"
+"""Tags: which home an instance belongs to, and which instance of that home it is."""
+
+_ALIVE = frozenset({"running", "ERROR_up", "ERROR_wrongnode"})
+_UNKNOWN = {"ERROR_nodedown": "does not answer", "ERROR_nodeoffline": "is set offline"}
+
+
+class Seen(NamedTuple):
+    """One instance, as the cluster sees it."""
+
+    name: str
+    status: str
+    node: str
+    """Where it runs, or would run."""
+    tags: frozenset[str]
+    address: str
+    """Of its first card; empty where the cluster does not know."""
+    memory_mib: int
+    cpus: int
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> "Seen":
+        """Return what RAPI's record `data` of an instance says."""
+        sizes = data.get("beparams") or {}
+        addresses = data.get("nic.ips") or [None]
+        return cls(
+            name=str(data.get("name", "")),
+            status=str(data.get("status", "")),
+            node=str(data.get("pnode", "")),
+            tags=frozenset(map(str, data.get("tags") or ())),
+            address=str(addresses[0] or ""),
+            memory_mib=_number(sizes.get("maxmem")),
+            cpus=_number(sizes.get("vcpus")),
+        )
+
+    @property
+    def alive(self) -> bool | None:
+        """Whether it runs; None where its node does not say."""
+        return None if self.status in _UNKNOWN else self.status in _ALIVE
+
+    @property
+    def unknown(self) -> str:
+        """Why nobody knows whether it runs."""
+        return f"its node {self.node} {_UNKNOWN.get(self.status, 'says nothing')}"
+
+    @property
+    def condition(self) -> str | None:
+        """What is wrong with it while it runs."""
+        if self.status == "ERROR_wrongnode":
+            return "it runs on another node than the cluster has on record; `gnt-cluster verify` says more"
+        return None
+
+    @property
+    def exit_reason(self) -> str:
+        """Why it is down, where nobody here has ended it."""
+        if self.status == "USER_down":
+            return "guest shut down"
+        if self.status == "ERROR_down":
+            return "the guest shut down, or its hypervisor ended"
+        return "stopped in the cluster"
+
+    def belongs_to(self, instance_id: str) -> bool:
+        """True when it was made for the instance with that id."""
+        return f"{OF_INSTANCE}{instance_id}" in self.tags
+
+    @property
+    def home(self) -> str:
+        """The mark of the home that it belongs to; empty where there is none."""
+        return next((tag.removeprefix(OF_HOME) for tag in sorted(self.tags) if tag.startswith(OF_HOME)), "")
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0

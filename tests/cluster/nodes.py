@@ -1,0 +1,285 @@
+"""Three Ganeti nodes on this machine, each in namespaces of its own, with real virtual machines under emulation.
+
+    nodes.py up DIRECTORY           make the cluster and its secret; DIRECTORY must not exist
+    nodes.py run DIRECTORY COMMAND  run COMMAND where the nodes and the guests can be reached
+    nodes.py down DIRECTORY         end all of it, and remove DIRECTORY
+
+    DIRECTORY/                      0700
+    ├── chroot/                     Debian with Ganeti, which all nodes share and none writes to
+    ├── node1/, node2/, node3/      what each has written, and its root
+    ├── shared/                     /srv on all nodes: the guests' disks, and what Interlock hands over
+    ├── clusters/test.yaml          the cluster's record for Interlock, with the secret
+    └── processes.json              the first process of each node, and the one that has the bridge
+
+It needs root, mmdebstrap and Debian's packages. Addresses are used in the namespaces only: 192.0.2.0/24 is for
+documentation (RFC 5737). INTERLOCK_CLUSTER_CHROOT names a tar file in which the chroot is kept from run to run.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from interlock.host import process
+from interlock.images.builders.packages import RELEASE, mirrors
+
+CACHE = "INTERLOCK_CLUSTER_CHROOT"
+PACKAGES = ("ganeti", "qemu-system-x86", "qemu-utils", "openssh-server", "iproute2", "procps")
+OS = Path(__file__).parents[2] / "drivers" / "ganeti" / "interlock-os"
+NODE = Path(__file__).with_name("node.sh")
+
+DOMAIN = "example.test"
+CLUSTER, MANAGER = "192.0.2.10", "192.0.2.1"
+NODES = {f"node{number}": f"192.0.2.{10 + number}" for number in (1, 2, 3)}
+USER = "interlock"
+
+_HYPERVISOR = (
+    "kvm:kvm_flag=disabled,vhost_net=false,kvm_path=/usr/bin/qemu-system-x86_64,cpu_type=max,serial_console=true,"
+    "migration_downtime=300,vnc_bind_address="
+)
+_ACTIONS_S = 300
+
+
+class FailedError(Exception):
+    """A command that makes the cluster has failed."""
+
+
+def run(command: Sequence[str | Path], *, stdin: str | None = None, timeout_s: float = _ACTIONS_S) -> str:
+    """Return what `command` printed; raises FailedError with its words."""
+    ended = subprocess.run(
+        [str(word) for word in command], input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False
+    )
+    if ended.returncode:
+        raise FailedError(f"{' '.join(map(str, command))}: {ended.returncode}\n{ended.stdout}{ended.stderr}")
+    return ended.stdout
+
+
+class Nodes(NamedTuple):
+    """The cluster in `directory`."""
+
+    directory: Path
+
+    # -- making and ending it ---------------------------------------------------------------------------------------
+
+    def up(self) -> None:
+        """Make the cluster; on failure nothing of it is left."""
+        self.directory.mkdir(mode=0o700, parents=True)
+        try:
+            self._unpack()
+            for folder in ("interlock", "ganeti/file", "ganeti/shared"):
+                (self.directory / "shared" / folder).mkdir(parents=True)
+            self._lay_bridge()
+            for name in NODES:
+                self.power_on(name)
+            self._found()
+            self._write_record()
+        except BaseException:
+            self.down()
+            raise
+
+    def down(self) -> None:
+        """End everything that `up` and `power_on` have started, and remove the directory. Safe to repeat."""
+        for name in [*NODES, "bridge"]:
+            self.power_off(name)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def power_off(self, name: str) -> None:
+        """End the node as a power cut would: with its first process, the kernel kills all of them."""
+        recorded = self._processes()
+        if (actor := recorded.pop(name, None)) is None:
+            return
+        with suppress(ProcessLookupError):
+            process.send(actor, signal.SIGKILL)
+        while process.alive(actor):
+            time.sleep(0.05)
+        self._record(recorded)
+
+    def power_on(self, name: str) -> None:
+        """Start the node, with the disk that it had; Ganeti's daemons start with it once it is in the cluster."""
+        place = self.directory / name
+        place.mkdir(exist_ok=True)
+        words = [NODE, f"{name}.{DOMAIN}", self.directory / "chroot", place, self.directory / "shared"]
+        self._start(name, ["--mount", "--uts", "--ipc", "--pid", *words])
+        peer, ours = f"to-{name}", str(self._processes()[name].pid)
+        self.outside("ip", "link", "add", peer, "type", "veth", "peer", "name", "eth0", "netns", ours)
+        self.outside("ip", "link", "set", peer, "master", "lan", "up")
+        # The guests' cards are on the node's bridge, beside its own.
+        self.sh(
+            name,
+            "ip link set lo up && ip link add guests type bridge && ip link set eth0 master guests up && "
+            f"ip address add {NODES[name]}/24 dev guests && ip link set guests up && ip route add default via {MANAGER}"
+            " && /usr/sbin/sshd && { [ ! -e /var/lib/ganeti/config.data ] && [ ! -e /var/lib/ganeti/server.pem ] ||"
+            " /usr/lib/ganeti/daemon-util start-all; }",
+        )
+
+    # -- using it ---------------------------------------------------------------------------------------------------
+
+    def outside(self, *command: str | Path, timeout_s: float = _ACTIONS_S) -> str:
+        """Return what `command` printed, run on this machine in the network of the bridge."""
+        return run([*self.prefix(), *command], timeout_s=timeout_s)
+
+    @property
+    def network(self) -> str:
+        """The file of the network namespace in which nodes and guests can be reached."""
+        return f"/proc/{self._processes()['bridge'].pid}/ns/net"
+
+    @property
+    def record(self) -> Path:
+        """The record of the cluster for a home."""
+        return self.directory / "clusters" / "test.yaml"
+
+    def prefix(self) -> list[str]:
+        """Return the words that run a command of this machine in the network of the bridge."""
+        return ["nsenter", f"--net={self.network}"]
+
+    def sh(self, name: str, script: str, *, stdin: str | None = None, timeout_s: float = _ACTIONS_S) -> str:
+        """Return what the shell script printed on the node."""
+        inside = ["nsenter", "--target", str(self._processes()[name].pid), "--all", "--wdns=/"]
+        environment = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"]
+        return run([*inside, *environment, "/bin/sh", "-c", script], stdin=stdin, timeout_s=timeout_s)
+
+    # -- parts ------------------------------------------------------------------------------------------------------
+
+    def _unpack(self) -> None:
+        """Make the chroot, or take it out of the cache."""
+        cache = os.environ.get(CACHE)
+        tar = Path(cache) if cache else self.directory / "chroot.tar"
+        chroot = self.directory / "chroot"
+        if not tar.exists():
+            fresh = tar.with_name(f".{tar.name}.{os.getpid()}")
+            policy = 'printf "#!/bin/sh\\nexit 101\\n" >"$1/usr/sbin/policy-rc.d"; chmod +x "$1/usr/sbin/policy-rc.d"'
+            run(
+                [
+                    "mmdebstrap",
+                    "--mode=root",
+                    "--variant=minbase",
+                    "--format=tar",
+                    f"--include={','.join(PACKAGES)}",
+                    '--aptopt=Apt::Install-Recommends "false"',
+                    '--aptopt=Acquire::Languages "none"',
+                    f'--setup-hook=mkdir -p "$1/usr/sbin"; {policy}',
+                    RELEASE,
+                    fresh,
+                    *mirrors(Path("/etc"), RELEASE),
+                ],
+                timeout_s=1800,
+            )
+            fresh.rename(tar)
+        chroot.mkdir()
+        run(["tar", "--extract", "--preserve-permissions", "--numeric-owner", "--file", tar, "--directory", chroot])
+        if not cache:
+            tar.unlink()
+        hosts = {CLUSTER: "cluster", **{address: name for name, address in NODES.items()}}
+        lines = [f"{address} {name}.{DOMAIN} {name}" for address, name in hosts.items()]
+        (chroot / "etc/hosts").write_text("\n".join(["127.0.0.1 localhost", *lines, ""]))
+        (chroot / "etc/ganeti").mkdir(exist_ok=True)
+        (chroot / "etc/ganeti/file-storage-paths").write_text("/srv/ganeti/file\n/srv/ganeti/shared\n")
+        (chroot / "etc/default/ganeti").write_text('RAPI_ARGS="--require-authentication"\n')
+        shutil.copytree(OS, chroot / "usr/share/ganeti/os/interlock-os")
+
+    def _lay_bridge(self) -> None:
+        self._start("bridge", ["sh", "-c", "echo; exec sleep infinity"])
+        self.outside("ip", "link", "set", "lo", "up")
+        self.outside("ip", "link", "add", "lan", "type", "bridge", "forward_delay", "0")
+        self.outside("ip", "address", "add", f"{MANAGER}/24", "dev", "lan")
+        self.outside("ip", "link", "set", "lan", "up")
+
+    def _found(self) -> None:
+        """Make one cluster of the nodes."""
+        first, *others = NODES
+        self.sh(
+            first,
+            "gnt-cluster init --no-etc-hosts --master-netdev=guests --enabled-hypervisors=kvm"
+            " --enabled-disk-templates=sharedfile,file,diskless --file-storage-dir=/srv/ganeti/file"
+            " --shared-file-storage-dir=/srv/ganeti/shared --nic-parameters mode=bridged,link=guests"
+            f" --hypervisor-parameters {_HYPERVISOR} cluster.{DOMAIN}",
+        )
+        key = self.sh(first, "cat /root/.ssh/id_rsa.pub")
+        for name in others:
+            self.sh(name, "mkdir -p -m 700 /root/.ssh && cat >/root/.ssh/authorized_keys", stdin=key)
+            self.sh(first, f"gnt-node add --no-ssh-key-check {name}.{DOMAIN}")
+        self.sh(
+            first,
+            f"gnt-network add --network=192.0.2.0/24 --gateway={MANAGER} guests"
+            " && gnt-network connect --nic-parameters mode=bridged,link=guests guests default",
+        )
+
+    def _write_record(self) -> None:
+        """Give RAPI a user, and write down how Interlock reaches the cluster."""
+        first, secret = next(iter(NODES)), secrets.token_urlsafe()
+        users = "/var/lib/ganeti/rapi/users"
+        for name in NODES:  # each may become the master
+            self.sh(
+                name,
+                f"umask 027 && cat >{users}.new && chown gnt-rapi:gnt-masterd {users}.new && mv {users}.new {users}",
+                stdin=f"{USER} {secret} write\n",
+            )
+        certificate = self.sh(first, "openssl x509 -in /var/lib/ganeti/rapi.pem")
+        record = {
+            "driver": "ganeti",
+            "url": f"https://{CLUSTER}:5080",
+            "certificate": certificate,
+            "user": USER,
+            "secret": secret,
+            "network": "guests",
+            "store": str(self.directory / "shared" / "interlock"),
+            "store_on_nodes": "/srv/interlock",
+        }
+        self.record.parent.mkdir(mode=0o700)
+        self.record.touch(mode=0o600)
+        self.record.write_text(json.dumps(record, indent=2))  # which is YAML, too
+
+    # -- processes --------------------------------------------------------------------------------------------------
+
+    def _start(self, name: str, words: Sequence[str | Path]) -> None:
+        """Start a process in a network namespace of its own, and record it once it has said something."""
+        with (self.directory / f"{name}.log").open("w") as log:
+            started = subprocess.Popen(
+                ["unshare", "--net", "--fork", "--kill-child", *map(str, words)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+            )
+        assert started.stdout is not None
+        if started.stdout.read(1) != b"\n":
+            started.wait()
+            raise FailedError(f"{name}: {(self.directory / f'{name}.log').read_text()}")
+        started.stdout.close()
+        (child,) = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
+        actor = process.Actor(int(child), process.started_ticks(int(child)) or 0, process.boot_id())
+        self._record({**self._processes(), name: actor})
+
+    def _processes(self) -> dict[str, process.Actor]:
+        with suppress(FileNotFoundError):
+            data = json.loads((self.directory / "processes.json").read_text())
+            return {name: process.Actor(*fields) for name, fields in data.items()}
+        return {}
+
+    def _record(self, processes: dict[str, process.Actor]) -> None:
+        if self.directory.exists():
+            (self.directory / "processes.json").write_text(json.dumps(processes))
+
+
+def main() -> None:
+    """Do what the command line says."""
+    what, nodes, command = sys.argv[1], Nodes(Path(sys.argv[2]).absolute()), sys.argv[3:]
+    if what == "up":
+        nodes.up()
+    elif what == "down":
+        nodes.down()
+    elif what == "run":
+        line = [*nodes.prefix(), *command]
+        os.execvp(line[0], line)  # noqa: S606 - it takes the place of this process
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,335 @@
+"""The ganeti driver keeps the contract with a cluster, and says what that says in Interlock's words.
+
+tests/ganeti/rapi.py stands in for the cluster: it answers as recorded.json says that a real one does. In the place of a
+guest nobody answers, so each counts as ready at once.
+"""
+
+import json
+
+import pytest
+from ganeti.rapi import RECORDED, SECRET, USER, StandIn, certify
+
+from interlock.drivers.conformance import DriverConformance
+from interlock.drivers.contract import INITRD, KERNEL, Deadline, Site
+from interlock.drivers.ganeti import cluster as clusters
+from interlock.drivers.ganeti import record as records
+from interlock.drivers.ganeti.driver import GanetiDriver
+from interlock.errors import DeadlineError, DriverError, HostError, NotFoundError, OutOfReachError, UsageError
+from interlock.fsm.spec import UNREADABLE
+from interlock.guest import readiness
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory):
+    """Yield a function that gives a stand-in; all of the module are ended at its end."""
+    made, usual = [], certify(tmp_path_factory.mktemp("rapi"))
+
+    def start(place=usual):
+        made.append(StandIn(place))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.close()
+
+
+@pytest.fixture(autouse=True)
+def standin(servers, home, tmp_path):
+    """Return a cluster of its own, known to the home as `west`."""
+    made = servers()
+    home.clusters.mkdir(parents=True, mode=0o700)
+    (tmp_path / "store").mkdir()
+    put(home, made, tmp_path)
+    return made
+
+
+def put(home, standin, tmp_path, **changes):
+    """Write the record of the cluster `west`."""
+    file = home.clusters / "west.yaml"
+    file.touch(mode=0o600)
+    record = {
+        "url": standin.url,
+        "certificate": standin.certificate,
+        "user": USER,
+        "secret": SECRET,
+        "network": "guests",
+        "dns": "192.0.2.53",
+        "store": str(tmp_path / "store"),
+        "store_on_nodes": "/srv/interlock",
+    }
+    file.write_text(json.dumps({key: value for key, value in {**record, **changes}.items() if value is not None}))
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch):
+    """Count each guest as ready as soon as it is asked, unless there is no time left."""
+
+    def ready(_endpoint, deadline, _descriptor, report, *_, **__):
+        report("not waiting")
+        if deadline.passed:
+            raise DeadlineError("no time")
+        return ()
+
+    monkeypatch.setattr(readiness, "wait_until_ready", ready)
+
+
+@pytest.fixture
+def site(home, tmp_path):
+    """Return a site with what the engine puts there before it calls `create`."""
+    directory = home.directory("web")
+    directory.mkdir(mode=0o700, parents=True)
+    (directory / KERNEL).write_bytes(b"a kernel")
+    (directory / INITRD).write_bytes(b"an initrd with a seed")
+    spec = UNREADABLE._replace(
+        driver="ganeti",
+        arch="x86_64",
+        cpus=1,
+        memory_bytes=256 << 20,
+        disk_bytes=1 << 30,
+        user="ada",
+        instance_id="i-1",
+        boot="kernel",
+        kernel_arguments="quiet",
+        cluster="west",
+    )
+    return Site("web", directory, tmp_path / "runtime" / "web", spec)
+
+
+@pytest.fixture
+def driver():
+    """Return the driver."""
+    return GanetiDriver()
+
+
+@pytest.fixture
+def machine(driver, site):
+    """Return a machine that the cluster has created."""
+    driver.create(site, print)
+    return site
+
+
+@pytest.fixture
+def running(driver, machine):
+    """Return a machine that runs."""
+    driver.start(machine, print, Deadline(60))
+    return machine
+
+
+class TestContract(DriverConformance):
+    """What every driver promises."""
+
+    @pytest.fixture
+    def driver(self, driver):
+        return driver
+
+    @pytest.fixture
+    def site(self, site):
+        return site
+
+
+# -- the cluster's record ----------------------------------------------------------------------------------------------
+
+
+def test_record_that_others_may_read_is_refused(home):
+    """A secret that others can read is one no more; the hint mends that."""
+    (home.clusters / "west.yaml").chmod(0o640)
+    with pytest.raises(HostError, match="can be read by others") as caught:
+        clusters.read(home.root, "west")
+    assert caught.value.hint.startswith("chmod 600 ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"password": "x"}, "unknown key password"),
+        ({"user": None, "secret": None}, "missing keys secret, user"),
+        ({"url": "http://192.0.2.10:5080"}, "url must begin with https://"),
+        ({"store_on_nodes": "interlock"}, "must be absolute"),
+        ({"network": 5}, "network must be text"),
+        ({"certificate": "none"}, "certificate is not a certificate"),
+    ],
+)
+def test_record_with_a_mistake_names_it(home, standin, tmp_path, driver, site, changes, words):
+    """The file and the key are named, and nothing is asked of anybody."""
+    put(home, standin, tmp_path, **changes)
+    with pytest.raises(HostError, match=words) as caught:
+        driver.create(site, print)
+    assert "west.yaml" in caught.value.message
+    assert standin.calls == []
+
+
+def test_cluster_without_record_names_those_that_have_one(home):
+    """Who mistypes a name reads the others."""
+    with pytest.raises(NotFoundError, match=r'no cluster "east" .* there is west'):
+        clusters.read(home.root, "east")
+
+
+def test_another_certificate_is_not_spoken_to(servers, home, tmp_path, driver, site, standin):
+    """The secret is not sent to a server that shows another certificate than the pinned one."""
+    other = servers(certify(tmp_path))
+    put(home, other, tmp_path, certificate=standin.certificate)
+    with pytest.raises(DriverError, match=r"does not answer .* certificate verify failed"):
+        driver.create(site, print)
+    assert other.calls == []
+
+
+def test_wrong_secret_is_said(home, standin, tmp_path, driver, site):
+    """A user that the cluster does not know is named."""
+    put(home, standin, tmp_path, user="nobody")
+    with pytest.raises(HostError, match='does not let user "nobody"'):
+        driver.create(site, print)
+
+
+# -- creation ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("machine")
+def test_create_asks_for_the_machine_of_the_spec(standin, tmp_path):
+    """Sizes, kernel, network and owner are the spec's; what it boots lies in the store, private."""
+    made = standin.instances["web"]
+    assert made["beparams"]["maxmem"] == 256
+    assert made["disk.sizes"] == [1024]
+    assert made["hvparams"]["initrd_path"] == "/srv/interlock/instances/i-1/initrd"
+    address = made["nic.ips"][0]
+    assert made["hvparams"]["kernel_args"] == f"quiet interlock.network={address}/24,192.0.2.1,192.0.2.53"
+    assert "interlock:instance:i-1" in made["tags"]
+    initrd = tmp_path / "store" / "instances" / "i-1" / "initrd"
+    assert initrd.read_bytes() == b"an initrd with a seed"
+    assert initrd.stat().st_mode & 0o077 == 0
+
+
+def test_create_on_a_node_asks_for_that_node(standin, driver, site):
+    """What the spec says about the place is asked for; without it, the cluster chooses."""
+    driver.create(site._replace(spec=site.spec._replace(node="node3.example.test")), print)
+    assert standin.jobs[1]["body"]["pnode"] == "node3.example.test"
+
+
+def test_create_over_an_instance_of_another_touches_nothing(standin, driver, site):
+    """A name that is taken in the cluster is refused, and the removal of what was begun leaves that one alone."""
+    standin.instances["web"] = {**RECORDED["instance"], "name": "web", "tags": ["theirs"]}
+    with pytest.raises(DriverError, match='the cluster has an instance "web" already'):
+        driver.create(site, print)
+    driver.delete(site, print)
+    assert standin.instances["web"]["tags"] == ["theirs"]
+
+
+def test_create_without_room_says_so(standin, driver, site):
+    """What the allocator says is the cause, and nothing is left."""
+    standin.fail("OP_INSTANCE_CREATE", "no_room")
+    with pytest.raises(DriverError):
+        driver.create(site, print)
+    assert standin.instances == {}
+
+
+def test_check_wants_a_cluster_and_one_place(driver, site):
+    """A machine without a cluster, or with two places, is refused before anything is made."""
+    with pytest.raises(UsageError, match="--cluster"):
+        driver.check(site.spec._replace(cluster=""))
+    with pytest.raises(UsageError, match="exclude each other"):
+        driver.check(site.spec._replace(node="node1", group="rack1"))
+
+
+# -- jobs --------------------------------------------------------------------------------------------------------------
+
+
+def test_steps_of_a_job_are_reported_once(driver, site):
+    """What a job logs are the steps that are shown."""
+    steps = []
+    driver.create(site, steps.append)
+    assert "creating instance disks" in steps
+    assert len(steps) == len(set(steps))
+
+
+def test_job_left_by_a_dead_manager_is_awaited(standin, driver, machine):
+    """A start whose process died is found by its number, and a new start waits for that job instead of its own."""
+    standin.hold("OP_INSTANCE_STARTUP")
+    with pytest.raises(DeadlineError):
+        driver.start(machine, print, Deadline(0))
+    standin.release("OP_INSTANCE_STARTUP")
+    steps = []
+    driver.start(machine, steps.append, Deadline(60))
+    assert [job["op"] for job in standin.jobs.values()].count("OP_INSTANCE_STARTUP") == 1
+    assert any(step.startswith("waiting for job ") for step in steps)
+
+
+def test_job_whose_number_nobody_noted_is_found_by_the_instance(standin, driver, machine):
+    """A process that died between the request and its answer left an unfinished job, which has to end first."""
+    standin.hold("OP_INSTANCE_STARTUP")
+    with pytest.raises(DeadlineError):
+        driver.start(machine, print, Deadline(0))
+    records.write(machine, records.read(machine)._replace(job=records.ASKED))
+    standin.release("OP_INSTANCE_STARTUP")
+    driver.kill(machine, print)
+    assert standin.instances["web"]["status"] == "ADMIN_down"
+
+
+def test_kill_calls_off_what_has_not_begun(standin, driver, machine, monkeypatch):
+    """A job that still waits for its turn is called off, so that the machine does not start after it was killed."""
+    monkeypatch.setattr(standin, "_work", lambda _: None)
+    with pytest.raises(DeadlineError):
+        driver.start(machine, print, Deadline(0))
+    number = records.read(machine).job
+    driver.kill(machine, print)
+    assert standin.jobs[number]["status"] == "canceled"
+    assert records.read(machine).job == 0
+
+
+def test_failed_job_says_why_in_the_clusters_words(standin, driver, machine):
+    """The cause is the one that Ganeti gives."""
+    standin.fail("OP_INSTANCE_STARTUP", "missing")
+    with pytest.raises(DriverError, match=r'cluster "west": Instance .* not known'):
+        driver.start(machine, print, Deadline(60))
+
+
+# -- what is seen ------------------------------------------------------------------------------------------------------
+
+
+def test_instance_on_a_node_that_is_down_is_unreachable(standin, driver, running):
+    """Nobody knows whether it runs, which is said with the node's name, and nothing is done to it."""
+    standin.down(standin.instances["web"]["pnode"])
+    for act in (driver.observe, lambda site: driver.kill(site, print), lambda site: driver.delete(site, print)):
+        with pytest.raises(OutOfReachError, match=r"is unreachable: its node node\d\.example\.test does not answer"):
+            act(running)
+    assert "web" in standin.instances
+
+
+def test_machine_that_is_gone_from_the_cluster_is_down(standin, driver, running):
+    """Somebody removed it: it is seen as down, with the way out, and can be deleted here."""
+    standin.instances.clear()
+    seen = driver.observe(running)
+    assert seen.alive is False
+    assert seen.exit_reason == 'the cluster "west" has it no more'
+    driver.delete(running, print)
+
+
+def test_machine_that_another_home_has_taken_over_is_only_looked_at(standin, driver, running):
+    """Tags on the instance say whose it is: others look, and their delete leaves it where it is."""
+    tags = standin.instances["web"]["tags"]
+    standin.instances["web"]["tags"] = [tag if "home" not in tag else "interlock:home:another" for tag in tags]
+    assert driver.observe(running).alive is True
+    with pytest.raises(DriverError, match="belongs to another home"):
+        driver.stop(running, print, Deadline(60))
+    driver.delete(running, print)
+    assert "web" in standin.instances
+
+
+def test_cluster_that_does_not_answer_is_an_error_not_a_death(home, standin, tmp_path, driver, running):
+    """Where the cluster is silent, nobody knows whether the machine runs."""
+    put(home, standin, tmp_path, url="https://127.0.0.1:1")
+    with pytest.raises(DriverError, match=r'cluster "west" does not answer at https://127\.0\.0\.1:1'):
+        driver.observe(running)
+
+
+def test_sizes_that_were_edited_come_with_the_next_start(standin, driver, machine):
+    """A start gives the machine the memory and processors that its spec has by then."""
+    driver.start(machine._replace(spec=machine.spec._replace(memory_bytes=512 << 20, cpus=2)), print, Deadline(60))
+    assert standin.instances["web"]["beparams"]["maxmem"] == 512
+    assert standin.instances["web"]["beparams"]["vcpus"] == 2
+
+
+def test_delete_takes_back_what_was_handed_over(standin, driver, machine, tmp_path):
+    """The seed does not stay in the store; what other machines may have does."""
+    driver.delete(machine, print)
+    assert standin.instances == {}
+    assert list((tmp_path / "store" / "instances").iterdir()) == []
+    assert len(list((tmp_path / "store" / "blobs").iterdir())) == 1
