@@ -7,7 +7,6 @@ and templates, and the program listens to signals before it imports anything els
 TYPE_CHECKING = False  # what `typing` calls so, without its import
 
 if TYPE_CHECKING:
-    from .api import Interlock
     from .creation.reach import Reach
     from .creation.templates import Templates
     from .creation.wishes import Wishes
@@ -27,13 +26,16 @@ if TYPE_CHECKING:
         InterlockError,
         InvalidNameError,
         InvalidTemplateError,
+        NoInterlockError,
         NotFoundError,
         OutOfReachError,
         ProtectedError,
         TooNewError,
+        UnreachableError,
         UnreadableError,
         UntrustedTemplateError,
         UsageError,
+        VersionMismatchError,
     )
     from .fsm.engine import Outcome
     from .fsm.events import Event
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from .images.store import Blob, Image
     from .images.warm import WarmImage
     from .log import structlog_announcer
+    from .remote.vms import Interlock
     from .templates.load import Loaded
     from .version import __version__
 
@@ -96,6 +99,7 @@ __all__ = [
     "Loaded",
     "Mending",
     "Mount",
+    "NoInterlockError",
     "NotFoundError",
     "Observation",
     "Operation",
@@ -121,11 +125,13 @@ __all__ = [
     "TooNewError",
     "Trigger",
     "Unneeded",
+    "UnreachableError",
     "UnreadableError",
     "UntrustedTemplateError",
     "Usage",
     "UsageError",
     "Verdict",
+    "VersionMismatchError",
     "WarmImage",
     "Wishes",
     "__version__",
@@ -135,7 +141,6 @@ __all__ = [
 
 _HOMES = {
     "log": ("structlog_announcer",),
-    "api": ("Interlock",),
     "creation.reach": ("Reach",),
     "creation.templates": ("Templates",),
     "creation.wishes": ("Wishes",),
@@ -161,6 +166,7 @@ _HOMES = {
     "images.source": ("Kernel", "Place", "Source"),
     "images.store": ("Blob", "Image"),
     "images.warm": ("WarmImage",),
+    "remote.vms": ("Interlock",),
     "templates.load": ("Loaded",),
     "version": ("__version__",),
 }

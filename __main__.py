@@ -10,6 +10,7 @@ import sys
 
 TYPE_CHECKING = False  # what `typing` calls so, without its import
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
     from .commands.plain import Work
@@ -20,26 +21,47 @@ def main() -> "NoReturn":
     """Run the program on the process's arguments, and leave it with the documented exit code."""
     if sys.argv[1:] == ["--version"] and _print_version():
         sys.exit(0)
+    called = _begin_call() if sys.argv[1:2] == ["remote-call"] else None
     from .host import cancellation
 
     cancellation.listen()
     from .commands.program import serve
 
-    serve(run)
+    serve(lambda: run(called))
 
 
-def run() -> int:
-    """Do what the process's arguments ask for, say what became of it, and return the exit code."""
+def run(typed: "Callable[[str], str] | None" = None) -> int:
+    """Do what the process's arguments ask for, say what became of it, and return the exit code.
+
+    `typed` is given where another machine asks: how commands for this one are typed there.
+    """
     from .commands.plain import plain
     from .commands.session import Session
     from .errors import CancelledError
     from .host import cancellation
 
     session = Session()
-    code = _outcome(plain(sys.argv[1:], os.environ) or _command_line(), session)
+    session.typed = typed or session.typed
+    code = _outcome((typed and _part(sys.argv[1:])) or plain(sys.argv[1:], os.environ) or _command_line(), session)
     if cancellation.requested() and code != CancelledError.exit_code:
         code = _report(cancellation.error("; what was asked for had come to its end"), session)
     return code
+
+
+def _begin_call() -> "Callable[[str], str]":
+    from .remote.serving import begin, typed
+
+    begin()
+    return typed
+
+
+def _part(words: list[str]) -> "Work | None":
+    """Return what another machine asks for beside commands, if it does."""
+    if not words[0].startswith(":"):
+        return None
+    from .commands.called import part
+
+    return part(words)
 
 
 def _command_line() -> "Work":

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from .drivers.contract import Driver, Found
     from .fsm.watch import Change
     from .guest.command import Completed
-    from .guest.copying import Copying
+    from .guest.copying import Ask, Copying
     from .host.unneeded import Unneeded
     from .images.library import Images
     from .images.warm import WarmImage
@@ -186,7 +186,7 @@ class Interlock:
 
     def kill(self, name: str) -> Outcome:
         """End the hypervisor of `name` at once, and a process that is suspended in the middle of work on `name`."""
-        return self.engine.fire(name, Trigger.kill, force=True)
+        return self.fire(name, Trigger.kill, force=True)
 
     def suspend(self, name: str, *, timeout_s: float | None = None, on_event: Announce | None = None) -> Outcome:
         """Save the memory of `name` beside its disk and end its hypervisor; the next `start` continues where it was.
@@ -197,28 +197,28 @@ class Interlock:
 
     def reset(self, name: str) -> Outcome:
         """Give `name` a fresh disk from the same image: everything its guest wrote is gone."""
-        return self.engine.fire(name, Trigger.reset)
+        return self.fire(name, Trigger.reset)
 
     def delete(self, name: str, *, force: bool = False) -> Outcome:
         """Remove `name`. `force`: kill it first if it runs, and remove it even if its files cannot be understood."""
         if not force:
-            return self.engine.fire(name, Trigger.delete)
+            return self.fire(name, Trigger.delete)
         status = self.status(name)
         if status.protected:
             raise refusals.guarded(name, Trigger.delete, force=True)  # before it is killed for nothing
         kill = verdict(status, Trigger.kill)
         if not status.damage and (kill.legal or kill.holds):
             with suppress(HostError):  # its driver is not installed any more
-                self.engine.fire(name, Trigger.kill, force=True)
-        return self.engine.fire(name, Trigger.delete, force=True)
+                self.fire(name, Trigger.kill, force=True)
+        return self.fire(name, Trigger.delete, force=True)
 
     def resume(self, name: str) -> Outcome:
         """Let the guest of `name` go on, which a full disk of the host's or a signal had paused."""
-        return self.engine.fire(name, Trigger.resume)
+        return self.fire(name, Trigger.resume)
 
     def provision(self, name: str, *, timeout_s: float | None = None) -> Outcome:
         """Run the scripts of the first boot of `name`, which runs, once more; raises DegradedError if one fails."""
-        return self.engine.fire(name, Trigger.provision, timeout_s=timeout_s)
+        return self.fire(name, Trigger.provision, timeout_s=timeout_s)
 
     def clone(self, name: str, new: str, *, full: bool = False) -> Outcome:
         """Make `new`, a copy of `name`, which is at rest, with an identity of its own; it is not started.
@@ -226,7 +226,7 @@ class Interlock:
         The two share what neither writes to any more; with `full` all of the disk is copied. The outcome is that of
         `name`. Raises IllegalTransitionError for a name that is taken, BusyError for one that something is done to.
         """
-        return self.engine.fire(name, Trigger.clone, new=new, full=full)
+        return self.fire(name, Trigger.clone, new=new, full=full)
 
     def fork(self, name: str, *new: str, timeout_s: float | None = None, on_event: Announce | None = None) -> Outcome:
         """Make each of `new`, a copy of `name`, which runs: their first start continues from where it is now.
@@ -242,7 +242,7 @@ class Interlock:
         Its guest keeps the hostname that it has. Raises IllegalTransitionError for a name that is taken, BusyError for
         one that something is done to.
         """
-        return self.engine.fire(name, Trigger.rename, new=new)
+        return self.fire(name, Trigger.rename, new=new)
 
     def edit(self, name: str, *edits: str, file: Path | None = None, on_event: Announce | None = None) -> Outcome:
         """Give `name` what `edits` say: `cpus=4`, `memory=2GiB`, `disk=20GiB`; a disk can only grow.
@@ -298,19 +298,19 @@ class Interlock:
     def discard(self, name: str, tag: str) -> Outcome:
         """Remove the snapshot `tag` of `name`, which is at rest; those that came from it stay whole."""
         self._snapshot(name, tag)
-        return self.engine.fire(name, Trigger.discard, tag=tag)
+        return self.fire(name, Trigger.discard, tag=tag)
 
     def protect(self, name: str) -> Outcome:
         """Make `reset` and `delete` of `name` impossible, with `force` too, until `unprotect`."""
-        return self.engine.fire(name, Trigger.protect)
+        return self.fire(name, Trigger.protect)
 
     def unprotect(self, name: str) -> Outcome:
         """Take `protect` back; of a damaged instance too, so that it can be removed."""
-        return self.engine.fire(name, Trigger.unprotect)
+        return self.fire(name, Trigger.unprotect)
 
     def repair(self, name: str) -> Mending:
         """Mend what is damaged in the files of `name`; raises DamagedError where only its removal is left."""
-        outcome = self.engine.fire(name, Trigger.repair)
+        outcome = self.fire(name, Trigger.repair)
         return Mending(name, outcome.state, outcome.mended)
 
     def adoptable(self, driver: str = "lima") -> "dict[str, Found]":
@@ -609,10 +609,11 @@ class Interlock:
         site, driver = self._entrance(name, Trigger.shell)
         return driver.ssh_config(site)
 
-    def tunnel(self, name: str, port: int | None, local_port: int) -> Sequence[str]:
+    def tunnel(self, name: str, port: int | None, local_port: int | str) -> Sequence[str]:
         """Return the host's command line that leads TCP `local_port` of 127.0.0.1 to `port` of the guest of `name`.
 
-        Without `port`, a SOCKS proxy listens there, which connects to wherever the guest can.
+        In the place of `local_port` may stand the path of a socket. Without `port`, a SOCKS proxy listens there, which
+        connects to wherever the guest can.
         """
         from .guest.ssh import tunnel_line
 
@@ -652,7 +653,6 @@ class Interlock:
         folder without `recursive`.
         """
         from .guest.copying import Backend, Place, copying
-        from .guest.ssh import config_of_several
 
         if backend not in set(Backend):
             raise UsageError(f"backend {backend!r}: expected {', '.join(Backend)}")
@@ -663,16 +663,23 @@ class Interlock:
                 "written NAME:PATH",
                 hint="interlock copy --help",
             )
+        ssh, ask = self._into(guests)
+        places = [Place(guest_of(path), path.partition(":")[2] if guest_of(path) else path) for path in paths]
+        return copying(places, ssh, ask, recursive=recursive, backend=Backend(backend), measured=measured)
+
+    def _into(self, guests: Sequence[str]) -> "tuple[list[str], Ask]":
+        """Return how copies get into `guests`: ssh with its options, and what runs a command there."""
+        from .guest.ssh import config_of_several
+
         ways = {guest: self._entrance(guest, Trigger.copy) for guest in guests}
         configs = [driver.ssh_config(site) for site, driver in ways.values()]
-        places = [Place(guest_of(path), path.partition(":")[2] if guest_of(path) else path) for path in paths]
         config = configs[0] if len(configs) == 1 else config_of_several(ways[guests[0]][0].runtime, configs)
 
         def ask(guest: str, command: Sequence[str], timeout_s: float) -> "Completed":
             site, driver = ways[guest]
             return driver.run(site, command, timeout_s=timeout_s)
 
-        return copying(places, config, ask, recursive=recursive, backend=Backend(backend), measured=measured)
+        return ["ssh", "-F", str(config)], ask
 
     def logs(self, name: str) -> dict[str, Path]:
         """Return the log files of `name` by name: `serial`, `qemu`."""

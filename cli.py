@@ -11,6 +11,7 @@ from itertools import dropwhile, takewhile
 from typing import Any, NamedTuple
 
 import click
+from click.core import ParameterSource
 
 from .commands.index import COMMANDS
 from .commands.options import json_option
@@ -37,6 +38,8 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if ctx.obj and ctx.obj.host and not ctx.resilient_parsing:
+            self._hand_over(ctx, args)
         if self.get_command(ctx, args[0]) is None:
             from .commands.instead import meaning, proposal
 
@@ -49,6 +52,19 @@ class Commands(click.Group):
                 self.make_context(ctx.info_name, args, obj=ctx.obj)
         ctx.meta[TYPED] = list(args)
         return super().resolve_command(ctx, args)
+
+    def _hand_over(self, ctx: click.Context, args: list[str]) -> None:
+        """Let the machine that --host names do it, unless that is this one, and leave."""
+        from .remote.address import find
+
+        host = find(ctx.obj.host)
+        if host is not None:
+            from .commands.afar import hand_over
+
+            by_environment = ctx.get_parameter_source("host") is ParameterSource.ENVIRONMENT
+            code = hand_over(ctx, self, host, args, by_environment=by_environment)
+            if code is not None:
+                ctx.exit(code)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - likewise
         for title, section in COMMANDS.items():
@@ -87,6 +103,14 @@ def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
 )
 @click.option(
     "--debug", is_flag=True, envvar="INTERLOCK_DEBUG", expose_value=False, callback=_remember, help="Show tracebacks."
+)
+@click.option(
+    "--host",
+    metavar="HOST",
+    envvar="INTERLOCK_HOST",
+    expose_value=False,
+    callback=_remember,
+    help="Do it on another host: ssh://[user@]host[:port][/home], or a name from hosts.yaml.",
 )
 @json_option
 @click.version_option(__version__, prog_name="interlock", message="%(prog)s %(version)s")

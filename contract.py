@@ -202,6 +202,7 @@ KINDS_OF_RECORDS: dict[str, Kind] = {
                 {"type": "array", "items": record(PORT)}, "those that opened in the guest, and that its rules forward"
             ),
             "directory": Key(TEXT, "where its files lie"),
+            "host": Key(TEXT, "`list --all-hosts`: the host that has it; `local` is this one", optional=True),
             "spec": Key(record(_fields(Spec)), "`inspect`: the whole machine, as `fsm/spec.py` says", optional=True),
             "logs": Key(BY_NAME, "`inspect`: the log files by name", optional=True),
             "can": Key(
@@ -530,6 +531,7 @@ KINDS_OF_RECORDS: dict[str, Kind] = {
         (),
         {
             "name": Key(TEXT, "the instance that it is about", null=True),
+            "host": Key(TEXT, "`list --all-hosts`: the host that does not answer", optional=True),
             "error": Key(
                 record({**ERROR, "exit_code": Key(EXIT_CODE, "what the command ends with")}),
                 "what stderr says of it, too",

@@ -14,6 +14,9 @@
     │   ├── HostError               6   host-unfit            install or enable what the host lacks
     │   ├── ImageError              6   image-failed
     │   ├── OutOfReachError         6   out-of-reach          run it where the machine's process can be seen
+    │   ├── UnreachableError        6   unreachable           mend the way to the other host, by ssh
+    │   ├── NoInterlockError        6   no-interlock          install Interlock on the other host
+    │   ├── VersionMismatchError    6   version-mismatch      bring both hosts to versions that fit
     │   └── UnreadableError         6   unreadable            mend the disk, or the permissions
     ├── DeadlineError               7   deadline-passed       give it longer, or read why it took so long
     ├── DamagedError                8   damaged               repair or delete it
@@ -141,6 +144,24 @@ class OutOfReachError(DriverError):
     """A machine runs whose process cannot be seen from here: it belongs to another container or pid namespace."""
 
     reference = "out-of-reach"
+
+
+class UnreachableError(DriverError):
+    """Another host does not answer, lets nobody in, or the connection to it broke."""
+
+    reference = "unreachable"
+
+
+class NoInterlockError(DriverError):
+    """Another host answers, and has no Interlock where it is looked for."""
+
+    reference = "no-interlock"
+
+
+class VersionMismatchError(DriverError):
+    """Another host has an Interlock that does not fit this one; it did nothing."""
+
+    reference = "version-mismatch"
 
 
 class UnreadableError(DriverError):

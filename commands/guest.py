@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,7 @@ from ..host.environment import passed_on
 from ..host.files import open_private
 from .naming import the_only_instance
 from .options import Named, json_option, name_argument, optional_name_argument, pass_session
+from .program import become
 from .session import Session
 from .stdout import print_record, write
 from .terminal import printable
@@ -85,7 +86,7 @@ def shell_command(  # noqa: PLR0917 - click calls it, by name
     argv = list(asked)
     if len(command) == 1 and len(command[0].split()) > 1 and shell is None:
         sys.exit(_run_single_word(session, name, command[0], argv))
-    _become(argv)
+    become(argv)
 
 
 @click.command("run", context_settings={"allow_interspersed_args": False})
@@ -117,7 +118,7 @@ def run_command(  # noqa: PLR0917 - click calls it, by name
         sys.exit(_print_completed(name, ended))
     argv = list(session.interlock.shell(name, command, terminal=False, workdir=workdir))
     if timeout_s is None:
-        _become(argv)
+        become(argv)
     from ..host.run import run
 
     sys.stdout.flush()
@@ -183,7 +184,7 @@ def copy_command(session: Session, paths: tuple[str, ...], recursive: bool, back
         sys.exit(copy(session, copying))
     if backend == "auto":
         session.report(f"copying by {copying.backend}")
-    _become(copying.line)
+    become(copying.line)
 
 
 @click.command("ssh-config")
@@ -254,7 +255,7 @@ def tunnel_command(ctx: click.Context, name: str, ports: tuple[int, int] | None,
     way = f"leading 127.0.0.1:{local_port} to port {port}" if port else f"SOCKS proxy on 127.0.0.1:{local_port} by way"
     session.report(f'{way} of "{name}"; Ctrl-C ends it')
     if not session.as_json:
-        _become(argv)
+        become(argv)
     opened = {"name": name, "host_ip": "127.0.0.1", "host_port": local_port, "guest_port": port}
     try:
         _lead(argv, opened)
@@ -275,13 +276,6 @@ def _lead(argv: list[str], opened: dict[str, Any]) -> None:
 
     ended = run([argv[0], *said, *argv[1:]], stdout=hear)
     raise DriverError(f'the tunnel to "{opened["name"]}" ended', details=ended.words)
-
-
-def _become(argv: list[str]) -> NoReturn:
-    """Become ssh, so that nothing stands between it and its caller."""
-    sys.stdout.flush()
-    cancellation.step_aside()
-    os.execvp(argv[0], argv)  # noqa: S606
 
 
 def _run_single_word(session: Session, name: str, word: str, argv: list[str]) -> int:

@@ -1,5 +1,6 @@
 """`interlock help`: the help of a command, or a topic that no single command explains."""
 
+import textwrap
 from collections.abc import Callable
 from itertools import takewhile
 
@@ -25,6 +26,7 @@ INTERLOCK_LOG_FORMAT, INTERLOCK_QUIET and INTERLOCK_DEBUG set the same for every
 ENVIRONMENT = """\
 INTERLOCK_HOME        where everything lies; default: interlock/ in XDG_DATA_HOME, by default ~/.local/share
 XDG_RUNTIME_DIR       where sockets lie while machines run
+INTERLOCK_HOST        the host that has the instances, as --host; see `interlock help hosts`
 INTERLOCK_LOG_FORMAT  human, logfmt or json; see `interlock help logging`
 INTERLOCK_QUIET       1: errors and warnings only
 INTERLOCK_DRIVER      what runs what is created without --driver: qemu (default), lima, simulated
@@ -52,6 +54,22 @@ A template says what a machine is: image, processors, memory, mounts, ports, scr
 docs/templates.md explains every key.
 """
 
+HOSTS = """\
+Another host's instances, by the Interlock that is installed there. ssh has to reach it without a question.
+
+  interlock --host ssh://me@build.example.org list
+  interlock --host ssh://me@build.example.org:2222/srv/vms list    with the home there
+  interlock --host build shell web                                 a name from hosts.yaml
+  interlock --host build copy site.tar web:                        from this host into a guest there
+  interlock --host build tunnel web 8080:80                        a port of this host
+  interlock list --all-hosts                                       this host and those in hosts.yaml
+
+~/.config/interlock/hosts.yaml:
+  build: ssh://me@build.example.org
+
+INTERLOCK_HOST sets the same for every command; --host local is this host. docs/remote.md explains it.
+"""
+
 COMPLETION = """\
 Completion of commands, options, paths, and everything that has a name:
 
@@ -75,7 +93,10 @@ def exit_codes() -> str:
     codes: dict[int, list[str]] = {}
     for reference, kind in BY_REFERENCE.items():
         codes.setdefault(kind.exit_code, []).append(reference)
-    lines = "".join(f"  {code:>3}  {', '.join(references)}\n" for code, references in sorted(codes.items()))
+    texts = [f"  {code:>3}  {', '.join(references)}" for code, references in sorted(codes.items())]
+    lines = "".join(
+        f"{textwrap.fill(text, 100, subsequent_indent=' ' * 7, break_on_hyphens=False)}\n" for text in texts
+    )
     return f"    0  done, or already so\n{lines}\n`shell` ends with the exit code of the command in the guest.\n"
 
 
@@ -102,6 +123,7 @@ TOPICS: dict[str, Callable[[], str]] = {
     "environment": lambda: ENVIRONMENT,
     "names": names,
     "templates": lambda: TEMPLATES,
+    "hosts": lambda: HOSTS,
     "completion": lambda: COMPLETION,
 }
 """Name → its text."""

@@ -68,8 +68,9 @@ def show_verdicts(session: "Session", name: str, trigger: str | None = None, out
     verdicts = session.interlock.can(name)
     if trigger is not None:
         verdicts = [verdict for verdict in verdicts if verdict.trigger == trigger]
+    typed = (verdict._replace(hint=verdict.hint and session.typed(verdict.hint)) for verdict in verdicts)
     print_records(
-        (verdict.to_json() for verdict in verdicts),
+        (verdict.to_json() for verdict in typed),
         output_format,
         (
             ("TRIGGER", lambda record: record["trigger"]),
@@ -92,7 +93,7 @@ def _print_statuses(session: "Session", statuses: Iterable[Status], listing: Lis
         return True
     shown = list(chosen)
     if shown:
-        print_table(listing.columns, [[_cell(status, title) for title in listing.columns] for status in shown])
+        print_table(listing.columns, [[cell(status, title) for title in listing.columns] for status in shown])
     for status in shown:
         propose_repair(session, status)
     return bool(shown)
@@ -144,7 +145,7 @@ def propose_repair(session: "Session", status: Status) -> None:
         session.hint(session.interlock.engine.way_out(status.name), why=status.damage, instance=status.name)
 
 
-def _cell(status: Status, title: str) -> str:
+def cell(status: Status, title: str) -> str:
     """Return what the column `title` says; every key of the record is a column, too."""
     if title in COLUMNS:
         return COLUMNS[title](status)

@@ -48,7 +48,7 @@ def to_bring_up(session: Session, word: str | None, template: str | None) -> tup
     a name: `up` must not create what a slip of the finger names.
     """
     if word is None and template is None:
-        return _of_this_folder(session)
+        return of_this_folder(session)
     if word is None and template is not None:
         return _called_after(session, template), template
     if template is None and _LOCATOR.match(str(word)):
@@ -94,7 +94,7 @@ def _called_after(session: Session, locator: str) -> str:
     return name
 
 
-def _of_this_folder(session: Session) -> tuple[str, str]:
+def of_this_folder(session: Session) -> tuple[str, str]:
     """Return the name of the working folder, and its template."""
     folder = Path.cwd()
     found = [name for name in FOLDER_TEMPLATES if (folder / name).exists()]

@@ -18,7 +18,7 @@ from .session import FORMATS, Session
 Work = Callable[[Session], int]
 """What is to be done; returns the exit code."""
 
-_SETTINGS = ("INTERLOCK_QUIET", "INTERLOCK_DEBUG")
+_SETTINGS = ("INTERLOCK_QUIET", "INTERLOCK_DEBUG", "INTERLOCK_HOST")
 """What `cli` reads from the environment beside the command line, and a session does not."""
 
 _COMPLETE = "_INTERLOCK_COMPLETE"

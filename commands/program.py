@@ -48,6 +48,15 @@ def _stand_in() -> None:
             setattr(sys, name, open(number, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - it is open to the end
 
 
+def become(argv: list[str]) -> "NoReturn":
+    """Become another program, such as ssh, so that nothing stands between it and the caller."""
+    from ..host import cancellation
+
+    sys.stdout.flush()
+    cancellation.step_aside()
+    os.execvp(argv[0], argv)  # noqa: S606
+
+
 def stop_printing() -> int:
     """Return the exit code where the reader of our results has read enough, and let nothing more be printed."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)  # Python flushes stdout once more at its end

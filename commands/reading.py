@@ -85,6 +85,7 @@ class SortKey(click.ParamType):  # type: ignore[type-arg] # likewise
 @filter_option
 @click.option("--sort", type=SortKey(), default="name", show_default=True, metavar="KEY", help="By a key of the JSON.")
 @click.option("--columns", type=Columns(), metavar="TITLES", help="Of the table: NAME,STATUS, or keys of the JSON.")
+@click.option("--all-hosts", is_flag=True, help="Those of this host, and of each in hosts.yaml.")
 @pass_session
 def list_command(  # noqa: PLR0917 - click calls it, by name
     session: Session,
@@ -94,18 +95,27 @@ def list_command(  # noqa: PLR0917 - click calls it, by name
     filters: tuple[tuple[str, str], ...],
     sort: str,
     columns: tuple[str, ...] | None,
+    all_hosts: bool,
 ) -> None:
     """List the instances, or those NAMED, and what is happening to them.
 
     Every instance is listed, a damaged one too. JSON is one object a line. Exit code 4 when there is no instance of one
-    of the NAMES; the others are listed all the same.
+    of the NAMES; the others are listed all the same. With --all-hosts, exit code 6 when a host does not answer.
 
     \b
     interlock list
     interlock list web --format json
     interlock list -q --filter state=running
     interlock list --sort -memory_bytes --columns NAME,MEMORY,DRIVER
+    interlock list --all-hosts
     """
+    if all_hosts:
+        if names or only_names or sort != "name" or "{{" in output_format:
+            raise click.UsageError("--all-hosts takes --filter, --columns and --format, nothing else")
+        from .all_hosts import list_all_hosts
+
+        list_all_hosts(session, Listing(output_format, filters, columns=columns or tuple(COLUMNS)))
+        return
     chosen = "{{.Name}}" if only_names else output_format
     list_instances(session, names, Listing(chosen, filters, sort, columns or tuple(COLUMNS)))
 

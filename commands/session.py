@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from ..errors import InterlockError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..api import Interlock
     from ..fsm.engine import Outcome
     from ..fsm.events import Event
@@ -28,10 +30,16 @@ class Session:
         """By the environment, until the command line says otherwise: for what is wrong before that is read."""
         self.debug = False
         self.quiet = False
+        self.host: str | None = None
+        """Which machine is to do it, as the user calls it; None for this one."""
         self.as_json = False
         """True when the command prints its result as JSON: then an error is printed so, too."""
         self.dry_run = False
         """True when the command says what it would do, and does nothing."""
+        self.vms: Interlock | None = None
+        """The API on another machine's instances, where a command is done here with those."""
+        self.typed: Callable[[str], str] = str
+        """Returns a command for this machine as it is typed where the user is, which may be another one."""
         self.about: dict[str, str] = {}
         """What the command is about, where that is known: `instance`, and `operation`, the trigger it asks for."""
 
@@ -39,7 +47,7 @@ class Session:
     def interlock(self) -> "Interlock":
         from ..api import Interlock
 
-        return self._rehearsed if self.dry_run else Interlock(on_event=self._announce)
+        return self.vms or (self._rehearsed if self.dry_run else Interlock(on_event=self._announce))
 
     @cached_property
     def _rehearsed(self) -> "Interlock":
@@ -70,6 +78,7 @@ class Session:
 
         one = Session()
         one.log_format, one.debug, one.quiet, one.as_json = self.log_format, self.debug, self.quiet, self.as_json
+        one.typed = self.typed
         if self.dry_run:
             one.dry_run, one._rehearsed = True, self._rehearsed
         one.stderr = Stderr(self.log_format, one.about, quiet=self.quiet, stream=self.stderr.stream)
@@ -103,10 +112,12 @@ class Session:
 
     def hint(self, command: str, *, why: str, instance: str) -> None:
         """Propose `command` for `instance`, where nothing failed."""
-        self.stderr.hint(command, why, instance)
+        self.stderr.hint(self.typed(command), why, instance)
 
     def complain(self, error: InterlockError, instance: str | None = None, traceback: str | None = None) -> None:
         """Say what was wrong, of `instance` or what the command is about; the command may continue all the same."""
+        if error.hint:
+            error.hint = self.typed(error.hint)
         if self.as_json:
             from .stdout import print_record
 

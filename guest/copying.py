@@ -123,17 +123,18 @@ class Copying:
 
 def copying(
     places: Sequence[Place],
-    config: Path,
+    ssh: Sequence[str],
     ask: Ask,
     *,
     recursive: bool = False,
     backend: Backend = Backend.auto,
     measured: bool = False,
 ) -> Copying:
-    """Return how all `places` but the last are copied to that one; guests are reached by the ssh_config(5) `config`.
+    """Return how all `places` but the last are copied to that one; guests are reached by `ssh`.
 
-    `measured`: also find out how much that is. Raises UsageError for a folder without `recursive`, and for guest to
-    guest by rsync; HostError and NotFoundError where rsync is asked for and missing.
+    That is ssh and its options, or another program that takes its place. `measured`: also find out how much that is.
+    Raises UsageError for a folder without `recursive`, and for guest to guest by rsync; HostError and NotFoundError
+    where rsync is asked for and missing.
     """
     *sources, target = places
     seen, by_rsync = [None if place.guest else _seen_here(place) for place in places], False
@@ -149,8 +150,8 @@ def copying(
         single = sum(it.things for it in each) == 1
         if last.folders or single or insist:
             contents = single and each[0].folders == 1 and not last.folders
-            return Copying(Backend.rsync, _rsync(places, config, recursive=recursive, contents=contents), total)
-    return Copying(Backend.scp, _scp(places, config, recursive=recursive), total)
+            return Copying(Backend.rsync, _rsync(places, ssh, recursive=recursive, contents=contents), total)
+    return Copying(Backend.scp, _scp(places, ssh, recursive=recursive), total)
 
 
 def _may_use_rsync(sources: Sequence[Place], target: Place, insist: str | None) -> bool:
@@ -192,14 +193,14 @@ def _seen_here(place: Place) -> _Seen:
     return _Seen(int(os.path.exists(place.path)), int(os.path.isdir(place.path)))  # noqa: PTH110, PTH112
 
 
-def _rsync(places: Sequence[Place], config: Path, *, recursive: bool, contents: bool) -> list[str]:
+def _rsync(places: Sequence[Place], ssh: Sequence[str], *, recursive: bool, contents: bool) -> list[str]:
     """Return the command line of rsync. `contents`: what is in the only source, a folder, goes into the target.
 
     A link to a folder in the target stays one (-K), as for scp. Only rsync reads `-e`, which has its own quotes.
     """
     *sources, target = [f"{place.guest}:{_in_guest(place)}" if place.guest else place.path for place in places]
     sources = [(source.rstrip("/") or "/") + "/" * contents for source in sources]
-    reached_by = f"""ssh -F '{str(config).replace("'", "''")}'"""
+    reached_by = " ".join(word if word.strip("-").isalnum() else f"""'{word.replace("'", "''")}'""" for word in ssh)
     options = ["--copy-links", "--keep-dirlinks", "--perms", "--times", *(["--recursive"] if recursive else [])]
     return ["rsync", *options, "-s", "-e", reached_by, "--", *sources, target]
 
@@ -210,13 +211,15 @@ def _in_guest(place: Place) -> str:
     return path if path[:1] in ("/", ".") else f"./{path}"
 
 
-def _scp(places: Sequence[Place], config: Path, *, recursive: bool) -> list[str]:
+def _scp(places: Sequence[Place], ssh: Sequence[str], *, recursive: bool) -> list[str]:
     """Return the command line of scp.
 
     What goes from one guest to another goes through this host (-3), because they do not know each other. A path of the
     host's with a colon in its first part would be taken for another host's. Source: scp(1).
     """
-    return ["scp", "-3", "-p", "-F", str(config), *(["-r"] if recursive else []), "--", *map(str, places)]
+    program, *options = ssh
+    by = [] if program == "ssh" else ["-S", program]
+    return ["scp", "-3", "-p", *by, *options, *(["-r"] if recursive else []), "--", *map(str, places)]
 
 
 def _total_bytes(sources: Sequence[Place], ask: Ask) -> int | None:

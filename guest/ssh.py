@@ -105,13 +105,14 @@ def command_line(
     return line
 
 
-def tunnel_line(config_file: Path, name: str, local_port: int, port: int | None) -> list[str]:
+def tunnel_line(config_file: Path, name: str, local: int | str, port: int | None) -> list[str]:
     """Return the host's command line that forwards a port for as long as it runs; without `port`, a SOCKS proxy.
 
-    Not over the shared connection, which would keep the forward after the program.
+    `local` is a port of 127.0.0.1, or the path of a socket. Not over the shared connection, which would keep the
+    forward after the program.
     """
-    here = f"127.0.0.1:{local_port}"
-    forward = ["-D", here] if port is None else ["-L", f"{here}:127.0.0.1:{port}"]
+    here = local if str(local).startswith("/") else f"127.0.0.1:{local}"
+    forward = ["-D", str(here)] if port is None else ["-L", f"{here}:127.0.0.1:{port}"]
     options = ["-o", "ControlPath=none", "-o", "ExitOnForwardFailure=yes", "-o", "BatchMode=yes"]
     return ["ssh", "-F", str(config_file), *options, "-N", *forward, name]
 

@@ -84,6 +84,11 @@ def requested() -> bool:
     return _requested is not None
 
 
+def number() -> int:
+    """Return the signal that requested cancellation; SIGTERM where it was none."""
+    return _requested or signal.SIGTERM
+
+
 def check() -> None:
     """Raise CancelledError if cancellation was requested, unless `shielded`."""
     if _shields.get():

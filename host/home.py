@@ -86,7 +86,7 @@ class Home(NamedTuple):
     @property
     def key(self) -> str:
         """What tells it from other homes in the name of a file."""
-        return _key(self.root)
+        return short_name(self.root)
 
     def directory(self, name: str) -> Path:
         """Return the directory of the instance `name`, which need not exist."""
@@ -133,7 +133,7 @@ class Home(NamedTuple):
 
     def sockets(self, name: str) -> Path:
         """Return the runtime directory of `name`; no two homes share one."""
-        return self.runtime / _key(self.directory(name))
+        return self.runtime / short_name(self.directory(name))
 
     def prepare(self) -> None:
         """Make the folders, private to their owner; raise HostError if others could write to the home."""
@@ -185,7 +185,7 @@ def owner(runtime: Path) -> Path | None:
         directory = (runtime / _OWNER).readlink()
     except OSError:
         return None
-    return directory if runtime.name == _key(directory) else None
+    return directory if runtime.name == short_name(directory) else None
 
 
 _INSTANCES = "instances"
@@ -201,6 +201,11 @@ def _from_xdg(variable: str) -> Path | None:
     return Path(value) if os.path.isabs(value) else None  # noqa: PTH117 - `list` makes no more paths than it must
 
 
+def config_folder() -> Path:
+    """Return the folder of what the user writes about Interlock: in XDG_CONFIG_HOME. Creates nothing."""
+    return (_from_xdg("XDG_CONFIG_HOME") or user_home() / ".config") / "interlock"
+
+
 def user_home() -> Path:
     """Return the current user's home; raises HostError if neither $HOME nor an account names one."""
     try:
@@ -212,9 +217,9 @@ def user_home() -> Path:
         ) from error
 
 
-def _key(directory: Path) -> str:
-    """Return a short name for `directory` that no other folder has."""
-    return str(_sha256()(os.fsencode(directory)).hexdigest())[:12]
+def short_name(what: str | Path) -> str:
+    """Return 12 hex digits that stand for the path or text `what`: a socket's path ends at 107 bytes."""
+    return str(_sha256()(os.fsencode(what)).hexdigest())[:12]
 
 
 @cache

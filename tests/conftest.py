@@ -31,7 +31,7 @@ from interlock.host.files import remove_tree
 from interlock.host.home import Home
 from interlock.host.process import send
 
-pytest_plugins = ("packaged", "tally")
+pytest_plugins = ("packaged", "other_host", "tally")
 
 PATHS: dict[State, tuple[Trigger, ...]] = {
     State.absent: (),
@@ -114,7 +114,10 @@ PROGRAMS = {
     "fuser",
     "mkdir",
     "pip",
+    "pipx",
     "qemu-img",
+    "ssh",
+    "ssh-copy-id",
     "sysctl",
     "timedatectl",
     "umount",

@@ -16,6 +16,7 @@ from interlock.guest.command import Completed
 from interlock.guest.copying import Backend, Copied, Copying, Place, copying
 
 CONFIG = Path("/home/it's mine/ssh.config")
+SSH = ["ssh", "-F", str(CONFIG)]
 KEEP = ["--copy-links", "--keep-dirlinks", "--perms", "--times"]
 BY_SSH = ["-s", "-e", "ssh -F '/home/it''s mine/ssh.config'", "--"]
 
@@ -69,7 +70,7 @@ def folder(tmp_path, monkeypatch):
 def test_folder_goes_into_a_target_that_exists_and_takes_its_name_otherwise(folder, target, slash):
     """By rsync as by scp, whose rule that is: what is in the folder goes into a target that rsync makes."""
     asked = Guest(target)
-    found = copying([here(f"{folder}/"), web("~/there")], CONFIG, asked, recursive=True)
+    found = copying([here(f"{folder}/"), web("~/there")], SSH, asked, recursive=True)
     assert found.line == ["rsync", *KEEP, "--recursive", *BY_SSH, f"{folder}{slash}", "web:./there"]
     assert (found.backend, asked.asked) == (Backend.rsync, [("web", "./there")])
 
@@ -86,7 +87,7 @@ def test_folder_goes_into_a_target_that_exists_and_takes_its_name_otherwise(fold
 def test_scp_copies_where_rsync_is_missing_or_would_do_something_else(folder, said, sources, backend):
     """Several things need a folder as their target: scp says so, where rsync would make one."""
     places = [here(folder.parent / source) for source in sources]
-    found = copying([*places, web("x y")], CONFIG, Guest(said), recursive=True, backend=backend)
+    found = copying([*places, web("x y")], SSH, Guest(said), recursive=True, backend=backend)
     assert found.line == ["scp", "-3", "-p", "-F", str(CONFIG), "-r", "--", *map(str, places), "web:x y"]
 
 
@@ -94,7 +95,7 @@ def test_host_without_rsync_asks_the_guest_for_nothing(folder, monkeypatch):
     """A session costs an emulated guest a tenth of a second."""
     monkeypatch.setattr(shutil, "which", lambda _: None)
     asked = Guest("")
-    assert copying([here(folder / "a"), web("")], CONFIG, asked).backend == "scp"
+    assert copying([here(folder / "a"), web("")], SSH, asked).backend == "scp"
     assert asked.asked == []
 
 
@@ -102,9 +103,9 @@ def test_host_without_rsync_asks_the_guest_for_nothing(folder, monkeypatch):
 def test_from_guest_to_guest_goes_by_scp():
     """rsync connects this host with one guest alone; to ask for it is refused with the way."""
     places = [web("a"), Place("db", "b")]
-    assert copying(places, CONFIG, Guest("yes\n1 0")).backend == "scp"
+    assert copying(places, SSH, Guest("yes\n1 0")).backend == "scp"
     with pytest.raises(UsageError, match="between this host and one guest") as refused:
-        copying(places, CONFIG, Guest("yes\n1 0"), backend=Backend.rsync)
+        copying(places, SSH, Guest("yes\n1 0"), backend=Backend.rsync)
     assert refused.value.hint == "interlock copy --backend scp web:a db:b"
 
 
@@ -118,7 +119,7 @@ def test_rsync_that_is_asked_for_and_missing_is_refused(monkeypatch, said, error
     if said is None:
         monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(error, match="rsync") as refused:
-        copying([web("a"), here(".")], CONFIG, Guest(said or ""), backend=Backend.rsync)
+        copying([web("a"), here(".")], SSH, Guest(said or ""), backend=Backend.rsync)
     assert refused.value.hint == hint
 
 
@@ -127,7 +128,7 @@ def test_folder_that_is_not_to_be_copied_whole_is_refused(folder, from_guest):
     """rsync would skip it and succeed."""
     places = [web("*.d"), here(".")] if from_guest else [here(folder), web("")]
     with pytest.raises(UsageError, match="is a folder") as refused:
-        copying(places, CONFIG, Guest("yes\n3 1"))
+        copying(places, SSH, Guest("yes\n3 1"))
     assert refused.value.hint.startswith("interlock copy --recursive ")
 
 
@@ -144,7 +145,7 @@ def test_folder_that_is_not_to_be_copied_whole_is_refused(folder, from_guest):
 def test_path_in_a_guest_means_the_same_to_every_program(folder, path, asked, sent):
     """None reads an option, a module of rsync's or the home into it."""
     guest = Guest("yes\n1 1")
-    line = copying([here(folder / "a"), web(path)], CONFIG, guest).line
+    line = copying([here(folder / "a"), web(path)], SSH, guest).line
     assert (guest.asked, line[-1]) == ([("web", asked)], sent)
 
 
@@ -152,15 +153,15 @@ def test_how_much_is_measured_where_it_lies(folder):
     """Links are followed, but not into what is being measured; the guest says its part, or it is not known."""
     (folder / "again").symlink_to(folder / "a")
     (folder / "round").symlink_to(folder)
-    found = copying([here(folder), web("")], CONFIG, Guest("no\n1 1"), recursive=True, measured=True)
+    found = copying([here(folder), web("")], SSH, Guest("no\n1 1"), recursive=True, measured=True)
     assert found.total_bytes == len("aaabbaaa")
     places = [web("a"), here(".")]
-    assert copying(places, CONFIG, Guest("1234"), backend=Backend.scp, measured=True).total_bytes == 1234
+    assert copying(places, SSH, Guest("1234"), backend=Backend.scp, measured=True).total_bytes == 1234
 
     def slow(*_):
         raise DeadlineError("find did not end")
 
-    assert copying(places, CONFIG, slow, measured=True).total_bytes is None
+    assert copying(places, SSH, slow, measured=True).total_bytes is None
 
 
 def test_copy_by_rsync_tells_how_far_it_has_come(tmp_path):

@@ -1,0 +1,183 @@
+"""`--host`: a command line is handed over to another machine's Interlock, and behaves as at home.
+
+The words travel as they are: that Interlock has its own parser, table and messages. What of them is about this machine
+is dealt with here: templates are sent, `copy` and `tunnel` begin and end here, and what makes no sense from afar is
+refused by name. All other paths are that machine's.
+"""
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..api import guest_of
+from ..errors import UsageError
+from ..host.environment import passed_on
+from ..remote.connection import Connection
+from ..remote.vms import RemoteInterlock
+from ..remote.ways import is_file, sent_template, tunnel
+from .instead import meaning
+from .program import become
+from .stdout import print_record
+
+if TYPE_CHECKING:
+    from ..remote.address import Host
+    from .session import Session
+
+HERE = frozenset({"help", "--version"})
+"""Commands that say the same everywhere."""
+
+LOCAL = {
+    "ssh-config": "it names keys and ports there; `shell`, `run`, `copy` and `tunnel` lead into guests from here",
+    "limactl": "applications find it on their own host",
+    "install-limactl": "applications find it on their own host",
+}
+"""Commands that make no sense from afar, and why."""
+
+READS_STDIN = frozenset({"shell", "run"})
+"""Commands that pass standard input on; others leave it to their caller, unless one of their words is `-`."""
+
+PASSES_STATUS_ON = frozenset({"shell", "run"})
+"""Commands whose exit code may be 255 in their own right."""
+
+_PASSED_ON = ("INTERLOCK_QUIET", "INTERLOCK_DEBUG", "NO_COLOR", "COLUMNS")
+"""What the environment here says about how to say things."""
+
+
+def hand_over(
+    ctx: click.Context, group: click.Group, host: "Host", words: Sequence[str], *, by_environment: bool
+) -> int | None:
+    """Let `host` do what `words` ask for, and return the exit code; None for what is to be done here all the same."""
+    session: Session = ctx.obj
+    words = meaning(words) or list(words)
+    command = words[0]
+    before = words[: words.index("--")] if "--" in words else words
+    if command in HERE or (command == "list" and "--all-hosts" in before):
+        return None
+    if session.as_json and "--json" not in before:
+        words.insert(1, "--json")  # it stood before the command
+    session.as_json = session.as_json or "--json" in before
+    settings = _settings(session)
+    connection = Connection(host)
+    if by_environment:
+        connection.typed_host = None
+    match command:
+        case "copy" if _copies_here(ctx, group, host, words):
+            return None
+        case "tunnel":
+            return _tunnel(ctx, group, connection, words, settings)
+        case "shell" if "--preserve-env" in before and _read(ctx, group, words)["preserve_env"]:
+            settings |= passed_on({key: it for key, it in os.environ.items() if not key.startswith("INTERLOCK_")})
+        case "create" | "up" | "edit" | "template":
+            words = _sent(ctx, group, connection, words)
+        case _ if command in LOCAL:
+            raise UsageError(f"{command} is not for another host: {LOCAL[command]}", hint=_retyped(host, ["list"]))
+    return asked(connection, words, settings, stdin=command in READS_STDIN or "-" in words)
+
+
+def asked(connection: Connection, words: Sequence[str], settings: Mapping[str, str], *, stdin: bool) -> int:
+    """Let the other machine do what `words` ask for with our standard streams, and return the exit code."""
+    sys.stdout.flush()
+    if all(os.isatty(descriptor) for descriptor in range(3)):
+        connection.meet()
+        become(connection.line(words, terminal=True, greet=False, settings=settings))
+    status = connection.call(words, stdin=0 if stdin else None, stdout=1, stderr=_stderr, settings=settings).status
+    if status == 255 and words[0] not in PASSES_STATUS_ON:  # noqa: PLR2004 - ssh's own
+        raise connection.broken()
+    return status if status >= 0 else 128 - status
+
+
+def _stderr(piece: bytes) -> None:
+    while piece:
+        piece = piece[os.write(2, piece) :]
+
+
+def _settings(session: "Session") -> dict[str, str]:
+    """Return the environment by which the other machine says things as this one would."""
+    known = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
+    flags = {"INTERLOCK_QUIET": session.quiet, "INTERLOCK_DEBUG": session.debug}
+    log_format = session.log_format or ("human" if os.isatty(2) else "logfmt")
+    return {**known, **{key: "1" for key, on in flags.items() if on}, "INTERLOCK_LOG_FORMAT": log_format}
+
+
+def _read(ctx: click.Context, group: click.Group, words: Sequence[str]) -> dict[str, Any]:
+    """Return the parameters that `words` give, as this machine's parser reads them."""
+    command = group.get_command(ctx, words[0])
+    return dict(command.make_context(words[0], list(words[1:]), parent=ctx).params) if command else {}
+
+
+def _retyped(host: "Host", words: Sequence[str]) -> str:
+    return shlex.join(["interlock", "--host", host.label, *words])
+
+
+def _copies_here(ctx: click.Context, group: click.Group, host: "Host", words: Sequence[str]) -> bool:
+    """Return whether files of this machine are copied: then it is done here, with the other machine's guests."""
+    paths = _read(ctx, group, words).get("paths", ())
+    if not paths or all(map(guest_of, paths)):
+        return False
+    session: Session = ctx.obj
+    session.typed = lambda hint: hint.replace("interlock ", f"{_retyped(host, [])} ", "--host" not in hint)
+    session.vms = RemoteInterlock(host=session.host)
+    return True
+
+
+def _tunnel(
+    ctx: click.Context, group: click.Group, connection: Connection, words: Sequence[str], settings: Mapping[str, str]
+) -> int:
+    given = _read(ctx, group, words)
+    session: Session = ctx.obj
+    name, ports, socks = given["name"], given["ports"], given["socks"]
+    if (ports is None) == (socks is None):
+        return asked(connection, words, settings, stdin=False)  # it has the words for that
+    local_port, port = ports or (socks, None)
+
+    def opened() -> None:
+        if session.as_json:
+            known = {"host_ip": "127.0.0.1", "host_port": local_port, "guest_port": port}
+            print_record({"name": name, **known}, "json")
+
+    return tunnel(connection, name, local_port, port, report=session.report, opened=opened, settings=settings)
+
+
+def _sent(ctx: click.Context, group: click.Group, connection: Connection, words: Sequence[str]) -> list[str]:
+    """Return `words` with the files that they name sent to the other machine, by their names there."""
+    words = list(words)
+    if words[0] == "template":
+        return _template(connection, words)
+    given = _read(ctx, group, words)
+    for folder in given.get("mount", ()):
+        if not folder.startswith(("/", "~", "{{")):
+            raise UsageError(
+                f"--mount {folder}: the folder is one of host {connection.host.label}; give its whole path"
+            )
+    if words[0] == "edit":
+        file = given["file"]
+        return words if file is None else _exchanged(words, str(file), connection.keep(file.name, file.read_bytes()))
+    if words == ["up"]:
+        from .naming import of_this_folder
+
+        name, template = of_this_folder(ctx.obj)
+        words += [name, "--template", template]
+    else:
+        named = given["words"] if words[0] == "create" else filter(None, [given["name"]])
+        template = given["template"] or next(filter(is_file, named), "")
+    return _exchanged(words, template, sent_template(connection, template)) if is_file(template) else words
+
+
+def _template(connection: Connection, words: list[str]) -> list[str]:
+    if words[1:2] == ["copy"] and words[-1] != "-" and "--help" not in words:
+        raise UsageError(
+            "template copy would write a file of that host; let it print the text",
+            hint=_retyped(connection.host, [*words[:-1], "-"]),
+        )
+    for word in filter(is_file, words[2:] if words[1:2] == ["validate"] else ()):
+        words = _exchanged(words, word, sent_template(connection, word))
+    return words
+
+
+def _exchanged(words: Sequence[str], file: str, there: str) -> list[str]:
+    """Return `words` with `there` in the place of `file`, also behind an option's `=`."""
+    return [there if word == file else word.replace(f"={file}", f"={there}") for word in words]

@@ -1,0 +1,90 @@
+"""The other end of a call: what Interlock does on this machine for another machine's.
+
+    interlock remote-call '{"contract": 1, ...}' start web
+
+It greets on stderr, takes the caller's settings into its environment, and is the program that was called with the rest.
+The caller passes the signals on that it gets. When it is gone, because the connection broke or its process was killed,
+this process is called off as if its terminal had been closed (SIGHUP).
+"""
+
+import json
+import os
+import re
+import shlex
+import signal
+import sys
+import time
+from _thread import start_new_thread
+
+from ..version import CONTRACT, __version__
+from .greeting import GREETING, REFUSED
+
+TYPE_CHECKING = False  # what `typing` calls so, without its import
+if TYPE_CHECKING:
+    from typing import Any
+
+_STDIN, _STDERR = 0, 2
+
+SENT = "sent-"
+"""How the folder of a file that was sent begins, in the runtime directory."""
+
+_caller: "dict[str, Any]" = {}
+"""What the caller says of itself."""
+
+_MENDS_ELSEWHERE = re.compile(r"export |env ")
+"""How a hint begins that is about the shell in which it is typed."""
+
+
+def begin() -> None:
+    """Turn the process's arguments into those of the program that another machine calls; leave if there are none."""
+    call = json.loads(sys.argv[2])
+    if call["greet"]:
+        seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{nanoseconds // 1000:06}Z"
+        greeting = {"contract": CONTRACT, "version": __version__, "time": moment}
+        os.write(_STDERR, GREETING + json.dumps(greeting).encode() + b"\n")
+    if call["contract"] != CONTRACT:
+        sys.exit(REFUSED)
+    del sys.argv[1:3]
+    if not sys.argv[1:]:  # the greeting was all that was wanted
+        sys.exit(0)
+    _caller.update(call)
+    os.environ.pop("INTERLOCK_HOST", None)  # the caller's choice has led here
+    os.environ.update(call["settings"])
+    if sent := call.get("sent"):
+        _remove_at_the_end(sent)
+    if call["leash"]:
+        leash = os.dup(_STDIN)
+        os.set_inheritable(leash, False)  # noqa: FBT003
+        os.dup2(os.open(os.devnull, os.O_RDONLY), _STDIN)
+        start_new_thread(_follow, (leash,))
+
+
+def _follow(leash: int) -> None:
+    """Send this process the signals whose numbers come through `leash`, and at its end SIGHUP."""
+    with open(leash, "rb") as lines:
+        for line in lines:
+            os.kill(os.getpid(), int(line))
+    os.kill(os.getpid(), signal.SIGHUP)
+
+
+def _remove_at_the_end(sent: "list[str]") -> None:
+    """Remove the files `sent`, and their folders, when this process ends."""
+    import atexit
+    from pathlib import Path
+
+    from ..host.files import remove_tree
+
+    for path in map(Path, sent):
+        if path.parent.name.startswith(SENT):
+            atexit.register(remove_tree, path.parent)
+
+
+def typed(hint: str) -> str:
+    """Return `hint`, a command for this machine, as it is typed where the user is."""
+    commands = re.split(r" (?:&&|\|\||\|) ", hint)
+    if all(command.startswith("interlock ") for command in commands):
+        host = _caller.get("host")
+        there = f"interlock --host {shlex.quote(host)} " if host else "interlock "
+        return re.sub(r"(?:^|(?<=&& )|(?<=\| ))interlock ", there, hint)
+    return hint if _MENDS_ELSEWHERE.match(hint) else shlex.join(["ssh", "-t", *_caller["way"], hint])

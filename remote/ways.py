@@ -1,0 +1,112 @@
+"""What leads from this machine into the guests of another, through the connection to it. No key leaves that machine.
+
+`copy` is this machine's scp or rsync, which speaks to the guest through that machine's ssh. `tunnel` is two forwards,
+one after the other: from a port here to a socket there, and from that to the port in the guest.
+"""
+
+import os
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..host.files import make_private_directory, read_own, write_whole
+from ..host.progress import Report
+from .connection import Connection
+from .greeting import SFTP, TUNNEL, WAY
+
+if TYPE_CHECKING:
+    from ..templates.load import Loaded
+
+_SCRIPT = """\
+#!/bin/sh
+# Stands in for ssh: what scp and rsync ask of a guest is asked of the host that has it.
+part=run
+while :; do
+    case $1 in
+    -s) part={sftp} ;;
+    --) shift; break ;;
+    -*) ;;
+    *) break ;;
+    esac
+    shift
+done
+words="$part $1"
+shift
+[ "$part" != run ] || words="$words -- $*"
+exec {line}" $words"
+"""
+
+
+def sent_template(connection: Connection, template: "str | Mapping[str, Any] | Loaded") -> str:
+    """Return the locator by which the other machine finds `template`, which is sent if it is no URL and no built-in.
+
+    What it names of this machine, bases and scripts, is in the text that is sent. Raises what reading it here raises.
+    """
+    from ..templates.load import Loaded, dump, parse
+    from ..templates.locate import find
+
+    if isinstance(template, str) and "\n" not in template and template != "-" and not is_file(template):
+        return template
+    name = Path(template).name if isinstance(template, str) and is_file(template) else "template.yaml"
+    loaded = template if isinstance(template, Loaded) else parse(find(template))
+    return connection.keep(name, dump(loaded).encode())
+
+
+def is_file(locator: str) -> bool:
+    """Return whether `locator` is that of a template in a file of this machine."""
+    scheme = ":" in locator.partition("/")[0] and not locator.startswith("file:")
+    return not scheme and ("/" in locator or locator.endswith((".yaml", ".yml")))
+
+
+def checked(connection: Connection, words: Sequence[str], settings: Mapping[str, str] | None = None) -> str:
+    """Return what the other machine prints for `words`; raises its error as one of ours."""
+    from .answers import error_in
+
+    ended = connection.call(words, settings={**(settings or {}), "INTERLOCK_LOG_FORMAT": "json"})
+    if ended.status:
+        raise error_in(ended) or connection.broken()
+    return ended.stdout.decode()
+
+
+def script(connection: Connection) -> Path:
+    """Return the program that stands in for ssh where guests over `connection` are meant; the same for all."""
+    *begin, command = connection.line([], greet=False)
+    text = _SCRIPT.format(line=shlex.join([*begin, command]), sftp=SFTP).encode()
+    path = make_private_directory(connection.folder) / f"{connection.key}.ssh"
+    with suppress(OSError):
+        if read_own(path) == text and os.access(path, os.X_OK):
+            return path
+    write_whole(path, text)
+    path.chmod(0o700)
+    return path
+
+
+def tunnel(
+    connection: Connection,
+    name: str,
+    local_port: int,
+    port: int | None,
+    *,
+    report: Report,
+    opened: Callable[[], object],
+    settings: Mapping[str, str] | None = None,
+) -> int:
+    """Lead TCP `local_port` of 127.0.0.1 to `port` of the guest `name` until called off; without `port`, by SOCKS.
+
+    `opened` is called when the port is open.
+    """
+    wanted = "socks" if port is None else str(port)
+    place = checked(connection, [WAY, TUNNEL, name, wanted]).strip()
+    way = f"leading 127.0.0.1:{local_port} to port {port}" if port else f"SOCKS proxy on 127.0.0.1:{local_port} by way"
+    report(f'{way} of "{name}" on {connection.host.label}; Ctrl-C ends it')
+    forward = ["-L", f"127.0.0.1:{local_port}:{place}", "-o", "ExitOnForwardFailure=yes"]
+    ended = connection.call(
+        [TUNNEL, name, wanted, place], options=forward, shared=False, settings=settings,
+        stderr=lambda piece: os.write(2, piece),
+        greeted=opened,
+    )  # fmt: skip
+    if ended.status == 255:  # noqa: PLR2004 - ssh's own
+        raise connection.broken(name)
+    return ended.status

@@ -1,0 +1,260 @@
+"""`--host`: the program on this host, and a real sshd with another Interlock behind it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from interlock import Interlock, Phase, State
+
+HANGS = '{"start": {"hang": true}}'
+
+
+@pytest.fixture
+def afar(interlock, other):
+    """Return what runs the program for the other host."""
+    return lambda *arguments, **options: interlock("--host", other.url, *arguments, **options)
+
+
+@pytest.fixture
+def there(other, monkeypatch):
+    """Return the API on the other host's home, to look at what came of it."""
+    with monkeypatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(other.run))
+        return Interlock(other.home)
+
+
+@pytest.fixture
+def starting(begin, there, other, until):
+    """Return what begins a start on the other host that never ends by itself, and waits until it is at work there."""
+    there.create("web", "tiny", driver="simulated")
+    other.order(HANGS)
+
+    def start(*options, **streams):
+        process = begin("--host", other.url, *options, "start", "web", **streams)
+        until(lambda: (operation := there.status("web").operation) and "simulated" in operation.step)
+        return process
+
+    return start
+
+
+def test_life_of_an_instance_is_lived_on_the_other_host(afar, there, home):
+    """Lock, journal and disk are there; here, not even a folder for instances comes to be."""
+    for words in (("create", "web", "--template", "tiny"), ("start", "web"), ("stop", "web")):
+        assert afar(*words).returncode == 0
+    assert there.status("web").state is State.stopped
+    assert afar("delete", "web").returncode == 0
+    assert there.status("web").state is State.absent
+    assert not home.instances.exists()
+
+
+def test_streams_and_exit_code_are_those_of_the_other_host(afar, there):
+    """Results on stdout, messages on stderr, as at home; a hint works as it is typed here."""
+    there.create("web", "tiny", driver="simulated")
+    there.start("web")
+    done = afar("delete", "web", "--json")
+    assert done.returncode == 3
+    assert json.loads(done.stdout)["error"]["reference"] == "illegal-transition"
+    assert "hint: interlock --host ssh://other stop web && interlock --host ssh://other delete web\n" in done.stderr
+    assert json.loads(afar("can", "web", "delete", "--json").stdout)["hint"].startswith("interlock --host ssh://other ")
+
+
+def test_environment_names_the_host_as_well(interlock, other, there):
+    """A hint then needs no option. `--host local` is this host."""
+    there.create("web", "tiny", driver="simulated")
+    env = {**os.environ, "INTERLOCK_HOST": other.url}
+    assert "web" in interlock("list", env=env).stdout
+    assert "hint: interlock inspect web\n" in interlock("list", "wbe", env=env).stderr
+    assert interlock("--host", "local", "list", env=env).stdout == ""
+
+
+def test_hint_for_another_program_is_typed_by_way_of_ssh(afar, other):
+    """`chmod` is for files of that host."""
+    other.home.mkdir(mode=0o777)
+    other.home.chmod(0o777)
+    assert f"hint: ssh -t other 'chmod 700 {other.home}'\n" in afar("list").stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 130), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_signal_reaches_the_process_there(starting, there, until, number, code):
+    """Its work is undone before this program ends; where this one is killed, as if its terminal had been closed."""
+    process = starting()
+    process.send_signal(number)
+    _, said = process.communicate()
+    assert process.returncode == code
+    until(lambda: there.status("web").operation is None)
+    assert list(there.history("web"))[-1].phase is Phase.failed
+    if number != signal.SIGKILL:
+        assert f"interrupted by {number.name}" in said
+
+
+def test_broken_connection_is_said_and_calls_the_work_off(starting, other, there, until):
+    """Exit code 6 here; there it is as if the terminal had been closed."""
+    process = starting()
+    other.end()
+    _, said = process.communicate()
+    assert process.returncode == 6
+    assert "error: unreachable\n" in said
+    assert "hint: interlock --host ssh://other list\n" in said
+    until(lambda: there.status("web").operation is None)
+
+
+def test_calls_share_one_connection(afar, other):
+    """The handshake is paid once."""
+    for _ in range(3):
+        assert afar("list").returncode == 0
+    assert len(other.sessions()) <= 2  # a process that serves a user other than root has a privileged parent
+
+
+def test_standard_input_is_left_to_the_script(other):
+    """ssh would eat the lines that a loop of a shell is to read."""
+    script = f"printf 'a\\nb\\n' | while read -r word; do '{sys.executable}' -m interlock list && echo $word; done"
+    env = {**os.environ, "INTERLOCK_HOST": other.url}
+    done = subprocess.run(["sh", "-c", script], env=env, capture_output=True, text=True, check=False)
+    assert done.stdout == "a\nb\n"
+
+
+def test_template_in_a_file_is_sent_with_its_bases(afar, other, there, tmp_path):
+    """The instance is called after the file; of what was sent, nothing stays."""
+    (tmp_path / "base.yaml").write_text("cpus: 3\n")
+    (tmp_path / "mine.yaml").write_text("base: [./base.yaml, template:tiny]\n")
+    assert afar("create", "./mine.yaml").returncode == 0
+    assert there.status("mine").spec.cpus == 3
+    assert afar("create", "yours", "--template=./mine.yaml").returncode == 0
+    assert there.status("yours").spec.cpus == 3
+    assert [path.name for path in (other.run / "interlock").glob("sent-*")] == []
+
+
+def test_template_with_a_mistake_is_refused_here_with_its_place(afar, tmp_path):
+    """The file that has to be mended is this host's."""
+    (tmp_path / "mine.yaml").write_text("cpus: many\n")
+    done = afar("create", "./mine.yaml")
+    assert done.returncode == 2
+    assert "mine.yaml:1" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("ssh-config", "web"), "ssh-config is not for another host"),
+        (("create", "web", "-t", "tiny", "--mount", "src"), "--mount src: the folder is one of host ssh://other"),
+        (("template", "copy", "tiny", "mine.yaml"), "would write a file of that host"),
+    ],
+)
+def test_what_makes_no_sense_from_afar_is_refused_by_name(afar, words, said):
+    """Nothing was asked of the other host."""
+    done = afar(*words)
+    assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+
+
+def test_host_without_interlock_says_so(afar, other):
+    """With the way to log in and install it."""
+    (other.bin / "interlock").unlink()
+    other.program("interlock-of-the-path", "exit 1")
+    path = f"PATH={other.bin}:/usr/bin:/bin"
+    config = other.folder / "sshd_config"
+    config.write_text(config.read_text().replace(f"PATH={other.bin}:{os.environ['PATH'].partition(':')[2]}", path))
+    other.end()
+    other.begin()
+    done = afar("list")
+    assert (done.returncode, "error: no-interlock\n" in done.stderr) == (6, True), done.stderr
+    assert "hint: ssh other\n" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("echo 'Error: No such command' >&2; exit 2", "is no Interlock that can be called from another host"),
+        (
+            """echo 'interlock-remote-call {"contract": 0, "version": "0.0.9"}' >&2; exit 6""",
+            "has Interlock 0.0.9, which does not fit",
+        ),
+        ("""echo 'interlock-remote-call {"contract": 99, "version": "9.0"}' >&2; exit 6""", "upgrade the one here"),
+    ],
+    ids=["before hosts", "older", "newer"],
+)
+def test_version_that_does_not_fit_is_said(afar, other, program, said):
+    """With the command that upgrades the older one."""
+    other.program("interlock", program)
+    done = afar("list", "--json")
+    assert done.returncode == 6
+    assert json.loads(done.stdout)["error"]["reference"] == "version-mismatch"
+    assert said in done.stderr
+
+
+def test_newer_caller_is_refused_before_anything_is_done():
+    """The Interlock that is called knows its contract, too."""
+    call = json.dumps({"contract": 99, "version": "9.0", "greet": True})
+    done = subprocess.run(
+        [sys.executable, "-m", "interlock", "remote-call", call, "list"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (6, "")
+    assert done.stderr.startswith("interlock-remote-call {")
+
+
+def test_words_of_a_login_script_do_not_disturb(afar, other):
+    """What it prints comes before the greeting."""
+    other.program("interlock", f'echo welcome >&2; exec {sys.executable} -m interlock "$@"')
+    done = afar("list")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "hint"),
+    [
+        (lambda other: other.end(), "ssh -v other true"),
+        (lambda other: (other.folder / "authorized_keys").write_text(""), "ssh-copy-id other"),
+        (lambda other: (other.client / "known_hosts").write_text(""), "ssh other true"),
+    ],
+    ids=["no answer", "no key", "unknown host"],
+)
+def test_way_that_does_not_lead_there_is_said_with_what_mends_it(afar, other, spoil, hint):
+    """ssh asks nothing: what needs an answer fails."""
+    spoil(other)
+    done = afar("list", "--json")
+    assert done.returncode == 6
+    error = json.loads(done.stdout)["error"]
+    assert (error["reference"], error["hint"]) == ("unreachable", hint)
+
+
+def test_all_hosts_are_listed_and_one_that_does_not_answer_is_marked(interlock, there, vms, tmp_path):
+    """The rest is shown; the exit code says that something is missing."""
+    vms.create("mine", "tiny", driver="simulated")
+    there.create("web", "tiny", driver="simulated")
+    (tmp_path / "config" / "interlock").mkdir(parents=True)
+    (tmp_path / "config" / "interlock" / "hosts.yaml").write_text("gone: ssh://127.0.0.1:1\nlab: ssh://other\n")
+    done = interlock("list", "--all-hosts")
+    rows = [line.split()[:2] for line in done.stdout.splitlines()]
+    assert (done.returncode, rows) == (6, [["HOST", "NAME"], ["local", "mine"], ["gone", "-"], ["lab", "web"]])
+    records = list(map(json.loads, interlock("list", "--all-hosts", "--json").stdout.splitlines()))
+    assert [(record["host"], record["name"]) for record in records] == [
+        ("local", "mine"),
+        ("gone", None),
+        ("lab", "web"),
+    ]
+    assert records[1]["error"]["reference"] == "unreachable"
+
+
+def test_named_host_has_a_home_and_a_program_of_its_own(interlock, other, tmp_path):
+    """Beside the address, as hosts.yaml says."""
+    home = tmp_path / "another home"
+    other.program("elsewhere", f'INTERLOCK_DRIVER=simulated exec {sys.executable} -m interlock "$@"')
+    (tmp_path / "config" / "interlock").mkdir(parents=True)
+    (tmp_path / "config" / "interlock" / "hosts.yaml").write_text(
+        f"lab:\n  url: 'ssh://other{str(home).replace(' ', '%20')}'\n  program: {other.bin}/elsewhere\n"
+    )
+    assert interlock("--host", "lab", "create", "web", "-t", "tiny").returncode == 0
+    assert Interlock(home).status("web").state is State.created
+
+
+def test_terminal_there_is_like_the_one_here(other, there, on_terminal):
+    """Colours, the exit code, and no word of ssh's."""
+    there.create("web", "tiny", driver="simulated")
+    there.start("web")
+    code, text = on_terminal("--host", other.url, "list")
+    assert (code, "\x1b[32mrunning" in text) == (0, True)
+    code, text = on_terminal("--host", other.url, "delete", "web")
+    assert (code, "error: illegal-transition" in text, "onnection" in text) == (3, True, False)

@@ -1,0 +1,154 @@
+"""`Interlock(host=...)`: the API, by way of a real sshd and another Interlock behind it."""
+
+import pytest
+
+from interlock import (
+    CancelledError,
+    DeadlineError,
+    IllegalTransitionError,
+    Interlock,
+    NoInterlockError,
+    SimulatedDriver,
+    State,
+    Trigger,
+    UsageError,
+    Wishes,
+    aio,
+)
+
+HANGS = '{"start": {"hang": true}}'
+TEMPLATE = {"images": [{"location": "build:tiny"}], "cpus": 3}
+
+
+@pytest.fixture
+def heard():
+    """Return the events that were heard."""
+    return []
+
+
+@pytest.fixture
+def afar(other, heard):
+    """Return the API on the other host's instances."""
+    return Interlock(host=other.url, on_event=heard.append)
+
+
+@pytest.fixture
+def there(other):
+    """Return the API on the same home, from beside it."""
+    return Interlock(other.home)
+
+
+def test_life_of_an_instance_returns_what_the_api_returns_here(afar, there, heard):
+    """Outcomes, statuses and events are the same records."""
+    made = afar.create("web", TEMPLATE, Wishes(memory_bytes=512 << 20, edits=("disk=2GiB",)))
+    assert (made.trigger, made.state, made.changed) == (Trigger.create, State.created, True)
+    assert afar.start("web").state is State.running
+    assert afar.status("web").spec == there.status("web").spec
+    assert [status.name for status in afar.instances()] == ["web"]
+    assert [str(line) for line in afar.history("web")] == [str(line) for line in there.history("web")]
+    assert afar.can("web")[0].instance == "web"
+    assert (afar.stop("web").changed, afar.stop("web").changed) == (True, False)
+    assert afar.clone("web", "copy").state is State.stopped
+    assert (afar.rename("copy", "twin").instance, afar.edit("twin", "cpus=5").changed) == ("twin", True)
+    assert there.status("twin").spec.cpus == 5
+    assert afar.delete("twin", force=True).state is State.absent
+    assert {str(event.happening) for event in heard} >= {"transition_begun", "transition_step", "transition_done"}
+    assert afar.status("nobody").state is State.absent
+
+
+def test_error_is_raised_as_the_class_that_it_is_there(afar, there):
+    """With its hint as it is typed here."""
+    there.create("web", "tiny", driver="simulated")
+    there.start("web")
+    with pytest.raises(IllegalTransitionError, match="is running") as refused:
+        afar.delete("web")
+    assert refused.value.hint.startswith("interlock --host ssh://other stop web")
+    with pytest.raises(DeadlineError):
+        afar.wait_for("web", "stopped", timeout_s=0.1)
+
+
+def test_host_without_interlock_is_an_error_of_its_own(afar, other):
+    """As on the command line."""
+    other.program("interlock", "exit 127")
+    with pytest.raises(NoInterlockError):
+        afar.start("web")
+
+
+def test_watch_misses_nothing_from_its_call_on(afar, there):
+    """Though it begins to listen later, and the clock there may differ."""
+    there.create("web", "tiny", driver="simulated")
+    changes = afar.watch(["web"])
+    there.start("web")
+    triggers = [next(changes).line.trigger for _ in range(2)]
+    changes.close()
+    assert triggers == [Trigger.start, Trigger.start]
+
+
+def test_call_that_is_called_off_is_undone_there(afar, there, other, until):
+    """Its end is waited for."""
+    there.create("web", "tiny", driver="simulated")
+    other.order(HANGS)
+    begun = aio.Call(afar.start, "web")
+    until(lambda: (operation := there.status("web").operation) and "simulated" in operation.step)
+    begun.call_off()
+    with pytest.raises(CancelledError):
+        begun.future.result()
+    assert there.status("web").operation is None
+
+
+def test_listener_that_raises_calls_the_work_off_there(other, there, until):
+    """As it does at home."""
+    there.create("web", "tiny", driver="simulated")
+    other.order(HANGS)
+
+    def listen(event):
+        if event.step:
+            raise CancelledError("enough")
+
+    with pytest.raises(CancelledError, match="enough"):
+        Interlock(host=other.url, on_event=listen).start("web")
+    until(lambda: there.status("web").operation is None)
+
+
+def test_command_in_a_guest_says_all_bytes(afar):
+    """And is given its input; a status of its own is no error."""
+    afar.create("web", TEMPLATE)
+    afar.start("web")
+    done = afar.run("web", ["uname", "-r"], input=b"\x00\xff")
+    assert (done.status, done.stderr) == (127, b"the simulated guest has no answer to: uname -r\n")
+
+
+def test_dry_run_does_nothing_there(afar, other, there):
+    """It says what would be done."""
+    afar.create("web", TEMPLATE)
+    steps = Interlock(host=other.url, dry_run=True).delete("web").steps
+    assert [step.trigger for step in steps] == [Trigger.delete]
+    assert there.status("web").state is State.created
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda vms: vms.images,
+        lambda vms: vms.logs("web"),
+        lambda vms: vms.home,
+        lambda vms: vms.create("web", "tiny", Wishes(start_timeout_s=1)),
+        lambda _: Interlock("/home", host="ssh://other"),
+        lambda _: Interlock(host="ssh://other", driver=SimulatedDriver(orders={}, memory={})),
+    ],
+)
+def test_what_is_about_one_host_is_refused_by_name(afar, ask):
+    """Not by an attribute that is missing."""
+    with pytest.raises(UsageError):
+        ask(afar)
+
+
+def test_snapshots_are_the_same_records(afar, there):
+    """The oldest first."""
+    afar.create("web", TEMPLATE)
+    for tag in ("one", "two"):
+        assert afar.snapshot("web", tag).detail == tag
+    assert afar.snapshots("web") == there.snapshots("web")
+    afar.restore("web", "one")
+    afar.discard("web", "two")
+    assert [snapshot.tag for snapshot in there.snapshots("web")] == ["one"]
