@@ -18,6 +18,7 @@ EDITS = (
     Flag("ssh-port", "Local port of ssh; 0 for any that is free", "int"),
     Flag("param", "A parameter of the template, KEY=VALUE", "texts"),
     Flag("nested-virt", "", "bool", refused=f"nested virtualization {_NOT_HERE}"),
+    Flag("shell", "", refused="the user's shell is what the image gives it; `limactl shell --shell` chooses another"),
     Flag("rosetta", "", "bool", refused=f"Rosetta {_NOT_HERE}"),
     Flag("video", "", "bool", refused=f"a display {_NOT_HERE}"),
     Flag("set", "Change the template, as `.cpus = 2 | .ssh.localPort = 60022`", "texts"),
@@ -31,6 +32,8 @@ CREATE = (
     Flag("arch", "Machine architecture (x86_64, aarch64)"),
     Flag("containerd", "containerd mode (user, system, user+system, none)"),
     Flag("vm-type", "Virtual machine type: the name of a driver of Interlock's"),
+    Flag("image-variant", "", refused="name the image that is meant in the template"),
+    Flag("arch-variant", "", refused="guests have the processor that QEMU knows as `max`, or the host's own"),
     Flag("plain", "Leave out mounts, port forwards and containerd", "bool"),
     Flag("port-forward", "Forward a port, HOST:GUEST[,static=true]", "texts"),
 )
@@ -60,7 +63,7 @@ COMMANDS: dict[str, "dict[str, Command] | Command"] = {
     ),
     "stop": Command("INSTANCE", "Stop an instance", "lifecycle:stop", (_FORCE,), 0, 1),
     "restart": Command(
-        "INSTANCE", "Restart a running instance", "lifecycle:restart", (_FORCE, _TIMEOUT, _PROGRESS), 0, 1
+        "INSTANCE", "Restart a running instance", "lifecycle:restart", (_FORCE, _TIMEOUT, _PROGRESS, *EDITS), 0, 1
     ),
     "delete": Command(
         "INSTANCE [INSTANCE, ...]",
@@ -128,6 +131,14 @@ COMMANDS: dict[str, "dict[str, Command] | Command"] = {
         ),
         2,
         aliases=("cp",),
+    ),
+    "tunnel": Command(
+        "[flags] INSTANCE",
+        "Create a tunnel for Lima",
+        "guest:tunnel",
+        (Flag("type", "Tunnel type: socks"), Flag("socks-port", "SOCKS port; by default one that is free", "int")),
+        1,
+        1,
     ),
     "show-ssh": Command(
         "[flags] INSTANCE",
@@ -215,7 +226,6 @@ COMMANDS: dict[str, "dict[str, Command] | Command"] = {
 """Command → what it is; the commands of a group by their names."""
 
 ELSEWHERE = {
-    "tunnel": "use `interlock tunnel NAME PORT`",
     "network": "instances share no network here",
     "sudoers": "nothing here needs root, so there are no rules for sudo",
     "completion": "there is completion for `interlock`: `interlock help completion`",
@@ -226,5 +236,7 @@ ELSEWHERE = {
     "hostagent": "no process of ours stays beside an instance",
     "usernet": "no process of ours stays beside an instance",
     "debug": "use --debug",
+    "generate-doc": "there is `man interlock`",
+    "generate-jsonschema": "use `interlock template schema`",
 }
 """Commands of limactl that are not here → what to do instead."""

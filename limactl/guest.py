@@ -1,4 +1,4 @@
-"""The commands that lead into a guest: `shell`, `copy`, `show-ssh`. They wait while the instance is starting."""
+"""The commands that lead into a guest: `shell`, `copy`, `tunnel`, `show-ssh`. They wait for a start under way."""
 
 import os
 import shlex
@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from ..api import guest_of
-from ..errors import UsageError
+from ..errors import DriverError, UsageError
 from ..host.environment import KEPT_BACK, passed_on
 from .facts import state
 from .home import SSH_CONFIG, host_name, ssh_config
@@ -67,6 +67,32 @@ def copy(session: "Session", call: "Call") -> int:
     session.stderr.debug(f"copying by {copying.backend}")
     _become(copying.line)
     return 0
+
+
+def tunnel(session: "Session", call: "Call") -> int:
+    """Open a SOCKS proxy that leads into the guest; ssh serves it in the background until the guest is down."""
+    from ..commands.stdout import write
+    from ..host.run import run
+
+    name, kind = call.arguments[0], call.flags.get("type", "socks")
+    if kind != "socks":
+        raise UsageError(f'unknown tunnel type: "{kind}"; there is socks')
+    status = session.ready(name)
+    _check_running(status)
+    port = call.flags.get("socks-port") or _free_port()
+    ssh, *words = session.vms.tunnel(name, None, port)
+    done = run([ssh, "-f", *words], leaves=True)
+    if done.status:
+        raise DriverError(f"cannot open a SOCKS proxy on port {port}", details=done.words)
+    write(f"Set `ALL_PROXY=socks5h://127.0.0.1:{port}`, etc.\n")
+    return 0
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
 
 
 def show_ssh(session: "Session", call: "Call") -> int:

@@ -76,7 +76,7 @@ def stop(session: "Session", call: "Call") -> int:
 
 
 def restart(session: "Session", call: "Call") -> int:
-    """Stop an instance if it runs, then start it."""
+    """Stop an instance if it runs, change it as the flags say, then start it."""
     name = _name(call)
     if state(session.existing(name)) != "Running":
         session.stderr.warning("The instance is not running, continuing with the restart")
@@ -84,6 +84,7 @@ def restart(session: "Session", call: "Call") -> int:
         session.vms.kill(name)
     else:
         session.vms.stop(name)
+    _change(session, call, name)
     return _start(session, call, name)
 
 
@@ -165,6 +166,8 @@ def rename(session: "Session", call: "Call") -> int:
 def edit(session: "Session", call: "Call") -> int:
     """Give an instance other processors, other memory or a larger disk."""
     name = _name(call)
+    if not names_instance(name):
+        raise UsageError(f"{name} is a file; change it with an editor, and check it: `limactl validate {name}`")
     if state(session.existing(name)) == "Running":
         raise UsageError(f"cannot edit a running instance; stop it first: `limactl stop {name}`")
     if not edits(call.flags):
@@ -181,10 +184,14 @@ def prune(session: "Session", call: "Call") -> int:  # noqa: ARG001 - every comm
 
 def _edited(session: "Session", call: "Call", name: str) -> int:
     """Change `name` as the flags say, and start it if they say so."""
+    _change(session, call, name)
+    return _start(session, call, name) if call.flags.get("start") else 0
+
+
+def _change(session: "Session", call: "Call", name: str) -> None:
     if changes := edits(call.flags):
         session.vms.edit(name, *changes)
         session.lima.edit(session.vms.status(name), session.vms.templates, changes)
-    return _start(session, call, name) if call.flags.get("start") else 0
 
 
 def _name(call: "Call") -> str:

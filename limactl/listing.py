@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..commands.terminal import columns
 from ..errors import UsageError
+from ..host.environment import KEPT_BACK
 from .facts import ADDRESS, FIELDS, facts, record
 from .home import in_units
 from .version import LIMA_VERSION
@@ -66,6 +67,10 @@ def info(session: "Session", call: "Call") -> int:
         "vmTypes": ["qemu"],
         "vmTypesEx": {"qemu": {"location": "internal"}},
         "guestAgents": {},
+        "shellEnvBlock": list(KEPT_BACK),
+        "plugins": {},
+        "libexecPaths": [],
+        "sharePaths": [],
         "hostOS": os.uname().sysname.lower(),
         "hostArch": os.uname().machine,
         "identityFile": str(lima.root / "_config" / "user"),

@@ -1,6 +1,8 @@
 """The drop-in limactl on a real guest: the calls that every embedder makes, as it makes them."""
 
 import json
+import re
+import socket
 import subprocess
 import sys
 from functools import partial
@@ -56,6 +58,11 @@ def test_instance_lives_as_embedders_expect(limactl, tmp_path):
     assert limactl("copy", str(tmp_path / "sent"), "web:there").returncode == 0
     assert limactl("copy", "web:there", str(tmp_path / "back")).returncode == 0
     assert (tmp_path / "back").read_bytes() == bytes(range(256))
+    proxied = limactl("tunnel", "--tty=false", "web")
+    port = int(re.fullmatch(r"Set `ALL_PROXY=socks5h://127\.0\.0\.1:(\d+)`, etc\.\n", proxied.stdout)[1])
+    with socket.create_connection(("127.0.0.1", port), timeout=300) as proxy:
+        proxy.sendall(b"\x05\x01\x00")
+        assert proxy.recv(2) == b"\x05\x00"  # RFC 1928: no authentication is asked for
     by_ssh = subprocess.run(["ssh", "-F", web["sshConfigFile"], "lima-web", "exit 5"], check=False, timeout=300)
     assert by_ssh.returncode == 5
 
