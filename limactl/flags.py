@@ -41,6 +41,11 @@ class Command(NamedTuple):
     passes_on: bool = False
     """True when everything after the first argument belongs to another command."""
 
+    @property
+    def form(self) -> str:
+        """What follows its name, with the place of its flags, as limactl says it."""
+        return self.usage if "[flags]" in self.usage else f"{self.usage} [flags]".lstrip()
+
 
 class Call(NamedTuple):
     """A command line that was understood."""
@@ -67,7 +72,7 @@ _SWITCH = {
     **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
     **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False),
 }
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
+_DURATION = r"(\d+(?:\.\d+)?)(ms|h|m|s)"
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -185,7 +190,7 @@ class _Reading:
 
 
 def _duration_s(text: str) -> float:
-    parts = _DURATION.findall(text)
+    parts = re.findall(_DURATION, text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError(text)
     return float(sum(float(number) * _SECONDS[unit] for number, unit in parts))
@@ -212,6 +217,4 @@ def _check(call: Call) -> None:
     else:
         return
     name = f"limactl {call.name}"
-    raise UsageError(
-        f"\"{name}\" {wrong}.\nSee '{name} --help'.\n\nUsage:  {name} {command.usage}\n\n{command.summary}"
-    )
+    raise UsageError(f"\"{name}\" {wrong}.\nSee '{name} --help'.\n\nUsage:  {name} {command.form}\n\n{command.summary}")

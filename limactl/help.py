@@ -10,7 +10,7 @@ from .flags import GLOBAL, Call, Command, Flag
 def help_text(call: Call) -> str:
     """Return the help of the command, or the list of those there are."""
     name, command = " ".join(filter(None, ("limactl", call.name))), call.command
-    text = f"{command.summary or 'Lima: Linux virtual machines, by Interlock'}\n\nUsage:\n  {name} {command.usage}\n"
+    text = f"{command.summary or 'Lima: Linux virtual machines, by Interlock'}\n\nUsage:\n  {name} {command.form}\n"
     if not command.does:
         place = COMMANDS.get(call.name, COMMANDS)
         if isinstance(place, Command):

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 
 from ..commands.terminal import printable, styled
 from ..errors import UsageError
@@ -21,7 +20,7 @@ from ..errors import UsageError
 LEVELS = ("trace", "debug", "info", "warning", "error", "fatal")
 _ALIASES = {"warn": "warning", "panic": "fatal"}
 _COLOURS = {"trace": 37, "debug": 37, "info": 36, "warning": 33, "error": 31, "fatal": 31}
-_BARE = re.compile(r"[A-Za-z0-9\-._/@^+]*")
+_BARE = r"[A-Za-z0-9\-._/@^+]*"
 _BEGAN = time.monotonic()
 
 
@@ -80,12 +79,14 @@ class Log:
 
 def _now() -> str:
     """Return the time in this host's zone. Source: RFC 3339; UTC is written Z."""
+    from datetime import UTC, datetime  # most calls say nothing
+
     return datetime.now(UTC).astimezone().isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _value(text: str) -> str:
     """Return `text` as it is, or as Go quotes it where a program could not tell where it ends."""
-    return text if _BARE.fullmatch(text) else quoted(text)
+    return text if re.fullmatch(_BARE, text) else quoted(text)
 
 
 def quoted(text: str) -> str:
