@@ -118,6 +118,11 @@ OPERATION: Keys = {
     "suspended": Key(FLAG, "true when that process is suspended (Ctrl-Z): `kill -CONT PID` lets it continue"),
 }
 
+SCREEN: Keys = {
+    "address": Key(TEXT, "address and TCP port of this host to lead a VNC viewer to: `127.0.0.1:5900`"),
+    "password_file": Key(TEXT, "the file that holds the password, which is a new one for each run"),
+}
+
 PORT: Keys = {
     "guest_ip": Key(TEXT, "where it leads to in the guest"),
     "guest_port": Key(COUNT, "the port there"),
@@ -201,6 +206,7 @@ KINDS_OF_RECORDS: dict[str, Kind] = {
             "ports": Key(
                 {"type": "array", "items": record(PORT)}, "those that opened in the guest, and that its rules forward"
             ),
+            "vnc": Key(record(SCREEN), "where the guest's screen is shown, if it has one", null=True),
             "directory": Key(TEXT, "where its files lie"),
             "host": Key(TEXT, "`list --all-hosts`: the host that has it; `local` is this one", optional=True),
             "spec": Key(record(_fields(Spec)), "`inspect`: the whole machine, as `fsm/spec.py` says", optional=True),

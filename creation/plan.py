@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..disks import Disks
-from ..drivers.contract import BASE, INITRD, KERNEL, KNOWN_HOSTS, SEED, SSH_KEY, TEMPLATE, Driver, disk_file
+from ..drivers.contract import BASE, CD, INITRD, KERNEL, KNOWN_HOSTS, SEED, SSH_KEY, TEMPLATE, Driver, disk_file
 from ..errors import UntrustedTemplateError, UsageError
 from ..fsm.identity import hostname, new_instance_id
 from ..fsm.port import Draft, Plan
@@ -197,9 +197,14 @@ class _Planner:
 
     def _booting(self, spec: Spec, image: Image) -> Spec:
         """Return `spec` with the way in which `image` boots."""
-        boot = self.template.boot_way(self.arch) or image.boot[0]
+        boot = self.template.boot_way(self.arch) or _fastest(image, spec)
         if boot not in image.boot and not (boot == "bios" and "firmware" in image.boot):  # a disk may have both loaders
             raise UsageError(f"image {image.name} boots by {' or '.join(image.boot)}, not by {boot}")
+        if spec.tpm and boot == "kernel":
+            raise UsageError(
+                f"a machine with a TPM starts by its firmware, and image {image.name} by {' or '.join(image.boot)}",
+                hint="interlock template list",
+            )
         return spec._replace(boot=boot, kernel_arguments=image.kernel_arguments if boot == "kernel" else "")
 
     def _shared(self, spec: Spec) -> dict[str, Path]:
@@ -263,6 +268,9 @@ class _Planner:
             disks=tuple(self._disk(asked.name) for asked in template.additional_disks),
             probes=resolve.probes(template),
             copies=resolve.copies(template),
+            vnc=resolve.vnc(template),
+            tpm=template.tpm,
+            nested=template.nested_virtualization,
             origin=self.loaded.name,
             kept_by=self.driver.abilities.kept_by,
             version=__version__,
@@ -304,6 +312,16 @@ class _Planner:
         return materials
 
 
+def _fastest(image: Image, spec: Spec) -> str:
+    """Return how a machine of `image` boots, unless the template says.
+
+    One with a TPM leaves that to its firmware, which measures what it starts. QEMU would put an initrd where the
+    firmware of such a machine has its tables, too.
+    """
+    ways = [way for way in image.boot if way != "kernel" or not spec.tpm]
+    return (ways or image.boot)[0]
+
+
 def _material_names(image: Image, spec: Spec) -> list[str]:
     """Return the names of what `_Planner._materials` returns."""
     return [SSH_KEY, KNOWN_HOSTS, *_links(image, spec), INITRD if _seeded_by_initrd(image, spec) else SEED]
@@ -311,8 +329,10 @@ def _material_names(image: Image, spec: Spec) -> list[str]:
 
 def _links(image: Image, spec: Spec) -> dict[str, str]:
     """Return which file of `image` each link beside the spec leads to."""
-    links = {BASE: "disk"} if "disk" in image.files else {}
-    return {**links, KERNEL: "kernel", INITRD: "initrd"} if spec.boot == "kernel" else links
+    names = {BASE: "disk", CD: "cd"}
+    if spec.boot == "kernel":
+        names |= {KERNEL: "kernel", INITRD: "initrd"}
+    return {name: role for name, role in names.items() if role in image.files}
 
 
 def _seeded_by_initrd(image: Image, spec: Spec) -> bool:

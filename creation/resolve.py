@@ -79,6 +79,15 @@ def mounts(template: Template) -> tuple[Mount, ...]:
     )
 
 
+VNC = "127.0.0.1:0,to=9"
+"""The display by default: the first of ten that is free. As in Lima."""
+
+
+def vnc(template: Template) -> str:
+    """Return where the guest's screen is shown; empty where it has none."""
+    return (template.video.vnc.display or VNC) if template.video.display == "vnc" else ""
+
+
 DEFAULT_RULE = PortRule("forward", LOOPBACK, False, 1, 65535, LOOPBACK, 1)  # noqa: FBT003 - a record
 """Lima's own, after those of a template: what the guest's loopback reaches, this host's does."""
 

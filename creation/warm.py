@@ -16,8 +16,8 @@ from ..images.warm import WarmImage, warm_images
 
 def choose(store: Store, image: Image, spec: Spec) -> tuple[WarmImage | None, str]:
     """Return the warm image that an instance of `image` and `spec` can begin from, or None and why there is none."""
-    if spec.mounts or spec.disks or spec.cpu_model:
-        return None, "a machine with mounts, attached disks or a cpuType cannot begin from one"
+    if spec.mounts or spec.disks or spec.cpu_model or spec.vnc or spec.tpm or spec.nested:
+        return None, "a machine with mounts, attached disks, other devices or a cpuType cannot begin from one"
     why, ours = "", programs()
     for found in warm_images(store, image.name, image.arch):
         misfit = found.misfit(image, spec, ours)

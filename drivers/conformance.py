@@ -38,12 +38,15 @@ _ASKED = {
     "forwards": (_FORWARD,),
     "group": "rack1",
     "mounts": (Mount("/srv", "/srv", writable=False, type="9p", security_model="none"),),
+    "nested": True,
     "network_host": False,
     "network_internet": False,
     "node": "node1.example.test",
     "port_rules": (PortRule("forward", "127.0.0.1", False, 1, 65535, "127.0.0.1", 1),),  # noqa: FBT003 - a record
     "probes": (Probe("answers", "#!/bin/sh\ntrue\n", ""),),
     "ssh_port": 22022,
+    "tpm": True,
+    "vnc": "127.0.0.1:0,to=9",
 }
 """For each of DEMANDS a value that asks for something."""
 

@@ -38,7 +38,7 @@ and says why.
 
 Creation puts these files beside spec.json before `create` is called, for a driver whose abilities say `images`:
 
-    BASE, KERNEL, INITRD     the image: shared with other instances, so read-only
+    BASE, CD, KERNEL, INITRD the image: shared with other instances, so read-only
     SEED                     what the guest is to do at its first boot; where it is missing, INITRD holds it
     SSH_KEY, KNOWN_HOSTS     how to log in to the guest, and how to know that it is the right one
     disk_file(NAME)          for each of the spec's disks; it outlives the instance and is the one file to write to
@@ -78,6 +78,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BASE",
+    "CD",
     "CLUSTERED",
     "CURRENT",
     "DEMANDS",
@@ -114,6 +115,9 @@ Sockets = frozenset[tuple[str, int]]
 
 BASE = "base.qcow2"
 """The image's disk, in qcow2 format, complete in itself; missing where the image is a kernel and an initrd alone."""
+
+CD = "cd.iso"
+"""The image of a CD from which the machine boots, whatever is on its disk; then there is no BASE."""
 
 KERNEL = "kernel"
 """A Linux kernel, to be booted with `spec.kernel_arguments`; there when `spec.boot` is `kernel`."""
@@ -155,12 +159,15 @@ DEMANDS = {
     "forwards": "portForwards",
     "group": "--group",
     "mounts": "mounts",
+    "nested": "nestedVirtualization",
     "network_host": "network.host",
     "network_internet": "network.internet",
     "node": "--node",
     "port_rules": "portForwards",
     "probes": "probes",
     "ssh_port": "ssh.localPort",
+    "tpm": "tpm",
+    "vnc": "video.display",
 }
 """Fields of the spec that a driver honours or refuses → what people know them by: the key of a template, an option.
 

@@ -130,6 +130,19 @@ class OpenPort(NamedTuple):
         return {**self._asdict(), "problem": self.problem or None}
 
 
+class Screen(NamedTuple):
+    """Where the screen of a machine that is alive is shown, by VNC."""
+
+    address: str
+    """Address and TCP port on this host: `127.0.0.1:5900`."""
+    password_file: str
+    """Holds the password of this run, and nothing else."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the documented JSON form: `vnc` of `list` and `inspect`."""
+        return self._asdict()
+
+
 class Observation(NamedTuple):
     """What a driver sees at this moment, without asking the guest and without waiting."""
 
@@ -154,6 +167,8 @@ class Observation(NamedTuple):
     """True for a machine that is alive, but whose process cannot be seen from here: nothing can be done to it."""
     ports: tuple[OpenPort, ...] = ()
     """Those that opened in the guest, and which the spec's rules forward."""
+    vnc: Screen | None = None
+    """Where the guest's screen is shown; None for a machine without one."""
 
 
 class Status(NamedTuple):
@@ -218,6 +233,7 @@ class Status(NamedTuple):
             "resident_bytes": used.resident_bytes if used else None,
             "uptime_s": round(used.uptime_s, 3) if used else None,
             "ports": [port.to_json() for port in seen.ports] if seen else [],
+            "vnc": seen.vnc.to_json() if seen and seen.vnc else None,
             "directory": str(self.directory),
         }
 

@@ -172,6 +172,13 @@ class Spec(NamedTuple):
     disks: tuple[Disk, ...] = ()
     probes: tuple[Probe, ...] = ()
     copies: tuple[Copy, ...] = ()
+    vnc: str = ""
+    """Where on this host's loopback the guest's screen is shown, a display or the first of several to try:
+    `127.0.0.1:0,to=9`. Empty: the machine has no screen."""
+    tpm: bool = False
+    """Whether the machine has a TPM 2.0."""
+    nested: bool = False
+    """Whether the guest can run virtual machines with hardware's help."""
     origin: str = ""
     """What `create` was given, in words, for people. Nothing reads it back."""
     kept_by: str = ""

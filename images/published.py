@@ -22,7 +22,7 @@ from .source import BUILT_HERE, Place, Source
 from .space import check_space, writing_in
 from .store import NAME_LENGTH, Image, Kind, Store, Writer, tagged
 
-_SUFFIXES = re.compile(r"(\.(qcow2|img|raw|gz|bz2|xz|zst))+$", re.IGNORECASE)
+_SUFFIXES = re.compile(r"(\.(qcow2|img|raw|iso|gz|bz2|xz|zst))+$", re.IGNORECASE)
 
 
 def find(store: Store, source: Source) -> Image | None:
@@ -111,8 +111,8 @@ def _add(
         if not place.digest:
             report(f"{place.shown} has no digest; computed {made_of[role]['digest']}")
         files[role] = writer.work / role
-        if role == "disk":
-            unpack.disk(published, files[role], place.shown, report)
+        if role in ("disk", "cd"):
+            (unpack.cd if role == "cd" else unpack.disk)(published, files[role], place.shown, report)
         else:
             link_or_copy(published, files[role])
     return writer.add(
@@ -219,5 +219,5 @@ def _is_older(there: Image, source: Source, made_of: Mapping[str, Any]) -> bool:
 
 
 def _readable_name(source: Source) -> str:
-    stem = _SUFFIXES.sub("", source.places["disk"].file_name.lower())
+    stem = _SUFFIXES.sub("", Place(source.location).file_name.lower())
     return re.sub(r"[^a-z0-9_-]+", "-", stem).strip("-_")[:NAME_LENGTH] or "image"

@@ -19,6 +19,7 @@ BUILT_HERE = ("debian", "tiny")
 """The images that can be built on this host (builders/). No other image can have one of these names."""
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+_CD = re.compile(r"\.iso(\.(gz|bz2|xz|zst))?\Z", re.IGNORECASE)
 _SCHEMES = ("http", "https", "file")
 
 
@@ -76,7 +77,7 @@ class Source:
     """One place an image can come from."""
 
     location: str
-    """`build:NAME`; else as of a place: a disk in qcow2 or raw form, which may be compressed."""
+    """`build:NAME`; else as of a place: a disk in qcow2 or raw form, or a CD (`.iso`); it may be compressed."""
     arch: str
     """x86_64 or aarch64."""
     digest: str | None = None
@@ -98,7 +99,9 @@ class Source:
         """The files by role, as in `Image.files`; empty for an image that is built."""
         if self.build is not None:
             return {}
-        found = {"disk": Place(self.location, self.digest), "kernel": self.kernel, "initrd": self.initrd}
+        content = Place(self.location, self.digest)
+        role = "cd" if _CD.search(content.file_name) else "disk"
+        found = {role: content, "kernel": self.kernel, "initrd": self.initrd}
         return {role: place for role, place in found.items() if place}
 
     @property
@@ -115,8 +118,5 @@ class Source:
             raise ImageError(f"{self.shown} has an initrd without a kernel")
         for place in self.places.values():
             place.check()
-        if self.places["disk"].file_name.lower().endswith(".iso"):
-            raise ImageError(
-                f"{self.shown} is the image of a CD (.iso), which is not supported; "
-                "most distributions also publish a disk image (qcow2, raw) for clouds"
-            )
+        if self.kernel and "cd" in self.places:
+            raise ImageError(f"{self.shown} is the image of a CD, which boots by itself: it has no kernel beside it")

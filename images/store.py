@@ -72,7 +72,8 @@ class Image:
     kernel_arguments: str = ""
     """The command line of `kernel`; the firmware's way has its own on the disk."""
     files: Mapping[str, Blob] = field(default_factory=dict)
-    """By role: `disk` (qcow2), `kernel`, `initrd`. An image without a disk lives in memory. `Writer.add` fills it."""
+    """By role: `disk` (qcow2), `cd` (ISO 9660), `kernel`, `initrd`. A kernel without a disk lives in memory.
+    `Writer.add` fills it."""
     made_of: Mapping[str, Any] = field(default_factory=dict)
     """What it is, as far as that can be said beforehand. Of one that was built, its recipe: {recipe, suite, packages,
     script}. Of the others, by role, each file as it was published: {location, digest}, with the digest found where
@@ -87,7 +88,7 @@ class Image:
     @property
     def mark(self) -> Blob:
         """The file by which an instance of this image is known: it shares that one, and no other image's."""
-        return self.files.get("disk") or self.files["kernel"]
+        return self.files.get("disk") or self.files.get("cd") or self.files["kernel"]
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest: one key for each field, a file as {digest, size_bytes}."""
@@ -116,7 +117,7 @@ class Image:
             raise ValueError("a digest is not one")
         if data["kind"] not in get_args(Kind):
             raise ValueError(f"kind {data['kind']!r}")
-        if not files.keys() & {"disk", "kernel"}:
+        if not files.keys() & {"disk", "cd", "kernel"}:
             raise ValueError("nothing to boot")
         return cls(
             name=str(data["name"]),

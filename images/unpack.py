@@ -63,6 +63,19 @@ def disk(published: Path, target: Path, shown: str, report: Report) -> None:
         content.unlink()
 
 
+def cd(published: Path, target: Path, shown: str, report: Report) -> None:
+    """Make `target`, the image of a CD, of `published`; both lie on one file system. Otherwise like `disk`."""
+    if unpack := _compression(published):
+        report(f"unpacking {shown}")
+        check_space(target.parent, published.stat().st_size, f"unpacking {shown}")
+        with _readable(shown):
+            _write(unpack(published), target)
+    else:
+        link_or_copy(published, target)
+    if not _begins(target, *_ISO_9660):
+        raise ImageError(f"{shown} is not the image of a CD, although its name says so: it has no ISO 9660 file system")
+
+
 def copy(source: Path, target: Path) -> Iterator[bytes]:
     """Yield the content of `source` piece by piece while `target` becomes a copy of it, sparse where it is zero.
 
@@ -162,7 +175,7 @@ def _is_qcow2(path: Path, shown: str) -> bool:
 def _check_raw(path: Path, shown: str) -> None:
     """Raise ImageError for a file that is not a raw disk."""
     if _begins(path, *_ISO_9660):
-        raise ImageError(f"{shown} is the image of a CD (.iso), which is not supported")
+        raise ImageError(f"{shown} is the image of a CD: let its name end with .iso")
     if any(_begins(path, at, mark) for at, mark in _RAW):
         return
     head = _head(path)

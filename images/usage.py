@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
-from ..drivers.contract import BASE, KERNEL, WARM
+from ..drivers.contract import BASE, CD, KERNEL, WARM
 from ..errors import ImageError
 from ..host.files import remove_tree
 from ..host.home import Home
@@ -22,7 +22,7 @@ from .download import Download
 from .store import Image, Store, Writer
 from .warm import WarmImage
 
-_MARKS = (BASE, KERNEL)
+_MARKS = (BASE, CD, KERNEL)
 """What an instance calls its link to `Image.mark`: the first of these that it has."""
 
 KINDS = ("image", "warm", "download", "leftover")
@@ -76,7 +76,7 @@ def claim(store: Store, image: Image, directory: Path) -> None:
     Raises FileNotFoundError when the image has just been removed. Where no link can be made, the instance will have a
     copy, and nothing is claimed.
     """
-    name = next(name for name, role in zip(_MARKS, ("disk", "kernel"), strict=True) if role in image.files)
+    name = next(name for name, role in zip(_MARKS, ("disk", "cd", "kernel"), strict=True) if role in image.files)
     link = directory / name
     remove_tree(link)
     try:

@@ -139,6 +139,8 @@ class Template(Strict):
                 yield ("mountTypesUnsupported",), "only mounts by 9p and virtiofs are supported"
             else:
                 yield ("mountType",), f"the image's kernel lacks {self.mount_kind}, as mountTypesUnsupported says"
+        if self.nested_virtualization and (self.cpu_type or self.vm_opts.qemu.cpu_type):
+            yield ("nestedVirtualization",), "expected no cpuType beside it: the best processor of all has it"
         if not self.user.passwordless_sudo and not self.plain:
             yield ("user", "passwordlessSudo"), "not supported yet without plain: true"
 

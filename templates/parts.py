@@ -1,5 +1,6 @@
 """The parts of a template: an image, a mount, a user. The keys are Lima's, except where ours are named in model.py."""
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
@@ -33,6 +34,9 @@ KEY_MODES = {
 
 EDITED = ("json", "yaml", "ini")
 """Kinds of files that mode `yq` edits."""
+
+
+_DISPLAYS = re.compile(r"127\.0\.0\.1:\d{1,4}(,to=\d{1,4})?")
 
 
 class Strict(BaseModel):
@@ -75,7 +79,7 @@ class ImageSource(File):
     """One place an image can come from; the first that fits the machine is used."""
 
     location: is_.Location
-    """`build:tiny` and `build:debian` are built here; else a URL or a path of a disk."""
+    """`build:tiny` and `build:debian` are built here; else a URL or a path of a disk, or of a CD (`.iso`)."""
     kernel: Kernel | None = None
     """A kernel to boot instead of the image's own."""
     initrd: File | None = None
@@ -167,13 +171,22 @@ class Vnc(Strict):
     """A display over the network."""
 
     display: str = ""
+    """`127.0.0.1:0`, which is TCP port 5900; `127.0.0.1:0,to=9`: the first of these that is free."""
 
 
 class Video(Strict):
     """A display."""
 
     display: str = ""
+    """`vnc`: the machine has a screen, which a VNC viewer shows; `none`: it has none."""
     vnc: Vnc = Vnc()
+
+    def mistakes(self) -> Iterator[tuple[Path, str]]:
+        asked = self.vnc.display
+        if self.display == "vnc" and asked and not _DISPLAYS.fullmatch(asked):
+            here = "expected a display on this host's loopback, such as 127.0.0.1:0,to=9"
+            why = "what VNC sends is not encrypted: from another host, come by ssh to this one"
+            yield ("vnc", "display"), f"{here}, found {asked!r}; {why}"
 
 
 class Provision(Strict):

@@ -68,13 +68,6 @@ def _among(*asked: str) -> Callable[[Any], bool]:
     return lambda value: value in asked
 
 
-def _iso(image: Any) -> bool:
-    """True for an image that could be chosen here and is an ISO."""
-    if not isinstance(image, dict) or image.get("arch") not in (None, "x86_64", "aarch64"):
-        return False
-    return re.search(r"\.iso(\.\w+)?\Z", str(image.get("location"))) is not None
-
-
 def _of_another_form(entry: Any) -> bool:
     """True for an entry of mode yq whose file's name says that it is neither JSON nor YAML."""
     if not isinstance(entry, dict) or entry.get("mode") != "yq" or entry.get("format", "auto") != "auto":
@@ -97,7 +90,6 @@ IGNORED = (
     Rule("mounts[].sshfs", _anything),
     Rule("provision[].skipDefaultDependencyResolution", _something),
     Rule("audio.interface", _something),
-    Rule("video.vnc", _something),
     Rule("hostResolver.ipv6", _something),
     Rule("useHostResolver", _given, "is hostResolver.enabled since Lima 0.14"),
     Rule(f"param.{INTERNAL}", _anything),
@@ -109,7 +101,6 @@ _WITHOUT = "leave it out"
 NOT_YET = (
     Rule("os", _other_than("Linux"), instead="guests run Linux"),
     Rule("arch", _among("armv7l", "ppc64le", "riscv64", "s390x"), instead="write x86_64 or aarch64"),
-    Rule("images[]", _iso, "an ISO image", ("location",), instead="use the distribution's image for clouds (qcow2)"),
     Rule("provision[].mode", _among("ansible"), instead="run the playbook here, by what `interlock ssh-config` prints"),
     Rule("provision[].format", _other_than("auto", *EDITED), instead="edit the file in a script of mode system"),
     Rule(
@@ -121,10 +112,8 @@ NOT_YET = (
     ),
     Rule("networks[]", lambda _: True, instead="instances reach each other's portForwards at host.interlock.internal"),
     Rule("audio.device", _other_than("none"), instead=_WITHOUT),
-    Rule("video.display", _other_than("none"), instead="write none: guests are used by ssh"),
+    Rule("video.display", _other_than("none", "vnc"), instead="write vnc, and use a viewer of your own"),
     Rule("firmware.images[]", lambda _: True, instead="leave it out: this host's firmware is used"),
-    Rule("tpm", _something, instead=_WITHOUT),
-    Rule("nestedVirtualization", _something, instead="leave it out: with KVM the guest has the host's processor"),
     Rule("mountInotify", _something, instead="leave it out: guests see what changes, without an event"),
 )
 """Keys that are not supported yet."""
@@ -149,6 +138,8 @@ def notes(tree: yaml.Node, data: dict[str, Any], template: Template) -> list[Mis
     node, _ = at(tree, ("minimumLimaVersion",))
     if template.minimum_lima_version and version(node)[:2] > LIMA:
         said.append(mistake(tree, ("minimumLimaVersion",), f"this is read as Lima {LIMA[0]}.{LIMA[1]} would read it"))
+    if template.video.vnc.display and template.video.display != "vnc":
+        said.append(mistake(tree, ("video", "vnc"), "does not apply without display: vnc and is ignored"))
     if template.mount_type in ("reverse-sshfs", "wsl2") and template.mounts and not template.plain:
         words = f"{template.mount_type} does not apply here: {template.mount_kind} is used"
         said.append(mistake(tree, ("mountType",), words))

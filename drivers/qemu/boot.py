@@ -1,7 +1,7 @@
 """The way from a machine that is down to a guest that answers: launch the hypervisor, then watch its guest."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from ...errors import DeadlineError, DriverError, HostError
@@ -26,11 +26,16 @@ from . import (
     serial,
     ssh_control,
     ssh_port,
+    tpm,
+    vnc,
 )
 from .capabilities import Acceleration, acceleration, capabilities
 from .command import Board, build
 
 _PORT_ATTEMPTS = 5
+
+_TAKEN = (ssh_port.REFUSED, vnc.REFUSED)
+"""What QEMU says of a port that another program was quicker to take: others are tried."""
 
 _POLL_S = 0.005
 """Between two looks at a hypervisor that is starting, which takes it some 30 ms."""
@@ -142,6 +147,7 @@ def launch(
     ended.clear(site, report)
     for _ in range(_PORT_ATTEMPTS):
         hostfwd.check(site.spec.forwards)
+        vnc.prepare(site)
         port = ssh_port.choose(site, report)
         write_whole(directory / ssh.CONFIG, _ssh_config(site, port))
         events.prepare(directory)
@@ -151,7 +157,7 @@ def launch(
             while launched and pidfd is not None and not hypervisor.wait(pidfd, _POLL_S):
                 if events.greeted(directory) or deadline.passed:
                     return launched
-        if not any(ssh_port.REFUSED in line for line in hypervisor.words(directory)):
+        if not any(refused in line for line in hypervisor.words(directory) for refused in _TAKEN):
             break
     if any(disk_lock.REFUSED in line for line in hypervisor.words(directory)):
         disk_lock.check(site)
@@ -161,9 +167,11 @@ def launch(
 def check(site: Site) -> list[hypervisor.Daemon]:
     """Return the programs that the hypervisor of `site` needs beside it; raise what keeps it from being run here."""
     limits.check(site.spec)
+    if site.spec.nested:
+        limits.check_nested(site.spec, _chosen(site, remember=False).name)
     mounts.check(site.spec)
     disk_lock.check(site)
-    return mounts.daemons(site)
+    return [*mounts.daemons(site), *tpm.daemons(site)]
 
 
 def described(site: Site, timeout_s: float = math.inf, *, remember: bool = True) -> tuple[str, list[str]]:
@@ -179,16 +187,16 @@ def described(site: Site, timeout_s: float = math.inf, *, remember: bool = True)
     return able.version, build(site, board, able, accelerator, ssh_port.recorded(site.directory) or 0)
 
 
-def foreseen(site: Site, *, seeded: bool | None = None) -> tuple[str, list[str]]:
+def foreseen(site: Site, *, materials: Collection[str] | None = None) -> tuple[str, list[str]]:
     """Return the version of QEMU and the command line by which `site`, which is down, would start; nothing is touched.
 
-    `seeded` is given for a machine that is not made yet: whether it would have SEED.
+    `materials` is given for a machine that is not made yet: the files that creation would put into its directory.
     """
     able = capabilities(site.runtime.parent, site.spec.arch, remember=False)
-    board = Board.read(site.directory) if seeded is None else Board.newest(able)
+    board = Board.read(site.directory) if materials is None else Board.newest(able)
     board.check(able)
     accelerator = _chosen(site, remember=False).name
-    return able.version, build(site, board, able, accelerator, ssh_port.chosen(site), seeded=seeded)
+    return able.version, build(site, board, able, accelerator, ssh_port.chosen(site), materials=materials)
 
 
 @contextmanager

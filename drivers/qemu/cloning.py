@@ -23,7 +23,7 @@ from ...guest.keys import new_host_key, pin
 from ...host import cancellation
 from ...host.files import clone, flush_directory, link_or_copy, open_private, read_own, remove_tree, write_whole
 from ...host.progress import Pace
-from ..contract import BASE, INITRD, KERNEL, KNOWN_HOSTS, SEED, SSH_KEY, Report, Site
+from ..contract import BASE, CD, INITRD, KERNEL, KNOWN_HOSTS, SEED, SSH_KEY, Report, Site
 from . import firmware
 from .command import RECORD
 from .disk import DISK, GROWN, LAYERS, run_qemu_img, whole
@@ -49,7 +49,7 @@ def make(site: Site, original: Site, report: Report, *, full: bool) -> None:
     refuse(original)
     report("giving the copy an identity")
     identify(site, original)
-    for name in (KERNEL, BASE, firmware.CODE, firmware.PRISTINE):
+    for name in (KERNEL, BASE, CD, firmware.CODE, firmware.PRISTINE):
         link(original.directory / name, site.directory / name)
     for name in (RECORD, SSH_KEY):
         write_whole(site.directory / name, read_own(original.directory / name))

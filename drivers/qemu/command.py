@@ -5,6 +5,7 @@ Only sockets are elsewhere, because their paths must be short.
 """
 
 import json
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -13,8 +14,8 @@ from ...fsm.schema import check_schema
 from ...fsm.spec import Spec
 from ...guest.agent import PORT
 from ...host.files import misread, read_own, write_whole
-from ..contract import INITRD, KERNEL, SEED, Site, disk_file
-from . import agent, disk, events, firmware, hostfwd, logs, monitor, mounts
+from ..contract import CD, INITRD, KERNEL, SEED, Site, disk_file
+from . import agent, disk, events, firmware, hostfwd, logs, monitor, mounts, tpm, vnc
 from .capabilities import Capabilities
 
 RECORD = "qemu.json"
@@ -87,13 +88,21 @@ class Board(NamedTuple):
 
 
 def build(
-    site: Site, board: Board, capabilities: Capabilities, accelerator: str, ssh_port: int, *, seeded: bool | None = None
+    site: Site,
+    board: Board,
+    capabilities: Capabilities,
+    accelerator: str,
+    ssh_port: int,
+    *,
+    materials: Collection[str] | None = None,
 ) -> list[str]:
     """Return the command line that is `site`'s machine, to be run in its directory.
 
-    `seeded` tells whether SEED is to be attached; by default that it is there does.
+    `materials` names the files of creation's that lie in the directory; by default it is looked at.
     """
     spec = site.spec
+    if materials is None:
+        materials = [name for name in (CD, SEED) if (site.directory / name).exists()]
     socket = site.runtime / monitor.SOCKET
     longest = site.runtime / agent.SOCKET if board.agent_port else socket
     if len(bytes(longest)) > _SOCKET_PATH_BYTES:
@@ -127,19 +136,15 @@ def build(
         "-device", "virtio-rng-pci",
     ]  # fmt: skip
     command += _fixed_devices(site, board)
-    if (site.directory / SEED).exists() if seeded is None else seeded:
+    if SEED in materials:
         command += [
             "-blockdev", f"raw,node-name=seed,read-only=on,file.driver=file,file.filename={SEED}",
             "-device", "virtio-blk-pci,drive=seed",
         ]  # fmt: skip
-    for number, attached in enumerate(spec.disks):
-        file = disk_file(attached.name)
-        command += [
-            "-blockdev",
-            f"{attached.format},node-name=disk{number},discard=unmap,file.driver=file,file.filename={file},file.locking=on",
-            "-device", f"virtio-blk-pci,drive=disk{number},serial=disk{number}",
-        ]  # fmt: skip
-    command += mounts.arguments(site)
+    command += [*_disks(spec), *mounts.arguments(site)]
+    if CD in materials:
+        command += _cd(spec.arch)
+    command += [*vnc.arguments(site), *tpm.arguments(site)]
     if capabilities.sandbox:
         # If a guest breaks out, seccomp ends the hypervisor when it runs a program or tries to gain rights.
         command += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
@@ -148,6 +153,8 @@ def build(
         # Shared, so that virtiofsd can reach it, and so that it can be saved beside the state of the devices.
         command += ["-object", f"memory-backend-memfd,id=memory,size={spec.memory_bytes >> 20}M,share=on"]
         machine += ["memory-backend=memory"]
+    if spec.nested and spec.arch == "aarch64":
+        machine += ["virtualization=on"]
     if spec.boot == "kernel":
         command += [
             "-kernel", KERNEL,
@@ -156,7 +163,7 @@ def build(
         ]  # fmt: skip
     elif spec.boot == "bios":
         # Without a screen, SeaBIOS writes to the serial port, such as that it finds nothing to boot.
-        machine += ["graphics=off"]
+        machine += [] if spec.vnc else ["graphics=off"]
     else:
         command += [
             "-blockdev", f"raw,node-name=code,read-only=on,file.driver=file,file.filename={firmware.CODE}",
@@ -180,6 +187,30 @@ def _fixed_devices(site: Site, board: Board) -> list[str]:
             "-device", f"virtserialport,bus=ports.0,chardev=agent,id={agent.DEVICE},name={PORT}",
         ]  # fmt: skip
     return devices
+
+
+def _disks(spec: Spec) -> Iterator[str]:
+    """Yield QEMU's options for the disks that outlive the machine."""
+    for number, attached in enumerate(spec.disks):
+        file = disk_file(attached.name)
+        yield from (
+            "-blockdev",
+            f"{attached.format},node-name=disk{number},discard=unmap,file.driver=file,file.filename={file},file.locking=on",
+            "-device", f"virtio-blk-pci,drive=disk{number},serial=disk{number}",
+        )  # fmt: skip
+
+
+def _cd(arch: str) -> list[str]:
+    """Return the drive from which the machine boots first, whatever is on its disk, as Lima's do.
+
+    A PC has the kind that every system knows; other machines have no controller for it.
+    """
+    drive = ["ide-cd"] if arch == "x86_64" else ["virtio-scsi-pci", "scsi-cd"]
+    return [
+        "-blockdev", f"raw,node-name=cd,read-only=on,file.driver=file,file.filename={CD}",
+        *(word for device in drive[:-1] for word in ("-device", device)),
+        "-device", f"{drive[-1]},drive=cd,bootindex=0",
+    ]  # fmt: skip
 
 
 def _network(spec: Spec, ssh_port: int) -> str:

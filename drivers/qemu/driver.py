@@ -16,6 +16,8 @@
     ├── warm/                  creation: the warm image that a first start can begin from (`warming`)
     ├── saved/                 suspend: the guest's memory and devices (`saved`)
     ├── copies.json            start: files fetched from the guest that are removed when it stops
+    ├── vncdisplay, vncpassword    start: where the guest's screen is shown, and to whom (`vnc`)
+    ├── tpm/                    swtpm, a child of QEMU that dies with it: what a TPM keeps
     ├── degraded.txt            start, provision: what failed in the running guest, if anything
     ├── serial.log              QEMU: the guest's serial port (serial.old.log: the previous run)
     ├── qemu.log                QEMU: its stderr
@@ -66,7 +68,7 @@ from ..contract import (
 from . import ended, events, hypervisor, logs, mounts, port_record, ssh_control, ssh_forwards, ssh_port
 
 if TYPE_CHECKING:
-    from ...fsm.records import OpenPort
+    from ...fsm.records import OpenPort, Screen
     from ...fsm.spec import Forward, Spec
     from ...fsm.table import Trigger
     from ...guest.report import Failure
@@ -343,7 +345,7 @@ class QemuDriver(Driver):
 
     def reset(self, site: Site, report: Report) -> None:
         from ...host.files import remove_tree
-        from . import adopted, disk, firmware, saved
+        from . import adopted, disk, firmware, saved, tpm
 
         _refuse_alive(site)
         saved.forget(site.directory)
@@ -353,7 +355,7 @@ class QemuDriver(Driver):
             firmware.renew(site.directory)
         # Without these, `observe` reports no earlier run: the machine is as it was created.
         adopted.settle(site.directory)
-        for trace in (hypervisor.RECORD, logs.EVENTS.file, saved.OLD, CURRENT):
+        for trace in (hypervisor.RECORD, logs.EVENTS.file, saved.OLD, CURRENT, tpm.STATE):
             remove_tree(site.directory / trace)
 
     def delete(self, site: Site, report: Report) -> None:
@@ -402,6 +404,7 @@ class QemuDriver(Driver):
             accelerator=hypervisor.accelerator(process),
             usage=host.usage(process),
             ports=port_record.seen(site.runtime) if site.spec.port_rules else (),
+            vnc=_screen(site),
         )
 
     def foresee(self, site: Site, trigger: "Trigger", arguments: "Mapping[str, Any]") -> Effects:
@@ -475,6 +478,15 @@ def _grow_file_system(site: Site, endpoint: "Endpoint", deadline: Deadline, pidf
 
         growing.run(endpoint, deadline, pidfd, report)
         (site.directory / GROWN).unlink()
+
+
+def _screen(site: Site) -> "Screen | None":
+    """Return where the screen of `site` is shown, if it has one."""
+    if not site.spec.vnc:
+        return None
+    from . import vnc
+
+    return vnc.screen(site.directory)
 
 
 def _copies(site: Site, report: Report, deadline: Deadline, pidfd: int) -> "tuple[Failure, ...]":

@@ -39,8 +39,9 @@ def death(directory: Path) -> DriverError:
 
 def clear(site: Site, report: Report) -> None:
     """Remove what is left of a run that is over: processes that served it, files that were to be removed with it."""
-    from . import copies
+    from . import copies, vnc
 
+    vnc.forget(site.directory)
     degraded.forget(site.directory)
     ssh_forwards.end(site.runtime)
     remove_tree(site.runtime / PORTS)

@@ -12,7 +12,7 @@ from ...fsm.table import Trigger
 from ...guest import ssh
 from ...host.progress import unheard
 from .. import degraded
-from ..contract import BASE, CURRENT, KERNEL, SAVED, SEED, WARM, Effects, Site
+from ..contract import BASE, CD, CURRENT, KERNEL, SAVED, WARM, Effects, Site
 from . import (
     adopted,
     boot,
@@ -27,6 +27,8 @@ from . import (
     logs,
     snapshots,
     ssh_port,
+    tpm,
+    vnc,
     warming,
 )
 from . import saved as memory
@@ -41,7 +43,7 @@ _RUN = (
 )
 """What a start makes; what is there already is made again."""
 
-_OF_A_RUN = (degraded.RECORD, copies.RECORD)
+_OF_A_RUN = (degraded.RECORD, copies.RECORD, vnc.DISPLAY, vnc.PASSWORD)
 """What goes with the run."""
 
 
@@ -55,9 +57,9 @@ def _create(site: Site, *, materials: Collection[str]) -> Effects:
     files = [disk.DISK, RECORD]
     if site.spec.boot == "firmware":
         files += [firmware.CODE, firmware.PRISTINE, firmware.VARIABLES]
-    if not {BASE, KERNEL} & {*materials}:
+    if not {BASE, CD, KERNEL} & {*materials}:
         return Effects(appear=tuple(files), notes=("what the hypervisor boots is known once the image is there",))
-    _, command = boot.foreseen(site, seeded=SEED in materials)
+    _, command = boot.foreseen(site, materials=materials)
     return Effects(appear=tuple(files), command=tuple(command))
 
 
@@ -69,6 +71,10 @@ def _start(site: Site, *, cold: bool = False) -> Effects:
         hostfwd.check(site.spec.forwards)
         version, command = boot.foreseen(site)
     appear, vanish = _missing(site, _RUN), _there(site, [adopted.RECORD])
+    if site.spec.vnc:
+        appear += _missing(site, (vnc.DISPLAY, vnc.PASSWORD))
+    if site.spec.tpm:
+        appear += _missing(site, [tpm.STATE])
     if not site.runtime.is_dir():
         appear += (f"{site.runtime}/",)
     if (site.directory / logs.SERIAL.file).exists():
@@ -106,7 +112,7 @@ def _suspend(site: Site) -> Effects:
 
 def _reset(site: Site) -> Effects:
     layers = sorted(layer.name for layer in site.directory.glob(disk.LAYERS))
-    traces = [hypervisor.RECORD, logs.EVENTS.file, memory.OLD, CURRENT, SAVED, adopted.RECORD]
+    traces = [hypervisor.RECORD, logs.EVENTS.file, memory.OLD, CURRENT, SAVED, adopted.RECORD, tpm.STATE]
     return Effects((disk.DISK,), (disk.DISK, *layers, *_there(site, traces)))
 
 

@@ -25,7 +25,7 @@ from ...guest.seed import identity_facts
 from ...guest.session import Endpoint
 from ...host.files import folder_beside, publish, read_own, remove_tree, write_whole
 from ...host.process import Actor
-from ..contract import BASE, FORKED, INITRD, KERNEL, KNOWN_HOSTS, SEED, SSH_KEY, Deadline, Report, Site
+from ..contract import BASE, CD, FORKED, INITRD, KERNEL, KNOWN_HOSTS, SEED, SSH_KEY, Deadline, Report, Site
 from . import adopted, cloning, disk, firmware, identity, saved
 from .command import RECORD, Board
 from .disk import DISK, LAYERS
@@ -55,6 +55,8 @@ def refuse(site: Site, process: Actor) -> None:
     if site.spec.disks:
         names = ", ".join(disk.name for disk in site.spec.disks)
         raise DriverError(f'"{site.name}" has the disk {names} attached, which no two machines can write to')
+    if site.spec.tpm:
+        raise DriverError(f'"{site.name}" has a TPM, whose secrets no two machines may have')
     if taken := _taken(site.spec.forwards, site.directory):
         raise DriverError(f'"{site.name}" forwards {taken} of this host, which no two machines can have')
 
@@ -122,7 +124,7 @@ def make(site: Site, original: Site, report: Report) -> None:
     caught: dict[str, Any] = json.loads(read_own(forked / CAUGHT))
     report("giving the copy an identity")
     who = cloning.identify(site, original)
-    for name in (KERNEL, BASE, firmware.CODE, firmware.PRISTINE):
+    for name in (KERNEL, BASE, CD, firmware.CODE, firmware.PRISTINE):
         cloning.link(source / name, directory / name)
     for name in (RECORD, SSH_KEY):
         write_whole(directory / name, read_own(source / name))

@@ -1,11 +1,12 @@
 """What no machine on this host can have: too many processors, too much memory, or a half-closed network."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from ...errors import HostError
 from ...fsm.spec import Spec
-from . import capabilities
+from . import capabilities, tpm
 
 _CPUS_OF_EVERY_MACHINE = 255
 """QEMU is not asked about fewer: q35 and virt have always supported this many."""
@@ -19,6 +20,7 @@ def check(spec: Spec) -> None:
     check_cpus(spec)
     check_memory(spec.memory_bytes)
     check_network(spec)
+    tpm.check(spec)
 
 
 def check_cpus(spec: Spec) -> None:
@@ -58,6 +60,25 @@ def check_network(spec: Spec) -> None:
         raise HostError(
             f"QEMU's user network cannot keep a guest from {closed} and let it reach {open_}: close both, or neither"
         )
+
+
+def check_nested(spec: Spec, accelerator: str, sys: Path = Path("/sys")) -> None:
+    """Raise HostError where the guest is to run virtual machines itself and KVM on this host does not let it.
+
+    QEMU's emulation has the same for its guests: AMD's on x86_64, a hypervisor's exception level on aarch64.
+    """
+    if not spec.nested or accelerator != "kvm":
+        return
+    if spec.arch != "x86_64":
+        raise HostError(f"KVM does not let guests of {spec.arch} run virtual machines themselves")
+    for module in ("kvm_intel", "kvm_amd"):
+        with suppress(FileNotFoundError):
+            if (sys / f"module/{module}/parameters/nested").read_text().strip() in ("Y", "1"):
+                return
+            raise HostError(
+                f"{module} does not let guests run virtual machines themselves",
+                hint=f"sudo modprobe -r {module} && sudo modprobe {module} nested=1",
+            )
 
 
 def _gib(number: int) -> str:

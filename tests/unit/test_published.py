@@ -144,7 +144,7 @@ def test_obtain_what_is_no_disk_leaves_nothing(store, publisher):
 @pytest.mark.parametrize(
     ("source", "what"),
     [
-        (Source("http://x/a.ISO", ARCH), "image of a CD"),
+        (Source("http://x/a.ISO", ARCH, kernel=Kernel("http://x/k")), "image of a CD"),
         (Source("ftp://x/a", ARCH), "is neither a URL nor"),
         (Source("a.qcow2", ARCH), "is neither a URL nor"),
         (Source("http://x/a", ARCH, "md5:00"), "not a digest"),

@@ -35,6 +35,9 @@ ALL = {
         forward("tcp", "0.0.0.0", 82, "::1", 8082),
     ),
     "disks": (Disk("data", "qcow2"), Disk("Raw.1", "raw")),
+    "nested": True,
+    "tpm": True,
+    "vnc": "127.0.0.1:3,to=9",
 }
 """All that a machine can have; what QEMU has no part in (forwards over ssh) is not in its command line."""
 
@@ -91,6 +94,9 @@ def test_command_line_is_as_reviewed(golden, agrees, tmp_path):
     """What a machine consists of changes by decision: a diff of this file is a change of everyone's machine."""
     (tmp_path / "firmware").mkdir()
     (tmp_path / "firmware" / "seed.iso").touch()
+    (tmp_path / "all").mkdir()
+    for name in ("cd.iso", "seed.iso"):
+        (tmp_path / "all" / name).touch()
     (tmp_path / "kernel").mkdir()
     found = ""
     for arch, boot, accelerator in CASES:
@@ -98,8 +104,14 @@ def test_command_line_is_as_reviewed(golden, agrees, tmp_path):
         command = build(site(tmp_path / boot, arch, boot), Board.newest(able), able, accelerator, 22022)
         found += f"{arch}, boot by {boot}, {accelerator}\n{text(command)}"
     able = capable("x86_64")
-    command = build(site(tmp_path / "firmware", boot="bios", **ALL), Board.newest(able), able, "tcg", 22022)
+    command = build(site(tmp_path / "all", boot="bios", **ALL), Board.newest(able), able, "tcg", 22022)
     found += f"x86_64, boot by bios, tcg, with all that it can have\n{text(command)}"
+    able = capable("aarch64")
+    (tmp_path / "cd").mkdir()
+    (tmp_path / "cd" / "cd.iso").touch()
+    asked = {"vnc": "127.0.0.1:0", "tpm": True, "nested": True}
+    command = build(site(tmp_path / "cd", "aarch64", "firmware", **asked), Board.newest(able), able, "tcg", 22022)
+    found += f"aarch64, boot by firmware from a CD, tcg, with screen, TPM and nested virtualization\n{text(command)}"
     agrees(golden / "qemu-command.txt", found)
 
 

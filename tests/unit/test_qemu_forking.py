@@ -182,6 +182,7 @@ def test_hypervisor_that_does_not_say_its_disk_is_an_error(monitor):
     ("changes", "why"),
     [
         ({"disks": (Disk("data", "raw"),)}, "has the disk data attached"),
+        ({"tpm": True}, "has a TPM"),
         ({"forwards": (PORT,)}, "forwards port 8080 of this host"),
         ({"forwards": (PORT._replace(host_port=0, host_socket="/run/x"),)}, "forwards /run/x of this host"),
     ],

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from interlock.drivers.qemu import limits
+from interlock.drivers.qemu import limits, tpm
 from interlock.drivers.qemu.driver import QemuDriver
 from interlock.errors import HostError
 
@@ -85,3 +85,31 @@ def test_more_processors_than_the_machine_can_have_are_refused(monkeypatch, spec
     refused = pytest.raises(HostError, match=rf"^{cpus} cpus are more than QEMU's pc-q35-7\.2 can have \(288\)$")
     with nullcontext() if possible else refused:
         QemuDriver().check(spec._replace(cpus=cpus))
+
+
+@pytest.mark.parametrize(
+    ("said", "arch", "accelerator", "words"),
+    [
+        ({"kvm_intel": "Y"}, "x86_64", "kvm", None),
+        ({"kvm_amd": "1"}, "x86_64", "kvm", None),
+        ({"kvm_intel": "N"}, "x86_64", "kvm", "kvm_intel does not let guests"),
+        ({}, "x86_64", "tcg", None),
+        ({}, "aarch64", "tcg", None),
+        ({}, "aarch64", "kvm", "KVM does not let guests of aarch64"),
+    ],
+)
+def test_machines_in_a_guest_are_refused_where_kvm_forbids_them(tmp_path, said, arch, accelerator, words):
+    """Emulation always has them; KVM has a switch, whose owner is told how to turn it."""
+    for module, value in said.items():
+        (tmp_path / "module" / module / "parameters").mkdir(parents=True)
+        (tmp_path / "module" / module / "parameters" / "nested").write_text(f"{value}\n")
+    with pytest.raises(HostError, match=words) if words else nullcontext():
+        limits.check_nested(SimpleNamespace(nested=True, arch=arch), accelerator, tmp_path)
+
+
+def test_tpm_without_its_program_is_refused_with_the_package(monkeypatch):
+    """What is missing is named, as what installs it."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(HostError, match="swtpm is not installed") as caught:
+        tpm.check(SimpleNamespace(tpm=True))
+    assert caught.value.hint == "apt install swtpm"

@@ -9,7 +9,10 @@ import pytest
 import zstandard
 
 from interlock.errors import HostError, ImageError
+from interlock.host.progress import unheard
 from interlock.images import space, unpack
+
+CD = bytes(0x8001) + b"CD001"
 
 COMPRESSORS = {
     "gz": gzip.compress,
@@ -123,7 +126,7 @@ def test_disk_of_a_qcow2_that_cannot_be_opened_is_refused(make):
         (b"vhdxfile" + bytes(600), "but VHDX"),
         (b"", "but something else"),
         (bytes(4096), "but something else"),
-        (bytes(0x8001) + b"CD001", ".iso"),
+        (CD, ".iso"),
         (b"\0" * 510 + b"\x55\xaa" + bytes(0x8001 - 512) + b"CD001", ".iso"),
     ],
     ids=["a portal's page", "vmdk", "vhdx", "nothing", "zeros", "iso", "iso that boots from a stick"],
@@ -131,6 +134,22 @@ def test_disk_of_a_qcow2_that_cannot_be_opened_is_refused(make):
 def test_disk_of_something_else_is_refused_with_what_it_is(make, content, what):
     """What no guest could boot from is not taken for a raw disk."""
     assert what in refused(make, content).message
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_cd_is_taken_as_it_is(tmp_path, packed):
+    """A CD is not converted, because its drive shows it as it is."""
+    published, target = tmp_path / "published", tmp_path / "cd"
+    published.write_bytes(gzip.compress(CD) if packed else CD)
+    unpack.cd(published, target, "x.iso", unheard)
+    assert target.read_bytes() == CD
+
+
+def test_cd_that_is_none_is_refused(tmp_path):
+    """What a server says instead of an image is not put into a drive."""
+    (tmp_path / "published").write_bytes(b"<html>")
+    with pytest.raises(ImageError, match="is not the image of a CD"):
+        unpack.cd(tmp_path / "published", tmp_path / "cd", "x.iso", unheard)
 
 
 @pytest.mark.parametrize(("packed", "what"), [(False, "converting"), (True, "unpacking")])
