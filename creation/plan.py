@@ -255,6 +255,7 @@ class _Planner:
             forward_agent=template.ssh.forward_agent,
             forward_x11=template.ssh.forward_x11,
             forward_x11_trusted=template.ssh.forward_x11_trusted,
+            lan=resolve.lan(template),
             network_host=template.network.host,
             network_internet=template.network.internet,
             timezone=host_facts.timezone() if template.timezone is None else template.timezone,

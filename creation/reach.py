@@ -37,7 +37,12 @@ class Reach:
 def reach(tree: yaml.Node, template: Template, arch: str, directory: str) -> list[Reach]:
     """Return what `template`, resolved from `tree`, reaches of this host; the instance's `directory` is its own."""
     found = []
-    for path, words, harmless in (*_files(template, arch), *_forwards(tree, template, directory), *_ssh(template)):
+    for path, words, harmless in (
+        *_files(template, arch),
+        *_forwards(tree, template, directory),
+        *_ssh(template),
+        *_peers(template),
+    ):
         found.append(Reach(written(path), words, "" if harmless else _server(tree, path)))
     return found
 
@@ -91,6 +96,11 @@ def _ssh(template: Template) -> _Found:
     if ssh.forward_x11:
         limits = ", without X11's limits" if ssh.forward_x11_trusted else ""
         yield ("ssh", "forwardX11"), f"while you are logged in, the guest may use your display{limits}", False
+
+
+def _peers(template: Template) -> _Found:
+    for number, _ in enumerate(template.networks):
+        yield ("networks", number), "the guest reaches the guests of your other instances on this network", False
 
 
 def _ports(ports: tuple[int, int]) -> str:

@@ -88,6 +88,11 @@ def vnc(template: Template) -> str:
     return (template.video.vnc.display or VNC) if template.video.display == "vnc" else ""
 
 
+def lan(template: Template) -> str:
+    """Return what the guest calls its card on the network of instances; empty where it is on none."""
+    return next((asked.interface for asked in template.networks), "")
+
+
 DEFAULT_RULE = PortRule("forward", LOOPBACK, False, 1, 65535, LOOPBACK, 1)  # noqa: FBT003 - a record
 """Lima's own, after those of a template: what the guest's loopback reaches, this host's does."""
 
@@ -201,6 +206,7 @@ def seed(template: Template, spec: Spec, who: User, keys: tuple[str, ...], host_
         hostname=spec.hostname,
         instance_id=spec.instance_id,
         ssh_port=spec.ssh_port,
+        lan=spec.lan,
         authorized_keys=keys,
         host_key=host_key,
         timezone=spec.timezone,

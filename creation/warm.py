@@ -16,7 +16,7 @@ from ..images.warm import WarmImage, warm_images
 
 def choose(store: Store, image: Image, spec: Spec) -> tuple[WarmImage | None, str]:
     """Return the warm image that an instance of `image` and `spec` can begin from, or None and why there is none."""
-    if spec.mounts or spec.disks or spec.cpu_model or spec.vnc or spec.tpm or spec.nested:
+    if spec.mounts or spec.disks or spec.cpu_model or spec.vnc or spec.tpm or spec.nested or spec.lan:
         return None, "a machine with mounts, attached disks, other devices or a cpuType cannot begin from one"
     why, ours = "", programs()
     for found in warm_images(store, image.name, image.arch):

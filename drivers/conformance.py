@@ -37,6 +37,7 @@ _ASKED = {
     "forward_x11_trusted": True,
     "forwards": (_FORWARD,),
     "group": "rack1",
+    "lan": "lima0",
     "mounts": (Mount("/srv", "/srv", writable=False, type="9p", security_model="none"),),
     "nested": True,
     "network_host": False,

@@ -158,6 +158,7 @@ DEMANDS = {
     "forward_x11_trusted": "ssh.forwardX11Trusted",
     "forwards": "portForwards",
     "group": "--group",
+    "lan": "networks",
     "mounts": "mounts",
     "nested": "nestedVirtualization",
     "network_host": "network.host",

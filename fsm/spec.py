@@ -152,6 +152,9 @@ class Spec(NamedTuple):
     """Whether the guest may open connections to this host; hence to every service on its loopback."""
     network_internet: bool = True
     """Whether it may open connections to anywhere else, name servers included."""
+    lan: str = ""
+    """What the guest calls its card on the network that it shares with guests of the home's other instances: `lima0`.
+    Empty: it is not on it."""
     forward_agent: bool = False
     """True when a shell in the guest forwards the user's ssh agent; likewise X11 for the next two."""
     forward_x11: bool = False

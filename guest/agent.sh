@@ -9,6 +9,7 @@
 #     NONCE load                  ok LOAD LOAD LOAD KIB UPTIME    of 1, 5, 15 minutes; memory that is available
 #     NONCE clock SECONDS         ok                              the clock is set to this time, counted from 1970
 #     NONCE identity FACTS        ok                              this guest is another instance's (`interlock identity`)
+#     NONCE peers FACT            ok                              the guests on its network have these names (`interlock peers`)
 #     NONCE become BYTES          ok                              this guest is the instance's of the so many bytes that follow
 #                                                                 (`interlock become`)
 #
@@ -108,6 +109,7 @@ answer() {
     clock) date -s "@$2" >/dev/null && say ok ;;
     # On stdin, because a host key is in it, and everybody can read a command line.
     identity) if reason=$(say "$2" | sh "$program" identity 3>&-); then say ok; else say "failed $reason"; fi ;;
+    peers) printf '%b\n' "${2#*=}" | sh "$program" peers >/dev/null && say ok ;;
     become) if reason=$(head -c "$2" <&3 | sh "$program" become 3>&-); then say ok; else say "failed $reason"; fi ;;
     *) say "failed $1 is unknown" ;;
     esac

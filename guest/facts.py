@@ -111,6 +111,8 @@ class Seed:
     """Of the instance; empty: the hostname."""
     ssh_port: int = 0
     """TCP port of the host that always leads to its sshd; 0: which one is only known when it starts."""
+    lan: str = ""
+    """What it calls its card on the network of instances; empty: it is not on it."""
     uid: int = 1000
     home: str = ""
     """Absolute; empty: /home/USER, or /root for root."""

@@ -7,6 +7,7 @@
 #             and packages come first; later boots skip scripts and files that are marked `once`
 #     again   on demand: all scripts and files, preceded by every other step that failed
 #     identity    in a guest whose machine was copied while it ran: it becomes another instance's
+#     peers       on its network there are the guests whose addresses and names are on stdin
 #     become      in a guest that was booted for nobody, as a copy of whose machine an instance begins: its first boot
 #
 # Facts are beside it, one a file (guest/seed.py draws the tree). A failure stops nothing: the output and exit status of
@@ -17,6 +18,7 @@
 #     ├── seed/               the facts, without the host key's private half; for root only
 #     ├── pending             exists until the end of a first boot that an init script starts
 #     ├── booted              the instance's id, once its first boot is over
+#     ├── peers              the addresses and names of guests on its network
 #     ├── each-boot           exists if later boots have work to do, such as reporting an earlier failure
 #     ├── report              of the last boot with work: its boot_id, then the steps whose last run failed
 #     ├── news                of the last boot with work, as it happens: its boot_id, then each step that fails
@@ -109,11 +111,13 @@ by_openrc() { has openrc-run && ! by_systemd; }
 
 early() {
     # Results of another instance on this disk do not count.
-    has_booted || rm -rf "$results" "$state/steps" "$state/each-boot"
+    has_booted || rm -rf "$results" "$state/steps" "$state/each-boot" "$state/peers"
     # The output of scripts may be secret.
     mkdir -p "$results" && chmod 700 "$results"
     : >>"$state/steps"
     keep_seed
+    # With cloud-init, the configuration of its own has the card.
+    [ ! -f "$seed/ssh_host_ed25519_key" ] || claim_lan
     identify
 }
 
@@ -222,7 +226,7 @@ set_names() {
     say "$fact" >"$root/etc/hostname"
     [ -n "$root" ] || say "$fact" >/proc/sys/kernel/hostname
     [ -s "$root/etc/hosts" ] || printf '127.0.0.1 localhost\n::1 localhost\n' >"$root/etc/hosts"
-    put_block "$root/etc/hosts" <"$seed/hosts"
+    { cat "$seed/hosts"; [ ! -f "$state/peers" ] || cat "$state/peers"; } | put_block "$root/etc/hosts"
 }
 
 set_timezone() {
@@ -291,6 +295,7 @@ boot() {
     [ -z "$later" ] || [ -e "$state/each-boot" ] || exit 0
     know_boot
     open_news
+    connect
     [ ! -d "$seed/scripts" ] && [ ! -f "$seed/upgrade-packages" ] || await_network
     [ -n "$later" ] || prepare
     disks_and_mounts
@@ -327,11 +332,41 @@ for_the_host() {
 
 # Succeeds if every boot has something to do.
 recurs() {
+    [ ! -f "$seed/lan-mac" ] || return 0
     for each in "$seed"/disks/* "$seed"/mounts/* "$seed"/files/* "$seed"/scripts/*; do
         case $each in *.once) continue ;; esac
         [ ! -e "$each" ] || [ -e "$each.once" ] || return 0
     done
     return 1
+}
+
+connect() { [ ! -f "$seed/lan-mac" ] || attempt lan "network of instances" join_lan; }
+
+# Keeps systemd's daemon from asking for an address for the card of the network of instances: nobody would answer.
+claim_lan() {
+    fact lan-mac && [ -d "$root/etc/systemd/network" ] || return 0
+    printf '[Match]\nMACAddress=%s\n\n[Link]\nUnmanaged=yes\n' "$fact" >"$root/etc/systemd/network/10-interlock.network"
+}
+
+# Gives the card of the network of instances its name and its addresses. A guest that was copied has the card already,
+# with the hardware address of its original.
+join_lan() {
+    fact lan-interface && card=$fact
+    fact lan-address && address=$fact
+    fact lan-mac && mac=$fact
+    case $(ip addr show dev "$card" 2>/dev/null) in *"$mac"*" $address "*) return 0 ;; esac
+    found=$card
+    for candidate in "$root"/sys/class/net/*; do
+        read -r is <"$candidate/address" && [ "$is" = "$mac" ] && found=${candidate##*/}
+    done
+    ip link set "$found" down || return
+    [ "$found" = "$card" ] || ip link set "$found" name "$card" || return
+    ip link set "$card" address "$mac" && ip addr flush dev "$card" && ip link set "$card" up &&
+        ip addr add "$address" dev "$card"
+}
+
+peers() {
+    mkdir -p "$state" && cat >"$state/peers.new" && mv "$state/peers.new" "$state/peers" && set_names
 }
 
 # What comes before disks and scripts, at the first boot only.
@@ -655,6 +690,7 @@ again() {
     later= only_failed=yes
     exec 3>&1
     identify
+    connect
     prepare
     disks_and_mounts
     only_failed=
@@ -688,11 +724,13 @@ identity() {
     set +f
     must "random state" renew_random
     must "clock" set_clock
-    for name in hostname hosts lima.env variables.sh ssh_host_ed25519_key.pub; do
+    rm -f "$state/peers"
+    for name in hostname hosts lima.env variables.sh lan-mac lan-address ssh_host_ed25519_key.pub; do
         [ ! -f "$given/$name" ] || cp "$given/$name" "$seed/$name" || exit
     done
     must "hostname" set_names
     must "variables of Lima" set_lima
+    [ ! -f "$given/lan-mac" ] || { must "network of instances" join_lan && claim_lan; }
     must "machine id" set_machine_id
     [ ! -f "$given/authorized_keys" ] || must "key of the user" set_user_key
     must "host key" set_host_key
@@ -856,9 +894,9 @@ end_sessions() {
 }
 
 case ${1-} in
-early | boot | again | identity | become) "$1" ;;
+early | boot | again | identity | peers | become) "$1" ;;
 *)
-    say "usage: $0 early | boot | again | identity | become" >&2
+    say "usage: $0 early | boot | again | identity | peers | become" >&2
     exit 2
     ;;
 esac

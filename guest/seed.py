@@ -11,6 +11,7 @@ Both have the same tree, one fact a file, and in it the program that does the gu
     agent                       guest/agent.sh, which answers the host while the guest runs
     instance-id, user, uid, home, shell, comment, hostname, timezone, locale        a line each
     sudo, remove-default-ca-certs, upgrade-packages                                 there or not
+    lan-interface, lan-mac, lan-address                                             a line each
     authorized_keys, hosts, dns, zone, ssh_host_ed25519_key(.pub)                   as their programs read them
     environment, environment.sshd, environment.sh                                   the same, for PAM, sshd and sh
     variables.sh                                                                    the same, for scripts alone
@@ -37,7 +38,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from . import cpio
+from . import cpio, lan
 from .facts import DNS_ADDRESS, GUEST_ADDRESS, HOST_ADDRESS, HOST_NAMES, File, GuestDisk, Identity, MountPoint, Seed
 
 STATE = "/var/lib/interlock"
@@ -71,6 +72,9 @@ _AGENT_FILE = Path(__file__).with_name("agent.sh")
 PROGRAMS = {"interlock": PROGRAM_FILE, "agent": _AGENT_FILE}
 """The facts that are programs, and where they are on the host."""
 
+_UPLINK_MAC = "52:54:00:12:34:56"
+"""Of the card that leads to the host: the one that QEMU gives to the first."""
+
 _EARLY = (
     'seed=$(mktemp -d) && mount -t iso9660 -o ro "$(blkid -L cidata || findfs LABEL=cidata)" "$seed" && '
     'sh "$seed/interlock/interlock" early; umount "$seed" && rmdir "$seed"'
@@ -88,9 +92,9 @@ def overlay(seed: Seed) -> bytes:
 def nocloud(seed: Seed) -> bytes:
     """Return an ISO 9660 image, volume `cidata`, to attach as a read-only disk.
 
-    It deliberately has no network configuration: without one, cloud-init uses DHCP on the guest's first network card,
-    whatever its name, and with netplan, NetworkManager or ifupdown. A configuration of ours would have to name the
-    card. Source: cloud-init, "NoCloud" and "Network configuration: fallback".
+    Unless there is a second card it deliberately has no network configuration: without one, cloud-init uses DHCP on the
+    guest's first network card, whatever its name, and with netplan, NetworkManager or ifupdown. A configuration of ours
+    would have to name the card. Source: cloud-init, "NoCloud" and "Network configuration: fallback".
     """
     return _nocloud(_user_data(seed), seed.instance_id, seed.hostname, _facts(seed))
 
@@ -166,6 +170,7 @@ def _identified(facts: Mapping[str, bytes], identity: Identity) -> dict[str, byt
         return re.sub(rf"^({before}).*$", lambda line: line[1] + value, text, flags=re.MULTILINE).encode()
 
     return {
+        **(_lan(identity.instance_id) if "lan-mac" in facts else {}),
         "instance-id": _lines(identity.instance_id),
         "hostname": _lines(identity.hostname),
         "hosts": named("hosts", r"127\.0\.1\.1 ", identity.hostname),
@@ -207,10 +212,18 @@ def _facts(seed: Seed) -> dict[str, bytes]:
         facts["dns"] = _lines(*seed.dns)
     if seed.zone:
         facts["zone"] = seed.zone
+    if seed.lan:
+        facts |= {"lan-interface": _lines(seed.lan), **_lan(seed.instance_id)}
     lima = _lima(seed)
     facts["lima.env"] = _lines(*(f"{name}={value}" for name, value in lima.items()))
     facts["variables.sh"] = _exports({f"PARAM_{name}": value for name, value in seed.param.items()} | lima)
     return facts | _environment(seed.env) | dict(_collections(seed))
+
+
+def _lan(instance_id: str) -> dict[str, bytes]:
+    """Return the facts about the place of that instance's guest on the network of instances."""
+    place = lan.place(instance_id)
+    return {"lan-mac": _lines(place.mac), "lan-address": _lines(place.with_prefix)}
 
 
 def _uid(seed: Seed) -> int:
@@ -341,7 +354,20 @@ def _packed(facts: Mapping[str, bytes]) -> bytes:
 def _nocloud(user_data: dict[str, Any], instance_id: str, hostname: str, facts: Mapping[str, bytes]) -> bytes:
     metadata = {"instance-id": instance_id, "local-hostname": hostname}
     files = {f"interlock/{path}": content for path, content in facts.items()}
+    if "lan-mac" in facts:
+        files["network-config"] = _json(_network_config(facts))
     return _iso({"user-data": b"#cloud-config\n" + _json(user_data), "meta-data": _json(metadata)} | files)
+
+
+def _network_config(facts: Mapping[str, bytes]) -> dict[str, Any]:
+    """Return the configuration of a guest with a second card: by their addresses, as they may have any names.
+
+    Source: cloud-init, "Networking config Version 2".
+    """
+    name, mac, address = (facts[f"lan-{it}"].decode().strip() for it in ("interface", "mac", "address"))
+    uplink = {"match": {"macaddress": _UPLINK_MAC}, "set-name": "eth0", "dhcp4": True}
+    shared = {"match": {"macaddress": mac}, "set-name": name, "addresses": [address], "optional": True}
+    return {"version": 2, "ethernets": {"eth0": uplink, name: shared}}
 
 
 def _files(image: bytes) -> dict[str, bytes]:

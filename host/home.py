@@ -188,6 +188,11 @@ def owner(runtime: Path) -> Path | None:
     return directory if runtime.name == short_name(directory) else None
 
 
+def neighbours(runtime_root: Path, directory: Path) -> Path:
+    """Return the folder for what the instance in `directory` shares with those beside it, and no other home's does."""
+    return runtime_root / f"net-{short_name(directory.parent)}"
+
+
 _INSTANCES = "instances"
 
 _OWNER = "instance"

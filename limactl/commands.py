@@ -13,14 +13,19 @@ EDITS = (
     Flag("mount-none", "Remove all mounts", "bool"),
     Flag("mount-type", "Mount type (9p, virtiofs)"),
     Flag("mount-writable", "", "bool", refused="write `writable: true` into the template, or use --mount DIR:w"),
-    Flag("network", "", "strings", refused=f"a network between instances {_NOT_HERE}"),
+    Flag("network", "Networks, instead of those of the template: lima:user-v2", "strings"),
     Flag("dns", "Name servers, instead of the host's resolver", "strings"),
     Flag("ssh-port", "Local port of ssh; 0 for any that is free", "int"),
     Flag("param", "A parameter of the template, KEY=VALUE", "texts"),
-    Flag("nested-virt", "", "bool", refused=f"nested virtualization {_NOT_HERE}"),
+    Flag("nested-virt", "Let the guest run virtual machines with hardware's help", "bool"),
     Flag("shell", "", refused="the user's shell is what the image gives it; `limactl shell --shell` chooses another"),
     Flag("rosetta", "", "bool", refused=f"Rosetta {_NOT_HERE}"),
-    Flag("video", "", "bool", refused=f"a display {_NOT_HERE}"),
+    Flag(
+        "video",
+        "",
+        "bool",
+        refused="write `video: {display: vnc}` into the template, or --set '.video.display = \"vnc\"'",
+    ),
     Flag("set", "Change the template, as `.cpus = 2 | .ssh.localPort = 60022`", "texts"),
 )
 

@@ -57,8 +57,8 @@ def start(session: "Session", call: "Call") -> int:
 
 
 _OF_CREATE = frozenset({
-    "cpus", "memory", "disk", "mount", "mount-only", "mount-none", "mount-type", "dns", "ssh-port", "param", "set",
-    "arch", "containerd", "vm-type", "plain", "port-forward",
+    "cpus", "memory", "disk", "mount", "mount-only", "mount-none", "mount-type", "network",
+    "nested-virt", "dns", "ssh-port", "param", "set", "arch", "containerd", "vm-type", "plain", "port-forward",
 })  # fmt: skip
 
 

@@ -149,6 +149,12 @@ def _assignments(expressions: list[str]) -> Iterator[str]:
             yield from (f"{found['key']}[]={json.dumps(item)}" for item in reversed(items))
 
 
+def _network(value: str) -> dict[str, Any]:
+    """Return the network that `--network` means: `lima:NAME`, or `vzNAT`."""
+    kind, _, name = value.partition(":")
+    return {kind: name or True}
+
+
 _EDITS: dict[str, Callable[[Any], list[str]]] = {
     "cpus": lambda value: [f"cpus={value}"],
     "memory": lambda value: [f"memory={value:g}GiB"],
@@ -157,6 +163,8 @@ _EDITS: dict[str, Callable[[Any], list[str]]] = {
     "mount-only": lambda value: [f"mounts={json.dumps(_mounts(value))}"],
     "mount-none": lambda value: ["mounts=[]"] if value else [],
     "mount-type": lambda value: [f"mountType={value}"],
+    "network": lambda value: [f"networks={json.dumps([_network(it) for it in value])}"],
+    "nested-virt": lambda value: [f"nestedVirtualization={json.dumps(value)}"],
     "dns": lambda value: [f"dns={json.dumps(value)}", "hostResolver.enabled=false"],
     "ssh-port": lambda value: [f"ssh.localPort={value}"],
     "param": lambda value: [_param(it) for it in value],

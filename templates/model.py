@@ -25,6 +25,7 @@ from .parts import (
     Mount,
     Network,
     Path,
+    Peers,
     PortForward,
     Probe,
     Provision,
@@ -92,7 +93,8 @@ class Template(Strict):
     copy_to_host: tuple[CopyToHost, ...] = ()
     message: str = ""
     """Shown to the user after a start."""
-    networks: tuple[Any, ...] = ()
+    networks: tuple[Peers, ...] = ()
+    """One at most: with the guests of other instances."""
     network: Network = Network()
     env: dict[is_.VariableName, is_.AnyLine] = Field(default_factory=dict)
     """Environment of every login in the guest."""
@@ -139,6 +141,8 @@ class Template(Strict):
                 yield ("mountTypesUnsupported",), "only mounts by 9p and virtiofs are supported"
             else:
                 yield ("mountType",), f"the image's kernel lacks {self.mount_kind}, as mountTypesUnsupported says"
+        if len(self.networks) > 1:
+            yield ("networks", 1), "expected one network at most: all of user-v2 are the same"
         if self.nested_virtualization and (self.cpu_type or self.vm_opts.qemu.cpu_type):
             yield ("nestedVirtualization",), "expected no cpuType beside it: the best processor of all has it"
         if not self.user.passwordless_sudo and not self.plain:

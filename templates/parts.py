@@ -391,6 +391,23 @@ class Network(Strict):
     internet: StrictBool = True
 
 
+class Peers(Strict):
+    """A network that the guest is on, beside the one that leads to the host."""
+
+    lima: str | None = None
+    """`user-v2`: with the guests of the home's other instances."""
+    socket: str | None = None
+    vz_nat: StrictBool | None = Field(None, alias="vzNAT")
+    mac_address: str | None = None
+    interface: is_.Interface = "lima0"
+    """What the guest calls its card."""
+    metric: int | None = None
+
+    def mistakes(self) -> Iterator[tuple[Path, str]]:
+        if not (self.lima or self.socket or self.vz_nat):
+            yield ("lima",), "expected user-v2"
+
+
 class HostResolver(Strict):
     """How the guest resolves names."""
 

@@ -228,6 +228,7 @@ VariableName = Annotated[
     str, Matching("[A-Za-z_][A-Za-z0-9_]*", "expected the name of an environment variable: letters, digits and '_'")
 ]
 ParamName = Annotated[str, Matching("[A-Za-z][A-Za-z0-9_]*", "expected a letter and then letters, digits and '_'")]
+Interface = Annotated[str, Matching("[a-z][a-z0-9_-]{0,14}", "expected the name of a network card, such as lima0")]
 HostName = Annotated[str, Matching(_HOST_NAME, "expected the name of a host")]
 Target = Annotated[
     str,

@@ -64,7 +64,7 @@ def is_nobodys(directory: Path) -> bool:
 def become(site: Site, endpoint: "Endpoint", deadline: Deadline, pidfd: int, report: Report) -> None:
     """Have the guest of `site`, a copy that runs, take its identity. Raises DriverError if it does not."""
     from ...guest.identity import first_boot, request
-    from . import identity
+    from . import identity, lan
     from .cloning import SEED_BYTES
 
     report("giving the guest its own identity")
@@ -77,6 +77,7 @@ def become(site: Site, endpoint: "Endpoint", deadline: Deadline, pidfd: int, rep
     else:
         facts = {name: b64decode(value) for name, value in data["facts"].items()}
         identity.give(site, endpoint, request(facts, **moment), deadline, pidfd)
+    lan.plug(site, plugged=True)
     settle(site.directory)
 
 

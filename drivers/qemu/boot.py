@@ -20,6 +20,7 @@ from . import (
     events,
     hostfwd,
     hypervisor,
+    lan,
     limits,
     mounts,
     saved,
@@ -56,7 +57,7 @@ def up(site: Site, progress: "Progress", deadline: Deadline, *, boot: bool, cold
         hypervisor.kill(directory, progress)
     process = hypervisor.settled(directory)
     if process and saved.waits(process):  # the process that started it died before it could let it run
-        saved.release(site)
+        _let_run(site)
     if process or not boot:
         return process
     if is_warm(directory) and not is_saved(directory):
@@ -116,7 +117,7 @@ def _resume(site: Site, progress: "Progress", deadline: Deadline) -> Actor | Non
         process = launch(site, progress, deadline, saved.incoming)
         try:
             saved.load(site, process)
-            saved.release(site)
+            _let_run(site)
         except DriverError as err:
             hypervisor.kill(directory, unheard)
             why = (hypervisor.words(directory) or [err.message])[-1]
@@ -126,6 +127,12 @@ def _resume(site: Site, progress: "Progress", deadline: Deadline) -> Actor | Non
             return process
     _leave_memory(site, progress, why)
     return None
+
+
+def _let_run(site: Site) -> None:
+    """Let the machine of `site`, whose memory is loaded, continue; unplugged, if its guest may be another's yet."""
+    lan.plug(site, plugged=not adopted.is_undecided(site.directory))
+    saved.release(site)
 
 
 def launch(
@@ -148,11 +155,12 @@ def launch(
     for _ in range(_PORT_ATTEMPTS):
         hostfwd.check(site.spec.forwards)
         vnc.prepare(site)
+        lan.prepare(site)
         port = ssh_port.choose(site, report)
         write_whole(directory / ssh.CONFIG, _ssh_config(site, port))
         events.prepare(directory)
         machine = adapt(site, described(site, deadline.remaining_s)[1])
-        launched = hypervisor.launch(machine, directory, daemons, ssh_control.on_call(site))
+        launched = hypervisor.launch(machine, directory, daemons, ssh_control.on_call(site), lan.beside(site))
         with hypervisor.held(launched) as pidfd:
             while launched and pidfd is not None and not hypervisor.wait(pidfd, _POLL_S):
                 if events.greeted(directory) or deadline.passed:

@@ -15,7 +15,7 @@ from ...fsm.spec import Spec
 from ...guest.agent import PORT
 from ...host.files import misread, read_own, write_whole
 from ..contract import CD, INITRD, KERNEL, SEED, Site, disk_file
-from . import agent, disk, events, firmware, hostfwd, logs, monitor, mounts, tpm, vnc
+from . import agent, disk, events, firmware, hostfwd, lan, logs, monitor, mounts, tpm, vnc
 from .capabilities import Capabilities
 
 RECORD = "qemu.json"
@@ -144,7 +144,7 @@ def build(
     command += [*_disks(spec), *mounts.arguments(site)]
     if CD in materials:
         command += _cd(spec.arch)
-    command += [*vnc.arguments(site), *tpm.arguments(site)]
+    command += [*vnc.arguments(site), *tpm.arguments(site), *lan.arguments(site, capabilities)]
     if capabilities.sandbox:
         # If a guest breaks out, seccomp ends the hypervisor when it runs a program or tries to gain rights.
         command += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]

@@ -29,6 +29,7 @@
     ├── agent.sock             QEMU: the port on which the agent in the guest answers
     ├── ssh.sock, ssh.calls     the connection that all sessions share, a child of QEMU; asked for by ssh.calls
     ├── forwards.json           which process of that connection has the port forwards open
+    ├── ../net-KEY/             the network of the instances of a home, each with a switch beside QEMU (`lan`)
     └── ports.json              the ports that opened in the guest, and their ways through that connection
 
 It also reads spec.json and the files that creation puts there (`contract`), and writes to disk-NAME, a hard link to a
@@ -304,6 +305,10 @@ class QemuDriver(Driver):
                 ssh_forwards.establish(site, deadline, pidfd)
             failures += _copies(site, progress, deadline, pidfd)
             _grow_file_system(site, endpoint, deadline, pidfd, progress)
+        if site.spec.lan:
+            from . import lan
+
+            lan.introduce(site, progress)
         return failures
 
     def provision(self, site: Site, report: Report, deadline: Deadline) -> DegradedError | None:

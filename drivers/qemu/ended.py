@@ -39,9 +39,10 @@ def death(directory: Path) -> DriverError:
 
 def clear(site: Site, report: Report) -> None:
     """Remove what is left of a run that is over: processes that served it, files that were to be removed with it."""
-    from . import copies, vnc
+    from . import copies, lan, vnc
 
     vnc.forget(site.directory)
+    lan.forget(site)
     degraded.forget(site.directory)
     ssh_forwards.end(site.runtime)
     remove_tree(site.runtime / PORTS)

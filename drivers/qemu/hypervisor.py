@@ -80,6 +80,14 @@ on_call() {
 """
 """Leave a shell that runs a program each time that a line is written to a FIFO; both die with this process."""
 
+_BESIDE = """\
+beside() {
+    setpriv --pdeathsig KILL sh -c '[ "$PPID" = "$0" ] && cd / && exec "$@"' $$ "$@" \\
+        </dev/null >&2 3<&- 4>&- 5>&- 9<&- &
+}
+"""
+"""Start a program that dies with this process, and wait for nothing."""
+
 _BECOME = 'exec "$@"\n'
 
 _SIGNATURE_TIMEOUT_S = 2.0
@@ -110,11 +118,15 @@ class OnCall(NamedTuple):
 
 
 def launch(
-    command: Sequence[str], directory: Path, daemons: Sequence[Daemon] = (), on_call: OnCall | None = None
+    command: Sequence[str],
+    directory: Path,
+    daemons: Sequence[Daemon] = (),
+    on_call: OnCall | None = None,
+    beside: Sequence[Sequence[str]] = (),
 ) -> Actor | None:
     """Run `command` in `directory`, in a session of its own, and return its process; None when it has ended already.
 
-    Each of `daemons` is started before it, and does not survive it; nor does `on_call`.
+    Each of `daemons` is started before it, and does not survive it; nor does `on_call`, nor the commands `beside` it.
 
     If a hypervisor of this directory is alive or starting, that one is returned and nothing is run. Its stderr goes to
     `qemu.log`.
@@ -123,7 +135,7 @@ def launch(
         with life.claimed(directory) as lock:
             if lock is not None:
                 with open_private(directory / RECORD, "wb") as record:
-                    _detach(command, directory, lock, record, _served(daemons, on_call))
+                    _detach(command, directory, lock, record, _served(daemons, on_call, beside))
                 break
         if found := settled(directory):
             return found
@@ -270,9 +282,11 @@ def words(directory: Path) -> list[str]:
     return []
 
 
-def _served(daemons: Sequence[Daemon], on_call: OnCall | None) -> str:
+def _served(daemons: Sequence[Daemon], on_call: OnCall | None, beside: Sequence[Sequence[str]]) -> str:
     """Return what the shell runs before it becomes the hypervisor, to start what serves it."""
     lines = [_ON_CALL, f"on_call {shlex.join(map(str, (*on_call[:2], *on_call.command)))}\n"] if on_call else []
+    if beside:
+        lines += [_BESIDE, *(f"beside {shlex.join(it)}\n" for it in beside)]
     if daemons:
         lines += [_SERVE, *(f"serve {shlex.join([str(it.socket), *it.command])}\n" for it in daemons)]
     return "".join(lines)

@@ -77,7 +77,7 @@ def check_nested(spec: Spec, accelerator: str, sys: Path = Path("/sys")) -> None
                 return
             raise HostError(
                 f"{module} does not let guests run virtual machines themselves",
-                hint=f"sudo modprobe -r {module} && sudo modprobe {module} nested=1",
+                hint=f"modprobe -r {module} && modprobe {module} nested=1",
             )
 
 

@@ -20,6 +20,7 @@ not there then. Source: QEMU, docs/devel/migration.rst and qapi/migration.json; 
 
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256
@@ -62,6 +63,8 @@ _KINDS = {
 }
 """The options of QEMU that say which machine it is → what people know them by."""
 
+_ADDRESS = r",mac=[0-9a-f:]+"
+
 _SHARED, _MAPPED, _ANONYMOUS = "memory-backend-memfd,", "memory-backend-file,", "memory-backend-ram,"
 """How QEMU is given the guest's memory: in a file without a name; by a private mapping of a saved one; by itself, where
 the memory comes with the devices (of a shared file, each page that is only looked at would take room)."""
@@ -90,7 +93,8 @@ def fingerprint(version: str, command: Sequence[str]) -> Fingerprint:
     """Return the fingerprint of the machine that QEMU `version` makes of the command line `command`."""
     found = {kind: [value for option, value in pairwise(command) if option == name] for name, kind in _KINDS.items()}
     accelerator = found["accelerator"][0].partition(",")[0] if found["accelerator"] else ""
-    made = {kind: " ".join(values) for kind, values in found.items()}
+    # The address of a card comes with the memory, and a copy's guest takes its own.
+    made = {kind: re.sub(_ADDRESS, "", " ".join(values)) for kind, values in found.items()}
     made |= {"accelerator": accelerator, "QEMU": version}
     return {**made, "host's processor": _processor()} if accelerator == "kvm" else made
 

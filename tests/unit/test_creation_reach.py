@@ -43,6 +43,11 @@ def reached(home, monkeypatch):
             "copyToHost[0]",
             "writes /srv/x from the guest, and removes it when the guest stops",
         ),
+        (
+            "networks: [{lima: user-v2}]",
+            "networks[0]",
+            "the guest reaches the guests of your other instances on this network",
+        ),
         ("portForwards: [{guestPort: 80, hostIP: 0.0.0.0}]", "portForwards[0]", "0.0.0.0:80 → 80"),
         (
             "portForwards: [{guestSocket: /x, hostSocket: '{{.Home}}/x.sock'}]",

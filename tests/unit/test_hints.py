@@ -24,6 +24,7 @@ PROGRAMS = (
     "fuser ",
     "limactl ",
     "mkdir ",
+    "modprobe ",
     "mv ",
     "chmod ",
     "pip ",

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from interlock.drivers.contract import Site
+from interlock.drivers.qemu import lan
 from interlock.drivers.qemu.capabilities import DEVICES, Capabilities
 from interlock.drivers.qemu.command import Board, build
 from interlock.errors import DamagedError, HostError
@@ -35,6 +36,7 @@ ALL = {
         forward("tcp", "0.0.0.0", 82, "::1", 8082),
     ),
     "disks": (Disk("data", "qcow2"), Disk("Raw.1", "raw")),
+    "lan": "lima0",
     "nested": True,
     "tpm": True,
     "vnc": "127.0.0.1:3,to=9",
@@ -90,8 +92,9 @@ def text(command: list[str]) -> str:
     return "\n".join(f"  {line}" for line in lines) + "\n"
 
 
-def test_command_line_is_as_reviewed(golden, agrees, tmp_path):
+def test_command_line_is_as_reviewed(golden, agrees, tmp_path, monkeypatch):
     """What a machine consists of changes by decision: a diff of this file is a change of everyone's machine."""
+    monkeypatch.setattr(lan, "neighbours", lambda runtime_root, _: runtime_root / "net-0123456789ab")
     (tmp_path / "firmware").mkdir()
     (tmp_path / "firmware" / "seed.iso").touch()
     (tmp_path / "all").mkdir()
@@ -180,3 +183,10 @@ def test_board_that_is_damaged_names_its_file(tmp_path, content):
     (tmp_path / "qemu.json").write_text(content)
     with pytest.raises(DamagedError, match=r"qemu\.json"):
         Board.read(tmp_path)
+
+
+def test_network_of_instances_takes_a_qemu_that_has_it(tmp_path):
+    """An older one would say that it does not know the option."""
+    able = capable("x86_64", version="7.1.0")
+    with pytest.raises(HostError, match=r"QEMU 7\.1\.0 has no networks between instances; they take 7\.2"):
+        build(site(tmp_path, lan="lima0"), Board.newest(able), able, "tcg", 22022)

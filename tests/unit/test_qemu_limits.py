@@ -99,7 +99,7 @@ def test_more_processors_than_the_machine_can_have_are_refused(monkeypatch, spec
     ],
 )
 def test_machines_in_a_guest_are_refused_where_kvm_forbids_them(tmp_path, said, arch, accelerator, words):
-    """Emulation always has them; KVM has a switch, whose owner is told how to turn it."""
+    """Emulation always has them; KVM has a switch, and the hint turns it."""
     for module, value in said.items():
         (tmp_path / "module" / module / "parameters").mkdir(parents=True)
         (tmp_path / "module" / module / "parameters" / "nested").write_text(f"{value}\n")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pycdlib
 import pytest
 
-from interlock.guest import cpio, seed
+from interlock.guest import cpio, lan, seed
 from interlock.guest.facts import (
     BOOT,
     DEPENDENCY,
@@ -672,6 +672,91 @@ def test_program_called_wrongly_says_how():
     done = subprocess.run(program, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "early | boot | again" in done.stderr
+
+
+LAN = lan.place(PLAIN.instance_id)
+
+
+@pytest.fixture
+def card(guest):
+    """Return what the guest did to its network cards; the second is the one of the network of instances."""
+    heard = guest.folder / "ip.heard"
+    (guest.bin / "ip").write_text(f'#!/bin/sh\necho "$*" >>{heard}\n')
+    (guest.bin / "ip").chmod(0o755)
+    for name, mac in {"eth0": "52:54:00:12:34:56", "eth1": LAN.mac}.items():
+        (guest.root / f"sys/class/net/{name}").mkdir(parents=True)
+        (guest.root / f"sys/class/net/{name}/address").write_text(f"{mac}\n")
+    (guest.root / "etc/systemd/network").mkdir(parents=True)
+    return heard
+
+
+def test_card_of_the_network_of_instances_is_found_by_its_address_and_named(guest, card):
+    """At each boot, before scripts; a daemon of the guest's own leaves it alone."""
+    guest.furnish(lan="lima0", scripts=(Script(SYSTEM, b"ip route"),))
+    assert f"MACAddress={LAN.mac}\n" in guest.read("etc/systemd/network/10-interlock.network")
+    for _ in range(2):
+        guest.boot()
+        assert card.read_text().splitlines() == [
+            "addr show dev lima0",
+            "link set eth1 down",
+            "link set eth1 name lima0",
+            f"link set lima0 address {LAN.mac}",
+            "addr flush dev lima0",
+            "link set lima0 up",
+            f"addr add {LAN.with_prefix} dev lima0",
+            "route",
+        ]
+        card.unlink()
+
+
+def test_card_that_cloud_init_has_set_up_is_left_alone(guest, card):
+    """What is right already is not taken down under its users."""
+    shows = f"link/ether {LAN.mac} brd\n inet {LAN.with_prefix} scope"
+    (guest.bin / "ip").write_text(f'#!/bin/sh\necho "$*" >>{card}\necho "{shows}"\n')
+    guest.furnish(lan="lima0")
+    guest.boot()
+    assert card.read_text() == "addr show dev lima0\n"
+
+
+def test_nocloud_configures_both_cards_of_a_guest_that_has_two():
+    """Each by its address: no name of a card is the same in all systems, and DHCP is for the first alone."""
+    _, files = iso_files(seed.nocloud(replace(PLAIN, lan="lima0")))
+    cards = json.loads(files["network-config"])["ethernets"]
+    assert [card["match"]["macaddress"] for card in cards.values()] == ["52:54:00:12:34:56", LAN.mac]
+    assert (cards["eth0"]["dhcp4"], cards["lima0"]["addresses"]) == (True, [LAN.with_prefix])
+    other = seed.nocloud_for(seed.nocloud(replace(PLAIN, lan="lima0")), OTHER)
+    assert lan.place(OTHER.instance_id).mac.encode() in iso_files(other)[1]["network-config"]
+
+
+@pytest.mark.usefixtures("card")
+def test_names_of_peers_are_added_to_the_hosts_and_stay(guest):
+    """They are there after a reboot, at which the host tells none; another list takes their place."""
+    guest.furnish(lan="lima0")
+    guest.boot()
+    for names in ("198.18.0.7 lima-db.internal", "198.18.0.8 lima-web.internal"):
+        call = ["sh", guest.state / "seed/interlock", "peers"]
+        environment = {"PATH": f"{guest.bin}:/usr/bin:/bin", "INTERLOCK_ROOT": str(guest.root)}
+        subprocess.run(call, input=f"{names}\n", text=True, check=True, env=environment)
+        guest.run(guest.state / "seed/interlock", "early")
+        assert [line for line in guest.read("etc/hosts").splitlines() if line.startswith("198.")] == [names]
+
+
+OTHER = Identity("copy", "copy-host", "i-2", KeyPair(b"OTHER\n", b"ssh-ed25519 CCCC\n"))
+
+
+def test_identity_takes_the_place_of_the_new_instance(guest, card):
+    """A copy has its original's card in its memory; it leaves the place to the original."""
+    guest.furnish(lan="lima0")
+    initrd = cpio.pack({}) + seed.overlay(replace(PLAIN, user=guest.user, home="/home/me", lan="lima0"))
+    call = ["sh", guest.state / "seed/interlock", "identity"]
+    environment = {"PATH": f"{guest.bin}:/usr/sbin:/usr/bin:/bin", "INTERLOCK_ROOT": str(guest.root)}
+    line = request(seed.identity_facts(OTHER, initrd=initrd))
+    said = subprocess.run(call, input=f"{line}\n", text=True, check=True, env=environment, capture_output=True)
+    assert said.stdout == ""
+    place = lan.place("i-2")
+    assert f"link set lima0 address {place.mac}\n" in card.read_text()
+    assert f"addr add {place.with_prefix} dev lima0\n" in card.read_text()
+    assert f"MACAddress={place.mac}\n" in guest.read("etc/systemd/network/10-interlock.network")
 
 
 @pytest.fixture

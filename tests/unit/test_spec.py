@@ -49,7 +49,7 @@ def test_spec_has_no_field_that_could_lead_out_of_its_directory():
         ),
         *("cpu_model", "ssh_port", "forward_agent", "forward_x11", "forward_x11_trusted", "timezone", "message"),
         *("network_host", "network_internet"),
-        *("nested", "tpm", "vnc"),
+        *("lan", "nested", "tpm", "vnc"),
         *("mounts", "forwards", "port_rules", "disks", "probes", "copies"),
     }
 

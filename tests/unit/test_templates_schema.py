@@ -22,7 +22,7 @@ SCHEMA = json_schema()
 BEYOND_A_SCHEMA = re.compile(
     r"(base-|key-(dash|colon)-|containerd-archive|yaml-|variable-|not-yet-|param-unused|provision-file-|boot-against-|dns-with-|forward-(must|port-and|range-)"
     r"|forward-(ranges|reverse|socket)|image-initrd|image-kernel|images-missing|mount-over|mount-types?-|probe-without"
-    r"|memory-too|mount-msize|nested-with|screen-beyond|provision-permissions-digits|provision-(content|data|dependency|empty|keys|yq)|user-sudo|image-digest-of)"
+    r"|memory-too|mount-msize|nested-with|networks-|screen-beyond|provision-permissions-digits|provision-(content|data|dependency|empty|keys|yq)|user-sudo|image-digest-of)"
 )
 """What a schema lets pass: bases, the text's form, variables, what is not done here, keys that must agree, and bounds
 of numbers that are written as texts."""

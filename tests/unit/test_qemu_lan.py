@@ -1,0 +1,96 @@
+"""The network of instances, as far as the host has a part in it: who is on it, who is told, and who is kept off it."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from interlock.drivers.contract import Site
+from interlock.drivers.qemu import adopted, agent, boot, hypervisor, lan, saved, ssh_control
+from interlock.errors import DriverError
+from interlock.fsm.spec import SPEC_FILE, UNREADABLE, written
+from interlock.guest.lan import place
+from interlock.host.home import Home, make_runtime
+
+
+@pytest.fixture
+def make(tmp_path, monkeypatch):
+    """Return a maker of instances on the network; those that run have a socket there."""
+    monkeypatch.setattr(hypervisor, "look", lambda directory: SimpleNamespace(alive=(directory / "alive").exists()))
+
+    def make(name, *, alive=True, instance_id=None):
+        spec = UNREADABLE._replace(lan="lima0", instance_id=instance_id or f"i-{name}")
+        directory = tmp_path / "instances" / name
+        directory.mkdir(parents=True)
+        (directory / SPEC_FILE).write_bytes(written(spec.to_json()))
+        site = Site(name, directory, Home(tmp_path, tmp_path / "run").sockets(name), spec)
+        make_runtime(site.runtime, directory)
+        lan.prepare(site)
+        lan._socket(site).touch()
+        if alive:
+            (directory / "alive").touch()
+        return site
+
+    return make
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """Return what guests were told by their agents: instance → lines."""
+    heard = {}
+    monkeypatch.setattr(agent, "listens", lambda _: True)
+    monkeypatch.setattr(agent, "ask", lambda runtime, verb, argument, **_: heard.update({runtime: (verb, argument)}))
+    return heard
+
+
+def test_everybody_who_runs_is_told_the_names_of_all(make, told):
+    """One that came up before learns of the new one, and the new one of it; who is down is not named."""
+    web, db = make("web"), make("db")
+    make("down", alive=False)
+    lan.introduce(web, [].append)
+    assert told.keys() == {web.runtime, db.runtime}
+    (verb, words), other = told.values()
+    assert (verb, words) == ("peers", other[1])
+    for name in ("web", "db"):
+        assert f"{place(f'i-{name}').address}\\0040lima-{name}.internal\\0040{name}.interlock.internal" in words
+    assert "down" not in words
+
+
+def test_guest_that_cannot_be_told_is_no_failure(make, monkeypatch):
+    """The start says so, and goes on: the guest is reached by its address."""
+    monkeypatch.setattr(agent, "listens", lambda _: False)
+    monkeypatch.setattr(ssh_control, "call", lambda _: False)
+    steps = []
+    lan.introduce(make("web"), steps.append)
+    assert steps == ["the guest was not told the names of the others"]
+
+
+def test_instance_at_the_place_of_another_that_runs_is_refused(make):
+    """It would take the other's frames. One that is down is in nobody's way."""
+    make("web", instance_id="i-1")
+    with pytest.raises(DriverError, match='"web", which runs, has the same address'):
+        make("db", instance_id="i-1")
+
+
+def test_place_of_one_that_is_down_is_free(make):
+    """Addresses are compared where they would meet."""
+    make("web", alive=False, instance_id="i-1")
+    make("db", instance_id="i-1")
+
+
+@pytest.mark.parametrize("undecided", [True, False])
+def test_copy_is_unplugged_until_it_has_its_own_place(make, monkeypatch, undecided):
+    """Before its processors run: its memory has the addresses of its original."""
+    calls = []
+    monkeypatch.setattr(adopted, "is_undecided", lambda _: undecided)
+    monkeypatch.setattr(lan, "plug", lambda _, *, plugged: calls.append(plugged))
+    monkeypatch.setattr(saved, "release", lambda _: calls.append("runs"))
+    boot._let_run(make("copy"))
+    assert calls == [not undecided, "runs"]
+
+
+def test_machine_that_is_on_no_network_has_no_part_of_it(tmp_path):
+    """No card, no switch, no folder."""
+    site = Site("web", tmp_path / "web", tmp_path / "run/key", UNREADABLE)
+    lan.prepare(site)
+    lan.plug(site, plugged=True)
+    assert (lan.arguments(site, None), lan.beside(site), list(tmp_path.glob("run/*"))) == ([], [], [])

@@ -1,0 +1,84 @@
+"""The network that the guests of one home share: two real guests reach each other, whatever becomes of a third."""
+
+import pytest
+
+pytestmark = pytest.mark.vm
+
+TEMPLATE = "base: {base}\nnetworks: [{{lima: user-v2}}]\n"
+
+WHERE = "ip addr show lima0 | awk '/ether/ { print $2 } / inet / { print $2 }'"
+
+BANNER = "nc -w 60 {} 22 </dev/null | head -n 1"
+
+
+@pytest.fixture
+def up(vms, tmp_path):
+    """Return a function that makes an instance on the network and starts it."""
+
+    def up(name, base="template:tiny"):
+        path = tmp_path / f"{base.rpartition(':')[2]}.yaml"
+        path.write_text(TEMPLATE.format(base=base))
+        vms.up(name, str(path))
+
+    return up
+
+
+@pytest.fixture
+def reach(ask):
+    """Return a function that says whether the guests of some names all reach each other's sshd, by these names."""
+
+    def reach(*names):
+        for one in names:
+            for other in names:
+                for called in (f"lima-{other}.internal", f"{other}.interlock.internal"):
+                    assert ask(one, BANNER.format(called)).startswith("SSH-"), f"{one} does not reach {called}"
+
+    return reach
+
+
+def test_guests_reach_each_other_whichever_of_them_is_ended(vms, up, reach, ask):
+    """The first one's hypervisor has the switch that serves; when it is ended, the second one's does at once."""
+    up("one")
+    up("two")
+    reach("one", "two")
+    before = ask("one", WHERE)
+    vms.kill("one")
+    up("three")
+    reach("two", "three")
+    vms.start("one")
+    assert ask("one", WHERE) == before, "its place is its own for good"
+    reach("one", "two", "three")
+
+
+def test_guest_that_was_suspended_is_where_it_was(vms, up, reach):
+    """Its memory has its addresses, and the others find it again."""
+    up("one")
+    up("two")
+    vms.suspend("one")
+    assert "resuming" in str(vms.start("one").detail)
+    reach("one", "two")
+
+
+def test_copies_have_places_of_their_own(vms, up, reach, ask):
+    """A fork continues under another address before it meets its original; a clone boots under another one."""
+    up("one")
+    vms.fork("one", "two")
+    assert "resuming" in str(vms.start("two").detail)
+    reach("one", "two")
+    vms.stop("one")
+    vms.clone("one", "three")
+    vms.start("one")
+    vms.start("three")
+    reach("one", "two", "three")
+    vms.restart("two")
+    reach("one", "two", "three")
+    places = [ask(name, WHERE).split() for name in ("one", "two", "three")]
+    assert len({word for place in places for word in place}) == 6
+
+
+def test_guests_of_debian_reach_each_other(up, reach, ask):
+    """A guest with a network daemon of its own has the card to itself, after its next boot too."""
+    up("one", "template:debian")
+    up("two")
+    reach("one", "two")
+    assert ask("one", "ip -o -4 addr show | grep -c ' 198.1[89]'").strip() == "1"
