@@ -41,7 +41,7 @@ class Monitor:
         type(self).asked.append(command)
         if command == "query-block":
             others = [{"device": "none"}, {"inserted": {"node-name": "seed"}}, {"inserted": {"node-name": "disk0"}}]
-            return [*others, {"inserted": {"node-name": self.root}}]
+            return [*others, {"inserted": {"node-name": self.root, "image": {"virtual-size": 1 << 30}}}]
         if command == "blockdev-snapshot":
             type(self).root = arguments["overlay"]
         return {}
