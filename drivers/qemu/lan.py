@@ -6,7 +6,7 @@
 
 A hypervisor sends each frame of its guest as a datagram to the socket of the switch, by its path: so it does not notice
 when another switch takes over. Who cannot enter the folder cannot join. Addresses follow from the instances' ids
-(`guest.lan`); names are told to those who run whenever one has come up (`introduce`).
+(`guest.lan`); names are given to those who run whenever one has come up (`introduce`).
 """
 
 import os
@@ -94,13 +94,13 @@ def members(site: Site) -> Iterator[Site]:
 def introduce(site: Site, report: Report) -> None:
     """Tell the guests on the network of `site`, whose own has come up, by which names to reach each other.
 
-    One that does not listen is told when it comes up itself.
+    One that does not listen learns them when it comes up itself.
     """
     present = list(members(site))
     lines = [f"{lan.place(it.spec.instance_id).address} {' '.join(lan.names(it.name))}" for it in present]
     for one in present:
-        if not _told(one, "\n".join(lines)) and one.directory == site.directory:
-            report("the guest was not told the names of the others")
+        if not _informed(one, "\n".join(lines)) and one.directory == site.directory:
+            report("the guest did not learn the names of the others")
 
 
 def plug(site: Site, *, plugged: bool) -> None:
@@ -118,7 +118,7 @@ def forget(site: Site) -> None:
     remove_tree(_socket(site))
 
 
-def _told(site: Site, lines: str) -> bool:
+def _informed(site: Site, lines: str) -> bool:
     """Return whether the guest of `site` was given `lines`: by its agent, or over ssh if that is open."""
     if agent.listens(site.directory):
         with suppress(said.AgentError):

@@ -6,7 +6,7 @@ from interlock.guest import lan
 
 
 def test_place_follows_from_the_id():
-    """Whoever asks, and whenever: so no list of places can be wrong."""
+    """It is the same at any time, so no list of places can be wrong."""
     assert lan.place("i-1") == lan.place("i-1")
     assert lan.place("i-1").address != lan.place("i-2").address
     assert lan.place("i-1").mac != lan.place("i-2").mac

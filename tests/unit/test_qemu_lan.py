@@ -1,4 +1,4 @@
-"""The network of instances, as far as the host has a part in it: who is on it, who is told, and who is kept off it."""
+"""The network of instances, as far as the host has a part in it: who is on it, who learns of it, and who is kept off it."""
 
 from types import SimpleNamespace
 
@@ -34,34 +34,34 @@ def make(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def told(monkeypatch):
-    """Return what guests were told by their agents: instance → lines."""
-    heard = {}
+def heard(monkeypatch):
+    """Return what guests heard by their agents: instance → lines."""
+    said = {}
     monkeypatch.setattr(agent, "listens", lambda _: True)
-    monkeypatch.setattr(agent, "ask", lambda runtime, verb, argument, **_: heard.update({runtime: (verb, argument)}))
-    return heard
+    monkeypatch.setattr(agent, "ask", lambda runtime, verb, argument, **_: said.update({runtime: (verb, argument)}))
+    return said
 
 
-def test_everybody_who_runs_is_told_the_names_of_all(make, told):
+def test_everybody_who_runs_learns_the_names_of_all(make, heard):
     """One that came up before learns of the new one, and the new one of it; who is down is not named."""
     web, db = make("web"), make("db")
     make("down", alive=False)
     lan.introduce(web, [].append)
-    assert told.keys() == {web.runtime, db.runtime}
-    (verb, words), other = told.values()
+    assert heard.keys() == {web.runtime, db.runtime}
+    (verb, words), other = heard.values()
     assert (verb, words) == ("peers", other[1])
     for name in ("web", "db"):
         assert f"{place(f'i-{name}').address}\\0040lima-{name}.internal\\0040{name}.interlock.internal" in words
     assert "down" not in words
 
 
-def test_guest_that_cannot_be_told_is_no_failure(make, monkeypatch):
+def test_guest_that_cannot_be_informed_is_no_failure(make, monkeypatch):
     """The start says so, and goes on: the guest is reached by its address."""
     monkeypatch.setattr(agent, "listens", lambda _: False)
     monkeypatch.setattr(ssh_control, "call", lambda _: False)
     steps = []
     lan.introduce(make("web"), steps.append)
-    assert steps == ["the guest was not told the names of the others"]
+    assert steps == ["the guest did not learn the names of the others"]
 
 
 def test_instance_at_the_place_of_another_that_runs_is_refused(make):

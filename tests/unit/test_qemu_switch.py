@@ -75,7 +75,7 @@ def test_frame_reaches_everybody_else_until_its_receiver_is_known(network, plugg
     sent(network, one, mac(2) + mac(1) + b"for two", until)
     sent(network, one, question, until)
     assert two.recv(100).endswith(b"for two")
-    assert three.recv(100) == question, "it was told what was for another"
+    assert three.recv(100) == question, "it had what was for another"
 
 
 def test_another_switch_takes_over_at_once(network, plugged, until):

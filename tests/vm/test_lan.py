@@ -46,7 +46,7 @@ def test_guests_reach_each_other_whichever_of_them_is_ended(vms, up, reach, ask)
     up("three")
     reach("two", "three")
     vms.start("one")
-    assert ask("one", WHERE) == before, "its place is its own for good"
+    assert ask("one", WHERE) == before, "its place stays its own"
     reach("one", "two", "three")
 
 

@@ -145,7 +145,7 @@ def test_screen_is_shown_to_those_who_know_the_password_of_the_run(vms, of_cd):
     assert admitted(vms.status("live").observation.vnc.address, file.read_text())
 
 
-def test_tpm_keeps_what_it_was_told_and_ends_with_its_machine(vms, of_cd, ask, processes, home):
+def test_tpm_keeps_its_state_and_ends_with_its_machine(vms, of_cd, ask, processes, home):
     """The guest has a TPM, whose state outlives the run; its process does not; and it goes on after a suspend."""
     of_cd("live", "tpm: true\n")
     vms.start("live")
