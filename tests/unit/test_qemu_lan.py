@@ -1,4 +1,4 @@
-"""The network of instances, as far as the host has a part in it: who is on it, who learns of it, and who is kept off it."""
+"""The network of instances, as far as the host has a part in it: who is on it, who learns of it, who is kept off."""
 
 from types import SimpleNamespace
 
