@@ -28,6 +28,7 @@ from .fsm.events import Announce, Event, quiet
 from .fsm.journal import Entry
 from .fsm.port import Draft, Plan, Site
 from .fsm.records import AUTOSTART_FILE, Check, Mending, Status, checked_name
+from .fsm.restarts import NEVER
 from .fsm.snapshots import Snapshot, listed, place
 from .fsm.status import Verdict, verdict
 from .fsm.table import Trigger
@@ -122,10 +123,11 @@ class Interlock:
         return outcome
 
     def _keep(self, name: str, trigger: Trigger) -> None:
-        """Let a keeper look at `name` if `trigger` may have made its ports something to look at."""
+        """Let a keeper look at `name` if `trigger` may have made it something to look at."""
         if self.dry_run or trigger not in (Trigger.start, Trigger.edit):
             return
-        if self.engine.site(name).spec.port_rules:
+        spec = self.engine.site(name).spec
+        if spec.port_rules or spec.restart != NEVER:
             from .keeper.calls import call
 
             call(self.home)

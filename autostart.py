@@ -3,7 +3,8 @@
 A file in an instance's directory says that it does, so it is renamed and deleted with the instance. For all of a home,
 one unit of the user's systemd, or on macOS one agent of launchd, runs `interlock start` on what is marked; where
 nothing is marked any more, it is removed or does nothing. It consists of its file and the link that enables it:
-a running systemd is not involved; it reads both at the next login.
+a running systemd is not involved; it reads both at the next login. Where none of that did it, the keeper starts what
+is marked as soon as there is one (`restarts.is_missed`).
 
 Source: systemd.service(5), systemd.unit(5), launchd.plist(5).
 """
@@ -13,9 +14,10 @@ import sys
 from pathlib import Path
 
 from .fsm.records import is_autostarted
-from .host.files import flush_directory, make_private_directory, open_private, remove_tree, write_whole
+from .host.files import flush_directory, make_private_directory, remove_tree, write_whole
 from .host.home import Home, user_home
 from .host.locks import held
+from .host.process import boot_id
 from .host.progress import Report, unheard
 
 MARKED = "--filter=autostart=true"
@@ -27,8 +29,7 @@ def change(home: Home, mark: Path, *, enabled: bool, report: Report = unheard) -
     with held(home.lock(".autostart"), "waiting for another process to finish with what starts at login", report):
         before = os.path.lexists(mark)
         if enabled and not before:
-            with open_private(mark, "xb"):
-                pass
+            write_whole(mark, boot_id().encode())
         elif before and not enabled:
             mark.unlink()
         flush_directory(mark.parent)

@@ -151,7 +151,11 @@ _LINE: Keys = {
     "detail": Key(TEXT, "how it ended, in words: `guest shut down`", optional=True),
     "error": Key(ANYTHING, "why it failed: `reference`, `message`, `hint`, `details`", optional=True),
     "former": Key(TEXT, "of a rename: the name before", optional=True),
-    "asked": Key(ANYTHING, "what it was asked for with: the `tag` of a snapshot, `cold`, `full`", optional=True),
+    "asked": Key(
+        ANYTHING,
+        "what it was asked for with: the `tag` of a snapshot, `cold`, `full`, the number of a `restart`",
+        optional=True,
+    ),
     "kept": Key(TEXT, "the reason of the state before this line, where that still holds", optional=True),
     "version": Key(TEXT, "the version of Interlock that wrote it; 0.1.0 left it out", optional=True),
     "schema": Key(COUNT, "of the line; left out while it is 1", optional=True),

@@ -20,10 +20,11 @@ from .resolve import DEFAULT_RULE, forwards, port_rules
 def text(name: str, spec: Spec) -> str:
     """Return the editable part of the instance `name`, as YAML."""
     return (
-        f"# The instance {name}: forwards and disk change at once, the rest at the next start. A disk can only grow.\n"
+        f"# The instance {name}: forwards, disk and restart change at once, the rest at a start. A disk can only grow.\n"
         f"cpus: {spec.cpus}\n"
         f"memory: {exact(spec.memory_bytes)}\n"
         f"disk: {exact(spec.disk_bytes)}\n"
+        f"restart: {spec.restart}\n"
         f"portForwards:{_rules(spec)}\n"
     )
 
@@ -98,6 +99,7 @@ def change(name: str, file: Path | None, edits: tuple[str, ...]) -> Change:
             cpus=asked.cpus or spec.cpus,
             memory_bytes=asked.memory or spec.memory_bytes,
             disk_bytes=asked.disk or spec.disk_bytes,
+            restart=asked.restart or spec.restart,
             forwards=ways if {*ways} != {*spec.forwards} else spec.forwards,  # their order has no meaning
             port_rules=rules,
         )

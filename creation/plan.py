@@ -258,6 +258,7 @@ class _Planner:
             lan=resolve.lan(template),
             network_host=template.network.host,
             network_internet=template.network.internet,
+            restart=template.restart,
             timezone=host_facts.timezone() if template.timezone is None else template.timezone,
             cluster=wishes.cluster or "",
             node=wishes.node or "",

@@ -45,6 +45,7 @@ _ASKED = {
     "node": "node1.example.test",
     "port_rules": (PortRule("forward", "127.0.0.1", False, 1, 65535, "127.0.0.1", 1),),  # noqa: FBT003 - a record
     "probes": (Probe("answers", "#!/bin/sh\ntrue\n", ""),),
+    "restart": "on-failure",
     "ssh_port": 22022,
     "tpm": True,
     "vnc": "127.0.0.1:0,to=9",

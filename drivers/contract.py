@@ -166,6 +166,7 @@ DEMANDS = {
     "node": "--node",
     "port_rules": "portForwards",
     "probes": "probes",
+    "restart": "restart",
     "ssh_port": "ssh.localPort",
     "tpm": "tpm",
     "vnc": "video.display",

@@ -86,6 +86,8 @@ class SimulatedMachine(NamedTuple):
     boots: int = 0
     """How often it was started with the disk it has."""
     exit_reason: str | None = None
+    failed: bool = False
+    """True when it is down because it failed; set by `happen`."""
     condition: str | None = None
     hidden: bool = False
     """True while its process cannot be seen from here; set by `happen`."""
@@ -236,7 +238,8 @@ class SimulatedDriver(Driver):
                 report(how)
             remove_tree(site.directory / SAVED)
             boots = machine.boots + (not resumes)
-            self._put(site, machine._replace(alive=True, boot_id=boot_id(), boots=boots, exit_reason=None))
+            machine = machine._replace(alive=True, boot_id=boot_id(), boots=boots, exit_reason=None, failed=False)
+            self._put(site, machine)
         report("waiting for the simulated guest")
         self._obey("start", deadline)
         return self._degraded(site, "start") or how
@@ -343,6 +346,7 @@ class SimulatedDriver(Driver):
             degraded=DegradedError(words) if machine.alive and words != condition else None,
             resumable=machine.alive and condition.startswith("paused"),
             exit_reason=machine.exit_reason,
+            failed=machine.failed and not machine.alive,
             usage=Usage(machine.cpu_s, machine.resident_bytes, machine.uptime_s)
             if machine.alive and not hidden
             else None,

@@ -161,7 +161,8 @@ class Engine(Reader):
         """Carry out `trigger` on the instance `name`, or find that what it asks for is already so.
 
         `arguments` are those that its row takes: `timeout_s` (default: the spec's), `keep_on_failure` (default False: a
-        guest that did not answer in time is ended). `force` ends a process that is suspended in the middle of work on
+        guest that did not answer in time is ended), `restart` (its number, where the machine is started because it
+        failed: `restarts`). `force` ends a process that is suspended in the middle of work on
         `name`, which is then settled by its row's rule; and it removes a damaged instance. Raises
         IllegalTransitionError, NotFoundError, BusyError, and whatever the work raises; the state has not moved then.
         DegradedError alone says that it has.

@@ -30,7 +30,7 @@ class Entry:
         self.detail: str | None = None
         self.former = instance.name if row.moves else None
         """Of a row that moves the instance, its name before; a move that is finished later began under another one."""
-        self.asked: dict[str, str | bool] = {}
+        self.asked: dict[str, str | int] = {}
         """What its row was asked for with, as far as a later process can ask for it again."""
         self.after = instance.last.seq if instance.last else 0
         """The number of the last line before it."""

@@ -23,7 +23,7 @@ from ..host.files import link_or_copy, make_private_directory, publish, remove_t
 from ..host.locks import Lock
 from ..host.process import this_process
 from ..host.progress import Report, unheard
-from . import looks, refusals, words
+from . import looks, refusals, restarts, words
 from .causes import as_error
 from .entry import Entry
 from .events import Announce, Event
@@ -32,7 +32,7 @@ from .journal import Journal, Line, Phase
 from .machine import fire
 from .own_work import CONDITIONS, OWN_WORK
 from .port import Draft, Plan, Port, Site, candidates
-from .records import FORKED, WARM, Observation, is_protected, is_saved, is_warm, now
+from .records import FORKED, WARM, Observation, is_protected, is_saved, is_warm, now, seconds_since
 from .spec import SPEC_FILE, UNREADABLE, written
 from .states import State
 from .table import BOOTS, BY_TRIGGER, By, Decision, Recovery, Row, Trigger, decide, gives_up, unasked
@@ -140,16 +140,18 @@ class Instance:
         """Write the intent, do the work, write the outcome; undo the work if it fails. Called by the state machine.
 
         Of the arguments that the trigger was fired with, `timeout_s`, which counts from `since`, and `keep_on_failure`
-        are used here, `reason` comes with what was observed, and the others are for the work.
+        are used here, as is `restart`; `reason` comes with what was observed, and the others are for the work.
         """
         row = BY_TRIGGER[Trigger(event.event.name)]
         arguments = dict(event.kwargs)
         timeout_s, since = arguments.pop("timeout_s", None), arguments.pop("since", None)
-        entry = Entry(self, row, self.timeout_s(row, timeout_s), since)
+        restart = arguments.pop("restart", 0)
+        limit_s, wait_s = self.timeout_s(row, timeout_s), self._back_off_s(restart)
+        entry = Entry(self, row, None if limit_s is None else limit_s + wait_s, since)
         keep = arguments.pop("keep_on_failure", False)
         entry.former = arguments.get("former", entry.former)
-        named = ((name, arguments.get(name)) for name in (*row.needs, *row.options))
-        entry.asked = {name: value for name, value in named if value and isinstance(value, str | bool)}
+        named = ((name, event.kwargs.get(name)) for name in (*row.needs, *row.options, "restart"))
+        entry.asked = {name: value for name, value in named if value and isinstance(value, str | int)}
         if condition := CONDITIONS.get(row.trigger):
             condition(self.site, **{name: arguments[name] for name in row.needs})
         self.moved = True
@@ -163,10 +165,13 @@ class Instance:
         try:
             entry.begin()
             with cancellation.calling_off(entry.called_off):
+                if restart:
+                    entry.step(words.backing_off(restart, wait_s))
+                    cancellation.pause(wait_s)
                 ending = self._work(entry, **arguments)
             entry.worked = True
             self.shortfall = ending if isinstance(ending, DegradedError) else None
-            entry.detail = ending if isinstance(ending, str) else None
+            entry.detail = ending if isinstance(ending, str) else words.restarted(restart) if restart else None
             entry.outcome(Phase.done, self.shortfall)
             self._take_place(row)
         except BaseException as error:
@@ -227,6 +232,12 @@ class Instance:
             os.link(file, self.directory / name)
         return draft
 
+    def _back_off_s(self, restart: int) -> float:
+        """Return how long the restart of that number has to wait yet; one that is under way has waited."""
+        if not restart or self.last is None or (self.seen and self.seen.alive):
+            return 0.0
+        return max(0.0, restarts.delay_s(restart) - seconds_since(self.last.time))
+
     def timeout_s(self, row: Row, asked: float | None) -> float | None:
         """Return how long the work of `row` may take: as asked, else as the spec says; None for ever."""
         if row.timeout is None or asked is not None:
@@ -273,6 +284,8 @@ class Instance:
         except Exception as second:  # noqa: BLE001 - a driver can raise anything while it undoes
             entry.detail = as_error(second).message
             happening, phase = Happening.left, Phase.left
+        if entry.asked.get("restart") == restarts.TRIES:
+            problem.message = words.given_up(problem.message)
         if isinstance(problem, DeadlineError):
             problem.hint = problem.hint or f"interlock logs {self.name}"
             if entry.row.on_crash is Recovery.probe:
@@ -334,8 +347,17 @@ class Instance:
         elif seen.alive:
             self.shortfall = seen.degraded
         else:
-            self.fire(unasked(self.state).trigger, reason=seen.exit_reason or "reason unknown")
+            self.fire(unasked(self.state).trigger, reason=self._how_it_ended(seen))
         return False
+
+    def _how_it_ended(self, seen: Observation) -> str:
+        """Return why the machine is down, and whether that is the last time that it was started again."""
+        reason = seen.exit_reason or "reason unknown"
+        with suppress(DamagedError, UnreadableError):
+            restarted = seen.failed and self.site.spec.restart == restarts.ON_FAILURE
+            if restarted and restarts.tried(Journal(self.directory).lines(), now()) == restarts.TRIES:
+                return words.given_up(reason)
+        return reason
 
     def _found_alive(self, wanted: Trigger | None, asked: Mapping[str, Any]) -> bool:
         """Settle that the machine, which was at rest, is alive; True if `wanted` was done.

@@ -24,7 +24,8 @@ from .states import State
 from .table import Trigger
 
 AUTOSTART_FILE = "autostart"
-"""While it is there, the instance starts when its user logs in. Its content means nothing."""
+"""While it is there, the instance starts when its user logs in. Its content is the boot of the host in which that was
+decided; earlier versions left it empty."""
 
 PROTECTED_FILE = "protected"
 """While it is there, the instance is protected. Its content means nothing."""
@@ -157,6 +158,9 @@ class Observation(NamedTuple):
     """What failed in the guest of a machine that is alive, and has not succeeded since."""
     exit_reason: str | None = None
     """Why a machine that ran is down: `guest shut down`."""
+    failed: bool = False
+    """True for one that is down because it failed: its guest panicked, or its hypervisor crashed. False where the
+    guest, somebody or the host shut it down."""
     resumable: bool = False
     """True when `resume` would change something: the machine is paused, or its port forwards are down."""
     accelerator: str | None = None

@@ -159,6 +159,8 @@ class Spec(NamedTuple):
     """True when a shell in the guest forwards the user's ssh agent; likewise X11 for the next two."""
     forward_x11: bool = False
     forward_x11_trusted: bool = False
+    restart: str = "never"
+    """Or `on-failure`: the keeper starts it again when its guest or its hypervisor failed (`restarts`)."""
     timezone: str = ""
     """Name in the zoneinfo database; empty: the guest's own."""
     cluster: str = ""

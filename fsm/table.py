@@ -32,6 +32,7 @@ change a row and read the diff of the golden files.
     moves       the instance's directory goes to the name `new` with it, by one rename: cut short before that, it is
                 given up; after that, it is finished under the new name
     options     what it can be asked for with besides. `cold`: without the memory that is saved, or in the snapshot
+                Beside these, a row that boots can be asked for with `keep_on_failure` and `restart` (`Engine.fire`)
     example     what is typed after its command, as a hint shows it; NAME stands for the instance
     on_damage   what it does to an instance whose files cannot be understood; None where it is refused then
 
@@ -162,8 +163,8 @@ class Row(NamedTuple):
     def takes(self) -> tuple[str, ...]:
         """The arguments that it can be asked for with, each a keyword of `Engine.fire`."""
         waits = ("timeout_s",) if self.timeout else ()
-        keeps = ("keep_on_failure",) if self.on_crash is Recovery.probe else ()
-        return (*self.needs, *self.options, *waits, *keeps)
+        boots = ("keep_on_failure", "restart") if self.on_crash is Recovery.probe else ()
+        return (*self.needs, *self.options, *waits, *boots)
 
     @property
     def appears(self) -> bool:

@@ -15,6 +15,7 @@ from ..host.sizes import exact
 from . import table
 from .happening import Happening
 from .records import HIDDEN, OpenPort, Operation, Status, Step, seconds_since
+from .restarts import TRIES
 from .states import State
 from .table import BY_TRIGGER, Trigger
 
@@ -134,6 +135,21 @@ def untold(cause: str) -> str:
     return f"cannot tell whether it runs: {cause}"
 
 
+def backing_off(restart: int, seconds: float) -> str:
+    """Return the step of a start in which it waits because the machine has failed."""
+    return f"restart {restart} of {TRIES}" + (f", in {duration(seconds)}" if seconds else "")
+
+
+def restarted(restart: int) -> str:
+    """Return how a start came about that nobody asked for."""
+    return f"restart {restart} of {TRIES} after a failure"
+
+
+def given_up(reason: str) -> str:
+    """Return why a machine is down that is not started again."""
+    return f"{reason}; given up after {TRIES} restarts"
+
+
 def started_by(keeper: str) -> str:
     """Return why a machine is alive that the program `keeper` keeps."""
     return f"started by {keeper}"
@@ -206,6 +222,8 @@ def edited(before: "Spec", after: "Spec", *, running: bool) -> str:
         if field == "port_rules":  # the static ones follow from the forwards
             same = [it for it in old if it.act != "static"] == [it for it in new if it.act != "static"]
             ways += ["other rules for ports that open in the guest"] * (not same)
+        elif field == "restart":
+            ways += [f"restart {old} → {new}"] * (old != new)
         elif field == "forwards":
             gone, come = (
                 sorted(_way(it) for it in these if it not in those) for these, those in ((old, new), (new, old))

@@ -153,8 +153,10 @@ def without_secrets(argv: Sequence[str]) -> str:
     """
     program, *words = argv
     name = Path(program).name
-    if name == "__main__.py" and Path(program).resolve().parent == Path(__file__).resolve().parents[1]:
-        name = _OURS[0]
+    if name == "__main__.py":
+        place, root = Path(program).resolve().parent, Path(__file__).resolve().parents[1]
+        if root in (place, place.parent):
+            name = ".".join((_OURS[0], *place.relative_to(root).parts))
     if name not in _OURS:
         return name
     return " ".join([name, *(re.sub(r"=.*|(?<=://)[^/@]+@", _masked, word, flags=re.DOTALL) for word in words)])

@@ -1,20 +1,29 @@
-"""The keeper's work: one thread for each instance that needs one, for as long as its machine is alive.
+"""The keeper's work: it looks at machines that run, and starts those that failed or should have started at login.
 
-It has no state of its own. What is wanted stands in the specs, what is so is asked of the drivers, and whatever it was
-killed in the middle of, the next one does again.
+    a machine with rules for ports    has a thread of its own, for as long as it is alive
+    one that failed                   is started again by a thread, as `restarts` says
+    what is to start at login         is started one after another by a thread, if it has not run since the host's boot
+    every other one that is alive     is watched, so that its end is recorded when it comes
+
+It has no state of its own. What is wanted stands in the specs and journals, what is so is asked of the drivers, and
+whatever it was killed in the middle of, the next one does again.
 """
 
 import os
 import select
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
-from ..errors import InterlockError
+from ..errors import DegradedError, InterlockError
+from ..fsm import restarts
 from ..fsm.engine import Engine
+from ..fsm.events import Event
 from ..fsm.port import Deadline, Site
-from ..fsm.records import OpenPort, now
+from ..fsm.records import OpenPort, Status, now
+from ..fsm.states import AT_REST
+from ..fsm.table import Trigger
 from ..host.files import make_private_directory, open_private, remove_tree
 from ..host.home import Home
 from ..host.locks import Lock
@@ -33,7 +42,13 @@ RETRY_S = 2.0
 LOOK_S = 60.0
 """A keeper that nobody called looks for new instances all the same."""
 
+BLIND_S = 1.0
+"""Likewise, while there is a machine without a process that could be watched."""
+
 _WAIT_S = 0.05
+
+_LOGIN = ".login"
+"""What the thread is called that starts what is to start at login. No instance is called so."""
 
 _LOG_BYTES = 256 << 10
 
@@ -43,8 +58,11 @@ class Keeper:
 
     def __init__(self, home: Home, find: "Callable[[str], Driver]") -> None:
         self._home, self._find = home, find
-        self._engine = Engine(home, find)
+        self._engine = Engine(home, find, self._hear)
         self._attended: set[str] = set()
+        """What has a thread."""
+        self._watched: list[int | None] = []
+        """The processes of the machines that are alive and have none."""
 
     def serve(self) -> None:
         """Attend the instances until none needs it. Returns at once where another keeper serves them."""
@@ -55,10 +73,11 @@ class Keeper:
                 return
             threading.Event().wait(_WAIT_S)
         with lock:
+            self._begin(_LOGIN, self._fetch)
             while self._look():
                 with self._calls() as fifo:
                     while self._look():
-                        _wait(fifo)
+                        self._wait(fifo)
 
     @contextmanager
     def _calls(self) -> Iterator[int]:
@@ -72,13 +91,102 @@ class Keeper:
         finally:
             os.close(fifo)
 
+    def _wait(self, fifo: int) -> None:
+        """Return when somebody calls, a machine ends, or it is time to look; all calls until then have been heard."""
+        poll, timeout_s = select.poll(), LOOK_S
+        poll.register(fifo, select.POLLIN)
+        with ExitStack() as opened:
+            for pid in self._watched:
+                try:
+                    pidfd = os.pidfd_open(pid or 0)
+                except OSError:  # it has no process that we know, or not any more
+                    timeout_s = BLIND_S
+                else:
+                    opened.callback(os.close, pidfd)
+                    poll.register(pidfd, select.POLLIN)
+            poll.poll(1000 * timeout_s)
+        with suppress(BlockingIOError):
+            while os.read(fifo, 4096):
+                pass
+
+    # -- who needs what --------------------------------------------------------------------------------------------
+
     def _look(self) -> bool:
-        """Attend each instance that needs it; return whether there is one."""
+        """See to each instance, and record exits; return whether one needs a keeper."""
+        self._watched, needed = [], False
         for name in self._home.names():
-            if name not in self._attended and self._needing(name):
-                self._attended.add(name)
-                threading.Thread(target=self._attend, args=(name,), name=name, daemon=True).start()
-        return bool(self._attended)
+            if name not in self._attended:
+                with suppress(InterlockError):
+                    needed |= self._see_to(name)
+        return needed or bool(self._attended)
+
+    def _see_to(self, name: str) -> bool:
+        """Do for `name` what is to be done now; return whether it needs a keeper."""
+        status = self._engine.status(name)
+        spec, seen = status.spec, status.observation
+        if spec is None:
+            return False
+        if number := self._restart_due(status):
+            self._begin(name, self._restart, name, number)
+            return True
+        if not (seen and seen.alive and not seen.hidden):
+            return False
+        if spec.port_rules:
+            self._begin(name, self._attend, name)
+        else:
+            self._watched.append(seen.pid)
+        return bool(spec.port_rules) or spec.restart != restarts.NEVER
+
+    def _begin(self, name: str, work: Callable[..., None], *arguments: Any) -> None:
+        """Let a thread do `work`, after which the main thread looks again."""
+
+        def attend() -> None:
+            try:
+                work(*arguments)
+            finally:
+                self._attended.remove(name)
+                calls.heard(self._home)
+
+        self._attended.add(name)
+        threading.Thread(target=attend, name=name, daemon=True).start()
+
+    # -- starts ----------------------------------------------------------------------------------------------------
+
+    def _restart_due(self, status: Status) -> int | None:
+        """Return the number of the restart that the instance of this status is to have now."""
+        if status.spec is None or status.spec.restart != restarts.ON_FAILURE:
+            return None
+        if status.state not in AT_REST or status.under_way:
+            return None
+        site = self._engine.site(status.name)
+        failed = self._find(site.spec.driver).observe(site).failed
+        return restarts.due(self._engine.history(status.name), failed=failed)
+
+    def _restart(self, name: str, number: int) -> None:
+        """Start `name`, which has failed, after the time that the restart of that number has to wait."""
+        if not self._start(name, restart=number):
+            threading.Event().wait(RETRY_S)  # it may have failed before anything was recorded
+
+    def _fetch(self) -> None:
+        """Start what is to start at login and has not run since the host's boot, one after another."""
+        for name in self._home.names():
+            with suppress(InterlockError):
+                status = self._engine.status(name)
+                if status.state in AT_REST and not status.under_way and restarts.is_missed(status.directory):
+                    self._start(name)
+
+    def _start(self, name: str, **arguments: Any) -> bool:
+        """Start `name`; return whether it runs. What becomes of it is logged."""
+        try:
+            self._engine.fire(name, Trigger.start, **arguments)
+        except DegradedError as error:
+            self._say(name, error.message)
+        except InterlockError as error:
+            self._say(name, error.message)
+            return False
+        return True
+
+    # -- ports -----------------------------------------------------------------------------------------------------
 
     def _needing(self, name: str) -> Site | None:
         """Return the place of `name` if its machine is alive and has rules for ports; records an exit."""
@@ -92,26 +200,22 @@ class Keeper:
     def _attend(self, name: str) -> None:
         """Let the ports that open in the guest of `name` be open on this host, until its machine is down."""
         known, said = None, ""
-        try:
-            while site := self._needing(name):
-                try:
-                    driver = self._find(site.spec.driver)
-                    sockets = driver.listening(site, known, Deadline(TURN_S))
-                    site = self._engine.site(name)  # its rules may be others since
-                    before = driver.observe(site).ports
-                    after = driver.carry(site, ways(site.spec.port_rules, sockets))
-                except InterlockError as error:
-                    if self._needing(name):
-                        if error.message != said:
-                            self._say(name, error.message)
-                        known, said = None, error.message
-                        threading.Event().wait(RETRY_S)
-                else:
-                    self._say_changes(name, before, after)
-                    known, said = sockets, ""
-        finally:
-            self._attended.remove(name)
-            calls.heard(self._home)  # the main thread looks whether another is left
+        while site := self._needing(name):
+            try:
+                driver = self._find(site.spec.driver)
+                sockets = driver.listening(site, known, Deadline(TURN_S))
+                site = self._engine.site(name)  # its rules may be others since
+                before = driver.observe(site).ports
+                after = driver.carry(site, ways(site.spec.port_rules, sockets))
+            except InterlockError as error:
+                if self._needing(name):
+                    if error.message != said:
+                        self._say(name, error.message)
+                    known, said = None, error.message
+                    threading.Event().wait(RETRY_S)
+            else:
+                self._say_changes(name, before, after)
+                known, said = sockets, ""
 
     def _say_changes(self, name: str, before: tuple[OpenPort, ...], after: tuple[OpenPort, ...]) -> None:
         """Log what is other than before."""
@@ -123,6 +227,10 @@ class Keeper:
                 there = f"{port.host_ip}:{port.host_port} leads to {port.guest_ip}:{port.guest_port}"
                 self._say(name, port.problem or there)
 
+    def _hear(self, event: Event) -> None:
+        """Log what transitions say, those that were noticed too."""
+        self._say(event.instance, event.message)
+
     def _say(self, name: str, words: str) -> None:
         """Write a line to the log, whose length is bounded. A full disk keeps nobody from the work."""
         path = calls.folder(self._home) / calls.LOG
@@ -131,13 +239,3 @@ class Keeper:
                 path.replace(path.with_suffix(".old"))
             with open_private(path, "ab") as log:
                 log.write(f"{now()} {name}: {words}\n".encode())
-
-
-def _wait(fifo: int) -> None:
-    """Return when somebody calls, or after LOOK_S; all calls until then have been heard."""
-    poll = select.poll()
-    poll.register(fifo, select.POLLIN)
-    poll.poll(1000 * LOOK_S)
-    with suppress(BlockingIOError):
-        while os.read(fifo, 4096):
-            pass

@@ -1,9 +1,9 @@
 """What a template may say: the schema, as pydantic models.
 
 The keys are those of Lima's YAML format for Linux guests, so that what people have keeps working; `boot`, `network`,
-`warm`, `once` of provision, `maxSize` of copyToHost and the location `build:NAME` are ours. An unknown key is a
-mistake, never ignored. Keys that are known but not supported, or do not apply, are listed in support.py. Null means
-everywhere that nothing is given, and never gets here.
+`warm`, `restart`, `once` of provision, `maxSize` of copyToHost and the location `build:NAME` are ours. An unknown key
+is a mistake, never ignored. Keys that are known but not supported, or do not apply, are listed in support.py. Null
+means everywhere that nothing is given, and never gets here.
 Source: Lima, pkg/limatype/lima_yaml.go and pkg/limayaml/validate.go.
 """
 
@@ -36,6 +36,8 @@ from .parts import (
     VmOptions,
 )
 
+Restart = Literal["never", "on-failure"]
+
 
 def _named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
@@ -66,6 +68,8 @@ class Template(Strict):
     warm: Literal["auto", "never", "always"] = "auto"
     """Whether the first start begins from a warm image of this size (`image warm`): if there is one; not at all; or
     else the creation is refused. Interlock's own."""
+    restart: Restart = "never"
+    """`on-failure`: the machine is started again when its guest panicked or its hypervisor crashed. Interlock's own."""
     cpu_type: dict[is_.AnyArch, is_.Line] = Field(default_factory=dict)
     cpus: is_.Cpus | None = None
     memory: Annotated[is_.Memory | None, is_.BLANK] = None
@@ -155,6 +159,7 @@ class Editable(Strict):
     cpus: is_.Cpus | None = None
     memory: Annotated[is_.Memory | None, is_.BLANK] = None
     disk: Annotated[is_.DiskSize | None, is_.BLANK] = None
+    restart: Restart | None = None
     port_forwards: tuple[PortForward, ...] | None = None
 
     def mistakes(self) -> Iterator[tuple[Path, str]]:

@@ -82,7 +82,9 @@ class LimaDriver(Driver):
         arches=("x86_64", "aarch64"),
         images=False,
         shell=True,
-        honours=frozenset(DEMANDS) - CLUSTERED - {"accelerator", "disks", "network_host", "network_internet"},
+        honours=frozenset(DEMANDS)
+        - CLUSTERED
+        - {"accelerator", "disks", "network_host", "network_internet", "restart"},
         kept_by="limactl",
     )
 

@@ -392,7 +392,8 @@ class QemuDriver(Driver):
         directory = site.directory
         life = hypervisor.look(directory)
         if not life.alive:
-            return Observation(alive=False, exit_reason=ended.reason(directory))
+            why = ended.reason(directory)
+            return Observation(alive=False, exit_reason=why, failed=why in events.FAILURES)
         if (process := life.process) is None:
             return Observation(alive=True, hidden=life.hidden, condition=HIDDEN if life.hidden else None)
         stopped = "paused: the hypervisor was stopped by a signal" if host.suspended(process) else None

@@ -38,6 +38,10 @@ SHUTDOWN_REASONS = {
 VANISHED = "hypervisor was killed or crashed"
 HOST_DOWN = "host went down"
 
+FAILURES = frozenset((SHUTDOWN_REASONS["guest-panic"], SHUTDOWN_REASONS["host-error"], VANISHED))
+"""The reasons that are no wish of anybody's. Who ends the hypervisor by a signal, or lets the guest shut down, wants it
+down."""
+
 _TAIL_BYTES = 65536
 
 Event = dict[str, Any]

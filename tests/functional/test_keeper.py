@@ -5,17 +5,23 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from interlock import Interlock
+from interlock.drivers import find
 from interlock.drivers.simulated import VARIABLE, SimulatedDriver
+from interlock.fsm import restarts
 from interlock.fsm.journal import Journal
+from interlock.fsm.records import AUTOSTART_FILE
 from interlock.host.home import Home
 from interlock.host.locks import Lock
-from interlock.keeper import calls
+from interlock.host.process import boot_id
+from interlock.keeper import calls, keeper
 
 ALL = "portForwards:\n- guestPortRange: [1, 65535]\n"
 
@@ -172,6 +178,181 @@ def test_exit_that_nobody_asks_about_is_recorded_as_it_happens(watched: Watched,
 
     until(lambda: (line := Journal(site.directory).last()) and line.trigger == "exited")
     assert Journal(site.directory).last().reason == "guest panicked"
+
+
+class Inside:
+    """Keepers that are threads of this process, called instead of processes; restarts do not wait in them."""
+
+    def __init__(self, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.threads: list[threading.Thread] = []
+        monkeypatch.setattr(restarts, "_FIRST_S", 0.0)
+        monkeypatch.setattr(keeper, "RETRY_S", 0.0)
+        monkeypatch.setattr(calls, "call", self.call)
+        self.home = home
+
+    def call(self, _: Home) -> None:
+        if not calls.heard(self.home):
+            self.threads.append(threading.Thread(target=keeper.Keeper(self.home, find).serve))
+            self.threads[-1].start()
+
+
+@pytest.fixture
+def inside(home: Home, vms: Interlock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Inside]:
+    """Yield the keepers of a home in which `web` is started again when it fails, and has no rules for ports."""
+    inside = Inside(home, monkeypatch)
+    vms.create("web", {"base": "template:tiny", "restart": "on-failure"}, driver="simulated")
+    yield inside
+    vms.delete("web", force=True)
+    for thread in inside.threads:
+        thread.join(120)
+        assert not thread.is_alive()
+
+
+def fail(vms: Interlock, reason: str = "guest panicked", *, failed: bool = True) -> None:
+    SimulatedDriver().happen(vms.engine.site("web"), alive=False, exit_reason=reason, failed=failed)
+
+
+def ends(vms: Interlock) -> list[tuple[str, str, str | None]]:
+    """Return what has happened to `web` after its first start: trigger, phase, detail."""
+    lines = [line for line in vms.history("web") if line.phase not in ("begun", "step")]
+    said = [(line.trigger, line.phase, line.detail or (line.error or {}).get("message")) for line in lines]
+    return said[said.index(("start", "done", None)) + 1 :]
+
+
+def again(vms: Interlock, number: int) -> bool:
+    """Return whether the restart of that number is the last thing that happened to `web`."""
+    return ends(vms)[-1:] == [("start", "done", f"restart {number} of 5 after a failure")]
+
+
+def test_machine_that_fails_is_started_again_by_the_keeper(watched: Watched, vms: Interlock, until: Until) -> None:
+    """After a while, by a process that nobody typed; watchers see it wait, and the history has the number."""
+    vms.edit("web", "restart=on-failure")
+    vms.start("web")
+    assert watched.keeper
+    fail(vms)
+
+    until(lambda: len(ends(vms)) == 2)
+    assert ends(vms) == [("exited", "done", "guest panicked"), ("start", "done", "restart 1 of 5 after a failure")]
+    begun = [line for line in vms.history("web") if line.phase == "begun"][-1]
+    assert (begun.asked, begun.actor.pid) == ({"restart": 1}, watched.keeper)
+    waited = [line.step or "" for line in vms.history("web") if line.phase == "step"]
+    assert any(step.startswith("restart 1 of 5, in ") for step in waited)
+
+
+def test_machine_that_fails_again_and_again_is_given_up(inside: Inside, vms: Interlock, until: Until) -> None:
+    """After as many restarts as are documented; its state says so, and a start by somebody begins anew."""
+    vms.start("web")
+    for number in range(restarts.TRIES):
+        fail(vms)
+        until(partial(again, vms, number + 1))
+    fail(vms)
+
+    until(lambda: not inside.threads[-1].is_alive())
+    assert vms.status("web").reason == "guest panicked; given up after 5 restarts"
+    assert ends(vms)[-1] == ("exited", "done", "guest panicked; given up after 5 restarts")
+    vms.start("web")
+    fail(vms)
+    until(partial(again, vms, 1))
+
+
+def test_restart_that_cannot_be_is_tried_again_and_given_up(
+    inside: Inside, vms: Interlock, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hypervisor that does not come up has failed as one that crashed has."""
+    vms.start("web")
+    monkeypatch.setenv(VARIABLE, json.dumps({"start": {"error": "no memory"}}))
+    fail(vms)
+
+    until(lambda: not inside.threads[-1].is_alive())
+    assert ends(vms) == [
+        ("exited", "done", "guest panicked"),
+        *[("start", "failed", "no memory")] * 4,
+        ("start", "failed", "no memory; given up after 5 restarts"),
+    ]
+
+
+@pytest.mark.usefixtures("inside")
+def test_machine_that_somebody_or_the_guest_shut_down_stays_down(vms: Interlock, inside: Inside, until: Until) -> None:
+    """A stop, a kill and a guest that shuts itself down are no failures, and the keeper ends with them."""
+    for end in (vms.stop, vms.kill, lambda _: fail(vms, "guest shut down", failed=False)):
+        vms.start("web")
+        end("web")
+        until(lambda: not inside.threads[-1].is_alive())
+        assert vms.status("web").state == "stopped"
+        assert ends(vms)[-1][0] in ("stop", "kill", "exited")
+
+
+def test_stop_calls_off_a_restart_that_waits(
+    inside: Inside, vms: Interlock, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who wants it down does not find it up a minute later."""
+    monkeypatch.setattr(restarts, "_FIRST_S", 3600.0)
+    vms.start("web")
+    fail(vms)
+    until(lambda: (doing := vms.status("web").operation) and doing.step.startswith("restart 1 of 5, in "))
+
+    assert vms.stop("web").state == "stopped"
+
+    until(lambda: not inside.threads[-1].is_alive())
+    assert [(trigger, phase) for trigger, phase, _ in ends(vms)] == [("exited", "done"), ("start", "failed")]
+
+
+def test_restart_whose_keeper_is_killed_is_finished_by_the_next(
+    watched: Watched, vms: Interlock, until: Until, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its number is the same, and no second machine comes to be."""
+    go_on = tmp_path / "go-on"
+    go_on.touch()
+    monkeypatch.setenv(VARIABLE, json.dumps({"start": {"until": str(go_on)}}))
+    vms.edit("web", "restart=on-failure")
+    vms.start("web")
+    assert watched.keeper
+    go_on.unlink()
+    fail(vms)
+    until(lambda: (doing := vms.status("web").operation) and "simulated" in doing.step)
+    watched.end()
+    until(lambda: (doing := vms.status("web").operation) and doing.interrupted)
+
+    go_on.touch()
+    calls.call(vms.home)
+
+    until(lambda: vms.status("web").state == "running")
+    assert again(vms, 1)
+    assert json.loads((vms.home.directory("web") / "machine.json").read_text())["boots"] == 2
+
+
+def test_exit_of_an_instance_that_needs_no_keeper_is_recorded_while_there_is_one(
+    inside: Inside, vms: Interlock, until: Until
+) -> None:
+    """Whatever else is alive is watched as well."""
+    vms.create("plain", "tiny", driver="simulated")
+    vms.start("plain")
+    vms.start("web")
+    SimulatedDriver().happen(vms.engine.site("plain"), alive=False, exit_reason="guest shut down")
+    assert inside.threads
+    until(lambda: Journal(vms.home.directory("plain")).last().trigger == "exited")
+    vms.delete("plain")
+
+
+def test_keeper_starts_what_should_have_started_at_login(
+    inside: Inside, vms: Interlock, until: Until, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where no unit did it: what was marked in an earlier boot of the host, and not what is marked from now on."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for name in ("old", "new"):
+        vms.create(name, "tiny", driver="simulated")
+        vms.autostart(name)
+    (vms.home.directory("old") / AUTOSTART_FILE).write_bytes(b"")
+    journal = vms.home.directory("old") / "journal.jsonl"
+    journal.write_text(journal.read_text().replace(boot_id(), "an-earlier-boot"))
+
+    vms.start("web")
+
+    assert inside.threads
+    until(lambda: vms.status("old").state == "running")
+    assert vms.status("new").state == "created"
+    vms.delete("old", force=True)
+    vms.delete("new")
 
 
 def test_edit_of_the_rules_counts_while_the_machine_runs(watched: Watched, vms: Interlock, until: Until) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,31 @@ def test_guest_without_an_agent_that_answers_is_asked_by_ssh(vms, monkeypatch):
     assert driver.listening(site, after, Deadline(1)) == after
     # What looked in the guest ends with the question: a shell that nobody reads ends at its next line.
     vms.run("web", ["sh", "-c", "while pgrep -f proc/net/[$]table; do sleep 1; done"], timeout_s=120)
+
+
+def test_machine_that_fails_is_started_again(vms, until):
+    """As soon as it is gone: a machine without rules for ports is watched by its process. Stopped, it stays down."""
+    vms.create("web", {"base": "template:tiny", "plain": True, "restart": "on-failure"}, Wishes(user="root"))
+    vms.start("web")
+    pids = [vms.status("web").observation.pid]
+    until(lambda: keeper(vms) is not None)
+    journal = Journal(vms.home.directory("web"))
+    kill, panic = partial(os.kill, pids[0], signal.SIGKILL), ["sh", "-c", "(sleep 1; echo c >/proc/sysrq-trigger) &"]
+    for number, fail in enumerate((kill, lambda: vms.run("web", panic)), start=1):
+        fail()
+        until(lambda: (last := journal.last()).phase == "done" and last.asked == {"restart": number})  # noqa: B023
+        pids.append(vms.status("web").observation.pid)
+
+    ended = [(line.trigger, line.detail) for line in vms.history("web") if line.phase == "done"][2:]
+    assert ended == [
+        ("exited", "hypervisor was killed or crashed"),
+        ("start", "restart 1 of 5 after a failure"),
+        ("exited", "guest panicked"),
+        ("start", "restart 2 of 5 after a failure"),
+    ]
+    assert len({*pids}) == 3
+    assert vms.run("web", ["hostname"]).text.strip() == "web"
+
+    vms.stop("web")
+    until(lambda: keeper(vms) is None)
+    assert vms.status("web").state == "stopped"
