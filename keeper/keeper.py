@@ -129,8 +129,11 @@ class Keeper:
         if number := self._restart_due(status):
             self._begin(name, self._restart, name, number)
             return True
-        if not (seen and seen.alive and not seen.hidden):
+        if seen is None or seen.hidden:
             return False
+        if not seen.alive:  # whose exit somebody else is about to record
+            self._watched.append(None)
+            return spec.restart != restarts.NEVER
         if spec.port_rules:
             self._begin(name, self._attend, name)
         else:

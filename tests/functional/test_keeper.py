@@ -240,7 +240,7 @@ def test_machine_that_fails_is_started_again_by_the_keeper(watched: Watched, vms
 
 
 def test_machine_that_fails_again_and_again_is_given_up(inside: Inside, vms: Interlock, until: Until) -> None:
-    """After as many restarts as are documented; its state says so, and a start by somebody begins anew."""
+    """After as many restarts as are documented; its state says so, and a start by somebody begins again."""
     vms.start("web")
     for number in range(restarts.TRIES):
         fail(vms)
@@ -295,6 +295,17 @@ def test_stop_calls_off_a_restart_that_waits(
 
     until(lambda: not inside.threads[-1].is_alive())
     assert [(trigger, phase) for trigger, phase, _ in ends(vms)] == [("exited", "done"), ("start", "failed")]
+
+
+@pytest.mark.usefixtures("inside")
+def test_keeper_waits_for_a_failure_that_another_process_is_about_to_record(vms: Interlock, home: Home) -> None:
+    """That process has the lock: to end now would be to miss it."""
+    vms.start("web")
+    lock = Lock(home.lock("web"))
+    assert lock.acquire()
+    fail(vms)
+    assert keeper.Keeper(home, find)._look()
+    lock.release()
 
 
 def test_restart_whose_keeper_is_killed_is_finished_by_the_next(

@@ -72,7 +72,7 @@ def ran(restart=0, *, minutes=1):
     ],
 )
 def test_restart_that_is_due_is_counted_from_the_journal(lines, failed, number):
-    """It is counted up to a limit, begins anew with whoever asks, and what was called off is left alone."""
+    """It is counted up to a limit, and from the start that somebody asked for; what was called off is left alone."""
     assert restarts.due(lines, failed=failed) == number
 
 
