@@ -20,7 +20,7 @@ from .resolve import DEFAULT_RULE, forwards, port_rules
 def text(name: str, spec: Spec) -> str:
     """Return the editable part of the instance `name`, as YAML."""
     return (
-        f"# The instance {name}: forwards, disk and restart change at once, the rest at a start. A disk can only grow.\n"
+        f"# The instance {name}: forwards, disk, restart change at once, the rest at a start. A disk can only grow.\n"
         f"cpus: {spec.cpus}\n"
         f"memory: {exact(spec.memory_bytes)}\n"
         f"disk: {exact(spec.disk_bytes)}\n"
