@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from .fsm.status import Verdict
     from .fsm.table import TABLE, Row, Trigger
     from .fsm.watch import Change
+    from .guest.agent import Load
     from .guest.command import Completed
     from .host.home import Home
     from .host.process import Actor, Usage
@@ -96,6 +97,7 @@ __all__ = [
     "InvalidTemplateError",
     "Kernel",
     "Line",
+    "Load",
     "Loaded",
     "Mending",
     "Mount",
@@ -158,6 +160,7 @@ _HOMES = {
     "fsm.status": ("Verdict",),
     "fsm.table": ("TABLE", "Row", "Trigger"),
     "fsm.watch": ("Change",),
+    "guest.agent": ("Load",),
     "guest.command": ("Completed",),
     "host.home": ("Home",),
     "host.process": ("Actor", "Usage"),

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .disks import Disks
     from .drivers.contract import Driver, Found
     from .fsm.watch import Change
+    from .guest.agent import Load
     from .guest.command import Completed
     from .guest.copying import Ask, Copying
     from .host.unneeded import Unneeded
@@ -517,6 +518,11 @@ class Interlock:
     def status(self, name: str) -> Status:
         """Return all that is known of `name`; an unknown name is `absent`."""
         return self.engine.status(name)
+
+    def load(self, name: str) -> "Load | None":
+        """Return how busy the guest of `name`, which runs, says it is; None where it says nothing in two seconds."""
+        site = self.engine.admit(name, Trigger.shell)
+        return self._find(site.spec.driver).load(site)
 
     def history(self, name: str) -> Iterator[Entry]:
         """Yield what happened to `name`, oldest first."""

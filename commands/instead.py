@@ -57,11 +57,16 @@ INSTEAD = {
     "shutdown": "stop",
     "destroy": "kill",
     "reboot": "restart",
+    "reload": "restart",
+    "pause": "suspend",
+    "managedsave": "suspend",
+    "stats": "top",
     "mv": "rename",
     "domrename": "rename",
     "remove": "delete",
     "undefine": "delete",
     "purge": "delete",
+    "system": "prune",
     "unpause": "resume",
     "continue": "resume",
     "factory-reset": "reset",
@@ -75,11 +80,40 @@ INSTEAD = {
     "validate": "template validate",
     "graph": "diagram",
     "scp": "copy",
+    "transfer": "copy",
+    "show-ssh": "ssh-config",
+    "set": "edit",
+    "setmem": "edit",
+    "setvcpus": "edit",
+    "get": "inspect",
+    "dominfo": "inspect",
+    "domstate": "list",
+    "domifaddr": "list",
+    "dumpxml": "inspect",
+    "port": "inspect",
+    "define": "create",
+    "virt-install": "create",
+    "global-status": "list",
+    "find": "template list",
+    "search": "template list",
+    "box": "image list",
+    "pull": "image import",
+    "pool-list": "disk list",
+    "vol-list": "disk list",
+    "commit": "snapshot create",
+    "snapshot-create": "snapshot create",
+    "snapshot-list": "snapshot list",
+    "snapshot-revert": "snapshot restore",
+    "snapshot-delete": "snapshot delete",
+    "nodeinfo": "doctor",
+    "start-at-login": "autostart enable",
+    "completion": "help completion",
 }
 """A word of another program's → what to type here, where that is not the same or moves an instance in another way."""
 
 INSTEAD_IN_GROUP = {"remove": "delete", "show": "inspect", "check": "validate", "cat": "show", "grow": "resize",
-                    "new": "create", "pull": "import", "add": "import"}  # fmt: skip
+                    "new": "create", "pull": "import", "add": "import", "save": "create", "apply": "restore",
+                    "revert": "restore"}  # fmt: skip
 """The same for the commands about images, disks and templates; a group that has no such command gets its help."""
 
 DESTROYS = frozenset({"delete", "prune"})
@@ -145,13 +179,15 @@ def proposal(ctx: "click.Context", group: "click.Group", args: Sequence[str], mo
         name for name in group.list_commands(ctx) if name not in movers and (not ctx.parent or name not in DESTROYS)
     ]
     meant = INSTEAD.get(word) if ctx.parent is None else INSTEAD_IN_GROUP.get(word)
+    if word == "destroy" and {"-f", "--force"} & set(rest) and ctx.parent is None:
+        meant, rest = "delete --force", [it for it in rest if it not in ("-f", "--force")]  # vagrant's
     if meant is None or (ctx.parent and meant not in group.list_commands(ctx)):
         from difflib import get_close_matches
 
         meant = next(iter(get_close_matches(word, known, n=1, cutoff=0.7)), "--help")
     words = meant.split()
     if words[-1] != "--help":
-        rest = _launched(rest) if word == "launch" else rest
+        rest = _launched(rest) if word == "launch" else _set(rest) if word == "set" else rest
         words += rest if _parses(ctx, group, [*words, *rest]) else ["--help"]
     return shlex.join([*ctx.command_path.split(), *words])
 
@@ -160,8 +196,23 @@ def _launched(words: Sequence[str]) -> list[str]:
     """Return what `up` takes for what is typed after `launch`: IMAGE NAME (incus), IMAGE --name NAME (multipass)."""
     match words:
         case [image, "--name" | "-n", name] | ["--name" | "-n", name, image] | [image, name] if image[:1] != "-":
-            return [name, "--template", image]
+            return [name, "--template", _template(image)]
+        case [image] if image[:1] != "-":
+            return ["--template", _template(image)]
     return list(words)
+
+
+def _set(words: Sequence[str]) -> list[str]:
+    """Return what `edit` takes for what is typed after Multipass's `set`: `local.NAME.KEY=VALUE`."""
+    import re
+
+    found = re.fullmatch(r"local\.([^.=]+)\.(cpus|memory|disk)=(.+)", words[0]) if len(words) == 1 else None
+    return [found[1], f"--{found[2]}", found[3]] if found else [*words, "--help"]
+
+
+def _template(image: str) -> str:
+    """Return the template for an image of Multipass's, which calls those of Ubuntu by their number alone."""
+    return f"ubuntu-{image}" if image[:1].isdigit() else image
 
 
 def _parses(ctx: "click.Context", group: "click.Group", args: Sequence[str]) -> bool:

@@ -81,6 +81,7 @@ class SortKey(click.ParamType):  # type: ignore[type-arg] # likewise
     help="table, json, yaml, or a Go template: '{{.Name}}\\t{{.Status}}'.",
 )
 @json_format_option
+@click.option("--all", "-a", is_flag=True, hidden=True, expose_value=False, help="For those who type it elsewhere.")
 @click.option("--quiet", "-q", "only_names", is_flag=True, help="Print the names alone.")
 @filter_option
 @click.option("--sort", type=SortKey(), default="name", show_default=True, metavar="KEY", help="By a key of the JSON.")

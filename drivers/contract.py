@@ -12,6 +12,7 @@ because recovery after a crash repeats it. What is true after each:
     adopt      as after copy, but from what `catch` left of the other one, which runs: start continues from there
     forward    the machine, which is alive, has the port forwards of its spec, and no longer those that it had before
     listening  returns on which TCP sockets programs in the guest listen, once they are others than those known
+    load       returns how busy the guest is, if it says so
     carry      the forwards given, and no other of those that an earlier call gave, lead from the host into the guest
     move       the machine, which is down, is known by another name wherever its directory does not say its name
     warm       the folder given holds what machines of the same kind, put into WARM of their directories, begin from
@@ -74,6 +75,7 @@ from ..host.process import Usage
 from ..host.progress import Report
 
 if TYPE_CHECKING:
+    from ..guest.agent import Load
     from ..guest.command import Completed
 
 __all__ = [
@@ -297,6 +299,10 @@ class Driver(ABC):
         not say it, and DeadlineError.
         """
         raise HostError(f'driver "{self.name}" does not see the ports of its guests')
+
+    def load(self, site: Site) -> "Load | None":  # noqa: ARG002 - the default cannot
+        """Return how busy the guest is, as it says itself within two seconds; None where it does not."""
+        return None
 
     def carry(self, site: Site, wanted: Sequence[Forward]) -> tuple[OpenPort, ...]:  # noqa: ARG002 - the default cannot
         """Let each of `wanted`, which are of TCP ports, lead into the guest, and none that an earlier call gave.

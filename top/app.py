@@ -7,9 +7,9 @@ The screen is never held up: the instances are looked at in a thread, what is as
 import shlex
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
 from textual.app import App, ComposeResult
@@ -33,6 +33,9 @@ from .looking import Looking, Seen
 from .reading import Terminal
 from .requests import Request, Requests
 
+if TYPE_CHECKING:
+    from ..guest.agent import Load
+
 CALL_OFF = "x"
 OWN_KEYS = (
     ("↑↓", "choose"),
@@ -49,8 +52,11 @@ PROMPTED = {"new", "tag"}
 _KEPT = 500
 """How many lines of messages are kept."""
 
-_OTHER_ROWS, _FEWEST_ROWS = 9, 5
+_OTHER_ROWS, _FEWEST_ROWS = 10, 5
 """What title, facts, keys and lines between the parts take, and what the messages need at least; the table, too."""
+
+_SCROLL_BAR = 2
+"""How wide it is, where a page is longer than the screen."""
 
 NOTHING = "No instances. This makes one: interlock create web --template debian"
 
@@ -67,7 +73,7 @@ class Drawn(Widget):
 
 
 class Top(App[None]):
-    """The live view of the instances of one home.
+    """The live view of the instances `names` of one home, or of all.
 
     `run_outside` runs a command line on the terminal, and waits for Enter where its second argument is true. `hear`
     hears what our requests announce; it is given to the API.
@@ -90,7 +96,7 @@ class Top(App[None]):
     #title { height: 1 }
     #keys { height: auto }
     #lifecycle { height: 4; margin: 1 0 0 0 }
-    #known { height: 2; margin: 1 0 0 0 }
+    #known { height: 3; margin: 1 0 0 0 }
     #messages { height: 1fr; border-top: solid ansi_default }
     #keys { border-top: solid ansi_default }
     .dialog { width: 76; height: auto; border: round ansi_default; padding: 0 1 }
@@ -120,10 +126,14 @@ class Top(App[None]):
             super().__init__()
             self.error = error
 
-    def __init__(self, interlock: Interlock, run_outside: Callable[[Sequence[str], bool], int]) -> None:
+    def __init__(
+        self, interlock: Interlock, run_outside: Callable[[Sequence[str], bool], int], names: Collection[str] = ()
+    ) -> None:
         super().__init__(driver_class=Terminal, ansi_color=True)
         self.theme = "ansi-dark"
-        self._interlock, self._run_outside = interlock, run_outside
+        self._interlock, self._run_outside, self._names = interlock, run_outside, names
+        self._load: tuple[str | None, Load | None] = None, None
+        """Of which instance the guest has said how busy it is."""
         self.requests = Requests(interlock, self._over)
         self._everyone: list[Seen] = []
         self._chosen: str | None = None
@@ -137,13 +147,13 @@ class Top(App[None]):
     def compose(self) -> ComposeResult:
         yield Drawn(lambda width, _: picture.title(self._everyone, width), "title")
         yield Drawn(self._table, "table")
-        yield Drawn(lambda width, _: self._of_chosen(lambda seen: picture.known(seen, width)), "known")
+        yield Drawn(lambda width, _: self._of_chosen(lambda seen: self._known(seen, width)), "known")
         yield Drawn(self._lifecycle, "lifecycle")
         yield Drawn(self._shown_messages, "messages")
         yield Drawn(self._keys, "keys")
 
     def on_mount(self) -> None:
-        self._looking = Looking(self._interlock, self)
+        self._looking = Looking(self._interlock, self, self._chosen_status, self._names)
 
     def on_unmount(self) -> None:
         self._looking.close()
@@ -189,6 +199,14 @@ class Top(App[None]):
     def _seen(self) -> Seen | None:
         return next((it for it in self._everyone if it.status.name == self._chosen), None)
 
+    def _known(self, seen: Seen, width: int) -> Text:
+        name, load = self._load
+        return picture.known(seen, load if name == seen.status.name else None, width)
+
+    def _chosen_status(self) -> Status | None:
+        seen = self._seen()
+        return seen.status if seen else None
+
     def _redraw(self) -> None:
         for part in self.screen_stack[0].query(Drawn):
             part.refresh(layout=part.id in ("keys", "known"))
@@ -201,6 +219,9 @@ class Top(App[None]):
     def happened(self, change: Change) -> None:
         moment = datetime.fromisoformat(change.time).astimezone()
         self.post_message(self.Said([Text(printable(change.message))], moment))
+
+    def heard(self, name: str, load: "Load | None") -> None:
+        self._load = name, load
 
     def ended(self, error: Exception) -> None:
         self.post_message(self.Ended(error))
@@ -265,7 +286,7 @@ class Top(App[None]):
             self.push_screen(Page(picture.whole_lifecycle(seen.status.state, with_notes=True)))
 
     def action_explain(self) -> None:
-        self.push_screen(Page(picture.explained()))
+        self.push_screen(Page(picture.explained(self.size.width - _SCROLL_BAR)))
 
     def action_call_off(self) -> None:
         """Call off what was asked for here and is under way for the chosen instance."""

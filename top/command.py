@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..api import Interlock
-from ..commands.options import json_option, pass_session
+from ..commands.options import InstanceName, json_option, pass_session
 from ..commands.session import Session
 from ..errors import CancelledError, HostError, InterlockError, UsageError
 from ..host import cancellation
@@ -20,17 +20,23 @@ _LOOK_S = 0.1
 
 
 @click.command("top")
+@click.argument("names", nargs=-1, type=InstanceName())
 @json_option
 @pass_session
-def top_command(session: Session) -> None:
-    """Show the instances live: what happens to them, what they use, and keys for what is legal now.
+def top_command(session: Session, names: tuple[str, ...]) -> None:
+    """Show the instances NAMES, or all, live: what happens to them, what they use, and keys for what is legal now.
 
     Each key asks for the trigger that stands beside it. What loses something asks before it does; what is refused says
     why, and what to type. Quitting calls nothing off unless you say so: this terminal then waits for what is under way.
 
     \b
     interlock top
+    interlock top web db
     """
+    interlock = session.interlock
+    for name in names:
+        if not interlock.status(name).exists:
+            raise interlock.engine.not_found(name)
     if session.as_json or not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
         raise UsageError("top needs a terminal; watch tells programs what happens", hint="interlock watch --json")
     try:
@@ -49,7 +55,7 @@ def top_command(session: Session) -> None:
         else:
             session.stderr.announce(event)
 
-    view = Top(Interlock(on_event=hear), on_terminal)
+    view = Top(Interlock(on_event=hear), on_terminal, names)
     view.run(mouse=False)
     _wait_for_the_rest(session, view)
     if view.failure is not None:

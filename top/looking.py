@@ -1,17 +1,25 @@
 """What the view knows: the instances as they are now, and how busy each machine has been since the last look."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ..api import Interlock
+from ..errors import InterlockError
 from ..fsm.records import Status
 from ..fsm.watch import Change
 from ..host.process import Usage
 
+if TYPE_CHECKING:
+    from ..guest.agent import Load
+
 LOOK_S = 1.0
 """How often the machines are looked at; each change is looked at when it happens."""
+
+ASK_S = 2.0
+"""How often the guest of the chosen instance is asked how busy it is."""
 
 BEFORE = timedelta(minutes=10)
 """How far back the messages begin."""
@@ -57,16 +65,21 @@ class Listener(Protocol):
 
     def happened(self, change: Change) -> None: ...
 
+    def heard(self, name: str, load: "Load | None") -> None: ...
+
     def ended(self, error: Exception) -> None: ...
 
 
 class Looking:
-    """Two threads: one looks at the machines, the other waits for what happens to them. Both end with `close`."""
+    """Three threads: one looks at the machines `names`, or all, one waits for what happens to them, and one asks the
+    guest of the `chosen` one how busy it is. They end with `close`."""
 
-    def __init__(self, interlock: Interlock, listener: Listener) -> None:
-        self._interlock, self._listener = interlock, listener
+    def __init__(
+        self, interlock: Interlock, listener: Listener, chosen: Callable[[], Status | None], names: Collection[str] = ()
+    ) -> None:
+        self._interlock, self._listener, self._chosen, self._names = interlock, listener, chosen, names
         self._closing, self._look_now = threading.Event(), threading.Event()
-        self._threads = [self._begun(self._look), self._begun(self._watch)]
+        self._threads = [self._begun(work) for work in (self._look, self._watch, self._ask)]
 
     def look_now(self) -> None:
         """Look at the machines without delay."""
@@ -94,15 +107,22 @@ class Looking:
         meter = Meter()
         while not self._closing.is_set():
             self._look_now.clear()
-            statuses = list(self._interlock.instances())
+            statuses = [it for it in self._interlock.instances() if not self._names or it.name in self._names]
             self._listener.seen([Seen(it, meter.percent(it.name, _usage(it))) for it in statuses])
             self._look_now.wait(LOOK_S)
 
     def _watch(self) -> None:
         since = (datetime.now(UTC) - BEFORE).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        for change in self._interlock.watch(since=since, until=self._closing.is_set):
+        for change in self._interlock.watch(self._names, since=since, until=self._closing.is_set):
             self._listener.happened(change)
             self._look_now.set()
+
+    def _ask(self) -> None:
+        while not self._closing.wait(ASK_S):
+            status = self._chosen()
+            if status and status.observation and status.observation.alive:
+                with suppress(InterlockError):  # it went down meanwhile, or it has no guest to ask
+                    self._listener.heard(status.name, self._interlock.load(status.name))
 
 
 def _usage(status: Status) -> Usage | None:

@@ -4,6 +4,8 @@ Nothing here knows a terminal: each function makes rich texts of what it is give
 """
 
 from collections.abc import Iterable, Sequence
+from textwrap import wrap
+from typing import TYPE_CHECKING
 
 from rich.style import Style
 from rich.text import Text
@@ -19,6 +21,9 @@ from ..fsm.table import BY_TRIGGER, Trigger
 from .keys import LETTER_OF
 from .looking import Seen
 
+if TYPE_CHECKING:
+    from ..guest.agent import Load
+
 TITLES = ("NAME", "STATUS", "CPU", "MEMORY", "UPTIME")
 
 _NAME, _CPU, _MEMORY, _UPTIME, _GAP = 20, 6, 9, 11, 2
@@ -26,6 +31,9 @@ _NAME, _CPU, _MEMORY, _UPTIME, _GAP = 20, 6, 9, 11, 2
 
 _ANSI_BLACK = 30
 """The parameter of SGR that the colours of a foreground are counted from. Source: ECMA-48."""
+
+_KEY_COLUMNS = 15
+"""Where the reasons of the keys begin."""
 
 WAYS_ROWS = 4
 """How many rows the small drawing of the lifecycle takes."""
@@ -68,8 +76,9 @@ def cells(seen: Seen) -> tuple[str, ...]:
     return status.name, words.status(status), busy, memory, words.duration(used.uptime_s) if used else "-"
 
 
-def known(seen: Seen, width: int) -> Text:
-    """Return all that is known of an instance in two lines: its status to the end, and what it is made of."""
+def known(seen: Seen, load: "Load | None", width: int) -> Text:
+    """Return all that is known of an instance in three lines: its status to the end, what it is made of, and how busy
+    its guest says it is."""
     status, spec, observed = seen.status, seen.status.spec, seen.status.observation
     said = words.status(status)
     parts: list[str] = []
@@ -86,7 +95,13 @@ def known(seen: Seen, width: int) -> Text:
     if observed and observed.accelerator:
         parts.append(observed.accelerator)
     head = Text().append(f"{status.name}  ", style="bold").append(printable(said), style=_style(status))
-    return _cut(head, width).append("\n").append(_cut(Text(printable(" · ".join(parts))), width))
+    lines = (head, Text(printable(" · ".join(parts))), _guest(load) if load and observed and observed.alive else Text())
+    return Text("\n").join(_cut(line, width) for line in lines)
+
+
+def _guest(load: "Load") -> Text:
+    of_minutes = " ".join(f"{number:.2f}" for number in load.load)
+    return Text(f"guest · load {of_minutes} · {size(load.available_bytes)} free · up {words.duration(load.uptime_s)}")
 
 
 def lifecycle(status: Status, width: int, height: int) -> Text:
@@ -188,11 +203,11 @@ def whole_rows() -> int:
     return drawing().rows
 
 
-def explained() -> Text:
-    """Return each key that asks for something, with the reason of its row."""
+def explained(width: int) -> Text:
+    """Return each key that asks for something, with the reason of its row, whose lines begin below each other."""
     text = Text()
     for trigger, letter in LETTER_OF.items():
-        text.append(f" {letter} ", style="bold reverse").append(f" {trigger:<10} ").append(
-            f"{BY_TRIGGER[trigger].why}\n"
-        )
+        first, *rest = wrap(BY_TRIGGER[trigger].why, max(width - _KEY_COLUMNS, _KEY_COLUMNS))
+        text.append(f" {letter} ", style="bold reverse").append(f" {trigger:<10} {first}\n")
+        text.append("".join(f"{'':{_KEY_COLUMNS}}{line}\n" for line in rest))
     return text

@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from ...fsm.records import OpenPort, Screen
     from ...fsm.spec import Forward, Spec
     from ...fsm.table import Trigger
+    from ...guest.agent import Load
     from ...guest.report import Failure
     from ...guest.session import Endpoint
     from ...host.process import Actor
@@ -204,6 +205,14 @@ class QemuDriver(Driver):
         from . import open_ports
 
         return open_ports.listening(site, known, deadline)
+
+    def load(self, site: Site) -> "Load | None":
+        from ...guest import agent as answers
+        from . import agent
+
+        with suppress(answers.AgentError):
+            return answers.load(agent.ask(site.runtime, "load")) if agent.listens(site.directory) else None
+        return None
 
     def carry(self, site: Site, wanted: "Sequence[Forward]") -> "tuple[OpenPort, ...]":
         from . import open_ports

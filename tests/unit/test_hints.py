@@ -61,10 +61,27 @@ def refused(arguments):
 @pytest.mark.parametrize("word", INSTEAD)
 def test_word_of_another_program_gets_what_to_type_here(word):
     """A user of another program reads one line; it is typed by the fixture that all tests have."""
-    for rest in ([], ["web"], ["-f", "web"], ["--no-such-option"]):
+    for rest in ([], ["web"], ["-n", "web"], ["--no-such-option"]):
         hint = refused([word, *rest]).hint
         assert hint is not None
         assert hint.startswith(f"interlock {INSTEAD[word]}")
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("set local.web.memory=2G", "edit web --memory 2G"),
+        ("set client.gui.autostart=false", "edit --help"),
+        ("destroy -f web", "delete --force web"),
+        ("transfer a web:", "copy a web:"),
+        ("system prune", "prune --help"),
+        ("snapshot save web before", "snapshot create web before"),
+        ("snapshot apply web before", "snapshot restore web before"),
+    ],
+)
+def test_hint_has_what_was_typed_as_it_is_typed_here(typed, hint):
+    """Where arguments mean the same, in the order of this program."""
+    assert refused(shlex.split(typed)).hint == f"interlock {hint}"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +137,8 @@ def test_names_of_other_programs_are_no_commands_here_and_what_they_mean_is():
         ("launch debian web", "interlock up web --template debian"),
         ("launch debian --name web", "interlock up web --template debian"),
         ("launch -n web debian", "interlock up web --template debian"),
-        ("launch web", "interlock up web"),
+        ("launch debian", "interlock up --template debian"),
+        ("launch 24.04 --name web", "interlock up web --template ubuntu-24.04"),
         ("launch --mem 4G", "interlock up --help"),
     ],
 )
@@ -141,7 +159,7 @@ def test_word_of_another_program_in_a_group_gets_what_to_type_here(group, word):
         assert word in INSTEAD_IN_GROUP or not DESTROYS & set(hint.split())
 
 
-@pytest.mark.parametrize("word", ["tops", "set", "strat", "stat", "sto", "rest", "delet", "kil", "ups", "craete"])
+@pytest.mark.parametrize("word", ["tops", "strat", "stat", "sto", "rest", "delet", "kil", "ups", "craete"])
 def test_similar_letters_never_propose_a_transition(word):
     """What moves a machine is proposed to nobody who may have meant something else."""
     hint = refused([word, "web"]).hint

@@ -10,6 +10,7 @@ import pytest
 
 from interlock import Interlock, SimulatedDriver, State, Trigger
 from interlock.diagrams.render import text
+from interlock.guest.agent import Load
 from interlock.top.app import NOTHING, Top
 from interlock.top.picture import TITLES, whole_rows
 
@@ -93,6 +94,22 @@ def test_view_shows_the_chosen_one_its_state_and_what_is_legal(shown, agrees):
         agrees(GOLDEN, view.screen, part="80 x 24")
 
     shown(use)
+
+
+@pytest.mark.usefixtures("vms")
+def test_view_of_one_shows_it_alone_and_what_its_guest_says_of_itself(home, driver, monkeypatch):
+    """Of the others, neither a line nor what happens to them."""
+    monkeypatch.setattr("interlock.top.looking.ASK_S", 0.01)
+    monkeypatch.setattr(driver, "load", lambda _: Load((0.5, 0.25, 0.0), 180 << 20, 61.0))
+
+    async def run():
+        app = Top(Interlock(home, driver=driver), lambda *_: 0, ("web",))
+        async with app.run_test(size=(80, 24)) as pilot:
+            view = View(app, pilot)
+            await view.until("1 running", 'started "web"', "guest · load 0.50 0.25 0.00 · 180 MiB free · up 1 min 1 s")
+            assert not {"db", "build"} & set(view.screen.split())
+
+    asyncio.run(run())
 
 
 def test_view_of_a_large_terminal_has_the_whole_diagram(shown):
