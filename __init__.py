@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from .fsm.watch import Change
     from .guest.agent import Load
     from .guest.command import Completed
+    from .guest.copying import Copied, Copying
     from .host.home import Home
     from .host.process import Actor, Usage
     from .host.unneeded import Unneeded
@@ -71,7 +72,9 @@ __all__ = [
     "Change",
     "Check",
     "Completed",
+    "Copied",
     "Copy",
+    "Copying",
     "DamagedError",
     "DeadlineError",
     "DegradedError",
@@ -162,6 +165,7 @@ _HOMES = {
     "fsm.watch": ("Change",),
     "guest.agent": ("Load",),
     "guest.command": ("Completed",),
+    "guest.copying": ("Copied", "Copying"),
     "host.home": ("Home",),
     "host.process": ("Actor", "Usage"),
     "host.unneeded": ("Unneeded",),
