@@ -16,8 +16,8 @@ import click
 from ..api import guest_of
 from ..errors import UsageError
 from ..host.environment import passed_on
+from ..remote.client import RemoteInterlock
 from ..remote.connection import Connection
-from ..remote.vms import RemoteInterlock
 from ..remote.ways import is_file, sent_template, tunnel
 from .instead import meaning
 from .program import become
