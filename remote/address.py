@@ -1,10 +1,12 @@
 """Which machine is meant: `ssh://[user@]host[:port][/home]`, or a name from the user's hosts.yaml.
 
-# ~/.config/interlock/hosts.yaml
-build: ssh://me@build.example.org
-lab:
-  url: ssh://lab.example.org:2222/srv/interlock    # /srv/interlock: the home there, as INTERLOCK_HOME names it
-  program: /opt/interlock/bin/interlock            # where the program is, if it is not on the PATH there
+    # ~/.config/interlock/hosts.yaml
+    build: ssh://me@build.example.org
+    lab:
+      url: ssh://lab.example.org:2222/srv/interlock    # /srv/interlock: the home there, as INTERLOCK_HOME names it
+      program: /opt/interlock/bin/interlock            # where the program is, if it is not on the PATH there
+
+Nothing is asked of a machine here.
 """
 
 import re

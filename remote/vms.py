@@ -1,8 +1,10 @@
-"""`Interlock(home)` and `Interlock(host=...)`: the API that programs import; what other hosts need is loaded for them.
+"""`Interlock(home)` and `Interlock(host=...)`: the API that programs import.
 
-vms = Interlock(host="ssh://me@build.example.org", on_event=lambda event: print(event.message))
-vms.create("web", "debian")
-vms.start("web")
+    vms = Interlock(host="ssh://me@build.example.org", on_event=lambda event: print(event.message))
+    vms.create("web", "debian")
+    vms.start("web")
+
+What other hosts need is loaded for them alone.
 """
 
 from importlib import import_module

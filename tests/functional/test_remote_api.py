@@ -38,10 +38,12 @@ def there(other):
     return Interlock(other.home)
 
 
-def test_life_of_an_instance_returns_what_the_api_returns_here(afar, there, heard):
-    """Outcomes, statuses and events are the same records."""
+def test_life_of_an_instance_returns_what_the_api_returns_here(afar, other, there, heard):
+    """Outcomes, statuses and events are the same records; a dry run does nothing."""
     made = afar.create("web", TEMPLATE, Wishes(memory_bytes=512 << 20, edits=("disk=2GiB",)))
     assert (made.trigger, made.state, made.changed) == (Trigger.create, State.created, True)
+    steps = Interlock(host=other.url, dry_run=True).start("web").steps
+    assert [step.trigger for step in steps] == [Trigger.start]
     assert afar.start("web").state is State.running
     assert afar.status("web").spec == there.status("web").spec
     assert [status.name for status in afar.instances()] == ["web"]
@@ -118,14 +120,6 @@ def test_command_in_a_guest_says_all_bytes(afar):
     assert (done.status, done.stderr) == (127, b"the simulated guest has no answer to: uname -r\n")
 
 
-def test_dry_run_does_nothing_there(afar, other, there):
-    """It says what would be done."""
-    afar.create("web", TEMPLATE)
-    steps = Interlock(host=other.url, dry_run=True).delete("web").steps
-    assert [step.trigger for step in steps] == [Trigger.delete]
-    assert there.status("web").state is State.created
-
-
 @pytest.mark.parametrize(
     "ask",
     [
@@ -143,6 +137,7 @@ def test_what_is_about_one_host_is_refused_by_name(afar, ask):
         ask(afar)
 
 
+@pytest.mark.slow
 def test_snapshots_are_the_same_records(afar, there):
     """The oldest first."""
     afar.create("web", TEMPLATE)
