@@ -373,22 +373,25 @@ class Interlock:
         disk_bytes: int | None = None,
         driver: str | None = None,
         force: bool = False,
+        dry_run: bool = False,
         report: Report = unheard,
         on_event: Announce | None = None,
-    ) -> "WarmImage":
+    ) -> "WarmImage | None":
         """Return the warm image of `image` for machines of that size, made now if there is none, or with `force`.
 
         Instances that are created later with that size begin from it: their first start is no boot. Sizes are by
         default those of the built-in template that is called like the image. A machine is booted once for it, as the
         instance `warming-IMAGE`, which is deleted again. Raises NotFoundError, ImageError for an image that cannot be
-        warmed, HostError, and what `start` raises.
+        warmed, HostError, and what `start` raises. A `dry_run` makes none, reports what would be done, and returns None
+        unless there is one.
         """
         self._really("make a warm image, which is made of a machine that runs")
         from .creation.warming import make
         from .creation.wishes import Wishes
 
         found, sizes = self.images.get(image, arch), Wishes(cpus=cpus, memory_bytes=memory_bytes, disk_bytes=disk_bytes)
-        return make(self._heard_by(on_event), self._find(driver), found, sizes, report, force=force)
+        driven = self._find(driver)
+        return make(self._heard_by(on_event), driven, found, sizes, report, force=force, dry_run=dry_run)
 
     def restart(
         self,
@@ -419,6 +422,8 @@ class Interlock:
         a snapshot that is damaged, or whose memory does not fit the machine any more: nothing has changed then.
         """
         snapshot, status = self._snapshot(name, tag), self.status(name)
+        if status.saved and not cold and self._is_restored(name, tag):  # who did it got no further
+            return self.start(name, timeout_s=timeout_s, on_event=on_event)
         if snapshot and snapshot.memory_bytes and not cold and verdict(status, Trigger.kill).legal:
             if status.protected:
                 raise refusals.guarded(name, Trigger.restore)
@@ -429,6 +434,11 @@ class Interlock:
         if self.status(name).saved:
             return self.start(name, timeout_s=timeout_s, on_event=on_event)
         return restored
+
+    def _is_restored(self, name: str, tag: str) -> bool:
+        """Return whether the last thing that was done to `name` was to give it the snapshot `tag`."""
+        *_, last = self.engine.history(name)
+        return last.trigger == Trigger.restore and last.phase == "done" and (last.asked or {}).get("tag") == tag
 
     def up(
         self,

@@ -177,9 +177,12 @@ def delete_command(  # noqa: PLR0917 - click calls it, by name
 @click.option("--memory", "memory_bytes", type=Size(), help="Memory, such as 2GiB.")
 @click.option("--disk", "disk_bytes", type=Size(), help="Size of the disk, such as 20GiB.")
 @click.option("--force", is_flag=True, help="Make it even if it exists.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done; nothing is touched.")
 @format_option
 @pass_session
-def warm_command(session: Session, /, name: str, arch: str, force: bool, output_format: Format, **sizes: Any) -> None:
+def warm_command(
+    session: Session, /, name: str, force: bool, dry_run: bool, output_format: Format, **wanted: Any
+) -> None:
     """Boot a machine of the image NAME once, and keep it: instances of its size begin there instead of booting.
 
     Sizes are by default those of the built-in template NAME. `create` chooses a warm image of the instance's size by
@@ -190,9 +193,10 @@ def warm_command(session: Session, /, name: str, arch: str, force: bool, output_
     interlock image warm debian --cpus 2 --memory 2GiB --disk 20GiB
     """
     interlock = session.interlock
-    made = interlock.warm(name, arch=arch, force=force, report=session.report, **sizes)
-    session.report(f"instances of {name} with {made.machine} begin warm: {size(made.size_bytes)}")
-    _print(interlock.images, interlock.images.get(name, arch), output_format)
+    made = interlock.warm(name, force=force, dry_run=dry_run, report=session.report, **wanted)
+    if made and not dry_run:
+        session.report(f"instances of {name} with {made.machine} begin warm: {size(made.size_bytes)}")
+    _print(interlock.images, interlock.images.get(name, wanted["arch"]), output_format)
 
 
 @image_command.command("prune")

@@ -48,10 +48,18 @@ def _name(image: str) -> str:
 
 
 def make(
-    engine: Engine, driver: Driver, image: Image, sizes: Wishes, report: Report, *, force: bool = False
-) -> WarmImage:
+    engine: Engine,
+    driver: Driver,
+    image: Image,
+    sizes: Wishes,
+    report: Report,
+    *,
+    force: bool = False,
+    dry_run: bool = False,
+) -> WarmImage | None:
     """Return the warm image of `image` and of `sizes`, by default those of the built-in template of that name; made now
-    if there is none, or with `force`.
+    if there is none, or with `force`. A `dry_run` makes none, reports what would be done, and returns None unless there
+    is one.
 
     Raises ImageError for an image whose guests take no identity while they run, HostError for a driver that has no
     warm images, and whatever the rows raise.
@@ -72,12 +80,18 @@ def make(
     asked = Wishes(
         arch=image.arch, cpus=sizes.cpus, memory_bytes=sizes.memory_bytes, disk_bytes=sizes.disk_bytes, user="root"
     )
+    spec = described(home, name, loaded, driver, asked)
+    folder = store.warm / warm.key(image.name, image.arch, spec)
+    if dry_run:
+        there = None if force else choose(store, image, spec)[0]
+        keeps = f"keeps its memory and disk in {folder}/ and deletes {name}"
+        report(_there(there) if there else f"creates and boots the instance {name}, {keeps}")
+        return there
     make_private_directory(store.warm)
     with held(store.warm / "lock", "waiting for another process to make a warm image", report):
-        spec = described(home, name, loaded, driver, asked)
-        there, _ = choose(store, image, spec)
-        if there and not force:
-            report(f"image {image.name} has a warm image, {there.machine}; --force makes it again")
+        there = None if force else choose(store, image, spec)[0]
+        if there:
+            report(_there(there))
             return there
         _remove(engine, name)
         try:
@@ -86,7 +100,7 @@ def make(
             site = engine.site(name)
             driver.run(site, ["sh", "-c", _QUIET], timeout_s=_QUIET_S)
             with store.writing(report) as writer:
-                place = writer.work / warm.key(image.name, image.arch, spec)
+                place = writer.work / folder.name
                 make_private_directory(place)
                 driver.warm(site, place, report, Deadline(_CATCH_S))
                 made = WarmImage(
@@ -103,10 +117,14 @@ def make(
                     place,
                 )
                 warm.add(writer, made)
-            return made._replace(folder=store.warm / place.name)
+            return made._replace(folder=folder)
         finally:
             with cancellation.shielded():
                 _remove(engine, name)
+
+
+def _there(found: WarmImage) -> str:
+    return f"image {found.image} has a warm image, {found.machine}; --force makes it again"
 
 
 def _remove(engine: Engine, name: str) -> None:

@@ -12,6 +12,7 @@ from ..errors import HostError
 from ..host.files import flush, flush_directory, remove_tree, write_whole
 from ..host.progress import Report
 from . import refusals, snapshots, words
+from .causes import as_error
 from .journal import Journal
 from .port import Change, Deadline, Draft, Site
 from .records import FORKED, PROTECTED_FILE, Effects, is_protected
@@ -97,11 +98,20 @@ def snapshot(instance: "Instance", report: Report, deadline: Deadline, *, tag: s
 
 
 def restore(instance: "Instance", report: Report, *, tag: str, cold: bool = False) -> str:
-    """Carry out `restore`. While the disk is being put back, nobody knows which snapshot it comes from."""
+    """Carry out `restore`. While the disk is being put back, nobody knows which snapshot it comes from.
+
+    Nor does anybody where that fails, which the error says: the disk may be the snapshot's and the memory not yet.
+    """
     place = snapshots.place(instance.directory, tag)
     instance.port.examine(instance.site, place, report, cold=cold)
     snapshots.point_nowhere(instance.directory)
-    instance.port.put_back(instance.site, place, report, cold=cold)
+    try:
+        instance.port.put_back(instance.site, place, report, cold=cold)
+    except Exception as error:
+        problem = as_error(error)
+        problem.details = (*problem.details, words.half_restored(tag))
+        problem.hint = problem.hint or words.typed(instance.name, Trigger.restore, {"tag": tag})
+        raise problem from error
     snapshots.point(instance.directory, tag)
     return tag
 

@@ -267,6 +267,11 @@ def no_snapshot(instance: str, tag: str) -> str:
     return f'"{instance}" has no snapshot "{tag}"'
 
 
+def half_restored(tag: str) -> str:
+    """Return what is so after a restore that failed while it changed the machine."""
+    return f'its disk may be that of the snapshot "{tag}" already; to restore it again completes that'
+
+
 def snapshots(instance: str) -> str:
     """Return the command that lists the snapshots of an instance."""
     return f"interlock snapshot list {instance}"

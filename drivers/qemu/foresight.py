@@ -43,6 +43,9 @@ _RUN = (
 )
 """What a start makes; what is there already is made again."""
 
+_SHARED = Effects((disk.LAYERS, disk.DISK), (disk.DISK,))
+"""What was the disk becomes a layer, which others have too and nobody writes to; its name is random."""
+
 _OF_A_RUN = (degraded.RECORD, copies.RECORD, vnc.DISPLAY, vnc.PASSWORD)
 """What goes with the run."""
 
@@ -117,16 +120,16 @@ def _reset(site: Site) -> Effects:
 
 
 def _clone(site: Site, *, new: str, full: bool = False) -> Effects:
-    del new, full
+    del new
     cloning.refuse(site)
-    return Effects()
+    return Effects() if full or not cloning.is_written(site.directory) else _SHARED
 
 
 def _fork(site: Site, *, new: Collection[str]) -> Effects:
     del new
     if process := hypervisor.settled(site.directory):
         forking.refuse(site, process)
-    return Effects()
+    return _SHARED
 
 
 def _snapshot(site: Site, *, tag: str) -> Effects:
@@ -134,13 +137,14 @@ def _snapshot(site: Site, *, tag: str) -> Effects:
     snapshots.refuse(site)
     if process := hypervisor.settled(site.directory):
         memory.refuse(site, process)
-    return Effects()
+    return _SHARED if process or cloning.is_written(site.directory) else Effects()
 
 
 def _restore(site: Site, *, tag: str, cold: bool = False) -> Effects:
     kept = place(site.directory, tag)
     snapshots.examine(site, kept, unheard, cold=cold)
-    return Effects((SAVED,)) if memory.is_in(kept) and not cold else Effects()
+    brought = (SAVED,) if memory.is_in(kept) and not cold else ()
+    return Effects((disk.DISK, *brought), (disk.DISK,))
 
 
 _FORESEEN: dict[Trigger, Callable[..., Effects]] = {

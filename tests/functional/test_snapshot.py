@@ -5,6 +5,7 @@ import json
 import pytest
 
 from interlock.fsm.states import AT_REST, State
+from interlock.fsm.table import Trigger
 
 
 @pytest.mark.parametrize("state", AT_REST)
@@ -73,3 +74,28 @@ def test_unknown_snapshot_is_not_found(interlock, bring, verb, state):
     bring(state)
     refused = interlock("snapshot", verb, "web", "none")
     assert (refused.returncode, "interlock snapshot list web" in refused.stderr) == (4, True)
+
+
+def test_restore_that_fails_in_the_middle_says_so_and_is_completed_by_the_same_again(interlock, bring, vms):
+    """Nobody knows then which snapshot the disk comes from, and the list claims none."""
+    bring(State.stopped)
+    interlock("snapshot", "create", "web", "one")
+    failed = interlock("snapshot", "restore", "web", "one", orders={"put_back": {"error": "no space left"}})
+    assert (failed.returncode, "no space left" in failed.stderr) == (6, True)
+    assert 'its disk may be that of the snapshot "one" already' in failed.stderr
+    assert "hint: interlock snapshot restore web one" in failed.stderr
+    assert [it.current for it in vms.snapshots("web")] == [False]
+    assert interlock("snapshot", "restore", "web", "one").returncode == 0
+    assert [it.current for it in vms.snapshots("web")] == [True]
+
+
+def test_restore_that_was_killed_before_its_start_is_completed_by_the_same_again(interlock, bring, vms, history):
+    """Its memory is there already, and waits for that start alone."""
+    bring(State.running)
+    interlock("snapshot", "create", "web", "one")
+    vms.stop("web")
+    vms.engine.fire("web", Trigger.restore, tag="one")  # what a command does that is killed then
+    assert vms.status("web").saved
+    again = interlock("snapshot", "restore", "web", "one")
+    assert (again.returncode, "resuming the simulated guest" in again.stderr) == (0, True)
+    assert history()[-2:] == [("restore", "done"), ("start", "done")]

@@ -198,6 +198,16 @@ def test_image_whose_guests_have_no_agent_is_refused(engine, tiny):
         warming.make(engine, SimulatedDriver(), tiny, Wishes(), unheard)
 
 
+def test_dry_run_says_what_would_be_made_and_makes_nothing(engine, store, tiny):
+    """Where it would lie, and by which instance."""
+    said = []
+    assert warming.make(engine, QemuDriver(), tiny, Wishes(), said.append, dry_run=True) is None
+    (line,) = said
+    assert line.startswith("creates and boots the instance warming-tiny, keeps its memory and disk in ")
+    assert f"{store.warm}/tiny." in line
+    assert (store.warm.exists(), list(engine.statuses())) == (False, [])
+
+
 def test_create_of_a_name_that_is_taken_makes_no_warm_image(home, monkeypatch):
     """It would take minutes, and the creation is refused all the same."""
     vms = Interlock(home)
