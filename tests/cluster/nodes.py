@@ -62,6 +62,10 @@ def run(command: Sequence[str | Path], *, stdin: str | None = None, timeout_s: f
     return ended.stdout
 
 
+_STARTED: list["subprocess.Popen[bytes]"] = []
+"""What outlives the call that started it: Python complains of a process that nobody has a name for any more."""
+
+
 class Nodes(NamedTuple):
     """The cluster in `directory`."""
 
@@ -254,6 +258,7 @@ class Nodes(NamedTuple):
             started.wait()
             raise FailedError(f"{name}: {(self.directory / f'{name}.log').read_text()}")
         started.stdout.close()
+        _STARTED.append(started)
         (child,) = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
         actor = process.Actor(int(child), process.started_ticks(int(child)) or 0, process.boot_id())
         self._record({**self._processes(), name: actor})

@@ -18,7 +18,7 @@ def test_life_of_an_instance(vms, nodes):
     vms.start("web")
     assert vms.run("web", ["hostname"]).text == "web"
     vms.run("web", ["sh", "-c", "echo kept >~/note; sync"])
-    assert vms.stop("web").status.reason == "guest shut down"
+    assert vms.stop("web").detail == "guest shut down"
     vms.rename("web", "site")
     vms.start("site")
     assert vms.run("site", ["cat", "note"]).text == "kept"

@@ -68,7 +68,7 @@ def test_create_that_cannot_be_leaves_no_instance(vms, home, arguments, kind):
 
 def test_create_with_unknown_driver_names_the_installed(vms, home):
     """The error for an unknown driver names those that exist, and nothing is made."""
-    with pytest.raises(HostError, match="installed: lima, qemu, simulated"):
+    with pytest.raises(HostError, match="installed: ganeti, lima, qemu, simulated"):
         vms.create("web", "tiny", driver="nothing")
     assert not home.root.exists()
 
