@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from .commands.index import COMMANDS
-from .commands.options import json_option
+from .commands.options import Named, json_option
 from .commands.session import FORMATS, TYPED, Session
 from .errors import CancelledError, UsageError
 from .version import __version__
@@ -106,6 +106,7 @@ def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
 )
 @click.option(
     "--host",
+    type=Named("host"),
     metavar="HOST",
     envvar="INTERLOCK_HOST",
     expose_value=False,

@@ -14,7 +14,7 @@ from ..errors import UsageError
 from ..host.files import make_private_directory, open_private
 from ..host.home import Home
 from ..remote import serving
-from ..remote.greeting import INSTANCES, KEEP, RUN, SFTP, TUNNEL, WAY
+from ..remote.greeting import COMPLETE, INSTANCES, KEEP, RUN, SFTP, TUNNEL, WAY
 from .program import become
 from .stdout import print_record, write
 
@@ -37,6 +37,7 @@ def part(words: "Sequence[str]") -> "Work | None":
         KEEP: _keep,
         RUN: _run,
         INSTANCES: _instances,
+        COMPLETE: _complete,
     }
     work = parts.get(asked)
     return work and (lambda session: work(session, *given))
@@ -116,6 +117,14 @@ def _run(session: "Session", options: str, name: str, *argv: str) -> int:
     done = session.interlock.run(name, argv, input=stdin, **asked)
     said = {key: base64.b64encode(it).decode() for key, it in (("stdout", done.stdout), ("stderr", done.stderr))}
     print_record({"status": done.status, **said}, "json")
+    return 0
+
+
+def _complete(_: "Session", shell: str, begun: str, *words: str) -> int:
+    """Print what `shell` is to read where `begun` stands after `words`."""
+    from .completing import lines_of
+
+    write(lines_of(shell, words, begun))
     return 0
 
 

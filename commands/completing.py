@@ -106,11 +106,35 @@ def answer(shell: str, environment: Mapping[str, str]) -> str:
     else:
         place = int(environment.get("COMP_CWORD") or 0)
         words, begun = words[1:place], "".join(words[place : place + 1])
+    host, words = _split_host(words, environment.get("INTERLOCK_HOST", ""))
     lines = ""
     with suppress(InterlockError, OSError):
+        if host and not begun.startswith("-") and not all(word.startswith("-") for word in words):
+            from ..remote.completing import asked  # what has a name is that host's
+
+            there = asked(host, shell, words, begun)
+            if there is not None:
+                return there
         for offer in offers(words, begun):
             lines += _LINES[shell](offer)
     return lines
+
+
+def lines_of(shell: str, words: Sequence[str], begun: str) -> str:
+    """Return what `shell` is to read, for another host's user who has typed `words`."""
+    return "".join(_LINES[shell](offer) for offer in offers(words, begun))
+
+
+def _split_host(words: Sequence[str], host: str) -> tuple[str, list[str]]:
+    """Return the host that `words` name, by default `host`, and the rest of them. bash takes `--host=build` apart."""
+    rest = list(words)
+    own = rest[: rest.index("--")] if "--" in rest else rest
+    for number, word in enumerate(own):
+        name, equals, value = word.partition("=")
+        if name == "--host":
+            end = number + (1 if equals else 3 if own[number + 1 : number + 2] == ["="] else 2)
+            return (value or "".join(own[number + 1 : end])).removeprefix("="), rest[:number] + rest[end:]
+    return host, rest
 
 
 def _zsh(offer: Offer) -> str:
@@ -255,6 +279,12 @@ def _of_guests(_: _Line) -> Iterator[Offer]:
     yield FILES
 
 
+def _hosts(_: _Line) -> Iterator[Offer]:
+    from ..remote.address import HERE, named
+
+    yield from map(Offer, [*named(), HERE])
+
+
 def _topics(line: _Line) -> Iterator[Offer]:
     yield from (Offer(name, command["help"]) for name, command in line.tree["commands"].items())
     yield from map(Offer, line.tree["topics"])
@@ -272,6 +302,7 @@ _KINDS: dict[str, Callable[[_Line], Iterator[Offer]]] = {
     "dir": lambda _: iter((FOLDERS,)),
     "diagram": lambda line: map(Offer, line.tree["diagrams"]),
     "snapshot": _snapshots,
+    "host": _hosts,
 }
 """What a parameter takes, as `options.Named` says → what there is of it."""
 

@@ -180,16 +180,20 @@ class Connection:
         Raises what `call` raises.
         """
         with suppress(OSError):
-            if self._open() and read_own(self._met) == self._identity():
+            if self.is_open() and read_own(self._met) == self._identity():
                 return
         self.call([])
         with suppress(OSError):
             write_whole(self._met, self._identity())
 
-    def _open(self) -> bool:
+    def is_open(self) -> bool:
+        """Return whether there is a shared connection now."""
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(1)
-            client.connect(str(self._socket))
+            try:
+                client.connect(str(self._socket))
+            except OSError:
+                return False
         return True
 
     def _identity(self) -> bytes:

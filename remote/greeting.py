@@ -12,5 +12,6 @@ REFUSED = 6
 WAY, SFTP, TUNNEL = ":way", ":sftp", ":tunnel"
 KEEP = ":keep"
 RUN, INSTANCES = ":run", ":instances"
-"""What can be asked for beside commands: the parts of `copy`, `tunnel` and of sending a file that belong there, and
-what programs need in one call: all that a command in a guest says, and every instance with its spec."""
+COMPLETE = ":complete"
+"""What can be asked for beside commands: the parts of `copy`, `tunnel` and of sending a file that belong there; what
+programs need in one call: all that a command in a guest says, and every instance with its spec; what a shell offers."""

@@ -258,3 +258,29 @@ def test_terminal_there_is_like_the_one_here(other, there, on_terminal):
     assert (code, "\x1b[32mrunning" in text) == (0, True)
     code, text = on_terminal("--host", other.url, "delete", "web")
     assert (code, "error: illegal-transition" in text, "onnection" in text) == (3, True, False)
+
+
+def test_host_that_names_itself_is_no_circle(afar, other):
+    """The caller's choice has led there; INTERLOCK_HOST of that environment leads nowhere else."""
+    other.program("interlock", f'INTERLOCK_HOST={other.url} exec {sys.executable} -m interlock "$@"')
+    done = afar("list")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_shell_is_offered_names_of_the_other_host(interlock, afar, there, vms):
+    """While a connection to it is open, and never those of this one."""
+    there.create("far", "tiny", driver="simulated")
+    vms.create("near", "tiny", driver="simulated")
+
+    def offered(line: str, **more: str) -> str:
+        place = str(len(line.split(" ")) - 1)
+        asked = {"_INTERLOCK_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": place, **more}
+        return interlock(env={**os.environ, **asked}).stdout
+
+    assert offered("interlock --host ssh://other start ") == ""
+    assert afar("list").returncode == 0
+    assert offered("interlock --host ssh://other start ") == "plain,far\n"
+    assert offered("interlock --host=ssh://other start ") == "plain,far\n"
+    assert offered("interlock start ", INTERLOCK_HOST="ssh://other") == "plain,far\n"
+    assert offered("interlock --host local start ", INTERLOCK_HOST="ssh://other") == "plain,near\n"
+    assert offered("interlock --host ssh://other sta") == "plain,start\n"
