@@ -113,6 +113,7 @@ PROGRAMS = {
     "sudo",
     "fuser",
     "mkdir",
+    "modprobe",
     "pip",
     "pipx",
     "qemu-img",
