@@ -1,5 +1,6 @@
 """The command that changes what an instance is made of, by options or in an editor."""
 
+import json
 import os
 import shlex
 import sys
@@ -9,8 +10,8 @@ from pathlib import Path
 import click
 
 from ..errors import InvalidTemplateError, UsageError
-from .machine_options import forward, port_forward_option
-from .options import Size, name_argument, outcome_options, pass_session
+from .machine_options import forward, mount_edit, mount_option, mounted, port_forward_option
+from .options import Named, Size, name_argument, outcome_options, pass_session
 from .session import Session
 from .stdout import Format, print_result
 
@@ -20,6 +21,9 @@ from .stdout import Format, print_result
 @click.option("--cpus", type=click.IntRange(1, 1024), metavar="N", help="Virtual processors.")
 @click.option("--memory", type=Size(), help="Memory, such as 2GiB.")
 @click.option("--disk", type=Size(), help="Size of the disk, such as 20GiB; it can grow, not shrink.")
+@mount_option
+@click.option("--mount-only", type=Named("dir"), multiple=True, metavar="DIR[:w]", help="The same, and no others.")
+@click.option("--mount-none", is_flag=True, help="Share no folder.")
 @port_forward_option
 @click.option("--set", "edits", multiple=True, metavar="KEY=VALUE", help="The same by key: cpus=4, disk=20GiB.")
 @click.option("--file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Read the keys from a file.")
@@ -31,12 +35,15 @@ def edit_command(  # noqa: PLR0917 - click calls it, by name
     cpus: int | None,
     memory: int | None,
     disk: int | None,
+    mount: tuple[str, ...],
+    mount_only: tuple[str, ...],
+    mount_none: bool,
     port_forward: tuple[str, ...],
     edits: tuple[str, ...],
     file: Path | None,
     output_format: Format,
 ) -> None:
-    """Change processors, memory, disk or port forwards of the instance NAME.
+    """Change processors, memory, disk, mounts or port forwards of the instance NAME.
 
     Without options, $VISUAL or $EDITOR shows what can be changed, in the keys of a template. What is saved is checked
     before it counts; a text with mistakes is kept, and the message names it. Port forwards change and the
@@ -44,12 +51,15 @@ def edit_command(  # noqa: PLR0917 - click calls it, by name
 
     \b
     interlock edit web --cpus 4 --memory 2GiB
-    interlock edit web --port-forward 8080:80
+    interlock edit web --mount ~/src:w --port-forward 8080:80
     interlock edit web --set portForwards=[]
     """
     given = {"cpus": cpus, "memory": memory, "disk": disk}
     asked = (
         *(f"{key}={value}" for key, value in given.items() if value is not None),
+        *(["mounts=[]"] if mount_none else []),
+        *([f"mounts={json.dumps([mounted(it) for it in mount_only])}"] if mount_only else []),
+        *map(mount_edit, mount),
         *map(forward, port_forward),
         *edits,
     )

@@ -21,7 +21,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "fork": ("instances", "Make copies of a running instance that continue from there."),
         "adopt": ("instances", "Take machines that limactl made as instances."),
         "rename": ("instances", "Give an instance another name."),
-        "edit": ("editing", "Change processors, memory, disk or forwards."),
+        "edit": ("editing", "Change processors, memory, disk, mounts or forwards."),
         "snapshot": ("snapshots", "Take, list, restore and delete snapshots."),
         "repair": ("lifecycle", "Mend an instance that is listed as damaged."),
     },

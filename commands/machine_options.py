@@ -21,6 +21,15 @@ port_forward_option = click.option(
 )
 
 
+mount_option = click.option(
+    "--mount",
+    type=Named("dir"),
+    multiple=True,
+    metavar="DIR[:w]",
+    help="Share DIR with the guest; :w makes it writable.",
+)
+
+
 def machine_options(command: F) -> F:
     """Add the options that override the template or fill in what it leaves open; `wishes` takes their values."""
     for option in reversed(
@@ -38,13 +47,7 @@ def machine_options(command: F) -> F:
             click.option("--disk", "disk_bytes", type=Size(), help="Size of the disk, such as 20GiB."),
             click.option("--arch", type=click.Choice(["x86_64", "aarch64"]), help="Default: this host's."),
             click.option("--user", help="Login in the guest; default: yours."),
-            click.option(
-                "--mount",
-                type=Named("dir"),
-                multiple=True,
-                metavar="DIR[:w]",
-                help="Share DIR with the guest; :w makes it writable.",
-            ),
+            mount_option,
             port_forward_option,
             click.option("--param", multiple=True, metavar="NAME=VALUE", help="Set a variable of the template."),
             click.option("--no-host", is_flag=True, help="Keep the guest from the services of this host."),
@@ -76,19 +79,24 @@ def wishes(
     from .. import Wishes
 
     flags = {"plain=true": plain, "network.host=false": no_host, "network.internet=false": no_internet}
-    made = (*map(_mount, mount), *map(forward, port_forward), *map(_param, param), *(it for it in flags if flags[it]))
-    return Wishes(**values, edits=(*made, *edits))
+    made = (*map(mount_edit, mount), *map(forward, port_forward), *map(_param, param))
+    return Wishes(**values, edits=(*made, *(it for it in flags if flags[it]), *edits))
 
 
-def _mount(text: str) -> str:
-    """Return the edit for `--mount DIR[:w]`."""
+def mounted(text: str) -> dict[str, Any]:
+    """Return the mount for `--mount DIR[:w]`, as a template has it."""
     location, writable = (text[:-2], True) if text.endswith(":w") else (text, False)
     if not location:
         raise UsageError(f"--mount {text}: expected DIR or DIR:w, such as --mount ~/src:w")
     from pathlib import Path
 
     where = location if location.startswith(("~", "{{")) else str(Path(location).absolute())
-    return f"mounts[]={json.dumps({'location': where, 'writable': writable})}"
+    return {"location": where, "writable": writable}
+
+
+def mount_edit(text: str) -> str:
+    """Return the edit for `--mount DIR[:w]`."""
+    return f"mounts[]={json.dumps(mounted(text))}"
 
 
 def forward(text: str) -> str:

@@ -5,16 +5,18 @@ than its spec: what its image and its guest's seed were made of is decided when 
 """
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from ..fsm.port import Change
-from ..fsm.spec import Forward, PortRule, Spec
+from ..fsm.spec import Forward, Mount, PortRule, Spec
 from ..host.sizes import exact
 from ..templates.editable import Text
 from ..templates.locate import Source, read_file
 from ..templates.parts import LOOPBACK
-from .resolve import DEFAULT_RULE, forwards, port_rules
+from .resolve import DEFAULT_RULE, forwards, mount, port_rules
 
 
 def text(name: str, spec: Spec) -> str:
@@ -25,8 +27,33 @@ def text(name: str, spec: Spec) -> str:
         f"memory: {exact(spec.memory_bytes)}\n"
         f"disk: {exact(spec.disk_bytes)}\n"
         f"restart: {spec.restart}\n"
+        f"mounts:{_mounts(spec)}\n"
         f"portForwards:{_rules(spec)}\n"
     )
+
+
+def _mounts(spec: Spec) -> str:
+    """Return the folders of `spec` as items of a template's mounts."""
+    texts = [
+        f"location: {json.dumps(it.location)}, mountPoint: {json.dumps(it.mount_point)}, "
+        f"writable: {json.dumps(it.writable)}"
+        for it in spec.mounts
+    ]
+    return "".join(f"\n- {{{text}}}" for text in texts) or " []"
+
+
+def _edited_mounts(read: Text, spec: Spec) -> tuple[Mount, ...]:
+    """Return the folders that the text asks for; one that is as it was keeps what the text does not say of it."""
+    known = {(it.location, it.mount_point, it.writable): it for it in spec.mounts}
+    kind: Literal["9p", "virtiofs"] = "virtiofs" if any(it.type == "virtiofs" for it in spec.mounts) else "9p"
+    found = []
+    for number, asked in enumerate(read.asked.mounts or ()):
+        location = os.path.expanduser(asked.location)  # noqa: PTH111 - Path's own raises for an unknown user
+        if not Path(location).is_dir():
+            read.refuse(f"there is no folder {location}", "mounts", number, "location")
+        one = mount(asked.model_copy(update={"location": location}), kind)
+        found.append(known.get((one.location, one.mount_point, one.writable), one))
+    return tuple(found)
 
 
 def _rules(spec: Spec) -> str:
@@ -89,7 +116,7 @@ def change(name: str, file: Path | None, edits: tuple[str, ...]) -> Change:
         if asked.disk is not None and asked.disk < spec.disk_bytes:
             least = exact(spec.disk_bytes)
             read.refuse(
-                "disk", f"a disk cannot shrink, as its guest may have written anywhere: expected {least} or more"
+                f"a disk cannot shrink, as its guest may have written anywhere: expected {least} or more", "disk"
             )
         ways, rules = spec.forwards, spec.port_rules
         if asked.port_forwards is not None:
@@ -100,6 +127,7 @@ def change(name: str, file: Path | None, edits: tuple[str, ...]) -> Change:
             memory_bytes=asked.memory or spec.memory_bytes,
             disk_bytes=asked.disk or spec.disk_bytes,
             restart=asked.restart or spec.restart,
+            mounts=spec.mounts if asked.mounts is None else _edited_mounts(read, spec),
             forwards=ways if {*ways} != {*spec.forwards} else spec.forwards,  # their order has no meaning
             port_rules=rules,
         )

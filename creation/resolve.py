@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ..errors import UsageError
 from ..fsm.spec import Copy, Forward, Mount, PortRule, Probe, Spec
@@ -66,16 +67,19 @@ def place(location: str) -> str:
 
 def mounts(template: Template) -> tuple[Mount, ...]:
     """Return the folders that the guest sees."""
-    return tuple(
-        Mount(
-            location=asked.location,
-            mount_point=asked.mount_point or asked.location,
-            writable=asked.writable,
-            type=template.mount_kind,
-            security_model=asked.nine_p.security_model,
-            queue_size=asked.virtiofs.queue_size,
-        )
-        for asked in template.mounts
+    return tuple(mount(asked, template.mount_kind) for asked in template.mounts)
+
+
+def mount(asked: AskedMount, kind: Literal["9p", "virtiofs"]) -> Mount:
+    """Return the folder `asked`, whose paths are absolute, as one that is mounted by `kind`."""
+    return Mount(
+        location=asked.location,
+        mount_point=asked.mount_point or asked.location,
+        writable=asked.writable,
+        type=kind,
+        security_model=asked.nine_p.security_model,
+        queue_size=asked.virtiofs.queue_size,
+        options=_options(asked, kind),
     )
 
 
@@ -221,8 +225,8 @@ def seed(template: Template, spec: Spec, who: User, keys: tuple[str, ...], host_
         upgrade_packages=template.upgrade_packages,
         disks=tuple(_guest_disks(template)),
         mounts=tuple(
-            facts.MountPoint(f"mount{number}", mount.mount_point, mount.type, _options(asked_mount, mount))
-            for number, (asked_mount, mount) in enumerate(zip(template.mounts, spec.mounts, strict=True))
+            facts.MountPoint(f"mount{number}", mount.mount_point, mount.type, mount.options)
+            for number, mount in enumerate(spec.mounts)
         ),
         files=tuple(
             facts.File(it.path or "", (it.content or "").encode(), it.owner, it.mode_bits, it.overwrite, it.once)
@@ -255,10 +259,10 @@ def _scripts(template: Template, arch: str) -> Iterator[facts.Script]:
         yield own_scripts.edit(it.path or "", program, it.form, owner=it.owner, permissions=it.mode_bits, once=it.once)
 
 
-def _options(asked: AskedMount, mount: Mount) -> str:
-    """Return how the guest mounts `mount`. Source: Linux, Documentation/filesystems/9p.rst and virtiofs.rst."""
-    access = "rw" if mount.writable else "ro"
-    if mount.type == "virtiofs":
+def _options(asked: AskedMount, kind: str) -> str:
+    """Return how the guest mounts `asked`. Source: Linux, Documentation/filesystems/9p.rst and virtiofs.rst."""
+    access = "rw" if asked.writable else "ro"
+    if kind == "virtiofs":
         return access
     nine_p = asked.nine_p
     # With `mmap` a guest sees at once what changes on the host, and programs may map files into their memory.

@@ -10,6 +10,7 @@ because recovery after a crash repeats it. What is true after each:
                is alive sees it at once, or it is refused
     catch      one moment of the machine, its memory and its disk, lies in FORKED; it runs on and keeps its connections
     adopt      as after copy, but from what `catch` left of the other one, which runs: start continues from there
+    remount    the next start lets the guest have the mounts of the spec, and no longer those that it was made with
     forward    the machine, which is alive, has the port forwards of its spec, and no longer those that it had before
     listening  returns on which TCP sockets programs in the guest listen, once they are others than those known
     load       returns how busy the guest is, if it says so
@@ -256,6 +257,13 @@ class Driver(ABC):
         cannot, DriverError where it cannot while the machine is alive.
         """
         raise HostError(f'driver "{self.name}" cannot grow disks')
+
+    def remount(self, site: Site) -> None:  # noqa: ARG002 - the default refuses
+        """Note that the mounts of `site.spec` are others than the guest knows of: the next start lets it know.
+
+        The spec on disk follows, or stays as it was. Raises HostError where this driver cannot.
+        """
+        raise HostError(f'driver "{self.name}" cannot change mounts')
 
     def catch(self, site: Site, report: Report, deadline: Deadline) -> None:  # noqa: ARG002 - the default refuses
         """Catch one moment of the machine, which is alive, in FORKED, for `adopt`; it runs on.

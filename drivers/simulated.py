@@ -186,6 +186,10 @@ class SimulatedDriver(Driver):
         self._put(site, SimulatedMachine(boots=self._reached(original).boots))
         write_whole(site.directory / SAVED, read_own(original.directory / FORKED))
 
+    def remount(self, site: Site) -> None:
+        self._reached(site)
+        self._obey("remount", UNLIMITED)
+
     def forward(self, site: Site, former: "Sequence[Forward]", report: Report) -> None:  # noqa: ARG002 - they are the spec's
         self._reached(site)
         report("forwarding simulated ports")

@@ -84,6 +84,8 @@ def edit(instance: "Instance", report: Report, *, change: Change) -> str:
     edited = site._replace(spec=change(site.spec))
     if edited.spec.disk_bytes > site.spec.disk_bytes:
         instance.port.grow(edited, report)
+    if edited.spec.mounts != site.spec.mounts:
+        instance.port.remount(edited)
     if running and edited.spec.forwards != site.spec.forwards:
         instance.port.forward(edited, site.spec.forwards, report)
     write_whole(instance.directory / SPEC_FILE, edited.spec.over(instance.directory))

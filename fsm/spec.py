@@ -48,6 +48,8 @@ class Mount(NamedTuple):
     """Of 9p, how owners and modes are kept: `none`, `passthrough`, `mapped-xattr`, `mapped-file`."""
     queue_size: int = 1024
     """Of virtiofs: how many requests may wait. A power of 2, at most 1024. Source: QEMU, vhost-user-fs-pci."""
+    options: str = ""
+    """With which the guest mounts it, as for mount(8)'s -o; empty in specs of older versions: as its seed says."""
 
 
 class Forward(NamedTuple):

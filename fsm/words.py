@@ -21,7 +21,7 @@ from .table import BY_TRIGGER, Trigger
 
 if TYPE_CHECKING:
     from .events import Event
-    from .spec import Forward, Spec
+    from .spec import Forward, Mount, Spec
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 """What a trigger was asked for with, where nothing is known of it."""
@@ -229,6 +229,12 @@ def edited(before: "Spec", after: "Spec", *, running: bool) -> str:
                 sorted(_way(it) for it in these if it not in those) for these, those in ((old, new), (new, old))
             )
             ways += [f"no longer {_some(gone)}"] * bool(gone) + [_some(come)] * bool(come)
+        elif field == "mounts":
+            gone, come = (
+                sorted(_folder(it) for it in these if it not in those) for these, those in ((old, new), (new, old))
+            )
+            parts += [f"no longer mounts {_some(gone)}"] * bool(gone) + [f"mounts {_some(come)}"] * bool(come)
+            parts += ["mounts in another order"] * (old != new and not gone and not come)
         elif old != new:
             shown = exact if field in sized else str
             at_once = ways if field == "disk_bytes" else parts
@@ -237,6 +243,12 @@ def edited(before: "Spec", after: "Spec", *, running: bool) -> str:
         later = f"; at the next start {', '.join(parts)}" if parts else ""
         return f"{', '.join(ways)}, at once{later}"
     return f"{', '.join(parts + ways)}; takes effect at the next start" if parts or ways else "nothing changed"
+
+
+def _folder(mount: "Mount") -> str:
+    """Return a mount as people write it: `/src → /mnt (read-only)`."""
+    at = "" if mount.mount_point == mount.location else f" → {mount.mount_point}"
+    return f"{mount.location}{at} ({'writable' if mount.writable else 'read-only'})"
 
 
 def _some(names: list[str]) -> str:

@@ -6,6 +6,7 @@
 #     boot    once there is a network, at each boot: disks, mounts, scripts and files. At the first boot certificates
 #             and packages come first; later boots skip scripts and files that are marked `once`
 #     again   on demand: all scripts and files, preceded by every other step that failed
+#     remount on demand, from a folder that has other mounts beside it: these take the place of those in the seed
 #     identity    in a guest whose machine was copied while it ran: it becomes another instance's
 #     peers       on its network there are the guests whose addresses and names are on stdin
 #     become      in a guest that was booted for nobody, as a copy of whose machine an instance begins: its first boot
@@ -546,6 +547,10 @@ disks_and_mounts() {
     for disk in "$seed"/disks/*; do
         [ ! -d "$disk" ] || { fact "disks/${disk##*/}/path" && attempt "disk-${disk##*/}" "disk at $fact" mount_disk "$disk"; }
     done
+    mounts
+}
+
+mounts() {
     [ ! -d "$seed/mounts" ] || load_modules
     for mount in "$seed"/mounts/*; do
         [ ! -d "$mount" ] || { fact "mounts/${mount##*/}/path" && attempt "mount-${mount##*/}" "mount at $fact" mount_folder "$mount"; }
@@ -698,6 +703,48 @@ again() {
     know_boot
     report
     failures
+}
+
+# --- remount ----------------------------------------------------------------------------------------------------------
+
+remount() {
+    given=$seed seed=$state/seed later=yes
+    for mount in "$seed"/mounts/*; do
+        [ ! -d "$mount" ] || same_mount "$mount" "$given/mounts/${mount##*/}" || forget_mount "$mount"
+    done
+    rm -rf "$seed/mounts" "$results"/mount-*
+    sed '/^mount-/d' "$state/steps" >"$state/steps.new" && mv "$state/steps.new" "$state/steps" || exit
+    [ ! -d "$given/mounts" ] || (umask 077 && cp -r "$given/mounts" "$seed/mounts") || exit
+    mounts
+    if recurs && [ ! -e "$state/each-boot" ]; then
+        cp "$given/interlock" "$seed/interlock" && attempt service "start script" install_service
+        : >"$state/each-boot"
+    fi
+    know_boot
+    report
+    failures
+}
+
+# Succeeds if two folders of the seed say the same of a mount.
+same_mount() {
+    for name in tag path type options; do
+        cmp -s "$1/$name" "$2/$name" || return
+    done
+}
+
+# Unmounts the folder $1 of the seed, now and at later boots; a program that uses it keeps it until it ends.
+forget_mount() {
+    fact "mounts/${1##*/}/type" && type=$fact
+    fact "mounts/${1##*/}/path" && path=$fact
+    at=$(printf %s "$path" | sed 's/\\/\\134/g; s/ /\\040/g; s/\t/\\011/g')
+    if grep -qsF " $at $type " /etc/fstab; then
+        grep -vF " $at $type " /etc/fstab >/etc/fstab.new
+        cat /etc/fstab.new >/etc/fstab && rm /etc/fstab.new
+        ! by_systemd || systemctl daemon-reload
+    fi
+    while read -r _ mounted kind _; do
+        [ "$mounted $kind" != "$at $type" ] || umount -l "$path"
+    done </proc/self/mounts
 }
 
 # --- identity ---------------------------------------------------------------------------------------------------------
@@ -894,9 +941,9 @@ end_sessions() {
 }
 
 case ${1-} in
-early | boot | again | identity | peers | become) "$1" ;;
+early | boot | again | remount | identity | peers | become) "$1" ;;
 *)
-    say "usage: $0 early | boot | again | identity | peers | become" >&2
+    say "usage: $0 early | boot | again | remount | identity | peers | become" >&2
     exit 2
     ;;
 esac

@@ -65,6 +65,9 @@ SCRIPTS = f"{STATE}/scripts"
 PROGRAM_FILE = Path(__file__).with_name("interlock.sh")
 """Our program, as it is on the host."""
 
+SEED_BYTES = 1 << 30
+"""A seed, alone or at the end of an initrd, is a few dozen MiB at most; larger files are rejected unread."""
+
 _SSH_PORT = r"^(export )?LIMA_CIDATA_SSHLOCALPORT=.*\n"
 
 _AGENT_FILE = Path(__file__).with_name("agent.sh")
@@ -116,6 +119,36 @@ def nocloud_for(image: bytes, identity: Identity) -> bytes:
     user_data["ssh_keys"] = {"ed25519_private": private.decode(), "ed25519_public": public.decode()}
     facts = _on_disk(files)
     return _nocloud(user_data, identity.instance_id, identity.hostname, facts | _identified(facts, identity))
+
+
+def overlay_with(initrd: bytes, mounts: Sequence[MountPoint]) -> bytes:
+    """Return `initrd`, whose overlay lets the same guest have `mounts` in the place of those that it has.
+
+    Raises ValueError for an initrd that ends in no overlay.
+    """
+    begin, facts = _overlaid(initrd)
+    return initrd[:begin] + _packed(_mounting(facts, mounts))
+
+
+def nocloud_with(image: bytes, mounts: Sequence[MountPoint]) -> bytes:
+    """Return the same of a `nocloud` image. Raises ValueError for what is no such image."""
+    files = _files(image)
+    facts = _mounting(_on_disk(files), mounts)
+    return _iso({path: it for path, it in files.items() if "/" not in path} | _below("interlock", facts))
+
+
+def mount_facts(mounts: Sequence[MountPoint]) -> dict[str, bytes]:
+    """Return the facts of `mounts`: path → content."""
+    records = {f"mounts/{number:03}": _record(mount) for number, mount in enumerate(mounts)}
+    return {f"{folder}/{name}": content for folder, record in records.items() for name, content in record.items()}
+
+
+def _mounting(facts: Mapping[str, bytes], mounts: Sequence[MountPoint]) -> dict[str, bytes]:
+    return {path: it for path, it in facts.items() if not path.startswith("mounts/")} | mount_facts(mounts)
+
+
+def _below(folder: str, facts: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {f"{folder}/{path}": content for path, content in facts.items()}
 
 
 def identity_facts(identity: Identity, *, initrd: bytes | None = None, image: bytes | None = None) -> dict[str, bytes]:

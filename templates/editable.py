@@ -1,7 +1,7 @@
 """The keys of a template that an instance can be edited by: read, changed and validated as in a template."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from pydantic import ValidationError
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 FIXED = {
     "images": "the disk was made from it",
     "arch": "the disk was made for it",
-    **dict.fromkeys(("mounts", "env", "param", "provision"), "its guest was set up with it at its first boot"),
+    "param": "what uses it was filled in when the instance was created",
+    **dict.fromkeys(("env", "provision"), "its guest was set up with it at its first boot"),
 }
 """Keys → why they cannot be edited, where there is more to say than that they are for `create`."""
 
@@ -44,9 +45,9 @@ class Text:
         if wrong:
             raise invalid(self._name, [self._name], wrong)
 
-    def refuse(self, key: str, words: str) -> None:
-        """Raise the error that says `words` about the value of `key`, with its place."""
-        raise invalid(self._name, [self._name], [mistake(self._tree, (key,), words)])
+    def refuse(self, words: str, *path: str | int) -> NoReturn:
+        """Raise the error that says `words` about the value at `path`, with its place."""
+        raise invalid(self._name, [self._name], [mistake(self._tree, path, words)])
 
     def _fixed(self, key: str) -> Mistake:
         why = FIXED.get(key, "it is for create alone")

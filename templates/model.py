@@ -160,9 +160,18 @@ class Editable(Strict):
     memory: Annotated[is_.Memory | None, is_.BLANK] = None
     disk: Annotated[is_.DiskSize | None, is_.BLANK] = None
     restart: Restart | None = None
+    mounts: tuple[Mount, ...] | None = None
     port_forwards: tuple[PortForward, ...] | None = None
 
     def mistakes(self) -> Iterator[tuple[Path, str]]:
+        points: set[str] = set()
+        for number, mount in enumerate(self.mounts or ()):
+            for key, path in (("location", mount.location), ("mountPoint", mount.mount_point or "")):
+                if "{{" in path:
+                    yield ("mounts", number, key), "expected a path without variables"
+            if (point := mount.mount_point or mount.location) in points:
+                yield ("mounts", number), f"{point} is a mount above already"
+            points.add(point)
         for number, forward in enumerate(self.port_forwards or ()):
             for key, socket in (("guestSocket", forward.guest_socket), ("hostSocket", forward.host_socket)):
                 if socket and ("{{" in socket or not socket.startswith("/")):

@@ -64,8 +64,8 @@ def is_nobodys(directory: Path) -> bool:
 def become(site: Site, endpoint: "Endpoint", deadline: Deadline, pidfd: int, report: Report) -> None:
     """Have the guest of `site`, a copy that runs, take its identity. Raises DriverError if it does not."""
     from ...guest.identity import first_boot, request
+    from ...guest.seed import SEED_BYTES
     from . import identity, lan
-    from .cloning import SEED_BYTES
 
     report("giving the guest its own identity")
     data = _read(site.directory)

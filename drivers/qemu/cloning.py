@@ -27,11 +27,9 @@ from ..contract import BASE, CD, INITRD, KERNEL, KNOWN_HOSTS, SEED, SSH_KEY, Rep
 from . import firmware
 from .command import RECORD
 from .disk import DISK, GROWN, LAYERS, run_qemu_img, whole
+from .mounts import CHANGED
 
 _PIECE_BYTES = 4 << 20
-
-SEED_BYTES = 1 << 30
-"""An initrd or a seed is a few dozen MiB; larger files are rejected unread."""
 
 _L1_BYTES = 32 << 20
 """The longest L1 table that QEMU accepts. Source: QEMU, block/qcow2.h, QCOW_MAX_L1_SIZE."""
@@ -53,8 +51,9 @@ def make(site: Site, original: Site, report: Report, *, full: bool) -> None:
         link(original.directory / name, site.directory / name)
     for name in (RECORD, SSH_KEY):
         write_whole(site.directory / name, read_own(original.directory / name))
-    if (original.directory / GROWN).exists():
-        write_whole(site.directory / GROWN, b"")
+    for mark in (GROWN, CHANGED):
+        if (original.directory / mark).exists():
+            write_whole(site.directory / mark, b"")
     if (original.directory / firmware.VARIABLES).exists():
         copy(original.directory / firmware.VARIABLES, site.directory, report)
     if full:
@@ -87,10 +86,10 @@ def identify(site: Site, original: Site) -> facts.Identity:
     identity = facts.Identity(site.name, spec.hostname, spec.instance_id, host_key)
     try:
         if (source / SEED).exists():
-            write_whole(site.directory / SEED, seed.nocloud_for(read_own(source / SEED, SEED_BYTES), identity))
+            write_whole(site.directory / SEED, seed.nocloud_for(read_own(source / SEED, seed.SEED_BYTES), identity))
             link(source / INITRD, site.directory / INITRD)
         else:
-            initrd = seed.overlay_for(read_own(source / INITRD, SEED_BYTES), identity)
+            initrd = seed.overlay_for(read_own(source / INITRD, seed.SEED_BYTES), identity)
             write_whole(site.directory / INITRD, initrd)
     except ValueError as error:
         raise DriverError(f'the seed of "{original.name}" cannot be read: {error}') from error

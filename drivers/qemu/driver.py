@@ -4,6 +4,7 @@
     ├── qemu.json               create: the versioned board, kept whatever becomes of the host's QEMU
     ├── disk.qcow2              create: what the guest wrote, over base.qcow2
     ├── layer-*.qcow2           copy: what it wrote before, which its copies share; hard links, read-only
+    ├── remount                 remount: its guest has still to learn which mounts it has
     ├── grown                   grow: its guest has still to let its file system follow the disk
     ├── firmware.*.fd           create: UEFI and its variables, for a machine that boots from its disk
     ├── network.json            first start: the local port that leads to the guest's sshd
@@ -158,6 +159,11 @@ class QemuDriver(Driver):
         else:
             disk.grow(site.directory, site.spec.disk_bytes)
 
+    def remount(self, site: Site) -> None:
+        from ...host.files import write_whole
+
+        write_whole(site.directory / mounts.CHANGED, b"")
+
     def catch(self, site: Site, report: Report, deadline: Deadline) -> None:
         from . import forking
         from .boot import Progress, watched
@@ -256,6 +262,8 @@ class QemuDriver(Driver):
         from .boot import Progress, cold_boot, up
 
         progress = Progress(report)
+        if (site.directory / mounts.CHANGED).exists() and hypervisor.settled(site.directory) is None:
+            mounts.reseed(site)
         process = up(site, progress, deadline, boot=boot, cold=cold)
         try:
             failures = self._await(site, process, progress, deadline)
@@ -273,7 +281,7 @@ class QemuDriver(Driver):
         self, site: Site, process: "Actor | None", progress: "Progress", deadline: Deadline
     ) -> "tuple[Failure, ...]":
         """Return what failed in the guest of the hypervisor `process`, once it is ready."""
-        from ...guest import probes, readiness
+        from ...guest import probes, readiness, remount
         from ...guest.session import Wait
         from . import adopted, agent
         from .boot import watched
@@ -304,6 +312,9 @@ class QemuDriver(Driver):
             )
             if failures:
                 deadline = deadline.at_least(_GRACE_OF_KEPT_S)
+            if (directory / mounts.CHANGED).exists():
+                failures = remount.run(endpoint, mounts.points(site.spec), deadline, pidfd, progress)
+                (directory / mounts.CHANGED).unlink()
             if site.spec.probes or site.spec.copies:
                 ssh_control.opened(site.runtime, Wait(deadline, pidfd).pause)
             else:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from ...errors import DriverError
 from ...fsm.spec import Forward
 from ...guest.keys import pin
-from ...guest.seed import identity_facts
+from ...guest.seed import SEED_BYTES, identity_facts
 from ...guest.session import Endpoint
 from ...host.files import folder_beside, publish, read_own, remove_tree, write_whole
 from ...host.process import Actor
@@ -135,7 +135,7 @@ def make(site: Site, original: Site, report: Report) -> None:
         cloning.link(source / layer, directory / layer)
     cloning.cover(directory, caught["layers"], caught["disk_bytes"])
     saved.adopt(site, forked, common=True)
-    facts = identity_facts(who, initrd=read_own(directory / INITRD, cloning.SEED_BYTES))
+    facts = identity_facts(who, initrd=read_own(directory / INITRD, SEED_BYTES))
     shown = read_own(source / KNOWN_HOSTS)
     adopted.record(directory, shown, pin(who.host_key), facts, boot=caught["boot"], mark=caught["mark"])
 

@@ -12,12 +12,15 @@ import os
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...errors import DegradedError, DriverError, HostError
 from ...fsm.spec import Mount, Spec
-from ..contract import Site
+from ..contract import INITRD, SEED, Site
 from .hypervisor import Daemon
+
+if TYPE_CHECKING:
+    from ...guest.facts import MountPoint
 
 DESCRIPTORS = (Path("/etc/qemu/vhost-user"), Path("/usr/share/qemu/vhost-user"))
 """The administrator's folder comes first: a file there hides the package's of the same name."""
@@ -28,6 +31,9 @@ INSTEAD = "interlock create web --template debian --set mountType=9p"
 """For a host that has only the virtiofsd in C, and whose distribution may have no other."""
 
 _HELP_TIMEOUT_S = 10.0
+
+CHANGED = "remount"
+"""Exists while the mounts of the spec are others than the guest knows of."""
 
 
 class Program(NamedTuple):
@@ -51,6 +57,42 @@ def check(spec: Spec) -> None:
             f"the instance mounts {', '.join(gone)}, but this host has no such folder",
             hint=f"mkdir -p {shlex.join(gone)}",
         )
+
+
+def points(spec: Spec) -> "list[MountPoint]":
+    """Return what the guest of a machine has to know of its mounts."""
+    from ...guest.facts import MountPoint
+
+    return [
+        MountPoint(f"mount{number}", it.mount_point, it.type, it.options or _usual_options(it))
+        for number, it in enumerate(spec.mounts)
+    ]
+
+
+def _usual_options(mount: Mount) -> str:
+    """Return how a guest mounts a folder of a spec that does not say it. Source: as for what creation writes."""
+    access = "rw" if mount.writable else "ro"
+    if mount.type == "virtiofs":
+        return access
+    return f"trans=virtio,version=9p2000.L,msize={128 << 10},cache=mmap,{access}"
+
+
+def reseed(site: Site) -> None:
+    """Let the seed of the machine of `site`, which is down, say which mounts its spec has.
+
+    A guest that has had its first boot does not read it any more, unless it lives in memory or is reset.
+    """
+    from ...guest import seed
+    from ...host.files import read_own, write_whole
+
+    for file, changed in ((SEED, seed.nocloud_with), (INITRD, seed.overlay_with)):
+        if (site.directory / file).exists():
+            content = read_own(site.directory / file, seed.SEED_BYTES)
+            try:
+                write_whole(site.directory / file, changed(content, points(site.spec)))
+            except ValueError as error:
+                raise DriverError(f"{site.directory / file} cannot be read: {error}") from error
+            return
 
 
 def arguments(site: Site) -> list[str]:

@@ -59,7 +59,11 @@ def test_edit_that_changes_nothing_writes_nothing(interlock, bring, home, histor
         ("disk=1MiB", "disk: a disk cannot shrink"),
         ("arch=aarch64", "arch: cannot be edited: the disk was made for it"),
         ("images=[{location: x}]", "images: cannot be edited: the disk was made from it"),
-        ("mounts=[]", "mounts: cannot be edited: its guest was set up with it at its first boot"),
+        ("param.x=1", "param: cannot be edited: what uses it was filled in when the instance was created"),
+        ("env.X=1", "env: cannot be edited: its guest was set up with it at its first boot"),
+        ("mounts=[{location: /no/such}]", "mounts[0].location: there is no folder /no/such"),
+        ("mounts=[{location: '{{.Home}}'}]", "mounts[0].location: expected a path without variables"),
+        ("mounts=[{location: /etc, mountPoint: /x}, {location: /usr, mountPoint: /x}]", "/x is a mount above already"),
         ("message=x", "message: cannot be edited: it is for create alone"),
         ("portForwards=[{guestPort: 80, hostSocket: web.sock}]", "hostSocket: expected an absolute path"),
         ("portForwards=[{guestSocket: '/{{.Name}}', hostPort: 1}]", "guestSocket: expected an absolute path"),
@@ -96,6 +100,26 @@ def test_edit_of_the_disk_of_a_running_instance_takes_effect_at_once(interlock, 
     done = interlock("edit", "web", "--disk", str(larger), "--cpus", "3")
     assert re.search(r": disk \S+ → \S+, at once; at the next start cpus . → 3\n", done.stderr)
     assert spec()["disk_bytes"] == larger
+
+
+def test_edit_of_mounts_says_which_come_and_go_and_keeps_what_is_not_said_of_the_others(
+    interlock, bring, spec, tmp_path
+):
+    """By options or as text; a folder that stays keeps its own settings, which the text does not show."""
+    bring(State.running)
+    one, two = (tmp_path / name for name in ("one", "two"))
+    one.mkdir(), two.mkdir()
+    rule = f"mounts=[{{location: {one}, mountPoint: /one, 9p: {{securityModel: mapped-file, msize: 64KiB}}}}]"
+    assert interlock("edit", "web", "--set", rule).returncode == 0
+    (first,) = spec()["mounts"]
+    assert (first["security_model"], "msize=65536" in first["options"]) == ("mapped-file", True)
+    done = interlock("edit", "web", "--mount", f"{two}:w")
+    assert f": mounts {two} (writable); takes effect at the next start" in done.stderr
+    assert spec()["mounts"][1:] == [first]
+    done = interlock("edit", "web", "--mount-only", str(two))
+    assert f"no longer mounts {one} → /one (read-only), {two} (writable), mounts {two} (read-only)" in done.stderr
+    assert interlock("edit", "web", "--mount-none").returncode == 0
+    assert spec()["mounts"] == []
 
 
 def test_edit_says_what_becomes_of_ports_that_open(interlock, bring):
@@ -182,10 +206,12 @@ FORWARDS = """\
 
 
 def test_editable_text_means_what_the_instance_is(bring, vms, spec, tmp_path):
-    """Read back unchanged, it changes nothing, with forwards of every kind."""
+    """Read back unchanged, it changes nothing, with mounts, and forwards of every kind."""
     bring(State.stopped)
     text = tmp_path / "web.yaml"
-    text.write_text(f"portForwards:\n{FORWARDS}")
+    text.write_text(
+        f"mounts:\n- {{location: '{tmp_path}', mountPoint: '/a: b', writable: true}}\nportForwards:\n{FORWARDS}"
+    )
     assert vms.edit("web", file=text).changed
     assert len(spec()["forwards"]) == 2 + 3 + 1 + 4
     text.write_text(vms.editable("web"))

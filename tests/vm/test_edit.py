@@ -83,6 +83,30 @@ def test_disk_of_a_guest_grows_at_once_or_by_its_next_start_and_so_does_its_file
     assert (vms.status("web").observation.condition, space_mib(vms) < 400) == (None, True)
 
 
+def test_edited_mounts_are_those_of_the_guest_from_its_next_start_on(vms, tmp_path):
+    """Folders come, change their place and go; the guest's boot has nothing that failed, after a reset either."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    vms.create("web", "tiny", Wishes(user="root"))
+    edits = (
+        (f"[{{location: {tmp_path}/one, mountPoint: /a}}]", "one -"),
+        (f"[{{location: {tmp_path}/two, mountPoint: /a}}, {{location: {tmp_path}/one, mountPoint: /b}}]", "two one"),
+    )
+    for mounts, found in edits:
+        assert vms.edit("web", f"mounts={mounts}").detail.endswith("takes effect at the next start")
+        vms.restart("web")
+        assert vms.run("web", ["sh", "-c", LOOK]).text == found
+        assert vms.status("web").observation.condition is None
+    vms.stop("web")
+    vms.reset("web")
+    vms.start("web")
+    assert vms.run("web", ["sh", "-c", LOOK]).text == "two one"
+
+
+LOOK = 'echo "$(cat /a/file) $(cat /b/file 2>/dev/null || echo -)"'
+
+
 def space_mib(vms):
     """Return how many MiB the file system has that keeps the guest's data."""
     return int(vms.run("web", ["df", "-m", "/disk"]).text.split()[-5])
