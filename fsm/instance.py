@@ -312,11 +312,13 @@ class Instance:
                 pass
 
     def _discard_staging(self) -> None:
-        staging = self.home.creating(self.name)
+        """Remove what `create` has made; raises what the driver does, where something of it may be elsewhere yet."""
+        staging, port = self.home.creating(self.name), None
         with suppress(InterlockError):  # without a readable spec no driver was called yet
             spec = self._reader.spec(staging)
-            site = Site(self.name, staging, self.home.sockets(self.name), spec)
-            self._reader.ports(spec.driver).delete(site, unheard)
+            port = self._reader.ports(spec.driver)
+        if port is not None:
+            port.delete(Site(self.name, staging, self.home.sockets(self.name), spec), unheard)
         remove_tree(staging)
         remove_tree(self.home.sockets(self.name))
 

@@ -15,6 +15,7 @@ from interlock.fsm.happening import Happening
 from interlock.fsm.journal import Journal, Line, Phase
 from interlock.fsm.port import Deadline, Draft
 from interlock.fsm.records import now
+from interlock.fsm.spec import SPEC_FILE
 from interlock.fsm.states import State
 from interlock.fsm.table import BY_TRIGGER, TABLE, Trigger
 from interlock.host.process import this_process
@@ -98,6 +99,18 @@ def test_create_that_fails_leaves_nothing(make_engine, home, plan, culprit):
         make_engine(SimulatedDriver(orders)).create("web", broken if culprit == "plan" else plan)
     assert files_left(home) == []
     assert make_engine().create("web", plan).changed
+
+
+def test_create_that_cannot_be_undone_is_undone_by_the_next_command(make_engine, home, plan):
+    """What says where the machine is stays as long as its driver cannot remove it, and the name is not free."""
+    cut_off = {"create": {"error": "no"}, "delete": {"error": "the cluster is silent"}}
+    with pytest.raises(DriverError, match="no"):
+        make_engine(SimulatedDriver(cut_off)).create("web", plan)
+    assert (home.creating("web") / SPEC_FILE).exists()
+    with pytest.raises(DriverError, match="the cluster is silent"):
+        make_engine(SimulatedDriver(cut_off)).create("web", plan)
+    make_engine().create("web", plan)
+    assert not home.creating("web").exists()
 
 
 def test_start_that_fails_kills_the_guest(make_engine, watched, bring):
