@@ -18,20 +18,23 @@ done </proc/self/mounts
 name=${device##*/}
 [ -e "/sys/class/block/$name" ] || { echo "$device is no partition of a disk" && exit 1; }
 
-# A partition follows its disk first.
+# A partition follows its disk first. The guest may have seen to that itself, or an earlier attempt that was cut off.
 if [ -e "/sys/class/block/$name/partition" ]; then
     read -r number <"/sys/class/block/$name/partition"
     disk=$(readlink -f "/sys/class/block/$name")
     disk=${disk%/*}
-    disk=/dev/${disk##*/}
+    disk=${disk##*/}
     before=$(cat "/sys/class/block/$name/size")
     if command -v growpart >/dev/null; then
-        growpart "$disk" "$number" >/dev/null 2>&1
+        growpart "/dev/$disk" "$number" >/dev/null 2>&1
     elif command -v sfdisk >/dev/null; then
-        echo ', +' | sfdisk --quiet --no-reread --no-tell-kernel -N "$number" "$disk" >/dev/null 2>&1
-        partx --update --nr "$number" "$disk"
+        echo ', +' | sfdisk --quiet --no-reread --no-tell-kernel -N "$number" "/dev/$disk" >/dev/null 2>&1
+        partx --update --nr "$number" "/dev/$disk"
     fi
-    [ "$(cat "/sys/class/block/$name/size")" -gt "$before" ] ||
+    now=$(cat "/sys/class/block/$name/size")
+    behind=$(($(cat "/sys/class/block/$disk/size") - $(cat "/sys/class/block/$name/start") - now))
+    # In sectors: a table's second copy and alignment take 1 MiB or two.
+    [ "$now" -gt "$before" ] || [ "$behind" -lt 8192 ] ||
         { echo "the partition $device did not grow with its disk" && exit 1; }
 fi
 

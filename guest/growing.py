@@ -12,13 +12,16 @@ from .session import Endpoint, Wait
 GROWING_S = 60.0
 """How long it may take: the kernel writes a group of blocks after the other, and the guest may be an emulated one."""
 
+_SSH_FAILED = 255
+
 _SCRIPT = Path(__file__).with_name("grow.sh")
 
 
-def run(endpoint: Endpoint, deadline: Deadline, pidfd: int, report: Report) -> None:
+def run(endpoint: Endpoint, deadline: Deadline, pidfd: int, report: Report) -> bool:
     """Let the file system of the guest grow to the size of its disk; where it does not, report why, and how to do it.
 
-    Raises GuestGoneError when the machine died. A file system that keeps its size is no error: all that is there works.
+    Returns whether the guest has answered: one that has not is to be asked again, which does no harm. Raises
+    GuestGoneError when the machine died. A file system that keeps its size is no error: all that is there works.
     """
     report("growing the file system")
     said = bounded_words()
@@ -27,8 +30,12 @@ def run(endpoint: Endpoint, deadline: Deadline, pidfd: int, report: Report) -> N
         wait = Wait(Deadline(min(GROWING_S, deadline.remaining_s)), pidfd)
         status = session.run(endpoint, command, wait, hear=said.hear)
     except DeadlineError:
-        status = 1
-        said.hear(b"it takes longer than a minute")
+        report("the file system may keep its size: the guest does not answer; the next start asks it again")
+        return False
+    if status == _SSH_FAILED:
+        report("the file system keeps its size: the guest was not reached; the next start asks it again")
+        return False
     if status:
         why = (lines(bytes(said)) or ["the guest does not say why"])[-1]
         report(f"the file system keeps its size, grow it in the guest: {why}")
+    return True

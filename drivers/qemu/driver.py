@@ -502,8 +502,8 @@ def _grow_file_system(site: Site, endpoint: "Endpoint", deadline: Deadline, pidf
     if (site.directory / GROWN).exists():
         from ...guest import growing
 
-        growing.run(endpoint, deadline, pidfd, report)
-        (site.directory / GROWN).unlink()
+        if growing.run(endpoint, deadline, pidfd, report):
+            (site.directory / GROWN).unlink()
 
 
 def _screen(site: Site) -> "Screen | None":
