@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DegradedError, InterlockError
-from ..fsm import restarts
+from ..fsm import looks, restarts
 from ..fsm.engine import Engine
 from ..fsm.events import Event
 from ..fsm.port import Deadline, Site
@@ -43,7 +43,7 @@ LOOK_S = 60.0
 """A keeper that nobody called looks for new instances all the same."""
 
 BLIND_S = 1.0
-"""Likewise, while there is a machine without a process that could be watched."""
+"""Likewise, while a machine of ours has no process that could be watched."""
 
 _WAIT_S = 0.05
 
@@ -114,10 +114,11 @@ class Keeper:
     def _look(self) -> bool:
         """See to each instance, and record exits; return whether one needs a keeper."""
         self._watched, needed = [], False
-        for name in self._home.names():
-            if name not in self._attended:
-                with suppress(InterlockError):
-                    needed |= self._see_to(name)
+        with looks.shared({}):
+            for name in self._home.names():
+                if name not in self._attended:
+                    with suppress(InterlockError):
+                        needed |= self._see_to(name)
         return needed or bool(self._attended)
 
     def _see_to(self, name: str) -> bool:
@@ -131,12 +132,15 @@ class Keeper:
             return True
         if seen is None or seen.hidden:
             return False
-        if not seen.alive:  # whose exit somebody else is about to record
-            self._watched.append(None)
+        if not seen.alive:
+            if status.state in AT_REST and not status.operation:  # another program may start it, which has no hurry
+                return False
+            if seen.alive is False or not spec.keeper:  # somebody else is about to record its exit
+                self._watched.append(None)
             return spec.restart != restarts.NEVER
         if spec.port_rules:
             self._begin(name, self._attend, name)
-        else:
+        elif seen.pid or not spec.keeper:  # a cluster's machine has no process here, and is looked at now and then
             self._watched.append(seen.pid)
         return bool(spec.port_rules) or spec.restart != restarts.NEVER
 
