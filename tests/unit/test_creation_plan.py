@@ -132,9 +132,10 @@ portForwards: [{guestSocket: "/run/user/{{.UID}}/{{.Param.port}}.sock", hostSock
 def test_plan_mounts_what_is_there(draft, more, tmp_path):
     """A folder has its absolute path, and is seen in the guest under the same, or under another."""
     more(f"mounts: [{{location: {tmp_path}}}, {{location: {tmp_path}, mountPoint: /mnt/a b, writable: true}}]\n")
+    options = "trans=virtio,version=9p2000.L,msize=131072,cache=mmap"
     assert draft().spec.mounts == (
-        Mount(str(tmp_path), str(tmp_path), writable=False, type="9p", security_model="none"),
-        Mount(str(tmp_path), "/mnt/a b", writable=True, type="9p", security_model="none"),
+        Mount(str(tmp_path), str(tmp_path), writable=False, type="9p", security_model="none", options=f"{options},ro"),
+        Mount(str(tmp_path), "/mnt/a b", writable=True, type="9p", security_model="none", options=f"{options},rw"),
     )
 
 
