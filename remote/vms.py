@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from .. import api
+from ..errors import UsageError
 from ..fsm.events import Announce, quiet
 from ..host.home import Home
 
@@ -45,12 +46,17 @@ class Interlock(api.Interlock):
         self,
         home: Path | Home | None = None,
         *,
-        host: str | None = None,  # noqa: ARG002 - `__new__` has taken it
+        host: str | None = None,
         driver: "str | Driver | None" = None,
         on_event: Announce = quiet,
         dry_run: bool = False,
         wait_s: float = 0.0,
     ) -> None:
+        if host is not None and _is_another(host):  # `__new__` has not turned this class into the one for it
+            raise UsageError(
+                f"{type(self).__name__}, a class derived from Interlock, acts on this host only; "
+                f'for another, call Interlock(host="{host}") itself'
+            )
         super().__init__(home, driver=driver, on_event=on_event, dry_run=dry_run, wait_s=wait_s)
 
 

@@ -38,6 +38,17 @@ def there(other):
     return Interlock(other.home)
 
 
+def test_class_derived_from_the_api_refuses_another_host():
+    """It would act on this host's instances, of the same names perhaps."""
+
+    class Mine(Interlock):
+        pass
+
+    assert Mine(host="local").status("web").state is State.absent
+    with pytest.raises(UsageError, match="Mine, a class derived from Interlock, acts on this host only"):
+        Mine(host="ssh://other")
+
+
 def test_life_of_an_instance_returns_what_the_api_returns_here(afar, other, there, heard):
     """Outcomes, statuses and events are the same records; a dry run does nothing."""
     made = afar.create("web", TEMPLATE, Wishes(memory_bytes=512 << 20, edits=("disk=2GiB",)))
