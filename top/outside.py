@@ -1,5 +1,6 @@
 """A program that has the terminal for itself while the view stands aside."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -9,11 +10,13 @@ from collections.abc import Sequence
 def on_terminal(argv: Sequence[str], pause: bool) -> int:
     """Run `argv` on this process's terminal and return its exit status. Ctrl-C there is the program's to handle.
 
-    With `pause`, what it said can be read until Enter is pressed. Called in the main thread.
+    A program of ours acts on this host, as the view does, whatever INTERLOCK_HOST says. With `pause`, what it said can
+    be read until Enter is pressed. Called in the main thread.
     """
     before = signal.signal(signal.SIGINT, lambda _number, _frame: None)  # not SIG_IGN, which the program would inherit
+    environment = {key: value for key, value in os.environ.items() if key != "INTERLOCK_HOST"}
     try:
-        status = subprocess.call(argv)
+        status = subprocess.call(argv, env=environment)
         if pause:
             sys.stdout.write("\nEnter leads back. ")
             sys.stdout.flush()
