@@ -198,11 +198,19 @@ def _rsync(places: Sequence[Place], ssh: Sequence[str], *, recursive: bool, cont
 
     A link to a folder in the target stays one (-K), as for scp. Only rsync reads `-e`, which has its own quotes.
     """
-    *sources, target = [f"{place.guest}:{_in_guest(place)}" if place.guest else place.path for place in places]
-    sources = [(source.rstrip("/") or "/") + "/" * contents for source in sources]
+    sources = [f"{_of(it)}{_path(it).rstrip('/') or '/'}{'/' * contents}" for it in places[:-1]]
+    target = f"{_of(places[-1])}{_path(places[-1])}"
     reached_by = " ".join(word if word.strip("-").isalnum() else f"""'{word.replace("'", "''")}'""" for word in ssh)
     options = ["--copy-links", "--keep-dirlinks", "--perms", "--times", *(["--recursive"] if recursive else [])]
     return ["rsync", *options, "-s", "-e", reached_by, "--", *sources, target]
+
+
+def _of(place: Place) -> str:
+    return f"{place.guest}:" if place.guest else ""
+
+
+def _path(place: Place) -> str:
+    return _in_guest(place) if place.guest else place.path
 
 
 def _in_guest(place: Place) -> str:

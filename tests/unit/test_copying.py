@@ -149,6 +149,12 @@ def test_path_in_a_guest_means_the_same_to_every_program(folder, path, asked, se
     assert (guest.asked, line[-1]) == ([("web", asked)], sent)
 
 
+@pytest.mark.parametrize(("path", "sent"), [("/", "web:/"), ("/etc/", "web:/etc"), ("", "web:.")])
+def test_source_in_a_guest_loses_its_last_slash_and_stays_what_it_is(folder, path, sent):
+    """The root of a guest is not the home of its user, which is what rsync takes no path for."""
+    assert copying([web(path), here(folder)], SSH, Guest("yes\n1 1"), recursive=True).line[-2] == sent
+
+
 def test_how_much_is_measured_where_it_lies(folder):
     """Links are followed, but not into what is being measured; the guest says its part, or it is not known."""
     (folder / "again").symlink_to(folder / "a")
