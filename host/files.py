@@ -141,12 +141,17 @@ def folder_beside(path: Path) -> Path:
     return fresh
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Put `content` into `path`, 0600: a reader sees the old file or the new one, a power cut leaves one of them."""
+def write_whole(path: Path, content: bytes, *, program: bool = False) -> None:
+    """Put `content` into `path`, 0600: a reader sees the old file or the new one, a power cut leaves one of them.
+
+    A `program` is 0700.
+    """
     fresh = beside(path)
     try:
         with open_private(fresh, "xb") as file:
             file.write(content)
+            if program:
+                os.fchmod(file.fileno(), 0o700)
         publish(fresh, path)
     except BaseException:
         with suppress(OSError):

@@ -2,6 +2,7 @@
 
     runtime/host-<12 hex digits>        the control socket of the shared connection; it closes after a minute
     runtime/host-<12 hex digits>.met    which Interlock was met over which connection: what need not be asked again
+    runtime/host-<12>-<12 more>.ssh     stands in for ssh where guests of one of that host's homes are meant
 
 The user's own ssh_config(5) holds: aliases, keys, agents, jump hosts. ssh asks no question (BatchMode), so what needs
 an answer fails at once, with the command to type. A call is one round trip: the Interlock there begins with a greeting

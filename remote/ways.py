@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..host.files import make_private_directory, read_own, write_whole
+from ..host.home import short_name
 from ..host.progress import Report
 from .connection import Connection
 from .greeting import SFTP, TUNNEL, WAY
@@ -71,15 +72,17 @@ def checked(connection: Connection, words: Sequence[str], settings: Mapping[str,
 
 
 def script(connection: Connection) -> Path:
-    """Return the program that stands in for ssh where guests over `connection` are meant; the same for all."""
+    """Return the program that stands in for ssh where guests over `connection` are meant; the same for all.
+
+    Another home of that host has another one: it is called after its text, and never replaced by a different text.
+    """
     *begin, command = connection.line([], greet=False)
-    text = _SCRIPT.format(line=shlex.join([*begin, command]), sftp=SFTP).encode()
-    path = make_private_directory(connection.folder) / f"{connection.key}.ssh"
+    text = _SCRIPT.format(line=shlex.join([*begin, command]), sftp=SFTP)
+    path = make_private_directory(connection.folder) / f"{connection.key}-{short_name(text)}.ssh"
     with suppress(OSError):
-        if read_own(path) == text and os.access(path, os.X_OK):
+        if read_own(path) == text.encode() and os.access(path, os.X_OK):
             return path
-    write_whole(path, text)
-    path.chmod(0o700)
+    write_whole(path, text.encode(), program=True)
     return path
 
 
