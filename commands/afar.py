@@ -18,7 +18,7 @@ from ..errors import UsageError
 from ..host.environment import passed_on
 from ..remote.client import RemoteInterlock
 from ..remote.connection import Connection
-from ..remote.ways import is_file, sent_template, tunnel
+from ..remote.ways import STDIN, is_file, sent_template, tunnel
 from .instead import meaning
 from .program import become
 from .stdout import print_record
@@ -38,7 +38,7 @@ LOCAL = {
 """Commands that make no sense from afar, and why."""
 
 READS_STDIN = frozenset({"shell", "run"})
-"""Commands that pass standard input on; others leave it to their caller, unless one of their words is `-`."""
+"""Commands that pass standard input on, as `template` does where that is one; others leave it to their caller."""
 
 PASSES_STATUS_ON = frozenset({"shell", "run"})
 """Commands whose exit code may be 255 in their own right."""
@@ -75,7 +75,7 @@ def hand_over(
             words = _sent(ctx, group, connection, words)
         case _ if command in LOCAL:
             raise UsageError(f"{command} is not for another host: {LOCAL[command]}", hint=_retyped(host, ["list"]))
-    return asked(connection, words, settings, stdin=command in READS_STDIN or "-" in words)
+    return asked(connection, words, settings, stdin=command in READS_STDIN or _is_template_of_stdin(words))
 
 
 def asked(connection: Connection, words: Sequence[str], settings: Mapping[str, str], *, stdin: bool) -> int:
@@ -155,16 +155,23 @@ def _sent(ctx: click.Context, group: click.Group, connection: Connection, words:
             )
     if words[0] == "edit":
         file = given["file"]
-        return words if file is None else _exchanged(words, str(file), connection.keep(file.name, file.read_bytes()))
-    if words == ["up"]:
+        sent = file and connection.keep(file.name, file.read_bytes())
+        return _with_option(words, "--file", sent) if sent else words
+    named, template = given["words"] if words[0] == "create" else _one(given["name"]), given["template"]
+    if words[0] == "up" and not named and template is None:
         from .naming import of_this_folder
 
         name, template = of_this_folder(ctx.obj)
-        words += [name, "--template", template]
-    else:
-        named = given["words"] if words[0] == "create" else filter(None, [given["name"]])
-        template = given["template"] or next(filter(is_file, named), "")
-    return _exchanged(words, template, sent_template(connection, template)) if is_file(template) else words
+        return _with_option([words[0], name, *words[1:]], "--template", sent_template(connection, template))
+    if template is None:
+        return [sent_template(connection, word) if word in named and is_file(word) else word for word in words]
+    if is_file(template) or (template == STDIN and named):  # without a name, it is refused there
+        return _with_option(words, "--template", sent_template(connection, template))
+    return words
+
+
+def _one(word: str | None) -> tuple[str, ...]:
+    return () if word is None else (word,)
 
 
 def _template(connection: Connection, words: list[str]) -> list[str]:
@@ -173,11 +180,16 @@ def _template(connection: Connection, words: list[str]) -> list[str]:
             "template copy would write a file of that host; let it print the text",
             hint=_retyped(connection.host, [*words[:-1], "-"]),
         )
-    for word in filter(is_file, words[2:] if words[1:2] == ["validate"] else ()):
-        words = _exchanged(words, word, sent_template(connection, word))
+    if words[1:2] == ["validate"]:
+        return [sent_template(connection, word) if is_file(word) else word for word in words]
     return words
 
 
-def _exchanged(words: Sequence[str], file: str, there: str) -> list[str]:
-    """Return `words` with `there` in the place of `file`, also behind an option's `=`."""
-    return [there if word == file else word.replace(f"={file}", f"={there}") for word in words]
+def _is_template_of_stdin(words: Sequence[str]) -> bool:
+    return words[0] == "template" and STDIN in (words[2:-1] if words[1:2] == ["copy"] else words[2:])
+
+
+def _with_option(words: Sequence[str], option: str, value: str) -> list[str]:
+    """Return `words` with an `option` that counts instead of an earlier one, however that was typed."""
+    end = words.index("--") if "--" in words else len(words)
+    return [*words[:end], option, value, *words[end:]]

@@ -20,6 +20,9 @@ from .greeting import SFTP, TUNNEL, WAY
 if TYPE_CHECKING:
     from ..templates.load import Loaded
 
+STDIN = "-"
+"""The locator of standard input, as for `templates.locate`, which most commands do not load."""
+
 _SCRIPT = """\
 #!/bin/sh
 # Stands in for ssh: what scp and rsync ask of a guest is asked of the host that has it.
@@ -48,7 +51,7 @@ def sent_template(connection: Connection, template: "str | Mapping[str, Any] | L
     from ..templates.load import Loaded, dump, parse
     from ..templates.locate import find
 
-    if isinstance(template, str) and "\n" not in template and template != "-" and not is_file(template):
+    if isinstance(template, str) and "\n" not in template and template != STDIN and not is_file(template):
         return template
     name = Path(template).name if isinstance(template, str) and is_file(template) else "template.yaml"
     loaded = template if isinstance(template, Loaded) else parse(find(template))

@@ -127,6 +127,44 @@ def test_template_in_a_file_is_sent_with_its_bases(afar, other, there, tmp_path)
     assert [path.name for path in (other.run / "interlock").glob("sent-*")] == []
 
 
+@pytest.mark.parametrize("words", [("-t", "-"), ("-t-",), ("--template=-",)])
+def test_template_of_standard_input_is_sent(afar, there, words):
+    """It is read here, so the command there can be called off as any other."""
+    done = afar("create", "web", *words, input="base: template:tiny\ncpus: 3\n")
+    assert (done.returncode, done.stderr.count("error")) == (0, 0), done.stderr
+    assert there.status("web").spec.cpus == 3
+
+
+def test_dash_that_is_no_template_leaves_standard_input_alone(afar, tmp_path):
+    """Of `template copy`, it is the target."""
+    (tmp_path / "lines").write_text("a\nb\n")
+    with (tmp_path / "lines").open() as lines:
+        assert afar("template", "copy", "tiny", "-", stdin=lines).returncode == 0
+        assert os.lseek(lines.fileno(), 0, os.SEEK_CUR) == 0
+
+
+def test_file_is_sent_however_its_option_is_typed(afar, there, tmp_path):
+    """Glued to the letter, behind `=`, or with a path that has a shorter form; other words stay as they are."""
+    (tmp_path / "mine.yaml").write_text("base: template:tiny\ncpus: 3\n")
+    (tmp_path / "more.yaml").write_text("cpus: 5\n")
+    done = afar("create", "web", "-t./mine.yaml", "--set", "message=./mine.yaml.bak")
+    assert (done.returncode, done.stderr.count("error")) == (0, 0), done.stderr
+    assert (there.status("web").spec.cpus, there.status("web").spec.message) == (3, "./mine.yaml.bak")
+    for words in (("--file", "./more.yaml", "--json"), ("--json", "--file=./more.yaml")):
+        done = afar("edit", "web", *words)
+        assert (done.returncode, there.status("web").spec.cpus) == (0, 5), done.stderr
+        assert afar("edit", "web", "--cpus", "3").returncode == 0
+
+
+@pytest.mark.parametrize("words", [("up", "--json"), ("--json", "up"), ("up", "--timeout", "600")])
+def test_template_of_this_folder_is_sent_whatever_else_is_asked(afar, there, tmp_path, words):
+    """`up` without a name is about the folder here, not about one there."""
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "interlock.yaml").write_text("base: template:tiny\n")
+    assert afar(*words, cwd=tmp_path / "web").returncode == 0
+    assert there.status("web").state is State.running
+
+
 def test_template_with_a_mistake_is_refused_here_with_its_place(afar, tmp_path):
     """The file that has to be mended is this host's."""
     (tmp_path / "mine.yaml").write_text("cpus: many\n")
