@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 UNUSED = ("asyncio", "inspect", "ipaddress", "linecache", "textwrap", "uuid")
 """Modules that pathlib, logging, transitions and structlog import, and most commands never use."""
 
-STDOUT = 1
-"""The descriptor, which is there also where Python has no `sys.stdout`."""
+STDOUT, STDERR = 1, 2
+"""The descriptors, which are there also where Python has no `sys.stdout`."""
 
 
 def serve(work: "Callable[[], int]") -> "NoReturn":
@@ -49,10 +49,19 @@ def _stand_in() -> None:
 
 
 def become(argv: list[str]) -> "NoReturn":
-    """Become another program, such as ssh, so that nothing stands between it and the caller."""
+    """Become another program, such as ssh, so that nothing stands between it and the caller.
+
+    For a caller on another host that keeps this process on a leash, the program runs below it, and ends with it.
+    """
     from ..host import cancellation
+    from ..remote import serving
 
     sys.stdout.flush()
+    if serving.on_leash():
+        from ..host.run import run
+
+        status = run(argv, stdout=STDOUT, stderr=STDERR).status
+        sys.exit(status if status >= 0 else 128 - status)
     cancellation.step_aside()
     os.execvp(argv[0], argv)  # noqa: S606
 

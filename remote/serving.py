@@ -80,6 +80,11 @@ def _remove_at_the_end(sent: "list[str]") -> None:
             atexit.register(remove_tree, path.parent)
 
 
+def on_leash() -> bool:
+    """Return whether the caller calls this process off by its standard input, which a thread reads."""
+    return bool(_caller.get("leash"))
+
+
 def typed(hint: str) -> str:
     """Return `hint`, a command for this machine, as it is typed where the user is."""
     commands = re.split(r" (?:&&|\|\||\|) ", hint)
