@@ -231,7 +231,7 @@ COMMANDS: dict[str, "dict[str, Command] | Command"] = {
 """Command → what it is; the commands of a group by their names."""
 
 ELSEWHERE = {
-    "network": "instances share no network here",
+    "network": "there is one network, which templates ask for by `networks: [{lima: user-v2}]`",
     "sudoers": "nothing here needs root, so there are no rules for sudo",
     "completion": "there is completion for `interlock`: `interlock help completion`",
     "screenshot": "guests have no display here",

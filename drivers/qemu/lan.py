@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ...errors import DriverError, HostError
+from ...errors import DriverError, HostError, InterlockError
 from ...fsm.spec import Spec
 from ...guest import agent as said
 from ...guest import lan, ssh
@@ -86,7 +86,7 @@ def members(site: Site) -> Iterator[Site]:
     for socket in sorted(_folder(site).glob("*.sock")):
         runtime = site.runtime.parent / socket.stem
         directory = owner(runtime)
-        with suppress(DriverError, OSError):
+        with suppress(InterlockError, OSError):  # a damaged one is nobody else's trouble
             if directory and hypervisor.look(directory).alive:
                 yield Site(directory.name, directory, runtime, Spec.read(directory))
 

@@ -55,6 +55,15 @@ def test_everybody_who_runs_learns_the_names_of_all(make, heard):
     assert "down" not in words
 
 
+def test_instance_that_is_damaged_disturbs_no_other(make, heard):
+    """Its spec cannot be read, so nobody knows where its guest is; the others start all the same."""
+    web, db = make("web"), make("db")
+    (db.directory / SPEC_FILE).write_text("{")
+    lan.prepare(web)
+    lan.introduce(web, [].append)
+    assert heard.keys() == {web.runtime}
+
+
 def test_guest_that_cannot_be_informed_is_no_failure(make, monkeypatch):
     """The start says so, and goes on: the guest is reached by its address."""
     monkeypatch.setattr(agent, "listens", lambda _: False)

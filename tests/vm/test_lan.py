@@ -8,7 +8,7 @@ TEMPLATE = "base: {base}\nnetworks: [{{lima: user-v2}}]\n"
 
 WHERE = "ip addr show lima0 | awk '/ether/ { print $2 } / inet / { print $2 }'"
 
-BANNER = "nc -w 60 {} 22 </dev/null | head -n 1"
+BANNER = "busybox nc -w 60 {} 22 </dev/null | head -n 1"
 
 
 @pytest.fixture
@@ -76,9 +76,11 @@ def test_copies_have_places_of_their_own(vms, up, reach, ask):
     assert len({word for place in places for word in place}) == 6
 
 
-def test_guests_of_debian_reach_each_other(up, reach, ask):
+def test_guests_of_debian_reach_each_other(vms, up, reach, ask):
     """A guest with a network daemon of its own has the card to itself, after its next boot too."""
     up("one", "template:debian")
     up("two")
+    reach("one", "two")
+    vms.restart("one")
     reach("one", "two")
     assert ask("one", "ip -o -4 addr show | grep -c ' 198.1[89]'").strip() == "1"

@@ -84,7 +84,10 @@ def of_cd(vms, live_cd, tmp_path):
         path.write_text(TEMPLATE.format(iso=live_cd, display=100 + os.getpid() % 800) + more)
         vms.create(name, str(path))
 
-    return make
+    yield make
+    for image in vms.images.list():
+        if image.origin == str(live_cd):
+            vms.images.delete(image.name, force=True)
 
 
 def response(challenge: bytes, password: str) -> bytes:
