@@ -116,9 +116,9 @@ early() {
     # The output of scripts may be secret.
     mkdir -p "$results" && chmod 700 "$results"
     : >>"$state/steps"
-    keep_seed
-    # With cloud-init, the configuration of its own has the card.
+    # With cloud-init, whose seed does not have the key, the configuration of its own has the card.
     [ ! -f "$seed/ssh_host_ed25519_key" ] || claim_lan
+    keep_seed
     identify
 }
 

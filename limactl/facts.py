@@ -12,7 +12,6 @@ from .version import LIMA_VERSION
 
 if TYPE_CHECKING:
     from ..fsm.records import Status
-    from ..fsm.spec import Spec
 
 FIELDS = {
     "Name": "name",
@@ -94,7 +93,7 @@ def facts(status: "Status", lima: LimaHome) -> dict[str, Any]:
         "disk": spec.disk_bytes if spec else 0,
         "message": spec.message if spec else "",
         "additionalDisks": [{"name": disk.name} for disk in spec.disks] if spec else [],
-        "network": [_network(spec)] if spec and spec.lan else [],
+        "network": [{"lima": "user-v2", "interface": spec.lan}] if spec and spec.lan else [],
         "sshLocalPort": (seen.ssh_port or 0) if seen and seen.alive else 0,
         "sshConfigFile": str(folder / SSH_CONFIG),
         "hostAgentPID": 0,
@@ -114,13 +113,6 @@ def facts(status: "Status", lima: LimaHome) -> dict[str, Any]:
         "transition": str(operation.trigger) if operation else "",
         "since": (operation.since if operation else status.changed_at) or "",
     }
-
-
-def _network(spec: "Spec") -> dict[str, Any]:
-    """Return the network that the guest of `spec` is on, as a template has it."""
-    from ..guest.lan import place  # its hash takes longer to load than the rest of a listing
-
-    return {"lima": "user-v2", "macAddress": place(spec.instance_id).mac, "interface": spec.lan}
 
 
 def record(known: dict[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,9 @@ _ID = "lan"
 
 _CARD = "lan-card"
 
-_TELLING_S = 5.0
+_TELLING_S, _TELLING_OTHERS_S = 30.0, 5.0
+"""How long the guest that has come up may take to learn the names, which are milliseconds of work; and the others,
+which may stand still."""
 
 _TOLD = f'printf "%s\\n" "$1" | sh {PROGRAM} peers'
 
@@ -99,7 +101,8 @@ def introduce(site: Site, report: Report) -> None:
     present = list(members(site))
     lines = [f"{lan.place(it.spec.instance_id).address} {' '.join(lan.names(it.name))}" for it in present]
     for one in present:
-        if not _informed(one, "\n".join(lines)) and one.directory == site.directory:
+        own = one.directory == site.directory
+        if not _informed(one, "\n".join(lines), _TELLING_S if own else _TELLING_OTHERS_S) and own:
             report("the guest did not learn the names of the others")
 
 
@@ -118,15 +121,15 @@ def forget(site: Site) -> None:
     remove_tree(_socket(site))
 
 
-def _informed(site: Site, lines: str) -> bool:
+def _informed(site: Site, lines: str, timeout_s: float) -> bool:
     """Return whether the guest of `site` was given `lines`: by its agent, or over ssh if that is open."""
     if agent.listens(site.directory):
         with suppress(said.AgentError):
-            agent.ask(site.runtime, "peers", said.escaped({"peers": lines.encode()}), timeout_s=_TELLING_S)
+            agent.ask(site.runtime, "peers", said.escaped({"peers": lines.encode()}), timeout_s=timeout_s)
             return True
     if not ssh_control.call(site.runtime):
         return False
-    ssh.attempt(site.directory / ssh.CONFIG, site.name, ssh.as_root("sh", "-c", _TOLD, "sh", lines), _TELLING_S)
+    ssh.attempt(site.directory / ssh.CONFIG, site.name, ssh.as_root("sh", "-c", _TOLD, "sh", lines), timeout_s)
     return True
 
 

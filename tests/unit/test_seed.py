@@ -709,6 +709,16 @@ def test_card_of_the_network_of_instances_is_found_by_its_address_and_named(gues
         card.unlink()
 
 
+@pytest.mark.usefixtures("card")
+def test_card_is_claimed_where_the_seed_was_laid_over_the_guest_before(guest):
+    """The initrd of a system with a disk copies the seed to where it stays, and then begins with it."""
+    given = replace(PLAIN, user=guest.user, home="/home/me", lan="lima0")
+    guest.state.mkdir(parents=True)
+    extracted(seed.overlay(given), guest.folder).rename(guest.state / "seed")
+    guest.run(guest.state / "seed/interlock", "early")
+    assert f"MACAddress={LAN.mac}\n" in guest.read("etc/systemd/network/10-interlock.network")
+
+
 def test_card_that_cloud_init_has_set_up_is_left_alone(guest, card):
     """What is right already is not taken down under its users."""
     shows = f"link/ether {LAN.mac} brd\n inet {LAN.with_prefix} scope"

@@ -83,4 +83,5 @@ def test_guests_of_debian_reach_each_other(vms, up, reach, ask):
     reach("one", "two")
     vms.restart("one")
     reach("one", "two")
+    assert ask("one", "networkctl list lima0 --no-legend").split()[-1] == "unmanaged"
     assert ask("one", "ip -o -4 addr show | grep -c ' 198.1[89]'").strip() == "1"
