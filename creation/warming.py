@@ -76,10 +76,9 @@ def make(
     base: dict[str, Any] = {"images": [{"location": f"build:{image.name}", "arch": image.arch}]}
     if image.name in builtin_names():
         base = {"base": f"template:{image.name}"}
-    loaded = load({**base, "mounts": [], "warm": "never", "timezone": "", "propagateProxyEnv": False})
-    asked = Wishes(
-        arch=image.arch, cpus=sizes.cpus, memory_bytes=sizes.memory_bytes, disk_bytes=sizes.disk_bytes, user="root"
-    )
+    loaded = load({**base, "mounts": [], "warm": "never", "propagateProxyEnv": False})
+    # Otherwise as most instances of this home will be: what its guest has already, theirs need not be given.
+    asked = Wishes(arch=image.arch, cpus=sizes.cpus, memory_bytes=sizes.memory_bytes, disk_bytes=sizes.disk_bytes)
     spec = described(home, name, loaded, driver, asked)
     folder = store.warm / warm.key(image.name, image.arch, spec)
     if dry_run:

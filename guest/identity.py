@@ -4,11 +4,12 @@ import io
 import os
 import time
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from ..errors import DriverError
 from . import agent, session, ssh
 from .report import bounded_words, lines
-from .seed import PROGRAM_FILE, first_boot_facts
+from .seed import IDENTITY_FILE, PROGRAM_FILE, first_boot_facts
 from .session import Endpoint, Wait
 
 _TAKE = (
@@ -31,16 +32,32 @@ def request(facts: Mapping[str, bytes], *, boot: str = "", mark: str = "") -> st
     return agent.escaped({**facts, **_present(boot, mark)})
 
 
-def first_boot(initrd: bytes, *, boot: str, mark: str) -> bytes:
-    """Return the archive by which a guest that was nobody's becomes the one that has its seed in `initrd`.
+class FirstBoot(NamedTuple):
+    """What a guest that was nobody's is handed to become somebody's."""
+
+    line: str
+    """A `request`."""
+    archive: bytes
+    """What the seed has in folders, as a tar archive; empty if there is nothing."""
+
+
+def first_boot(initrd: bytes, former: Mapping[str, bytes], *, boot: str, mark: str) -> FirstBoot:
+    """Return what makes of a guest with the seed `former`, which was nobody's, the one that has its seed in `initrd`.
 
     `boot` and `mark` are as for `request`. Raises ValueError where there is no seed.
     """
+    facts = first_boot_facts(initrd, former)
+    inside = {name: content for name, content in facts.items() if "/" in name}
+    line = request({name: content for name, content in facts.items() if name not in inside}, boot=boot, mark=mark)
+    return FirstBoot(line, _archive(inside) if inside else b"")
+
+
+def _archive(files: Mapping[str, bytes]) -> bytes:
     from tarfile import TarFile, TarInfo
 
     out = io.BytesIO()
     with TarFile(fileobj=out, mode="w") as archive:
-        for name, content in {**first_boot_facts(initrd), **_present(boot, mark)}.items():
+        for name, content in files.items():
             entry = TarInfo(name)
             entry.size, entry.mode = len(content), 0o600
             archive.addfile(entry, io.BytesIO(content))
@@ -74,6 +91,6 @@ def give(endpoint: Endpoint, line: str, wait: Wait) -> None:
     Raises DriverError with the guest's words, and what `wait` does.
     """
     said = bounded_words()
-    stdin = line.encode() + b"\n" + PROGRAM_FILE.read_bytes()
+    stdin = b"\n".join((line.encode(), IDENTITY_FILE.read_bytes(), PROGRAM_FILE.read_bytes()))
     if session.run(endpoint, ssh.as_root("sh", "-c", _TAKE), wait, stdin=stdin, hear=said.hear):
         raise DriverError("the guest did not take its new identity", details=lines(bytes(said))[-5:])

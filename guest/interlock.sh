@@ -7,9 +7,9 @@
 #             and packages come first; later boots skip scripts and files that are marked `once`
 #     again   on demand: all scripts and files, preceded by every other step that failed
 #     remount on demand, from a folder that has other mounts beside it: these take the place of those in the seed
-#     identity    in a guest whose machine was copied while it ran: it becomes another instance's
 #     peers       on its network there are the guests whose addresses and names are on stdin
-#     become      in a guest that was booted for nobody, as a copy of whose machine an instance begins: its first boot
+#     identity, become    on demand: gives the guest another identity (guest/identity.sh)
+#     library     nothing: it was read by another program, for its functions
 #
 # Facts are beside it, one a file (guest/seed.py draws the tree). A failure stops nothing: the output and exit status of
 # a step are kept until it runs again, and the host is given every step whose last run failed, in whichever boot. A
@@ -33,6 +33,8 @@ seed=${0%/*}
 state=$root/var/lib/interlock
 results=$state/scripts
 umask 022
+newline='
+'
 # After su or sudo, PATH may lack these.
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -48,6 +50,14 @@ fact() {
 # Sets $boot_id to the id of this boot.
 know_boot() { read -r boot_id </proc/sys/kernel/random/boot_id; }
 
+# Notes that the step $1 with the title $2 is run. What was ever run is read once, without a process.
+note_step() {
+    [ -n "$noted" ] || while IFS= read -r line; do noted="$noted$line$newline"; done <"$state/steps"
+    case $newline$noted in *"$newline$1 $2$newline"*) return ;; esac
+    say "$1 $2" >>"$state/steps" && noted="$noted$1 $2$newline"
+}
+noted=
+
 # Runs the other arguments as the step $2, whose output is kept under the name $1. Never fails. While $only_failed is
 # set, steps whose last run succeeded are skipped.
 attempt() {
@@ -57,12 +67,12 @@ attempt() {
     [ -f "$results/$step.status" ] && read -r ended <"$results/$step.status"
     [ -z "$only_failed" ] || [ "$ended" != 0 ] || return 0
     say "running $title"
-    grep -qsxF "$step $title" "$state/steps" || say "$step $title" >>"$state/steps"
+    note_step "$step" "$title"
     # Without descriptor 3: a background process of the step would keep it open, and a listening session would not end.
     ("$@") >"$results/$step.log" 2>&1 </dev/null 3>&-
     status=$?
     say $status >"$results/$step.status"
-    [ $status = 0 ] || failure | as_news >&3
+    [ $status = 0 ] || { failed=yes && failure | as_news >&3; }
 }
 only_failed=
 exec 3>/dev/null
@@ -93,13 +103,36 @@ has_booted() {
     fact instance-id && [ "$booted" = "$fact" ]
 }
 
-# Appends the lines of stdin to the file $1, replacing those appended before.
+# Sets $text to the content of the file $1, which is small: the shell reads it byte by byte, in less time than a process
+# needs to start under emulation.
+read_text() {
+    text=
+    [ -f "$1" ] || return
+    while IFS= read -r line || [ -n "$line" ]; do text="$text$line$newline"; done <"$1"
+}
+
+# Puts $2, in the form $3 of printf's (%s or %b), as a block of ours at the end of the small file $1, in the place of the
+# block that was there.
+put_text() {
+    [ -d "${1%/*}" ] || mkdir -p "${1%/*}"
+    before='' within=''
+    [ ! -f "$1" ] || while IFS= read -r line || [ -n "$line" ]; do
+        case $line in
+        "# begin interlock") within=yes ;;
+        "# end interlock") within= ;;
+        *) [ -n "$within" ] || before="$before$line$newline" ;;
+        esac
+    done <"$1"
+    # Overwritten in place: owner, mode and label stay, and /etc/hosts may be a mount.
+    printf "%s# begin interlock\n$3# end interlock\n" "$before" "$2" >"$1"
+}
+
+# As `put_text`, of any size, from stdin.
 put_block() {
     mkdir -p "${1%/*}"
     [ -f "$1" ] || : >"$1"
     sed '/^# begin interlock$/,/^# end interlock$/d' "$1" >"$1.new" || return
     { say "# begin interlock" && cat && say "# end interlock"; } >>"$1.new"
-    # Overwritten in place: owner, mode and label stay, and /etc/hosts may be a mount.
     cat "$1.new" >"$1" && rm "$1.new"
 }
 
@@ -227,7 +260,10 @@ set_names() {
     say "$fact" >"$root/etc/hostname"
     [ -n "$root" ] || say "$fact" >/proc/sys/kernel/hostname
     [ -s "$root/etc/hosts" ] || printf '127.0.0.1 localhost\n::1 localhost\n' >"$root/etc/hosts"
-    { cat "$seed/hosts"; [ ! -f "$state/peers" ] || cat "$state/peers"; } | put_block "$root/etc/hosts"
+    read_text "$seed/hosts" || return
+    hosts=$text
+    read_text "$state/peers"
+    put_text "$root/etc/hosts" "$hosts$text" %s
 }
 
 set_timezone() {
@@ -254,7 +290,7 @@ set_locale() {
 
 # PAM reads /etc/environment at every login; sshd gets the rest, and all of it where there is no PAM.
 set_environment() {
-    put_block "$root/etc/environment" <"$seed/environment"
+    read_text "$seed/environment" && put_text "$root/etc/environment" "$text" %s
     if [ -d "$root/etc/ssh/sshd_config.d" ]; then
         (umask 077 && cat "$seed/environment.sshd" >"$root/etc/ssh/sshd_config.d/10-interlock.conf")
     fi
@@ -285,7 +321,8 @@ set_dns() {
 
 # Programs made for Lima's guests read this file.
 set_lima() {
-    mkdir -p "$root/mnt/lima-cidata" && cat "$seed/lima.env" >"$root/mnt/lima-cidata/lima.env"
+    [ -d "$root/mnt/lima-cidata" ] || mkdir -p "$root/mnt/lima-cidata"
+    read_text "$seed/lima.env" && printf %s "$text" >"$root/mnt/lima-cidata/lima.env"
 }
 
 # --- boot -------------------------------------------------------------------------------------------------------------
@@ -508,7 +545,7 @@ CERTIFICATES
     fi
     if [ -f "$seed/remove-default-ca-certs" ]; then
         if [ -n "$defaults" ]; then
-            rm -rf "${root:?}/$defaults"/*
+            rm -rf "$root/$defaults"/*
         else
             sed -i 's/^\([^#!]\)/!\1/' "$root/etc/ca-certificates.conf" || return
         fi
@@ -747,201 +784,15 @@ forget_mount() {
     done </proc/self/mounts
 }
 
-# --- identity ---------------------------------------------------------------------------------------------------------
-
-# Makes this guest, which was running when its machine was copied, another instance's. On stdin are facts of the seed in
-# one line, each a word NAME=VALUE with the value escaped as for printf's %b, and besides them
-#
-#     boot, mark                      the boot of the original, and what its kernel's log says of the copying
-#     clock                           the present time, in seconds since 1970
-#     machine-id                      of the new instance
-#     random                          something to stir into the kernel's random state
-#     ssh_host_ed25519_key(.pub)      the only host key from now on
-#
-# Prints what could not be done, and fails. It may be repeated. The instance's id comes last, so that it is never right
-# while something else is still wrong.
-identity() {
-    seed=$state/seed given=$state/identity
-    rm -rf "$given" && mkdir -m 700 "$given" || exit
-    IFS= read -r line
-    set -f
-    for word in $line; do
-        (umask 077 && printf %b "${word#*=}" >"$given/${word%%=*}") || exit
-    done
-    set +f
-    must "random state" renew_random
-    must "clock" set_clock
-    rm -f "$state/peers"
-    for name in hostname hosts lima.env variables.sh lan-mac lan-address ssh_host_ed25519_key.pub; do
-        [ ! -f "$given/$name" ] || cp "$given/$name" "$seed/$name" || exit
-    done
-    must "hostname" set_names
-    must "variables of Lima" set_lima
-    [ ! -f "$given/lan-mac" ] || { must "network of instances" join_lan && claim_lan; }
-    must "machine id" set_machine_id
-    [ ! -f "$given/authorized_keys" ] || must "key of the user" set_user_key
-    must "host key" set_host_key
-    must "instance id" set_instance_id
-    rm -rf "$given"
-}
-
-must() {
-    title=$1
-    shift
-    "$@" >/dev/null 2>&1 </dev/null || { say "the $title could not be changed" && exit 1; }
-}
-
-# Sets $value to what was given under the name $1; fails if nothing was.
-given() {
-    value=
-    [ -f "$given/$1" ] && { IFS= read -r value <"$given/$1" || [ -n "$value" ]; }
-}
-
-# The kernel renews its random state when the machine's generation id changes, and says so in its log; until then copies
-# of a guest draw the same numbers. What is written to /dev/urandom is stirred in, but has no effect for minutes.
-renew_random() {
-    cat "$given/random" >/dev/urandom || return
-    know_boot
-    given boot && [ "$value" = "$boot_id" ] || return 0
-    given mark
-    for try in 1 1 1 1 1 2 2 3 4 5 6 7 8 9; do
-        ! dmesg | sed -n "/interlock: copying $value/,\$p" | grep -q 'reseeded due to virtual machine fork' || return 0
-        sleep 0.$try
-    done
-    return 1
-}
-
-# A clock that is right is not moved.
-set_clock() {
-    given clock || return 0
-    late=$((value - $(date +%s)))
-    [ $late -ge -1 ] && [ $late -le 1 ] || date -s "@$value"
-}
-
-set_machine_id() {
-    given machine-id || return
-    for file in "$root/etc/machine-id" "$root/var/lib/dbus/machine-id"; do
-        # D-Bus's is a link to the other, or its own, or not there.
-        [ "$file" = "$root/etc/machine-id" ] || { [ -f "$file" ] && [ ! -h "$file" ]; } || continue
-        say "$value" >"$file.new" && chmod 444 "$file.new" && mv "$file.new" "$file" || return
-    done
-}
-
-# Replaces the host's keys, and leaves those that the user has added.
-set_user_key() {
-    fact home
-    keys=$root$fact/.ssh/authorized_keys
-    { grep -vxF -f "$seed/authorized_keys" "$keys"; cat "$given/authorized_keys"; } >"$given/keys"
-    cat "$given/keys" >"$keys" && cp "$given/authorized_keys" "$seed/"
-}
-
-# Leaves one host key, and returns once another sshd listens, because it reads its keys when it starts. So randomness that
-# it kept in its own memory is not used by two guests, either.
-set_host_key() {
-    given ssh_host_ed25519_key || return 0
-    key=$given/ssh_host_ed25519_key
-    before=$(listener)
-    if has dropbearconvert && [ -d "$root/etc/dropbear" ]; then
-        dropbearconvert openssh dropbear "$key" "$root/etc/dropbear/host_key" || return
-        for pid in $(pidof dropbear); do
-            read -r _ _ _ parent _ <"/proc/$pid/stat" && read -r name <"/proc/$parent/comm" || continue
-            # What keeps it running reads the environment for its sessions when it starts.
-            [ "$name" = dropbear ] || [ ! -f "$seed/environment.sh" ] || kill "$parent"
-            [ "$name" = dropbear ] || kill -KILL "$pid"
-        done
-    else
-        rm -f "$root"/etc/ssh/ssh_host_*
-        (umask 077 && cat "$key" >"$root/etc/ssh/ssh_host_ed25519_key") &&
-            cp "$key.pub" "$root/etc/ssh/ssh_host_ed25519_key.pub" || return
-        # Behind a socket of systemd's, the server is started by a connection, or for each.
-        if by_systemd && systemctl --quiet is-active ssh.socket sshd.socket; then
-            systemctl try-restart ssh.service
-            return 0
-        fi
-        for file in "$root/run/sshd.pid" "$root/var/run/sshd.pid"; do
-            [ -f "$file" ] && read -r pid <"$file" && kill -HUP "$pid" && break
-        done
-    fi
-    [ -n "$before" ] || return 0
-    for try in 1 1 1 1 2 2 2 3 3 4 5 6 7 8 9 9 9 9; do
-        now=$(listener)
-        [ -z "$now" ] || [ "$now" = "$before" ] || return 0
-        sleep 0.$try
-    done
-    return 1
-}
-
-# Prints which sockets listen at ssh's port.
-listener() {
-    for table in "$root/proc/net/tcp" "$root/proc/net/tcp6"; do
-        [ -r "$table" ] || continue
-        while read -r _ address _ status _ _ _ _ _ inode _; do
-            case "$address $status" in *:"0016 0A") say "$inode" ;; esac
-        done <"$table"
-    done
-}
-
-set_instance_id() {
-    given instance-id
-    cp "$given/instance-id" "$seed/instance-id" &&
-        cp "$seed/instance-id" "$state/booted.new" && chmod 644 "$state/booted.new" && sync &&
-        mv "$state/booted.new" "$state/booted" && sync
-}
-
-# --- become -----------------------------------------------------------------------------------------------------------
-
-# Makes this guest, which was booted with a seed of nobody's, the one of an instance, as its first boot would. On stdin is
-# a tar archive with what `identity` is given, a file each, and the seed's facts in the folder `seed`, but for the
-# programs: they are here. Prints what could not be done, and fails.
-become() {
-    given=$state/identity
-    rm -rf "$given" && mkdir -m 700 "$given" && (umask 077 && tar -x -f - -C "$given") || exit
-    must "random state" renew_random
-    must "clock" set_clock
-    end_sessions
-    rm -f "$root/root/.ssh/authorized_keys"
-    rm -rf "$state/booted" "$state/seed.old"
-    cp "$state/seed/interlock" "$state/seed/agent" "$given/seed" && mv "$state/seed" "$state/seed.old" &&
-        mv "$given/seed" "$state/seed" || exit
-    seed=$state/seed
-    rm -rf "$state/seed.old"
-    must "machine id" set_machine_id
-    # The tiny guest's `sudo` asks for root's password, which is empty. As long as it was nobody's, root was the user,
-    # and a user has a password that never matches.
-    [ ! -d "$root/etc/dropbear" ] || [ ! -f "$seed/sudo" ] || sed -i 's/^root:\*:/root::/' "$root/etc/shadow"
-    early >/dev/null
-    must "host key" set_host_key
-    rm -rf "$given"
-    if ! has_work; then
-        boot >/dev/null
-    elif by_systemd && [ -f "$root/etc/systemd/system/interlock-first-boot.service" ]; then
-        : >"$state/pending"
-        systemctl --no-block restart interlock-first-boot.service
-    else
-        setsid sh "$seed/interlock" boot </dev/null >/dev/null 2>&1 &
-    fi
-}
-
-# Succeeds if a first boot has more to do than to say that it is over.
-has_work() {
-    for each in scripts files disks mounts ca remove-default-ca-certs upgrade-packages; do
-        [ ! -e "$seed/$each" ] || return 0
-    done
-    return 1
-}
-
-# Ends the sessions that the host had when this guest was nobody's: the host has left them. The server itself stays.
-end_sessions() {
-    [ -z "$root" ] || return 0
-    for pid in $(pidof sshd sshd-session dropbear); do
-        read -r _ _ _ parent _ <"/proc/$pid/stat" && read -r name <"/proc/$parent/comm" || continue
-        case $name in sshd* | dropbear) kill -KILL "$pid" ;; esac
-    done
-    return 0
-}
-
 case ${1-} in
-early | boot | again | remount | identity | peers | become) "$1" ;;
+early | boot | again | remount | peers) "$1" ;;
+identity | become)
+    # Over ssh, what is in that file comes before this text.
+    [ ! -f "$seed/identity" ] || . "$seed/identity"
+    IFS= read -r line && "$1" "$line" "${2-}" && settle || { say "$reason" && exit 1; }
+    if [ "$1" = become ] && has_work; then begin_work; else become_known; fi
+    ;;
+library) ;;
 *)
     say "usage: $0 early | boot | again | remount | identity | peers | become" >&2
     exit 2

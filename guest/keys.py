@@ -6,6 +6,7 @@ connection would have to trust it unseen.
 
 import errno
 import tempfile
+from base64 import b64decode
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,9 @@ from .ssh import HOST_KEY_ALIAS
 
 USER_KEY = Path("user/id_ed25519")
 """The private key, below the folder of keys, for `ssh -i`. The public half is beside it, as `.pub`."""
+
+
+_MAGIC = b"openssh-key-v1\0"
 
 
 class KeyPair(NamedTuple):
@@ -52,6 +56,36 @@ def new_host_key() -> KeyPair:
         path = Path(scratch, "ssh_host_ed25519_key")
         _generate(path, "")
         return _read(path)
+
+
+def in_dropbears_form(private: bytes) -> bytes:
+    """Return the private half of an ed25519 pair, which OpenSSH wrote without a passphrase, as dropbear reads it.
+
+    Raises ValueError for another. Source: OpenSSH, PROTOCOL.key; dropbear, src/ed25519.c, buf_put_ed25519_priv_key.
+    """
+    lines = private.strip().splitlines()
+    rest = b64decode(b"".join(lines[1:-1]))
+    if not rest.startswith(_MAGIC):
+        raise ValueError("it is no key of OpenSSH's")
+    rest = rest[len(_MAGIC) :]
+    fields = []
+    for _ in range(3):
+        field, rest = _string(rest)
+        fields.append(field)
+    _, rest = _string(rest[4:])
+    secret, _ = _string(rest)
+    kind, rest = _string(secret[8:])
+    _, rest = _string(rest)
+    pair, _ = _string(rest)
+    if fields[0] != b"none" or kind != b"ssh-ed25519":
+        raise ValueError("it is no ed25519 key without a passphrase")
+    return b"".join(len(it).to_bytes(4) + it for it in (kind, pair))
+
+
+def _string(data: bytes) -> tuple[bytes, bytes]:
+    """Return the string with which `data` begins, and the rest. Source: RFC 4251, section 5."""
+    end = 4 + int.from_bytes(data[:4])
+    return data[4:end], data[end:]
 
 
 def pin(host_key: KeyPair) -> bytes:

@@ -1,7 +1,8 @@
 """When a guest is ready: it shows the host key from its seed, lets us log in, and says that this boot's work is done.
 
 An agent in the guest can say so without a login, which takes an emulated guest seconds. It needs no key to be known by:
-it answers on a port of the machine's, which only root in this guest can open. By then, its sshd has greeted us.
+it answers on a port of the machine's, which only root in this guest can open. At a boot, its sshd has greeted us by
+then. A guest that continues from a saved memory had a network when that was saved: its agent's word is enough.
 
 Nothing less proves it. QEMU's user network accepts connections before the guest listens; a banner may come from any ssh
 server; a login is possible before the first boot is finished.

@@ -8,6 +8,7 @@
 Both have the same tree, one fact a file, and in it the program that does the guest's work:
 
     interlock                   guest/interlock.sh, which says what it does when
+    identity                    guest/identity.sh, which gives a guest that runs another identity
     agent                       guest/agent.sh, which answers the host while the guest runs
     instance-id, user, uid, home, shell, comment, hostname, timezone, locale        a line each
     sudo, remove-default-ca-certs, upgrade-packages                                 there or not
@@ -35,11 +36,13 @@ import re
 import shlex
 import stat
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from . import cpio, lan
 from .facts import DNS_ADDRESS, GUEST_ADDRESS, HOST_ADDRESS, HOST_NAMES, File, GuestDisk, Identity, MountPoint, Seed
+from .keys import in_dropbears_form
 
 STATE = "/var/lib/interlock"
 """Interlock's folder in the guest."""
@@ -70,9 +73,9 @@ SEED_BYTES = 1 << 30
 
 _SSH_PORT = r"^(export )?LIMA_CIDATA_SSHLOCALPORT=.*\n"
 
-_AGENT_FILE = Path(__file__).with_name("agent.sh")
+IDENTITY_FILE, _AGENT_FILE = (Path(__file__).with_name(f"{name}.sh") for name in ("identity", "agent"))
 
-PROGRAMS = {"interlock": PROGRAM_FILE, "agent": _AGENT_FILE}
+PROGRAMS = {"interlock": PROGRAM_FILE, "identity": IDENTITY_FILE, "agent": _AGENT_FILE}
 """The facts that are programs, and where they are on the host."""
 
 _UPLINK_MAC = "52:54:00:12:34:56"
@@ -157,19 +160,31 @@ def identity_facts(identity: Identity, *, initrd: bytes | None = None, image: by
     Raises ValueError where there is no seed.
     """
     facts = _overlaid(initrd)[1] if initrd is not None else _on_disk(_files(image or b""))
-    return {**_identified(facts, identity), **_host_key(identity), "machine-id": _machine_id()}
+    keys = _host_key(identity)
+    return {**_identified(facts, identity), **keys, **_host_keys(keys), "machine-id": _machine_id()}
 
 
-def first_boot_facts(initrd: bytes) -> dict[str, bytes]:
-    """Return what a running guest that was nobody's is handed to become the one that has its seed in `initrd`: the
-    facts of the seed, in a folder, and what `identity_facts` has besides. Raises ValueError where there is no seed.
+def facts_of(initrd: bytes) -> dict[str, bytes]:
+    """Return the facts of the seed in `initrd`, but for the programs. Raises ValueError where there is no seed."""
+    return {name: content for name, content in _overlaid(initrd)[1].items() if name not in PROGRAMS}
 
-    It has the programs of the seed already.
+
+def first_boot_facts(initrd: bytes, former: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return what a running guest that had the facts `former`, and was nobody's, is handed to become the one that has
+    its seed in `initrd`: the facts that differ, the names of those that are gone, and what `identity_facts` has
+    besides.
+
+    Raises ValueError where there is no seed.
     """
-    facts = _overlaid(initrd)[1]
-    keys = {name: content for name, content in facts.items() if name.startswith("ssh_host_")}
-    seed = {f"seed/{name}": content for name, content in facts.items() if name not in PROGRAMS}
-    return {**seed, **keys, "machine-id": _machine_id()}
+    facts = facts_of(initrd)
+    gone = "".join(f"{name}," for name in sorted({name.partition("/")[0] for name in former.keys() - facts.keys()}))
+    fresh = {name: content for name, content in facts.items() if former.get(name) != content}
+    return {
+        **fresh,
+        **_host_keys(facts),
+        **({"without": f",{gone}".encode()} if gone else {}),
+        "machine-id": _machine_id(),
+    }
 
 
 def _machine_id() -> bytes:
@@ -192,6 +207,14 @@ def _on_disk(files: Mapping[str, bytes]) -> dict[str, bytes]:
 def _host_key(identity: Identity) -> dict[str, bytes]:
     private, public = identity.host_key
     return {"ssh_host_ed25519_key": private, "ssh_host_ed25519_key.pub": public}
+
+
+def _host_keys(facts: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return the host key among `facts` in each form in which a running guest needs it."""
+    keys = {name: facts[name] for name in ("ssh_host_ed25519_key", "ssh_host_ed25519_key.pub")}
+    with suppress(ValueError):  # only OpenSSH's servers read other keys
+        keys["dropbear_host_key"] = in_dropbears_form(keys["ssh_host_ed25519_key"])
+    return keys
 
 
 def _identified(facts: Mapping[str, bytes], identity: Identity) -> dict[str, bytes]:

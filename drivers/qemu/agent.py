@@ -25,6 +25,9 @@ ANSWER_S = 2.0
 READY_S = 5.0
 """An agent that is asked for readiness waits for a second itself."""
 
+_LOGGED_S = 2.0
+"""The log of events is written by another process, some milliseconds after they happened."""
+
 _TURN_S, _PIECE_BYTES = 0.02, 4096
 
 
@@ -36,6 +39,13 @@ def listens(directory: Path) -> bool:
         if event["event"] == "VSERPORT_CHANGE" and data.get("id") == DEVICE:
             opened = data.get("open") is True
     return opened
+
+
+def await_log(directory: Path) -> None:
+    """Return once the log of events has come to where a machine continued: before, nobody knows of its agent."""
+    turn = Deadline(_LOGGED_S)
+    while not any(event["event"] == "RESUME" for event in events.read(directory)) and not turn.passed:
+        cancellation.pause(0.002)
 
 
 def ask(runtime: Path, verb: str, argument: str = "", *, content: bytes = b"", timeout_s: float = ANSWER_S) -> str:
@@ -73,12 +83,16 @@ def readiness(site: Site, *, resumed: bool = False) -> bool | None:
     try:
         if resumed:
             ask(site.runtime, "clock", str(round(time.time())))
-        said, _, key = ask(site.runtime, "ready", site.spec.instance_id, timeout_s=READY_S).partition(" ")
+        said = ask(site.runtime, "ready", site.spec.instance_id, timeout_s=READY_S)
     except AgentError:
         return False
-    if said == "yes":
-        return key.encode() in read_own(site.directory / KNOWN_HOSTS).split()
-    return None if said == "soon" else False
+    return None if said == "soon" else is_ready(site, said)
+
+
+def is_ready(site: Site, said: str) -> bool:
+    """Return whether an agent that `said` this has a guest with the pinned key that lets the host in."""
+    said, _, key = said.partition(" ")
+    return said == "yes" and key.encode() in read_own(site.directory / KNOWN_HOSTS).split()
 
 
 def _send(client: socket.socket, request: bytes, deadline: Deadline) -> None:

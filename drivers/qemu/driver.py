@@ -165,6 +165,9 @@ class QemuDriver(Driver):
         write_whole(site.directory / mounts.CHANGED, b"")
 
     def catch(self, site: Site, report: Report, deadline: Deadline) -> None:
+        self._catch(site, report, deadline, nobodys=False)
+
+    def _catch(self, site: Site, report: Report, deadline: Deadline, *, nobodys: bool) -> None:
         from . import forking
         from .boot import Progress, watched
 
@@ -174,7 +177,7 @@ class QemuDriver(Driver):
         forking.refuse(site, process)
         progress = Progress(report)
         with watched(site, process, progress) as (endpoint, pidfd):
-            announced = forking.announce(site, endpoint, deadline, pidfd, progress)
+            announced = forking.announce(site, endpoint, deadline, pidfd, progress, nobodys=nobodys)
             forking.catch(site, process, announced, progress, deadline)
 
     def adopt(self, site: Site, original: Site, report: Report) -> None:
@@ -251,7 +254,7 @@ class QemuDriver(Driver):
     def warm(self, site: Site, place: Path, report: Report, deadline: Deadline) -> None:
         from . import warming
 
-        self.catch(site, report, deadline)
+        self._catch(site, report, deadline, nobodys=True)
         report("keeping the memory and the disk")
         warming.keep(site, place)
 
@@ -299,17 +302,24 @@ class QemuDriver(Driver):
             return resumed or events.uses_network(directory)
 
         with watched(site, process, progress) as (endpoint, pidfd):
+            if resumed:
+                agent.await_log(directory)
             if adopted.is_undecided(directory):
-                adopted.become(site, endpoint, deadline, pidfd, progress)
-            failures = readiness.wait_until_ready(
-                endpoint,
-                deadline,
-                pidfd,
-                progress,
-                look,
-                agent=lambda: agent.readiness(site, resumed=resumed),
-                resumed=resumed,
-            )
+                ready = adopted.become(site, endpoint, deadline, pidfd, progress)
+            else:
+                # When it was stopped it had a network, so the word of its agent is enough.
+                ready = resumed and agent.readiness(site, resumed=True) is True
+            failures: tuple[Failure, ...] = ()
+            if not ready:
+                failures = readiness.wait_until_ready(
+                    endpoint,
+                    deadline,
+                    pidfd,
+                    progress,
+                    look,
+                    agent=lambda: agent.readiness(site, resumed=resumed),
+                    resumed=resumed,
+                )
             if failures:
                 deadline = deadline.at_least(_GRACE_OF_KEPT_S)
             if (directory / mounts.CHANGED).exists():

@@ -70,10 +70,15 @@ class Announced(NamedTuple):
     """A word in its kernel's log; the log's lines about the copying come after it."""
 
 
-def announce(site: Site, endpoint: Endpoint, deadline: Deadline, pidfd: int, report: Report) -> Announced:
-    """Have the guest of `site` note that it is about to be copied. Raises DriverError, and what a `Wait` does."""
+def announce(
+    site: Site, endpoint: Endpoint, deadline: Deadline, pidfd: int, report: Report, *, nobodys: bool = False
+) -> Announced:
+    """Have the guest of `site`, which is nobody's or not, prepare to be copied. Raises DriverError, and what a `Wait`
+    does."""
     report("announcing it to the guest")
     mark = os.urandom(8).hex()
+    if nobodys:
+        return Announced(identity.stand_by(site, mark), mark)
     return Announced(identity.copying(site, endpoint, mark, deadline, pidfd), mark)
 
 

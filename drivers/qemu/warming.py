@@ -5,7 +5,7 @@
     ├── layer.qcow2         what that guest had written to its disk, over base.qcow2
     ├── disk.qcow2          an empty disk over it
     ├── known_hosts         the key that its guest shows
-    └── fork.json           what else is to be known of the moment (`forking.CAUGHT`)
+    └── fork.json           what else is to be known of the moment (`forking.CAUGHT`), and the facts of its guest's seed
 
 `begin` makes of it what a fork is before its first start: a saved memory, a disk over shared layers, and an identity to
 be taken (`adopted`). As long as that has not been taken, nothing on the disk is the instance's, and a fresh one may
@@ -13,13 +13,15 @@ take its place at any time. So whatever a crash leaves, the next start begins ag
 """
 
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ...errors import DriverError
+from ...guest.seed import facts_of
 from ...host.files import read_own, write_whole
-from ..contract import BASE, FORKED, KNOWN_HOSTS, WARM, Site
+from ..contract import BASE, FORKED, INITRD, KNOWN_HOSTS, WARM, Site
 from . import adopted, cloning, saved
 from .disk import DISK, LAYERS
 from .forking import CAUGHT
@@ -31,6 +33,10 @@ LAYER_HERE = LAYERS.replace("*", "warm")
 
 _COVER_BYTES = 16 << 20
 
+_SEED = "seed"
+_OWN_KEYS = "ssh_host_"
+"""How the facts begin that every guest has of its own."""
+
 
 def keep(site: Site, place: Path) -> None:
     """Put the moment that `forking.catch` left in FORKED of `site` into the empty folder `place`."""
@@ -39,8 +45,11 @@ def keep(site: Site, place: Path) -> None:
     layers = caught["layers"]
     if layers[1:] not in ([], [BASE]):
         raise DriverError("the disk of a warm image is one layer over the image's")
-    for name in (saved.MEMORY, saved.DEVICES, saved.RECORD, CAUGHT):
+    for name in (saved.MEMORY, saved.DEVICES, saved.RECORD):
         cloning.link(source / FORKED / name, place / name)
+    facts = facts_of(read_own(source / INITRD, cloning.SEED_BYTES))
+    seed = {name: b64encode(content).decode() for name, content in facts.items() if not name.startswith(_OWN_KEYS)}
+    write_whole(place / CAUGHT, json.dumps({**caught, _SEED: seed}).encode() + b"\n")
     cloning.link(source / layers[0], place / LAYER)
     cloning.write_cover(place, DISK, [LAYER_HERE], caught["disk_bytes"])
     write_whole(place / KNOWN_HOSTS, read_own(source / KNOWN_HOSTS))
@@ -59,7 +68,10 @@ def misfit(site: Site, version: str, command: Sequence[str]) -> str | None:
     warm = site.directory / WARM
     if why := saved.unfit(warm, version, command):
         return why
-    disk_bytes = json.loads(read_own(warm / CAUGHT))["disk_bytes"]
+    caught = json.loads(read_own(warm / CAUGHT))
+    if _SEED not in caught:
+        return "an older version of Interlock made it"
+    disk_bytes = caught["disk_bytes"]
     same = disk_bytes == site.spec.disk_bytes
     return None if same else f"its disk has {disk_bytes} bytes; this one has {site.spec.disk_bytes}"
 
@@ -72,7 +84,8 @@ def begin(site: Site, version: str, command: Sequence[str]) -> str | None:
     caught: dict[str, Any] = json.loads(read_own(warm / CAUGHT))
     adopted.settle(directory)
     shown, own = read_own(warm / KNOWN_HOSTS), read_own(directory / KNOWN_HOSTS)
-    adopted.record(directory, shown, own, None, boot=caught["boot"], mark=caught["mark"])
+    former = {name: b64decode(content) for name, content in caught[_SEED].items()}
+    adopted.record(directory, shown, own, None, boot=caught["boot"], mark=caught["mark"], former=former)
     cloning.link(warm / LAYER, directory / LAYER_HERE)
     write_whole(directory / DISK, read_own(warm / DISK, _COVER_BYTES))
     saved.adopt(site, warm, common=True)

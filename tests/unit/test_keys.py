@@ -1,11 +1,12 @@
 import stat
 import subprocess
 import sys
+from base64 import b64decode
 
 import pytest
 
 from interlock.errors import HostError
-from interlock.guest.keys import USER_KEY, new_host_key, user_key
+from interlock.guest.keys import USER_KEY, in_dropbears_form, new_host_key, user_key
 
 
 def test_user_key_made_once_and_private(tmp_path):
@@ -39,6 +40,17 @@ def test_user_key_made_by_processes_at_once_is_one_key(tmp_path):
 def test_new_host_key_is_new_each_time():
     """No two guests can be mistaken for each other."""
     assert new_host_key().public != new_host_key().public
+
+
+def test_key_for_dropbear_has_both_halves_and_the_kind():
+    """A string of RFC 4251 each: what dropbearconvert makes of it. A key of another form is refused."""
+    pair = new_host_key()
+    public = b64decode(pair.public.split()[1])[-32:]
+    made = in_dropbears_form(pair.private)
+    assert made.startswith(b"\0\0\0\x0bssh-ed25519\0\0\0\x40")
+    assert (len(made), made[-32:]) == (4 + 11 + 4 + 64, public)
+    with pytest.raises(ValueError, match="no key"):
+        in_dropbears_form(b"PRIVATE\n")
 
 
 def test_user_key_without_ssh_keygen_names_the_package(tmp_path, monkeypatch):

@@ -111,7 +111,6 @@ def test_copy_is_known_by_both_keys_until_its_guest_has_its_own(copy, monkeypatc
     assert adopted.is_undecided(copy.directory)
     handed = []
     monkeypatch.setattr(identity, "give", lambda *given: handed.append(given[2]))
-    monkeypatch.setattr(adopted, "_LOGGED_S", 0.0)
     adopted.become(copy, None, Deadline(1.0), 0, unheard)
     words = dict(word.split("=", 1) for word in handed[0].split())
     assert (words["boot"], words["mark"]) == ("the-boot", "the-mark")
@@ -129,7 +128,6 @@ def test_copy_whose_guest_refused_is_still_undecided(copy, monkeypatch):
         raise DriverError("no")
 
     monkeypatch.setattr(identity, "give", fail)
-    monkeypatch.setattr(adopted, "_LOGGED_S", 0.0)
     with pytest.raises(DriverError):
         adopted.become(copy, None, Deadline(1.0), 0, unheard)
     assert adopted.is_undecided(copy.directory)

@@ -48,7 +48,7 @@ def site(tmp_path):
         "schema": 1,
     }
     (place / saved.RECORD).write_text(json.dumps(record))
-    caught = {"boot": "the-boot", "mark": "the-mark", "layers": ["layer-1.qcow2"], "disk_bytes": MIB}
+    caught = {"boot": "the-boot", "mark": "the-mark", "layers": ["layer-1.qcow2"], "disk_bytes": MIB, "seed": {}}
     (place / warming.CAUGHT).write_text(json.dumps(caught))
     return site
 
@@ -73,6 +73,11 @@ def test_warm_image_of_another_machine_touches_nothing(site):
     assert "QEMU" in warming.begin(site, "8.0.0", command(site))
     larger = site._replace(spec=site.spec._replace(disk_bytes=2 * MIB))
     assert warming.begin(larger, VERSION, command(larger)) == f"its disk has {MIB} bytes; this one has {2 * MIB}"
+    caught = site.directory / WARM / warming.CAUGHT
+    whole = caught.read_text()
+    caught.write_text(whole.replace("seed", "other"))
+    assert warming.begin(site, VERSION, command(site)) == "an older version of Interlock made it"
+    caught.write_text(whole)
     (site.directory / WARM / saved.DEVICES).write_bytes(b"?")
     assert warming.begin(site, VERSION, command(site)) == "it is damaged"
     assert {path.name: path.stat().st_mtime_ns for path in site.directory.iterdir()} == before

@@ -60,6 +60,7 @@ COMMON = {
     "home": b"/home/ada\n",
     "hostname": b"web\n",
     "instance-id": b"i-1\n",
+    "identity": seed.IDENTITY_FILE.read_bytes(),
     "interlock": seed.PROGRAM_FILE.read_bytes(),
     "agent": seed._AGENT_FILE.read_bytes(),
     "shell": b"/bin/bash\n",
@@ -842,13 +843,15 @@ def become(guest):
     guest.boot()
 
     def become(**given):
+        former = {name: (guest.state / "seed" / name).read_text().strip() for name in ("user", "home")}
         of = replace(
             PLAIN, **{"user": guest.user, "home": "/home/me", "hostname": "mine", "instance_id": "i-2", **given}
         )
-        archive = first_boot(cpio.pack({}) + seed.overlay(of), boot="", mark="")
+        before = seed.facts_of(cpio.pack({}) + seed.overlay(replace(PLAIN, **former)))
+        line, archive = first_boot(cpio.pack({}) + seed.overlay(of), before, boot="", mark="")
         done = subprocess.run(
-            ["sh", guest.state / "seed/interlock", "become"],
-            input=archive,
+            ["sh", guest.state / "seed/interlock", "become", str(len(archive))],
+            input=f"{line}\n".encode() + archive,
             env={"PATH": f"{guest.bin}:/usr/sbin:/usr/bin:/sbin:/bin", "INTERLOCK_ROOT": str(guest.root)},
             capture_output=True,
             check=False,
@@ -860,10 +863,7 @@ def become(guest):
 
 
 def test_guest_of_nobody_becomes_that_of_a_seed(guest, become):
-    """Its whole first boot is done with the other seed; the key that let the host in before is gone."""
-    nobodys = guest.root / "root/.ssh/authorized_keys"
-    nobodys.parent.mkdir(parents=True)
-    nobodys.write_text("ssh-ed25519 NOBODY\n")
+    """What differs is done as by a first boot with the other seed."""
     assert become(timezone="Asia/Kolkata", zone=b"TZif", host_key=KeyPair(b"OTHER\n", b"ssh-ed25519 CCCC\n")) == ""
     assert guest.read("etc/hostname") == "mine\n"
     assert guest.read("etc/localtime") == "TZif"
@@ -871,11 +871,30 @@ def test_guest_of_nobody_becomes_that_of_a_seed(guest, become):
     assert (guest.state / "booted").read_text() == "i-2\n"
     assert (guest.state / "seed/ssh_host_ed25519_key.pub").read_text() == "ssh-ed25519 CCCC\n"
     assert len(guest.read("etc/machine-id")) == 33
-    assert not nobodys.exists()
     left = {path.name for path in guest.state.iterdir()}
-    assert not left & {"identity", "seed.old", "pending"}
+    assert "pending" not in left
     assert not (guest.state / "seed/ssh_host_ed25519_key").exists()
     assert (guest.state / "seed").stat().st_mode & 0o777 == 0o700
+
+
+def test_user_of_nobodys_guest_is_gone_from_the_instances(guest, become):
+    """With what he was allowed; where he was root, root is not let in any more."""
+    (guest.state / "seed/user").write_text("nobodys\n")
+    (guest.state / "seed/home").write_text("/home/nobodys\n")
+    for path, line in (
+        ("etc/passwd", "nobodys:x:77:77::/home/nobodys:/bin/sh\n"),
+        ("etc/shadow", "nobodys:*:::::::\n"),
+    ):
+        (guest.root / path).write_text(guest.read(path) + line)
+    (guest.root / "etc/group").write_text("nobodys:x:77:\n")
+    for path in ("home/nobodys/.ssh/authorized_keys", "root/.ssh/authorized_keys", "etc/sudoers.d/interlock"):
+        (guest.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (guest.root / path).write_text("nobodys\n")
+    assert become(passwordless_sudo=False) == ""
+    there = [path for path in guest.root.rglob("*") if path.is_file() and "nobodys" in path.read_text(errors="replace")]
+    assert there == []
+    assert not (guest.root / "home/nobodys").exists()
+    assert (guest.state / "seed/user").read_text() == f"{guest.user}\n"
 
 
 def test_scripts_of_a_guest_that_became_one_run_in_the_background(guest, become, tmp_path, until):
