@@ -64,6 +64,20 @@ def is_nobodys(directory: Path) -> bool:
     return is_undecided(directory) and _read(directory)["facts"] is None
 
 
+def continued(site: Site, endpoint: "Endpoint", deadline: Deadline, pidfd: int, report: Report) -> bool:
+    """Return whether the guest of `site`, which runs again after it stood still, is ready, as far as its agent knows; a
+    copy has taken its identity then. Raises DriverError if it does not take it.
+
+    When it was stopped it had a network, so the word of its agent is enough.
+    """
+    from . import agent
+
+    agent.await_log(site.directory)
+    if is_undecided(site.directory):
+        return become(site, endpoint, deadline, pidfd, report)
+    return agent.readiness(site, resumed=True) is True
+
+
 def become(site: Site, endpoint: "Endpoint", deadline: Deadline, pidfd: int, report: Report) -> bool:
     """Have the guest of `site`, a copy that runs, take its identity; return whether it is ready then, as far as that is
     known. Raises DriverError if it does not take it."""

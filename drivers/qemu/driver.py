@@ -302,15 +302,8 @@ class QemuDriver(Driver):
             return resumed or events.uses_network(directory)
 
         with watched(site, process, progress) as (endpoint, pidfd):
-            if resumed:
-                agent.await_log(directory)
-            if adopted.is_undecided(directory):
-                ready = adopted.become(site, endpoint, deadline, pidfd, progress)
-            else:
-                # When it was stopped it had a network, so the word of its agent is enough.
-                ready = resumed and agent.readiness(site, resumed=True) is True
             failures: tuple[Failure, ...] = ()
-            if not ready:
+            if not (resumed and adopted.continued(site, endpoint, deadline, pidfd, progress)):
                 failures = readiness.wait_until_ready(
                     endpoint,
                     deadline,

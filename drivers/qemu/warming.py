@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DriverError
-from ...guest.seed import facts_of
+from ...guest.seed import SEED_BYTES, facts_of
 from ...host.files import read_own, write_whole
 from ..contract import BASE, FORKED, INITRD, KNOWN_HOSTS, WARM, Site
 from . import adopted, cloning, saved
@@ -47,7 +47,7 @@ def keep(site: Site, place: Path) -> None:
         raise DriverError("the disk of a warm image is one layer over the image's")
     for name in (saved.MEMORY, saved.DEVICES, saved.RECORD):
         cloning.link(source / FORKED / name, place / name)
-    facts = facts_of(read_own(source / INITRD, cloning.SEED_BYTES))
+    facts = facts_of(read_own(source / INITRD, SEED_BYTES))
     seed = {name: b64encode(content).decode() for name, content in facts.items() if not name.startswith(_OWN_KEYS)}
     write_whole(place / CAUGHT, json.dumps({**caught, _SEED: seed}).encode() + b"\n")
     cloning.link(source / layers[0], place / LAYER)
