@@ -436,8 +436,8 @@ class Interlock:
         return restored
 
     def _is_restored(self, name: str, tag: str) -> bool:
-        """Return whether the last thing that was done to `name` was to give it the snapshot `tag`."""
-        *_, last = self.engine.history(name)
+        """Return whether the last thing that was done to `name`, but for starts, was to give it the snapshot `tag`."""
+        *_, last = (entry for entry in self.engine.history(name) if entry.trigger != Trigger.start)
         return last.trigger == Trigger.restore and last.phase == "done" and (last.asked or {}).get("tag") == tag
 
     def up(

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from interlock.fsm.records import SAVED
 from interlock.fsm.states import AT_REST, State
 from interlock.fsm.table import Trigger
 
@@ -95,7 +96,9 @@ def test_restore_that_was_killed_before_its_start_is_completed_by_the_same_again
     interlock("snapshot", "create", "web", "one")
     vms.stop("web")
     vms.engine.fire("web", Trigger.restore, tag="one")  # what a command does that is killed then
+    interlock("start", "web", orders={"start": {"error": "killed"}})  # or while it starts, with the memory there yet
+    (vms.home.directory("web") / SAVED).touch(0o600)
     assert vms.status("web").saved
     again = interlock("snapshot", "restore", "web", "one")
     assert (again.returncode, "resuming the simulated guest" in again.stderr) == (0, True)
-    assert history()[-2:] == [("restore", "done"), ("start", "done")]
+    assert history()[-3:] == [("restore", "done"), ("start", "failed"), ("start", "done")]
