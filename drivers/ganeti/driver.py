@@ -276,12 +276,10 @@ def _looked(site: Site) -> "Seen | None":
 
 def _glanced(site: Site, found: Record) -> "Seen | None":
     """Return what a look at all instances of the cluster shows of that of `site`."""
-    from .seen import Seen
 
-    def look() -> dict[str, Seen]:
+    def look() -> "dict[str, Seen]":
         with _machine(site) as machine:
-            all_of_them = map(Seen.of, machine.rapi.get("/2/instances", bulk=1) or ())
-            return {seen.name: seen for seen in all_of_them}
+            return {seen.name: seen for seen in machine.rapi.instances()}
 
     seen = looks.once(("ganeti", root_of(site.directory), found.cluster), look).get(found.instance)
     return seen if seen and seen.belongs_to(found.instance_id) else None

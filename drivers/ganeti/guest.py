@@ -110,10 +110,8 @@ def _watch(machine: "Machine", over: threading.Event, writing: int) -> None:
     """Write to `writing` once the instance of `machine` is down, and return then, or when it is `over`."""
     record = machine.record
     with Rapi(machine.cluster, machine.root) as rapi:
-        from .seen import Seen
-
         while not over.wait(_LOOK_S):
             with suppress(InterlockError):  # a cluster that is silent for a while is no guest that went down
-                if Seen.of(rapi.get(f"/2/instances/{record.instance}")).alive is False:
+                if rapi.instance(record.instance).alive is False:
                     os.write(writing, b"\n")
                     return

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from ...errors import DeadlineError, DriverError, NotFoundError, OutOfReachError
+from ...errors import DeadlineError, DriverError, HostError, NotFoundError, OutOfReachError
 from ...fsm.port import Deadline
 from ...host import cancellation
 from ...host.bounds import clipped
@@ -19,7 +19,7 @@ from ...host.progress import Report, unheard
 from ..contract import Site
 from . import cluster as clusters
 from . import record as records
-from .rapi import Rapi, UnansweredError, failure
+from .rapi import FailedError, Rapi, UnansweredError, failure
 from .record import ASKED, Record
 from .seen import Seen
 
@@ -74,7 +74,7 @@ class Machine:
         """Return what the cluster says of the instance; None where it has no such instance, or another of that name."""
         record = self.record
         try:
-            seen = Seen.of(self.rapi.get(f"/2/instances/{record.instance}"))
+            seen = self.rapi.instance(record.instance)
         except NotFoundError:
             return None
         return seen if seen.belongs_to(record.instance_id) else None
@@ -130,10 +130,8 @@ class Machine:
         """Likewise, for any resource whose job is about the instance."""
         self.note(job=ASKED)
         try:
-            number = int(self.rapi.ask(method, path, body))
-        except UnansweredError:
-            raise  # it may have been received
-        except BaseException:
+            number = self.rapi.submit(method, path, body)
+        except (FailedError, HostError, NotFoundError):  # whatever else ends it, the cluster may have received it
             self.note(job=0)
             raise
         self.note(job=number)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ...errors import DriverError, HostError, NotFoundError
 from ...host.bounds import WORD_LENGTH, clipped
 from .cluster import Cluster, place
+from .seen import Seen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,14 +27,15 @@ _ANSWER_BYTES = 64 << 20
 _DENIED = (401, 403)
 _MISSING = 404
 _REFUSED = 400
+_FAILED = 500
 
 
 class UnansweredError(DriverError):
-    """The cluster did not answer: what was asked may have been done or not."""
+    """The cluster did not answer, or not in words of RAPI: what was asked may have been done or not."""
 
 
 class FailedError(DriverError):
-    """A job failed, or was refused; `code` says why in Ganeti's own way, `unknown_entity` say."""
+    """A job failed, or was not taken; `code` says why in Ganeti's own way, `unknown_entity` say."""
 
     def __init__(self, message: str, code: str = "", *, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -75,6 +77,29 @@ class Rapi:
         """Return what the resource `path` (`/2/instances`) is, as JSON values."""
         return self.ask("GET", path, None, query)
 
+    def instance(self, name: str) -> Seen:
+        """Return the instance of that name; raises NotFoundError, and what `ask` does."""
+        path = f"/2/instances/{name}"
+        found = self.get(path)
+        if not isinstance(found, dict):
+            raise self._unreadable("GET", path)
+        return Seen.of(found)
+
+    def instances(self) -> list[Seen]:
+        """Return all instances of the cluster."""
+        path = "/2/instances"
+        found = self.get(path, bulk=1)
+        if not isinstance(found, list):
+            raise self._unreadable("GET", path)
+        return [Seen.of(one) for one in found if isinstance(one, dict)]
+
+    def submit(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> int:
+        """Ask for a job and return its number."""
+        try:
+            return int(self.ask(method, path, body))
+        except (ValueError, TypeError):
+            raise self._unreadable(method, path) from None
+
     def ask(
         self,
         method: str,
@@ -86,8 +111,9 @@ class Rapi:
 
         RAPI takes a `query` or a `body`, not both.
 
-        Raises NotFoundError for a resource that is not there, UnansweredError where nobody knows whether the request
-        was received, HostError where this home may not ask, FailedError for anything else that RAPI refuses.
+        Raises NotFoundError for a resource that is not there, HostError where this home may not ask, FailedError for
+        anything else that RAPI refuses: nothing was done then. Raises UnansweredError where nobody knows whether the
+        request was carried out: the answer is missing, is none of RAPI's, or says that the server failed.
         """
         import httpx
 
@@ -97,7 +123,7 @@ class Rapi:
                 for piece in response.iter_bytes():
                     content += piece
                     if len(content) > _ANSWER_BYTES:
-                        raise DriverError(f"{self._who}: the answer to {method} {path} is too large")
+                        raise UnansweredError(f"{self._who}: the answer to {method} {path} is too large")
         except httpx.HTTPError as error:
             raise UnansweredError(f"{self._who} does not answer at {self.cluster.url}: {_words(error)}") from error
         try:
@@ -105,14 +131,21 @@ class Rapi:
         except (ValueError, RecursionError):
             answer = None
         if status < _REFUSED:
+            if answer is None:
+                raise self._unreadable(method, path)
             return answer
         said = answer if isinstance(answer, dict) else {}
         words = clipped(str(said.get("message") or said.get("explain") or f"HTTP status {status}"), WORD_LENGTH)
         if status in _DENIED:
             raise HostError(f'{self._who} does not let user "{self.cluster.user}" do that: {words}')
-        if status == _MISSING:
+        if status == _MISSING and said.get("code") == _MISSING:
             raise NotFoundError(f"{self._who} has no {path}")
+        if status == _MISSING or status >= _FAILED:  # a 404 of something else that answers in the place of RAPI
+            raise UnansweredError(f"{self._who} does not answer at {self.cluster.url}: {words}")
         raise FailedError(f"{self._who}: {words}")
+
+    def _unreadable(self, method: str, path: str) -> UnansweredError:
+        return UnansweredError(f"{self._who}: the answer to {method} {path} is not what RAPI says")
 
     @property
     def _who(self) -> str:

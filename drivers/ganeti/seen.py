@@ -6,10 +6,13 @@ Source: Ganeti, gnt-instance(8), "status"; the fields are those of RAPI's `/2/in
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from ...host.bounds import WORD_LENGTH, clipped
+
 OF_HOME, OF_INSTANCE = "interlock:home:", "interlock:instance:"
 """Tags: which home an instance belongs to, and which instance of that home it is."""
 
 _ALIVE = frozenset({"running", "ERROR_up", "ERROR_wrongnode"})
+_DOWN = frozenset({"ADMIN_down", "ADMIN_offline", "USER_down", "ERROR_down"})
 _UNKNOWN = {"ERROR_nodedown": "does not answer", "ERROR_nodeoffline": "is set offline"}
 
 
@@ -43,13 +46,15 @@ class Seen(NamedTuple):
 
     @property
     def alive(self) -> bool | None:
-        """Whether it runs; None where its node does not say."""
-        return None if self.status in _UNKNOWN else self.status in _ALIVE
+        """Whether it runs; None where its node does not say, or the cluster says what we do not know."""
+        return True if self.status in _ALIVE else False if self.status in _DOWN else None
 
     @property
     def unknown(self) -> str:
         """Why nobody knows whether it runs."""
-        return f"its node {self.node} {_UNKNOWN.get(self.status, 'says nothing')}"
+        if self.status in _UNKNOWN:
+            return f"its node {self.node} {_UNKNOWN[self.status]}"
+        return f'the cluster gives it the status "{clipped(self.status, WORD_LENGTH)}"'
 
     @property
     def condition(self) -> str | None:

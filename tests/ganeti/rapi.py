@@ -4,6 +4,7 @@ Its instances are records, and a job has ended as soon as it is looked at. What 
 
     standin.hold(OP)        jobs of that kind begin and do not end, until `release`
     standin.fail(OP, KEY)   jobs of that kind end with the recorded error KEY
+    standin.garble(M, S, C) requests of the method M are carried out, and answered with status S and content C
     standin.down(NODE)      the node does not answer
     standin.instances       what the cluster has, as RAPI describes it
 
@@ -55,6 +56,7 @@ class StandIn:
         """Each request: method and path."""
         self._held: set[str] = set()
         self._failing: dict[str, str] = {}
+        self._garbled: dict[str, tuple[int, bytes]] = {}
         self._lock = threading.RLock()
         key, certificate = place / "rapi.key", place / "rapi.crt"
         self.certificate = certificate.read_text()
@@ -94,6 +96,10 @@ class StandIn:
         """Let jobs of the kind `op` end with the recorded error `key`."""
         self._failing[op] = key
 
+    def garble(self, method: str, status: int = 0, content: bytes = b"") -> None:
+        """Answer requests of that method with `status` and `content`, whatever they did; with 0, as usual again."""
+        self._garbled[method] = (status, content)
+
     def down(self, node: str) -> None:
         """Let the node of that name answer nobody."""
         for instance in self.instances.values():
@@ -116,6 +122,8 @@ class StandIn:
             else:
                 status, answer = self._answer(handler.command, url.path, body)
         content = json.dumps(answer).encode()
+        if self._garbled.get(handler.command, (0, b""))[0]:
+            status, content = self._garbled[handler.command]
         handler.send_response(status)
         handler.send_header("Content-Length", str(len(content)))
         handler.end_headers()

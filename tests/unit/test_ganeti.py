@@ -14,7 +14,10 @@ from interlock.drivers.contract import INITRD, KERNEL, Deadline, Site
 from interlock.drivers.ganeti import cluster as clusters
 from interlock.drivers.ganeti import record as records
 from interlock.drivers.ganeti.driver import GanetiDriver
+from interlock.drivers.ganeti.machine import Machine
+from interlock.drivers.ganeti.rapi import Rapi
 from interlock.errors import DeadlineError, DriverError, HostError, NotFoundError, OutOfReachError, UsageError
+from interlock.fsm import looks
 from interlock.fsm.spec import UNREADABLE
 from interlock.guest import readiness
 
@@ -281,6 +284,41 @@ def test_failed_job_says_why_in_the_clusters_words(standin, driver, machine):
         driver.start(machine, print, Deadline(60))
 
 
+@pytest.mark.parametrize(("status", "content"), [(502, b"<html>bad gateway</html>"), (200, b""), (200, b"null")])
+def test_job_that_may_have_been_received_is_not_forgotten(standin, driver, machine, status, content):
+    """Without a number that can be read, nobody knows: the next command looks for the job, and finds it."""
+    standin.hold("OP_INSTANCE_STARTUP")
+    standin.garble("PUT", status, content)
+    with pytest.raises(DriverError, match='cluster "west"'):
+        driver.start(machine, print, Deadline(60))
+    assert records.read(machine).job == records.ASKED
+    standin.garble("PUT")
+    standin.jobs[max(standin.jobs)]["status"] = "running"
+    standin.release("OP_INSTANCE_STARTUP")
+    driver.start(machine, print, Deadline(60))
+    assert [job["op"] for job in standin.jobs.values()].count("OP_INSTANCE_STARTUP") == 1
+
+
+def test_job_whose_request_is_cut_off_is_not_forgotten(machine, monkeypatch):
+    """A signal may come in the middle of the request."""
+
+    def cut_off(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Rapi, "ask", cut_off)
+    with pytest.raises(KeyboardInterrupt), Machine(machine, "west") as one:
+        one.act("PUT", "startup")
+    assert records.read(machine).job == records.ASKED
+
+
+def test_job_that_is_refused_is_no_job(standin, driver, machine):
+    """Nothing is left to wait for."""
+    standin.garble("PUT", 400, b'{"code": 400, "message": "Bad Request", "explain": "no such parameter"}')
+    with pytest.raises(DriverError, match="Bad Request"):
+        driver.start(machine, print, Deadline(60))
+    assert records.read(machine).job == 0
+
+
 # -- what is seen ------------------------------------------------------------------------------------------------------
 
 
@@ -291,6 +329,22 @@ def test_instance_on_a_node_that_is_down_is_unreachable(standin, driver, running
         with pytest.raises(OutOfReachError, match=r"is unreachable: its node node\d\.example\.test does not answer"):
             act(running)
     assert "web" in standin.instances
+
+
+@pytest.mark.parametrize(("status", "content"), [(404, b"no such page"), (200, b""), (200, b"null"), (500, b"{}")])
+@pytest.mark.parametrize("listing", [None, {}])
+def test_answer_that_is_not_from_rapi_is_no_death(standin, driver, running, status, content, listing):
+    """A proxy says that a page is not there: that does not say that the machine is not."""
+    standin.garble("GET", status, content)
+    with looks.shared(listing), pytest.raises(DriverError, match='cluster "west"'):
+        driver.observe(running)
+
+
+def test_status_that_nobody_knows_is_no_death(standin, driver, running):
+    """A newer Ganeti may have more of them."""
+    standin.instances["web"]["status"] = "ERROR_new"
+    with pytest.raises(OutOfReachError, match='the cluster gives it the status "ERROR_new"'):
+        driver.observe(running)
 
 
 def test_machine_that_is_gone_from_the_cluster_is_down(standin, driver, running):
