@@ -204,7 +204,7 @@ class GanetiDriver(Driver):
                     machine.act("PUT", "rename", body, report)
                 except DriverError as error:
                     raise _explained(error, new, name) from error
-                machine.note(instance=name)
+            machine.note(instance=name)
 
     def delete(self, site: Site, report: Report) -> None:
         from . import cluster as clusters
@@ -279,10 +279,10 @@ def _glanced(site: Site, found: Record) -> "Seen | None":
 
     def look() -> "dict[str, Seen]":
         with _machine(site) as machine:
-            return {seen.name: seen for seen in machine.rapi.instances()}
+            return {instance_id: seen for seen in machine.rapi.instances() for instance_id in seen.instance_ids}
 
-    seen = looks.once(("ganeti", root_of(site.directory), found.cluster), look).get(found.instance)
-    return seen if seen and seen.belongs_to(found.instance_id) else None
+    seen: Seen | None = looks.once(("ganeti", root_of(site.directory), found.cluster), look).get(found.instance_id)
+    return seen
 
 
 def _recorded(site: Site) -> Record:

@@ -7,6 +7,7 @@ begun. A job that runs cannot be called off, and it holds the locks of its insta
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -43,6 +44,8 @@ class Machine:
         self.root = root_of(site.directory)
         self.cluster = clusters.read(self.root, cluster)
         self.rapi = Rapi(self.cluster, self.root)
+        self._name = ""
+        """The instance's name in the cluster, once it was looked at."""
 
     def __enter__(self) -> Self:
         return self
@@ -54,30 +57,36 @@ class Machine:
 
     @property
     def record(self) -> Record:
-        """What stands in the site's record."""
+        """What stands in the site's record; the name is that under which the instance was seen last."""
         found = records.read(self.site)
         if found is None:
             raise DriverError(
                 f'no cluster has a machine for "{self.site.name}"', hint=f"interlock delete {self.site.name}"
             )
-        return found
+        return found._replace(instance=self._name or found.instance)
 
     def note(self, **changes: Any) -> Record:
         """Change the record, and return it."""
         changed = self.record._replace(**changes)
         records.write(self.site, changed)
+        self._name = changed.instance
         return changed
 
     # -- looking -------------------------------------------------------------------------------------------------
 
     def look(self) -> Seen | None:
-        """Return what the cluster says of the instance; None where it has no such instance, or another of that name."""
-        record = self.record
-        try:
+        """Return what the cluster says of the instance; None where it has none with its tag.
+
+        Its name may be another than the record says: somebody renamed it there, or a `rename` of ours was cut short.
+        The next `note` writes it down.
+        """
+        record, seen = self.record, None
+        with suppress(NotFoundError):
             seen = self.rapi.instance(record.instance)
-        except NotFoundError:
-            return None
-        return seen if seen.belongs_to(record.instance_id) else None
+        if seen is None or not seen.belongs_to(record.instance_id):
+            seen = next((one for one in self.rapi.instances() if one.belongs_to(record.instance_id)), None)
+        self._name = seen.name if seen else ""
+        return seen
 
     def reached(self) -> Seen:
         """Return likewise; raise DriverError where it is not there, OutOfReachError where its node does not answer."""

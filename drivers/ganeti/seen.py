@@ -74,7 +74,12 @@ class Seen(NamedTuple):
 
     def belongs_to(self, instance_id: str) -> bool:
         """True when it was made for the instance with that id."""
-        return f"{OF_INSTANCE}{instance_id}" in self.tags
+        return instance_id in self.instance_ids
+
+    @property
+    def instance_ids(self) -> list[str]:
+        """The instance that it was made for, by the id of its spec; empty where it is not ours."""
+        return [tag.removeprefix(OF_INSTANCE) for tag in sorted(self.tags) if tag.startswith(OF_INSTANCE)]
 
     @property
     def home(self) -> str:

@@ -356,6 +356,31 @@ def test_machine_that_is_gone_from_the_cluster_is_down(standin, driver, running)
     driver.delete(running, print)
 
 
+@pytest.mark.parametrize("listing", [None, {}])
+def test_machine_that_was_renamed_in_the_cluster_is_found_by_its_tag(standin, driver, running, listing):
+    """It runs, is stopped and removed under the name that it has now."""
+    standin.instances["www"] = standin.instances.pop("web") | {"name": "www"}
+    with looks.shared(listing):
+        assert driver.observe(running).alive is True
+    driver.stop(running, print, Deadline(60))
+    assert records.read(running).instance == "www"
+    driver.delete(running, print)
+    assert standin.instances == {}
+
+
+def test_rename_that_is_cut_short_loses_no_machine(standin, driver, machine):
+    """Its job goes on in the cluster, after which the machine starts and is removed as before."""
+    standin.hold("OP_INSTANCE_RENAME")
+    with Machine(machine, "west") as one, pytest.raises(DeadlineError):
+        one.act("PUT", "rename", {"new_name": "www"}, deadline=Deadline(0))
+    standin.release("OP_INSTANCE_RENAME")
+    driver.start(machine, print, Deadline(60))
+    assert standin.instances["www"]["status"] == "running"
+    driver.kill(machine, print)
+    driver.delete(machine, print)
+    assert standin.instances == {}
+
+
 def test_machine_that_another_home_has_taken_over_is_only_looked_at(standin, driver, running):
     """Tags on the instance say whose it is: others look, and their delete leaves it where it is."""
     tags = standin.instances["web"]["tags"]
