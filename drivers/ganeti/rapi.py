@@ -113,7 +113,7 @@ class Rapi:
 
         Raises NotFoundError for a resource that is not there, HostError where this home may not ask, FailedError for
         anything else that RAPI refuses: nothing was done then. Raises UnansweredError where nobody knows whether the
-        request was carried out: the answer is missing, is none of RAPI's, or says that the server failed.
+        request was carried out: the answer is missing, is not RAPI's, or says that the server failed.
         """
         import httpx
 
