@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from ...errors import HostError, NotFoundError
-from ...host.files import read_own, write_whole
+from ...host.files import beside, flush_directory, read_own, write_whole
 from ...host.home import NAME, NAME_WORDS
 
 _OTHERS = 0o077
@@ -102,12 +102,18 @@ def parsed(path: Path, name: str) -> dict[str, Any]:
 
 
 def home_mark(root: Path) -> str:
-    """Return the mark of the home in `root`, which is made now where it has none."""
+    """Return the mark of the home in `root`, which is made now where it has none: the first that is made stays."""
     path = root / "clusters" / "home"
-    for _ in range(2):
-        with suppress(FileNotFoundError):
-            return read_own(path).decode().strip()
-        write_whole(path, f"{secrets.token_hex(8)}\n".encode())
+    with suppress(FileNotFoundError):
+        return read_own(path).decode().strip()
+    fresh = beside(path)
+    write_whole(fresh, f"{secrets.token_hex(8)}\n".encode())
+    try:
+        with suppress(FileExistsError):
+            os.link(fresh, path)
+            flush_directory(path.parent)
+    finally:
+        fresh.unlink()
     return read_own(path).decode().strip()
 
 
