@@ -4,7 +4,8 @@
     ├── blobs/sha256-DIGEST         create: what several machines have, such as a kernel or an image; kept
     └── instances/ID/               create: what is one machine's own; removed with it
         ├── initrd                  0600: the instance's seed is in it, secrets included
-        └── seed.iso                0600: likewise
+        ├── seed.iso                0600: likewise
+        └── .*                      copies that are under way, those of blobs too: who is cut off leaves them here
 
 ID is the spec's instance_id. A node reads as root, which a network file system must not take away (NFS:
 `no_root_squash`). The instance's own files keep their names when it is renamed.
@@ -12,14 +13,17 @@ ID is the spec's instance_id. A node reads as root, which a network file system 
 
 import hashlib
 import os
-import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from ...errors import DriverError, HostError
+from ...host import cancellation
 from ...host.files import beside, make_private_directory, publish, remove_tree
 from ..contract import BASE, INITRD, KERNEL, SEED, Report, Site
 from .cluster import Cluster
+
+_PIECE_BYTES = 1 << 20
 
 
 class Handed(NamedTuple):
@@ -47,15 +51,15 @@ def _handed(site: Site, cluster: Cluster, store: Path) -> Handed:
     make_private_directory(store / own)
     hypervisor = {"kernel_path": "", "initrd_path": "", "cdrom_image_path": ""}
     if site.spec.boot == "kernel":
-        hypervisor["kernel_path"] = f"{on_nodes}/{_blob(store, directory / KERNEL)[0]}"
+        hypervisor["kernel_path"] = f"{on_nodes}/{_blob(store, directory / KERNEL, own)[0]}"
         hypervisor["initrd_path"] = f"{on_nodes}/{own}/{INITRD}"
-        _copy(directory / INITRD, store / own / INITRD)
+        _copy(directory / INITRD, store / own / INITRD, store / own)
     if (directory / SEED).exists():
         hypervisor["cdrom_image_path"] = f"{on_nodes}/{own}/{SEED}"
-        _copy(directory / SEED, store / own / SEED)
+        _copy(directory / SEED, store / own / SEED, store / own)
     image = digest = ""
     if (directory / BASE).exists():
-        image, digest = _blob(store, directory / BASE)
+        image, digest = _blob(store, directory / BASE, own)
     return Handed(hypervisor, {"store": on_nodes, "image": image, "sha256": digest})
 
 
@@ -65,25 +69,37 @@ def take_back(instance_id: str, cluster: Cluster) -> None:
         remove_tree(Path(cluster.store) / "instances" / instance_id)
 
 
-def _blob(store: Path, file: Path) -> tuple[str, str]:
+def _blob(store: Path, file: Path, own: str) -> tuple[str, str]:
     """Return where in `store` the content of `file` is, put there now if it was not, and its digest."""
+    sha256 = hashlib.sha256()
     with file.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
+        for piece in _pieces(content):
+            sha256.update(piece)
+    digest = sha256.hexdigest()
     name = f"blobs/sha256-{digest}"
     if not (store / name).exists():
         make_private_directory(store / "blobs")
-        _copy(file, store / name)
+        _copy(file, store / name, store / own)
     return name, digest
 
 
-def _copy(source: Path, place: Path) -> None:
-    fresh = beside(place)
+def _copy(source: Path, place: Path, own: Path) -> None:
+    """Copy `source` to `place`, by a temporary file in `own`: nobody else works there, and it goes with the machine."""
+    fresh = beside(own / place.name)
     try:
         with (
             source.open("rb") as read,
             os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as made,
         ):
-            shutil.copyfileobj(read, made, 1 << 20)
+            for piece in _pieces(read):
+                made.write(piece)
         publish(fresh, place)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def _pieces(file: IO[bytes]) -> Iterator[bytes]:
+    """Yield what is in `file`; raises CancelledError as soon as cancellation is requested."""
+    while piece := file.read(_PIECE_BYTES):
+        cancellation.check()
+        yield piece

@@ -5,6 +5,7 @@ guest nobody answers, so each counts as ready at once.
 """
 
 import json
+import os
 
 import pytest
 from ganeti.rapi import RECORDED, SECRET, USER, StandIn, certify
@@ -13,13 +14,23 @@ from interlock.drivers.conformance import DriverConformance
 from interlock.drivers.contract import INITRD, KERNEL, Deadline, Site
 from interlock.drivers.ganeti import cluster as clusters
 from interlock.drivers.ganeti import record as records
+from interlock.drivers.ganeti import store
 from interlock.drivers.ganeti.driver import GanetiDriver
 from interlock.drivers.ganeti.machine import Machine
 from interlock.drivers.ganeti.rapi import Rapi
-from interlock.errors import DeadlineError, DriverError, HostError, NotFoundError, OutOfReachError, UsageError
+from interlock.errors import (
+    CancelledError,
+    DeadlineError,
+    DriverError,
+    HostError,
+    NotFoundError,
+    OutOfReachError,
+    UsageError,
+)
 from interlock.fsm import looks
 from interlock.fsm.spec import UNREADABLE
 from interlock.guest import readiness
+from interlock.host import cancellation
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +194,21 @@ def test_wrong_secret_is_said(home, standin, tmp_path, driver, site):
         driver.create(site, print)
 
 
+def test_mark_of_a_home_that_two_make_at_once_is_the_first(home, monkeypatch):
+    """A machine that bears a mark which was replaced would belong to nobody."""
+    write, marks = clusters.write_whole, []
+
+    def while_another_makes_one(path, content):
+        monkeypatch.setattr(clusters, "write_whole", write)
+        marks.append(clusters.home_mark(home.root))
+        write(path, content)
+
+    monkeypatch.setattr(clusters, "write_whole", while_another_makes_one)
+    marks.append(clusters.home_mark(home.root))
+    assert marks == [clusters.home_mark(home.root)] * 2
+    assert sorted(file.name for file in home.clusters.iterdir()) == ["home", "west.yaml"]
+
+
 # -- creation ----------------------------------------------------------------------------------------------------------
 
 
@@ -230,6 +256,32 @@ def test_check_wants_a_cluster_and_one_place(driver, site):
         driver.check(site.spec._replace(cluster=""))
     with pytest.raises(UsageError, match="exclude each other"):
         driver.check(site.spec._replace(node="node1", group="rack1"))
+
+
+def test_handing_over_can_be_called_off(driver, site, tmp_path):
+    """An image is large, and the store may be slow; what was begun goes with the instance."""
+    (site.directory / KERNEL).write_bytes(b"\0" * (3 << 20))
+    steps = []
+    with (
+        cancellation.calling_off(lambda: "enough" if "handing over to the nodes" in steps else None),
+        pytest.raises(CancelledError),
+    ):
+        driver.create(site, steps.append)
+    assert list((tmp_path / "store").rglob("*sha256*")) == []
+
+
+def test_copy_that_is_killed_leaves_nothing_once_the_instance_is_deleted(driver, site, tmp_path, monkeypatch):
+    """Other machines share what it copied, not what it left half copied."""
+
+    def killed(fresh, _):
+        os.link(fresh, fresh.with_name(f"{fresh.name}.left"))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store, "publish", killed)
+    with pytest.raises(KeyboardInterrupt):
+        driver.create(site, print)
+    driver.delete(site, print)
+    assert [path for path in (tmp_path / "store").rglob("*") if path.is_file()] == []
 
 
 # -- jobs --------------------------------------------------------------------------------------------------------------
