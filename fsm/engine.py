@@ -33,7 +33,7 @@ from .damage import TREATMENT, Damaged
 from .events import Announce, Event, quiet
 from .happening import Happening
 from .journal import Journal, Phase
-from .looks import Looks, shared
+from .looks import Looks, hurried, shared
 from .port import Deadline, Plan, Ports, Site
 from .records import Operation, Status, Step, checked_name, is_protected
 from .states import State
@@ -387,7 +387,7 @@ class Engine(Reader):
             lock = Lock(self.home.lock(name))
             if lock.acquire():
                 with self._released(lock, name):
-                    with suppress(InterlockError, OSError):
+                    with suppress(InterlockError, OSError), hurried():
                         self._open(name, lock).settle(patient=False)
                     status = self._read(name)
                     if status.operation:  # the lock is free, so nobody works on it, even if that process lives

@@ -16,6 +16,8 @@ _FRESH_S = 2.0
 Looks = dict[object, tuple[float, Any, Exception | None]]
 """When each look was taken, what it showed, and what it raised."""
 
+_hurry: ContextVar[bool] = ContextVar("hurry", default=False)
+
 _looks: ContextVar[Looks | None] = ContextVar("looks", default=None)
 
 
@@ -48,3 +50,18 @@ def once(key: object, look: Callable[[], Any]) -> Any:
     if problem is not None:
         raise problem
     return found
+
+
+@contextmanager
+def hurried() -> Iterator[None]:
+    """Let what is settled inside the block wait for nothing that may last: somebody only wants to read."""
+    token = _hurry.set(True)
+    try:
+        yield
+    finally:
+        _hurry.reset(token)
+
+
+def in_a_hurry() -> bool:
+    """Return whether a driver must not wait for work that was begun earlier and may last."""
+    return _hurry.get()

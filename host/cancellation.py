@@ -134,6 +134,11 @@ def shielded() -> "Iterator[None]":
         _shields.reset(token)
 
 
+def is_shielded() -> bool:
+    """Return whether this thread's work is shielded: it must end by itself, and soon."""
+    return _shields.get()
+
+
 @contextmanager
 def calling_off(asked: "Callable[[], str | None]") -> "Iterator[None]":
     """Cancel what this thread does in here as soon as `asked`, which every check calls, returns why."""

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 _MIB = 1 << 20
 
+_LONGEST_S = 86400
+"""Ganeti wants a number, so a shutdown that may take for ever may take a day."""
+
 _GRACE_S = 10
 """How much longer than the guest may take, a job that shuts it down may: Ganeti ends the hypervisor then."""
 
@@ -110,7 +113,7 @@ class GanetiDriver(Driver):
         from . import guest
 
         with _machine(site) as machine:
-            machine.settle(report)
+            machine.settle(report, deadline=deadline)
             seen = machine.owned(machine.reached())
             if not seen.alive:
                 if not boot:
@@ -147,13 +150,13 @@ class GanetiDriver(Driver):
         if records.read(site) is None:
             return "was not running"
         with _machine(site) as machine:
-            machine.settle(report)
+            machine.settle(report, deadline=deadline)
             seen = machine.owned(machine.reached())
             if not seen.alive:
                 return _reason(machine.record, seen) or "was not running"
-            limit_s = math.ceil(deadline.remaining_s)
+            limit_s = math.ceil(min(deadline.remaining_s, _LONGEST_S))
             report("asking the guest to shut down")
-            job = machine.act("PUT", "shutdown", {"timeout": limit_s}, report)
+            job = machine.act("PUT", "shutdown", {"timeout": limit_s}, report, Deadline(limit_s + _GRACE_S))
             how = "guest shut down"
             if _lasted_s(job) >= limit_s:  # Ganeti asks until then, and does not say whether it had to end it
                 how = f"ended by force: the guest did not shut down in {limit_s} s"
@@ -231,6 +234,9 @@ class GanetiDriver(Driver):
         found = records.read(site)
         if found is None:
             return Observation(alive=False)
+        if found.job and looks.in_a_hurry():  # what is undone is undone by somebody who can wait for its job
+            with _machine(site) as machine:
+                machine.settle()
         seen = _glanced(site, found) if looks.sharing() else _looked(site)
         if seen is None:
             return Observation(

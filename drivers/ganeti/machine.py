@@ -6,12 +6,14 @@ among the cluster's unfinished jobs by the instance's name. `settle` waits for i
 begun. A job that runs cannot be called off, and it holds the locks of its instance until it ends.
 """
 
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
 from ...errors import DeadlineError, DriverError, HostError, NotFoundError, OutOfReachError
+from ...fsm import looks
 from ...fsm.port import Deadline
 from ...host import cancellation
 from ...host.bounds import clipped
@@ -29,6 +31,9 @@ _POLL_S = 0.3
 
 _SILENCE_S = 60.0
 """How long the cluster may be silent while a job is waited for: another node may be becoming its master."""
+
+_UNDO_S = 30.0
+"""How long undoing waits for a job: nobody can call that off. What it leaves, the next command finds."""
 
 _STEP_CHARACTERS = 120
 
@@ -146,11 +151,14 @@ class Machine:
         self.note(job=number)
         return self._await(number, report, deadline)
 
-    def settle(self, report: Report = unheard, *, at_once: bool = False) -> None:
+    def settle(self, report: Report = unheard, *, at_once: bool = False, deadline: Deadline | None = None) -> None:
         """Return once no job is left that an earlier call has asked for; how it ended is for the caller to look at.
 
-        With `at_once` one that has not begun is called off.
+        With `at_once` one that has not begun is called off. Raises DeadlineError where one is left when time is up: a
+        listing has none, and undoing little.
         """
+        if looks.in_a_hurry():
+            deadline = Deadline(0.0)
         record = records.read(self.site)
         if record is None or record.job == 0:
             return
@@ -161,7 +169,7 @@ class Machine:
                 self.rapi.ask("DELETE", f"/2/jobs/{number}")
             report(f"waiting for job {number}, which was asked for earlier")
             try:
-                self._await(number, report, None)
+                self._await(number, report, deadline)
             except DriverError as error:
                 if isinstance(error, UnansweredError):
                     raise
@@ -187,6 +195,8 @@ class Machine:
 
     def _await(self, number: int, report: Report, deadline: Deadline | None) -> Mapping[str, Any]:
         """Return the job once it has succeeded, reporting its steps; raises as `act`."""
+        if deadline is None:
+            deadline = Deadline(_UNDO_S if cancellation.is_shielded() else math.inf)
         steps = Steps(report, number)
         silence: Deadline | None = None
         while True:
@@ -195,7 +205,7 @@ class Machine:
                 silence = None
             except UnansweredError:
                 silence = silence or Deadline(_SILENCE_S)
-                if silence.passed:
+                if silence.passed or deadline.passed:
                     raise
                 report("waiting for the cluster to answer")
                 cancellation.pause(_POLL_S)
@@ -207,7 +217,7 @@ class Machine:
                 if status == "success":
                     return job
                 raise self._failure(number, job)
-            if deadline is not None and deadline.passed:
+            if deadline.passed:
                 raise DeadlineError(f"job {number} of the cluster did not end within {deadline.seconds:g} s")
             cancellation.pause(_POLL_S)
 

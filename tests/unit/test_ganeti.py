@@ -5,6 +5,7 @@ guest nobody answers, so each counts as ready at once.
 """
 
 import json
+import math
 import os
 
 import pytest
@@ -13,6 +14,8 @@ from ganeti.rapi import RECORDED, SECRET, USER, StandIn, certify
 from interlock.drivers.conformance import DriverConformance
 from interlock.drivers.contract import INITRD, KERNEL, Deadline, Site
 from interlock.drivers.ganeti import cluster as clusters
+from interlock.drivers.ganeti import driver as ganeti
+from interlock.drivers.ganeti import machine as machines
 from interlock.drivers.ganeti import record as records
 from interlock.drivers.ganeti import store
 from interlock.drivers.ganeti.driver import GanetiDriver
@@ -85,6 +88,8 @@ def hasty(monkeypatch):
         return ()
 
     monkeypatch.setattr(readiness, "wait_until_ready", ready)
+    monkeypatch.setattr(ganeti, "_GRACE_S", 0)
+    monkeypatch.setattr(machines, "_UNDO_S", 0.0)
 
 
 @pytest.fixture
@@ -334,6 +339,38 @@ def test_failed_job_says_why_in_the_clusters_words(standin, driver, machine):
     standin.fail("OP_INSTANCE_STARTUP", "missing")
     with pytest.raises(DriverError, match=r'cluster "west": Instance .* not known'):
         driver.start(machine, print, Deadline(60))
+
+
+def test_start_and_stop_wait_for_an_earlier_job_until_their_deadline(standin, driver, running):
+    """A job that does not end holds up nobody for longer than he has asked for."""
+    standin.hold("OP_INSTANCE_SHUTDOWN")
+    for _ in range(2):
+        with pytest.raises(DeadlineError, match="job 4 of the cluster did not end within"):
+            driver.stop(running, print, Deadline(0))
+    with pytest.raises(DeadlineError, match="job 4 of the cluster did not end within"):
+        driver.start(running, print, Deadline(0))
+
+
+def test_stop_without_a_deadline_stops(driver, running):
+    """Ganeti wants a number of seconds all the same."""
+    assert driver.stop(running, print, Deadline(math.inf)) == "guest shut down"
+
+
+def test_undoing_and_listing_leave_a_job_that_does_not_end(standin, driver, running):
+    """Nobody can call them off: the next command finds the job, which the record has yet."""
+    standin.hold("OP_INSTANCE_SHUTDOWN")
+    with pytest.raises(DeadlineError):
+        driver.stop(running, print, Deadline(0))
+    with cancellation.shielded(), pytest.raises(DeadlineError):
+        driver.kill(running, print)
+    for act in (driver.observe, lambda site: driver.delete(site, print)):
+        with looks.hurried(), pytest.raises(DeadlineError):
+            act(running)
+    assert driver.observe(running).alive is True
+    standin.release("OP_INSTANCE_SHUTDOWN")
+    with looks.hurried():
+        assert driver.observe(running).alive is False
+    assert records.read(running).job == 0
 
 
 @pytest.mark.parametrize(("status", "content"), [(502, b"<html>bad gateway</html>"), (200, b""), (200, b"null")])
