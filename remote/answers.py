@@ -10,7 +10,7 @@ from ..fsm.engine import Outcome
 from ..fsm.events import Announce, Event
 from ..fsm.happening import Happening
 from ..fsm.journal import parsed
-from ..fsm.records import Effects, Observation, OpenPort, Operation, Status, Step
+from ..fsm.records import Effects, Observation, OpenPort, Operation, Screen, Status, Step
 from ..fsm.spec import UNREADABLE, Spec
 from ..fsm.states import State
 from ..fsm.status import Verdict
@@ -98,6 +98,7 @@ def _observation(record: Mapping[str, Any]) -> Observation:
         accelerator=record["accelerator"],
         usage=Usage(record["cpu_s"], record["resident_bytes"], record["uptime_s"]) if used else None,
         ports=tuple(OpenPort(**{**port, "problem": port["problem"] or ""}) for port in record["ports"]),
+        vnc=Screen(**record["vnc"]) if record["vnc"] else None,
     )
 
 
