@@ -76,9 +76,14 @@ def stop(session: "Session", call: "Call") -> int:
 
 
 def restart(session: "Session", call: "Call") -> int:
-    """Stop an instance if it runs, change it as the flags say, then start it."""
+    """Stop an instance if it runs, change it as the flags say, then start it. Flags with a mistake leave it running."""
+    from ..api import Interlock
+
     name = _name(call)
-    if state(session.existing(name)) != "Running":
+    running = state(session.existing(name)) == "Running"
+    if changes := edits(call.flags):
+        Interlock(session.lima.home, dry_run=True).edit(name, *changes)
+    if not running:
         session.stderr.warning("The instance is not running, continuing with the restart")
     elif call.flags.get("force"):
         session.vms.kill(name)
