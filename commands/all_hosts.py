@@ -54,17 +54,18 @@ def list_all_hosts(session: "Session", listing: Listing) -> None:
 
 
 def _ask(session: "Session", host: Host | None) -> Answer:
-    if host is None:
-        return Answer(HERE, list(session.interlock.instances()))
+    label = host.label if host else HERE
     try:
+        if host is None:
+            return Answer(label, list(session.interlock.instances()))
         settings = {"INTERLOCK_LOG_FORMAT": "json"}
         ended = Connection(host).call(["list", "--json"], settings=settings, timeout_s=PATIENCE_S)
         if ended.status:
             failed = error_in(ended) or DriverError(f"list ended there with exit code {ended.status}")
-            return Answer(host.label, error=failed)
-        return Answer(host.label, [status(record) for record in objects(ended.stdout)])
+            return Answer(label, error=failed)
+        return Answer(label, [status(record) for record in objects(ended.stdout)])
     except InterlockError as error:
-        return Answer(host.label, error=error)
+        return Answer(label, error=error)
 
 
 def _print_table(answers: Sequence[Answer], listing: Listing) -> None:

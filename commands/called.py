@@ -10,12 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import UsageError
+from ..errors import CancelledError, UsageError
 from ..host.files import make_private_directory, open_private
 from ..host.home import Home
 from ..remote import serving
 from ..remote.greeting import COMPLETE, INSTANCES, KEEP, RUN, SFTP, TUNNEL, WAY
-from .program import become
+from .program import become, saying_open
 from .stdout import print_record, write
 
 if TYPE_CHECKING:
@@ -78,15 +78,16 @@ def _place(session: "Session", name: str, wanted: str) -> int:
 
 
 def _tunnel(session: "Session", name: str, wanted: str, place: str) -> int:
-    """Lead what connects to `place` into the guest `name` until it is called off."""
+    """Lead what connects to `place` into the guest `name` until it is called off; print a line when the way is open."""
     from ..host.run import run
 
     port = None if wanted == "socks" else int(wanted)
-
     here = int(place.rpartition(":")[2]) if port is None else place
     line = session.interlock.tunnel(name, port, here)
     try:
-        return run(line, stderr=2).status
+        return run(saying_open(line), stdout=1, stderr=2).status
+    except CancelledError as error:
+        return error.exit_code  # how a tunnel ends is no error
     finally:
         with suppress(OSError):
             Path(place).unlink()

@@ -15,7 +15,7 @@ from ..host.environment import passed_on
 from ..host.files import open_private
 from .naming import the_only_instance
 from .options import Named, json_option, name_argument, optional_name_argument, pass_session
-from .program import become
+from .program import become, saying_open
 from .session import Session
 from .stdout import print_record, write
 from .terminal import printable
@@ -264,17 +264,16 @@ def tunnel_command(ctx: click.Context, name: str, ports: tuple[int, int] | None,
 
 
 def _lead(argv: list[str], opened: dict[str, Any]) -> None:
-    """Run ssh for a tunnel until it ends, and print `opened` once its port is open: ssh says so by its LocalCommand."""
+    """Run ssh for a tunnel until it ends, and print `opened` once its port is open."""
     from ..host.run import run
 
-    said = ["-o", "PermitLocalCommand=yes", "-o", "LocalCommand=echo open"]
     waiting = [opened]
 
     def hear(_: bytes) -> None:
         if waiting:
             print_record(waiting.pop(), "json")
 
-    ended = run([argv[0], *said, *argv[1:]], stdout=hear)
+    ended = run(saying_open(argv), stdout=hear)
     raise DriverError(f'the tunnel to "{opened["name"]}" ended', details=ended.words)
 
 

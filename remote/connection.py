@@ -18,7 +18,15 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ..errors import CancelledError, HostError, InterlockError, NoInterlockError, UnreachableError, VersionMismatchError
+from ..errors import (
+    CancelledError,
+    DeadlineError,
+    HostError,
+    InterlockError,
+    NoInterlockError,
+    UnreachableError,
+    VersionMismatchError,
+)
 from ..host import cancellation
 from ..host.bounds import last_words
 from ..host.files import make_private_directory, read_own, write_whole
@@ -129,17 +137,15 @@ class Connection:
         options: Sequence[str] = (),
         shared: bool = True,
         timeout_s: float = math.inf,
-        greeted: Callable[[], object] = lambda: None,
     ) -> Ended:
         """Ask for `words` there and return how that ended; its stderr, if it goes nowhere else, without the greeting.
 
         When the work is called off here, it is there, too, and its end is waited for; when this process is killed, it
-        is as if its terminal had been closed. A command that is given `stdin` ends with its streams instead. `greeted`
-        is called when the Interlock there has answered, and the forwards of `options` are there. Raises
-        UnreachableError, NoInterlockError, VersionMismatchError, HostError; DeadlineError after `timeout_s` seconds.
+        is as if its terminal had been closed. A command that is given `stdin` ends with its streams instead. Raises
+        UnreachableError, also after `timeout_s` seconds, NoInterlockError, VersionMismatchError, HostError.
         """
         make_private_directory(self.folder)
-        ear = _Ear(stderr, greeted)
+        ear = _Ear(stderr)
         line = self.line(words, leash=stdin is None, settings=settings, options=options, shared=shared)
         held, leash = os.pipe()
         try:
@@ -151,6 +157,12 @@ class Connection:
                 timeout_s=timeout_s,
                 wait=_Waiting(leash, ear) if stdin is None and math.isinf(timeout_s) else None,
             )
+        except DeadlineError as error:
+            raise UnreachableError(
+                f'host "{self.host.label}" did not answer within {timeout_s:g} s',
+                hint=self.host.typed("true", options=("-v",)),
+                details=error.details,
+            ) from error
         finally:
             os.close(held)
             os.close(leash)
@@ -255,12 +267,11 @@ class Connection:
 class _Ear:
     """Hears what comes on stderr: a preface of login scripts or of ssh, the greeting, and the command's own words."""
 
-    def __init__(self, sink: Callable[[bytes], object] | None, greeted: Callable[[], object]) -> None:
+    def __init__(self, sink: Callable[[bytes], object] | None) -> None:
         self.preface = bytearray()
         self.kept = bytearray()
         self.greeting: dict[str, Any] | None = None
         self._sink = sink or self._keep
-        self._greeted = greeted
 
     def _keep(self, piece: bytes) -> None:
         self.kept += piece[: max(0, (4 << 20) - len(self.kept))]
@@ -277,8 +288,6 @@ class _Ear:
             with suppress(ValueError):
                 self.greeting = dict(json.loads(line))
                 self.preface[:] = before
-                if self.greeting.get("contract") == CONTRACT:
-                    self._greeted()
                 if after:
                     self._sink(after)
         elif len(self.preface) > _LONGEST_PREFACE_BYTES:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 _STDIN, _STDERR = 0, 2
 
+_USAGE = 2
+"""The exit code of `errors.UsageError`, whose module is not loaded yet."""
+
 SENT = "sent-"
 """How the folder of a file that was sent begins, in the runtime directory."""
 
@@ -37,27 +40,39 @@ _MENDS_ELSEWHERE = re.compile(r"export |env ")
 
 def begin() -> None:
     """Turn the process's arguments into those of the program that another machine calls; leave if there are none."""
-    call = json.loads(sys.argv[2])
-    if call["greet"]:
+    call = _call()
+    if call.get("greet"):
         seconds, nanoseconds = divmod(time.time_ns(), 10**9)
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{nanoseconds // 1000:06}Z"
         greeting = {"contract": CONTRACT, "version": __version__, "time": moment}
         os.write(_STDERR, GREETING + json.dumps(greeting).encode() + b"\n")
-    if call["contract"] != CONTRACT:
+    if call.get("contract") != CONTRACT:
         sys.exit(REFUSED)
     del sys.argv[1:3]
     if not sys.argv[1:]:  # the greeting was all that was wanted
         sys.exit(0)
     _caller.update(call)
     os.environ.pop("INTERLOCK_HOST", None)  # the caller's choice has led here
-    os.environ.update(call["settings"])
+    os.environ.update(call.get("settings", {}))
     if sent := call.get("sent"):
         _remove_at_the_end(sent)
-    if call["leash"]:
+    if call.get("leash"):
         leash = os.dup(_STDIN)
         os.set_inheritable(leash, False)  # noqa: FBT003
         os.dup2(os.open(os.devnull, os.O_RDONLY), _STDIN)
         start_new_thread(_follow, (leash,))
+
+
+def _call() -> "dict[str, Any]":
+    """Return what the caller says of itself; leave where that is missing, as when a person types the command."""
+    try:
+        call = dict(json.loads(sys.argv[2]))
+    except (IndexError, ValueError, TypeError):
+        call = {}
+    if "contract" not in call:
+        os.write(_STDERR, b"error: usage\nremote-call is what another host's Interlock calls\nhint: interlock --help\n")
+        sys.exit(_USAGE)
+    return call
 
 
 def _follow(leash: int) -> None:

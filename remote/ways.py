@@ -101,17 +101,23 @@ def tunnel(
 ) -> int:
     """Lead TCP `local_port` of 127.0.0.1 to `port` of the guest `name` until called off; without `port`, by SOCKS.
 
-    `opened` is called when the port is open.
+    `opened` is called when the whole way is open.
     """
     wanted = "socks" if port is None else str(port)
     place = checked(connection, [WAY, TUNNEL, name, wanted]).strip()
     way = f"leading 127.0.0.1:{local_port} to port {port}" if port else f"SOCKS proxy on 127.0.0.1:{local_port} by way"
     report(f'{way} of "{name}" on {connection.host.label}; Ctrl-C ends it')
     forward = ["-L", f"127.0.0.1:{local_port}:{place}", "-o", "ExitOnForwardFailure=yes"]
+    waiting = [opened]
+
+    def hear(_: bytes) -> None:
+        if waiting:
+            waiting.pop()()
+
     ended = connection.call(
         [TUNNEL, name, wanted, place], options=forward, shared=False, settings=settings,
+        stdout=hear,
         stderr=lambda piece: os.write(2, piece),
-        greeted=opened,
     )  # fmt: skip
     if ended.status == 255:  # noqa: PLR2004 - ssh's own
         raise connection.broken(name)

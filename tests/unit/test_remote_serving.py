@@ -5,7 +5,13 @@ import os
 import select
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import pytest
+
+from interlock.commands.called import part
+from interlock.host import cancellation
+from interlock.remote.greeting import TUNNEL
 from interlock.version import CONTRACT
 
 CALL = {"contract": CONTRACT, "greet": False, "settings": {}}
@@ -19,6 +25,31 @@ serving.begin()
 cancellation.listen()
 serve(lambda: become(["sh", "-c", "echo $$; exec sleep 1000"]))
 """
+
+
+@pytest.mark.parametrize("words", [(), ("list",), ("{}", "list"), ("[1]",)])
+def test_call_that_is_none_is_refused(words):
+    """A person has typed it, or another program."""
+    done = subprocess.run(
+        [sys.executable, "-m", "interlock", "remote-call", *words], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: usage\n")
+
+
+def test_tunnel_says_when_the_way_is_open_and_ends_silently(tmp_path, capfd):
+    """ssh runs its LocalCommand then; Ctrl-C of the caller ends it."""
+    ssh = tmp_path / "ssh"
+    ssh.write_text(
+        "#!/bin/sh\nfor word; do case $word in LocalCommand=*) ${word#LocalCommand=};; esac; done\n"
+        f"touch {tmp_path}/open\nexec sleep 1000\n"
+    )
+    ssh.chmod(0o755)
+    vms = SimpleNamespace(tunnel=lambda *_: [str(ssh), "-N"])
+    tunnel = part([TUNNEL, "web", "80", str(tmp_path / "socket")])
+    with cancellation.calling_off(lambda: "Ctrl-C" if (tmp_path / "open").exists() else None):
+        assert tunnel(SimpleNamespace(interlock=vms)) == 130
+    assert capfd.readouterr() == ("open\n", "")
 
 
 def test_program_that_a_call_becomes_ends_with_its_leash():
