@@ -6,12 +6,13 @@ import json
 import os
 import socket
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import CancelledError, UsageError
-from ..host.files import make_private_directory, open_private
+from ..errors import CancelledError, DriverError, UsageError
+from ..host.files import make_private_directory, open_private, remove_tree
 from ..host.home import Home
 from ..remote import serving
 from ..remote.greeting import COMPLETE, INSTANCES, KEEP, RUN, SFTP, TUNNEL, WAY
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from .session import Session
 
 _SENT_BYTES = 64 << 20
+
+_LEFT_S = 3600
+"""After how long a file that was sent is not waited for any more: a command reads it when it begins."""
 
 
 def part(words: "Sequence[str]") -> "Work | None":
@@ -102,11 +106,20 @@ def _keep(_: "Session", name: str) -> int:
     if len(text) > _SENT_BYTES or "/" in name or name in ("", ".", ".."):
         raise UsageError(f"{name}: not a file name, or larger than 64 MiB")
     runtime = make_private_directory(Home.from_environment().runtime)
+    _remove_what_was_left(runtime)
     folder = make_private_directory(runtime / f"{serving.SENT}{os.urandom(6).hex()}")
     with open_private(folder / name, "xb") as file:
         file.write(text)
     write(f"{folder / name}\n")
     return 0
+
+
+def _remove_what_was_left(runtime: Path) -> None:
+    """Remove the files in `runtime` whose command never came: the connection broke, or the caller was called off."""
+    for folder in runtime.glob(f"{serving.SENT}*"):
+        with suppress(OSError, DriverError):
+            if time.time() - folder.stat().st_mtime > _LEFT_S:
+                remove_tree(folder)
 
 
 def _run(session: "Session", options: str, name: str, *argv: str) -> int:
