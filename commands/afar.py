@@ -18,6 +18,7 @@ from ..errors import UsageError
 from ..host.environment import passed_on
 from ..remote.client import RemoteInterlock
 from ..remote.connection import Connection
+from ..remote.hints import for_host
 from ..remote.ways import STDIN, is_file, sent_template, tunnel
 from .instead import meaning
 from .program import become
@@ -65,7 +66,7 @@ def hand_over(
     if by_environment:
         connection.typed_host = None
     match command:
-        case "copy" if _copies_here(ctx, group, host, words):
+        case "copy" if _copies_here(ctx, group, connection, words):
             return None
         case "tunnel":
             return _tunnel(ctx, group, connection, words, settings)
@@ -113,13 +114,13 @@ def _retyped(host: "Host", words: Sequence[str]) -> str:
     return shlex.join(["interlock", "--host", host.label, *words])
 
 
-def _copies_here(ctx: click.Context, group: click.Group, host: "Host", words: Sequence[str]) -> bool:
+def _copies_here(ctx: click.Context, group: click.Group, connection: Connection, words: Sequence[str]) -> bool:
     """Return whether files of this machine are copied: then it is done here, with the other machine's guests."""
     paths = _read(ctx, group, words).get("paths", ())
     if not paths or all(map(guest_of, paths)):
         return False
     session: Session = ctx.obj
-    session.typed = lambda hint: hint.replace("interlock ", f"{_retyped(host, [])} ", "--host" not in hint)
+    session.typed = lambda hint: for_host(hint, connection.typed_host)
     session.vms = RemoteInterlock(host=session.host)
     return True
 

@@ -18,6 +18,7 @@ from _thread import start_new_thread
 
 from ..version import CONTRACT, __version__
 from .greeting import GREETING, REFUSED
+from .hints import for_host
 
 TYPE_CHECKING = False  # what `typing` calls so, without its import
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ SENT = "sent-"
 _caller: "dict[str, Any]" = {}
 """What the caller says of itself."""
 
-_MENDS_ELSEWHERE = re.compile(r"export |env ")
-"""How a hint begins that is about the shell in which it is typed."""
+_FILE_HERE = re.compile(r" --file[ =]")
+"""What a hint has that names a file on this machine: the kept text of an editor. Typed elsewhere, it would be sent."""
 
 
 def begin() -> None:
@@ -102,9 +103,12 @@ def on_leash() -> bool:
 
 def typed(hint: str) -> str:
     """Return `hint`, a command for this machine, as it is typed where the user is."""
+    if hint.startswith("export "):  # no variable of the user's reaches this machine: the way to where it is set
+        return shlex.join(["ssh", "-t", *_caller["way"]])
     commands = re.split(r" (?:&&|\|\||\|) ", hint)
     if all(command.startswith("interlock ") for command in commands):
-        host = _caller.get("host")
-        there = f"interlock --host {shlex.quote(host)} " if host else "interlock "
-        return re.sub(r"(?:^|(?<=&& )|(?<=\| ))interlock ", there, hint)
-    return hint if _MENDS_ELSEWHERE.match(hint) else shlex.join(["ssh", "-t", *_caller["way"], hint])
+        if not _FILE_HERE.search(hint):
+            return for_host(hint, _caller.get("host"))
+        if home := _caller.get("settings", {}).get("INTERLOCK_HOME"):
+            hint = f"INTERLOCK_HOME={shlex.quote(home)} {hint}"
+    return shlex.join(["ssh", "-t", *_caller["way"], hint])

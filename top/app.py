@@ -76,7 +76,8 @@ class Top(App[None]):
     """The live view of the instances `names` of one home, or of all.
 
     `run_outside` runs a command line on the terminal, and waits for Enter where its second argument is true. `hear`
-    hears what our requests announce; it is given to the API.
+    hears what our requests announce; it is given to the API. `typed` returns a command of a hint as it is typed where
+    the user is.
     """
 
     ENABLE_COMMAND_PALETTE = False
@@ -127,11 +128,16 @@ class Top(App[None]):
             self.error = error
 
     def __init__(
-        self, interlock: Interlock, run_outside: Callable[[Sequence[str], bool], int], names: Collection[str] = ()
+        self,
+        interlock: Interlock,
+        run_outside: Callable[[Sequence[str], bool], int],
+        names: Collection[str] = (),
+        typed: Callable[[str], str] = str,
     ) -> None:
         super().__init__(driver_class=Terminal, ansi_color=True)
         self.theme = "ansi-dark"
         self._interlock, self._run_outside, self._names = interlock, run_outside, names
+        self._typed = typed
         self._load: tuple[str | None, Load | None] = None, None
         """Of which instance the guest has said how busy it is."""
         self.requests = Requests(interlock, self._over)
@@ -234,7 +240,7 @@ class Top(App[None]):
     def _over(self, request: Request) -> None:
         error = request.call.future.exception()
         if error is not None:
-            self.post_message(self.Said(_complaint(error)))
+            self.post_message(self.Said(self._complaint(error)))
         elif not BY_TRIGGER[request.trigger].recorded:  # so that nothing has been said yet
             outcome = request.call.future.result()
             said = (*outcome.mended, words.repaired(outcome.instance, outcome.state, outcome.mended))
@@ -322,7 +328,7 @@ class Top(App[None]):
         row = BY_TRIGGER[trigger]
         if trigger not in legal(status):
             why = refusal(status, trigger)
-            self.post_message(self.Said(_refused(why.message, why.hint)))
+            self.post_message(self.Said(self._refused(why.message, why.hint)))
         elif status.damage or not (row.needs or row.by is By.caller):
             self._confirmed(trigger, status)
         elif set(row.needs) <= PROMPTED and row.needs:
@@ -387,13 +393,11 @@ class Top(App[None]):
     def _say(self, text: str) -> None:
         self.post_message(self.Said([Text(text)]))
 
+    def _refused(self, message: str, hint: str | None, details: Sequence[str] = ()) -> list[Text]:
+        lines = [Text(printable(message), style="bold"), *(Text(printable(line)) for line in details)]
+        return [*lines, Text(f"hint: {self._typed(hint)}")] if hint else lines
 
-def _refused(message: str, hint: str | None, details: Sequence[str] = ()) -> list[Text]:
-    lines = [Text(printable(message), style="bold"), *(Text(printable(line)) for line in details)]
-    return [*lines, Text(f"hint: {hint}")] if hint else lines
-
-
-def _complaint(error: BaseException) -> list[Text]:
-    if isinstance(error, InterlockError):
-        return _refused(error.message, error.hint, error.details)
-    return _refused(f"{type(error).__name__}: {error}; this is a defect of Interlock", None)
+    def _complaint(self, error: BaseException) -> list[Text]:
+        if isinstance(error, InterlockError):
+            return self._refused(error.message, error.hint, error.details)
+        return self._refused(f"{type(error).__name__}: {error}; this is a defect of Interlock", None)

@@ -55,7 +55,7 @@ def top_command(session: Session, names: tuple[str, ...]) -> None:
         else:
             session.stderr.announce(event)
 
-    view = Top(Interlock(on_event=hear), on_terminal, names)
+    view = Top(Interlock(on_event=hear), on_terminal, names, session.typed)
     view.run(mouse=False)
     _wait_for_the_rest(session, view)
     if view.failure is not None:

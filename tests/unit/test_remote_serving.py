@@ -11,6 +11,7 @@ import pytest
 
 from interlock.commands.called import part
 from interlock.host import cancellation
+from interlock.remote import serving
 from interlock.remote.greeting import TUNNEL
 from interlock.version import CONTRACT
 
@@ -50,6 +51,30 @@ def test_tunnel_says_when_the_way_is_open_and_ends_silently(tmp_path, capfd):
     with cancellation.calling_off(lambda: "Ctrl-C" if (tmp_path / "open").exists() else None):
         assert tunnel(SimpleNamespace(interlock=vms)) == 130
     assert capfd.readouterr() == ("open\n", "")
+
+
+@pytest.mark.parametrize(
+    ("hint", "typed"),
+    [
+        (
+            "interlock stop web && interlock delete web",
+            "interlock --host build stop web && interlock --host build delete web",
+        ),
+        ("interlock list | grep web", "ssh -t build.example.org 'interlock list | grep web'"),
+        ("interlock --host lab list && interlock list", "interlock --host lab list && interlock --host build list"),
+        (
+            "interlock edit web --file /tmp/kept.yaml",
+            "ssh -t build.example.org 'INTERLOCK_HOME=/srv/vms interlock edit web --file /tmp/kept.yaml'",
+        ),
+        ("export INTERLOCK_HOME=~/interlock", "ssh -t build.example.org"),
+        ("env | grep -i proxy", "ssh -t build.example.org 'env | grep -i proxy'"),
+    ],
+)
+def test_hint_is_typed_where_the_user_is(monkeypatch, hint, typed):
+    """A file that lies here and a variable of this machine cannot be named from there."""
+    caller = {"host": "build", "way": ["build.example.org"], "settings": {"INTERLOCK_HOME": "/srv/vms"}}
+    monkeypatch.setattr(serving, "_caller", caller)
+    assert serving.typed(hint) == typed
 
 
 def test_program_that_a_call_becomes_ends_with_its_leash():

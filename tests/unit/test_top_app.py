@@ -68,9 +68,9 @@ def shown(home, driver, vms):  # noqa: ARG001 - the machines are there
     """Return what shows the view to `use`, a coroutine function that gets it, on a terminal of this size."""
     outside = []
 
-    def show(use, size=(80, 24)):
+    def show(use, size=(80, 24), typed=str):
         vms = Interlock(home, driver=driver, on_event=lambda event: app.hear(event))  # noqa: PLW0108 - it is made below
-        app = Top(vms, lambda argv, pause: outside.append((argv, pause)) or 0)
+        app = Top(vms, lambda argv, pause: outside.append((argv, pause)) or 0, typed=typed)
 
         async def run():
             async with app.run_test(size=size) as pilot:
@@ -161,6 +161,17 @@ def test_key_of_what_is_refused_says_why_and_what_to_type(shown):
         await view.until('"build" is created; fork is legal from running only', "hint: interlock start build &&")
 
     shown(use)
+
+
+def test_hint_of_the_view_is_typed_where_the_user_is(shown):
+    """Which may be another host: `interlock --host build top`."""
+
+    async def use(view):
+        await view.until("build", 'stopped "db"')
+        await view.press("f")
+        await view.until("hint: there: interlock start build")
+
+    shown(use, typed=lambda hint: f"there: {hint}")
 
 
 @pytest.mark.parametrize(("answer", "left"), [("escape", True), ("n", True), ("y", False)])
