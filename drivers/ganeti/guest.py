@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 SSH_PORT = 22
 
+_ANSWER_S = 5.0
+"""How long such a look waits for an answer: the end of the wait for the guest waits for it."""
+
 _LOOK_S = 2.0
 """How often to look whether an instance whose guest is waited for is still up."""
 
@@ -109,7 +112,7 @@ def watched(machine: "Machine") -> Iterator[tuple[Endpoint, int]]:
 def _watch(machine: "Machine", over: threading.Event, writing: int) -> None:
     """Write to `writing` once the instance of `machine` is down, and return then, or when it is `over`."""
     record = machine.record
-    with Rapi(machine.cluster, machine.root) as rapi:
+    with Rapi(machine.cluster, machine.root, _ANSWER_S) as rapi:
         while not over.wait(_LOOK_S):
             with suppress(InterlockError):  # a cluster that is silent for a while is no guest that went down
                 if rapi.instance(record.instance).alive is False:

@@ -45,7 +45,7 @@ class FailedError(DriverError):
 class Rapi:
     """A connection to the cluster, closed at the end of the block."""
 
-    def __init__(self, cluster: Cluster, root: "Path") -> None:
+    def __init__(self, cluster: Cluster, root: "Path", answer_s: float = _READ_S) -> None:
         import httpx
 
         self.cluster = cluster
@@ -61,7 +61,7 @@ class Rapi:
             base_url=cluster.url,
             auth=(cluster.user, cluster.secret),
             verify=context,
-            timeout=httpx.Timeout(_READ_S, connect=_CONNECT_S),
+            timeout=httpx.Timeout(answer_s, connect=_CONNECT_S),
             trust_env=False,
         )
 
