@@ -110,6 +110,7 @@ PROGRAMS = {
     "kill",
     "limactl",
     "mv",
+    "rm",
     "sudo",
     "fuser",
     "mkdir",

@@ -11,13 +11,14 @@ are used: httpx takes longer to load than `list` takes without a cluster.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import DriverError, HostError, InterlockError, UsageError
+from ...errors import DriverError, HostError, InterlockError, NotFoundError, UsageError
 from ...fsm import looks
+from ...fsm.table import Trigger
 from ...guest import ssh
 from ...host.files import remove_tree
 from ...host.home import root_of
@@ -27,7 +28,7 @@ from . import record as records
 from .record import Record
 
 if TYPE_CHECKING:
-    from ..contract import Spec
+    from ..contract import Effects, Spec
     from .machine import Machine
     from .seen import Seen
 
@@ -188,7 +189,8 @@ class GanetiDriver(Driver):
     def grow(self, site: Site, report: Report) -> None:
         with _machine(site) as machine:
             machine.settle(report)
-            _refuse_alive(site, machine.owned(machine.reached()))
+            if machine.owned(machine.reached()).alive:
+                raise _grows_at_rest(site)
             described = machine.rapi.get(f"/2/instances/{machine.record.instance}")
             wanted, (size, *_) = _mib(site.spec.disk_bytes), described["disk.sizes"]
             if size < wanted:
@@ -228,6 +230,13 @@ class GanetiDriver(Driver):
                     store.take_back(found.instance_id, machine.cluster)
         remove_tree(site.runtime)
 
+    def foresee(self, site: Site, trigger: Trigger, arguments: "Mapping[str, Any]") -> "Effects":
+        if trigger is Trigger.edit and arguments["change"](site.spec).disk_bytes > site.spec.disk_bytes:
+            seen = _looked(site)
+            if seen and seen.alive:
+                raise _grows_at_rest(site)
+        return super().foresee(site, trigger, arguments)
+
     def observe(self, site: Site) -> Observation:
         from .machine import unreachable
 
@@ -259,19 +268,36 @@ class GanetiDriver(Driver):
     def ssh_config(self, site: Site) -> Path:
         from . import guest
 
-        return guest.ssh_config(site, _recorded(site))
+        record = _recorded(site)
+        if not record.instance:
+            with _machine(site) as machine:
+                machine.reached()
+                record = machine.record
+        return guest.ssh_config(site, record)
 
     def _ended(self, machine: "Machine", how: str) -> None:
         degraded.forget(machine.site.directory)
-        machine.note(ended=how)
+        seen = None
+        with suppress(DriverError):  # it is down: that the cluster is silent now makes no failure of it
+            seen = machine.look()
+        machine.note(ended=how, ended_at=seen.serial if seen else 0)
 
 
 @contextmanager
 def _machine(site: Site) -> "Iterator[Machine]":
-    """Yield the machine of `site`, which has a record."""
+    """Yield the machine of `site`, which has a record; raises HostError where its cluster has none any more."""
     from .machine import Machine
 
-    with Machine(site, _recorded(site).cluster) as machine:
+    cluster = _recorded(site).cluster
+    try:
+        machine = Machine(site, cluster)
+    except NotFoundError as error:
+        raise HostError(
+            f'"{site.name}" runs on the cluster "{cluster}", but {error.message}: put its record back to reach the '
+            "machine, or forget the machine, which then stays in the cluster",
+            hint=records.forget(site),
+        ) from error
+    with machine:
         yield machine
 
 
@@ -345,11 +371,18 @@ def _refuse_alive(site: Site, seen: "Seen") -> None:
         raise DriverError(f'the machine of "{site.name}" is running; nothing was touched')
 
 
+def _grows_at_rest(site: Site) -> DriverError:
+    return DriverError(
+        f'"{site.name}" is running, and a cluster grows the disk of a machine that is down; nothing was touched',
+        hint=f"interlock stop {site.name}",
+    )
+
+
 def _reason(found: Record, seen: "Seen") -> str | None:
     """Return why the machine, which is down, is so; None where it never ran."""
     if not found.ran:
         return None
-    return found.ended or seen.exit_reason
+    return found.ended if found.ended and found.ended_at == seen.serial else seen.exit_reason
 
 
 def _lasted_s(job: Any) -> float:

@@ -49,8 +49,8 @@ class Machine:
         self.root = root_of(site.directory)
         self.cluster = clusters.read(self.root, cluster)
         self.rapi = Rapi(self.cluster, self.root)
-        self._name = ""
-        """The instance's name in the cluster, once it was looked at."""
+        self._seen: Seen | None = None
+        """The instance, as it was seen since the record was written."""
 
     def __enter__(self) -> Self:
         return self
@@ -62,19 +62,22 @@ class Machine:
 
     @property
     def record(self) -> Record:
-        """What stands in the site's record; the name is that under which the instance was seen last."""
+        """What stands in the site's record, with the name under which the instance was seen last."""
         found = records.read(self.site)
         if found is None:
             raise DriverError(
                 f'no cluster has a machine for "{self.site.name}"', hint=f"interlock delete {self.site.name}"
             )
-        return found._replace(instance=self._name or found.instance)
+        if self._seen:
+            address = found.address or (self._seen.address if found.made else "")
+            found = found._replace(instance=self._seen.name, address=address)
+        return found
 
     def note(self, **changes: Any) -> Record:
         """Change the record, and return it."""
         changed = self.record._replace(**changes)
         records.write(self.site, changed)
-        self._name = changed.instance
+        self._seen = None
         return changed
 
     # -- looking -------------------------------------------------------------------------------------------------
@@ -87,10 +90,10 @@ class Machine:
         """
         record, seen = self.record, None
         with suppress(NotFoundError):
-            seen = self.rapi.instance(record.instance)
+            seen = self.rapi.instance(record.instance) if record.instance else None
         if seen is None or not seen.belongs_to(record.instance_id):
             seen = next((one for one in self.rapi.instances() if one.belongs_to(record.instance_id)), None)
-        self._name = seen.name if seen else ""
+        self._seen = seen
         return seen
 
     def reached(self) -> Seen:
@@ -162,6 +165,9 @@ class Machine:
         record = records.read(self.site)
         if record is None or record.job == 0:
             return
+        if not record.instance:
+            self.look()
+            record = self.record
         number = record.job if record.job != ASKED else self._unfinished(record.instance)
         if number:
             if at_once and self._job(number).get("status") in _QUEUED:

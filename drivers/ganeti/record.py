@@ -4,6 +4,7 @@ ganeti.json     written by `create` and whenever something is asked of the clust
 """
 
 import json
+import shlex
 from typing import NamedTuple
 
 from ...errors import DamagedError
@@ -24,7 +25,7 @@ class Record(NamedTuple):
 
     cluster: str
     instance: str
-    """Its name in the cluster."""
+    """Its name in the cluster; empty where nobody knows it yet."""
     instance_id: str
     """That of the spec: it stands on the instance, so another one of that name is noticed."""
     inode: int
@@ -38,14 +39,17 @@ class Record(NamedTuple):
     ran: bool = False
     """True once it was started; until it is reset, a machine that is down has a reason."""
     ended: str = ""
-    """How the last run ended, where we have ended it."""
+    """How the last run that we have ended has ended."""
+    ended_at: int = 0
+    """The serial number that the instance had then. It has another one once somebody else has started it."""
     schema: int = _SCHEMA
 
 
 def read(site: Site) -> Record | None:
     """Return the record; None where there is none, or where it belongs to another directory, as in a copy.
 
-    Raises DamagedError, or UnreadableError where the system cannot read it.
+    One that is damaged is made again from the spec: its `instance` is empty, until the machine is found by its tag.
+    Raises DamagedError where the spec names no cluster, UnreadableError where the system cannot read the record.
     """
     path = site.directory / RECORD
     try:
@@ -58,7 +62,15 @@ def read(site: Site) -> Record | None:
     except OSError as error:
         raise misread(path, error) from error
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise DamagedError(f"{path}: {error}") from error
+        if site.spec.cluster:
+            inode = site.directory.stat().st_ino
+            return Record(site.spec.cluster, "", site.spec.instance_id, inode, job=ASKED, made=True, ran=True)
+        raise DamagedError(f"{path}: {error}", hint=forget(site)) from error
+
+
+def forget(site: Site) -> str:
+    """Return the command that removes what is here of `site`, whose machine stays wherever it is."""
+    return f"rm {shlex.quote(str(site.directory / RECORD))} && interlock delete --force {site.name}"
 
 
 def write(site: Site, record: Record) -> None:

@@ -28,6 +28,8 @@ class Seen(NamedTuple):
     """Of its first card; empty where the cluster does not know."""
     memory_mib: int
     cpus: int
+    serial: int
+    """Another one after each change of what the cluster has on record of it."""
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> "Seen":
@@ -42,6 +44,7 @@ class Seen(NamedTuple):
             address=str(addresses[0] or ""),
             memory_mib=_number(sizes.get("maxmem")),
             cpus=_number(sizes.get("vcpus")),
+            serial=_number(data.get("serial_no")),
         )
 
     @property

@@ -207,6 +207,7 @@ class StandIn:
         instance = self.instances.get(name)
         if instance is None:
             return "missing"
+        instance["serial_no"] += 1
         match op:
             case "OP_INSTANCE_REMOVE":
                 del self.instances[name]

@@ -7,6 +7,7 @@ guest nobody answers, so each counts as ready at once.
 import json
 import math
 import os
+import subprocess
 
 import pytest
 from ganeti.rapi import RECORDED, SECRET, USER, StandIn, certify
@@ -15,9 +16,9 @@ from interlock.drivers.conformance import DriverConformance
 from interlock.drivers.contract import INITRD, KERNEL, Deadline, Site
 from interlock.drivers.ganeti import cluster as clusters
 from interlock.drivers.ganeti import driver as ganeti
+from interlock.drivers.ganeti import guest, store
 from interlock.drivers.ganeti import machine as machines
 from interlock.drivers.ganeti import record as records
-from interlock.drivers.ganeti import store
 from interlock.drivers.ganeti.driver import GanetiDriver
 from interlock.drivers.ganeti.machine import Machine
 from interlock.drivers.ganeti.rapi import Rapi
@@ -31,7 +32,9 @@ from interlock.errors import (
     UsageError,
 )
 from interlock.fsm import looks
+from interlock.fsm.records import Effects
 from interlock.fsm.spec import UNREADABLE
+from interlock.fsm.table import Trigger
 from interlock.guest import readiness
 from interlock.host import cancellation
 
@@ -488,11 +491,78 @@ def test_cluster_that_does_not_answer_is_an_error_not_a_death(home, standin, tmp
         driver.observe(running)
 
 
+def test_reason_of_an_earlier_run_is_not_that_of_a_later_one(standin, driver, running):
+    """Who starts and stops it in the cluster does not tell us how: what the cluster says counts then."""
+    assert driver.stop(running, print, Deadline(60)) == "guest shut down"
+    assert driver.observe(running).exit_reason == "guest shut down"
+    standin.instances["web"]["serial_no"] += 2
+    assert driver.observe(running).exit_reason == "stopped in the cluster"
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"cluster": "west"', "[]"])
+def test_record_that_is_damaged_is_made_again(standin, driver, running, content):
+    """The spec names the cluster, and the tag on the instance the machine."""
+    config = driver.ssh_config(running).read_text()
+    (running.directory / records.RECORD).write_text(content)
+    assert driver.observe(running).alive is True
+    assert driver.ssh_config(running).read_text() == config
+    driver.stop(running, print, Deadline(60))
+    found = records.read(running)
+    assert (found.instance, found.address, found.job) == ("web", standin.instances["web"]["nic.ips"][0], 0)
+    driver.delete(running, print)
+    assert standin.instances == {}
+
+
+def test_machine_of_a_cluster_whose_record_is_gone_can_be_forgotten(home, standin, driver, running):
+    """What to put back is named, and the command that forgets the instance here does that."""
+    (home.clusters / "west.yaml").unlink()
+    for act in (driver.observe, lambda site: driver.kill(site, print), lambda site: driver.delete(site, print)):
+        with pytest.raises(
+            HostError, match='"web" runs on the cluster "west", but there is no cluster "west"'
+        ) as caught:
+            act(running)
+    remove, _, then = caught.value.hint.partition(" && ")
+    assert then == "interlock delete --force web"
+    subprocess.run(remove.split(), check=True)
+    assert driver.observe(running).alive is False
+    driver.delete(running, print)
+    assert "web" in standin.instances
+
+
 def test_sizes_that_were_edited_come_with_the_next_start(standin, driver, machine):
     """A start gives the machine the memory and processors that its spec has by then."""
     driver.start(machine._replace(spec=machine.spec._replace(memory_bytes=512 << 20, cpus=2)), print, Deadline(60))
     assert standin.instances["web"]["beparams"]["maxmem"] == 512
     assert standin.instances["web"]["beparams"]["vcpus"] == 2
+
+
+def test_dry_run_refuses_to_grow_a_disk_in_use_as_the_work_does(driver, running):
+    """In the same words, with the command that helps; a machine that is down grows."""
+    larger = running.spec._replace(disk_bytes=2 << 30)
+
+    def foreseen():
+        return driver.foresee(running, Trigger.edit, {"change": lambda _: larger})
+
+    for act in (foreseen, lambda: driver.grow(running._replace(spec=larger), print)):
+        with pytest.raises(DriverError, match="grows the disk of a machine that is down") as caught:
+            act()
+        assert caught.value.hint == "interlock stop web"
+    driver.stop(running, print, Deadline(60))
+    assert foreseen() == Effects()
+
+
+def test_start_does_not_wait_for_a_look_that_has_no_answer(driver, machine, monkeypatch):
+    """While the guest is waited for, a second connection looks at the machine: its answers may be late."""
+    patience = []
+
+    class Connection(Rapi):
+        def __init__(self, cluster, root, answer_s=math.inf):
+            patience.append(answer_s)
+            super().__init__(cluster, root, answer_s)
+
+    monkeypatch.setattr(guest, "Rapi", Connection)
+    driver.start(machine, print, Deadline(60))
+    assert patience == [guest._ANSWER_S]
 
 
 def test_delete_takes_back_what_was_handed_over(standin, driver, machine, tmp_path):
