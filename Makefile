@@ -48,6 +48,7 @@ benchmarks: $(VENV)/.developing
 	tools/packages.sh $(RUN) $(BUILD) $(TEST) ipxe-qemu
 	$(BIN)/python benchmarks/cli.py
 	$(BIN)/python benchmarks/boot.py
+	$(BIN)/python benchmarks/fleet.py
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { tools/packages.sh python3-venv && $(PYTHON) -m venv $(VENV); }

@@ -25,12 +25,19 @@ def processor_seconds(command: Sequence[str], environment: Mapping[str, str] | N
 
     Wall time tells how busy the machine was as well.
     """
+    return taken(command, environment)[1]
+
+
+def taken(command: Sequence[str], environment: Mapping[str, str] | None = None) -> tuple[float, float]:
+    """Return how long `command` took, wall clock, and its processor time; raises CalledProcessError when it fails."""
+    began = time.perf_counter()
     with subprocess.Popen(command, env={**os.environ, **(environment or {})}, **QUIET) as process:  # type: ignore[call-overload]
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
+    wall = time.perf_counter() - began
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
-    return used.ru_utime + used.ru_stime
+    return wall, used.ru_utime + used.ru_stime
 
 
 Measure = Callable[[Sequence[str], Mapping[str, str]], float]
@@ -43,13 +50,13 @@ def in_turn(
     measure: Measure = seconds,
 ) -> dict[str, list[float]]:
     """Return what `measure` says of `runs` runs of each command, taken A B C A B C ..."""
-    taken: dict[str, list[float]] = {name: [] for name in commands}
+    took: dict[str, list[float]] = {name: [] for name in commands}
     for number in range(-warm_up, runs):
         for name, (command, environment) in commands.items():
-            took = measure(command, environment)
+            measured = measure(command, environment)
             if number >= 0:
-                taken[name].append(took)
-    return taken
+                took[name].append(measured)
+    return took
 
 
 def median_ms(taken: Sequence[float]) -> str:

@@ -25,6 +25,10 @@ ANSWER_S = 2.0
 READY_S = 5.0
 """An agent that is asked for readiness waits for a second itself."""
 
+AWAKE_S = 15.0
+"""An agent that answered until its machine stood still is first brought into memory and translated again: on a busy
+host that takes longer than an answer, but not as long as a login."""
+
 _LOGGED_S = 2.0
 """The log of events is written by another process, some milliseconds after they happened."""
 
@@ -82,8 +86,8 @@ def readiness(site: Site, *, resumed: bool = False) -> bool | None:
         return False
     try:
         if resumed:
-            ask(site.runtime, "clock", str(round(time.time())))
-        said = ask(site.runtime, "ready", site.spec.instance_id, timeout_s=READY_S)
+            ask(site.runtime, "clock", str(round(time.time())), timeout_s=AWAKE_S)
+        said = ask(site.runtime, "ready", site.spec.instance_id, timeout_s=AWAKE_S if resumed else READY_S)
     except AgentError:
         return False
     return None if said == "soon" else is_ready(site, said)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _GIVING_S = 90.0
 """How long an agent may take to change everything: some seconds under emulation, ten times that on a busy host."""
 
-_COPYING_S = 10.0
+_COPYING_S = 30.0
 """How long an agent may take to prepare a copying, which spares the copies some work."""
 
 
@@ -59,7 +59,7 @@ def give(site: Site, endpoint: Endpoint, line: str, deadline: Deadline, pidfd: i
     failure: AgentError | None = None
     if agent.listens(site.directory):
         try:
-            agent.ask(site.runtime, "ping")
+            agent.ask(site.runtime, "ping", timeout_s=agent.AWAKE_S)
             said = agent.ask(site.runtime, "identity", line, timeout_s=min(_GIVING_S, deadline.remaining_s))
         except AgentError as error:
             failure = error

@@ -96,6 +96,27 @@ def test_one_guest_becomes_four_different_ones_that_were_not_booted(vms, home, a
     assert ask("two", "cat /proc/sys/kernel/random/boot_id") != boot
 
 
+@pytest.mark.slow
+def test_fifty_copies_of_one_moment_are_fifty_machines(vms, home, who_is, bring):
+    """No two have a machine id, a host key or random numbers in common. Ten at a time live."""
+    bring()
+    names = [f"copy{number}" for number in range(50)]
+    vms.fork("web", *names)
+    who, keys = [who_is("web")], [(home.directory("web") / KNOWN_HOSTS).read_bytes()]
+    for ten in (names[at : at + 10] for at in range(0, 50, 10)):
+        for name in ten:
+            vms.start(name)
+        who += [who_is(name) for name in ten]
+        keys += [(home.directory(name) / KNOWN_HOSTS).read_bytes() for name in ten]
+        for name in ten:
+            vms.delete(name, force=True)
+    assert [said[0] for said in who] == ["web", *names]
+    words = [word for said in who for word in said]
+    assert len(words) == 51 * 4
+    assert len(set(words)) == len(words)
+    assert len(set(keys)) == 51
+
+
 def test_disk_of_each_is_whole_although_it_was_written_to(vms, ask, bring, until):
     """A process writes while its guest is forked twice, and a copy again: each has all numbers that were flushed."""
     bring()
