@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 # Who runs virtual machines needs the first line, who builds images the second, who runs all the tests the third.
 RUN   := qemu-system-x86 qemu-utils openssh-client util-linux
 BUILD := mmdebstrap debian-archive-keyring uidmap fakeroot e2fsprogs fdisk mtools
-TEST  := qemu-system-arm ovmf qemu-efi-aarch64 openssh-server strace cpio iproute2 graphviz librsvg2-bin tzdata spin gcc libc6-dev rsync
+TEST  := qemu-system-arm ovmf qemu-efi-aarch64 swtpm openssh-server strace cpio iproute2 graphviz librsvg2-bin tzdata spin gcc libc6-dev rsync
 
 # The tests run in as many processes as this machine has processors, up to four.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
