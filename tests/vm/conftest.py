@@ -111,9 +111,13 @@ def ask(vms) -> Callable[[str, str], str]:
 
 
 @pytest.fixture
-def who_is(ask) -> Callable[[str], list[str]]:
-    """Return a function that asks a guest who it is, in words that no two may share; the first is its hostname."""
-    return lambda name: ask(name, WHO).split()
+def who_is(vms, ask) -> Callable[[str], list[str]]:
+    """Return a function that asks a guest who it is, in words that no two may share; the first is its hostname.
+
+    A guest that has taken another identity writes down last, and after the host has its answer, whose it is.
+    """
+    known = 'until [ "$(cat /var/lib/interlock/booted)" = {} ]; do sleep 0.1; done\n'
+    return lambda name: ask(name, known.format(vms.status(name).spec.instance_id) + WHO).split()
 
 
 @pytest.fixture

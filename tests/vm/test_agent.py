@@ -59,7 +59,9 @@ def become(site, name):
     with hypervisor.held(hypervisor.settled(site.directory)) as pidfd:
         identity.give(site, endpoint, request(facts), Deadline(DEADLINE_S), pidfd)
     write_whole(site.directory / KNOWN_HOSTS, pin(host_key))
-    said = inside(site, "sh", "-c", "hostname; cat /etc/machine-id; sudo cat /var/lib/interlock/booted").split()
+    booted = "sudo cat /var/lib/interlock/booted"
+    inside(site, "sh", "-c", f'until [ "$({booted})" = i-{name} ]; do sleep 0.1; done')  # after the host has its answer
+    said = inside(site, "sh", "-c", f"hostname; cat /etc/machine-id; {booted}").split()
     assert said == [f"{name}-host", facts["machine-id"].decode().strip(), f"i-{name}"]
     return said[1]
 
