@@ -5,7 +5,7 @@ from typing import Any
 
 from ..drivers.contract import Driver
 from ..host.home import Home
-from ..templates import load, locate
+from ..templates import bases, load, locate
 from ..templates.load import Loaded, Source
 from ..templates.model import json_schema
 from . import plan
@@ -50,6 +50,10 @@ class Templates:
     def resolve(self, template: Given, edits: Sequence[str] = ()) -> Loaded:
         """Return `template` as `create` reads it: with its bases, changed by `edits`, then the home's defaults."""
         return plan.read(self._home, template, tuple(edits))
+
+    def movable(self, source: Source) -> str:
+        """Return the text in `source`, comments included, with its relative locators made absolute."""
+        return bases.movable(source)
 
     def dump(self, loaded: Loaded) -> str:
         """Return `loaded` as YAML text that needs no other file."""

@@ -212,11 +212,16 @@ COMMANDS: dict[str, "dict[str, Command] | Command"] = {
     "validate": Command("FILE.yaml [FILE.yaml, ...]", "Validate YAML templates", "templates:validate", (_FILL,), 1),
     "template": {
         "copy": Command(
-            "TEMPLATE DEST",
-            "Copy a template",
+            "[OPTIONS] TEMPLATE DEST",
+            "Copy template",
             "templates:copy",
-            (Flag("embed", "", "bool"), Flag("embed-all", "", "bool"), Flag("verbatim", "", "bool"), _FILL),
-            2,
+            (
+                Flag("embed", "Embed external dependencies into template", "bool"),
+                Flag("embed-all", "Embed all dependencies into template", "bool"),
+                Flag("verbatim", "Don't make locators absolute", "bool"),
+                _FILL,
+            ),
+            1,
             2,
             aliases=("cp",),
         ),

@@ -7,7 +7,7 @@ knows beside that stands in keys of our own: `phase`, `transition`, `since`.
 import os
 from typing import TYPE_CHECKING, Any
 
-from .home import SSH_CONFIG, LimaHome, config, host_name
+from .home import ADDRESS, SSH_CONFIG, LimaHome, config, host_name
 from .version import LIMA_VERSION
 
 if TYPE_CHECKING:
@@ -47,10 +47,11 @@ FIELDS = {
 }
 """Field of a Go template → key of the JSON."""
 
+NIL: list[Any] = []
+"""A list that nobody made: Go writes it as null where a template asks for it as JSON. Never changed."""
+
 _ALWAYS = ("protected",)
 """Keys that are there also where their value is nothing."""
-
-ADDRESS = "127.0.0.1"
 
 
 def state(status: "Status") -> str:
@@ -92,13 +93,13 @@ def facts(status: "Status", lima: LimaHome) -> dict[str, Any]:
         "memory": spec.memory_bytes if spec else 0,
         "disk": spec.disk_bytes if spec else 0,
         "message": spec.message if spec else "",
-        "additionalDisks": [{"name": disk.name} for disk in spec.disks] if spec else [],
+        "additionalDisks": [{"name": disk.name} for disk in spec.disks] if spec and spec.disks else NIL,
         "network": [{"lima": "user-v2", "interface": spec.lan}] if spec and spec.lan else [],
-        "sshLocalPort": (seen.ssh_port or 0) if seen and seen.alive else 0,
+        "sshLocalPort": (seen.ssh_port if seen and seen.alive else None) or (spec.ssh_port if spec else 0),
         "sshConfigFile": str(folder / SSH_CONFIG),
         "hostAgentPID": 0,
         "driverPID": (seen.pid or 0) if seen and seen.alive else 0,
-        "errors": errors(status),
+        "errors": errors(status) or NIL,
         "config": config(status),
         "sshAddress": ADDRESS,
         "protected": status.protected,

@@ -32,7 +32,7 @@ def shell(session: "Session", call: "Call") -> int:
     if command[:1] and command[0] in ("create", "start", "delete", "shell"):
         session.stderr.warning(f"Perhaps you meant `limactl {' '.join(command)}`?")
     status = session.ready(name)
-    if state(status) != "Running" and call.flags.get("start"):
+    if state(status) == "Stopped" and session.starts_now(call):
         session.vms.start(name)
         session.lima.refresh(session.vms.status(name), session.vms)
     else:
@@ -96,16 +96,18 @@ def _free_port() -> int:
 
 
 def show_ssh(session: "Session", call: "Call") -> int:
-    """Print how ssh reaches a guest: as a command line, its options, or a configuration."""
+    """Print how ssh reaches a guest, running or not: as a command line, its options, or a configuration."""
     from ..commands.stdout import write
 
     name, form = call.arguments[0], call.flags.get("format", "cmd")
     status = session.ready(name)
-    _check_running(status)
     session.lima.refresh(status, session.vms)
     place = session.lima.directory(name) / SSH_CONFIG
     session.stderr.warning(f"`limactl show-ssh` is deprecated. Instead, use `ssh -F {place} {host_name(name)}`.")
-    text = ssh_config(session.vms, name)
+    if status.spec and state(status) == "Stopped":
+        text = session.lima.ssh_config_at_rest(name, status.spec)
+    else:
+        text = ssh_config(session.vms, name)
     pairs = [line.split(None, 1) for line in text.splitlines()[1:]]
     options = [word for key, value in pairs for word in ("-o", f"{key}={value}")]
     match form:

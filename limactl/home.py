@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ..api import Interlock
     from ..creation.templates import Templates
     from ..fsm.records import Status
+    from ..fsm.spec import Spec
 
 MARK = "interlock"
 CONFIG = "lima.yaml"
@@ -43,6 +44,9 @@ SSH_CONFIG = "ssh.config"
 PROTECTED = "protected"
 VERSION = "lima-version"
 _DISK = "datadisk"
+
+ADDRESS = "127.0.0.1"
+"""Where ssh of every guest is."""
 
 
 class LimaHome:
@@ -182,6 +186,17 @@ class LimaHome:
             mark.touch(mode=0o400)
         else:
             mark.unlink(missing_ok=True)
+
+    def ssh_config_at_rest(self, name: str, spec: "Spec") -> str:
+        """Return what is known of the way to an instance that does not run; the port is 0 unless its spec names one."""
+        options = {
+            "HostName": ADDRESS,
+            "Port": spec.ssh_port,
+            "User": spec.user,
+            "IdentityFile": f'"{self.root / "_config" / "user"}"',
+            "IdentitiesOnly": "yes",
+        }
+        return "".join([f"Host {host_name(name)}\n", *(f"  {key} {value}\n" for key, value in options.items())])
 
     def _write_ssh_config(self, status: "Status", vms: "Interlock", port: int) -> None:
         place = self.directory(status.name) / SSH_CONFIG

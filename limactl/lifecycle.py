@@ -188,9 +188,9 @@ def prune(session: "Session", call: "Call") -> int:  # noqa: ARG001 - every comm
 
 
 def _edited(session: "Session", call: "Call", name: str) -> int:
-    """Change `name` as the flags say, and start it if they say so."""
+    """Change `name` as the flags say, and start it if they or the user say so."""
     _change(session, call, name)
-    return _start(session, call, name) if call.flags.get("start") else 0
+    return _start(session, call, name) if session.starts_now(call) else 0
 
 
 def _change(session: "Session", call: "Call", name: str) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ..commands.terminal import columns
 from ..errors import UsageError
 from ..host.environment import KEPT_BACK
-from .facts import ADDRESS, FIELDS, facts, record
-from .home import in_units
+from .facts import FIELDS, NIL, facts, record
+from .home import ADDRESS, in_units
 from .version import LIMA_VERSION
 
 if TYPE_CHECKING:
@@ -116,15 +116,16 @@ def _form(flags: Mapping[str, Any]) -> str:
 
 def _template(form: str) -> Callable[[Mapping[str, Any]], str]:
     """Return what renders an instance by the Go template `form`."""
-    from ..commands.go_template import Fields, compiled
+    from ..commands.go_template import FUNCTIONS, Fields, compiled
 
     fields = Fields(
         {name.lower(): key for name, key in FIELDS.items()}, {key: f".{name}" for name, key in FIELDS.items()}
     )
     functions: dict[str, Callable[..., Any]] = {
-        "json": _json,
-        "yaml": _yaml,
-        "missing": lambda default, value: value or default,
+        "json": lambda value: "null" if value is NIL else _json(_written(value)),
+        "yaml": lambda value: f"---\n{_yaml(_written(value))}".rstrip(),
+        "indent": lambda *given: FUNCTIONS["indent"](*(given if len(given) > 1 else (2, *given))),
+        "missing": lambda *given: given[-1] or (given[0] if len(given) > 1 else "<missing>"),
     }
     try:
         render = compiled(form, fields, escapes=False, functions=functions)
@@ -138,6 +139,11 @@ def _template(form: str) -> Callable[[Mapping[str, Any]], str]:
             raise UsageError(f"template: {error}") from error
 
     return rendered
+
+
+def _written(value: Any) -> Any:
+    """Return what stands for `value` in JSON and YAML: of a whole instance, what `list --json` says of it."""
+    return record(value) if isinstance(value, dict) and value.keys() >= set(FIELDS.values()) else value
 
 
 def _found(session: "Session", names: Sequence[str]) -> "tuple[list[Status], bool]":

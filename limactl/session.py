@@ -96,6 +96,14 @@ class Session:
             status = self.existing(name)
         return status
 
+    def starts_now(self, call: Call) -> bool:
+        """Tell whether to start an instance that is stopped: as --start says, or as the user answers at a terminal."""
+        if "start" in call.flags or not (self.tty and sys.stdin.isatty()):
+            return bool(call.flags.get("start"))
+        from ..commands.agreement import confirmed
+
+        return confirmed("Do you want to start the instance now?", default=True, err=True)
+
     def report(self, error: InterlockError) -> None:
         """Say what was wrong, the fatal line last."""
         for detail in error.details:

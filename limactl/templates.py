@@ -31,17 +31,25 @@ def validate(session: "Session", call: "Call") -> int:
 
 
 def copy(session: "Session", call: "Call") -> int:
-    """Write the template, with its bases and files in it, or verbatim, to a file or, for `-`, to stdout."""
-    given, target = call.arguments
+    """Write the template as it is to a file or, for `-`, to stdout: with absolute locators, unless it is --verbatim.
+
+    With --embed or --embed-all, its bases and files are in it, and its comments are lost.
+    """
+    given, target = (*call.arguments, "-")[:2]
+    verbatim, embed = call.flags.get("verbatim"), call.flags.get("embed") or call.flags.get("embed-all")
+    if verbatim and embed:
+        raise UsageError("--verbatim cannot be used with any of --embed, --embed-all, or --fill")
     templates = session.vms.templates
     source = templates.find(locator(given))
-    text = source.text.decode() if call.flags.get("verbatim") else templates.dump(templates.parse(source))
+    text = source.text
+    if not verbatim:
+        text = (templates.dump(templates.parse(source)) if embed else templates.movable(source)).encode()
     if target == "-":
         from ..commands.stdout import write
 
-        write(text)
+        write(text.decode(errors="replace"))
     else:
-        Path(target).write_text(text, encoding="utf-8")
+        Path(target).write_bytes(text)
     return 0
 
 

@@ -1,14 +1,16 @@
 """Reads a template with everything it names: its bases, their bases, and the files of scripts."""
 
 import hashlib
-from collections.abc import Callable
+import json
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import yaml
 
 from ..errors import InvalidTemplateError, NotFoundError
 from .document import STR, FileNode, compose, get, items, place, put, remove, word
-from .locate import Source, absolute, read, read_file
+from .locate import Source, absolute, is_relative, read, read_file
 from .merge import merge
 from .mistakes import found
 
@@ -17,6 +19,28 @@ MAX_DEPTH = 20
 """How deeply bases may have bases."""
 
 MAX_TOTAL_BYTES = 4 << 20
+
+
+_PROPERTIES = re.compile(r"(?:[&!]\S*\s+)*")
+"""What may stand before a value, such as an anchor. Source: YAML 1.2.2, section 6.9."""
+
+
+def movable(source: Source) -> str:
+    """Return the text of `source` with each relative locator made absolute: it means the same wherever it lies.
+
+    Everything else stays as it is, comments included. Raises InvalidTemplateError, with the place, for a locator that
+    must not stand there.
+    """
+    tree = compose(source.name, source.text)
+    text = source.text.decode("utf-8-sig")
+    written: dict[int, tuple[int, str]] = {}
+    for named in (*_bases(tree, source), *(named for _, _, named in _files(tree, source))):
+        if named.url and is_relative(named.locator):
+            written[named.url.start_mark.index] = (named.url.end_mark.index, named.absolute)
+    for start, (end, locator) in sorted(written.items(), reverse=True):
+        before = _PROPERTIES.match(text, start, end)
+        text = text[: before.end() if before else start] + json.dumps(locator) + text[end:]
+    return text
 
 
 @dataclass(slots=True)
@@ -38,12 +62,8 @@ class Reading:
         tree = compose(source.name, source.text)
         self._inline_files(tree, source)
         self._bases.setdefault(source.locator, source.name)
-        named = get(tree, "base")
+        bases = list(_bases(tree, source))
         remove(tree, "base")
-        if isinstance(named, yaml.SequenceNode):
-            bases = [_Named(node, f"base[{position}]", source) for position, node in enumerate(named.value)]
-        else:
-            bases = [_Named(named, "base", source)] if named else []
         for base in bases:
             merge(tree, self._base(base, depth + 1))
         return tree
@@ -65,23 +85,17 @@ class Reading:
             )
 
     def _inline_files(self, tree: yaml.MappingNode, source: Source) -> None:
-        """Replace each `file` of provision and probes by its content; one beside a text is left, and refused later."""
-        for name in ("provision", "probes"):
-            for position, entry in enumerate(items(get(tree, name))):
-                node = get(entry, "file")
-                key = {"data": "content", "yq": "expression"}.get(_text(get(entry, "mode")), "script")
-                if node is None or not isinstance(entry, yaml.MappingNode) or get(entry, key):
-                    continue
-                named = _Named(node, f"{name}[{position}].file", source)
-                file = named.fetched(read_file)
-                self._count(file)
-                try:
-                    text = file.text.decode()
-                except UnicodeDecodeError as error:
-                    raise named.mistake(f"{named.locator} is not text in UTF-8") from error
-                mark = yaml.Mark(file.name, 0, 0, 0, None, 0)
-                remove(entry, "file")
-                put(entry, word(key, node), FileNode(STR, text, mark, mark, style="|"))
+        """Replace each `file` of provision and probes by its content."""
+        for entry, key, named in _files(tree, source):
+            file = named.fetched(read_file)
+            self._count(file)
+            try:
+                text = file.text.decode()
+            except UnicodeDecodeError as error:
+                raise named.mistake(f"{named.locator} is not text in UTF-8") from error
+            mark = yaml.Mark(file.name, 0, 0, 0, None, 0)
+            remove(entry, "file")
+            put(entry, word(key, named.node), FileNode(STR, text, mark, mark, style="|"))
 
 
 class _Named:
@@ -94,7 +108,8 @@ class _Named:
         odd = [key.value for key, _ in node.value if key.value not in ("url", "digest")] if _is_mapping(node) else []
         if odd:
             raise self.mistake(f"no such key: {odd[0]}; there are: url, digest")
-        self.locator = _text(get(node, "url") if _is_mapping(node) else node)
+        self.url = get(node, "url") if _is_mapping(node) else node
+        self.locator = _text(self.url)
         self._digest = _text(get(node, "digest"))
         if not self.locator:
             raise self.mistake("expected a locator, or a mapping of url and digest")
@@ -124,6 +139,29 @@ class _Named:
         if actual != expected:
             raise self.mistake(f"{source.name} is not what was asked for: its digest is {kind}:{actual}")
         return source
+
+
+def _bases(tree: yaml.MappingNode, source: Source) -> "Iterator[_Named]":
+    """Yield the bases that `source`, whose tree is `tree`, names."""
+    named = get(tree, "base")
+    if isinstance(named, yaml.SequenceNode):
+        for position, node in enumerate(named.value):
+            yield _Named(node, f"base[{position}]", source)
+    elif named:
+        yield _Named(named, "base", source)
+
+
+def _files(tree: yaml.MappingNode, source: Source) -> "Iterator[tuple[yaml.MappingNode, str, _Named]]":
+    """Yield what names a file in `source`: the entry, the key that its content is for, and the locator.
+
+    A file beside a text is left out: it is refused later.
+    """
+    for name in ("provision", "probes"):
+        for position, entry in enumerate(items(get(tree, name))):
+            node = get(entry, "file")
+            key = {"data": "content", "yq": "expression"}.get(_text(get(entry, "mode")), "script")
+            if node is not None and isinstance(entry, yaml.MappingNode) and not get(entry, key):
+                yield entry, key, _Named(node, f"{name}[{position}].file", source)
 
 
 def _is_mapping(node: yaml.Node) -> bool:

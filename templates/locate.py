@@ -111,6 +111,11 @@ def absolute(locator: str, beside: str | None = None) -> str:
     return _neighbour(locator, beside) if beside else _typed(locator)
 
 
+def is_relative(locator: str) -> bool:
+    """Tell whether what `locator` means depends on the place of the template that names it, or on its reader's home."""
+    return not _scheme(locator) and not locator.startswith("/")
+
+
 def read(locator: str) -> Source:
     """Return the template that `locator`, an absolute one, means. Raises as `find` does."""
     if image_names.is_image(locator):

@@ -32,7 +32,7 @@ def plain(text, lima):
     text = text.replace(str(lima), "LIMA").replace(str(Path.cwd()), "HERE").replace(os.uname().machine, "ARCH")
     text = re.sub(r'time="[^"]*"', "time=T", re.sub(r'"time":"[^"]*"', '"time":"T"', text))
     text = re.sub(r"\b\d+(\.\d+)? m?s\b|\b\d+ B of", "N s", re.sub(r"since(\":\"|: ')[^'\"]*", r"since\1T", text))
-    text = re.sub(r"(user\":{\"name\":\"|\"timezone\":\"|timezone: |    name: )[\w/+-]+", r"\1X", text)
+    text = re.sub(r"((?<=User)[ =]|user\":{\"name\":\"|\"timezone\":\"|timezone: |    name: )[\w/+-]+", r"\1X", text)
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "T", text)
     return re.sub(r"DIR +IN", "DIR    IN", text)
 

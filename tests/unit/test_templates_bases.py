@@ -5,6 +5,7 @@ import pytest
 from interlock.errors import InvalidTemplateError, NotFoundError
 from interlock.templates import bases
 from interlock.templates.load import load
+from interlock.templates.locate import Source, find
 
 GOOD = "images:\n- location: build:tiny\n  arch: x86_64\n"
 
@@ -78,3 +79,32 @@ def test_base_that_vanished_tells_who_named_it(folder):
     with pytest.raises(NotFoundError) as caught:
         load("t.yaml")
     assert caught.value.message == "sub/one.yaml:2:7: base: there is no file sub/two.yaml"
+
+
+def test_movable_text_differs_in_its_relative_locators_alone(folder):
+    """Comments, blanks and anchors stay; what is absolute, or a built-in, stays as it is written."""
+    (folder / "t.yaml").write_text(
+        "# mine\nbase: &b sub/one.yaml   # note\nprobes:\n- {file: a.sh}\n- script: x\n  file: b.sh\n"
+        "provision:\n- file: {url: 'p.sh', digest: sha256:00}\n- file: /p.sh\n- file: *b\nmemory:   1GiB\n"
+    )
+    assert bases.movable(find("t.yaml")) == (
+        f'# mine\nbase: &b "{folder}/sub/one.yaml"   # note\nprobes:\n- {{file: "{folder}/a.sh"}}\n'
+        f'- script: x\n  file: b.sh\nprovision:\n- file: {{url: "{folder}/p.sh", digest: sha256:00}}\n'
+        "- file: /p.sh\n- file: *b\nmemory:   1GiB\n"
+    )
+
+
+def test_movable_text_means_the_same_elsewhere(folder, tmp_path_factory):
+    """A copy in another folder finds the bases and files of the original, which has several."""
+    (folder / "x.sh").write_text("#!/bin/sh\n")
+    (folder / "t.yaml").write_text("base:\n- good.yaml\n- template:_images/debian\nprovision: [{file: x.sh}]\n")
+    copy = tmp_path_factory.mktemp("other") / "copy.yaml"
+    copy.write_text(bases.movable(find("t.yaml")))
+    assert load(str(copy)).template == load("t.yaml").template
+
+
+def test_movable_text_of_standard_input_has_no_neighbours():
+    """A relative locator in it means nothing, and the mistake names its place."""
+    with pytest.raises(InvalidTemplateError) as caught:
+        bases.movable(Source("<standard input>", b"base: one.yaml\n"))
+    assert caught.value.message.startswith("<standard input>:1:7: base: one.yaml: a template that is no file")

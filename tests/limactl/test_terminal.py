@@ -1,0 +1,86 @@
+"""At a terminal, a command that needs an instance up asks whether to start it; without one, it never asks."""
+
+import os
+import pty
+import subprocess
+import sys
+from contextlib import suppress
+
+import pytest
+
+from interlock.limactl.__main__ import run
+
+QUESTION = "Do you want to start the instance now?"
+
+
+@pytest.fixture
+def at_terminal(lima):
+    """Return what runs the drop-in at a terminal whose user types `answer`: its exit code, and what was shown."""
+
+    def limactl(answer, *words):
+        leader, follower = pty.openpty()
+        streams = {"stdin": follower, "stdout": follower, "stderr": follower}
+        environment = {**os.environ, "TERM": "xterm", "LIMA_HOME": str(lima)}
+        command = [sys.executable, "-m", "interlock.limactl", *words]
+        with subprocess.Popen(command, env=environment, start_new_session=True, **streams) as process:
+            os.close(follower)
+            os.write(leader, answer)
+            shown = b""
+            with suppress(OSError):  # the terminal's end: its last writer is gone
+                while chunk := os.read(leader, 1024):
+                    shown += chunk
+        os.close(leader)
+        return process.returncode, shown.decode()
+
+    return limactl
+
+
+@pytest.fixture
+def status(lima, capfd):
+    """Return what tells limactl's word for the state of the instance `web`, which was created."""
+    assert run(["create", "web.yaml"]) == 0
+    assert (lima / "web").is_dir()
+
+    def word():
+        capfd.readouterr()
+        run(["ls", "-f", "{{.Status}}", "web"])
+        return capfd.readouterr().out.strip()
+
+    return word
+
+
+def test_shell_of_a_stopped_instance_asks_and_a_no_leaves_it_stopped(at_terminal, status):
+    """Who says no reads what to type, and exit code 1 says that nothing ran."""
+    code, shown = at_terminal(b"n\n", "shell", "web", "true")
+    assert (code, QUESTION in shown, "run `limactl start web`" in shown) == (1, True, True)
+    assert status() == "Stopped"
+
+
+def test_yes_starts_the_instance_before_the_shell(at_terminal, status):
+    """Enter alone means yes, as in limactl; a simulated machine has no shell then."""
+    code, shown = at_terminal(b"\n", "shell", "web", "true")
+    assert (code, 'driver "simulated" has no shell' in shown) == (1, True)
+    assert status() == "Running"
+
+
+@pytest.mark.parametrize("words", [("edit", "web", "--cpus=2"), ("clone", "web", "copy"), ("rename", "web", "other")])
+def test_edit_clone_and_rename_ask_as_well(at_terminal, status, words):
+    """What they change is done either way."""
+    assert status() == "Stopped"
+    code, shown = at_terminal(b"n\n", *words)
+    assert (code, QUESTION in shown) == (0, True)
+
+
+@pytest.mark.parametrize(
+    "words", [("--tty=false", "shell", "web"), ("-y", "shell", "web"), ("shell", "--start=false", "web")]
+)
+def test_nothing_is_asked_of_whom_said_so(at_terminal, status, words):
+    """`--tty=false`, `-y` and a --start that was given are the answer."""
+    code, shown = at_terminal(b"", *words)
+    assert (code, QUESTION in shown, status()) == (1, False, "Stopped")
+
+
+def test_end_of_input_is_no_answer(at_terminal, status):
+    """Control-D calls the command off."""
+    code, shown = at_terminal(b"\x04", "shell", "web")
+    assert (code, QUESTION in shown, "Traceback" in shown, status()) == (1, True, False, "Stopped")
