@@ -90,7 +90,7 @@ def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     envvar="INTERLOCK_LOG_FORMAT",
     expose_value=False,
     callback=_remember,
-    help="How messages are written to stderr; default: human on a terminal, logfmt elsewhere.",
+    help="Format of messages on stderr; default: human on a terminal, logfmt elsewhere.",
 )
 @click.option(
     "--quiet",
@@ -99,7 +99,7 @@ def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     envvar="INTERLOCK_QUIET",
     expose_value=False,
     callback=_remember,
-    help="Write errors and warnings to stderr, and nothing else.",
+    help="Write only errors and warnings to stderr.",
 )
 @click.option(
     "--debug", is_flag=True, envvar="INTERLOCK_DEBUG", expose_value=False, callback=_remember, help="Show tracebacks."
@@ -111,7 +111,7 @@ def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     envvar="INTERLOCK_HOST",
     expose_value=False,
     callback=_remember,
-    help="Do it on another host: ssh://[user@]host[:port][/home], or a name from hosts.yaml.",
+    help="Run the command on another host: ssh://[user@]host[:port][/home], or a name from hosts.yaml.",
 )
 @json_option
 @click.version_option(__version__, prog_name="interlock", message="%(prog)s %(version)s")

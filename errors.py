@@ -1,31 +1,31 @@
-"""What can go wrong, sorted by what the caller can do about it.
+"""What can go wrong, ordered by what the caller can do about it.
 
     InterlockError                exit  reference
-    ├── UsageError                  2   usage                 say it differently
+    ├── UsageError                  2   usage                 correct the command
     │   ├── InvalidNameError        2   invalid-name
     │   ├── InvalidTemplateError    2   invalid-template
-    │   └── UntrustedTemplateError  2   untrusted-template    allow what it asks for, or use another
-    ├── IllegalTransitionError      3   illegal-transition    bring it into another state first
-    ├── ProtectedError              3   protected             take the protection back first
+    │   └── UntrustedTemplateError  2   untrusted-template    grant what it asks for, or use another template
+    ├── IllegalTransitionError      3   illegal-transition    bring the instance into another state first
+    ├── ProtectedError              3   protected             unprotect the instance first
     ├── NotFoundError               4   not-found             name something that exists
     ├── BusyError                   5   busy                  wait, or end the operation that runs
-    ├── DriverError                 6   driver-failed         read the cause, mend it, try again
-    │   ├── DegradedError           6   degraded              mend it in the guest, which runs
+    ├── DriverError                 6   driver-failed         read the cause, fix it, try again
+    │   ├── DegradedError           6   degraded              fix it in the running guest
     │   ├── HostError               6   host-unfit            install or enable what the host lacks
     │   ├── ImageError              6   image-failed
-    │   ├── OutOfReachError         6   out-of-reach          run it where the machine's process can be seen
-    │   ├── UnreachableError        6   unreachable           mend the way to the other host, by ssh
+    │   ├── OutOfReachError         6   out-of-reach          run the command where the machine's process is visible
+    │   ├── UnreachableError        6   unreachable           fix ssh access to the other host
     │   ├── NoInterlockError        6   no-interlock          install Interlock on the other host
-    │   ├── VersionMismatchError    6   version-mismatch      bring both hosts to versions that fit
-    │   └── UnreadableError         6   unreadable            mend the disk, or the permissions
-    ├── DeadlineError               7   deadline-passed       give it longer, or read why it took so long
+    │   ├── VersionMismatchError    6   version-mismatch      install compatible versions on both hosts
+    │   └── UnreadableError         6   unreadable            fix the disk, or the permissions
+    ├── DeadlineError               7   deadline-passed       allow more time, or find out why it took so long
     ├── DamagedError                8   damaged               repair or delete it
     │   └── TooNewError             8   too-new               use the version of Interlock that wrote it
     └── CancelledError            130   cancelled             nothing: somebody asked for it
 
 An error is three things: a message of one line that names the thing, details (the words of the program that failed,
-line by line), and a hint: a command that works as it is typed; advice belongs into the message. Exit code and reference
-stand on the class. Errors of other libraries are translated where they enter (`raise ... from err`).
+line by line), and a hint: a command that works as it is typed; advice belongs in the message. Exit code and reference
+are attributes of the class. Errors of other libraries are translated where they enter (`raise ... from err`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -50,7 +50,7 @@ class InterlockError(Exception):
 
     @staticmethod
     def from_record(record: Mapping[str, Any]) -> "InterlockError":
-        """Return the error that `record` was made from, as a waiting process must raise what the working one raised."""
+        """Return the error that `record` was made from, for a waiting process to raise what the working one raised."""
         kind = BY_REFERENCE.get(record.get("reference", ""), InterlockError)
         error = kind.__new__(kind)
         InterlockError.__init__(
@@ -60,7 +60,7 @@ class InterlockError(Exception):
 
 
 class UsageError(InterlockError):
-    """What was asked makes no sense; nothing was touched."""
+    """The request makes no sense; nothing was changed."""
 
     exit_code = 2
     reference = "usage"
@@ -73,13 +73,13 @@ class InvalidNameError(UsageError):
 
 
 class InvalidTemplateError(UsageError):
-    """A template says something that cannot be resolved into a spec."""
+    """A template cannot be resolved into a spec."""
 
     reference = "invalid-template"
 
 
 class UntrustedTemplateError(UsageError):
-    """A template from a server asks for what is this host's: one line of details each. Nothing was made."""
+    """A template from a server asks for access to this host, as the details list; nothing was created."""
 
     reference = "untrusted-template"
 
@@ -92,21 +92,21 @@ class IllegalTransitionError(InterlockError):
 
 
 class ProtectedError(InterlockError):
-    """What was asked would destroy what the instance holds, and the instance is protected."""
+    """The request would destroy data of a protected instance."""
 
     exit_code = 3
     reference = "protected"
 
 
 class NotFoundError(InterlockError):
-    """There is nothing of this name."""
+    """Nothing has this name."""
 
     exit_code = 4
     reference = "not-found"
 
 
 class BusyError(InterlockError):
-    """Another process holds the instance for another operation."""
+    """Another process is working on the instance."""
 
     exit_code = 5
     reference = "busy"
@@ -120,9 +120,9 @@ class DriverError(InterlockError):
 
 
 class DegradedError(DriverError):
-    """The guest runs and answers, but something that it was asked to do failed in it: a script of its template, say.
+    """The guest is running and answers, but something failed in it, such as a script of its template.
 
-    The one error that is raised after its transition has come to its end: the state has moved.
+    The only error that is raised after its transition is complete: the state has changed.
     """
 
     reference = "degraded"
@@ -141,37 +141,37 @@ class ImageError(DriverError):
 
 
 class OutOfReachError(DriverError):
-    """A machine runs whose process cannot be seen from here: it belongs to another container or pid namespace."""
+    """A machine is running, but its process is in another container or pid namespace, invisible from here."""
 
     reference = "out-of-reach"
 
 
 class UnreachableError(DriverError):
-    """Another host does not answer, lets nobody in, or the connection to it broke."""
+    """Another host does not answer or refuses the login, or the connection to it broke."""
 
     reference = "unreachable"
 
 
 class NoInterlockError(DriverError):
-    """Another host answers, and has no Interlock where it is looked for."""
+    """Another host answers, but Interlock was not found on it."""
 
     reference = "no-interlock"
 
 
 class VersionMismatchError(DriverError):
-    """Another host has an Interlock that does not fit this one; it did nothing."""
+    """Another host has an incompatible version of Interlock; nothing was done there."""
 
     reference = "version-mismatch"
 
 
 class UnreadableError(DriverError):
-    """The system cannot read a file of an instance, so nobody knows whether the file is damaged."""
+    """A file of an instance cannot be read, so whether it is damaged is unknown."""
 
     reference = "unreadable"
 
 
 class DeadlineError(InterlockError):
-    """Something did not happen in the time it was given."""
+    """Something did not happen in time."""
 
     exit_code = 7
     reference = "deadline-passed"
@@ -185,13 +185,13 @@ class DamagedError(InterlockError):
 
 
 class TooNewError(DamagedError):
-    """A file of an instance was written by a newer version of Interlock, and is whole."""
+    """A file of an instance was written by a newer version of Interlock; it is not damaged."""
 
     reference = "too-new"
 
 
 class CancelledError(InterlockError):
-    """The work was called off before its end, and undone."""
+    """The work was cancelled before its end, and undone."""
 
     exit_code = 130
     reference = "cancelled"

@@ -14,7 +14,10 @@ names_argument = click.argument("names", nargs=-1, required=True, type=InstanceN
 def autostart_command() -> None:
     """Start instances when you log in, or stop doing so.
 
-    `list --filter autostart=true` shows which do. No instance is started or stopped by these commands.
+    `list --filter autostart=true` shows which ones do. These commands themselves start and stop nothing.
+
+    \b
+    interlock autostart enable web
     """
 
 
@@ -23,10 +26,10 @@ def autostart_command() -> None:
 @json_option
 @pass_session
 def enable_command(session: Session, names: tuple[str, ...]) -> None:
-    """Let the instances NAMES start when you log in.
+    """Have the instances NAMES started when you log in.
 
-    A unit of your systemd does it, and shuts them down when your last session ends. To have them started when the host
-    boots, and kept until it goes down: `loginctl enable-linger`.
+    A systemd user unit starts them, and shuts them down when your last session ends. To have them started when the host
+    boots, and kept until it shuts down, run `loginctl enable-linger`.
 
     \b
     interlock autostart enable web
@@ -39,7 +42,7 @@ def enable_command(session: Session, names: tuple[str, ...]) -> None:
 @json_option
 @pass_session
 def disable_command(session: Session, names: tuple[str, ...]) -> None:
-    """Let the instances NAMES no longer start when you log in.
+    """No longer start the instances NAMES when you log in.
 
     \b
     interlock autostart disable web
@@ -49,7 +52,7 @@ def disable_command(session: Session, names: tuple[str, ...]) -> None:
 
 _SAID = {
     (True, True): "starts at login from now on",
-    (True, False): "starts at login already",
+    (True, False): "already starts at login",
     (False, True): "no longer starts at login",
     (False, False): "does not start at login",
 }

@@ -15,14 +15,18 @@ name_argument = click.argument("name", type=Named("disk", "name"))
 def disk_command() -> None:
     """Create, list, resize and delete disks that outlive instances.
 
-    A template attaches a disk by its name (`additionalDisks`). One running instance at a time can use it.
+    A template attaches a disk by its name (`additionalDisks`). Only one running instance at a time can use it.
+
+    \b
+    interlock disk create data --size 10GiB
+    interlock disk list
     """
 
 
 @disk_command.command("create")
 @name_argument
-@click.option("--size", "size_bytes", type=Size(), required=True, help="Size that a guest sees, such as 10GiB.")
-@click.option("--kind", type=click.Choice(["qcow2", "raw"]), default="qcow2", show_default=True)
+@click.option("--size", "size_bytes", type=Size(), required=True, help="Size that the guest sees, such as 10GiB.")
+@click.option("--kind", type=click.Choice(["qcow2", "raw"]), default="qcow2", show_default=True, help="File format.")
 @format_option
 @pass_session
 def create_command(session: Session, name: str, size_bytes: int, kind: str, output_format: Format) -> None:
@@ -68,7 +72,7 @@ def list_command(session: Session, output_format: Format) -> None:
             ("NAME", lambda record: record["name"]),
             ("FORMAT", lambda record: record["format"]),
             ("SIZE", lambda record: size(record["size_bytes"])),
-            ("TAKES", lambda record: size(record["used_bytes"])),
+            ("USED", lambda record: size(record["used_bytes"])),
             ("ATTACHED TO", lambda record: ", ".join(record["instances"])),
             ("IN USE BY", lambda record: record["in_use_by"] or ""),
         ),
@@ -80,7 +84,7 @@ def list_command(session: Session, output_format: Format) -> None:
 @format_option
 @pass_session
 def inspect_command(session: Session, name: str, output_format: Format) -> None:
-    """Show all that is known of the disk NAME.
+    """Show everything known about the disk NAME.
 
     \b
     interlock disk inspect data
@@ -100,7 +104,7 @@ def resize_command(session: Session, name: str, size_bytes: int, output_format: 
     interlock disk resize data --size 20GiB
     """
     disk = session.interlock.disks.resize(name, size_bytes)
-    session.report(f'disk "{name}" has {size(size_bytes)}')
+    session.report(f'disk "{name}" now has {size(size_bytes)}')
     print_result(disk, output_format)
 
 

@@ -22,10 +22,12 @@ from .stdout import Format, print_result
 @click.option("--memory", type=Size(), help="Memory, such as 2GiB.")
 @click.option("--disk", type=Size(), help="Size of the disk, such as 20GiB; it can grow, not shrink.")
 @mount_option
-@click.option("--mount-only", type=Named("dir"), multiple=True, metavar="DIR[:w]", help="The same, and no others.")
+@click.option("--mount-only", type=Named("dir"), multiple=True, metavar="DIR[:w]", help="Share DIR, no other folder.")
 @click.option("--mount-none", is_flag=True, help="Share no folder.")
 @port_forward_option
-@click.option("--set", "edits", multiple=True, metavar="KEY=VALUE", help="The same by key: cpus=4, disk=20GiB.")
+@click.option(
+    "--set", "edits", multiple=True, metavar="KEY=VALUE", help="Change a key of the template: cpus=4, disk=20GiB."
+)
 @click.option("--file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Read the keys from a file.")
 @outcome_options
 @pass_session
@@ -45,9 +47,9 @@ def edit_command(  # noqa: PLR0917 - click calls it, by name
 ) -> None:
     """Change processors, memory, disk, mounts or port forwards of the instance NAME.
 
-    Without options, $VISUAL or $EDITOR shows what can be changed, in the keys of a template. What is saved is checked
-    before it counts; a text with mistakes is kept, and the message names it. Port forwards change and the
-    disk grows at once, its file system too; the rest takes effect at the next start.
+    Without options, everything that can be changed opens in $VISUAL or $EDITOR, as keys of a template. What you save is
+    checked first; a file with mistakes is kept, and the message names it. Port forwards change and the disk grows at
+    once, with its file system; everything else takes effect at the next start.
 
     \b
     interlock edit web --cpus 4 --memory 2GiB
@@ -66,7 +68,7 @@ def edit_command(  # noqa: PLR0917 - click calls it, by name
     if file is None and not asked:
         file = _from_editor(session, name)
         if file is None:
-            session.report(f'nothing was changed in the editor: "{name}" is as it was')
+            session.report(f'nothing was changed in the editor; "{name}" is unchanged')
             return
         try:
             outcome = session.interlock.edit(name, file=file)
@@ -77,7 +79,7 @@ def edit_command(  # noqa: PLR0917 - click calls it, by name
     else:
         outcome = session.interlock.edit(name, *asked, file=file)
     if not outcome.changed:
-        session.report(f'"{name}" is as asked already: nothing to edit')
+        session.report(f'"{name}" already has these values: nothing to edit')
     print_result(outcome, output_format)
 
 
@@ -86,7 +88,7 @@ def _from_editor(session: Session, name: str) -> Path | None:
     text = session.interlock.editable(name)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError(
-            "there is no terminal for an editor: say what to change", hint=f"interlock edit {name} --cpus 2"
+            "there is no terminal for an editor; give the changes as options", hint=f"interlock edit {name} --cpus 2"
         )
     changed = click.edit(text, extension=".yaml")
     if changed is None or changed == text:

@@ -1,4 +1,4 @@
-"""The commands that lead into a guest."""
+"""The commands that reach into a guest."""
 
 import os
 import sys
@@ -33,20 +33,22 @@ PIECE_BYTES = 1 << 20
 """How much of a log is in memory at once."""
 
 LINE_BYTES = 64 << 10
-"""How much of a log's line is one object; what is longer has several."""
+"""The longest part of a log's line in one object; a longer line takes several."""
 
 
-_workdir_option = click.option("--workdir", metavar="DIR", help="The guest's folder to begin in; default: its home.")
-_start_option = click.option("--start", is_flag=True, help="Start the instance first if it does not run.")
+_workdir_option = click.option(
+    "--workdir", metavar="DIR", help="Working directory in the guest; default: the user's home."
+)
+_start_option = click.option("--start", is_flag=True, help="Start the instance first if it is not running.")
 
 
 @click.command("shell", context_settings={"allow_interspersed_args": False})
 @_workdir_option
-@click.option("--shell", metavar="PROGRAM", help="The shell to log in with, and to read COMMAND by: bash.")
+@click.option("--shell", metavar="PROGRAM", help="Shell to log in with, or to run COMMAND with, such as bash.")
 @click.option(
     "--preserve-env",
     is_flag=True,
-    help="Take this environment along, but for what is about this host; others here can read it meanwhile.",
+    help="Pass this environment on, except what concerns this host; other users of this host can read it.",
 )
 @_start_option
 @json_option
@@ -64,8 +66,8 @@ def shell_command(  # noqa: PLR0917 - click calls it, by name
 ) -> None:
     """Log in to the guest of the instance NAME, or run COMMAND in it.
 
-    Standard input, output and the exit code are the command's own. Options come before NAME. At a terminal, without a
-    name: the only instance. With --json, COMMAND has no terminal, and what it said is printed when it has ended.
+    Standard input, output and the exit code are those of COMMAND. Options come before NAME. At a terminal, NAME can be
+    left out if there is only one instance. With --json, COMMAND has no terminal, and its output is printed at its end.
 
     \b
     interlock shell web
@@ -93,7 +95,11 @@ def shell_command(  # noqa: PLR0917 - click calls it, by name
 @_workdir_option
 @_start_option
 @click.option(
-    "--timeout", "timeout_s", type=click.FloatRange(min=0.0), metavar="SECONDS", help="End it with exit code 7 by then."
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0.0),
+    metavar="SECONDS",
+    help="How long COMMAND may take; after that, it is ended with exit code 7.",
 )
 @json_option
 @name_argument
@@ -102,11 +108,11 @@ def shell_command(  # noqa: PLR0917 - click calls it, by name
 def run_command(  # noqa: PLR0917 - click calls it, by name
     session: Session, name: str, command: tuple[str, ...], workdir: str | None, start: bool, timeout_s: float | None
 ) -> None:
-    """Run COMMAND in the guest of the instance NAME without a terminal, also from one.
+    """Run COMMAND in the guest of the instance NAME, always without a terminal.
 
-    Standard input, output, errors and the exit code are the command's own; its arguments arrive as they are given.
-    Options come before NAME. After a timeout, COMMAND finds its streams closed; if that does not end it, it continues.
-    With --json, what it said is printed when it has ended, and may be 64 MiB on each stream.
+    Standard input, output and error and the exit code are those of COMMAND; its arguments arrive exactly as given.
+    Options come before NAME. After a timeout, the streams of COMMAND are closed; if that does not end it, it runs on.
+    With --json, its output is printed at its end, and may be up to 64 MiB on each stream.
 
     \b
     interlock run web -- uname -a
@@ -130,7 +136,7 @@ def run_command(  # noqa: PLR0917 - click calls it, by name
 
 
 def _begun(session: Session, name: str, command: tuple[str, ...], *, start: bool) -> tuple[str, ...]:
-    """Return `command` without the `--` that click leaves after a name; with `start`, the instance runs thereafter."""
+    """Return `command` without the `--` that click leaves after a name; with `start`, the instance runs after it."""
     if start:
         from ..fsm.table import Trigger
 
@@ -146,24 +152,23 @@ def _print_completed(name: str, ended: "Completed") -> int:
 
 
 @click.command("copy")
-@click.option("--recursive", "-r", is_flag=True, help="Copy folders, with all that is in them.")
+@click.option("--recursive", "-r", is_flag=True, help="Copy folders with everything in them.")
 @click.option(
     "--backend",
     type=click.Choice(["auto", "rsync", "scp"]),
     default="auto",
     show_default=True,
-    help="The program that copies: auto is rsync where both sides have it, else scp.",
+    help="The program that copies: auto is rsync if both sides have it, else scp.",
 )
 @json_option
 @click.argument("paths", type=Named("guest-path"), nargs=-1, required=True)
 @pass_session
 def copy_command(session: Session, paths: tuple[str, ...], recursive: bool, backend: str) -> None:
-    """Copy files between this host and guests of instances that run, or from guest to guest: all PATHS but the last to
-    that one.
+    """Copy files between this host and running guests, or from guest to guest; the last of PATHS is the destination.
 
-    NAME:PATH is in the guest of NAME; relative paths there begin at its user's home. Times and permissions are kept,
-    links to files are followed; rsync sends only what differs. The exit code is that of the program that copies;
-    with --json it is 6 where that failed.
+    NAME:PATH is a path in the guest of NAME, relative to the home of its user. Times and permissions are kept, links to
+    files are followed; rsync sends only the differences. The exit code is that of the program that copies; with --json,
+    it is 6 if that failed.
 
     \b
     interlock copy web:/etc/hostname .
@@ -192,9 +197,9 @@ def copy_command(session: Session, paths: tuple[str, ...], recursive: bool, back
 @name_argument
 @pass_session
 def ssh_config_command(session: Session, name: str) -> None:
-    """Print the ssh configuration by which other programs reach the guest of the instance NAME, which runs.
+    """Print the ssh configuration with which other programs reach the guest of the running instance NAME.
 
-    The port may be another after the next start.
+    The port may change at the next start.
 
     \b
     interlock ssh-config web > ssh.config && rsync -e 'ssh -F ssh.config' -a site/ web:site/
@@ -219,7 +224,7 @@ def _options(text: str) -> dict[str, str]:
 
 
 class Ports(click.ParamType):  # type: ignore[type-arg] # generic in newer releases of click
-    """A port of the guest's, and before it, if it is to be another, one of the host's: `8080:80`."""
+    """A port of the guest, preceded by the port of the host if that is to differ: `8080:80`."""
 
     name = "ports"
 
@@ -227,7 +232,7 @@ class Ports(click.ParamType):  # type: ignore[type-arg] # generic in newer relea
         local, colon, port = str(value).rpartition(":")
         numbers = [local, port] if colon else [port, port]
         if not all(number.isdecimal() and 0 < int(number) < 1 << 16 for number in numbers):
-            self.fail(f"{value!r}: expected a port such as 8080, or two: 8080:80", param, ctx)
+            self.fail(f"{value!r}: expected a port such as 8080, or two such as 8080:80", param, ctx)
         return int(numbers[0]), int(numbers[1])
 
 
@@ -238,22 +243,23 @@ class Ports(click.ParamType):  # type: ignore[type-arg] # generic in newer relea
 @json_option
 @click.pass_context
 def tunnel_command(ctx: click.Context, name: str, ports: tuple[int, int] | None, socks: int | None) -> None:
-    """Lead a port of this host's 127.0.0.1 to PORT of the guest of the instance NAME, until Ctrl-C.
+    """Forward a port of 127.0.0.1 on this host to PORT in the guest of the instance NAME, until Ctrl-C.
 
-    By a SOCKS proxy, programs of this host reach whatever the guest can reach, by the names that the guest knows. The
-    object of --json is printed when the port is open.
+    Through a SOCKS proxy, programs on this host reach whatever the guest can reach, by the names that the guest knows.
+    With --json, the object is printed once the port is open.
 
     \b
     interlock tunnel web 8080:80
     interlock tunnel web --socks 1080
     """
     if (ports is None) == (socks is None):
-        raise click.UsageError("give a port of the guest's, or --socks with one of this host's")
+        raise click.UsageError("give a port of the guest, or --socks with a port of this host")
     session = ctx.ensure_object(Session)
     local_port, port = ports or (socks or 0, None)
     argv = list(session.interlock.tunnel(name, port, local_port))
-    way = f"leading 127.0.0.1:{local_port} to port {port}" if port else f"SOCKS proxy on 127.0.0.1:{local_port} by way"
-    session.report(f'{way} of "{name}"; Ctrl-C ends it')
+    here = f"127.0.0.1:{local_port}"
+    way = f"forwarding {here} to port {port} of" if port else f"SOCKS proxy on {here} through"
+    session.report(f'{way} "{name}"; Ctrl-C ends it')
     if not session.as_json:
         become(argv)
     opened = {"name": name, "host_ip": "127.0.0.1", "host_port": local_port, "guest_port": port}
@@ -280,7 +286,7 @@ def _lead(argv: list[str], opened: dict[str, Any]) -> None:
 def _run_single_word(session: Session, name: str, word: str, argv: list[str]) -> int:
     """Return the exit status of `argv`, which runs `word` in the guest. If no program has that name, say how to run it.
 
-    A word with blanks in it is rarely a program's name, and mostly a command line meant for a shell.
+    A word with spaces in it is rarely the name of a program; usually it is a command line meant for a shell.
     """
     import shlex
     import subprocess
@@ -297,7 +303,7 @@ def _run_single_word(session: Session, name: str, word: str, argv: list[str]) ->
 @name_argument
 @click.option("--serial", "which", flag_value="serial", help="What the guest wrote to its serial console (default).")
 @click.option("--qemu", "which", flag_value="qemu", help="What the hypervisor wrote.")
-@click.option("--follow", "-f", is_flag=True, help="Go on as it grows.")
+@click.option("--follow", "-f", is_flag=True, help="Keep printing as the log grows.")
 @json_option
 @pass_session
 def logs_command(session: Session, name: str, which: str | None, follow: bool) -> None:

@@ -14,26 +14,26 @@ from .stdout import print_record
 LOGGING = """\
 Messages go to stderr, results to stdout.
 
-  interlock --log-format json start web    one JSON object a line; schemas/log.schema.json describes it
+  interlock --log-format json start web    one JSON object per line, as in schemas/log.schema.json
   interlock --log-format logfmt start web  key=value; the default where stderr is no terminal
   interlock --log-format human start web   sentences and progress; the default on a terminal
   interlock --quiet start web              errors and warnings only
-  interlock --debug start web              the traceback of an error too
+  interlock --debug start web              errors with their traceback
 
-INTERLOCK_LOG_FORMAT, INTERLOCK_QUIET and INTERLOCK_DEBUG set the same for every command.
+INTERLOCK_LOG_FORMAT, INTERLOCK_QUIET and INTERLOCK_DEBUG do the same for every command.
 """
 
 ENVIRONMENT = """\
-INTERLOCK_HOME        where everything lies; default: interlock/ in XDG_DATA_HOME, by default ~/.local/share
-XDG_RUNTIME_DIR       where sockets lie while machines run
-INTERLOCK_HOST        the host that has the instances, as --host; see `interlock help hosts`
+INTERLOCK_HOME        where everything is kept; default: interlock/ in XDG_DATA_HOME, by default ~/.local/share
+XDG_RUNTIME_DIR       where sockets are kept while machines run
+INTERLOCK_HOST        the host of the instances, like --host; see `interlock help hosts`
 INTERLOCK_LOG_FORMAT  human, logfmt or json; see `interlock help logging`
 INTERLOCK_QUIET       1: errors and warnings only
-INTERLOCK_DRIVER      what runs what is created without --driver: qemu (default), lima, simulated
+INTERLOCK_DRIVER      the driver for `create` without --driver: qemu (default), lima, simulated
 INTERLOCK_LIMACTL     the limactl of the driver lima; default: the first on PATH
 INTERLOCK_DEBUG       1: show tracebacks
 NO_COLOR, TERM        NO_COLOR=1 or TERM=dumb: no colours
-COLUMNS               the width to wrap at, instead of the terminal's own
+COLUMNS               the width to wrap lines at, instead of the terminal's own
 
 In INTERLOCK_HOME:
   instances/NAME/     spec.json, journal.jsonl, disks, keys and logs of one instance
@@ -42,32 +42,32 @@ In INTERLOCK_HOME:
 """
 
 TEMPLATES = """\
-A template says what a machine is: image, processors, memory, mounts, ports, scripts. Only `create` and `up` read one.
+A template describes a machine: image, processors, memory, mounts, ports, scripts. Only `create` and `up` read one.
 
-  interlock template list                         the built-in ones
-  interlock create web --template debian          a built-in
-  interlock create web --template ./web.yaml      a file, in Lima's language
+  interlock template list                         lists the built-in ones
+  interlock create web --template debian          uses a built-in one
+  interlock create web --template ./web.yaml      uses a file, in Lima's format
   interlock create web --template https://example.com/web.yaml
-  interlock template validate ./web.yaml          every mistake at once, with its line
-  interlock template schema >template.schema.json   for an editor
+  interlock template validate ./web.yaml          lists every mistake, with its line
+  interlock template schema >template.schema.json   writes a JSON Schema for an editor
 
 docs/templates.md explains every key.
 """
 
 HOSTS = """\
-Another host's instances, by the Interlock that is installed there. ssh has to reach it without a question.
+Work with instances on another host, through the Interlock installed there. ssh must log in without asking anything.
 
   interlock --host ssh://me@build.example.org list
-  interlock --host ssh://me@build.example.org:2222/srv/vms list    with the home there
+  interlock --host ssh://me@build.example.org:2222/srv/vms list    with the home /srv/vms there
   interlock --host build shell web                                 a name from hosts.yaml
-  interlock --host build copy site.tar web:                        from this host into a guest there
-  interlock --host build tunnel web 8080:80                        a port of this host
-  interlock list --all-hosts                                       this host and those in hosts.yaml
+  interlock --host build copy site.tar web:                        copies from this host into a guest there
+  interlock --host build tunnel web 8080:80                        forwards a port of this host
+  interlock list --all-hosts                                       this host and all in hosts.yaml
 
 ~/.config/interlock/hosts.yaml:
   build: ssh://me@build.example.org
 
-INTERLOCK_HOST sets the same for every command; --host local is this host. docs/remote.md explains it.
+INTERLOCK_HOST does the same for every command; --host local is this host. See docs/remote.md.
 """
 
 COMPLETION = """\
@@ -85,7 +85,7 @@ def lifecycle() -> str:
     from ..fsm.table import TABLE
 
     rows = "".join(f"  {row.trigger:<10} {row.why}\n" for row in TABLE)
-    return f"{text()}\n{rows}\n`interlock can NAME` says what is legal now, and for what is not, why.\n"
+    return f"{text()}\n{rows}\n`interlock can NAME` says what is legal now, and why the rest is not.\n"
 
 
 def exit_codes() -> str:
@@ -111,8 +111,8 @@ def names() -> str:
         )
 
     return (
-        f"Names that other programs use, which work here too:\n\n{section(SAME)}\n"
-        f"Those that are answered with what to type, as they differ between programs:\n\n{section(INSTEAD)}"
+        f"Names that other programs use and that work here too:\n\n{section(SAME)}\n"
+        f"Names that are answered with a hint, because their meaning differs between programs:\n\n{section(INSTEAD)}"
     )
 
 
@@ -142,7 +142,7 @@ def _meant(words: tuple[str, ...]) -> list[str]:
 @json_option
 @pass_session
 def help_command(session: Session, words: tuple[str, ...]) -> None:
-    """Explain a command or a topic: lifecycle, exit-codes, logging, environment, names, templates, completion.
+    """Explain a command or a topic: lifecycle, exit-codes, logging, environment, names, templates, hosts, completion.
 
     \b
     interlock help start

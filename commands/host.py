@@ -22,7 +22,7 @@ _INSTALL = "apt install "
 def doctor_command(output_format: Format) -> None:
     """Check this host: what is there, what is missing, and the command that installs or fixes it.
 
-    Exit code 6 when something is missing that every instance needs.
+    The exit code is 6 if something that every instance needs is missing.
 
     \b
     interlock doctor
@@ -37,7 +37,7 @@ def doctor_command(output_format: Format) -> None:
             ("CHECK", lambda record: record["subject"]),
             ("", lambda record: "ok" if record["ok"] else "missing" if record["essential"] else "optional"),
             ("FINDING", lambda record: record["finding"]),
-            ("TO MEND", lambda record: record["mend"] or ""),
+            ("FIX", lambda record: record["mend"] or ""),
         ),
     )
     missing = [check for check in found if check.essential and not check.ok]
@@ -46,7 +46,7 @@ def doctor_command(output_format: Format) -> None:
 
 
 def _mend(missing: "Iterable[Check]") -> str | None:
-    """Return one command line that mends all of `missing`, with one installation of all packages."""
+    """Return one command line that fixes all of `missing`, with a single installation of all packages."""
     commands = dict.fromkeys(check.mend for check in missing if check.mend)
     packages = [command for command in commands if re.fullmatch(f"{_INSTALL}[^|&]*", command)]
     names = sorted({name for command in packages for name in command.removeprefix(_INSTALL).split()})

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from ..images.usage import Users
 
 arch_option = click.option(
-    "--arch", type=click.Choice(["x86_64", "aarch64"]), default=platform.machine(), help="Default: this host's."
+    "--arch",
+    type=click.Choice(["x86_64", "aarch64"]),
+    default=platform.machine(),
+    help="Processor architecture; default: this host's.",
 )
 
 readable_file = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
@@ -25,15 +28,20 @@ readable_file = click.Path(exists=True, dir_okay=False, readable=True, path_type
 
 @click.group("image", cls=Group)
 def image_command() -> None:
-    """Build, import, list and delete images."""
+    """Build, import, list and delete images.
+
+    \b
+    interlock image build debian
+    interlock image list
+    """
 
 
 @image_command.command("build")
 @click.argument("name", type=click.Choice(["tiny", "debian"]))
 @arch_option
 @click.option("--suite", default="bookworm", show_default=True, help="Debian's release: bookworm, trixie, sid, ...")
-@click.option("--package", "packages", multiple=True, metavar="P", help="One more Debian package; may be repeated.")
-@click.option("--script", type=readable_file, help="A script that root runs in the new system at the end.")
+@click.option("--package", "packages", multiple=True, metavar="P", help="Additional Debian package; may be repeated.")
+@click.option("--script", type=readable_file, help="Script that root runs in the new system at the end.")
 @click.option("--as", "new_name", metavar="NEWNAME", help="Name of the image; default: NAME and what differs.")
 @click.option("--force", is_flag=True, help="Build it even if it exists.")
 @format_option
@@ -55,7 +63,7 @@ def build_command(  # noqa: PLR0917 - click gives each option by name
     tiny     kernel and initramfs with busybox and dropbear; answers ssh in seconds
     debian   Debian with systemd, openssh, cloud-init
 
-    With another suite, packages or a script the image has another name, and templates find it at `build:NEWNAME`.
+    With another suite, packages or a script, the image gets a name of its own; templates call it `build:NEWNAME`.
 
     \b
     interlock image build debian
@@ -74,7 +82,7 @@ def build_command(  # noqa: PLR0917 - click gives each option by name
         report=session.report,
     )
     if image in before:
-        session.report(f"image {image.name} for {arch} was built before; --force builds it again")
+        session.report(f"image {image.name} for {arch} already exists; --force builds it again")
     _print(images, image, output_format)
 
 
@@ -87,14 +95,14 @@ def build_command(  # noqa: PLR0917 - click gives each option by name
 def import_command(session: Session, file: Path, name: str | None, arch: str, output_format: Format) -> None:
     """Copy the disk image FILE into the store: qcow2 or raw, also compressed (gz, bz2, xz, zst).
 
-    Templates find it at `build:N`.
+    Templates call it `build:N`.
 
     \b
     interlock image import ./appliance.qcow2 --name appliance
     """
     images = session.interlock.images
     image = images.import_(file, name=name, arch=arch, report=session.report)
-    session.report(f"image {image.name} for {arch} is in the store")
+    session.report(f"imported image {image.name} for {arch}")
     _print(images, image, output_format)
 
 
@@ -130,7 +138,7 @@ def list_command(session: Session, output_format: Format) -> None:
 @format_option
 @pass_session
 def inspect_command(session: Session, name: str, arch: str, output_format: Format) -> None:
-    """Show all that is known of the image NAME: its files, what it was made from, the packages in it.
+    """Show everything known about the image NAME: its files, what it was made from, the packages in it.
 
     \b
     interlock image inspect debian
@@ -143,8 +151,8 @@ def inspect_command(session: Session, name: str, arch: str, output_format: Forma
 @image_command.command("delete")
 @click.argument("name", type=Named("image"))
 @arch_option
-@click.option("--warm", is_flag=True, help="Only its warm images; instances that began from one keep it.")
-@click.option("--force", is_flag=True, help="Even if instances use it; they keep what they need.")
+@click.option("--warm", is_flag=True, help="Delete only its warm images; instances that started from one keep it.")
+@click.option("--force", is_flag=True, help="Delete it even if instances use it; they keep what they need.")
 @dry_run_option
 @format_option
 @pass_session
@@ -162,7 +170,7 @@ def delete_command(  # noqa: PLR0917 - click calls it, by name
     if warm:
         count = len(images.warm(image)) if dry_run else images.delete_warm(name, arch)
         would = f"dry run: removes the warm images of {name} for {arch}: {count}"
-        session.report(would if dry_run else f"warm images of {name} for {arch} that are gone now: {count}")
+        session.report(would if dry_run else f"deleted warm images of {name} for {arch}: {count}")
     else:
         images.delete(name, arch, force=force, dry_run=dry_run)
         would = f"dry run: removes image {name} for {arch}, {size(image.size_bytes)}"
@@ -177,16 +185,16 @@ def delete_command(  # noqa: PLR0917 - click calls it, by name
 @click.option("--memory", "memory_bytes", type=Size(), help="Memory, such as 2GiB.")
 @click.option("--disk", "disk_bytes", type=Size(), help="Size of the disk, such as 20GiB.")
 @click.option("--force", is_flag=True, help="Make it even if it exists.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done; nothing is touched.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @format_option
 @pass_session
 def warm_command(
     session: Session, /, name: str, force: bool, dry_run: bool, output_format: Format, **wanted: Any
 ) -> None:
-    """Boot a machine of the image NAME once, and keep it: instances of its size begin there instead of booting.
+    """Boot a machine from the image NAME once, and save it: instances of the same size start there instead of booting.
 
-    Sizes are by default those of the built-in template NAME. `create` chooses a warm image of the instance's size by
-    itself, where there is one; `start` says whether the guest began from it, and if not, why.
+    The default sizes are those of the built-in template NAME. `create` uses a warm image of the instance's size if
+    there is one; `start` says whether the guest started from it, and if not, why.
 
     \b
     interlock image warm tiny
@@ -195,7 +203,7 @@ def warm_command(
     interlock = session.interlock
     made = interlock.warm(name, force=force, dry_run=dry_run, report=session.report, **wanted)
     if made and not dry_run:
-        session.report(f"instances of {name} with {made.machine} begin warm: {size(made.size_bytes)}")
+        session.report(f"instances of {name} with {made.machine} now start warm: {size(made.size_bytes)}")
     _print(interlock.images, interlock.images.get(name, wanted["arch"]), output_format)
 
 
@@ -204,8 +212,7 @@ def warm_command(
 @format_option
 @pass_session
 def prune_command(session: Session, yes: bool, dry_run: bool, output_format: Format) -> None:
-    """List the images, also warm ones, that no instance uses, and partial downloads; remove them if you agree, or with
-    --yes.
+    """List images that no instance uses, warm ones too, and partial downloads; remove them if you agree or with --yes.
 
     \b
     interlock image prune
@@ -215,7 +222,7 @@ def prune_command(session: Session, yes: bool, dry_run: bool, output_format: For
 
 
 def _print(images: "Images", image: "Image", output_format: Format) -> None:
-    """Print the image that a command was asked for, to programs; people have read about it on stderr."""
+    """Print the image that a command made or changed, for programs; people have read about it on stderr."""
     if output_format != "table":
         print_record(_record(images, image, images.users()), output_format)
 

@@ -1,4 +1,4 @@
-"""The commands there are, as data: all that `--help` and a plain command line need to know of them."""
+"""All commands, as data: everything that `--help` and a plain command line need to know about them."""
 
 from ..fsm.table import TABLE
 
@@ -9,30 +9,30 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "up": ("lifecycle", "Create an instance if it is absent, then start it."),
         "stop": ("lifecycle", "Shut an instance down; --force ends it at once."),
         "kill": ("lifecycle", "End an instance's hypervisor at once."),
-        "suspend": ("lifecycle", "Save an instance's memory and end it; start continues."),
+        "suspend": ("lifecycle", "Save an instance's memory and stop it; start continues."),
         "restart": ("lifecycle", "Stop an instance, then start it."),
-        "reset": ("lifecycle", "Throw an instance's disk away for a fresh one."),
+        "reset": ("lifecycle", "Replace an instance's disk with a fresh one."),
         "delete": ("lifecycle", "Remove an instance; --force kills it first."),
         "resume": ("lifecycle", "Let a paused guest continue."),
         "provision": ("lifecycle", "Re-run provisioning in a running instance."),
-        "protect": ("lifecycle", "Make reset and delete of an instance impossible."),
+        "protect": ("lifecycle", "Protect an instance from reset and delete."),
         "unprotect": ("lifecycle", "Remove the protection set by `protect`."),
         "clone": ("instances", "Make another instance with a copy of the disk."),
         "fork": ("instances", "Make copies of a running instance that continue from there."),
-        "adopt": ("instances", "Take machines that limactl made as instances."),
-        "rename": ("instances", "Give an instance another name."),
+        "adopt": ("instances", "Adopt machines that limactl made as instances."),
+        "rename": ("instances", "Rename an instance that is not running."),
         "edit": ("editing", "Change processors, memory, disk, mounts or forwards."),
         "snapshot": ("snapshots", "Take, list, restore and delete snapshots."),
-        "repair": ("lifecycle", "Mend an instance that is listed as damaged."),
+        "repair": ("lifecycle", "Repair an instance that is listed as damaged."),
     },
     "Status": {
         "list": ("reading", "List the instances and what is happening to them."),
-        "inspect": ("reading", "Show all that is known of an instance."),
+        "inspect": ("reading", "Show everything known about an instance."),
         "history": ("reading", "Show every transition of an instance."),
         "watch": ("watching", "Show what happens to instances, as it happens."),
         "top": ("top.command", "Show instances live, with keys for what is legal now."),
-        "wait": ("watching", "Wait until an instance is as wanted."),
-        "can": ("reading", "Show what is legal now, and for what is not, why."),
+        "wait": ("watching", "Wait until an instance reaches a state."),
+        "can": ("reading", "Show what is legal now, and why the rest is not."),
         "diagram": ("reading", "Draw the lifecycle; with a name, mark its state."),
     },
     "Guest": {
@@ -40,26 +40,26 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "run": ("guest", "Run a command in a guest without a terminal."),
         "copy": ("guest", "Copy files between this host and a guest."),
         "ssh-config": ("guest", "Print how ssh reaches a guest, for other programs."),
-        "tunnel": ("guest", "Lead a port of this host to one of a guest."),
+        "tunnel": ("guest", "Forward a port of this host to a guest."),
         "logs": ("guest", "Show the logs of an instance."),
     },
     "Host": {
-        "doctor": ("host", "Check this host, and say how to mend it."),
+        "doctor": ("host", "Check this host, and say how to fix it."),
         "autostart": ("autostart", "Start instances when you log in, or stop doing so."),
         "image": ("images", "Build, import, list and delete images."),
         "disk": ("disks", "Create, list and delete disks that outlive instances."),
-        "prune": ("pruning", "List what nothing needs, and remove it once you agree."),
+        "prune": ("pruning", "List what nothing needs, and remove it if you agree."),
         "template": ("templates", "List, show, check and copy templates."),
         "limactl": ("limactl.door", "Do what limactl does, for applications that call it."),
         "install-limactl": ("limactl.door", "Put the programs limactl and lima into a folder."),
         "help": ("help", "Explain a command or a topic."),
     },
 }
-"""Section → command → (module of this package, summary); a module with a dot is the program's.
+"""Section → command → (module of this package, summary); a module with a dot is in another package.
 
-A test holds the summaries against the commands.
+A test compares the summaries with the commands.
 
-A row of the table that has no entry here gets one: `rows` makes its command.
+A row of the table without an entry here gets one, with the command that `rows` makes.
 """
 
 _NAMED = {name for section in COMMANDS.values() for name in section}

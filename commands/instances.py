@@ -1,4 +1,4 @@
-"""The commands that give a name to an instance: to a copy, to a machine of limactl's, or another one to itself."""
+"""The commands that give an instance a name: a copy, an adopted machine of limactl, or a renamed instance."""
 
 import click
 
@@ -12,28 +12,28 @@ from .stdout import Format, print_result
 @click.command("clone")
 @name_argument
 @click.argument("new", required=False)
-@click.option("--as", "named", metavar="NEW", help="The name of the copy, in the place of the second argument.")
-@click.option("--full", is_flag=True, help="Copy all of the disk, instead of sharing what is on it now.")
+@click.option("--as", "named", metavar="NEW", help="The name of the copy, instead of the second argument.")
+@click.option("--full", is_flag=True, help="Copy the whole disk, instead of sharing its content.")
 @outcome_options
 @pass_session
 def clone_command(  # noqa: PLR0917 - click calls it, by name
     session: Session, /, name: str, new: str | None, named: str | None, full: bool, output_format: Format
 ) -> None:
-    """Make the instance NEW, with a copy of the disk of NAME, which does not run; it is not started.
+    """Make the instance NEW with a copy of the disk of NAME, which must not be running; NEW is not started.
 
-    NEW gets an identity of its own: at its first start, which is a first boot, its guest has another hostname, machine
-    id and ssh host key, and the scripts of the template run in it. Processors, memory, mounts and port forwards are
-    those of NAME, the port for ssh is another. NEW is not protected, even if NAME is.
+    NEW gets its own identity: its first start is a first boot, at which the guest gets its own hostname, machine id and
+    ssh host key and runs the scripts of the template. Processors, memory, mounts and port forwards are those of NAME;
+    the ssh port is not. NEW is not protected, even if NAME is.
 
-    The two share what is on the disk now, and write what is new to disks of their own. Either can be deleted, reset
-    or changed without the other.
+    The two share the present content of the disk, and each writes changes to a disk of its own. Either can be deleted,
+    reset or changed without affecting the other.
 
     \b
     interlock clone web copy
     interlock clone web --as copy --full
     """
     if (new is None) == (named is None):
-        raise click.UsageError("give one name for the copy, as the second argument or by --as")
+        raise click.UsageError("give one name for the copy, as the second argument or with --as")
     outcome = session.interlock.clone(name, new or named or "", full=full)
     print_result(outcome, output_format)
 
@@ -41,8 +41,10 @@ def clone_command(  # noqa: PLR0917 - click calls it, by name
 @click.command("fork")
 @name_argument
 @click.argument("new", nargs=-1)
-@click.option("--as", "named", metavar="NEW", multiple=True, help="The name of a copy, like the further arguments.")
-@timeout_option("Give up when the memory is not copied, or a copy does not answer, by then.")
+@click.option(
+    "--as", "named", metavar="NEW", multiple=True, help="The name of a copy, instead of an argument; may be repeated."
+)
+@timeout_option("How long to wait for the memory to be copied, and for each copy to answer.")
 @outcome_options
 @pass_session
 def fork_command(  # noqa: PLR0917 - click calls it, by name
@@ -54,11 +56,11 @@ def fork_command(  # noqa: PLR0917 - click calls it, by name
     timeout_s: float | None,
     output_format: Format,
 ) -> None:
-    """Make copies of NAME, which runs, and start them: each continues from the same moment.
+    """Make copies of the running instance NAME, and start them: each continues from the same moment.
 
-    NAME stands still while its memory is copied, and keeps its connections. Each copy gets an identity of its own
-    before it counts as running: hostname, machine id, ssh host key and port, instance id, clock and random numbers. A
-    copy that cannot take it is ended, and the command says so.
+    NAME is paused while its memory is copied, and keeps its connections. Each copy gets its own identity before it
+    counts as running: hostname, machine id, ssh host key and port, instance id, clock and random numbers. A copy that
+    fails to take on its identity is ended, and the command says so.
 
     \b
     interlock fork web one two three
@@ -84,10 +86,10 @@ def fork_command(  # noqa: PLR0917 - click calls it, by name
 @outcome_options
 @pass_session
 def adopt_command(session: Session, names: tuple[str, ...], output_format: Format) -> None:
-    """Take machines that limactl made as instances: those called NAMES, or all. Nothing in them is changed.
+    """Adopt machines that limactl made as instances: those called NAMES, or all. The machines are not changed.
 
-    They stay in LIMA_HOME, and limactl can be used beside Interlock. `interlock delete` gives one back, and leaves it
-    to limactl.
+    They stay in LIMA_HOME, and limactl can still be used on them. `interlock delete` hands a machine back to limactl
+    instead of removing it.
 
     \b
     interlock adopt
@@ -96,7 +98,7 @@ def adopt_command(session: Session, names: tuple[str, ...], output_format: Forma
     found = session.interlock.adoptable()
     names = names or tuple(found)
     if not names:
-        session.report("limactl keeps no machine that is not an instance already")
+        session.report("limactl has no machine that is not already an instance")
         return
     which = Which(names=names, everything=False, filters=(), output_format=output_format)
     each(session, Trigger.create, lambda vms, name: vms.adopt(found.get(name, name)), **which)
@@ -108,10 +110,10 @@ def adopt_command(session: Session, names: tuple[str, ...], output_format: Forma
 @outcome_options
 @pass_session
 def rename_command(session: Session, name: str, new: str, output_format: Format) -> None:
-    """Give the instance NAME, which does not run, the name NEW.
+    """Rename the instance NAME, which must not be running, to NEW.
 
-    Its disk, history, protection and port for ssh stay; clones of it are not touched. Its guest is not asked: it keeps
-    the hostname that it has, and what a template wrote into it of the name.
+    Its disk, history, protection and ssh port stay the same, and its clones are not affected. Nothing changes inside
+    its guest, which keeps its hostname and whatever else was derived from the old name.
 
     \b
     interlock rename web site

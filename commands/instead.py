@@ -32,10 +32,10 @@ SAME_IN_GROUP = {"ls": "list", "rm": "delete", "cp": "copy", "info": "inspect"}
 """The same in the groups of commands about images, disks and templates, where they have such a command."""
 
 REMARKS = {
-    "ls": "-a and -l change nothing",
+    "ls": "-a and -l have no effect",
     "ps": "with -a: list",
     "exec": "with -t, as in -it: shell",
-    "ssh": "the guest's sh reads a COMMAND, as with ssh",
+    "ssh": "the guest's sh runs COMMAND, as with ssh",
 }
 """What `help names` says about some of them."""
 

@@ -51,8 +51,8 @@ def create_command(  # noqa: PLR0917 - click calls it, by name
 ) -> None:
     """Create the instance NAME from a template; it is not started.
 
-    Without NAME, the instance is called after its template. Afterwards nothing of the template is needed any more. At
-    a terminal, what would be made is shown first, and can be changed.
+    Without NAME, the instance is named after its template. Once it is created, it no longer needs the template. At a
+    terminal, a summary of the machine is shown first, and can be changed.
 
     \b
     interlock create web --template debian --cpus 4 --memory 2GiB
@@ -72,14 +72,14 @@ def create_command(  # noqa: PLR0917 - click calls it, by name
 @click.command("start")
 @names_argument
 @click.option("--cold", is_flag=True, help="Boot, and set aside the memory that `suspend` saved.")
-@timeout_option("Give up when the guest has not answered by then.")
+@timeout_option("How long to wait for the guest to answer.")
 @on_failure_option
 @outcome_options
 @pass_session
 def start_command(
     session: Session, /, cold: bool, timeout_s: float | None, on_failure: str, **which: Unpack[Which]
 ) -> None:
-    """Start instances, which exist; ends when their guests answer.
+    """Start existing instances, and wait until their guests answer.
 
     A guest whose memory was saved by `suspend` continues where it was.
 
@@ -90,7 +90,7 @@ def start_command(
     interlock start web --timeout 60 --on-failure keep
     interlock start web --cold
 
-    At a terminal, without a name: the only instance.
+    At a terminal, the name can be left out if there is only one instance.
     """
     for name in which["names"]:
         refuse_template("start", name)
@@ -107,9 +107,9 @@ def start_command(
 
 @click.command("up")
 @optional_name_argument
-@click.option("--template", "-t", type=Named("template"), help="Where to create it from, if it is absent.")
+@click.option("--template", "-t", type=Named("template"), help="The template to create it from, if it is absent.")
 @machine_options
-@timeout_option("Give up when the guest has not answered by then.")
+@timeout_option("How long to wait for the guest to answer.")
 @on_failure_option
 @outcome_options
 @pass_session
@@ -126,9 +126,9 @@ def up_command(  # noqa: PLR0917 - click calls it, by name
 ) -> None:
     """Create the instance NAME if it is absent, then start it: two transitions, each announced.
 
-    An instance that exists is started as it is: options about the machine are then ignored, which is said. Without
-    NAME, it is called after its template; without both, the template is interlock.yaml or lima.yaml of this folder, and
-    the instance is called after the folder.
+    An existing instance is started as it is: options about the machine are then ignored, with a warning. Without NAME,
+    the instance is named after its template. Without either, the template is interlock.yaml or lima.yaml in the current
+    folder, and the instance is named after the folder.
 
     \b
     interlock up web --template debian
@@ -151,8 +151,8 @@ def up_command(  # noqa: PLR0917 - click calls it, by name
 
 @click.command("stop")
 @names_argument
-@click.option("--force", "-f", is_flag=True, help="End it at once, without asking the guest: the transition kill.")
-@timeout_option("End it by force when the guest has not shut down by then.")
+@click.option("--force", "-f", is_flag=True, help="End it at once, without asking the guest; same as kill.")
+@timeout_option("How long the guest may take to shut down before it is ended by force.")
 @outcome_options
 @pass_session
 def stop_command(session: Session, /, force: bool, timeout_s: float | None, **which: Unpack[Which]) -> None:
@@ -184,7 +184,7 @@ def kill_command(session: Session, /, **which: Unpack[Which]) -> None:
 
 @click.command("suspend")
 @names_argument
-@timeout_option("Let the guest run on when its memory has not been saved by then.")
+@timeout_option("How long saving the memory may take; after that, the guest runs on.")
 @outcome_options
 @pass_session
 def suspend_command(session: Session, /, timeout_s: float | None, **which: Unpack[Which]) -> None:
@@ -201,12 +201,12 @@ def suspend_command(session: Session, /, timeout_s: float | None, **which: Unpac
 
 @click.command("restart")
 @names_argument
-@timeout_option("Give up when the guest has not answered by then, counted from the start.")
+@timeout_option("How long to wait for the guest to answer, after the stop.")
 @on_failure_option
 @outcome_options
 @pass_session
 def restart_command(session: Session, /, timeout_s: float | None, on_failure: str, **which: Unpack[Which]) -> None:
-    """Stop instances that run, then start them: two transitions, each announced.
+    """Stop running instances, then start them: two transitions, each announced.
 
     \b
     interlock restart web
@@ -222,7 +222,7 @@ def restart_command(session: Session, /, timeout_s: float | None, on_failure: st
 @outcome_options
 @pass_session
 def reset_command(session: Session, /, **which: Unpack[Which]) -> None:
-    """Throw the disks of instances away for fresh ones of the same image and spec.
+    """Replace the disks of instances with fresh ones, made from the same image and spec.
 
     \b
     interlock reset web
@@ -252,8 +252,8 @@ def delete_command(session: Session, /, force: bool, **which: Unpack[Which]) -> 
 def resume_command(session: Session, /, **which: Unpack[Which]) -> None:
     """Let the paused guests of instances continue.
 
-    A guest is paused by a full disk of the host's (make room first) or by a signal; `list` says which. One that is not
-    paused is left alone.
+    A guest is paused when the host's disk is full (make room first) or by a signal; `list` says which. A guest that is
+    not paused is left alone.
 
     \b
     interlock resume web
@@ -263,11 +263,11 @@ def resume_command(session: Session, /, **which: Unpack[Which]) -> None:
 
 @click.command("provision")
 @names_argument
-@timeout_option("Give up when the scripts have not ended by then.")
+@timeout_option("How long the scripts may take.")
 @outcome_options
 @pass_session
 def provision_command(session: Session, /, timeout_s: float | None, **which: Unpack[Which]) -> None:
-    """Re-run provisioning in instances that run.
+    """Re-run provisioning in running instances.
 
     \b
     interlock provision web --timeout 600
@@ -280,7 +280,7 @@ def provision_command(session: Session, /, timeout_s: float | None, **which: Unp
 @outcome_options
 @pass_session
 def protect_command(session: Session, /, **which: Unpack[Which]) -> None:
-    """Make reset and delete of instances impossible, with --force too.
+    """Protect instances from reset and delete, even with --force.
 
     \b
     interlock protect web
@@ -306,10 +306,10 @@ def unprotect_command(session: Session, /, **which: Unpack[Which]) -> None:
 @format_option
 @pass_session
 def repair_command(session: Session, name: str, output_format: Format) -> None:
-    """Mend the instance NAME if it is damaged, and say what was wrong.
+    """Repair the instance NAME if it is damaged, and say what was wrong.
 
-    Lines of its journal that cannot be read are kept beside it; the state is that of the last one that can. Its files
-    are made private again. Where nothing tells a state, none is made up: then `delete --force` is the way out.
+    Unreadable lines of its journal are moved to a file beside it; the state is that of the last readable line. Its
+    files are made private again. If no line gives a state, none is made up, and `delete --force` is the way out.
 
     \b
     interlock repair web

@@ -37,26 +37,30 @@ def machine_options(command: F) -> F:
             click.option(
                 "--driver",
                 type=Named("driver"),
-                help="What runs it: qemu, lima, simulated, ...; default: $INTERLOCK_DRIVER, or qemu.",
+                help="Driver that runs it: qemu, lima, simulated, ...; default: $INTERLOCK_DRIVER, or qemu.",
             ),
-            click.option("--cluster", metavar="NAME", help="The cluster that runs it, for a driver of clusters."),
-            click.option("--node", metavar="NODE", help="The cluster's node that it is made on; default: it chooses."),
-            click.option("--group", metavar="GROUP", help="Have the cluster choose a node of this group."),
+            click.option("--cluster", metavar="NAME", help="Cluster that runs it, with a driver for clusters."),
+            click.option("--node", metavar="NODE", help="Cluster node to create it on; default: the cluster chooses."),
+            click.option("--group", metavar="GROUP", help="Let the cluster choose a node of this group."),
             click.option("--cpus", type=click.IntRange(1, 1024), metavar="N", help="Virtual processors."),
             click.option("--memory", "memory_bytes", type=Size(), help="Memory, such as 2GiB."),
             click.option("--disk", "disk_bytes", type=Size(), help="Size of the disk, such as 20GiB."),
-            click.option("--arch", type=click.Choice(["x86_64", "aarch64"]), help="Default: this host's."),
+            click.option(
+                "--arch", type=click.Choice(["x86_64", "aarch64"]), help="Processor architecture; default: this host's."
+            ),
             click.option("--user", help="Login in the guest; default: yours."),
             mount_option,
             port_forward_option,
             click.option("--param", multiple=True, metavar="NAME=VALUE", help="Set a variable of the template."),
-            click.option("--no-host", is_flag=True, help="Keep the guest from the services of this host."),
-            click.option("--no-internet", is_flag=True, help="Keep the guest from everything beyond this host."),
+            click.option("--no-host", is_flag=True, help="Block access from the guest to this host's services."),
+            click.option(
+                "--no-internet", is_flag=True, help="Block access from the guest to networks beyond this host."
+            ),
             click.option("--warm", is_flag=True, help="Make a warm image of this size first, if there is none."),
-            click.option("--plain", is_flag=True, help="Leave out mounts and the like."),
+            click.option("--plain", is_flag=True, help="Leave out mounts, port forwards and containerd."),
             click.option("--set", "edits", multiple=True, metavar="KEY=VALUE", help="Change a value of the template."),
             click.option(
-                "--trust", is_flag=True, help="Give a template from a server the access to this host that it asks for."
+                "--trust", is_flag=True, help="Grant a template from a server the access to this host that it asks for."
             ),
         )
     ):

@@ -1,8 +1,8 @@
 """Commands that take several instances: which are meant, and what becomes of each.
 
-They are carried out at once, each by a thread of its own, no more at a time than this host can carry. A failure stops
-no other: it is said when it happens, and in the end the exit code is that of the first that failed, in the order in
-which they were named.
+The instances are worked on in parallel, each by its own thread, with no more threads than this host can bear. A failure
+does not stop the others: it is reported when it happens, and the exit code is that of the first instance that failed,
+in the order in which they were named.
 """
 
 import os
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Which(TypedDict):
-    """What `names_argument` and `format_option` tell a command."""
+    """What `names_argument` and `format_option` pass to a command."""
 
     names: tuple[str, ...]
     everything: bool
@@ -35,11 +35,11 @@ class Which(TypedDict):
 Ask = Callable[["Interlock", str], "Outcome"]
 """What a command asks for one instance by its name."""
 
-UNCHOSEN = "name the instances, or choose them by --all or --filter"
-"""What a command is answered with that says of no instance that it is meant."""
+UNCHOSEN = "name the instances, or choose them with --all or --filter"
+"""The error of a command line that names no instance in any way."""
 
 MANY = 32
-"""How many instances are worked on at once where nothing is booted: that costs the host next to nothing."""
+"""How many instances are worked on at once where none is booted: that costs the host next to nothing."""
 
 
 class Filter(click.ParamType):  # type: ignore[type-arg] # generic in newer releases of click
@@ -61,18 +61,18 @@ filter_option = click.option(
     type=Filter(),
     multiple=True,
     metavar="KEY=PATTERN",
-    help="Those of which a key of `list --format json` matches: state=running. Of several, all must.",
+    help="Instances with a matching key of `list --format json`: state=running. All filters must match.",
 )
 
 
 def names_argument(function: F) -> F:
     """Give a command any number of NAMES, `--all` and `--filter`; `each` finds out which are meant."""
-    everything = click.option("--all", "-a", "everything", is_flag=True, help="Every instance that exists.")
+    everything = click.option("--all", "-a", "everything", is_flag=True, help="All instances.")
     return click.argument("names", nargs=-1, type=InstanceName())(everything(filter_option(function)))
 
 
 def each(session: Session, trigger: Trigger, ask: Ask, **which: Unpack[Which]) -> "list[Outcome]":
-    """Let `ask` be done for each instance that is meant, print what came of it for programs, and return it.
+    """Call `ask` for each instance that is meant, print the outcomes for programs, and return them.
 
     Leaves the command with the exit code of the first that failed.
     """

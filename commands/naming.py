@@ -1,4 +1,4 @@
-"""Which instance is meant, and which template, by a command line that does not say both."""
+"""Which instance and which template a command line means that does not name both."""
 
 import re
 import shlex
@@ -10,7 +10,7 @@ from ..host.home import NAME
 from .session import Session
 
 FOLDER_TEMPLATES = ("interlock.yaml", "lima.yaml")
-"""What `up` without a name looks for in the working folder, and nowhere above it: that is often another's."""
+"""What `up` without a name looks for in the working folder, but not above it, where files are often not the user's."""
 
 _LOCATOR = re.compile(r"-\Z|[^:]*/|(template|build|file|https?):")
 """How a template's locator begins that cannot be a name."""
@@ -19,7 +19,7 @@ _LOCATOR = re.compile(r"-\Z|[^:]*/|(template|build|file|https?):")
 def to_create(session: Session, words: tuple[str, ...], template: str | None) -> tuple[str, str]:
     """Return the name and the template that `create WORDS --template TEMPLATE` means.
 
-    A single word without --template is a template, which the instance is called after. Raises UsageError for what
+    A single word without --template is a template, after which the instance is named. Raises UsageError for what
     could mean two things, with the commands to type.
     """
     templates = session.interlock.templates
@@ -38,14 +38,14 @@ def to_create(session: Session, words: tuple[str, ...], template: str | None) ->
     hint = (
         shlex.join(["interlock", "create", *rest, "--template", *found]) if (len(rest), len(found)) == (1, 1) else None
     )
-    raise UsageError("create takes one name, and its template by --template", hint=hint or "interlock create --help")
+    raise UsageError("create takes one name, and the template with --template", hint=hint or "interlock create --help")
 
 
 def to_bring_up(session: Session, word: str | None, template: str | None) -> tuple[str, str | None]:
     """Return the name and the template that `up WORD --template TEMPLATE` means.
 
-    Without either, it is the template of the working folder, which the instance is called after. A bare word is always
-    a name: `up` must not create what a slip of the finger names.
+    Without either, it is the template in the working folder, after which the instance is named. A bare word is always
+    a name: a typo must not make `up` create something.
     """
     if word is None and template is None:
         return of_this_folder(session)
@@ -70,10 +70,10 @@ def refuse_template(command: str, word: str) -> None:
 
 
 def the_only_instance(session: Session, command: str, needed: str | None = None) -> str:
-    """Return the name of the instance that `command` without a name means, which is said.
+    """Return the name of the instance that `command` without a name means, and say so.
 
-    Only where somebody reads that, on a terminal: what a script means must not change with what else exists. Elsewhere
-    it is said what is `needed`, a name by default.
+    Only on a terminal, where somebody reads it: what a script means must not depend on what else exists. Elsewhere
+    the error says what is `needed`, a name by default.
     """
     if not sys.stderr.isatty():
         needed = needed or f"{command} needs a name"
@@ -82,7 +82,7 @@ def the_only_instance(session: Session, command: str, needed: str | None = None)
     if len(names) != 1:
         many = f"there are {len(names)}" if names else "there are no instances"
         hint = "interlock list" if names else "interlock create web --template debian"
-        raise UsageError(f"{command} without a name means the only instance, and {many}", hint=hint)
+        raise UsageError(f"{command} without a name means the only instance, but {many}", hint=hint)
     session.bind(names[0], command)
     session.note(f'{command} "{names[0]}", the only instance')
     return names[0]
@@ -107,8 +107,8 @@ def of_this_folder(session: Session) -> tuple[str, str]:
         )
     if len(found) > 1:
         raise UsageError(
-            f"this folder has {' and '.join(found)}; type one of these",
+            f"this folder has {' and '.join(found)}; choose one of these",
             details=[f"interlock up {name} --template ./{it}" for it in found],
         )
-    session.note(f'{found[0]} of this folder: the instance is called "{name}"')
+    session.note(f'using {found[0]} of this folder; the instance is called "{name}"')
     return name, f"./{found[0]}"

@@ -37,7 +37,7 @@ class Group(click.Group):
 
 
 class Named(click.ParamType):  # type: ignore[type-arg] # generic in newer releases of click
-    """A text of which shells know what it can be: `completes`, one of `completing.KINDS`, or the words themselves."""
+    """A text that shells can complete: `completes` is one of `completing.KINDS`, or the words themselves."""
 
     name = "text"
 
@@ -49,7 +49,7 @@ class Named(click.ParamType):  # type: ignore[type-arg] # generic in newer relea
 
 
 class InstanceName(Named):
-    """The name of an instance; completed from those that exist. What a name may be is the engine's to say."""
+    """The name of an instance; completed from those that exist. The engine decides which names are valid."""
 
     def __init__(self) -> None:
         super().__init__("instance", "name")
@@ -88,10 +88,10 @@ def _json_option(text: str) -> Callable[[F], F]:
     return click.option("--json", is_flag=True, is_eager=True, expose_value=False, callback=_as_json, help=text)
 
 
-json_option = _json_option("Print the result as a JSON object, and an error too.")
-"""Of a command without --format: its result has one form for people, and one for programs."""
+json_option = _json_option("Print the result, or the error, as a JSON object.")
+"""For a command without --format: its result has one form for people and one for programs."""
 
-json_format_option = _json_option("The same as --format json; an error is printed as an object, too.")
+json_format_option = _json_option("Same as --format json; errors are printed as JSON objects, too.")
 
 
 def format_option(command: F) -> F:
@@ -103,13 +103,13 @@ def format_option(command: F) -> F:
         default="table",
         show_default=True,
         callback=chosen_format,
-        help="How to print: a table, JSON lines, or YAML.",
+        help="Output format: a table, JSON lines, or YAML.",
     )
     return option(json_format_option(command))
 
 
-dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be removed; nothing is touched.")
-"""Of a command that moves no instance."""
+dry_run_option = click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+"""For a command that moves no instance."""
 
 
 def _dry_run(ctx: click.Context, _: click.Parameter, value: bool) -> None:
@@ -124,7 +124,7 @@ def outcome_options(command: F) -> F:
         is_flag=True,
         expose_value=False,
         callback=_dry_run,
-        help="Say what would be done: transitions, files, the hypervisor's command line. Nothing is touched.",
+        help="Only say what would be done: transitions, files, the hypervisor's command line.",
     )
     return format_option(dry_run(command))
 
@@ -138,12 +138,12 @@ on_failure_option = click.option(
     type=click.Choice(["stop", "keep"]),
     default="stop",
     show_default=True,
-    help="What becomes of a guest that did not answer.",
+    help="What to do with a guest that does not answer in time.",
 )
 
 
 def timeout_option(what: str) -> Callable[[F], F]:
-    """Return the option --timeout; `what` says what happens when it has passed."""
+    """Return the option --timeout; `what` says what it limits."""
     return click.option(
         "--timeout",
         "timeout_s",

@@ -1,4 +1,4 @@
-"""`interlock prune`: what nothing needs is listed first, and removed when the user agrees."""
+"""`interlock prune`: lists what nothing needs, and removes it if the user agrees."""
 
 import sys
 from collections.abc import Collection
@@ -14,7 +14,7 @@ from .stdout import Format, print_records, size
 
 def agreement_options(function: F) -> F:
     """Give a command that removes things `--yes` and `--dry-run`."""
-    dry_run = click.option("--dry-run", is_flag=True, help="Only list; ask nothing.")
+    dry_run = click.option("--dry-run", is_flag=True, help="Only list them.")
     return click.option("--yes", "-y", is_flag=True, help="Remove them without asking.")(dry_run(function))
 
 
@@ -24,17 +24,17 @@ def agreement_options(function: F) -> F:
 @format_option
 @pass_session
 def prune_command(session: Session, what: tuple[str, ...], yes: bool, dry_run: bool, output_format: Format) -> None:
-    """List what nothing needs; remove it once you agree, or with --yes.
+    """List what nothing needs, and remove it if you agree or with --yes.
 
     \b
-    image     no instance uses it
-    warm      a warm image that no instance began from, or will
-    download  the beginning of a file that nobody is fetching
-    leftover  what a process that died left in the image store
-    log       of an instance that does not run, and not written to for a week
+    image     an image that no instance uses
+    warm      a warm image that no instance started from or will start from
+    download  a partial download that no process is continuing
+    leftover  files that a dead process left in the image store
+    log       a log, unchanged for a week, of an instance that is not running
     runtime   the sockets of an instance that does not exist
 
-    WHAT are those to look for; by default all. Nothing that is in use is removed, nor anything that was not listed.
+    WHAT limits the search to some of these. Only what was listed is removed, and nothing that is in use.
 
     \b
     interlock prune
@@ -44,9 +44,9 @@ def prune_command(session: Session, what: tuple[str, ...], yes: bool, dry_run: b
 
 
 def prune(session: Session, kinds: Collection[str], *, yes: bool, dry_run: bool, output_format: Format) -> None:
-    """List what nothing needs of `kinds`, and remove what is listed with `yes`, or if the user at the terminal agrees.
+    """List what nothing needs of `kinds`, and remove it with `yes`, or if the user at the terminal agrees.
 
-    With `dry_run`, and where nobody can be asked, it is listed with the command that removes it.
+    With `dry_run`, and where nobody can be asked, it is only listed, with the command that removes it.
     """
     interlock = session.interlock
     found = interlock.unneeded(kinds)
@@ -62,15 +62,15 @@ def prune(session: Session, kinds: Collection[str], *, yes: bool, dry_run: bool,
     )
     total = size(sum(one.size_bytes for one in found))
     if not found:
-        session.report("there is nothing to remove")
-    elif dry_run or not (yes or _agreed(f"remove all of this, {total}?")):
+        session.report("nothing to remove")
+    elif dry_run or not (yes or _agreed(f"remove all of this ({total})?")):
         session.report(f"nothing was removed; this would free {total}: interlock {_command()}")
     else:
         gone = interlock.prune(found, session.report)
         kept = len(found) - len(gone)
         session.report(
             f"freed {size(sum(one.size_bytes for one in gone))}"
-            + (f"; {kept} of {len(found)} came into use and stayed" if kept else "")
+            + (f"; kept {kept} of {len(found)}, which came into use" if kept else "")
         )
 
 
@@ -80,7 +80,7 @@ def _agreed(question: str) -> bool:
 
 
 def _command() -> str:
-    """Return the command line that was typed, as it removes what it lists."""
+    """Return the command line that was typed, with the option to remove what it lists."""
     import shlex
 
     words = click.get_current_context().meta[TYPED]

@@ -56,7 +56,7 @@ class Columns(click.ParamType):  # type: ignore[type-arg] # likewise
 
 
 class SortKey(click.ParamType):  # type: ignore[type-arg] # likewise
-    """A key of the record, with a `-` before it for the other way round."""
+    """A key of the record, with a `-` before it for the reverse order."""
 
     name = "sort"
     completes = tuple(sorted(KEYS - {"operation"}))
@@ -81,12 +81,28 @@ class SortKey(click.ParamType):  # type: ignore[type-arg] # likewise
     help="table, json, yaml, or a Go template: '{{.Name}}\\t{{.Status}}'.",
 )
 @json_format_option
-@click.option("--all", "-a", is_flag=True, hidden=True, expose_value=False, help="For those who type it elsewhere.")
-@click.option("--quiet", "-q", "only_names", is_flag=True, help="Print the names alone.")
+@click.option(
+    "--all",
+    "-a",
+    is_flag=True,
+    hidden=True,
+    expose_value=False,
+    help="Does nothing; accepted because other programs need it.",
+)
+@click.option("--quiet", "-q", "only_names", is_flag=True, help="Print only the names.")
 @filter_option
-@click.option("--sort", type=SortKey(), default="name", show_default=True, metavar="KEY", help="By a key of the JSON.")
-@click.option("--columns", type=Columns(), metavar="TITLES", help="Of the table: NAME,STATUS, or keys of the JSON.")
-@click.option("--all-hosts", is_flag=True, help="Those of this host, and of each in hosts.yaml.")
+@click.option(
+    "--sort",
+    type=SortKey(),
+    default="name",
+    show_default=True,
+    metavar="KEY",
+    help="Sort by a key of the JSON; -KEY reverses the order.",
+)
+@click.option(
+    "--columns", type=Columns(), metavar="TITLES", help="Columns of the table: NAME,STATUS, or keys of the JSON."
+)
+@click.option("--all-hosts", is_flag=True, help="List the instances of this host and of every host in hosts.yaml.")
 @pass_session
 def list_command(  # noqa: PLR0917 - click calls it, by name
     session: Session,
@@ -98,10 +114,10 @@ def list_command(  # noqa: PLR0917 - click calls it, by name
     columns: tuple[str, ...] | None,
     all_hosts: bool,
 ) -> None:
-    """List the instances, or those NAMED, and what is happening to them.
+    """List the instances NAMES, or all, and what is happening to them.
 
-    Every instance is listed, a damaged one too. JSON is one object a line. Exit code 4 when there is no instance of one
-    of the NAMES; the others are listed all the same. With --all-hosts, exit code 6 when a host does not answer.
+    Damaged instances are listed too. JSON is one object per line. The exit code is 4 if one of NAMES does not exist;
+    the others are listed all the same. With --all-hosts, it is 6 if a host does not answer.
 
     \b
     interlock list
@@ -126,7 +142,7 @@ def list_command(  # noqa: PLR0917 - click calls it, by name
 @format_option
 @pass_session
 def inspect_command(session: Session, name: str, output_format: Format) -> None:
-    """Show all that is known of the instance NAME: status, spec, files.
+    """Show everything known about the instance NAME: status, spec, files.
 
     \b
     interlock inspect web
@@ -160,7 +176,7 @@ def history_command(session: Session, name: str, steps: bool, output_format: For
         print_records((line.to_json() for line in lines), output_format, ())
         return
     if lines and lines[0].seq > 1:
-        session.report(f"the journal keeps its latest lines only: those before {lines[0].seq} are gone")
+        session.report(f"the journal keeps only its latest lines: those before line {lines[0].seq} are gone")
     shown = [line for line in lines if line.phase not in ("begun", "step") or steps or line is lines[-1]]
     print_table(
         ("SEQ", "TIME", "TRIGGER", "FROM", "TO", "PHASE", "TOOK", "PID", "DETAIL"),
@@ -192,9 +208,9 @@ def history_command(session: Session, name: str, steps: bool, output_format: For
 @format_option
 @click.pass_context
 def can_command(ctx: click.Context, name: str, trigger: str | None, output_format: Format) -> None:
-    """Show what is legal for the instance NAME now, and for what is not: why, and the command to type.
+    """Show what is legal for the instance NAME now, and for the rest why it is not, and the command to type instead.
 
-    With a TRIGGER, the exit code tells: 0 when it would succeed, 3 when it is illegal.
+    With TRIGGER, the exit code is 0 if it would succeed, and 3 if it is illegal.
 
     \b
     interlock can web
@@ -211,12 +227,12 @@ def can_command(ctx: click.Context, name: str, trigger: str | None, output_forma
     type=Named("diagram"),
     default="text",
     show_default=True,
-    help="text, svg, mermaid, dot, markdown, json, plantuml, scxml, xstate or promela.",
+    help="Output format: text, svg, mermaid, dot, markdown, json, plantuml, scxml, xstate or promela.",
 )
 @json_format_option
 @pass_session
 def diagram_command(session: Session, name: str | None, diagram_format: str) -> None:
-    """Draw the lifecycle, from the table that decides it; with a NAME, mark the state it is in.
+    """Draw the lifecycle; with NAME, mark the state of that instance.
 
     \b
     interlock diagram web

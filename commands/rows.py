@@ -21,6 +21,6 @@ def command(trigger: str) -> click.Command:
 
     ask = outcome_options(ask)
     if row.timeout:
-        ask = timeout_option("Give up when it has not ended by then.")(ask)
+        ask = timeout_option("How long it may take.")(ask)
     text = f"{row.why}\n\n\b\ninterlock {trigger} web"
     return click.command(trigger, help=text)(names_argument(ask))

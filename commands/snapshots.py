@@ -20,25 +20,29 @@ tag_argument = click.argument("tag", type=Named("snapshot"))
 
 @click.group("snapshot", cls=Group)
 def snapshot_command() -> None:
-    """Take, list, restore and delete snapshots of an instance's disk, and of the memory of one that runs.
+    """Take, list, restore and delete snapshots of an instance's disk and, if it is running, of its memory.
 
-    The disk takes up no space by itself: what is written later goes to another layer. Memory takes up what the guest
-    has in use.
+    The snapshot of a disk takes up no space at first: later writes go to a new layer. Memory takes up as much as the
+    guest has in use.
+
+    \b
+    interlock snapshot create web before-upgrade
+    interlock snapshot restore web before-upgrade
     """
 
 
 @snapshot_command.command("create")
 @name_argument
 @click.argument("tag", required=False)
-@timeout_option("Let the guest run on, and take no snapshot, when it has not ended by then.")
+@timeout_option("How long it may take; after that, no snapshot is taken, and the guest runs on.")
 @outcome_options
 @pass_session
 def create_command(
     session: Session, name: str, tag: str | None, timeout_s: float | None, output_format: Format
 ) -> None:
-    """Keep the disk of NAME as the snapshot TAG; without TAG it is called after the time.
+    """Take the snapshot TAG of NAME; without TAG, it is named after the current time.
 
-    Of an instance that runs, the memory is kept too: its guest stands still for a moment, and keeps its connections.
+    If the instance is running, its memory is included: the guest is paused for a moment, and keeps its connections.
 
     \b
     interlock snapshot create web before-upgrade
@@ -51,7 +55,7 @@ def create_command(
 @format_option
 @pass_session
 def list_command(session: Session, name: str, output_format: Format) -> None:
-    """List the snapshots of NAME as a tree; * marks the one that the disk comes from.
+    """List the snapshots of NAME as a tree; * marks the one that the current disk is based on.
 
     \b
     interlock snapshot list web
@@ -74,7 +78,7 @@ def list_command(session: Session, name: str, output_format: Format) -> None:
 @format_option
 @pass_session
 def show_command(session: Session, name: str, tag: str, output_format: Format) -> None:
-    """Show what is known of the snapshot TAG of NAME.
+    """Show the snapshot TAG of NAME.
 
     \b
     interlock snapshot show web before-upgrade
@@ -89,17 +93,18 @@ def show_command(session: Session, name: str, tag: str, output_format: Format) -
 @snapshot_command.command("restore")
 @name_argument
 @tag_argument
-@click.option("--cold", is_flag=True, help="Bring the disk back without the memory.")
-@timeout_option("End a guest that has continued and has not answered by then.")
+@click.option("--cold", is_flag=True, help="Restore the disk without the memory.")
+@timeout_option("How long to wait for the guest to answer before it is ended.")
 @outcome_options
 @pass_session
 def restore_command(
     session: Session, /, name: str, tag: str, output_format: Format, *, cold: bool, timeout_s: float | None
 ) -> None:
-    """Bring the snapshot TAG of NAME back; what its guest did since is gone.
+    """Restore the snapshot TAG of NAME; everything that its guest did since then is lost.
 
-    With memory in the snapshot, the guest continues from that moment; if NAME runs, it is killed first. Without, or
-    with --cold, the disk alone comes back, and NAME must not run. To keep what is now, take another snapshot first.
+    If the snapshot includes memory, the guest continues from that moment; if NAME is running, it is killed first.
+    Otherwise, or with --cold, only the disk is restored, and NAME must not be running. To keep the present state, take
+    another snapshot first.
 
     \b
     interlock snapshot restore web before-upgrade
@@ -114,7 +119,7 @@ def restore_command(
 @outcome_options
 @pass_session
 def delete_command(session: Session, name: str, tag: str, output_format: Format) -> None:
-    """Delete the snapshot TAG of NAME; those that came from it stay whole.
+    """Delete the snapshot TAG of NAME; snapshots based on it are not affected.
 
     \b
     interlock snapshot delete web before-upgrade
@@ -123,7 +128,7 @@ def delete_command(session: Session, name: str, tag: str, output_format: Format)
 
 
 def tree(found: "Sequence[Snapshot]", parent: str | None = None, depth: int = 0) -> "Iterator[tuple[Snapshot, int]]":
-    """Yield the snapshots with their depth, each followed by those that came from it."""
+    """Yield the snapshots with their depth, each followed by those based on it."""
     for snapshot in found:
         if snapshot.parent == parent:
             yield snapshot, depth

@@ -1,4 +1,4 @@
-"""The commands about templates. Of the other commands, only `create` and `up` read one."""
+"""The commands about templates. The only others that read one are `create` and `up`."""
 
 import json
 import sys
@@ -24,6 +24,10 @@ def template_command() -> None:
     """List, show, check and copy templates.
 
     A TEMPLATE is a built-in's name, a path, a URL (http, https, file), or - for standard input.
+
+    \b
+    interlock template list
+    interlock template copy debian my-debian.yaml
     """
 
 
@@ -48,7 +52,7 @@ def list_command(session: Session, output_format: Format) -> None:
 @json_option
 @pass_session
 def show_command(session: Session, template: str) -> None:
-    """Print the text of TEMPLATE as it is, and say what is wrong with it.
+    """Print the text of TEMPLATE as it is, and report its mistakes.
 
     \b
     interlock template show docker
@@ -70,7 +74,7 @@ def show_command(session: Session, template: str) -> None:
 def validate_command(
     session: Session, templates: tuple[str, ...], edits: tuple[str, ...], output_format: Format
 ) -> None:
-    """Check each TEMPLATE, with its bases, as `create` would; exit code 2 when one has mistakes.
+    """Check each TEMPLATE, with its bases, as `create` would; the exit code is 2 if one has mistakes.
 
     Notes say what is ignored here, and what an instance could reach on this host.
 
@@ -96,7 +100,7 @@ def validate_command(
 @template_command.command("copy")
 @click.argument("template", type=Named("template"))
 @click.argument("file", type=Named("file"), metavar="FILE")
-@click.option("--embed", is_flag=True, help="Write one file that needs no other: with its bases and scripts.")
+@click.option("--embed", is_flag=True, help="Write a single self-contained file, with its bases and scripts.")
 @set_option
 @json_option
 @pass_session
@@ -126,7 +130,7 @@ def _write_new(file: str, text: bytes) -> None:
         with Path(file).open("xb") as target:
             target.write(text)
     except FileExistsError as error:
-        raise UsageError(f"{file} exists already") from error
+        raise UsageError(f"{file} already exists") from error
     except (OSError, ValueError) as error:
         raise UsageError(f"{file}: {getattr(error, 'strerror', None) or error}") from error
 

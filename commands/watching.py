@@ -37,7 +37,9 @@ class Since(click.ParamType):  # type: ignore[type-arg] # generic in newer relea
 
 @click.command("watch")
 @click.argument("names", nargs=-1, type=InstanceName())
-@click.option("--since", type=Since(), metavar="MOMENT", help="Begin with what was later: 12 (SEQ), 10m, or a time.")
+@click.option(
+    "--since", type=Since(), metavar="MOMENT", help="Show everything after this: the SEQ of a line, 10m, or a time."
+)
 @click.option(
     "--format",
     "output_format",
@@ -45,14 +47,15 @@ class Since(click.ParamType):  # type: ignore[type-arg] # generic in newer relea
     default="text",
     show_default=True,
     callback=chosen_format,
+    help="Output format: text, or JSON lines.",
 )
 @json_format_option
 @click.pass_context
 def watch_command(ctx: click.Context, names: tuple[str, ...], since: str | int | None, output_format: str) -> None:
     """Show what happens to the instances NAMES, or to all, until Ctrl-C.
 
-    Every transition and step of every process, and each change of a machine's condition. A watcher that was away gives
-    the last line it saw, or when that was, and misses nothing that the history still has.
+    Shows every transition and step, whichever process carries it out, and each change of a machine's condition. After
+    a break, give --since the last line that you saw, or its time, to miss nothing that the history still has.
 
     \b
     interlock watch
@@ -61,7 +64,7 @@ def watch_command(ctx: click.Context, names: tuple[str, ...], since: str | int |
     from ..api import Interlock
 
     if isinstance(since, int) and len(names) != 1:
-        raise UsageError("a line's number means something for one instance only", hint="interlock watch --since 10m")
+        raise UsageError("a line's number is only valid for a single instance", hint="interlock watch --since 10m")
     try:
         # Nothing is announced: what the watch itself finds out stands in a journal too.
         for change in Interlock().watch(names, since=since):
@@ -81,15 +84,21 @@ def watch_command(ctx: click.Context, names: tuple[str, ...], since: str | int |
     type=click.Choice(list(CONDITIONS)),
     default="ready",
     show_default=True,
-    help="A state with nothing in progress; ready: running, and nothing wrong.",
+    help="A state with no operation in progress, ready (running and healthy) or degraded.",
 )
-@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0.0), metavar="SECONDS", help="Then, exit code 7.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0.0),
+    metavar="SECONDS",
+    help="How long to wait; after that, the exit code is 7.",
+)
 @format_option
 @pass_session
 def wait_command(session: Session, name: str, condition: str, timeout_s: float | None, output_format: Format) -> None:
-    """Wait until the instance NAME is as wanted, no matter who brings that about.
+    """Wait until the instance NAME reaches a state or condition, no matter which process brings it about.
 
-    Succeeds at once when it is so already. Exit code 4 when there is no such instance, 7 when the time is up.
+    Succeeds at once if that is already so. The exit code is 4 if there is no such instance, 7 if the time is up.
 
     \b
     interlock wait web

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from .spec import Forward, Mount, Spec
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
-"""What a trigger was asked for with, where nothing is known of it."""
+"""The arguments of a trigger, where they are unknown."""
 
 _SHOWN = 4
-"""As many ports as a line names."""
+"""How many ports a line names."""
 
 SENTENCES = {
     Happening.begun: '{doing} "{name}"',
@@ -39,9 +39,9 @@ SENTENCES = {
     Happening.left: '{doing} "{name}" failed after {took}{why}',
     Happening.holds: '"{name}" is {source}: nothing to {trigger}',
     Happening.joined: 'pid {pid} is already {doing} "{name}"; waiting for it',
-    Happening.preempted: '{doing} "{name}": calling off the {detail} of pid {pid}',
-    Happening.suspended: '{doing} "{name}": pid {pid} is suspended; kill -CONT {pid} (or fg) lets it go on',
-    Happening.interrupted: '{doing} "{name}" was cut short{by}; settling it',
+    Happening.preempted: '{doing} "{name}": cancelling the {detail} of pid {pid}',
+    Happening.suspended: '{doing} "{name}": pid {pid} is suspended; kill -CONT {pid} (or fg) resumes it',
+    Happening.interrupted: '{doing} "{name}" was cut short{by}; recovering it',
     Happening.undone: '{doing} "{name}" was undone; it is {source}',
 }
 
@@ -83,11 +83,11 @@ def guarded(instance: str, trigger: Trigger) -> str:
 
 def memory_saved(instance: str, trigger: Trigger) -> str:
     """Return why `trigger` is refused although the state would allow it."""
-    return f'the memory of instance "{instance}" is saved and fits its disk as it is; {trigger} was not begun'
+    return f'the saved memory of instance "{instance}" fits only its present disk; {trigger} was not begun'
 
 
 def way_from_memory(instance: str, trigger: Trigger, asked: Mapping[str, Any] = NOTHING) -> str:
-    """Return the command to propose for `trigger` where the memory is saved: the guest has to shut down first."""
+    """Return the command to propose for `trigger` while the memory is saved: the guest has to shut down first."""
     continued = table.BOOTS.trigger
     return f"{typed(instance, continued)} && {way(instance, State.running, trigger, asked=asked)}"
 
@@ -97,9 +97,10 @@ def way(
 ) -> str:
     """Return the command to propose for `trigger` in `state`, with the `unprotect` that a `protected` instance needs.
 
-    `asked` are the arguments with which it was asked for.
-    The shortest sequence that ends with it. If the instance is absent, `create`, because the name may be mistyped;
-    where every way would destroy what exists to make something else of that name, the command that shows it.
+    `asked` are the arguments of the request.
+    The shortest sequence of commands that ends with `trigger`. If the instance is absent, it is `create`, because the
+    name may be mistyped. If every sequence would destroy the instance to make another of that name, it is the command
+    that shows the instance.
     """
     if state is State.absent:
         return typed(instance, Trigger.create)
@@ -112,11 +113,11 @@ def way(
 
 
 LIST = "interlock list"
-"""The command to propose to somebody who does not know what there is."""
+"""The command to propose to users who do not know which instances exist."""
 
 
 def look(instance: str) -> str:
-    """Return the command that shows all that is known of an instance."""
+    """Return the command that shows everything known about an instance."""
     return f"interlock inspect {instance}"
 
 
@@ -141,22 +142,22 @@ def backing_off(restart: int, seconds: float) -> str:
 
 
 def restarted(restart: int) -> str:
-    """Return how a start came about that nobody asked for."""
+    """Return why an instance was started that nobody asked for."""
     return f"restart {restart} of {TRIES} after a failure"
 
 
 def given_up(reason: str) -> str:
-    """Return why a machine is down that is not started again."""
+    """Return why a machine is down and not started again."""
     return f"{reason}; given up after {TRIES} restarts"
 
 
 def started_by(keeper: str) -> str:
-    """Return why a machine is alive that the program `keeper` keeps."""
+    """Return why a machine that belongs to the program `keeper` is alive."""
     return f"started by {keeper}"
 
 
 def missing(instance: str) -> str:
-    """Return the words for a name that stands for nothing."""
+    """Return the words for a name that no instance has."""
     return f'there is no instance "{instance}"'
 
 
@@ -172,8 +173,8 @@ def remove(instance: str, *, protected: bool = False) -> str:
 
 
 def made_private(path: Path, mode: int) -> str:
-    """Return what was wrong with the permissions of `path` and is no more."""
-    return f"{path} had mode {mode:03o}; now it is its owner's alone"
+    """Return what was wrong with the permissions of `path` before the repair."""
+    return f"{path} had mode {mode:03o}; now only its owner has access"
 
 
 def set_aside(count: int, kept: Path) -> str:
@@ -188,7 +189,7 @@ def missing_lines(first: int, last: int) -> str:
 
 def repaired(instance: str, state: State, mended: tuple[str, ...]) -> str:
     """Return what a repair came to."""
-    return f'"{instance}" is {"mended" if mended else "whole: nothing to mend"}; it is {state}'
+    return f'"{instance}" is {"repaired" if mended else "not damaged: nothing to repair"}; it is {state}'
 
 
 def copied(original: str, *, live: bool = False) -> str:
@@ -208,7 +209,7 @@ def renamed(former: str, name: str) -> str:
 
 
 def moved(former: str, name: str) -> str:
-    """Return the words for a name that stands for nothing any more, because its instance is called `name` now."""
+    """Return the words for a former name, whose instance is called `name` now."""
     return f'{missing(former)} any more; it was renamed to "{name}"'
 
 
@@ -266,22 +267,22 @@ def _way(forward: "Forward") -> str:
 
 def taken(new: str, trigger: str) -> str:
     """Return why `trigger` cannot make an instance called `new`."""
-    return f'there is an instance "{new}" already; {trigger} needs a name that is free'
+    return f'instance "{new}" already exists; {trigger} needs a name that is free'
 
 
 def tag_taken(instance: str, tag: str) -> str:
     """Return why no other snapshot can be called `tag`."""
-    return f'"{instance}" has a snapshot "{tag}" already'
+    return f'"{instance}" already has a snapshot "{tag}"'
 
 
 def no_snapshot(instance: str, tag: str) -> str:
-    """Return the words for a tag that stands for nothing."""
+    """Return the words for a tag that no snapshot has."""
     return f'"{instance}" has no snapshot "{tag}"'
 
 
 def half_restored(tag: str) -> str:
-    """Return what is so after a restore that failed while it changed the machine."""
-    return f'its disk may be that of the snapshot "{tag}" already; to restore it again completes that'
+    """Return what may be true after a restore that failed while it changed the machine."""
+    return f'its disk may already be that of the snapshot "{tag}"; restoring it again completes that'
 
 
 def snapshots(instance: str) -> str:

@@ -105,8 +105,9 @@ def tunnel(
     """
     wanted = "socks" if port is None else str(port)
     place = checked(connection, [WAY, TUNNEL, name, wanted]).strip()
-    way = f"leading 127.0.0.1:{local_port} to port {port}" if port else f"SOCKS proxy on 127.0.0.1:{local_port} by way"
-    report(f'{way} of "{name}" on {connection.host.label}; Ctrl-C ends it')
+    here = f"127.0.0.1:{local_port}"
+    way = f"forwarding {here} to port {port} of" if port else f"SOCKS proxy on {here} through"
+    report(f'{way} "{name}" on {connection.host.label}; Ctrl-C ends it')
     forward = ["-L", f"127.0.0.1:{local_port}:{place}", "-o", "ExitOnForwardFailure=yes"]
     waiting = [opened]
 

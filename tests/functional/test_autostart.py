@@ -59,7 +59,7 @@ def test_autostart_is_shown_and_moves_nothing(interlock, marked, units):
 def test_autostart_enable_and_disable_twice_say_so(interlock, marked, units):
     """Asking for what is already so succeeds; with the last mark the unit goes."""
     assert interlock("autostart", "enable", "web", "db").stderr == (
-        '"web" starts at login already\n"db" starts at login from now on\n'
+        '"web" already starts at login\n"db" starts at login from now on\n'
     )
     assert interlock("autostart", "disable", "web").returncode == 0
     assert marked.exists()

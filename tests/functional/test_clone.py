@@ -48,7 +48,7 @@ def test_clone_to_a_name_that_is_taken_is_refused(interlock, bring, history):
     for name in (COPY, "web"):
         done = interlock("clone", "web", name)
         assert done.returncode == 3
-        assert f'there is an instance "{name}" already' in done.stderr
+        assert f'instance "{name}" already exists' in done.stderr
     assert history() == before
 
 

@@ -78,11 +78,11 @@ def test_tunnel_needs_a_port_or_a_proxy(interlock):
     """One of them, and not both."""
     for arguments in ([], ["80", "--socks", "1080"]):
         done = interlock("tunnel", "web", *arguments)
-        assert (done.returncode, "give a port of the guest's, or --socks" in done.stderr) == (2, True)
+        assert (done.returncode, "give a port of the guest, or --socks" in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("ports", ["", "http", "0", "65536", "80:", ":80", "1:2:3", "-1"])
 def test_tunnel_refuses_what_is_no_port(interlock, ports):
     """By what is expected."""
     done = interlock("tunnel", "web", "--", ports)
-    assert (done.returncode, "expected a port such as 8080, or two: 8080:80" in done.stderr) == (2, True)
+    assert (done.returncode, "expected a port such as 8080, or two such as 8080:80" in done.stderr) == (2, True)

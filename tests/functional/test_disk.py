@@ -53,7 +53,7 @@ def test_disk_list_shows_every_disk_and_its_instances(disk, bring_linked):
         ("raw", 10 * MIB, []),
     ]
     head, data, raw = disk("list").stdout.splitlines()
-    assert head.split() == ["NAME", "FORMAT", "SIZE", "TAKES", "ATTACHED", "TO", "IN", "USE", "BY"]
+    assert head.split() == ["NAME", "FORMAT", "SIZE", "USED", "ATTACHED", "TO", "IN", "USE", "BY"]
     assert (data.split()[:4], raw.split()[:4]) == (["data", "qcow2", "1", "GiB"], ["raw", "raw", "10", "MiB"])
     assert data.endswith("  web")
 

@@ -54,6 +54,6 @@ def test_doctor_of_qemu_that_fails_tells_its_last_words(checked):
 def test_doctor_as_table_has_a_line_for_each_finding(interlock):
     """The table shows subject, verdict and finding of each check."""
     lines = interlock("doctor").stdout.splitlines()
-    assert lines[0].split() == ["CHECK", "FINDING", "TO", "MEND"]
+    assert lines[0].split() == ["CHECK", "FINDING", "FIX"]
     home = Path(os.environ["INTERLOCK_HOME"])
     assert next(line for line in lines if line.startswith("home ")).split()[:3] == ["home", "ok", f"{home},"]

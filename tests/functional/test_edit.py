@@ -49,7 +49,7 @@ def test_edit_that_changes_nothing_writes_nothing(interlock, bring, home, histor
     before, file = history(), (home.directory("web") / SPEC).stat()
     done = interlock("edit", "web", "--cpus", str(spec()["cpus"]), "--format", "json")
     assert (done.returncode, json.loads(done.stdout)["changed"]) == (0, False)
-    assert '"web" is as asked already: nothing to edit' in done.stderr
+    assert '"web" already has these values: nothing to edit' in done.stderr
     assert (history(), (home.directory("web") / SPEC).stat().st_ino) == (before, file.st_ino)
 
 

@@ -63,7 +63,7 @@ def test_fork_to_a_name_that_is_taken_is_refused(interlock, bring, vms, history,
     before = history()
     done = interlock("fork", "web", *names)
     assert done.returncode == 3
-    assert f'there is an instance "{names[1]}" already' in done.stderr
+    assert f'instance "{names[1]}" already exists' in done.stderr
     assert history() == before
     assert vms.status(COPY).state is State.absent
 

@@ -10,20 +10,26 @@ from pathlib import Path
 import click
 import pytest
 
-from interlock.cli import Commands, cli
+from interlock.cli import Commands
 from interlock.commands.help import TOPICS
 from interlock.commands.index import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 NAMES = [name for section in COMMANDS.values() for name in section]
 COLUMNS = 120
-GROUPS = {
-    "snapshot": ["create", "list", "show", "restore", "delete"],
-    "autostart": ["enable", "disable"],
-    "image": ["build", "import", "list", "inspect", "delete", "prune"],
-    "disk": ["create", "import", "list", "inspect", "resize", "delete"],
-    "template": ["list", "show", "validate", "copy", "schema"],
-}
+
+
+def commands(names, group, before=()):
+    """Yield the words of each command there is, of groups and what is in them, and the command."""
+    for name in names:
+        command = group.get_command(click.Context(click.Group()), name)
+        yield (*before, name), command
+        if isinstance(command, click.Group):
+            yield from commands(command.commands, command, (*before, name))
+
+
+EVERY = dict(commands(NAMES, Commands()))
+
 SLOW = (
     "hashlib",
     "structlog",
@@ -56,7 +62,7 @@ def modules_after(*arguments):
     return done.stderr.splitlines()[-1].split()
 
 
-@pytest.mark.parametrize("arguments", [(name,) for name in NAMES] + [(g, c) for g in GROUPS for c in GROUPS[g]])
+@pytest.mark.parametrize("arguments", EVERY)
 def test_help_of_every_command_works_and_says_what_it_does(interlock, arguments):
     """Each command explains itself on stdout."""
     done = interlock(*arguments, "--help")
@@ -83,13 +89,12 @@ def test_commands_entry_leads_to_a_command_of_that_name():
 
 def test_help_of_every_command_has_an_example():
     """Readers of it can type something."""
-    without = []
-    for arguments in [(name,) for name in NAMES if name not in GROUPS] + [(g, c) for g in GROUPS for c in GROUPS[g]]:
-        command, context = cli, click.Context(cli, info_name="interlock")
-        for name in arguments:
-            command = command.get_command(context, name)
-        if f"\n    interlock {' '.join(arguments)}" not in textwrap.indent(inspect.cleandoc(command.help), "    "):
-            without.append(arguments)
+    examples = {words: f"\n    interlock {' '.join(words)}" for words in EVERY}
+    without = [
+        words
+        for words, command in EVERY.items()
+        if examples[words] not in textwrap.indent(inspect.cleandoc(command.help), "    ")
+    ]
     assert without == []
 
 

@@ -75,7 +75,7 @@ def test_image_import_takes_what_is_compressed(interlock, disk, pack):
     (file,) = disk.parent.glob("my-disk.img*")
     done = interlock("image", "import", str(file), *ARCH)
     assert (done.returncode, done.stdout) == (0, "")
-    assert "image my-disk for x86_64 is in the store" in done.stderr
+    assert "imported image my-disk for x86_64" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -146,12 +146,7 @@ def test_image_prune_lists_and_removes_only_with_yes(interlock, use, disk):
 def test_image_prune_of_nothing_makes_nothing(interlock, home):
     """Without anything to remove, nothing is created."""
     done = interlock("image", "prune", "--yes")
-    assert (done.returncode, done.stdout, done.stderr, home.root.exists()) == (
-        0,
-        "",
-        "there is nothing to remove\n",
-        False,
-    )
+    assert (done.returncode, done.stdout, done.stderr, home.root.exists()) == (0, "", "nothing to remove\n", False)
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_filter_chooses_by_what_list_prints(interlock, states):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "name the instances, or choose them by --all or --filter"),
+        ((), "name the instances, or choose them with --all or --filter"),
         (("a", "--all"), "but not both"),
         (("a", "--filter", "state=running"), "but not both"),
         (("--filter", "colour=red"), "expected KEY=PATTERN, where KEY is one of accelerator, alive, arch"),

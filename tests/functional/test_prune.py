@@ -19,7 +19,7 @@ from interlock.images.source import Place
 from interlock.images.store import Store
 
 OLD_S = time.time() - 8 * 24 * 3600
-NOTHING = "there is nothing to remove\n"
+NOTHING = "nothing to remove\n"
 
 
 @pytest.fixture(autouse=True)

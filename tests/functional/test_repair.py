@@ -27,7 +27,7 @@ def test_repair_of_damaged_journal_mends_it_and_says_how(interlock, bring, journ
     assert (done.returncode, done.stdout, done.stderr.splitlines()) == (
         0,
         "",
-        [f"1 line of the journal could not be read; kept in {aside}", '"web" is mended; it is stopped'],
+        [f"1 line of the journal could not be read; kept in {aside}", '"web" is repaired; it is stopped'],
     )
     assert (interlock("start", "web").returncode, state()) == (0, "running")
 
@@ -37,7 +37,7 @@ def test_repair_of_healthy_instance_succeeds_and_says_so(interlock, bring, sourc
     """Asking for what is already so does nothing, successfully; programs read it on stdout."""
     bring(source)
     done = interlock("repair", "web", "--format", "json")
-    assert (done.returncode, done.stderr) == (0, f'"web" is whole: nothing to mend; it is {source}\n')
+    assert (done.returncode, done.stderr) == (0, f'"web" is not damaged: nothing to repair; it is {source}\n')
     assert json.loads(done.stdout) == {"name": "web", "state": source, "mended": []}
 
 

@@ -83,7 +83,7 @@ def test_restore_that_fails_in_the_middle_says_so_and_is_completed_by_the_same_a
     interlock("snapshot", "create", "web", "one")
     failed = interlock("snapshot", "restore", "web", "one", orders={"put_back": {"error": "no space left"}})
     assert (failed.returncode, "no space left" in failed.stderr) == (6, True)
-    assert 'its disk may be that of the snapshot "one" already' in failed.stderr
+    assert 'its disk may already be that of the snapshot "one"' in failed.stderr
     assert "hint: interlock snapshot restore web one" in failed.stderr
     assert [it.current for it in vms.snapshots("web")] == [False]
     assert interlock("snapshot", "restore", "web", "one").returncode == 0

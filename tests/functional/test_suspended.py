@@ -54,7 +54,7 @@ def test_same_operation_behind_a_suspended_one_is_told_and_goes_on_with_it(begin
     process = suspend("start")
     second = begin("start", "web")
     said = next(line for line in second.stderr if "is suspended" in line)
-    assert f"kill -CONT {process.pid} (or fg) lets it go on" in said
+    assert f"kill -CONT {process.pid} (or fg) resumes it" in said
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGCONT)
     assert (process.wait(timeout=60), second.wait(timeout=60)) == (130, 0)

@@ -127,7 +127,7 @@ def test_template_copy_embedded_needs_no_other_file(interlock, files):
 def test_template_copy_over_a_file_is_refused(interlock, files):
     """An existing file is not overwritten."""
     done = interlock("template", "copy", "tiny", "good.yaml")
-    assert (done.returncode, "good.yaml exists already" in done.stderr) == (2, True)
+    assert (done.returncode, "good.yaml already exists" in done.stderr) == (2, True)
     assert (files / "good.yaml").read_text().startswith("# Mine.")
 
 

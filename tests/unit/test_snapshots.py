@@ -226,7 +226,7 @@ def test_tag_that_is_taken_is_refused(take, engine):
     """A snapshot is never replaced, and nothing is begun that could only fail."""
     take("one")
     before = [*engine.history("web")]
-    with pytest.raises(IllegalTransitionError, match='has a snapshot "one" already') as refused:
+    with pytest.raises(IllegalTransitionError, match='already has a snapshot "one"') as refused:
         take("one")
     assert refused.value.hint == "interlock snapshot list web"
     assert [*engine.history("web")] == before

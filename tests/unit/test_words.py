@@ -102,15 +102,15 @@ def test_sentences_use_the_verbs_of_their_own_row(trigger: Trigger) -> None:
 def test_preempted_names_what_is_called_off() -> None:
     """A process that calls an operation off says so first, for each pair that the table allows."""
     expected = [
-        'deleting "web": calling off the create of pid 4711',
-        'stopping "web": calling off the start of pid 4711',
-        'killing "web": calling off the start of pid 4711',
-        'killing "web": calling off the stop of pid 4711',
-        'killing "web": calling off the suspend of pid 4711',
-        'stopping "web": calling off the provision of pid 4711',
-        'killing "web": calling off the provision of pid 4711',
-        'killing "web": calling off the fork of pid 4711',
-        'killing "web": calling off the snapshot of pid 4711',
+        'deleting "web": cancelling the create of pid 4711',
+        'stopping "web": cancelling the start of pid 4711',
+        'killing "web": cancelling the start of pid 4711',
+        'killing "web": cancelling the stop of pid 4711',
+        'killing "web": cancelling the suspend of pid 4711',
+        'stopping "web": cancelling the provision of pid 4711',
+        'killing "web": cancelling the provision of pid 4711',
+        'killing "web": cancelling the fork of pid 4711',
+        'killing "web": cancelling the snapshot of pid 4711',
     ]
     actual = [
         Event(Happening.preempted, "web", other, row.sources[0], detail=row.trigger, pid=4711).message

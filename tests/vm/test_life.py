@@ -117,7 +117,7 @@ def test_tunnel_and_ssh_config_lead_into_the_guest(run: Run, environment: dict[s
     tunnel = subprocess.Popen([PROGRAM, "tunnel", "web", f"{port}:22"], env=environment, stderr=subprocess.PIPE)
     try:
         assert tunnel.stderr
-        assert f'leading 127.0.0.1:{port} to port 22 of "web"; Ctrl-C ends it'.encode() in tunnel.stderr.readline()
+        assert f'forwarding 127.0.0.1:{port} to port 22 of "web"; Ctrl-C ends it'.encode() in tunnel.stderr.readline()
         assert greeting(port).startswith(b"SSH-2.0-")
     finally:
         tunnel.terminate()
