@@ -49,6 +49,9 @@ DEADLINE_S = 120.0
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+# What is meant for this run would also reach the runs of pytest that the tests start.
+os.environ.pop("PYTEST_ADDOPTS", None)
+
 for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     # A shell's background job, or nohup, ignores signals, and what we start would inherit that and ignore them too.
     if signal.getsignal(_number) is signal.SIG_IGN:
