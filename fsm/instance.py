@@ -400,21 +400,22 @@ class Instance:
         self, line: Line, wanted: Trigger | None, asked: Mapping[str, Any], *, alive: bool, patient: bool
     ) -> bool:
         """Settle the operation of `line`, whose process is dead, by the rule of its row; True if `wanted` was done."""
-        row = BY_TRIGGER[line.trigger]
-        if alive and not patient and row.timeout and row.on_crash in (Recovery.probe, Recovery.redo):
+        row, at_rest = BY_TRIGGER[line.trigger], self.state is not State.running
+        ends_or_waits = row.timeout and row.on_crash in (Recovery.probe, Recovery.redo)
+        if alive and not patient and (at_rest or ends_or_waits):
             return False
         at_once = wanted is not None and BY_TRIGGER[wanted].at_once
         self.announce(Event(Happening.interrupted, self.name, row.trigger, line.source, pid=line.actor.pid))
         if line.former and line.former != self.name:  # it has moved: what is missing is done here
             self.fire(row.trigger, former=line.former)
             return False
-        saved = is_saved(self.directory)
-        if gives_up(row, self.state, alive=alive, saved=saved):
+        saved, protected = is_saved(self.directory), is_protected(self.directory)
+        if gives_up(row, self.state, alive=alive, saved=saved, protected=protected):
             # A machine that does not listen any more cannot be let run, and must be killed all the same.
             with suppress(*([InterlockError] if at_once else [])):
                 self._undo(row)
             self._record_undone(row)
-            return False
+            return alive and at_rest and self._found_alive(wanted, asked)
         if row.on_crash is Recovery.probe:
             return self._finish_start(wanted, asked)
         if row.on_crash is Recovery.let_run and not saved:

@@ -139,21 +139,28 @@ class Rehearsal(Engine):
             return self._recovered(status, BY_TRIGGER[operation.trigger], row, alive=alive)
         if status.state is State.running and not alive:
             return self._went_down(status)
-        if status.state is not State.running and alive and row is not BOOTS:
-            keeper = status.spec.keeper if status.spec else ""
-            settled, why = (unasked(status.state), words.started_by(keeper)) if keeper else (BOOTS, words.STILL_ALIVE)
-            return self._imagine(status, settled, Effects(notes=(why,)))
-        return status
+        return self._found_alive(status, row) if status.state is not State.running and alive else status
 
     def _recovered(self, status: Status, left: Row, wanted: Row, *, alive: bool) -> Status:
         """Return `status` as the rule of the row `left`, cut short, would make it; who wants that row does it again."""
-        if left is wanted:
+        lines_lost = alive and status.state is not State.running and left is not BOOTS
+        if left is wanted and not lines_lost:
             return status
         if left.on_crash is Recovery.let_run and not alive and not status.saved and status.state is State.running:
             return self._went_down(status)
-        given_up = gives_up(left, status.state, alive=alive, saved=status.saved)
+        given_up = gives_up(left, status.state, alive=alive, saved=status.saved, protected=status.protected)
         dest = status.state if given_up else None
-        return self._imagine(status, left, Effects(notes=(words.cut_short(left),)), dest)
+        notes = () if given_up and left.on_crash is Recovery.redo else (words.cut_short(left),)
+        status = self._imagine(status, left, Effects(notes=notes), dest)
+        return self._found_alive(status, wanted) if lines_lost else status
+
+    def _found_alive(self, status: Status, wanted: Row) -> Status:
+        """Return `status`, of a machine at rest that is alive, as it would be settled; `start` does that itself."""
+        if wanted is BOOTS:
+            return status
+        keeper = status.spec.keeper if status.spec else ""
+        settled, why = (unasked(status.state), words.started_by(keeper)) if keeper else (BOOTS, words.STILL_ALIVE)
+        return self._imagine(status, settled, Effects(notes=(why,)))
 
     def _went_down(self, status: Status) -> Status:
         reason = status.observation.exit_reason if status.observation else None

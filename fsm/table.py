@@ -274,11 +274,14 @@ class Decision(StrEnum):
     """The machine is alive where its process cannot be seen from here: nothing can be done to it."""
 
 
-def gives_up(row: Row, state: State, *, alive: bool, saved: bool) -> bool:
+def gives_up(row: Row, state: State, *, alive: bool, saved: bool, protected: bool) -> bool:
     """Return whether `row`, cut short in `state`, is given up, so that the state stays: RULE, for the world as it is.
 
-    `alive`: the machine runs; `saved`: its memory is saved.
+    `alive`: the machine runs; `saved`: its memory is saved; `protected`: it has been protected, which nobody could do
+    before the operation was settled. That, or a machine at rest that is alive, tells of lines that were lost.
     """
+    if alive and state is not State.running and row.on_crash is not Recovery.probe:
+        return True
     match row.on_crash:
         case Recovery.roll_back | Recovery.abandon:
             return True
@@ -286,6 +289,8 @@ def gives_up(row: Row, state: State, *, alive: bool, saved: bool) -> bool:
             return not alive
         case Recovery.let_run:
             return not saved and (alive or state is not State.running)
+        case Recovery.redo:
+            return row.guarded and protected
     return False
 
 

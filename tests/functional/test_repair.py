@@ -49,3 +49,39 @@ def test_repair_of_what_cannot_be_mended_is_8_and_says_the_way_out(interlock, br
     assert (refused.returncode, refused.stderr.splitlines()[-1]) == (8, "hint: interlock delete web --force")
     assert interlock("delete", "web", "--force").returncode == 0
     assert interlock("repair", "web").returncode == 4
+
+
+@pytest.fixture
+def lose_lines(journal):
+    """Return what loses all lines of the journal behind the intent of a trigger, as a damaged disk may."""
+
+    def lose(trigger):
+        lines = journal.read_bytes().splitlines(keepends=True)
+        begun = [f'"trigger":"{trigger}"'.encode() in line and b'"begun"' in line for line in lines]
+        journal.write_bytes(b"".join(lines[: begun.index(True) + 1]))
+
+    return lose
+
+
+@pytest.mark.parametrize("asked", ["reset", "stop", "start"])
+def test_operation_of_a_machine_at_rest_is_not_repeated_once_it_runs(interlock, bring, lose_lines, state, asked):
+    """Lines were lost, or it would not be alive: its disk is in use, and what was asked for is decided from running."""
+    bring(State.stopped)
+    interlock("reset", "web")
+    interlock("start", "web")
+    lose_lines("reset")
+    foreseen, done = interlock(asked, "web", "--dry-run"), interlock(asked, "web")
+    expected = {"reset": (3, "running"), "stop": (0, "stopped"), "start": (0, "running")}[asked]
+    assert (foreseen.returncode, done.returncode, state()) == (expected[0], *expected)
+    assert "reset" in done.stderr.splitlines()[0]
+
+
+def test_operation_is_not_repeated_on_an_instance_that_has_been_protected(interlock, bring, lose_lines, history):
+    """It was protected after the operation, of whose end the line is lost; it can be unprotected."""
+    bring(State.stopped)
+    interlock("reset", "web")
+    interlock("protect", "web")
+    lose_lines("reset")
+    assert interlock("reset", "web", "--dry-run").returncode == interlock("reset", "web").returncode == 3
+    assert interlock("unprotect", "web").returncode == 0
+    assert history()[-2:] == [("reset", "undone"), ("unprotect", "done")]
