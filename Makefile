@@ -10,12 +10,13 @@ RUN   := qemu-system-x86 qemu-utils openssh-client util-linux
 BUILD := mmdebstrap debian-archive-keyring uidmap fakeroot e2fsprogs fdisk mtools
 TEST  := qemu-system-arm ovmf qemu-efi-aarch64 swtpm openssh-server strace cpio iproute2 graphviz librsvg2-bin tzdata spin gcc libc6-dev rsync
 
-# The tests run in as many processes as this machine has processors, up to four.
-PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
+# The tests run in one process more than this machine has processors, up to five: many of them wait for something.
+PYTEST := $(BIN)/python -m pytest -n $(shell expr $$(nproc) + 1) --maxprocesses 5 --dist worksteal
 
-# Where the tests of `check` have their folders: in memory, where programs may be run from there. To remove a folder from a
-# disk takes longer than most tests.
-MEMORY := $(shell findmnt -no OPTIONS /dev/shm | grep -qv noexec && echo /dev/shm)
+# The tests have their folders in memory where there is room, and where programs may be run from there: to remove a folder
+# from a disk takes longer than most tests. What builds and boots images needs more room, and makes device files.
+MEMORY := $(shell findmnt -fno OPTIONS /dev/shm | grep -qv noexec && echo TMPDIR=/dev/shm)
+ROOMY  := $(shell findmnt -fbno AVAIL,OPTIONS /dev/shm | awk '$$1 >= 8 * 2^30 && !/noexec|nodev/ {print "TMPDIR=/dev/shm"}')
 
 .PHONY: demo test check test-cluster diagrams docs benchmarks clean
 
@@ -25,12 +26,12 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.developing $(VENV)/drawing $(VENV)/pyright
 	tools/packages.sh $(RUN) $(BUILD) $(TEST) ipxe-qemu
-	$(PYTEST) $(ARGS)
+	$(ROOMY) $(PYTEST) $(ARGS)
 
 # What needs no guest and no minute: linters, types, import contracts, unit and functional tests.
 check: $(VENV)/.developing
 	tools/packages.sh $(RUN) $(BUILD) $(TEST) ipxe-qemu
-	$(if $(MEMORY),TMPDIR=$(MEMORY)) $(PYTEST) -m "not slow" tests/unit tests/functional tests/limactl $(ARGS)
+	$(MEMORY) $(PYTEST) -m "not slow" tests/unit tests/functional tests/limactl $(ARGS)
 
 # Three Ganeti nodes in namespaces of this machine, and real guests: needs root, and takes a quarter of an hour.
 test-cluster: $(VENV)/.developing

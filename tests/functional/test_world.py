@@ -1,8 +1,9 @@
 """A model of the world around one instance: whatever happens to it, in any order, the promises hold.
 
 Hypothesis chooses what happens next: requests, kills and failing disks in the middle of them, a second process, a dead
-machine, a reboot, damage. After each step the journal is held against the world. The same run is made each time; to
-search further, give the number of other runs: INTERLOCK_WORLD_RUNS=2000 (of 200 steps each).
+machine, a reboot, damage. After each step the journal is held against the world. The choice is the same each time in the
+same process, but hypothesis takes numbers from the modules that it finds imported, so it is another one after other tests.
+To search further, give a number of runs: INTERLOCK_WORLD_RUNS=2000 (of 200 steps each).
 """
 
 import errno
@@ -251,12 +252,15 @@ def world(spec, effects, injected):  # noqa: C901 - one world, many rules
 
         def teardown(self):
             """`delete --force` leads to absent."""
-            if hasattr(self, "folder"):
+            if not hasattr(self, "folder"):
+                return
+            try:
                 vms = Interlock(self.home)
                 with suppress(NotFoundError):
                     vms.unprotect("web")
                 vms.delete("web", force=True)
                 assert [path for path in Path(self.folder.name).rglob("*") if not path.is_dir()] == []
+            finally:  # whatever was found, the tests after this one find the world as it was
                 self.patch.undo()
                 self.folder.cleanup()
 
@@ -265,9 +269,9 @@ def world(spec, effects, injected):  # noqa: C901 - one world, many rules
 
 @pytest.mark.slow
 def test_world_whatever_happens_keeps_the_promises(spec, effects, injected):
-    """In 20,000 steps of what can happen, the journal is a chain and tells the truth about the world after each."""
+    """In 10,000 steps of what can happen, the journal is a chain and tells the truth about the world after each."""
     chosen = settings(
-        max_examples=RUNS or 150,
+        max_examples=RUNS or 75,
         stateful_step_count=STEPS,
         derandomize=not RUNS,
         database=None,
@@ -276,4 +280,4 @@ def test_world_whatever_happens_keeps_the_promises(spec, effects, injected):
     )
     machine = world(spec, effects, injected)
     run_state_machine_as_test(machine, settings=chosen)
-    assert machine.steps >= 20_000
+    assert machine.steps >= 10_000
