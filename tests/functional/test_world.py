@@ -1,8 +1,8 @@
 """A model of the world around one instance: whatever happens to it, in any order, the promises hold.
 
 Hypothesis chooses what happens next: requests, kills and failing disks in the middle of them, a second process, a dead
-machine, a reboot, damage. After each step the journal is held against the world. The choice is the same each time in the
-same process, but hypothesis takes numbers from the modules that it finds imported, so it is another one after other tests.
+machine, a reboot, damage. After each step the journal is held against the world. The choice depends on
+nothing but the modules that are imported, where hypothesis finds numbers to try: after other tests it is another one.
 To search further, give a number of runs: INTERLOCK_WORLD_RUNS=2000 (of 200 steps each).
 """
 
