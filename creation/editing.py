@@ -16,6 +16,7 @@ from ..host.sizes import exact
 from ..templates.editable import Text
 from ..templates.locate import Source, read_file
 from ..templates.parts import LOOPBACK
+from ..templates.values import mount_point
 from .resolve import DEFAULT_RULE, forwards, mount, port_rules
 
 
@@ -51,6 +52,10 @@ def _edited_mounts(read: Text, spec: Spec) -> tuple[Mount, ...]:
         location = os.path.expanduser(asked.location)  # noqa: PTH111 - Path's own raises for an unknown user
         if not Path(location).is_dir():
             read.refuse(f"there is no folder {location}", "mounts", number, "location")
+        try:
+            mount_point(asked.mount_point or location)
+        except ValueError as error:
+            read.refuse(str(error), "mounts", number, "location")
         one = mount(asked.model_copy(update={"location": location}), kind)
         found.append(known.get((one.location, one.mount_point, one.writable), one))
     return tuple(found)

@@ -13,12 +13,14 @@ EDITS = (
     Flag("mount-none", "Remove all mounts", "bool"),
     Flag("mount-type", "Mount type (9p, virtiofs)"),
     Flag("mount-writable", "", "bool", refused="write `writable: true` into the template, or use --mount DIR:w"),
+    Flag("mount-inotify", "", "bool", refused="guests are not told of changes in mounts"),
     Flag("network", "Networks, instead of those of the template: lima:user-v2", "strings"),
     Flag("dns", "Name servers, instead of the host's resolver", "strings"),
     Flag("ssh-port", "Local port of ssh; 0 for any that is free", "int"),
     Flag("param", "A parameter of the template, KEY=VALUE", "texts"),
     Flag("nested-virt", "Let the guest run virtual machines with hardware's help", "bool"),
     Flag("shell", "", refused="the user's shell is what the image gives it; `limactl shell --shell` chooses another"),
+    Flag("vm-type", "", refused="the driver of an instance is chosen when it is created"),
     Flag("rosetta", "", "bool", refused=f"Rosetta {_NOT_HERE}"),
     Flag(
         "video",
@@ -39,6 +41,8 @@ CREATE = (
     Flag("vm-type", "Virtual machine type: the name of a driver of Interlock's"),
     Flag("image-variant", "", refused="name the image that is meant in the template"),
     Flag("arch-variant", "", refused="guests have the processor that QEMU knows as `max`, or the host's own"),
+    Flag("audio-device", "", refused="guests have no sound here"),
+    Flag("audio-interface", "", refused="guests have no sound here"),
     Flag("plain", "Leave out mounts, port forwards and containerd", "bool"),
     Flag("port-forward", "Forward a port, HOST:GUEST[,static=true]", "texts"),
 )

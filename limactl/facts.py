@@ -84,7 +84,7 @@ def facts(status: "Status", lima: LimaHome) -> dict[str, Any]:
     folder, uname = lima.directory(status.name), os.uname()
     return {
         "name": status.name,
-        "hostname": spec.hostname if spec else host_name(status.name),
+        "hostname": host_name(status.name),
         "status": state(status),
         "dir": str(folder),
         "vmType": spec.driver if spec else "",

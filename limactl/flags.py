@@ -68,6 +68,9 @@ GLOBAL = (
     Flag("yes", "Alias of --tty=false", "bool", "y"),
 )
 
+_GROUPS = {"tmpl": "template"}
+"""Other names of groups."""
+
 _SWITCH = {
     **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
     **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False),
@@ -92,7 +95,10 @@ def read(
         word = reading.word()
         if word is None:
             return Call(" ".join(path), _GROUP, (), reading.given)
-        found = place.get(word) or next(
+        if word == "help" and not path:
+            reading.given["help"] = True
+            continue
+        found = place.get(_GROUPS.get(word, word)) or next(
             (it for it in place.values() if isinstance(it, Command) and word in it.aliases), None
         )
         if found is None and not path and word in elsewhere:
@@ -132,19 +138,24 @@ class _Reading:
 
     def rest(self, command: Command) -> list[str]:
         """Return the arguments of `command`, whose flags are read."""
+        del self.flags["version"]  # of the program alone; -v is --verbose of some
         self.flags.update({flag.name: flag for flag in command.flags})
         arguments: list[str] = []
         while self.words:
             word = self.words.pop(0)
             if word == "--":
                 return arguments + self.words
-            if command.passes_on and arguments and not (len(arguments) == 1 and self._is_known(word)):
+            if command.passes_on and arguments and not (self._names_instance(arguments) and self._is_known(word)):
                 return [*arguments, word, *self.words]
             if word.startswith("-") and word != "-":
                 self._flag(word)
             else:
                 arguments.append(word)
         return arguments
+
+    def _names_instance(self, arguments: list[str]) -> bool:
+        """Tell whether the one word in `arguments` is an instance's, and no command for the guest."""
+        return len(arguments) == 1 and "instance" not in self.given
 
     def _is_known(self, word: str) -> bool:
         """Tell whether `word` is a long flag of the command: one after the instance's name counts as one before it."""

@@ -128,7 +128,9 @@ def factory_reset(session: "Session", call: "Call") -> int:
 def protect(session: "Session", call: "Call") -> int:
     """Make the removal of instances impossible."""
     for name in call.arguments:
-        session.existing(name)
+        if session.existing(name).protected:
+            session.stderr.warning(f"Instance `{name}` is already protected. Skipping.")
+            continue
         session.vms.protect(name)
         session.lima.refresh(session.vms.status(name), session.vms)
         session.stderr.info(f"Protected `{name}`")
@@ -175,9 +177,13 @@ def edit(session: "Session", call: "Call") -> int:
         raise UsageError(f"{name} is a file; change it with an editor, and check it: `limactl validate {name}`")
     if state(session.existing(name)) == "Running":
         raise UsageError(f"cannot edit a running instance; stop it first: `limactl stop {name}`")
-    if not edits(call.flags):
-        raise UsageError(f"there is no editor here; say what is to change: `limactl edit --cpus=4 --memory=8 {name}`")
-    return _edited(session, call, name)
+    if edits(call.flags):
+        return _edited(session, call, name)
+    example = f"`limactl edit --cpus=4 --memory=8 {name}`"
+    if session.tty:
+        raise UsageError(f"there is no editor here; say what is to change: {example}")
+    session.stderr.info(f"Aborting, no changes made to the instance; say what is to change: {example}")
+    return 0
 
 
 def prune(session: "Session", call: "Call") -> int:  # noqa: ARG001 - every command is called alike
@@ -195,7 +201,9 @@ def _edited(session: "Session", call: "Call", name: str) -> int:
 
 def _change(session: "Session", call: "Call", name: str) -> None:
     if changes := edits(call.flags):
-        session.vms.edit(name, *changes)
+        if not session.vms.edit(name, *changes).changed:
+            session.stderr.info("Aborting, no changes made to the instance")
+            return
         session.lima.edit(session.vms.status(name), session.vms.templates, changes)
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..commands.terminal import columns
+from ..commands.terminal import columns, styled
 from ..errors import UsageError
 from ..host.environment import KEPT_BACK
 from .facts import FIELDS, NIL, facts, record
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 _COLUMN = 8
 """Characters that limactl counts for a column when it decides which of them a terminal has room for."""
+
+
+_TERMINAL = "_LIMA_OUTPUT_IS_TTY"
+"""The variable by which tests of limactl say that stdout is a terminal that shows colours."""
 
 
 def list_(session: "Session", call: "Call") -> int:
@@ -85,8 +89,8 @@ def info(session: "Session", call: "Call") -> int:
 
 
 def shows_a_terminal() -> bool:
-    """Tell whether stdout is for people. Tests of limactl's say so by a variable."""
-    return bool(os.environ.get("_LIMA_OUTPUT_IS_TTY")) or sys.stdout.isatty()
+    """Tell whether stdout is for people."""
+    return bool(os.environ.get(_TERMINAL)) or sys.stdout.isatty()
 
 
 def _version() -> str:
@@ -188,11 +192,20 @@ def _print_records(records: Iterable[dict[str, Any]], form: str, expressions: Se
 
         _print(query(it, expressions, form) for it in records)
     elif form == "yaml":
-        _print(f"---\n{_yaml(it)}" for it in records)
+        _print(_painted(f"---\n{_yaml(it)}", form) for it in records)
     elif shows_a_terminal():
-        _print(json.dumps(it, indent=4) + "\n" for it in records)
+        _print(_painted(json.dumps(it, indent=4) + "\n", form) for it in records)
     else:
         _print(_json(it) + "\n" for it in records)
+
+
+def _painted(text: str, form: str) -> str:
+    """Return `text` with colours where stdout shows them."""
+    if not (os.environ.get(_TERMINAL) or styled(sys.stdout)):
+        return text
+    from .colours import painted
+
+    return painted(text, form)
 
 
 def _json(value: Any) -> str:

@@ -100,6 +100,9 @@ def locator(argument: str) -> str:
 
 def edits(flags: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the changes to a template that the flags of `create` ask for, as KEY=VALUE."""
+    for one, other in _EXCLUSIVE:
+        if flags.get(one) and flags.get(other):
+            raise UsageError(f"flag `--{one}` conflicts with `--{other}`")
     made: list[str] = []
     for name, value in flags.items():
         if name in _EDITS:
@@ -160,7 +163,12 @@ def _assignments(expressions: list[str]) -> Iterator[str]:
 def _network(value: str) -> dict[str, Any]:
     """Return the network that `--network` means: `lima:NAME`, or `vzNAT`."""
     kind, _, name = value.partition(":")
+    if value != "vzNAT" and not (kind == "lima" and name):
+        raise UsageError(f"network name must be `vzNAT` or `lima:*`, got `{value}`")
     return {kind: name or True}
+
+
+_EXCLUSIVE = (("mount", "mount-only"), ("mount-none", "mount"), ("mount-none", "mount-only"))
 
 
 _EDITS: dict[str, Callable[[Any], list[str]]] = {

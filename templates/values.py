@@ -127,7 +127,8 @@ def _digest(value: Any) -> Any:
     return value
 
 
-def _mount_point(value: str) -> str:
+def mount_point(value: str) -> str:
+    """Return `value`, a folder of the guest's to mount on; raises ValueError where that would hide its system."""
     if value.rstrip("/") in ("", *_SYSTEM_FOLDERS):
         raise ValueError("expected a folder that the guest's own system does not need")
     return value
@@ -196,7 +197,7 @@ GuestPath = Annotated[str, Matching(r"/[^\u0000]*", "expected an absolute path",
 HostPath = Annotated[
     str, Matching(r"[/~][^\u0000]*", "expected an absolute path, or one that begins with ~", variables=True)
 ]
-MountPoint = Annotated[GuestPath, AfterValidator(_mount_point)]
+MountPoint = Annotated[GuestPath, AfterValidator(mount_point)]
 Port = Annotated[
     StrictInt,
     AfterValidator(_port),

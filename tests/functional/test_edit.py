@@ -62,6 +62,10 @@ def test_edit_that_changes_nothing_writes_nothing(interlock, bring, home, histor
         ("param.x=1", "param: cannot be edited: what uses it was filled in when the instance was created"),
         ("env.X=1", "env: cannot be edited: its guest was set up with it at its first boot"),
         ("mounts=[{location: /no/such}]", "mounts[0].location: there is no folder /no/such"),
+        (
+            "mounts=[{location: /etc}]",
+            "mounts[0].location: expected a folder that the guest's own system does not need",
+        ),
         ("mounts=[{location: '{{.Home}}'}]", "mounts[0].location: expected a path without variables"),
         ("mounts=[{location: /etc, mountPoint: /x}, {location: /usr, mountPoint: /x}]", "/x is a mount above already"),
         ("message=x", "message: cannot be edited: it is for create alone"),

@@ -18,8 +18,17 @@ def parts(text):
 
 
 def answer(call, lima, capfd):
-    """Return what the drop-in answers to `call`, without what differs from run to run."""
-    code = run(shlex.split(call))
+    """Return what the drop-in answers to `call`, without what differs from run to run.
+
+    Before the call may stand variables of its environment, as in a shell, and after it `< FILE`.
+    """
+    line, given, file = call.partition(" < ")
+    words = shlex.split(line)
+    with pytest.MonkeyPatch.context() as patch, Path(file if given else os.devnull).open(encoding="utf-8") as stdin:
+        while re.match(r"_?[A-Z_]+=", words[0]):
+            patch.setenv(*words.pop(0).split("=", 1))
+        patch.setattr("sys.stdin", stdin)
+        code = run(words)
     said = capfd.readouterr()
     lines = [f"$ {call}"]
     for stream, text in (("out", said.out), ("err", said.err)):
@@ -29,10 +38,17 @@ def answer(call, lima, capfd):
 
 def plain(text, lima):
     """Return `text` without times, places of this run, and what differs from host to host."""
-    text = text.replace(str(lima), "LIMA").replace(str(Path.cwd()), "HERE").replace(os.uname().machine, "ARCH")
+    text = (
+        text.replace("\x1b", "ESC")
+        .replace(str(lima), "LIMA")
+        .replace(str(Path.cwd()), "HERE")
+        .replace(os.uname().machine, "ARCH")
+    )
     text = re.sub(r'time="[^"]*"', "time=T", re.sub(r'"time":"[^"]*"', '"time":"T"', text))
-    text = re.sub(r"\b\d+(\.\d+)? m?s\b|\b\d+ B of", "N s", re.sub(r"since(\":\"|: ')[^'\"]*", r"since\1T", text))
-    text = re.sub(r"((?<=User)[ =]|user\":{\"name\":\"|\"timezone\":\"|timezone: |    name: )[\w/+-]+", r"\1X", text)
+    text = re.sub(r"\b\d+(\.\d+)? m?s\b|\b\d+ B of", "N s", re.sub(r"since(\": ?\"|: ')[^'\"]*", r"since\1T", text))
+    text = re.sub(
+        r"((?<=User)[ =]|user\": ?{\s*\"name\": ?\"|\"timezone\": ?\"|timezone: |    name: )[\w/+-]+", r"\1X", text
+    )
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "T", text)
     return re.sub(r"DIR +IN", "DIR    IN", text)
 
