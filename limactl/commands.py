@@ -13,7 +13,7 @@ EDITS = (
     Flag("mount-none", "Remove all mounts", "bool"),
     Flag("mount-type", "Mount type (9p, virtiofs)"),
     Flag("mount-writable", "", "bool", refused="write `writable: true` into the template, or use --mount DIR:w"),
-    Flag("mount-inotify", "", "bool", refused="guests are not told of changes in mounts"),
+    Flag("mount-inotify", "", "bool", refused="changes of mounted files are not announced in guests"),
     Flag("network", "Networks, instead of those of the template: lima:user-v2", "strings"),
     Flag("dns", "Name servers, instead of the host's resolver", "strings"),
     Flag("ssh-port", "Local port of ssh; 0 for any that is free", "int"),
