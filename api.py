@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from .creation.templates import Templates
     from .creation.wishes import Wishes
     from .disks import Disks
-    from .drivers.contract import Driver, Found
+    from .drivers.contract import Driver, Found, Node
     from .fsm.watch import Change
     from .guest.agent import Load
     from .guest.command import Completed
@@ -222,6 +222,39 @@ class Interlock:
     def provision(self, name: str, *, timeout_s: float | None = None) -> Outcome:
         """Run the scripts of the first boot of `name`, which runs, once more; raises DegradedError if one fails."""
         return self.fire(name, Trigger.provision, timeout_s=timeout_s)
+
+    def migrate(
+        self, name: str, node: str | None = None, *, failover: bool = False, timeout_s: float | None = None
+    ) -> Outcome:
+        """Move `name` to `node` of its cluster, or to one that the cluster chooses; a guest that runs goes on there.
+
+        `failover`: its node is down, and its guest boots on the other one. You vouch that the node does not run it
+        any more: two nodes that write to one disk destroy it.
+        """
+        asked: dict[str, Any] = {"node": node} if node else {}
+        if failover:
+            asked["failover"] = True
+        return self.engine.fire(name, Trigger.migrate, timeout_s=timeout_s, **asked)
+
+    def nodes(self, cluster: str) -> "list[Node]":
+        """Return the nodes of `cluster`. Raises NotFoundError for one of which this home has no record."""
+        from .drivers import clusters
+
+        return self._find(clusters.driver(self.home, cluster)).nodes(self.home.root, cluster)
+
+    def clusters(self) -> list[str]:
+        """Return the names of the clusters of which this home has a record, sorted."""
+        from .drivers import clusters
+
+        return clusters.names(self.home)
+
+    def on_node(self, cluster: str, node: str) -> list[str]:
+        """Return the names of the instances of this home that `node` of `cluster` has."""
+        return [
+            status.name
+            for status in self.instances()
+            if status.spec and status.spec.cluster == cluster and status.observation and status.observation.node == node
+        ]
 
     def clone(self, name: str, new: str, *, full: bool = False) -> Outcome:
         """Make `new`, a copy of `name`, which is at rest, with an identity of its own; it is not started.

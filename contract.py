@@ -211,6 +211,7 @@ KINDS_OF_RECORDS: dict[str, Kind] = {
                 {"type": "array", "items": record(PORT)}, "those that opened in the guest, and that its rules forward"
             ),
             "vnc": Key(record(SCREEN), "where the guest's screen is shown, if it has one", null=True),
+            "node": Key(TEXT, "the node of its cluster that has it; null where this host runs it", null=True),
             "directory": Key(TEXT, "where its files lie"),
             "host": Key(TEXT, "`list --all-hosts`: the host that has it; `local` is this one", optional=True),
             "spec": Key(record(_fields(Spec)), "`inspect`: the whole machine, as `fsm/spec.py` says", optional=True),
@@ -228,6 +229,8 @@ KINDS_OF_RECORDS: dict[str, Kind] = {
             "up",
             "restart",
             "adopt",
+            "cluster failover",
+            "cluster evacuate",
         ),
         {
             "name": Key(TEXT, "the instance; of `rename`, its new name"),
@@ -315,6 +318,20 @@ KINDS_OF_RECORDS: dict[str, Kind] = {
             "instances": Key(TEXTS, "those that have it attached, running or not"),
             "in_use_by": Key(TEXT, "the process that has it open, in words", null=True),
             "path": Key(TEXT, "its file"),
+        },
+    ),
+    "node": Kind(
+        "A node of a cluster",
+        ("cluster nodes",),
+        {
+            "cluster": Key(TEXT, "its cluster"),
+            "name": Key(TEXT, "the node"),
+            "group": Key(TEXT, "the group of nodes that it is in"),
+            "up": Key(FLAG, "whether it answers"),
+            "condition": Key(TEXT, "why no machine is placed on it: `drained`, `offline`", null=True),
+            "memory_bytes": Key(COUNT, "its memory; null where it does not answer", null=True),
+            "free_bytes": Key(COUNT, "of that, what is free", null=True),
+            "instances": Key(COUNT, "how many machines it has, anyone's"),
         },
     ),
     "image": Kind(

@@ -30,6 +30,8 @@ because recovery after a crash repeats it. What is true after each:
     delete     nothing is left outside the directory, which the engine removes
     resume     a paused machine runs again, unless what paused it still does; one that runs is left alone
     provision  the scripts of the first boot have run again; returns what failed
+    migrate    another node of the cluster has the machine; one that was alive is the same machine still, unless its
+               node was down
     observe    returns what is so: quickly, without network, waiting or changing anything
     foresee    likewise, what one of the others would do: a dry run asks
 
@@ -103,6 +105,7 @@ __all__ = [
     "Driver",
     "Effects",
     "Found",
+    "Node",
     "Observation",
     "OpenPort",
     "Report",
@@ -216,6 +219,26 @@ class Found(NamedTuple):
     """The files to lie in its site's directory when `create` is called, which finds the machine by them."""
     why_not: str = ""
     hint: str | None = None
+
+
+class Node(NamedTuple):
+    """A node of a cluster."""
+
+    cluster: str
+    name: str
+    group: str
+    up: bool
+    """Whether it answers."""
+    condition: str | None
+    """Why no machine is placed on it, in a word."""
+    memory_bytes: int | None
+    free_bytes: int | None
+    instances: int
+    """How many machines it has, anyone's."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the documented JSON form: one line of `interlock cluster nodes --format json`."""
+        return self._asdict()
 
 
 class Driver(ABC):
@@ -418,6 +441,31 @@ class Driver(ABC):
     def provision(self, site: Site, report: Report, deadline: Deadline) -> DegradedError | None:  # noqa: ARG002 - the default's guests have no scripts
         """Run the scripts of the first boot again, in a guest that answers; return what failed, or None."""
         return None
+
+    def migrate(
+        self,
+        site: Site,  # noqa: ARG002 - the default has no other node
+        report: Report,  # noqa: ARG002
+        deadline: Deadline,  # noqa: ARG002
+        *,
+        node: str | None = None,  # noqa: ARG002
+        failover: bool = False,  # noqa: ARG002
+    ) -> DegradedError | str | None:
+        """Move the machine to `node` of its cluster, by default to one that the cluster chooses; return where it is.
+
+        One that is alive goes on there, and its guest notices no more than a pause. With `failover` its node need not
+        answer: the machine boots on the other one if it was meant to run, and its guest is waited for; what
+        failed in that is returned. Whether the former node still runs it, nobody can tell then: the caller vouches
+        that it does not. Raises HostError where this driver has no nodes.
+        """
+        raise HostError(f'driver "{self.name}" runs machines on this host alone')
+
+    def nodes(self, root: Path, cluster: str) -> "list[Node]":  # noqa: ARG002 - the default has no clusters
+        """Return the nodes of `cluster`, whose record is in the home `root`.
+
+        Raises HostError where this driver has no clusters, DriverError where this one does not answer.
+        """
+        raise HostError(f'driver "{self.name}" has no clusters')
 
     def shell(self, site: Site, command: Sequence[str], *, terminal: bool) -> list[str]:
         """Return the host's command line that runs `command` (empty: a login shell) in the guest."""

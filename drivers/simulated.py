@@ -321,6 +321,19 @@ class SimulatedDriver(Driver):
         self._obey("provision", deadline)
         return self._degraded(site, "provision")
 
+    def migrate(
+        self,
+        site: Site,  # noqa: ARG002 - any other node is as good
+        report: Report,
+        deadline: Deadline,
+        *,
+        node: str | None = None,
+        failover: bool = False,
+    ) -> str:
+        report("starting the simulated machine elsewhere" if failover else "moving the simulated machine")
+        self._obey("migrate", deadline)
+        return f"to {node or 'another node'}"
+
     def run(
         self, site: Site, command: Sequence[str], *, stdin: bytes | int = b"", timeout_s: float | None = None
     ) -> "Completed":

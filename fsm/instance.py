@@ -115,13 +115,16 @@ class Instance:
                     return port, site
             raise
 
-    def _observe(self) -> Observation:
-        """Return what its driver sees; raises OSError or InterlockError where it cannot tell whether it is alive."""
+    def _observe(self, *, unseen: bool = False) -> Observation:
+        """Return what its driver sees; raises OSError or InterlockError where it cannot tell whether it is alive.
+
+        With `unseen`, a driver that knows why it cannot tell is believed.
+        """
         port, site = self._machine()
         with looks.shared(None):
             seen = port.observe(site)
-        if seen.alive is None:
-            raise DriverError(f'"{self.name}": {seen.condition}')
+        if seen.alive is None and not unseen:
+            raise refusals.unseen(self.name, seen, site.spec)
         return seen
 
     def _kill(self, report: Report) -> None:
@@ -339,9 +342,9 @@ class Instance:
             return False
         if not (patient or self.last.in_flight or self.state is State.running or self._keeper()):
             return False
-        seen = self.seen = self._observe()
-        if seen.hidden:
-            pass  # nothing can be done to it, and whatever is wanted is refused
+        seen = self.seen = self._observe(unseen=wanted is not None and BY_TRIGGER[wanted].unseen)
+        if seen.hidden or seen.alive is None:
+            pass  # nothing can be done to it, and whatever is wanted is refused, but for what leads out of that
         elif self.last.in_flight:
             return self._recover(self.last, wanted, asked, alive=bool(seen.alive), patient=patient)
         elif self.state is not State.running:

@@ -173,6 +173,8 @@ class Observation(NamedTuple):
     """Those that opened in the guest, and which the spec's rules forward."""
     vnc: Screen | None = None
     """Where the guest's screen is shown; None for a machine without one."""
+    node: str | None = None
+    """The node of its cluster that has it, also of a machine at rest; None where this host runs it."""
 
 
 class Status(NamedTuple):
@@ -238,6 +240,7 @@ class Status(NamedTuple):
             "uptime_s": round(used.uptime_s, 3) if used else None,
             "ports": [port.to_json() for port in seen.ports] if seen else [],
             "vnc": seen.vnc.to_json() if seen and seen.vnc else None,
+            "node": seen.node if seen else None,
             "directory": str(self.directory),
         }
 

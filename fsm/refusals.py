@@ -14,7 +14,8 @@ from ..errors import (
 )
 from ..host.process import Actor, suspended
 from . import words
-from .records import Operation
+from .records import Observation, Operation
+from .spec import Spec
 from .states import State
 from .table import Decision, Trigger
 from .words import NOTHING
@@ -86,6 +87,12 @@ def busy(instance: str, trigger: str, operation: Operation | None, holder: Actor
     halted = operation.suspended if operation else holder and suspended(holder)
     hint = f"kill -CONT {by.pid}" if by and halted else f"interlock list {instance}"
     return BusyError(words.busy(instance, trigger, operation, by), hint=hint)
+
+
+def unseen(instance: str, seen: Observation, spec: Spec | None) -> OutOfReachError:
+    """Return the error for a machine of which nobody can tell whether it is alive."""
+    hint = words.failover(instance) if spec and spec.cluster else None
+    return OutOfReachError(f'"{instance}": {seen.condition}', hint=hint)
 
 
 def out_of_reach(instance: str, trigger: Trigger) -> OutOfReachError:

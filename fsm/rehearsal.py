@@ -9,7 +9,7 @@ the row tells. So a new row needs nothing here. No lock is taken, and nothing th
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..errors import DamagedError, DriverError, UsageError
+from ..errors import DamagedError, UsageError
 from ..host.home import Home
 from . import refusals, words
 from .damage import repairable
@@ -129,8 +129,8 @@ class Rehearsal(Engine):
         if seen is None and status.state is not State.absent:
             site = self.site(name)
             seen = self.port(site).observe(site)
-        if seen and seen.alive is None:
-            raise DriverError(f'"{name}": {seen.condition}')
+        if seen and seen.alive is None and not row.unseen:
+            raise refusals.unseen(name, seen, status.spec)
         status = status._replace(observation=seen, operation=None)
         if seen and seen.hidden:
             return status

@@ -25,13 +25,16 @@ change a row and read the diff of the golden files.
     timeout     the spec's field that limits its work, in seconds; None for work that waits for no guest
     at_once     a caller who asks for it does not wait for a guest: what a dead process left is ended, not awaited
     by_place    its work needs the instance's directory alone, and is done even if the spec cannot be read
+    unseen      it is done even if nobody can tell whether the machine is alive, because it leads out of that: a node of
+                a cluster that is down says nothing of its machines
     command     what is typed for it; empty where that is the trigger
     needs       what it cannot be asked for without; `change` makes another spec of the one that is; `new` is a name at
                 which an instance is to appear, which the engine hands to the work locked and absent; for `fork`, a
                 tuple of such names
     moves       the instance's directory goes to the name `new` with it, by one rename: cut short before that, it is
                 given up; after that, it is finished under the new name
-    options     what it can be asked for with besides. `cold`: without the memory that is saved, or in the snapshot
+    options     what it can be asked for with besides. `cold`: without the memory that is saved, or in the snapshot;
+                `node`: where to; `failover`: from a node that is down, so the guest boots.
                 Beside these, a row that boots can be asked for with `keep_on_failure` and `restart` (`Engine.fire`)
     example     what is typed after its command, as a hint shows it; NAME stands for the instance
     on_damage   what it does to an instance whose files cannot be understood; None where it is refused then
@@ -70,6 +73,7 @@ class Trigger(StrEnum):
     delete = "delete"
     resume = "resume"
     provision = "provision"
+    migrate = "migrate"
     protect = "protect"
     unprotect = "unprotect"
     clone = "clone"
@@ -138,6 +142,7 @@ class Row(NamedTuple):
     timeout: str | None = None
     at_once: bool = False
     by_place: bool = False
+    unseen: bool = False
     needs: tuple[str, ...] = ()
     moves: bool = False
     options: tuple[str, ...] = ()
@@ -178,8 +183,8 @@ class Row(NamedTuple):
 
 
 # fmt: off
-(create, start, stop, kill, suspend, exited, found, reset, delete, resume, provision, protect, unprotect,
- clone, fork, rename, edit, snapshot, restore, discard, shell, copy, repair) = Trigger
+(create, start, stop, kill, suspend, exited, found, reset, delete, resume, provision, migrate, protect,
+ unprotect, clone, fork, rename, edit, snapshot, restore, discard, shell, copy, repair) = Trigger
 roll_back, probe, redo, abandon, let_run = Recovery
 
 TABLE = (
@@ -215,6 +220,9 @@ TABLE = (
     Row(provision, (running,), None, doing="provisioning", done="provisioned", on_crash=abandon,
         yields_to=(stop, kill), timeout="start_timeout_s",
         why="Re-runs the scripts of the first boot: after one has failed, or to repeat them."),
+    Row(migrate, EXISTING, None, doing="migrating", done="migrated", on_crash=abandon,
+        yields_to=(stop, kill), timeout="start_timeout_s", unseen=True, options=("node", "failover"),
+        why="Moves the instance to another node of its cluster. A guest that runs is moved as it runs."),
     Row(protect,   EXISTING, None, by=By.engine, doing="protecting",   done="protected",   on_crash=redo,
         why="Makes reset and delete impossible, with --force too, until unprotect."),
     Row(unprotect, EXISTING, None, by=By.engine, doing="unprotecting", done="unprotected", on_crash=redo,

@@ -151,6 +151,11 @@ def given_up(reason: str) -> str:
     return f"{reason}; given up after {TRIES} restarts"
 
 
+def failover(name: str) -> str:
+    """Return the command that starts an instance on another node, because its own says nothing."""
+    return f"interlock cluster failover {name}"
+
+
 def started_by(keeper: str) -> str:
     """Return why a machine that belongs to the program `keeper` is alive."""
     return f"started by {keeper}"

@@ -8,16 +8,14 @@ docs/cluster.md explains the keys. Paths of the nodes' files are given to Ganeti
 
 import os
 import secrets
-import stat
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from ...errors import HostError, NotFoundError
+from ...errors import HostError
 from ...host.files import beside, flush_directory, read_own, write_whole
-from ...host.home import NAME, NAME_WORDS
-
-_OTHERS = 0o077
+from .. import clusters
+from ..clusters import place
 
 
 class Cluster(NamedTuple):
@@ -54,7 +52,7 @@ def read(root: Path, name: str) -> Cluster:
     Raises NotFoundError where it has no record, HostError for one that others may read or that cannot be understood.
     """
     path = place(root, name)
-    data = parsed(path, name)
+    data = clusters.read(root, name)
     unknown = sorted(data.keys() - set(Cluster._fields[1:]))
     lacking = sorted(set(Cluster._fields[1:]) - Cluster._field_defaults.keys() - data.keys())
     if unknown or lacking:
@@ -68,37 +66,6 @@ def read(root: Path, name: str) -> Cluster:
     if not PurePosixPath(made.store_on_nodes).is_absolute() or not os.path.isabs(made.store):  # noqa: PTH117 - text
         raise HostError(f"{path}: store and store_on_nodes must be absolute paths")
     return made
-
-
-def place(root: Path, name: str) -> Path:
-    """Return where the record of the cluster `name` is; raises HostError for what no cluster can be called."""
-    if not NAME.fullmatch(name):
-        raise HostError(f"a cluster cannot be called {name!r}: {NAME_WORDS}")
-    return root / "clusters" / f"{name}.yaml"
-
-
-def parsed(path: Path, name: str) -> dict[str, Any]:
-    """Return what stands in the record `path`: a mapping. Raises what `read` does."""
-    import yaml
-
-    try:
-        mode = path.lstat().st_mode
-        text = read_own(path)
-    except FileNotFoundError:
-        known = sorted(file.stem for file in path.parent.glob("*.yaml"))
-        there = f"; there is {', '.join(known)}" if known else ""
-        raise NotFoundError(f'there is no cluster "{name}" in {path.parent}{there}') from None
-    except OSError as error:
-        raise HostError(f"{path}: {error.strerror or error}") from error
-    if stat.S_IMODE(mode) & _OTHERS:
-        raise HostError(f"{path} holds a secret and can be read by others", hint=f"chmod 600 {path}")
-    try:
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise HostError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(data, dict):
-        raise HostError(f"{path}: expected keys and values")
-    return {str(key): value for key, value in data.items()}
 
 
 def home_mark(root: Path) -> str:

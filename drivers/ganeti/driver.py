@@ -23,7 +23,19 @@ from ...guest import ssh
 from ...host.files import remove_tree
 from ...host.home import root_of
 from .. import degraded
-from ..contract import CLUSTERED, INITRD, KERNEL, Abilities, Deadline, DegradedError, Driver, Observation, Report, Site
+from ..contract import (
+    CLUSTERED,
+    INITRD,
+    KERNEL,
+    Abilities,
+    Deadline,
+    DegradedError,
+    Driver,
+    Node,
+    Observation,
+    Report,
+    Site,
+)
 from . import record as records
 from .record import Record
 
@@ -110,9 +122,6 @@ class GanetiDriver(Driver):
             machine.note(made=True, address=address)
 
     def start(self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True) -> DegradedError | None:  # type: ignore[override] # it saves no memory, so it is never asked for a cold start
-        from ...guest import probes, readiness
-        from . import guest
-
         with _machine(site) as machine:
             machine.settle(report, deadline=deadline)
             seen = machine.owned(machine.reached())
@@ -127,11 +136,7 @@ class GanetiDriver(Driver):
                 machine.note(ran=True, ended="")
                 report("asking the cluster to start the machine")
                 machine.act("PUT", "startup", None, report, deadline)
-            report("waiting for the guest")
-            with guest.watched(machine) as (endpoint, gone):
-                failures = readiness.wait_until_ready(endpoint, deadline, gone, report)
-                failures = probes.run(endpoint, site.spec.probes, deadline, gone, report, failures=failures)
-        return degraded.record(site, failures)
+            return _answered(machine, report, deadline)
 
     def provision(self, site: Site, report: Report, deadline: Deadline) -> DegradedError | None:
         from ...guest import probes, provision
@@ -139,6 +144,7 @@ class GanetiDriver(Driver):
 
         with _machine(site) as machine:
             machine.owned(machine.reached())
+            report = guest.changes(report)
             with guest.watched(machine) as (endpoint, gone):
                 failures = provision.run(endpoint, deadline, gone, report)
                 try:
@@ -146,6 +152,35 @@ class GanetiDriver(Driver):
                 except probes.ProbeError as error:
                     failures = (error.failure,)
         return degraded.record(site, failures)
+
+    def migrate(
+        self, site: Site, report: Report, deadline: Deadline, *, node: str | None = None, failover: bool = False
+    ) -> DegradedError | str | None:
+        with _machine(site) as machine:
+            machine.settle(report, deadline=deadline)
+            seen = machine.owned(machine.found() if failover else machine.reached())
+            live = bool(seen.alive) and not failover
+            report("starting the machine on another node" if failover else "moving the machine to another node")
+            target = {"target_node": node} if node else {}
+            wishes = {"mode": "live"} if live else {"ignore_consistency": failover}
+            if seen.silent:  # the cluster believes that it is down once it is offline, and asks it nothing
+                machine.submit("PUT", f"/2/nodes/{seen.node}/role", "offline", report, deadline)
+            try:
+                machine.act("PUT", "migrate" if live else "failover", {**wishes, **target}, report, deadline)
+            except DriverError as error:
+                raise _explained(error, site, seen.name) from error
+            now = machine.reached()
+            if now.alive and not live and (failed := _answered(machine, report, deadline)):
+                return failed
+        return f"to {now.node}"
+
+    def nodes(self, root: Path, cluster: str) -> list[Node]:
+        from . import cluster as clusters
+        from .rapi import Rapi
+
+        with Rapi(clusters.read(root, cluster), root) as rapi:
+            groups = {group["uuid"]: str(group["name"]) for group in rapi.get("/2/groups", bulk=1)}
+            return [_node(cluster, groups, data) for data in rapi.get("/2/nodes", bulk=1)]
 
     def stop(self, site: Site, report: Report, deadline: Deadline) -> str:
         if records.read(site) is None:
@@ -238,8 +273,6 @@ class GanetiDriver(Driver):
         return super().foresee(site, trigger, arguments)
 
     def observe(self, site: Site) -> Observation:
-        from .machine import unreachable
-
         found = records.read(site)
         if found is None:
             return Observation(alive=False)
@@ -254,13 +287,12 @@ class GanetiDriver(Driver):
                 exit_reason=f'the cluster "{found.cluster}" has it no more' if found.made else None,
             )
         if seen.alive is None:
-            raise unreachable(site, seen)
+            return Observation(alive=None, condition=f"unreachable: {seen.unknown}", node=seen.node)
         if not seen.alive:
-            return Observation(alive=False, exit_reason=_reason(found, seen))
+            return Observation(alive=False, exit_reason=_reason(found, seen), node=seen.node)
         failed = degraded.seen(site)
-        return Observation(
-            alive=True, condition=seen.condition or (f"degraded: {failed.message}" if failed else None), degraded=failed
-        )
+        condition = seen.condition or (f"degraded: {failed.message}" if failed else None)
+        return Observation(alive=True, condition=condition, degraded=failed, node=seen.node)
 
     def shell(self, site: Site, command: Sequence[str], *, terminal: bool) -> list[str]:
         return ssh.command_line(self.ssh_config(site), site.name, command, terminal=terminal)
@@ -299,6 +331,36 @@ def _machine(site: Site) -> "Iterator[Machine]":
         ) from error
     with machine:
         yield machine
+
+
+def _answered(machine: "Machine", report: Report, deadline: Deadline) -> DegradedError | None:
+    """Return what failed in the guest of the machine, which runs, once it has answered."""
+    from ...guest import probes, readiness
+    from . import guest
+
+    report = guest.changes(report)
+    report("waiting for the guest")
+    probed = machine.site.spec.probes
+    with guest.watched(machine) as (endpoint, gone):
+        failures = readiness.wait_until_ready(endpoint, deadline, gone, report)
+        failures = probes.run(endpoint, probed, deadline, gone, report, failures=failures)
+    return degraded.record(machine.site, failures)
+
+
+def _node(cluster: str, groups: "Mapping[str, str]", data: "Mapping[str, Any]") -> Node:
+    """Return what RAPI's record `data` of a node says; `groups` has the names of groups by their ids."""
+    total, free = data.get("mtotal"), data.get("mfree")
+    offline, drained = bool(data.get("offline")), bool(data.get("drained"))
+    return Node(
+        cluster,
+        str(data["name"]),
+        groups.get(str(data.get("group.uuid")), ""),
+        up=total is not None,
+        condition="offline" if offline else "drained" if drained else None,
+        memory_bytes=None if total is None else int(total) * _MIB,
+        free_bytes=None if free is None else int(free) * _MIB,
+        instances=int(data.get("pinst_cnt") or 0),
+    )
 
 
 def _looked(site: Site) -> "Seen | None":
@@ -355,7 +417,10 @@ def _explained(error: DriverError, site: Site, name: str) -> InterlockError:
         case "already_exists" | "resource_not_unique":
             return DriverError(f'the cluster has an instance "{name}" already; choose another name than "{site.name}"')
         case "insufficient_resources" | "temp_insufficient_resources":
-            return HostError(f"no node has room for the machine: {error.message}")
+            return HostError(
+                f"no node has room for the machine: {error.message}",
+                hint=f"interlock cluster nodes {site.spec.cluster}",
+            )
     return error
 
 

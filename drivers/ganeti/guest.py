@@ -13,6 +13,7 @@ from ...errors import DeadlineError, DriverError, InterlockError
 from ...guest import ssh
 from ...guest.session import Endpoint, GuestGoneError
 from ...host.files import read_own, write_whole
+from ...host.progress import Report
 from ..contract import KNOWN_HOSTS, SSH_KEY, Site
 from .rapi import Rapi
 
@@ -27,6 +28,19 @@ _ANSWER_S = 5.0
 
 _LOOK_S = 2.0
 """How often to look whether an instance whose guest is waited for is still up."""
+
+
+def changes(report: Report) -> Report:
+    """Return a report that says a step only where it is another one than before: a wait for a guest repeats itself."""
+    last = ""
+
+    def say(step: str) -> None:
+        nonlocal last
+        if step != last:
+            last = step
+            report(step)
+
+    return say
 
 
 def kernel_arguments(machine: "Machine", address: str) -> str:

@@ -98,13 +98,17 @@ class Machine:
 
     def reached(self) -> Seen:
         """Return likewise; raise DriverError where it is not there, OutOfReachError where its node does not answer."""
+        return self.refuse_unreachable(self.found())
+
+    def found(self) -> Seen:
+        """Return likewise, whether its node answers or not."""
         seen = self.look()
         if seen is None:
             raise DriverError(
                 f'cluster "{self.cluster.name}" has no instance for "{self.site.name}" any more',
                 hint=f"interlock delete {self.site.name}",
             )
-        return self.refuse_unreachable(seen)
+        return seen
 
     def refuse_unreachable(self, seen: Seen) -> Seen:
         """Return `seen`, unless nobody knows whether it runs: that is raised as an OutOfReachError."""
@@ -140,7 +144,7 @@ class Machine:
         self,
         method: str,
         path: str,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | str | None = None,
         report: Report = unheard,
         deadline: Deadline | None = None,
     ) -> Mapping[str, Any]:
@@ -269,4 +273,6 @@ def _words(said: object) -> str:
 
 def unreachable(site: Site, seen: Seen) -> OutOfReachError:
     """Return the error for a machine of which nobody knows whether it runs, because its node does not say."""
-    return OutOfReachError(f'"{site.name}" is unreachable: {seen.unknown}')
+    return OutOfReachError(
+        f'"{site.name}" is unreachable: {seen.unknown}', hint=f"interlock cluster failover {site.name}"
+    )

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ...errors import DriverError, HostError, NotFoundError
 from ...host.bounds import WORD_LENGTH, clipped
-from .cluster import Cluster, place
+from ..clusters import place
+from .cluster import Cluster
 from .seen import Seen
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Rapi:
             raise self._unreadable("GET", path)
         return [Seen.of(one) for one in found if isinstance(one, dict)]
 
-    def submit(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> int:
+    def submit(self, method: str, path: str, body: Mapping[str, Any] | str | None = None) -> int:
         """Ask for a job and return its number."""
         try:
             return int(self.ask(method, path, body))
@@ -104,7 +105,7 @@ class Rapi:
         self,
         method: str,
         path: str,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | str | None = None,
         query: Mapping[str, str | int] | None = None,
     ) -> Any:
         """Return the answer to a request, as JSON values; of one that submits a job, the job's number.

@@ -60,6 +60,11 @@ class Seen(NamedTuple):
         return f'the cluster gives it the status "{clipped(self.status, WORD_LENGTH)}"'
 
     @property
+    def silent(self) -> bool:
+        """True when its node should answer and does not."""
+        return self.status == "ERROR_nodedown"
+
+    @property
     def condition(self) -> str | None:
         """What is wrong with it while it runs."""
         if self.status == "ERROR_wrongnode":

@@ -8,14 +8,15 @@ import ctypes
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cluster.nodes import Nodes
 
-from interlock import Interlock
+from interlock import Interlock, Wishes
 from interlock.host.home import Home
 
 VARIABLE = "INTERLOCK_TEST_CLUSTER"
@@ -91,7 +92,29 @@ def make_home(root: Path, images_home: Path, nodes: Nodes) -> Home:
 @pytest.fixture
 def vms(home) -> Iterator[Interlock]:
     """Return the API on that home; afterwards no instance of it is left."""
-    made = Interlock(home)
-    yield made
-    for status in made.instances():
-        made.delete(status.name, force=True)
+    with emptied(Interlock(home)) as made:
+        yield made
+
+
+@pytest.fixture
+def other_home(tmp_path, images_home, nodes) -> Iterator[Interlock]:
+    """Return likewise that of another home, another manager of the same cluster."""
+    with emptied(Interlock(make_home(tmp_path / "other", images_home, nodes))) as made:
+        yield made
+
+
+@contextmanager
+def emptied(made: Interlock) -> Iterator[Interlock]:
+    """Yield `made`, and delete its instances afterwards."""
+    try:
+        yield made
+    finally:
+        for status in made.instances():
+            made.delete(status.name, force=True)
+
+
+@pytest.fixture
+def create() -> Callable[..., object]:
+    """Return a function that makes an instance on the cluster: `create(vms, name, node="node1.example.test")`."""
+    usual = Wishes(memory_bytes=256 << 20, disk_bytes=1 << 30, user="ada", cluster="test")
+    return lambda vms, name, **wishes: vms.create(name, "tiny", replace(usual, **wishes), driver="ganeti")

@@ -124,6 +124,10 @@ class Nodes(NamedTuple):
             " /usr/lib/ganeti/daemon-util start-all; }",
         )
 
+    def readmit(self, name: str) -> None:
+        """Take a node that was set offline, and is on again, back into the cluster."""
+        self.sh(next(iter(NODES)), f"gnt-node add --readd --no-ssh-key-check {name}.{DOMAIN}")
+
     # -- using it ---------------------------------------------------------------------------------------------------
 
     def outside(self, *command: str | Path, timeout_s: float = _ACTIONS_S) -> str:

@@ -55,13 +55,13 @@ def record(nodes: Nodes, rapi: Rapi, answers: dict) -> None:
         "pnode": node,
     }
 
-    def done(method: str, path: str, body: dict | None = None) -> dict:
+    def done(method: str, path: str, body: dict | str | None = None) -> dict:
         number = rapi.ask(method, path, body)
         while (job := rapi.get(f"/2/jobs/{number}"))["status"] in UNFINISHED:
             time.sleep(0.3)
         return job
 
-    def kept(method: str, path: str, body: dict | None = None) -> None:
+    def kept(method: str, path: str, body: dict | str | None = None) -> None:
         job = done(method, path, body)
         assert job["status"] == "success", job
         answers["jobs"][job["ops"][-1]["OP_ID"]] = job
@@ -75,6 +75,7 @@ def record(nodes: Nodes, rapi: Rapi, answers: dict) -> None:
     answers["missing"] = plain(rapi, at)
     answers["network"] = rapi.get("/2/networks/guests")
     answers["nodes"] = rapi.get("/2/nodes", bulk=1)
+    answers["groups"] = rapi.get("/2/groups", bulk=1)
     failed("missing", "PUT", f"{at}/startup")
     large = create | {"beparams": {"maxmem": 30000, "minmem": 30000, "vcpus": 1}}
     failed("no_room", "POST", "/2/instances", {key: value for key, value in large.items() if key != "pnode"})
@@ -85,16 +86,21 @@ def record(nodes: Nodes, rapi: Rapi, answers: dict) -> None:
     kept("POST", f"{at}/disk/0/grow", {"amount": 1100, "absolute": True})
     kept("PUT", f"{at}/startup")
     answers["running"] = rapi.get(at)
+    kept("PUT", f"{at}/migrate", {"mode": "live"})
+    kept("PUT", f"{at}/migrate", {"mode": "live", "target_node": node})
     kept("PUT", f"{at}/shutdown", {"timeout": 0})
     kept("POST", f"{at}/reinstall", {"os": "interlock-os", "start": False})
     kept("PUT", f"{at}/rename", {"new_name": OTHER, "ip_check": False, "name_check": False})
     at = f"/2/instances/{OTHER}"
     nodes.power_off("node3")
     answers["nodedown"] = rapi.get(at)
+    answers["nodes_down"] = rapi.get("/2/nodes", bulk=1)
     failed("node_down", "PUT", f"{at}/startup")
+    kept("PUT", f"/2/nodes/{node}/role", "offline")
+    answers["nodeoffline"] = rapi.get(at)
+    kept("PUT", f"{at}/failover", {"ignore_consistency": True})
     nodes.power_on("node3")
-    while rapi.get(at)["status"] != "ADMIN_down":
-        time.sleep(1)
+    nodes.readmit("node3")
     kept("DELETE", at)
 
 

@@ -1,20 +1,10 @@
 """An instance's life on a real cluster, as a user would have it."""
 
-from dataclasses import replace
 
-from interlock import Wishes
-
-WISHES = Wishes(memory_bytes=256 << 20, disk_bytes=1 << 30, user="ada", cluster="test")
-
-
-def create(vms, name, **wishes):
-    """Create the instance on the cluster."""
-    return vms.create(name, "tiny", replace(WISHES, **wishes), driver="ganeti")
-
-
-def test_life_of_an_instance(vms, nodes):
+def test_life_of_an_instance(vms, create, nodes):
     """It boots, keeps what it wrote over a stop and under a new name, and is as new after a reset; nothing stays."""
     create(vms, "web", node="node2.example.test")
+    instance_id = vms.engine.site("web").spec.instance_id
     vms.start("web")
     assert vms.run("web", ["hostname"]).text == "web"
     vms.run("web", ["sh", "-c", "echo kept >~/note; sync"])
@@ -22,22 +12,19 @@ def test_life_of_an_instance(vms, nodes):
     vms.rename("web", "site")
     vms.start("site")
     assert vms.run("site", ["cat", "note"]).text == "kept"
-    assert nodes.sh("node1", "gnt-instance list --no-headers -o name,pnode,status").split() == [
-        "site",
-        "node2.example.test",
-        "running",
-    ]
+    listed = nodes.sh("node1", "gnt-instance list --no-headers -o name,pnode,status site").split()
+    assert listed == ["site", "node2.example.test", "running"]
     vms.kill("site")
     vms.reset("site")
     vms.start("site")
     assert vms.run("site", ["ls"]).text == ""
     vms.kill("site")
     vms.delete("site")
-    assert nodes.sh("node1", "gnt-instance list --no-headers") == ""
-    assert list((nodes.directory / "shared" / "interlock" / "instances").iterdir()) == []
+    assert "site" not in nodes.sh("node1", "gnt-instance list --no-headers -o name").split()
+    assert not (nodes.directory / "shared" / "interlock" / "instances" / instance_id).exists()
 
 
-def test_what_others_do_is_recorded_as_observed(vms, nodes):
+def test_what_others_do_is_recorded_as_observed(vms, create, nodes):
     """Without a node the cluster chooses one; an administrator who starts and stops the instance is noticed."""
     create(vms, "web")
     nodes.sh("node1", "gnt-instance startup web")

@@ -40,6 +40,8 @@ OTHERS = (
     ("start", "other"),
     ("fork", "other", "--as", "fourth"),
     ("repair", "web"),
+    ("migrate", "web"),
+    ("cluster", "failover", "web"),
     ("delete", "third"),
     ("can", "web"),
     ("history", "web"),
@@ -76,6 +78,8 @@ TEXTS = (
 """What has no --format."""
 ELSEWHERE = {
     "adopt",
+    "cluster evacuate",
+    "cluster nodes",
     "image build",
     "image warm",
     "watch",

@@ -32,6 +32,8 @@ _OPS = {
     ("PUT", "shutdown"): "OP_INSTANCE_SHUTDOWN",
     ("PUT", "modify"): "OP_INSTANCE_SET_PARAMS",
     ("PUT", "rename"): "OP_INSTANCE_RENAME",
+    ("PUT", "migrate"): "OP_INSTANCE_MIGRATE",
+    ("PUT", "failover"): "OP_INSTANCE_FAILOVER",
     ("POST", "reinstall"): "OP_INSTANCE_REINSTALL",
     ("POST", "disk/0/grow"): "OP_INSTANCE_GROW_DISK",
 }
@@ -135,11 +137,16 @@ class StandIn:
             return self._look(parts)
         if parts[0] == "jobs":
             return 200, self._cancel(int(parts[1]))
+        if parts[0] == "nodes":
+            return 200, self._submitted("OP_NODE_SET_PARAMS", parts[1], {"role": body})
         name = parts[1] if len(parts) > 1 else body["instance_name"]
         op = _OPS[method, "/".join(parts[2:]) if len(parts) > 2 else "/" if len(parts) > 1 else ""]
+        return 200, self._submitted(op, name, body or {})
+
+    def _submitted(self, op: str, name: str, body: dict) -> int:
         number = 1 + len(self.jobs)
-        self.jobs[number] = {"op": op, "instance": name, "body": body or {}, "status": "waiting", "result": None}
-        return 200, number
+        self.jobs[number] = {"op": op, "instance": name, "body": body, "status": "waiting", "result": None}
+        return number
 
     def _look(self, parts: list[str]) -> tuple[int, object]:
         match parts:
@@ -152,10 +159,8 @@ class StandIn:
             case ["jobs", number]:
                 self._work(int(number))
                 return 200, self._job(int(number))
-            case ["networks", _]:
-                return 200, RECORDED["network"]
-            case ["nodes"]:
-                return 200, RECORDED["nodes"]
+            case ["networks" | "nodes" | "groups" as kind, *_]:
+                return 200, RECORDED[{"networks": "network", "nodes": "nodes_down"}.get(kind, kind)]
         raise AssertionError(parts)
 
     def _job(self, number: int) -> dict:
@@ -191,7 +196,7 @@ class StandIn:
             job["result"] = self._done(job["op"], job["instance"], job["body"])
             job["status"] = "error" if job["result"] else "success"
 
-    def _done(self, op: str, name: str, body: dict) -> str | None:  # noqa: C901 - a case for each kind of job
+    def _done(self, op: str, name: str, body: dict) -> str | None:  # noqa: C901, PLR0912 - a case for each kind of job
         """Do what the job is for; return which recorded error it ends with, or None."""
         if op == "OP_INSTANCE_CREATE":
             if name in self.instances:
@@ -203,6 +208,11 @@ class StandIn:
             if "pnode" in body:
                 made["pnode"] = body["pnode"]
             self.instances[name] = made
+            return None
+        if op == "OP_NODE_SET_PARAMS":
+            for instance in self.instances.values():
+                if instance["pnode"] == name:
+                    instance["status"] = "ERROR_nodeoffline"
             return None
         instance = self.instances.get(name)
         if instance is None:
@@ -218,6 +228,12 @@ class StandIn:
                 instance |= {"status": "running", "admin_state": "up", "oper_state": True}
             case "OP_INSTANCE_SHUTDOWN" | "OP_INSTANCE_REINSTALL":
                 instance |= {"status": "ADMIN_down", "admin_state": "down", "oper_state": False}
+            case "OP_INSTANCE_MIGRATE" | "OP_INSTANCE_FAILOVER":
+                if instance["status"] == "ERROR_nodedown":
+                    return "node_down"
+                instance["pnode"] = body.get("target_node", "node1.example.test")
+                if instance["admin_state"] == "up":
+                    instance |= {"status": "running", "oper_state": True}
             case "OP_INSTANCE_SET_PARAMS":
                 instance["beparams"] |= body.get("beparams", {})
                 instance["hvparams"] |= body.get("hvparams", {})

@@ -177,6 +177,7 @@ def test_can_of_running_instance_is_what_the_table_allows(vms, bring):
         Trigger.kill,
         Trigger.suspend,
         Trigger.provision,
+        Trigger.migrate,
         Trigger.protect,
         Trigger.unprotect,
         Trigger.fork,

@@ -8,9 +8,11 @@ import json
 import math
 import os
 import subprocess
+import sys
 
 import pytest
 from ganeti.rapi import RECORDED, SECRET, USER, StandIn, certify
+from promised import check_printed
 
 from interlock.drivers.conformance import DriverConformance
 from interlock.drivers.contract import INITRD, KERNEL, Deadline, Site
@@ -32,11 +34,14 @@ from interlock.errors import (
     UsageError,
 )
 from interlock.fsm import looks
+from interlock.fsm.engine import Engine
+from interlock.fsm.port import Draft
 from interlock.fsm.records import Effects
 from interlock.fsm.spec import UNREADABLE
 from interlock.fsm.table import Trigger
 from interlock.guest import readiness
 from interlock.host import cancellation
+from interlock.host.files import remove_tree
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +90,7 @@ def hasty(monkeypatch):
     """Count each guest as ready as soon as it is asked, unless there is no time left."""
 
     def ready(_endpoint, deadline, _descriptor, report, *_, **__):
+        report("not waiting")
         report("not waiting")
         if deadline.passed:
             raise DeadlineError("no time")
@@ -303,6 +309,13 @@ def test_steps_of_a_job_are_reported_once(driver, site):
     assert len(steps) == len(set(steps))
 
 
+def test_wait_for_a_guest_says_each_step_once(driver, machine):
+    """Readiness repeats its step with each attempt; people and the journal hear it once."""
+    steps = []
+    driver.start(machine, steps.append, Deadline(60))
+    assert steps.count("not waiting") == 1
+
+
 def test_job_left_by_a_dead_manager_is_awaited(standin, driver, machine):
     """A start whose process died is found by its number, and a new start waits for that job instead of its own."""
     standin.hold("OP_INSTANCE_STARTUP")
@@ -320,9 +333,11 @@ def test_job_whose_number_nobody_noted_is_found_by_the_instance(standin, driver,
     standin.hold("OP_INSTANCE_STARTUP")
     with pytest.raises(DeadlineError):
         driver.start(machine, print, Deadline(0))
+    number = records.read(machine).job
     records.write(machine, records.read(machine)._replace(job=records.ASKED))
     standin.release("OP_INSTANCE_STARTUP")
     driver.kill(machine, print)
+    assert standin.jobs[number]["status"] == "success"
     assert standin.instances["web"]["status"] == "ADMIN_down"
 
 
@@ -411,13 +426,53 @@ def test_job_that_is_refused_is_no_job(standin, driver, machine):
     assert records.read(machine).job == 0
 
 
+# -- nodes -------------------------------------------------------------------------------------------------------------
+
+
+def test_migrate_of_a_machine_that_runs_is_live(standin, driver, running):
+    """It is moved as it runs, to the node that was asked for, and says where it is."""
+    assert driver.migrate(running, print, Deadline(60), node="node2.example.test") == "to node2.example.test"
+    assert standin.instances["web"]["status"] == "running"
+    assert [job["op"] for job in standin.jobs.values()][-1] == "OP_INSTANCE_MIGRATE"
+
+
+def test_migrate_of_a_machine_at_rest_moves_it(standin, driver, machine):
+    """What does not run has no memory to move; it stays down."""
+    driver.migrate(machine, print, Deadline(60), node="node2.example.test")
+    assert standin.instances["web"]["pnode"] == "node2.example.test"
+    assert driver.observe(machine).alive is False
+
+
+def test_failover_leads_out_of_a_node_that_is_down(standin, driver, running):
+    """A plain move is refused with that way out; the failover has the guest boot elsewhere and waits for it."""
+    standin.down(standin.instances["web"]["pnode"])
+    with pytest.raises(OutOfReachError, match="is unreachable") as caught:
+        driver.migrate(running, print, Deadline(60))
+    assert caught.value.hint == "interlock cluster failover web"
+    steps = []
+    assert driver.migrate(running, steps.append, Deadline(60), failover=True) == "to node1.example.test"
+    assert standin.calls.count(("PUT", "/2/nodes/node3.example.test/role")) == 1
+    assert "waiting for the guest" in steps
+
+
+def test_nodes_say_which_of_them_answers(driver, home):
+    """A node that does not answer is one of them, without the room that nobody knows."""
+    nodes = {node.name: node for node in driver.nodes(home.root, "west")}
+    assert [node.up for node in nodes.values()] == [True, True, False]
+    down = nodes["node3.example.test"]
+    assert (down.group, down.memory_bytes) == ("default", None)
+    assert nodes["node1.example.test"].memory_bytes > 0
+
+
 # -- what is seen ------------------------------------------------------------------------------------------------------
 
 
 def test_instance_on_a_node_that_is_down_is_unreachable(standin, driver, running):
     """Nobody knows whether it runs, which is said with the node's name, and nothing is done to it."""
     standin.down(standin.instances["web"]["pnode"])
-    for act in (driver.observe, lambda site: driver.kill(site, print), lambda site: driver.delete(site, print)):
+    seen = driver.observe(running)
+    assert (seen.alive, seen.node) == (None, standin.instances["web"]["pnode"])
+    for act in (lambda site: driver.kill(site, print), lambda site: driver.delete(site, print)):
         with pytest.raises(OutOfReachError, match=r"is unreachable: its node node\d\.example\.test does not answer"):
             act(running)
     assert "web" in standin.instances
@@ -435,8 +490,8 @@ def test_answer_that_is_not_from_rapi_is_no_death(standin, driver, running, stat
 def test_status_that_nobody_knows_is_no_death(standin, driver, running):
     """A newer Ganeti may have more of them."""
     standin.instances["web"]["status"] = "ERROR_new"
-    with pytest.raises(OutOfReachError, match='the cluster gives it the status "ERROR_new"'):
-        driver.observe(running)
+    seen = driver.observe(running)
+    assert (seen.alive, 'the cluster gives it the status "ERROR_new"' in seen.condition) == (None, True)
 
 
 def test_machine_that_is_gone_from_the_cluster_is_down(standin, driver, running):
@@ -529,6 +584,20 @@ def test_machine_of_a_cluster_whose_record_is_gone_can_be_forgotten(home, standi
     assert "web" in standin.instances
 
 
+def test_listing_asks_the_cluster_once(standin, driver, home, site):
+    """However many instances there are, one call has all of them; what is decided is decided by a look of its own."""
+    remove_tree(site.directory)
+    engine = Engine(home, lambda _: driver)
+    for name in ("web", "db", "mail"):
+        spec = site.spec._replace(instance_id=f"i-{name}")
+        engine.create(name, lambda _, spec=spec: Draft(spec, {KERNEL: b"a kernel", INITRD: b"a seed"}))
+    standin.calls.clear()
+    assert [status.observation.alive for status in engine.statuses()] == [False, False, False]
+    assert standin.calls == [("GET", "/2/instances")]
+    standin.instances["db"] |= {"status": "running", "admin_state": "up"}
+    assert [status.state for status in engine.statuses()] == ["running", "created", "created"]
+
+
 def test_sizes_that_were_edited_come_with_the_next_start(standin, driver, machine):
     """A start gives the machine the memory and processors that its spec has by then."""
     driver.start(machine._replace(spec=machine.spec._replace(memory_bytes=512 << 20, cpus=2)), print, Deadline(60))
@@ -571,3 +640,38 @@ def test_delete_takes_back_what_was_handed_over(standin, driver, machine, tmp_pa
     assert standin.instances == {}
     assert list((tmp_path / "store" / "instances").iterdir()) == []
     assert len(list((tmp_path / "store" / "blobs").iterdir())) == 1
+
+
+# -- commands ----------------------------------------------------------------------------------------------------------
+
+
+def interlock(*words):
+    """Return the records that the program printed, which are as the contract has them; it ends well."""
+    command = [sys.executable, "-m", "interlock", *words, "--format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stderr
+    check_printed([*words, "--format", "json"], done.stdout)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_cluster_nodes_prints_each_node():
+    """The records are as documented, of each cluster that has a record."""
+    assert [(node["cluster"], node["up"]) for node in interlock("cluster", "nodes")] == [
+        ("west", True),
+        ("west", True),
+        ("west", False),
+    ]
+
+
+def test_cluster_evacuate_moves_what_this_home_has_on_the_node(standin, driver, home, site):
+    """Instances of this home leave the node; those of others stay."""
+    remove_tree(site.directory)
+    engine = Engine(home, lambda _: driver)
+    for name, node in (("web", "node3.example.test"), ("db", "node2.example.test")):
+        spec = site.spec._replace(instance_id=f"i-{name}", node=node)
+        engine.create(name, lambda _, spec=spec: Draft(spec, {KERNEL: b"a kernel", INITRD: b"a seed"}))
+    standin.instances["theirs"] = {**RECORDED["instance"], "name": "theirs", "pnode": "node3.example.test", "tags": []}
+    moved = interlock("cluster", "evacuate", "west", "node3.example.test")
+    assert [(one["name"], one["detail"]) for one in moved] == [("web", "to node1.example.test")]
+    assert standin.instances["theirs"]["pnode"] == "node3.example.test"
+    assert [one["node"] for one in interlock("list")] == ["node2.example.test", "node1.example.test"]

@@ -109,6 +109,8 @@ def test_preempted_names_what_is_called_off() -> None:
         'killing "web": cancelling the suspend of pid 4711',
         'stopping "web": cancelling the provision of pid 4711',
         'killing "web": cancelling the provision of pid 4711',
+        'stopping "web": cancelling the migrate of pid 4711',
+        'killing "web": cancelling the migrate of pid 4711',
         'killing "web": cancelling the fork of pid 4711',
         'killing "web": cancelling the snapshot of pid 4711',
     ]

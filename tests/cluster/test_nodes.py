@@ -1,0 +1,76 @@
+"""Nodes: an instance moves between them as it runs, and leaves one that was killed."""
+
+import subprocess
+import threading
+from itertools import count
+
+import pytest
+
+from interlock.errors import OutOfReachError
+from interlock.fsm.port import Deadline
+
+COUNT = "i=0; while :; do i=$((i + 1)); echo $i; sleep 0.1; done"
+
+
+def test_live_migration_misses_nothing(vms, create, nodes):
+    """A guest that counts into an open session counts on while it moves to another node: no number is lost."""
+    create(vms, "web", node="node1.example.test")
+    vms.start("web")
+    with subprocess.Popen(vms.shell("web", ["sh", "-c", COUNT]), stdout=subprocess.PIPE, text=True) as counting:
+        assert counting.stdout is not None
+        heard: list[int] = []
+        reader = threading.Thread(target=lambda: heard.extend(map(int, counting.stdout)), daemon=True)
+        reader.start()
+        deadline = Deadline(300)
+        wait(lambda: len(heard) > 5, deadline)
+        outcome = vms.migrate("web", "node2.example.test")
+        moved = len(heard)
+        wait(lambda: len(heard) > moved + 5, deadline)
+        counting.kill()
+        reader.join()
+    assert outcome.detail == "to node2.example.test"
+    assert heard == [number for number, _ in zip(count(1), heard, strict=False)]
+    assert vms.status("web").observation.node == "node2.example.test"
+    assert nodes.sh("node1", "gnt-instance list --no-headers -o pnode web").strip() == "node2.example.test"
+
+
+def test_instance_leaves_a_node_that_was_killed(vms, create, nodes):
+    """It is unreachable, which a listing says at once and beside the others; a failover boots it elsewhere."""
+    create(vms, "web", node="node3.example.test")
+    create(vms, "db", node="node1.example.test")
+    vms.start("web")
+    nodes.power_off("node3")
+    try:
+        seen = {status.name: status for status in vms.instances()}
+        assert "unreachable: its node node3.example.test does not answer" in seen["web"].observation.condition
+        assert seen["db"].observation.alive is False
+        with pytest.raises(OutOfReachError, match=r"node3\.example\.test") as caught:
+            vms.stop("web")
+        assert caught.value.hint == "interlock cluster failover web"
+        up = {node.name: node.up for node in vms.nodes("test")}
+        assert up == {"node1.example.test": True, "node2.example.test": True, "node3.example.test": False}
+        assert vms.on_node("test", "node3.example.test") == ["web"]
+        vms.migrate("web", failover=True)
+        assert vms.run("web", ["hostname"]).text == "web"
+        assert {node.name: node.condition for node in vms.nodes("test")}["node3.example.test"] == "offline"
+    finally:
+        nodes.power_on("node3")
+        nodes.readmit("node3")
+    assert all(node.up for node in vms.nodes("test"))
+
+
+def test_two_homes_race_for_one_name(vms, create, other_home):
+    """The cluster's queue decides: one home has the instance, the other one hears that the name is taken."""
+    create(vms, "web")
+    with pytest.raises(Exception, match='the cluster has an instance "web" already'):
+        create(other_home, "web")
+    vms.start("web")
+    assert vms.status("web").state == "running"
+    assert list(other_home.instances()) == []
+
+
+def wait(condition, deadline):
+    """Return once `condition` holds."""
+    while not condition():
+        assert not deadline.passed
+        threading.Event().wait(0.05)

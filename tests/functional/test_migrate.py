@@ -1,0 +1,71 @@
+"""`interlock migrate` and `interlock cluster`: instances and the nodes of their cluster."""
+
+import json
+
+import pytest
+
+from interlock.drivers.contract import Node
+from interlock.drivers.simulated import SimulatedDriver
+from interlock.errors import OutOfReachError
+from interlock.fsm.records import Observation
+from interlock.fsm.states import EXISTING, State
+from interlock.fsm.table import Trigger
+
+
+@pytest.mark.parametrize("source", EXISTING)
+def test_migrate_says_where_the_instance_is_now(interlock, bring, state, history, source):
+    """The state stays, and the history has the node."""
+    bring(source)
+    done = interlock("migrate", "web", "--node", "node2.example.test", "--format", "json")
+    assert (done.returncode, state()) == (0, source)
+    assert json.loads(done.stdout)["detail"] == "to node2.example.test"
+    assert history()[-1] == ("migrate", "done")
+
+
+def test_failover_is_a_migrate_with_that_word(interlock, bring, vms):
+    """What was asked for stands in the history."""
+    bring(State.running)
+    assert interlock("cluster", "failover", "web").returncode == 0
+    assert [line.trigger for line in vms.history("web")][-1] == "migrate"
+    assert list(vms.history("web"))[-1].asked == {"failover": True}
+
+
+def test_migrate_of_a_machine_that_has_no_cluster_is_refused(interlock, bring, history):
+    """A driver of this host alone says so; the state stays."""
+    bring(State.running)
+    done = interlock("migrate", "web", orders={"migrate": {"error": "it runs on this host alone"}})
+    assert (done.returncode, "it runs on this host alone" in done.stderr) == (6, True)
+    assert history()[-1] == ("migrate", "failed")
+
+
+def test_stop_calls_a_migrate_off(interlock, begin, bring, at_work, state, history):
+    """Who wants the machine down does not wait until it is elsewhere."""
+    bring(State.running)
+    moving = begin("migrate", "web", orders={"migrate": {"hang": True}})
+    at_work()
+    assert interlock("stop", "web").returncode == 0
+    assert (moving.wait(30), state()) == (130, "stopped")
+    assert history()[-2:] == [("migrate", "failed"), ("stop", "done")]
+
+
+class Blind(SimulatedDriver):
+    """A driver whose cluster has lost sight of its machines."""
+
+    def observe(self, _site):
+        return Observation(alive=None, condition="unreachable: its node node1 does not answer", node="node1")
+
+    def nodes(self, _root, cluster):
+        return [
+            Node(cluster, "node1", "default", up=False, condition=None, memory_bytes=None, free_bytes=None, instances=1)
+        ]
+
+
+def test_migrate_leads_out_of_a_node_that_is_down(make_engine, bring):
+    """Where nobody can tell whether the machine is alive, all else is refused, and this is done."""
+    bring(State.running)
+    engine = make_engine(Blind())
+    assert engine.status("web").state is State.running
+    for trigger in (Trigger.stop, Trigger.kill, Trigger.provision):
+        with pytest.raises(OutOfReachError, match="its node node1 does not answer"):
+            engine.fire("web", trigger)
+    assert engine.fire("web", Trigger.migrate, failover=True).changed
