@@ -228,13 +228,10 @@ class Interlock:
     ) -> Outcome:
         """Move `name` to `node` of its cluster, or to one that the cluster chooses; a guest that runs goes on there.
 
-        `failover`: its node is down, and its guest boots on the other one. You vouch that the node does not run it
-        any more: two nodes that write to one disk destroy it.
+        `failover`: even if its node is down; its guest boots on the other one then. You vouch that the node does not
+        run it any more: two nodes that write to one disk destroy it.
         """
-        asked: dict[str, Any] = {"node": node} if node else {}
-        if failover:
-            asked["failover"] = True
-        return self.engine.fire(name, Trigger.migrate, timeout_s=timeout_s, **asked)
+        return self.fire(name, Trigger.migrate, node=node, failover=failover, timeout_s=timeout_s)
 
     def nodes(self, cluster: str) -> "list[Node]":
         """Return the nodes of `cluster`. Raises NotFoundError for one of which this home has no record."""

@@ -4,7 +4,7 @@ from typing import Unpack
 
 import click
 
-from ..errors import UsageError
+from ..errors import InterlockError, UsageError
 from ..fsm.table import Trigger
 from .many import Which, each, names_argument
 from .options import Group, format_option, outcome_options, pass_session, timeout_option
@@ -52,9 +52,17 @@ def nodes_command(session: Session, clusters: tuple[str, ...], output_format: Fo
     \b
     interlock cluster nodes
     """
-    named = clusters or tuple(session.interlock.clusters())
+    named = clusters or session.interlock.clusters()
+    if not named:
+        session.report("this home has no record of a cluster")
+    nodes, silent = [], []
+    for cluster in named:
+        try:
+            nodes += session.interlock.nodes(cluster)
+        except InterlockError as error:
+            silent.append(error)
     print_records(
-        (node.to_json() for cluster in named for node in session.interlock.nodes(cluster)),
+        (node.to_json() for node in nodes),
         output_format,
         (
             ("CLUSTER", lambda record: record["cluster"]),
@@ -66,6 +74,10 @@ def nodes_command(session: Session, clusters: tuple[str, ...], output_format: Fo
             ("INSTANCES", lambda record: str(record["instances"])),
         ),
     )
+    for error in silent[:-1]:
+        session.complain(error)
+    if silent:
+        raise silent[-1]
 
 
 @cluster_command.command("failover")
@@ -78,7 +90,7 @@ def failover_command(session: Session, /, node: str | None, timeout_s: float | N
     """Boot instances on another node, because theirs is down.
 
     You vouch that the node does not run them any more: two nodes that write to one disk destroy it. What a guest had
-    only in its memory is gone. An instance that was not running is only moved.
+    only in its memory is gone. An instance whose node answers after all is moved as by `interlock migrate`.
 
     \b
     interlock cluster failover web

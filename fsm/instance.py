@@ -342,9 +342,13 @@ class Instance:
             return False
         if not (patient or self.last.in_flight or self.state is State.running or self._keeper()):
             return False
-        seen = self.seen = self._observe(unseen=wanted is not None and BY_TRIGGER[wanted].unseen)
-        if seen.hidden or seen.alive is None:
-            pass  # nothing can be done to it, and whatever is wanted is refused, but for what leads out of that
+        leads_out = wanted is not None and bool(asked.get(BY_TRIGGER[wanted].unseen))
+        seen = self.seen = self._observe(unseen=leads_out)
+        if seen.hidden:
+            pass  # nothing can be done to it, and whatever is wanted is refused
+        elif seen.alive is None:
+            if self.last.in_flight:  # no rule can tell what became of it, and nobody could wait for that
+                self._give_up(self.last)
         elif self.last.in_flight:
             return self._recover(self.last, wanted, asked, alive=bool(seen.alive), patient=patient)
         elif self.state is not State.running:
@@ -408,7 +412,7 @@ class Instance:
         if alive and not patient and (at_rest or ends_or_waits):
             return False
         at_once = wanted is not None and BY_TRIGGER[wanted].at_once
-        self.announce(Event(Happening.interrupted, self.name, row.trigger, line.source, pid=line.actor.pid))
+        self._announce_interrupted(line)
         if line.former and line.former != self.name:  # it has moved: what is missing is done here
             self.fire(row.trigger, former=line.former)
             return False
@@ -442,6 +446,14 @@ class Instance:
             if wanted is BOOTS.trigger or self.last is None or self.last.in_flight:
                 raise
         return wanted is BOOTS.trigger
+
+    def _give_up(self, line: Line) -> None:
+        """Settle the operation of `line`, whose process is dead, without a look at the machine: the state stays."""
+        self._announce_interrupted(line)
+        self._record_undone(BY_TRIGGER[line.trigger])
+
+    def _announce_interrupted(self, line: Line) -> None:
+        self.announce(Event(Happening.interrupted, self.name, line.trigger, line.source, pid=line.actor.pid))
 
     def _record_undone(self, row: Row) -> None:
         self.write(Line(row.trigger, self.state, row.leads_to(self.state), Phase.undone, this_process(), now()))

@@ -104,7 +104,7 @@ class Rehearsal(Engine):
             elif operation.trigger is trigger and row.dest in row.holds:
                 self._announce_other(Happening.joined, name, trigger, operation)
                 return self._nothing(status._replace(state=row.leads_to(status.state)), row)
-        status = self._ready(status, row)
+        status = self._ready(status, row, arguments)
         if self._judge(status, row, arguments) is Decision.holds:
             self._announce(Event(Happening.holds, name, trigger, status.state))
             return self._nothing(status, row)
@@ -118,7 +118,7 @@ class Rehearsal(Engine):
             status = status._replace(spec=change(site.spec))
         return self._move(name, status, row, effects, new)
 
-    def _ready(self, status: Status, row: Row) -> Status:
+    def _ready(self, status: Status, row: Row, asked: Mapping[str, Any] = words.NOTHING) -> Status:
         """Return `status` as it would be once what others left is settled; raises BusyError while one is at work."""
         name, operation = status.name, status.operation
         if working := status.under_way:
@@ -129,10 +129,10 @@ class Rehearsal(Engine):
         if seen is None and status.state is not State.absent:
             site = self.site(name)
             seen = self.port(site).observe(site)
-        if seen and seen.alive is None and not row.unseen:
+        if seen and seen.alive is None and not asked.get(row.unseen):
             raise refusals.unseen(name, seen, status.spec)
         status = status._replace(observation=seen, operation=None)
-        if seen and seen.hidden:
+        if seen and (seen.hidden or seen.alive is None):
             return status
         alive = bool(seen and seen.alive)
         if operation:

@@ -25,8 +25,8 @@ change a row and read the diff of the golden files.
     timeout     the spec's field that limits its work, in seconds; None for work that waits for no guest
     at_once     a caller who asks for it does not wait for a guest: what a dead process left is ended, not awaited
     by_place    its work needs the instance's directory alone, and is done even if the spec cannot be read
-    unseen      it is done even if nobody can tell whether the machine is alive, because it leads out of that: a node of
-                a cluster that is down says nothing of its machines
+    unseen      the option with which it is done even if nobody can tell whether the machine is alive, because it leads
+                out of that: a node of a cluster that is down says nothing of its machines
     command     what is typed for it; empty where that is the trigger
     needs       what it cannot be asked for without; `change` makes another spec of the one that is; `new` is a name at
                 which an instance is to appear, which the engine hands to the work locked and absent; for `fork`, a
@@ -142,7 +142,7 @@ class Row(NamedTuple):
     timeout: str | None = None
     at_once: bool = False
     by_place: bool = False
-    unseen: bool = False
+    unseen: str = ""
     needs: tuple[str, ...] = ()
     moves: bool = False
     options: tuple[str, ...] = ()
@@ -221,7 +221,7 @@ TABLE = (
         yields_to=(stop, kill), timeout="start_timeout_s",
         why="Re-runs the scripts of the first boot: after one has failed, or to repeat them."),
     Row(migrate, EXISTING, None, doing="migrating", done="migrated", on_crash=abandon,
-        yields_to=(stop, kill), timeout="start_timeout_s", unseen=True, options=("node", "failover"),
+        yields_to=(stop, kill), timeout="start_timeout_s", unseen="failover", options=("node", "failover"),
         why="Moves the instance to another node of its cluster. A guest that runs is moved as it runs."),
     Row(protect,   EXISTING, None, by=By.engine, doing="protecting",   done="protected",   on_crash=redo,
         why="Makes reset and delete impossible, with --force too, until unprotect."),

@@ -159,18 +159,22 @@ class GanetiDriver(Driver):
         with _machine(site) as machine:
             machine.settle(report, deadline=deadline)
             seen = machine.owned(machine.found() if failover else machine.reached())
-            live = bool(seen.alive) and not failover
-            report("starting the machine on another node" if failover else "moving the machine to another node")
-            target = {"target_node": node} if node else {}
-            wishes = {"mode": "live"} if live else {"ignore_consistency": failover}
+            lost = seen.alive is None
+            if node == seen.node:
+                if lost:
+                    raise machine.unreachable(seen)
+                return f"on {node} already"
+            report("starting the machine on another node" if lost else "moving the machine to another node")
             if seen.silent:  # the cluster believes that it is down once it is offline, and asks it nothing
                 machine.submit("PUT", f"/2/nodes/{seen.node}/role", "offline", report, deadline)
+            how, wishes = ("migrate", {"mode": "live"}) if seen.alive else ("failover", {"ignore_consistency": lost})
+            target = {"target_node": node} if node else {}
             try:
-                machine.act("PUT", "migrate" if live else "failover", {**wishes, **target}, report, deadline)
+                machine.act("PUT", how, {**wishes, **target}, report, deadline)
             except DriverError as error:
                 raise _explained(error, site, seen.name) from error
             now = machine.reached()
-            if now.alive and not live and (failed := _answered(machine, report, deadline)):
+            if lost and now.alive and (failed := _answered(machine, report, deadline)):
                 return failed
         return f"to {now.node}"
 

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ...errors import DeadlineError, DriverError, HostError, NotFoundError, OutOfReachError
-from ...fsm import looks
+from ...fsm import looks, words
 from ...fsm.port import Deadline
 from ...host import cancellation
 from ...host.bounds import clipped
@@ -113,8 +113,13 @@ class Machine:
     def refuse_unreachable(self, seen: Seen) -> Seen:
         """Return `seen`, unless nobody knows whether it runs: that is raised as an OutOfReachError."""
         if seen.alive is None:
-            raise unreachable(self.site, seen)
+            raise self.unreachable(seen)
         return seen
+
+    def unreachable(self, seen: Seen) -> OutOfReachError:
+        """Return the error for a machine of which nobody knows whether it runs, because its node does not say."""
+        name = self.site.name
+        return OutOfReachError(f'"{name}" is unreachable: {seen.unknown}', hint=words.failover(name))
 
     def owned(self, seen: Seen) -> Seen:
         """Return `seen`, unless it belongs to another home by now: that is raised as a DriverError."""
@@ -268,11 +273,4 @@ def _words(said: object) -> str:
     return clipped(
         " ".join(text.split()).removeprefix("* ").removeprefix("- ").removeprefix("INFO: ").rstrip("."),
         _STEP_CHARACTERS,
-    )
-
-
-def unreachable(site: Site, seen: Seen) -> OutOfReachError:
-    """Return the error for a machine of which nobody knows whether it runs, because its node does not say."""
-    return OutOfReachError(
-        f'"{site.name}" is unreachable: {seen.unknown}', hint=f"interlock cluster failover {site.name}"
     )

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from interlock.drivers.contract import Node
 from interlock.drivers.simulated import SimulatedDriver
 from interlock.errors import OutOfReachError
 from interlock.fsm.records import Observation
+from interlock.fsm.rehearsal import Rehearsal
 from interlock.fsm.states import EXISTING, State
 from interlock.fsm.table import Trigger
 
@@ -54,18 +54,35 @@ class Blind(SimulatedDriver):
     def observe(self, _site):
         return Observation(alive=None, condition="unreachable: its node node1 does not answer", node="node1")
 
-    def nodes(self, _root, cluster):
-        return [
-            Node(cluster, "node1", "default", up=False, condition=None, memory_bytes=None, free_bytes=None, instances=1)
-        ]
 
-
-def test_migrate_leads_out_of_a_node_that_is_down(make_engine, bring):
-    """Where nobody can tell whether the machine is alive, all else is refused, and this is done."""
+def test_failover_alone_leads_out_of_a_node_that_is_down(make_engine, bring, history):
+    """Where nobody can tell whether the machine is alive, all else is refused before it begins, and this is done."""
     bring(State.running)
-    engine = make_engine(Blind())
+    engine, before = make_engine(Blind()), history()
     assert engine.status("web").state is State.running
-    for trigger in (Trigger.stop, Trigger.kill, Trigger.provision):
+    for trigger in (Trigger.stop, Trigger.kill, Trigger.provision, Trigger.migrate):
         with pytest.raises(OutOfReachError, match="its node node1 does not answer"):
             engine.fire("web", trigger)
+    assert history() == before
     assert engine.fire("web", Trigger.migrate, failover=True).changed
+
+
+def test_failover_gives_up_what_a_dead_process_left(make_engine, begin, at_work, bring, history):
+    """Nobody can tell what became of it, so no rule of its row can settle it; the state stays."""
+    bring(State.running)
+    process = begin("stop", "web", orders={"stop": {"hang": True}})
+    at_work()
+    process.kill()
+    process.wait()
+    assert make_engine(Blind()).fire("web", Trigger.migrate, failover=True).state is State.running
+    assert history()[-2:] == [("stop", "undone"), ("migrate", "done")]
+
+
+def test_dry_run_of_a_failover_foresees_that_alone(home, bring):
+    """That nobody can tell whether the machine is alive is no reason to foresee its exit."""
+    bring(State.running)
+    rehearsal = Rehearsal(home, lambda _: Blind())
+    with pytest.raises(OutOfReachError, match="its node node1 does not answer"):
+        rehearsal.fire("web", Trigger.migrate)
+    foreseen = rehearsal.fire("web", Trigger.migrate, failover=True)
+    assert [step.trigger for step in foreseen.steps or ()] == [Trigger.migrate]

@@ -443,6 +443,30 @@ def test_migrate_of_a_machine_at_rest_moves_it(standin, driver, machine):
     assert driver.observe(machine).alive is False
 
 
+def test_migrate_to_the_node_that_has_it_does_nothing(standin, driver, running):
+    """It is there already; the cluster is not asked for a job."""
+    before = len(standin.jobs)
+    node = standin.instances["web"]["pnode"]
+    assert driver.migrate(running, print, Deadline(60), node=node) == f"on {node} already"
+    assert len(standin.jobs) == before
+
+
+def test_failover_from_a_node_that_answers_is_live(standin, driver, running):
+    """Nothing is rebooted, and no node set offline, because somebody believed that it was down."""
+    driver.migrate(running, print, Deadline(60), node="node2.example.test", failover=True)
+    assert [job["op"] for job in standin.jobs.values()][-1] == "OP_INSTANCE_MIGRATE"
+    assert "OP_NODE_SET_PARAMS" not in [job["op"] for job in standin.jobs.values()]
+
+
+def test_failover_to_the_node_that_is_down_is_refused(standin, driver, running):
+    """It is no way out of that node."""
+    node = standin.instances["web"]["pnode"]
+    standin.down(node)
+    with pytest.raises(OutOfReachError, match="is unreachable"):
+        driver.migrate(running, print, Deadline(60), node=node, failover=True)
+    assert "OP_NODE_SET_PARAMS" not in [job["op"] for job in standin.jobs.values()]
+
+
 def test_failover_leads_out_of_a_node_that_is_down(standin, driver, running):
     """A plain move is refused with that way out; the failover has the guest boot elsewhere and waits for it."""
     standin.down(standin.instances["web"]["pnode"])
@@ -645,10 +669,15 @@ def test_delete_takes_back_what_was_handed_over(standin, driver, machine, tmp_pa
 # -- commands ----------------------------------------------------------------------------------------------------------
 
 
+def run(*words):
+    """Return how the program ended, and what it printed."""
+    command = [sys.executable, "-m", "interlock", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, stdin=subprocess.DEVNULL)
+
+
 def interlock(*words):
     """Return the records that the program printed, which are as the contract has them; it ends well."""
-    command = [sys.executable, "-m", "interlock", *words, "--format", "json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, stdin=subprocess.DEVNULL)
+    done = run(*words, "--format", "json")
     assert done.returncode == 0, done.stderr
     check_printed([*words, "--format", "json"], done.stdout)
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -661,6 +690,17 @@ def test_cluster_nodes_prints_each_node():
         ("west", True),
         ("west", False),
     ]
+
+
+def test_cluster_nodes_goes_on_where_a_cluster_is_silent(home):
+    """The nodes of the others are printed, and the error names the one that does not answer."""
+    record = json.loads((home.clusters / "west.yaml").read_text())
+    silent = home.clusters / "east.yaml"
+    silent.touch(mode=0o600)
+    silent.write_text(json.dumps(record | {"url": "https://127.0.0.1:1"}))
+    done = run("cluster", "nodes")
+    assert (done.returncode, done.stdout.count(".example.test")) == (6, 3)
+    assert 'cluster "east" does not answer' in done.stderr
 
 
 def test_cluster_evacuate_moves_what_this_home_has_on_the_node(standin, driver, home, site):
