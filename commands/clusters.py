@@ -74,8 +74,8 @@ def nodes_command(session: Session, clusters: tuple[str, ...], output_format: Fo
             ("INSTANCES", lambda record: str(record["instances"])),
         ),
     )
-    for error in silent[:-1]:
-        session.complain(error)
+    for problem in silent[:-1]:
+        session.complain(problem)
     if silent:
         raise silent[-1]
 
