@@ -99,6 +99,7 @@ def _observation(record: Mapping[str, Any]) -> Observation:
         usage=Usage(record["cpu_s"], record["resident_bytes"], record["uptime_s"]) if used else None,
         ports=tuple(OpenPort(**{**port, "problem": port["problem"] or ""}) for port in record["ports"]),
         vnc=Screen(**record["vnc"]) if record["vnc"] else None,
+        node=record.get("node"),  # an earlier one does not say
     )
 
 

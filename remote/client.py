@@ -36,7 +36,7 @@ from .vms import Interlock
 
 if TYPE_CHECKING:
     from ..creation.wishes import Wishes
-    from ..drivers.contract import Driver
+    from ..drivers.contract import Driver, Node
     from ..fsm.watch import Change
     from ..guest.copying import Ask
     from ..templates.load import Loaded
@@ -132,7 +132,8 @@ class RemoteInterlock(Interlock):
     def fire(self, name: str, trigger: Trigger, *, on_event: Announce | None = None, **arguments: Any) -> Outcome:
         """Carry out `trigger` on `name` there."""
         row = BY_TRIGGER[trigger]
-        words = [*str(row.command or trigger).split(), checked_name(name)]
+        command = "cluster failover" if arguments.pop("failover", False) else row.command or trigger
+        words = [*str(command).split(), checked_name(name)]
         for key, value in arguments.items():
             if value is None or value is False or (trigger, key) == (Trigger.kill, "force"):
                 continue
@@ -145,6 +146,8 @@ class RemoteInterlock(Interlock):
                     words += ["--on-failure", "keep"]
                 case "cold" | "full" | "force":
                     words += [f"--{key}"]
+                case "node":
+                    words += ["--node", value]
                 case _:
                     self._refuse(f"{trigger} with {key}")
         return self._outcome(words, on_event=on_event)
@@ -243,6 +246,13 @@ class RemoteInterlock(Interlock):
         return sorted(made, key=lambda snapshot: snapshot.created_at)
 
     # -- reading ---------------------------------------------------------------------------------------------------
+
+    def nodes(self, cluster: str) -> "list[Node]":
+        """Return the nodes of `cluster`, of which the home there has a record."""
+        from ..drivers.contract import Node
+
+        found = self._records(["cluster", "nodes", "--json", "--", cluster])
+        return [Node(**{key: record[key] for key in Node._fields}) for record in found]
 
     def instances(self) -> Iterator[Status]:
         """Yield the status of every instance there, by name."""
@@ -390,6 +400,10 @@ class RemoteInterlock(Interlock):
     def autostart(self, name: str, *, enabled: bool = True) -> bool:
         """Refuse: the command says what it did."""
         self._refuse("autostart", "autostart", "enable" if enabled else "disable", name)
+
+    def clusters(self) -> NoReturn:
+        """Refuse: the command prints their nodes."""
+        self._refuse("clusters", "cluster", "nodes")
 
     def checks(self) -> NoReturn:
         """Refuse: the command prints them."""

@@ -8,6 +8,7 @@ from interlock import (
     IllegalTransitionError,
     Interlock,
     NoInterlockError,
+    NotFoundError,
     SimulatedDriver,
     State,
     Trigger,
@@ -64,6 +65,13 @@ def test_life_of_an_instance_returns_what_the_api_returns_here(afar, other, ther
     assert afar.clone("web", "copy").state is State.stopped
     assert (afar.rename("copy", "twin").instance, afar.edit("twin", "cpus=5").changed) == ("twin", True)
     assert there.status("twin").spec.cpus == 5
+    assert afar.migrate("twin", "node2").detail == "to node2"
+    assert (afar.migrate("twin", failover=True).trigger, list(there.history("twin"))[-1].asked) == (
+        Trigger.migrate,
+        {"failover": True},
+    )
+    with pytest.raises(NotFoundError, match='there is no cluster "west"'):
+        afar.nodes("west")
     assert afar.delete("twin", force=True).state is State.absent
     assert {str(event.happening) for event in heard} >= {"transition_begun", "transition_step", "transition_done"}
     assert afar.status("nobody").state is State.absent
@@ -137,6 +145,7 @@ def test_command_in_a_guest_says_all_bytes(afar):
         lambda vms: vms.images,
         lambda vms: vms.logs("web"),
         lambda vms: vms.home,
+        lambda vms: vms.clusters(),
         lambda vms: vms.create("web", "tiny", Wishes(start_timeout_s=1)),
         lambda _: Interlock("/home", host="ssh://other"),
         lambda _: Interlock(host="ssh://other", driver=SimulatedDriver(orders={}, memory={})),

@@ -26,6 +26,7 @@ def test_status_comes_back_whole():
         Observation(
             alive=True, pid=8, ssh_port=2222, condition="paused", accelerator="kvm", usage=Usage(1.5, 4096, 60.25),
             ports=(OpenPort("127.0.0.1", 80, "127.0.0.1", 8080, "taken"),), vnc=Screen("127.0.0.1:5900", "/srv/vnc"),
+            node="node1",
         ),
         make_spec(),
         reason="guest panicked", damage="no disk", protected=True, autostart=True, saved=True, changed_at=MOMENT,
