@@ -11,8 +11,8 @@ from .options import Group, format_option, outcome_options, pass_session, timeou
 from .session import Session
 from .stdout import Format, print_records, size
 
-node_option = click.option("--node", metavar="NODE", help="Where to; default: the cluster chooses.")
-give_up_option = timeout_option("Give up when it is not there, or its guest has not answered, by then.")
+node_option = click.option("--node", metavar="NODE", help="The node to move to; by default, the cluster chooses one.")
+give_up_option = timeout_option("How long the move may take, with the wait for a guest that boots.")
 
 
 @click.command("migrate")
@@ -24,8 +24,8 @@ give_up_option = timeout_option("Give up when it is not there, or its guest has 
 def migrate_command(session: Session, /, node: str | None, timeout_s: float | None, **which: Unpack[Which]) -> None:
     """Move instances to another node of their cluster.
 
-    A guest that runs is moved as it runs, and keeps its connections; that takes a kind of disk that the nodes share.
-    From a node that is down, `interlock cluster failover` leads.
+    A running guest is moved while it runs, and keeps its connections. The nodes must share its disk. If the present
+    node is down, use `interlock cluster failover`.
 
     \b
     interlock migrate web
@@ -36,9 +36,13 @@ def migrate_command(session: Session, /, node: str | None, timeout_s: float | No
 
 @click.group("cluster", cls=Group)
 def cluster_command() -> None:
-    """Look at clusters' nodes, empty one, leave one that is down.
+    """List the nodes of clusters, evacuate a node, and leave one that is down.
 
-    A cluster is known by a record in Interlock's home, clusters/NAME.yaml.
+    Interlock knows the clusters that have a record in its home: clusters/NAME.yaml.
+
+    \b
+    interlock cluster nodes
+    interlock cluster evacuate west node2.example.org
     """
 
 
@@ -47,10 +51,11 @@ def cluster_command() -> None:
 @format_option
 @pass_session
 def nodes_command(session: Session, clusters: tuple[str, ...], output_format: Format) -> None:
-    """List the nodes of CLUSTERS, or of all that have a record, and what room they have.
+    """List the nodes of each CLUSTER, by default of all, with their status and free memory.
 
     \b
     interlock cluster nodes
+    interlock cluster nodes west
     """
     named = clusters or session.interlock.clusters()
     if not named:
@@ -87,10 +92,10 @@ def nodes_command(session: Session, clusters: tuple[str, ...], output_format: Fo
 @outcome_options
 @pass_session
 def failover_command(session: Session, /, node: str | None, timeout_s: float | None, **which: Unpack[Which]) -> None:
-    """Boot instances on another node, because theirs is down.
+    """Boot instances on another node, because their own is down.
 
-    You vouch that the node does not run them any more: two nodes that write to one disk destroy it. What a guest had
-    only in its memory is gone. An instance whose node answers after all is moved as by `interlock migrate`.
+    You vouch that their node no longer runs them: two nodes that write to one disk destroy it. Whatever a guest had
+    only in memory is lost. If the node does answer, the instance is moved as by `interlock migrate`.
 
     \b
     interlock cluster failover web
@@ -103,17 +108,17 @@ def failover_command(session: Session, /, node: str | None, timeout_s: float | N
 @cluster_command.command("evacuate")
 @click.argument("cluster")
 @click.argument("node")
-@click.option("--failover", is_flag=True, help="The node is down: boot its instances elsewhere.")
+@click.option("--failover", is_flag=True, help="Even if the node is down: then boot its instances elsewhere.")
 @give_up_option
 @outcome_options
 @pass_session
 def evacuate_command(  # noqa: PLR0917 - click calls it, by name
     session: Session, /, cluster: str, node: str, failover: bool, timeout_s: float | None, output_format: Format
 ) -> None:
-    """Move each instance that NODE of CLUSTER has to another node, as `interlock migrate` does.
+    """Move all instances on NODE of CLUSTER to other nodes, as `interlock migrate` does.
 
-    Only those of this home: what other homes and other people have there stays, and `interlock cluster nodes` counts
-    it. The cluster's own `gnt-node evacuate` moves all.
+    Only instances of this home are moved. The node may have instances of other homes and other people, too, which
+    `interlock cluster nodes` counts; Ganeti's own `gnt-node evacuate` moves all of them.
 
     \b
     interlock cluster evacuate west node2.example.org

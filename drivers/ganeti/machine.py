@@ -180,7 +180,7 @@ class Machine:
         number = record.job if record.job != ASKED else self._unfinished(record.instance)
         if number:
             if at_once and self._job(number).get("status") in _QUEUED:
-                report(f"calling off job {number}")
+                report(f"cancelling job {number}")
                 self.rapi.ask("DELETE", f"/2/jobs/{number}")
             report(f"waiting for job {number}, which was asked for earlier")
             try:
