@@ -36,7 +36,7 @@ def migrate_command(session: Session, /, node: str | None, timeout_s: float | No
 
 @click.group("cluster", cls=Group)
 def cluster_command() -> None:
-    """List the nodes of clusters, evacuate a node, and leave one that is down.
+    """List nodes of clusters, evacuate a node, and leave one that is down.
 
     Interlock knows the clusters that have a record in its home: clusters/NAME.yaml.
 

@@ -48,7 +48,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "doctor": ("host", "Check this host, and say how to fix it."),
         "autostart": ("autostart", "Start instances when you log in, or stop doing so."),
         "image": ("images", "Build, import, list and delete images."),
-        "cluster": ("clusters", "List the nodes of clusters, evacuate a node, leave one that is down."),
+        "cluster": ("clusters", "List nodes of clusters; evacuate or leave one."),
         "disk": ("disks", "Create, list and delete disks that outlive instances."),
         "prune": ("pruning", "List what nothing needs, and remove it if you agree."),
         "template": ("templates", "List, show, check and copy templates."),
