@@ -64,7 +64,10 @@ def _keep(home: Home, *, needed: bool) -> None:
 
 
 def unit(home: Home) -> str:
-    """Return the unit of systemd. Its stop shuts the guests down, whose hypervisors systemd would otherwise kill."""
+    """Return the unit of systemd. Its stop shuts the guests down, whose hypervisors systemd would otherwise kill.
+
+    So it would after a start that fails, also where only one of the guests is degraded: the `-` has it ignore that.
+    """
     program = " ".join(_quoted(word).replace("$", "$$") for word in _program())
     environment = "".join(f"Environment={_quoted(f'{name}={value}')}\n" for name, value in _environment(home).items())
     return f"""\
@@ -76,7 +79,7 @@ Documentation=man:interlock-autostart(1)
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-{environment}ExecStart={program} start {MARKED}
+{environment}ExecStart=-{program} start {MARKED}
 ExecStop={program} stop {MARKED}
 TimeoutStopSec=5min
 

@@ -40,7 +40,7 @@ def shown(interlock):
 def lines_of(unit, key):
     """Return the values of `key` in the unit, each as its words; of what is in it here, a shell reads the same."""
     return [
-        [word.replace("%%", "%").replace("$$", "$") for word in shlex.split(line.partition("=")[2])]
+        [word.replace("%%", "%").replace("$$", "$") for word in shlex.split(line.partition("=")[2].removeprefix("-"))]
         for line in unit.read_text().splitlines()
         if line.startswith(f"{key}=")
     ]
@@ -98,6 +98,13 @@ def test_autostart_unit_starts_and_stops_what_is_marked(interlock, marked, tmp_p
         subprocess.run(command, env=environment, cwd="/", check=True, capture_output=True, timeout=300)
         listed = interlock("list", "--format", "{{.Name}} {{.Status}}").stdout
         assert [line.split()[1].lower() for line in listed.splitlines()] == states
+
+
+def test_autostart_unit_that_cannot_start_everything_keeps_what_runs(interlock, marked):
+    """systemd would end all that a failed start has left in its group; with a "-" it has not failed."""
+    (command,) = lines_of(marked, "ExecStart")
+    assert interlock(*command[-2:], orders={"start": {"degraded": "a script"}}).returncode == 6
+    assert '\nExecStart=-"' in marked.read_text()
 
 
 def test_autostart_stays_with_the_instance(interlock, vms, marked):
