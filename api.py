@@ -142,7 +142,7 @@ class Interlock:
             self._on_event(event)
             on_event(event)
 
-        return Engine(self.home, self._find, both)
+        return self._engine(both)
 
     # One method for each row that can be asked for.
 

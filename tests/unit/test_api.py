@@ -188,6 +188,11 @@ def test_can_of_running_instance_is_what_the_table_allows(vms, bring):
     ]
 
 
+def test_call_with_a_listener_of_its_own_waits_as_long_as_any_other():
+    """Who listens to a call has not asked to be refused sooner."""
+    assert Interlock(wait_s=47.0)._heard_by(print)._wait_s == 47.0
+
+
 def test_listener_that_raises_calls_the_work_off(bring, vms):
     """What a listener raises undoes the transition, as documented: an embedder can stop one."""
     bring(State.created)
