@@ -363,7 +363,8 @@ class Top(App[None]):
 
         def begin(answer: str | None) -> None:
             if answer:
-                self._confirmed(row.trigger, status, answer.split())
+                several = row.trigger is Trigger.fork
+                self._confirmed(row.trigger, status, answer.split() if several else [answer.strip()])
 
         self.push_screen(Words(what, example=example), begin)
 

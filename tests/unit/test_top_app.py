@@ -207,6 +207,17 @@ def test_key_of_what_needs_a_name_asks_for_it(shown, vms):
     assert vms.status("other").state == "created"
 
 
+def test_key_of_what_needs_one_name_takes_two_words_as_one(shown):
+    """Which is no name: that is said of the name, not of the program."""
+
+    async def use(view):
+        await view.until("build")
+        await view.press("l", *"one", "space", *"two", "enter")
+        await view.until("'one two'")
+
+    shown(use)
+
+
 @pytest.mark.parametrize(
     ("keys", "typed"),
     [
