@@ -33,13 +33,20 @@ def clone(instance: "Instance", _: Report, *, new: "Instance", full: bool = Fals
 def fork(instance: "Instance", report: Report, deadline: Deadline, *, new: Sequence["Instance"]) -> str:
     """Carry out `fork`: catch one moment of the machine of `instance`, which runs on, and create each of `new` from it.
 
-    Their locks are held, and they are absent. Where one of them fails, those before it stay.
+    Their locks are held, and they are absent. Where one of them fails, those before it stay, and the error names them.
     """
     instance.port.catch(instance.site, report, deadline)
+    made: list[str] = []
     for copy in new:
-        _copy_to(instance, copy, f"fork of {instance.name}", live=True)
+        try:
+            _copy_to(instance, copy, f"fork of {instance.name}", live=True)
+        except Exception as error:
+            problem = as_error(error)
+            problem.details = (*problem.details, *([words.copied_to(*made)] if made else []))
+            raise problem from error
+        made.append(copy.name)
     remove_tree(instance.directory / FORKED)
-    return words.copied_to(*(copy.name for copy in new))
+    return words.copied_to(*made)
 
 
 def _copy_to(instance: "Instance", new: "Instance", origin: str, *, full: bool = False, live: bool = False) -> None:

@@ -6,7 +6,8 @@ import pytest
 from asking import COPY
 
 from interlock.drivers.contract import FORKED, SAVED
-from interlock.drivers.simulated import FILE
+from interlock.drivers.simulated import FILE, SimulatedDriver
+from interlock.errors import DriverError
 from interlock.fsm.states import State
 from interlock.host.locks import Lock
 
@@ -95,6 +96,23 @@ def test_fork_that_cannot_catch_the_memory_leaves_no_copy_and_the_original_runs(
     assert "the memory is on fire" in done.stderr
     assert (vms.status("web").state, vms.status("web").operation) == (State.running, None)
     assert not (home.directory("web") / FORKED).exists()
+
+
+def test_fork_that_fails_at_a_copy_says_which_there_are(bring, vms, monkeypatch):
+    """Those before it stay, as nobody knows who has seen them."""
+    bring(State.running)
+    adopt = SimulatedDriver.adopt
+
+    def adopt_two(driver, site, original, report):
+        if site.name == "three":
+            raise DriverError("no room")
+        adopt(driver, site, original, report)
+
+    monkeypatch.setattr(SimulatedDriver, "adopt", adopt_two)
+    with pytest.raises(DriverError, match="no room") as failed:
+        vms.fork("web", *NAMES)
+    assert failed.value.details == ('the copies are "one", "two"',)
+    assert [vms.status(name).state for name in NAMES] == [State.created, State.created, State.absent]
 
 
 def test_copy_that_does_not_start_is_ended_and_stops_no_other(interlock, bring, vms):
