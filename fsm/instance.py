@@ -180,7 +180,7 @@ class Instance:
         except BaseException as error:
             problem = as_error(error)
             with cancellation.shielded():
-                self._fail(entry, problem, keep=keep)
+                self._fail(entry, problem, event.kwargs, keep=keep)
             if problem is error or not isinstance(error, Exception):
                 raise
             raise problem from error
@@ -262,7 +262,7 @@ class Instance:
         retire(self.directory, self.home.deleting(self.name))
         remove_tree(self.home.sockets(self.name))
 
-    def _fail(self, entry: Entry, problem: InterlockError, *, keep: bool) -> None:
+    def _fail(self, entry: Entry, problem: InterlockError, asked: Mapping[str, Any], *, keep: bool) -> None:
         """Undo what failed, as a crash at the same place would be undone, and record both.
 
         What is recorded as done stays done, as it would after a crash: a signal came late, or the directory that should
@@ -290,7 +290,7 @@ class Instance:
         if entry.asked.get("restart") == restarts.TRIES:
             problem.message = words.given_up(problem.message)
         if isinstance(problem, DeadlineError):
-            problem.hint = problem.hint or f"interlock logs {self.name}"
+            problem.hint = problem.hint or self._way_from_deadline(entry, asked)
             if entry.row.on_crash is Recovery.probe:
                 kept = happening is Happening.left
                 problem.details = (*problem.details, "the guest was left alive" if kept else "the guest was ended")
@@ -298,6 +298,16 @@ class Instance:
             with suppress(OSError):  # a full disk: the intent stands in the journal, so the next command settles it
                 entry.outcome(phase, problem)
         entry.announce_outcome(happening, problem)
+
+    def _way_from_deadline(self, entry: Entry, asked: Mapping[str, Any]) -> str:
+        """Return the command to propose where the work of `entry` took too long, which was asked for with `asked`.
+
+        What a guest does can be read in its logs; that its memory is saved it does not know.
+        """
+        if entry.row.on_crash is not Recovery.let_run:
+            return f"interlock logs {self.name}"
+        longer_s = 2 * max(entry.deadline.seconds, self.timeout_s(entry.row, None) or 0.0)
+        return f"{words.typed(self.name, entry.row.trigger, asked)} --timeout {longer_s:g}"
 
     def _undo(self, row: Row) -> None:
         """Take back the work of `row`, begun and not ended, by its rule."""

@@ -6,7 +6,7 @@ import pytest
 
 from interlock.drivers.contract import SAVED
 from interlock.drivers.simulated import FILE, SimulatedDriver
-from interlock.errors import DriverError, HostError, IllegalTransitionError
+from interlock.errors import DeadlineError, DriverError, HostError, IllegalTransitionError
 from interlock.fsm.journal import Journal, Line, Phase
 from interlock.fsm.records import now
 from interlock.fsm.states import State
@@ -101,6 +101,26 @@ def test_suspend_that_fails_lets_the_guest_run(make_engine, bring, driver, direc
         engine.fire("web", Trigger.suspend)
     assert (engine.status("web").state, (directory / SAVED).exists()) == (State.running, False)
     assert driver.observe(engine.site("web")).alive
+
+
+@pytest.mark.parametrize(
+    ("trigger", "work", "asked", "hint"),
+    [
+        (Trigger.suspend, "suspend", {}, "interlock suspend web --timeout 20"),
+        (Trigger.fork, "catch", {"new": ("one", "two")}, "interlock fork web one two --timeout 20"),
+        (Trigger.snapshot, "keep", {"tag": "before"}, "interlock snapshot create web before --timeout 20"),
+    ],
+)
+def test_deadline_of_what_saves_the_memory_hints_the_same_with_more_time(
+    make_engine, bring, hints, trigger, work, asked, hint
+):
+    """The guest has nothing to say about it in its logs."""
+    bring("web", State.running)
+    engine = make_engine(SimulatedDriver(orders={work: {"hang": True}}))
+    with pytest.raises(DeadlineError) as late:
+        engine.fire("web", trigger, timeout_s=0.0, **asked)
+    assert late.value.hint == hint
+    hints.add(hint)
 
 
 @pytest.mark.usefixtures("cut_short")
