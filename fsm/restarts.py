@@ -19,7 +19,7 @@ from ..host.process import boot_id
 from .journal import Entry, Journal, Phase
 from .records import AUTOSTART_FILE, is_autostarted
 from .states import State
-from .table import BOOTS, unasked
+from .table import BOOTS, TABLE, unasked
 
 NEVER, ON_FAILURE = "never", "on-failure"
 
@@ -69,13 +69,20 @@ def due(entries: Iterable[Entry], *, failed: bool) -> int | None:
 def is_missed(directory: Path) -> bool:
     """Return whether the instance in `directory`, which is at rest, should have started when its user logged in.
 
-    Nothing was done to it since the host's boot, or a start that was cut short, and its autostart is older than that.
+    Nothing was asked of it since the host's boot, or a start that was cut short, and its autostart is older than that.
+    What somebody who looked has recorded of the time before, nobody has asked for.
     """
-    if not is_autostarted(directory) or read_own(directory / AUTOSTART_FILE).decode() == boot_id():
+    if not is_autostarted(directory) or read_own(directory / AUTOSTART_FILE) == boot_id().encode():
         return False
-    last = Journal(directory).last()
-    cut_short = last.trigger is BOOTS.trigger and last.phase not in (Phase.done, Phase.failed)
-    return cut_short or last.actor.boot_id != boot_id()
+    last = next(filter(_asked_for, reversed(list(Journal(directory).lines()))), None)
+    if last is None or last.actor.boot_id != boot_id():
+        return True
+    return last.trigger == BOOTS.trigger and last.phase not in (Phase.done, Phase.failed)
+
+
+def _asked_for(entry: Entry) -> bool:
+    """True unless `entry` records what was observed, or what became of work that was cut short."""
+    return entry.phase != Phase.undone and entry.trigger not in [row.trigger for row in TABLE if row.observed]
 
 
 def _number(entry: Entry) -> int:

@@ -366,6 +366,25 @@ def test_keeper_starts_what_should_have_started_at_login(
     vms.delete("new")
 
 
+def test_keeper_starts_at_login_what_a_power_cut_ended_and_who_looked_first_has_recorded(
+    inside: Inside, vms: Interlock, until: Until, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`list` records the exit in the new boot, and is not what was done to it since."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    vms.create("old", "tiny", driver="simulated")
+    vms.start("old")
+    vms.autostart("old")
+    for file in vms.home.directory("old").iterdir():
+        file.write_text(file.read_text().replace(boot_id(), "an-earlier-boot"))
+    assert vms.status("old").reason == "host went down"
+
+    vms.start("web")
+
+    assert inside.threads
+    until(lambda: vms.status("old").state == "running")
+    vms.delete("old", force=True)
+
+
 def test_edit_of_the_rules_counts_while_the_machine_runs(watched: Watched, vms: Interlock, until: Until) -> None:
     """A port that a rule ignores from now on is closed at the keeper's next look."""
     vms.start("web")

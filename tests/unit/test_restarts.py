@@ -100,3 +100,22 @@ def test_what_starts_at_login_is_missed_where_nothing_was_done_since_the_boot(tm
     entry = line("start", phase, error=REFUSED if phase == "failed" else None)
     Journal(tmp_path).append(entry._replace(actor=entry.actor._replace(boot_id=boot)), seq=1)
     assert restarts.is_missed(tmp_path) is missed
+
+
+@pytest.mark.parametrize("last", [("exited", "done"), ("provision", "undone")])
+def test_what_starts_at_login_is_missed_where_the_boot_before_is_only_settled(tmp_path, last):
+    """The first look after a power cut records what it came to: nobody has asked for that."""
+    (tmp_path / AUTOSTART_FILE).write_text("earlier")
+    before = line("start", "done")
+    Journal(tmp_path).append(before._replace(actor=before.actor._replace(boot_id="earlier")), seq=1)
+    Journal(tmp_path).append(line(*last, source=State.running), seq=2)
+    assert restarts.is_missed(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"\0"])
+def test_mark_that_is_no_text_is_that_of_an_earlier_boot(tmp_path, content):
+    """Who wrote it is unknown; that the instance is marked is not."""
+    (tmp_path / AUTOSTART_FILE).write_bytes(content)
+    before = line("start", "done")
+    Journal(tmp_path).append(before._replace(actor=before.actor._replace(boot_id="earlier")), seq=1)
+    assert restarts.is_missed(tmp_path)
