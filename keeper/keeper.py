@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DegradedError, InterlockError
 from ..fsm import looks, restarts
+from ..fsm.causes import as_error
 from ..fsm.engine import Engine
 from ..fsm.events import Event
 from ..fsm.port import Deadline, Site
@@ -46,6 +47,9 @@ BLIND_S = 1.0
 """Likewise, while a machine of ours has no process that could be watched."""
 
 _WAIT_S = 0.05
+
+FAILURES = (InterlockError, OSError)
+"""What may happen to one instance and must not end the work on the others."""
 
 _LOGIN = ".login"
 """What the thread is called that starts what is to start at login. No instance is called so."""
@@ -117,7 +121,7 @@ class Keeper:
         with looks.shared({}):
             for name in self._home.names():
                 if name not in self._attended:
-                    with suppress(InterlockError):
+                    with suppress(*FAILURES):
                         needed |= self._see_to(name)
         return needed or bool(self._attended)
 
@@ -177,7 +181,7 @@ class Keeper:
     def _fetch(self) -> None:
         """Start what is to start at login and has not run since the host's boot, one after another."""
         for name in self._home.names():
-            with suppress(InterlockError):
+            with suppress(*FAILURES):
                 status = self._engine.status(name)
                 if status.state in AT_REST and not status.under_way and restarts.is_missed(status.directory):
                     self._start(name)
@@ -188,8 +192,8 @@ class Keeper:
             self._engine.fire(name, Trigger.start, **arguments)
         except DegradedError as error:
             self._say(name, error.message)
-        except InterlockError as error:
-            self._say(name, error.message)
+        except FAILURES as error:
+            self._say(name, as_error(error).message)
             return False
         return True
 
@@ -197,7 +201,7 @@ class Keeper:
 
     def _needing(self, name: str) -> Site | None:
         """Return the place of `name` if its machine is alive and has rules for ports; records an exit."""
-        with suppress(InterlockError):
+        with suppress(*FAILURES):
             status = self._engine.status(name)
             seen = status.observation
             if status.spec and status.spec.port_rules and seen and seen.alive and not seen.hidden:
@@ -214,11 +218,12 @@ class Keeper:
                 site = self._engine.site(name)  # its rules may be others since
                 before = driver.observe(site).ports
                 after = driver.carry(site, ways(site.spec.port_rules, sockets))
-            except InterlockError as error:
+            except FAILURES as error:
                 if self._needing(name):
-                    if error.message != said:
-                        self._say(name, error.message)
-                    known, said = None, error.message
+                    message = as_error(error).message
+                    if message != said:
+                        self._say(name, message)
+                    known, said = None, message
                     threading.Event().wait(RETRY_S)
             else:
                 self._say_changes(name, before, after)

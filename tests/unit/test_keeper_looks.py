@@ -1,12 +1,23 @@
 """What the keeper looks at often, and what now and then."""
 
+import errno
+import threading
+
 import pytest
 
 from interlock.errors import DriverError
-from interlock.fsm import looks
+from interlock.fsm import looks, restarts
 from interlock.fsm.port import Draft
-from interlock.fsm.records import Observation
-from interlock.keeper.keeper import Keeper
+from interlock.fsm.records import AUTOSTART_FILE, Observation
+from interlock.fsm.spec import PortRule
+from interlock.host.files import make_private_directory
+from interlock.keeper import calls
+from interlock.keeper.keeper import RETRY_S, Keeper
+
+
+def failing(*_):
+    """Fail as the system does, whatever is asked for."""
+    raise OSError(errno.ENOSPC, "no space")
 
 
 @pytest.fixture
@@ -58,3 +69,44 @@ def test_keeper_looks_once_at_what_shows_all(keeper, engine, driver, spec, monke
     monkeypatch.setattr(driver, "observe", observe)
     keeper._look()
     assert len(asked) == 1
+
+
+@pytest.mark.usefixtures("kept")
+def test_look_that_fails_by_the_system_ends_no_keeper(keeper, engine, driver, monkeypatch):
+    """A driver whose files cannot be opened for a moment is asked again at the next look."""
+    engine.fire("web", "start")
+    driver.happen(engine.site("web"), alive=False, failed=True)
+    engine.status("web")
+    monkeypatch.setattr(driver, "observe", failing)
+    keeper._look()
+
+
+def test_strange_mark_keeps_nothing_else_from_its_start(keeper, engine, plan, home, monkeypatch):
+    """What cannot be read is left out, and the next one is started."""
+    for name in ("one", "two"):
+        engine.create(name, plan)
+        (home.directory(name) / AUTOSTART_FILE).write_bytes(b"")
+    monkeypatch.setattr(restarts, "is_missed", lambda place: place.name == "two" or failing())
+    keeper._fetch()
+    assert [engine.status(name).state for name in ("one", "two")] == ["created", "running"]
+
+
+def test_ports_that_a_full_disk_keeps_closed_are_tried_again_later(keeper, engine, spec, driver, monkeypatch):
+    """Each failure is followed by a pause, and said once."""
+    rule = PortRule("forward", "127.0.0.1", exact=False, first=1, last=65535, host_ip="127.0.0.1", host_port=1)
+    engine.create("web", lambda _: Draft(spec._replace(port_rules=(rule,)), {}))
+    engine.fire("web", "start")
+    driver.happen(engine.site("web"), sockets="127.0.0.1:8080")
+    make_private_directory(calls.folder(keeper._home))
+    waited = []
+
+    def wait(_, seconds):
+        waited.append(seconds)
+        if len(waited) == 3:
+            engine.fire("web", "stop")
+
+    monkeypatch.setattr(driver, "carry", failing)
+    monkeypatch.setattr(threading.Event, "wait", wait)
+    keeper._attend("web")
+    assert waited == [RETRY_S] * 3
+    assert (calls.folder(keeper._home) / calls.LOG).read_text().count("no space") == 1
