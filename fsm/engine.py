@@ -162,8 +162,8 @@ class Engine(Reader):
 
         `arguments` are those that its row takes: `timeout_s` (default: the spec's), `keep_on_failure` (default False: a
         guest that did not answer in time is ended), `restart` (its number, where the machine is started because it
-        failed: `restarts`). `force` ends a process that is suspended in the middle of work on
-        `name`, which is then settled by its row's rule; and it removes a damaged instance. Raises
+        failed: `restarts`; unless that one is due, nothing is done). `force` ends a process that is suspended in the
+        middle of work on `name`, which is then settled by its row's rule; and it removes a damaged instance. Raises
         IllegalTransitionError, NotFoundError, BusyError, and whatever the work raises; the state has not moved then.
         DegradedError alone says that it has.
         """
@@ -193,8 +193,10 @@ class Engine(Reader):
                 self._share_failure(instance, joined, timeout_s, time.monotonic() - began)
             finished = instance.settle(wanted=trigger, **arguments)
             exists = exists_is_fine and instance.state is not State.absent
+            restart = arguments.get("restart")
+            overtaken = bool(restart) and instance.restart_due() != restart  # by what others did before we had the lock
             instance.moved = finished
-            if not finished and not exists:  # the process that made an existing one has announced it
+            if not (finished or exists or overtaken):  # the process that made an existing one has announced it
                 try:
                     with self._with_new(name, trigger, arguments) as given:
                         instance.fire(trigger, **given)

@@ -72,7 +72,11 @@ class Entry:
     def called_off(self) -> str | None:
         """Return the words for who called the work off, to whom its row yields; None while nobody has."""
         why = self.instance.lock.asked_to_let_go(self._actor) if self.row.yields_to else None
-        return f'{self.row.doing} "{self.name}" was called off by {why}' if why else None
+        return self.called_off_by(why) if why else None
+
+    def called_off_by(self, who: str) -> str:
+        """Return the words for work that `who` called off."""
+        return f'{self.row.doing} "{self.name}" was called off by {who}'
 
     def _write(self, phase: Phase, error: InterlockError | None = None) -> None:
         instance = self.instance

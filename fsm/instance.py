@@ -34,7 +34,7 @@ from .own_work import CONDITIONS, OWN_WORK
 from .port import Draft, Plan, Port, Site, candidates
 from .records import FORKED, WARM, Observation, is_protected, is_saved, is_warm, now, seconds_since
 from .spec import SPEC_FILE, UNREADABLE, written
-from .states import State
+from .states import AT_REST, State
 from .table import BOOTS, BY_TRIGGER, By, Decision, Recovery, Row, Trigger, decide, gives_up, unasked
 
 if TYPE_CHECKING:
@@ -98,8 +98,25 @@ class Instance:
         return decide(row, self.state, protected=protected, saved=saved, seen=seen)
 
     def leave_alone(self, event: "EventData") -> None:
-        """Say that what was asked for is already so. Called by the state machine."""
-        self.announce(Event(Happening.holds, self.name, Trigger(event.event.name), self.state))
+        """Say that what was asked for is already so. Called by the state machine.
+
+        What would call a restart off that is under way, calls off one that is still due.
+        """
+        trigger = Trigger(event.event.name)
+        self.announce(Event(Happening.holds, self.name, trigger, self.state))
+        if trigger in BOOTS.yields_to and (number := self.restart_due()):
+            entry = Entry(self, BOOTS, None)
+            entry.asked = {"restart": number}
+            entry.outcome(Phase.failed, CancelledError(entry.called_off_by(f"{trigger} (pid {os.getpid()})")))
+
+    def restart_due(self) -> int | None:
+        """Return the number of the restart that it is to have, now that it is settled; None where none is due."""
+        if self.state not in AT_REST or self.seen is None:
+            return None
+        with suppress(DamagedError, UnreadableError):  # which nobody starts again
+            if self.site.spec.restart == restarts.ON_FAILURE:
+                return restarts.due(Journal(self.directory).lines(), failed=self.seen.failed)
+        return None
 
     def _machine(self) -> tuple[Port, Site]:
         """Return its driver and its place, to see it and to end it: for that, its spec need not be readable.

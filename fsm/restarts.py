@@ -1,10 +1,9 @@
 """When a machine is started that nobody asks for: because it failed, or because its user has logged in.
 
 What `restart: on-failure` of a spec means is read from the journal. A restart is a `start` that was asked for with its
-number. It waits first, twice as long as the one before it, and can
-be called off as any start can. The count begins again with a start that somebody asks for, and once the machine ran for
-STEADY_S. After TRIES it is given up. Whatever else is done to an instance after its failure leaves it down: who does it
-sees to it.
+number. It waits first, twice as long as the one before it, and can be called off as any start can, also before it has
+begun. The count begins again with a start that somebody asks for, and once the machine ran for STEADY_S. After TRIES it
+is given up. Whatever else is done to an instance after its failure leaves it down: who does it sees to it.
 
 All of that stands in the journal, so any process that reads it knows, also after a crash.
 """

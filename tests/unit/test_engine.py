@@ -21,6 +21,7 @@ from interlock.errors import (
     UsageError,
 )
 from interlock.fsm import engine as engine_module
+from interlock.fsm import restarts
 from interlock.fsm.engine import Engine
 from interlock.fsm.happening import Happening
 from interlock.fsm.journal import FILE, Journal, Phase
@@ -403,6 +404,27 @@ def test_fire_joined_start_that_was_called_off_is_tried_again(make_engine, watch
     driver.go.set()
     assert isinstance(first.exception(), KeyboardInterrupt)
     assert other.result().changed
+
+
+def test_restart_that_joined_a_start_which_was_stopped_does_not_try_itself(
+    make_engine, watched, spec, threads, driver, monkeypatch
+):
+    """The start was somebody's, and so was the stop: no restart is due any more."""
+    monkeypatch.setattr(restarts, "_FIRST_S", 0.0)
+    engine = make_engine()
+    engine.create("web", lambda _: Draft(spec._replace(restart="on-failure"), {}))
+    engine.fire("web", Trigger.start)
+    driver.happen(engine.site("web"), alive=False, failed=True)
+    slow, joined = watched(hold=("start",)), threading.Event()
+    first = threads.submit(make_engine(slow).fire, "web", Trigger.start)
+    assert slow.entered.wait(DEADLINE_S)
+    keepers = make_engine()
+    keepers._announce = lambda event: joined.set() if event.happening is Happening.joined else None
+    other = threads.submit(keepers.fire, "web", Trigger.start, restart=1)
+    assert joined.wait(DEADLINE_S)
+    engine.fire("web", Trigger.stop)
+    assert isinstance(first.exception(), CancelledError)
+    assert (other.result().changed, engine.status("web").state) == (False, State.stopped)
 
 
 def test_fire_who_joins_keeps_his_own_deadline(make_engine, watched, bring, threads):

@@ -32,6 +32,43 @@ def kept(engine, spec):
     engine.create("web", lambda _: Draft(spec._replace(kept_by="limactl", restart="on-failure"), {}))
 
 
+@pytest.fixture
+def failed(engine, spec, driver):
+    """Create `web`, which has failed, so that a restart is due."""
+    engine.create("web", lambda _: Draft(spec._replace(restart="on-failure"), {}))
+    engine.fire("web", "start")
+    driver.happen(engine.site("web"), alive=False, failed=True)
+
+
+@pytest.mark.usefixtures("failed")
+@pytest.mark.parametrize("trigger", ["stop", "kill"])
+def test_stop_of_a_machine_that_has_failed_calls_off_the_restart_that_is_due(keeper, engine, trigger):
+    """Nothing is left to stop, and somebody wants it down: it is as if the restart had been under way."""
+    assert keeper._restart_due(engine.status("web")) == 1
+    outcome = engine.fire("web", trigger)
+    assert (outcome.changed, outcome.state) == (False, "stopped")
+    assert keeper._restart_due(engine.status("web")) is None
+    *_, line = engine.history("web")
+    assert (line.trigger, line.phase, line.asked) == ("start", "failed", {"restart": 1})
+    assert f'starting "web" was called off by {trigger}' in engine.status("web").reason
+    assert engine.fire("web", trigger).state == "stopped"
+    assert [*engine.history("web")][-1] == line
+
+
+@pytest.mark.usefixtures("failed")
+def test_restart_that_others_have_overtaken_is_not_begun(keeper, engine, driver):
+    """What was due before the lock was held may not be any more: somebody has started it and stopped it."""
+    number = keeper._restart_due(engine.status("web"))
+    engine.fire("web", "start")
+    engine.fire("web", "stop")
+    keeper._restart("web", number)
+    assert engine.status("web").state == "stopped"
+    engine.fire("web", "start")
+    driver.happen(engine.site("web"), alive=False, failed=True)
+    keeper._restart("web", number + 1)
+    assert engine.status("web").state == "stopped"
+
+
 @pytest.mark.usefixtures("kept")
 def test_machine_at_rest_that_another_program_keeps_is_not_polled(keeper):
     """One that may be started elsewhere is looked at as rarely as new instances are looked for."""
