@@ -6,10 +6,12 @@ Nothing here knows a state, reads a template or fetches an image.
 import os
 from functools import cache
 from importlib import import_module
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from ..errors import HostError
-from .contract import Driver
+
+if TYPE_CHECKING:
+    from .contract import Driver
 
 GROUP = "interlock.drivers"
 """Entry-point group in which a package registers a subclass of `contract.Driver` under the name its specs use."""
@@ -40,7 +42,7 @@ def names() -> list[str]:
 
 
 @cache
-def find(name: str) -> Driver:
+def find(name: str) -> "Driver":
     """Return the driver called `name`; raises HostError when none is installed or it cannot be loaded."""
     if name in OURS:
         module, kind = OURS[name]

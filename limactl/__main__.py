@@ -24,9 +24,12 @@ def main() -> "NoReturn":
     from ..host import cancellation
 
     cancellation.listen()
-    from ..commands.program import serve
+    from ..commands.program import leave, serve
 
-    serve(lambda: run(sys.argv[1:]))
+    try:
+        serve(lambda: run(sys.argv[1:]))
+    except SystemExit as ended:
+        leave(ended)
 
 
 def run(words: Sequence[str]) -> int:

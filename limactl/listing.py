@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..commands.terminal import columns, styled
 from ..errors import UsageError
-from ..host.environment import KEPT_BACK
 from .facts import FIELDS, NIL, facts, record
 from .home import ADDRESS, in_units
 from .version import LIMA_VERSION
@@ -60,6 +59,8 @@ def list_(session: "Session", call: "Call") -> int:
 
 def info(session: "Session", call: "Call") -> int:
     """Print what this limactl is and has, one JSON object."""
+    from ..host.environment import KEPT_BACK
+
     templates = session.vms.templates
     lima = session.lima
     known = {

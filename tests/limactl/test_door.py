@@ -52,9 +52,9 @@ def loading(*words):
 
 @pytest.mark.usefixtures("lima")
 def test_listing_loads_nothing_slow():
-    """`limactl ls` loads neither click nor yaml, pydantic, structlog, httpx nor rich."""
+    """`limactl ls` loads neither click nor yaml, pydantic, structlog, httpx, rich nor threads."""
     printed = loading("ls", "--json")
-    assert {"click", "yaml", "pydantic", "structlog", "rich", "httpx"} & set(printed.split()) == set()
+    assert {"click", "yaml", "pydantic", "structlog", "rich", "httpx", "threading"} & set(printed.split()) == set()
 
 
 def test_version_imports_next_to_nothing():
