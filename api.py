@@ -364,7 +364,7 @@ class Interlock:
         if machine is None:
             known = self.home.exists(checked_name(name))
             raise NotFoundError(
-                f'"{name}" is an instance already' if known else f'driver "{driver}" finds no machine "{name}"',
+                f'"{name}" is already an instance' if known else f'driver "{driver}" finds no machine "{name}"',
                 hint=f"interlock inspect {name}" if known else "interlock doctor",
             )
         if machine.spec is None:
@@ -415,7 +415,7 @@ class Interlock:
         warmed, HostError, and what `start` raises. A `dry_run` makes none, reports what would be done, and returns None
         unless there is one.
         """
-        self._really("make a warm image, which is made of a machine that runs")
+        self._really("make a warm image, which takes a running machine")
         from .creation.warming import make
         from .creation.wishes import Wishes
 
@@ -707,8 +707,7 @@ class Interlock:
         guests = sorted({guest for path in paths if (guest := guest_of(path))})
         if len(paths) < 2 or not guests:  # noqa: PLR2004 - a source and the target
             raise UsageError(
-                "copy takes one path or several, and where they go; one of these at least is in a guest, which is "
-                "written NAME:PATH",
+                "copy takes one or more paths and a destination; at least one of them must be in a guest, written NAME:PATH",
                 hint="interlock copy --help",
             )
         ssh, ask = self._into(guests)
@@ -793,7 +792,7 @@ def _check_timeout(timeout_s: float | None) -> None:
 
 def _check_since(since: str | int | None, names: Collection[str]) -> None:
     if isinstance(since, int) and len(names) != 1:
-        raise UsageError(f"line {since}: the number of a line means something for one instance only")
+        raise UsageError(f"line {since}: the number of a line is only valid for a single instance")
     if isinstance(since, str):
         from datetime import datetime
 

@@ -26,7 +26,7 @@ MARKED = "--filter=autostart=true"
 
 def change(home: Home, mark: Path, *, enabled: bool, report: Report = unheard) -> bool:
     """Make the instance whose mark is `mark` start at login, or not; return whether that changed anything."""
-    with held(home.lock(".autostart"), "waiting for another process to finish with what starts at login", report):
+    with held(home.lock(".autostart"), "waiting for another process that is changing what starts at login", report):
         before = os.path.lexists(mark)
         if enabled and not before:
             write_whole(mark, boot_id().encode())

@@ -29,7 +29,7 @@ def checks(home: Home) -> Iterator[Check]:
 def _image_building() -> Check:
     lacking = dict(tools.missing())
     if not lacking:
-        return Check("image build", ok=True, finding="all that it needs is there", essential=False)
+        return Check("image build", ok=True, finding="everything it needs is there", essential=False)
     finding = f"lacks {', '.join(lacking)}"
     mend = f"apt install {' '.join(sorted(set(lacking.values())))}"
     return Check("image build", ok=False, finding=finding, mend=mend, essential=False)

@@ -170,7 +170,7 @@ class Disks:
         final = self.directory / _checked(name)
         with self._writing(report):
             if final.exists():
-                raise UsageError(f'there is a disk "{name}" already', hint=f"interlock disk inspect {name}")
+                raise UsageError(f'disk "{name}" already exists', hint=f"interlock disk inspect {name}")
             new = make_private_directory(self.directory / ".new")
             yield new
             publish(new, final)

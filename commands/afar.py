@@ -32,9 +32,9 @@ HERE = frozenset({"help", "--version"})
 """Commands that say the same everywhere."""
 
 LOCAL = {
-    "ssh-config": "it names keys and ports there; `shell`, `run`, `copy` and `tunnel` lead into guests from here",
-    "limactl": "applications find it on their own host",
-    "install-limactl": "applications find it on their own host",
+    "ssh-config": "it names keys and ports of that host; use `shell`, `run`, `copy` or `tunnel` instead",
+    "limactl": "applications call it on their own host",
+    "install-limactl": "applications call it on their own host",
 }
 """Commands that make no sense from afar, and why."""
 
@@ -75,7 +75,7 @@ def hand_over(
         case "create" | "up" | "edit" | "template":
             words = _sent(ctx, group, connection, words)
         case _ if command in LOCAL:
-            raise UsageError(f"{command} is not for another host: {LOCAL[command]}", hint=_retyped(host, ["list"]))
+            raise UsageError(f"{command} does not work on another host: {LOCAL[command]}", hint=_retyped(host, ["list"]))
     return asked(connection, words, settings, stdin=command in READS_STDIN or _is_template_of_stdin(words))
 
 
@@ -152,7 +152,7 @@ def _sent(ctx: click.Context, group: click.Group, connection: Connection, words:
     for folder in given.get("mount", ()):
         if not folder.startswith(("/", "~", "{{")):
             raise UsageError(
-                f"--mount {folder}: the folder is one of host {connection.host.label}; give its whole path"
+                f"--mount {folder}: the folder is on host {connection.host.label}; give its absolute path"
             )
     if words[0] == "edit":
         file = given["file"]
@@ -178,7 +178,7 @@ def _one(word: str | None) -> tuple[str, ...]:
 def _template(connection: Connection, words: list[str]) -> list[str]:
     if words[1:2] == ["copy"] and words[-1] != "-" and "--help" not in words:
         raise UsageError(
-            "template copy would write a file of that host; let it print the text",
+            "template copy would write the file on that host; print the text instead",
             hint=_retyped(connection.host, [*words[:-1], "-"]),
         )
     if words[1:2] == ["validate"]:

@@ -23,7 +23,7 @@ from .resolve import DEFAULT_RULE, forwards, mount, port_rules
 def text(name: str, spec: Spec) -> str:
     """Return the editable part of the instance `name`, as YAML."""
     return (
-        f"# The instance {name}: forwards, disk, restart change at once, the rest at a start. A disk can only grow.\n"
+        f"# Instance {name}: forwards, disk and restart change at once, the rest at the next start. A disk can only grow.\n"
         f"cpus: {spec.cpus}\n"
         f"memory: {exact(spec.memory_bytes)}\n"
         f"disk: {exact(spec.disk_bytes)}\n"
@@ -121,7 +121,7 @@ def change(name: str, file: Path | None, edits: tuple[str, ...]) -> Change:
         if asked.disk is not None and asked.disk < spec.disk_bytes:
             least = exact(spec.disk_bytes)
             read.refuse(
-                f"a disk cannot shrink, as its guest may have written anywhere: expected {least} or more", "disk"
+                f"a disk cannot shrink, because its guest may have written anywhere: expected {least} or more", "disk"
             )
         ways, rules = spec.forwards, spec.port_rules
         if asked.port_forwards is not None:

@@ -97,7 +97,7 @@ def _trusted(
         untrusted = [str(one) for one in made.reach if one.server]
         if untrusted and not wishes.trust:
             raise UntrustedTemplateError(
-                f"{loaded.name} comes from a server and asks for access to this host, which takes --trust",
+                f"{loaded.name} comes from a server and asks for access to this host, which needs --trust",
                 details=untrusted,
             )
         for one in made.reach:
@@ -202,7 +202,7 @@ class _Planner:
             raise UsageError(f"image {image.name} boots by {' or '.join(image.boot)}, not by {boot}")
         if spec.tpm and boot == "kernel":
             raise UsageError(
-                f"a machine with a TPM starts by its firmware, and image {image.name} by {' or '.join(image.boot)}",
+                f"a machine with a TPM boots by its firmware, but image {image.name} only by {' or '.join(image.boot)}",
                 hint="interlock template list",
             )
         return spec._replace(boot=boot, kernel_arguments=image.kernel_arguments if boot == "kernel" else "")

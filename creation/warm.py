@@ -17,7 +17,7 @@ from ..images.warm import WarmImage, warm_images
 def choose(store: Store, image: Image, spec: Spec) -> tuple[WarmImage | None, str]:
     """Return the warm image that an instance of `image` and `spec` can begin from, or None and why there is none."""
     if spec.mounts or spec.disks or spec.cpu_model or spec.vnc or spec.tpm or spec.nested or spec.lan:
-        return None, "a machine with mounts, attached disks, other devices or a cpuType cannot begin from one"
+        return None, "a machine with mounts, attached disks, other devices or a cpuType cannot start from one"
     why, ours = "", programs()
     for found in warm_images(store, image.name, image.arch):
         misfit = found.misfit(image, spec, ours)
@@ -41,11 +41,11 @@ def materials(store: Store, image: Image, spec: Spec, wanted: str, report: Repor
         return {f"{WARM}/{name}": path for name, path in found.files.items()}
     if wanted == "always":
         raise UsageError(
-            f"the template asks for a warm image of {image.name}, and there is none that fits{why and f': {why}'}",
+            f"the template asks for a warm image of {image.name}, but none fits{why and f': {why}'}",
             hint=f"interlock image warm {image.name} {_options(spec)}",
         )
     if why:
-        report(f"no warm image fits, the first start boots: {why}")
+        report(f"no warm image fits, so the first start boots: {why}")
     return {}
 
 

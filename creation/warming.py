@@ -69,7 +69,7 @@ def make(
     if image.first_boot[0] != "overlay" or image.kind != "built":
         raise ImageError(
             f"image {image.name} cannot be warmed: its guests have no agent that gives a running guest its identity; "
-            "those of the images that Interlock builds have"
+            "only images that Interlock builds have one"
         )
     home = engine.home
     store, name = Store(home.images), _name(image.name)
@@ -123,7 +123,7 @@ def make(
 
 
 def _there(found: WarmImage) -> str:
-    return f"image {found.image} has a warm image, {found.machine}; --force makes it again"
+    return f"image {found.image} already has a warm image, {found.machine}; --force makes it again"
 
 
 def _remove(engine: Engine, name: str) -> None:

@@ -256,7 +256,7 @@ class Driver(ABC):
         asked = {name for name in DEMANDS if getattr(spec, name) != Spec._field_defaults[name]}
         if refused := sorted(DEMANDS[name] for name in asked - self.abilities.honours):
             raise HostError(
-                f'driver "{self.name}" cannot do what is asked for with {", ".join(refused)}; '
+                f'driver "{self.name}" does not support {", ".join(refused)}; '
                 "leave that out, or use another driver"
             )
 
@@ -294,7 +294,7 @@ class Driver(ABC):
         Raises DeadlineError, or DriverError where that cannot be done: before it stands still, if that can be known.
         `resume` lets it run then. The engine removes FORKED.
         """
-        raise HostError(f'driver "{self.name}" cannot copy machines that run', hint=f"interlock stop {site.name}")
+        raise HostError(f'driver "{self.name}" cannot copy running machines', hint=f"interlock stop {site.name}")
 
     def adopt(self, site: Site, original: Site, report: Report) -> None:  # noqa: ARG002 - the default refuses
         """Make the machine that `site.spec` describes from FORKED of `original`, which runs; its memory is in SAVED.
@@ -302,7 +302,7 @@ class Driver(ABC):
         `start` lets it continue, and gives the guest its identity before it returns: what `copy` says, and machine id,
         clock and random numbers of its own. A guest that could not take it makes `start` fail.
         """
-        raise HostError(f'driver "{self.name}" cannot copy machines that run')
+        raise HostError(f'driver "{self.name}" cannot copy running machines')
 
     def warm(self, site: Site, place: Path, report: Report, deadline: Deadline) -> None:  # noqa: ARG002 - the default refuses
         """Put what machines like this one begin from into the empty folder `place`, which is renamed later.
@@ -319,7 +319,7 @@ class Driver(ABC):
         possible. Raises HostError where this driver cannot.
         """
         raise HostError(
-            f'driver "{self.name}" cannot change the port forwards of a machine that runs',
+            f'driver "{self.name}" cannot change the port forwards of a running machine',
             hint=f"interlock stop {site.name}",
         )
 

@@ -238,7 +238,7 @@ class SimulatedDriver(Driver):
             if resumes:
                 report("resuming the simulated guest")
             elif is_warm(site.directory) and not machine.boots:
-                how = "booting cold, as asked" if cold else "beginning from the simulated warm image"
+                how = "booting cold, as asked" if cold else "starting from the simulated warm image"
                 report(how)
             remove_tree(site.directory / SAVED)
             boots = machine.boots + (not resumes)

@@ -436,7 +436,7 @@ def _asked(trigger: Trigger, arguments: dict[str, Any]) -> Row:
     if row.by is By.nobody:
         raise UsageError(f"{row.trigger} is observed, not asked for")
     if row.by is By.caller:
-        raise UsageError(f"{row.trigger} is the caller's to carry out")
+        raise UsageError(f"{row.trigger} is carried out by the caller")
     for name in row.needs:
         if name not in arguments:
             raise UsageError(f"{row.trigger} needs a {name}")

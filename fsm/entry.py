@@ -76,7 +76,7 @@ class Entry:
 
     def called_off_by(self, who: str) -> str:
         """Return the words for work that `who` called off."""
-        return f'{self.row.doing} "{self.name}" was called off by {who}'
+        return f'{self.row.doing} "{self.name}" was cancelled by {who}'
 
     def _write(self, phase: Phase, error: InterlockError | None = None) -> None:
         instance = self.instance

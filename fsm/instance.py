@@ -427,7 +427,7 @@ class Instance:
         try:
             remove_tree(self.home.deleting(self.name))
         except DriverError as err:
-            message = f'what is left of the former "{self.name}" is in the way: {err.message}'
+            message = f'remains of the former "{self.name}" are in the way: {err.message}'
             raise DriverError(message, hint=err.hint, details=err.details) from err
 
     def _recover(

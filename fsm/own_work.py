@@ -185,7 +185,7 @@ def _is_made_by_its_spec(site: Site, **_: object) -> None:
     """Refuse where another program keeps the machine, which would not hear of another spec."""
     if keeper := site.spec.kept_by:
         raise HostError(
-            f'the machine of "{site.name}" is kept by {keeper}, which edits it', hint=f"{keeper} edit {site.name}"
+            f'the machine of "{site.name}" is kept by {keeper}; edit it there', hint=f"{keeper} edit {site.name}"
         )
 
 

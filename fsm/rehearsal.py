@@ -46,7 +46,7 @@ class Rehearsal(Engine):
     def admit(self, name: str, trigger: Trigger) -> Site:
         """Return where `name` lies if it would allow `trigger`; work of the caller's has no dry run: UsageError."""
         if BY_TRIGGER[trigger].by is By.caller:
-            raise UsageError(f"a dry run cannot {trigger}: that is not the engine's work")
+            raise UsageError(f"a dry run cannot {trigger}: the engine does not do that work")
         return super().admit(name, trigger)
 
     def site(self, name: str) -> Site:

@@ -62,9 +62,9 @@ class Change(NamedTuple):
     def message(self) -> str:
         """The sentence for people."""
         if self.line is None:
-            return f'"{self.instance}" is {self.condition}' if self.condition else f'"{self.instance}" is well again'
+            return f'"{self.instance}" is {self.condition}' if self.condition else f'"{self.instance}" is healthy again'
         if not isinstance(self.line, Line):
-            return f'"{self.instance}": {self.line.trigger} {self.line.phase}, as a newer version says it'
+            return f'"{self.instance}": {self.line.trigger} {self.line.phase}, in the words of a newer version'
         return words.sentence(_event(self.instance, self.line))
 
     def to_json(self) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def _bounded(kept: bytearray, what: str) -> Callable[[bytes], None]:
     def hear(piece: bytes) -> None:
         if len(kept) + len(piece) > OUTPUT_BYTES:
             raise DriverError(
-                f"{what} says more than {OUTPUT_BYTES >> 20} MiB; let it write to a file in the guest, and copy that"
+                f"{what} wrote more than {OUTPUT_BYTES >> 20} MiB; let it write to a file in the guest, and copy that"
             )
         kept.extend(piece)
 

@@ -30,12 +30,12 @@ def run(endpoint: Endpoint, deadline: Deadline, pidfd: int, report: Report) -> b
         wait = Wait(Deadline(min(GROWING_S, deadline.remaining_s)), pidfd)
         status = session.run(endpoint, command, wait, hear=said.hear)
     except DeadlineError:
-        report("the file system may keep its size: the guest does not answer; the next start asks it again")
+        report("the file system may not have grown: the guest does not answer; the next start tries again")
         return False
     if status == _SSH_FAILED:
-        report("the file system keeps its size: the guest was not reached; the next start asks it again")
+        report("the file system keeps its size: the guest could not be reached; the next start tries again")
         return False
     if status:
         why = (lines(bytes(said)) or ["the guest does not say why"])[-1]
-        report(f"the file system keeps its size, grow it in the guest: {why}")
+        report(f"the file system keeps its size; grow it in the guest: {why}")
     return True

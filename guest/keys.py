@@ -66,7 +66,7 @@ def in_dropbears_form(private: bytes) -> bytes:
     lines = private.strip().splitlines()
     rest = b64decode(b"".join(lines[1:-1]))
     if not rest.startswith(_MAGIC):
-        raise ValueError("it is no key of OpenSSH's")
+        raise ValueError("it is not an OpenSSH key")
     rest = rest[len(_MAGIC) :]
     fields = []
     for _ in range(3):
@@ -78,7 +78,7 @@ def in_dropbears_form(private: bytes) -> bytes:
     _, rest = _string(rest)
     pair, _ = _string(rest)
     if fields[0] != b"none" or kind != b"ssh-ed25519":
-        raise ValueError("it is no ed25519 key without a passphrase")
+        raise ValueError("it is not an ed25519 key without a passphrase")
     return b"".join(len(it).to_bytes(4) + it for it in (kind, pair))
 
 

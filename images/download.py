@@ -206,7 +206,7 @@ class _Transfer:
                     if _range(response)[1] == self._size and self._into.total_bytes in (None, self._size):
                         return
                     self._restart({}, None)
-                    raise _CutError("the server has another file now")
+                    raise _CutError("the file on the server has changed")
                 if not response.is_success:
                     raise ImageError(f"cannot download {self._place.shown}", details=(_status(response),))
                 self._take(response)
@@ -227,7 +227,7 @@ class _Transfer:
             known = (self._size, self._into.validators)
             if (begin, validators) != known or self._into.total_bytes not in (None, total):
                 self._restart({}, None)
-                raise _CutError("the server has another file now")
+                raise _CutError("the file on the server has changed")
             self._report(f"continuing {self._place.shown} at {mib(self._size)}")
         else:
             if self._size:
@@ -241,7 +241,7 @@ class _Transfer:
         with open_private(self._into.content, "ab") as file:
             self._write(file, response, total)
         if total is not None and self._size != total:
-            raise _CutError(f"{self._size} of {total} bytes came")
+            raise _CutError(f"{self._size} of {total} bytes were received")
 
     def _write(self, file: IO[bytes], response: "httpx.Response", total: int | None) -> None:
         self._told = self._steps(total)

@@ -119,4 +119,4 @@ class Source:
         for place in self.places.values():
             place.check()
         if self.kernel and "cd" in self.places:
-            raise ImageError(f"{self.shown} is the image of a CD, which boots by itself: it has no kernel beside it")
+            raise ImageError(f"{self.shown} is the image of a CD, which boots by itself: it takes no separate kernel")

@@ -62,7 +62,7 @@ class WarmImage(NamedTuple):
     def misfit(self, image: Image, spec: Spec, programs: str) -> str | None:
         """Return why an instance of `image` and `spec`, whose seed has `programs`, cannot begin from it, or None."""
         if self.mark != image.mark.digest:
-            return "the image was built again since"
+            return "the image has been rebuilt since"
         if self.programs != programs:
             return "another version of Interlock made it"
         for name, here, there in (

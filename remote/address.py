@@ -130,23 +130,23 @@ def parsed(url: str, label: str) -> Host:
         raise _unfit(url, str(error)) from error
     user, name = unquote(parts.username or ""), unquote(parts.hostname or "")
     wrong = (
-        "it is to begin with ssh://"
+        "it must begin with ssh://"
         if parts.scheme != "ssh"
-        else "a password has no place in it"
+        else "it must not contain a password"
         if parts.password is not None
-        else "it has a query or a fragment"
+        else "it must not have a query or fragment"
         if parts.query or parts.fragment
         else "it names no host"
         if not _HOST.fullmatch(name)
-        else "its user is no user's name"
+        else "its user is not a valid user name"
         if parts.username is not None and not _USER.fullmatch(user)
-        else "its port is none"
+        else "its port is not a valid port"
         if port == 0
         else ""
     )
     home = unquote(parts.path)
     if wrong or "\0" in home:
-        raise _unfit(url, wrong or "its path is none")
+        raise _unfit(url, wrong or "its path is not a valid path")
     return Host(label, name, user or None, port, home if home.strip("/") else None)
 
 

@@ -70,9 +70,9 @@ class RemoteInterlock(Interlock):
     ) -> None:
         found = find(host or "")
         if found is None or home is not None:
-            raise UsageError("a host has its own home: name it by the path of its address")
+            raise UsageError("another host has its own home: name it in the path of the address")
         if driver is not None and not isinstance(driver, str):
-            raise UsageError("a driver that is an object cannot act on another host: give the name of one there")
+            raise UsageError("a driver object cannot be used on another host: give the name of a driver there")
         self.host = found
         if wait_s:
             self._refuse("wait_s")
@@ -86,7 +86,7 @@ class RemoteInterlock(Interlock):
 
     def _refuse(self, what: str, *words: str) -> NoReturn:
         hint = ["interlock", "--host", self.host.label, *(words or ("list",))]
-        raise UsageError(f'{what} is not offered for another host, "{self.host.label}"', hint=shlex.join(hint))
+        raise UsageError(f'{what} is not available on another host, "{self.host.label}"', hint=shlex.join(hint))
 
     # -- asking ----------------------------------------------------------------------------------------------------
 
@@ -105,7 +105,7 @@ class RemoteInterlock(Interlock):
 
         def keep(piece: bytes) -> None:
             if len(kept) + len(piece) > 4 * OUTPUT_BYTES:
-                raise DriverError(f'host "{self.host.label}" says more than {4 * OUTPUT_BYTES >> 20} MiB')
+                raise DriverError(f'host "{self.host.label}" sent more than {4 * OUTPUT_BYTES >> 20} MiB')
             kept.extend(piece)
 
         settings = {"INTERLOCK_LOG_FORMAT": "json"}
@@ -114,7 +114,7 @@ class RemoteInterlock(Interlock):
         if ended.status:
             error = ear.error or answers.failure(ended)
             if error is None and ended.status != 255:  # noqa: PLR2004 - ssh's own
-                error = InterlockError(f'host "{self.host.label}" ended with exit code {ended.status}, without a word')
+                error = InterlockError(f'host "{self.host.label}" ended with exit code {ended.status} and no message')
             raise error or connection.broken()
         return ended._replace(stderr="\n".join(ear.reports).encode())
 

@@ -220,7 +220,7 @@ class Connection:
             return
         older = "there" if isinstance(theirs, int) and theirs < CONTRACT else "here"
         raise VersionMismatchError(
-            f'host "{self.host.label}" has Interlock {version}, which does not fit {__version__} here: '
+            f'host "{self.host.label}" has Interlock {version}, which is not compatible with {__version__} here: '
             f"the contract is {theirs} there and {CONTRACT} here; upgrade the one {older}",
             hint=self.host.typed("pipx", "upgrade", "interlock") if older == "there" else "pipx upgrade interlock",
         )
@@ -232,21 +232,21 @@ class Connection:
         if status == _NOT_FOUND:
             where = f'"{host.program}"' if "/" in host.program else f'"{host.program}" on its PATH or in ~/.local/bin'
             return NoInterlockError(
-                f'host "{host.label}" has no program {where}; install Interlock there, or write where it is into '
-                "hosts.yaml, as `program`",
+                f'host "{host.label}" has no program {where}; install Interlock there, or set `program` in '
+                "hosts.yaml to its path",
                 hint=host.typed(),
                 details=words,
             )
         if status != _SSH_FAILED:
             return VersionMismatchError(
-                f'"{host.program}" on host "{host.label}" is no Interlock that can be called from another host, '
-                f"as {__version__} here can; upgrade it",
+                f'"{host.program}" on host "{host.label}" is not an Interlock that can be called from another host, '
+                f"as {__version__} can; upgrade it",
                 hint=host.typed("pipx", "upgrade", "interlock"),
                 details=words,
             )
         if "forwarding" in text:
             return HostError(f'ssh cannot listen here for host "{host.label}"', details=words)
-        *_, last = words or ("ssh ended without a word",)
+        *_, last = words or ("ssh ended without a message",)
         if "Permission denied" in text:
             hint = shlex.join(["ssh-copy-id", *host.way])
         elif "verification failed" in text:

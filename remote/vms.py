@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 class Interlock(api.Interlock):
     __doc__ = f"""{api.Interlock.__doc__}
-    `host` names another host: `ssh://[user@]host[:port][/home]`, or a name from hosts.yaml. Its instances are meant
-    then, by the Interlock that is installed there, and `home` stays out. Paths of files are of that host, except for
-    templates and what `copy` calls its own.
+    `host` names another host: `ssh://[user@]host[:port][/home]`, or a name from hosts.yaml. Calls then act on its
+    instances, through the Interlock that is installed there, and `home` is not given. Paths are paths on that host,
+    except for templates and the local side of `copy`.
     """
 
     def __new__(

@@ -200,7 +200,7 @@ def _compose(name: str, text: bytes) -> yaml.Node | None:
         node = loader.get_single_node()
         return _Copier().copied(node) if node else None
     except UnicodeDecodeError as error:
-        raise InvalidTemplateError(f"{name}: not UTF-8: this is no template") from error
+        raise InvalidTemplateError(f"{name}: not UTF-8, so not a template") from error
     except yaml.MarkedYAMLError as error:
         slip = None if name.startswith(EDIT) else slips.slip(text.decode("utf-8-sig"), error)
         where = Place(name, slip[0] + 1, slip[1] + 1) if slip else name
@@ -230,7 +230,7 @@ class _Copier:
         if node.tag not in (MAP, SEQ):
             raise _unread(node)
         if id(node) in self._open:
-            raise InvalidTemplateError(f"{place(node)}: an alias that holds itself")
+            raise InvalidTemplateError(f"{place(node)}: an alias that contains itself")
         self._open.add(id(node))
         if isinstance(node, yaml.MappingNode):
             copy: yaml.Node = yaml.MappingNode(MAP, self._pairs(node), node.start_mark, node.end_mark)
@@ -284,7 +284,7 @@ def _scalar(node: yaml.Node) -> Any:
 
 
 def _unread(node: yaml.Node) -> InvalidTemplateError:
-    return InvalidTemplateError(f"{place(node)}: the tag {_short(node.tag)} is not read")
+    return InvalidTemplateError(f"{place(node)}: the tag {_short(node.tag)} is not supported")
 
 
 def _short(tag: str) -> str:

@@ -50,5 +50,5 @@ class Text:
         raise invalid(self._name, [self._name], [mistake(self._tree, path, words)])
 
     def _fixed(self, key: str) -> Mistake:
-        why = FIXED.get(key, "it is for create alone")
+        why = FIXED.get(key, "only create uses it")
         return mistake(self._tree, (key,), f"cannot be edited: {why}", at_key=True)

@@ -159,7 +159,7 @@ def expanded(tree: yaml.Node, data: dict[str, Any], host: Host, guest: Guest) ->
         if str(mount.get("location", "")).startswith("~"):
             wrong.append(mistake(tree, ("mounts", position, "location"), "unknown user in `~user`"))
         if str(mount.get("mountPoint", "")).rstrip("/") == inside["Home"].rstrip("/"):
-            words = f"expected another folder than the guest's home, {inside['Home']}"
+            words = f"expected a folder other than the guest's home, {inside['Home']}"
             wrong.append(mistake(tree, ("mounts", position, "mountPoint"), words))
     return wrong
 

@@ -84,13 +84,13 @@ def words_of(problem: Any, *, show: bool = True) -> str:
     match problem["type"]:
         case kind if kind in _EXPECTED:
             if kind == "model_type" and show and (line := _without_blank(problem)):
-                return f"a blank is missing after the colon: write `{line}`"
+                return f"a space is missing after the colon: write `{line}`"
             return f"expected {_EXPECTED[kind].format_map(problem.get('ctx', {}))}{instead}"
         case "extra_forbidden":
             *inside, key = problem["loc"]
             meant = get_close_matches(str(key), known_keys(tuple(inside)), n=1)
             if str(key).startswith("-"):
-                meant = [f"- {str(key)[1:]}, with a blank after the dash"]
+                meant = [f"- {str(key)[1:]}, with a space after the dash"]
             return f"no such key; did you mean {meant[0]}?" if meant else "no such key"
         case "missing":
             return "this key is required"

@@ -148,7 +148,7 @@ class Template(Strict):
         if len(self.networks) > 1:
             yield ("networks", 1), "expected one network at most: all of user-v2 are the same"
         if self.nested_virtualization and (self.cpu_type or self.vm_opts.qemu.cpu_type):
-            yield ("nestedVirtualization",), "expected no cpuType beside it: the best processor of all has it"
+            yield ("nestedVirtualization",), "expected no cpuType with it: the processor model is chosen for it"
         if not self.user.passwordless_sudo and not self.plain:
             yield ("user", "passwordlessSudo"), "not supported yet without plain: true"
 
@@ -170,7 +170,7 @@ class Editable(Strict):
                 if "{{" in path:
                     yield ("mounts", number, key), "expected a path without variables"
             if (point := mount.mount_point or mount.location) in points:
-                yield ("mounts", number), f"{point} is a mount above already"
+                yield ("mounts", number), f"{point} is already a mount above"
             points.add(point)
         for number, forward in enumerate(self.port_forwards or ()):
             for key, socket in (("guestSocket", forward.guest_socket), ("hostSocket", forward.host_socket)):

@@ -185,7 +185,7 @@ class Video(Strict):
         asked = self.vnc.display
         if self.display == "vnc" and asked and not _DISPLAYS.fullmatch(asked):
             here = "expected a display on this host's loopback, such as 127.0.0.1:0,to=9"
-            why = "what VNC sends is not encrypted: from another host, come by ssh to this one"
+            why = "VNC is not encrypted: from another host, use ssh to reach this one"
             yield ("vnc", "display"), f"{here}, found {asked!r}; {why}"
 
 

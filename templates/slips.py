@@ -183,7 +183,7 @@ _LOOKS: dict[str, Callable[[list[str], yaml.MarkedYAMLError, yaml.Mark], Iterato
 
 def _colon(lines: list[str], number: int) -> Iterator[Slip]:
     """Yield what lacks in the line `number` if it is `KEY:VALUE` or `KEY VALUE`."""
-    for pattern, words in ((_NO_BLANK, "a blank is missing after the colon"), (_NO_COLON, "a colon is missing")):
+    for pattern, words in ((_NO_BLANK, "a space is missing after the colon"), (_NO_COLON, "a colon is missing")):
         if found := pattern.fullmatch(lines[number]):
             fixed = f"{found['lead']}{found['key']}: {found['value']}"
             yield number, len(found["lead"]), f"{words}: {_write(fixed)}"

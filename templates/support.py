@@ -92,7 +92,7 @@ IGNORED = (
     Rule("audio.interface", _something),
     Rule("hostResolver.ipv6", _something),
     Rule("networks[].macAddress", _anything, "follows from the instance's id"),
-    Rule("networks[].metric", _anything, "leads nowhere: by this network a guest reaches its peers alone"),
+    Rule("networks[].metric", _anything, "has no effect: on this network a guest reaches only its peers"),
     Rule("useHostResolver", _given, "is hostResolver.enabled since Lima 0.14"),
     Rule(f"param.{INTERNAL}", _anything),
 )
@@ -103,22 +103,22 @@ _WITHOUT = "leave it out"
 NOT_YET = (
     Rule("os", _other_than("Linux"), instead="guests run Linux"),
     Rule("arch", _among("armv7l", "ppc64le", "riscv64", "s390x"), instead="write x86_64 or aarch64"),
-    Rule("provision[].mode", _among("ansible"), instead="run the playbook here, by what `interlock ssh-config` prints"),
+    Rule("provision[].mode", _among("ansible"), instead="run the playbook on this host, with what `interlock ssh-config` prints"),
     Rule("provision[].format", _other_than("auto", *EDITED), instead="edit the file in a script of mode system"),
     Rule(
         "provision[]",
         _of_another_form,
-        "mode yq edits JSON, YAML and INI alone",
+        "mode yq edits only JSON, YAML and INI",
         ("path",),
         instead="edit the file in a script of mode system",
     ),
-    Rule("networks[].lima", _other_than("user-v2"), instead="write user-v2, on which the instances of a home are"),
-    Rule("networks[].socket", _something, instead="write lima: user-v2, on which the instances of a home are"),
-    Rule("networks[].vzNAT", _something, instead="leave it out: every guest reaches the internet by way of its host"),
+    Rule("networks[].lima", _other_than("user-v2"), instead="write user-v2, the network between the instances of a home"),
+    Rule("networks[].socket", _something, instead="write lima: user-v2, the network between the instances of a home"),
+    Rule("networks[].vzNAT", _something, instead="leave it out: every guest reaches the internet through its host"),
     Rule("audio.device", _other_than("none"), instead=_WITHOUT),
-    Rule("video.display", _other_than("none", "vnc"), instead="write vnc, and use a viewer of your own"),
+    Rule("video.display", _other_than("none", "vnc"), instead="write vnc, and use your own viewer"),
     Rule("firmware.images[]", lambda _: True, instead="leave it out: this host's firmware is used"),
-    Rule("mountInotify", _something, instead="leave it out: guests see what changes, without an event"),
+    Rule("mountInotify", _something, instead="leave it out: guests see changes, but get no events"),
 )
 """Keys that are not supported yet."""
 
@@ -148,7 +148,7 @@ def notes(tree: yaml.Node, data: dict[str, Any], template: Template) -> list[Mis
         words = f"{template.mount_type} does not apply here: {template.mount_kind} is used"
         said.append(mistake(tree, ("mountType",), words))
     said += [
-        mistake(tree, ("portForwards", number, "proto"), "of ports that open, only those of TCP are forwarded")
+        mistake(tree, ("portForwards", number, "proto"), "of the ports that open, only TCP ports are forwarded")
         for number, forward in enumerate(template.port_forwards)
         if forward.of_many_ports
         and {"proto", "static"} & forward.model_fields_set == {"proto"}

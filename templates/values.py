@@ -123,7 +123,7 @@ def _digest(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     if re.fullmatch(r"[a-z0-9]+:[0-9a-f]+", value) and not value.startswith(("sha256:", "sha512:")):
-        raise ValueError("not supported yet: a digest of another kind than sha256 or sha512")
+        raise ValueError("not supported yet: a digest other than sha256 or sha512")
     return value
 
 
@@ -188,7 +188,7 @@ Digest = Annotated[
     str,
     Matching(
         r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}",
-        "expected sha256: or sha512: and as many hexadecimal digits as it has",
+        "expected sha256: and 64 hexadecimal digits, or sha512: and 128",
     ),
     BeforeValidator(_digest),
 ]

@@ -302,7 +302,7 @@ class Top(App[None]):
         for request in ours:
             request.call.call_off()
         if not ours:
-            self._say(f'nothing that was asked for here is under way for "{self._chosen}"')
+            self._say(f'no action of yours is under way for "{self._chosen}"')
 
     def action_leave(self) -> None:
         under_way = self.requests.under_way
@@ -310,8 +310,8 @@ class Top(App[None]):
             self.exit()
             return
         answers = {
-            "q": "quit; this terminal waits until it is done, and Ctrl-C calls it off",
-            "x": "call it off, and quit",
+            "q": "quit; this terminal waits until it is done, and Ctrl-C cancels it",
+            "x": "cancel it and quit",
         }
 
         def leave(answer: str | None) -> None:

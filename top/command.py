@@ -38,7 +38,7 @@ def top_command(session: Session, names: tuple[str, ...]) -> None:
         if not interlock.status(name).exists:
             raise interlock.engine.not_found(name)
     if session.as_json or not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
-        raise UsageError("top needs a terminal; watch tells programs what happens", hint="interlock watch --json")
+        raise UsageError("top needs a terminal; programs can use watch", hint="interlock watch --json")
     try:
         from .app import Top
     except ModuleNotFoundError as error:
@@ -72,7 +72,7 @@ def _install() -> str:
 def _wait_for_the_rest(session: Session, view: "Top") -> None:
     """Wait for what was asked for in the view and is under way, and say what came of it."""
     for request in list(view.requests.under_way):
-        session.report(f"still {request.words}; Ctrl-C calls it off")
+        session.report(f"still {request.words}; Ctrl-C cancels it")
     first: InterlockError | None = None
     for request in list(view.requests.under_way):
         with suppress(CancelledError):

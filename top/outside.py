@@ -18,7 +18,7 @@ def on_terminal(argv: Sequence[str], pause: bool) -> int:
     try:
         status = subprocess.call(argv, env=environment)
         if pause:
-            sys.stdout.write("\nEnter leads back. ")
+            sys.stdout.write("\nPress Enter to return. ")
             sys.stdout.flush()
             sys.stdin.readline()
     finally:

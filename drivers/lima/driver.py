@@ -175,7 +175,7 @@ class LimaDriver(Driver):
 
         folder, kept = _folder(site), _kept(site)
         if kept and kept.adopted:
-            report(f"giving the machine back; `limactl delete {kept.name}` removes it")
+            report(f"handing the machine back to limactl; `limactl delete {kept.name}` removes it")
         elif folder and folder.exists and _is_ours(site, folder):
             _tidy(_refuse_alive(site, folder), report)
             report("asking limactl to delete the machine")
@@ -184,7 +184,7 @@ class LimaDriver(Driver):
 
     def provision(self, site: Site, report: Report, deadline: Deadline) -> DegradedError | None:  # noqa: ARG002 - it refuses
         raise HostError(
-            f'driver "{self.name}" cannot re-run scripts in a guest that runs; Lima runs them at every boot',
+            f'driver "{self.name}" cannot re-run scripts in a running guest; Lima runs them at every boot',
             hint=f"interlock restart {site.name}",
         )
 
@@ -346,7 +346,7 @@ def _found(site: Site) -> Folder:
     if folder is None or not folder.exists:
         where = f" in {folder.home}" if folder else ""
         raise DriverError(
-            f'limactl has no instance for "{site.name}"{where}: it was deleted beside Interlock',
+            f'limactl has no instance for "{site.name}"{where}: it was deleted outside Interlock',
             hint=f"interlock delete {site.name}",
         )
     return folder

@@ -43,7 +43,7 @@ _POLL_S = 0.005
 
 
 RESUMING = "resuming from the saved memory"
-BEGINNING = "beginning from the warm image"
+BEGINNING = "starting from the warm image"
 _WITHOUT_WARM_IMAGE = "booting cold, without the warm image"
 
 

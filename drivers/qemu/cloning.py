@@ -70,11 +70,11 @@ def refuse(original: Site) -> None:
     """Raise DriverError where the machine `original`, which is down, cannot be copied."""
     if original.spec.disks:
         names = ", ".join(disk.name for disk in original.spec.disks)
-        raise DriverError(f'"{original.name}" has the disk {names} attached, which no two machines can write to')
+        raise DriverError(f'"{original.name}" has the disk {names} attached, which two machines cannot both write to')
     if (original.directory / SEED).exists() and is_written(original.directory):
         raise DriverError(
-            f'the guest of "{original.name}" has taken its identity from a cloud-init seed, and reads no other one: '
-            "such a machine can be cloned before its first start"
+            f'the guest of "{original.name}" took its identity from a cloud-init seed, and reads no other seed: '
+            "such a machine can only be cloned before its first start"
         )
 
 

@@ -82,7 +82,7 @@ class Board(NamedTuple):
         """Raise HostError when this host's QEMU no longer has that machine type."""
         if self.machine not in capabilities.machines:
             raise HostError(
-                f"the instance is a {self.machine}, which QEMU {capabilities.version} does not have; "
+                f"the instance has the machine type {self.machine}, which QEMU {capabilities.version} does not have; "
                 "install the QEMU that it was created with"
             )
 

@@ -121,7 +121,7 @@ def _check_base(directory: Path, size_bytes: int) -> None:
             f"the disk ({size_bytes} bytes) is smaller than its image ({info['virtual-size']} bytes): use --disk"
         )
     if {"backing-filename", "full-backing-filename"} & info.keys() or _data_file(info):
-        raise DriverError("the image refers to another file; images must be complete in themselves")
+        raise DriverError("the image refers to another file; images must be self-contained")
 
 
 def _data_file(info: dict[str, Any]) -> Any:

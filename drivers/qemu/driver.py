@@ -275,7 +275,7 @@ class QemuDriver(Driver):
                 raise
             # Nothing of the instance is on its disk yet, so it can boot from a fresh one.
             hypervisor.kill(site.directory, progress)
-            progress.came_up(f"booting cold, the guest of the warm image did not become this one: {err.message}")
+            progress.came_up(f"booting cold, the guest of the warm image did not take on this identity: {err.message}")
             process = cold_boot(site, progress, deadline)
             failures = self._await(site, process, progress, deadline)
         return degraded.record(site, failures) or progress.how

@@ -45,20 +45,21 @@ def refuse(site: Site, process: Actor) -> None:
     saved.refuse(site, process)
     if not Board.read(site.directory).generation_device:
         raise DriverError(
-            "the machine has no device that tells a guest of its copying, so copies would draw the same random numbers"
+            "the machine has no device that tells its guest that it was copied, so copies would draw the same random "
+            "numbers"
         )
     if (site.directory / SEED).exists():
         raise DriverError(
-            "the guest has taken its identity from a cloud-init seed, and reads no other one: a copy that boots would "
-            "have that identity again"
+            "the guest took its identity from a cloud-init seed, and reads no other seed: a copy would have that "
+            "identity again after a boot"
         )
     if site.spec.disks:
         names = ", ".join(disk.name for disk in site.spec.disks)
-        raise DriverError(f'"{site.name}" has the disk {names} attached, which no two machines can write to')
+        raise DriverError(f'"{site.name}" has the disk {names} attached, which two machines cannot both write to')
     if site.spec.tpm:
-        raise DriverError(f'"{site.name}" has a TPM, whose secrets no two machines may have')
+        raise DriverError(f'"{site.name}" has a TPM, whose secrets two machines must not share')
     if taken := _taken(site.spec.forwards, site.directory):
-        raise DriverError(f'"{site.name}" forwards {taken} of this host, which no two machines can have')
+        raise DriverError(f'"{site.name}" forwards {taken} of this host, which two machines cannot share')
 
 
 class Announced(NamedTuple):
@@ -75,7 +76,7 @@ def announce(
 ) -> Announced:
     """Have the guest of `site`, which is nobody's or not, prepare to be copied. Raises DriverError, and what a `Wait`
     does."""
-    report("announcing it to the guest")
+    report("announcing the copy to the guest")
     mark = os.urandom(8).hex()
     if nobodys:
         return Announced(identity.stand_by(site, mark), mark)

@@ -67,8 +67,8 @@ def check(forwards: Sequence[Forward]) -> None:
     for forward in forwards:
         if forward.proto == "udp" and not _carried(forward):
             raise DriverError(
-                f"cannot forward UDP from {forward.host_ip} to {forward.guest_ip}: QEMU's network carries UDP from an "
-                f"IPv4 address of the host's to the guest's own address, {OWN_ADDRESS}, only"
+                f"cannot forward UDP from {forward.host_ip} to {forward.guest_ip}: QEMU's network carries UDP "
+                f"only from an IPv4 address of the host to the guest's own address, {OWN_ADDRESS}"
             )
         if forward.host_port and not forward.reverse:
             host_ports.check_free(forward.host_ip, forward.host_port, forward.proto)

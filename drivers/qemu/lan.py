@@ -49,7 +49,7 @@ def arguments(site: Site, capabilities: Capabilities) -> list[str]:
         return []
     if tuple(map(int, capabilities.version.split(".")[:2])) < _LEAST:
         raise HostError(
-            f"QEMU {capabilities.version} has no networks between instances; they take {'.'.join(map(str, _LEAST))}"
+            f"networks between instances need QEMU {'.'.join(map(str, _LEAST))}; this is {capabilities.version}"
         )
     own, switch_ = _socket(site), _folder(site) / "switch"
     return [
@@ -71,8 +71,8 @@ def prepare(site: Site) -> None:
     for other in members(site):
         if other.directory != site.directory and lan.place(other.spec.instance_id).address == mine:
             raise DriverError(
-                f'"{other.name}", which runs, has the same address on the network of instances ({mine}): stop it, '
-                f'or create "{site.name}" again, which gives it another one'
+                f'running instance "{other.name}" has the same address on the network of instances ({mine}): stop it, '
+                f'or create "{site.name}" again to get another address'
             )
 
 

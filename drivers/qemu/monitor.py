@@ -121,5 +121,5 @@ class _Lines:
                 if not piece:
                     raise EOFError("it hung up")
                 if len(self._said) > _LONGEST_BYTES:
-                    raise EOFError("it talks without end")
+                    raise EOFError("its output does not end")
                 self._said += piece

@@ -89,7 +89,7 @@ def _by_ssh(site: Site, known: Sockets | None, wait: Wait) -> Sockets:
         nonlocal rest
         *whole, rest = (rest + piece).split(b"\n")
         if len(rest) > _LINE_BYTES:
-            raise DriverError(f'the guest of "{site.name}" lists more open ports than anybody needs')
+            raise DriverError(f'the guest of "{site.name}" lists too many open ports')
         if whole and (found := addresses(whole[-1].decode(errors="replace"))) != known:
             raise _FoundError(found)
 

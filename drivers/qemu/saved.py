@@ -109,7 +109,7 @@ def refuse(site: Site, process: Actor) -> None:
         )
     if not _of_memory(hypervisor.command(process)):
         raise DriverError(
-            "the hypervisor was started without a memory that can be saved: by an older version, or by an old QEMU",
+            "the hypervisor was started, by an older version or an old QEMU, with memory that cannot be saved",
             hint=f"interlock restart {site.name}",
         )
 

@@ -34,7 +34,7 @@ def refuse(site: Site) -> None:
     """Raise DriverError for a disk that outlives the instance: it would not go back with the snapshot."""
     if site.spec.disks:
         names = ", ".join(it.name for it in site.spec.disks)
-        raise DriverError(f"the disk {names} is attached and would not go back with a snapshot")
+        raise DriverError(f"the disk {names} is attached, and a snapshot could not restore it")
 
 
 def catch(site: Site, process: Actor, place: Path, report: Report, deadline: Deadline) -> int:

@@ -96,6 +96,6 @@ def _displays(text: str) -> tuple[str, int, int]:
     """Return the address, and the first and last display on it, that `text` names."""
     found = _FORM.fullmatch(text)
     if not found:
-        raise ValueError(f"{text!r} is no display")
+        raise ValueError(f"{text!r} is not a display")
     first = int(found["first"])
     return found["ip"], first, int(found["last"] or first)

@@ -44,7 +44,7 @@ def keep(site: Site, place: Path) -> None:
     caught: dict[str, Any] = json.loads(read_own(source / FORKED / CAUGHT))
     layers = caught["layers"]
     if layers[1:] not in ([], [BASE]):
-        raise DriverError("the disk of a warm image is one layer over the image's")
+        raise DriverError("a warm image needs a disk that is a single layer over the image's disk")
     for name in (saved.MEMORY, saved.DEVICES, saved.RECORD):
         cloning.link(source / FORKED / name, place / name)
     facts = facts_of(read_own(source / INITRD, SEED_BYTES))

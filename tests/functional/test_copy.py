@@ -28,7 +28,7 @@ def test_path_in_a_guest_begins_with_a_name_and_a_colon(path, name):
 @pytest.mark.parametrize("paths", [(), ("web:a",), ("a", "b"), ("a", "./web:b")])
 def test_copy_without_a_guest_or_without_a_target_is_refused(vms, paths):
     """It says how a path in a guest is written."""
-    with pytest.raises(UsageError, match="a guest, which is written NAME:PATH"):
+    with pytest.raises(UsageError, match="a guest, written NAME:PATH"):
         vms.copy_line(*paths)
 
 

@@ -114,7 +114,7 @@ def test_delete_of_instance_with_a_mount_in_it_names_the_way_out_until_it_is_tak
     assert done.stderr.count(f"hint: umount {left}\n") == 3
     assert (
         done.stderr.count(
-            f'what is left of the former "web" is in the way: {left} could not be removed: a file system is '
+            f'remains of the former "web" are in the way: {left} could not be removed: a file system is '
         )
         == 2
     )

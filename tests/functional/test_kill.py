@@ -29,5 +29,5 @@ def test_kill_calls_off_a_start_that_hangs(interlock, begin, bring, at_work, sta
     at_work()
     assert interlock("kill", "web").returncode == 0
     _, stderr = process.communicate(timeout=60)
-    assert (process.returncode, "was called off by kill (pid " in stderr) == (130, True)
+    assert (process.returncode, "was cancelled by kill (pid " in stderr) == (130, True)
     assert state() == "created"

@@ -141,7 +141,7 @@ def test_adopt_says_of_what_it_cannot_take_why_and_what_to_type(interlock, vms, 
 def test_adopt_of_an_instance_and_of_nothing_is_refused(interlock):
     """A name that is taken, and one that limactl does not know."""
     taken, absent = interlock("adopt", "web"), interlock("adopt", "nothing")
-    assert ('"web" is an instance already' in taken.stderr, taken.returncode) == (True, 4)
+    assert ('"web" is already an instance' in taken.stderr, taken.returncode) == (True, 4)
     assert ('finds no machine "nothing"' in absent.stderr, absent.returncode) == (True, 4)
 
 

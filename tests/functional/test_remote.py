@@ -176,8 +176,8 @@ def test_template_with_a_mistake_is_refused_here_with_its_place(afar, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("ssh-config", "web"), "ssh-config is not for another host"),
-        (("create", "web", "-t", "tiny", "--mount", "src"), "--mount src: the folder is one of host ssh://other"),
+        (("ssh-config", "web"), "ssh-config does not work on another host"),
+        (("create", "web", "-t", "tiny", "--mount", "src"), "--mount src: the folder is on host ssh://other"),
         (("template", "copy", "tiny", "mine.yaml"), "would write a file of that host"),
     ],
 )
@@ -204,10 +204,10 @@ def test_host_without_interlock_says_so(afar, other):
 @pytest.mark.parametrize(
     ("program", "said"),
     [
-        ("echo 'Error: No such command' >&2; exit 2", "is no Interlock that can be called from another host"),
+        ("echo 'Error: No such command' >&2; exit 2", "is not an Interlock that can be called from another host"),
         (
             """echo 'interlock-remote-call {"contract": 0, "version": "0.0.9"}' >&2; exit 6""",
-            "has Interlock 0.0.9, which does not fit",
+            "has Interlock 0.0.9, which is not compatible with",
         ),
         ("""echo 'interlock-remote-call {"contract": 99, "version": "9.0"}' >&2; exit 6""", "upgrade the one here"),
     ],

@@ -103,7 +103,7 @@ def test_top_that_is_quit_finishes_what_is_under_way(quit_while_it_starts, tmp_p
     """The terminal says so and waits; the exit code is that of what was asked for."""
     go = tmp_path / "go"
     top = quit_while_it_starts({"until": str(go), "error": "the simulated disk is full"})
-    top.shows('still starting "web"; Ctrl-C calls it off')
+    top.shows('still starting "web"; Ctrl-C cancels it')
     go.touch()
     assert top.ends() == 6
     top.shows("the simulated disk is full")

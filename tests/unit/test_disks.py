@@ -96,7 +96,7 @@ def test_create_makes_a_disk_of_that_size_that_takes_no_room(disks, kind):
 def test_create_of_a_name_that_is_taken_is_refused(disks):
     """A disk is never replaced by an empty one."""
     before = disks.create("data", MIB)
-    with pytest.raises(UsageError, match='there is a disk "data" already'):
+    with pytest.raises(UsageError, match='disk "data" already exists'):
         disks.create("data", 2 * MIB)
     assert disks.list() == (before,)
 

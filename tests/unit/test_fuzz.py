@@ -329,6 +329,6 @@ def test_monitor_that_talks_without_end_is_given_up():
         socketserver.UnixStreamServer(str(Path(folder, monitor.SOCKET)), Flood) as server,
     ):
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        with pytest.raises(monitor.MonitorError, match="it talks without end"):
+        with pytest.raises(monitor.MonitorError, match="its output does not end"):
             monitor.execute(Path(folder), "query-status", 60)
         server.shutdown()

@@ -188,5 +188,5 @@ def test_board_that_is_damaged_names_its_file(tmp_path, content):
 def test_network_of_instances_takes_a_qemu_that_has_it(tmp_path):
     """An older one would say that it does not know the option."""
     able = capable("x86_64", version="7.1.0")
-    with pytest.raises(HostError, match=r"QEMU 7\.1\.0 has no networks between instances; they take 7\.2"):
+    with pytest.raises(HostError, match=r"networks between instances need QEMU 7\.2; this is 7\.1\.0"):
         build(site(tmp_path, lan="lima0"), Board.newest(able), able, "tcg", 22022)

@@ -76,7 +76,7 @@ def test_guest_that_cannot_be_informed_is_no_failure(make, monkeypatch):
 def test_instance_at_the_place_of_another_that_runs_is_refused(make):
     """It would take the other's frames. One that is down is in nobody's way."""
     make("web", instance_id="i-1")
-    with pytest.raises(DriverError, match='"web", which runs, has the same address'):
+    with pytest.raises(DriverError, match='running instance "web" has the same address'):
         make("db", instance_id="i-1")
 
 

@@ -133,6 +133,6 @@ def test_guest_that_does_not_become_the_instances_boots_from_a_fresh_disk(site, 
 
     monkeypatch.setattr(QemuDriver, "_await", await_)
     how = QemuDriver().start(site, unheard, Deadline(60))
-    assert how == "booting cold, the guest of the warm image did not become this one: the guest is deaf"
+    assert how == "booting cold, the guest of the warm image did not take on this identity: the guest is deaf"
     assert launched == [site]
     assert not adopted.is_undecided(site.directory)

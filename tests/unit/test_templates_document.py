@@ -85,7 +85,7 @@ def test_aliases_and_merge_keys_are_copied_out():
     [
         (DOUBLED, f"more than {MAX_NODES} values"),
         ("[" * 20_000, "nested too deeply"),
-        ("a: &a\n  b: *a\n", "t:1:4: an alias that holds itself"),
+        ("a: &a\n  b: *a\n", "t:1:4: an alias that contains itself"),
         ("a: " + "9" * 5000, "not a value of !!int"),
         ("a: '\x1b[31m'", "t: special characters are not allowed"),
     ],

@@ -116,11 +116,11 @@ def test_load_of_defaults_with_a_mistake_tells_its_place(tmp_path):
         ),
         (
             "mounts: [{location: '~'}]\n",
-            "t:4:10: mounts[0].mountPoint: expected another folder than the guest's home, /home/anna",
+            "t:4:10: mounts[0].mountPoint: expected a folder other than the guest's home, /home/anna",
         ),
         (
             "user: {home: /home/u}\nmounts: [{location: /srv, mountPoint: /home/u/}]\n",
-            "t:5:39: mounts[0].mountPoint: expected another folder than the guest's home, /home/u",
+            "t:5:39: mounts[0].mountPoint: expected a folder other than the guest's home, /home/u",
         ),
         ("mounts: [{location: ~nobody-of-this-name/x}]\n", "t:4:21: mounts[0].location: unknown user in `~user`"),
         (

@@ -10,7 +10,7 @@ from interlock.fsm.port import Draft
 from interlock.fsm.states import State
 from interlock.fsm.table import Trigger
 
-BEGAN = "beginning from the simulated warm image"
+BEGAN = "starting from the simulated warm image"
 
 
 @pytest.fixture

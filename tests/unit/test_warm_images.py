@@ -91,7 +91,7 @@ def test_instance_of_the_same_size_begins_from_a_warm_image(store, tiny, made):
         ({"memory_bytes": 1 << 30}, "it has memory 1 GiB, not 512 MiB"),
         ({"disk_bytes": 2 << 30}, "it has disk 2 GiB, not 1 GiB"),
         ({"driver": "other"}, "it has driver other, not qemu"),
-        ({"mark": "0" * 64}, "the image was built again since"),
+        ({"mark": "0" * 64}, "the image has been rebuilt since"),
         ({"programs": "0" * 64}, "another version of Interlock made it"),
     ],
 )

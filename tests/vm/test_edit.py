@@ -79,7 +79,7 @@ def test_disk_of_a_guest_grows_at_once_or_by_its_next_start_and_so_does_its_file
     vms.run("web", ["mv", "/sbin/resize2fs", "/sbin/elsewhere"])
     steps = []
     vms.edit("web", "disk=500MiB", on_event=lambda event: steps.append(event.step or ""))
-    assert "the file system keeps its size, grow it in the guest: this guest has no resize2fs" in steps
+    assert "the file system keeps its size; grow it in the guest: this guest has no resize2fs" in steps
     assert (vms.status("web").observation.condition, space_mib(vms) < 400) == (None, True)
 
 

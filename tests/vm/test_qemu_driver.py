@@ -346,7 +346,7 @@ def test_create_pins_the_board(driver, machine):
     board = json.loads(record.read_bytes())
     assert re.fullmatch(r"(pc-q35|virt)-\d+\.\d+", board["machine"])
     record.write_text(json.dumps({**board, "machine": "pc-q35-0.1"}))
-    with pytest.raises(HostError, match=r"the instance is a pc-q35-0\.1"):
+    with pytest.raises(HostError, match=r"the instance has the machine type pc-q35-0\.1"):
         driver.command(machine)
     record.write_text("{")
     with pytest.raises(DamagedError, match=r"qemu\.json"):

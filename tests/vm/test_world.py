@@ -354,7 +354,7 @@ def test_stop_calls_a_booting_start_off(vms, create, program, processes, until, 
     stopping = program("stop", "web")
 
     assert (stopping.wait(DEADLINE_S), starting.wait(DEADLINE_S)) == (0, 130)
-    assert f"was called off by stop (pid {stopping.pid})" in starting.stderr.read()
+    assert f"was cancelled by stop (pid {stopping.pid})" in starting.stderr.read()
     assert vms.status("web").state is State.created
     until(lambda: processes() == [])
     injected("stop calls a start off")
