@@ -75,7 +75,9 @@ def hand_over(
         case "create" | "up" | "edit" | "template":
             words = _sent(ctx, group, connection, words)
         case _ if command in LOCAL:
-            raise UsageError(f"{command} does not work on another host: {LOCAL[command]}", hint=_retyped(host, ["list"]))
+            raise UsageError(
+                f"{command} does not work on another host: {LOCAL[command]}", hint=_retyped(host, ["list"])
+            )
     return asked(connection, words, settings, stdin=command in READS_STDIN or _is_template_of_stdin(words))
 
 
@@ -151,9 +153,7 @@ def _sent(ctx: click.Context, group: click.Group, connection: Connection, words:
     given = _read(ctx, group, words)
     for folder in given.get("mount", ()):
         if not folder.startswith(("/", "~", "{{")):
-            raise UsageError(
-                f"--mount {folder}: the folder is on host {connection.host.label}; give its absolute path"
-            )
+            raise UsageError(f"--mount {folder}: the folder is on host {connection.host.label}; give its absolute path")
     if words[0] == "edit":
         file = given["file"]
         sent = file and connection.keep(file.name, file.read_bytes())

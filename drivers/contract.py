@@ -256,8 +256,7 @@ class Driver(ABC):
         asked = {name for name in DEMANDS if getattr(spec, name) != Spec._field_defaults[name]}
         if refused := sorted(DEMANDS[name] for name in asked - self.abilities.honours):
             raise HostError(
-                f'driver "{self.name}" does not support {", ".join(refused)}; '
-                "leave that out, or use another driver"
+                f'driver "{self.name}" does not support {", ".join(refused)}; leave that out, or use another driver'
             )
 
     @abstractmethod

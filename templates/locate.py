@@ -177,7 +177,9 @@ def alone(word: str) -> str:
     calls = [f"interlock create {BUILTIN}{word}"] if builtin else []
     calls += [f"interlock create {shlex.quote(f'./{name}')}" for name in beside[:1]]
     if builtin:
-        raise UsageError(f"{word} is a built-in template, and {beside[0]} is in this folder; choose one of these", details=calls)
+        raise UsageError(
+            f"{word} is a built-in template, and {beside[0]} is in this folder; choose one of these", details=calls
+        )
     calls.append(f"interlock create {shlex.quote(word)} --template debian")
     raise UsageError(
         f"an instance called {word} needs a template; {_no_builtin(word).message}",
@@ -200,7 +202,9 @@ def _path(locator: str) -> str:
     if _scheme(locator) == "file":
         parts = urlsplit(locator)
         if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
-            raise InvalidTemplateError(f"{locator}: a file: URL needs an absolute path, such as file:///home/anna/web.yaml")
+            raise InvalidTemplateError(
+                f"{locator}: a file: URL needs an absolute path, such as file:///home/anna/web.yaml"
+            )
         return unquote(parts.path)
     return os.path.expanduser(locator)  # noqa: PTH111 - Path's own raises where there is no such user
 
@@ -216,7 +220,9 @@ def _typed(locator: str) -> str:
 
 def _neighbour(locator: str, beside: str) -> str:
     if beside == STDIN:
-        raise InvalidTemplateError(f"{locator}: a template that is not a file has no folder: use an absolute path or a URL")
+        raise InvalidTemplateError(
+            f"{locator}: a template that is not a file has no folder: use an absolute path or a URL"
+        )
     if ".." in locator.split("/"):
         raise InvalidTemplateError(f"{locator}: a relative locator cannot leave its template's folder by ..")
     if beside.startswith(BUILTIN):

@@ -103,7 +103,11 @@ _WITHOUT = "leave it out"
 NOT_YET = (
     Rule("os", _other_than("Linux"), instead="guests run Linux"),
     Rule("arch", _among("armv7l", "ppc64le", "riscv64", "s390x"), instead="write x86_64 or aarch64"),
-    Rule("provision[].mode", _among("ansible"), instead="run the playbook on this host, with what `interlock ssh-config` prints"),
+    Rule(
+        "provision[].mode",
+        _among("ansible"),
+        instead="run the playbook on this host, with what `interlock ssh-config` prints",
+    ),
     Rule("provision[].format", _other_than("auto", *EDITED), instead="edit the file in a script of mode system"),
     Rule(
         "provision[]",
@@ -112,7 +116,9 @@ NOT_YET = (
         ("path",),
         instead="edit the file in a script of mode system",
     ),
-    Rule("networks[].lima", _other_than("user-v2"), instead="write user-v2, the network between the instances of a home"),
+    Rule(
+        "networks[].lima", _other_than("user-v2"), instead="write user-v2, the network between the instances of a home"
+    ),
     Rule("networks[].socket", _something, instead="write lima: user-v2, the network between the instances of a home"),
     Rule("networks[].vzNAT", _something, instead="leave it out: every guest reaches the internet through its host"),
     Rule("audio.device", _other_than("none"), instead=_WITHOUT),

@@ -187,8 +187,7 @@ Location = Annotated[
 Digest = Annotated[
     str,
     Matching(
-        r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}",
-        "expected sha256: and 64 hexadecimal digits, or sha512: and 128",
+        r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}", "expected sha256: and 64 hexadecimal digits, or sha512: and 128"
     ),
     BeforeValidator(_digest),
 ]

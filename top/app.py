@@ -309,10 +309,7 @@ class Top(App[None]):
         if not under_way:
             self.exit()
             return
-        answers = {
-            "q": "quit; this terminal waits until it is done, and Ctrl-C cancels it",
-            "x": "cancel it and quit",
-        }
+        answers = {"q": "quit; this terminal waits until it is done, and Ctrl-C cancels it", "x": "cancel it and quit"}
 
         def leave(answer: str | None) -> None:
             if answer == "x":

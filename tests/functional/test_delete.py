@@ -113,8 +113,6 @@ def test_delete_of_instance_with_a_mount_in_it_names_the_way_out_until_it_is_tak
     left = f"{home.deleting('web')}/it"
     assert done.stderr.count(f"hint: umount {left}\n") == 3
     assert (
-        done.stderr.count(
-            f'remains of the former "web" are in the way: {left} could not be removed: a file system is '
-        )
+        done.stderr.count(f'remains of the former "web" are in the way: {left} could not be removed: a file system is ')
         == 2
     )
