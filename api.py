@@ -707,7 +707,8 @@ class Interlock:
         guests = sorted({guest for path in paths if (guest := guest_of(path))})
         if len(paths) < 2 or not guests:  # noqa: PLR2004 - a source and the target
             raise UsageError(
-                "copy takes one or more paths and a destination; at least one of them must be in a guest, written NAME:PATH",
+                "copy takes one or more paths and a destination; at least one of them must be in a guest, "
+                "written NAME:PATH",
                 hint="interlock copy --help",
             )
         ssh, ask = self._into(guests)

@@ -23,7 +23,7 @@ from .resolve import DEFAULT_RULE, forwards, mount, port_rules
 def text(name: str, spec: Spec) -> str:
     """Return the editable part of the instance `name`, as YAML."""
     return (
-        f"# Instance {name}: forwards, disk and restart change at once, the rest at the next start. A disk can only grow.\n"
+        f"# Instance {name}: forwards, disk, restart change at once, the rest at a start. A disk can only grow.\n"
         f"cpus: {spec.cpus}\n"
         f"memory: {exact(spec.memory_bytes)}\n"
         f"disk: {exact(spec.disk_bytes)}\n"

@@ -214,7 +214,7 @@ def test_template_of_a_server_is_refused_without_repeating_a_secret(interlock, u
     more = secret if option == "--set" else ()
     refused = interlock("create", "web", "--template", where, *more, "--driver", "simulated")
     assert refused.returncode == 2
-    assert "takes --trust" in refused.stderr
+    assert "needs --trust" in refused.stderr
     assert "s3cret" not in refused.stderr
     assert "hint:" not in refused.stderr
 

@@ -80,7 +80,7 @@ def test_delete_with_force_calls_off_a_creation_that_is_in_the_middle_of_a_step(
     at_work()
     done = interlock("delete", "web", "--force")
     assert done.returncode == 0, done.stderr
-    assert (process.wait(timeout=60), "called off by delete (pid " in process.stderr.read()) == (130, True)
+    assert (process.wait(timeout=60), "cancelled by delete (pid " in process.stderr.read()) == (130, True)
     assert files_of(home, "web") == []
 
 

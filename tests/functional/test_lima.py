@@ -99,7 +99,7 @@ def test_adopt_takes_every_machine_of_limactl_and_changes_nothing(interlock, vms
     spec = vms.status("down").spec
     assert (spec.cpus, spec.memory_bytes, spec.user) == (1, 512 << 20, "user")
     again = interlock("adopt")
-    assert (again.returncode, "no machine that is not an instance already" in again.stderr) == (0, True)
+    assert (again.returncode, "no machine that is not already an instance" in again.stderr) == (0, True)
 
 
 def test_adopted_machine_lives_like_any_other_and_is_given_back(interlock, of_lima):

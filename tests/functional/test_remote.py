@@ -178,7 +178,7 @@ def test_template_with_a_mistake_is_refused_here_with_its_place(afar, tmp_path):
     [
         (("ssh-config", "web"), "ssh-config does not work on another host"),
         (("create", "web", "-t", "tiny", "--mount", "src"), "--mount src: the folder is on host ssh://other"),
-        (("template", "copy", "tiny", "mine.yaml"), "would write a file of that host"),
+        (("template", "copy", "tiny", "mine.yaml"), "would write the file on that host"),
     ],
 )
 def test_what_makes_no_sense_from_afar_is_refused_by_name(afar, words, said):

@@ -121,7 +121,7 @@ def test_watch_tells_a_change_of_condition_and_an_exit(watcher, bring, home):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--since", "3"), "means something for one instance only"),
+        (("--since", "3"), "is only valid for a single instance"),
         (("web", "--since", "yesterday"), "expected a line's number, 10m, 2h"),
     ],
 )

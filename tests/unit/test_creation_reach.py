@@ -155,7 +155,7 @@ def test_plan_of_a_server_is_refused_by_name_without_trust(home, tmp_path):
     """Nothing is made before somebody agreed, folders neither; the error says what was asked for, and what to type."""
     text = f"{IMAGE}mounts: [{{location: {tmp_path}/new, writable: true}}]\nssh: {{forwardAgent: true}}\n"
     loaded, said = parse(Source(URL, text.encode())), []
-    with pytest.raises(UntrustedTemplateError, match="takes --trust") as caught:
+    with pytest.raises(UntrustedTemplateError, match="needs --trust") as caught:
         plan(home, "web", loaded, SimulatedDriver(), Wishes())(said.append)
     assert caught.value.details == (
         f"mounts[0]: the guest reads and writes {tmp_path}/new; asked for by {URL}",

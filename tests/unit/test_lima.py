@@ -172,7 +172,7 @@ def test_start_says_its_steps_in_our_words(driver, machine):
 def test_start_of_a_deleted_instance_creates_nothing(driver, machine, folder):
     """`limactl start` would create it from a default template: it is not called, and would find no template."""
     subprocess.run(["limactl", "--log-format", "json", "delete", "--force", "web"], check=True, capture_output=True)
-    with pytest.raises(DriverError, match=r'no instance for "web".*deleted beside Interlock'):
+    with pytest.raises(DriverError, match=r'no instance for "web".*deleted outside Interlock'):
         driver.start(machine, print, Deadline(START_S))
     with pytest.raises(DriverError, match=r'template "default.yaml" not found'):
         program.call(folder, ["start", "--tty=false", "web"])

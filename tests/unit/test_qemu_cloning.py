@@ -161,7 +161,7 @@ def test_clone_of_a_guest_that_reads_no_other_seed_is_refused(web, cloned):
     (web.directory / SEED).write_bytes(seed.nocloud(FACTS))
     assert b"i-copy" in (cloned("copy") / SEED).read_bytes()
     write(web.directory, 1)
-    with pytest.raises(DriverError, match="can be cloned before its first start"):
+    with pytest.raises(DriverError, match="can only be cloned before its first start"):
         cloned("late")
 
 

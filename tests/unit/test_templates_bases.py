@@ -107,4 +107,4 @@ def test_movable_text_of_standard_input_has_no_neighbours():
     """A relative locator in it means nothing, and the mistake names its place."""
     with pytest.raises(InvalidTemplateError) as caught:
         bases.movable(Source("<standard input>", b"base: one.yaml\n"))
-    assert caught.value.message.startswith("<standard input>:1:7: base: one.yaml: a template that is no file")
+    assert caught.value.message.startswith("<standard input>:1:7: base: one.yaml: a template that is not a file")

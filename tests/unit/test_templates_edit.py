@@ -76,7 +76,7 @@ def test_edit_after_another_sees_what_that_one_made():
         ("user[0]=x", "--set user[0]=x: user: not a list"),
         ("cpus.x=1", "--set cpus.x=1: cpus: not a mapping"),
         ("cpus=[", "--set cpus=[: the text ends inside a list or mapping: ] or } is missing"),
-        ("cpus=!x 1", "--set cpus=!x 1: the tag !x is not read"),
+        ("cpus=!x 1", "--set cpus=!x 1: the tag !x is not supported"),
         ("cpus=[\n", "--set cpus=[: the text ends inside a list or mapping: ] or } is missing"),
         (
             "base=" + "x" * 99,

@@ -142,13 +142,13 @@ def test_absolute_of_a_template_lies_beside_it(locator, beside, expected):
         ("../x.yaml", "/srv/a/web.yaml", "cannot leave its template's folder"),
         ("a/../../x.yaml", "https://example.org/a/web.yaml", "cannot leave its template's folder"),
         ("../x", "template:_images/debian", "cannot leave its template's folder"),
-        ("base.yaml", "-", "a template that is no file has no folder"),
+        ("base.yaml", "-", "a template that is not a file has no folder"),
         ("/etc/passwd", "http://example.org/web.yaml", "a template from a server cannot name files of this host"),
         ("~/.ssh/id", "https://example.org/web.yaml", "a template from a server cannot name files of this host"),
         ("file:///etc/passwd", "https://example.org/x", "a template from a server cannot name files of this host"),
         ("github:lima-vm/lima", None, "locators by github: are not supported yet"),
-        ("file:web.yaml", None, "a file: URL holds an absolute path"),
-        ("file://server/web.yaml", None, "a file: URL holds an absolute path"),
+        ("file:web.yaml", None, "a file: URL needs an absolute path"),
+        ("file://server/web.yaml", None, "a file: URL needs an absolute path"),
     ],
 )
 def test_absolute_of_what_must_not_be_named_is_refused(locator, beside, words):

@@ -259,7 +259,7 @@ def test_what_was_asked_for_here_can_be_called_off(shown, vms, driver):
         await view.until("build")
         assert "call off" not in view.screen
         await view.press("x")
-        await view.until("nothing that was asked for here is under way")
+        await view.until("no action of yours is under way")
         await view.press("s")
         await view.until("x call off", "waiting for the simulated guest")
         await view.press("x")

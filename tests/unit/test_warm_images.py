@@ -101,7 +101,7 @@ def test_warm_image_that_does_not_fit_is_not_used_and_the_reason_is_said(store, 
     said = []
     assert choice.materials(store, tiny, SPEC, "auto", said.append) == {}
     assert said[0].endswith(why)
-    with pytest.raises(UsageError, match=f"none that fits: .*{why}") as refused:
+    with pytest.raises(UsageError, match=f"but none fits: .*{why}") as refused:
         choice.materials(store, tiny, SPEC, "always", unheard)
     assert refused.value.hint == "interlock image warm tiny --cpus 2 --memory 512MiB --disk 1GiB"
 
