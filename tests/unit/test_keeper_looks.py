@@ -50,7 +50,7 @@ def test_stop_of_a_machine_that_has_failed_calls_off_the_restart_that_is_due(kee
     assert keeper._restart_due(engine.status("web")) is None
     *_, line = engine.history("web")
     assert (line.trigger, line.phase, line.asked) == ("start", "failed", {"restart": 1})
-    assert f'starting "web" was called off by {trigger}' in engine.status("web").reason
+    assert f'starting "web" was cancelled by {trigger}' in engine.status("web").reason
     assert engine.fire("web", trigger).state == "stopped"
     assert [*engine.history("web")][-1] == line
 
