@@ -72,12 +72,10 @@ def _definitions(rows: Sequence[Row], begin: State) -> list[str]:
 
 
 def _unlike(rows: Iterable[Row]) -> Iterable[Row]:
-    """Return one of those rows that differ in name and words alone: what happens to one, happens to the others."""
-
-    def deed(row: Row) -> Row:
-        return row._replace(trigger=Trigger.create, by=By.engine, doing="", done="", why="", on_damage=None)
-
-    return {deed(row): row for row in rows}.values()
+    """Return one of those rows that are the same to the model: what happens to one, happens to the others."""
+    return {
+        (frozenset(row.sources), row.dest, row.on_crash, row.holds, row.yields_to, row.guarded): row for row in rows
+    }.values()
 
 
 def _name(word: str | None) -> str:

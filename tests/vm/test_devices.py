@@ -469,23 +469,25 @@ def need_virtiofsd() -> None:
         pytest.skip(f"{program.path} can be run by root only")
 
 
-@pytest.mark.parametrize("kind", ["9p", "virtiofs"])
-def test_mounts_are_read_and_written_as_the_spec_says(make_site, created, start, in_guest, shared, kind):
-    """The guest sees each folder under its tag, and cannot write to one that is not to be written to."""
-    if kind == "virtiofs":
-        need_virtiofsd()
-    read_only, writable = (
-        Mount(str(folder), "/mnt", writable=folder is shared[1], type=kind, security_model="none") for folder in shared
+def test_mounts_are_read_and_written_as_the_spec_says(make_site, created, start, in_guest, shared):
+    """The guest sees each folder under its tag, by 9p and virtiofs, and cannot write to one that is read-only."""
+    need_virtiofsd()
+    mounts = tuple(
+        Mount(str(folder), "/mnt", writable=folder is shared[1], type=kind, security_model="none")
+        for kind in ("9p", "virtiofs")
+        for folder in shared
     )
-    option = "-o trans=virtio,version=9p2000.L" if kind == "9p" else ""
-    with created(make_site(template="debian", mounts=(read_only, writable))) as site:
+    with created(make_site(template="debian", mounts=mounts)) as site:
         start(site)
-        in_guest(site, f"for n in 0 1; do sudo mkdir /m$n; sudo mount -t {kind} {option} mount$n /m$n || exit; done")
-        assert in_guest(site, "cat /m0/hello /m1/hello") == "read me, please\nwrite here\n"
-        assert "Read-only" in in_guest(site, "sudo touch /m0/no 2>&1 || true")
-        in_guest(site, "sudo sh -c 'umask 022; echo out >/m1/out'")
-    assert (shared[1] / "out").read_text() == "out\n"
-    assert stat.S_IMODE((shared[1] / "out").stat().st_mode) == 0o644
+        for number, mount in enumerate(mounts):
+            options = f"-t {mount.type} {'-o trans=virtio,version=9p2000.L' if mount.type == '9p' else ''}"
+            in_guest(site, f"sudo mkdir /m{number} && sudo mount {options} mount{number} /m{number}")
+        for read_only, writable, file in (("/m0", "/m1", "by9p"), ("/m2", "/m3", "byvirtiofs")):
+            assert in_guest(site, f"cat {read_only}/hello {writable}/hello") == "read me, please\nwrite here\n"
+            assert "Read-only" in in_guest(site, f"sudo touch {read_only}/no 2>&1 || true")
+            in_guest(site, f"sudo sh -c 'umask 022; echo out >{writable}/{file}'")
+            assert (shared[1] / file).read_text() == "out\n"
+            assert stat.S_IMODE((shared[1] / file).stat().st_mode) == 0o644
     assert [path.name for path in shared[0].iterdir()] == ["hello"]
 
 
