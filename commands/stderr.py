@@ -114,8 +114,8 @@ def _logger(log_format: LogFormat) -> Any:
 def _structlog() -> Any:
     """Return structlog, imported without what takes most of the time of its import and what no line of ours uses.
 
-    It looks for rich and better_exceptions to show tracebacks and for colorama to color terminals, and does without where
-    there is none.
+    It looks for rich and better_exceptions to show tracebacks and for colorama to color terminals, and does without
+    where there is none.
     """
     with _hidden("rich"), _hidden("colorama"), _hidden("better_exceptions"):
         import structlog

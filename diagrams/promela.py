@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..fsm import table
 from ..fsm.states import AT_REST, State
-from ..fsm.table import By, Recovery, Row, Trigger
+from ..fsm.table import Recovery, Row, Trigger
 from .layout import INITIAL
 
 PROTOCOL = Path(__file__).with_name("protocol.pml")
