@@ -64,7 +64,7 @@ def test_guest_continues_where_it_was(vms, start, ask, running, until):
     subprocess.run(vms.shell("web", ["sh", "-c", f"({WRITER}) >/dev/null 2>&1 &"]), check=True, timeout=300)
     boot = ask("web", "cat /proc/sys/kernel/random/boot_id")
 
-    def reached():  # the file is empty while it is written anew
+    def reached():  # the file is empty for a moment while it is written
         return int(ask("web", "cat flushed || true") or 0)
 
     for _ in range(3):
