@@ -157,8 +157,11 @@ def over_socket(path):
     return answer.partition(b"\r\n\r\n")[2]
 
 
-def test_template_with_everything_is_so_in_the_guest(vms, folder, ask):
-    """Base, params, each mode of script, files, mounts, a disk, forwards, a probe: at the first boot and the next."""
+def test_template_comes_true(vms, folder, ask):
+    """Base, params, each mode of script, files, mounts, a disk, forwards, a probe: at the first boot and the next.
+
+    (The name is short because it is part of the path of a socket, which has 107 bytes.)
+    """
     Disks(vms.home).create("data", 64 << 20)
     vms.create("web", str(folder / "templates" / "web.yaml"))
     spec = vms.status("web").spec
