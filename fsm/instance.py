@@ -294,8 +294,9 @@ class Instance:
             # Its state is not the source any more. The intent in the journal leads the next command to the same end.
             entry.announce_outcome(Happening.left, problem)
             return
+        probed = entry.row.on_crash is Recovery.probe
         try:
-            if keep and entry.row.on_crash is Recovery.probe and not isinstance(problem, CancelledError):
+            if keep and probed and not is_saved(self.directory) and not isinstance(problem, CancelledError):
                 entry.detail = "its guest was left as it is"
                 happening, phase = Happening.left, Phase.left
             else:
@@ -308,9 +309,10 @@ class Instance:
             problem.message = words.given_up(problem.message)
         if isinstance(problem, DeadlineError):
             problem.hint = problem.hint or self._way_from_deadline(entry, asked)
-            if entry.row.on_crash is Recovery.probe:
-                kept = happening is Happening.left
-                problem.details = (*problem.details, "the guest was left alive" if kept else "the guest was ended")
+            if probed:
+                ended = "the guest's memory is saved" if is_saved(self.directory) else "the guest was ended"
+                became = "the guest was left alive" if happening is Happening.left else ended
+                problem.details = (*problem.details, became)
         if self.directory.is_dir():
             with suppress(OSError):  # a full disk: the intent stands in the journal, so the next command settles it
                 entry.outcome(phase, problem)

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from ...errors import DeadlineError, DriverError, HostError
 from ...fsm.records import is_saved, is_warm
 from ...guest import ssh
 from ...guest.session import Endpoint, GuestGoneError
+from ...host import cancellation
 from ...host.files import write_whole
 from ...host.home import make_runtime
 from ...host.process import Actor
@@ -32,6 +33,7 @@ from . import (
 )
 from .capabilities import Acceleration, acceleration, capabilities
 from .command import Board, build
+from .monitor import LateError
 
 _PORT_ATTEMPTS = 5
 
@@ -41,6 +43,11 @@ _TAKEN = (ssh_port.REFUSED, vnc.REFUSED)
 _POLL_S = 0.005
 """Between two looks at a hypervisor that is starting, which takes it some 30 ms."""
 
+_SAVING_S = 30.0
+"""How long a memory may take to be saved again, for a start that has failed and must end."""
+
+_HANGING_UP_S = 1.0
+"""How long a process takes to end at most once its sockets are closed."""
 
 RESUMING = "resuming from the saved memory"
 BEGINNING = "starting from the warm image"
@@ -57,7 +64,7 @@ def up(site: Site, progress: "Progress", deadline: Deadline, *, boot: bool, cold
         hypervisor.kill(directory, progress)
     process = hypervisor.settled(directory)
     if process and saved.waits(process):  # the process that started it died before it could let it run
-        _let_run(site)
+        _let_run(site, deadline)
     if process or not boot:
         return process
     if is_warm(directory) and not is_saved(directory):
@@ -108,7 +115,8 @@ def _leave_memory(site: Site, progress: "Progress", why: str) -> None:
 def _resume(site: Site, progress: "Progress", deadline: Deadline) -> Actor | None:
     """Return the hypervisor of `site`, which has continued from its saved memory; None where it has to boot.
 
-    A memory that does not fit, or that QEMU refuses, is set aside, and the reason is said.
+    A memory that does not fit, or that QEMU refuses, is set aside, and the reason is said. If this raises, it is kept
+    for the next start, unless the guest has run with it.
     """
     directory = site.directory
     why = saved.misfit(site, *described(site, deadline.remaining_s))
@@ -116,11 +124,17 @@ def _resume(site: Site, progress: "Progress", deadline: Deadline) -> Actor | Non
         progress.came_up(BEGINNING if adopted.is_nobodys(directory) else RESUMING)
         process = launch(site, progress, deadline, saved.incoming)
         try:
-            saved.load(site, process)
-            _let_run(site)
-        except DriverError as err:
-            hypervisor.kill(directory, unheard)
-            why = (hypervisor.words(directory) or [err.message])[-1]
+            saved.load(site, process, deadline)
+            _let_run(site, deadline)
+        except BaseException as err:
+            with cancellation.shielded():
+                died = _ended(process)
+                hypervisor.kill(directory, unheard)
+                last = hypervisor.words(directory) if died else []
+                saved.take_back(directory)
+            if not isinstance(err, DriverError) or isinstance(err, LateError):
+                raise
+            why = (last or [err.message])[-1]
             if not is_saved(directory):
                 raise DriverError(f"the guest did not continue: {why}") from err
         else:
@@ -129,10 +143,16 @@ def _resume(site: Site, progress: "Progress", deadline: Deadline) -> Actor | Non
     return None
 
 
-def _let_run(site: Site) -> None:
+def _ended(process: Actor) -> bool:
+    """Return whether the hypervisor `process` has ended by itself; one that just hung up is about to."""
+    with hypervisor.held(process) as pidfd:
+        return pidfd is None or hypervisor.wait(pidfd, _HANGING_UP_S)
+
+
+def _let_run(site: Site, deadline: Deadline) -> None:
     """Let the machine of `site`, whose memory is loaded, continue; unplugged, if its guest may be another's yet."""
     lan.plug(site, plugged=not adopted.is_undecided(site.directory))
-    saved.release(site)
+    saved.release(site, deadline)
 
 
 def launch(
@@ -205,6 +225,19 @@ def foreseen(site: Site, *, materials: Collection[str] | None = None) -> tuple[s
     board.check(able)
     accelerator = _chosen(site, remember=False).name
     return able.version, build(site, board, able, accelerator, ssh_port.chosen(site), materials=materials)
+
+
+@contextmanager
+def suspended_again(site: Site, process: Actor | None) -> Iterator[None]:
+    """Save the memory of `site` again where the block raises, if `process` continued from one that was its own: nothing
+    is lost with the process then."""
+    try:
+        yield
+    except BaseException:
+        if process and saved.waits(process) and not adopted.is_nobodys(site.directory):
+            with cancellation.shielded(), suppress(DriverError, DeadlineError):
+                saved.save(site, process, unheard, Deadline(_SAVING_S))
+        raise
 
 
 @contextmanager

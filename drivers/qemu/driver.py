@@ -54,6 +54,7 @@ from ..contract import (
     CLUSTERED,
     CURRENT,
     DEMANDS,
+    FORKED,
     HIDDEN,
     INITRD,
     KERNEL,
@@ -262,14 +263,15 @@ class QemuDriver(Driver):
         self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True, cold: bool = False
     ) -> DegradedError | str | None:
         from . import adopted
-        from .boot import Progress, cold_boot, up
+        from .boot import Progress, cold_boot, suspended_again, up
 
         progress = Progress(report)
         if (site.directory / mounts.CHANGED).exists() and hypervisor.settled(site.directory) is None:
             mounts.reseed(site)
         process = up(site, progress, deadline, boot=boot, cold=cold)
         try:
-            failures = self._await(site, process, progress, deadline)
+            with suspended_again(site, process):
+                failures = self._await(site, process, progress, deadline)
         except DriverError as err:
             if not (boot and adopted.is_nobodys(site.directory)):
                 raise
@@ -376,6 +378,7 @@ class QemuDriver(Driver):
         from . import adopted, disk, firmware, saved, tpm
 
         _refuse_alive(site)
+        ended.clear(site, report)
         saved.forget(site.directory)
         report("making a fresh disk")
         disk.make(site.directory, site.spec.disk_bytes)
@@ -395,6 +398,7 @@ class QemuDriver(Driver):
 
     def resume(self, site: Site, report: Report) -> None:
         from ...guest.session import GuestGoneError
+        from ...host.files import sweep_beside
         from . import forking, saved
 
         report("resuming the guest")
@@ -402,7 +406,9 @@ class QemuDriver(Driver):
             if pidfd is None:
                 raise DriverError(f"there is nothing to resume: {ended.reason(site.directory)}")
             hypervisor.wake(pidfd)
+            saved.call_off(site)
             forking.finish(site)
+            sweep_beside(site.directory / FORKED)
             saved.release(site)
             if ssh_forwards.condition(site.runtime):
                 report(FORWARDING)

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from ...errors import DriverError
-from ...host.files import remove_tree
+from ...host.files import remove_tree, sweep_beside
 from ...host.process import boot_id
 from .. import degraded
-from ..contract import Report, Site
+from ..contract import FORKED, Report, Site
 from . import events, hypervisor, logs, ssh_forwards
 from .port_record import PORTS
 
@@ -38,7 +38,8 @@ def death(directory: Path) -> DriverError:
 
 
 def clear(site: Site, report: Report) -> None:
-    """Remove what is left of a run that is over: processes that served it, files that were to be removed with it."""
+    """Remove what is left of a run that is over: processes that served it, files that were to be removed with it, and
+    what a fork that was cut short has left."""
     from . import copies, lan, vnc
 
     vnc.forget(site.directory)
@@ -46,4 +47,6 @@ def clear(site: Site, report: Report) -> None:
     degraded.forget(site.directory)
     ssh_forwards.end(site.runtime)
     remove_tree(site.runtime / PORTS)
+    remove_tree(site.directory / FORKED)
+    sweep_beside(site.directory / FORKED)
     copies.forget(site.directory, report)

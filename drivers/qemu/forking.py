@@ -15,6 +15,7 @@ the same reason the fresh one has the name of a layer as well, under which QEMU 
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,13 +24,14 @@ from ...fsm.spec import Forward
 from ...guest.keys import pin
 from ...guest.seed import SEED_BYTES, identity_facts
 from ...guest.session import Endpoint
+from ...host import cancellation
 from ...host.files import folder_beside, publish, read_own, remove_tree, write_whole
 from ...host.process import Actor
 from ..contract import BASE, CD, FORKED, INITRD, KERNEL, KNOWN_HOSTS, SEED, SSH_KEY, Deadline, Report, Site
 from . import adopted, cloning, disk, firmware, identity, saved
 from .command import RECORD, Board
 from .disk import DISK, LAYERS
-from .monitor import Monitor
+from .monitor import Monitor, within
 
 CAUGHT = "fork.json"
 """The facts of the moment: the guest's boot and mark, the layers, and the size of the disk."""
@@ -91,10 +93,15 @@ def catch(site: Site, process: Actor, announced: Announced, report: Report, dead
     place = site.directory / FORKED
     remove_tree(place)
     fresh = folder_beside(place)
-    layers, size = caught(site, process, fresh, report, deadline)
-    record = {**announced._asdict(), "layers": layers, "disk_bytes": size}
-    write_whole(fresh / CAUGHT, json.dumps(record).encode() + b"\n")
-    fresh.replace(place)
+    try:
+        layers, size = caught(site, process, fresh, report, deadline)
+        record = {**announced._asdict(), "layers": layers, "disk_bytes": size}
+        write_whole(fresh / CAUGHT, json.dumps(record).encode() + b"\n")
+        fresh.replace(place)
+    except BaseException:
+        with cancellation.shielded(), suppress(DriverError):
+            remove_tree(fresh)
+        raise
 
 
 def caught(site: Site, process: Actor, folder: Path, report: Report, deadline: Deadline) -> tuple[list[str], int]:
@@ -111,14 +118,14 @@ def caught(site: Site, process: Actor, folder: Path, report: Report, deadline: D
     number = os.urandom(4).hex()
     cloning.write_cover(directory, _COVER.format(number), layers, size)
     os.link(directory / _COVER.format(number), directory / _layer(number))
-    with Monitor(site.runtime) as monitor:
+    with Monitor(site.runtime, within(deadline)) as monitor:
         monitor.ask("stop")  # and completes what is being written to the disks
         _change_over(monitor, number)
     finish(site)
     saved.take(site, process, folder, deadline)
     if (directory / firmware.VARIABLES).exists():
         _copy(directory / firmware.VARIABLES, folder / firmware.VARIABLES)
-    with Monitor(site.runtime) as monitor:
+    with Monitor(site.runtime, within(deadline)) as monitor:
         monitor.ask("cont")
     return layers, size
 

@@ -1,7 +1,8 @@
 """Commands to a hypervisor's monitor, and their answers or the error.
 
 The monitor is a unix socket in the runtime directory. It serves one client at a time, and a hypervisor that hangs
-accepts a connection and never answers. So every answer has a few seconds, and a connection is closed at once.
+accepts a connection and never answers. So every answer has a few seconds, and a connection is closed at once. What
+waits for the host's disk in between, such as `stop`, has as long as the work that it belongs to (`within`).
 """
 
 import json
@@ -26,7 +27,16 @@ _LONGEST_BYTES = 1 << 20
 
 
 class MonitorError(DriverError):
-    """The hypervisor did not answer on its monitor. It may be alive all the same."""
+    """The hypervisor did not do what its monitor was asked for. It may be alive all the same."""
+
+
+class LateError(MonitorError):
+    """The hypervisor has not answered in time. It may do yet what it was asked for."""
+
+
+def within(deadline: Deadline) -> float:
+    """Return how long an answer may take that work with `deadline` waits for."""
+    return max(TIMEOUT_S, deadline.remaining_s)
 
 
 def execute(runtime: Path, command: str, timeout_s: float = TIMEOUT_S) -> object:
@@ -91,7 +101,7 @@ def _refusals(command: str, timeout_s: float) -> Iterator[None]:
     try:
         yield
     except DeadlineError as err:
-        raise MonitorError(f"the monitor did not answer in {timeout_s:.1f} s") from err
+        raise LateError(f"the monitor did not answer {command} in {timeout_s:.1f} s") from err
     except (OSError, ValueError, EOFError, AttributeError, RecursionError) as err:
         raise MonitorError(f"the monitor refused {command}: {err}") from err
 

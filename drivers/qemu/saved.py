@@ -4,6 +4,7 @@
     ├── memory          the guest's memory, with holes where it never wrote; not there if `devices` holds it, too
     ├── devices         processors and devices, as QEMU writes them when it migrates a machine
     └── saved.json      what it belongs to: the machine, and each file that the guest writes to
+    .saved.used/        one that the machine is about to continue from, or has
     saved.old/          one that could not be used; kept until the next suspend or reset
 
 While `saved` is there, no processor of the machine runs: it is published after they were stopped, and removed before
@@ -45,11 +46,11 @@ from ...host.files import (
 )
 from ...host.process import Actor
 from ..contract import SAVED, Deadline, Report, Site, disk_file
-from . import disk, firmware, hypervisor
-from .monitor import Monitor, MonitorError
+from . import disk, events, firmware, hypervisor
+from .monitor import LateError, Monitor, MonitorError, within
 
 MEMORY, DEVICES, RECORD = "memory", "devices", "saved.json"
-OLD = f"{SAVED}.old"
+OLD, _USED = f"{SAVED}.old", f".{SAVED}.used"
 
 _INCOMING = ("-S", "-incoming", "defer")
 
@@ -85,6 +86,12 @@ _UNLIMITED = 1 << 40
 
 _POLL_S = 0.002
 
+_SETTLING_S = 10.0
+"""How long a hypervisor may take to end what it was asked for before: it writes to the host's disk."""
+
+_OVER = ("", "completed", "failed", "cancelled")
+"""What QEMU says of a migration that does not go on, or that there was none."""
+
 Fingerprint = dict[str, str]
 """What must be the same for a memory to fit: `_KINDS`, the version of QEMU and, under KVM, the host's processor."""
 
@@ -117,14 +124,14 @@ def refuse(site: Site, process: Actor) -> None:
 def save(site: Site, process: Actor, report: Report, deadline: Deadline) -> None:
     """Stop the processors of `site`, and publish its memory. The hypervisor `process` is left alive, standing still.
 
-    Raises DeadlineError when time is up first.
+    Raises DeadlineError or LateError when time is up first.
     """
     directory = site.directory
     remove_tree(directory / OLD)
     fresh = folder_beside(directory / SAVED)
     try:
         report("stopping the processors")
-        with Monitor(site.runtime) as monitor:
+        with Monitor(site.runtime, within(deadline)) as monitor:
             monitor.ask("stop")  # and completes what is being written to the disks
         report("saving the memory")
         take(site, process, fresh, deadline)
@@ -136,20 +143,26 @@ def save(site: Site, process: Actor, report: Report, deadline: Deadline) -> None
 
 
 def take(site: Site, process: Actor, folder: Path, deadline: Deadline) -> None:
-    """Write the memory of `site`, whose processors stand still, into `folder`: all that SAVED holds."""
+    """Write the memory of `site`, whose processors stand still, into `folder`: all that SAVED holds.
+
+    Where it raises, the hypervisor migrates no longer: a migration that goes on would stop the guest again at its end.
+    """
     shared = _shares_memory(process)
-    with Monitor(site.runtime) as monitor:
-        with _passed(monitor, folder / DEVICES, "xb", beside=shared):
-            monitor.ask("migrate-set-parameters", max_bandwidth=_UNLIMITED)
-            monitor.ask("migrate", uri=f"fd:{DEVICES}")
-            _migrated(monitor, deadline)
-        asked: Any = monitor.ask("query-version")
+    try:
+        with Monitor(site.runtime, within(deadline)) as monitor:
+            with _passed(monitor, folder / DEVICES, "xb", beside=shared):
+                monitor.ask("migrate-set-parameters", max_bandwidth=_UNLIMITED)
+                monitor.ask("migrate", uri=f"fd:{DEVICES}")
+                _migrated(monitor, deadline)
+            version = _version(monitor)
+    except BaseException:
+        with cancellation.shielded(), suppress(DriverError):
+            call_off(site)
+        raise
     if shared:
         with _memory(process, "rb") as source, open_private(folder / MEMORY, "xb") as copy:
             copy.truncate(os.fstat(source.fileno()).st_size)
             _copy(source.fileno(), copy.fileno(), deadline)
-    number = asked["qemu"]
-    version = f"{number['major']}.{number['minor']}.{number['micro']}"
     record = {
         "machine": fingerprint(version, hypervisor.command(process)),
         "written": _written(site),
@@ -159,6 +172,17 @@ def take(site: Site, process: Actor, folder: Path, deadline: Deadline) -> None:
         "schema": 1,
     }
     _write_record(folder, record)
+
+
+def call_off(site: Site) -> None:
+    """Return once the hypervisor of `site` does not migrate any more. Raises MonitorError if it does all the same."""
+    turn = Deadline(_SETTLING_S)
+    with Monitor(site.runtime, turn.seconds) as monitor:
+        while _status(monitor, "query-migrate") not in _OVER:
+            if turn.passed:
+                raise LateError("the hypervisor does not end its migration")
+            monitor.ask("migrate_cancel")
+            cancellation.pause(_POLL_S)
 
 
 def adopt(site: Site, folder: Path, *, common: bool) -> None:
@@ -251,22 +275,21 @@ def incoming(site: Site, command: Sequence[str], folder: str = SAVED) -> list[st
     return [*(adapted.get(word, word) for word in command), *_INCOMING]
 
 
-def load(site: Site, process: Actor) -> None:
+def load(site: Site, process: Actor, deadline: Deadline) -> None:
     """Load the saved memory of `site` into `process`, which was started by `incoming`. It stands still afterwards.
 
-    Raises DriverError when QEMU refuses it.
+    Raises DriverError when QEMU refuses it; DeadlineError or LateError when time is up first.
     """
     saved = site.directory / SAVED
     beside = (saved / MEMORY).exists()
     if beside and _shares_memory(process):
         with open_private(saved / MEMORY, "rb") as source, _memory(process, "r+b") as memory:
-            _copy(source.fileno(), memory.fileno(), Deadline(float("inf")))
-    with Monitor(site.runtime) as monitor, _passed(monitor, saved / DEVICES, "rb", beside=beside):
+            _copy(source.fileno(), memory.fileno(), deadline, "loaded")
+    with Monitor(site.runtime, within(deadline)) as monitor, _passed(monitor, saved / DEVICES, "rb", beside=beside):
         monitor.ask("migrate-incoming", uri=f"fd:{DEVICES}")
-        status = "inmigrate"
-        while status == "inmigrate":
+        while (status := _status(monitor, "query-status")) == "inmigrate":
+            _in_time(deadline, "loaded")
             cancellation.pause(_POLL_S)
-            status = _status(monitor, "query-status")
         if status != "paused":
             raise DriverError(f"the hypervisor is {status} after the memory was loaded")
 
@@ -276,11 +299,26 @@ def waits(process: Actor) -> bool:
     return _INCOMING[1] in hypervisor.command(process)
 
 
-def release(site: Site) -> None:
-    """Remove the saved memory of the machine of `site`, then let it run. One that runs already is left alone."""
-    with Monitor(site.runtime) as monitor:
-        forget(site.directory)
+def release(site: Site, deadline: Deadline | None = None) -> None:
+    """Let the machine of `site` run; its saved memory is gone then. One that runs already is left alone.
+
+    No start finds the memory once a processor may run. Where this raises, see `take_back`.
+    """
+    directory = site.directory
+    with Monitor(site.runtime, within(deadline or Deadline(_SETTLING_S))) as monitor:
+        if is_saved(directory):
+            remove_tree(directory / _USED)
+            (directory / SAVED).replace(directory / _USED)
+            flush_directory(directory)
         monitor.ask("cont")
+    forget(directory)
+
+
+def take_back(directory: Path) -> None:
+    """Undo what `release` did to the saved memory, if the machine, which is down now, has not run with it."""
+    if (directory / _USED).exists() and not any(event["event"] == "RESUME" for event in events.read(directory)):
+        (directory / _USED).replace(directory / SAVED)
+        flush_directory(directory)
 
 
 def set_aside(directory: Path) -> None:
@@ -293,7 +331,7 @@ def set_aside(directory: Path) -> None:
 def forget(directory: Path) -> None:
     """Remove the saved memory, and any remains that a crash left."""
     if is_saved(directory):
-        retire(directory / SAVED, directory / f".{SAVED}.used")
+        retire(directory / SAVED, directory / _USED)
     sweep_beside(directory / SAVED)
 
 
@@ -323,8 +361,15 @@ def _migrated(monitor: Monitor, deadline: Deadline) -> None:
     while (status := _status(monitor, "query-migrate")) != "completed":
         if status in ("failed", "cancelled"):
             raise DriverError(f"QEMU could not save its devices: the migration {status}")
-        _in_time(deadline)
+        _in_time(deadline, "saved")
         cancellation.pause(_POLL_S)
+
+
+def _version(monitor: Monitor) -> str:
+    """Return the version of the QEMU that runs."""
+    asked: Any = monitor.ask("query-version")
+    number = asked["qemu"]
+    return f"{number['major']}.{number['minor']}.{number['micro']}"
 
 
 def _status(monitor: Monitor, question: str) -> str:
@@ -358,20 +403,20 @@ def _stretches(source: int) -> Iterator[tuple[int, int]]:
         yield begin, end
 
 
-def _copy(source: int, target: int, deadline: Deadline) -> None:
-    """Copy what `source` holds to the same places of `target`, without its holes."""
+def _copy(source: int, target: int, deadline: Deadline, done: str = "saved") -> None:
+    """Copy what `source` holds to the same places of `target`, without its holes: memory that is to be `done`."""
     for begin, end in _stretches(source):
         os.lseek(source, begin, os.SEEK_SET)
         os.lseek(target, begin, os.SEEK_SET)
-        done = begin
-        while done < end:
-            _in_time(deadline)
-            done += os.sendfile(target, source, None, min(end - done, _PIECE_BYTES))
+        at = begin
+        while at < end:
+            _in_time(deadline, done)
+            at += os.sendfile(target, source, None, min(end - at, _PIECE_BYTES))
 
 
-def _in_time(deadline: Deadline) -> None:
+def _in_time(deadline: Deadline, done: str) -> None:
     if deadline.passed:
-        raise DeadlineError(f"the memory was not saved within {deadline.seconds:g} s")
+        raise DeadlineError(f"the memory was not {done} within {deadline.seconds:g} s")
 
 
 def _shares_memory(process: Actor) -> bool:

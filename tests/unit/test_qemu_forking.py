@@ -1,5 +1,6 @@
 """A fork shares memory and disk with nobody who writes to them, and is known by its own identity once it has it."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from conftest import make_spec
 
 from interlock.drivers.contract import FORKED, INITRD, KERNEL, KNOWN_HOSTS, SAVED, SEED, SSH_KEY, Deadline, Site
-from interlock.drivers.qemu import adopted, disk, forking, identity, saved
+from interlock.drivers.qemu import adopted, disk, ended, forking, identity, saved
 from interlock.errors import DamagedError, DriverError, TooNewError
 from interlock.fsm.spec import Disk, Forward
 from interlock.guest import cpio, seed
@@ -210,3 +211,23 @@ def test_guest_that_would_be_the_same_machine_is_refused(web, monkeypatch, file,
     Path(web.directory / file).write_text(content)
     with pytest.raises(DriverError, match=why):
         forking.refuse(web, None)
+
+
+def test_fork_that_fails_leaves_no_memory_on_the_disk(web, monkeypatch):
+    """A full disk is why it failed, maybe."""
+
+    def fill(_site, _process, folder, *_):
+        (folder / saved.MEMORY).write_bytes(b"memory")
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(forking, "caught", fill)
+    with pytest.raises(OSError, match="no space"):
+        forking.catch(web, None, forking.Announced("the-boot", "the-mark"), unheard, Deadline(60))
+    assert not list(web.directory.glob("*forked*"))
+
+
+def test_fork_whose_original_died_leaves_nothing_once_its_run_is_settled(web):
+    """Nobody makes copies of it any more, be it complete or not."""
+    (web.directory / f".{FORKED}.0badcafe").mkdir()
+    ended.clear(web, unheard)
+    assert not list(web.directory.glob("*forked*"))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import time
 import urllib.request
@@ -10,9 +11,10 @@ import pytest
 
 from interlock.creation.plan import Wishes
 from interlock.drivers.contract import SAVED
-from interlock.drivers.qemu import saved
+from interlock.drivers.qemu import adopted, monitor, saved
 from interlock.drivers.qemu.boot import RESUMING
-from interlock.errors import DriverError
+from interlock.drivers.qemu.driver import QemuDriver
+from interlock.errors import CancelledError, DeadlineError, DriverError
 from interlock.fsm.states import State
 
 pytestmark = pytest.mark.vm
@@ -175,3 +177,82 @@ def test_attached_disk_is_part_of_what_a_memory_fits(vms, home, tmp_path, start,
     (disk,) = home.directory("web").glob("disk-*")
     os.utime(disk)
     assert [step for step in start() if step.endswith("was changed since")]
+
+
+def all_memory_slowly(monkeypatch):
+    """Have QEMU write the guest's memory itself, and so slowly that it does not come to an end."""
+    monkeypatch.setattr(saved, "_shares_memory", lambda _: False)
+    monkeypatch.setattr(saved, "_UNLIMITED", 100_000)
+
+
+@pytest.mark.usefixtures("running")
+def test_migration_of_a_suspend_that_ran_out_of_time_ends_with_it(vms, ask, monkeypatch):
+    """QEMU would stop the guest again once it came to the end of it."""
+    with monkeypatch.context() as patch:
+        all_memory_slowly(patch)
+        with pytest.raises(DeadlineError):
+            vms.suspend("web", timeout_s=3)
+    assert monitor.execute(vms.engine.site("web").runtime, "query-migrate")["status"] == "cancelled"
+    assert vms.status("web").observation.condition is None
+    assert ask("web", "echo alive") == "alive\n"
+    assert vms.suspend("web").state is State.stopped
+
+
+@pytest.mark.usefixtures("running")
+def test_migration_of_a_suspend_that_was_killed_ends_with_its_recovery(vms, ask, monkeypatch):
+    """Nobody else would end it."""
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        all_memory_slowly(patch)
+        for module, name in ((saved, "_migrated"), (saved, "call_off"), (QemuDriver, "resume")):
+            patch.setattr(module, name, die)
+        with pytest.raises(Killed):
+            vms.suspend("web")
+    assert ask("web", "echo alive") == "alive\n"
+    assert monitor.execute(vms.engine.site("web").runtime, "query-migrate")["status"] == "cancelled"
+
+
+def call_off(*_, **__):
+    raise CancelledError("called off")
+
+
+@pytest.mark.usefixtures("running")
+def test_start_that_is_called_off_keeps_what_the_guest_was_at(vms, start, ask, monkeypatch):
+    """Its memory was used up when it ran again, and is saved again: the next start continues there."""
+    boot = ask("web", "cat /proc/sys/kernel/random/boot_id; echo kept >/run/kept")
+    vms.suspend("web")
+    with monkeypatch.context() as patch:
+        patch.setattr(adopted, "continued", call_off)
+        with pytest.raises(CancelledError):
+            start()
+    assert vms.status("web").state is State.stopped
+    assert RESUMING in start()
+    assert ask("web", "cat /proc/sys/kernel/random/boot_id; cat /run/kept") == f"{boot}kept\n"
+
+
+@pytest.mark.parametrize("late", ["migrate-incoming", "cont"])
+@pytest.mark.usefixtures("running")
+def test_hypervisor_that_answers_late_costs_no_memory(vms, home, start, ask, monkeypatch, late):
+    """It has refused nothing: the start fails, and the next one continues where the guest was."""
+    boot = ask("web", "cat /proc/sys/kernel/random/boot_id")
+    vms.suspend("web")
+    send = monitor.Monitor._send
+
+    def stop_first(self, command, *given):
+        if command == late:
+            os.kill(int((home.directory("web") / "hypervisor.id").read_text().split()[0]), signal.SIGSTOP)
+        send(self, command, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(monitor.Monitor, "_send", stop_first)
+        with pytest.raises(monitor.LateError, match=f"did not answer {late}"):
+            start(timeout_s=5)
+    assert vms.status("web").saved
+    assert RESUMING in start()
+    assert ask("web", "cat /proc/sys/kernel/random/boot_id") == boot
