@@ -2,13 +2,15 @@
 
 It is made by a sequence of rows like anyone's: an instance is created, started, and deleted; while it runs, its driver
 catches the moment. It is called `warming-IMAGE` and can be seen meanwhile. A process that is killed leaves it behind,
-and the next one who makes one of that image removes it.
+and the next one who makes one of that image removes it: its spec says what it was made for.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from ..drivers.contract import Deadline, Driver
-from ..errors import HostError, ImageError
+from ..errors import HostError, IllegalTransitionError, ImageError
+from ..fsm import words
 from ..fsm.engine import Engine
 from ..fsm.records import checked_name, now
 from ..fsm.table import Trigger
@@ -47,6 +49,11 @@ def _name(image: str) -> str:
     return checked_name(f"warming-{image}")
 
 
+def _origin(image: str) -> str:
+    """Return what the spec of that instance names as its template."""
+    return f"image warm {image}"
+
+
 def make(
     engine: Engine,
     driver: Driver,
@@ -62,7 +69,8 @@ def make(
     is one.
 
     Raises ImageError for an image whose guests take no identity while they run, HostError for a driver that has no
-    warm images, and whatever the rows raise.
+    warm images, IllegalTransitionError where the name that it needs is that of somebody's own instance, and whatever
+    the rows raise.
     """
     if not driver.abilities.warms:
         raise HostError(f'driver "{driver.name}" has no warm images')
@@ -76,7 +84,9 @@ def make(
     base: dict[str, Any] = {"images": [{"location": f"build:{image.name}", "arch": image.arch}]}
     if image.name in builtin_names():
         base = {"base": f"template:{image.name}"}
-    loaded = load({**base, "mounts": [], "warm": "never", "propagateProxyEnv": False})
+    loaded = replace(
+        load({**base, "mounts": [], "warm": "never", "propagateProxyEnv": False}), name=_origin(image.name)
+    )
     # Otherwise as most instances of this home will be: what its guest has already, theirs need not be given.
     asked = Wishes(arch=image.arch, cpus=sizes.cpus, memory_bytes=sizes.memory_bytes, disk_bytes=sizes.disk_bytes)
     spec = described(home, name, loaded, driver, asked)
@@ -84,6 +94,8 @@ def make(
     if dry_run:
         there = None if force else choose(store, image, spec)[0]
         keeps = f"keeps its memory and disk in {folder}/ and deletes {name}"
+        if not there:
+            _check_whose(engine, name, loaded.name)
         report(_there(there) if there else f"creates and boots the instance {name}, {keeps}")
         return there
     make_private_directory(store.warm)
@@ -92,9 +104,10 @@ def make(
         if there:
             report(_there(there))
             return there
+        _check_whose(engine, name, loaded.name)
         _remove(engine, name)
+        engine.create(name, plan(home, name, loaded, driver, asked))
         try:
-            engine.create(name, plan(home, name, loaded, driver, asked))
             engine.fire(name, Trigger.start)
             site = engine.site(name)
             driver.run(site, ["sh", "-c", _QUIET], timeout_s=_QUIET_S)
@@ -124,6 +137,18 @@ def make(
 
 def _there(found: WarmImage) -> str:
     return f"image {found.image} already has a warm image, {found.machine}; --force makes it again"
+
+
+def _check_whose(engine: Engine, name: str, origin: str) -> None:
+    """Raise IllegalTransitionError where `name` is an instance of somebody's own, and not one that was left by us."""
+    if not engine.home.exists(name):
+        return
+    status = engine.status(name)
+    if status.spec is None or status.spec.origin != origin:
+        raise IllegalTransitionError(
+            f'instance "{name}" was not made by `image warm`, which needs its name',
+            hint=words.way(name, status.state, Trigger.rename),
+        )
 
 
 def _remove(engine: Engine, name: str) -> None:

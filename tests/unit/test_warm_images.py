@@ -13,7 +13,9 @@ from interlock.drivers.contract import WARM
 from interlock.drivers.qemu.driver import QemuDriver
 from interlock.drivers.simulated import SimulatedDriver
 from interlock.errors import HostError, IllegalTransitionError, ImageError, UsageError
+from interlock.fsm.port import Draft
 from interlock.fsm.spec import Disk, Mount
+from interlock.fsm.states import State
 from interlock.host.progress import unheard
 from interlock.images import usage, warm
 from interlock.images.library import Images
@@ -206,6 +208,29 @@ def test_dry_run_says_what_would_be_made_and_makes_nothing(engine, store, tiny):
     assert line.startswith("creates and boots the instance warming-tiny, keeps its memory and disk in ")
     assert f"{store.warm}/tiny." in line
     assert (store.warm.exists(), list(engine.statuses())) == (False, [])
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_instance_of_somebody_with_the_name_that_a_warm_image_needs_is_left_alone(engine, home, tiny, dry_run):
+    """It may be all that somebody has: no image is made, and it can be given another name."""
+    Interlock(home).create("warming-tiny", "tiny", driver="simulated")
+    with pytest.raises(IllegalTransitionError, match='instance "warming-tiny" was not made by `image warm`') as refused:
+        warming.make(engine, QemuDriver(), tiny, Wishes(), unheard, dry_run=dry_run)
+    assert refused.value.hint == "interlock rename warming-tiny new-name"
+    assert engine.status("warming-tiny").state is State.created
+
+
+def test_instance_that_a_killed_image_warm_left_is_removed(engine, tiny, spec, monkeypatch):
+    """Its spec says what it was made for."""
+
+    def no_further(*_):
+        raise ImageError("no further")
+
+    engine.create("warming-tiny", lambda _: Draft(spec._replace(origin="image warm tiny"), {}))
+    monkeypatch.setattr(warming, "plan", lambda *_: no_further)
+    with pytest.raises(ImageError, match="no further"):
+        warming.make(engine, QemuDriver(), tiny, Wishes(), unheard)
+    assert not engine.status("warming-tiny").exists
 
 
 def test_create_of_a_name_that_is_taken_makes_no_warm_image(home, monkeypatch):
