@@ -277,18 +277,26 @@ class Interlock:
         """
         return self.fire(name, Trigger.rename, new=new)
 
-    def edit(self, name: str, *edits: str, file: Path | None = None, on_event: Announce | None = None) -> Outcome:
+    def edit(
+        self,
+        name: str,
+        *edits: str,
+        file: Path | None = None,
+        shown: str | None = None,
+        on_event: Announce | None = None,
+    ) -> Outcome:
         """Give `name` what `edits` say: `cpus=4`, `memory=2GiB`, `disk=20GiB`; a disk can only grow.
 
         `portForwards[]={hostPort: 8080, guestPort: 80}` adds a port forward, at once if `name` runs.
-        `file` holds such a text as `editable` returns; the edits are applied to it. All is checked before anything is
-        touched; raises InvalidTemplateError with every mistake. Where nothing changes, nothing is written, and
-        `changed` of the outcome is False.
+        `file` holds such a text as `editable` returns; the edits are applied to it. With `shown`, what it returned
+        before somebody changed it, BusyError is raised if others have edited `name` since. All is checked before
+        anything is touched; raises InvalidTemplateError with every mistake. Where nothing changes, nothing is written,
+        and `changed` of the outcome is False.
         """
         from .creation.editing import change
 
         status = self.status(name)
-        made = change(name, file, edits)
+        made = change(name, file, edits, shown)
         if status.spec and verdict(status, Trigger.edit).legal:
             edited = made(status.spec)
             if edited == status.spec:

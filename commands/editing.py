@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from ..errors import InvalidTemplateError, UsageError
+from ..errors import InterlockError, UsageError
 from .machine_options import forward, mount_edit, mount_option, mounted, port_forward_option
 from .options import Named, Size, name_argument, outcome_options, pass_session
 from .session import Session
@@ -48,7 +48,8 @@ def edit_command(  # noqa: PLR0917 - click calls it, by name
     """Change processors, memory, disk, mounts or port forwards of the instance NAME.
 
     Without options, everything that can be changed opens in $VISUAL or $EDITOR, as keys of a template. What you save is
-    checked first; a file with mistakes is kept, and the message names it. Port forwards change and the disk grows at
+    checked first; if it cannot be applied, or somebody else has edited NAME meanwhile, it is kept and the message names
+    the file. Port forwards change and the disk grows at
     once, with its file system; everything else takes effect at the next start.
 
     \b
@@ -66,13 +67,15 @@ def edit_command(  # noqa: PLR0917 - click calls it, by name
         *edits,
     )
     if file is None and not asked:
-        file = _from_editor(session, name)
+        shown = session.interlock.editable(name)
+        file = _from_editor(name, shown)
         if file is None:
             session.report(f'nothing was changed in the editor; "{name}" is unchanged')
             return
         try:
-            outcome = session.interlock.edit(name, file=file)
-        except InvalidTemplateError as error:
+            outcome = session.interlock.edit(name, file=file, shown=shown)
+        except InterlockError as error:
+            error.details = (*error.details, f"what you saved is kept in {file}")
             error.hint = error.hint or f"interlock edit {name} --file {shlex.quote(str(file))}"
             raise
         file.unlink()
@@ -83,9 +86,8 @@ def edit_command(  # noqa: PLR0917 - click calls it, by name
     print_result(outcome, output_format)
 
 
-def _from_editor(session: Session, name: str) -> Path | None:
-    """Return a file with what the user has saved of the text that can be edited; None if nothing was changed."""
-    text = session.interlock.editable(name)
+def _from_editor(name: str, text: str) -> Path | None:
+    """Return a file with what the user has made of `text`, the editable part of `name`; None if nothing was changed."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError(
             "there is no terminal for an editor; give the changes as options", hint=f"interlock edit {name} --cpus 2"

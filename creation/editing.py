@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from ..fsm import refusals
 from ..fsm.port import Change
 from ..fsm.spec import Forward, Mount, PortRule, Spec
 from ..host.sizes import exact
@@ -107,15 +108,18 @@ def _keys(forward: Forward) -> Iterator[str]:
         yield f"proto: {forward.proto}"
 
 
-def change(name: str, file: Path | None, edits: tuple[str, ...]) -> Change:
+def change(name: str, file: Path | None, edits: tuple[str, ...], shown: str | None = None) -> Change:
     """Return the function that applies the text in `file`, if there is one, and then `edits` (`cpus=4`) to a spec.
 
-    It raises InvalidTemplateError with every mistake and its place.
+    It raises InvalidTemplateError with every mistake and its place. `shown`: the text that `file` was made of; all of
+    `file` is applied, so BusyError is raised where the text of the spec is another by now.
     """
 
     source = None if file is None else read_file(str(file.absolute()))
 
     def changed(spec: Spec) -> Spec:
+        if shown is not None and shown != text(name, spec):
+            raise refusals.edited_since(name)
         read = Text(source or Source(f"instance {name}", text(name, spec).encode()), edits)
         asked = read.asked
         if asked.disk is not None and asked.disk < spec.disk_bytes:

@@ -56,6 +56,11 @@ def taken(new: str, trigger: Trigger) -> IllegalTransitionError:
     return IllegalTransitionError(words.taken(new, trigger), hint=words.LIST)
 
 
+def edited_since(instance: str) -> BusyError:
+    """Return the error for a text in an editor that is no longer what others have made of the instance."""
+    return BusyError(words.edited_since(instance), hint=f"interlock edit {instance}")
+
+
 def tag_taken(instance: str, tag: str) -> IllegalTransitionError:
     """Return the error for a snapshot that would be called as another is."""
     return IllegalTransitionError(words.tag_taken(instance, tag), hint=words.snapshots(instance))

@@ -251,6 +251,11 @@ def edited(before: "Spec", after: "Spec", *, running: bool) -> str:
     return f"{', '.join(parts + ways)}; takes effect at the next start" if parts or ways else "nothing changed"
 
 
+def edited_since(instance: str) -> str:
+    """Return why a text that was open in an editor is not applied."""
+    return f'"{instance}" was edited by others while its text was open in the editor; nothing was changed'
+
+
 def _folder(mount: "Mount") -> str:
     """Return a mount as people write it: `/src → /mnt (read-only)`."""
     at = "" if mount.mount_point == mount.location else f" → {mount.mount_point}"

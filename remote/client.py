@@ -214,8 +214,17 @@ class RemoteInterlock(Interlock):
         """Remove `name` there."""
         return self._outcome(["delete", checked_name(name), *(["--force"] if force else [])])
 
-    def edit(self, name: str, *edits: str, file: Path | None = None, on_event: Announce | None = None) -> Outcome:
+    def edit(
+        self,
+        name: str,
+        *edits: str,
+        file: Path | None = None,
+        shown: str | None = None,
+        on_event: Announce | None = None,
+    ) -> Outcome:
         """Give `name` there what `edits` and `file`, which is here, say."""
+        if shown is not None:  # as is what returns it
+            self._refuse("edit with shown", "edit", name)
         connection = Connection(self.host)
         words = ["edit", checked_name(name), *(word for edit in edits for word in ("--set", edit))]
         if file is not None:

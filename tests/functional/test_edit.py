@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import sys
 
 import pytest
 
@@ -162,28 +163,59 @@ def test_edit_whose_disk_does_not_grow_leaves_the_spec(interlock, bring, history
     assert (done.returncode, history()[-1], spec()) == (6, ("edit", "failed"), before)
 
 
-def test_edit_in_an_editor_keeps_a_text_with_mistakes(begin, interlock, bring, spec, tmp_path, monkeypatch):
+@pytest.fixture
+def in_an_editor(begin, tmp_path, monkeypatch):
+    """Return a function that edits `web` in an editor of these lines; it returns exit code, words and kept text."""
+    editor = tmp_path / "editor"
+    monkeypatch.setenv("VISUAL", str(editor))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+
+    def edit(lines, **options):
+        editor.write_text(f"#!/bin/sh\n{lines}\n")
+        editor.chmod(0o700)
+        leader, follower = pty.openpty()
+        process = begin("edit", "web", stdin=follower, stdout=follower, **options)
+        os.close(follower)
+        _, said = process.communicate(timeout=300)
+        os.close(leader)
+        kept = next(tmp_path.glob("interlock-edit-web-*.yaml"), None)
+        return process.returncode, said, kept
+
+    return edit
+
+
+def test_edit_in_an_editor_keeps_a_text_with_mistakes(in_an_editor, interlock, bring, spec):
     """The message has file and line, and the command that reads the file once it is mended."""
     bring(State.stopped)
     before = spec()
-    editor = tmp_path / "editor"
-    editor.write_text("#!/bin/sh\nsed -i 's/^cpus:.*/cpus: many/' \"$1\"\n")
-    editor.chmod(0o700)
-    leader, follower = pty.openpty()
-    monkeypatch.setenv("VISUAL", str(editor))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    process = begin("edit", "web", stdin=follower, stdout=follower)
-    os.close(follower)
-    _, said = process.communicate(timeout=300)
-    os.close(leader)
-    (kept,) = tmp_path.glob("interlock-edit-web-*.yaml")
-    assert process.returncode != 0
+    code, said, kept = in_an_editor("sed -i 's/^cpus:.*/cpus: many/' \"$1\"")
+    assert code != 0
     assert f"{kept.name}:2:7: cpus: expected a whole number" in said
     assert f"hint: interlock edit web --file {kept}" in said
     assert spec() == before
     kept.write_text(kept.read_text().replace("many", "3"))
     assert interlock("edit", "web", "--file", str(kept)).returncode == 0
-    assert spec() == {**before, "cpus": 3}
+
+
+def test_edit_in_an_editor_undoes_nothing_that_others_edited_meanwhile(in_an_editor, bring, spec):
+    """All of the text is what the instance was when the editor opened; it is kept, as somebody wrote it."""
+    bring(State.stopped)
+    meanwhile = f"{sys.executable} -m interlock edit web --memory 3GiB </dev/null >/dev/null"
+    code, said, kept = in_an_editor(f"{meanwhile}\nsed -i 's/^cpus:.*/cpus: 7/' \"$1\"")
+    assert (code, spec()["memory_bytes"], spec()["cpus"] == 7) == (5, 3 << 30, False)
+    assert '"web" was edited by others while its text was open in the editor; nothing was changed' in said
+    assert f"what you saved is kept in {kept}" in said
+    assert "hint: interlock edit web\n" in said
+    assert "cpus: 7" in kept.read_text()
+
+
+def test_edit_in_an_editor_keeps_the_text_where_the_driver_fails(in_an_editor, bring):
+    """Whatever is in the way, nobody types it again."""
+    bring(State.stopped)
+    code, said, kept = in_an_editor("sed -i 's/^disk:.*/disk: 900GiB/' \"$1\"", orders={"grow": {"error": "no room"}})
+    assert (code, "no room" in said) == (6, True)
+    assert f"what you saved is kept in {kept}" in said
+    assert f"hint: interlock edit web --file {kept}" in said
 
 
 def test_edit_of_forwards_takes_the_place_of_a_rule_for_the_same_port(interlock, bring, spec):
