@@ -44,6 +44,7 @@ def clone_command(  # noqa: PLR0917 - click calls it, by name
 @click.option(
     "--as", "named", metavar="NEW", multiple=True, help="The name of a copy, instead of an argument; may be repeated."
 )
+@click.option("--no-start", is_flag=True, help="Do not start the copies; the first start of each continues from there.")
 @timeout_option("How long to wait for the memory to be copied, and for each copy to answer.")
 @outcome_options
 @pass_session
@@ -53,6 +54,7 @@ def fork_command(  # noqa: PLR0917 - click calls it, by name
     name: str,
     new: tuple[str, ...],
     named: tuple[str, ...],
+    no_start: bool,
     timeout_s: float | None,
     output_format: Format,
 ) -> None:
@@ -65,11 +67,14 @@ def fork_command(  # noqa: PLR0917 - click calls it, by name
     \b
     interlock fork web one two three
     interlock fork web --as one two
+    interlock fork web one --no-start
     """
     copies = (*named, *new)
     if not copies:
         raise click.UsageError("give a name for each copy")
     print_result(session.interlock.fork(name, *copies, timeout_s=timeout_s), output_format)
+    if no_start:
+        return
     each(
         session,
         Trigger.start,

@@ -134,6 +134,8 @@ class RemoteInterlock(Interlock):
         row = BY_TRIGGER[trigger]
         command = "cluster failover" if arguments.pop("failover", False) else row.command or trigger
         words = [*str(command).split(), checked_name(name)]
+        if trigger is Trigger.fork:  # the command starts the copies, which the row does not
+            words.append("--no-start")
         for key, value in arguments.items():
             if value is None or value is False or (trigger, key) == (Trigger.kill, "force"):
                 continue

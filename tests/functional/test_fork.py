@@ -36,6 +36,16 @@ def test_fork_makes_copies_that_run_without_a_boot(interlock, bring, vms, home, 
     assert not any((home.directory(name) / SAVED).exists() for name in ("web", *NAMES))
 
 
+def test_fork_no_start_makes_copies_that_start_later_from_the_same_moment(interlock, bring, vms, home):
+    """For a program that starts them one by one, or on demand."""
+    bring(State.running)
+    done = interlock("fork", "web", *NAMES, "--no-start", "--json")
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 1)
+    assert [vms.status(name).state for name in ("web", *NAMES)] == [State.running, *([State.created] * 3)]
+    assert interlock("start", *NAMES).returncode == 0
+    assert [boots(home, name) for name in NAMES] == [1] * 3
+
+
 def test_fork_has_a_spec_of_its_own(interlock, bring, vms):
     """What says who it is differs; the rest is the same."""
     bring(State.running)

@@ -62,6 +62,11 @@ def test_life_of_an_instance_returns_what_the_api_returns_here(afar, other, ther
     assert [str(line) for line in afar.history("web")] == [str(line) for line in there.history("web")]
     assert afar.can("web")[0].instance == "web"
     assert (afar.stop("web").changed, afar.stop("web").changed) == (True, False)
+    afar.start("web")
+    forked = afar.fork("web", "one", "two")
+    assert (forked.instance, forked.trigger, forked.state) == ("web", Trigger.fork, State.running)
+    assert [there.status(name).state for name in ("one", "two")] == [State.created] * 2
+    assert afar.stop("web").changed
     assert afar.clone("web", "copy").state is State.stopped
     assert (afar.rename("copy", "twin").instance, afar.edit("twin", "cpus=5").changed) == ("twin", True)
     assert there.status("twin").spec.cpus == 5
