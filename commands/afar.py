@@ -1,8 +1,8 @@
-"""`--host`: a command line is handed over to another machine's Interlock, and behaves as at home.
+"""`--host`: a command line is handed over to another machine's Interlock, and behaves as if run locally.
 
-The words travel as they are: that Interlock has its own parser, table and messages. What of them is about this machine
-is dealt with here: templates are sent, `copy` and `tunnel` begin and end here, and what makes no sense from afar is
-refused by name. All other paths are that machine's.
+The words are sent as they are: that Interlock has its own parser, table and messages. Only what concerns this machine
+is handled here: templates are sent, `copy` and `tunnel` begin and end here, and commands that make no sense remotely are
+refused by name. All other paths are paths on that machine.
 """
 
 import os
@@ -36,22 +36,22 @@ LOCAL = {
     "limactl": "applications call it on their own host",
     "install-limactl": "applications call it on their own host",
 }
-"""Commands that make no sense from afar, and why."""
+"""Commands that make no sense on another host, and why."""
 
 READS_STDIN = frozenset({"shell", "run"})
-"""Commands that pass standard input on, as `template` does where that is one; others leave it to their caller."""
+"""Commands that pass standard input on, as `template` does if it reads one from there; others leave it alone."""
 
 PASSES_STATUS_ON = frozenset({"shell", "run"})
-"""Commands whose exit code may be 255 in their own right."""
+"""Commands that may themselves exit with 255."""
 
 _PASSED_ON = ("INTERLOCK_QUIET", "INTERLOCK_DEBUG", "NO_COLOR", "COLUMNS")
-"""What the environment here says about how to say things."""
+"""Variables of the environment here that decide how output looks."""
 
 
 def hand_over(
     ctx: click.Context, group: click.Group, host: "Host", words: Sequence[str], *, by_environment: bool
 ) -> int | None:
-    """Let `host` do what `words` ask for, and return the exit code; None for what is to be done here all the same."""
+    """Have `host` do what `words` ask for, and return the exit code; None for what is to be done here anyway."""
     session: Session = ctx.obj
     words = meaning(words) or list(words)
     command = words[0]
@@ -82,7 +82,7 @@ def hand_over(
 
 
 def asked(connection: Connection, words: Sequence[str], settings: Mapping[str, str], *, stdin: bool) -> int:
-    """Let the other machine do what `words` ask for with our standard streams, and return the exit code."""
+    """Have the other machine do what `words` ask for with our standard streams, and return the exit code."""
     sys.stdout.flush()
     if all(os.isatty(descriptor) for descriptor in range(3)):
         connection.meet()
@@ -99,7 +99,7 @@ def _stderr(piece: bytes) -> None:
 
 
 def _settings(session: "Session") -> dict[str, str]:
-    """Return the environment by which the other machine says things as this one would."""
+    """Return the environment that makes the output of the other machine look like this one's."""
     known = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
     flags = {"INTERLOCK_QUIET": session.quiet, "INTERLOCK_DEBUG": session.debug}
     log_format = session.log_format or ("human" if os.isatty(2) else "logfmt")
@@ -134,7 +134,7 @@ def _tunnel(
     session: Session = ctx.obj
     name, ports, socks = given["name"], given["ports"], given["socks"]
     if (ports is None) == (socks is None):
-        return asked(connection, words, settings, stdin=False)  # it has the words for that
+        return asked(connection, words, settings, stdin=False)  # it words that error
     local_port, port = ports or (socks, None)
 
     def opened() -> None:
@@ -146,7 +146,7 @@ def _tunnel(
 
 
 def _sent(ctx: click.Context, group: click.Group, connection: Connection, words: Sequence[str]) -> list[str]:
-    """Return `words` with the files that they name sent to the other machine, by their names there."""
+    """Send the files that `words` name to the other machine; return `words` with their names there."""
     words = list(words)
     if words[0] == "template":
         return _template(connection, words)
@@ -191,6 +191,6 @@ def _is_template_of_stdin(words: Sequence[str]) -> bool:
 
 
 def _with_option(words: Sequence[str], option: str, value: str) -> list[str]:
-    """Return `words` with an `option` that counts instead of an earlier one, however that was typed."""
+    """Return `words` with an `option` that overrides an earlier one, however that was typed."""
     end = words.index("--") if "--" in words else len(words)
     return [*words[:end], option, value, *words[end:]]

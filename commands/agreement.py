@@ -35,7 +35,7 @@ _MAY_BE_SECRET = re.compile(r"://[^/]*@|://.*\?|^--param\b|\b(env|param)[.:]")
 def agreed_on(
     session: Session, name: str, locator: str, given: "Wishes", driver: str | None, *, yes: bool
 ) -> "tuple[str | Loaded, Wishes]":
-    """Return what to create `name` from, and the wishes: as given, or at a terminal as the user has agreed to them.
+    """Return what to create `name` from, and the wishes: as given, or at a terminal as the user agreed.
 
     A user who agrees at a terminal, or says --yes there, trusts the template. An instance that exists already is
     refused before anything is shown. Raises CancelledError when the user declines; nothing was made then.
@@ -69,9 +69,9 @@ def agreed_on(
 
 @contextmanager
 def trust_proposed(context: click.Context) -> Iterator[None]:
-    """Let the refusal of a template from a server propose what was typed, with --trust.
+    """Make the refusal of a template from a server propose the typed command with --trust.
 
-    Not where that may hold a secret, because stderr is kept in the logs of CI: the query or the password of a URL, a
+    Not if that may hold a secret, because CI keeps stderr in its logs: the query or the password of a URL, a
     variable of the guest's environment or of the template.
     """
     try:
@@ -114,7 +114,7 @@ def _edited(session: Session, loaded: "Loaded") -> "Loaded | None":
 
 
 def _another(session: Session, given: "Wishes") -> "Loaded | None":
-    """Return the template whose name the user types; None, after saying why, for one that cannot be used."""
+    """Return the template whose name the user types; None, after saying why, if it cannot be used."""
     templates = session.interlock.templates
     click.echo(f"built in: {', '.join(templates.list())}; or a path, or a URL", err=True)
     try:

@@ -1,4 +1,4 @@
-"""`list --all-hosts`: the instances of this host and of those in hosts.yaml, asked all at once."""
+"""`list --all-hosts`: the instances of this host and of those in hosts.yaml, which are asked in parallel."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -1,5 +1,5 @@
-"""What another machine asks of this one beside commands: its share of `copy` and `tunnel`, a file that it sends, and
-what its Python API wants in one call."""
+"""What another machine asks of this one besides commands: its part of `copy` and `tunnel`, files that it sends, and
+calls of its Python API."""
 
 import base64
 import json
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _SENT_BYTES = 64 << 20
 
 _LEFT_S = 3600
-"""After how long a file that was sent is not waited for any more: a command reads it when it begins."""
+"""After this time, a sent file is no longer expected to be read: a command reads it when it begins."""
 
 
 def part(words: "Sequence[str]") -> "Work | None":
@@ -61,7 +61,7 @@ def _may_copy(session: "Session", guests: "Sequence[str]") -> int:
 
 
 def _sftp(session: "Session", name: str) -> int:
-    """Become the way to the sftp server in the guest `name`."""
+    """Become the connection to the sftp server in the guest `name`."""
     session.bind(name, "copy")
     vms = session.interlock
     vms.copy_line(f"{name}:", ".", backend="scp")
@@ -82,7 +82,7 @@ def _place(session: "Session", name: str, wanted: str) -> int:
 
 
 def _tunnel(session: "Session", name: str, wanted: str, place: str) -> int:
-    """Lead what connects to `place` into the guest `name` until it is called off; print a line when the way is open."""
+    """Forward connections at `place` to the guest `name` until cancelled; print a line once `place` is open."""
     from ..host.run import run
 
     port = None if wanted == "socks" else int(wanted)
@@ -115,7 +115,7 @@ def _keep(_: "Session", name: str) -> int:
 
 
 def _remove_what_was_left(runtime: Path) -> None:
-    """Remove the files in `runtime` whose command never came: the connection broke, or the caller was called off."""
+    """Remove the files in `runtime` whose command never came: the connection broke, or the caller was cancelled."""
     for folder in runtime.glob(f"{serving.SENT}*"):
         with suppress(OSError, DriverError):
             if time.time() - folder.stat().st_mtime > _LEFT_S:
@@ -123,7 +123,7 @@ def _remove_what_was_left(runtime: Path) -> None:
 
 
 def _run(session: "Session", options: str, name: str, *argv: str) -> int:
-    """Run `argv` in the guest `name`, and print how it ended and all that it said, as base64."""
+    """Run `argv` in the guest `name`, and print how it ended and its output, as base64."""
     session.bind(name, "shell")
     asked = json.loads(options)
     sent = asked.pop("stdin", None)
@@ -135,7 +135,7 @@ def _run(session: "Session", options: str, name: str, *argv: str) -> int:
 
 
 def _complete(_: "Session", shell: str, begun: str, *words: str) -> int:
-    """Print what `shell` is to read where `begun` stands after `words`."""
+    """Print the completions for `shell`, where `begun` stands after `words`."""
     from .completing import lines_of
 
     write(lines_of(shell, words, begun))

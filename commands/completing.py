@@ -1,4 +1,4 @@
-"""What a shell offers to complete, without click, whose import costs more than all of this.
+"""Completion in a shell, without click, whose import costs more than all of this.
 
 `completion.json` says what can be typed: it is generated from the commands themselves (`diagrams.commands`). A shell
 asks as the shells that click knows do, so that a script of click's, which earlier versions printed, works too:
@@ -85,19 +85,19 @@ SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 
 
 class Offer(NamedTuple):
-    """Something that can be typed next."""
+    """A word that can be typed next."""
 
     value: str
     help: str = ""
     kind: str = "plain"
-    """`open`: no blank follows it. `file`, `dir`: not a word, but whatever the shell knows of that kind."""
+    """`open`: no space follows it. `file`, `dir`: not a word, but whatever the shell itself completes of that kind."""
 
 
 FILES, FOLDERS = Offer("_", kind="file"), Offer("_", kind="dir")
 
 
 def answer(shell: str, environment: Mapping[str, str]) -> str:
-    """Return what `shell` is to read, which has said by `environment` where its user is; nothing where all is wrong."""
+    """Return the output for `shell`, whose `environment` says where its user is; empty if nothing is valid."""
     words = _split(environment.get("COMP_WORDS", ""))
     if shell == "fish":
         words, begun = words[1:], environment.get("COMP_CWORD", "")
@@ -121,7 +121,7 @@ def answer(shell: str, environment: Mapping[str, str]) -> str:
 
 
 def lines_of(shell: str, words: Sequence[str], begun: str) -> str:
-    """Return what `shell` is to read, for another host's user who has typed `words`."""
+    """Return the output for `shell`, for a user on another host who has typed `words`."""
     return "".join(_LINES[shell](offer) for offer in offers(words, begun))
 
 
@@ -163,7 +163,7 @@ def _split(line: str) -> list[str]:
 
 
 def offers(words: Sequence[str], begun: str) -> Iterator[Offer]:
-    """Yield what can be typed in the place of `begun`, after `words`, the program's name left out."""
+    """Yield what can be typed in the place of `begun`, after `words`, which lack the program's name."""
     if begun in ("=", ":"):  # bash takes `--format=json` and `web:/etc` apart
         words, begun = [*words, begun], ""
     line = _Line(json.loads(TABLE.read_bytes()))
@@ -177,12 +177,12 @@ def offers(words: Sequence[str], begun: str) -> Iterator[Offer]:
 
 
 class _Line:
-    """A command line as far as it has been read: where it stands in the table, and what was typed for it."""
+    """A command line, read so far: its place in the table, and what was typed for it."""
 
     def __init__(self, tree: dict[str, Any]) -> None:
         self.tree = self._node = tree
         self._wanted: Any = False
-        """What the last option takes, if its value comes next; else False."""
+        """The kind of value of the last option, if that value comes next; else False."""
         self.typed: list[str] = []
         """The arguments of the command so far."""
         self._given: set[str] = set()
@@ -232,7 +232,7 @@ class _Line:
             yield from self._arguments()
 
     def _options(self, begun: str) -> Iterator[Offer]:
-        """Yield the options that were not given yet; where one is written with its `=`, what it takes."""
+        """Yield the options that were not given yet; for one written with its `=`, its values."""
         begun_name, equals, _ = begun.partition("=")
         for option in self._node["options"]:
             if equals and begun_name in option["names"]:
@@ -304,6 +304,6 @@ _KINDS: dict[str, Callable[[_Line], Iterator[Offer]]] = {
     "snapshot": _snapshots,
     "host": _hosts,
 }
-"""What a parameter takes, as `options.Named` says → what there is of it."""
+"""Kind of a parameter, as in `options.Named` → the existing values."""
 
 KINDS = frozenset(_KINDS)

@@ -1,4 +1,4 @@
-"""The bar of a copy at a terminal: how much of how much, how fast, and how long it will take."""
+"""The progress bar of a copy at a terminal: how much of how much, how fast, and how long it will take."""
 
 import sys
 import time
@@ -34,7 +34,7 @@ class _Figures(ProgressColumn):
 
 
 def copy(session: "Session", copying: "Copying") -> int:
-    """Copy, show how far it has come and what it came to; return the exit status of the program that copied."""
+    """Copy, showing the progress and the result; return the exit status of the program that copied."""
     console = Console(stderr=True, highlight=False, no_color=not styled(sys.stderr))
     began_s = time.monotonic()
     rest = b""

@@ -98,7 +98,7 @@ def inspect_command(session: Session, name: str, output_format: Format) -> None:
 @format_option
 @pass_session
 def resize_command(session: Session, name: str, size_bytes: int, output_format: Format) -> None:
-    """Make the disk NAME larger; the instances it is attached to must not run.
+    """Make the disk NAME larger; the instances it is attached to must not be running.
 
     \b
     interlock disk resize data --size 20GiB

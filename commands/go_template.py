@@ -4,7 +4,7 @@ r"""The part of Go's templates that people type to list something.
     {{if eq .Status "Running"}}up{{else}}down{{end}}  {{range .Errors}}{{.}} {{end}}
 
 The fields are the keys of a record, written as Go writes names: `.ChangedAt` is `changed_at`; those inside a record
-likewise. Variables, templates within templates and methods are not there. Source: Go, text/template.
+likewise. Variables, nested templates and methods are not supported. Source: Go, text/template.
 """
 
 import json
@@ -36,7 +36,7 @@ ALIASES = {
     "sshlocalport": "ssh_port",
     "vmtype": "driver",
 }
-"""What limactl and docker call a field, in lower case → our key."""
+"""Name of a field in limactl and docker, in lower case → our key."""
 
 
 class Fields(NamedTuple):
@@ -49,7 +49,7 @@ class Fields(NamedTuple):
 
     @classmethod
     def of(cls, keys: frozenset[str]) -> "Fields":
-        """Return the fields that are called as Go would call `keys`, and their aliases."""
+        """Return the fields, by the names that Go would give `keys`, and their aliases."""
         known = {key.replace("_", ""): key for key in keys}
         aliases = {name: key for name, key in ALIASES.items() if key in keys and name not in known}
         return cls({**known, **aliases}, {key: _go_name(key) for key in keys})

@@ -23,23 +23,23 @@ TYPED = "interlock.typed"
 
 
 class Session:
-    """What commands are given: the API, which announces to the terminal or the log, and words of their own."""
+    """What commands are given: the API, which announces to the terminal or the log, and their own ways to do so."""
 
     def __init__(self) -> None:
         self.log_format: LogFormat | None = FORMATS.get(os.environ.get("INTERLOCK_LOG_FORMAT", ""))
-        """By the environment, until the command line says otherwise: for what is wrong before that is read."""
+        """From the environment, until the command line says otherwise: for errors before that has been read."""
         self.debug = False
         self.quiet = False
         self.host: str | None = None
-        """Which machine is to do it, as the user calls it; None for this one."""
+        """The machine that is to do it, as the user named it; None for this one."""
         self.as_json = False
-        """True when the command prints its result as JSON: then an error is printed so, too."""
+        """True when the command prints its result as JSON: then errors are printed as JSON, too."""
         self.dry_run = False
-        """True when the command says what it would do, and does nothing."""
+        """True when the command only says what it would do."""
         self.vms: Interlock | None = None
-        """The API on another machine's instances, where a command is done here with those."""
+        """The API on another machine's instances, for commands that run here and work with those."""
         self.typed: Callable[[str], str] = str
-        """Returns a command for this machine as it is typed where the user is, which may be another one."""
+        """Returns a command for this machine as the user types it, who may be on another one."""
         self.about: dict[str, str] = {}
         """What the command is about, where that is known: `instance`, and `operation`, the trigger it asks for."""
 
@@ -51,14 +51,14 @@ class Session:
 
     @cached_property
     def _rehearsed(self) -> "Interlock":
-        """The API of a dry run: one for all of the command, because what it imagines follows one another."""
+        """The API of a dry run: one for the whole command, because its imagined steps build on one another."""
         from ..api import Interlock
 
         return Interlock(on_event=self._announce, dry_run=True)
 
     @property
     def shows_progress(self) -> bool:
-        """True where somebody sees a line that moves: at a terminal that can take back what it has written."""
+        """True if somebody sees a moving line: at a terminal that can erase what it has written."""
         human = self.log_format in (None, "human")
         return human and not self.quiet and sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
@@ -67,13 +67,13 @@ class Session:
 
     @cached_property
     def stderr(self) -> "Stderr":
-        """The one way to stderr, in the format that was asked for when something is said for the first time."""
+        """The one way to stderr, in the format that is set when something is said for the first time."""
         from .stderr import Stderr
 
         return Stderr(self.log_format, self.about, quiet=self.quiet)
 
     def about_one(self, instance: str, trigger: str) -> "Session":
-        """Return a session like this one whose words are about `instance`, for one thread of several."""
+        """Return a session like this one whose messages are about `instance`, for one thread of several."""
         from .stderr import Stderr
 
         one = Session()
@@ -86,7 +86,7 @@ class Session:
         return one
 
     def bind(self, instance: str, command: str | None) -> None:
-        """Let what is said be about `instance`, and about the operation `command` if that is a trigger of the table."""
+        """Make messages be about `instance`, and about the operation `command` if that is a trigger of the table."""
         from ..fsm.table import Trigger
 
         self.about["instance"] = instance
@@ -98,15 +98,15 @@ class Session:
         self.stderr.report(text)
 
     def note(self, text: str) -> None:
-        """Say what should be known although nothing failed: a template's key that is ignored."""
+        """Note something although nothing failed: a template's key that is ignored."""
         self.stderr.note(text)
 
     def warn(self, text: str) -> None:
-        """The same where it may matter, so --quiet does not hide it: options that are ignored."""
+        """Like `note`, but not hidden by --quiet, because it may matter: options that are ignored."""
         self.stderr.note(text, level="warning")
 
     def pass_message_on(self, outcome: "Outcome") -> None:
-        """Say what the author of a machine that was started has to say about its use."""
+        """Show the message of a started machine's template."""
         if outcome.message:
             self.report(outcome.message.rstrip("\n"))
 
@@ -115,7 +115,7 @@ class Session:
         self.stderr.hint(self.typed(command), why, instance)
 
     def complain(self, error: InterlockError, instance: str | None = None, traceback: str | None = None) -> None:
-        """Say what was wrong, of `instance` or what the command is about; the command may continue all the same."""
+        """Report an error about `instance`, or what the command is about; the command may continue."""
         if error.hint:
             error.hint = self.typed(error.hint)
         if self.as_json:

@@ -1,7 +1,7 @@
 """The one way to stderr: transitions, reports, notes, hints and errors are records of one shape, each written once.
 
-structlog carries every record. Its last processor renders sentences for people, logfmt or JSON. It is imported by the
-first record, because a command that has nothing to say should not pay for it.
+structlog carries every record. Its last processor renders sentences for people, logfmt or JSON. It is imported with the
+first record, so that a command without messages does not pay for it.
 """
 
 import sys
@@ -32,7 +32,7 @@ _STEP_INDENT = 10
 
 
 class Stderr:
-    """What one run of the program says, in one format. Nothing is said twice, and a reader who left is no error."""
+    """The messages of one run of the program, in one format. None is written twice; a reader who left is no error."""
 
     def __init__(
         self,
@@ -47,10 +47,10 @@ class Stderr:
         """What every record is about, where that is known: `instance` and `operation`."""
         self._quiet = quiet
         self.stream = stream or Stream(self.log_format)
-        """Where it goes. Threads that say something about different instances share one."""
+        """Where messages go. Threads with messages about different instances share one."""
 
     def announce(self, event: Event) -> None:
-        """Say an event of the engine; what follows is about the same instance and operation."""
+        """Write an event of the engine; later messages are about the same instance and operation."""
         from ..log import facts, level
 
         known = facts(event)
@@ -93,7 +93,7 @@ class Stream:
         """Write a record."""
         with self._lock:
             self._log = self._log or _logger(self._format)
-            with suppress(OSError):  # that nobody reads it (a pipe, a terminal) is no reason to call the work off
+            with suppress(OSError):  # a reader that is gone (a pipe, a terminal) is no reason to cancel the work
                 getattr(self._log, level)(event, **facts)
 
 
@@ -112,10 +112,10 @@ def _logger(log_format: LogFormat) -> Any:
 
 
 def _structlog() -> Any:
-    """Return structlog, imported without what takes most of the time of its import and what no line of ours uses.
+    """Return structlog, imported without the parts that take most of its import time and that we do not use.
 
     It looks for rich and better_exceptions to show tracebacks and for colorama to color terminals, and does without
-    where there is none.
+    them if they are missing.
     """
     with _hidden("rich"), _hidden("colorama"), _hidden("better_exceptions"):
         import structlog
@@ -125,7 +125,7 @@ def _structlog() -> Any:
 
 @contextmanager
 def _hidden(name: str) -> Iterator[None]:
-    """Let an import of the module `name` fail, unless it is loaded already."""
+    """Make an import of the module `name` fail, unless it is already loaded."""
     if name in sys.modules:
         yield
         return
@@ -151,15 +151,15 @@ def _flat(_logger: Any, _level: str, record: Record) -> Record:
 
 
 class Terminal:
-    """The processor for people: a line for each step as it is reached, and below them what is going on right now."""
+    """The processor for people: a line for each step as it is reached, and below them the work in progress."""
 
     def __init__(self, shown: type[BaseException]) -> None:
         self._shown = shown
-        """What ends the chain, as there is nothing to hand on. Source: structlog, "Processors", DropEvent."""
+        """Raised to end the chain, because there is nothing to pass on. Source: structlog, "Processors", DropEvent."""
         self._styled = styled(sys.stderr)
         self._live: Live | None = None
         self._at_work: dict[str, _Now] = {}
-        """By instance, what is being done to it."""
+        """Instance → what is being done to it."""
         self._several = False
 
     def __call__(self, _logger: Any, _level: str, record: Record) -> str:
@@ -191,7 +191,7 @@ class Terminal:
             self._show_hint(record["hint"])
 
     def _show_hint(self, command: str) -> None:
-        print(f"hint: {printable(command)}", file=sys.stderr)  # it is not wrapped, because it is copied and typed
+        print(f"hint: {printable(command)}", file=sys.stderr)  # not wrapped, because people copy and paste it
 
     def _show_transition(self, happening: Happening, record: Record) -> None:
         instance = record["instance"]
@@ -209,7 +209,7 @@ class Terminal:
             self._at_work.pop(instance, None)
 
     def _show_step(self, instance: str, elapsed: str, step: str) -> None:
-        """Show a step; whose it is, where several are at work."""
+        """Show a step, and of which instance if several are being worked on."""
         whose = f"{instance}: " if self._several else ""
         self._show(f"{elapsed:>8}  {whose}{step}", style="2", indent=_STEP_INDENT)
 
@@ -228,7 +228,7 @@ class Terminal:
         from rich.live import Live
 
         console = Console(stderr=True, highlight=False, soft_wrap=True, no_color=not self._styled)
-        if console.is_dumb_terminal:  # it cannot take back what it has written
+        if console.is_dumb_terminal:  # it cannot erase what it has written
             return
         for now in self._at_work.values():
             now.named = self._several

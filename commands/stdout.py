@@ -1,7 +1,7 @@
 """How records are printed on stdout: as an aligned table for people, as JSON or YAML for programs.
 
-JSON is one object a line, so that a listing can be read as it arrives and ends cleanly after any line. Tables are
-aligned here and not by rich, whose tables cost `list` three times what it does itself.
+JSON is one object per line, so that a listing can be read as it arrives and ends cleanly after any line. Tables are
+aligned here and not by rich, whose tables would take three times as long as all of `list`.
 """
 
 import json
@@ -22,7 +22,7 @@ Format = str
 Record = dict[str, Any]
 
 _FOLDED = 24
-"""Characters that a folded column must have room for; with less, it goes beneath the row..."""
+"""The least width of a folded column; with less, it goes beneath the row..."""
 
 _INDENT = 4
 """...this far from the margin."""
@@ -56,7 +56,7 @@ def print_records(
 def print_record(record: Record, output_format: Format) -> None:
     """Print one record as JSON or YAML, or as `key  value` lines.
 
-    JSON is ASCII: whatever a guest or a file name put into it, no terminal obeys it and no encoding refuses it.
+    JSON is ASCII: whatever a guest or a file name put into it, no terminal interprets it and any encoding can show it.
     """
     if output_format == "json":
         write(json.dumps(record) + "\n")
@@ -79,7 +79,7 @@ class Result(Protocol):
 
 
 def print_result(result: Result, output_format: Format) -> None:
-    """Print what came of a command for programs; people have read it on stderr. What would come of it is for both."""
+    """Print the result of a command for programs; people have read it on stderr. That of a dry run is for both."""
     if output_format != "table":
         print_record(result.to_json(), output_format)
     else:
@@ -102,10 +102,9 @@ def _foreseen(step: "Step") -> Iterator[str]:
 
 
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print `rows` under `titles`, two blanks between columns, the last column as long as it is.
+    """Print `rows` under `titles`, with two spaces between columns and no padding after the last.
 
-    On a terminal that is too narrow, what does not fit beside the columns before it is folded; elsewhere, a row is one
-    line.
+    On a terminal that is too narrow, what does not fit on the line is folded; elsewhere, a row is one line.
     """
     table = [titles, *([printable(cell).replace("\n", " ") for cell in row] for row in rows)]
     widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
@@ -124,7 +123,7 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 class _Fold(NamedTuple):
-    """How the rows of a table that is wider than the terminal go on."""
+    """How the rows of a table that is wider than the terminal continue."""
 
     kept: int
     """The number of columns that stay as they are."""

@@ -1,11 +1,11 @@
-"""What stderr and stdout share: how wide a terminal is, whether it shows colours, what must not reach it."""
+"""What stderr and stdout share: the width of a terminal, whether it shows colours, and what must not reach it."""
 
 import os
 from contextlib import suppress
 from typing import TextIO
 
 _USUAL_COLUMNS = 80
-"""Of a terminal that does not say how wide it is."""
+"""The width of a terminal that does not report one."""
 
 
 def styled(stream: TextIO) -> bool:
@@ -38,7 +38,7 @@ def columns(stream: TextIO) -> int:
 
 
 def printable(text: str) -> str:
-    """Return `text` without control characters: what a guest wrote must not steer the terminal that shows it."""
+    """Return `text` without control characters: text from a guest must not control the terminal that shows it."""
     if text.isprintable():
         return text  # as nearly all are
     return "".join(char if char.isprintable() or char in "\t\n" else "" for char in text)

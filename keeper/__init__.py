@@ -1,4 +1,4 @@
-"""The keeper: one process for all instances of a home, for what needs somebody to look at running guests.
+"""The keeper: one process for all instances of a home, which does what needs a look at running guests now and then.
 
-It is optional: a home without one lacks what it does, and nothing else. The engine and the drivers do not know it.
+It is optional: without one, a home lacks only what it does. The engine and the drivers know nothing of it.
 """

@@ -1,11 +1,11 @@
-"""How a keeper is called: by what starts an instance that needs one. It need not be there, and nobody waits for it.
+"""How a start calls the keeper that its instance needs. The caller does not wait, and no keeper need be running.
 
     root/keeper/lock     held by the keeper of this home for as long as it serves
     root/keeper/calls    a FIFO; each line in it asks the keeper to look at the instances
     root/keeper/log      what it did (log.old: what it did before)
 
-A call must not be lost between the last look of a keeper that ends and its end. So a keeper closes the FIFO first,
-looks once more, and ends then; and one that is begun by a call waits for the lock until somebody reads the FIFO.
+A call must not be lost between the last look of a keeper and its end. So a keeper closes the FIFO first, looks once
+more, and only then ends; and one that a call launches waits for the lock until somebody reads the FIFO.
 """
 
 import os
@@ -29,15 +29,15 @@ def folder(home: Home) -> Path:
 
 
 def call(home: Home) -> None:
-    """Let a keeper of `home` look at its instances soon; one is begun if there is none.
+    """Have a keeper of `home` look at its instances soon; one is launched if there is none.
 
-    A keeper that cannot be begun is no error: what it would have done is not done. None is begun by a program that is
-    no Python, such as one that embeds it.
+    If it cannot be launched, that is no error: only its work is not done. A program whose executable is not Python,
+    such as one that embeds it, launches none.
     """
     if heard(home) or "python" not in Path(sys.executable or "").name:
         return
     program = [sys.executable, "-P", "-m", "interlock.keeper", str(home.root)]
-    # Each thread of a C library's own memory pool costs as much as what the thread does.
+    # The C library's memory pool for each thread would cost as much as what the thread does.
     environment = {**os.environ, "MALLOC_ARENA_MAX": "1"}
     with suppress(InterlockError, OSError):
         run(["sh", "-c", _DETACHED, "sh", *program], cwd=Path("/"), env=environment, leaves=True)

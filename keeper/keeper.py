@@ -1,12 +1,12 @@
 """The keeper's work: it looks at machines that run, and starts those that failed or should have started at login.
 
     a machine with rules for ports    has a thread of its own, for as long as it is alive
-    one that failed                   is started again by a thread, as `restarts` says
-    what is to start at login         is started one after another by a thread, if it has not run since the host's boot
+    one that failed                   is restarted by a thread, as `restarts` says
+    those to start at login           are started in turn by a thread, if they have not run since the host's boot
     every other one that is alive     is watched, so that its end is recorded when it comes
 
-It has no state of its own. What is wanted stands in the specs and journals, what is so is asked of the drivers, and
-whatever it was killed in the middle of, the next one does again.
+It has no state of its own. Specs and journals say what is wanted, drivers say what is the case, and if it is killed in
+the middle of something, the next keeper does that again.
 """
 
 import os
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from ..drivers.contract import Driver
 
 TURN_S = 15.0
-"""How long one look may last: a spec that was edited, or a host's port that became free, counts after that."""
+"""How long one look is valid: after that, an edited spec or a host's port that became free is noticed."""
 
 RETRY_S = 2.0
 """After a guest did not say what it listens on: it may be booting, or paused."""
 
 LOOK_S = 60.0
-"""A keeper that nobody called looks for new instances all the same."""
+"""How often a keeper that nobody called looks for new instances."""
 
 BLIND_S = 1.0
 """Likewise, while a machine of ours has no process that could be watched."""
@@ -52,7 +52,7 @@ FAILURES = (InterlockError, OSError)
 """What may happen to one instance and must not end the work on the others."""
 
 _LOGIN = ".login"
-"""What the thread is called that starts what is to start at login. No instance is called so."""
+"""The name of the thread that starts what is to start at login. No instance can have this name."""
 
 _LOG_BYTES = 256 << 10
 
@@ -69,7 +69,7 @@ class Keeper:
         """The processes of the machines that are alive and have none."""
 
     def serve(self) -> None:
-        """Attend the instances until none needs it. Returns at once where another keeper serves them."""
+        """Serve the instances until none needs it. Returns at once if another keeper serves them."""
         make_private_directory(calls.folder(self._home))
         lock = Lock(calls.folder(self._home) / calls.LOCK)
         while not lock.acquire():
@@ -103,7 +103,7 @@ class Keeper:
             for pid in self._watched:
                 try:
                     pidfd = os.pidfd_open(pid or 0)
-                except OSError:  # it has no process that we know, or not any more
+                except OSError:  # it has no process that we know of, or no longer
                     timeout_s = BLIND_S
                 else:
                     opened.callback(os.close, pidfd)
@@ -116,7 +116,7 @@ class Keeper:
     # -- who needs what --------------------------------------------------------------------------------------------
 
     def _look(self) -> bool:
-        """See to each instance, and record exits; return whether one needs a keeper."""
+        """Do what each instance needs, and record exits; return whether one needs a keeper."""
         self._watched, needed = [], False
         with looks.shared({}):
             for name in self._home.names():
@@ -126,7 +126,7 @@ class Keeper:
         return needed or bool(self._attended)
 
     def _see_to(self, name: str) -> bool:
-        """Do for `name` what is to be done now; return whether it needs a keeper."""
+        """Do what `name` needs now; return whether it needs a keeper."""
         status = self._engine.status(name)
         spec, seen = status.spec, status.observation
         if spec is None:
@@ -137,7 +137,9 @@ class Keeper:
         if seen is None or seen.hidden:
             return False
         if not seen.alive:
-            if status.state in AT_REST and not status.operation:  # another program may start it, which has no hurry
+            if (
+                status.state in AT_REST and not status.operation
+            ):  # another program may start it, and there is no hurry to notice
                 return False
             if seen.alive is False or not spec.keeper:  # somebody else is about to record its exit
                 self._watched.append(None)
@@ -149,7 +151,7 @@ class Keeper:
         return bool(spec.port_rules) or spec.restart != restarts.NEVER
 
     def _begin(self, name: str, work: Callable[..., None], *arguments: Any) -> None:
-        """Let a thread do `work`, after which the main thread looks again."""
+        """Do `work` in a thread, after which the main thread looks again."""
 
         def attend() -> None:
             try:
@@ -164,7 +166,7 @@ class Keeper:
     # -- starts ----------------------------------------------------------------------------------------------------
 
     def _restart_due(self, status: Status) -> int | None:
-        """Return the number of the restart that the instance of this status is to have now."""
+        """Return the number of the restart that is due for the instance with this status."""
         if status.spec is None or status.spec.restart != restarts.ON_FAILURE:
             return None
         if status.state not in AT_REST or status.under_way:
@@ -174,7 +176,7 @@ class Keeper:
         return restarts.due(self._engine.history(status.name), failed=failed)
 
     def _restart(self, name: str, number: int) -> None:
-        """Start `name`, which has failed, after the time that the restart of that number has to wait."""
+        """Start `name`, which has failed, after the waiting time of the restart with that number."""
         if not self._start(name, restart=number):
             threading.Event().wait(RETRY_S)  # it may have failed before anything was recorded
 
@@ -187,7 +189,7 @@ class Keeper:
                     self._start(name)
 
     def _start(self, name: str, **arguments: Any) -> bool:
-        """Start `name`; return whether it runs. What becomes of it is logged."""
+        """Start `name`, log how that ended, and return whether it runs."""
         try:
             self._engine.fire(name, Trigger.start, **arguments)
         except DegradedError as error:
@@ -209,13 +211,13 @@ class Keeper:
         return None
 
     def _attend(self, name: str) -> None:
-        """Let the ports that open in the guest of `name` be open on this host, until its machine is down."""
+        """Forward the ports that open in the guest of `name` to this host, until its machine is down."""
         known, said = None, ""
         while site := self._needing(name):
             try:
                 driver = self._find(site.spec.driver)
                 sockets = driver.listening(site, known, Deadline(TURN_S))
-                site = self._engine.site(name)  # its rules may be others since
+                site = self._engine.site(name)  # its rules may have changed since
                 before = driver.observe(site).ports
                 after = driver.carry(site, ways(site.spec.port_rules, sockets))
             except FAILURES as error:
@@ -230,7 +232,7 @@ class Keeper:
                 known, said = sockets, ""
 
     def _say_changes(self, name: str, before: tuple[OpenPort, ...], after: tuple[OpenPort, ...]) -> None:
-        """Log what is other than before."""
+        """Log what has changed."""
         for port in before:
             if port not in after and not port.problem:
                 self._say(name, f"{port.host_ip}:{port.host_port} is closed")
@@ -240,11 +242,11 @@ class Keeper:
                 self._say(name, port.problem or there)
 
     def _hear(self, event: Event) -> None:
-        """Log what transitions say, those that were noticed too."""
+        """Log the sentences of transitions, observed ones included."""
         self._say(event.instance, event.message)
 
     def _say(self, name: str, words: str) -> None:
-        """Write a line to the log, whose length is bounded. A full disk keeps nobody from the work."""
+        """Write a line to the log, whose length is bounded. A full disk does not stop the work."""
         path = calls.folder(self._home) / calls.LOG
         with suppress(OSError):
             if path.exists() and path.stat().st_size > _LOG_BYTES:

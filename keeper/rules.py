@@ -11,13 +11,13 @@ from ipaddress import ip_address
 from ..fsm.spec import Forward, PortRule
 
 SSH = 22
-"""The guest's own sshd, which every instance has a way to."""
+"""The guest's own sshd, to which every instance has a forward anyway."""
 
 PRIVILEGED = 1024
-"""The host's ports below are for root alone: no guest gets one by opening a port."""
+"""Only root can use the host's ports below this one, so no guest gets one by opening a port."""
 
 MOST = 256
-"""A guest may open any number of ports, and each way costs the host a socket."""
+"""A guest may open any number of ports, and each forward costs the host a socket."""
 
 _LOOPBACK, _LOOPBACK_6 = "127.0.0.1", "::1"
 
@@ -25,7 +25,7 @@ _LOOPBACK, _LOOPBACK_6 = "127.0.0.1", "::1"
 def ways(rules: Sequence[PortRule], sockets: Iterable[tuple[str, int]]) -> tuple[Forward, ...]:
     """Return the forwards that lead to `sockets`, the addresses and ports that the guest listens on.
 
-    Of two for one port of the host, there is one: to IPv4 rather than to IPv6, to the lower port. At most MOST.
+    Of two for the same port of the host, one is chosen: IPv4 before IPv6, then the lower port. At most MOST.
     """
     found: dict[tuple[str, int], Forward] = {}
     for ip, port in sorted(sockets, key=lambda socket: (":" in socket[0], socket[1], socket[0])):

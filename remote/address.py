@@ -6,7 +6,7 @@
       url: ssh://lab.example.org:2222/srv/interlock    # /srv/interlock: the home there, as INTERLOCK_HOME names it
       program: /opt/interlock/bin/interlock            # where the program is, if it is not on the PATH there
 
-Nothing is asked of a machine here.
+No machine is contacted here.
 """
 
 import re
@@ -23,7 +23,7 @@ from ..host.home import NAME, config_folder
 FILE = "hosts.yaml"
 
 HERE = "local"
-"""What this machine is called where a host can be named."""
+"""The name of this machine wherever a host can be named."""
 
 PROGRAM = "interlock"
 
@@ -38,18 +38,18 @@ class Host(NamedTuple):
     """A machine that can be reached by ssh, and the Interlock there."""
 
     label: str
-    """What the user calls it: its name in hosts.yaml, or its URL."""
+    """The user's name for it: from hosts.yaml, or its URL."""
     name: str
-    """What ssh calls it: an address, or a `Host` of the user's ssh_config(5)."""
+    """The name for ssh: an address, or a `Host` of the user's ssh_config(5)."""
     user: str | None = None
     port: int | None = None
     home: str | None = None
-    """The home there; None for the one that the environment there names."""
+    """The home there; None for the one in that host's environment."""
     program: str = PROGRAM
 
     @property
     def way(self) -> list[str]:
-        """The words after `ssh` that lead there."""
+        """The arguments with which `ssh` gets there."""
         port = [] if self.port is None else ["-p", str(self.port)]
         return [*port, f"{self.user}@{self.name}" if self.user else self.name]
 
@@ -62,7 +62,7 @@ class Host(NamedTuple):
 def find(text: str) -> Host | None:
     """Return the machine that `text` means; None for this one.
 
-    Raises UsageError for what is no address, NotFoundError for a name that hosts.yaml does not have.
+    Raises UsageError for an invalid address, NotFoundError for a name that is not in hosts.yaml.
     """
     if text in ("", HERE):
         return None
@@ -122,7 +122,7 @@ def _entry(path: Path, name: object, entry: Any) -> Host:
 
 
 def parsed(url: str, label: str) -> Host:
-    """Return the machine at `url`, which is called `label`; raises UsageError for what is no such URL."""
+    """Return the machine at `url`, which is called `label`; raises UsageError for an invalid URL."""
     try:
         parts = urlsplit(url)
         port = parts.port

@@ -1,4 +1,4 @@
-"""What another machine's Interlock answers, turned back into the records and errors that it was made from."""
+"""Turns the answers of another machine's Interlock back into the records and errors that they were made from."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -46,7 +46,7 @@ def error_in(ended: Ended) -> InterlockError | None:
 def status(record: Mapping[str, Any]) -> Status:
     """Return the status that `record`, a line of `list` or `inspect`, was made from.
 
-    A line of `list` holds the sizes of the machine alone, so its spec is incomplete.
+    A line of `list` holds only the sizes of the machine, so its spec is incomplete.
     """
     name = str(record["name"])
     spec = None
@@ -136,14 +136,14 @@ def change(record: Mapping[str, Any]) -> Change:
 
 
 class Lines:
-    """Hears bytes piece by piece, and passes them on line by line."""
+    """Receives bytes piece by piece, and passes them on line by line."""
 
     def __init__(self, heard: Callable[[bytes], object]) -> None:
         self._heard = heard
         self._begun = bytearray()
 
     def hear(self, piece: bytes) -> None:
-        """Take the next piece; a line that is longer than a record may be is an error."""
+        """Take the next piece; a line longer than a record can be is an error."""
         *lines, rest = bytes(self._begun + piece).split(b"\n")
         if len(rest) > _LINE_BYTES:
             raise DriverError(f"a line of more than {_LINE_BYTES >> 20} MiB came from another host")
@@ -153,7 +153,7 @@ class Lines:
 
 
 class Events:
-    """Hears a log in JSON and announces the events in it; keeps reports and the last error."""
+    """Receives a log in JSON and announces the events in it; keeps reports and the last error."""
 
     def __init__(self, *announce: Announce | None) -> None:
         self._announce = [one for one in announce if one]
@@ -162,7 +162,7 @@ class Events:
         self.reports: list[str] = []
 
     def hear(self, piece: bytes) -> None:
-        """Take the next piece of the log; what a listener raises calls the work off."""
+        """Take the next piece of the log; an exception of a listener cancels the work."""
         self._lines.hear(piece)
 
     def _take(self, line: bytes) -> None:
@@ -190,4 +190,4 @@ def _event(record: Mapping[str, Any]) -> Event:
 
 _HAPPENINGS = frozenset(Happening)
 _LINE_BYTES = 256 << 20
-"""What a command in a guest says is one line, in base64."""
+"""The output of a command in a guest is one line, in base64."""

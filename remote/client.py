@@ -1,7 +1,7 @@
-"""The API on another host's instances: each method is a command of the Interlock there, whose JSON comes back.
+"""The API on another host's instances: each method is a command of the Interlock there, which answers in JSON.
 
-Results are the records that the API returns here, errors are raised as the classes they are there, and events are
-heard as they happen. Each call is one round trip.
+Results are the same records that the API returns here, errors are raised as the same classes, and events arrive as they
+happen. Each call is one round trip.
 """
 
 import base64
@@ -44,18 +44,18 @@ if TYPE_CHECKING:
     Template = str | Mapping[str, Any] | Loaded
 
 _INPUT_BYTES = 64 << 20
-"""How much input a command in a guest there can be given."""
+"""The most input that a command in a guest there can be given."""
 
 _LOOK_S = 0.2
-"""How often a watch asks whether it is to end."""
+"""How often a watch checks whether it is to end."""
 
 
 class RemoteInterlock(Interlock):
     """The API on another host's instances.
 
-    Rows, reading, watching, `run`, `shell`, `copy` and `tunnel` are as at home. What is about files of one host
-    (`images`, `disks`, `templates`, `logs`, `prune`, ...) is refused by a UsageError. In a dry run, each call is
-    foreseen by itself.
+    Rows, reading, watching, `run`, `shell`, `copy` and `tunnel` work as on this host. Calls that deal with files of one
+    host (`images`, `disks`, `templates`, `logs`, `prune`, ...) raise UsageError. In a dry run, each call is foreseen
+    by itself.
     """
 
     def __init__(
@@ -191,7 +191,7 @@ class RemoteInterlock(Interlock):
     def _made_from(
         self, connection: Connection, template: "Template", wishes: "Wishes | None", driver: str | None
     ) -> list[str]:
-        """Return the options by which `create` and `up` there make an instance of `template`."""
+        """Return the options with which `create` and `up` there make an instance of `template`."""
         words = ["--template", ways.sent_template(connection, template)]
         driver = driver or self._name_of_driver
         words += ["--driver", driver] if driver else []
@@ -224,7 +224,7 @@ class RemoteInterlock(Interlock):
         shown: str | None = None,
         on_event: Announce | None = None,
     ) -> Outcome:
-        """Give `name` there what `edits` and `file`, which is here, say."""
+        """Change `name` there as `edits` and `file`, which is on this host, say."""
         if shown is not None:  # as is what returns it
             self._refuse("edit with shown", "edit", name)
         connection = Connection(self.host)
@@ -234,7 +234,7 @@ class RemoteInterlock(Interlock):
         return self._outcome(words, on_event=on_event, connection=connection)
 
     def repair(self, name: str) -> Mending:
-        """Mend what is damaged in the files of `name` there."""
+        """Repair what is damaged in the files of `name` there."""
         (found,) = self._records(["repair", checked_name(name), "--json"])
         return Mending(found["name"], State(found["state"]), tuple(found["mended"]))
 
@@ -247,7 +247,7 @@ class RemoteInterlock(Interlock):
         timeout_s: float | None = None,
         on_event: Announce | None = None,
     ) -> Outcome:
-        """Give `name` there the disk of its snapshot `tag`, and the memory if there is one."""
+        """Give `name` there the disk of its snapshot `tag`, and its memory if it has any."""
         return self.fire(name, Trigger.restore, tag=tag, cold=cold, timeout_s=timeout_s, on_event=on_event)
 
     def snapshots(self, name: str) -> list[Snapshot]:
@@ -270,7 +270,7 @@ class RemoteInterlock(Interlock):
         yield from map(answers.status, self._records([INSTANCES]))
 
     def status(self, name: str) -> Status:
-        """Return all that is known of `name`; an unknown name is `absent`."""
+        """Return everything known about `name`; an unknown name is `absent`."""
         try:
             (found,) = self._records(["inspect", checked_name(name), "--json"])
         except NotFoundError:
@@ -283,11 +283,11 @@ class RemoteInterlock(Interlock):
             yield parsed(line)
 
     def can(self, name: str) -> list[Verdict]:
-        """Return what the table there allows `name` now, and for what it does not, why."""
+        """Return what the table there allows for `name` now, and why it does not allow the rest."""
         return [answers.verdict(record) for record in self._records(["can", checked_name(name), "--json"])]
 
     def wait_for(self, name: str, condition: str = "ready", *, timeout_s: float | None = None) -> Status:
-        """Return the status of `name` once it is as wanted, no matter who brings that about."""
+        """Return the status of `name` once it meets the condition, no matter which process brings that about."""
         words = ["wait", checked_name(name), "--for", condition, "--json"]
         words += ["--timeout", f"{timeout_s:g}"] if timeout_s is not None else []
         (found,) = self._records(words)
@@ -350,7 +350,7 @@ class RemoteInterlock(Interlock):
         shell: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Completed:
-        """Run `argv` in the guest of `name` there, and return how it ended and what it said."""
+        """Run `argv` in the guest of `name` there, and return how it ended and its output."""
         if isinstance(argv, str | bytes) or not argv:
             raise UsageError(f"expected a program and its arguments, as a list of texts, found {argv!r}")
         connection = Connection(self.host)
@@ -381,7 +381,7 @@ class RemoteInterlock(Interlock):
         return connection.line(words, terminal=terminal, greet=False)
 
     def tunnel(self, name: str, port: int | None, local_port: int | str) -> Sequence[str]:
-        """Return this host's command line that leads TCP `local_port` of 127.0.0.1 to `port` of the guest of `name`."""
+        """Return this host's command line that forwards TCP `local_port` of 127.0.0.1 to `port` in the guest `name`."""
         ports = ["--socks", str(local_port)] if port is None else [f"{local_port}:{port}"]
         return [sys.executable, "-m", PROGRAM, "--host", self.host.label, "tunnel", checked_name(name), *ports]
 
@@ -437,7 +437,7 @@ class RemoteInterlock(Interlock):
 
 
 def _content(given: bytes | str | int) -> bytes:
-    """Return the input that `given` is, or that its descriptor has, to its end."""
+    """Return `given` itself, or everything that can be read from it if it is a descriptor."""
     if isinstance(given, int):
         with open(given, "rb", closefd=False) as file:
             given = file.read(_INPUT_BYTES + 1)

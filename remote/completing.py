@@ -1,4 +1,4 @@
-"""What a shell offers to complete where another host is meant: that host's names, as long as asking it is quick."""
+"""Completion in a shell when another host is meant: that host's names, as long as asking it is quick."""
 
 from .address import find
 from .connection import Connection
@@ -8,9 +8,9 @@ PATIENCE_S = 3.0
 
 
 def asked(host: str, shell: str, words: list[str], begun: str) -> str | None:
-    """Return what `shell` is to read, as the Interlock of `host` says; None where `host` is this one.
+    """Return the output for `shell`, from the Interlock of `host`; None if `host` is this one.
 
-    Nobody who presses a key waits for a connection to be made: where none is open, nothing is offered.
+    A user who presses a key must not wait for a new connection: if none is open, nothing is offered.
     """
     found = find(host)
     if found is None:

@@ -1,11 +1,11 @@
 """The connection to another machine: the system's OpenSSH, and one connection that all commands share.
 
     runtime/host-<12 hex digits>        the control socket of the shared connection; it closes after a minute
-    runtime/host-<12 hex digits>.met    which Interlock was met over which connection: what need not be asked again
-    runtime/host-<12>-<12 more>.ssh     stands in for ssh where guests of one of that host's homes are meant
+    runtime/host-<12 hex digits>.met    which Interlock answered over which connection: it is asked only once
+    runtime/host-<12>-<12 more>.ssh     stands in for ssh to reach guests of one of that host's homes
 
-The user's own ssh_config(5) holds: aliases, keys, agents, jump hosts. ssh asks no question (BatchMode), so what needs
-an answer fails at once, with the command to type. A call is one round trip: the Interlock there begins with a greeting
+The user's own ssh_config(5) applies: aliases, keys, agents, jump hosts. ssh asks nothing (BatchMode), so a login
+that needs an answer fails at once, with the command to type. A call is one round trip: the Interlock there begins with a greeting
 on stderr, which says what it is; everything after it is the command's own.
 """
 
@@ -40,17 +40,17 @@ _LONGEST_PATH_BYTES = 90
 """ssh makes the socket under a name that is 17 bytes longer and renames it. The limit for that is 107: unix(7)."""
 
 _LONGEST_PREFACE_BYTES = 64 << 10
-"""Of what a login script there says before the greeting, how much is kept."""
+"""How much of the output of login scripts before the greeting is kept."""
 
 _OPTIONS = (
     "BatchMode=yes",
     "ForwardX11=no",
     "ConnectTimeout=15",
-    # A connection that broke without a word is given up after half a minute.
+    # A connection that broke silently is given up after half a minute.
     "ServerAliveInterval=10",
     "ServerAliveCountMax=3",
     "LogLevel=ERROR",
-    # What the user's configuration has for logins is not for this.
+    # The user's settings for logins do not apply to this.
     "EscapeChar=none",
     "PermitLocalCommand=no",
     "RemoteCommand=none",
@@ -63,20 +63,20 @@ _FIND = 'PATH="$PATH:$HOME/.local/bin"; command -v -- "$1" >/dev/null || exit 12
 
 _NOT_FOUND = 127
 _SSH_FAILED = 255
-"""The exit status of ssh where it is not the command's. Source: ssh(1)."""
+"""The exit status of ssh's own failures, as opposed to the command's. Source: ssh(1)."""
 
 
 class Connection:
-    """How this machine's Interlock asks `host`'s for something."""
+    """A connection from this machine's Interlock to that of `host`."""
 
     def __init__(self, host: Host) -> None:
         self.host = host
         runtime = Home.from_environment().runtime
         self.folder = runtime
         self.key = f"host-{short_name(chr(0).join((*host.way, host.program)))}"
-        """What the files of this connection are called."""
+        """The beginning of the names of this connection's files."""
         self.typed_host: str | None = host.label
-        """What stands for the host in commands to type; None if that is said by INTERLOCK_HOST."""
+        """The name of the host in commands to type; None if INTERLOCK_HOST gives it."""
         self.sent: list[str] = []
         """Files that were sent there for the next command, which removes them."""
         self._greeting: Mapping[str, Any] = {}
@@ -97,8 +97,9 @@ class Connection:
     ) -> list[str]:
         """Return the command line of this machine that asks for `words` there.
 
-        With `leash`, its standard input is one: a line in it is the number of a signal, and its end is the caller's.
-        `settings` are variables of the environment that the command finds there, `options` are more of ssh's.
+        With `leash`, its standard input is a leash: a line in it is the number of a signal, and its end means that the
+        caller has ended.
+        `settings` are environment variables for the command there, `options` are further options for ssh.
         """
         host, home = self.host, {"INTERLOCK_HOME": self.host.home} if self.host.home else {}
         call = {
@@ -138,10 +139,10 @@ class Connection:
         shared: bool = True,
         timeout_s: float = math.inf,
     ) -> Ended:
-        """Ask for `words` there and return how that ended; its stderr, if it goes nowhere else, without the greeting.
+        """Run `words` there and return how that ended; the stderr in it, if not sent elsewhere, lacks the greeting.
 
-        When the work is called off here, it is there, too, and its end is waited for; when this process is killed, it
-        is as if its terminal had been closed. A command that is given `stdin` ends with its streams instead. Raises
+        When the work is cancelled here, it is cancelled there, too, and its end is awaited; when this process is
+        killed, it is as if its terminal had been closed. A command with `stdin` ends with its streams instead. Raises
         UnreachableError, also after `timeout_s` seconds, NoInterlockError, VersionMismatchError, HostError.
         """
         make_private_directory(self.folder)
@@ -183,12 +184,12 @@ class Connection:
         return path
 
     def clock(self) -> str:
-        """Return the present time there, UTC, ISO 8601: clocks differ."""
+        """Return the current time there, UTC, ISO 8601: clocks differ."""
         self.call([])
         return str(self._greeting.get("time"))
 
     def meet(self) -> None:
-        """Return once the Interlock there has been found to fit; over an open connection, it is asked only once.
+        """Return once the Interlock there is known to be compatible; it is asked only once per connection.
 
         Raises what `call` raises.
         """
@@ -200,7 +201,7 @@ class Connection:
             write_whole(self._met, self._identity())
 
     def is_open(self) -> bool:
-        """Return whether there is a shared connection now."""
+        """Return whether a shared connection is open now."""
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(1)
             try:
@@ -210,7 +211,7 @@ class Connection:
         return True
 
     def _identity(self) -> bytes:
-        """Return what tells this shared connection from later ones; raises OSError if there is none."""
+        """Return an identifier of this shared connection, which no later one has; raises OSError if there is none."""
         seen = self._socket.stat()
         return f"{seen.st_ino} {seen.st_ctime_ns} {__version__}".encode()
 
@@ -226,7 +227,7 @@ class Connection:
         )
 
     def _silence(self, status: int, said: bytes) -> InterlockError:
-        """Return the error for a call in which no Interlock there said a word."""
+        """Return the error for a call that no Interlock there answered."""
         host, words = self.host, last_words(said)
         text = "\n".join(words)
         if status == _NOT_FOUND:
@@ -256,7 +257,7 @@ class Connection:
         return UnreachableError(f'host "{host.label}" cannot be reached: {last}', hint=hint, details=words[:-1])
 
     def broken(self, name: str | None = None) -> UnreachableError:
-        """Return the error for a connection that ended before the command; what it was about may be `name`."""
+        """Return the error for a connection that ended before the command, which may have been about `name`."""
         look = ("inspect", name) if name else ("list",)
         return UnreachableError(
             f'the connection to host "{self.host.label}" broke',
@@ -265,7 +266,7 @@ class Connection:
 
 
 class _Ear:
-    """Hears what comes on stderr: a preface of login scripts or of ssh, the greeting, and the command's own words."""
+    """Receives stderr: a preface of login scripts or of ssh, the greeting, and the command's own output."""
 
     def __init__(self, sink: Callable[[bytes], object] | None) -> None:
         self.preface = bytearray()
@@ -295,7 +296,7 @@ class _Ear:
 
 
 class _Waiting:
-    """Waits for a call; when the work is called off here, it tells the other end by the leash, and waits for it."""
+    """Waits for a call; when the work is cancelled here, it tells the other end through the leash, and waits for it."""
 
     def __init__(self, leash: int, ear: _Ear) -> None:
         self._leash, self._ear = leash, ear

@@ -1,13 +1,13 @@
-"""What both ends of a call have to agree on before anything else; it costs no import."""
+"""What both ends of a call have to agree on before anything else; it imports nothing."""
 
 CALL = "remote-call"
-"""The first word of a command line that another machine's Interlock asks for; then come a JSON object and the words."""
+"""The first word of a command line from another machine's Interlock, followed by a JSON object and the words."""
 
 GREETING = b"interlock-remote-call "
-"""How the line of stderr begins with which an Interlock answers a call; a JSON object follows."""
+"""The beginning of the line on stderr with which an Interlock answers a call; a JSON object follows."""
 
 REFUSED = 6
-"""The exit code of an answer that does nothing because the versions do not fit; the caller has the words for it."""
+"""The exit code of an answer that does nothing because the versions are incompatible; the caller words the error."""
 
 WAY, SFTP, TUNNEL = ":way", ":sftp", ":tunnel"
 KEEP = ":keep"

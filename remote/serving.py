@@ -1,10 +1,10 @@
-"""The other end of a call: what Interlock does on this machine for another machine's.
+"""The other end of a call: what Interlock does on this machine for the Interlock of another machine.
 
     interlock remote-call '{"contract": 1, ...}' start web
 
-It greets on stderr, takes the caller's settings into its environment, and is the program that was called with the rest.
-The caller passes the signals on that it gets. When it is gone, because the connection broke or its process was killed,
-this process is called off as if its terminal had been closed (SIGHUP).
+It greets on stderr, takes the caller's settings into its environment, and then runs as if called with the rest. The
+caller passes on the signals that it gets. When it is gone, because the connection broke or its process was killed, this
+process is cancelled as if its terminal had been closed (SIGHUP).
 """
 
 import json
@@ -30,13 +30,14 @@ _USAGE = 2
 """The exit code of `errors.UsageError`, whose module is not loaded yet."""
 
 SENT = "sent-"
-"""How the folder of a file that was sent begins, in the runtime directory."""
+"""The beginning of the name of the folder, in the runtime directory, of a file that was sent."""
 
 _caller: "dict[str, Any]" = {}
-"""What the caller says of itself."""
+"""What the caller says about itself."""
 
 _FILE_HERE = re.compile(r" --file[ =]")
-"""What a hint has that names a file on this machine: the kept text of an editor. Typed elsewhere, it would be sent."""
+"""The option of a hint that names a file on this machine: the text kept from an editor. Typed elsewhere, it would be
+sent."""
 
 
 def begin() -> None:
@@ -65,7 +66,7 @@ def begin() -> None:
 
 
 def _call() -> "dict[str, Any]":
-    """Return what the caller says of itself; leave where that is missing, as when a person types the command."""
+    """Return what the caller says about itself; exit if that is missing, as when a person types the command."""
     try:
         call = dict(json.loads(sys.argv[2]))
     except (IndexError, ValueError, TypeError):
@@ -97,7 +98,7 @@ def _remove_at_the_end(sent: "list[str]") -> None:
 
 
 def on_leash() -> bool:
-    """Return whether the caller calls this process off by its standard input, which a thread reads."""
+    """Return whether the caller can cancel this process through its standard input, which a thread reads."""
     return bool(_caller.get("leash"))
 
 

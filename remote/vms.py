@@ -4,7 +4,7 @@
     vms.create("web", "debian")
     vms.start("web")
 
-What other hosts need is loaded for them alone.
+Modules for other hosts are loaded only when needed.
 """
 
 from importlib import import_module

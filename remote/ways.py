@@ -1,4 +1,4 @@
-"""What leads from this machine into the guests of another, through the connection to it. No key leaves that machine.
+"""Ways from this machine into the guests of another one, through the connection to it. No key leaves that machine.
 
 `copy` is this machine's scp or rsync, which speaks to the guest through that machine's ssh. `tunnel` is two forwards,
 one after the other: from a port here to a socket there, and from that to the port in the guest.
@@ -44,9 +44,9 @@ exec {line}" $words"
 
 
 def sent_template(connection: Connection, template: "str | Mapping[str, Any] | Loaded") -> str:
-    """Return the locator by which the other machine finds `template`, which is sent if it is no URL and no built-in.
+    """Return the locator by which the other machine finds `template`, which is sent unless it is a URL or a built-in.
 
-    What it names of this machine, bases and scripts, is in the text that is sent. Raises what reading it here raises.
+    Bases and scripts that it names on this machine are part of the text that is sent. Raises what reading it raises.
     """
     from ..templates.load import Loaded, dump, parse
     from ..templates.locate import find
@@ -75,9 +75,9 @@ def checked(connection: Connection, words: Sequence[str], settings: Mapping[str,
 
 
 def script(connection: Connection) -> Path:
-    """Return the program that stands in for ssh where guests over `connection` are meant; the same for all.
+    """Return the program that stands in for ssh to reach guests over `connection`; the same for all guests.
 
-    Another home of that host has another one: it is called after its text, and never replaced by a different text.
+    Another home of that host has another one: it is named after its text, and never replaced by a different text.
     """
     *begin, command = connection.line([], greet=False)
     text = _SCRIPT.format(line=shlex.join([*begin, command]), sftp=SFTP)
@@ -99,7 +99,7 @@ def tunnel(
     opened: Callable[[], object],
     settings: Mapping[str, str] | None = None,
 ) -> int:
-    """Lead TCP `local_port` of 127.0.0.1 to `port` of the guest `name` until called off; without `port`, by SOCKS.
+    """Forward TCP `local_port` of 127.0.0.1 to `port` of the guest `name` until cancelled; without `port`, by SOCKS.
 
     `opened` is called when the whole way is open.
     """

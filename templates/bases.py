@@ -22,14 +22,14 @@ MAX_TOTAL_BYTES = 4 << 20
 
 
 _PROPERTIES = re.compile(r"(?:[&!]\S*\s+)*")
-"""What may stand before a value, such as an anchor. Source: YAML 1.2.2, section 6.9."""
+"""Node properties that may stand before a value, such as an anchor. Source: YAML 1.2.2, section 6.9."""
 
 
 def movable(source: Source) -> str:
-    """Return the text of `source` with each relative locator made absolute: it means the same wherever it lies.
+    """Return the text of `source` with each relative locator made absolute, so that it can be moved.
 
     Everything else stays as it is, comments included. Raises InvalidTemplateError, with the place, for a locator that
-    must not stand there.
+    is not allowed there.
     """
     tree = compose(source.name, source.text)
     text = source.text.decode("utf-8-sig")
@@ -48,7 +48,7 @@ class Reading:
     """One template being read. Its limits and its check for loops cover everything it names."""
 
     sources: list[str] = field(default_factory=list)
-    """What was read, in order, by the names that messages use."""
+    """The texts that were read, in order, by the names that messages use."""
     _bytes: int = 0
     _bases: dict[str, str] = field(default_factory=dict)
     """Absolute locator → the place that named it."""
@@ -102,7 +102,7 @@ class _Named:
     """A locator with or without a digest, as a template names it: a word, or a mapping of url and digest."""
 
     def __init__(self, node: yaml.Node, field: str, source: Source) -> None:
-        """Raises InvalidTemplateError, with the place, for what is no locator, or must not be named there."""
+        """Raises InvalidTemplateError, with the place, for an invalid locator or one that is not allowed there."""
         self.node = node
         self._field = field
         odd = [key.value for key, _ in node.value if key.value not in ("url", "digest")] if _is_mapping(node) else []
@@ -123,7 +123,7 @@ class _Named:
         return InvalidTemplateError(f"{place(self.node)}: {self._field}: {words}")
 
     def fetched(self, read_it: Callable[[str], Source]) -> Source:
-        """Return what `read_it` finds there. Raises as it does, with the place, and for another digest."""
+        """Return what `read_it` finds there. Raises what it raises, with the place, and for another digest."""
         try:
             source = read_it(self.absolute)
         except NotFoundError as error:
@@ -152,9 +152,9 @@ def _bases(tree: yaml.MappingNode, source: Source) -> "Iterator[_Named]":
 
 
 def _files(tree: yaml.MappingNode, source: Source) -> "Iterator[tuple[yaml.MappingNode, str, _Named]]":
-    """Yield what names a file in `source`: the entry, the key that its content is for, and the locator.
+    """Yield each file that `source` names: the entry, the key for its content, and the locator.
 
-    A file beside a text is left out: it is refused later.
+    Entries with both a file and a text are left out: they are refused later.
     """
     for name in ("provision", "probes"):
         for position, entry in enumerate(items(get(tree, name))):

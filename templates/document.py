@@ -1,7 +1,7 @@
-"""YAML text to a tree of nodes that keep their places, and from there to plain values.
+"""Turns YAML text into a tree of nodes that know their places, and the tree into plain values.
 
-The tree is PyYAML's own: what is merged from several texts still knows, node by node, which source, line and column it
-came from. Scalars are read by YAML 1.2's core schema, in which `on` and `yes` are words and `2026-01-31` is text.
+The tree is PyYAML's own: after merging several texts, each node still knows the source, line and column that it came
+from. Scalars are read by YAML 1.2's core schema, in which `on` and `yes` are words and `2026-01-31` is text.
 Source: YAML 1.2.2, section 10.3.
 """
 
@@ -20,10 +20,10 @@ Path = tuple[str | int, ...]
 """Where a value stands: keys and positions, from the root."""
 
 MAX_NODES = 50_000
-"""Aliases are copied, and a few lines of them can stand for gigabytes."""
+"""Aliases are copied, and a few lines of them can expand to gigabytes."""
 
 EDIT = "--set "
-"""How the name of an edit from the command line begins, which has no lines."""
+"""The beginning of the name of an edit from the command line, which has no lines."""
 
 _TAG = "tag:yaml.org,2002:"
 NULL, BOOL, INT, FLOAT, STR, BINARY, MAP, SEQ = (
@@ -54,7 +54,7 @@ class Place:
 
 
 class FileNode(yaml.ScalarNode):
-    """The text of a file that a template names: its first line is the file's."""
+    """The text of a file that a template names; its lines are counted within the file."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -95,13 +95,13 @@ def compose_value(name: str, text: str) -> yaml.Node:
     mark = yaml.Mark(name, 0, 0, 0, None, 0)
     try:
         encoded = text.encode(errors="surrogateescape")
-    except UnicodeEncodeError as err:  # half of a character, which no argument of a command line can hold
+    except UnicodeEncodeError as err:  # a lone surrogate, which an argument of a command line cannot hold
         raise InvalidTemplateError(f"{name}: {err.reason}") from err
     return _compose(name, encoded) or yaml.ScalarNode(NULL, "", mark, mark)
 
 
 def serialize(node: yaml.Node) -> str:
-    """Return `node` as YAML text that any reader of YAML 1.1 or 1.2 takes for the same."""
+    """Return `node` as YAML text that means the same to any reader of YAML 1.1 or 1.2."""
     return str(yaml.serialize(node, Dumper=yaml.SafeDumper, allow_unicode=True, width=1 << 16))
 
 
@@ -162,7 +162,7 @@ def place(node: yaml.Node) -> Place:
 
 
 def place_in(node: yaml.Node, offset: int) -> Place:
-    """Return where the character `offset` of the text of `node` stands: exactly in a block of `|` and in a file."""
+    """Return the place of character `offset` of the text of `node`: exact in a block of `|` and in a file."""
     before = str(node.value)[:offset].split("\n")
     if isinstance(node, FileNode):
         return Place(node.start_mark.name, len(before), len(before[-1]) + 1)
@@ -175,7 +175,7 @@ def place_in(node: yaml.Node, offset: int) -> Place:
 
 
 def at(root: yaml.Node, path: Sequence[str | int]) -> tuple[yaml.Node, yaml.Node]:
-    """Return the value at `path` and its key; of a path that leads nowhere, the last that exists."""
+    """Return the value at `path` and its key; if the path does not exist, the last part that does."""
     node = key = root
     for part in path:
         found = get(node, part)
@@ -214,7 +214,7 @@ def _compose(name: str, text: bytes) -> yaml.Node | None:
 
 
 class _Copier:
-    """Copies a tree out of its aliases, and refuses what is not read."""
+    """Copies a tree with its aliases expanded, and refuses what is not supported."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -262,7 +262,7 @@ class _Copier:
 
 
 def _scalar(node: yaml.Node) -> Any:
-    """Return the value of a scalar. Raises InvalidTemplateError for one that its tag does not fit."""
+    """Return the value of a scalar. Raises InvalidTemplateError if it does not fit its tag."""
     text: str = node.value
     try:
         match node.tag:

@@ -19,8 +19,8 @@ FRONT = -1
 def apply(tree: yaml.MappingNode, edit: str) -> None:
     """Change the value in `tree` that `edit`, KEY=VALUE, names; VALUE is YAML, and null removes the value.
 
-    Missing mappings on the way are made. A list grows by one item at most: the next position appends, `[]` prepends,
-    because the first of several rules counts. Raises InvalidTemplateError, whose place is the edit itself.
+    Missing mappings on the way are created. A list grows by at most one item: the next position appends, `[]`
+    prepends, because the first of several rules counts. Raises InvalidTemplateError, whose place is the edit itself.
     """
     found = _EDIT.fullmatch(edit)
     path = _path(found["key"]) if found else ()

@@ -1,4 +1,4 @@
-"""The keys of a template that an instance can be edited by: read, changed and validated as in a template."""
+"""The keys of a template that can be edited in an instance: read, changed and validated as in a template."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
@@ -20,11 +20,11 @@ FIXED = {
     "param": "what uses it was filled in when the instance was created",
     **dict.fromkeys(("env", "provision"), "its guest was set up with it at its first boot"),
 }
-"""Keys → why they cannot be edited, where there is more to say than that they are for `create`."""
+"""Keys → why they cannot be edited, if the reason is not just that only `create` uses them."""
 
 
 class Text:
-    """What the YAML text in `source` asks for once `edits` (`cpus=4`) are applied; a key that it lacks stays as it is.
+    """What the YAML text in `source` asks for after `edits` (`cpus=4`); a key that it lacks stays as it is.
 
     Raises InvalidTemplateError with every mistake and its place.
     """

@@ -1,4 +1,4 @@
-"""Which texts of a template hold variables, which variables each may use, and what stands in their place."""
+"""Which texts of a template may hold variables, which variables each may use, and what replaces them."""
 
 import os
 import re
@@ -17,7 +17,7 @@ GUEST = ("Home", "Name", "Hostname", "UID", "User")
 HOME = ("Name", "Hostname", "UID", "User")
 MESSAGE = ("Name", "Dir", "HostOS", "HostArch", "User", "Home")
 INSTANCE = re.compile(r"Instance\.(Name|Dir|Hostname|Config(\.\w+)+)")
-"""What a message may ask besides, as Lima's do: of the instance, and after `Config` what the template itself says."""
+"""Further variables of a message, as in Lima: of the instance, and after `Config` values of the template itself."""
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "user.home": HOME,
@@ -38,15 +38,15 @@ FIELDS: dict[str, tuple[str, ...]] = {
 """Field → the variables that it may use, besides `.Param.NAME`, and in a message those of INSTANCE."""
 
 INTERNAL = "internal_netplanOptional"
-"""A param by which Lima's templates speak to Lima."""
+"""A param with which Lima's templates control Lima."""
 
 _SCRIPTS = ("provision[].script", "probes[].script")
-"""Fields in which a param is also `PARAM_NAME` of the environment."""
+"""Fields in which a param is also in the environment, as `PARAM_NAME`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What the host's variables stand for."""
+    """The values of the host's variables."""
 
     name: str
     """Of the instance."""
@@ -79,14 +79,14 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """What the guest's variables stand for."""
+    """The values of the guest's variables."""
 
     name: str
     hostname: str
     uid: int
     user: str
     home: str
-    """Where the template says nothing of it."""
+    """If the template does not set it."""
 
     def values(self) -> dict[str, str]:
         """Return variable → text."""
@@ -165,14 +165,14 @@ def expanded(tree: yaml.Node, data: dict[str, Any], host: Host, guest: Guest) ->
 
 
 def _of_instance(text: str, data: dict[str, Any], host: Host, guest: Guest) -> dict[str, Value]:
-    """Return what the variables of INSTANCE in `text` stand for; "" where the template says nothing."""
+    """Return the values of the variables of INSTANCE in `text`; "" for what the template does not set."""
     known = {"Instance.Name": host.name, "Instance.Dir": host.dir, "Instance.Hostname": guest.hostname}
     asked = [name for name, _ in names(text) if INSTANCE.fullmatch(name)]
     return {name: known.get(name) or _said(data, name.lower().split(".")[2:]) for name in asked}
 
 
 def _said(data: object, path: list[str]) -> Value:
-    """Return what `data` says at `path`, in lower case because Go writes keys otherwise than templates do."""
+    """Return the value of `data` at `path`, in lower case because Go spells keys differently from templates."""
     for part in path:
         inner = data.items() if isinstance(data, dict) else ()
         data = next((value for key, value in inner if key.lower() == part), None)

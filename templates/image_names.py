@@ -1,4 +1,4 @@
-"""What an image's file name says: that it is an image, its architecture, and a name for an instance of it.
+"""What an image's file name reveals: that it is an image, its architecture, and a name for an instance of it.
 
 The words that are looked for are Lima's. Source: Lima, pkg/limatmpl/locator.go.
 """

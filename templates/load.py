@@ -45,9 +45,9 @@ class Loaded:
     template: Template
     """Its variables not yet replaced."""
     notes: tuple[str, ...]
-    """What to say about it, in the order of its text: what is ignored or done differently."""
+    """Notes about it, in the order of its text: what is ignored or done differently."""
     name: str
-    """What it is called in messages: `template:debian`, `./web.yaml`."""
+    """Its name in messages: `template:debian`, `./web.yaml`."""
     tree: yaml.MappingNode
     """All of it as one tree, its bases merged."""
     sources: tuple[str, ...]
@@ -55,9 +55,9 @@ class Loaded:
 
 
 def load(template: str | Mapping[str, Any], *, edits: Sequence[str] = (), defaults: Path | None = None) -> Loaded:
-    """Return the template that `template` means or is, changed by `edits`, filled from that in the file `defaults`.
+    """Return the template that `template` means or is, changed by `edits`, filled in from the file `defaults`.
 
-    An edit is KEY=VALUE. Raises NotFoundError for what is not there, InvalidTemplateError with all mistakes.
+    An edit is KEY=VALUE. Raises NotFoundError for what does not exist, InvalidTemplateError with all mistakes.
     """
     return parse(find(template), edits=edits, defaults=defaults)
 
@@ -83,8 +83,8 @@ def expand(loaded: Loaded, host: Host, guest: Guest) -> Template:
     """Return the template of `loaded` with the variables replaced in every text that may hold them.
 
     Afterwards every path on the host is absolute, a relative hostSocket being one in the folder `sock` of the
-    instance's, and every mount names its mountPoint. `guest.home` counts where the template says nothing of it. Raises
-    InvalidTemplateError with all mistakes: what a text becomes can be one.
+    instance's, and every mount names its mountPoint. `guest.home` is used if the template sets none. Raises
+    InvalidTemplateError with all mistakes: an expanded text can be one.
     """
     data = plain(loaded.tree)
     wrong = expanded(loaded.tree, data, host, guest)
@@ -95,7 +95,7 @@ def expand(loaded: Loaded, host: Host, guest: Guest) -> Template:
 
 
 def dump(loaded: Loaded) -> str:
-    """Return the template as YAML text that needs no other file, and loads to the same. Comments are lost."""
+    """Return the template as self-contained YAML text that loads to the same. Comments are lost."""
     return serialize(loaded.tree)
 
 
@@ -128,12 +128,12 @@ def _validated(tree: yaml.MappingNode, data: dict[str, Any]) -> tuple[Template |
 
 
 def refused(loaded: Loaded, wrong: Iterable[Mistake]) -> InvalidTemplateError:
-    """Return the error that says what is wrong with `loaded`, in the order of its text."""
+    """Return the error that lists the mistakes in `loaded`, in the order of its text."""
     return invalid(loaded.name, loaded.sources, wrong)
 
 
 def invalid(name: str, sources: Sequence[str], wrong: Iterable[Mistake]) -> InvalidTemplateError:
-    """Return the error that says all that is `wrong` with what is called `name` and was read from `sources`."""
+    """Return the error that lists everything `wrong` with the template called `name`, read from `sources`."""
     details = [str(mistake) for mistake in _in_order(wrong, sources)]
     count = "1 mistake" if len(details) == 1 else f"{len(details)} mistakes"
     return InvalidTemplateError(f"{name}: {count}", details=details)

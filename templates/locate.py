@@ -1,4 +1,4 @@
-"""What a locator means: where a template, or a file that it names, is found, and how it is read.
+"""What a locator means: where to find a template, or a file that it names, and how to read it.
 
 debian, template:debian             a built-in template
 web.yaml, ./web, ~/web, file:/web   a file on this host
@@ -33,30 +33,30 @@ TIMEOUT_S = 20.0
 STDIN = "-"
 
 MEMORY = "<memory>"
-"""What a template that came from no file is called in messages."""
+"""The name in messages of a template that did not come from a file."""
 
 BUILTIN = "template:"
 
 _IMAGES = "_images"
-"""The folder of the built-in templates that say no more than where the images of a release are."""
+"""The folder of the built-in templates that only say where the images of a release are."""
 
 _REMOTE = ("http", "https")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A text, what it is called in messages, and where it came from."""
+    """A text, its name in messages, and where it came from."""
 
     name: str
     text: bytes
     locator: str = STDIN
-    """Absolute: a relative locator in the text starts from here. Standard input has no neighbours."""
+    """Absolute: relative locators in the text start from here. Standard input has no folder."""
 
 
 def builtin_names() -> list[str]:
     """Return the names of the built-in templates that machines are made from, sorted.
 
-    Beside those with a text of their own, the images of a release, such as `ubuntu-24.04`, are one.
+    Besides those with a text of their own, the images of a release, such as `ubuntu-24.04`, count as one.
     """
     texts = [*_builtin().glob("*.yaml"), *(_builtin() / _IMAGES).glob("*.yaml")]
     return sorted({path.name.removesuffix(".yaml") for path in texts})
@@ -75,7 +75,7 @@ def find(template: str | Mapping[str, Any]) -> Source:
 
 
 def _written(template: Mapping[str, Any]) -> bytes:
-    """Return `template` as YAML, of which JSON is a part whose strings never look like something else."""
+    """Return `template` as YAML, in the form of JSON, whose strings cannot be mistaken for anything else."""
     try:
         return json.dumps(template, ensure_ascii=False, indent=1, default=_plain).encode(errors="replace")
     except (TypeError, ValueError, RecursionError) as error:
@@ -93,8 +93,8 @@ def _plain(value: object) -> object:
 def absolute(locator: str, beside: str | None = None) -> str:
     """Return `locator` so that it means the same everywhere: `template:NAME`, a URL, an absolute path, or `-`.
 
-    `beside` is the absolute locator of the template that names it, whose neighbours a relative one means; None stands
-    for the command line, where a bare word is a built-in and a path starts at the working folder. Raises
+    `beside` is the absolute locator of the template that names it, in whose folder a relative one starts; None stands
+    for the command line, where a bare word is a built-in and a path starts at the current folder. Raises
     InvalidTemplateError for what must not be named from there.
     """
     scheme = _scheme(locator)
@@ -112,7 +112,7 @@ def absolute(locator: str, beside: str | None = None) -> str:
 
 
 def is_relative(locator: str) -> bool:
-    """Tell whether what `locator` means depends on the place of the template that names it, or on its reader's home."""
+    """Return whether the meaning of `locator` depends on the place of the template that names it, or on a home."""
     return not _scheme(locator) and not locator.startswith("/")
 
 
@@ -124,7 +124,7 @@ def read(locator: str) -> Source:
 
 
 def read_file(locator: str) -> Source:
-    """Return the text that lies at `locator`, an absolute one. Raises NotFoundError, InvalidTemplateError."""
+    """Return the text at `locator`, an absolute one. Raises NotFoundError, InvalidTemplateError."""
     if locator == STDIN:
         with cancellation.interruptible():
             return _limited("<standard input>", sys.stdin.buffer.read(MAX_BYTES + 1), STDIN)
@@ -147,7 +147,7 @@ def public(locator: str | Mapping[str, Any]) -> str:
 def instance_name(locator: str) -> str:
     """Return the default name of an instance made from `locator`: that of its template, or of its image.
 
-    Raises UsageError where neither has a name.
+    Raises UsageError if neither has a name.
     """
     if image_names.is_image(locator):
         name = image_names.instance_name(locator)
@@ -163,9 +163,9 @@ def instance_name(locator: str) -> str:
 
 
 def alone(word: str) -> str:
-    """Return the locator that `word` means where nothing says whether it is a template or a name.
+    """Return the locator that `word` means if nothing says whether it is a template or a name.
 
-    A file beside a built-in of the same name makes it ambiguous, and a bare word that is no built-in is a name: then
+    A file with the same name as a built-in makes it ambiguous, and a bare word that is not a built-in is a name: then
     UsageError is raised, with what to type.
     """
     if word == STDIN or "/" in word or _scheme(word) or word.endswith((".yaml", ".yml")) or image_names.is_image(word):

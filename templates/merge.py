@@ -1,6 +1,6 @@
 """The rules by which a template and its base become one tree, and list entries with the same key one entry.
 
-They are Lima's. Null keeps the base's value out: a key that is null in the template counts as not given by anyone.
+They are Lima's. Null blocks the base's value: a key that is null in the template counts as not given at all.
 Source: Lima, pkg/limatmpl/embed.go.
 """
 
@@ -27,7 +27,7 @@ EVERY = "*"
 
 
 def merge(tree: yaml.MappingNode, base: yaml.MappingNode, path: Path = (), *, nulls: bool = False) -> None:
-    """Fill what `tree`, which stands at `path`, lacks from `base`; with `nulls` also what is null in it."""
+    """Fill in from `base` what `tree`, which is at `path`, lacks; with `nulls` also what is null in it."""
     for key, value in base.value:
         here = (*path, key.value)
         mine = get(tree, key.value)
@@ -43,7 +43,7 @@ def merge(tree: yaml.MappingNode, base: yaml.MappingNode, path: Path = (), *, nu
 
 
 def combine(tree: yaml.MappingNode) -> None:
-    """Make one entry of those in a list of KEYS that have the same key; the earlier ones are filled from the later."""
+    """Merge entries with the same key in the lists of KEYS: the earlier ones are filled in from the later."""
     for name, keys in KEYS.items():
         entries = get(tree, name)
         if not isinstance(entries, yaml.SequenceNode):
@@ -78,7 +78,7 @@ def _joined(mine: yaml.SequenceNode, base: yaml.SequenceNode, path: Path) -> lis
 
 
 def _key(entry: yaml.Node, keys: tuple[str, ...]) -> str | None:
-    """Return what tells `entry` apart. An entry that is only a word is its own key, as disks can be given."""
+    """Return the key of `entry`. An entry that is only a word, as a disk can be, is its own key."""
     if isinstance(entry, yaml.ScalarNode):
         return entry.value or None
     found = next((value for key in keys if (value := get(entry, key)) is not None), None)
@@ -104,7 +104,7 @@ def _filled(entry: yaml.Node, later: yaml.Node, keys: tuple[str, ...]) -> yaml.N
 
 
 def copied(node: yaml.Node) -> yaml.Node:
-    """Return a copy of `node`, places and all: what stands in two places must not change in both."""
+    """Return a copy of `node` with its places: a node in two places must not change in both."""
     if isinstance(node, yaml.MappingNode):
         pairs = [(word(key.value, key), copied(value)) for key, value in node.value]
         return yaml.MappingNode(MAP, pairs, node.start_mark, node.end_mark)

@@ -10,7 +10,7 @@ from .document import Path, Place, at, is_null, place, written
 from .model import known_keys
 
 _FOUND_CHARACTERS = 60
-"""As much of a wrong value as helps to find it: the rest may be a megabyte."""
+"""How much of a wrong value a message quotes: the rest may be a megabyte."""
 
 SECRET = ("env", "param")
 """Keys whose values may be secret: no message shows one."""
@@ -101,7 +101,7 @@ def words_of(problem: Any, *, show: bool = True) -> str:
 
 
 def _without_blank(problem: Any) -> str | None:
-    """Return how to write what was found if it is `KEY:VALUE`, which YAML takes for one word."""
+    """Return how to write what was found, if it is `KEY:VALUE`, which YAML reads as one word."""
     key, colon, value = str(problem["input"]).partition(":")
     return f"{key}: {value}" if colon and value and key in known_keys(tuple(problem["loc"])) else None
 

@@ -1,7 +1,7 @@
-"""What a person did whose YAML cannot be read: the line, in words, and what to type instead.
+"""Explains why YAML cannot be read: the line with the slip, in words, and what to type instead.
 
-PyYAML names what its scanner lacked, which is often a line below the slip. What people do is little: a tab, an indent
-that was lost, a colon without its blank, text that takes quotes. It is looked for in the lines around.
+PyYAML names what its scanner expected, which is often a line below the slip. People make few kinds of slips: a tab, a
+lost indentation, a colon without its space, text that needs quotes. These are looked for in the lines around.
 """
 
 import json
@@ -43,14 +43,14 @@ _BLOCK = re.compile(r"(?P<lead>\s*(?:- +)*)(?:[^\s#]+:[ \t]+)?[|>][-+0-9]*[ \t]*
 
 
 def words_of(error: yaml.MarkedYAMLError) -> str:
-    """Return what `error` says, without a look at the text."""
+    """Return what `error` says, without looking at the text."""
     problem = str(error.problem)
     problem = f"{error.context}, {problem}" if problem.startswith("but ") else problem
     return next((words for part, words in _WORDS.items() if part in problem), problem)
 
 
 def slip(text: str, error: yaml.MarkedYAMLError) -> Slip | None:
-    """Return what is wrong with `text`, which PyYAML cannot read because of `error`; None where it names no place."""
+    """Return what is wrong with `text`, which PyYAML cannot read because of `error`; None if that names no place."""
     mark = error.problem_mark or error.context_mark
     if mark is None:
         return None
@@ -242,13 +242,13 @@ def _indent(line: str) -> str:
 
 
 def _lead(line: str) -> str:
-    """Return what stands before the key or text of `line`: blanks, and the dashes of list items."""
+    """Return what stands before the key or text of `line`: spaces, and the dashes of list items."""
     found = re.match(r"\s*(?:- +)*", line)
     return found[0] if found else ""
 
 
 def _column(line: str) -> int:
-    """Return where the key or text of `line` stands, or the blanks before it if it is the text of a script."""
+    """Return the column of the key or text of `line`, or the number of spaces before it in the text of a script."""
     return len(_lead(line) if _KEYED.fullmatch(line) else _indent(line))
 
 

@@ -1,7 +1,7 @@
 """Lima's keys that are not implemented here: some do not apply, others are not supported yet.
 
 A key that does not apply is ignored with a note. One that is not supported yet is a mistake as soon as it asks for
-something, because a machine without it is not the one that was asked for. Nothing is dropped in silence.
+something, because a machine without it is not the one that was asked for. Nothing is silently dropped.
 """
 
 import re
@@ -33,11 +33,11 @@ class Rule:
     asks: Callable[[Any], bool]
     """True for a value that asks for something. False, null and empty values ask for nothing."""
     words: str = ""
-    """Names what is not supported, where the key does not. Of one that is ignored: why, where that is its age."""
+    """Names what is not supported, if the key does not. For an ignored key: the reason, if that is its age."""
     inside: tuple[str, ...] = ()
     """Where in the value to point at."""
     instead: str = ""
-    """What to do about one that is not supported."""
+    """What to do instead of one that is not supported."""
 
     def fits(self, path: Path) -> bool:
         return re.sub(r"\[\d+\]", "[]", written(path)) == self.key

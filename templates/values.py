@@ -22,16 +22,16 @@ from pydantic_core import CoreSchema, core_schema
 from ..host import sizes
 
 Arch = Literal["x86_64", "aarch64"]
-"""Of machines that can be made here."""
+"""Architectures of machines that can be made here."""
 
 AnyArch = Literal["x86_64", "aarch64", "armv7l", "ppc64le", "riscv64", "s390x"]
-"""Of images, most of which are for other machines than the one that is made."""
+"""Architectures of images, most of which are for other machines than the one being made."""
 
 LOGIN = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 """The name of a user that every guest accepts."""
 
 ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
-"""The name of a time zone, which is also its path in the database, and leads nowhere else."""
+"""The name of a time zone, which is also its path in the database, and must not lead out of it."""
 
 _SYSTEM_FOLDERS = ("/", "/bin", "/dev", "/etc", "/home", "/opt", "/sbin", "/tmp", "/usr", "/var")  # noqa: S108
 
@@ -47,7 +47,7 @@ def has_variables(value: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Matching:
-    """The kind of text that a pattern matches, whole. A text with variables is let pass where it may have some."""
+    """The kind of text that a pattern matches as a whole. A text with variables passes if it may have some."""
 
     pattern: str
     """In the syntax that Python and ECMA-262 share."""
@@ -97,7 +97,7 @@ class _Size:
 
 
 class _Blank:
-    """Lets an empty text and `default` say no more than null."""
+    """Makes an empty text and `default` mean the same as null."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_before_validator_function(_blank, handler(source))

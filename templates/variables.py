@@ -1,7 +1,7 @@
 """The variables of a template's texts: `{{.Home}}/data`, `{{if eq .Param.mode "dev"}}...{{else}}...{{end}}`.
 
-What is read is the part of Go's text/template that templates use: variables, texts in quotes, `if` with `else if`,
-`else` and `end`, the functions `not`, `and`, `or`, `eq`, `ne`, parentheses, comments, and the dashes that trim blanks.
+Supported is the part of Go's text/template that templates use: variables, texts in quotes, `if` with `else if`,
+`else` and `end`, the functions `not`, `and`, `or`, `eq`, `ne`, parentheses, comments, and the dashes that trim spaces.
 Everything else is refused by name and place. Source: https://pkg.go.dev/text/template.
 
     piece       = text | "{{" expression "}}" | "{{if" expression "}}" pieces ... "{{end}}"
@@ -21,7 +21,7 @@ FUNCTIONS = {"not": (1, 1), "and": (1, 99), "or": (1, 99), "eq": (2, 99), "ne": 
 """Function → the fewest and the most operands that it takes."""
 
 ITSELF = "{{`{{`}} stands for {{ itself"
-"""For text that belongs to another program which uses such braces."""
+"""For text of another program that itself uses such braces."""
 
 _ACTION = re.compile(
     r"""\{\{ (?P<body> -?\s*/\*.*?\*/\s*-? | (?: "(?:\\.|[^"\\\n])*" | `[^`]*` | (?!\}\}) [^"`] )* ) \}\}""",

@@ -1,5 +1,6 @@
 """The live view: what `interlock top` shows, and the keys that it takes.
 
-Uses the API, and of the commands what prints; nothing imports it: the command is found by its name. The one package
-that imports textual, which is an extra. Knows no driver and no state: what can be asked for is the table's to say.
+It uses the API, and the printing code of the commands; nothing imports it, because the command is found by its name. It
+is the only package that imports textual, which is an extra. It knows no driver and no state: the table says what is
+legal.
 """

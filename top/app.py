@@ -1,7 +1,7 @@
-"""The view itself: what is where on the screen, and what each key does.
+"""The view itself: the layout of the screen, and what each key does.
 
-The screen is never held up: the instances are looked at in a thread, what is asked for is done in others (`looking`,
-`requests`), and both send messages here. The view decides nothing: `keys` says what is legal.
+The screen never blocks: one thread looks at the instances, others carry out requests (`looking`, `requests`), and both
+send messages here. The view decides nothing: `keys` says what is legal.
 """
 
 import shlex
@@ -47,13 +47,13 @@ OWN_KEYS = (
 )
 
 PROMPTED = {"new", "tag"}
-"""What a row needs that is asked for by a line of text. For what needs more, the command is typed."""
+"""Arguments of rows that a line of text can give. For rows that need more, the user types the command."""
 
 _KEPT = 500
 """How many lines of messages are kept."""
 
 _OTHER_ROWS, _FEWEST_ROWS = 10, 5
-"""What title, facts, keys and lines between the parts take, and what the messages need at least; the table, too."""
+"""The rows that title, facts, keys and separators take, and the least that the messages and the table need."""
 
 _SCROLL_BAR = 2
 """How wide it is, where a page is longer than the screen."""
@@ -75,9 +75,9 @@ class Drawn(Widget):
 class Top(App[None]):
     """The live view of the instances `names` of one home, or of all.
 
-    `run_outside` runs a command line on the terminal, and waits for Enter where its second argument is true. `hear`
-    hears what our requests announce; it is given to the API. `typed` returns a command of a hint as it is typed where
-    the user is.
+    `run_outside` runs a command line on the terminal, and waits for Enter if its second argument is true. `hear`
+    receives what our requests announce; it is given to the API. `typed` returns a command of a hint as it is typed
+    on the user's host.
     """
 
     ENABLE_COMMAND_PALETTE = False
@@ -114,14 +114,14 @@ class Top(App[None]):
             self.everyone = everyone
 
     class Said(Message):
-        """Something is to be said: lines of text, of which the hints are commands."""
+        """There are lines to show; those that are hints are commands."""
 
         def __init__(self, lines: Sequence[Text], moment: datetime | None = None) -> None:
             super().__init__()
             self.lines, self.moment = lines, moment or datetime.now().astimezone()
 
     class Ended(Message):
-        """One of the threads that look has ended, which it does by an error alone."""
+        """One of the looking threads has ended, which only an error makes it do."""
 
         def __init__(self, error: Exception) -> None:
             super().__init__()
@@ -139,7 +139,7 @@ class Top(App[None]):
         self._interlock, self._run_outside, self._names = interlock, run_outside, names
         self._typed = typed
         self._load: tuple[str | None, Load | None] = None, None
-        """Of which instance the guest has said how busy it is."""
+        """The instance whose guest has said how busy it is."""
         self.requests = Requests(interlock, self._over)
         self._everyone: list[Seen] = []
         self._chosen: str | None = None
@@ -168,7 +168,7 @@ class Top(App[None]):
         self._share_out(event.size.height)
 
     def _share_out(self, height: int) -> None:
-        """Give the lifecycle its whole drawing where the rest stays usable, then the table what it needs."""
+        """Show the lifecycle's whole drawing if the rest stays usable, then give the table the rows it needs."""
         whole = picture.whole_rows()
         lifecycle = whole if height - whole >= _OTHER_ROWS + 2 * _FEWEST_ROWS else picture.WAYS_ROWS
         room = height - lifecycle - _OTHER_ROWS - _FEWEST_ROWS
@@ -233,7 +233,7 @@ class Top(App[None]):
         self.post_message(self.Ended(error))
 
     def hear(self, event: Event) -> None:
-        """Hear what one of our requests announces; what stands in a journal, the watch tells."""
+        """Receive what one of our requests announces; the watch shows what is in a journal."""
         if event.seq is None:
             self.post_message(self.Said([Text(printable(event.message))]))
 
@@ -295,7 +295,7 @@ class Top(App[None]):
         self.push_screen(Page(picture.explained(self.size.width - _SCROLL_BAR)))
 
     def action_call_off(self) -> None:
-        """Call off what was asked for here and is under way for the chosen instance."""
+        """Cancel what was asked for here and is under way for the chosen instance."""
         if self._chosen is None:
             return
         ours = self.requests.of(self._chosen)
@@ -321,7 +321,7 @@ class Top(App[None]):
         self.push_screen(Question(f"Under way: {', '.join(request.words for request in under_way)}", answers), leave)
 
     def _ask_for(self, trigger: Trigger, status: Status) -> None:
-        """Do what `trigger` means for the instance of `status`, or say why not; ask before what loses something."""
+        """Carry out `trigger` on the instance of `status`, or say why not; ask first if something would be lost."""
         row = BY_TRIGGER[trigger]
         if trigger not in legal(status):
             why = refusal(status, trigger)
@@ -373,7 +373,7 @@ class Top(App[None]):
         self.push_screen(Words("This is a command of the shell; it runs on this terminal.", line), begin)
 
     def _outside(self, line: str, *, pause: bool) -> None:
-        """Run a command line of ours on the terminal; with `pause`, what it said can be read until Enter is pressed."""
+        """Run one of our command lines on the terminal; with `pause`, its output stays until Enter is pressed."""
         try:
             program, *arguments = shlex.split(line)
         except ValueError as error:

@@ -26,8 +26,8 @@ _LOOK_S = 0.1
 def top_command(session: Session, names: tuple[str, ...]) -> None:
     """Show the instances NAMES, or all, live: what happens to them, what they use, and keys for what is legal now.
 
-    Each key asks for the trigger that stands beside it. What loses something asks before it does; what is refused says
-    why, and what to type. Quitting calls nothing off unless you say so: this terminal then waits for what is under way.
+    Each key asks for the trigger beside it. Triggers that lose something ask first; those that are refused say why, and
+    what to type. Quitting cancels nothing unless you say so: the terminal then waits for what is under way.
 
     \b
     interlock top
@@ -63,14 +63,14 @@ def top_command(session: Session, names: tuple[str, ...]) -> None:
 
 
 def _install() -> str:
-    """Return the command that installs textual beside this program, as that was installed."""
+    """Return the command that installs textual beside this program, depending on how that was installed."""
     if "pipx" in sys.prefix:
         return "pipx inject interlock textual"
     return f"{sys.executable} -m pip install textual"
 
 
 def _wait_for_the_rest(session: Session, view: "Top") -> None:
-    """Wait for what was asked for in the view and is under way, and say what came of it."""
+    """Wait for the requests of the view that are under way, and say how they ended."""
     for request in list(view.requests.under_way):
         session.report(f"still {request.words}; Ctrl-C cancels it")
     first: InterlockError | None = None

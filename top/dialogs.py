@@ -1,4 +1,4 @@
-"""The questions that the view asks, and what it shows on a page of its own."""
+"""The questions that the view asks, and the pages of text that it shows."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -36,7 +36,7 @@ class Question(ModalScreen[str | None]):
 
 
 class Words(ModalScreen[str | None]):
-    """Asks for a line of text; the result is that line, or None after Escape or where it is empty."""
+    """Asks for a line of text; the result is that line, or None if it is empty or after Escape."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "back", show=False)]
 

@@ -10,7 +10,7 @@ from ..fsm.status import decision, verdict
 from ..fsm.table import BY_TRIGGER, TABLE, By, Decision, Row, Trigger
 
 RESERVED = frozenset("qx")
-"""Letters that mean something else: quit, and call off."""
+"""Letters that mean something else: quit and cancel."""
 
 
 def _letters() -> dict[str, Trigger]:
@@ -36,7 +36,7 @@ class Why(NamedTuple):
 def legal(status: Status) -> list[Trigger]:
     """Return what would be carried out now if it were asked for, in the table's order.
 
-    While something is in progress, that is what calls it off, and what needs no lock.
+    While something is in progress, these are the triggers that cancel it, and those that need no lock.
     """
     return [row.trigger for row in TABLE if not row.observed and _is_legal(status, row)]
 
@@ -61,7 +61,7 @@ def refusal(status: Status, trigger: Trigger) -> Why:
 
 
 def loses(trigger: Trigger) -> bool:
-    """True when `trigger` destroys what a guest wrote, or ends it without asking it: what people should confirm."""
+    """True when `trigger` destroys data of a guest, or ends it without asking it: people should confirm that."""
     row = BY_TRIGGER[trigger]
     return row.guarded or row.at_once
 

@@ -25,7 +25,7 @@ BEFORE = timedelta(minutes=10)
 """How far back the messages begin."""
 
 _SHORTEST_S = 0.5
-"""Over less than this, processor time, which is counted in hundredths of a second, says little."""
+"""Over shorter times, processor time, which is counted in hundredths of a second, is too coarse."""
 
 
 class Seen(NamedTuple):
@@ -37,7 +37,7 @@ class Seen(NamedTuple):
 
 
 class Meter:
-    """How busy machines are, from what they have used at two moments."""
+    """How busy machines are, from their processor time at two moments."""
 
     def __init__(self) -> None:
         self._latest: dict[str, tuple[Usage, float]] = {}
@@ -59,7 +59,7 @@ class Meter:
 
 
 class Listener(Protocol):
-    """Hears what the threads of `Looking` find out; called in those."""
+    """Receives what the threads of `Looking` find out, in those threads."""
 
     def seen(self, instances: list[Seen]) -> None: ...
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 
 def on_terminal(argv: Sequence[str], pause: bool) -> int:
-    """Run `argv` on this process's terminal and return its exit status. Ctrl-C there is the program's to handle.
+    """Run `argv` on this process's terminal and return its exit status. The program itself handles Ctrl-C.
 
-    A program of ours acts on this host, as the view does, whatever INTERLOCK_HOST says. With `pause`, what it said can
-    be read until Enter is pressed. Called in the main thread.
+    One of our programs acts on this host, as the view does, whatever INTERLOCK_HOST says. With `pause`, its output
+    stays until Enter is pressed. Called in the main thread.
     """
     before = signal.signal(signal.SIGINT, lambda _number, _frame: None)  # not SIG_IGN, which the program would inherit
     environment = {key: value for key, value in os.environ.items() if key != "INTERLOCK_HOST"}

@@ -1,4 +1,4 @@
-"""What the view shows, as text: the table of instances, all that is known of the chosen one, the lifecycle, the keys.
+"""What the view shows, as text: the table of instances, the facts about the chosen one, the lifecycle, the keys.
 
 Nothing here knows a terminal: each function makes rich texts of what it is given, at most as wide as the width given.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 TITLES = ("NAME", "STATUS", "CPU", "MEMORY", "UPTIME")
 
 _NAME, _CPU, _MEMORY, _UPTIME, _GAP = 20, 6, 9, 11, 2
-"""How wide the columns are: the first at most, and the gap between two. STATUS has what is left."""
+"""The widest that the first column may be, and the gap between columns. STATUS gets what is left."""
 
 _ANSI_BLACK = 30
 """The parameter of SGR that the colours of a foreground are counted from. Source: ECMA-48."""
@@ -70,15 +70,14 @@ def table(everyone: Sequence[Seen], chosen: str | None, width: int, height: int)
 
 
 def cells(seen: Seen) -> tuple[str, ...]:
-    """Return what each column says of an instance."""
+    """Return the text of each column for an instance."""
     status, used = seen.status, seen.status.observation.usage if seen.status.observation else None
     busy, memory = _percent(seen.cpu_percent), size(used.resident_bytes if used else None)
     return status.name, words.status(status), busy, memory, words.duration(used.uptime_s) if used else "-"
 
 
 def known(seen: Seen, load: "Load | None", width: int) -> Text:
-    """Return all that is known of an instance in three lines: its status to the end, what it is made of, and how busy
-    its guest says it is."""
+    """Return the facts about an instance in three lines: its whole status, its sizes, and the load of its guest."""
     status, spec, observed = seen.status, seen.status.spec, seen.status.observation
     said = words.status(status)
     parts: list[str] = []

@@ -1,4 +1,4 @@
-"""Textual's own terminal, whose keys are read no longer than the program lives."""
+"""Textual's own terminal, with a reader of keys that ends with the program."""
 
 import threading
 
@@ -10,8 +10,8 @@ _LOOK_S = 0.1
 class Terminal(LinuxDriver):
     """A terminal that may be closed at any moment.
 
-    Where the view fails to leave a terminal that is gone, textual's thread reads on for ever: the program would not
-    end, and keep a processor busy. So a daemon reads, which is waited for no longer than the main thread lives.
+    If the view fails to leave a terminal that is gone, textual's thread reads on for ever: the program would not end,
+    and would keep a processor busy. So the reader is a daemon thread, which ends with the main thread.
     """
 
     def run_input_thread(self) -> None:

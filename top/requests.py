@@ -1,4 +1,4 @@
-"""What is asked for in the view: one call of the API for each, in a thread of its own, which outlives the view."""
+"""The requests made in the view: each is one call of the API in its own thread, which outlives the view."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ class Request(NamedTuple):
 
 
 class Requests:
-    """All that has been asked for and has not ended yet."""
+    """The requests that have not ended yet."""
 
     def __init__(self, interlock: Interlock, ended: Callable[[Request], None]) -> None:
         self._interlock, self._ended = interlock, ended

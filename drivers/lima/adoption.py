@@ -1,7 +1,7 @@
-"""Machines that limactl keeps already, and how they come under Interlock: as they are, with nothing in them changed.
+"""Machines that limactl already has, and how Interlock adopts them: as they are, without changing anything in them.
 
-What a machine is, limactl says (`limactl list --json`, one object a line), because its defaults fill what lima.yaml
-leaves open.
+`limactl list --json` (one object per line) says what a machine is, because its defaults fill in what lima.yaml leaves
+open.
 """
 
 import os
@@ -18,10 +18,10 @@ from . import program
 from .folder import Folder, parsed
 
 OF_INTERLOCK = "interlock"
-"""What a folder has in it that Interlock's own limactl wrote: it is no machine of Lima's."""
+"""A file in folders that Interlock's own limactl wrote: they are not machines of Lima's."""
 
 START_TIMEOUT_S, STOP_TIMEOUT_S = 600.0, 180.0
-"""limactl's own: people who have such machines are used to them."""
+"""limactl's own values: people who have such machines are used to them."""
 
 
 def found(
@@ -47,7 +47,7 @@ def _listed(home: Path) -> list[dict[str, Any]]:
 
 
 def _unfit(folder: Folder, data: dict[str, Any]) -> tuple[str, str | None]:
-    """Return why the machine cannot be adopted, empty where it can, and the command that mends it."""
+    """Return why the machine cannot be adopted, empty if it can, and the command that fixes it."""
     if broken := folder.look().broken:
         return f'limactl\'s "{folder.name}" is broken: {broken}', f"limactl stop --force {folder.name}"
     if not isinstance(data.get("config"), dict) or not data.get("arch"):

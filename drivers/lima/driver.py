@@ -1,4 +1,4 @@
-"""The driver that runs machines by an installed `limactl`, in whose home they lie: its files, its host agent.
+"""The driver that runs machines through an installed `limactl`, which keeps their files and a host agent for each.
 
     directory/           written by
     ├── lima.yaml        creation: the template; `create` hands it to limactl, nothing reads it later
@@ -6,8 +6,8 @@
     ├── lima-ended.json  stop, kill: how its last run ended
     └── ssh.config       a session: limactl's, with the site's name in it
 
-The machine lies in LIMA_HOME/NAME (`folder`), where anyone may start, stop and delete it with limactl. So nothing is
-remembered that can be looked at: each call looks, at the instance's files and at the processes. limactl does the work
+The machine is in LIMA_HOME/NAME (`folder`), where anyone may start, stop and delete it with limactl. So nothing is
+remembered that can be observed: each call looks at the instance's files and at the processes. limactl does the work
 (`program`); before it is called, pid files whose processes are gone are removed, because limactl takes any process with
 that number for its own.
 """
@@ -51,10 +51,10 @@ LOOK_S = 0.05
 """How often a wait looks at the instance's files."""
 
 _DEATH_S = 30.0
-"""How long what was killed may take to be gone."""
+"""How long a killed process may take to disappear."""
 
 _SPARE_S = 60
-"""How much longer limactl may take by its own clock than by ours: ours decides."""
+"""How much longer limactl's own deadline is than ours, so that ours decides."""
 
 _LAST_START_S = 365 * 86400
 
@@ -66,16 +66,16 @@ class Kept(NamedTuple):
     """LIMA_HOME, absolute, its links resolved."""
     name: str
     inode: int
-    """Of the site's directory: a copy of it has another, and is not this machine."""
+    """Identifies the site's directory: a copy has another identity, and is not this machine."""
     mark: str = ""
-    """While limactl creates it: the line that says in its lima.yaml who does. Empty once that is over."""
+    """While limactl creates it: the line in its lima.yaml that says who creates it. Empty once that is over."""
     adopted: bool = False
-    """True when limactl had it before: it is not deleted with the site."""
+    """True if limactl had the machine before: then it is not deleted with the site."""
     schema: int = 1
 
 
 class LimaDriver(Driver):
-    """Runs machines by limactl."""
+    """Runs machines through limactl."""
 
     name = "lima"
     abilities = Abilities(  # noqa: S604 - no shell
@@ -276,7 +276,7 @@ class LimaDriver(Driver):
             report("ending the machine by force")
         _tidy(life, report)
         if life.alive or life.stale:
-            with suppress(HostError):  # without limactl we end it all the same
+            with suppress(HostError):  # without limactl we end it ourselves
                 program.call(folder, ["stop", "--force", folder.name])
         # limactl removes the pid files at once, so from here on these processes are known by what was seen before.
         ending, until = life.processes, time.monotonic() + _DEATH_S
@@ -293,7 +293,7 @@ class LimaDriver(Driver):
 
 
 def _call(site: Site, folder: Folder, words: list[str], report: Report, deadline: Deadline) -> None:
-    """Have limactl do `words`, which wait for the guest; a guest that is only degraded is a success."""
+    """Have limactl do `words`, which wait for the guest; a guest that is merely degraded is a success."""
     from . import program
 
     try:
@@ -353,7 +353,7 @@ def _found(site: Site) -> Folder:
 
 
 def _is_ours(site: Site, folder: Folder) -> bool:
-    """True unless limactl was called off before it had made the instance, and another of that name is there."""
+    """True unless limactl was cancelled before it had made the instance, and another one of that name exists."""
     kept = _kept(site)
     with suppress(FileNotFoundError):
         return kept is not None and kept.mark.encode() in read_own(folder.path / "lima.yaml")
@@ -361,7 +361,7 @@ def _is_ours(site: Site, folder: Folder) -> bool:
 
 
 def _reached(site: Site, folder: Folder | None) -> Life:
-    """Return what lives of the machine; raise OutOfReachError where that is not to be seen from here."""
+    """Return what is alive of the machine; raise OutOfReachError if that is not visible from here."""
     life = folder.look() if folder else Life(None, None)
     if life.hidden:
         raise OutOfReachError(f'the machine of "{site.name}" runs, but {HIDDEN}')
@@ -396,7 +396,7 @@ def _degraded(said: Said) -> DegradedError | None:
 
 
 def _reason(site: Site, folder: Folder | None) -> str | None:
-    """Return why the machine, which is down, is so; None where it never ran."""
+    """Return why the machine is down; None if it never ran."""
     if folder is None:
         return None
     if not folder.exists:
@@ -411,7 +411,7 @@ def _reason(site: Site, folder: Folder | None) -> str | None:
 
 
 def _how_it_stopped(folder: Folder) -> str:
-    """Return how the run of a host agent that ended by itself came to its end, by its log."""
+    """Return, from its log, how a host agent that ended by itself came to its end."""
     how = "guest shut down"
     for line in folder.log():
         text = str(line.get("msg", ""))

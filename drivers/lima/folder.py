@@ -43,7 +43,7 @@ class Life(NamedTuple):
     stale: tuple[Path, ...] = ()
     """The pid files whose processes are gone."""
     hidden: bool = False
-    """True when somebody listens at the host agent's socket who cannot be seen from here."""
+    """True when a process that is not visible from here listens at the host agent's socket."""
 
     @property
     def processes(self) -> set[Actor]:
@@ -93,7 +93,7 @@ class Folder(NamedTuple):
         return os.path.lexists(self.path / YAML)
 
     def look(self) -> Life:
-        """Return which of its processes are alive; raises OSError where that cannot be known."""
+        """Return which of its processes are alive; raises OSError if that cannot be known."""
         found: dict[bool, Actor] = {}
         stale = []
         for file in self._pid_files():
@@ -166,7 +166,7 @@ class Folder(NamedTuple):
 
 
 def _answers(path: Path) -> bool:
-    """True when somebody listens at the socket `path`."""
+    """True when a process listens at the socket `path`."""
     import socket
 
     with socket.socket(socket.AF_UNIX) as asking, suppress(OSError):  # its path may be too long
@@ -184,7 +184,7 @@ def parsed(line: str | bytes) -> dict[str, Any] | None:
 
 
 def _objects(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the JSON objects in the last part of `path`, one a line; other lines are passed over."""
+    """Yield the JSON objects in the last part of `path`, one per line; other lines are skipped."""
     with suppress(FileNotFoundError):
         for line in read_own(path, RECORD_BYTES, tail=True).splitlines():
             if (data := parsed(line)) is not None:

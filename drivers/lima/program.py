@@ -1,7 +1,7 @@
-"""Running limactl: which program that is, what it is given, and what it says in our words.
+"""Running limactl: which program that is, what it is given, and how its output is turned into our steps and errors.
 
 No call can see a template but `create`, which reads one from its standard input: `limactl start NAME` of an instance
-that is not there would make one from a template called `default`, so limactl looks for templates in a folder that does
+that does not exist would make one from a template called `default`, so limactl looks for templates in a folder that does
 not exist.
 """
 
@@ -28,13 +28,13 @@ OURS = b"by Interlock:"
 HINT = "interlock doctor"
 
 NO_TEMPLATES = "no-templates"
-"""A folder of the home's that nobody makes: there limactl looks for templates."""
+"""A folder in the home that is never made: limactl looks for templates there."""
 
 _LINE_BYTES = 64 << 10
 
 
 class Words(NamedTuple):
-    """What one line of limactl's means: a pattern of its text, and what it is in our words."""
+    """The meaning of a line of limactl: a pattern of its text, and our words for it."""
 
     pattern: re.Pattern[str]
     step: str
@@ -59,11 +59,11 @@ STEPS = tuple(
         ("Waiting for the host agent and the driver processes to shut down", "asking the guest to shut down"),
     )
 )
-"""Of what limactl says while it works, what people want to know. The rest is not a step."""
+"""Lines of limactl's output that become steps. The rest does not matter to people."""
 
 
 class Heard:
-    """Listens to limactl's log: says its steps, and keeps what it complains of."""
+    """Reads limactl's log: reports its steps, and keeps its complaints."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
@@ -153,7 +153,7 @@ def call(
     """Run `limactl WORDS`, which are about the instance of `folder`.
 
     Raises DriverError saying why that failed, in limactl's words; DeadlineError after `timeout_s`
-    seconds; HostError where limactl is not installed. What it left in the background lives on.
+    seconds; HostError where limactl is not installed. Processes that it left in the background live on.
     """
     heard = Heard(report)
     environment = {**os.environ, "LIMA_HOME": str(folder.home), "LIMA_TEMPLATES_PATH": str(folder.home / NO_TEMPLATES)}
