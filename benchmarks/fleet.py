@@ -1,4 +1,4 @@
-"""How long ten guests take that are started by one command, cold and warm, against one.
+"""How long one command takes to start ten guests, cold and warm, compared with one guest.
 
     python benchmarks/fleet.py [--count 10] [--runs 3] [--home DIR]
 

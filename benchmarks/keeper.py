@@ -1,4 +1,4 @@
-"""What the keeper takes while it looks after guests that do nothing: memory and processor time.
+"""The memory and processor time that the keeper takes while its guests do nothing.
 
 Usage: python benchmarks/keeper.py [--guests N] [--seconds S] [--home DIR]
 

@@ -23,7 +23,7 @@ def seconds(command: Sequence[str], environment: Mapping[str, str] | None = None
 def processor_seconds(command: Sequence[str], environment: Mapping[str, str] | None = None) -> float:
     """Return the processor time, user and system, that `command` took; raises CalledProcessError when it fails.
 
-    Wall time tells how busy the machine was as well.
+    Wall time would also depend on how busy the machine was.
     """
     return taken(command, environment)[1]
 

@@ -28,7 +28,7 @@ LOADS = {
     'for path in glob.glob("/usr/lib/python3*/*.py"): compile(open(path).read(), path, "exec")\'; done',
     "tiny": "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; head -c 20000000 /dev/zero | gzip | sha256sum",
 }
-"""What is run in the guest: many different programs, each with much code."""
+"""The load in the guest: many different programs, each with much code."""
 
 
 def measure(site: Site, load: str, mib: int) -> list[float]:

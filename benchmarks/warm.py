@@ -1,4 +1,4 @@
-"""How long a start takes from a saved memory, or from a warm image, against a boot of the same instance; and a fork.
+"""How long starts from saved memory and from a warm image take, compared with a boot of the same instance; and forks.
 
     python benchmarks/warm.py web [--runs 9] [--forks 10]
 

@@ -1,8 +1,8 @@
 """`--host`: a command line is handed over to another machine's Interlock, and behaves as if run locally.
 
 The words are sent as they are: that Interlock has its own parser, table and messages. Only what concerns this machine
-is handled here: templates are sent, `copy` and `tunnel` begin and end here, and commands that make no sense remotely are
-refused by name. All other paths are paths on that machine.
+is handled here: templates are sent, `copy` and `tunnel` begin and end here, and commands that make no sense remotely
+are refused by name. All other paths are paths on that machine.
 """
 
 import os

@@ -18,7 +18,7 @@
 # An answer begins with the request's nonce, so that late answers to an earlier client are recognised; `failed REASON`
 # is an answer, too. Images that Interlock built run this from the seed; status 3 says that the machine has no such port.
 #
-# It starts no process where the shell can do without: under emulation, each costs tens of milliseconds.
+# It starts a process only if the shell cannot do without: under emulation, each costs tens of milliseconds.
 
 NAME=interlock.agent
 LONGEST=4000
@@ -97,7 +97,7 @@ know_readiness() {
     know_boot
     for try in 1 1 2 2 4; do
         ready=no
-        # What failed in an earlier boot stands until it succeeds; then, and where work recurs, ssh has the words.
+        # A failure of an earlier boot remains until that step succeeds; then, and if work recurs, ssh reports it.
         [ ! -e $state/each-boot ] || return
         of='' failed=''
         [ ! -f $state/news ] || { read -r of && read -r failed; } <$state/news
@@ -166,7 +166,7 @@ answer() {
 find_port || exit 3
 exec 4<>"$port" || exit
 while :; do
-    # While the host is not connected, a read ends at once, and a write waits: so this waits for the host.
+    # While the host is not connected, a read ends at once, but a write waits: so this waits for the host.
     say "interlock agent 1" >&4
     while read -r nonce verb argument <&4; do
         later=

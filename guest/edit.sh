@@ -1,5 +1,5 @@
-# Edits $path by $program, a program of jq. $format is json, yaml or ini. A file that is empty or not there begins as null, and
-# is made with its folders. What $owner may not write is not written.
+# Edits $path with $program, a program of jq. $format is json, yaml or ini. A file that is empty or not there begins as null, and
+# is created with its folders. A file that $owner may not write is not changed.
 
 path=${INTERLOCK_ROOT-}$path
 work=$(mktemp -d) || exit

@@ -1,9 +1,9 @@
 # Makes the file system that keeps a guest's data as large as the disk below it; run by root, by every kind of shell.
-# Says why not, and fails, where the guest lacks a program or the layout of its disk does not allow it.
+# If the guest lacks a program or the layout of its disk does not allow it, it says so and fails.
 
 PATH=$PATH:/usr/sbin:/sbin
 
-# The tiny guest lives in memory, and keeps its data below /disk.
+# The tiny guest runs in memory, and keeps its data below /disk.
 device= kept=
 while read -r from at type _; do
     case "$at $from" in

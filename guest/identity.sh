@@ -1,6 +1,6 @@
-# Another identity for a guest that runs: these functions come after those of `interlock`, whose facts they change.
+# Gives a running guest another identity: these functions come after those of `interlock`, whose facts they change.
 #
-#     get_ready   just before the machine is copied: finds out what takes time, so that the copies need not
+#     get_ready   just before the machine is copied: does the slow look-ups, so that the copies need not
 #     stand_by    the same, for a guest that is nobody's: no session is left
 #     identity    in a copy of a guest that was somebody's: makes it another instance's
 #     become      in a copy of a guest that was nobody's: makes it the one of an instance, as a first boot would
@@ -17,10 +17,10 @@
 #     random                          something to stir into the kernel's random state
 #     ssh_host_ed25519_key(.pub)      the only host key from now on
 #     dropbear_host_key               the same, as dropbear reads it
-#     without                         names of facts that the seed has no more, each between two commas
+#     without                         names of facts that the seed no longer has, each between two commas
 #
-# What cannot be done is in $reason. Each may be repeated. Only what nobody may see of another is done before the host has
-# its answer; `settle` is the rest: the seed, and what lies about on the disk. Until that is flushed, `booted` does not have
+# If something cannot be done, $reason says what. Each function may be repeated. Only what must differ before anybody can
+# see the guest is done before the host has its answer; `settle` does the rest: the seed, and other files on the disk. Until that is flushed, `booted` does not have
 # the instance's id. So a guest that loses its power before boots as the one of its seed.
 
 watched=/run/interlock.reseeded
@@ -127,7 +127,7 @@ take_lima() {
     printf %b "$new_lima" >"$root/mnt/lima-cidata/lima.env"
 }
 
-# Takes the steps of a first boot whose facts are others than those of nobody's. Sets $failed if one failed.
+# Takes the steps of a first boot whose facts differ from those of the guest that was nobody's. Sets $failed if one failed.
 refurnish() {
     fact user && former=$fact
     fact home && former_home=$fact
@@ -156,7 +156,7 @@ has_work() {
     return 1
 }
 
-# Begins the rest of the first boot, which goes on by itself.
+# Begins the rest of the first boot, which continues in the background.
 begin_work() {
     claim_lan
     rm -f "$state/booted"
@@ -221,7 +221,7 @@ watch_log() {
 }
 watcher=
 
-# A clock that is right is not moved.
+# A clock that is right is not changed.
 set_clock() {
     [ -n "$new_clock" ] || return 0
     late=$((new_clock - ${EPOCHSECONDS:-$(date +%s)}))
@@ -231,7 +231,7 @@ set_clock() {
 set_machine_id() {
     [ -n "$new_machine_id" ] || return
     for file in "$root/etc/machine-id" "$root/var/lib/dbus/machine-id"; do
-        # D-Bus's is a link to the other, or its own, or not there.
+        # D-Bus's is a link to the other, a file of its own, or missing.
         [ "$file" = "$root/etc/machine-id" ] || { [ -f "$file" ] && [ ! -h "$file" ]; } || continue
         [ -f "$file" ] || { printf '' >"$file" && chmod 444 "$file"; } || return
         printf %b "$new_machine_id" >"$file" || return

@@ -5,8 +5,8 @@
     runtime/host-<12>-<12 more>.ssh     stands in for ssh to reach guests of one of that host's homes
 
 The user's own ssh_config(5) applies: aliases, keys, agents, jump hosts. ssh asks nothing (BatchMode), so a login
-that needs an answer fails at once, with the command to type. A call is one round trip: the Interlock there begins with a greeting
-on stderr, which says what it is; everything after it is the command's own.
+that needs an answer fails at once, with the command to type. A call is one round trip: the Interlock there begins with
+a greeting on stderr, which says what it is; everything after it is the command's own.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""How tests ask for any row of the table: with what it cannot be asked for without."""
+"""How tests ask for any row of the table: with the arguments that it needs."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from interlock.fsm.states import State
 from interlock.fsm.table import BY_TRIGGER, Trigger
 
 COPY = "copy"
-"""What an instance is called that appears by a row of another."""
+"""The name of an instance that a row of another one makes."""
 
 TAG = "base"
-"""What its snapshot is called."""
+"""The name of its snapshot."""
 
 
 def larger(spec: Spec) -> Spec:
@@ -39,7 +39,7 @@ def needs(trigger: Trigger | None) -> dict[str, Any]:
 
 
 def prepare(engine: Engine, trigger: Trigger | None, name: str = "web") -> None:
-    """Make what `trigger` has to find of the instance `name`, if there is one: a snapshot."""
+    """Make what `trigger` needs to exist in the instance `name`: a snapshot, if there is an instance."""
     if "tag" in needs(trigger) and trigger is not Trigger.snapshot and engine.status(name).state is not State.absent:
         engine.fire(name, Trigger.snapshot, tag=TAG)
 
@@ -52,5 +52,5 @@ def words(trigger: Trigger) -> list[str]:
 
 
 def name_after(trigger: Trigger, name: str = "web") -> str:
-    """Return what the instance `name` is called after `trigger`."""
+    """Return the name of the instance `name` after `trigger`."""
     return COPY if BY_TRIGGER[trigger].moves else name

@@ -1,4 +1,4 @@
-"""Fixtures of every test: a home of its own, an engine on it, and simulated machines."""
+"""Fixtures for all tests: a private home, an engine on it, and simulated machines."""
 
 import os
 import re
@@ -42,7 +42,7 @@ PATHS: dict[State, tuple[Trigger, ...]] = {
 """What to ask of a created instance to bring it into each state."""
 
 DEADLINE_S = 120.0
-"""How long a test waits for what must come to pass; it fails afterwards."""
+"""How long a test waits for what must happen; after that, it fails."""
 
 
 # Many containers set it, and every one of the processes that the tests start would compile all modules again.
@@ -300,7 +300,7 @@ def plan(spec: Spec) -> Plan:
 
 @pytest.fixture
 def driver() -> SimulatedDriver:
-    """Return a simulated driver that nothing was ordered from."""
+    """Return a simulated driver without orders."""
     return SimulatedDriver(orders={})
 
 
@@ -337,7 +337,7 @@ def bring(engine: Engine, plan: Plan) -> Callable[[str, State], None]:
 
 @pytest.fixture
 def pause(engine: Engine, driver: SimulatedDriver) -> Callable[[str], None]:
-    """Return what lets a running instance be paused, without which `resume` has nothing to do: `pause("web")`."""
+    """Return a function that pauses a running instance, without which `resume` has nothing to do: `pause("web")`."""
     return lambda name: driver.happen(engine.site(name), condition="paused")
 
 

@@ -88,7 +88,7 @@ class OtherHost:
         pytest.fail(f"sshd does not answer: {log.read_text()}")
 
     def end(self) -> None:
-        """Let it answer no more, and break the connections that there are, as a cut cable would look after a while."""
+        """Make it stop answering, and break the open connections, as a cut cable would after a while."""
         for pid in self.sessions():
             with suppress(ProcessLookupError):
                 os.kill(pid, 9)

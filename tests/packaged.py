@@ -1,4 +1,4 @@
-"""A plugin of pytest: Interlock as a user has it, built into a wheel and installed in an environment of its own."""
+"""A plugin of pytest: Interlock as users have it: built into a wheel and installed in an environment of its own."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What the contract promises of the program's output, held against every line that a functional test makes it print."""
+"""Checks every line that functional tests make the program print against the contract."""
 
 import json
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from interlock.contract import KINDS_OF_RECORDS, OF_COMMAND
 
 
 def strict(schema: Any) -> Any:
-    """Return `schema` as the tests apply it: a key that is not documented is a mistake."""
+    """Return `schema` as the tests apply it: undocumented keys are mistakes."""
     if isinstance(schema, dict):
         closed = {"additionalProperties": False} if "properties" in schema else {}
         return {**closed, **{key: strict(value) for key, value in schema.items()}}

@@ -1,9 +1,9 @@
-"""What a whole run did, gathered from all its workers: the faults that were injected, and the transitions taken.
+"""Collects from all workers of a run what it did: the faults that were injected, and the transitions taken.
 
 A plugin of pytest. Each worker of pytest-xdist runs a part of the tests and hands its tally over when it ends; without
 workers there is one process. The process that answers for the run then judges and writes:
 
-- An outcome that the table allows and no functional test saw fails the run: nobody knows that it works.
+- An outcome that the table allows but no functional test saw fails the run, because it may not work.
 - With INTERLOCK_WRITE_GUARANTEES=1, tests/guarantees.jsonl and the table of docs/guarantees.md say how often each fault
   was injected, tests/transitions.jsonl and docs/coverage.svg how often each row was taken, and how it ended.
 

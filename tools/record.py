@@ -1,4 +1,4 @@
-"""Records what a person sees in a real terminal, colours and all: docs/session.svg, and the screens of docs/screens.
+"""Records what a person sees in a real terminal, with colours: docs/session.svg, and the screens of docs/screens.
 
 Usage: INTERLOCK_HOME=$(mktemp -d) python tools/record.py [NAME...]     (needs tmux; the tiny image is built if missing)
 
@@ -108,7 +108,7 @@ def session(path: Path) -> None:
 
 @contextmanager
 def three() -> Iterator[None]:
-    """Let there be an instance that runs, one that is stopped, and one that was never started."""
+    """Make an instance that is running, one that is stopped, and one that was never started."""
     names = ("build", "db", "web")
     try:
         for name in names:

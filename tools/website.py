@@ -1,4 +1,4 @@
-"""What MkDocs needs beyond mkdocs.yml: pages and files outside docs/ that the pages lead to belong to the site too.
+"""What MkDocs needs beyond mkdocs.yml: it adds the pages and files outside docs/ to which the pages link.
 
     README.md, SKILL.md, ...     pages; README.md is the first
     a picture                    source/PATH

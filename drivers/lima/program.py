@@ -1,8 +1,8 @@
 """Running limactl: which program that is, what it is given, and how its output is turned into our steps and errors.
 
-No call can see a template but `create`, which reads one from its standard input: `limactl start NAME` of an instance
-that does not exist would make one from a template called `default`, so limactl looks for templates in a folder that does
-not exist.
+Only `create` can see a template, which it reads from its standard input: `limactl start NAME` of an instance that does
+not exist would make one from a template called `default`, so limactl looks for templates in a folder that does not
+exist.
 """
 
 import os
