@@ -350,7 +350,7 @@ class Interlock:
         return self.fire(name, Trigger.unprotect)
 
     def repair(self, name: str) -> Mending:
-        """Mend what is damaged in the files of `name`; raises DamagedError where only its removal is left."""
+        """Fix what is damaged in the files of `name`; raises DamagedError where only its removal is left."""
         outcome = self.fire(name, Trigger.repair)
         return Mending(name, outcome.state, outcome.mended)
 

@@ -411,7 +411,7 @@ KINDS_OF_RECORDS: dict[str, Kind] = {
             "subject": Key(TEXT, "what was looked at"),
             "ok": Key(FLAG, "true when all is well"),
             "finding": Key(TEXT, "what was found"),
-            "mend": Key(TEXT, "the command that mends it", null=True),
+            "mend": Key(TEXT, "the command that fixes it", null=True),
             "essential": Key(FLAG, "false when only some uses need it"),
         },
     ),

@@ -62,7 +62,7 @@ class Damaged:
         yield "it is damaged"
 
     def repair(self) -> Iterator[str]:
-        """Mend what can be, and yield each thing that was mended, in words.
+        """Fix what can be, and yield each thing that was fixed, in words.
 
         Raises DamagedError without a spec or without a whole line, because nothing tells the state then.
         """

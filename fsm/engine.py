@@ -64,7 +64,7 @@ class Outcome(NamedTuple):
     detail: str | None = None
     elapsed_s: float = 0.0
     mended: tuple[str, ...] = ()
-    """What a repair has mended, in words; empty when there was nothing to mend."""
+    """What a repair has fixed, in words; empty when there was nothing to fix."""
     message: str = ""
     """What the author of its template has to say about the use of a machine that has been started."""
     steps: tuple[Step, ...] | None = None

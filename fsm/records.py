@@ -305,7 +305,7 @@ class Check(NamedTuple):
     ok: bool
     finding: str
     mend: str | None = None
-    """The command that mends it; None when all is well or nothing can be done."""
+    """The command that fixes it; None when all is well or nothing can be done."""
     essential: bool = True
     """False when only some uses need it."""
 

@@ -61,7 +61,7 @@ class Verdict(NamedTuple):
     usable: bool
     reason: str
     lasting: bool = True
-    """False if a change of permissions can mend it at once, True if it stays until the host reboots."""
+    """False if a change of permissions can fix it at once, True if it stays until the host reboots."""
     mend: str | None = None
     """The command that makes it usable, if there is one."""
 

@@ -1,4 +1,4 @@
-"""`interlock doctor`: what this host has and lacks, and how to mend it."""
+"""`interlock doctor`: what this host has and lacks, and how to fix it."""
 
 import json
 import os

@@ -37,7 +37,7 @@ def test_history_of_absent_instance_is_not_found(interlock):
 
 
 def test_history_of_damaged_journal_names_the_line(interlock, bring, home):
-    """The error says where the journal cannot be understood, and what mends it."""
+    """The error says where the journal cannot be understood, and what fixes it."""
     bring(State.created)
     path = home.directory("web") / "journal.jsonl"
     path.write_text("{}\n" + path.read_text())

@@ -166,7 +166,7 @@ def test_template_of_this_folder_is_sent_whatever_else_is_asked(afar, there, tmp
 
 
 def test_template_with_a_mistake_is_refused_here_with_its_place(afar, tmp_path):
-    """The file that has to be mended is this host's."""
+    """The file that has to be fixed is this host's."""
     (tmp_path / "mine.yaml").write_text("cpus: many\n")
     done = afar("create", "./mine.yaml")
     assert done.returncode == 2

@@ -1,4 +1,4 @@
-"""`interlock repair`: says what is wrong with an instance and mends it, or says the way out."""
+"""`interlock repair`: says what is wrong with an instance and fixes it, or says the way out."""
 
 import json
 
@@ -14,7 +14,7 @@ def journal(home):
 
 
 def test_repair_of_damaged_journal_mends_it_and_says_how(interlock, bring, journal, state):
-    """What `list` proposes is what mends it; afterwards it can be started."""
+    """What `list` proposes is what fixes it; afterwards it can be started."""
     bring(State.stopped)
     with journal.open("ab") as file:
         file.write(b"garbage\n")

@@ -89,7 +89,7 @@ def test_download_redirect_is_followed(publisher, get):
 
 
 def test_download_redirect_without_end_is_refused(publisher, get, pauses):
-    """A circle is a mistake of the server's, which waiting does not mend."""
+    """A circle is a mistake of the server's, which waiting does not fix."""
     url = publisher.publish("/a", b"", refusals=[(302, {"Location": "/a"})] * 50)
     assert "redirects" in fails(get, url).details[0]
     assert pauses == []

@@ -646,7 +646,7 @@ def test_statuses_with_a_damaged_instance_lists_both(engine, damaged):
 
 
 def test_calls_on_a_damaged_instance_say_so_and_the_way_out(engine, damaged):
-    """Nothing can be said or done about it without understanding it; the hint mends or removes it."""
+    """Nothing can be said or done about it without understanding it; the hint fixes or removes it."""
     calls = [lambda: engine.fire(damaged, Trigger.provision), lambda: engine.verdicts(damaged)]
     for call in calls:
         with pytest.raises(DamagedError) as caught:

@@ -159,7 +159,7 @@ class TestContract(DriverConformance):
 
 
 def test_record_that_others_may_read_is_refused(home):
-    """A secret that others can read is one no more; the hint mends that."""
+    """A secret that others can read is one no more; the hint fixes that."""
     (home.clusters / "west.yaml").chmod(0o640)
     with pytest.raises(HostError, match="can be read by others") as caught:
         clusters.read(home.root, "west")

@@ -108,7 +108,7 @@ def test_acceleration_of_foreign_guests_is_emulation(tmp_path):
     ("flags", "mend"), [("fpu vmx sse", "sudo modprobe kvm_intel"), ("fpu svm", "sudo modprobe kvm_amd"), ("fpu", None)]
 )
 def test_kvm_without_a_device_is_mended_by_the_processors_module(tmp_path, monkeypatch, flags, mend):
-    """The command is for this processor; one that shows no virtualization is mended by no command."""
+    """The command is for this processor; one that shows no virtualization is fixed by no command."""
     (tmp_path / "cpuinfo").write_text(f"model name\t: any\nflags\t\t: {flags}\n")
     monkeypatch.setattr(kvm, "CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setattr(kvm, "DEVICE", tmp_path / "kvm")

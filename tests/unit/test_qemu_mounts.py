@@ -116,7 +116,7 @@ def test_find_prefers_the_administrators_descriptor_and_passes_over_strange_ones
 
 
 def test_check_of_missing_folders_names_all_and_the_command_that_makes_them(site, tmp_path):
-    """Every folder that is not there is named, and the hint is a command that mends it, whatever their names hold."""
+    """Every folder that is not there is named, and the hint is a command that fixes it, whatever their names hold."""
     there, gone, other = str(tmp_path), str(tmp_path / "two 'words'"), str(tmp_path / "other")
     spec = site((there, True), (gone, True), (other, False)).spec
     with pytest.raises(DriverError, match="but this host has no such folder") as caught:

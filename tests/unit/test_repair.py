@@ -1,4 +1,4 @@
-"""Damage is recognized; what can be mended is, and what is recorded afterwards is true."""
+"""Damage is recognized; what can be fixed is, and what is recorded afterwards is true."""
 
 import stat
 
@@ -52,7 +52,7 @@ def set_aside(home):
     return [path.read_bytes() for path in home.directory("web").glob(f"{FILE}.damaged-*")]
 
 
-# -- what is mended ------------------------------------------------------------------------------------------------
+# -- what is fixed ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("state", EXISTING)
@@ -172,7 +172,7 @@ UNMENDABLE = {
 
 @pytest.fixture(params=UNMENDABLE)
 def reason(request, home, bring):
-    """Damage `web` beyond mending, beside `db`, which is whole; return what its reason must say."""
+    """Damage `web` beyond repair, beside `db`, which is whole; return what its reason must say."""
     bring("web", State.stopped)
     bring("db", State.created)
     damage, said = UNMENDABLE[request.param]
@@ -216,7 +216,7 @@ def test_discard_of_a_link_ends_no_machine_it_leads_to(engine, home, bring, driv
 
 
 def test_repair_of_absent_instance_is_not_found(engine):
-    """There is nothing to mend where there is nothing."""
+    """There is nothing to fix where there is nothing."""
     with pytest.raises(NotFoundError):
         engine.fire("web", Trigger.repair)
 
@@ -238,7 +238,7 @@ def test_repair_beside_a_delete_that_ends_first_is_not_found(engine, home, bring
 
 
 def test_repair_while_another_process_holds_it_is_busy(engine, home, bring, monkeypatch):
-    """What is being written to is not mended under its writer."""
+    """What is being written to is not fixed under its writer."""
     monkeypatch.setattr(engine_module, "HANDOVER_S", 0.05)
     bring("web", State.created)
     with Lock(home.lock("web")) as lock:
@@ -249,7 +249,7 @@ def test_repair_while_another_process_holds_it_is_busy(engine, home, bring, monk
 
 @pytest.mark.parametrize("state", EXISTING)
 def test_repair_takes_no_protection_away(engine, bring, journal, state):
-    """What was protected before it was mended still is."""
+    """What was protected before it was fixed still is."""
     bring("web", state)
     engine.fire("web", Trigger.protect)
     put(journal, b"garbage\n", before=0)

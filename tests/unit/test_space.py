@@ -29,7 +29,7 @@ def test_writing_in_a_full_disk_is_the_hosts_fault():
 
 
 def test_writing_in_a_folder_that_cannot_be_has_no_hint_about_room(tmp_path):
-    """Only a full disk is mended by removing images."""
+    """Only a full disk is fixed by removing images."""
     with pytest.raises(HostError, match="Not a directory") as caught, writing_in(tmp_path, "bringing it"):
         Path("/dev/null/x").touch()
     assert caught.value.hint is None

@@ -54,7 +54,7 @@ def test_builtin_images_are_a_base_for_any_template(name):
 
 
 def test_load_of_many_mistakes_tells_all_in_the_order_of_the_text():
-    """Who mends a template mends it once; edits come after the text."""
+    """Who fixes a template fixes it once; edits come after the text."""
     said = mistakes("cpus: many\ndisk: -1\nzzz: 1\n", "memory=lots")
     assert [detail.split(": ")[0] for detail in said] == ["t:4:7", "t:5:7", "t:6:1", "--set memory=lots"]
 

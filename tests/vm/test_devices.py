@@ -492,7 +492,7 @@ def test_mounts_are_read_and_written_as_the_spec_says(make_site, created, start,
 
 
 def test_mount_whose_daemon_ended_is_told(driver, make_site, created, start, shared):
-    """The guest hangs in that folder, `list` says why, and a restart mends it."""
+    """The guest hangs in that folder, `list` says why, and a restart fixes it."""
     need_virtiofsd()
     folders = [Mount(str(folder), "/mnt", writable=True, type="virtiofs", security_model="none") for folder in shared]
     with created(make_site(mounts=tuple(folders))) as site:

@@ -224,7 +224,7 @@ probes:
 
 
 def test_script_that_fails_is_told_and_mended_while_the_guest_runs(vms, tmp_path, ask):
-    """Exit code 6, the script, its status and its words; the guest runs, is listed so, and `provision` mends it."""
+    """Exit code 6, the script, its status and its words; the guest runs, is listed so, and `provision` fixes it."""
     (tmp_path / "web.yaml").write_text(FAILING)
     vms.create("web", str(tmp_path / "web.yaml"))
     with pytest.raises(DegradedError) as caught:
