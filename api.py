@@ -226,7 +226,7 @@ class Interlock:
     def migrate(
         self, name: str, node: str | None = None, *, failover: bool = False, timeout_s: float | None = None
     ) -> Outcome:
-        """Move `name` to `node` of its cluster, or to one that the cluster chooses; a guest that runs goes on there.
+        """Move `name` to `node` of its cluster, or to one that the cluster chooses; a guest that runs continues there.
 
         `failover`: even if its node is down; its guest boots on the other one then. You vouch that the node does not
         run it any more: two nodes that write to one disk destroy it.
@@ -595,7 +595,7 @@ class Interlock:
         return Watch(self.home, self.engine, names, since).changes(until)
 
     def wait_for(self, name: str, condition: str = "ready", *, timeout_s: float | None = None) -> Status:
-        """Return the status of `name` once it is as wanted, no matter who brings that about.
+        """Return the status of `name` once it meets the condition, no matter which process brings that about.
 
         `condition` is a state, with nothing in progress, or `ready` (running, nothing wrong) or `degraded`. Raises
         NotFoundError for an instance that does not exist, DeadlineError after `timeout_s` seconds.

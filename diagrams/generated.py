@@ -1,4 +1,4 @@
-"""Every file that is generated, and what belongs into it: the drawings, and the reference pages."""
+"""Every file that is generated, and its content: the drawings, and the reference pages."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence

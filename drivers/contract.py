@@ -452,7 +452,7 @@ class Driver(ABC):
     ) -> DegradedError | str | None:
         """Move the machine to `node` of its cluster, by default to one that the cluster chooses; return where it is.
 
-        One that is alive goes on there, and its guest notices no more than a pause. One that is there already stays.
+        One that is alive continues there, and its guest notices no more than a pause. One that is there already stays.
         With `failover` its node need not answer: the machine boots on the other one if it was meant to run, and its
         guest is waited for; what failed in that is returned. Nobody can tell then whether the former node still runs
         it: the caller vouches that it does not. Raises HostError where this driver has no nodes.

@@ -36,7 +36,7 @@ def migrated(data: dict[str, Any], migrations: Sequence[Migration], source: Path
 def check_schema(data: dict[str, Any], newest: int, source: Path | str) -> None:
     """Raise TooNewError when `data`, the record in the file `source`, has a newer schema than `newest`.
 
-    A record without a schema number has the first. Raises ValueError for what is no such number.
+    A record without a schema number has the first. Raises ValueError for an invalid number.
     """
     schema = data.get("schema", 1)
     if type(schema) is not int or schema < 1:

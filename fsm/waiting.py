@@ -1,4 +1,4 @@
-"""Waiting until an instance is as somebody wants it, no matter who brings that about."""
+"""Waiting until an instance meets a condition, no matter which process brings that about."""
 
 import time
 from collections.abc import Callable

@@ -83,7 +83,7 @@ def _escaped(byte: int) -> str:
 
 
 def listening(words: str) -> frozenset[tuple[str, int]]:
-    """Return the address and port of each TCP socket that the guest lists as listening; what is no such list is left
+    """Return the address and port of each TCP socket that the guest lists as listening; anything else is left
     out. Source: proc(5), /proc/net/tcp."""
     return frozenset(found for word in words.split() if (found := _address(word)))
 

@@ -115,7 +115,7 @@ def overlay_for(initrd: bytes, identity: Identity) -> bytes:
 
 
 def nocloud_for(image: bytes, identity: Identity) -> bytes:
-    """Return the `nocloud` image of the same guest as `identity`. Raises ValueError for what is no such image."""
+    """Return the `nocloud` image of the same guest as `identity`. Raises ValueError for any other image."""
     files = _files(image)
     user_data = json.loads(files["user-data"].partition(b"\n")[2])
     private, public = identity.host_key
@@ -134,7 +134,7 @@ def overlay_with(initrd: bytes, mounts: Sequence[MountPoint]) -> bytes:
 
 
 def nocloud_with(image: bytes, mounts: Sequence[MountPoint]) -> bytes:
-    """Return the same of a `nocloud` image. Raises ValueError for what is no such image."""
+    """Return the same of a `nocloud` image. Raises ValueError for any other image."""
     files = _files(image)
     facts = _mounting(_on_disk(files), mounts)
     return _iso({path: it for path, it in files.items() if "/" not in path} | _below("interlock", facts))

@@ -91,7 +91,7 @@ def cold_boot(site: Site, progress: Report, deadline: Deadline) -> Actor:
 def _begin_warm(site: Site, progress: "Progress", deadline: Deadline, *, cold: bool) -> None:
     """Let `site` continue from its warm image, unless something was written to its disk already.
 
-    Where that does not fit, or with `cold`, the reason is said, and it is to boot.
+    Where that does not fit, or with `cold`, the reason is given, and it is to boot.
     """
     from . import warming
 
@@ -115,7 +115,7 @@ def _leave_memory(site: Site, progress: "Progress", why: str) -> None:
 def _resume(site: Site, progress: "Progress", deadline: Deadline) -> Actor | None:
     """Return the hypervisor of `site`, which has continued from its saved memory; None where it has to boot.
 
-    A memory that does not fit, or that QEMU refuses, is set aside, and the reason is said. If this raises, it is kept
+    Memory that does not fit, or that QEMU refuses, is set aside, and the reason is given. If this raises, it is kept
     for the next start, unless the guest has run with it.
     """
     directory = site.directory

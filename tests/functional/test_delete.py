@@ -75,7 +75,7 @@ def test_delete_with_force_after_any_operation_was_killed_leaves_nothing(
 
 
 def test_delete_with_force_calls_off_a_creation_that_is_in_the_middle_of_a_step(interlock, begin, at_work, home):
-    """A download may take minutes without a word: it ends at once, not at its next step, and nothing is left."""
+    """A download may take minutes without a message: it ends at once, not at its next step, and nothing is left."""
     process = begin("create", "web", "-t", "tiny", "--driver", "simulated", orders={"create": {"hang": True}})
     at_work()
     done = interlock("delete", "web", "--force")

@@ -1,4 +1,4 @@
-"""The driver lima through the program, beside a limactl that its user goes on using: what that does is observed."""
+"""The driver lima through the program, beside a limactl that its user continues using: what that does is observed."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""`interlock wait`: until an instance is as wanted, no matter who brings that about."""
+"""`interlock wait`: until an instance meets the condition, no matter which process brings that about."""
 
 import json
 

@@ -63,7 +63,7 @@ def test_facts_arrive_as_they_were(facts):
 
 
 def test_listening_sockets_are_those_of_the_kernels_table():
-    """Addresses are numbers of a little-endian machine; what is no address is left out."""
+    """Addresses are numbers of a little-endian machine; anything else is left out."""
     words = "tcp:0100007F:0016 tcp6:00000000000000000000000001000000:1F90 tcp:1:2 udp:0100007F:0016 tcp:0100007F:00016"
     assert listening(words) == {("127.0.0.1", 22), ("::1", 8080)}
 

@@ -428,7 +428,7 @@ def test_restart_that_joined_a_start_which_was_stopped_does_not_try_itself(
 
 
 def test_fire_who_joins_keeps_his_own_deadline(make_engine, watched, bring, threads):
-    """Who waits for another's work waits as long as he said, and the other goes on."""
+    """A caller waits for the work of another as long as it said, and the other continues."""
     bring("web", State.created)
     driver = watched(hold=("start",))
     first = threads.submit(make_engine(driver).fire, "web", Trigger.start)

@@ -60,7 +60,7 @@ def test_xstate_read_back_has_the_rows_of_the_table() -> None:
 
 @pytest.mark.parametrize("state", State)
 def test_machine_of_an_instance_begins_in_its_state(state: State) -> None:
-    """What is exported for an instance goes on from where the instance is."""
+    """What is exported for an instance continues from where the instance is."""
     root = ET.fromstring(scxml(state))  # noqa: S314 - likewise
     assert root.attrib["initial"] == state
     assert json.loads(xstate(state))["initial"] == state

@@ -159,7 +159,7 @@ class TestContract(DriverConformance):
 
 
 def test_record_that_others_may_read_is_refused(home):
-    """A secret that others can read is one no more; the hint fixes that."""
+    """A secret that others can read is no longer one; the hint fixes that."""
     (home.clusters / "west.yaml").chmod(0o640)
     with pytest.raises(HostError, match="can be read by others") as caught:
         clusters.read(home.root, "west")
@@ -540,7 +540,7 @@ def test_machine_that_was_renamed_in_the_cluster_is_found_by_its_tag(standin, dr
 
 
 def test_rename_that_is_cut_short_loses_no_machine(standin, driver, machine):
-    """Its job goes on in the cluster, after which the machine starts and is removed as before."""
+    """Its job continues in the cluster, after which the machine starts and is removed as before."""
     standin.hold("OP_INSTANCE_RENAME")
     with Machine(machine, "west") as one, pytest.raises(DeadlineError):
         one.act("PUT", "rename", {"new_name": "www"}, deadline=Deadline(0))

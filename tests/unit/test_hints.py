@@ -47,7 +47,7 @@ def written_hints():
 
 
 def test_hint_is_a_command_and_no_advice():
-    """Advice belongs into the message: what stands after `hint:` is typed by people, and by programs."""
+    """Advice belongs in the message: what stands after `hint:` is typed by people, and by programs."""
     assert [hint for hint in written_hints() if not hint[1].startswith((*PROGRAMS, "{} --help", "{} edit "))] == []
 
 

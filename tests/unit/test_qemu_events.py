@@ -40,7 +40,7 @@ def test_condition_of_real_log_is_told(logged, log, condition):
 
 
 def test_condition_after_resume_is_none(logged):
-    """What was paused and goes on is healthy again."""
+    """What was paused and continues is healthy again."""
     assert events.condition([*logged("nospace"), {"event": "RESUME"}]) is None
 
 

@@ -65,7 +65,7 @@ def test_instance_that_is_damaged_disturbs_no_other(make, heard):
 
 
 def test_guest_that_cannot_be_informed_is_no_failure(make, monkeypatch):
-    """The start says so, and goes on: the guest is reached by its address."""
+    """The start says so, and continues: the guest is reached by its address."""
     monkeypatch.setattr(agent, "listens", lambda _: False)
     monkeypatch.setattr(ssh_control, "call", lambda _: False)
     steps = []

@@ -60,7 +60,7 @@ def test_password_is_another_for_each_run_and_its_owners_alone(tmp_path, number)
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"\xff"])
 def test_display_that_cannot_be_read_is_unknown(tmp_path, content):
-    """A damaged file harms nobody: `list` goes on."""
+    """A damaged file harms nobody: `list` continues."""
     (tmp_path / vnc.DISPLAY).write_bytes(content)
     assert vnc.screen(tmp_path) is None
 

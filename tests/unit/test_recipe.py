@@ -92,7 +92,7 @@ def test_build_of_what_is_there_is_that(store):
     ],
 )
 def test_build_of_something_else_under_a_name_that_is_taken_is_refused(store, other):
-    """Nobody gets an image that is not what was asked for, nor loses one without a word."""
+    """Nobody gets an image that is not what was asked for, nor loses one silently."""
     with pytest.raises(ImageError, match="there is another image web") as caught:
         build(store, other, print, name="web")
     assert "--as" in caught.value.message

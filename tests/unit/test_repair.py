@@ -36,7 +36,7 @@ def journal(home):
 
 @pytest.fixture(params=GARBAGE)
 def garbage(request):
-    """Return what is no journal line."""
+    """Return something that is not a journal line."""
     return GARBAGE[request.param]
 
 

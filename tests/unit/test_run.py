@@ -53,7 +53,7 @@ def test_words_are_few_and_short():
 
 
 def test_run_beyond_its_time_is_killed_with_its_children(tmp_path, until):
-    """The error says how long it was given and what it said last; nothing of it goes on."""
+    """The error says how long it was given and what it said last; nothing of it continues."""
     with pytest.raises(DeadlineError, match=r"^sh did not end within 0.5 s$") as caught:
         run(["sh", "-c", "sleep 600 & echo $! >pid; echo why >&2; wait"], cwd=tmp_path, timeout_s=0.5)
     assert caught.value.details == ("why",)

@@ -68,7 +68,7 @@ def test_print_table_on_terminal_without_colours_has_none(capsys, monkeypatch, n
 
 
 def test_print_record_on_terminal_breaks_long_values_between_words(capsys, monkeypatch):
-    """A value goes on in its own column."""
+    """A value continues in its own column."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "40")
     print_record({"name": "web", "reason": "the guest did not answer in the time that it had"}, "table")
@@ -180,7 +180,7 @@ def test_print_record_of_records_and_long_texts_is_one_fact_a_line(capsys):
 
 
 def test_local_time_is_the_hosts_with_its_offset(monkeypatch):
-    """A moment in UTC is shown as the clock on the wall shows it; what is no moment is shown as it is."""
+    """A moment in UTC is shown as the clock on the wall shows it; anything else is shown as it is."""
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "XST-05:30")
         time.tzset()

@@ -144,7 +144,7 @@ def test_suspend_cut_short_once_the_memory_is_saved_is_finished(engine, driver, 
 @pytest.mark.parametrize("saved", [False, True])
 @pytest.mark.usefixtures("cut_short")
 def test_suspend_cut_short_over_dead_machine_is_done_or_an_exit(engine, driver, directory, saved):
-    """Where the memory was saved, nothing is lost; where it was not, the machine went down, and the reason is said."""
+    """Where the memory was saved, nothing is lost; where it was not, the machine went down, and the reason is given."""
     driver.happen(engine.site("web"), alive=False, exit_reason="hypervisor was killed or crashed")
     if saved:
         (directory / SAVED).write_bytes(b"")

@@ -32,7 +32,7 @@ PAGES = {
 
 
 class Server(BaseHTTPRequestHandler):
-    """Serves PAGES; `/moved` leads to one of them, `/round` to itself, `/short` hangs up half-way, `/long` goes on."""
+    """Serves PAGES; `/moved` leads to one of them, `/round` to itself, `/short` hangs up early, `/long` never ends."""
 
     hung_up = threading.Event()
     """Somebody did not read `/long` to its end."""
@@ -248,7 +248,7 @@ def test_load_url_that_fails_tells_the_cause(server, page, kind, words):
 
 
 def test_find_url_of_more_than_a_template_is_not_read_to_its_end(server, until):
-    """What goes on for ever is hung up on."""
+    """What never ends is hung up on."""
     Server.hung_up.clear()
     with pytest.raises(InvalidTemplateError, match="larger than 1 MiB"):
         find(f"{server}/long")

@@ -122,7 +122,7 @@ def test_line_that_a_message_says_to_write_can_be_read(name):
 
 
 def test_script_in_the_line_of_its_key_is_named_as_the_comment_that_it_is():
-    """YAML drops it without a word; below a `|` it is text, where the same line may stand."""
+    """YAML silently drops it; below a `|` it is text, where the same line may stand."""
     text = "images: [{location: /x}]\nprovision:\n- script: #!/bin/sh\n    echo\n- script: |\n    a: #!/bin/sh\n"
     notes = load(text).notes
     words = "`#!/bin/sh` is a comment here, and not read: write `- script: |`, and the script below"

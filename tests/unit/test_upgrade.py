@@ -197,7 +197,7 @@ def test_journal_that_ends_in_a_line_of_a_newer_version_is_too_new(vms, home, ne
 
 
 def test_journal_with_a_line_of_a_newer_version_shows_and_keeps_it(vms, home, newer_line, injected):
-    """Its words are shown as they are, a repair sets only damage aside, and a life after it goes on."""
+    """Its words are shown as they are, a repair sets only damage aside, and a life after it continues."""
     path = home.directory("web") / FILE
     first, *rest = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([newer_line, first, b"garbage\n", *rest]))

@@ -53,7 +53,7 @@ def test_sentence_about_a_transition_is_recognized(code):
 
 RETIRED = re.compile(
     r"\b(told|in vain|spoilt|go(es)? on (with|at|to)|for good|lest|anew|at it|that there is|whoever"
-    r"|(is|are|was|be) had|is none of|in whatever way)\b",
+    r"|the reason is said|is one no more|belongs? into|(is|are|was|be) had|is none of|in whatever way)\b",
     re.IGNORECASE,
 )
 """Words that read as translated; each has an everyday one."""

@@ -15,7 +15,7 @@ SIZES = "nproc; awk '/MemTotal/ { print $2 }' /proc/meminfo; cat /sys/block/vda/
 
 
 def test_edited_guest_has_what_was_asked_for_and_boots_in_place_of_a_saved_memory(vms):
-    """A disk that has grown holds what was on it. The memory of the old machine is not resumed, and why is said."""
+    """A grown disk keeps its content. The memory of the old machine is not resumed, and the reason is given."""
     vms.create("web", "tiny", Wishes(user="root", cpus=1, memory_bytes=192 * MIB, disk_bytes=1024 * MIB))
     vms.start("web")
     vms.run("web", ["sh", "-c", "echo written >kept; sync"])

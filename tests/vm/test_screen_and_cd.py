@@ -149,7 +149,7 @@ def test_screen_is_shown_to_those_who_know_the_password_of_the_run(vms, of_cd):
 
 
 def test_tpm_keeps_its_state_and_ends_with_its_machine(vms, of_cd, ask, processes, home):
-    """The guest has a TPM, whose state outlives the run; its process does not; and it goes on after a suspend."""
+    """The guest has a TPM, whose state outlives the run; its process does not; and it continues after a suspend."""
     of_cd("live", "tpm: true\n")
     vms.start("live")
     assert ask("live", "cat /sys/class/tpm/tpm0/tpm_version_major").strip() == "2"

@@ -224,7 +224,7 @@ def test_hypervisor_that_was_stopped_by_a_signal_can_be_resumed(vms, begun, line
 
 
 def test_socket_that_is_deleted_costs_no_stop(vms, begun, line, injected):
-    """Without its monitor a hypervisor is ended by force, and the reason is said."""
+    """Without its monitor a hypervisor is ended by force, and the reason is given."""
     site = begun()
     (site.runtime / "qmp.sock").unlink()
     assert line() == "running"
