@@ -22,21 +22,21 @@ class Home(NamedTuple):
 
         root/                       $INTERLOCK_HOME, else $XDG_DATA_HOME/interlock; 0700
         ├── instances/
-        │   ├── NAME/               appears by one rename at the end of create, vanishes by one at the end of delete
+        │   ├── NAME/               appears by one rename at the end of create, disappears by one at the end of delete
         │   │   ├── spec.json       the machine, resolved; written once
         │   │   ├── journal.jsonl   what happened to it; appended to, under the lock
         │   │   └── ...             the driver's files: disk, seed, firmware, keys, logs
-        │   ├── .creating/NAME/     being created: removed by the next command when its maker is dead
-        │   └── .deleting/NAME/     being deleted: likewise
+        │   ├── .creating/NAME/     being created: removed by the next command if its creator died
+        │   └── .deleting/NAME/     being deleted: the same
         ├── images/                 immutable, by digest; instances hold hard links, so it may be emptied
         ├── disks/                  disks that outlive instances; those hold hard links
         ├── clusters/NAME.yaml      optional, written by the user: how a cluster is reached, and its secret; 0600
         ├── keys/                   the user's key pair, copied into new instances
         ├── keeper/                 the keeper's lock, calls and log (`keeper.calls`)
-        ├── defaults.yaml           optional, written by the user: what templates lack; only create reads it
+        ├── defaults.yaml           optional, written by the user: defaults for templates; only create reads it
         └── locks/NAME              flock(2), held while NAME is worked on; removed with the instance
         runtime/<12 hex digits>/    sockets of one instance, under a short name: a socket's path ends at 107 bytes
-        └── instance                a link to the instance's directory: where that is gone, nothing needs the sockets
+        └── instance                a link to the instance's directory: if that is gone, nothing needs the sockets
 
     Reading needs no lock. Writing to an instance needs its lock. The image store has its own lock. Two hosts cannot
     share a home over a network file system: neither flock nor pids work across hosts.

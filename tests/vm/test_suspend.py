@@ -136,7 +136,7 @@ def garble_the_devices(directory):
 )
 @pytest.mark.usefixtures("running")
 def test_memory_that_does_not_fit_is_set_aside_and_the_guest_boots(vms, home, start, ask, deed, why):
-    """The reason is said, and what was saved is kept aside."""
+    """The reason is given, and what was saved is kept aside."""
     boot = ask("web", "cat /proc/sys/kernel/random/boot_id")
     vms.suspend("web")
     deed(home.directory("web"))

@@ -122,7 +122,7 @@ def test_guest_that_takes_no_identity_is_ended_and_boots_from_a_fresh_disk(vms, 
 
 
 def test_warm_image_that_does_not_fit_any_more_is_not_used(vms, home):
-    """Other processors are another machine; a damaged file is none. The reason is said, and the guest boots."""
+    """Other processors are another machine; a damaged file is none. The reason is given, and the guest boots."""
     vms.create("web", "tiny", Wishes(user="root", warm=True))
     vms.edit("web", "cpus=2")
     assert "number of processors" in vms.start("web").detail
