@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from interlock.drivers.contract import Site
+from interlock.drivers.contract import Deadline, Site
 from interlock.drivers.qemu import adopted, agent, boot, hypervisor, lan, saved, ssh_control
 from interlock.errors import DriverError
 from interlock.fsm.spec import SPEC_FILE, UNREADABLE, written
@@ -92,8 +92,8 @@ def test_copy_is_unplugged_until_it_has_its_own_place(make, monkeypatch, undecid
     calls = []
     monkeypatch.setattr(adopted, "is_undecided", lambda _: undecided)
     monkeypatch.setattr(lan, "plug", lambda _, *, plugged: calls.append(plugged))
-    monkeypatch.setattr(saved, "release", lambda _: calls.append("runs"))
-    boot._let_run(make("copy"))
+    monkeypatch.setattr(saved, "release", lambda *_: calls.append("runs"))
+    boot._let_run(make("copy"), Deadline(60.0))
     assert calls == [not undecided, "runs"]
 
 
