@@ -9,7 +9,7 @@
 #                                                                 is over, and nothing failed; soon: nothing has failed yet. KEY is the host's
 #     NONCE ports                 ok TABLE:ADDRESS:PORT...        what listens, as /proc/net/tcp and tcp6 write it
 #     NONCE load                  ok LOAD LOAD LOAD KIB UPTIME    of 1, 5, 15 minutes; memory that is available
-#     NONCE clock SECONDS         ok                              the clock is set to this time, counted from 1970
+#     NONCE clock SECONDS         ok                              the clock is set: as the machine's own, else to this time, counted from 1970
 #     NONCE identity FACTS        as for ready                    this guest is another instance's (guest/identity.sh)
 #     NONCE peers FACT            ok                              the guests on its network have these names (`interlock peers`)
 #     NONCE become BYTES FACTS    as for ready                    this guest, which was nobody's, is an instance's now; as
@@ -147,7 +147,11 @@ answer() {
     ready) know_readiness "$2" && reply="ok $ready" ;;
     ports) know_ports && reply="ok$found" ;;
     load) load ;;
-    clock) date -s "@$2" && reply=ok ;;
+    clock)
+        # The machine's own kept running; the host's time is as old as the wait was long.
+        { read -r now </sys/class/rtc/rtc0/since_epoch; } 2>/dev/null || now=$2
+        date -s "@$now" && reply=ok
+        ;;
     identity) if know_how && identity "$2"; then introduce; else reply="failed $reason"; fi ;;
     peers) printf '%b\n' "${2#*=}" | sh "$folder/interlock" peers 4>&- && reply=ok ;;
     become)

@@ -221,9 +221,10 @@ watch_log() {
 }
 watcher=
 
-# A clock that is right is not changed.
+# A clock that is right is not changed. The machine's own kept running; the host's time is as old as the wait was long.
 set_clock() {
     [ -n "$new_clock" ] || return 0
+    { read -r now </sys/class/rtc/rtc0/since_epoch; } 2>/dev/null && new_clock=$now
     late=$((new_clock - ${EPOCHSECONDS:-$(date +%s)}))
     [ $late -ge -1 ] && [ $late -le 1 ] || date -s "@$new_clock"
 }

@@ -50,8 +50,9 @@ def record(
         "pinned": after.decode(),
         "schema": _SCHEMA,
     }
-    write_whole(directory / KNOWN_HOSTS, before + after)
+    # In this order: whatever a crash leaves, `settle` finds which key is the copy's own.
     write_whole(directory / RECORD, json.dumps(data).encode() + b"\n")
+    write_whole(directory / KNOWN_HOSTS, before + after)
 
 
 def is_undecided(directory: Path) -> bool:

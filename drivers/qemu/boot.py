@@ -215,6 +215,12 @@ def described(site: Site, timeout_s: float = math.inf, *, remember: bool = True)
     return able.version, build(site, board, able, accelerator, ssh_port.recorded(site.directory) or 0)
 
 
+def refuse_to_save(site: Site, process: Actor) -> None:
+    """Raise DriverError where the memory of `process`, the hypervisor of `site`, cannot be saved for the next start."""
+    saved.refuse(site, process)
+    saved.refuse_changed(site, process, *described(site, remember=False))
+
+
 def foreseen(site: Site, *, materials: Collection[str] | None = None) -> tuple[str, list[str]]:
     """Return the version of QEMU and the command line by which `site`, which is down, would start; nothing is touched.
 

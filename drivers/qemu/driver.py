@@ -170,12 +170,13 @@ class QemuDriver(Driver):
 
     def _catch(self, site: Site, report: Report, deadline: Deadline, *, nobodys: bool) -> None:
         from . import forking
-        from .boot import Progress, watched
+        from .boot import Progress, refuse_to_save, watched
 
         process = hypervisor.settled(site.directory)
         if process is None:
             raise DriverError(f"there is nothing to fork: {ended.reason(site.directory)}")
-        forking.refuse(site, process)
+        refuse_to_save(site, process)
+        forking.refuse(site)
         progress = Progress(report)
         with watched(site, process, progress) as (endpoint, pidfd):
             announced = forking.announce(site, endpoint, deadline, pidfd, progress, nobodys=nobodys)
@@ -361,11 +362,12 @@ class QemuDriver(Driver):
 
     def suspend(self, site: Site, report: Report, deadline: Deadline) -> None:
         from . import saved
+        from .boot import refuse_to_save
 
         with hypervisor.held(process := hypervisor.settled(site.directory)) as pidfd:
             if process and pidfd is not None:
                 if not is_saved(site.directory):
-                    saved.refuse(site, process)
+                    refuse_to_save(site, process)
                     saved.save(site, process, report, deadline)
                 report("ending the hypervisor")
                 hypervisor.end(pidfd, grace_s=_GRACE_S)

@@ -109,7 +109,7 @@ def _end(site: Site) -> Effects:
 
 def _suspend(site: Site) -> Effects:
     if process := hypervisor.settled(site.directory):
-        memory.refuse(site, process)
+        boot.refuse_to_save(site, process)
     return Effects((SAVED,), _there(site, [memory.OLD, *_OF_A_RUN]))
 
 
@@ -128,7 +128,8 @@ def _clone(site: Site, *, new: str, full: bool = False) -> Effects:
 def _fork(site: Site, *, new: Collection[str]) -> Effects:
     del new
     if process := hypervisor.settled(site.directory):
-        forking.refuse(site, process)
+        boot.refuse_to_save(site, process)
+        forking.refuse(site)
     return _SHARED
 
 
@@ -136,7 +137,7 @@ def _snapshot(site: Site, *, tag: str) -> Effects:
     del tag
     snapshots.refuse(site)
     if process := hypervisor.settled(site.directory):
-        memory.refuse(site, process)
+        boot.refuse_to_save(site, process)
     return _SHARED if process or cloning.is_written(site.directory) else Effects()
 
 

@@ -42,9 +42,8 @@ _COVER = f".{DISK}.{{}}"
 """The name of a fresh disk until it is in its place. `disk.whole` removes what was left under such names."""
 
 
-def refuse(site: Site, process: Actor) -> None:
-    """Raise DriverError where the machine of `site`, which `process` runs, cannot be forked."""
-    saved.refuse(site, process)
+def refuse(site: Site) -> None:
+    """Raise DriverError where the machine of `site` cannot be forked, though its memory can be saved."""
     if not Board.read(site.directory).generation_device:
         raise DriverError(
             "the machine has no device that tells its guest that it was copied, so copies would draw the same random "

@@ -121,6 +121,19 @@ def refuse(site: Site, process: Actor) -> None:
         )
 
 
+def refuse_changed(site: Site, process: Actor, version: str, command: Sequence[str]) -> None:
+    """Raise DriverError where the memory of `process` would not fit the next start, of QEMU `version` and `command`."""
+    with Monitor(site.runtime) as monitor:
+        running = fingerprint(_version(monitor), hypervisor.command(process))
+    if other := _difference(running, fingerprint(version, command)):
+        raise DriverError(
+            "its memory would not fit the next start: the machine runs with {} {}; the next start has {}".format(
+                *other
+            ),
+            hint=f"interlock stop {site.name}",
+        )
+
+
 def save(site: Site, process: Actor, report: Report, deadline: Deadline) -> None:
     """Stop the processors of `site`, and publish its memory. The hypervisor `process` is left alive, standing still.
 
@@ -251,11 +264,17 @@ def unfit(folder: Path, version: str, command: Sequence[str]) -> str | None:
         return "it cannot be read"
     if not whole:
         return "it is damaged"
-    present = fingerprint(version, command)
-    for kind in sorted({*machine, *present}):
-        before, now = machine.get(kind, "nothing"), present.get(kind, "nothing")
-        if before != now:
-            return f"it was saved by a machine with {kind} {before}; this one has {now}"
+    if other := _difference(machine, fingerprint(version, command)):
+        return "it was saved by a machine with {} {}; this one has {}".format(*other)
+    return None
+
+
+def _difference(before: Fingerprint, now: Fingerprint) -> tuple[str, str, str] | None:
+    """Return the first kind in which two machines differ, with what each of them has; None if there is none."""
+    for kind in sorted({*before, *now}):
+        one, other = before.get(kind, "nothing"), now.get(kind, "nothing")
+        if one != other:
+            return kind, one, other
     return None
 
 

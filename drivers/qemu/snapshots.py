@@ -44,7 +44,7 @@ def catch(site: Site, process: Actor, place: Path, report: Report, deadline: Dea
     saved, before the machine stands still; DeadlineError.
     """
     refuse(site)
-    saved.refuse(site, process)
+    boot.refuse_to_save(site, process)
     layers, size = forking.caught(site, process, place, report, deadline)
     report("keeping the disk")
     for layer in layers:

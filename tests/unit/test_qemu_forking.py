@@ -186,31 +186,28 @@ def test_hypervisor_that_does_not_say_its_disk_is_an_error(monitor):
         ({"forwards": (PORT._replace(host_port=0, host_socket="/run/x"),)}, "forwards /run/x of this host"),
     ],
 )
-def test_what_two_machines_cannot_have_is_refused(web, monkeypatch, changes, why):
+def test_what_two_machines_cannot_have_is_refused(web, changes, why):
     """Before the guest stands still."""
-    monkeypatch.setattr(saved, "refuse", lambda *_: None)
     with pytest.raises(DriverError, match=why):
-        forking.refuse(web._replace(spec=web.spec._replace(**changes)), None)
+        forking.refuse(web._replace(spec=web.spec._replace(**changes)))
 
 
-def test_what_each_has_for_itself_is_no_reason_to_refuse(web, monkeypatch):
+def test_what_each_has_for_itself_is_no_reason_to_refuse(web):
     """A socket in its own directory, and what the guest reaches on the host."""
-    monkeypatch.setattr(saved, "refuse", lambda *_: None)
     own = PORT._replace(host_port=0, host_socket=f"{web.directory}/sock/x")
     back = PORT._replace(reverse=True)
-    forking.refuse(web._replace(spec=web.spec._replace(forwards=(own, back))), None)
+    forking.refuse(web._replace(spec=web.spec._replace(forwards=(own, back))))
 
 
 @pytest.mark.parametrize(
     ("file", "content", "why"),
     [("qemu.json", '{"machine": "pc-q35-7.2"}', "the same random numbers"), (SEED, "iso", "from a cloud-init seed")],
 )
-def test_guest_that_would_be_the_same_machine_is_refused(web, monkeypatch, file, content, why):
+def test_guest_that_would_be_the_same_machine_is_refused(web, file, content, why):
     """One that does not notice its copying, and one that would boot with the identity of the original."""
-    monkeypatch.setattr(saved, "refuse", lambda *_: None)
     Path(web.directory / file).write_text(content)
     with pytest.raises(DriverError, match=why):
-        forking.refuse(web, None)
+        forking.refuse(web)
 
 
 def test_fork_that_fails_leaves_no_memory_on_the_disk(web, monkeypatch):
@@ -231,3 +228,29 @@ def test_fork_whose_original_died_leaves_nothing_once_its_run_is_settled(web):
     (web.directory / f".{FORKED}.0badcafe").mkdir()
     ended.clear(web, unheard)
     assert not list(web.directory.glob("*forked*"))
+
+
+def test_copy_whose_record_was_cut_short_is_known_by_its_own_key_alone(tmp_path, monkeypatch):
+    """The key of the original is not taken for one of its own by what is done next."""
+    own = b"guest ssh-ed25519 CCCC\n"
+    (tmp_path / KNOWN_HOSTS).write_bytes(own)
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(adopted, "write_whole", once(adopted.write_whole))
+            with pytest.raises(OSError, match="cut short"):
+                adopted.record(tmp_path, OLD_KEY, (tmp_path / KNOWN_HOSTS).read_bytes(), None, boot="", mark="")
+        adopted.settle(tmp_path)
+        assert (tmp_path / KNOWN_HOSTS).read_bytes() == own
+
+
+def once(write):
+    """Return a `write` that is cut short the second time."""
+    written = []
+
+    def write_once(path, content):
+        if written:
+            raise OSError("cut short")
+        written.append(path)
+        write(path, content)
+
+    return write_once

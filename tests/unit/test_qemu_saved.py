@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -195,3 +196,26 @@ def test_command_of_a_process_is_what_it_was_started_with():
     """It is empty where there is no such process."""
     assert hypervisor.command(this_process()) == sys.orig_argv
     assert hypervisor.command(this_process()._replace(pid=1 << 22)) == []
+
+
+@pytest.mark.parametrize(
+    ("running", "spec", "differs"),
+    [
+        (VERSION, {"cpus": 2}, "number of processors 1; the next start has 2"),
+        ("7.0.0", {}, f"QEMU 7.0.0; the next start has {VERSION}"),
+    ],
+)
+def test_memory_that_would_not_fit_the_next_start_is_refused_with_the_way_out(
+    monkeypatch, site, running, spec, differs
+):
+    """The spec was edited, or QEMU upgraded, while the machine ran: its memory would be lost with the hypervisor."""
+    site = site._replace(spec=site.spec._replace(cpus=1))
+    monkeypatch.setattr(hypervisor, "command", lambda _: command(site))
+    monkeypatch.setattr(saved, "Monitor", lambda *_: nullcontext())
+    monkeypatch.setattr(saved, "_version", lambda _: running)
+    saved.refuse_changed(site, this_process(), running, command(site))
+    after = site._replace(spec=site.spec._replace(**spec))
+    with pytest.raises(DriverError) as refused:
+        saved.refuse_changed(after, this_process(), VERSION, command(after))
+    assert refused.value.message.endswith(f"the machine runs with {differs}")
+    assert refused.value.hint == "interlock stop web"

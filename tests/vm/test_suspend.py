@@ -6,12 +6,13 @@ import signal
 import subprocess
 import time
 import urllib.request
+from types import SimpleNamespace
 
 import pytest
 
 from interlock.creation.plan import Wishes
 from interlock.drivers.contract import SAVED
-from interlock.drivers.qemu import adopted, monitor, saved
+from interlock.drivers.qemu import adopted, agent, monitor, saved
 from interlock.drivers.qemu.boot import RESUMING
 from interlock.drivers.qemu.driver import QemuDriver
 from interlock.errors import CancelledError, DeadlineError, DriverError
@@ -256,3 +257,22 @@ def test_hypervisor_that_answers_late_costs_no_memory(vms, home, start, ask, mon
     assert vms.status("web").saved
     assert RESUMING in start()
     assert ask("web", "cat /proc/sys/kernel/random/boot_id") == boot
+
+
+@pytest.mark.usefixtures("running")
+def test_clock_is_that_of_the_machine_however_late_the_guest_is_asked(vms, start, ask, monkeypatch):
+    """What the host sends is the time at which it began to wait."""
+    vms.suspend("web")
+    long_ago = SimpleNamespace(time=lambda: time.time() - 86400)
+    monkeypatch.setattr(agent, "time", long_ago)
+    assert RESUMING in start()
+    assert is_right(ask("web", "date +%s"))
+
+
+@pytest.mark.usefixtures("running")
+def test_machine_that_was_edited_since_it_started_is_not_suspended(vms, ask):
+    """Its memory would not fit the next start, and all that ran would be lost."""
+    vms.edit("web", "cpus=2")
+    with pytest.raises(DriverError, match="number of processors 1; the next start has 2"):
+        vms.suspend("web")
+    assert ask("web", "echo alive") == "alive\n"
