@@ -150,8 +150,8 @@ def test_guest_without_an_agent_takes_its_identity_over_ssh(vms, ask, who_is, br
     assert not set(web) & set(one)
 
 
-def test_copy_that_takes_no_identity_is_ended_and_boots_as_itself(vms, ask, who_is, bring, monkeypatch):
-    """It never counts as running with the identity of the original."""
+def test_copy_that_takes_no_identity_is_ended_and_keeps_its_memory(vms, ask, who_is, bring, monkeypatch):
+    """It never counts as running with the identity of the original; its next start gives it one of its own."""
     bring()
     vms.fork("web", "one")
 
@@ -163,7 +163,7 @@ def test_copy_that_takes_no_identity_is_ended_and_boots_as_itself(vms, ask, who_
         with pytest.raises(DriverError, match="did not take its new identity"):
             vms.start("one")
     status = vms.status("one")
-    assert (status.state, status.saved) == (State.created, False)
+    assert (status.state, status.saved) == (State.created, True)
     assert not vms.engine.ports("qemu").observe(vms.engine.site("one")).alive
     vms.start("one")
     assert ask("one", "hostname") == "one\n"

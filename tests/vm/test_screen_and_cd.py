@@ -167,6 +167,6 @@ def test_image_of_a_kernel_alone_has_no_tpm(vms, tmp_path):
     """A TPM measures what firmware starts; a kernel that QEMU loads itself is started by none."""
     path = tmp_path / "kernel.yaml"
     path.write_text("base: template:tiny\ntpm: true\n")
-    with pytest.raises(InterlockError, match="a machine with a TPM starts by its firmware"):
+    with pytest.raises(InterlockError, match="a machine with a TPM boots by its firmware"):
         vms.create("web", str(path))
     assert vms.status("web").state is State.absent
