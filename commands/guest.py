@@ -14,7 +14,7 @@ from ..host import cancellation
 from ..host.environment import passed_on
 from ..host.files import open_private
 from .naming import the_only_instance
-from .options import Named, json_option, name_argument, optional_name_argument, pass_session
+from .options import Named, json_option, name_argument, optional_name_argument, pass_session, timeout_option
 from .program import become, saying_open
 from .session import Session
 from .stdout import print_record, write
@@ -94,13 +94,7 @@ def shell_command(  # noqa: PLR0917 - click calls it, by name
 @click.command("run", context_settings={"allow_interspersed_args": False})
 @_workdir_option
 @_start_option
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(min=0.0),
-    metavar="SECONDS",
-    help="How long COMMAND may take; after that, it is ended with exit code 7.",
-)
+@timeout_option("How long COMMAND may take; after that, it is ended with exit code 7.", default="")
 @json_option
 @name_argument
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)

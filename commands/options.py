@@ -142,12 +142,8 @@ on_failure_option = click.option(
 )
 
 
-def timeout_option(what: str) -> Callable[[F], F]:
-    """Return the option --timeout; `what` says what it limits."""
+def timeout_option(what: str, default: str = "Default: the instance's own.") -> Callable[[F], F]:
+    """Return the option --timeout; `what` says what it limits, and `default` what holds without it."""
     return click.option(
-        "--timeout",
-        "timeout_s",
-        type=click.FloatRange(min=0.0),
-        metavar="SECONDS",
-        help=f"{what} Default: the instance's own.",
+        "--timeout", "timeout_s", type=click.FloatRange(min=0.0), metavar="SECONDS", help=f"{what} {default}".rstrip()
     )

@@ -6,7 +6,15 @@ import click
 
 from ..errors import CancelledError, UsageError
 from ..fsm.waiting import CONDITIONS
-from .options import InstanceName, chosen_format, format_option, json_format_option, name_argument, pass_session
+from .options import (
+    InstanceName,
+    chosen_format,
+    format_option,
+    json_format_option,
+    name_argument,
+    pass_session,
+    timeout_option,
+)
 from .session import Session
 from .stdout import Format, local_time, print_record, print_result
 from .terminal import printable
@@ -86,13 +94,7 @@ def watch_command(ctx: click.Context, names: tuple[str, ...], since: str | int |
     show_default=True,
     help="A state with no operation in progress, ready (running and healthy) or degraded.",
 )
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(min=0.0),
-    metavar="SECONDS",
-    help="How long to wait; after that, the exit code is 7.",
-)
+@timeout_option("How long to wait; after that, the exit code is 7.", default="")
 @format_option
 @pass_session
 def wait_command(session: Session, name: str, condition: str, timeout_s: float | None, output_format: Format) -> None:

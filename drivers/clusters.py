@@ -18,7 +18,11 @@ _OTHERS = 0o077
 
 def names(home: Home) -> list[str]:
     """Return the names of the clusters that have a record, sorted."""
-    return sorted(path.stem for path in home.clusters.glob("[!.]*.yaml"))
+    return _names(home.clusters)
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.stem for path in folder.glob("[!.]*.yaml"))
 
 
 def driver(home: Home, name: str) -> str:
@@ -45,7 +49,7 @@ def read(root: Path, name: str) -> dict[str, Any]:
         mode = path.lstat().st_mode
         text = read_own(path)
     except FileNotFoundError:
-        known = sorted(file.stem for file in path.parent.glob("[!.]*.yaml"))
+        known = _names(path.parent)
         there = f"; there is {', '.join(known)}" if known else ""
         raise NotFoundError(f'there is no cluster "{name}" in {path.parent}{there}') from None
     except OSError as error:

@@ -10,11 +10,13 @@ import errno
 import os
 import shlex
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from ..errors import DamagedError, DriverError, HostError, InterlockError, UnreadableError
+from . import cancellation
 
 PRIVATE_DIRECTORY = 0o700
 PRIVATE_FILE = 0o600
@@ -133,12 +135,21 @@ def sweep_beside(path: Path) -> None:
         remove_tree(abandoned)
 
 
-def folder_beside(path: Path) -> Path:
-    """Return a new, private, empty folder, to be renamed to `path`; what dead processes left of such is removed."""
+@contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """Yield a new, private, empty folder, to be renamed to `path`; it is removed where the block raises.
+
+    What dead processes left of such is removed first.
+    """
     sweep_beside(path)
     fresh = beside(path)
     fresh.mkdir(mode=PRIVATE_DIRECTORY)
-    return fresh
+    try:
+        yield fresh
+    except BaseException:
+        with cancellation.shielded(), suppress(DriverError):
+            remove_tree(fresh)
+        raise
 
 
 def write_whole(path: Path, content: bytes, *, program: bool = False) -> None:

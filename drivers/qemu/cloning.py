@@ -66,11 +66,16 @@ def make(site: Site, original: Site, report: Report, *, full: bool) -> None:
         share(original.directory, site.directory)
 
 
-def refuse(original: Site) -> None:
-    """Raise DriverError where the machine `original`, which is down, cannot be copied."""
+def refuse_disks(original: Site) -> None:
+    """Raise DriverError where the machine `original` has a disk that outlives instances."""
     if original.spec.disks:
         names = ", ".join(disk.name for disk in original.spec.disks)
         raise DriverError(f'"{original.name}" has the disk {names} attached, which two machines cannot both write to')
+
+
+def refuse(original: Site) -> None:
+    """Raise DriverError where the machine `original`, which is down, cannot be copied."""
+    refuse_disks(original)
     if (original.directory / SEED).exists() and is_written(original.directory):
         raise DriverError(
             f'the guest of "{original.name}" took its identity from a cloud-init seed, and reads no other seed: '

@@ -15,7 +15,6 @@ the same reason the fresh one has the name of a layer as well, under which QEMU 
 import json
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +23,6 @@ from ...fsm.spec import Forward
 from ...guest.keys import pin
 from ...guest.seed import SEED_BYTES, identity_facts
 from ...guest.session import Endpoint
-from ...host import cancellation
 from ...host.files import folder_beside, publish, read_own, remove_tree, write_whole
 from ...host.process import Actor
 from ..contract import BASE, CD, FORKED, INITRD, KERNEL, KNOWN_HOSTS, SEED, SSH_KEY, Deadline, Report, Site
@@ -54,9 +52,7 @@ def refuse(site: Site) -> None:
             "the guest took its identity from a cloud-init seed, and reads no other seed: a copy would have that "
             "identity again after a boot"
         )
-    if site.spec.disks:
-        names = ", ".join(disk.name for disk in site.spec.disks)
-        raise DriverError(f'"{site.name}" has the disk {names} attached, which two machines cannot both write to')
+    cloning.refuse_disks(site)
     if site.spec.tpm:
         raise DriverError(f'"{site.name}" has a TPM, whose secrets two machines must not share')
     if taken := _taken(site.spec.forwards, site.directory):
@@ -91,16 +87,11 @@ def catch(site: Site, process: Actor, announced: Announced, report: Report, dead
     """
     place = site.directory / FORKED
     remove_tree(place)
-    fresh = folder_beside(place)
-    try:
+    with folder_beside(place) as fresh:
         layers, size = caught(site, process, fresh, report, deadline)
         record = {**announced._asdict(), "layers": layers, "disk_bytes": size}
         write_whole(fresh / CAUGHT, json.dumps(record).encode() + b"\n")
         fresh.replace(place)
-    except BaseException:
-        with cancellation.shielded(), suppress(DriverError):
-            remove_tree(fresh)
-        raise
 
 
 def caught(site: Site, process: Actor, folder: Path, report: Report, deadline: Deadline) -> tuple[list[str], int]:

@@ -141,18 +141,13 @@ def save(site: Site, process: Actor, report: Report, deadline: Deadline) -> None
     """
     directory = site.directory
     remove_tree(directory / OLD)
-    fresh = folder_beside(directory / SAVED)
-    try:
+    with folder_beside(directory / SAVED) as fresh:
         report("stopping the processors")
         with Monitor(site.runtime, within(deadline)) as monitor:
             monitor.ask("stop")  # and completes what is being written to the disks
         report("saving the memory")
         take(site, process, fresh, deadline)
         publish(fresh, directory / SAVED)
-    except BaseException:
-        with cancellation.shielded(), suppress(DriverError):
-            remove_tree(fresh)
-        raise
 
 
 def take(site: Site, process: Actor, folder: Path, deadline: Deadline) -> None:
@@ -204,14 +199,14 @@ def adopt(site: Site, folder: Path, *, common: bool) -> None:
     `common`: others do so too, and share what they do not write to.
     """
     forget(site.directory)
-    fresh = folder_beside(site.directory / SAVED)
-    for name in (MEMORY, DEVICES):
-        if (folder / name).exists():
-            link_or_copy(folder / name, fresh / name)
-    record = json.loads(read_own(folder / RECORD))
-    common = common and (folder / MEMORY).exists()
-    _write_record(fresh, {**record, "written": _written(site), "common": common})
-    publish(fresh, site.directory / SAVED)
+    with folder_beside(site.directory / SAVED) as fresh:
+        for name in (MEMORY, DEVICES):
+            if (folder / name).exists():
+                link_or_copy(folder / name, fresh / name)
+        record = json.loads(read_own(folder / RECORD))
+        common = common and (folder / MEMORY).exists()
+        _write_record(fresh, {**record, "written": _written(site), "common": common})
+        publish(fresh, site.directory / SAVED)
 
 
 def is_in(folder: Path) -> bool:

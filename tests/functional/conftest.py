@@ -2,16 +2,15 @@
 
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import terminals
 from forked import Forked
 from promised import check_printed
 
@@ -105,18 +104,9 @@ def on_terminal() -> Callable[..., tuple[int, str]]:
     """
 
     def run(*arguments: str) -> tuple[int, str]:
-        leader, follower = pty.openpty()
-        streams = {"stdin": follower, "stdout": follower, "stderr": follower}
         environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120", "INTERLOCK_SIMULATED": "{}"}
         environment.pop("INTERLOCK_LOG_FORMAT")
-        with subprocess.Popen([*PROGRAM, *arguments], env=environment, start_new_session=True, **streams) as process:
-            os.close(follower)
-            received = b""
-            with suppress(OSError):  # the terminal's end: its last writer is gone
-                while chunk := os.read(leader, 1024):
-                    received += chunk
-        os.close(leader)
-        return process.returncode, received.decode()
+        return terminals.on_terminal([*PROGRAM, *arguments], environment)
 
     return run
 

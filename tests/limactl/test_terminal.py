@@ -1,12 +1,10 @@
 """At a terminal, a command that needs an instance up asks whether to start it; without one, it never asks."""
 
 import os
-import pty
-import subprocess
 import sys
-from contextlib import suppress
 
 import pytest
+from terminals import on_terminal
 
 from interlock.limactl.__main__ import run
 
@@ -18,19 +16,8 @@ def at_terminal(lima):
     """Return what runs the drop-in at a terminal whose user types `answer`: its exit code, and what was shown."""
 
     def limactl(answer, *words):
-        leader, follower = pty.openpty()
-        streams = {"stdin": follower, "stdout": follower, "stderr": follower}
         environment = {**os.environ, "TERM": "xterm", "LIMA_HOME": str(lima)}
-        command = [sys.executable, "-m", "interlock.limactl", *words]
-        with subprocess.Popen(command, env=environment, start_new_session=True, **streams) as process:
-            os.close(follower)
-            os.write(leader, answer)
-            shown = b""
-            with suppress(OSError):  # the terminal's end: its last writer is gone
-                while chunk := os.read(leader, 1024):
-                    shown += chunk
-        os.close(leader)
-        return process.returncode, shown.decode()
+        return on_terminal([sys.executable, "-m", "interlock.limactl", *words], environment, answer)
 
     return limactl
 

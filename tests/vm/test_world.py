@@ -205,7 +205,7 @@ def test_hypervisor_that_hangs_is_shown_and_stopped_by_force(vms, begun, line, i
     os.kill(hypervisor.find(site.directory).pid, signal.SIGSTOP)
     wait_until(lambda: line() == "running · paused: the hypervisor was stopped by a signal")
 
-    assert vms.stop("web", timeout_s=1).detail.startswith("ended by force: the monitor did not answer")
+    assert vms.stop("web", timeout_s=1).detail.startswith("ended by force: the monitor did not answer a connection in")
     assert line() == f"stopped · {reason_in_history(vms)}"
     injected("hypervisor hangs")
 
