@@ -41,7 +41,7 @@ PATHS: dict[State, tuple[Trigger, ...]] = {
 }
 """What to ask of a created instance to bring it into each state."""
 
-DEADLINE_S = 120.0
+DEADLINE_S = 300.0
 """How long a test waits for what must happen; after that, it fails."""
 
 

@@ -25,7 +25,7 @@ from interlock.host.home import Home
 ARCH = platform.machine()
 MIB = 1 << 20
 
-DEADLINE_S = 300.0
+DEADLINE_S = 900.0
 
 WHO = """\
 hostname
@@ -35,6 +35,13 @@ echo
 cat /var/lib/interlock/booted
 """
 """Says who the guest is, in words that no two may share."""
+
+WRITER = """\
+i=0
+while [ ! -e enough ]; do i=$((i + 1)); echo $i >>log; sync; echo $i >flushed.new; mv flushed.new flushed; done
+touch ended
+"""
+"""Writes numbers to the disk, each flushed before the next; `flushed` says which ones the disk has."""
 
 PORTS, PORTS_EACH = 20_000, 500
 """Where the ports of the tests begin, and how many each worker has."""
@@ -118,6 +125,47 @@ def who_is(vms, ask) -> Callable[[str], list[str]]:
     """
     known = 'until [ "$(cat /var/lib/interlock/booted)" = {} ]; do sleep 0.1; done\n'
     return lambda name: ask(name, known.format(vms.status(name).spec.instance_id) + WHO).split()
+
+
+@pytest.fixture
+def write(vms) -> Callable[[str], None]:
+    """Return a function that begins to write numbers to the disk of a guest, each flushed before the next."""
+
+    def write(name: str) -> None:
+        command = vms.shell(name, ["sh", "-c", f"({WRITER}) >/dev/null 2>&1 &"])
+        subprocess.run(command, check=True, timeout=DEADLINE_S)
+
+    return write
+
+
+@pytest.fixture
+def wait_for_number(ask, until) -> Callable[[str], None]:
+    """Return a function that waits until the disk of a guest has one of these numbers more."""
+
+    def reached(name: str) -> int:
+        return int(ask(name, "cat flushed || echo 0"))
+
+    def wait(name: str) -> None:
+        before = reached(name)
+        until(lambda: reached(name) > before)
+
+    return wait
+
+
+@pytest.fixture
+def check_numbers(vms, ask) -> Callable[[str], None]:
+    """Return a function that ends the writing, kills the guest, starts it and checks that its disk misses nothing."""
+
+    def check(name: str) -> None:
+        ask(name, "touch enough; until [ -e ended ]; do sleep 0.1; done; sync")
+        flushed = int(ask(name, "cat flushed"))
+        vms.kill(name)
+        vms.start(name)
+        numbers = [int(line) for line in ask(name, "cat log").split()]
+        assert numbers == list(range(1, len(numbers) + 1))
+        assert len(numbers) >= flushed > 0
+
+    return check
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from interlock.host.files import read_own, write_whole
 
 pytestmark = pytest.mark.vm
 
-DEADLINE_S = 300.0
+DEADLINE_S = 900.0
 
 
 @pytest.fixture

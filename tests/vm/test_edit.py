@@ -38,7 +38,7 @@ def test_edited_forwards_are_those_of_a_guest_that_continues(vms, free_port):
     port = free_port()
     vms.edit("web", f"portForwards[]={{hostPort: {port}, guestPort: 8080}}")
     vms.start("web")
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=120) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=300) as answer:
         assert answer.read() == b"served\n"
 
 
@@ -115,7 +115,7 @@ def space_mib(vms):
 def is_served(port):
     """Return whether the guest's server answers at the host's `port`."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=300) as answer:
             return answer.read() == b"served\n"
     except OSError:
         return False

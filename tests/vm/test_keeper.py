@@ -27,7 +27,7 @@ def serve(port: int) -> list[str]:
 
 
 def reached(port: int) -> bool:
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=300) as client:
         client.sendall(b"GET /hostname HTTP/1.0\r\n\r\n")
         return client.makefile("rb").read().endswith(b"web\n")
     return False
@@ -93,7 +93,8 @@ def test_guest_without_an_agent_that_answers_is_asked_by_ssh(vms, monkeypatch):
     assert {port for _, port in after - before} == {20000}
     assert driver.listening(site, after, Deadline(1)) == after
     # What looked in the guest ends with the question: a shell that nobody reads ends at its next line.
-    vms.run("web", ["sh", "-c", "while pgrep -f proc/net/[$]table; do sleep 1; done"], timeout_s=120)
+    looks = "grep -qs 'proc/net/[$]table' /proc/[0-9]*/cmdline"
+    vms.run("web", ["sh", "-c", f"while {looks}; do sleep 1; done"], timeout_s=300)
 
 
 def test_machine_that_fails_is_started_again(vms, until):

@@ -110,7 +110,7 @@ def test_tunnel_and_ssh_config_lead_into_the_guest(run: Run, environment: dict[s
     run("up", "web", "--template", "tiny")
     (tmp_path / "ssh.config").write_text(run("ssh-config", "web").stdout)
     line = ["ssh", "-F", str(tmp_path / "ssh.config"), "web", "hostname"]
-    assert subprocess.run(line, capture_output=True, text=True, check=True, timeout=120).stdout == "web\n"
+    assert subprocess.run(line, capture_output=True, text=True, check=True, timeout=300).stdout == "web\n"
 
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -121,7 +121,7 @@ def test_tunnel_and_ssh_config_lead_into_the_guest(run: Run, environment: dict[s
         assert greeting(port).startswith(b"SSH-2.0-")
     finally:
         tunnel.terminate()
-        tunnel.communicate(timeout=60)
+        tunnel.communicate(timeout=300)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))
 
@@ -136,7 +136,7 @@ def test_tunnel_and_ssh_config_lead_into_the_guest(run: Run, environment: dict[s
         assert greeting(port, through=b"localhost").startswith(b"SSH-2.0-")
     finally:
         proxy.terminate()
-        proxy.communicate(timeout=60)
+        proxy.communicate(timeout=300)
 
 
 def test_copy_from_guest_to_guest_and_environment_of_a_session(
@@ -243,7 +243,7 @@ def greeting(port: int, through: bytes = b"") -> bytes:
     give_up = time.monotonic() + 120
     while True:
         try:
-            with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+            with socket.create_connection(("127.0.0.1", port), timeout=300) as connection:
                 if through:
                     connection.sendall(b"\x05\x01\x00")
                     assert connection.recv(2) == b"\x05\x00"

@@ -38,7 +38,7 @@ def greet(listener):
         connection.close()
 
 def ask(*command):
-    done = subprocess.run(vms.shell("web", command), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(vms.shell("web", command), capture_output=True, text=True, timeout=300)
     return [done.returncode == 0, done.stdout]
 
 listener = socket.create_server(("", 0))
@@ -48,7 +48,7 @@ vms = Interlock()
 vms.start("web")
 reached = {{address: ask("nc", "-w", "10", address, service) for address in ("10.0.2.2", "{INTERNET}")}}
 ask("sudo", "httpd", "-p", "80", "-h", "/etc")
-with urlopen(f"http://127.0.0.1:{{sys.argv[1]}}/hostname", timeout=120) as answer:
+with urlopen(f"http://127.0.0.1:{{sys.argv[1]}}/hostname", timeout=300) as answer:
     reached["forwarded"] = answer.read().decode()
 vms.kill("web")
 print(json.dumps(reached))

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.vm
 
 ARCH = platform.machine()
 MIB = 1 << 20
-START_S = 300.0
+START_S = 900.0
 
 ZONE = Path("/usr/share/zoneinfo/Asia/Kolkata").read_bytes()
 
@@ -112,7 +112,7 @@ class Guest:
     def sh(self, script: str) -> str:
         """Return what a shell of the user's says to `script`, without blanks at its end."""
         line = self.driver.shell(self.site, ["sh", "-c", script], terminal=False)
-        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
+        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout.rstrip()
 

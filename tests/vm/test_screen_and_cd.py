@@ -100,7 +100,7 @@ def response(challenge: bytes, password: str) -> bytes:
 def admitted(address: str, password: str) -> bool:
     """Return whether the server at `address` admits a viewer with that password. Source: RFC 6143, 7.1."""
     ip, _, port = address.rpartition(":")
-    with socket.create_connection((ip, int(port)), timeout=60) as viewer:
+    with socket.create_connection((ip, int(port)), timeout=300) as viewer:
         stream = viewer.makefile("rwb")
         assert stream.read(12).startswith(b"RFB ")
         stream.write(b"RFB 003.008\n")

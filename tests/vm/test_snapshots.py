@@ -154,7 +154,7 @@ def test_damaged_disk_is_neither_kept_nor_put_back(vms, home):
     with pytest.raises(DriverError, match="the disk is damaged"):
         vms.restore("web", "one")
     disk = home.directory("web") / DISK
-    subprocess.run(["qemu-img", "check", "-q", disk], check=True, timeout=120)
+    subprocess.run(["qemu-img", "check", "-q", disk], check=True, timeout=300)
     disk.write_bytes(whole[:1024])
     with pytest.raises(DriverError, match="the disk is damaged"):
         vms.snapshot("web", "two")

@@ -132,7 +132,7 @@ def ask(vms):
 
     def run(script):
         line = QemuDriver().shell(vms.engine.site("web"), ["sh", "-c", script], terminal=False)
-        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
+        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=300)
         assert done.returncode == 0, done.stderr
         return done.stdout.removesuffix("\n")
 
@@ -141,7 +141,7 @@ def ask(vms):
 
 def over_http(port):
     """Return what the guest's server answers behind a local port."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/greeting", timeout=30) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/greeting", timeout=300) as answer:
         return answer.read()
 
 

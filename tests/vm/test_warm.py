@@ -30,8 +30,15 @@ env: {GREETING: hello}
 
 
 @pytest.fixture
-def vms(vms, home):
+def image():
+    """Return the name of the image that a test uses, unless it is a parameter."""
+    return "tiny"
+
+
+@pytest.fixture
+def vms(vms, home, image):
     """Return the API on a home whose image store is its own, with the same images."""
+    vms.images.build(image)
     shared = home.images.resolve()
     home.images.unlink()
     home.images.mkdir(mode=0o700)
