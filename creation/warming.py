@@ -90,10 +90,9 @@ def make(
     # Otherwise as most instances of this home will be: what its guest has already, theirs need not be given.
     asked = Wishes(arch=image.arch, cpus=sizes.cpus, memory_bytes=sizes.memory_bytes, disk_bytes=sizes.disk_bytes)
     spec = described(home, name, loaded, driver, asked)
-    folder = store.warm / warm.key(image.name, image.arch, spec)
     if dry_run:
         there = None if force else choose(store, image, spec)[0]
-        keeps = f"keeps its memory and disk in {folder}/ and deletes {name}"
+        keeps = f"keeps its memory and disk in {store.warm}/ and deletes {name}"
         if not there:
             _check_whose(engine, name, loaded.name)
         report(_there(there) if there else f"creates and boots the instance {name}, {keeps}")
@@ -112,7 +111,7 @@ def make(
             site = engine.site(name)
             driver.run(site, ["sh", "-c", _QUIET], timeout_s=_QUIET_S)
             with store.writing(report) as writer:
-                place = writer.work / folder.name
+                place = writer.work / warm.key(image.name, image.arch, spec)
                 make_private_directory(place)
                 driver.warm(site, place, report, Deadline(_CATCH_S))
                 made = WarmImage(
@@ -128,8 +127,7 @@ def make(
                     __version__,
                     place,
                 )
-                warm.add(writer, made)
-            return made._replace(folder=folder)
+                return warm.add(writer, made)
         finally:
             with cancellation.shielded():
                 _remove(engine, name)

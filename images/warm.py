@@ -1,14 +1,17 @@
 """Warm images: machines of an image, caught when their guest was ready, from which instances begin instead of booting.
 
-    STORE/warm/debian.x86_64-2-1024-10240/     image, architecture, processors, MiB of memory and of disk
+    STORE/warm/debian.x86_64-2-1024-10240-5f0c2a/     image, architecture, processors, MiB of memory and of disk
     ├── warm.json       one `WarmImage`
     └── ...             what the driver begins from (drivers/contract.py, `warm`)
 
 Such a folder appears and vanishes by one rename, under the store's lock, and nothing in it is written again. Instances
-have all of it under names of their own (os.link), so a warm image can be deleted at any time.
+have all of it under names of their own (os.link), so a warm image can be deleted at any time. The last part of the name
+is of its making alone: who links one while it is made again finds all of the old one or a name that is gone, never
+the memory of one beside the disk of another.
 """
 
 import json
+import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -55,6 +58,11 @@ class WarmImage(NamedTuple):
         return {path.name: path for path in self.folder.iterdir()}
 
     @property
+    def sizes(self) -> tuple[str, int, int, int]:
+        """Return what makes two warm images of one image differ: driver, processors, memory, disk."""
+        return self.driver, self.cpus, self.memory_bytes, self.disk_bytes
+
+    @property
     def machine(self) -> str:
         """Return what machine it is, in words."""
         return f"cpus {self.cpus}, memory {in_words(self.memory_bytes)}, disk {in_words(self.disk_bytes)}"
@@ -95,8 +103,8 @@ class WarmImage(NamedTuple):
 
 
 def key(image: str, arch: str, spec: Spec) -> str:
-    """Return what the folder of the warm image for machines like `spec` is called."""
-    return f"{image}.{arch}-{spec.cpus}-{spec.memory_bytes >> 20}-{spec.disk_bytes >> 20}"
+    """Return a new name for the folder of a warm image for machines like `spec`."""
+    return f"{image}.{arch}-{spec.cpus}-{spec.memory_bytes >> 20}-{spec.disk_bytes >> 20}-{secrets.token_hex(3)}"
 
 
 def warm_images(store: Store, name: str | None = None, arch: str | None = None) -> Iterator[WarmImage]:
@@ -107,15 +115,20 @@ def warm_images(store: Store, name: str | None = None, arch: str | None = None) 
             yield found
 
 
-def add(writer: Writer, warm: WarmImage) -> None:
-    """Publish what was put into `warm.folder`, a folder in the writer's `work`; it replaces one of the same kind."""
+def add(writer: Writer, warm: WarmImage) -> WarmImage:
+    """Publish what was put into `warm.folder`, a folder in the writer's `work`; it replaces one of the same machine.
+
+    Returns it with the place where it is now.
+    """
     make_private_directory(writer.store.warm)
+    replaced = [one for one in warm_images(writer.store, warm.image, warm.arch) if one.sizes == warm.sizes]
     record = {**warm._asdict(), "folder": None, "schema": _SCHEMA}
     write_whole(warm.folder / RECORD, json.dumps(record).encode() + b"\n")
     place = writer.store.warm / warm.folder.name
-    if place.exists():
-        remove(writer, place)
     publish(warm.folder, place)
+    for one in replaced:
+        remove(writer, one.folder)
+    return warm._replace(folder=place)
 
 
 def remove(writer: Writer, folder: Path) -> None:

@@ -146,12 +146,14 @@ def test_damaged_record_is_no_warm_image(store, made):
         assert list(warm.warm_images(store)) == []
 
 
-def test_warm_image_replaces_one_of_its_kind(store, made):
-    """Instances that hold the old one keep it."""
+def test_one_that_is_made_again_replaces_the_old_and_mixes_with_it_nowhere(store, tiny, made):
+    """Instances that hold the old one keep it; a creation that chose it finds none of its files, and none of the new."""
     folder = made()
     os.link(folder / "memory", store.directory / "held")
-    assert made() == folder
-    assert not (folder / "memory").samefile(store.directory / "held")
+    chosen = choice.materials(store, tiny, SPEC, "auto", unheard)
+    made()
+    assert [file for file in chosen.values() if file.exists()] == []
+    assert (store.directory / "held").read_bytes() == b"memory"
     assert len(list(warm.warm_images(store))) == 1
 
 
@@ -206,7 +208,7 @@ def test_dry_run_says_what_would_be_made_and_makes_nothing(engine, store, tiny):
     assert warming.make(engine, QemuDriver(), tiny, Wishes(), said.append, dry_run=True) is None
     (line,) = said
     assert line.startswith("creates and boots the instance warming-tiny, keeps its memory and disk in ")
-    assert f"{store.warm}/tiny." in line
+    assert f"{store.warm}/ " in line
     assert (store.warm.exists(), list(engine.statuses())) == (False, [])
 
 
