@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from stores import copy_store
 
 from interlock import Interlock
 from interlock.creation.plan import Wishes, plan
@@ -21,10 +22,9 @@ from interlock.drivers.qemu.driver import QemuDriver
 from interlock.drivers.qemu.logs import EVENTS, QEMU, SERIAL
 from interlock.guest import readiness
 from interlock.host.home import Home
+from interlock.host.locks import held
 
 ARCH = platform.machine()
-MIB = 1 << 20
-
 DEADLINE_S = 900.0
 
 WHO = """\
@@ -61,12 +61,45 @@ def images_home(tmp_path_factory) -> Path:
     return home
 
 
+@pytest.fixture(scope="session")
+def warm_home(images_home: Path, tmp_path_factory) -> Callable[[str], Path]:
+    """Return a function that returns a home with a warm image of an image, and those that were asked for before.
+
+    It is this run's: a warm image of an earlier one may be another version's, with which guests would boot cold.
+    """
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "warm-home"
+
+    def warm(image: str) -> Path:
+        with tempfile.TemporaryDirectory(prefix="il-") as runtime, held(root.with_suffix(".lock"), "", print):
+            root.mkdir(mode=0o700, exist_ok=True)
+            Interlock(images_home).images.build(image)
+            copy_store(images_home / "images", root / "images")
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("XDG_RUNTIME_DIR", runtime)
+                Interlock(root).warm(image)
+        return root
+
+    return warm
+
+
 @pytest.fixture
-def vms(images_home: Path, home, until, monkeypatch: pytest.MonkeyPatch) -> Iterator[Interlock]:
+def borrowed(request: pytest.FixtureRequest, images_home: Path) -> Path:
+    """Return the home whose images the test borrows: with warm ones where its marker asks for them."""
+    home = images_home
+    if asked := request.node.get_closest_marker("warm"):
+        warm = request.getfixturevalue("warm_home")
+        for image in asked.args or ("tiny",):
+            home = warm(image)
+    (home / "images").mkdir(mode=0o700, parents=True, exist_ok=True)
+    return home
+
+
+@pytest.fixture
+def vms(borrowed: Path, home, until, monkeypatch: pytest.MonkeyPatch) -> Iterator[Interlock]:
     """Return the API on a home of its own with those images; afterwards no instance of it is left alive."""
     home.root.mkdir(mode=0o700)
-    (images_home / "images").mkdir(mode=0o700, parents=True, exist_ok=True)
-    home.images.symlink_to(images_home / "images")
+    home.images.symlink_to(borrowed / "images")
     runtime = tempfile.mkdtemp(prefix="il-")  # a socket's path must be short
     monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
     vms = Interlock()
@@ -183,16 +216,16 @@ def runtime():
 
 
 @pytest.fixture
-def make_site(images_home, tmp_path, runtime):
+def make_site(borrowed, tmp_path, runtime):
     """Return a maker of sites that hold what the engine puts there before it calls `create`."""
 
     def make(name="web", *, template="tiny", arch=ARCH, **changes) -> Site:
-        wishes = Wishes(arch=arch, cpus=2, memory_bytes=512 * MIB, disk_bytes=4096 * MIB, user="ada")
-        home = Home(root=images_home, runtime=runtime)
-        draft = plan(home, name, template, QemuDriver(), wishes)(print)
+        home = Home(root=borrowed, runtime=runtime)
+        draft = plan(home, name, template, QemuDriver(), Wishes(arch=arch, user="ada"))(print)
         directory = tmp_path / "instances" / name
         directory.mkdir(mode=0o700, parents=True)
         for file, content in draft.materials.items():
+            (directory / file).parent.mkdir(mode=0o700, exist_ok=True)
             if isinstance(content, bytes):
                 (directory / file).write_bytes(content)
             else:

@@ -17,7 +17,7 @@ from interlock.guest.keys import new_host_key, pin
 from interlock.guest.session import Endpoint
 from interlock.host.files import read_own, write_whole
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.warm]
 
 DEADLINE_S = 900.0
 
@@ -66,10 +66,10 @@ def become(site, name):
     return said[1]
 
 
-@pytest.mark.parametrize("template", ["tiny", "debian"])
+@pytest.mark.parametrize("template", ["tiny", pytest.param("debian", marks=pytest.mark.warm("debian"))])
 def test_agent_answers_and_gives_the_guest_another_identity(template, vms, site):
     """It says what listens and how busy the guest is; what it makes of the guest shows the key that is pinned now."""
-    vms.create("web", template, Wishes(memory_bytes=512 << 20))
+    vms.create("web", template)
     vms.start("web")
     web = site("web")
     assert agent.listens(web.directory)
@@ -77,7 +77,7 @@ def test_agent_answers_and_gives_the_guest_another_identity(template, vms, site)
     assert agent.readiness(web) is True
     assert agent.readiness(web._replace(spec=web.spec._replace(instance_id="i-other"))) is not True
     assert ("0.0.0.0", 22) in listening(agent.ask(web.runtime, "ports", timeout_s=DEADLINE_S))
-    assert 0 < load(agent.ask(web.runtime, "load", timeout_s=DEADLINE_S)).available_bytes < 512 << 20
+    assert 0 < load(agent.ask(web.runtime, "load", timeout_s=DEADLINE_S)).available_bytes < 1 << 30
     assert len({become(web, name) for name in ("one", "two")}) == 2
     signal(web, "STOP")
     with pytest.raises(AgentError, match="did not answer"):
@@ -87,7 +87,7 @@ def test_agent_answers_and_gives_the_guest_another_identity(template, vms, site)
 
 def test_guest_that_floods_the_port_is_given_up_and_serves_on(vms, site, until):
     """What it writes fills no memory of the host's, costs a bounded time, and disturbs neither ssh nor stop."""
-    vms.create("web", "tiny", Wishes(memory_bytes=256 << 20))
+    vms.create("web", "tiny")
     vms.start("web")
     web = site("web")
     # init starts it in the place of the agent.
@@ -101,7 +101,7 @@ def test_guest_that_floods_the_port_is_given_up_and_serves_on(vms, site, until):
 
 def test_machine_of_an_older_version_starts_and_changes_identity_without_an_agent(vms, site):
     """A record without the port is a machine without it, as before, whatever its guest's seed holds."""
-    vms.create("web", "tiny", Wishes(memory_bytes=256 << 20))
+    vms.create("web", "tiny")
     record = site("web").directory / "qemu.json"
     board = json.loads(record.read_text())
     record.write_text(json.dumps({name: value for name, value in board.items() if name != "agent_port"}))
@@ -116,14 +116,14 @@ def test_machine_of_an_older_version_starts_and_changes_identity_without_an_agen
 
 def test_guest_of_root_lets_root_in(vms):
     """Images have a folder for root's keys already, in which ours belongs all the same."""
-    vms.create("web", "tiny", Wishes(user="root", memory_bytes=512 << 20))
+    vms.create("web", "tiny", Wishes(user="root"))
     vms.start("web")
     assert vms.run("web", ["id", "-un"]).text == "root"
 
 
 def test_guest_that_does_not_let_the_host_in_does_not_count_as_up(vms, site):
     """Its agent could say that all is well; what nobody can enter does not run."""
-    vms.create("web", "tiny", Wishes(memory_bytes=256 << 20))
+    vms.create("web", "tiny")
     vms.start("web")
     inside(site("web"), "sh", "-c", "echo nobody >~/.ssh/authorized_keys; sync")
     vms.stop("web")

@@ -21,7 +21,7 @@ from interlock.host import process as host
 from interlock.host.cancellation import calling_off
 from interlock.host.home import Home
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.warm]
 
 MIB = 1 << 20
 START_S = 600.0

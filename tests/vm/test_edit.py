@@ -8,7 +8,7 @@ import pytest
 from interlock import Wishes
 from interlock.errors import DriverError
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.warm]
 
 MIB = 1 << 20
 SIZES = "nproc; awk '/MemTotal/ { print $2 }' /proc/meminfo; cat /sys/block/vda/size; cat kept"

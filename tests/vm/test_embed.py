@@ -2,7 +2,7 @@
 
 import pytest
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.warm]
 
 
 def test_program_takes_real_guests_through_their_lives(embedded, vms):

@@ -13,7 +13,7 @@ from interlock.drivers.qemu.boot import RESUMING
 from interlock.errors import DriverError
 from interlock.fsm.states import State
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.warm]
 
 DEADLINE_S = 900.0
 NAMES = ("one", "two", "three")
@@ -37,7 +37,7 @@ def bring(vms):
 
     def bring(template="tiny", **wishes):
         user = "root" if template == "tiny" else "ada"
-        vms.create("web", template, Wishes(user=user, memory_bytes=512 << 20, **wishes))
+        vms.create("web", template, Wishes(user=user, **wishes))
         vms.start("web")
 
     return bring
@@ -58,7 +58,7 @@ def connected(vms, name):
         session.stdin.close()
 
 
-@pytest.mark.parametrize("template", ["tiny", "debian"])
+@pytest.mark.parametrize("template", ["tiny", pytest.param("debian", marks=pytest.mark.warm("debian"))])
 def test_one_guest_becomes_four_different_ones_that_were_not_booted(vms, home, ask, who_is, start, bring, template):
     """Each copy keeps the processes of the original, on a disk of its own, under an identity of its own, also
     after its next boot.

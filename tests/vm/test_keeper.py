@@ -16,7 +16,7 @@ from interlock.fsm.journal import Journal
 from interlock.guest.agent import AgentError
 from interlock.keeper import calls
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.warm]
 
 TEMPLATE = "base: template:tiny\nportForwards:\n- guestPortRange: [20000, 21999]\n  hostPortRange: [{}, {}]\n"
 """Two thousand ports of the guest, moved to where the tests have their own."""

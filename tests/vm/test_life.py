@@ -28,12 +28,11 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def environment(images_home: Path, tmp_path: Path) -> Iterator[dict[str, str]]:
+def environment(borrowed: Path, tmp_path: Path) -> Iterator[dict[str, str]]:
     """Return the environment of a home of its own, which borrows the images that were built once."""
     root = tmp_path / "home"
     root.mkdir(mode=0o700)
-    (images_home / "images").mkdir(mode=0o700, parents=True, exist_ok=True)
-    (root / "images").symlink_to(images_home / "images")
+    (root / "images").symlink_to(borrowed / "images")
     runtime = tempfile.mkdtemp(prefix="il-")  # a socket's path must be short
     yield {**os.environ, "INTERLOCK_HOME": str(root), "XDG_RUNTIME_DIR": runtime, "INTERLOCK_LOG_FORMAT": "human"}
     shutil.rmtree(runtime)
@@ -73,7 +72,10 @@ def wait_for_status(run: Run, state: str) -> dict[str, object]:
 
 @pytest.mark.parametrize("template", ["tiny", "debian-firmware"])
 def test_life_of_a_real_guest(run: Run, template: str, tmp_path: Path) -> None:
-    """A guest is created, started, entered, stopped, started again with what was written, and deleted without trace."""
+    """A guest is created, started, entered, stopped, started again with what was written, and deleted without trace.
+
+    That with firmware and cloud-init takes minutes to boot under emulation: it is started once here.
+    """
     run("create", "web", "--template", template)
     assert listed(run)[0]["state"] == "created"
 
@@ -96,15 +98,16 @@ def test_life_of_a_real_guest(run: Run, template: str, tmp_path: Path) -> None:
     assert "guest shut down" in run("stop", "web").stderr
     assert listed(run)[0]["state"] == "stopped"
 
-    run("start", "web")
-    assert run("shell", "web", "cat", "kept").stdout == "kept\n"
-    assert run("shell", "web", "cat", input="through stdin").stdout == "through stdin"
-
-    run("delete", "web", code=3)
+    if template == "tiny":
+        run("start", "web")
+        assert run("shell", "web", "cat", "kept").stdout == "kept\n"
+        assert run("shell", "web", "cat", input="through stdin").stdout == "through stdin"
+        run("delete", "web", code=3)
     run("delete", "--force", "web")
     assert listed(run) == []
 
 
+@pytest.mark.warm
 def test_tunnel_and_ssh_config_lead_into_the_guest(run: Run, environment: dict[str, str], tmp_path: Path) -> None:
     """A port of this host's leads to the guest's ssh while the program runs; ssh finds its way by what is printed."""
     run("up", "web", "--template", "tiny")
@@ -139,6 +142,7 @@ def test_tunnel_and_ssh_config_lead_into_the_guest(run: Run, environment: dict[s
         proxy.communicate(timeout=300)
 
 
+@pytest.mark.warm
 def test_copy_from_guest_to_guest_and_environment_of_a_session(
     run: Run, environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -159,6 +163,7 @@ def test_copy_from_guest_to_guest_and_environment_of_a_session(
     assert "COLOUR" not in run("shell", "web", "env").stdout
 
 
+@pytest.mark.warm
 def test_copy_by_rsync_has_the_result_of_one_by_scp(run: Run, environment: dict[str, str], tmp_path: Path) -> None:
     """There and back: files, folders, patterns, links, and what is there already. `auto` takes rsync once it is there;
     at a terminal it says how much there was.
@@ -327,6 +332,7 @@ def test_start_needs_no_template_no_image_and_no_network(environment: dict[str, 
         run([*program, "delete", "--force", "web"])
 
 
+@pytest.mark.warm
 @pytest.mark.parametrize(
     ("command", "reason"),
     [("poweroff -f", "guest shut down"), ("echo c > /proc/sysrq-trigger", "guest panicked")],
@@ -342,6 +348,7 @@ def test_guest_that_goes_down_by_itself_is_stopped_with_its_reason(run: Run, com
     run("start", "web")
 
 
+@pytest.mark.warm
 def test_hypervisor_that_is_killed_leaves_a_stopped_instance(run: Run) -> None:
     """After a SIGKILL of QEMU the next `list` says stopped, and why; then `start` works."""
     run("create", "web", "--template", "tiny")
@@ -368,6 +375,7 @@ def test_start_that_is_interrupted_leaves_nothing_alive(run: Run, environment: d
     assert started_ticks(pid) is None
 
 
+@pytest.mark.warm
 def test_renamed_guest_starts_with_its_disk_and_its_clone(run: Run) -> None:
     """Its disk, its port for ssh and its hostname are what they were; a clone of it needs no look at its name."""
     run("create", "web", "--template", "tiny")

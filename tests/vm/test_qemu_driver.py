@@ -110,6 +110,7 @@ def starve():
         busy.kill()
 
 
+@pytest.mark.warm
 class TestQemuDriverConforms(DriverConformance):
     """The contract's own suite, on the tiny guest."""
 
@@ -139,6 +140,7 @@ def test_start_says_its_phases_in_order(steps):
     assert {"hypervisor started", "waiting for ssh"} <= set(said)
 
 
+@pytest.mark.warm
 def test_start_keeps_port_and_disk_over_a_stop(driver, running, steps):
     """What the guest wrote and the port that leads to it survive a stop."""
     port = driver.observe(running).ssh_port
@@ -149,6 +151,7 @@ def test_start_keeps_port_and_disk_over_a_stop(driver, running, steps):
     assert in_guest(driver, running, "cat", "note") == "kept\n"
 
 
+@pytest.mark.warm
 def test_reset_forgets_what_the_guest_wrote(driver, running, steps):
     """After a reset the first boot lies ahead again."""
     in_guest(driver, running, "sh", "-c", "echo kept > note; sync")
@@ -170,24 +173,28 @@ def test_reset_that_fails_keeps_the_disk(driver, machine, steps, tmp_path, monke
     assert disk == (machine.directory / "disk.qcow2").read_bytes()
 
 
+@pytest.mark.warm
 def test_shell_brings_arguments_over_unchanged(driver, running):
     """No argument is taken apart, expanded or joined on its way into the guest."""
     arguments = ["two words", "it's", '"', "$HOME", "*", "", "a;b", "ünï"]
     assert in_guest(driver, running, "printf", "%s\\n", *arguments).splitlines() == arguments
 
 
+@pytest.mark.warm
 def test_guest_that_powers_off_is_seen(driver, running):
     """The reason of a shutdown from inside is known although no process of ours was running."""
     in_guest(driver, running, "sudo", "sh", "-c", "(sleep 3; poweroff) >/dev/null 2>&1 &")
     assert gone(driver, running) == "guest shut down"
 
 
+@pytest.mark.warm
 def test_guest_that_panics_is_seen(driver, running):
     """A panic is recorded as a panic, not as a shutdown."""
     in_guest(driver, running, "sudo", "sh", "-c", "(sleep 3; echo c > /proc/sysrq-trigger) >/dev/null 2>&1 &")
     assert gone(driver, running) == "guest panicked"
 
 
+@pytest.mark.warm
 def test_guest_that_reboots_stays_up(driver, running, steps):
     """A reboot keeps the hypervisor, and the guest answers again."""
     pid = driver.observe(running).pid
@@ -199,18 +206,21 @@ def test_guest_that_reboots_stays_up(driver, running, steps):
     assert in_guest(driver, running, "cat", "/proc/sys/kernel/random/boot_id") != boot
 
 
+@pytest.mark.warm
 def test_hypervisor_that_is_killed_is_seen(driver, running):
     """A hypervisor that was killed is not taken for a guest that shut down."""
     os.kill(driver.observe(running).pid, signal.SIGKILL)
     assert gone(driver, running) == "hypervisor was killed or crashed"
 
 
+@pytest.mark.warm
 def test_hypervisor_that_is_terminated_is_seen(driver, running):
     """A hypervisor that got SIGTERM is not taken for a guest that shut down."""
     os.kill(driver.observe(running).pid, signal.SIGTERM)
     assert gone(driver, running) == "hypervisor was terminated by a signal"
 
 
+@pytest.mark.warm
 def test_hypervisor_that_hangs_is_killed(driver, running, steps):
     """A hypervisor that does not answer is shown as stopped, and kill ends it."""
     os.kill(driver.observe(running).pid, signal.SIGSTOP)
@@ -220,6 +230,7 @@ def test_hypervisor_that_hangs_is_killed(driver, running, steps):
     assert driver.observe(running).alive is False
 
 
+@pytest.mark.warm
 def test_stop_of_hypervisor_that_hangs_ends_by_force(driver, running, steps):
     """A monitor that does not answer cannot keep a machine alive beyond the deadline; the reason says so."""
     os.kill(driver.observe(running).pid, signal.SIGSTOP)
@@ -228,6 +239,7 @@ def test_stop_of_hypervisor_that_hangs_ends_by_force(driver, running, steps):
     assert driver.observe(running).alive is False
 
 
+@pytest.mark.warm
 def test_stop_of_guest_that_ignores_it_ends_by_force(driver, running, steps):
     """A guest that neither hears the power button nor can power off is ended at the deadline, and stop says so."""
     deafen(driver, running)
@@ -236,12 +248,14 @@ def test_stop_of_guest_that_ignores_it_ends_by_force(driver, running, steps):
     assert driver.observe(running).alive is False
 
 
+@pytest.mark.warm
 def test_stop_of_guest_without_a_power_button_asks_over_ssh(driver, running, steps):
     """A guest that hears no power button is asked again, over ssh, and shuts down by itself."""
     deafen(driver, running)
     assert driver.stop(running, steps.append, Deadline(60)) == "guest shut down"
 
 
+@pytest.mark.warm
 def test_port_that_is_taken_is_replaced_and_said(driver, machine, steps):
     """A taken port is replaced by another one; the message names both."""
     old = ssh_port.choose(machine, steps.append)
@@ -334,6 +348,7 @@ def test_launch_after_sigkill_finds_the_disk_free(driver, make_site, steps, star
             os.kill(launched.pid, signal.SIGKILL)
 
 
+@pytest.mark.warm
 def test_launch_beside_a_live_hypervisor_runs_nothing(running):
     """A second launch finds the first hypervisor and starts nothing."""
     first = hypervisor.settled(running.directory)

@@ -13,7 +13,7 @@ from interlock.drivers.qemu.disk import DISK
 from interlock.errors import DriverError
 from interlock.fsm.states import State
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.warm]
 
 HOUR_S = 3600
 
@@ -33,7 +33,7 @@ def ask(vms):
 
 def test_disk_is_what_it_was(vms, ask):
     """Back and forth between two branches, after the snapshot that both came from is gone, and after a reset."""
-    vms.create("web", "tiny", Wishes(user="root", memory_bytes=256 << 20))
+    vms.create("web", "tiny", Wishes(user="root"))
     vms.snapshot("web", "fresh")
     assert ask("echo one >~/file; sync; cat ~/file") == "one"
     vms.snapshot("web", "one")
@@ -69,7 +69,7 @@ def test_moment_of_a_running_guest_is_led_back_into(vms):
     def ask(script):
         return vms.run("web", ["sh", "-c", script]).text
 
-    vms.create("web", "tiny", Wishes(user="root", memory_bytes=256 << 20))
+    vms.create("web", "tiny", Wishes(user="root"))
     vms.start("web")
     ask(f"{BEAT}; {WRONG_TIME}")
     before = ask(LOOK)
@@ -95,7 +95,7 @@ def test_moment_of_a_running_guest_is_led_back_into(vms):
 
 def test_memory_that_does_not_fit_is_refused_before_the_machine_is_ended(vms, home):
     """Of another machine, or damaged: the guest runs on; the disk alone can be restored, as the hint says."""
-    vms.create("web", "tiny", Wishes(user="root", memory_bytes=256 << 20))
+    vms.create("web", "tiny", Wishes(user="root"))
     vms.start("web")
     vms.snapshot("web", "moment")
     vms.edit("web", "cpus=2")
@@ -146,7 +146,7 @@ def test_disk_is_larger_than_its_snapshot_after_it_has_grown(vms, ask):
 
 def test_damaged_disk_is_neither_kept_nor_put_back(vms, home):
     """What the machine has stays as it is."""
-    vms.create("web", "tiny", Wishes(memory_bytes=256 << 20))
+    vms.create("web", "tiny")
     vms.snapshot("web", "one")
     kept = home.directory("web") / "snapshots" / "one" / DISK
     whole = kept.read_bytes()

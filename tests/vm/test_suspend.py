@@ -18,7 +18,7 @@ from interlock.drivers.qemu.driver import QemuDriver
 from interlock.errors import CancelledError, DeadlineError, DriverError
 from interlock.fsm.states import State
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.warm]
 
 WRONG_TIME = "date -s @1000000000"
 """Leaves no doubt whether the clock is set later."""

@@ -1,13 +1,12 @@
 """Warm images of real guests: a first start begins from one as the instance's own guest, and boots where that fails."""
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from stores import copy_store
 
 from interlock.creation.plan import Wishes
 from interlock.drivers.contract import KNOWN_HOSTS
@@ -30,31 +29,15 @@ env: {GREETING: hello}
 
 
 @pytest.fixture
-def image():
-    """Return the name of the image that a test uses, unless it is a parameter."""
-    return "tiny"
-
-
-@pytest.fixture
-def vms(vms, home, image):
+def vms(vms, home, borrowed):
     """Return the API on a home whose image store is its own, with the same images."""
-    vms.images.build(image)
-    shared = home.images.resolve()
+    vms.images.build("tiny")
     home.images.unlink()
-    home.images.mkdir(mode=0o700)
-    for folder in ("blobs", "manifests"):
-        shutil.copytree(shared / folder, home.images / folder, copy_function=link_or_copy)
+    copy_store(borrowed / "images", home.images)
     return vms
 
 
-def link_or_copy(source, target):
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
-
-
-@pytest.mark.parametrize("image", ["tiny", "debian"])
+@pytest.mark.parametrize("image", ["tiny", pytest.param("debian", marks=pytest.mark.warm("debian"))])
 def test_first_starts_begin_from_the_warm_image_as_different_guests(vms, home, ask, who_is, image):
     """None was booted, and none has anything of another's; nothing is left of the machine that it was made by."""
     made = vms.warm(image)
