@@ -147,7 +147,7 @@ def test_damaged_record_is_no_warm_image(store, made):
 
 
 def test_one_that_is_made_again_replaces_the_old_and_mixes_with_it_nowhere(store, tiny, made):
-    """Instances that hold the old one keep it; a creation that chose it finds none of its files, and none of the new."""
+    """Instances that hold the old one keep it; a creation that chose it finds no file of either."""
     folder = made()
     os.link(folder / "memory", store.directory / "held")
     chosen = choice.materials(store, tiny, SPEC, "auto", unheard)
