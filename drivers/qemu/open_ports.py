@@ -5,6 +5,7 @@ has closed it. To open what is open changes nothing. So a call that was cut shor
 call.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -33,6 +34,8 @@ _LINE_BYTES = 64 << 10
 """A guest that lists more is not listened to."""
 
 _LOOK = f"""
+exec 3<&0
+{{ cat <&3 >/dev/null; kill $$; }} &
 while :; do
     found=
     for table in tcp tcp6; do
@@ -44,7 +47,9 @@ while :; do
     sleep {_TURN_S}
 done
 """
-"""Lists what listens, as the agent does, until nobody reads it: a shell whose session is over ends at its next line."""
+"""Lists what listens, as the agent does, until its stdin ends. That its output is read no more does not end it under
+dropbear, which goes on reading what a session of the past says.
+"""
 
 
 class _FoundError(Exception):
@@ -93,10 +98,14 @@ def _by_ssh(site: Site, known: Sockets | None, wait: Wait) -> Sockets:
         if whole and (found := addresses(whole[-1].decode(errors="replace"))) != known:
             raise _FoundError(found)
 
+    asked, asks = os.pipe()
     try:
-        said = run(line, stdout=hear, wait=wait.pause)
+        said = run(line, stdin=asked, stdout=hear, wait=wait.pause)
     except _FoundError as change:
         return change.sockets
+    finally:
+        os.close(asked)
+        os.close(asks)
     raise DriverError(f'the guest of "{site.name}" does not list its open ports', details=said.words)
 
 

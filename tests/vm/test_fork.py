@@ -13,7 +13,7 @@ from interlock.drivers.qemu.boot import RESUMING
 from interlock.errors import DriverError
 from interlock.fsm.states import State
 
-pytestmark = [pytest.mark.vm, pytest.mark.warm]
+pytestmark = pytest.mark.vm
 
 DEADLINE_S = 900.0
 NAMES = ("one", "two", "three")
@@ -124,6 +124,7 @@ def test_disk_of_each_is_whole_although_it_was_written_to(vms, bring, write, wai
         check_numbers(name)
 
 
+@pytest.mark.warm
 def test_guest_without_an_agent_takes_its_identity_over_ssh(vms, ask, who_is, bring, start):
     """The agent hangs in the original, so it does in the copy."""
     bring()
@@ -138,6 +139,7 @@ def test_guest_without_an_agent_takes_its_identity_over_ssh(vms, ask, who_is, br
     assert not set(web) & set(one)
 
 
+@pytest.mark.warm
 def test_copy_that_takes_no_identity_is_ended_and_keeps_its_memory(vms, ask, who_is, bring, monkeypatch):
     """It never counts as running with the identity of the original; its next start gives it one of its own."""
     bring()
@@ -166,6 +168,7 @@ def test_copy_that_takes_no_identity_is_ended_and_keeps_its_memory(vms, ask, who
         ("mounts: [{{location: {folder}, mountPoint: /srv}}]", "so its memory cannot be saved"),
     ],
 )
+@pytest.mark.warm
 def test_what_cannot_be_forked_is_refused_and_runs_on(vms, tmp_path, free_port, asked, why):
     """Before the guest stands still; no copy is left."""
     folder, port, template = tmp_path / "folder", free_port(), tmp_path / "web.yaml"
@@ -180,6 +183,7 @@ def test_what_cannot_be_forked_is_refused_and_runs_on(vms, tmp_path, free_port, 
     assert vms.status("one").state is State.absent
 
 
+@pytest.mark.warm
 def test_machine_that_does_not_tell_its_guest_of_the_copying_is_refused(vms, home):
     """Copies of a board of an older version would draw the same random numbers."""
     vms.create("web", "tiny")
@@ -191,6 +195,7 @@ def test_machine_that_does_not_tell_its_guest_of_the_copying_is_refused(vms, hom
         vms.fork("web", "one")
 
 
+@pytest.mark.warm
 def test_fork_that_fails_while_the_guest_stands_still_lets_it_run(vms, ask, bring, monkeypatch):
     """At whichever moment: what the guest then writes is on its disk."""
     bring()
@@ -211,6 +216,7 @@ def test_fork_that_fails_while_the_guest_stands_still_lets_it_run(vms, ask, brin
     assert ask("web", "cat _change_over finish") == "written\nwritten\n"
 
 
+@pytest.mark.warm
 def test_first_start_of_a_copy_opens_no_connection_that_nobody_asked_for(vms, ask, bring, monkeypatch):
     """A login is a third of what such a start costs, and of many copies most may never be spoken to."""
     bring()

@@ -13,7 +13,7 @@ from interlock.drivers.qemu.disk import DISK
 from interlock.errors import DriverError
 from interlock.fsm.states import State
 
-pytestmark = [pytest.mark.vm, pytest.mark.warm]
+pytestmark = pytest.mark.vm
 
 HOUR_S = 3600
 
@@ -31,6 +31,7 @@ def ask(vms):
     return ask
 
 
+@pytest.mark.warm
 def test_disk_is_what_it_was(vms, ask):
     """Back and forth between two branches, after the snapshot that both came from is gone, and after a reset."""
     vms.create("web", "tiny", Wishes(user="root"))
@@ -129,6 +130,7 @@ def test_guest_with_a_mounted_folder_is_refused_before_it_stands_still(vms, tmp_
     assert vms.snapshots("web") == []
 
 
+@pytest.mark.warm
 def test_disk_is_larger_than_its_snapshot_after_it_has_grown(vms, ask):
     """What the guest wrote comes back, on a disk of the size that the instance has now."""
     vms.create("web", "tiny", Wishes(user="root", memory_bytes=256 << 20, disk_bytes=1 << 30))
@@ -144,6 +146,7 @@ def test_disk_is_larger_than_its_snapshot_after_it_has_grown(vms, ask):
     assert ask("cat file more") == "one\nthree"
 
 
+@pytest.mark.warm
 def test_damaged_disk_is_neither_kept_nor_put_back(vms, home):
     """What the machine has stays as it is."""
     vms.create("web", "tiny")

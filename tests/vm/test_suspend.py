@@ -18,7 +18,7 @@ from interlock.drivers.qemu.driver import QemuDriver
 from interlock.errors import CancelledError, DeadlineError, DriverError
 from interlock.fsm.states import State
 
-pytestmark = [pytest.mark.vm, pytest.mark.warm]
+pytestmark = pytest.mark.vm
 
 WRONG_TIME = "date -s @1000000000"
 """Leaves no doubt whether the clock is set later."""
@@ -77,6 +77,7 @@ def test_guest_continues_where_it_was(vms, start, ask, running, write, wait_for_
     assert ask("web", "cat /proc/sys/kernel/random/boot_id") != boot
 
 
+@pytest.mark.warm
 def test_clock_of_a_guest_without_an_agent_is_set_over_ssh(vms, home, start, ask):
     """So it is in machines of older versions, and in images of other people's."""
     vms.create("web", "tiny", Wishes(user="root"))
@@ -90,6 +91,7 @@ def test_clock_of_a_guest_without_an_agent_is_set_over_ssh(vms, home, start, ask
     assert is_right(ask("web", "date +%s"))
 
 
+@pytest.mark.warm
 @pytest.mark.usefixtures("running")
 def test_renamed_guest_continues(vms, start, ask):
     """Its memory comes along: it fits the disk and the machine, which are the same."""
@@ -208,6 +210,7 @@ def call_off(*_, **__):
     raise CancelledError("called off")
 
 
+@pytest.mark.warm
 @pytest.mark.usefixtures("running")
 def test_start_that_is_called_off_keeps_what_the_guest_was_at(vms, start, ask, monkeypatch):
     """Its memory was used up when it ran again, and is saved again: the next start continues there."""
@@ -244,6 +247,7 @@ def test_hypervisor_that_answers_late_costs_no_memory(vms, home, start, ask, mon
     assert ask("web", "cat /proc/sys/kernel/random/boot_id") == boot
 
 
+@pytest.mark.warm
 @pytest.mark.usefixtures("running")
 def test_clock_is_that_of_the_machine_however_late_the_guest_is_asked(vms, start, ask, monkeypatch):
     """What the host sends is the time at which it began to wait."""
@@ -254,6 +258,7 @@ def test_clock_is_that_of_the_machine_however_late_the_guest_is_asked(vms, start
     assert is_right(ask("web", "date +%s"))
 
 
+@pytest.mark.warm
 @pytest.mark.usefixtures("running")
 def test_machine_that_was_edited_since_it_started_is_not_suspended(vms, ask):
     """Its memory would not fit the next start, and all that ran would be lost."""
