@@ -177,7 +177,7 @@ def test_manager_killed_at_any_effect_is_recovered_by_its_row(
 
     A memory that was saved is there as long as nothing runs, and a machine is never booted in its place.
 
-    Every point is tried once, and every seventh one twice: what the second manager finds differs little from one to the
+    Every point is tried once, and every third one twice: what the second manager finds differs little from one to the
     next. The guest is not waited for, which saves a boot each time; the next tests do wait.
     """
     row = BY_TRIGGER[trigger]
@@ -186,7 +186,7 @@ def test_manager_killed_at_any_effect_is_recovered_by_its_row(
     vms.delete("web", force=True)
     empty = files(vms.home)
     recovered = 0
-    for point in itertools.count(1, 7 if deaths == 2 else 1):
+    for point in itertools.count(1, 3 if deaths == 2 else 1):
         bring(way)
         killed = [killed_at(point, lambda: ask_if_legal(ask, trigger)) for _ in range(deaths)]
         cut_short = is_cut_short(vms.home)
