@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         DamagedError,
         DeadlineError,
         DegradedError,
+        DriftError,
         DriverError,
         HostError,
         IllegalTransitionError,
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
         UsageError,
         VersionMismatchError,
     )
+    from .fleet.applying import Fleet, FleetResult
+    from .fleet.planning import Difference, FleetStep
     from .fsm.engine import Outcome
     from .fsm.events import Event
     from .fsm.happening import Happening
@@ -78,13 +81,18 @@ __all__ = [
     "DamagedError",
     "DeadlineError",
     "DegradedError",
+    "Difference",
     "Disk",
     "Disks",
+    "DriftError",
     "Driver",
     "DriverError",
     "Effects",
     "Entry",
     "Event",
+    "Fleet",
+    "FleetResult",
+    "FleetStep",
     "Forward",
     "Found",
     "Happening",
@@ -152,6 +160,8 @@ _HOMES = {
     "disks": ("Disk", "Disks"),
     "drivers.contract": ("Driver", "Found"),
     "drivers.simulated": ("Ran", "SimulatedDriver", "SimulatedMachine"),
+    "fleet.applying": ("Fleet", "FleetResult"),
+    "fleet.planning": ("Difference", "FleetStep"),
     "fsm.engine": ("Outcome",),
     "fsm.events": ("Event",),
     "fsm.happening": ("Happening",),

@@ -32,6 +32,7 @@ from .fsm.restarts import NEVER
 from .fsm.snapshots import Snapshot, listed, place
 from .fsm.status import Verdict, verdict
 from .fsm.table import Trigger
+from .fsm.words import NOTHING
 from .host import cancellation
 from .host.home import NAME, Home
 from .host.progress import Report, unheard
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from .creation.wishes import Wishes
     from .disks import Disks
     from .drivers.contract import Driver, Found, Node
+    from .fleet.applying import Fleet
     from .fsm.watch import Change
     from .guest.agent import Load
     from .guest.command import Completed
@@ -162,8 +164,27 @@ class Interlock:
         or fetched, which can take minutes; with `wishes.warm`, a warm image is made, too. When this raises, nothing of
         the instance is left.
         """
+        return self._created(name, template, wishes, driver=driver, on_event=on_event)
+
+    def _created(
+        self,
+        name: str,
+        template: "str | Mapping[str, Any] | Loaded",
+        wishes: "Wishes | None",
+        *,
+        driver: str | None,
+        on_event: Announce | None,
+        beside: Mapping[str, bytes] = NOTHING,
+    ) -> Outcome:
+        """Create `name`, with the files `beside` in its directory: name → content."""
         template = self._warmed(name, template, wishes, driver, on_event)
-        return self._heard_by(on_event).create(name, self._plan(name, template, wishes, driver))
+        plan = self._plan(name, template, wishes, driver)
+
+        def draft(report: Report) -> Draft:
+            made = plan(report)
+            return made._replace(materials={**made.materials, **beside})
+
+        return self._heard_by(on_event).create(name, draft)
 
     def start(
         self,
@@ -400,6 +421,28 @@ class Interlock:
         return change(self.home, self.home.directory(name) / AUTOSTART_FILE, enabled=enabled)
 
     # Sequences of rows; they own no state.
+
+    def fleet(self, file: "str | Path | Mapping[str, Any]") -> "Fleet":
+        """Return the fleet that `file` describes: a path, `-` for standard input, or what such a file holds.
+
+        Its `status` says what is not as the file says, its `apply` makes it so. Raises NotFoundError, and
+        InvalidTemplateError with every mistake in the file and its place.
+        """
+        from .fleet.applying import Fleet
+
+        def rehearse() -> Interlock:
+            return Interlock(self.home, driver=self._driver, dry_run=True)
+
+        return Fleet(self, file, create=self._created, rehearse=rehearse)
+
+    def fleets(self) -> "dict[str, list[Status]]":
+        """Return the instances that `apply` of a fleet created, by the name of the fleet."""
+        from .fleet.applying import members
+
+        found: dict[str, list[Status]] = {}
+        for fleet, status in members(self):
+            found.setdefault(fleet, []).append(status)
+        return dict(sorted(found.items()))
 
     def warm(
         self,

@@ -173,6 +173,16 @@ STEP: Keys = {
     "notes": Key(TEXTS, "what else there is to know, in words"),
 }
 
+DIFFERENCE: Keys = {
+    "what": Key(
+        TEXT,
+        "`missing`, `extra` (the file does not name it), `fleet` (it was not created for this one), `damage`, `state`, "
+        "`cpus`, `memory`, `disk`, `template`, `driver`, `cluster`, `arch`, `user`, or `set.` and a key",
+    ),
+    "found": Key(TEXT, "what it is, in words; of `set` a digest", null=True),
+    "file": Key(TEXT, "what the file says, likewise", null=True),
+}
+
 KINDS_OF_RECORDS: dict[str, Kind] = {
     "status": Kind(
         "An instance",
@@ -248,6 +258,27 @@ KINDS_OF_RECORDS: dict[str, Kind] = {
                 "with `--dry-run`, and only then: the transitions that would take place, in order. Nothing is done "
                 "then; `state` and `changed` say what would be",
                 optional=True,
+            ),
+        },
+    ),
+    "fleet": Kind(
+        "An instance of a fleet",
+        ("fleet status", "fleet apply"),
+        {
+            "fleet": Key(TEXT, "the fleet"),
+            "name": Key(TEXT, "the instance"),
+            "state": Key(STATE, "the state it is in; of `apply`, before"),
+            "differences": Key(
+                {"type": "array", "items": record(DIFFERENCE)},
+                "what is not as the file says; empty where all is; null without a file to compare with",
+                null=True,
+            ),
+            "rows": Key({"type": "array", "items": TRIGGER}, "the transitions that `apply` carries out, in order"),
+            "consent": Key(FLAG, "true when these delete the instance or restart its guest"),
+            "extra": Key(FLAG, "true when the file does not name it: only `--prune` deletes it"),
+            "mend": Key(TEXT, "the command for what `apply` does not do", null=True),
+            "done": Key(
+                FLAG, "`apply`, and not with `--dry-run`: true when the instance is as the file says now", optional=True
             ),
         },
     ),

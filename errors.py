@@ -7,6 +7,7 @@
     │   └── UntrustedTemplateError  2   untrusted-template    grant what it asks for, or use another template
     ├── IllegalTransitionError      3   illegal-transition    bring the instance into another state first
     ├── ProtectedError              3   protected             unprotect the instance first
+    ├── DriftError                  3   drift                 apply the fleet's file, or type what the plan names
     ├── NotFoundError               4   not-found             name something that exists
     ├── BusyError                   5   busy                  wait, or end the operation that runs
     ├── DriverError                 6   driver-failed         read the cause, fix it, try again
@@ -96,6 +97,13 @@ class ProtectedError(InterlockError):
 
     exit_code = 3
     reference = "protected"
+
+
+class DriftError(InterlockError):
+    """Instances of a fleet are not as its file says, as the details list."""
+
+    exit_code = 3
+    reference = "drift"
 
 
 class NotFoundError(InterlockError):

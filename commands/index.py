@@ -23,6 +23,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "adopt": ("instances", "Adopt machines that limactl made as instances."),
         "rename": ("instances", "Rename an instance that is not running."),
         "edit": ("editing", "Change processors, memory, disk, mounts or forwards."),
+        "fleet": ("fleets", "Create and change the instances of a file; show what differs."),
         "snapshot": ("snapshots", "Take, list, restore and delete snapshots."),
         "repair": ("lifecycle", "Repair an instance that is listed as damaged."),
     },

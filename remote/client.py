@@ -412,6 +412,15 @@ class RemoteInterlock(Interlock):
         """Refuse: the command says what it did."""
         self._refuse("autostart", "autostart", "enable" if enabled else "disable", name)
 
+    def fleet(self, file: object) -> NoReturn:
+        """Refuse: a fleet is applied by the Interlock that has it."""
+        del file
+        self._refuse("fleet", "list")
+
+    def fleets(self) -> NoReturn:
+        """Refuse: the command prints them."""
+        self._refuse("fleets", "fleet", "status")
+
     def clusters(self) -> NoReturn:
         """Refuse: the command prints their nodes."""
         self._refuse("clusters", "cluster", "nodes")

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from .document import Path, Place, at, is_null, place, written
-from .model import known_keys
+from .model import Template, known_keys
 
 _FOUND_CHARACTERS = 60
 """How much of a wrong value a message quotes: the rest may be a megabyte."""
@@ -62,8 +62,8 @@ def mistake(tree: yaml.Node, path: Path, words: str, *, at_key: bool = False) ->
     return Mistake(place(key if at_key or is_null(node) else node), shortened(written(path)), words)
 
 
-def mistakes(tree: yaml.Node, error: ValidationError) -> list[Mistake]:
-    """Return the mistakes that pydantic found in the plain form of `tree`."""
+def mistakes(tree: yaml.Node, error: ValidationError, model: type[BaseModel] = Template) -> list[Mistake]:
+    """Return the mistakes that pydantic found in the plain form of `tree`, which is to be a `model`."""
     wrong = []
     for problem in error.errors():
         path = tuple(part for part in problem["loc"] if part != "[key]")
@@ -71,24 +71,24 @@ def mistakes(tree: yaml.Node, error: ValidationError) -> list[Mistake]:
             wrong += [mistake(tree, (*path, *inner), words) for inner, words in problem["ctx"]["found"]]
         else:
             at_key = problem["type"] == "extra_forbidden" or problem["loc"][-1:] == ("[key]",)
-            words = words_of(problem, show=path[:1] not in [(key,) for key in SECRET])
+            words = words_of(problem, show=path[:1] not in [(key,) for key in SECRET], model=model)
             wrong.append(mistake(tree, path, words, at_key=at_key))
     return wrong
 
 
-def words_of(problem: Any, *, show: bool = True) -> str:
-    """Return the words for one of pydantic's problems; with `show`, they quote the value that was found."""
+def words_of(problem: Any, *, show: bool = True, model: type[BaseModel] = Template) -> str:
+    """Return the words for one of pydantic's problems in a `model`; with `show`, they quote what was found."""
     from difflib import get_close_matches
 
     instead = f", found {found(problem['input'])}" if show else ""
     match problem["type"]:
         case kind if kind in _EXPECTED:
-            if kind == "model_type" and show and (line := _without_blank(problem)):
+            if kind == "model_type" and show and (line := _without_blank(problem, model)):
                 return f"a space is missing after the colon: write `{line}`"
             return f"expected {_EXPECTED[kind].format_map(problem.get('ctx', {}))}{instead}"
         case "extra_forbidden":
             *inside, key = problem["loc"]
-            meant = get_close_matches(str(key), known_keys(tuple(inside)), n=1)
+            meant = get_close_matches(str(key), known_keys(tuple(inside), model), n=1)
             if str(key).startswith("-"):
                 meant = [f"- {str(key)[1:]}, with a space after the dash"]
             return f"no such key; did you mean {meant[0]}?" if meant else "no such key"
@@ -100,10 +100,10 @@ def words_of(problem: Any, *, show: bool = True) -> str:
             return f"{problem['msg'][0].lower()}{problem['msg'][1:]}{instead}"
 
 
-def _without_blank(problem: Any) -> str | None:
+def _without_blank(problem: Any, model: type[BaseModel]) -> str | None:
     """Return how to write what was found, if it is `KEY:VALUE`, which YAML reads as one word."""
     key, colon, value = str(problem["input"]).partition(":")
-    return f"{key}: {value}" if colon and value and key in known_keys(tuple(problem["loc"])) else None
+    return f"{key}: {value}" if colon and value and key in known_keys(tuple(problem["loc"]), model) else None
 
 
 def found(value: object) -> str:

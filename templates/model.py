@@ -193,14 +193,14 @@ class Wished(BaseModel):
     stop_timeout_s: is_.Seconds | None
 
 
-def known_keys(path: Path) -> list[str]:
-    """Return the keys that may stand in the mapping at `path`, for suggestions; empty where any key may."""
-    model: type[BaseModel] | None = Template
+def known_keys(path: Path, model: type[BaseModel] = Template) -> list[str]:
+    """Return the keys that may stand in the mapping at `path` of a `model`, for suggestions; empty where any may."""
+    inner: type[BaseModel] | None = model
     for part in path:
-        if isinstance(part, str) and model:
-            field = next((field for field in model.model_fields.values() if field.alias == part), None)
-            model = _model_in(field.annotation) if field else None
-    return [str(field.alias) for field in model.model_fields.values()] if model else []
+        if isinstance(part, str) and inner:
+            field = next((field for field in inner.model_fields.values() if field.alias == part), None)
+            inner = _model_in(field.annotation) if field else None
+    return [str(field.alias) for field in inner.model_fields.values()] if inner else []
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

@@ -103,10 +103,10 @@ def on_terminal() -> Callable[..., tuple[int, str]]:
     It returns the exit code, and the text that the terminal received.
     """
 
-    def run(*arguments: str) -> tuple[int, str]:
+    def run(*arguments: str, typed: bytes = b"") -> tuple[int, str]:
         environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120", "INTERLOCK_SIMULATED": "{}"}
         environment.pop("INTERLOCK_LOG_FORMAT")
-        return terminals.on_terminal([*PROGRAM, *arguments], environment)
+        return terminals.on_terminal([*PROGRAM, *arguments], environment, typed)
 
     return run
 

@@ -80,6 +80,8 @@ ELSEWHERE = {
     "adopt",
     "cluster evacuate",
     "cluster nodes",
+    "fleet apply",
+    "fleet status",
     "image build",
     "image warm",
     "watch",

@@ -1,0 +1,215 @@
+"""What a fleet's file may say, and its reading: each mistake with its place.
+
+fleet: shop                 the name of the fleet; its instances carry it
+instances:
+- name: web                 with `count`: web-1, web-2, ...; `web{n}` is web1, web2, ...
+  count: 2
+  template: debian          as for `create`; a relative path starts in the folder of the file
+  state: running            or stopped, or absent
+  cpus: 2                   what `create` takes: memory, disk, arch, user, driver, cluster, node, group, warm, trust
+  set: {network.internet: false}
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+
+from pydantic import Field, StrictBool, StrictInt, ValidationError
+
+from ..creation.wishes import Wishes
+from ..errors import InvalidTemplateError, NotFoundError
+from ..host.home import NAME, NAME_WORDS
+from ..templates import values as is_
+from ..templates.document import Path as Place
+from ..templates.document import compose, plain
+from ..templates.load import dump, invalid, parse
+from ..templates.locate import STDIN, Source, absolute, find, public, read_file
+from ..templates.mistakes import mistake, mistakes
+from ..templates.parts import Strict
+from .planning import Mark, Wanted
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MANY = 1000
+"""The most instances that one entry may ask for: a slip of the finger should not fill a host."""
+
+_URL = ("http://", "https://")
+
+
+class Entry(Strict):
+    """One instance, or `count` instances that are alike."""
+
+    name: str
+    """With `count`, `{n}` in it is replaced by 1, 2, 3, ...; without `{n}`, `-1`, `-2`, ... are appended."""
+    count: Annotated[StrictInt, Field(ge=0, le=MANY)] | None = None
+    """How many there are, numbered from 1; without it there is one, called `name`."""
+    template: str
+    """A built-in's name, a path, a URL, or the text of a template. A relative path starts in the folder of the file."""
+    state: Literal["running", "stopped", "absent"] = "running"
+    """What `fleet apply` brings it to."""
+    driver: str | None = None
+    """What runs it."""
+    cluster: str | None = None
+    """Which of the home's clusters runs it."""
+    node: str | None = None
+    """The node of the cluster to create it on."""
+    group: str | None = None
+    """Let the cluster choose a node of this group."""
+    arch: str | None = None
+    """Of the guest."""
+    cpus: is_.Cpus | None = None
+    """Processors of the guest; changed in place, by a restart if it runs."""
+    memory: is_.Memory | None = None
+    """Memory of the guest; changed in place, by a restart if it runs."""
+    disk: is_.DiskSize | None = None
+    """Size of the guest's disk, which can grow at any time."""
+    user: is_.Login | None = None
+    """Login in the guest."""
+    warm: StrictBool = False
+    """Make a warm image of this size first, if there is none."""
+    trust: StrictBool = False
+    """Grant a template from a server the access to this host that it asks for."""
+    set: dict[str, Any] = Field(default_factory=dict)
+    """Changes to the template, as `create --set KEY=VALUE` takes them."""
+
+    @property
+    def names(self) -> list[str]:
+        """The names of its instances, in order."""
+        if self.count is None:
+            return [self.name]
+        pattern = self.name if "{n}" in self.name else f"{self.name}-{{n}}"
+        return [pattern.replace("{n}", str(number)) for number in range(1, self.count + 1)]
+
+    @property
+    def wishes(self) -> Wishes:
+        """What is asked for beside the template."""
+        return Wishes(
+            arch=self.arch,
+            cpus=self.cpus,
+            memory_bytes=self.memory,
+            disk_bytes=self.disk,
+            user=self.user,
+            cluster=self.cluster,
+            node=self.node,
+            group=self.group,
+            edits=tuple(f"{key}={json.dumps(value)}" for key, value in self.set.items()),
+            warm=self.warm,
+            trust=self.trust,
+        )
+
+    def mistakes(self) -> Iterator[tuple[Place, str]]:
+        if self.count is None and "{n}" in self.name:
+            yield ("name",), "{n} stands for a number, which needs a count"
+        elif wrong := next((name for name in (self.names or [self.name]) if not NAME.fullmatch(name)), None):
+            yield ("name",), f"an instance cannot be called {wrong!r}: {NAME_WORDS}"
+
+
+class Document(Strict):
+    """A fleet's file."""
+
+    fleet: Annotated[str, is_.Matching(NAME.pattern, f"expected a name: {NAME_WORDS}")]
+    """The name of the fleet. It is kept with each instance that is created for it."""
+    instances: tuple[Entry, ...]
+    """The instances, none called as another."""
+
+    def mistakes(self) -> Iterator[tuple[Place, str]]:
+        known: set[str] = set()
+        for number, entry in enumerate(self.instances):
+            if double := next((name for name in entry.names if name in known), None):
+                yield ("instances", number, "name"), f"{double} is already an instance above"
+            known.update(entry.names)
+
+
+class Order(NamedTuple):
+    """What one instance is created from."""
+
+    template: str
+    """Absolute: it means the same from everywhere."""
+    entry: Entry
+
+
+class File(NamedTuple):
+    """A fleet's file, read and checked."""
+
+    fleet: str
+    wanted: tuple[Wanted, ...]
+    """In the order of the file."""
+    orders: Mapping[str, Order]
+    """Name of each instance → what it is created from."""
+
+
+def read(file: "str | Path | Mapping[str, Any]") -> File:
+    """Return what `file` asks for: a path, `-` for standard input, or what such a file holds, as a mapping.
+
+    Raises NotFoundError for a file or template that does not exist, InvalidTemplateError with every mistake and its
+    place. Templates in files are read, because a fleet follows their content; those from servers are not.
+    """
+    source = find(file) if isinstance(file, Mapping) else read_file(_absolute(str(file)))
+    tree = compose(source.name, source.text)
+    try:
+        document = Document.model_validate(plain(tree))
+    except ValidationError as error:
+        raise invalid(source.name, [source.name], mistakes(tree, error, Document)) from error
+    wanted, orders, wrong = [], {}, []
+    for number, entry in enumerate(document.instances):
+        key = "template"
+        try:
+            template, mark = _template(entry.template, source)
+            key = "set"
+            if entry.set and not template.startswith(_URL):
+                parse(find(template), edits=entry.wishes.edits)
+        except (InvalidTemplateError, NotFoundError) as error:
+            words = "; ".join(error.details or (error.message,))
+            wrong.append(mistake(tree, ("instances", number, key), words))
+            continue
+        settings = {key: _digest(json.dumps(value, sort_keys=True)) for key, value in entry.set.items()}
+        for name in entry.names:
+            wanted.append(
+                Wanted(
+                    name=name,
+                    state=entry.state,
+                    mark=Mark(document.fleet, name, *mark, settings),
+                    cpus=entry.cpus,
+                    memory_bytes=entry.memory,
+                    disk_bytes=entry.disk,
+                    fixed={
+                        key: str(value)
+                        for key in ("driver", "cluster", "arch", "user")
+                        if (value := getattr(entry, key)) is not None
+                    },
+                )
+            )
+            orders[name] = Order(template, entry)
+    if wrong:
+        raise invalid(source.name, [source.name], wrong)
+    return File(document.fleet, tuple(wanted), orders)
+
+
+def _template(locator: str, source: Source) -> tuple[str, tuple[str, str]]:
+    """Return `locator` as it means the same from everywhere, its name for people, and the digest that tells a change.
+
+    A template that is a file or a text is what it says, with its bases; any other is what it is called.
+    """
+    if "\n" in locator:
+        return locator, (public(locator), _digest(dump(parse(find(locator)))))
+    beside = source.locator if source.locator.startswith("/") else None
+    path = "/" in locator or locator.endswith((".yaml", ".yml"))
+    if path and beside and not locator.startswith((*_URL, "/", "~", "file:", "template:")):
+        locator = os.path.join(os.path.dirname(beside), locator)  # noqa: PTH118, PTH120 - a name, as it was written
+    whole = absolute(locator)
+    if whole.startswith("/") and whole.endswith((".yaml", ".yml")):
+        return whole, (whole, _digest(dump(parse(find(whole)))))
+    if whole.startswith("template:"):
+        find(whole)  # that there is one
+    return whole, (public(whole), _digest(whole))
+
+
+def _absolute(file: str) -> str:
+    return file if file == STDIN else os.path.abspath(file)  # noqa: PTH100 - not a Path yet: that raises for "\0"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
