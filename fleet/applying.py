@@ -1,7 +1,7 @@
 """Carrying a plan out: each instance by itself and in its order, all of them at the same time.
 
-Whoever applies a fleet holds its lock, so a second one waits, finds everything as the file says, and does nothing. The
-plan is made under that lock. Nothing is kept of it: who was killed applies again, and what is left to do is what still
+A process that applies a fleet holds its lock, so a second one waits, finds everything as the file says, and does
+nothing. The plan is made under that lock and not kept: after an apply that was killed, the next one does what still
 differs. So a guest that gets other processors is stopped first, then edited, then started: at no moment does the
 instance look finished when it is not.
 """

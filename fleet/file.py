@@ -203,7 +203,7 @@ def _template(locator: str, source: Source) -> tuple[str, tuple[str, str]]:
     if whole.startswith("/") and whole.endswith((".yaml", ".yml")):
         return whole, (whole, _digest(dump(parse(find(whole)))))
     if whole.startswith("template:"):
-        find(whole)  # that there is one
+        find(whole)  # raises for one that does not exist
     return whole, (public(whole), _digest(whole))
 
 

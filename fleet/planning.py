@@ -1,9 +1,9 @@
 """What is not as the file says, and what `apply` would do about it: `plan` looks at nothing and does nothing.
 
-Which instances belong to a fleet is told by a mark, a file that creation lays into the instance's directory with all
-the rest. So no instance is ever there without it, it goes where its instance goes, and is deleted with it. It names
-the instance, so that a copy and one that was renamed belong to no fleet. What cannot be seen from a machine stands in
-it, too: what it was created from.
+Which instances belong to a fleet is recorded in a mark: a file that creation lays into the instance's directory with
+all the rest. So no instance of a fleet exists without it, and it is deleted with its instance. It names the instance,
+so a copy and an instance that was renamed belong to no fleet. It also keeps what a machine does not show: what it was
+created from.
 """
 
 import json
