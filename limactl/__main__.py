@@ -59,6 +59,10 @@ def run(words: Sequence[str]) -> int:
 def _work(session: "Session", words: Sequence[str]) -> int:
     from importlib import import_module
 
+    if words[:1] in (["__complete"], ["__completeNoDesc"]):
+        from .completion import answer
+
+        return answer(words)
     from .commands import COMMANDS, ELSEWHERE
     from .flags import read
     from .version import version_line

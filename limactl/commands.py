@@ -53,6 +53,7 @@ _START = Flag("start", "Start it afterwards", "bool")
 _TIMEOUT = Flag("timeout", "How long to wait for the instance to be running", "duration")
 _PROGRESS = Flag("progress", "Each step is shown anyway", "bool")
 _FILL = Flag("fill", "", "bool", refused="defaults are this host's; they are filled in when an instance is created")
+_PLAINLY = (Flag("no-descriptions", "Offer without descriptions", "bool"),)
 _YQ = Flag("yq", "Apply a query to the output", "texts")
 
 COMMANDS: dict[str, "dict[str, Command] | Command"] = {
@@ -233,6 +234,58 @@ COMMANDS: dict[str, "dict[str, Command] | Command"] = {
         "yq": Command("TEMPLATE EXPR", "Query template expressions", "templates:yq", (), 2, 2),
         "url": Command("CUSTOM_URL", "Show the locator of a template as Lima 2 writes it", "templates:url", (), 1, 1),
     },
+    "network": {
+        "list": Command(
+            "[NETWORK]...", "List networks", "networks:list_", (Flag("json", "JSON lines", "bool"),), aliases=("ls",)
+        ),
+        "create": Command(
+            "NETWORK",
+            "Create a Lima network (refused: there is one, user-v2)",
+            "networks:create",
+            (Flag("mode", "Mode"), Flag("gateway", "Gateway"), Flag("interface", "Interface of mode bridged")),
+            1,
+            1,
+        ),
+        "delete": Command(
+            "NETWORK [NETWORK, ...]",
+            "Delete one or more Lima networks",
+            "networks:delete",
+            (_FORCE,),
+            1,
+            aliases=("remove", "rm"),
+        ),
+    },
+    "sudoers": Command(
+        "[--check [SUDOERSFILE-TO-CHECK]]",
+        "Generate the content of the /etc/sudoers.d/lima file (refused: nothing needs root)",
+        "networks:sudoers",
+        (Flag("check", "Check that the file is up to date", "bool"),),
+        0,
+        1,
+    ),
+    "yq": Command(
+        "[eval] EXPRESSION [FILE]...",
+        "Query YAML or JSON, by jq",
+        "queries:yq",
+        (
+            Flag("unwrapScalar", "Print a text without quotes; by default in YAML", "bool", "r"),
+            Flag("input-format", "auto, yaml or json", short="p"),
+            Flag("output-format", "auto, yaml or json", short="o"),
+            Flag("indent", "Blanks of each level; 0 is JSON in one line", "int", "I"),
+            Flag("null-input", "Read nothing, and begin with null", "bool", "n"),
+            Flag("exit-status", "Exit code 1 where the last result is null, false or nothing", "bool", "e"),
+            Flag("prettyPrint", "Which is always so", "bool", "P"),
+            Flag("inplace", "", "bool", "i", refused="a file is not changed here, because its comments would be lost"),
+        ),
+        1,
+    ),
+    "completion": {
+        **{
+            shell: Command("", f"Generate the autocompletion script for {shell}", "completion:script", _PLAINLY, 0, 0)
+            for shell in ("bash", "zsh", "fish")
+        },
+        "powershell": Command("", "Which is not supported here", "completion:script", _PLAINLY, 0, 0),
+    },
     "prune": Command(
         "", "Prune garbage objects", "lifecycle:prune", (Flag("keep-referred", "Which is always so", "bool"),), 0, 0
     ),
@@ -240,12 +293,8 @@ COMMANDS: dict[str, "dict[str, Command] | Command"] = {
 """Command → what it is; the commands of a group by their names."""
 
 ELSEWHERE = {
-    "network": "there is one network, which templates ask for by `networks: [{lima: user-v2}]`",
-    "sudoers": "nothing here needs root, so there are no rules for sudo",
-    "completion": "there is completion for `interlock`: `interlock help completion`",
     "screenshot": "guests have no display here",
     "guest-install": "guests need no agent here",
-    "yq": "use the program yq or jq",
     "mcp": "there are no plugins here",
     "hostagent": "no process of ours stays beside an instance",
     "usernet": "no process of ours stays beside an instance",

@@ -98,15 +98,13 @@ def read(
         if word == "help" and not path:
             reading.given["help"] = True
             continue
-        found = place.get(_GROUPS.get(word, word)) or next(
-            (it for it in place.values() if isinstance(it, Command) and word in it.aliases), None
-        )
-        if found is None and not path and word in elsewhere:
+        name = named(word, place)
+        if name is None and not path and word in elsewhere:
             raise UsageError(f"`limactl {word}` is not supported by this limactl: {elsewhere[word]}")
-        if found is None:
+        if name is None:
             raise UsageError(f'unknown command "{word}" for "{" ".join(["limactl", *path])}"')
-        path.append(next(name for name, it in place.items() if it is found))
-        place = found
+        path.append(name)
+        place = place[name]
     arguments = reading.rest(place)
     call = Call(" ".join(path), place, tuple(arguments), reading.given)
     if not reading.given.get("help"):
@@ -115,6 +113,16 @@ def read(
 
 
 _GROUP = Command("[command]", "", "")
+
+
+def named(word: str, commands: Mapping[str, Mapping[str, Command] | Command]) -> str | None:
+    """Return which of `commands` is called `word`: by its name, or by another that it has."""
+    name = _GROUPS.get(word, word)
+    if name in commands:
+        return name
+    return next(
+        (it for it, command in commands.items() if isinstance(command, Command) and word in command.aliases), None
+    )
 
 
 class _Reading:

@@ -2,9 +2,14 @@
 
 import os
 import pty
+import select
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+
+DEADLINE_S = 300
+"""Within which a shell must have done what was typed."""
 
 
 def on_terminal(command: Sequence[str], environment: Mapping[str, str], typed: bytes = b"") -> tuple[int, str]:
@@ -20,3 +25,29 @@ def on_terminal(command: Sequence[str], environment: Mapping[str, str], typed: b
                 received += chunk
     os.close(leader)
     return process.returncode, received.decode()
+
+
+class Shell:
+    """A real shell at a terminal, with the program on its PATH and its script loaded."""
+
+    def __init__(self, argv, environment):
+        self.leader, follower = pty.openpty()
+        streams = dict.fromkeys(("stdin", "stdout", "stderr"), follower)
+        self.process = subprocess.Popen(argv, env=environment, **streams)
+        os.close(follower)
+        self.said = b""
+
+    def type(self, text, expected):
+        """Type `text`, and return once the terminal shows `expected` after it."""
+        self.said = b""
+        os.write(self.leader, text.encode())
+        end = time.monotonic() + DEADLINE_S
+        while expected.encode() not in self.said:
+            ready, _, _ = select.select([self.leader], [], [], max(0, end - time.monotonic()))
+            assert ready, self.said
+            self.said += os.read(self.leader, 4096)
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        os.close(self.leader)

@@ -2,19 +2,17 @@
 
 import json
 import os
-import pty
-import select
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import suppress
 from pathlib import Path
 
 import click
 import pytest
+from terminals import Shell
 
 from interlock.cli import cli
 from interlock.commands.completing import KINDS, SCRIPTS, TABLE, offers
@@ -34,9 +32,6 @@ SLOW = {
     "qemu",
     "psutil",
 }
-
-DEADLINE_S = 300
-"""Within which a shell must have done what was typed."""
 
 RUN_AND_TELL = """
 import sys
@@ -215,32 +210,6 @@ PROGRAM = f"""#!/bin/sh
 echo "<$*>"
 """
 """The program as far as it completes; else it says what it was called with."""
-
-
-class Shell:
-    """A real shell at a terminal, with the program on its PATH and its script loaded."""
-
-    def __init__(self, argv, environment):
-        self.leader, follower = pty.openpty()
-        streams = dict.fromkeys(("stdin", "stdout", "stderr"), follower)
-        self.process = subprocess.Popen(argv, env=environment, **streams)
-        os.close(follower)
-        self.said = b""
-
-    def type(self, text, expected):
-        """Type `text`, and return once the terminal shows `expected` after it."""
-        self.said = b""
-        os.write(self.leader, text.encode())
-        end = time.monotonic() + DEADLINE_S
-        while expected.encode() not in self.said:
-            ready, _, _ = select.select([self.leader], [], [], max(0, end - time.monotonic()))
-            assert ready, self.said
-            self.said += os.read(self.leader, 4096)
-
-    def close(self):
-        self.process.kill()
-        self.process.wait()
-        os.close(self.leader)
 
 
 @pytest.fixture

@@ -1,0 +1,91 @@
+"""Completion of the drop-in's command lines, in real shells."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from terminals import Shell
+
+from interlock.limactl.__main__ import run
+from interlock.limactl.completion import offers
+
+PROGRAM = f"""#!/bin/sh
+case $1 in completion|__complete*) exec {sys.executable} -m interlock.limactl "$@" ;; esac
+echo "<$*>"
+"""
+"""The program as far as it completes; else it says what it was called with."""
+
+LOAD = {
+    "bash": (["--norc", "--noprofile", "-i"], 'eval "$(limactl completion bash)"'),
+    "zsh": (["-f", "-i"], "autoload -Uz compinit; compinit -u -D; source <(limactl completion zsh)"),
+    "fish": (["--no-config", "-i"], "limactl completion fish | source"),
+}
+
+LINES = (
+    ("fact", "factory-reset"),
+    ("start we", "start web"),
+    ("create template:opensuse-l", "create template:opensuse-leap"),
+    ("create ./we", "create ./web.yaml"),
+    ("list --format j", "list --format json"),
+    ("--log-level=w", "--log-level=warn"),
+    ("network ls us", "network ls user-v2"),
+    ("shell --instance we", "shell --instance web"),
+)
+"""What is typed before the key, and what the line has become."""
+
+
+@pytest.fixture
+def shell(lima, tmp_path):
+    """Return a function that starts a shell with the program on its PATH; all are ended."""
+    assert run(["create", "web.yaml"]) == 0
+    assert lima.is_dir()
+    programs, begun = tmp_path / "bin", []
+    programs.mkdir()
+    (programs / "limactl").write_text(PROGRAM)
+    (programs / "limactl").chmod(0o755)
+
+    def start(name, *arguments):
+        if shutil.which(name) is None:
+            pytest.skip(f"{name} is not installed")
+        environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(tmp_path), "TERM": "xterm"}
+        environment |= {"PS1": "@ ", "ZDOTDIR": str(tmp_path)}
+        begun.append(Shell(["setsid", "--ctty", name, *arguments], environment))
+        return begun[-1]
+
+    yield start
+    for one in begun:
+        one.close()
+
+
+@pytest.mark.parametrize("name", LOAD)
+def test_script_completes_in_a_real_shell(shell, name):
+    """It works as its first lines say to load it, in words with a colon too: the line that is carried out is whole."""
+    arguments, load = LOAD[name]
+    one = shell(name, *arguments)
+    one.type(f"{load}; echo lo''aded\n", "loaded")
+    for typed, expected in LINES:
+        one.type(f"limactl {typed}\t\n", f"<{expected}")
+
+
+@pytest.mark.usefixtures("lima")
+def test_program_in_the_guest_is_not_completed():
+    """What follows the instance of a shell is the guest's: neither flags of ours nor files of this host."""
+    assert offers(["shell", "web", "-"]) == ([], 4)
+    assert [it.word for it in offers(["shell", "--wor"])[0]] == ["--workdir"]
+
+
+def test_every_group_and_command_is_offered_with_help():
+    """A flag before the command, and its value, are no command."""
+    found, after = offers(["--log-level", "info", "sn"])
+    assert ([(it.word, it.help) for it in found], after) == ([("snapshot", "create, apply, delete, list")], 4)
+
+
+def test_asking_is_an_answer_of_words_and_a_number():
+    """It is what the scripts of limactl itself read."""
+    done = subprocess.run(
+        [sys.executable, "-m", "interlock.limactl", "__complete", "network", "li"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "list\tList networks\n:4\n"
