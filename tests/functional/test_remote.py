@@ -127,7 +127,9 @@ def test_template_in_a_file_is_sent_with_its_bases(afar, other, there, tmp_path)
     assert [path.name for path in (other.run / "interlock").glob("sent-*")] == []
 
 
-@pytest.mark.parametrize("words", [("-t", "-"), ("-t-",), ("--template=-",)])
+@pytest.mark.parametrize(
+    "words", [("-t", "-"), *(pytest.param(words, marks=pytest.mark.slow) for words in (("-t-",), ("--template=-",)))]
+)
 def test_template_of_standard_input_is_sent(afar, there, words):
     """It is read here, so the command there can be called off as any other."""
     done = afar("create", "web", *words, input="base: template:tiny\ncpus: 3\n")
@@ -156,7 +158,13 @@ def test_file_is_sent_however_its_option_is_typed(afar, there, tmp_path):
         assert afar("edit", "web", "--cpus", "3").returncode == 0
 
 
-@pytest.mark.parametrize("words", [("up", "--json"), ("--json", "up"), ("up", "--timeout", "600")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--json", "up"),
+        *(pytest.param(words, marks=pytest.mark.slow) for words in (("up", "--json"), ("up", "--timeout", "600"))),
+    ],
+)
 def test_template_of_this_folder_is_sent_whatever_else_is_asked(afar, there, tmp_path, words):
     """`up` without a name is about the folder here, not about one there."""
     (tmp_path / "web").mkdir()

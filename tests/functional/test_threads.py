@@ -9,7 +9,7 @@ import pytest
 SCRIPT = Path(__file__).parents[1] / "six_threads.py"
 
 
-@pytest.mark.parametrize("_attempt", range(3))
+@pytest.mark.parametrize("_attempt", [0, *(pytest.param(number, marks=pytest.mark.slow) for number in (1, 2))])
 def test_first_use_from_six_threads_succeeds_in_each(home, _attempt):
     """Nothing is there yet: folders and records are made by all at once, and none gets in another's way."""
     done = subprocess.run(

@@ -86,6 +86,12 @@ def put(home, standin, tmp_path, **changes):
 
 
 @pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """Wait for the stand-in as long as a busy machine needs to shake hands."""
+    monkeypatch.setattr("interlock.drivers.ganeti.rapi._CONNECT_S", 300.0)
+
+
+@pytest.fixture(autouse=True)
 def hasty(monkeypatch):
     """Count each guest as ready as soon as it is asked, unless there is no time left."""
 
