@@ -244,7 +244,7 @@ def test_guest_in_which_something_failed_is_kept_when_time_is_up(guest):
     """Another script hangs: what failed is named, and that the rest did not end."""
     guest.say("news", "now failed 3 script 004 (system)\n no key\n")
     failed = Failure("script 004 (system)", 3, ("no key",))
-    assert guest.wait(print, 3.0) == (failed, Failure(readiness.UNFINISHED, 0, ("it did not end in time",)))
+    assert guest.wait(print, 10.0) == (failed, Failure(readiness.UNFINISHED, 0, ("it did not end in time",)))
 
 
 def test_guest_in_which_nothing_is_known_to_have_failed_is_a_deadline(guest):
