@@ -99,17 +99,6 @@ _PLACES = {
 }
 """What is in a command's usage → what can stand there."""
 
-_VALUES = {
-    "log-level": ("trace", "debug", "info", "warn", "error"),
-    "log-format": ("text", "json"),
-    "containerd": ("user", "system", "user+system", "none"),
-    "backend": ("auto", "rsync", "scp"),
-    "type": ("socks",),
-    "network": ("lima:user-v2",),
-    "mount-type": ("9p", "virtiofs"),
-}
-"""Flag → what can follow."""
-
 
 class Offer(NamedTuple):
     """What a shell may put in the place of the word that is begun."""
@@ -161,7 +150,7 @@ def offers(line: Sequence[str]) -> tuple[list[Offer], int]:
     apart = re.match(r"(--[\w-]+=)(.*)", begun)
     if wanting or apart:
         flag = wanting or _wanting(apart[1].rstrip("="), place) if apart else wanting
-        return _values(flag, begun, apart[1] if apart else "", place)
+        return _values(flag, begun, apart[1] if apart else "")
     if begun.startswith("-") and not only_arguments and not (isinstance(place, Command) and _passed(place, arguments)):
         return _begun(_flags(place), begun), NO_FILES
     if isinstance(place, Command):
@@ -192,19 +181,12 @@ def _passed(command: Command, arguments: Sequence[str]) -> bool:
     return command.passes_on and bool(arguments)
 
 
-def _values(flag: Flag | None, begun: str, apart: str, place: object) -> tuple[list[Offer], int]:
-    values: Iterable[str] = _VALUES.get(flag.name, ()) if flag else ()
-    if flag and flag.name == "format":
-        values = _formats(place)
+def _values(flag: Flag | None, begun: str, apart: str) -> tuple[list[Offer], int]:
+    values: Iterable[str] = flag.values if flag else ()
     if flag and flag.name == "instance":
         values = LimaHome().home.names()
     found = _begun([Offer(apart + value) for value in values], begun)
     return found, NO_FILES if found else 0
-
-
-def _formats(place: object) -> tuple[str, ...]:
-    texts = [flag.help for flag in _known(place) if flag.name == "format"]
-    return tuple(re.findall(r"\b(json|yaml|table|qcow2|raw|cmd|args|options|config)\b", " ".join(texts)))
 
 
 def _arguments(command: Command, given: Sequence[str], begun: str) -> tuple[list[Offer], int]:

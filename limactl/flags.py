@@ -24,6 +24,8 @@ class Flag(NamedTuple):
     short: str = ""
     refused: str = ""
     """Why it is refused, where it is known and does nothing here."""
+    values: tuple[str, ...] = ()
+    """What completion offers to follow it."""
 
 
 class Command(NamedTuple):
@@ -61,8 +63,12 @@ class Call(NamedTuple):
 GLOBAL = (
     Flag("debug", "Debug mode", "bool"),
     Flag("help", "Help for this command", "bool", "h"),
-    Flag("log-format", "Set the logging format [text, json]"),
-    Flag("log-level", "Set the logging level [trace, debug, info, warn, error]"),
+    Flag("log-format", "Set the logging format [text, json]", values=("text", "json")),
+    Flag(
+        "log-level",
+        "Set the logging level [trace, debug, info, warn, error]",
+        values=("trace", "debug", "info", "warn", "error"),
+    ),
     Flag("tty", "Ask questions; by default where stdout is a terminal. Set to false for automation.", "bool"),
     Flag("version", "Version for limactl", "bool", "v"),
     Flag("yes", "Alias of --tty=false", "bool", "y"),
