@@ -1,4 +1,4 @@
-"""What `create` and `up` show and ask at a terminal before anything is made."""
+"""What is asked at a terminal: before anything is made, of `create` and `up`; before anything is lost."""
 
 import platform
 import re
@@ -40,7 +40,7 @@ def agreed_on(
     A user who agrees at a terminal, or says --yes there, trusts the template. An instance that exists already is
     refused before anything is shown. Raises CancelledError when the user declines; nothing was made then.
     """
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not can_ask():
         return locator, given
     trusting = replace(given, trust=True)
     if yes or session.dry_run:
@@ -82,6 +82,18 @@ def trust_proposed(context: click.Context) -> Iterator[None]:
             where = words.index("--") if "--" in words else len(words)
             error.hint = shlex.join(["interlock", *words[:where], "--trust", *words[where:]])
         raise
+
+
+def can_ask() -> bool:
+    """Return whether there is somebody at a terminal to be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def agreeing() -> str:
+    """Return the command line that was typed, with the --yes that spares the question."""
+    words = click.get_current_context().meta[TYPED]
+    kept = (word for word in words if word not in ("--dry-run", "--yes", "-y"))
+    return shlex.join(["interlock", *kept, "--yes"])
 
 
 def _prompt(text: str, **options: Any) -> Any:

@@ -1,16 +1,15 @@
 """The commands about fleets: instances that one file describes."""
 
 import shlex
-import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import CancelledError, DriftError, UsageError
-from .agreement import confirmed
+from .agreement import agreeing, can_ask, confirmed
 from .options import Group, Named, format_option, pass_session
-from .session import TYPED, Session
+from .session import Session
 from .stdout import Format, print_records
 
 if TYPE_CHECKING:
@@ -60,9 +59,8 @@ def apply_command(  # noqa: PLR0917 - click calls it, by name
             _print(steps, output_format)
         asking = [f"{'delete' if step.deletes else 'restart'} {step.name}" for step in steps if step.consent]
         if asking and not yes:
-            if not (sys.stdin.isatty() and sys.stderr.isatty()):
-                words = shlex.join(["interlock", *_typed(), "--yes"])
-                raise UsageError("the plan deletes instances or restarts guests", hint=words, details=asking)
+            if not can_ask():
+                raise UsageError("the plan deletes instances or restarts guests", hint=agreeing(), details=asking)
             if not confirmed(f"{', '.join(asking)}: go on?", err=True):
                 raise CancelledError("nothing was changed")
         return True
@@ -102,12 +100,6 @@ def status_command(session: Session, /, file: str | None, output_format: Format)
         hint = shlex.join(["interlock", "fleet", "apply", file])
         raise DriftError(_differing(fleet.name, drifted), hint=hint)
     session.report(_agrees(fleet.name))
-
-
-def _typed() -> list[str]:
-    """Return the words of the command line."""
-    words: list[str] = click.get_current_context().meta[TYPED]
-    return words
 
 
 def _list(session: Session, output_format: Format) -> None:

@@ -1,14 +1,13 @@
 """`interlock prune`: lists what nothing needs, and removes it if the user agrees."""
 
-import sys
 from collections.abc import Collection
 
 import click
 
 from ..host.unneeded import KINDS
-from .agreement import confirmed
+from .agreement import agreeing, can_ask, confirmed
 from .options import F, format_option, pass_session
-from .session import TYPED, Session
+from .session import Session
 from .stdout import Format, print_records, size
 
 
@@ -63,8 +62,8 @@ def prune(session: Session, kinds: Collection[str], *, yes: bool, dry_run: bool,
     total = size(sum(one.size_bytes for one in found))
     if not found:
         session.report("nothing to remove")
-    elif dry_run or not (yes or _agreed(f"remove all of this ({total})?")):
-        session.report(f"nothing was removed; this would free {total}: interlock {_command()}")
+    elif dry_run or not (yes or (can_ask() and confirmed(f"remove all of this ({total})?", err=True))):
+        session.report(f"nothing was removed; this would free {total}: {agreeing()}")
     else:
         gone = interlock.prune(found, session.report)
         kept = len(found) - len(gone)
@@ -72,16 +71,3 @@ def prune(session: Session, kinds: Collection[str], *, yes: bool, dry_run: bool,
             f"freed {size(sum(one.size_bytes for one in gone))}"
             + (f"; kept {kept} of {len(found)}, which came into use" if kept else "")
         )
-
-
-def _agreed(question: str) -> bool:
-    """Return whether the user says yes, who can be asked only at a terminal."""
-    return sys.stdin.isatty() and sys.stderr.isatty() and confirmed(question, err=True)
-
-
-def _command() -> str:
-    """Return the command line that was typed, with the option to remove what it lists."""
-    import shlex
-
-    words = click.get_current_context().meta[TYPED]
-    return shlex.join([*(word for word in words if word not in ("--dry-run", "--yes", "-y")), "--yes"])

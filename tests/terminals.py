@@ -3,10 +3,14 @@
 import os
 import pty
 import select
+import shutil
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
 
 DEADLINE_S = 300
 """Within which a shell must have done what was typed."""
@@ -51,3 +55,26 @@ class Shell:
         self.process.kill()
         self.process.wait()
         os.close(self.leader)
+
+
+@contextmanager
+def shells(folder: Path, program: str, text: str) -> Iterator[Callable[..., Shell]]:
+    """Yield a function that starts a shell at home in `folder`, with `program` on its PATH, whose content is `text`; in
+    the end all are ended.
+    """
+    programs, begun = folder / "bin", []
+    programs.mkdir()
+    (programs / program).write_text(text)
+    (programs / program).chmod(0o755)
+
+    def start(name: str, *arguments: str) -> Shell:
+        if shutil.which(name) is None:
+            pytest.skip(f"{name} is not installed")
+        environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(folder), "TERM": "xterm"}
+        environment |= {"PS1": "@ ", "ZDOTDIR": str(folder)}
+        begun.append(Shell(["setsid", "--ctty", name, *arguments], environment))
+        return begun[-1]
+
+    yield start
+    for one in begun:
+        one.close()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 import pytest
-from terminals import Shell
+from terminals import shells
 
 from interlock.cli import cli
 from interlock.commands.completing import KINDS, SCRIPTS, TABLE, offers
@@ -214,23 +214,9 @@ echo "<$*>"
 
 @pytest.fixture
 def shell(tmp_path):
-    """Return a function that starts a shell; all are ended."""
-    programs, begun = tmp_path / "bin", []
-    programs.mkdir()
-    (programs / "interlock").write_text(PROGRAM)
-    (programs / "interlock").chmod(0o755)
-
-    def start(name, *arguments):
-        if shutil.which(name) is None:
-            pytest.skip(f"{name} is not installed")
-        environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(tmp_path), "TERM": "xterm"}
-        environment |= {"PS1": "@ ", "ZDOTDIR": str(tmp_path)}
-        begun.append(Shell(["setsid", "--ctty", name, *arguments], environment))
-        return begun[-1]
-
-    yield start
-    for one in begun:
-        one.close()
+    """Return a function that starts a shell with the program on its PATH; all are ended."""
+    with shells(tmp_path, "interlock", PROGRAM) as start:
+        yield start
 
 
 LINES = (

@@ -1,12 +1,10 @@
 """Completion of the drop-in's command lines, in real shells."""
 
-import os
-import shutil
 import subprocess
 import sys
 
 import pytest
-from terminals import Shell
+from terminals import shells
 
 from interlock.limactl.__main__ import run
 from interlock.limactl.completion import offers
@@ -41,22 +39,8 @@ def shell(lima, tmp_path):
     """Return a function that starts a shell with the program on its PATH; all are ended."""
     assert run(["create", "web.yaml"]) == 0
     assert lima.is_dir()
-    programs, begun = tmp_path / "bin", []
-    programs.mkdir()
-    (programs / "limactl").write_text(PROGRAM)
-    (programs / "limactl").chmod(0o755)
-
-    def start(name, *arguments):
-        if shutil.which(name) is None:
-            pytest.skip(f"{name} is not installed")
-        environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(tmp_path), "TERM": "xterm"}
-        environment |= {"PS1": "@ ", "ZDOTDIR": str(tmp_path)}
-        begun.append(Shell(["setsid", "--ctty", name, *arguments], environment))
-        return begun[-1]
-
-    yield start
-    for one in begun:
-        one.close()
+    with shells(tmp_path, "limactl", PROGRAM) as start:
+        yield start
 
 
 @pytest.mark.parametrize("name", LOAD)
