@@ -128,7 +128,7 @@ def _print(steps: Iterable["FleetStep"], output_format: Format) -> None:
 
     def doing(record: dict[str, Any]) -> str:
         parts = [", ".join(record["rows"]), record["mend"] or ""]
-        return "; or: ".join(filter(None, parts)) or "-"
+        return "; then: ".join(filter(None, parts)) or "-"
 
     print_records(
         (step.to_json() for step in steps),
