@@ -180,7 +180,7 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Location = Annotated[
     str,
     Matching(
-        r"build:[a-z0-9]+(@\S+)?|https?://\S+|file:\S+|[^:]*/\S*|~\S*|[^:\s]+\.[^:\s]+",
+        r"build:[a-z0-9][a-z0-9_-]{0,62}(@\S+)?|https?://\S+|file:\S+|[^:]*/\S*|~\S*|[^:\s]+\.[^:\s]+",
         "expected build:NAME, a URL or a path",
     ),
 ]

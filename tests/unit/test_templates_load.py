@@ -53,6 +53,13 @@ def test_builtin_images_are_a_base_for_any_template(name):
     ] == []
 
 
+@pytest.mark.parametrize("name", ["debian-trixie", "my_own-2"])
+def test_image_of_the_store_is_named_as_the_store_allows(name):
+    """Such as what `image build debian --suite trixie` makes."""
+    location = f"build:{name}"
+    assert parse(Source("t", f"images:\n- location: {location}\n".encode())).template.images[0].location == location
+
+
 def test_load_of_many_mistakes_tells_all_in_the_order_of_the_text():
     """Who fixes a template fixes it once; edits come after the text."""
     said = mistakes("cpus: many\ndisk: -1\nzzz: 1\n", "memory=lots")
