@@ -333,10 +333,22 @@ set_host_key() {
     [ -n "$before" ] && [ -z "$by_socket" ] || return 0
     for try in 02 02 02 03 03 05 05 1 1 1 2 2 2 3 3 4 5 6 7 8 9 9 9 9; do
         know_listener
-        [ -z "$listener" ] || [ "$listener" = "$before" ] || return 0
+        ! is_renewed || return 0
         sleep 0.$try
     done
     return 1
+}
+
+# Succeeds if as many sockets listen as did $before, and none of them is one of those: while a server ends or begins, one of its
+# sockets may be there and another not.
+is_renewed() {
+    before_count=0 count=0
+    for socket in $before; do before_count=$((before_count + 1)); done
+    for socket in $listener; do
+        case "$before " in *" $socket "*) return 1 ;; esac
+        count=$((count + 1))
+    done
+    [ $count -ge $before_count ]
 }
 
 # Sets $listener to the sockets that listen at ssh's port.

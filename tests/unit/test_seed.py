@@ -836,6 +836,33 @@ def test_identity_of_a_copy_waits_for_new_random_numbers(guest, taken):
     assert taken(boot, "m1") == ""
 
 
+def test_identity_waits_until_the_server_listens_again_on_all_it_listened_on(guest, taken):
+    """A server that ends closes one socket after the other, and the next one opens them so: between, nobody gets in."""
+    net, waits = guest.root / "proc/net", guest.folder / "waits"
+    net.mkdir(parents=True)
+    seen = [("11", "12"), ("11", ""), ("", ""), ("21", ""), ("21", "22")]
+    for number, inodes in enumerate(seen):
+        moment = waits / str(number)
+        moment.mkdir(parents=True)
+        for table, inode in zip(("tcp", "tcp6"), inodes, strict=True):
+            line = f"  0: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 {inode} 1 0\n"
+            (moment / table).write_text("  sl  local_address rem_address   st\n" + (line if inode else ""))
+    pass_time = f'for next in {waits}/*; do mv "$next"/* {net} && rmdir "$next"; exit; done\n'
+    (guest.bin / "sleep").write_text(f"#!/bin/sh\n{pass_time}")
+    (guest.bin / "sleep").chmod(0o755)
+    guest.run(guest.bin / "sleep")
+    (guest.root / "run").mkdir()
+    with subprocess.Popen(
+        ["sh", "-c", "trap '' HUP; echo; exec cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as server:
+        assert server.stdout is not None
+        server.stdout.readline()
+        (guest.root / "run/sshd.pid").write_text(f"{server.pid}\n")
+        assert taken(**{"environment.sh": b"export A=b\n"}) == ""
+        server.communicate(b"")
+    assert not list(waits.iterdir())
+
+
 @pytest.fixture
 def become(guest):
     """Return what has `guest`, which was booted as nobody's, become that of a seed; it returns what went wrong."""
