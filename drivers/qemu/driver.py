@@ -28,7 +28,8 @@
     ├── qmp.sock                QEMU: its monitor
     ├── mountN.sock             virtiofsd, a child of QEMU that dies with it: a mounted folder
     ├── agent.sock             QEMU: the port on which the agent in the guest answers
-    ├── ssh.sock, ssh.calls     the connection that all sessions share, a child of QEMU; asked for by ssh.calls
+    ├── ssh.sock, ssh.calls     the connection that sessions share, a child of QEMU; asked for by ssh.calls
+    ├── ssh.shared              a link to its socket, where the guest's server can bear to share it
     ├── forwards.json           which process of that connection has the port forwards open
     ├── ../net-KEY/             the network of the instances of a home, each with a switch beside QEMU (`lan`)
     └── ports.json              the ports that opened in the guest, and their ways through that connection

@@ -86,7 +86,8 @@ def _by_ssh(site: Site, known: Sockets | None, wait: Wait) -> Sockets:
 
     if not ssh_control.opened(site.runtime, wait.pause):
         raise DriverError(f'the guest of "{site.name}" cannot be asked which ports are open: no connection')
-    options = (*OPTIONS, f"ControlPath={site.runtime / ssh_control.SOCKET}")
+    # Also where the spec has sessions keep to themselves: this one forwards nothing of the user's.
+    options = (*OPTIONS, f"ControlPath={site.runtime / ssh_control.SHARED}")
     line = ssh.command_line(site.directory / ssh.CONFIG, site.name, ["sh", "-c", _LOOK], options=options)
     rest = b""
 

@@ -1,6 +1,7 @@
-"""The ssh connection that all sessions in a running guest share: OpenSSH's ControlMaster, a child of the hypervisor.
+"""The ssh connection that the sessions in a running guest share: OpenSSH's ControlMaster, a child of the hypervisor.
 
-    runtime/ssh.sock     its control socket. ssh.config names it, so every `ssh -F ssh.config` uses the connection
+    runtime/ssh.sock     its control socket
+    runtime/ssh.shared   a link to it. ssh.config names it, so every `ssh -F ssh.config` uses the connection
     runtime/ssh.calls    a FIFO; each line in it asks for the connection once
 
 A shell beside the hypervisor waits at the FIFO and runs ssh when it is called. The kernel kills both with the
@@ -8,10 +9,13 @@ hypervisor. Nothing depends on the connection: without it, each session makes a 
 the guest it is gone, and the next command calls for it.
 
 Sessions do not share it where the spec forwards the user's ssh agent or X11: those are the ones of the user who started
-the machine, not of the caller.
+the machine, not of the caller. Nor where the guest's server would lose some of them (`ssh_greeting`): the link is
+missing then, and the connection carries forwards alone.
 """
 
+import shlex
 import socket
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +27,9 @@ if TYPE_CHECKING:
     from ..contract import Site
 
 SOCKET = "ssh.sock"
+SHARED = "ssh.shared"
 _CALLS = "ssh.calls"
+_GREETING = Path(__file__).absolute().with_name("ssh_greeting.py")
 
 _LONGEST_PATH_BYTES = 90
 """ssh makes the socket under a name that is 17 bytes longer and renames it. The limit for that is 107: unix(7)."""
@@ -46,9 +52,10 @@ _OPEN_S = 30.0
 
 
 def shared(site: "Site") -> Path | None:
-    """Return the socket by which sessions in the guest of `site` share a connection; None where they do not."""
+    """Return the place by which sessions in the guest of `site` share a connection if one is there; None where they do
+    not."""
     spec = site.spec
-    return None if spec.forward_agent or spec.forward_x11 or not on_call(site) else site.runtime / SOCKET
+    return None if spec.forward_agent or spec.forward_x11 or not on_call(site) else site.runtime / SHARED
 
 
 def on_call(site: "Site") -> OnCall | None:
@@ -58,8 +65,16 @@ def on_call(site: "Site") -> OnCall | None:
     path = site.runtime / SOCKET
     if len(bytes(path)) > _LONGEST_PATH_BYTES:
         return None
-    *begin, name = ssh.command_line(site.directory / ssh.CONFIG, site.name, [], options=_OPTIONS)
+    options = (*_OPTIONS, "ProxyUseFdpass=yes", f"ProxyCommand={_proxy(site)}")
+    *begin, name = ssh.command_line(site.directory / ssh.CONFIG, site.name, [], options=options)
     return OnCall(site.runtime / _CALLS, path, [*begin, "-N", "-M", "-S", str(path), name])
+
+
+def _proxy(site: "Site") -> str:
+    """Return the ProxyCommand that connects, for the shell that runs it; ssh expands what begins with `%`."""
+    program = shlex.join([sys.executable, "-I", "-S", str(_GREETING)]).replace("%", "%%")
+    link = shlex.quote(str(site.runtime / SHARED)).replace("%", "%%")
+    return f"{program} %h %p {link} {SOCKET}"
 
 
 def call(runtime: Path) -> bool:

@@ -83,14 +83,14 @@ def test_opened_where_nobody_can_open_it_does_not_wait(runtime):
 @pytest.mark.parametrize(
     ("forwards", "folder", "expected"),
     [
-        ({}, "/run/user/1000/interlock/0123456789ab", "/run/user/1000/interlock/0123456789ab/ssh.sock"),
-        ({}, f"/{'x' * 80}", f"/{'x' * 80}/ssh.sock"),
+        ({}, "/run/user/1000/interlock/0123456789ab", "/run/user/1000/interlock/0123456789ab/ssh.shared"),
+        ({}, f"/{'x' * 80}", f"/{'x' * 80}/ssh.shared"),
         ({}, f"/{'x' * 81}", None),
         ({"forward_agent": True}, "/run", None),
         ({"forward_x11": True}, "/run", None),
     ],
 )
-def test_shared_is_the_socket_unless_its_path_is_too_long_or_the_callers_agent_is_wanted(
+def test_shared_is_a_link_to_the_socket_unless_its_path_is_too_long_or_the_callers_agent_is_wanted(
     tmp_path, forwards, folder, expected
 ):
     """ssh binds a name that is longer by 17 bytes; and a shared connection has the agent of the user who started it."""

@@ -7,6 +7,7 @@ import socket
 import stat
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -219,7 +220,7 @@ def test_sessions_share_one_connection_until_the_guest_reboots_and_then_the_next
     driver, make_site, created, start, in_guest
 ):
     """A reboot ends the sessions that last and their connection; what comes next works, and opens another."""
-    with created(make_site()) as site:
+    with created(make_site(template="debian")) as site:
         start(site)
         until(lambda: ssh_control.call(site.runtime))
         assert in_guest(site, "echo $SSH_CONNECTION") == in_guest(site, "echo $SSH_CONNECTION")
@@ -231,6 +232,21 @@ def test_sessions_share_one_connection_until_the_guest_reboots_and_then_the_next
         assert in_guest(site, "echo $SSH_CONNECTION") == in_guest(site, "echo $SSH_CONNECTION")
         os.kill(driver.observe(site).pid, signal.SIGKILL)
         until(lambda: servants(site.runtime, site.directory) == [])
+
+
+def test_sessions_side_by_side_all_run_where_the_server_would_lose_some(driver, make_site, created, start):
+    """Dropbear of 2022.83 closes a session that begins while another one of the same connection ends."""
+    with created(make_site()) as site:
+        start(site)
+        until(lambda: ssh_control.call(site.runtime))
+
+        def run(number: int) -> tuple[int, bytes]:
+            line = driver.shell(site, ["echo", str(number)], terminal=False)
+            ended = subprocess.run(line, stdout=subprocess.PIPE, check=False, timeout=START_S)
+            return ended.returncode, ended.stdout
+
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(run, range(60))) == [(0, b"%d\n" % number) for number in range(60)]
 
 
 def test_sockets_are_forwarded_both_ways_over_what_an_earlier_run_left(
