@@ -54,7 +54,7 @@ def test_connection_is_handed_over_with_its_greeting_still_to_be_read(tmp_path, 
 
 
 def test_server_without_a_greeting_is_no_connection(tmp_path):
-    """It closes: ssh is told why, and nobody shares."""
+    """It closes: ssh passes on why, and nobody shares."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         address, port = server.getsockname()
         link = tmp_path / "link"
