@@ -172,8 +172,10 @@ class Top(App[None]):
         whole = picture.whole_rows()
         lifecycle = whole if height - whole >= _OTHER_ROWS + 2 * _FEWEST_ROWS else picture.WAYS_ROWS
         room = height - lifecycle - _OTHER_ROWS - _FEWEST_ROWS
-        self.query_one("#lifecycle").styles.height = lifecycle
-        self.query_one("#table").styles.height = max(2, min(len(self._everyone) + 1, room))
+        heights = {"lifecycle": lifecycle, "table": max(2, min(len(self._everyone) + 1, room))}
+        for part in self._parts():
+            if part.id in heights:
+                part.styles.height = heights[part.id]
 
     def _table(self, width: int, height: int) -> Text:
         if not self._everyone:
@@ -214,8 +216,12 @@ class Top(App[None]):
         return seen.status if seen else None
 
     def _redraw(self) -> None:
-        for part in self.screen_stack[0].query(Drawn):
+        for part in self._parts():
             part.refresh(layout=part.id in ("keys", "known"))
+
+    def _parts(self) -> list[Drawn]:
+        """Return what the view consists of: nothing, for a message that comes when its screen is gone already."""
+        return [part for screen in self.screen_stack[:1] for part in screen.query(Drawn)]
 
     # -- what the threads say --------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ import re
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -122,6 +123,19 @@ def test_view_of_a_large_terminal_has_the_whole_diagram(shown):
     shown(use, size=(100, 50))
 
 
+def test_what_is_seen_while_the_view_ends_is_nothing_to_it(shown):
+    """The threads end after the screen does, and on a busy host one has a last word."""
+
+    async def use(view):
+        await view.until("build  created")
+        await view.app.query("*").remove()
+        view.app.seen([])
+        view.app.hear(SimpleNamespace(seq=None, message="late"))
+        await view.pilot.pause()
+
+    shown(use)
+
+
 def test_view_without_instances_says_how_to_make_one(home):
     """And has keys of its own alone."""
 
@@ -141,7 +155,7 @@ def test_key_asks_for_its_trigger_and_the_steps_are_shown(shown, vms, driver, tm
     driver.orders = {"start": {"until": str(tmp_path / "go")}}
 
     async def use(view):
-        await view.until("build")
+        await view.until("build  created")
         await view.press("s")
         await view.until('starting "build": waiting for the simulated guest', "starting: created ═► running", "t stop")
         assert "d delete" not in view.screen
@@ -156,7 +170,7 @@ def test_key_of_what_is_refused_says_why_and_what_to_type(shown):
     """The words of the command line, and nothing is asked for."""
 
     async def use(view):
-        await view.until("build", 'stopped "db"')
+        await view.until("build  created", 'stopped "db"')
         await view.press("f")
         await view.until('"build" is created; fork is legal from running only', "hint: interlock start build &&")
 
@@ -167,7 +181,7 @@ def test_hint_of_the_view_is_typed_where_the_user_is(shown):
     """Which may be another host: `interlock --host build top`."""
 
     async def use(view):
-        await view.until("build", 'stopped "db"')
+        await view.until("build  created", 'stopped "db"')
         await view.press("f")
         await view.until("hint: there: interlock start build")
 
@@ -179,7 +193,7 @@ def test_key_of_what_loses_something_asks_first(shown, vms, answer, left):
     """Only the letter that it names does it."""
 
     async def use(view):
-        await view.until("build", 'stopped "db"')
+        await view.until("build  created", 'stopped "db"')
         await view.press("d")
         await view.until("delete build?", "Removes all that the instance had", "y  delete", "Esc  back")
         await view.press(answer)
@@ -197,7 +211,7 @@ def test_key_of_what_needs_a_name_asks_for_it(shown, vms):
     """A line of text, and none means that nothing is done."""
 
     async def use(view):
-        await view.until("build")
+        await view.until("build  created")
         await view.press("l")
         await view.until("clone build", "Enter: do it")
         await view.press("enter", "l", *"other", "enter")
@@ -211,7 +225,7 @@ def test_key_of_what_needs_one_name_takes_two_words_as_one(shown):
     """Which is no name: that is said of the name, not of the program."""
 
     async def use(view):
-        await view.until("build")
+        await view.until("build  created")
         await view.press("l", *"one", "space", *"two", "enter")
         await view.until("'one two'")
 
@@ -231,7 +245,7 @@ def test_key_of_what_needs_the_terminal_runs_the_command(shown, monkeypatch, key
     monkeypatch.setattr(Top, "suspend", lambda _: nullcontext())
 
     async def use(view):
-        await view.until("build")
+        await view.until("build  created")
         await view.press("end", *keys)
         await view.pilot.pause()
 
@@ -244,7 +258,7 @@ def test_failure_is_shown_with_its_words(shown, driver):
     driver.orders = {"start": {"error": "the simulated disk is full"}}
 
     async def use(view):
-        await view.until("build")
+        await view.until("build  created")
         await view.press("s")
         await view.until("the simulated disk is full", 'starting "build" failed', "start failed")
 
@@ -256,7 +270,7 @@ def test_what_was_asked_for_here_can_be_called_off(shown, vms, driver):
     driver.orders = {"start": {"hang": True}}
 
     async def use(view):
-        await view.until("build")
+        await view.until("build  created")
         assert "call off" not in view.screen
         await view.press("x")
         await view.until("no action of yours is under way")
@@ -276,7 +290,7 @@ def test_quitting_calls_off_what_is_under_way_only_if_asked(shown, vms, driver, 
     left = []
 
     async def use(view):
-        await view.until("build")
+        await view.until("build  created")
         await view.press("s")
         await view.until("waiting for the simulated guest")
         await view.press("q")
@@ -314,7 +328,7 @@ def test_page_of_the_diagram_and_of_the_keys_goes_away_by_any_key(shown):
     """Both can be scrolled on a small terminal."""
 
     async def use(view):
-        await view.until("build", 'stopped "db"')
+        await view.until("build  created", 'stopped "db"')
         await view.press("enter")
         await view.until("in created and stopped, staying there", "║ created ║")
         await view.press("down", "escape", "question_mark")
@@ -329,7 +343,7 @@ def test_choice_stays_with_its_instance_and_moves_on_from_one_that_is_gone(shown
     """Whatever appears before it; the next one takes the place of one that vanishes."""
 
     async def use(view):
-        await view.until("build")
+        await view.until("build  created")
         await view.press("down")
         vms.create("a", "tiny")
         await view.until("a      created")
@@ -347,7 +361,7 @@ def test_many_instances_scroll_with_the_choice(shown, vms):
         vms.create(f"vm{number:02}", "tiny")
 
     async def use(view):
-        await view.until("build", "q quit")
+        await view.until("build  created", "q quit")
         await view.press("end")
         await view.until("web  running", "vm29")
         assert "build " not in view.screen
