@@ -297,6 +297,7 @@ class QemuDriver(Driver):
 
         directory = site.directory
         resumed = process is not None and waits(process)
+        copied = adopted.is_undecided(directory) and not (site.spec.lan or adopted.is_nobodys(directory))
         if not resumed:
             progress(HYPERVISOR_STARTED)
         watch = Watch(directory, lambda: progress(KERNEL_BOOTING, after=HYPERVISOR_STARTED))
@@ -324,7 +325,7 @@ class QemuDriver(Driver):
                 (directory / mounts.CHANGED).unlink()
             if site.spec.probes or site.spec.copies:
                 ssh_control.opened(site.runtime, Wait(deadline, pidfd).pause)
-            else:
+            elif not copied:  # one of many copies may never be spoken to, and a login is a third of its start
                 ssh_control.call(site.runtime)
             failures = probes.run(endpoint, site.spec.probes, deadline, pidfd, progress, failures=failures)
             if ssh_forwards.missing(site):

@@ -8,7 +8,7 @@ import pytest
 
 from interlock.creation.plan import Wishes
 from interlock.drivers.contract import KNOWN_HOSTS
-from interlock.drivers.qemu import agent, forking, identity
+from interlock.drivers.qemu import agent, forking, identity, ssh_control
 from interlock.drivers.qemu.boot import RESUMING
 from interlock.errors import DriverError
 from interlock.fsm.states import State
@@ -214,3 +214,14 @@ def test_fork_that_fails_while_the_guest_stands_still_lets_it_run(vms, ask, brin
     vms.kill("web")
     vms.start("web")
     assert ask("web", "cat _change_over finish") == "written\nwritten\n"
+
+
+@pytest.mark.warm
+def test_first_start_of_a_copy_opens_no_connection_that_nobody_asked_for(vms, ask, bring, monkeypatch):
+    """A login is a third of what such a start costs, and of many copies most may never be spoken to."""
+    bring()
+    vms.fork("web", "one")
+    with monkeypatch.context() as patch:
+        patch.setattr(ssh_control, "call", lambda _: pytest.fail("it was opened"))
+        vms.start("one")
+    ask("one", "true")
