@@ -16,6 +16,9 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 NAME_WORDS = "names have 1 to 63 letters, digits, '.', '_' and '-', and begin with a letter or digit"
 """Valid names of instances and disks; in words for the message that refuses a name."""
 
+IMAGE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+"""Valid names of images, by which templates find them, too."""
+
 
 class Home(NamedTuple):
     """The folder with everything that Interlock keeps, and the folder for what a reboot must clear.

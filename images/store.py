@@ -22,13 +22,13 @@ from ..host.files import (
     remove_tree,
     write_whole,
 )
+from ..host.home import IMAGE_NAME
 from ..host.locks import held
 from ..host.progress import Report, unheard
 
 SCHEMA = 2
 """Version of a manifest's JSON form. One of another version counts as absent: an image can be made again."""
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 Kind = Literal["built", "fetched", "imported"]
@@ -203,7 +203,7 @@ class Store:
 
     def manifest(self, name: str, arch: str) -> Path:
         """Return where the manifest lies, if it does. Raises ImageError for a name that could lead elsewhere."""
-        if not (_NAME.fullmatch(name) and _NAME.fullmatch(arch)):
+        if not (IMAGE_NAME.fullmatch(name) and IMAGE_NAME.fullmatch(arch)):
             raise ImageError(
                 f"an image cannot be called {name!r} for {arch!r}; names have lowercase letters, digits, '_' and '-'"
             )

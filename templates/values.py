@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from ..host import sizes
+from ..host.home import IMAGE_NAME
 
 Arch = Literal["x86_64", "aarch64"]
 """Architectures of machines that can be made here."""
@@ -180,7 +181,7 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Location = Annotated[
     str,
     Matching(
-        r"build:[a-z0-9][a-z0-9_-]{0,62}(@\S+)?|https?://\S+|file:\S+|[^:]*/\S*|~\S*|[^:\s]+\.[^:\s]+",
+        rf"build:{IMAGE_NAME.pattern}(@\S+)?|https?://\S+|file:\S+|[^:]*/\S*|~\S*|[^:\s]+\.[^:\s]+",
         "expected build:NAME, a URL or a path",
     ),
 ]

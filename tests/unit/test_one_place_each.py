@@ -17,8 +17,9 @@ SOURCES = [*ROOT.glob("*.py"), *(path for sign in ROOT.glob("*/__init__.py") for
         (r"(?m)^Report = ", {"host/progress.py"}),
         (r'b"QFI', {"host/disk_format.py"}),
         (r"a-z0-9\._-\]\{0,62\}", {"host/home.py"}),
+        (r"a-z0-9_-\]\{0,62\}", {"host/home.py"}),
     ],
-    ids=["flock", "subprocess", "Report", "qcow2", "name"],
+    ids=["flock", "subprocess", "Report", "qcow2", "name", "name of an image"],
 )
 def test_what_has_one_place_is_nowhere_else(what, places):
     """`shell` and `top` alone run a program beside host/run.py: one that shares the user's terminal.
