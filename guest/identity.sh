@@ -339,8 +339,8 @@ set_host_key() {
     return 1
 }
 
-# Succeeds if as many sockets listen as did $before, and none of them is one of those: while a server ends or begins, one of its
-# sockets may be there and another not.
+# Succeeds if as many sockets listen as did $before, and none of them is one of those: while a server ends or begins, one
+# of its sockets may be there and another not.
 is_renewed() {
     before_count=0 count=0
     for socket in $before; do before_count=$((before_count + 1)); done

@@ -325,7 +325,7 @@ class QemuDriver(Driver):
                 (directory / mounts.CHANGED).unlink()
             if site.spec.probes or site.spec.copies:
                 ssh_control.opened(site.runtime, Wait(deadline, pidfd).pause)
-            elif not copied:  # one of many copies may never be spoken to, and a login is a third of its start
+            elif not copied:  # one of many copies may never be spoken to, and a login costs its guest much
                 ssh_control.call(site.runtime)
             failures = probes.run(endpoint, site.spec.probes, deadline, pidfd, progress, failures=failures)
             if ssh_forwards.missing(site):

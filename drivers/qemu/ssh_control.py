@@ -52,8 +52,9 @@ _OPEN_S = 30.0
 
 
 def shared(site: "Site") -> Path | None:
-    """Return the place by which sessions in the guest of `site` share a connection if one is there; None where they do
-    not."""
+    """Return the link by which sessions in the guest of `site` share a connection, where one is there; None where the
+    spec has them not share any.
+    """
     spec = site.spec
     return None if spec.forward_agent or spec.forward_x11 or not on_call(site) else site.runtime / SHARED
 

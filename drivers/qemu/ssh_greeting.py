@@ -21,7 +21,7 @@ from pathlib import Path
 _GREETING = re.compile(rb"^SSH-[^\n]*\n", re.MULTILINE)
 """Other lines may come before it. Source: RFC 4253, section 4.2."""
 
-_DROPBEAR = re.compile(rb"dropbear(?:_(\d+)\.(\d+))?", re.IGNORECASE)
+_DROPBEAR = re.compile(rb"^SSH-[^\n]*dropbear(?:_(\d+)\.(\d+))?", re.MULTILINE | re.IGNORECASE)
 
 _FIRST, _MENDED = (2022, 82), (2024, 86)
 
@@ -31,8 +31,9 @@ _PATIENCE_S = 30.0
 
 
 def main(address: str, port: str, link: Path, place: str) -> None:
-    """Hand a connection to `port` of `address` to the ssh at stdout; make `link` lead to `place` only if it may be
-    shared."""
+    """Hand a connection to `port` of `address` to the ssh at stdout; leave `link` to `place` if it may be shared, and
+    none if it may not.
+    """
     with socket.create_connection((address, int(port)), _PATIENCE_S) as connection:
         shared = may_be_shared(_greeting(connection))
         connection.settimeout(None)
@@ -52,7 +53,7 @@ def may_be_shared(greeting: bytes) -> bool:
 
 
 def _greeting(connection: socket.socket) -> bytes:
-    """Return what the server sent until the end of its greeting, and leave it to be read."""
+    """Return what the server has sent, once its greeting is whole, and leave it to be read."""
     late = time.monotonic() + _PATIENCE_S
     while time.monotonic() < late:
         said = connection.recv(_PEEK_BYTES, socket.MSG_PEEK)

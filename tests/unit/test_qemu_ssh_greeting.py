@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -23,11 +24,19 @@ from interlock.drivers.qemu.ssh_greeting import may_be_shared
         (b"SSH-2.0-dropbear_2025.88\r\n", True),
         (b"SSH-2.0-dropbear\r\n", False),
         (b"SSH-2.0-Go\r\n", True),
+        (b"no dropbear here\r\nSSH-2.0-OpenSSH_9.2\r\n", True),
+        (b"no OpenSSH here\r\nSSH-2.0-dropbear_2022.83\r\n", False),
     ],
 )
 def test_connection_is_shared_unless_the_server_loses_sessions(greeting, shared):
     """By the versions of dropbear; one that hides its own may be any of them."""
     assert may_be_shared(greeting) is shared
+
+
+def line(server: socket.socket, link: Path) -> list[str]:
+    """Return the command line by which ssh would connect to `server`."""
+    address, port = server.getsockname()
+    return [sys.executable, "-I", "-S", ssh_greeting.__file__, address, str(port), str(link), "ssh.sock"]
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -38,9 +47,7 @@ def test_connection_is_handed_over_with_its_greeting_still_to_be_read(tmp_path, 
     said = [b"welcome\r\nSSH-2.0-", b"OpenSSH_9.2" if shared else b"dropbear_2022.83", b"\r\nmore"]
     with socket.create_server(("127.0.0.1", 0)) as server:
         ours, theirs = socket.socketpair()
-        address, port = server.getsockname()
-        line = [sys.executable, "-I", "-S", ssh_greeting.__file__, address, str(port), str(link), "ssh.sock"]
-        with closing(ours), theirs, subprocess.Popen(line, stdout=theirs) as program:
+        with closing(ours), theirs, subprocess.Popen(line(server, link), stdout=theirs) as program:
             with server.accept()[0] as guest:
                 for piece in said:
                     guest.sendall(piece)
@@ -56,10 +63,8 @@ def test_connection_is_handed_over_with_its_greeting_still_to_be_read(tmp_path, 
 def test_server_without_a_greeting_is_no_connection(tmp_path):
     """It closes: ssh passes on why, and nobody shares."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        address, port = server.getsockname()
-        link = tmp_path / "link"
-        line = [sys.executable, "-I", "-S", ssh_greeting.__file__, address, str(port), str(link), "ssh.sock"]
-        with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        link, pipe = tmp_path / "link", subprocess.PIPE
+        with subprocess.Popen(line(server, link), stdout=pipe, stderr=pipe, text=True) as program:
             server.accept()[0].close()
             _, words = program.communicate()
     assert program.returncode == 1

@@ -218,7 +218,7 @@ def test_fork_that_fails_while_the_guest_stands_still_lets_it_run(vms, ask, brin
 
 @pytest.mark.warm
 def test_first_start_of_a_copy_opens_no_connection_that_nobody_asked_for(vms, ask, bring, monkeypatch):
-    """A login is a third of what such a start costs, and of many copies most may never be spoken to."""
+    """A login costs an emulated guest much, and of many copies most may never be spoken to."""
     bring()
     vms.fork("web", "one")
     with monkeypatch.context() as patch:
