@@ -87,9 +87,14 @@ def alive(actor: Actor) -> bool:
 
 
 def usage(actor: Actor) -> Usage | None:
-    """Return what `actor` has used, without its children; None if it does not run any more."""
+    """Return what `actor` has used, without its children; None if it does not run any more.
+
+    None also for the moment of its exec, when it has no memory: what it was is gone, and what it becomes is not there.
+    """
     stat = _stat(actor.pid)
     if stat is None or int(stat[_STARTED]) != actor.started_ticks or actor.boot_id != boot_id():
+        return None
+    if not int(stat[_PAGES]):
         return None
     ticks_s = 1 / os.sysconf("SC_CLK_TCK")
     return Usage(

@@ -69,6 +69,15 @@ def test_usage_of_another_process_with_the_pid_is_unknown(child):
     assert usage(me._replace(pid=child.pid)) is None
 
 
+def test_usage_of_a_process_without_memory_is_unknown(until, child):
+    """One that has ended and was not reaped, or that is in the middle of its exec, uses nothing that could be shown."""
+    actor = this_process()._replace(pid=child.pid, started_ticks=started_ticks(child.pid))
+    until(lambda: usage(actor))
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert usage(actor) is None
+
+
 def test_started_ticks_of_odd_command_name_is_read(tmp_path):
     """The command's name in /proc/PID/stat may hold blanks and parentheses and does not shift the fields."""
     odd = tmp_path / "a) R (b 1"
