@@ -83,14 +83,19 @@ class Recipe:
         boot: tuple[str, ...],
         first_boot: tuple[str, ...],
         kernel_arguments: str,
+        programs_suite: str | None = None,
         packages: Mapping[str, str] | None = None,
     ) -> Image:
-        """Return the image that was just built from it, without its files; `packages` are name → version."""
+        """Return the image that was just built from it, without its files; `packages` are name → version.
+
+        `programs_suite` is the release that all but the kernel is of, if it is another one.
+        """
+        suites = dict.fromkeys((self.suite, programs_suite or self.suite))
         return Image(
             name=name,
             arch=self.arch,
             kind="built",
-            origin=f"built from Debian {self.suite}",
+            origin=f"built from Debian {' and '.join(suites)}",
             created_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             boot=boot,
             first_boot=first_boot,

@@ -4,34 +4,49 @@ It lives in its initrd; a blank disk is formatted at the first boot and keeps th
 made of unpacked packages and runs nothing of them, so any host can build it for any architecture.
 """
 
+from functools import partial
 from pathlib import Path
 
 from ...guest import cpio
 from ...host.progress import Report
 from ..store import Image, Writer
 from . import kernel
-from .packages import ARCHES, Arch, Unpacked, bootstrap
+from .packages import ARCHES, RELEASE, Arch, Unpacked, bootstrap
 from .recipe import Recipe
 
-_PACKAGES = ("busybox-static", "dropbear-bin", "openssh-sftp-server", "e2fsprogs", "util-linux")
+_PROGRAMS = ("busybox-static", "dropbear-bin", "openssh-sftp-server", "e2fsprogs", "util-linux")
+_PROGRAMS_SUITE = {RELEASE: "trixie"}
+"""Whose programs go with a kernel, by the kernel's suite, if not its own.
+
+Before trixie, sessions cannot share a connection to dropbear (`drivers.qemu.ssh_greeting`), and since trixie a kernel
+takes longer to boot.
+"""
+
 _GUEST = Path(__file__).parent / "guests" / "tiny"
 
 
 def build(writer: Writer, recipe: Recipe, name: str, report: Report) -> Image:
     """Return the image, built from Debian's packages and added to the store."""
-    names = ARCHES[recipe.arch]
+    names, programs_suite = ARCHES[recipe.arch], _PROGRAMS_SUITE.get(recipe.suite, recipe.suite)
     tar, kernel_file, initrd = (writer.work / name for name in ("packages.tar", "kernel", "initrd"))
-    report("fetching Debian packages (step 1 of 2; once for all machines, less than a minute)")
-    packages = (f"{kernel.PACKAGE}-{names.debian}", *_PACKAGES)
-    bootstrap(tar, recipe.arch, packages, suite=recipe.suite, variant="extract", report=report)
-    report("packing the initrd (step 2 of 2)")
+    fetch = partial(bootstrap, tar, recipe.arch, variant="extract", report=report)
+    report("fetching Debian's kernel (step 1 of 3; once for all machines, less than a minute)")
+    fetch((f"{kernel.PACKAGE}-{names.debian}",), suite=recipe.suite)
     with Unpacked(tar) as files:
         kernel_file.write_bytes(kernel.unpacked(kernel.image(files)))
         modules = kernel.modules(files, _text("modules"))
         modules |= kernel.modules(files, _text("mount-modules"), order="order.mounts")
+    report("fetching Debian's programs (step 2 of 3)")
+    fetch(_PROGRAMS, suite=programs_suite)
+    report("packing the initrd (step 3 of 3)")
+    with Unpacked(tar) as files:
         initrd.write_bytes(cpio.pack(_root(files, names) | modules))
     image = recipe.image(
-        name, boot=("kernel",), first_boot=("overlay",), kernel_arguments=f"console={names.console} {kernel.ARGUMENTS}"
+        name,
+        boot=("kernel",),
+        first_boot=("overlay",),
+        kernel_arguments=f"console={names.console} {kernel.ARGUMENTS}",
+        programs_suite=programs_suite,
     )
     return writer.add(image, {"kernel": kernel_file, "initrd": initrd})
 
