@@ -471,14 +471,14 @@ KINDS_OF_RECORDS: dict[str, Kind] = {
         },
     ),
     "template-language": Kind(
-        "The JSON Schema of templates",
-        ("template schema",),
+        "The JSON Schema of templates, or of fleets",
+        ("template schema", "fleet schema"),
         {
             "$schema": Key(TEXT, "the dialect"),
             "title": Key(TEXT, "what it is the schema of"),
             "description": Key(TEXT, "of what it is the schema, in words"),
             "type": Key(TEXT, "`object`"),
-            "properties": Key(ANYTHING, "the keys of a template"),
+            "properties": Key(ANYTHING, "the keys of a template, or of a fleet's file"),
             "additionalProperties": Key(FLAG, "false: an unknown key is a mistake"),
             "$defs": Key(ANYTHING, "what is used in several places"),
         },

@@ -8,9 +8,9 @@ import click
 
 from ..errors import CancelledError, DriftError, UsageError
 from .agreement import agreeing, can_ask, confirmed
-from .options import Group, Named, format_option, pass_session
+from .options import Group, Named, format_option, json_option, pass_session
 from .session import Session
-from .stdout import Format, print_records
+from .stdout import Format, print_records, print_schema
 
 if TYPE_CHECKING:
     from .. import FleetResult, FleetStep
@@ -100,6 +100,20 @@ def status_command(session: Session, /, file: str | None, output_format: Format)
         hint = shlex.join(["interlock", "fleet", "apply", file])
         raise DriftError(_differing(fleet.name, drifted), hint=hint)
     session.report(_agrees(fleet.name))
+
+
+@fleet_command.command("schema")
+@json_option
+@pass_session
+def schema_command(session: Session) -> None:
+    """Print the JSON Schema of a fleet's FILE, with which an editor completes and checks it.
+
+    \b
+    interlock fleet schema > fleet.schema.json
+    """
+    from .. import Fleet
+
+    print_schema(Fleet.schema(), as_json=session.as_json)
 
 
 def _list(session: Session, output_format: Format) -> None:

@@ -40,6 +40,11 @@ def write(text: str) -> None:
     sys.stdout.flush()
 
 
+def print_schema(schema: dict[str, Any], *, as_json: bool) -> None:
+    """Print a JSON Schema: on one line with `as_json`, else indented, for a file."""
+    write(json.dumps(schema, indent=None if as_json else 2) + "\n")
+
+
 def print_records(
     records: Iterable[Record], output_format: Format, columns: Sequence[tuple[str, Callable[[Record], str]]]
 ) -> None:

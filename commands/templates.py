@@ -1,6 +1,5 @@
 """The commands about templates. The only others that read one are `create` and `up`."""
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ import click
 from ..errors import InterlockError, InvalidTemplateError, UsageError
 from .options import Group, Named, format_option, json_option, pass_session
 from .session import Session
-from .stdout import Format, print_record, print_records
+from .stdout import Format, print_record, print_records, print_schema
 from .terminal import printable
 
 if TYPE_CHECKING:
@@ -144,11 +143,7 @@ def schema_command(session: Session) -> None:
     \b
     interlock template schema > template.schema.json
     """
-    schema = session.interlock.templates.schema()
-    if session.as_json:
-        print_record(schema, "json")
-    else:
-        click.echo(json.dumps(schema, indent=2))
+    print_schema(session.interlock.templates.schema(), as_json=session.as_json)
 
 
 def _copy(session: Session, template: str, edits: tuple[str, ...], *, embed: bool) -> bytes:

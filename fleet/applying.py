@@ -80,6 +80,11 @@ class Fleet:
         self.name = self._file.fleet
         self._typed = None if isinstance(file, Mapping) else f"interlock fleet apply {shlex.quote(str(file))}"
 
+    @staticmethod
+    def schema() -> dict[str, Any]:
+        """Return the JSON Schema of such files, for editors."""
+        return files.json_schema()
+
     def status(self, *, prune: bool = False) -> list[FleetStep]:
         """Return a step for each instance, in the order of the file, then for those that it does not name.
 

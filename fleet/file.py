@@ -188,6 +188,15 @@ def read(file: "str | Path | Mapping[str, Any]") -> File:
     return File(document.fleet, tuple(wanted), orders)
 
 
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a fleet's file, for editors: every key with its description and its bounds.
+
+    What depends on the template, or on other entries, is not checked by it.
+    """
+    dialect = "https://json-schema.org/draft/2020-12/schema"
+    return {"$schema": dialect, **Document.model_json_schema(by_alias=True), "title": "Fleet"}
+
+
 def _template(locator: str, source: Source) -> tuple[str, tuple[str, str]]:
     """Return `locator` as it means the same from everywhere, its name for people, and the digest that tells a change.
 

@@ -3,11 +3,13 @@
 import json
 import os
 import re
+import runpy
 import shlex
 import signal
 from pathlib import Path
 
 import pytest
+import yaml
 
 from interlock import State, UsageError
 
@@ -24,6 +26,10 @@ instances:
   driver: simulated
   state: stopped
 """
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "fleet.md").read_text()
+(PAGE_FILE,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture
@@ -304,10 +310,8 @@ def test_api_of_a_program_refuses_to_delete_without_consent(vms):
 
 def test_page_about_fleets_shows_what_happens(interlock, tmp_path, vms):
     """Its file and its commands, one after the other, print what it says."""
-    page = (Path(__file__).parents[2] / "docs" / "fleet.md").read_text()
-    (text,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
-    (tmp_path / "shop.yaml").write_text(text.replace("template: debian", "template: tiny"))
-    sessions = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "shop.yaml").write_text(PAGE_FILE.replace("template: debian", "template: tiny"))
+    sessions = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
     for number, session in enumerate(sessions):
         for typed, printed in re.findall(r"^\$ interlock ([^\n]*)\n((?:[^$\n][^\n]*\n)*)", session, re.MULTILINE):
             done = interlock(*shlex.split(typed), env={**os.environ, "INTERLOCK_DRIVER": "simulated"})
@@ -317,3 +321,35 @@ def test_page_about_fleets_shows_what_happens(interlock, tmp_path, vms):
         if number == 1:  # what the page tells next
             vms.stop("web-2")
             vms.edit("db", "cpus=1")
+
+
+def test_page_about_fleets_shows_a_program_that_works(vms, tmp_path, monkeypatch, capsys):
+    """It says what differs and makes it so."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("INTERLOCK_DRIVER", "simulated")
+    (tmp_path / "shop.yaml").write_text(PAGE_FILE.replace("template: debian", "template: tiny"))
+    (program,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "program.py").write_text(program)
+    runpy.run_path("program.py")
+    assert capsys.readouterr().out.splitlines() == [
+        "web-1 missing create start",
+        "web-2 missing create start",
+        "db missing create",
+    ]
+    assert vms.status("web-2").state is State.running
+
+
+def test_schema_accepts_the_file_of_the_page_and_refuses_what_reading_it_does(interlock, shop):
+    """An editor marks a key that is unknown or holds something else; it need not know about templates."""
+    jsonschema = pytest.importorskip("jsonschema", reason="the package jsonschema checks it: pip install '.[dev]'")
+    checker = jsonschema.Draft202012Validator(json.loads(interlock("fleet", "schema").stdout))
+    assert list(checker.iter_errors(yaml.safe_load(PAGE_FILE))) == []
+    for old, new, key in (
+        ("count: 2", "count: two", ["instances", 0, "count"]),
+        ("count: 2", "many: 2", ["instances", 0]),
+        ("state: stopped", "state: halted", ["instances", 1, "state"]),
+        ("fleet: shop\n", "", []),
+    ):
+        (mistake,) = checker.iter_errors(yaml.safe_load(SHOP.replace(old, new)))
+        assert list(mistake.absolute_path) == key
+        assert interlock("fleet", "status", shop((old, new))).returncode == 2
