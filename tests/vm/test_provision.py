@@ -256,14 +256,11 @@ def test_tiny_does_everything_its_seed_says(make):
 
 
 @pytest.mark.usefixtures("devices")
-def test_debian_does_everything_its_seed_says(make):
-    """A whole Debian that gets its seed from the initrd. What comes later is as in the next test."""
-    check_first_boot(make("debian", **EVERYTHING))
-
-
-@pytest.mark.usefixtures("devices")
 def test_debian_by_cloud_init_does_everything_its_seed_says(make):
-    """The same machine booted like any cloud image, with a NoCloud disk."""
+    """A whole Debian that is booted like any cloud image, with a NoCloud disk.
+
+    What it does with a seed from the initrd is shown by test_templates.
+    """
     guest = make("debian-firmware", **EVERYTHING)
     check_first_boot(guest)
     check_later(guest)

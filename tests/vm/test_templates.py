@@ -49,6 +49,10 @@ hostResolver:
   hosts: {db.test: 192.0.2.7}
 user:
   name: anna
+  comment: Anna of the test
+  uid: 1234
+  home: /home/countess
+dns: [10.0.2.3]
 caCerts:
   certs:
   - |
@@ -71,6 +75,9 @@ provision:
   script: |
     #!/bin/bash
     echo "user $PARAM_who $COLOUR $(id -un) $HOME" | sudo tee -a /var/log/order
+- mode: system
+  once: true
+  script: echo once >>/var/log/order
 portForwards:
 - {guestPort: 8000, hostPort: PORT0}
 - {guestIP: 0.0.0.0, guestPort: 8001, hostPort: PORT1}
@@ -172,8 +179,12 @@ def test_template_comes_true(vms, folder, ask):
     assert ask("cat /var/log/order").splitlines() == [
         "dependency",
         f"system {greeting}",
-        "user world blue green anna /home/anna.guest",
+        "once",
+        "user world blue green anna /home/countess",
     ]
+    who = "hostname; id -u; getent passwd anna | cut -d: -f5 | cut -d, -f1; cat /etc/resolv.conf"
+    assert ask(who).splitlines() == ["web", "1234", "Anna of the test", "nameserver 10.0.2.3"]
+    machine = ask("cat /etc/machine-id")
     assert ask("stat -c '%U %a' /srv/greeting; cat /srv/greeting").splitlines() == ["anna 644", greeting]
     assert ask("date +%Z; echo $COLOUR; getent hosts db.test | cut -d' ' -f1") == "JST\nblue green\n192.0.2.7"
     assert CERTIFICATE in ask("cat /etc/ssl/certs/ca-certificates.crt") + "\n"
@@ -195,7 +206,7 @@ def test_template_comes_true(vms, folder, ask):
 
     vms.stop("web")
     vms.start("web")
-    assert ask("wc -l </var/log/boots; wc -l </var/log/order") == "2\n6"
+    assert ask("wc -l </var/log/boots; wc -l </var/log/order; cat /etc/machine-id") == f"2\n7\n{machine}"
     assert ask("cat /mnt/lima-data/kept '/mnt/with blank/note' /mnt/only-read/note").splitlines() == [
         *("kept", "from the guest", "from the host")
     ]
