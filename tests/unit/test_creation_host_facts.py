@@ -130,7 +130,7 @@ def test_environment_asked_for_overrules_the_hosts(bare):
 
 
 def test_public_keys_are_the_lines_of_all_files(tmp_path):
-    """In the order of the files' names, without comments and blank lines."""
+    """The keys are in the order of the files' names, without comments and blank lines."""
     (tmp_path / ".ssh").mkdir()
     (tmp_path / ".ssh/id_b.pub").write_text("# mine\nssh-ed25519 BBBB b\n\n")
     (tmp_path / ".ssh/id_a.pub").write_text("ssh-rsa AAAA a\n")

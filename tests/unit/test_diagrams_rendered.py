@@ -124,7 +124,7 @@ def test_svg_is_painted_with_every_word_legible(painted, current):
 
 @pytest.mark.skipif(shutil.which("rsvg-convert") is None, reason="librsvg2-bin is not installed")
 def test_svg_is_not_cut_off_at_its_edges(painted):
-    """There is a margin of paper all around."""
+    """The drawing has a margin of paper on all sides."""
     picture = painted(svg())
     width, height, edge = picture.width, picture.height, MARGIN / 2
     inner = set(picture.pixels(edge, edge, width - edge, height - edge))

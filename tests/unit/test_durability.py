@@ -208,7 +208,7 @@ def test_link_or_copy_is_flushed_by_whoever_publishes_it(home, flushed, tmp_path
 
 
 def test_firmware_of_a_machine_leaves_nothing_waiting(home, flushed, tmp_path):
-    """Copied at creation; `reset` restores its variables."""
+    """Creation copies the firmware; `reset` restores its variables."""
     (tmp_path / "part.fd").write_bytes(bytes(1 << 16))
     part = firmware.Image(tmp_path / "part.fd", "raw")
     firmware.install(home.root, firmware.Firmware(part, part))

@@ -199,7 +199,7 @@ except DriverError as error:
     reason="this host gives its users no mount namespaces",
 )
 def test_remove_tree_of_a_folder_with_a_mount_in_it_leaves_what_is_mounted(tmp_path, injected):
-    """It may be anyone's. The rest is removed, and the mounts are named, with the command that takes the first away."""
+    """Mounted files may be anyone's and stay; the rest goes. The error names the mounts and how to unmount one."""
     folder, theirs = tmp_path / "folder", tmp_path / "theirs"
     for path in (folder / "a" / "mounted", folder / "bound", folder / "b", theirs):
         path.mkdir(parents=True)

@@ -29,7 +29,7 @@ def planned(wanted, *seen, marks=(MARK,), **options):
 
 
 def step(state, wish="running", *, mark=MARK, facts=None, **asked):
-    """Return the step for the instance `web`, which is in `state`; None: it does not exist."""
+    """Return the step for the instance `web` in `state`; None means that it does not exist."""
     wanted = Wanted("web", wish, asked.pop("marked", MARK), **asked)
     seen = () if state is None else (there(state, **(facts or {})),)
     (one,) = planned([wanted], *seen, marks=(mark,) if mark and state else ())

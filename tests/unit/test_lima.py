@@ -131,7 +131,7 @@ def test_rollback_leaves_an_instance_that_came_in_between(driver, site, folder, 
 
 
 def test_create_decides_sizes_and_login_for_limactl(tmp_path, home, folder, monkeypatch):
-    """The text has the spec's values, so that limactl decides none of them again, and absolute paths of files."""
+    """The text has the spec's values and absolute paths, so limactl decides nothing again and finds the files."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "web.yaml").write_text(
         "images: [{location: ./disk.qcow2}]\nprovision: [{mode: user, script: 'true'}]\n"

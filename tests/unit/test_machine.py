@@ -135,7 +135,7 @@ def test_fire_leaves_no_method_on_the_model() -> None:
 
 
 def test_machine_knows_the_triggers_of_the_table_alone() -> None:
-    """There is no `to_running`: only the triggers of the table can be fired, spelled as there."""
+    """There is no `to_running`: only the triggers of the table can be fired, in the table's spelling."""
     assert {str(trigger) for trigger in Trigger} == set(MACHINE.events)
 
 

@@ -74,7 +74,7 @@ def test_protocol_that_repeats_what_is_unsafe_to_repeat_is_found(search: Search)
 
 @takes_seconds
 def test_protocol_with_a_start_from_absent_is_found(search: Search) -> None:
-    """To start what does not exist is the mistake that Interlock exists to exclude."""
+    """Starting an absent instance is the mistake that Interlock exists to exclude."""
     row = BY_TRIGGER[Trigger.start]
     _, trace = search(changed(Trigger.start, sources=(State.absent, *row.sources)))
 

@@ -1,4 +1,4 @@
-"""A fetched image is identified by its sources, fetched once, and shared with nobody outside the store."""
+"""A fetched image is identified by its sources, fetched once, and belongs to the store alone."""
 
 import gzip
 import hashlib

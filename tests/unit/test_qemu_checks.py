@@ -1,4 +1,4 @@
-"""What `doctor` says of a host that lacks something for QEMU: each finding comes with the command that fixes it."""
+"""What `doctor` says about a host that lacks something for QEMU: each finding has the command that fixes it."""
 
 import platform
 

@@ -50,7 +50,7 @@ class Monitor:
 
 @pytest.fixture
 def monitor(monkeypatch):
-    """Put Monitor in the place of the real one."""
+    """Replace the real monitor by a Monitor."""
     fake = type("Fake", (Monitor,), {"asked": [], "root": "disk"})
     monkeypatch.setattr(forking, "Monitor", fake)
     return fake

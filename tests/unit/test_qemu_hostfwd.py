@@ -112,7 +112,7 @@ def test_free_passes_over_connections_that_end():
 
 
 def test_host_socket_takes_the_place_of_nothing_else(tmp_path):
-    """A file, a folder, a link and a socket in use stay as they are; a socket that nobody serves is replaced."""
+    """A file, a folder, a link and a socket in use stay as they are; a socket that nobody serves may be replaced."""
     target = tmp_path / "it"
     wanted = [forward(host_port=0, guest_port=0, guest_socket="/run/it", host_socket=str(target))]
     hostfwd.check(wanted)
