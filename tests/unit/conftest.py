@@ -1,4 +1,4 @@
-"""What the unit tests read: the reviewed files of tests/golden, disks by qemu-img, a server that has them."""
+"""Fixtures of the unit tests: the golden files, disks made by qemu-img, and a server that publishes files."""
 
 import gzip
 import hashlib
@@ -38,7 +38,7 @@ def matrix() -> dict[tuple[Trigger, State], str]:
 
 
 RAW = bytes(510) + b"\x55\xaa" + hashlib.shake_256().digest(400 * 1024) + bytes(1 << 20)
-"""A raw disk with a partition table's signature, with content, and with room."""
+"""A raw disk: a partition table's signature, some content, and free space."""
 
 
 def sha256(content: bytes) -> str:
@@ -64,24 +64,24 @@ def qcow2(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @dataclass
 class Published:
-    """A file on the server, and how the server behaves when it is asked for it."""
+    """A file on the server, and how the server answers a request for it."""
 
     content: bytes
     headers: dict[str, str] = field(default_factory=dict)
     """ETag, Last-Modified."""
     ranges: bool = True
     if_range: bool = True
-    """False: a part is sent, whatever the file was called when its beginning was sent."""
+    """False: the server ignores If-Range and sends the requested part even if the file has changed."""
     length: int | None = None
-    """What the server says it is, if not the truth."""
+    """The size that the server claims, if it is not the real one."""
     compress: bool = False
-    """True: by gzip, on the way, when the client allows it."""
+    """True: the server compresses the body with gzip if the client accepts that."""
     refusals: list[tuple[int, dict[str, str]]] = field(default_factory=list)
-    """Status and headers of the first answers, one each."""
+    """Status and headers of the first answers, one pair per answer."""
     cuts: list[int] = field(default_factory=list)
-    """After how many bytes the next answers end, one each."""
+    """Byte counts after which the next answers are cut off, one per answer."""
     stalls: list[int] = field(default_factory=list)
-    """After how many bytes the next answers wait until `Publisher.go` is set, one each."""
+    """Byte counts after which the next answers wait until `Publisher.go` is set, one per answer."""
 
 
 class Publisher(ThreadingHTTPServer):
@@ -105,7 +105,7 @@ class Publisher(ThreadingHTTPServer):
         return f"{self.url}{path}"
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: that clients hang up is what is tested."""
+        """Say nothing: the tests make clients hang up."""
 
 
 class _Answer(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""What the agent in a guest is asked, and that whatever a guest says costs little memory and little time."""
+"""Requests to the agent in a guest; no answer of a guest costs much memory or time."""
 
 import json
 import socket
@@ -18,12 +18,12 @@ WORDS = some.dictionaries(some.text("abcxyz_.-", min_size=1, max_size=8), some.b
 
 
 def nonce(exchange):
-    """Return the word by which `exchange` knows its answer."""
+    """Return the word by which `exchange` recognizes its answer."""
     return exchange.request.split()[0]
 
 
 def test_exchange_hears_its_own_answer_alone():
-    """A greeting, an answer to another and half a line are no answer; the rest of the line makes it one."""
+    """A greeting, an answer to another request and half a line do not count; the completed line does."""
     exchange = Exchange("ping")
     assert exchange.hear(b"interlock agent 1\n0123 ok old\n" + nonce(exchange)) is None
     assert exchange.hear(b" ok boot\n") == "boot"
@@ -34,14 +34,14 @@ def test_exchange_hears_its_own_answer_alone():
     ("said", "shown"), [(b"failed no\x1b[2Jway", "ping: noway"), (b"", "no reason"), (b"x", "ping: x")]
 )
 def test_exchange_that_fails_says_why(said, shown):
-    """The guest's words are shown without what a terminal would obey."""
+    """The guest's words are shown without terminal escape sequences."""
     exchange = Exchange("ping")
     with pytest.raises(AgentError, match=shown):
         exchange.hear(nonce(exchange) + b" " + said + b"\n")
 
 
 def test_exchange_ends_when_the_guest_floods():
-    """A guest that writes without end is given up after a megabyte, of which next to nothing is kept."""
+    """A guest that never stops writing is given up after 1 MiB, of which less than 16 KiB is kept."""
     exchange = Exchange("ping")
     for _ in range(256):
         assert exchange.hear(b"x" * 4096) is None
@@ -55,7 +55,7 @@ def test_exchange_ends_when_the_guest_floods():
 @settings(deadline=None)  # the machine may be busy
 @given(WORDS)
 def test_facts_arrive_as_they_were(facts):
-    """A shell that reads the line gets each value, byte for byte; NUL is what no shell can hold."""
+    """A shell that reads the line gets each value byte for byte, except NUL, which no shell can hold."""
     facts = {name: value.replace(b"\0", b"") for name, value in facts.items()}
     script = 'IFS= read -r line; set -f; for word in $line; do printf %b "${word#*=}"; printf "|"; done'
     done = subprocess.run(["sh", "-c", script], input=escaped(facts).encode() + b"\n", capture_output=True, check=True)
@@ -63,13 +63,13 @@ def test_facts_arrive_as_they_were(facts):
 
 
 def test_listening_sockets_are_those_of_the_kernels_table():
-    """Addresses are numbers of a little-endian machine; anything else is left out."""
+    """Addresses are hexadecimal numbers of a little-endian machine; any other word is left out."""
     words = "tcp:0100007F:0016 tcp6:00000000000000000000000001000000:1F90 tcp:1:2 udp:0100007F:0016 tcp:0100007F:00016"
     assert listening(words) == {("127.0.0.1", 22), ("::1", 8080)}
 
 
 def test_load_is_read_or_refused():
-    """Five numbers, or an error."""
+    """A load is five numbers; anything else is an error."""
     assert load("0.5 0.25 0 1024 12.5") == Load((0.5, 0.25, 0.0), 1 << 20, 12.5)
     for words in ("", "1 2 3 4", "1 2 3 4 x", "1 2 3 nan 5"):
         with pytest.raises(AgentError):
@@ -81,7 +81,7 @@ OPENED = {"event": "VSERPORT_CHANGE", "data": {"id": "agent", "open": True}}
 
 @pytest.fixture
 def site(tmp_path):
-    """Return a machine whose agent has the port open, and whose guest's key is KEY."""
+    """Return a machine whose agent has opened its port and whose pinned host key is KEY."""
     (tmp_path / "events.log").write_text(json.dumps(OPENED) + "\n")
     (tmp_path / "known_hosts").write_text("guest ssh-ed25519 KEY\n")
     return Site("web", tmp_path, tmp_path, make_spec(driver="qemu"))
@@ -93,7 +93,7 @@ def takes_client(answer):
 
 @pytest.fixture
 def guest(tmp_path):
-    """Return what plays a guest at the port: given a function of the request, it answers one client."""
+    """Return a function that plays the guest at the port: it answers one client with the return value of `answer`."""
     server = socket.socket(socket.AF_UNIX)
     server.bind(str(tmp_path / port.SOCKET))
     server.listen(1)
@@ -127,13 +127,13 @@ def test_agent_answers(guest, tmp_path):
     [(b"yes KEY", True), (b"yes OTHER", False), (b"yes", False), (b"soon", None), (b"no", False), (b"x", False)],
 )
 def test_guest_is_ready_when_its_agent_says_so_and_has_the_pinned_key(said, ready, guest, site):
-    """A guest with another host key is left to the login, which refuses it by name."""
+    """A guest with another host key is left to the ssh login, which refuses it with its own error."""
     guest(lambda request: request.split()[0] + b" ok " + said + b"\n")
     assert port.readiness(site) is ready
 
 
 def test_what_follows_a_request_arrives_whole_although_the_guest_reads_slowly(guest, tmp_path):
-    """A seed is longer than what a socket holds at once."""
+    """A seed is longer than the buffer of a socket."""
     content, heard = b"x" * (2 << 20), []
 
     def answer(request, client):
@@ -147,14 +147,14 @@ def test_what_follows_a_request_arrives_whole_although_the_guest_reads_slowly(gu
 
 
 def test_agent_that_hangs_is_given_up(guest, tmp_path):
-    """No answer is an error that says which question had none."""
+    """A missing answer is an error that names the request."""
     guest(lambda _: b"")
     with pytest.raises(AgentError, match="did not answer ping"):
         port.ask(tmp_path, "ping", timeout_s=0.1)
 
 
 def test_agent_that_is_not_there_is_an_error(site):
-    """A machine that an older version made has no socket; it is left to the login."""
+    """A machine made by an older version has no agent socket; it is left to the ssh login."""
     with pytest.raises(AgentError, match="cannot be reached"):
         port.ask(site.runtime, "ping")
     assert port.readiness(site) is False

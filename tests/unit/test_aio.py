@@ -1,4 +1,4 @@
-"""The API on asyncio: any call in a thread, called off where its task is."""
+"""The API on asyncio: every call runs in a thread and is cancelled with its task."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from interlock import CancelledError, Interlock, NotFoundError, SimulatedDriver,
 
 @pytest.fixture
 def driver():
-    """Return a simulated driver that is ordered about."""
+    """Return a simulated driver whose behaviour the test sets through `orders`."""
     return SimulatedDriver(orders={})
 
 
@@ -33,7 +33,7 @@ def test_call_returns_what_the_method_does(vms):
 
 
 def test_many_calls_are_made_at_once(vms):
-    """More than a pool of threads would hold: each of them waits for what the last one does."""
+    """Calls share no limited pool of threads: 40 waits last until 40 later calls have started the instances."""
     names = [f"w{number}" for number in range(40)]
 
     async def program():
@@ -48,7 +48,7 @@ def test_many_calls_are_made_at_once(vms):
 
 @pytest.mark.parametrize("times", [1, 3])
 def test_cancelled_task_calls_the_work_off(vms, driver, times):
-    """The start is undone before the task ends, however often it is cancelled; the next one works."""
+    """The start is undone before the task ends, however often it is cancelled; the next start works."""
     vms.create("web", "tiny")
     driver.orders["start"] = {"hang": True}
     began = asyncio.Event()
@@ -77,7 +77,7 @@ def test_cancelled_task_calls_the_work_off(vms, driver, times):
 
 
 def test_work_that_is_called_off_calls_off_no_other(vms, driver, tmp_path, until):
-    """Each call has a flag of its own."""
+    """Each call has its own cancellation flag."""
     driver.orders["start"] = {"until": str(tmp_path / "go")}
     for name in ("web", "db"):
         vms.create(name, "tiny")
@@ -96,7 +96,7 @@ def test_work_that_is_called_off_calls_off_no_other(vms, driver, tmp_path, until
 
 
 def test_timeout_of_asyncio_is_a_timeout(vms, driver):
-    """`asyncio.timeout` bounds a call as it bounds any other."""
+    """`asyncio.timeout` bounds a call like any other awaitable."""
     vms.create("web", "tiny")
     driver.orders["start"] = {"hang": True}
 
@@ -110,7 +110,7 @@ def test_timeout_of_asyncio_is_a_timeout(vms, driver):
 
 
 def test_iterate_yields_what_the_iterator_does(vms):
-    """A watch is followed without blocking the loop, and its end by cancellation is the task's."""
+    """A watch is followed without blocking the loop; cancelling its task ends it."""
     vms.create("web", "tiny")
 
     async def program():

@@ -1,4 +1,4 @@
-"""The Python API: one method for each row, composites that own no state, and a way out of everything."""
+"""The Python API: a method for each row, composites without state of their own, and a forced delete from anywhere."""
 
 import re
 import runpy
@@ -39,17 +39,17 @@ def bring(vms):
 
 
 def test_package_exports_what_it_lists():
-    """Every name in `__all__` is there, also those that are loaded when they are used."""
+    """Every name in `__all__` resolves, including those that are loaded on first use."""
     assert [name for name in interlock.__all__ if not hasattr(interlock, name)] == []
 
 
 def test_api_has_a_method_for_every_row_that_can_be_asked_for():
-    """The table and the API agree on what there is to ask for."""
+    """Every trigger that a caller can ask for has a method of the same name."""
     assert [row.trigger for row in TABLE if not row.observed and not hasattr(Interlock, row.trigger)] == []
 
 
 def test_create_wishes_overrule_the_template(vms):
-    """What was asked for beside the template is what the instance has."""
+    """Wishes beside the template override it in the instance's spec."""
     vms.create("web", "tiny", Wishes(cpus=3, memory_bytes=1 << 30), driver="simulated")
     spec = vms.status("web").spec
     assert (spec.cpus, spec.memory_bytes, spec.disk_bytes) == (3, 1 << 30, 1 << 30)
@@ -59,7 +59,7 @@ def test_create_wishes_overrule_the_template(vms):
     ("arguments", "kind"), [(("../web", "tiny"), InvalidNameError), (("web", "no-such-template"), NotFoundError)]
 )
 def test_create_that_cannot_be_leaves_no_instance(vms, home, arguments, kind):
-    """A slip in name or template costs nothing."""
+    """A mistake in the name or the template leaves nothing behind."""
     with pytest.raises(kind):
         vms.create(*arguments, driver="simulated")
     assert list(vms.instances()) == []
@@ -67,7 +67,7 @@ def test_create_that_cannot_be_leaves_no_instance(vms, home, arguments, kind):
 
 
 def test_create_with_unknown_driver_names_the_installed(vms, home):
-    """The error for an unknown driver names those that exist, and nothing is made."""
+    """The error for an unknown driver names the installed ones, and nothing is created."""
     with pytest.raises(HostError, match="installed: ganeti, lima, qemu, simulated"):
         vms.create("web", "tiny", driver="nothing")
     assert not home.root.exists()
@@ -82,27 +82,27 @@ def test_up_from_any_state_ends_running(vms, bring, state):
 
 
 def test_up_of_existing_instance_reads_no_template(vms, bring):
-    """What exists is started as it is: the template need not even be there any more."""
+    """An existing instance is started as it is; its template may be gone."""
     bring(State.stopped)
     assert vms.up("web", "no-such-template").state is State.running
 
 
 def test_up_of_absent_instance_without_template_is_not_found(vms):
-    """Nothing is created from nothing, and the hint says what is missing."""
+    """Without a template nothing is created, and the hint shows the missing option."""
     with pytest.raises(NotFoundError) as caught:
         vms.up("web", None)
     assert caught.value.hint == "interlock create web --template debian"
 
 
 def test_up_announces_two_transitions(bring, heard):
-    """A composite is a sequence of rows: each begins and is done."""
+    """A composite is a sequence of transitions, and each is reported as done."""
     bring(State.running)
     assert [event.trigger for event in heard if event.happening is Happening.done] == [Trigger.create, Trigger.start]
 
 
 @pytest.mark.parametrize("state", [State.created, State.running, State.stopped])
 def test_restart_from_any_existing_state_ends_running(vms, bring, state):
-    """What does not run needs no stopping first."""
+    """An instance that is not running is started without a stop first."""
     bring(state)
     assert vms.restart("web").state is State.running
 
@@ -117,7 +117,7 @@ def test_restart_of_running_guest_boots_it_anew(vms, bring):
 
 @pytest.mark.parametrize("state", State)
 def test_delete_with_force_from_any_state_ends_absent(vms, bring, home, state):
-    """From every state there is one way out."""
+    """A forced delete works from every state."""
     bring(state)
     assert vms.delete("web", force=True).state is State.absent
     assert not home.directory("web").exists()
@@ -133,7 +133,7 @@ JOURNAL_DAMAGES = [b"", b"\0\0\0\0", b"{}\n"]
     [*((SPEC_FILE, content) for content in SPEC_DAMAGES), *((FILE, content) for content in JOURNAL_DAMAGES)],
 )
 def test_delete_with_force_of_damage_ends_absent(vms, bring, home, state, file, content):
-    """From every kind of damage in every state there is the same way out; the driver is asked to end what runs."""
+    """A forced delete removes a damaged instance in any state; the driver is asked to end what still runs."""
     bring(state)
     (home.directory("web") / file).write_bytes(content)
     outcome = vms.delete("web", force=True)
@@ -152,7 +152,7 @@ def test_delete_with_force_of_instance_without_its_driver_ends_absent(vms, bring
 
 
 def test_delete_with_force_while_a_dead_start_cannot_be_finished_ends_absent(vms, bring, monkeypatch):
-    """A start that was kept alive after it failed does not stand in the way."""
+    """A failed start whose machine was kept alive does not block the deletion."""
     bring(State.created)
     monkeypatch.setenv("INTERLOCK_SIMULATED", '{"start": {"hang": true}}')
     with pytest.raises(interlock.DeadlineError):
@@ -161,14 +161,14 @@ def test_delete_with_force_while_a_dead_start_cannot_be_finished_ends_absent(vms
 
 
 def test_shell_of_driver_without_guests_is_refused(vms, bring):
-    """Where there is no guest to log in to, the error says so, and is ours."""
+    """If the driver has no guest to log in to, `shell` raises a UsageError that says so."""
     bring(State.running)
     with pytest.raises(UsageError, match='driver "simulated" has no shell'):
         vms.shell("web")
 
 
 def test_can_of_running_instance_is_what_the_table_allows(vms, bring):
-    """`can` lists every trigger that can be asked for; legal are those of the state, but for what is already so."""
+    """`can` lists every trigger that can be asked for; one whose outcome already holds is not legal."""
     bring(State.running)
     verdicts = vms.can("web")
     assert [verdict.trigger for verdict in verdicts] == [row.trigger for row in TABLE if not row.observed]
@@ -189,12 +189,12 @@ def test_can_of_running_instance_is_what_the_table_allows(vms, bring):
 
 
 def test_call_with_a_listener_of_its_own_waits_as_long_as_any_other():
-    """Who listens to a call has not asked to be refused sooner."""
+    """A listener for one call does not shorten the time that the call waits for a busy instance."""
     assert Interlock(wait_s=47.0)._heard_by(print)._wait_s == 47.0
 
 
 def test_listener_that_raises_calls_the_work_off(bring, vms):
-    """What a listener raises undoes the transition, as documented: an embedder can stop one."""
+    """An exception in a listener undoes the transition, as documented, so an embedder can stop one."""
     bring(State.created)
 
     def refuse(event):
@@ -217,7 +217,7 @@ def examples():
 
 @pytest.mark.parametrize("program", list(examples()))
 def test_program_on_a_page_runs(program, qcow2, tmp_path, monkeypatch, capsys):
-    """What those who embed Interlock read is a program that works, here with simulated machines."""
+    """The programs on the pages for embedders work, here with simulated machines."""
     monkeypatch.setenv("INTERLOCK_DRIVER", "simulated")
     monkeypatch.setattr(interlock.drivers.find("simulated"), "answers", {"uname -r": "6.1.0"})
     (tmp_path / "disk.qcow2").write_bytes(qcow2)
@@ -228,7 +228,7 @@ def test_program_on_a_page_runs(program, qcow2, tmp_path, monkeypatch, capsys):
 
 
 def test_images_of_a_home_are_listed_found_used_and_deleted(vms, qcow2, tmp_path):
-    """`vms.images` is the whole store: what was put into it is found by name, and what is not there is said."""
+    """`vms.images` is the whole store: an imported image is found by name, a missing one is a NotFoundError."""
     (tmp_path / "disk").write_bytes(qcow2)
     image = vms.images.import_(tmp_path / "disk", name="mine")
     assert vms.images.list() == (image,) == (vms.images.get("mine"),)
@@ -242,7 +242,7 @@ def test_images_of_a_home_are_listed_found_used_and_deleted(vms, qcow2, tmp_path
 
 
 def test_templates_are_read_and_make_nothing(vms, tmp_path):
-    """`vms.templates` says what `create` would, and creates nothing."""
+    """`vms.templates` reads and checks templates as `create` does, and creates nothing."""
     (tmp_path / "web.yaml").write_text("images: [{location: 'build:tiny'}]\nmounts: [{location: /srv}]\ncpus: 2\n")
     (tmp_path / "bad.yaml").write_text("cpus: none\n")
     assert vms.templates.list()["tiny"]
@@ -258,7 +258,7 @@ def test_templates_are_read_and_make_nothing(vms, tmp_path):
 
 
 def test_checks_of_a_home_that_cannot_be_used_are_findings(home):
-    """Who asks what is wrong is answered, also where nothing else would work."""
+    """`checks` answers even if the home is unusable and nothing else works."""
     home.root.mkdir(mode=0o777)
     home.root.chmod(0o777)
     with pytest.raises(HostError):
@@ -269,7 +269,7 @@ def test_checks_of_a_home_that_cannot_be_used_are_findings(home):
 
 @pytest.mark.parametrize("calls", ["vms.instances()", "vms.status('web')", "vms.can('web')"])
 def test_reading_instances_loads_nothing_of_what_they_are_made_of(calls):
-    """Images, templates and what checks them are paid for by those who use them."""
+    """Only calls that use images, templates or checks import their modules."""
     program = (
         f"import sys, interlock\nvms = interlock.Interlock()\nlist([{calls}])\ninterlock.Wishes\n"
         "print(*sorted(name for name in sys.modules if name.startswith(('interlock.images', 'interlock.templates', "

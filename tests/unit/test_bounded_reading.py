@@ -1,4 +1,4 @@
-"""A file that a machine writes may be of any size: a bounded part of it is read, the end where that counts."""
+"""A file that a machine writes may have any size; only a bounded part of it is read (of a log, the end)."""
 
 import tracemalloc
 
@@ -15,7 +15,7 @@ TAIL = b'word\n{"event": "LAST"}\n'
 
 @pytest.fixture
 def peak():
-    """Return a function that calls another and returns what that returned, and how much memory it took meanwhile."""
+    """Return a function that calls another and returns its result and its peak memory in bytes."""
 
     def measure(function, *arguments):
         tracemalloc.start()
@@ -40,7 +40,7 @@ def peak():
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_large_file_of_a_machine_takes_little_memory(tmp_path, peak, file, read, expected):
-    """Logs are read from their end; a record that large is not one."""
+    """Logs are read from their end; a record of that size is ignored."""
     (tmp_path / file).write_bytes(LINE * (16 * MIB // len(LINE)) + TAIL)
     found, taken = peak(read, tmp_path)
     assert found == expected

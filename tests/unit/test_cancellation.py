@@ -1,4 +1,4 @@
-"""The flag that signals set: who sees it, who does not, and that the handler raises only where it is let."""
+"""The cancellation flag that signals set: which waits it ends, and where the handler may raise."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ LONG_S = 60.0
 
 @pytest.fixture(autouse=True)
 def listening():
-    """Listen as the program does; afterwards nothing of it is left."""
+    """Listen for signals as the program does, and restore the handlers afterwards."""
     handlers = {number: signal.getsignal(number) for number in (*cancellation.SIGNALS, signal.SIGALRM)}
     cancellation.listen()
     yield
@@ -32,7 +32,7 @@ def listening():
 
 @pytest.fixture
 def soon():
-    """Return a function that sends a signal to this process in a moment, when the test is in the middle of its wait."""
+    """Return a function that signals this process after 0.2 s, when the test is in the middle of its wait."""
     timers = []
 
     def send(number=signal.SIGTERM):
@@ -45,7 +45,7 @@ def soon():
 
 
 def test_handler_alone_raises_nothing():
-    """Work that does not wait is not disturbed by a signal; what looks at the flag afterwards is."""
+    """A signal does not disturb work that does not wait; the next look at the flag raises."""
     os.kill(os.getpid(), signal.SIGINT)
     assert cancellation.requested()
     with pytest.raises(CancelledError, match="interrupted by SIGINT"):
@@ -63,7 +63,7 @@ def test_listen_leaves_an_ignored_signal_ignored(number):
 
 @pytest.fixture
 def waits(tmp_path):
-    """Return every kind of wait, by name: each lasts far longer than the test has time for."""
+    """Return every kind of wait, by name; each would outlast the test."""
 
     def look_at_the_clock():
         deadline = Deadline(LONG_S)
@@ -92,7 +92,7 @@ def waits(tmp_path):
 
 @pytest.mark.parametrize("name", ["pause", "readable", "deadline", "program", "lock", "foreign call", "iterator"])
 def test_wait_is_ended_by_a_signal(waits, soon, name, injected):
-    """Whatever is waited for, a signal is the end of it."""
+    """A signal ends every kind of wait."""
     soon()
     with pytest.raises(CancelledError, match="interrupted by SIGTERM"):
         waits[name]()
@@ -100,7 +100,7 @@ def test_wait_is_ended_by_a_signal(waits, soon, name, injected):
 
 
 def test_shielded_work_is_not_called_off():
-    """What undoes is not undone: there a signal counts for nothing, in a nested foreign call neither."""
+    """Undo steps are not cancelled: a signal has no effect there, not even in a nested foreign call."""
     with cancellation.interruptible():
         with cancellation.shielded():
             for _ in range(2):
@@ -115,7 +115,7 @@ def test_shielded_work_is_not_called_off():
 
 
 def test_shield_of_one_thread_covers_no_other():
-    """While one thread undoes, the waits of the others still end."""
+    """While one thread is shielded, a signal still ends the waits of the others."""
     raised = []
 
     def other():
@@ -133,7 +133,7 @@ def test_shield_of_one_thread_covers_no_other():
 
 
 def test_interruptible_in_another_thread_lets_the_handler_raise_nowhere():
-    """Handlers run in the main thread, whatever blocks in another."""
+    """The handler runs in the main thread, so an interruptible call in another thread must not make it raise."""
     inside, go = threading.Event(), threading.Event()
 
     def other():
@@ -153,7 +153,7 @@ def test_interruptible_in_another_thread_lets_the_handler_raise_nowhere():
 
 
 def test_interruptible_notices_a_call_that_swallows_what_is_raised():
-    """A library that catches everything cannot keep the work from being called off, nor turn it into another error."""
+    """A library that catches everything can neither prevent the cancellation nor turn it into another error."""
 
     def swallow():
         with cancellation.interruptible(), suppress(CancelledError):
@@ -173,7 +173,7 @@ def test_interruptible_notices_a_call_that_swallows_what_is_raised():
 
 
 def test_step_aside_gives_the_signals_their_effect_back():
-    """A program that takes our place is ended by what ended us, and a signal that came before is not lost."""
+    """A program that replaces ours gets the default signal handling, and an earlier signal is not lost."""
     code = (
         "import os, signal\nfrom interlock.host import cancellation\n"
         "cancellation.listen(); cancellation.step_aside(); os.kill(os.getpid(), signal.SIGTERM)"

@@ -1,4 +1,4 @@
-"""What the driver contract declares is complete, and said in one place."""
+"""The driver contract is complete and stated in one place."""
 
 import re
 from pathlib import Path
@@ -15,24 +15,24 @@ from interlock.errors import HostError
 ROOT = Path(interlock.__file__).parent
 
 OTHERS = {
-    "driver", "arch",  # whose it is, and whether that one has such machines: Abilities.arches
-    "cpus", "memory_bytes", "disk_bytes",  # always there: the size of whatever a driver's machine is
-    "boot", "kernel_arguments",  # what the image is
-    "user", "hostname", "instance_id", "timezone",  # the guest's, in its seed
-    "start_timeout_s", "stop_timeout_s",  # the engine's: it hands over a deadline
+    "driver", "arch",  # which driver it is, and an architecture that it supports: Abilities.arches
+    "cpus", "memory_bytes", "disk_bytes",  # every machine has a size
+    "boot", "kernel_arguments",  # properties of the image
+    "user", "hostname", "instance_id", "timezone",  # set in the guest by its seed
+    "start_timeout_s", "stop_timeout_s",  # the engine turns these into a deadline
     "created_at", "message", "origin", "version", "schema",  # for people, and for the record
-    "kept_by",  # the driver's own word, by which the engine knows that others start its machines: Abilities.kept_by
+    "kept_by",  # set by the driver itself; it shows the engine that others start its machines: Abilities.kept_by
 }  # fmt: skip
 
 
 def test_every_field_of_the_spec_is_a_demand_or_known_not_to_be():
-    """The author of a new field decides whether a driver may ignore it."""
+    """The author of a new field has to decide whether a driver may ignore it."""
     assert DEMANDS.keys() | OTHERS == set(Spec._fields)
     assert not DEMANDS.keys() & OTHERS
 
 
 def test_every_demand_has_a_default_and_the_suite_an_example_that_differs():
-    """Otherwise nobody could tell that a spec asks for it, or that a driver refuses it."""
+    """A value other than the default is how a spec asks for it, and how the suite sees a driver refuse it."""
     defaults = {name: default for name, default in Spec._field_defaults.items() if name in DEMANDS}
     assert defaults.keys() == DEMANDS.keys()
     assert conformance._ASKED.keys() == DEMANDS.keys()
@@ -40,7 +40,7 @@ def test_every_demand_has_a_default_and_the_suite_an_example_that_differs():
 
 
 def test_files_that_creation_hands_over_are_named_in_the_contract_alone():
-    """Creation, the image store and the drivers agree because there is one word for each file."""
+    """Creation, the image store and the drivers share one constant for the name of each file."""
     spelt = re.compile(
         "|".join(f'"{re.escape(name)}"' for name in (BASE, SEED, SSH_KEY, KNOWN_HOSTS)) + f"|{disk_file('')}{{"
     )

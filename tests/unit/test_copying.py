@@ -1,4 +1,4 @@
-"""Copies: which program makes them, with the same result; what is asked of the guest before."""
+"""Copies: which program makes them, with the same result; what the guest is asked beforehand."""
 
 import os
 import re
@@ -28,7 +28,7 @@ open(sys.argv[1] + "/go").read()
 print("oops", file=sys.stderr)
 sys.exit(3)
 """
-"""Reads a file, waits for a word, complains and fails."""
+"""A program that reads a file, waits for the end of a FIFO, complains and fails."""
 
 
 def web(path: str) -> Place:
@@ -40,7 +40,7 @@ def here(path: object) -> Place:
 
 
 class Guest:
-    """A guest that says what it is to say, and remembers which paths it was asked about."""
+    """A guest that gives a fixed answer and remembers which paths it was asked about."""
 
     def __init__(self, said: str) -> None:
         self.said, self.asked = said, []
@@ -68,7 +68,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("target", "slash"), [("yes\n1 1", ""), ("yes\n0 0", "/")])
 def test_folder_goes_into_a_target_that_exists_and_takes_its_name_otherwise(folder, target, slash):
-    """By rsync as by scp, whose rule that is: what is in the folder goes into a target that rsync makes."""
+    """rsync follows scp's rule: the content of the folder goes into a target that does not exist yet."""
     asked = Guest(target)
     found = copying([here(f"{folder}/"), web("~/there")], SSH, asked, recursive=True)
     assert found.line == ["rsync", *KEEP, "--recursive", *BY_SSH, f"{folder}{slash}", "web:./there"]
@@ -85,14 +85,14 @@ def test_folder_goes_into_a_target_that_exists_and_takes_its_name_otherwise(fold
     ],
 )
 def test_scp_copies_where_rsync_is_missing_or_would_do_something_else(folder, said, sources, backend):
-    """Several things need a folder as their target: scp says so, where rsync would make one."""
+    """Several sources need a folder as their target: scp reports a missing one, rsync would create it."""
     places = [here(folder.parent / source) for source in sources]
     found = copying([*places, web("x y")], SSH, Guest(said), recursive=True, backend=backend)
     assert found.line == ["scp", "-3", "-p", "-F", str(CONFIG), "-r", "--", *map(str, places), "web:x y"]
 
 
 def test_host_without_rsync_asks_the_guest_for_nothing(folder, monkeypatch):
-    """A session costs an emulated guest a tenth of a second."""
+    """A needless ssh session would cost an emulated guest a tenth of a second."""
     monkeypatch.setattr(shutil, "which", lambda _: None)
     asked = Guest("")
     assert copying([here(folder / "a"), web("")], SSH, asked).backend == "scp"
@@ -101,7 +101,7 @@ def test_host_without_rsync_asks_the_guest_for_nothing(folder, monkeypatch):
 
 @pytest.mark.usefixtures("folder")
 def test_from_guest_to_guest_goes_by_scp():
-    """rsync connects this host with one guest alone; to ask for it is refused with the way."""
+    """rsync copies only between this host and one guest; asking for it is refused, with a hint."""
     places = [web("a"), Place("db", "b")]
     assert copying(places, SSH, Guest("yes\n1 0")).backend == "scp"
     with pytest.raises(UsageError, match="between this host and one guest") as refused:
@@ -115,7 +115,7 @@ def test_from_guest_to_guest_goes_by_scp():
     [("no\n1 0", NotFoundError, "interlock copy --backend scp web:a ."), (None, HostError, "apt install rsync")],
 )
 def test_rsync_that_is_asked_for_and_missing_is_refused(monkeypatch, said, error, hint):
-    """On whichever side; the hint is what to type."""
+    """rsync may be missing on either side; the hint is a command to type."""
     if said is None:
         monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(error, match="rsync") as refused:
@@ -125,7 +125,7 @@ def test_rsync_that_is_asked_for_and_missing_is_refused(monkeypatch, said, error
 
 @pytest.mark.parametrize("from_guest", [False, True])
 def test_folder_that_is_not_to_be_copied_whole_is_refused(folder, from_guest):
-    """rsync would skip it and succeed."""
+    """rsync would skip the folder and succeed."""
     places = [web("*.d"), here(".")] if from_guest else [here(folder), web("")]
     with pytest.raises(UsageError, match="is a folder") as refused:
         copying(places, SSH, Guest("yes\n3 1"))
@@ -143,7 +143,7 @@ def test_folder_that_is_not_to_be_copied_whole_is_refused(folder, from_guest):
     ],
 )
 def test_path_in_a_guest_means_the_same_to_every_program(folder, path, asked, sent):
-    """None reads an option, a module of rsync's or the home into it."""
+    """No program takes it for an option, a module of rsync's or a home directory."""
     guest = Guest("yes\n1 1")
     line = copying([here(folder / "a"), web(path)], SSH, guest).line
     assert (guest.asked, line[-1]) == ([("web", asked)], sent)
@@ -151,12 +151,12 @@ def test_path_in_a_guest_means_the_same_to_every_program(folder, path, asked, se
 
 @pytest.mark.parametrize(("path", "sent"), [("/", "web:/"), ("/etc/", "web:/etc"), ("", "web:.")])
 def test_source_in_a_guest_loses_its_last_slash_and_stays_what_it_is(folder, path, sent):
-    """The root of a guest is not the home of its user, which is what rsync takes no path for."""
+    """The root of a guest stays the root: rsync takes an empty path for the home of the user."""
     assert copying([web(path), here(folder)], SSH, Guest("yes\n1 1"), recursive=True).line[-2] == sent
 
 
 def test_how_much_is_measured_where_it_lies(folder):
-    """Links are followed, but not into what is being measured; the guest says its part, or it is not known."""
+    """Links are followed, but not back into the folder; a guest that does not answer leaves the size unknown."""
     (folder / "again").symlink_to(folder / "a")
     (folder / "round").symlink_to(folder)
     found = copying([here(folder), web("")], SSH, Guest("no\n1 1"), recursive=True, measured=True)
@@ -171,7 +171,7 @@ def test_how_much_is_measured_where_it_lies(folder):
 
 
 def test_copy_by_rsync_tells_how_far_it_has_come(tmp_path):
-    """From this host to this host, by the real program; what the kernel and rsync count is what was copied."""
+    """A real rsync copies on this host; the kernel's and rsync's counts add up to the bytes copied."""
     (tmp_path / "a").write_bytes(bytes(300_000))
     heard = []
     line = ["rsync", "--bwlimit=2000", str(tmp_path / "a"), str(tmp_path / "b")]
@@ -180,14 +180,14 @@ def test_copy_by_rsync_tells_how_far_it_has_come(tmp_path):
 
 
 def test_copy_that_says_nothing_is_followed_by_what_it_has_read(tmp_path):
-    """As scp is: the kernel counts for it. It ends when all that it read was heard of."""
+    """Like scp: progress is what the kernel counts. This program ends only after all it read was reported."""
     (tmp_path / "a").write_bytes(bytes(1 << 20))
     os.mkfifo(tmp_path / "go")
     complaints = []
 
     def heard(copied: Copied) -> None:
         if copied.done_bytes == copied.total_bytes:
-            with suppress(OSError):  # before it has opened its end, and after it has gone
+            with suppress(OSError):  # the reader has not opened its end yet, or has exited
                 os.close(os.open(tmp_path / "go", os.O_WRONLY | os.O_NONBLOCK))
 
     reading = [sys.executable, "-c", READER, str(tmp_path)]
@@ -205,7 +205,7 @@ def test_copy_that_says_nothing_is_followed_by_what_it_has_read(tmp_path):
     ],
 )
 def test_bar_ends_with_what_it_came_to_and_the_programs_exit_code(capsys, backend, status, done, code, said):
-    """What the program complained of stands above it, without what would steer the terminal."""
+    """The program's complaints stand above the bar, without escape characters."""
 
     class Made(Copying):
         def run(self, heard, complained):

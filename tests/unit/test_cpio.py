@@ -15,7 +15,7 @@ TREE = {
 
 
 def members(archive: bytes) -> list[tuple[str, int, bytes]]:
-    """Read an archive back, by the format's own words: (path, mode, content) of each member."""
+    """Read an archive by the format's specification: (path, mode, content) of each member."""
     found, at = [], 0
     while True:
         assert archive[at : at + 6] == b"070701"
@@ -30,7 +30,7 @@ def members(archive: bytes) -> list[tuple[str, int, bytes]]:
 
 
 def test_pack_tree_puts_each_directory_before_what_is_in_it():
-    """The kernel makes no parents: each must come first, also one that nobody named."""
+    """The kernel creates no parent directories, so each comes before its content, even if the tree does not list it."""
     assert [name for name, _, _ in members(cpio.pack(TREE))] == [
         "bin",
         "bin/sh",
@@ -51,14 +51,14 @@ def test_pack_entries_keep_type_permissions_and_content():
 
 
 def test_pack_same_tree_in_any_order_gives_the_same_bytes():
-    """An archive can be named by its digest."""
+    """Equal trees give equal bytes, so an archive can be named by its digest."""
     shuffled = list(TREE.items())
     random.shuffle(shuffled)
     assert cpio.pack(dict(shuffled)) == cpio.pack(TREE)
 
 
 def test_pack_any_tree_ends_on_a_block():
-    """What follows begins where the kernel looks for it."""
+    """An archive that follows begins where the kernel looks for it."""
     assert len(cpio.pack(TREE)) % 512 == 0
     assert len(cpio.pack({})) == 512
 

@@ -1,4 +1,4 @@
-"""What a new guest takes from the host is what is so on the host, in a form that a guest can use."""
+"""Facts of the host that a new guest takes over, in a form that the guest can use."""
 
 import getpass
 import os
@@ -22,7 +22,7 @@ def bare(monkeypatch):
     ("uid", "login", "expected"), [(1000, "anna", "anna"), (0, "root", "interlock"), (1000, "Anna B", "interlock")]
 )
 def test_user_that_cannot_be_a_login_is_replaced(monkeypatch, uid, login, expected):
-    """The same login inside as outside, except root, and what no guest would accept."""
+    """The guest's login is the host's, unless that is root or not accepted by guests."""
     monkeypatch.setattr(getpass, "getuser", lambda: login)
     monkeypatch.setattr(os, "geteuid", lambda: uid)
     assert expected == host_facts.user()
@@ -40,14 +40,14 @@ def test_user_of_a_uid_without_a_name_is_replaced(monkeypatch):
 
 @pytest.mark.parametrize(("euid", "expected"), [(501, 501), (0, 1000)])
 def test_uid_is_the_hosts_except_roots(monkeypatch, euid, expected):
-    """Files in a mount belong to the same number on both sides; root's guest has an ordinary user."""
+    """Files in a mount have the same uid on both sides; the guest of root has an ordinary user."""
     monkeypatch.setattr(os, "geteuid", lambda: euid)
     assert expected == host_facts.uid()
 
 
 @pytest.fixture
 def etc(tmp_path, monkeypatch):
-    """Return an /etc, beside a database with one zone and a file that is not a zone."""
+    """Return an /etc next to a time zone database, which has one zone and a file that is not a zone."""
     zones = tmp_path / "zoneinfo"
     (zones / "Europe").mkdir(parents=True)
     (zones / "Europe/Paris").write_bytes(b"TZif2 paris")
@@ -58,20 +58,20 @@ def etc(tmp_path, monkeypatch):
 
 
 def test_timezone_is_where_localtime_leads(etc):
-    """Systems with systemd keep the name in a link."""
+    """Systems with systemd keep the name of the zone in a link."""
     (etc / "localtime").symlink_to(host_facts.ZONES / "Europe/Paris")
     assert host_facts.timezone(etc) == "Europe/Paris"
 
 
 def test_timezone_without_a_link_is_what_the_file_says(etc):
-    """Debian keeps it in a file, too."""
+    """Debian also keeps the name in a file."""
     (etc / "localtime").write_bytes(b"TZif2 a copy")
     (etc / "timezone").write_text("Asia/Tokyo\n")
     assert host_facts.timezone(etc) == "Asia/Tokyo"
 
 
 def test_timezone_that_nothing_tells_is_empty(etc):
-    """Then the guest keeps its own."""
+    """The guest then keeps its own time zone."""
     assert host_facts.timezone(etc) == ""
 
 
@@ -82,13 +82,13 @@ def test_zone_is_the_databases_file(etc):  # noqa: ARG001
 
 @pytest.mark.parametrize("name", ["Europe/Pari", "../etc/passwd", "/etc/passwd", "tzdata.zi", "Europe", "a\nb", ""])
 def test_zone_of_any_other_name_is_refused(etc, name):  # noqa: ARG001
-    """A typo is an error of `create`, and no path leads out of the database."""
+    """A typo is an error of `create`, and no name leads out of the database."""
     with pytest.raises(UsageError, match="timezone: "):
         host_facts.zone(name)
 
 
 def test_zone_on_a_host_without_a_database_is_left_to_the_guest(monkeypatch, tmp_path):
-    """Who has none cannot tell a slip from a zone."""
+    """Without a database, the host cannot tell a typo from a zone."""
     monkeypatch.setattr(host_facts, "ZONES", tmp_path / "none")
     assert host_facts.zone("Europe/Paris") == b""
 
@@ -111,13 +111,13 @@ def test_environment_proxy_is_as_the_guest_reaches_it(bare, proxy, expected):
 
 
 def test_environment_without_propagation_has_no_proxy(bare):
-    """`propagateProxyEnv: false` keeps the host's proxies to the host_facts."""
+    """`propagateProxyEnv: false` keeps the host's proxies out of the guest."""
     bare.setenv("http_proxy", "http://proxy.example:3128")
     assert host_facts.environment({"A": "b"}, proxies=False) == {"A": "b"}
 
 
 def test_environment_asked_for_overrules_the_hosts(bare):
-    """What a template sets is set, and its proxies get both spellings, too."""
+    """The template's variables override the host's, and its proxies get both spellings too."""
     bare.setenv("http_proxy", "http://proxy.example:3128")
     bare.setenv("no_proxy", "localhost")
     assert host_facts.environment({"http_proxy": "http://127.0.0.1:1", "A": "b"}, proxies=True) == {
@@ -130,7 +130,7 @@ def test_environment_asked_for_overrules_the_hosts(bare):
 
 
 def test_public_keys_are_the_lines_of_all_files(tmp_path):
-    """In the order of the files' names, without comments and blank lines."""
+    """The keys are in the order of the files' names, without comments and blank lines."""
     (tmp_path / ".ssh").mkdir()
     (tmp_path / ".ssh/id_b.pub").write_text("# mine\nssh-ed25519 BBBB b\n\n")
     (tmp_path / ".ssh/id_a.pub").write_text("ssh-rsa AAAA a\n")

@@ -1,4 +1,4 @@
-"""A plan turns template, wishes and host into a complete spec, and reads nothing before it is carried out."""
+"""A plan turns template, wishes and host into a complete spec, and reads nothing until it runs."""
 
 import json
 import os
@@ -27,7 +27,7 @@ user:
 
 @pytest.fixture
 def template(tmp_path):
-    """Return the path of a template that says something about most things."""
+    """Return the path of a template with an image, processors, memory and a user."""
     (tmp_path / "t.yaml").write_text(TEMPLATE)
     return str(tmp_path / "t.yaml")
 
@@ -58,26 +58,26 @@ def draft(home, template, said):
 
 
 def test_plan_reads_nothing_until_it_is_carried_out(home):
-    """What is planned costs nothing: a template that is missing is found missing under the instance's lock."""
+    """Planning reads nothing: a missing template is noticed when the plan runs, under the instance's lock."""
     assert callable(plan(home, "web", "./missing.yaml", SimulatedDriver(), Wishes()))
     assert not home.root.exists()
 
 
 def test_plan_takes_the_template_where_nothing_is_wished(draft):
-    """What the template says stands in the spec."""
+    """The spec has the template's values."""
     spec = draft().spec
     assert (spec.cpus, spec.memory_bytes, spec.user) == (3, 512 << 20, "anna")
 
 
 def test_plan_wishes_overrule_the_template(draft):
-    """What was asked for stands in the spec, whatever the template says."""
+    """Wishes override the template's values in the spec."""
     spec = draft(cpus=1, memory_bytes=1 << 30, disk_bytes=1 << 31, user="bert", start_timeout_s=5.0).spec
     assert (spec.cpus, spec.memory_bytes, spec.disk_bytes) == (1, 1 << 30, 1 << 31)
     assert (spec.user, spec.start_timeout_s) == ("bert", 5.0)
 
 
 def test_plan_takes_the_host_where_nobody_says(home, tmp_path, said):
-    """Half of the memory and a few processors, never more than there is; a disk that takes room only when it fills."""
+    """Half of the memory up to 4 GiB, up to four processors, and a disk that takes room only as it fills."""
     (tmp_path / "bare.yaml").write_text("images: [{location: 'build:tiny'}]\n")
     spec = plan(home, "web", str(tmp_path / "bare.yaml"), SimulatedDriver(), Wishes())(said.append).spec
     half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
@@ -87,7 +87,7 @@ def test_plan_takes_the_host_where_nobody_says(home, tmp_path, said):
 
 
 def test_plan_takes_the_homes_defaults_where_the_template_says_nothing(draft, home):
-    """What a site wants of all its machines stands in one file; a template's own word comes first."""
+    """One file holds the defaults for all machines of a site; a template's own values come first."""
     home.root.mkdir(mode=0o700)
     home.defaults.write_text("disk: 7GiB\ncpus: 1\n")
     spec = draft().spec
@@ -95,12 +95,12 @@ def test_plan_takes_the_homes_defaults_where_the_template_says_nothing(draft, ho
 
 
 def test_plan_edits_change_the_template(draft):
-    """`--set` and its like are part of the template when it is read."""
+    """Edits, from `--set` for example, are applied to the template as it is read."""
     assert draft(edits=("cpus=2", "user.name=carl")).spec.cpus == 2
 
 
 def test_plan_of_a_template_that_was_read_reads_no_other(home, template, said):
-    """What somebody agreed to is what is made, whatever becomes of the file."""
+    """A template that the user has agreed to is used as it was read, even if its file is gone."""
     loaded = load(template)
     Path(template).unlink()
     assert plan(home, "web", loaded, SimulatedDriver(), Wishes(arch="x86_64"))(said.append).spec.cpus == 3
@@ -108,14 +108,14 @@ def test_plan_of_a_template_that_was_read_reads_no_other(home, template, said):
 
 
 def test_plan_says_what_is_ignored(draft, more, said, template):
-    """Nothing of a template is dropped in silence."""
+    """No key of a template is ignored silently."""
     more("rosetta: {enabled: true}\n")
     draft()
     assert said[1:] == [f"{template}:9: rosetta: does not apply here and is ignored"]
 
 
 def test_plan_replaces_variables(draft, more, home):
-    """The spec holds no variable: the instance's directory, the user's home and params are known now."""
+    """The spec holds no variables: name, directory, uid and params are filled in."""
     more("""
 param: {port: "80"}
 message: "{{.Name}} in {{.Dir}}"
@@ -130,7 +130,7 @@ portForwards: [{guestSocket: "/run/user/{{.UID}}/{{.Param.port}}.sock", hostSock
 
 
 def test_plan_mounts_what_is_there(draft, more, tmp_path):
-    """A folder has its absolute path, and is seen in the guest under the same, or under another."""
+    """A folder keeps its absolute path; in the guest it has the same path, or the one that the template gives."""
     more(f"mounts: [{{location: {tmp_path}}}, {{location: {tmp_path}, mountPoint: /mnt/a b, writable: true}}]\n")
     options = "trans=virtio,version=9p2000.L,msize=131072,cache=mmap"
     assert draft().spec.mounts == (
@@ -140,7 +140,7 @@ def test_plan_mounts_what_is_there(draft, more, tmp_path):
 
 
 def test_plan_makes_the_folders_to_mount_and_says_so(draft, more, said, tmp_path):
-    """As in Lima: what is to be shared need not be there yet."""
+    """As in Lima, a folder to be mounted need not exist yet."""
     more(f"mounts: [{{location: {tmp_path}/new/one}}, {{location: {tmp_path}}}]\n")
     draft()
     assert (tmp_path / "new" / "one").is_dir()
@@ -148,7 +148,7 @@ def test_plan_makes_the_folders_to_mount_and_says_so(draft, more, said, tmp_path
 
 
 def test_plan_tells_all_that_this_host_lacks_at_once(draft, more, tmp_path):
-    """Folders that cannot be made, disks, zones, names and files: each with its place, and nothing is made."""
+    """The error lists every folder, disk, zone, name and file at fault with its place, and nothing is made."""
     (tmp_path / "file").touch()
     more(f"""
 mounts: [{{location: {tmp_path}/new}}, {{location: {tmp_path}/file}}, {{location: {tmp_path}/file/x, mountPoint: /x}}]
@@ -179,7 +179,7 @@ def test_plan_folder_that_nobody_may_make_is_refused(draft, more):
 
 
 def test_plan_folders_that_cannot_be_made_are_told_at_once(draft, more):
-    """What the system refuses after all is an error with all of them."""
+    """If the system refuses to make folders, the error lists all of them."""
     more("mounts: [{location: /proc/none/such}, {location: /proc/none/other}]\n")
     with pytest.raises(UsageError) as caught:
         draft()
@@ -187,7 +187,7 @@ def test_plan_folders_that_cannot_be_made_are_told_at_once(draft, more):
 
 
 def test_check_says_what_a_draft_would(home, template, more):
-    """One judgement for `create` and `template validate`: a mount point that a location implies, say."""
+    """`create` and `template validate` report the same, such as a mount point that a location implies."""
     more("mounts: [{location: /etc}]\n")
     with pytest.raises(InvalidTemplateError) as drafted:
         plan(home, "web", template, SimulatedDriver(), Wishes(arch="x86_64"))(print)
@@ -211,26 +211,26 @@ def test_plan_shares_the_disks_that_it_names(draft, more, home):
     "text", ["probes: [{script: '#!/bin/true'}]", "provision: [{script: 'true'}]"], ids=["probes", "provision"]
 )
 def test_plan_of_scripts_gives_them_time(draft, more, text):
-    """What installs software before it is ready takes longer than a boot."""
+    """A guest that installs software before it is ready needs longer than a boot."""
     more(text)
     assert draft().spec.start_timeout_s == 1800.0
 
 
 def test_plan_of_too_long_probes_is_refused(draft, more):
-    """A spec that no later command would read is not written."""
-    quotes = '"' * 600_000  # each of which is two characters in JSON
+    """A spec that is too long for later commands to read is not written."""
+    quotes = '"' * 600_000  # each quote takes two characters in JSON
     more(f"probes: [{{script: '#!/bin/sh {quotes}'}}]\n")
     with pytest.raises(UsageError, match="probes and message are longer than 1 MiB together"):
         draft()
 
 
 def test_plan_each_draft_is_an_instance_of_its_own(draft):
-    """A guest runs its first boot for each creation: no two have the same identity."""
+    """Each creation has an identity of its own, so that the guest runs its first boot."""
     assert draft().spec.instance_id != draft().spec.instance_id
 
 
 def test_plan_spec_reads_back_as_it_was_written(draft, more, tmp_path):
-    """What creation writes, every later command understands."""
+    """Every later command understands the spec that creation writes."""
     more(f"mounts: [{{location: {tmp_path}}}]\nportForwards: [{{guestPort: 80, hostPort: 8080}}]\n")
     spec = draft().spec
     assert Spec.from_json(json.loads(json.dumps(spec.to_json())), "spec.json") == spec
@@ -243,14 +243,14 @@ def test_plan_architecture_that_the_driver_lacks_is_refused(home, template):
 
 
 def test_plan_architecture_that_the_template_lacks_is_refused(home, template):
-    """A template without an image for the machine cannot make it, and says for which it can."""
+    """The error names the architectures that the template has images for."""
     with pytest.raises(InvalidTemplateError) as caught:
         plan(home, "web", template, QemuDriver(), Wishes(arch="aarch64"))(print)
     assert caught.value.details[0].endswith("images: there is no image for aarch64; there are images for x86_64")
 
 
 def test_plan_architecture_that_no_archive_of_containerd_is_for_is_refused(home):
-    """Packages do not take the place of an archive that was asked for."""
+    """Packages do not replace an archive that the template asks for."""
     archive = {"location": "https://example.org/x.tgz", "arch": "x86_64"}
     asked = {"images": [{"location": "build:tiny"}], "containerd": {"user": True, "archives": [archive]}}
     with pytest.raises(InvalidTemplateError) as caught:
@@ -262,5 +262,5 @@ def test_plan_architecture_that_no_archive_of_containerd_is_for_is_refused(home)
     ("name", "expected"), [("web", "web"), ("Web.1_x", "web-1-x"), ("x-", "x"), ("a" * 63, "a" * 63)]
 )
 def test_hostname_of_any_name_is_a_label(name, expected):
-    """What the guest calls itself is what RFC 1123 allows."""
+    """The guest's hostname is a label as RFC 1123 allows it."""
     assert hostname(name) == expected

@@ -1,4 +1,4 @@
-"""What a machine reaches of this host is said with the host's own paths, and which server's template asks for it."""
+"""What a machine reaches on this host: the host's own paths, and the server whose template asks for them."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ IMAGE = "images: [{location: 'build:tiny'}]\n"
 
 @pytest.fixture
 def reached(home, monkeypatch):
-    """Return a function that returns what the machine of a template reaches; by default of one from a server."""
+    """Return a function that returns what a template's machine reaches; by default the template is from a server."""
     monkeypatch.setenv("HOME", "/home/anna")
 
     def tell(text, name=URL, edits=()):
@@ -83,7 +83,7 @@ def reached(home, monkeypatch):
     ],
 )
 def test_reach_is_said_and_needs_a_yes(reached, text, field, words):
-    """Each thing with its absolute path; who asks for it is a server."""
+    """Each entry shows an absolute path, and the server that asks for it if the template is from one."""
     assert reached(text) == [Reach(field, words, URL)]
     assert reached(text, name="web.yaml") == [Reach(field, words, "")]
 
@@ -113,7 +113,7 @@ def test_reach_of_images_and_certificates_names_the_files(home, monkeypatch, tmp
     ids=["port", "socket-of-its-own", "ignored", "inside"],
 )
 def test_reach_that_harms_nobody_needs_no_yes(reached, text):
-    """Ports of the loopback and sockets in the instance's directory are how a guest is used."""
+    """Loopback ports and sockets in the instance's directory are ordinary use of a guest."""
     assert [one.server for one in reached(text) if one.server] == []
 
 
@@ -130,7 +130,7 @@ def test_reach_that_harms_nobody_needs_no_yes(reached, text):
     ids=["mine", "its", "filled", "param", "my-param", "each"],
 )
 def test_reach_of_a_base_from_a_server_is_the_servers(home, monkeypatch, mine, base, servers):
-    """A base has a part in an entry when it fills it, and when it gives the param that its text uses."""
+    """An entry is attributed to a base that fills it, or that gives the param which the entry uses."""
     texts = {URL: base.encode()}
     monkeypatch.setattr("interlock.templates.bases.read", lambda locator: Source(locator, texts[locator], locator))
     loaded = parse(Source("web.yaml", f"{IMAGE}base: {URL}\n{mine}\n".encode(), "/srv/web.yaml"))
@@ -139,20 +139,20 @@ def test_reach_of_a_base_from_a_server_is_the_servers(home, monkeypatch, mine, b
 
 @pytest.mark.parametrize("socket", ["../../../x.sock", "{{.Dir}}/../../x.sock"])
 def test_reach_of_a_socket_that_leads_out_of_the_instance_needs_a_yes(socket):
-    """A path is judged by where it ends."""
+    """A path is judged after its `..` parts are resolved."""
     text = f"{IMAGE}portForwards: [{{guestSocket: /x, hostSocket: '{socket}'}}]"
     loaded = parse(Source(URL, text.encode()))
-    home = Home(Path("/h"), Path("/r"))  # a short one: the path of a socket is
+    home = Home(Path("/h"), Path("/r"))  # a short home, because the path of a socket has to be short
     assert [one.server for one in check(home, "web", loaded, SimulatedDriver(), Wishes())] == [URL]
 
 
 def test_reach_of_an_edit_is_whoever_typed_it(reached):
-    """What stands on the command line was asked for by the one who typed it."""
+    """An edit on the command line is the user's own request, not the server's."""
     assert [one.server for one in reached("cpus: 1\n", edits=("mounts[]={location: /srv}",))] == [""]
 
 
 def test_plan_of_a_server_is_refused_by_name_without_trust(home, tmp_path):
-    """Nothing is made before somebody agreed, folders neither; the error says what was asked for, and what to type."""
+    """Nothing is made without the user's consent, not even folders; the error lists what the server asks for."""
     text = f"{IMAGE}mounts: [{{location: {tmp_path}/new, writable: true}}]\nssh: {{forwardAgent: true}}\n"
     loaded, said = parse(Source(URL, text.encode())), []
     with pytest.raises(UntrustedTemplateError, match="needs --trust") as caught:

@@ -1,4 +1,4 @@
-"""What a template asks for becomes a machine and its guest's seed, with nothing left open."""
+"""A template is resolved into a machine and its guest's seed, with no value left open."""
 
 import pytest
 
@@ -15,18 +15,18 @@ CERTIFICATE = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 
 
 def asked(**keys):
-    """Return a template that says what `keys` do, in Lima's spelling."""
+    """Return a template with these keys, in Lima's spelling."""
     return Template.model_validate({"images": [{"location": "build:tiny"}], **keys})
 
 
 def forwards(*rules):
-    """Return (proto, guest IP, guest port, host IP, host port) of each forward that `rules` lead to."""
+    """Return (proto, guest IP, guest port, host IP, host port) of each forward that results from `rules`."""
     found = resolve.forwards(asked(portForwards=list(rules)).port_forwards)
     return [(it.proto, it.guest_ip, it.guest_port, it.host_ip, it.host_port) for it in found]
 
 
 def test_forwards_range_is_counted_out():
-    """Each port is a forward of its own, shifted alike at both ends."""
+    """Each port of a range becomes its own forward; both ends advance together."""
     assert forwards({"guestPortRange": [80, 82], "hostPortRange": [8080, 8082], "proto": "tcp"}) == [
         ("tcp", "127.0.0.1", 80, "127.0.0.1", 8080),
         ("tcp", "127.0.0.1", 81, "127.0.0.1", 8081),
@@ -35,7 +35,7 @@ def test_forwards_range_is_counted_out():
 
 
 def test_forwards_first_rule_for_a_port_counts():
-    """A later rule leads nowhere where an earlier one, or one that ignores, has decided."""
+    """A later rule has no effect on a port that an earlier rule forwards or ignores."""
     assert forwards(
         {"guestPort": 81, "ignore": True},
         {"guestPort": 80, "hostPort": 8080, "proto": "tcp"},
@@ -44,7 +44,7 @@ def test_forwards_first_rule_for_a_port_counts():
 
 
 def test_forwards_ignored_range_is_ignored_in_both_protocols():
-    """Nothing of a range that is kept out comes in, however it is asked for later."""
+    """A port of an ignored range is not forwarded, even if a later rule asks for it."""
     assert forwards({"guestIP": "0.0.0.0", "proto": "any", "ignore": True}, {"guestPort": 53, "proto": "any"}) == []
 
 
@@ -65,17 +65,17 @@ def test_forwards_ignored_range_is_ignored_in_both_protocols():
     ],
 )
 def test_forwards_guest_address_decides_who_carries_it(rule, expected):
-    """The guest's own address is QEMU's to reach, its loopback ssh's; ssh carries no datagrams."""
+    """QEMU reaches the guest's own address, and ssh its loopback; ssh carries no datagrams."""
     assert [forward[:2] for forward in forwards({"guestPort": 53, "hostPort": 5353, **rule})] == expected
 
 
 def test_forwards_hosts_address_is_the_templates():
-    """The loopback, unless the template says otherwise."""
+    """The host's address is the loopback, unless the template says otherwise."""
     assert forwards({"guestPort": 80, "hostIP": "0.0.0.0", "proto": "tcp"}) == [("tcp", "127.0.0.1", 80, "0.0.0.0", 80)]
 
 
 def test_forwards_sockets_and_ports_lead_to_each_other():
-    """Of port and socket each end has one; a reverse one leads from the guest to the host."""
+    """Each end is either a port or a socket; a reverse forward leads from the guest to the host."""
     rules = asked(
         portForwards=[
             {"guestSocket": "/run/it.sock", "hostSocket": "/tmp/it.sock"},
@@ -122,7 +122,7 @@ def test_probes_and_copies_are_taken_over():
     ids=["default", "named", "home", "root"],
 )
 def test_user_is_decided(monkeypatch, user, expected):
-    """The user who creates, with a home that no mount of the host's home can cover; root is root."""
+    """The user is the host's, with a home that no mount of the host's home can cover; root stays root."""
     monkeypatch.setattr(resolve.host_facts, "user", lambda: "interlock")
     monkeypatch.setattr(resolve.host_facts, "uid", lambda: 1000)
     who = resolve.user(asked(user=user), None)
@@ -131,7 +131,7 @@ def test_user_is_decided(monkeypatch, user, expected):
 
 @pytest.fixture
 def said(spec):
-    """Return the seed that the guest gets of a template."""
+    """Return a function that returns the seed made from a template's keys."""
 
     def tell(machine=spec, **keys):
         template = asked(**keys)
@@ -141,7 +141,7 @@ def said(spec):
 
 
 def test_seed_carries_what_the_template_says(said):
-    """Scripts and files in their order, each as it is."""
+    """Scripts and files keep their order and their content."""
     seed = said(
         provision=[
             {"mode": "system", "script": "one"},
@@ -168,7 +168,7 @@ def test_seed_carries_what_the_template_says(said):
 
 
 def test_seed_has_a_script_for_each_edit(said):
-    """After those of the template, whose numbers stay; jq is installed once for all of them."""
+    """Edits run after the template's scripts, which keep their numbers; jq is installed once for all edits."""
     edit = {"mode": "yq", "owner": "anna", "permissions": "600"}
     seed = said(
         provision=[
@@ -204,7 +204,7 @@ ARCHIVES = [
     ids=["packages", "archive"],
 )
 def test_seed_has_a_script_for_containerd(said, spec, asked, given):
-    """It comes from packages, or from the archive for the machine's architecture."""
+    """containerd comes from packages, or from the archive for the machine's architecture."""
     seed = said(machine=spec._replace(arch="x86_64"), containerd=asked)
     assert seed.scripts == (own_scripts.containerd(**given),)
 
@@ -237,7 +237,7 @@ def test_seed_mounts_say_how(said, spec, tmp_path, mount, options):
 
 
 def test_seed_hosts_are_addresses(said):
-    """A name may stand for another one, or for the host, which has its names in every guest."""
+    """A name may refer to another name, or to the host, whose names are known in every guest."""
     hosts = {"a.test": "b.test", "b.test": "192.0.2.7", "c.test": "host.lima.internal", "d.test": "::1"}
     assert said(hostResolver={"hosts": hosts}).hosts == {
         "a.test": "192.0.2.7",
@@ -257,7 +257,7 @@ def test_seed_host_that_leads_nowhere_is_refused(said, hosts):
 
 
 def test_seed_certificates_are_read_one_by_one(said, tmp_path):
-    """A file may hold many; what stands between them is for people."""
+    """A file may hold several certificates; the text between them is left out."""
     (tmp_path / "all.pem").write_text(f"# ours\n{CERTIFICATE}\n# theirs\n{CERTIFICATE}")
     seed = said(caCerts={"removeDefaults": True, "files": [str(tmp_path / "all.pem")], "certs": [CERTIFICATE]})
     assert (seed.ca_certs, seed.remove_default_ca_certs) == ((CERTIFICATE.encode(),) * 3, True)

@@ -1,4 +1,4 @@
-"""What is committed as generated is what the generator writes, and what it says is so."""
+"""The committed generated files are what the generator writes, and their statements are true."""
 
 import re
 
@@ -19,7 +19,7 @@ from interlock.fsm.table import BY_PAIR, BY_TRIGGER, TABLE, By, Trigger, path
 
 @pytest.mark.parametrize("name", FILES)
 def test_generated_file_is_up_to_date(name: str) -> None:
-    """The committed file is, byte for byte, what the table and the classes of today make of it."""
+    """The committed file equals, byte for byte, what today's table and classes generate."""
     expected = FILES[name]()
     actual = (ROOT / name).read_bytes().decode()
 
@@ -27,14 +27,14 @@ def test_generated_file_is_up_to_date(name: str) -> None:
 
 
 def test_generated_files_nothing_else_lies_beside_the_drawings() -> None:
-    """Every drawing in the folder is written by the generator: none is left over from a format that is gone."""
+    """The generator writes every drawing in the folder; no file of a removed format is left over."""
     drawings = {f"diagrams/{path.name}" for path in (ROOT / "diagrams").glob("lifecycle.*")}
 
     assert {name for name in FILES if name.startswith("diagrams/")} == drawings
 
 
 def asked(engine: Engine, plan: Plan, trigger: Trigger) -> None:
-    """Ask for `trigger` of the instance of the examples."""
+    """Ask for `trigger` on the example instance."""
     if trigger is Trigger.create:
         engine.create(EXAMPLE, plan)
     elif BY_TRIGGER[trigger].by is By.caller:
@@ -44,7 +44,7 @@ def asked(engine: Engine, plan: Plan, trigger: Trigger) -> None:
 
 
 def moved_to(state: State, engine: Engine, plan: Plan) -> None:
-    """Bring the instance of the examples into `state`, by the shortest way."""
+    """Bring the example instance into `state` by the shortest way."""
     if state is INITIAL:
         return
     entering = next(row for row in TABLE if row.dest is state and not row.observed)
@@ -54,7 +54,7 @@ def moved_to(state: State, engine: Engine, plan: Plan) -> None:
 
 @pytest.mark.parametrize("state", State)
 def test_lifecycle_page_shows_the_errors_that_the_engine_raises(state: State, engine: Engine, plan: Plan) -> None:
-    """Each refusal on the page has the message and the hint that asking for it really gives."""
+    """Each refusal on the page has the reference, message and hint of the error that the engine raises."""
     moved_to(state, engine, plan)
     page = lifecycle_page()
     for row in TABLE:
@@ -75,7 +75,7 @@ def test_lifecycle_page_shows_the_errors_that_the_engine_raises(state: State, en
 
 
 def test_errors_tree_of_the_docstring_agrees_with_the_classes() -> None:
-    """The tree that is drawn by hand names every class, under its parent, with its exit code and its reference."""
+    """The hand-drawn tree names every class under its parent, with its exit code and reference."""
     drawn = []
     parents: list[str] = []
     for line in (errors.__doc__ or "").splitlines():

@@ -1,6 +1,6 @@
-"""What Mermaid, XState and SCION, an interpreter of SCXML, make of the diagrams: all three run in Chromium.
+"""How Mermaid, XState and SCION (an interpreter of SCXML) treat the diagrams: all three run in Chromium.
 
-`diagrams.html` is the page that asks them. `tools/drawing.sh` installs the browser and fetches the three.
+The page `diagrams.html` runs them. `tools/drawing.sh` installs the browser and fetches the three.
 """
 
 import html
@@ -21,7 +21,7 @@ from interlock.fsm.states import State
 from interlock.fsm.table import BY_PAIR, Trigger
 
 LIBRARIES = Path(sys.prefix) / "drawing"
-"""Where `make test` has the libraries."""
+"""Where `make test` installs the libraries."""
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -35,7 +35,7 @@ Box = tuple[float, float, float, float]
 
 @pytest.fixture(scope="module")
 def answer(tmp_path_factory) -> dict:
-    """Return what the page says about every diagram: a browser is started once."""
+    """Return the page's answers about every diagram; the browser is started once."""
     folder = tmp_path_factory.mktemp("browser")
     shutil.copytree(LIBRARIES, folder, dirs_exist_ok=True)
     documents = {state: scxml(state) for state in State}
@@ -50,7 +50,7 @@ def answer(tmp_path_factory) -> dict:
     filled = page.replace("/*diagrams*/null", json.dumps(diagrams).replace("</", r"<\/"))
     (folder / "diagrams.html").write_text(filled)
 
-    # --no-sandbox: root has no other way, and the page is ours. The budget is the page's own clock, which jumps ahead.
+    # --no-sandbox: root needs it, and the page is ours. The budget is the page's own clock, which jumps ahead.
     options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"]
     command = [BROWSER, *options, "--virtual-time-budget=60000", "--dump-dom", (folder / "diagrams.html").as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
@@ -61,7 +61,7 @@ def answer(tmp_path_factory) -> dict:
 
 
 def test_mermaid_draws_every_word(answer) -> None:
-    """Mermaid draws a node for each state, the begin and the note, and an edge with the label of each of ours."""
+    """Mermaid draws a node for each state, the initial point and the note, and a labelled edge for each of ours."""
     labels = sorted(edge.label for edge in edges())
     for drawing in answer["drawings"]:
         assert sorted(it["text"] for it in drawing["nodes"]) == sorted(["", *State, "".join(asides())])
@@ -69,7 +69,7 @@ def test_mermaid_draws_every_word(answer) -> None:
 
 
 def test_mermaid_hides_no_word_behind_another(answer) -> None:
-    """No label of an edge lies over another, nor over a node."""
+    """No label of an edge overlaps another label or a node."""
     for drawing in answer["drawings"]:
         pairs = [*combinations(drawing["labels"], 2), *product(drawing["labels"], drawing["nodes"])]
         hidden = [(one["text"], other["text"]) for one, other in pairs if is_over(one["box"], other["box"])]
@@ -78,13 +78,13 @@ def test_mermaid_hides_no_word_behind_another(answer) -> None:
 
 @pytest.mark.parametrize("language", ["xstate", "scxml"])
 def test_machine_moves_as_the_table_says(answer, language: str) -> None:
-    """The exported machine accepts in each state what the table has there, and is then where the row leads."""
+    """In each state the exported machine accepts the triggers that the table has, and moves where the row leads."""
     assert answer[language] == moves()
 
 
 @pytest.mark.parametrize("language", ["protectedXstate", "protectedScxml"])
 def test_machine_of_a_protected_instance_refuses_what_is_guarded(answer, language: str) -> None:
-    """With the condition for protection set, what it guards is accepted nowhere, and all else as before."""
+    """With the condition for protection set, guarded triggers are accepted nowhere; all others work as before."""
     assert answer[language] == moves(guarded=False)
 
 

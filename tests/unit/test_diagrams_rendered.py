@@ -1,4 +1,4 @@
-"""What the programs that people would use make of the drawings: librsvg paints the SVG, PlantUML draws its diagrams.
+"""How common programs render the drawings: librsvg paints the SVG, PlantUML draws its diagrams.
 
 Mermaid, XState and SCXML run in a browser, see `test_diagrams_in_browser.py`; Graphviz lays out the dot in
 `test_render.py`, and Spin checks the Promela in `test_promela.py`.
@@ -54,7 +54,7 @@ class Picture:
         above = bytearray(stride)
         for begin in range(0, len(data), stride + 1):
             method, line = data[begin], bytearray(data[begin + 1 : begin + 1 + stride])
-            if method == 2 and not any(line):  # the row is as the one above: most are, and it is the whole cost
+            if method == 2 and not any(line):  # the row equals the one above, as most do: this saves the time
                 line = above
             else:
                 predict = PREDICTORS[method]
@@ -83,7 +83,7 @@ PREDICTORS = (
 
 
 def is_near(pixel: Pixel, colour: Pixel) -> bool:
-    """Return whether `pixel` has this colour, but for what the edges of letters blur."""
+    """Return whether `pixel` is close to this colour: the edges of letters are blurred."""
     return sum(abs(one - other) for one, other in zip(pixel, colour, strict=True)) < 60
 
 
@@ -104,7 +104,7 @@ def painted(tmp_path: Path):
 @pytest.mark.skipif(shutil.which("rsvg-convert") is None, reason="librsvg2-bin is not installed")
 @pytest.mark.parametrize("current", [None, State.running])
 def test_svg_is_painted_with_every_word_legible(painted, current):
-    """Each text shows in its colour within its own line, and no word reaches over the paper that it is written on."""
+    """Each text shows in its colour within its own line, and no text extends beyond the space reserved for it."""
     drawing = svg(current)
     picture, root = painted(drawing), ET.fromstring(drawing)  # noqa: S314 - our own
     assert (picture.width, picture.height) == tuple(float(root.get(side)) for side in ("width", "height"))
@@ -124,7 +124,7 @@ def test_svg_is_painted_with_every_word_legible(painted, current):
 
 @pytest.mark.skipif(shutil.which("rsvg-convert") is None, reason="librsvg2-bin is not installed")
 def test_svg_is_not_cut_off_at_its_edges(painted):
-    """There is a margin of paper all around."""
+    """The drawing has a margin of paper on all sides."""
     picture = painted(svg())
     width, height, edge = picture.width, picture.height, MARGIN / 2
     inner = set(picture.pixels(edge, edge, width - edge, height - edge))
@@ -138,7 +138,7 @@ def test_svg_is_not_cut_off_at_its_edges(painted):
 @pytest.mark.slow  # two seconds of Java
 @pytest.mark.skipif(shutil.which("plantuml") is None, reason="plantuml is not installed")
 def test_plantuml_draws_every_word_once_and_apart(tmp_path):
-    """PlantUML accepts the diagram of every state, writes each name, label and note, and hides none behind another."""
+    """PlantUML accepts the diagram of every state and writes each name, label and note without overlap."""
     for current in (None, *State):
         (tmp_path / f"{current}.puml").write_text(plantuml(current))
     command = ["plantuml", "-tsvg", *sorted(tmp_path.glob("*.puml"))]

@@ -1,4 +1,4 @@
-"""What a disk image is, is read from its first bytes, before any program of QEMU's opens it."""
+"""The format of a disk image is read from its first bytes, before any QEMU program opens it."""
 
 import struct
 import subprocess
@@ -34,25 +34,25 @@ def test_qcow2_header_of_qemus_own_is_read(tmp_path, options, refers_to):
 
 
 def test_qcow2_of_version_2_has_no_features():
-    """What stands behind a header of version 2 is something else than features."""
+    """The bytes after a header of version 2 are not feature bits."""
     old = struct.pack(">4sIQIIQ", b"QFI\xfb", 2, 0, 0, 16, SIZE).ljust(disk_format.HEAD_BYTES, b"\xff")
     assert disk_format.qcow2(old) == disk_format.Qcow2(SIZE, "")
 
 
 def test_qcow2_that_ends_within_its_header_is_a_mistake(tmp_path):
-    """A file cut short is neither a disk nor something else."""
+    """A truncated qcow2 is an error, not a file of another format."""
     with pytest.raises(ValueError, match="ends within its header"):
         disk_format.qcow2(head(tmp_path)[:-1])
 
 
 @pytest.mark.parametrize("head", [b"", b"\0" * disk_format.HEAD_BYTES, b"QFI", b"KDMV"])
 def test_qcow2_of_anything_else_is_none(head):
-    """A raw disk, an empty file and another format have no such header."""
+    """A raw disk, an empty file and a file of another format have no qcow2 header."""
     assert disk_format.qcow2(head) is None
 
 
 def test_foreign_and_compressed_files_are_named():
-    """What could pass for a raw disk is known by its beginning."""
+    """Files that could pass for a raw disk are recognized by their first bytes."""
     assert disk_format.foreign(b"KDMV" + bytes(76)) == "VMDK"
     assert disk_format.compression(b"\x1f\x8b" + bytes(78)) == "gzip"
     assert disk_format.foreign(bytes(80)) is disk_format.compression(bytes(80)) is None

@@ -1,4 +1,4 @@
-"""The disks that outlive instances: whole or not there, leased by the kernel, linked and never copied."""
+"""Disks that outlive instances: complete or absent, leased by a kernel lock, linked and never copied."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from interlock.errors import DamagedError, DriverError, NotFoundError, UsageErro
 MIB = 1 << 20
 
 HOLD = "import sys; file = open(sys.argv[1], 'rb'); print(flush=True); sys.stdin.read()"
-"""A program that has a file open and says so."""
+"""A program that opens a file, prints a line and keeps the file open."""
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def attach(home, disks):
 
 @pytest.fixture
 def hypervisor():
-    """Return what starts a real QEMU without a guest that has a file open as its disk; it is killed in the end."""
+    """Return a function that starts a real QEMU, without a guest, on a disk; each process is killed at the end."""
     begun = []
 
     def start(path: Path, name: str = "db") -> subprocess.Popen[str]:
@@ -74,7 +74,7 @@ def tree(directory: Path) -> list[str]:
 
 
 def test_disks_without_a_folder_is_empty_and_stays_unmade(disks):
-    """Listing images changes nothing."""
+    """Listing disks changes nothing."""
     assert disks.list() == ()
     with pytest.raises(NotFoundError, match='there is no disk "data"'):
         disks.get("data")
@@ -83,7 +83,7 @@ def test_disks_without_a_folder_is_empty_and_stays_unmade(disks):
 
 @pytest.mark.parametrize("kind", ["qcow2", "raw"])
 def test_create_makes_a_disk_of_that_size_that_takes_no_room(disks, kind):
-    """What was made is what is found, is its owner's alone, and QEMU reads it as that."""
+    """The new disk is listed, only its owner may read it, and QEMU sees its format and size."""
     made = disks.create("data", 64 * MIB, kind)
     assert disks.list() == (made,)
     assert (made.name, made.format, made.size_bytes, made.instances, made.holder) == ("data", kind, 64 * MIB, (), None)
@@ -103,21 +103,21 @@ def test_create_of_a_name_that_is_taken_is_refused(disks):
 
 @pytest.mark.parametrize("name", ["", "../x", ".hidden", "a/b", "-x", "a,b", "x" * 64])
 def test_create_of_impossible_name_is_refused(disks, name):
-    """No name leads elsewhere."""
+    """No name leads out of the folder."""
     with pytest.raises(UsageError, match="a disk cannot be called"):
         disks.create(name, MIB)
     assert not disks.directory.exists()
 
 
 def test_create_that_fails_leaves_nothing(disks):
-    """A disk is whole or not there."""
+    """A failed creation leaves no partial disk."""
     with pytest.raises(DriverError, match="qemu-img create"):
         disks.create("data", 1 << 62)
     assert tree(disks.directory) == ["lock"]
 
 
 def test_create_sweeps_what_a_dead_process_left(disks):
-    """Half a disk counts for nothing, and goes with the next one made."""
+    """An unfinished disk is not listed, and the next `create` removes it."""
     (disks.directory / ".new").mkdir(parents=True)
     (disks.directory / ".new" / "disk.raw").write_bytes(b"half")
     assert disks.list() == ()
@@ -126,7 +126,7 @@ def test_create_sweeps_what_a_dead_process_left(disks):
 
 
 def test_create_while_another_process_writes_says_that_it_waits(disks):
-    """The store has one writer; who waits is informed, and proceeds when the other is gone, however it ended."""
+    """The store has one writer; a second one reports that it waits, and proceeds when the first ends or dies."""
     disks.directory.mkdir(parents=True)
     script = "import fcntl, sys; file = open(sys.argv[1], 'ab'); fcntl.flock(file, fcntl.LOCK_EX); print(flush=True)\n"
     command = [sys.executable, "-c", script + "sys.stdin.read()", disks.directory / "lock"]
@@ -144,7 +144,7 @@ def test_create_while_another_process_writes_says_that_it_waits(disks):
 
 
 def test_list_shows_a_damaged_disk_among_the_others(disks):
-    """One that is damaged disturbs no other, and is not resized."""
+    """A damaged disk does not affect the others, and is not resized."""
     disks.create("a", MIB)
     disks.create("b", MIB)
     disks.path("a").write_bytes(b"")
@@ -164,7 +164,7 @@ def test_resize_grows_the_very_file_that_instances_have(disks, attach, kind):
 
 
 def test_resize_to_less_is_refused(disks):
-    """What a guest wrote at the end is not cut off."""
+    """Shrinking would cut off what a guest wrote at the end."""
     before = disks.create("data", 4 * MIB)
     with pytest.raises(UsageError, match=f"has {4 * MIB} bytes: it can only grow, not shrink to {MIB}"):
         disks.resize("data", MIB)
@@ -172,7 +172,7 @@ def test_resize_to_less_is_refused(disks):
 
 
 def test_resize_of_disk_that_a_machine_has_open_names_it(disks, hypervisor):
-    """A lease is the lock of a live process, and is said with the way out; a killed one's is free at once."""
+    """A lease is the lock of a live process: the error names it with a way out, and SIGKILL frees it at once."""
     disks.create("data", MIB)
     owner = hypervisor(disks.path("data"))
     with pytest.raises(DriverError) as caught:
@@ -186,7 +186,7 @@ def test_resize_of_disk_that_a_machine_has_open_names_it(disks, hypervisor):
 
 
 def test_disk_that_a_machine_has_open_refuses_a_second_one(disks, hypervisor):
-    """QEMU's own lock keeps a second machine out, whatever we overlook, in the words that we look for."""
+    """QEMU's own lock keeps a second program out, and its error has the words that we look for."""
     disks.create("data", MIB)
     hypervisor(disks.path("data"))
     command = ["qemu-img", "resize", "-q", "-f", "qcow2", disks.path("data"), "4M"]
@@ -196,7 +196,7 @@ def test_disk_that_a_machine_has_open_refuses_a_second_one(disks, hypervisor):
 
 
 def test_holder_finds_a_file_under_another_name(disks, attach):
-    """A process has the file, not the name: a link that was opened is found, and a program has a name too."""
+    """The holder is found by the file, not by its path; a process that is no machine is shown by its program."""
     disks.create("data", MIB)
     command = [sys.executable, "-c", HOLD, attach("data", "web")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
@@ -208,7 +208,7 @@ def test_holder_finds_a_file_under_another_name(disks, attach):
 
 
 def test_delete_of_attached_disk_names_the_instances_and_keeps_it(disks, attach):
-    """What an instance needs is not taken from it, and the disk keeps its name."""
+    """A disk that instances use is not deleted, and keeps its path."""
     before = disks.create("data", MIB)
     for name in ("web", "db"):
         attach("data", name)
@@ -221,7 +221,7 @@ def test_delete_of_attached_disk_names_the_instances_and_keeps_it(disks, attach)
 
 
 def test_delete_of_disk_linked_elsewhere_is_refused(disks, tmp_path):
-    """Even a link that no instance has keeps the disk: somebody made it."""
+    """A link that no instance has keeps the disk too: somebody made it."""
     disks.create("data", MIB)
     os.link(disks.path("data"), tmp_path / "mine")
     with pytest.raises(UsageError, match="is attached to a file outside the instances"):
@@ -230,7 +230,7 @@ def test_delete_of_disk_linked_elsewhere_is_refused(disks, tmp_path):
 
 
 def test_delete_cut_short_before_its_end_brings_a_linked_disk_back(disks, attach):
-    """A process that died after the first rename has taken nothing from an instance: the next writer puts it back."""
+    """If a delete dies after its first rename, the next writer restores the disks that instances have."""
     disks.create("data", MIB)
     disks.create("spare", MIB)
     attach("data", "web")
@@ -242,7 +242,7 @@ def test_delete_cut_short_before_its_end_brings_a_linked_disk_back(disks, attach
 
 
 def test_delete_leaves_nothing(disks):
-    """A disk that nobody has is gone with its name."""
+    """A disk that no instance has is deleted with its folder."""
     disks.create("data", MIB)
     disks.delete("data")
     assert tree(disks.directory) == ["lock"]
@@ -282,14 +282,14 @@ def test_import_of_disk_that_refers_to_another_file_is_refused(disks, tmp_path, 
     [(b"KDMV" + bytes(512), "is VMDK"), (b"\x1f\x8b" + bytes(512), "is gzip"), (b"QFI\xfb", "not a whole qcow2")],
 )
 def test_import_of_what_is_no_disk_is_refused(disks, tmp_path, content, why):
-    """A file that could pass for a raw disk is recognized by how it begins."""
+    """A file that could pass for a raw disk is recognized by its first bytes."""
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(UsageError, match=why):
         disks.import_("data", tmp_path / "file")
 
 
 def test_import_of_file_that_a_machine_writes_to_is_refused(disks, hypervisor, tmp_path):
-    """Half of what a guest is writing is no disk."""
+    """A copy of a disk that a guest is writing to would be incomplete."""
     source = tmp_path / "source.qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", source, "1M"], check=True)
     hypervisor(source)

@@ -1,4 +1,4 @@
-"""What the pages say can be followed: links lead somewhere, and command lines are such that the program takes them."""
+"""The pages can be followed: every link has a target, and the program accepts every command line."""
 
 import os
 import re
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [
     path
     for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-    if path.name != "CHANGELOG.md"  # whose commands are those of their time
+    if path.name != "CHANGELOG.md"  # its commands are those of past versions
 ]
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -51,7 +51,7 @@ def anchors(page: Path) -> set[str]:
 
 @cache
 def typed() -> list[Typed]:
-    """Return what the pages show to be typed: in blocks of shell, after a `$`, and in tables; prose names commands."""
+    """Return the command lines that the pages show: in shell blocks, after a `$`, and in tables, but not in prose."""
     found = {}
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
@@ -64,7 +64,7 @@ def typed() -> list[Typed]:
 
 
 def split(line: str) -> list[str]:
-    """Return the words and operators of a line of shell; nothing if a text of several lines begins or ends in it."""
+    """Return the words and operators of a line of shell; no words if a quoted text begins or ends in it."""
     lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     try:
@@ -74,7 +74,7 @@ def split(line: str) -> list[str]:
 
 
 def commands(line: str) -> Iterator[tuple[str, ...]]:
-    """Yield the commands of ours in a line of shell; one with words to fill in, or options to choose, is no command."""
+    """Yield our commands in a line of shell, except those with placeholders or with options to choose from."""
     words: list[str] = []
     for word in [*split(line), ";"]:
         if not set(word) <= set("();<>|&"):
@@ -87,7 +87,7 @@ def commands(line: str) -> Iterator[tuple[str, ...]]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_of_a_page_leads_somewhere(page):
-    """To a file of the repository, and to a heading of it."""
+    """A link leads to a file of the repository, and its anchor to a heading of that file."""
     broken = []
     for link in LINK.findall(prose(page)):
         if re.match(r"[a-z]+:", link):
@@ -101,7 +101,7 @@ def test_every_link_of_a_page_leads_somewhere(page):
 
 @pytest.mark.parametrize("page", sorted({line.page for line in typed()}))
 def test_command_lines_of_a_page_are_understood(page, tmp_path, monkeypatch):
-    """The program takes their options and arguments; nothing is run. A file that one names is there."""
+    """The program accepts their options and arguments; nothing is run. The files that they name exist."""
     monkeypatch.chdir(tmp_path)
     for words in [line.words for line in typed() if line.page == page]:
         for word in words:
@@ -111,7 +111,7 @@ def test_command_lines_of_a_page_are_understood(page, tmp_path, monkeypatch):
 
 
 def test_tests_that_hold_a_promise_exist():
-    """A test that was renamed takes its name in the table of faults along."""
+    """A test file that is renamed has to be renamed in the table of faults, too."""
     there = {path.name for path in ROOT.glob("tests/**/*.py")}
     named = set(re.findall(r"\btest_\w+\.py\b", (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")))
     assert len(named) > 20
@@ -119,13 +119,13 @@ def test_tests_that_hold_a_promise_exist():
 
 
 def test_enough_command_lines_are_found():
-    """They are found by their form: a change of the pages' form must not leave this file with nothing to test."""
+    """Command lines are found by their form; if the pages' form changes, this file must not run out of tests."""
     assert len(typed()) > 100
 
 
 @pytest.mark.slow
 def test_pages_build_as_a_site(tmp_path):
-    """By `make docs`; a link that leads nowhere on the site fails it. Each link to a source shows that source."""
+    """The site builds as by `make docs`, which fails on a broken link. Links to sources lead to those sources."""
     site = tmp_path / "site"
     build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", site]
     done = subprocess.run(

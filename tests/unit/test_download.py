@@ -1,4 +1,4 @@
-"""A download ends with the whole file, whatever network, server and processes did to it on the way, or says why not."""
+"""A download ends with the whole file, whatever network, server and processes do to it, or with an error."""
 
 import hashlib
 import socket
@@ -26,7 +26,7 @@ HALF = len(CONTENT) // 2
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch):
-    """Return the pauses that were made: none of them takes time."""
+    """Return the pauses that were asked for; they take no time."""
     made = []
     monkeypatch.setattr(download_module.cancellation, "pause", made.append)
     return made
@@ -44,7 +44,7 @@ def said():
 
 @pytest.fixture
 def get(store, said):
-    """Return a function that downloads a URL and returns what came, as a process that knows nothing of earlier ones."""
+    """Return a function that downloads a URL, as a new process would, and returns the content."""
 
     def get_file(url, digest=SHA256):
         place = Place(url, digest)
@@ -70,12 +70,12 @@ def ranges(publisher):
 
 @pytest.mark.parametrize("digest", [SHA256, SHA512, None])
 def test_download_good_answer_is_the_file(publisher, get, digest):
-    """What is published is what comes, byte for byte, with and without a digest."""
+    """The download equals the published file, byte for byte, with and without a digest."""
     assert get(publisher.publish("/a", CONTENT), digest) == CONTENT
 
 
 def test_download_says_how_far_it_is(publisher, get, said):
-    """A long download is seen to move, and how large it is."""
+    """A long download reports its progress and its size."""
     url = publisher.publish("/a", CONTENT * 20)
     get(url, None)
     assert (said[0], said[-1]) == (f"downloading {url}", f"downloading {url}: 100 % of 10 MiB")
@@ -83,26 +83,26 @@ def test_download_says_how_far_it_is(publisher, get, said):
 
 
 def test_download_redirect_is_followed(publisher, get):
-    """Publishers send their visitors to mirrors."""
+    """Publishers redirect to mirrors."""
     publisher.publish("/there", CONTENT)
     assert get(publisher.publish("/here", b"", refusals=[(302, {"Location": "/there"})])) == CONTENT
 
 
 def test_download_redirect_without_end_is_refused(publisher, get, pauses):
-    """A circle is a mistake of the server's, which waiting does not fix."""
+    """A loop of redirects is a mistake of the server's, which waiting does not fix."""
     url = publisher.publish("/a", b"", refusals=[(302, {"Location": "/a"})] * 50)
     assert "redirects" in fails(get, url).details[0]
     assert pauses == []
 
 
 def test_download_server_that_would_compress_is_told_not_to(publisher, get):
-    """A digest is of the file as published: nothing is packed on the way."""
+    """A digest is of the file as published, so the client asks for no compression."""
     assert get(publisher.publish("/a", CONTENT, compress=True)) == CONTENT
 
 
 @pytest.mark.parametrize("headers", [TAG, DATE, TAG | DATE])
 def test_download_cut_is_gone_on_with(publisher, get, headers):
-    """What has come is not sent again, as long as the server has the same file."""
+    """The part that has arrived is not sent again, as long as the server has the same file."""
     assert get(publisher.publish("/a", CONTENT, headers=headers, cuts=[HALF])) == CONTENT
     assert ranges(publisher) == [None, f"bytes={HALF}-"]
 
@@ -117,20 +117,20 @@ def test_download_cut_is_gone_on_with(publisher, get, headers):
     ids=["no ranges", "nothing to know the file by", "a weak tag"],
 )
 def test_download_cut_that_cannot_be_gone_on_with_begins_anew(publisher, get, behaviour, asked):
-    """Where the rest cannot be asked for, or might be another file's, all of it is sent again."""
+    """If the rest cannot be requested, or may be of another file, the whole file is sent again."""
     assert get(publisher.publish("/a", CONTENT, cuts=[HALF], **behaviour)) == CONTENT
     assert ranges(publisher) == [None, asked]
 
 
 def test_download_that_always_moves_is_not_given_up(publisher, get):
-    """The number of tries is for those that bring nothing."""
+    """Only tries that bring no bytes count towards the limit."""
     cuts = [len(CONTENT) // 16] * 12
     assert get(publisher.publish("/a", CONTENT, headers=TAG, cuts=cuts)) == CONTENT
 
 
 @pytest.mark.parametrize("if_range", [True, False])
 def test_download_file_that_changed_since_begins_anew(publisher, get, if_range):
-    """No file is made of two: the server says so, or its tag does where it knows no If-Range."""
+    """No file is assembled from two versions: the server notices by If-Range, or we by the tag."""
     url = publisher.publish("/a", CONTENT[::-1], headers={"ETag": '"0"'}, cuts=[HALF, *[0] * 9])
     fails(get, url, None)
     publisher.publish("/a", CONTENT, headers=TAG, if_range=if_range)
@@ -138,7 +138,7 @@ def test_download_file_that_changed_since_begins_anew(publisher, get, if_range):
 
 
 def test_download_file_that_became_shorter_begins_anew(publisher, get):
-    """A rest that is not there tells of another file."""
+    """A range beyond the end means that the file has changed."""
     url = publisher.publish("/a", CONTENT * 4, headers=TAG, cuts=[2 * len(CONTENT), *[0] * 9])
     fails(get, url, None)
     publisher.publish("/a", CONTENT, headers=TAG)
@@ -146,7 +146,7 @@ def test_download_file_that_became_shorter_begins_anew(publisher, get):
 
 
 def test_download_that_was_whole_when_we_died_asks_for_no_byte(publisher, get):
-    """Between the last byte and the image there is time to be killed in."""
+    """A process may die between the last byte of the download and the finished image."""
     url = publisher.publish("/a", CONTENT, headers=TAG)
     get(url)
     publisher.asked.clear()
@@ -155,7 +155,7 @@ def test_download_that_was_whole_when_we_died_asks_for_no_byte(publisher, get):
 
 
 def test_download_kept_part_that_is_spoilt_begins_anew(publisher, get, store, said):
-    """What a power cut left need not be what came: the digest finds out, and the whole is fetched."""
+    """A power cut may corrupt the partial file: the digest reveals that, and the whole file is fetched."""
     url = publisher.publish("/a", CONTENT, headers=TAG, cuts=[HALF, *[0] * 9])
     fails(get, url)
     Download.of(store, Place(url, SHA256)).content.write_bytes(bytes(HALF))
@@ -166,7 +166,7 @@ def test_download_kept_part_that_is_spoilt_begins_anew(publisher, get, store, sa
 
 @pytest.mark.parametrize("damaged", [b"", b"{", b"[]"])
 def test_download_kept_part_of_unknown_origin_begins_anew(publisher, get, store, damaged):
-    """Damage never stands in the way."""
+    """Damaged validators never block a download."""
     url = publisher.publish("/a", CONTENT, headers=TAG, cuts=[HALF, *[0] * 9])
     fails(get, url)
     (Download.of(store, Place(url, SHA256)).folder / "validators.json").write_bytes(damaged)
@@ -177,7 +177,7 @@ def test_download_kept_part_of_unknown_origin_begins_anew(publisher, get, store,
 
 
 def test_download_other_digest_is_refused_with_both_and_not_kept(publisher, get, store):
-    """A part of a file that the publisher did not make is not continued."""
+    """A file that is not the publisher's is not kept to be resumed."""
     wrong = f"sha256:{'0' * 64}"
     error = fails(get, publisher.publish("/a", CONTENT), wrong)
     assert error.details == (f"expected {wrong}", f"found    {SHA256}")
@@ -186,14 +186,14 @@ def test_download_other_digest_is_refused_with_both_and_not_kept(publisher, get,
 
 @pytest.mark.parametrize("too_long", [1, 4096])
 def test_download_shorter_than_promised_is_refused(publisher, get, too_long):
-    """A file that is cut short is noticed, even without a digest."""
+    """A truncated file is noticed, even without a digest."""
     url = publisher.publish("/a", CONTENT, headers=TAG, length=len(CONTENT) + too_long)
     assert url in fails(get, url, None).message
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 def test_download_busy_server_is_asked_again(publisher, get, pauses, said, status):
-    """A passing failure is waited out, longer each time, and reported."""
+    """A temporary failure is reported, and retried after longer and longer pauses."""
     assert get(publisher.publish("/a", CONTENT, refusals=[(status, {}), (status, {})])) == CONTENT
     assert pauses == list(download_module.PAUSES_S[:2])
     assert str(status) in said[0]
@@ -203,19 +203,19 @@ def test_download_busy_server_is_asked_again(publisher, get, pauses, said, statu
     ("value", "pause"), [("7", 7), ("86400", download_module.LONGEST_PAUSE_S), ("soon", 1), ("-1", 1)]
 )
 def test_download_busy_server_says_when_to_come_again(publisher, get, pauses, value, pause):
-    """Retry-After is heeded, within reason."""
+    """Retry-After is honoured, up to a limit."""
     get(publisher.publish("/a", CONTENT, refusals=[(503, {"Retry-After": value})]))
     assert pauses == [pause]
 
 
 def test_download_busy_server_says_a_date(publisher, get, pauses):
-    """The other form of Retry-After: one that has passed asks for nothing."""
+    """Retry-After may be a date; one in the past is ignored."""
     get(publisher.publish("/a", CONTENT, refusals=[(503, {"Retry-After": "Wed, 01 Apr 2026 00:00:00 GMT"})]))
     assert pauses == [download_module.PAUSES_S[0]]
 
 
 def test_download_server_that_stays_busy_is_given_up(publisher, get, pauses):
-    """A few times, and not for ever."""
+    """The number of tries is limited."""
     error = fails(get, publisher.publish("/a", CONTENT, refusals=[(503, {})] * 99))
     assert error.details == ("the server answered 503 Service Unavailable",)
     assert pauses == list(download_module.PAUSES_S)
@@ -223,13 +223,13 @@ def test_download_server_that_stays_busy_is_given_up(publisher, get, pauses):
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
 def test_download_refusal_is_not_asked_again(publisher, get, pauses, status):
-    """What is not there will not be there in a second."""
+    """A file that the server refuses now will be refused in a second, too."""
     assert str(status) in fails(get, publisher.publish("/a", CONTENT, refusals=[(status, {})])).details[0]
     assert (len(publisher.asked), pauses) == (1, [])
 
 
 def test_download_nobody_listening_is_refused_at_once(get, pauses):
-    """Nobody listens now and nobody will in a second; it is an error of one line, not a traceback of a library's."""
+    """A closed port will be closed in a second, too; the error is one line, not a traceback of a library's."""
     assert "refused" in fails(get, "http://127.0.0.1:1/a").details[0].lower()
     assert pauses == []
 
@@ -244,7 +244,7 @@ def test_download_nobody_listening_is_refused_at_once(get, pauses):
     ],
 )
 def test_download_without_a_connection_is_tried_again_where_that_may_pass(get, pauses, monkeypatch, cause, tries):
-    """A wrong name and a wrong certificate stay wrong; a name server that is overloaded, or a lost packet, may not."""
+    """An unknown name and a bad certificate are permanent; an overloaded name server or a lost packet is not."""
     asked = []
 
     def connect(*_):
@@ -272,14 +272,14 @@ def test_download_server_that_comes_back_is_gone_on_with(publisher, get, pauses,
 
 
 def test_download_server_that_stalls_is_left_and_gone_on_with(publisher, get, monkeypatch):
-    """A connection on which nothing comes is not waited for for ever."""
+    """A connection that delivers nothing is dropped after a timeout."""
     monkeypatch.setattr(download_module, "TIMEOUT_S", 1.0)
     assert get(publisher.publish("/a", CONTENT, headers=TAG, stalls=[HALF])) == CONTENT
     assert ranges(publisher) == [None, f"bytes={HALF}-"]
 
 
 def test_download_larger_than_the_room_is_refused_before_a_byte(publisher, get, store, monkeypatch):
-    """The error comes before the disk is full, with what would help."""
+    """The error comes before the disk is full, with a hint that helps."""
     monkeypatch.setattr(space.shutil, "disk_usage", lambda _: type("Usage", (), {"free": HALF}))
     url = publisher.publish("/a", CONTENT, headers=TAG)
     with pytest.raises(HostError, match="needs") as caught:
@@ -289,7 +289,7 @@ def test_download_larger_than_the_room_is_refused_before_a_byte(publisher, get, 
 
 
 def test_download_goes_through_the_proxy_of_the_environment(publisher, get, monkeypatch):
-    """Companies' networks have one, and tell every program the same way."""
+    """Company networks have a proxy, which programs find in the environment."""
     monkeypatch.setenv("HTTP_PROXY", publisher.url)
     monkeypatch.setenv("NO_PROXY", "")
     publisher.publish("http://images.invalid/a", CONTENT)
@@ -298,7 +298,7 @@ def test_download_goes_through_the_proxy_of_the_environment(publisher, get, monk
 
 @pytest.mark.parametrize(("variable", "value"), [("HTTPS_PROXY", "carrier://pigeon"), ("SSL_CERT_FILE", "/dev/null")])
 def test_download_with_an_impossible_environment_is_the_hosts_fault(publisher, get, monkeypatch, variable, value):
-    """No mirror helps against it, so the error says what to look at."""
+    """No mirror would help, so the error names the variable."""
     monkeypatch.setenv(variable, value)
     with pytest.raises(HostError) as caught:
         get(publisher.publish("/a", CONTENT))
@@ -306,7 +306,7 @@ def test_download_with_an_impossible_environment_is_the_hosts_fault(publisher, g
 
 
 def test_download_of_a_url_with_a_password_does_not_show_it(publisher, get, said, store):
-    """Messages and what is kept may be read by others."""
+    """Others may read messages and stored files, so they hold no password."""
     url = publisher.publish("/a", CONTENT, headers=TAG).replace("//", "//anna:secret@")
     get(url)
     kept = b"".join(path.read_bytes() for path in store.downloads.rglob("*.json"))
@@ -315,7 +315,7 @@ def test_download_of_a_url_with_a_password_does_not_show_it(publisher, get, said
 
 
 def test_remove_leaves_what_the_next_holder_makes(store, monkeypatch):
-    """Who waits for the lock gets it as soon as its file is gone, in a folder of its own, while the rest is removed."""
+    """A process that waits for the lock gets it, with a new folder, before the old files are all removed."""
     place = Place("http://here/a", SHA256)
     one = Download.of(store, place)
     one.folder.mkdir(parents=True)

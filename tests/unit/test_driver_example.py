@@ -1,4 +1,4 @@
-"""The driver of docs/drivers.md: it passes the suite, is installed and used, and its breakages are caught in words."""
+"""The driver of docs/drivers.md passes the suite and can be installed; the suite names what a broken one does wrong."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def conformance(folder: Path, *options: str) -> subprocess.CompletedProcess[str]
 
 @pytest.fixture
 def environment(tmp_path):
-    """Return an environment of its own in which Interlock is installed and the driver is not."""
+    """Return a virtual environment in which Interlock is installed and the driver is not."""
     place = tmp_path / "venv"
     venv.create(place, symlinks=True)
     site = next(place.glob("lib/python*/site-packages"))
@@ -52,13 +52,13 @@ def environment(tmp_path):
 
 
 def test_page_shows_a_complete_driver_of_under_eighty_lines():
-    """An author reads one page, and can keep all of it in mind."""
+    """The driver is short enough for its author to keep all of it in mind."""
     assert FILES.keys() == {DRIVER, "pyproject.toml", SUITE}
     assert len(FILES[DRIVER].splitlines()) < 80
 
 
 def test_page_is_linted(tmp_path):
-    """The page keeps the rules of the house: it is what authors copy."""
+    """The page follows the project's lint rules, because authors copy it."""
     folder = written(tmp_path / "example")
     settings = ["--config", PAGE.parents[1] / "pyproject.toml", "--ignore", "INP001,ARG002,PLR6301,I001"]
     for arguments in (["check", *settings, DRIVER], ["format", "--check", *settings[:2], DRIVER, SUITE]):
@@ -68,13 +68,13 @@ def test_page_is_linted(tmp_path):
 
 
 def test_example_passes_the_suite(tmp_path):
-    """What the page shows keeps the contract."""
+    """The driver on the page fulfils the contract."""
     done = conformance(written(tmp_path / "example"))
     assert done.returncode == 0, done.stdout
 
 
 def test_example_is_installed_and_used_from_the_command_line(environment, home, tmp_path):
-    """A package of its own, without a network: created, started, listed, stopped and deleted by name."""
+    """The driver is a package of its own, installed offline; its instance is created, started, stopped and deleted."""
     folder = written(tmp_path / "example")
     install = [
         sys.executable,
@@ -107,7 +107,7 @@ def test_example_is_installed_and_used_from_the_command_line(environment, home, 
     assert not os.path.lexists(home.directory("site"))
 
 
-BROKEN = {  # the test that catches it → what is right, what is wrong, and what the author reads
+BROKEN = {  # the test that catches it → the right code, the wrong code, and the message for the author
     "test_kill_ends_it_and_repeats_safely": (
         'self._end(site, Deadline(0), "killed")',
         "site.directory.exists()",

@@ -1,4 +1,4 @@
-"""A driver of another package that cannot be loaded disturbs no other."""
+"""A driver of another package that cannot be loaded does not affect the others."""
 
 import json
 from importlib import metadata
@@ -37,7 +37,7 @@ def broken(monkeypatch):
 
 @pytest.mark.usefixtures("broken")
 def test_delete_with_force_of_a_damaged_instance_passes_over_a_driver_that_cannot_be_loaded(home, bring):
-    """One package's defect is not another instance's end of the way."""
+    """A defect in one package does not block the deletion of another driver's instance."""
     bring("web", State.stopped)
     (home.directory("web") / "spec.json").unlink()
     Interlock(home).delete("web", force=True)
@@ -46,7 +46,7 @@ def test_delete_with_force_of_a_damaged_instance_passes_over_a_driver_that_canno
 
 @pytest.mark.usefixtures("broken")
 def test_doctor_names_a_driver_that_cannot_be_loaded_and_checks_the_others():
-    """Whatever its code raises, it is a finding about that driver alone."""
+    """Whatever the driver's code raises is a finding about that driver alone."""
     done = CliRunner().invoke(doctor_command, ["--format", "json"])
     found = {check["subject"]: check for check in map(json.loads, done.stdout.splitlines())}
     assert "it was written for another version" in found["driver broken"]["finding"]

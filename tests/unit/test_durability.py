@@ -1,7 +1,7 @@
-"""What is promised is on disk: nothing is published before it was flushed, and at the end no change waits for it.
+"""Promised changes are on disk: nothing is published before it is flushed, and no change is left unflushed.
 
-A test cannot cut the power; it can see the order of the calls. Whatever is flushed here is stamped with a time of its
-own, so whatever was changed afterwards, by anybody and in any way, no longer has it.
+A test cannot cut the power, but it can see the order of the calls. Here each flush gives the file a time stamp of its
+own, so a file that is changed afterwards, by any program and in any way, no longer has that stamp.
 """
 
 import errno
@@ -30,11 +30,11 @@ from interlock.images.source import Source
 from interlock.images.store import Store
 
 EXEMPT = {"locks", ".deleting", "work", "lock", "run"}
-"""Names of what a crash may take with it: the next command makes it again, or removes it again."""
+"""Names of files and folders that a crash may lose or leave: the next command makes or removes them again."""
 
 
 class Flushes:
-    """What has been flushed of the tree below `root`, and what was published too early."""
+    """What is flushed of the tree below `root`, and what was published too early."""
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root = root
@@ -42,13 +42,13 @@ class Flushes:
         self._stamps: dict[tuple[int, int], int] = {}
         self._clock = count(1)
         for path in self._all():
-            self._stamp(path)  # what was there before is not what is tested
+            self._stamp(path)  # earlier changes are not tested
         monkeypatch.setattr(os, "fsync", self._stamp)
         for name in ("rename", "replace"):
             monkeypatch.setattr(os, name, self._watched(getattr(os, name)))
 
     def waiting(self) -> list[str]:
-        """Return every file and folder that was changed after it was flushed, or never was."""
+        """Return every file and folder that was changed after its last flush, or never flushed."""
         return [str(path.relative_to(self.root)) for path in self._all() if not self._is_flushed(path)]
 
     def _stamp(self, place):
@@ -78,7 +78,7 @@ class Flushes:
 
 @pytest.fixture
 def flushed(home, monkeypatch):
-    """Return a function that checks that all that was done in the home is on disk, in the right order."""
+    """Return a function that checks that every change in the home is on disk, in the right order."""
     home.root.mkdir(mode=0o700)
     flushes = Flushes(home.root, monkeypatch)
 
@@ -90,7 +90,7 @@ def flushed(home, monkeypatch):
 
 
 def no_links(monkeypatch):
-    """Let the home lie on another file system than what is linked into it."""
+    """Make links fail, as if the home were on another file system."""
 
     def refuse(*_):
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
@@ -100,7 +100,7 @@ def no_links(monkeypatch):
 
 @pytest.mark.parametrize("breach", ["content", "names"])
 def test_the_check_finds_what_is_not_flushed(home, flushed, breach):
-    """It would notice: a file that is renamed unflushed, and a name that nobody flushed."""
+    """The check notices a file that is renamed unflushed, and a name that is never flushed."""
     (home.root / "f").write_bytes(b"x")
     if breach == "content":
         (home.root / "f").rename(home.root / "g")
@@ -109,13 +109,13 @@ def test_the_check_finds_what_is_not_flushed(home, flushed, breach):
 
 
 def test_prepare_leaves_nothing_waiting(home, flushed):
-    """The folders of a new home are there after a power cut: an instance in them would not be, otherwise."""
+    """The folders of a new home survive a power cut; otherwise an instance in them would not."""
     home.prepare()
     flushed()
 
 
 def test_write_whole_leaves_nothing_waiting(home, flushed):
-    """New or in place of another."""
+    """The file is new, or replaces another one."""
     write_whole(home.root / "f", b"one")
     flushed()
     write_whole(home.root / "f", b"two")
@@ -123,7 +123,7 @@ def test_write_whole_leaves_nothing_waiting(home, flushed):
 
 
 def test_publish_of_a_folder_leaves_nothing_waiting(home, flushed):
-    """All that is in it, and both folders that its name was changed in."""
+    """The folder's content is flushed, and so are its old and its new parent."""
     (home.root / "there").mkdir()
     (home.root / "new" / "sub").mkdir(parents=True)
     (home.root / "new" / "sub" / "f").write_bytes(b"x")
@@ -132,9 +132,9 @@ def test_publish_of_a_folder_leaves_nothing_waiting(home, flushed):
 
 
 def test_user_key_leaves_nothing_waiting(home, flushed):
-    """Without it no guest that trusts it can be entered."""
+    """Without this key, no guest that trusts it can be entered."""
     user_key(home.keys)
-    flushed(but=["keys"])  # where only the removal of a temporary folder waits
+    flushed(but=["keys"])  # only the removal of a temporary folder is unflushed there
 
 
 @pytest.mark.parametrize("linked", [True, False])
@@ -148,7 +148,7 @@ def test_user_key_leaves_nothing_waiting(home, flushed):
     ],
 )
 def test_transitions_leave_nothing_waiting(engine, spec, flushed, tmp_path, monkeypatch, linked, way):
-    """With image files that are linked, and with ones that had to be copied."""
+    """Image files may be linked, or copied where links are impossible."""
     (tmp_path / "blob").write_bytes(b"image")
     if not linked:
         no_links(monkeypatch)
@@ -161,7 +161,7 @@ def test_transitions_leave_nothing_waiting(engine, spec, flushed, tmp_path, monk
 
 @pytest.mark.parametrize("damaged", [False, True])
 def test_delete_leaves_nothing_waiting(home, bring, flushed, damaged):
-    """That it is gone is on disk before anything of it is removed."""
+    """The disk records that the instance is gone before any of its files is removed."""
     bring("web", State.stopped)
     if damaged:
         (home.directory("web") / "spec.json").unlink()
@@ -170,15 +170,15 @@ def test_delete_leaves_nothing_waiting(home, bring, flushed, damaged):
 
 
 def test_images_leave_nothing_waiting(home, flushed, qcow2, tmp_path):
-    """A manifest names blobs that are there."""
+    """A manifest names blobs that are on disk."""
     (tmp_path / "web.qcow2").write_bytes(qcow2)
     store = Store(home.images)
     published.import_(store, Source(str(tmp_path / "web.qcow2"), "x86_64"), None, print)
-    flushed(but=["images"])  # where only the lock's file waits
+    flushed(but=["images"])  # only the lock's file is unflushed there
 
 
 def test_disks_leave_nothing_waiting(home, flushed, qcow2, tmp_path):
-    """Made, taken in, and removed."""
+    """Disks are created, imported and deleted."""
     disks = Disks(home)
     disks.create("one", 1 << 20)
     flushed()
@@ -190,7 +190,7 @@ def test_disks_leave_nothing_waiting(home, flushed, qcow2, tmp_path):
 
 
 def test_disk_of_a_machine_leaves_nothing_waiting(home, flushed):
-    """`create` and `reset` make it by another program."""
+    """`create` and `reset` make the disk with another program."""
     disk.make(home.root, 1 << 20)
     flushed()
     disk.make(home.root, 1 << 20)
@@ -198,7 +198,7 @@ def test_disk_of_a_machine_leaves_nothing_waiting(home, flushed):
 
 
 def test_link_or_copy_is_flushed_by_whoever_publishes_it(home, flushed, tmp_path, monkeypatch):
-    """By itself it publishes nothing."""
+    """`link_or_copy` by itself publishes nothing."""
     no_links(monkeypatch)
     (tmp_path / "blob").write_bytes(b"image")
     (home.root / "new").mkdir()
@@ -208,7 +208,7 @@ def test_link_or_copy_is_flushed_by_whoever_publishes_it(home, flushed, tmp_path
 
 
 def test_firmware_of_a_machine_leaves_nothing_waiting(home, flushed, tmp_path):
-    """Copied at creation; `reset` restores its variables."""
+    """Creation copies the firmware; `reset` restores its variables."""
     (tmp_path / "part.fd").write_bytes(bytes(1 << 16))
     part = firmware.Image(tmp_path / "part.fd", "raw")
     firmware.install(home.root, firmware.Firmware(part, part))
@@ -218,7 +218,7 @@ def test_firmware_of_a_machine_leaves_nothing_waiting(home, flushed, tmp_path):
 
 
 def test_download_is_begun_with_nothing_waiting(home, flushed, monkeypatch):
-    """The beginning of one file never lies beside the validators of another: the one is gone before the others come."""
+    """A partial file never lies beside another file's validators: it is gone, on disk, before they are written."""
 
     def written_later(path, content):
         flushed()
@@ -235,7 +235,7 @@ def test_download_is_begun_with_nothing_waiting(home, flushed, monkeypatch):
 
 
 def test_copy_from_a_guest_leaves_nothing_waiting(home, flushed, tmp_path, monkeypatch):
-    """The file, and the record by which it is removed with the machine."""
+    """The copied file is on disk, and so is the record by which it is removed with the machine."""
     monkeypatch.setattr(ssh, "command_line", lambda _config, _name, command, options: list(command))  # noqa: ARG005
     (tmp_path / "made").write_text("by the guest")
     (home.root / "instance").mkdir()

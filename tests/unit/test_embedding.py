@@ -61,7 +61,7 @@ def test_home_is_given_by_its_path(tmp_path):
 def test_driver_is_that_of_the_call_else_of_the_object_else_of_the_environment(
     monkeypatch, variable, given, asked, expected
 ):
-    """An embedder's tests set one variable, and no call of his program builds an image by mistake."""
+    """An embedder's tests set one variable, and no call of the program builds an image by mistake."""
     if variable:
         monkeypatch.setenv("INTERLOCK_DRIVER", variable)
     vms = Interlock(driver=given)
@@ -70,7 +70,7 @@ def test_driver_is_that_of_the_call_else_of_the_object_else_of_the_environment(
 
 
 def test_driver_that_is_an_object_stands_in_for_the_installed_one(vms, driver):
-    """What was created with it is run by it: its memory has the machines."""
+    """Instances created with the object are run by it: its memory has the machines."""
     vms.up("web", "tiny")
     assert driver.memory["web"].alive
     driver.orders["stop"] = {"error": "the disk is on fire"}
@@ -82,7 +82,7 @@ def test_driver_that_is_an_object_stands_in_for_the_installed_one(vms, driver):
     "template", [TEXT, {"images": [{"location": "build:tiny"}], "cpus": 3}], ids=["text", "mapping"]
 )
 def test_template_from_memory_is_one(vms, template):
-    """A program ships no template file."""
+    """A program need not ship a template file."""
     vms.create("web", template)
     assert vms.status("web").spec.cpus == 3
     assert vms.templates.resolve(template, ["cpus=4"]).template.cpus == 4
@@ -124,7 +124,7 @@ def test_run_returns_what_the_guest_said(vms, driver):
 
 
 def test_run_of_what_has_no_answer_is_127(vms):
-    """As a shell says it; the words name what to answer."""
+    """127 is what a shell returns for an unknown command; stderr names the missing answer."""
     vms.up("web", "tiny")
     done = vms.run("web", ["cat", "a b"])
     assert (done.status, done.words) == (127, ("the simulated guest has no answer to: cat 'a b'",))
@@ -145,7 +145,7 @@ def test_run_in_a_guest_that_does_not_run_is_refused(vms):
 
 
 def test_run_that_does_not_end_raises_at_its_deadline(vms, driver):
-    """The deadline is the caller's."""
+    """The deadline is the caller's `timeout_s`."""
     vms.up("web", "tiny")
     driver.orders["run"] = {"hang": True}
     with pytest.raises(DeadlineError):
@@ -178,7 +178,7 @@ WRONG = {
 
 @pytest.mark.parametrize("ask", WRONG.values(), ids=WRONG)
 def test_argument_that_makes_no_sense_is_a_usage_error(vms, ask):
-    """No caller meets a KeyError or a TypeError of ours; nothing was touched."""
+    """The caller gets a UsageError, not a KeyError or TypeError of ours, and nothing is changed."""
     vms.up("web", "tiny")
     with pytest.raises(UsageError):
         ask(vms)
@@ -186,7 +186,7 @@ def test_argument_that_makes_no_sense_is_a_usage_error(vms, ask):
 
 
 def test_listener_of_one_call_hears_that_call_beside_the_listener_of_all():
-    """`on_event` of a call and of the object are one thing, for different times."""
+    """`on_event` of a call hears that call; `on_event` of the object hears all calls."""
     all_heard, heard = [], []
     vms = Interlock(driver="simulated", on_event=all_heard.append)
     vms.create("web", "tiny", on_event=heard.append)
@@ -198,7 +198,7 @@ def test_listener_of_one_call_hears_that_call_beside_the_listener_of_all():
 
 @pytest.mark.parametrize("error", [None, RuntimeError("mine"), KeyboardInterrupt()])
 def test_throwaway_is_gone_whatever_happens_in_its_block(vms, driver, error):
-    """The block has a running instance; afterwards there is none, and the block's own error is the caller's."""
+    """The block has a running instance; afterwards it is gone, and the block's own error reaches the caller."""
     raised = None
     try:
         with vms.throwaway("tiny", Wishes(cpus=2)) as vm:
@@ -229,7 +229,7 @@ def ours(annotation):
 
 
 def test_every_type_of_the_api_is_exported():
-    """What a method takes or returns, and the facts of a result, can be named by `import interlock` alone."""
+    """The types of arguments, results and the fields of results can all be imported from `interlock`."""
     names = {name: getattr(interlock, name) for name in interlock.__all__}
     kinds = [interlock.Interlock, interlock.Images, interlock.Disks, interlock.Templates]
     results = [kind for kind in names.values() if isinstance(kind, type) and hasattr(kind, "to_json")]
@@ -271,7 +271,7 @@ def test_program_is_left_alone(home):
 
 
 PYRIGHT = Path(sys.prefix) / "pyright" / "index.js"
-"""Where `make test` has it."""
+"""Where `make test` installs it."""
 
 CHECKERS = {
     "mypy": [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--cache-dir=cache"],
@@ -282,7 +282,7 @@ CHECKERS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("checker", CHECKERS)
 def test_program_is_type_checked_from_outside(tmp_path, monkeypatch, checker):
-    """Strictly, against what is installed: the programs of tests/embed have no error, and a mistake is found."""
+    """In strict mode, from outside the package: the programs of tests/embed have no error, and a mistake is found."""
     if checker == "pyright" and not PYRIGHT.exists():
         pytest.skip("`make test` fetches pyright")
     (tmp_path / "interlock").symlink_to(Path(interlock.__file__).parent)
@@ -304,6 +304,6 @@ def test_program_is_type_checked_from_outside(tmp_path, monkeypatch, checker):
 
 
 def test_errors_say_what_their_class_says():
-    """Each is exported, documented, and one of ours."""
+    """Each exported error has a docstring and derives from InterlockError."""
     kinds = [getattr(interlock, name) for name in interlock.__all__ if name.endswith("Error")]
     assert all(issubclass(kind, InterlockError) and kind.__doc__ for kind in kinds)

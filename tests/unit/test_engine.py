@@ -1,4 +1,4 @@
-"""What the engine does with a request, in every state, and with several of them at once."""
+"""What the engine does with a request, in every state, and with several requests at once."""
 
 import os
 import threading
@@ -57,7 +57,7 @@ def threads():
 
 
 def journal_bytes(home, name="web"):
-    """Return the journal as it lies on disk; None without one."""
+    """Return the journal's bytes on disk; None if there is no journal."""
     path = home.directory(name) / FILE
     return path.read_bytes() if path.exists() else None
 
@@ -70,7 +70,7 @@ def journal_bytes(home, name="web"):
 def test_request_in_state_does_what_the_reviewed_matrix_says(
     engine, home, bring, pause, request_by, matrix, trigger, state
 ):
-    """Each trigger, asked for in each state, leads where the matrix says; what it refuses leaves the journal alone."""
+    """Each trigger in each state leads where the matrix says; a refused one does not change the journal."""
     bring("web", state)
     if state is State.running:
         pause("web")
@@ -97,7 +97,7 @@ def test_request_in_state_does_what_the_reviewed_matrix_says(
 
 @pytest.mark.parametrize("state", EXISTING)
 def test_fire_observed_trigger_is_a_usage_error(engine, home, bring, state):
-    """Nobody can ask a guest to have powered itself off."""
+    """An observed trigger, such as a guest's own poweroff, cannot be asked for."""
     bring("web", state)
     before = journal_bytes(home)
     with pytest.raises(UsageError):
@@ -108,7 +108,7 @@ def test_fire_observed_trigger_is_a_usage_error(engine, home, bring, state):
 @pytest.mark.parametrize("trigger", [Trigger.shell, Trigger.copy])
 @pytest.mark.parametrize("state", State)
 def test_admit_in_state_does_what_the_reviewed_matrix_says(engine, home, bring, matrix, state, trigger):
-    """Work that is the caller's is allowed where the matrix says, and leaves neither a line nor a lock."""
+    """Triggers that the caller carries out are allowed where the matrix says, and leave no line and no lock."""
     bring("web", state)
     before = journal_bytes(home)
     match matrix[trigger, state].split():
@@ -140,7 +140,7 @@ def test_fire_argument_that_the_row_does_not_take_is_a_usage_error(engine, bring
 
 @pytest.mark.parametrize("trigger", [Trigger.start, Trigger.protect])
 def test_fire_what_the_machine_refuses_is_refused(engine, home, bring, monkeypatch, trigger):
-    """The state machine is the judge: without its transition nothing moves, whatever the table says."""
+    """The state machine decides: without its transition nothing moves, whatever the table says."""
     bring("web", State.created)
     before = journal_bytes(home)
     monkeypatch.delitem(MACHINE.events[str(trigger)].transitions, "created")
@@ -150,7 +150,7 @@ def test_fire_what_the_machine_refuses_is_refused(engine, home, bring, monkeypat
 
 
 def test_fire_observed_row_is_the_machines_to_allow(engine, driver, home, bring, monkeypatch):
-    """What is observed is fired like what is asked for: no exit is recorded that the machine does not allow."""
+    """Observed triggers are fired like requested ones: an exit that the machine does not allow is not recorded."""
     bring("web", State.running)
     before = journal_bytes(home)
     driver.happen(engine.site("web"), alive=False, exit_reason="guest panicked")
@@ -161,7 +161,7 @@ def test_fire_observed_row_is_the_machines_to_allow(engine, driver, home, bring,
 
 @pytest.mark.parametrize("trigger", [Trigger.reset, Trigger.delete])
 def test_fire_protection_is_a_condition_of_the_machine(engine, bring, monkeypatch, trigger):
-    """What refuses a guarded row is the transition's condition: without it, nothing would be protected."""
+    """The transition's condition refuses a guarded row: without it, nothing would be protected."""
     bring("web", State.created)
     engine.fire("web", Trigger.protect)
     with pytest.raises(ProtectedError):
@@ -172,7 +172,7 @@ def test_fire_protection_is_a_condition_of_the_machine(engine, bring, monkeypatc
 
 
 def test_fire_create_without_a_plan_is_a_usage_error(engine, home):
-    """Only `create` can be handed a plan, and there is no creation without one."""
+    """Only `create` takes a plan, and nothing is created without one."""
     with pytest.raises(UsageError):
         engine.fire("web", Trigger.create)
     assert not home.creating("web").exists()
@@ -198,7 +198,7 @@ def test_any_call_with_impossible_name_touches_nothing(engine, home, plan, name)
 
 @pytest.mark.parametrize("state", State)
 def test_verdicts_agree_with_what_requests_do(engine, bring, pause, matrix, state):
-    """`can` says exactly what the matrix says, and a hint wherever something can be done about it."""
+    """`can` says exactly what the matrix says, with a hint unless the outcome already holds."""
     bring("web", state)
     if state is State.running:
         pause("web")
@@ -209,7 +209,7 @@ def test_verdicts_agree_with_what_requests_do(engine, bring, pause, matrix, stat
 
 
 def test_create_announces_and_records_each_phase(engine, plan, heard):
-    """A transition says that it begins, which steps it reaches and that it is done; the journal says the same."""
+    """A transition announces its begin, its steps and its end; the journal records the same."""
     engine.create("web", plan)
     steps = ["resolving", "writing the spec", "making a simulated disk"]
     assert [event.happening for event in heard] == [Happening.begun, *[Happening.step] * 3, Happening.done]
@@ -221,7 +221,7 @@ def test_create_announces_and_records_each_phase(engine, plan, heard):
 
 
 def test_fire_every_request_its_intent_is_on_disk_before_its_work(make_engine, watched, home, request_by):
-    """Seen from inside a driver's work, the journal already says what is being done, and the source still holds."""
+    """While a driver works, the journal already names the trigger as in flight, and the state is still the source."""
     seen = {}
 
     def look(trigger):
@@ -245,7 +245,7 @@ def test_fire_every_request_its_intent_is_on_disk_before_its_work(make_engine, w
 
 
 def test_create_unfinished_instance_has_no_directory(make_engine, watched, home, plan):
-    """Until its work is done, the name means nothing: the directory appears by one rename."""
+    """Until its work is done, the instance does not exist: its directory appears by one rename."""
     seen = []
     engine = make_engine(watched(lambda _: seen.append(home.directory("web").exists())))
     engine.create("web", plan)
@@ -253,7 +253,7 @@ def test_create_unfinished_instance_has_no_directory(make_engine, watched, home,
 
 
 def test_delete_leaves_nothing_on_disk(engine, home, bring):
-    """After delete no file of the home or the runtime remembers the name, not even a lock."""
+    """After delete, no file is left in the home or the runtime directory, not even a lock."""
     bring("web", State.stopped)
     engine.fire("web", Trigger.delete)
     assert [path for root in (home.root, home.runtime) for path in root.rglob("*") if path.is_file()] == []
@@ -261,7 +261,7 @@ def test_delete_leaves_nothing_on_disk(engine, home, bring):
 
 
 def test_create_on_a_dead_name_keeps_no_memory_of_it(engine, plan, bring):
-    """A name used again is a new instance: its history begins with its own creation."""
+    """A reused name is a new instance: its history begins with its own creation."""
     bring("web", State.stopped)
     engine.fire("web", Trigger.delete)
     engine.create("web", plan)
@@ -269,7 +269,7 @@ def test_create_on_a_dead_name_keeps_no_memory_of_it(engine, plan, bring):
 
 
 def test_site_of_misspelt_name_proposes_the_one_meant(engine, bring):
-    """A name that means nothing is answered with the name that was probably meant."""
+    """An unknown name is answered with the name that was probably meant."""
     bring("web-server", State.created)
     with pytest.raises(NotFoundError, match='did you mean "web-server"'):
         engine.fire("web-servr", Trigger.start)
@@ -290,7 +290,7 @@ def test_site_of_misspelt_name_proposes_the_one_meant(engine, bring):
 def test_fire_same_trigger_by_two_one_does_it_and_both_succeed(
     make_engine, watched, bring, heard, threads, until, state, trigger
 ):
-    """Who asks for what is being done waits for it and shares its result; the driver works once."""
+    """A second request for the same trigger waits and shares the result; the driver works once."""
     bring("web", state)
     driver = watched(hold=(trigger,))
     first = threads.submit(make_engine(driver).fire, "web", trigger)
@@ -304,7 +304,7 @@ def test_fire_same_trigger_by_two_one_does_it_and_both_succeed(
 
 
 def test_fire_same_trigger_that_fails_fails_for_both(make_engine, watched, bring, heard, threads, until):
-    """Who waited for the work raises what became of it; nobody tries it a second time."""
+    """A caller that waited for the work raises its error; nobody tries it a second time."""
     bring("web", State.created)
 
     def fail(trigger):
@@ -327,7 +327,7 @@ def test_fire_same_trigger_that_fails_fails_for_both(make_engine, watched, bring
 
 
 def test_fire_other_trigger_while_one_runs_is_busy_and_says_with_what(make_engine, watched, bring, threads):
-    """Different work is refused with the name, the age and the process of the one that runs, which is not disturbed."""
+    """Another trigger is refused with the name, age and pid of the running one, which is not disturbed."""
     bring("web", State.created)
     driver = watched(hold=("reset",))
     first = threads.submit(make_engine(driver).fire, "web", Trigger.reset)
@@ -340,7 +340,7 @@ def test_fire_other_trigger_while_one_runs_is_busy_and_says_with_what(make_engin
 
 
 def test_fire_waits_for_other_work_as_long_as_it_was_told(make_engine, watched, bring, threads, home, monkeypatch):
-    """A caller that may wait is judged by the state after that work; without the time for it, it is busy as ever."""
+    """A caller that may wait is judged by the state after that work; if its time is too short, it gets BusyError."""
     bring("web", State.created)
     driver = watched(hold=("reset",))
     first = threads.submit(make_engine(driver).fire, "web", Trigger.reset)
@@ -363,7 +363,7 @@ def test_fire_waits_for_other_work_as_long_as_it_was_told(make_engine, watched, 
 
 
 def test_create_while_it_is_being_created_is_busy(make_engine, watched, plan, threads):
-    """An instance that somebody else creates need not be the one that was asked for: that is no shared result."""
+    """An instance that another caller creates may differ from the one asked for, so the result is not shared."""
     driver = watched(hold=("create",))
     first = threads.submit(make_engine(driver).create, "web", plan)
     assert driver.entered.wait(DEADLINE_S)
@@ -374,7 +374,7 @@ def test_create_while_it_is_being_created_is_busy(make_engine, watched, plan, th
 
 
 def test_fire_joined_start_that_had_less_time_is_tried_again(make_engine, watched, bring, threads):
-    """That somebody else gave up early is no failure of a caller with more time."""
+    """Another caller's shorter deadline is no failure for a caller with more time."""
     bring("web", State.created)
     driver = watched(hold=("start",))
     first = threads.submit(make_engine(driver).fire, "web", Trigger.start, timeout_s=1.0)
@@ -384,7 +384,7 @@ def test_fire_joined_start_that_had_less_time_is_tried_again(make_engine, watche
 
 
 def test_fire_joined_start_that_was_called_off_is_tried_again(make_engine, watched, bring, threads):
-    """Ctrl-C of another is no Ctrl-C of ours."""
+    """Ctrl-C in another process does not cancel our request."""
     bring("web", State.created)
     driver = watched(hold=("start",))
 
@@ -409,7 +409,7 @@ def test_fire_joined_start_that_was_called_off_is_tried_again(make_engine, watch
 def test_restart_that_joined_a_start_which_was_stopped_does_not_try_itself(
     make_engine, watched, spec, threads, driver, monkeypatch
 ):
-    """The start was somebody's, and so was the stop: no restart is due any more."""
+    """Another caller started the guest and another one stopped it: no restart is due any more."""
     monkeypatch.setattr(restarts, "_FIRST_S", 0.0)
     engine = make_engine()
     engine.create("web", lambda _: Draft(spec._replace(restart="on-failure"), {}))
@@ -428,7 +428,7 @@ def test_restart_that_joined_a_start_which_was_stopped_does_not_try_itself(
 
 
 def test_fire_who_joins_keeps_his_own_deadline(make_engine, watched, bring, threads):
-    """A caller waits for the work of another as long as it said, and the other continues."""
+    """A caller waits for another's work as long as its own deadline allows, and that work continues."""
     bring("web", State.created)
     driver = watched(hold=("start",))
     first = threads.submit(make_engine(driver).fire, "web", Trigger.start)
@@ -441,7 +441,7 @@ def test_fire_who_joins_keeps_his_own_deadline(make_engine, watched, bring, thre
 
 @pytest.mark.parametrize("urgent", [Trigger.stop, Trigger.kill])
 def test_fire_more_urgent_trigger_calls_a_start_off(make_engine, watched, bring, heard, threads, urgent):
-    """A start that hangs does not make `stop` wait for its deadline: it is cancelled, and nothing is left alive."""
+    """`stop` does not wait for the deadline of a start that hangs: it cancels the start and leaves nothing alive."""
     bring("web", State.created)
     driver = watched(hold=("start",))
     engine = make_engine(driver)
@@ -454,7 +454,7 @@ def test_fire_more_urgent_trigger_calls_a_start_off(make_engine, watched, bring,
 
 
 def test_fire_start_called_off_leaves_nothing_alive_though_asked_to_keep(make_engine, watched, bring, threads):
-    """What is kept for inspection is a guest that did not answer, not one that somebody wanted down."""
+    """Only a guest that did not answer is kept for inspection, not one that somebody wanted down."""
     bring("web", State.created)
     driver = watched(hold=("start",))
     engine = make_engine(driver)
@@ -466,7 +466,7 @@ def test_fire_start_called_off_leaves_nothing_alive_though_asked_to_keep(make_en
 
 
 def test_fire_while_lock_is_held_and_nothing_is_seen_is_busy(engine, home, bring, monkeypatch):
-    """A lock that is held without an operation to show is waited for a moment, then named."""
+    """If the lock is held but no operation is visible, a caller waits a moment and then names the holder."""
     monkeypatch.setattr(engine_module, "HANDOVER_S", 0.05)
     bring("web", State.created)
     with Lock(home.lock("web")) as lock:
@@ -476,7 +476,7 @@ def test_fire_while_lock_is_held_and_nothing_is_seen_is_busy(engine, home, bring
 
 
 def test_fire_on_two_instances_at_once_neither_waits(make_engine, watched, engine, bring, threads):
-    """A lock belongs to one name: a start that hangs holds up no other instance."""
+    """Each name has its own lock: a start that hangs does not hold up another instance."""
     bring("web", State.created)
     bring("db", State.created)
     driver = watched(hold=("start",))
@@ -492,8 +492,8 @@ def test_fire_on_two_instances_at_once_neither_waits(make_engine, watched, engin
 
 @pytest.mark.parametrize(("asked", "limit_s"), [({}, 30.0), ({"timeout_s": 7.0}, 7.0), ({"timeout_s": 1e300}, None)])
 def test_status_of_operation_in_flight_tells_all_about_it(make_engine, watched, engine, bring, threads, asked, limit_s):
-    """While a start runs, every reader sees its step, its process, and until when it may go on: as asked, else as
-    the spec says; the state is still the one it came from."""
+    """While a start runs, every reader sees its step, its process and its deadline, which is the caller's or else the
+    spec's; the state is still the source."""
     bring("web", State.created)
     driver = watched(hold=("start",))
     work = threads.submit(make_engine(driver).fire, "web", Trigger.start, **asked)
@@ -512,7 +512,7 @@ def test_status_of_operation_in_flight_tells_all_about_it(make_engine, watched, 
 
 
 def test_status_of_creation_in_flight_is_absent_with_its_operation(make_engine, watched, engine, plan, threads):
-    """What is being created is listed while it is, though its name means nothing yet."""
+    """An instance that is being created is listed meanwhile, although its state is still `absent`."""
     driver = watched(hold=("create",))
     work = threads.submit(make_engine(driver).create, "web", plan)
     assert driver.entered.wait(DEADLINE_S)
@@ -523,7 +523,7 @@ def test_status_of_creation_in_flight_is_absent_with_its_operation(make_engine, 
 
 
 def test_status_of_unknown_name_is_absent_and_makes_nothing(engine, home):
-    """To ask about a name is not to make it."""
+    """Asking for the status of a name creates nothing."""
     status = engine.status("web")
     assert (status.state, status.operation, status.damage) == (State.absent, None, None)
     assert not home.root.exists()
@@ -531,7 +531,7 @@ def test_status_of_unknown_name_is_absent_and_makes_nothing(engine, home):
 
 @pytest.mark.parametrize("reason", ["guest panicked", None])
 def test_status_of_guest_that_went_down_unasked_records_it(engine, driver, bring, heard, reason):
-    """What happened behind our back is recorded once, with its reason."""
+    """An exit that nobody asked for is recorded once, with its reason."""
     bring("web", State.running)
     driver.happen(engine.site("web"), alive=False, exit_reason=reason)
     status = engine.status("web")
@@ -550,7 +550,7 @@ def kept(engine, spec):
 
 @pytest.mark.parametrize("state", [State.created, State.stopped])
 def test_status_of_machine_that_its_keeper_started_records_it(engine, driver, kept, heard, state):
-    """A machine that is found alive at rest was started by its keeper: it stays alive, and is running."""
+    """A machine at rest that is found alive was started by its keeper: it stays alive, and is `running`."""
     for trigger in [Trigger.start, Trigger.stop] if state is State.stopped else []:
         engine.fire(kept, trigger)
     driver.happen(engine.site(kept), alive=True, boot_id=boot_id())
@@ -562,7 +562,7 @@ def test_status_of_machine_that_its_keeper_started_records_it(engine, driver, ke
 
 
 def test_request_for_what_its_keeper_started_is_decided_from_running(engine, driver, kept):
-    """What the keeper started is never ended for the sake of another request: it is refused, as for any that runs."""
+    """A machine that the keeper started is not ended for another request, which is refused as for any running one."""
     driver.happen(engine.site(kept), alive=True, boot_id=boot_id())
     with pytest.raises(IllegalTransitionError, match="is running"):
         engine.fire(kept, Trigger.delete)
@@ -570,28 +570,28 @@ def test_request_for_what_its_keeper_started_is_decided_from_running(engine, dri
 
 
 def test_start_of_what_its_keeper_started_waits_for_the_guest(engine, driver, kept):
-    """Who asks for a start wants an answer, which the keeper may not have waited for."""
+    """`start` waits until the guest answers, which the keeper may not have done."""
     driver.happen(engine.site(kept), alive=True, boot_id=boot_id())
     assert engine.fire(kept, Trigger.start).changed
     assert [line.trigger for line in engine.history(kept)][-1] is Trigger.start
 
 
 def test_status_at_rest_asks_no_driver_of_machines_that_nobody_else_starts(engine, driver, bring, monkeypatch):
-    """A thousand stopped instances cost a listing no look at the world."""
+    """Listing a thousand stopped instances asks no driver about any of them."""
     bring("web", State.stopped)
     monkeypatch.setattr(driver, "observe", lambda _: pytest.fail("observed"))
     assert engine.status("web").state is State.stopped
 
 
 def test_status_after_reboot_of_the_host_records_the_exit(engine, driver, bring):
-    """What ran in an earlier boot does not run."""
+    """A machine of an earlier boot of the host no longer runs."""
     bring("web", State.running)
     driver.happen(engine.site("web"), boot_id="another boot")
     assert (engine.status("web").state, engine.status("web").reason) == (State.stopped, "host went down")
 
 
 def test_fire_start_of_guest_that_went_down_unasked_starts_it(engine, driver, bring):
-    """Observed before decided: the exit is recorded first, and then it is started, not found to be running."""
+    """The exit is recorded before the request is decided: the guest is started, not reported as running."""
     bring("web", State.running)
     driver.happen(engine.site("web"), alive=False, exit_reason="guest shut down")
     assert engine.fire("web", Trigger.start).changed
@@ -601,7 +601,7 @@ def test_fire_start_of_guest_that_went_down_unasked_starts_it(engine, driver, br
 
 
 def test_statuses_while_instances_come_and_go_shows_no_damage(make_engine, engine, plan, threads):
-    """A listing that meets a directory on its way in or out sees it or does not; never a damaged one."""
+    """A listing shows an instance that is being created or deleted, or leaves it out, but never as damaged."""
 
     def come_and_go():
         mine = make_engine()
@@ -630,7 +630,7 @@ DAMAGES = {
 
 @pytest.fixture(params=DAMAGES)
 def damaged(request, home, bring):
-    """Return the name of an instance that is damaged, next to one that is not."""
+    """Return the name of a damaged instance, which is next to an undamaged one."""
     bring("web", State.running)
     bring("db", State.created)
     DAMAGES[request.param](home.directory("web"))
@@ -638,7 +638,7 @@ def damaged(request, home, bring):
 
 
 def test_statuses_with_a_damaged_instance_lists_both(engine, damaged):
-    """Damage of one shows in its own line and costs the other nothing."""
+    """A damaged instance is listed as such, and the other one is not affected."""
     by_name = {status.name: status for status in engine.statuses()}
     assert list(by_name) == ["db", "web"]
     assert by_name[damaged].damage
@@ -646,7 +646,7 @@ def test_statuses_with_a_damaged_instance_lists_both(engine, damaged):
 
 
 def test_calls_on_a_damaged_instance_say_so_and_the_way_out(engine, damaged):
-    """Nothing can be said or done about it without understanding it; the hint fixes or removes it."""
+    """Calls that have to read the instance fail; the hint repairs or deletes it."""
     calls = [lambda: engine.fire(damaged, Trigger.provision), lambda: engine.verdicts(damaged)]
     for call in calls:
         with pytest.raises(DamagedError) as caught:
@@ -661,7 +661,7 @@ def test_calls_on_a_damaged_instance_say_so_and_the_way_out(engine, damaged):
 
 
 def test_discard_of_a_damaged_instance_ends_it_and_leaves_nothing(engine, home, damaged, heard):
-    """Whatever is broken, the machine is ended, the files are gone, and it is said."""
+    """Whatever is broken, the machine is ended, the files are removed, and the deletion is announced."""
     outcome = engine.fire(damaged, Trigger.delete, force=True)
     assert (outcome.state, outcome.changed) == (State.absent, True)
     assert engine.names() == ["db"]
@@ -670,7 +670,7 @@ def test_discard_of_a_damaged_instance_ends_it_and_leaves_nothing(engine, home, 
 
 
 def test_names_of_what_cannot_be_an_instance_are_left_out(engine, home, bring):
-    """What somebody else left in the folder is no instance, and does not keep the others from being listed."""
+    """A stray folder is no instance, and does not keep the instances from being listed."""
     bring("web", State.created)
     for stray in ("lost+found", "my machine", "x" * 64):
         (home.instances / stray).mkdir()
@@ -687,7 +687,7 @@ def test_names_of_what_cannot_be_an_instance_are_left_out(engine, home, bring):
     ],
 )
 def test_hint_of_a_refusal_has_what_was_asked_for(home, driver, bring, refused_by, trigger, state, asked, typed):
-    """Not the example of its row: it leads to what was meant, as typed."""
+    """The hint repeats the arguments of the request instead of the row's example."""
     bring("web", state)
     with pytest.raises(IllegalTransitionError) as refused:
         refused_by(home, lambda _: driver).fire("web", trigger, **asked)
@@ -695,7 +695,7 @@ def test_hint_of_a_refusal_has_what_was_asked_for(home, driver, bring, refused_b
 
 
 def test_hints_about_protection_and_memory_have_what_was_asked_for(engine, bring):
-    """The ways around both end with it, too."""
+    """The hints that lead around a suspended guest and around protection repeat the request, too."""
     bring("web", State.running)
     engine.fire("web", Trigger.suspend)
     with pytest.raises(IllegalTransitionError) as refused:

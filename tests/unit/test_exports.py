@@ -1,4 +1,4 @@
-"""The table in the languages of other programs says what the table says: read back, it has the same rows."""
+"""The exports to other languages say what the table says: read back, they have the same rows."""
 
 import json
 import re
@@ -16,7 +16,7 @@ PAIRS = {(source, trigger): row.dest for (trigger, source), row in BY_PAIR.items
 
 
 def test_plantuml_draws_each_row_that_leads_somewhere() -> None:
-    """Every arrow of the table is one of the drawing's, observed ones dashed, and no other is there."""
+    """The drawing has every arrow of the table and no other; observed ones are dashed."""
     drawn = {}
     for source, arrow, dest, label in re.findall(r"^(\w+) (-\S*>) (\w+) : (.+)$", plantuml(), re.MULTILINE):
         for trigger in re.split(r"[,/ ]+|\\n", label):
@@ -27,7 +27,7 @@ def test_plantuml_draws_each_row_that_leads_somewhere() -> None:
 
 
 def test_scxml_read_back_has_the_rows_of_the_table() -> None:
-    """Each state has its transitions with their targets, and what is guarded has a condition."""
+    """Each state has its transitions with their targets, and guarded ones have a condition."""
     root = ET.fromstring(scxml())  # noqa: S314 - our own text
     read = {
         (State(state.attrib["id"]), Trigger(it.attrib["event"])): it.attrib.get("target")
@@ -42,9 +42,9 @@ def test_scxml_read_back_has_the_rows_of_the_table() -> None:
 
 
 def test_xstate_read_back_has_the_rows_of_the_table() -> None:
-    """Each state has its events with their targets, and what is guarded has a guard.
+    """Each state has its events with their targets, and guarded ones have a guard.
 
-    What moves nothing leads to its own state: of a transition without a target, XState 5.33 says that it cannot happen.
+    A transition that keeps the state targets it: XState 5.33 says that one without a target cannot happen.
     """
     states = json.loads(xstate())["states"]
     read = {
@@ -60,7 +60,7 @@ def test_xstate_read_back_has_the_rows_of_the_table() -> None:
 
 @pytest.mark.parametrize("state", State)
 def test_machine_of_an_instance_begins_in_its_state(state: State) -> None:
-    """What is exported for an instance continues from where the instance is."""
+    """The export for an instance begins in that instance's state."""
     root = ET.fromstring(scxml(state))  # noqa: S314 - likewise
     assert root.attrib["initial"] == state
     assert json.loads(xstate(state))["initial"] == state

@@ -1,4 +1,4 @@
-"""Files are whole or not there, and what is removed is gone, whatever it was."""
+"""Files are written completely or not at all, and removed completely, whatever they are."""
 
 import errno
 import fcntl
@@ -35,7 +35,7 @@ def folder(tmp_path):
 
 
 def test_write_whole_puts_the_content_privately(folder):
-    """The file holds the content, only its owner reads it, and nothing else is left beside it."""
+    """The file holds the content, only its owner may read it, and no other file is left beside it."""
     write_whole(folder / "f", b"one")
     write_whole(folder / "f", b"two")
     assert (folder / "f").read_bytes() == b"two"
@@ -45,7 +45,7 @@ def test_write_whole_puts_the_content_privately(folder):
 
 @pytest.mark.parametrize("call", ["fsync", "open", "replace"])
 def test_write_whole_that_fails_leaves_the_old_content(folder, monkeypatch, call):
-    """A failing disk costs the new content, never the old one, and leaves no temporary file."""
+    """If the disk fails, the old content stays, and no temporary file is left."""
     write_whole(folder / "f", b"old")
 
     def fail(*_, **__):
@@ -58,14 +58,14 @@ def test_write_whole_that_fails_leaves_the_old_content(folder, monkeypatch, call
 
 
 def test_link_or_copy_within_a_file_system_links(folder):
-    """Both names are one file, so the kernel counts who uses it."""
+    """Both names are one file, so the kernel counts its users."""
     (folder / "f").write_bytes(b"x")
     link_or_copy(folder / "f", folder / "g")
     assert (folder / "f").samefile(folder / "g")
 
 
 def test_clone_where_the_file_system_cannot_leaves_an_empty_file(folder, monkeypatch):
-    """It says so, and the caller copies; whether it can is the file system's to tell."""
+    """`clone` returns False and the caller copies; only the file system knows whether it can clone."""
 
     def refuse(*_):
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
@@ -79,7 +79,7 @@ def test_clone_where_the_file_system_cannot_leaves_an_empty_file(folder, monkeyp
 
 @pytest.mark.parametrize("reason", [errno.EXDEV, errno.EPERM, errno.EMLINK])
 def test_link_or_copy_where_links_fail_copies(folder, monkeypatch, reason):
-    """Another file system, one without links, or too many of them: the content arrives all the same."""
+    """On another file system, one without links, or after too many links, the content is copied."""
 
     def refuse(*_):
         raise OSError(reason, os.strerror(reason))
@@ -92,7 +92,7 @@ def test_link_or_copy_where_links_fail_copies(folder, monkeypatch, reason):
 
 
 def test_make_private_directory_missing_parents_are_private_too(folder):
-    """What leads to the folder is made for its owner only, like the folder; what was there keeps its mode."""
+    """Missing parents are made for the owner only, like the folder; an existing one keeps its mode."""
     (folder / "old").mkdir(mode=0o755)
     assert make_private_directory(folder / "old" / "a" / "b") == folder / "old" / "a" / "b"
     modes = [stat.S_IMODE((folder / path).stat().st_mode) for path in ("old", "old/a", "old/a/b")]
@@ -100,19 +100,19 @@ def test_make_private_directory_missing_parents_are_private_too(folder):
 
 
 def test_remove_tree_of_nothing_is_fine(folder):
-    """What is not there needs no removing."""
+    """A missing path is no error."""
     remove_tree(folder / "nothing")
 
 
 def test_remove_tree_of_file_removes_it(folder):
-    """A file that stands where a folder should is removed like one."""
+    """A file in place of a folder is removed, too."""
     (folder / "f").write_bytes(b"x")
     remove_tree(folder / "f")
     assert list(folder.iterdir()) == []
 
 
 def test_remove_tree_of_link_keeps_what_it_leads_to(folder):
-    """A symbolic link goes; the folder it led to belongs to somebody else."""
+    """A symbolic link is removed; the folder that it leads to is not ours and stays."""
     (folder / "there").mkdir()
     (folder / "link").symlink_to(folder / "there")
     remove_tree(folder / "link")
@@ -120,7 +120,7 @@ def test_remove_tree_of_link_keeps_what_it_leads_to(folder):
 
 
 def test_remove_tree_goes_on_past_what_it_cannot_remove_and_names_it(folder, monkeypatch):
-    """The error names what stays, with the reason, and nothing else stays."""
+    """The error names each file that stays, with the reason; everything else is removed."""
     for name in ("a", "b", "c"):
         (folder / name).write_bytes(b"x")
     real = os.unlink
@@ -142,7 +142,7 @@ def test_remove_tree_goes_on_past_what_it_cannot_remove_and_names_it(folder, mon
 
 @pytest.mark.parametrize("moment", ["_mount", "iterdir", "rmdir"])
 def test_remove_tree_that_another_process_removes_too_is_gone(folder, monkeypatch, moment):
-    """The one or the other: what is not there any more did not stay."""
+    """Something that another process has removed meanwhile is no error."""
     (folder / "sub").mkdir()
     (folder / "sub" / "f").touch()
     place = files if moment == "_mount" else Path
@@ -159,7 +159,7 @@ def test_remove_tree_that_another_process_removes_too_is_gone(folder, monkeypatc
 
 
 def test_remove_tree_of_a_folder_that_its_owner_may_not_open_removes_it():
-    """Permissions keep nobody from removing what is theirs. Root may open everything, so it becomes somebody else."""
+    """An owner can remove a folder whatever its permissions. Root can open everything, so it becomes another user."""
     with tempfile.TemporaryDirectory() as place:
         folder, owner = Path(place, "folder"), os.geteuid() or 65534
         (folder / "closed" / "inner").mkdir(parents=True)
@@ -180,7 +180,7 @@ mount -t tmpfs none "$0/a/mounted" && touch "$0/a/mounted/theirs"
 mount --bind "$1" "$0/bound"
 exec "$2" -c "$3" "$0"
 """
-"""Mounts a file system in the folder $0, and $1 too, which is of the same one, and lets Python run $3."""
+"""A script that mounts a tmpfs and the folder $1 (of the same file system) in $0, and has Python $2 run $3."""
 
 REMOVE = """
 import sys
@@ -199,7 +199,7 @@ except DriverError as error:
     reason="this host gives its users no mount namespaces",
 )
 def test_remove_tree_of_a_folder_with_a_mount_in_it_leaves_what_is_mounted(tmp_path, injected):
-    """It may be anyone's. The rest is removed, and the mounts are named, with the command that takes the first away."""
+    """Mounted files may be anyone's and stay; the rest goes. The error names the mounts and how to unmount one."""
     folder, theirs = tmp_path / "folder", tmp_path / "theirs"
     for path in (folder / "a" / "mounted", folder / "bound", folder / "b", theirs):
         path.mkdir(parents=True)
@@ -222,7 +222,7 @@ def test_remove_tree_of_a_folder_with_a_mount_in_it_leaves_what_is_mounted(tmp_p
 
 
 def test_read_own_of_anything_but_a_file_that_fits_is_refused_at_once(folder, thing, injected):
-    """A link is not followed, a FIFO not waited for, an enormous file not read, and no folder, socket or device."""
+    """Links are not followed, FIFOs not waited for, huge files not read; folders, sockets and devices are refused."""
     thing(folder / "f")
     with pytest.raises(UnfitFileError, match=r"not a regular file|larger than"):
         read_own(folder / "f")
@@ -230,7 +230,7 @@ def test_read_own_of_anything_but_a_file_that_fits_is_refused_at_once(folder, th
 
 
 def test_remove_tree_of_anything_removes_it(folder, thing, injected):
-    """Whatever it is, it goes, and what a link leads to stays."""
+    """Anything is removed, but not the target of a link."""
     thing(folder / "f")
     remove_tree(folder / "f")
     assert list(folder.iterdir()) == []
@@ -238,7 +238,7 @@ def test_remove_tree_of_anything_removes_it(folder, thing, injected):
 
 
 def test_read_own_of_a_larger_file_refuses_it_unread(folder):
-    """Six sparse GiB cost neither memory nor time; their tail alone can be read."""
+    """A sparse file of 6 GiB costs neither memory nor time; its tail can still be read."""
     with (folder / "f").open("wb") as file:
         file.truncate(6 << 30)
     with pytest.raises(UnfitFileError, match="larger than 100 bytes"):
@@ -247,13 +247,13 @@ def test_read_own_of_a_larger_file_refuses_it_unread(folder):
 
 
 def test_write_whole_of_the_longest_name_writes_it(folder):
-    """A name may have 255 bytes, and the temporary name has room beside it."""
+    """A name may have 255 bytes, and its temporary name is no longer than that."""
     write_whole(folder / ("f" * 255), b"x")
     assert [path.name for path in folder.iterdir()] == ["f" * 255]
 
 
 def test_retire_over_what_an_earlier_removal_left_leaves_nothing(folder):
-    """A crash in the middle of a removal stands in the way of none that follows."""
+    """Leftovers of a removal that crashed do not block the next one."""
     for path in ("it/file", "trash/left/file"):
         (folder / path).parent.mkdir(parents=True)
         (folder / path).touch()
@@ -262,7 +262,7 @@ def test_retire_over_what_an_earlier_removal_left_leaves_nothing(folder):
 
 
 def test_write_whole_by_threads_at_once_leaves_one_content_and_no_error(folder):
-    """Temporary names are each thread's own."""
+    """Each thread has temporary names of its own."""
     failures = []
 
     def write(content):

@@ -1,4 +1,4 @@
-"""A fleet's plan: every wish against everything that may be there."""
+"""A fleet's plan: every wish in every situation that it can meet."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def planned(wanted, *seen, marks=(MARK,), **options):
 
 
 def step(state, wish="running", *, mark=MARK, facts=None, **asked):
-    """Return the step for the instance `web`, which is in `state`; None: it does not exist."""
+    """Return the step for the instance `web` in `state`; None means that it does not exist."""
     wanted = Wanted("web", wish, asked.pop("marked", MARK), **asked)
     seen = () if state is None else (there(state, **(facts or {})),)
     (one,) = planned([wanted], *seen, marks=(mark,) if mark and state else ())
@@ -54,7 +54,7 @@ def step(state, wish="running", *, mark=MARK, facts=None, **asked):
     ],
 )
 def test_state_becomes_the_one_of_the_file_by_rows_of_the_table(state, wish, rows):
-    """The grid of states; only what deletes has to be agreed to, and what is so already differs in nothing."""
+    """For each state and wish: a deletion needs consent, and a state that is already right needs no row."""
     one = step(state, wish)
     assert (" ".join(one.rows), bool(one.differences), one.mend) == (rows, bool(rows), None)
     assert one.consent is (Trigger.delete in one.rows)
@@ -64,7 +64,7 @@ def test_state_becomes_the_one_of_the_file_by_rows_of_the_table(state, wish, row
 @pytest.mark.parametrize("wish", WISHES)
 @pytest.mark.parametrize("asked", [{}, {"cpus": 4}, {"disk_bytes": 8 << 30}, {"cpus": 4, "disk_bytes": 8 << 30}])
 def test_rows_are_legal_one_after_the_other_and_lead_to_what_is_wanted(state, wish, asked):
-    """Every plan can be walked in the table, ends as wished, and edits where something differs."""
+    """Every plan's rows are legal in order, end in the wished state, and include an edit if the sizes differ."""
     here = state or State.absent
     one = step(state, wish, **asked)
     for row in one.rows:
@@ -88,7 +88,7 @@ def test_rows_are_legal_one_after_the_other_and_lead_to_what_is_wanted(state, wi
     ],
 )
 def test_sizes_change_in_place_and_a_guest_is_down_before_its_spec_changes(state, wish, asked, rows, edits, consent):
-    """Killed after any row, the next plan still sees what is missing: the edit comes after the stop."""
+    """The edit comes after the stop, so that a plan killed after any row leaves a difference that the next one sees."""
     one = step(state, wish, **asked)
     assert (" ".join(one.rows), one.edits, one.consent, one.mend) == (rows, edits, consent, None)
 
@@ -106,7 +106,7 @@ def test_sizes_change_in_place_and_a_guest_is_down_before_its_spec_changes(state
     ],
 )
 def test_what_never_changes_in_place_is_named_with_the_command_and_not_done(asked, what):
-    """Nothing is deleted silently; what can be done is done beside it."""
+    """Nothing is deleted silently: the plan names the command, and still does everything that it can."""
     one = step(State.stopped, **asked)
     assert [difference.what for difference in one.differences] == ["state", what]
     assert (one.rows, one.mend) == ((Trigger.start,), "interlock delete web && APPLY")
@@ -119,7 +119,7 @@ def test_what_never_changes_in_place_is_named_with_the_command_and_not_done(aske
 @pytest.mark.parametrize("wish", WISHES)
 @pytest.mark.parametrize("mark", [None, MARK._replace(fleet="other"), MARK._replace(name="former")])
 def test_instance_of_no_or_another_fleet_is_never_touched(state, wish, mark):
-    """Somebody else's, one that was renamed or copied: only another name helps."""
+    """An instance that is not the fleet's own, or was renamed or copied, can only be given another name."""
     marks = {} if mark is None else {"web": mark}
     (one,) = plan("shop", [Wanted("web", wish, MARK, cpus=64)], {"web": there(state)}, marks)
     assert ([difference.what for difference in one.differences], one.rows) == (["fleet"], ())
@@ -128,7 +128,7 @@ def test_instance_of_no_or_another_fleet_is_never_touched(state, wish, mark):
 
 @pytest.mark.parametrize("state", STATES)
 def test_protected_instance_is_never_deleted(state):
-    """Neither because the file says absent, nor by --prune; what changes without loss is done."""
+    """Neither `absent` in the file nor --prune deletes it; changes without loss are made."""
     for one in (
         step(state, "absent", facts={"protected": True}),
         *planned([], there(state, protected=True), prune=True),
@@ -138,7 +138,7 @@ def test_protected_instance_is_never_deleted(state):
 
 
 def test_extra_instance_is_kept_unless_it_is_pruned():
-    """Without --prune the plan says what would delete it; others of the home are not even mentioned."""
+    """Without --prune, the plan shows how to delete it; instances outside the fleet are not even mentioned."""
     mine, other = there(State.running), there(State.running, "other")
     (kept,) = planned([], mine, other)
     assert (kept.extra, kept.rows, kept.consent, kept.mend) == (True, (), False, "APPLY --prune")
@@ -162,20 +162,20 @@ def test_what_cannot_be_seen_or_understood_is_left_alone(status, what, mend):
 
 
 def test_damaged_instance_that_should_be_gone_needs_force():
-    """It is the user's to decide that nothing in it is worth a repair."""
+    """The user has to decide that nothing in it is worth a repair."""
     (one,) = planned([], there(State.stopped, damage="spec.json: no"), prune=True)
     assert (one.rows, one.mend) == ((), "interlock delete web --force")
 
 
 def test_guest_that_went_down_unnoticed_is_started():
-    """The journal still says running; nothing lives."""
+    """The journal still says `running`, but no machine is alive."""
     down = there(State.running)._replace(observation=Observation(alive=False))
     (one,) = planned([Wanted("web", "running", MARK, cpus=4)], down)
     assert (" ".join(one.rows), one.consent) == ("edit start", False)
 
 
 def test_steps_are_in_the_order_of_the_file_then_the_extra_ones():
-    """As people wrote it down."""
+    """Steps follow the order of the file; instances that it does not name come last."""
     marks = [MARK._replace(name=name) for name in ("a", "c", "x", "b")]
     wanted = [Wanted(name, "running", MARK) for name in ("c", "a")]
     steps = planned(wanted, *(there(State.created, name) for name in "abcx"), marks=marks)
@@ -183,7 +183,7 @@ def test_steps_are_in_the_order_of_the_file_then_the_extra_ones():
 
 
 def test_mark_is_read_back_and_anything_else_is_no_mark():
-    """A file that cannot be understood makes an instance nobody's: it is not deleted."""
+    """An instance whose mark cannot be read belongs to no fleet: it is not deleted."""
     assert Mark.parsed(MARK.content()) == MARK
     for content in (b"", b"[]", b"{}", b"\xff", b'{"fleet": "shop"}', b"[" * 100_000):
         assert Mark.parsed(content) is None

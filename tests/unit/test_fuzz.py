@@ -1,4 +1,4 @@
-"""Whatever bytes the files of an instance hold, reading them ends in a value or in an error of ours."""
+"""Whatever bytes an instance's files hold, reading them gives a value or an InterlockError."""
 
 import json
 import os
@@ -36,7 +36,7 @@ BOUNDED = settings(
 NUMBERS = st.one_of(
     st.integers(), st.sampled_from([10**400, -(10**400), 1 << 63]), st.floats(allow_nan=True, allow_infinity=True)
 )
-TEXT = st.text(st.characters(), max_size=30)  # with lone surrogates, as file names that are no UTF-8 become
+TEXT = st.text(st.characters(), max_size=30)  # with lone surrogates, as in file names that are not UTF-8
 JSON = st.recursive(
     st.none() | st.booleans() | NUMBERS | TEXT,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
@@ -88,7 +88,7 @@ def nested(field, content):
 
 
 def changed(record):
-    """Return a strategy for `record` with one field made something else, or as bytes of any kind."""
+    """Return a strategy: `record` with one field replaced by any value, or bytes of any kind."""
     fields = st.sampled_from(sorted(record))
     one = st.builds(lambda key, value: json.dumps({**record, key: value}).encode(), fields, JSON)
     return one | BYTES
@@ -96,7 +96,7 @@ def changed(record):
 
 @pytest.fixture(scope="module")
 def folder():
-    """Return an empty folder, emptied by nobody: each example overwrites what the one before wrote."""
+    """Return a folder that is never emptied: each example overwrites the files of the one before."""
     with tempfile.TemporaryDirectory() as path:
         yield Path(path)
 
@@ -109,7 +109,7 @@ def site(folder: Path) -> Site:
 @BOUNDED
 @given(TEXT | st.from_regex(r"[./-].*"))
 def test_checked_name_of_anything_stays_in_its_folder(name):
-    """A name that is accepted is one path component, plain ASCII, and no option; any other is an InvalidNameError."""
+    """An accepted name is one plain ASCII path component and no option; any other is an InvalidNameError."""
     try:
         accepted = checked_name(name)
     except InvalidNameError:
@@ -132,7 +132,7 @@ def test_checked_name_of_anything_stays_in_its_folder(name):
 @example(content=json.dumps({**SPEC, "memory_bytes": 10**400}).encode())
 @example(content=json.dumps({**SPEC, "start_timeout_s": float("nan")}).encode())
 def test_spec_of_anything_is_a_spec_that_can_be_shown_or_damage(folder, content):
-    """What is read as a spec has numbers that a column and a clock can take; anything else is a DamagedError."""
+    """An accepted spec has numbers that fit a column and a clock; anything else is a DamagedError."""
     (folder / SPEC_FILE).write_bytes(content)
     try:
         spec = Spec.read(folder)
@@ -147,7 +147,7 @@ def test_spec_of_anything_is_a_spec_that_can_be_shown_or_damage(folder, content)
 @example(content=json.dumps({**LINE, "time": "0005-01-01T00:00:00Z"}).encode())
 @example(content=json.dumps({**LINE, "error": {"reference": [], "message": 5, "details": 5}}).encode())
 def test_line_of_anything_is_a_line_that_can_be_told_or_none(content):
-    """What is read as a line can be shown, counted from, and its error raised again; anything else is a NO_LINE."""
+    """An accepted line can be shown and counted from, and its error raised again; anything else is a NO_LINE."""
     try:
         line = Line.parse(content)
     except NO_LINE:
@@ -161,7 +161,7 @@ def test_line_of_anything_is_a_line_that_can_be_told_or_none(content):
 @BOUNDED
 @given(changed({"ssh_port": 23118}))
 def test_recorded_port_of_anything_is_a_port_or_none(folder, content):
-    """No other number reaches the kernel or QEMU."""
+    """No number outside the range of ports reaches the kernel or QEMU."""
     (folder / ssh_port.RECORD).write_bytes(content)
     port = ssh_port.recorded(folder)
     assert port is None or 0 < port < 65536
@@ -170,7 +170,7 @@ def test_recorded_port_of_anything_is_a_port_or_none(folder, content):
 @BOUNDED
 @given(changed({"machine": "pc-q35-7.2", "panic_device": True, "schema": 1}))
 def test_board_of_anything_is_a_board_or_damage(folder, content):
-    """A board that cannot be read is damage, never another board."""
+    """An unreadable board is a DamagedError, never another board."""
     (folder / RECORD).write_bytes(content)
     with suppress(DamagedError):
         assert Board.read(folder).schema == 1
@@ -179,7 +179,7 @@ def test_board_of_anything_is_a_board_or_damage(folder, content):
 @BOUNDED
 @given(BYTES, st.integers(), st.text(max_size=300))
 def test_hypervisor_of_any_record_is_found_only_when_proved(folder, content, number, tail):
-    """Whatever hypervisor.id says, no process is taken for the hypervisor, and nothing is raised."""
+    """Whatever hypervisor.id says, no other process is taken for the hypervisor, and nothing is raised."""
     fields = " ".join(["S", *["1"] * 18, "2"])
     ours = (f"{pid} (sh) {fields}\n{boot_id()}\n".encode() for pid in (number, 10**4200, 1 << 23, 0, -1))
     for record in (content, f"{number} (sh) {tail}\n{tail}\n".encode(errors="replace"), *ours):
@@ -190,7 +190,7 @@ def test_hypervisor_of_any_record_is_found_only_when_proved(folder, content, num
 @BOUNDED
 @given(st.lists(changed({"event": "SHUTDOWN", "data": {"reason": "guest-shutdown"}}), max_size=3))
 def test_events_of_anything_tell_words_or_nothing(lines):
-    """Reason and condition are words or None, whatever is in the file: `list` reads it of every running instance."""
+    """Reason and condition are text or None, whatever the file holds: `list` reads it for every running instance."""
     read = events.parse(b"\n".join(lines))
     assert isinstance(events.shutdown_reason(read), str | None)
     assert isinstance(events.condition(read), str | None)
@@ -199,7 +199,7 @@ def test_events_of_anything_tell_words_or_nothing(lines):
 @BOUNDED
 @given(changed({"alive": True, "boot_id": "b", "boots": 1, "exit_reason": None, "condition": None}))
 def test_simulated_machine_of_anything_can_be_observed(folder, content):
-    """A record that cannot be understood is of a machine that is down and says why: no call raises for it."""
+    """An unreadable record is shown as a machine that is down, with the reason; no call raises for it."""
     (folder / FILE).write_bytes(content)
     seen = SimulatedDriver(orders={}).observe(site(folder))
     assert isinstance(seen.condition, str | None)
@@ -232,7 +232,7 @@ def test_template_of_any_text_is_a_template_or_its_mistakes(text):
 @pytest.mark.parametrize(
     "text",
     [
-        "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n",  # a few lines more, and it is gigabytes
+        "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n",  # a few more lines would expand to gigabytes
         "[" * 20_000,
         "{a: " * 20_000,
         "cpus: " + "9" * 5000,
@@ -246,7 +246,7 @@ def test_template_of_any_text_is_a_template_or_its_mistakes(text):
     ids=lambda text: text[:16],
 )
 def test_template_that_explodes_is_refused(text):
-    """Aliases, depth, length and values that fit no tag are mistakes like any other, and cost no memory."""
+    """Aliases, depth, length and values that fit no tag are ordinary mistakes, and take no memory."""
     with pytest.raises(InvalidTemplateError) as caught:
         parse(Source("x.yaml", text.encode()))
     assert all(len(line) < 400 for line in (caught.value.message, *caught.value.details))
@@ -257,7 +257,7 @@ def test_template_that_explodes_is_refused(text):
 @example("²")
 @given(TEXT | st.from_regex(r"\A\d{1,30}(\.\d{1,30})?\s*([KMGT]i?B?)?\Z") | NUMBERS)
 def test_size_of_anything_is_a_number_of_bytes_or_a_mistake(value):
-    """No text makes a number that nothing could hold, and what is refused is refused as a ValueError."""
+    """No text gives a number too large to store; anything else is a ValueError."""
     try:
         number = size_bytes(value)
     except ValueError:
@@ -296,7 +296,7 @@ GREETING = b'{"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 7}},
     ids=lambda replies: repr(replies[-1][:24]),
 )
 def test_monitor_that_answers_anything_is_a_monitor_error(replies):
-    """Whatever stands in the monitor's place, asking it ends within its time, and in an error of ours."""
+    """Whatever answers in the monitor's place, `execute` ends in time, with an error of ours."""
 
     class Hypervisor(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -316,7 +316,7 @@ def test_monitor_that_answers_anything_is_a_monitor_error(replies):
 
 
 def test_monitor_that_talks_without_end_is_given_up():
-    """Its words are not gathered until the deadline."""
+    """Its output is not collected until the deadline."""
 
     class Flood(socketserver.BaseRequestHandler):
         def handle(self) -> None:

@@ -1,7 +1,7 @@
-"""The ganeti driver keeps the contract with a cluster, and says what that says in Interlock's words.
+"""The ganeti driver keeps the contract on a cluster, and reports what the cluster says in Interlock's words.
 
-tests/ganeti/rapi.py stands in for the cluster: it answers as recorded.json says that a real one does. In the place of a
-guest nobody answers, so each counts as ready at once.
+tests/ganeti/rapi.py stands in for the cluster: it answers as a real one did, by recorded.json. There are no real
+guests, so each counts as ready at once.
 """
 
 import json
@@ -46,7 +46,7 @@ from interlock.host.files import remove_tree
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory):
-    """Yield a function that gives a stand-in; all of the module are ended at its end."""
+    """Yield a function that starts a stand-in; all of them are closed at the end of the module."""
     made, usual = [], certify(tmp_path_factory.mktemp("rapi"))
 
     def start(place=usual):
@@ -60,7 +60,7 @@ def servers(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def standin(servers, home, tmp_path):
-    """Return a cluster of its own, known to the home as `west`."""
+    """Return a new stand-in for a cluster, which the home knows as `west`."""
     made = servers()
     home.clusters.mkdir(parents=True, mode=0o700)
     (tmp_path / "store").mkdir()
@@ -87,7 +87,7 @@ def put(home, standin, tmp_path, **changes):
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch):
-    """Wait for the stand-in as long as a busy machine needs to shake hands."""
+    """Wait for the stand-in long enough for a TLS handshake on a busy machine."""
     monkeypatch.setattr("interlock.drivers.ganeti.rapi._CONNECT_S", 300.0)
 
 
@@ -109,7 +109,7 @@ def hasty(monkeypatch):
 
 @pytest.fixture
 def site(home, tmp_path):
-    """Return a site with what the engine puts there before it calls `create`."""
+    """Return a site with the files that the engine puts there before it calls `create`."""
     directory = home.directory("web")
     directory.mkdir(mode=0o700, parents=True)
     (directory / KERNEL).write_bytes(b"a kernel")
@@ -165,7 +165,7 @@ class TestContract(DriverConformance):
 
 
 def test_record_that_others_may_read_is_refused(home):
-    """A secret that others can read is no longer one; the hint fixes that."""
+    """A record that others can read is refused; the hint fixes its mode."""
     (home.clusters / "west.yaml").chmod(0o640)
     with pytest.raises(HostError, match="can be read by others") as caught:
         clusters.read(home.root, "west")
@@ -184,7 +184,7 @@ def test_record_that_others_may_read_is_refused(home):
     ],
 )
 def test_record_with_a_mistake_names_it(home, standin, tmp_path, driver, site, changes, words):
-    """The file and the key are named, and nothing is asked of anybody."""
+    """The error names the file and the key, and no request is sent."""
     put(home, standin, tmp_path, **changes)
     with pytest.raises(HostError, match=words) as caught:
         driver.create(site, print)
@@ -193,13 +193,13 @@ def test_record_with_a_mistake_names_it(home, standin, tmp_path, driver, site, c
 
 
 def test_cluster_without_record_names_those_that_have_one(home):
-    """Who mistypes a name reads the others."""
+    """An unknown cluster's error lists the known ones."""
     with pytest.raises(NotFoundError, match=r'no cluster "east" .* there is west'):
         clusters.read(home.root, "east")
 
 
 def test_another_certificate_is_not_spoken_to(servers, home, tmp_path, driver, site, standin):
-    """The secret is not sent to a server that shows another certificate than the pinned one."""
+    """The secret is not sent to a server whose certificate is not the pinned one."""
     other = servers(certify(tmp_path))
     put(home, other, tmp_path, certificate=standin.certificate)
     with pytest.raises(DriverError, match=r"does not answer .* certificate verify failed"):
@@ -208,14 +208,14 @@ def test_another_certificate_is_not_spoken_to(servers, home, tmp_path, driver, s
 
 
 def test_wrong_secret_is_said(home, standin, tmp_path, driver, site):
-    """A user that the cluster does not know is named."""
+    """The error names a user whom the cluster does not accept."""
     put(home, standin, tmp_path, user="nobody")
     with pytest.raises(HostError, match='does not let user "nobody"'):
         driver.create(site, print)
 
 
 def test_mark_of_a_home_that_two_make_at_once_is_the_first(home, monkeypatch):
-    """A machine that bears a mark which was replaced would belong to nobody."""
+    """The first mark stays: a machine with a replaced mark would belong to no home."""
     write, marks = clusters.write_whole, []
 
     def while_another_makes_one(path, content):
@@ -234,7 +234,7 @@ def test_mark_of_a_home_that_two_make_at_once_is_the_first(home, monkeypatch):
 
 @pytest.mark.usefixtures("machine")
 def test_create_asks_for_the_machine_of_the_spec(standin, tmp_path):
-    """Sizes, kernel, network and owner are the spec's; what it boots lies in the store, private."""
+    """Sizes, kernel, network and owner come from the spec; the boot files are in the store, readable by us alone."""
     made = standin.instances["web"]
     assert made["beparams"]["maxmem"] == 256
     assert made["disk.sizes"] == [1024]
@@ -248,13 +248,13 @@ def test_create_asks_for_the_machine_of_the_spec(standin, tmp_path):
 
 
 def test_create_on_a_node_asks_for_that_node(standin, driver, site):
-    """What the spec says about the place is asked for; without it, the cluster chooses."""
+    """The node in the spec is asked for; without one, the cluster chooses."""
     driver.create(site._replace(spec=site.spec._replace(node="node3.example.test")), print)
     assert standin.jobs[1]["body"]["pnode"] == "node3.example.test"
 
 
 def test_create_over_an_instance_of_another_touches_nothing(standin, driver, site):
-    """A name that is taken in the cluster is refused, and the removal of what was begun leaves that one alone."""
+    """A name that is taken in the cluster is refused, and our cleanup leaves the other instance alone."""
     standin.instances["web"] = {**RECORDED["instance"], "name": "web", "tags": ["theirs"]}
     with pytest.raises(DriverError, match='the cluster has an instance "web" already'):
         driver.create(site, print)
@@ -263,7 +263,7 @@ def test_create_over_an_instance_of_another_touches_nothing(standin, driver, sit
 
 
 def test_create_without_room_says_so(standin, driver, site):
-    """What the allocator says is the cause, and nothing is left."""
+    """A creation that the allocator refuses leaves nothing in the cluster."""
     standin.fail("OP_INSTANCE_CREATE", "no_room")
     with pytest.raises(DriverError):
         driver.create(site, print)
@@ -279,7 +279,7 @@ def test_check_wants_a_cluster_and_one_place(driver, site):
 
 
 def test_handing_over_can_be_called_off(driver, site, tmp_path):
-    """An image is large, and the store may be slow; what was begun goes with the instance."""
+    """Copying a large image to a slow store can be cancelled; the partial copy is removed."""
     (site.directory / KERNEL).write_bytes(b"\0" * (3 << 20))
     steps = []
     with (
@@ -291,7 +291,7 @@ def test_handing_over_can_be_called_off(driver, site, tmp_path):
 
 
 def test_copy_that_is_killed_leaves_nothing_once_the_instance_is_deleted(driver, site, tmp_path, monkeypatch):
-    """Other machines share what it copied, not what it left half copied."""
+    """Other machines share complete copies; a partial one is removed with the instance."""
 
     def killed(fresh, _):
         os.link(fresh, fresh.with_name(f"{fresh.name}.left"))
@@ -308,7 +308,7 @@ def test_copy_that_is_killed_leaves_nothing_once_the_instance_is_deleted(driver,
 
 
 def test_steps_of_a_job_are_reported_once(driver, site):
-    """What a job logs are the steps that are shown."""
+    """Each line of a job's log is reported as a step, once."""
     steps = []
     driver.create(site, steps.append)
     assert "creating instance disks" in steps
@@ -316,14 +316,14 @@ def test_steps_of_a_job_are_reported_once(driver, site):
 
 
 def test_wait_for_a_guest_says_each_step_once(driver, machine):
-    """Readiness repeats its step with each attempt; people and the journal hear it once."""
+    """The wait for readiness repeats its step at each attempt; it is reported once."""
     steps = []
     driver.start(machine, steps.append, Deadline(60))
     assert steps.count("not waiting") == 1
 
 
 def test_job_left_by_a_dead_manager_is_awaited(standin, driver, machine):
-    """A start whose process died is found by its number, and a new start waits for that job instead of its own."""
+    """If a start's process dies, the next start finds the job by its number and waits for it."""
     standin.hold("OP_INSTANCE_STARTUP")
     with pytest.raises(DeadlineError):
         driver.start(machine, print, Deadline(0))
@@ -335,7 +335,7 @@ def test_job_left_by_a_dead_manager_is_awaited(standin, driver, machine):
 
 
 def test_job_whose_number_nobody_noted_is_found_by_the_instance(standin, driver, machine):
-    """A process that died between the request and its answer left an unfinished job, which has to end first."""
+    """If a process dies between request and answer, its unfinished job is found and has to end first."""
     standin.hold("OP_INSTANCE_STARTUP")
     with pytest.raises(DeadlineError):
         driver.start(machine, print, Deadline(0))
@@ -348,7 +348,7 @@ def test_job_whose_number_nobody_noted_is_found_by_the_instance(standin, driver,
 
 
 def test_kill_calls_off_what_has_not_begun(standin, driver, machine, monkeypatch):
-    """A job that still waits for its turn is called off, so that the machine does not start after it was killed."""
+    """A job that is still queued is cancelled, so that the machine does not start after it was killed."""
     monkeypatch.setattr(standin, "_work", lambda _: None)
     with pytest.raises(DeadlineError):
         driver.start(machine, print, Deadline(0))
@@ -359,14 +359,14 @@ def test_kill_calls_off_what_has_not_begun(standin, driver, machine, monkeypatch
 
 
 def test_failed_job_says_why_in_the_clusters_words(standin, driver, machine):
-    """The cause is the one that Ganeti gives."""
+    """The error has Ganeti's own message."""
     standin.fail("OP_INSTANCE_STARTUP", "missing")
     with pytest.raises(DriverError, match=r'cluster "west": Instance .* not known'):
         driver.start(machine, print, Deadline(60))
 
 
 def test_start_and_stop_wait_for_an_earlier_job_until_their_deadline(standin, driver, running):
-    """A job that does not end holds up nobody for longer than he has asked for."""
+    """A job that does not end delays a caller no longer than the caller's deadline."""
     standin.hold("OP_INSTANCE_SHUTDOWN")
     for _ in range(2):
         with pytest.raises(DeadlineError, match="job 4 of the cluster did not end within"):
@@ -376,12 +376,12 @@ def test_start_and_stop_wait_for_an_earlier_job_until_their_deadline(standin, dr
 
 
 def test_stop_without_a_deadline_stops(driver, running):
-    """Ganeti wants a number of seconds all the same."""
+    """Ganeti needs a number of seconds even if there is no deadline."""
     assert driver.stop(running, print, Deadline(math.inf)) == "guest shut down"
 
 
 def test_undoing_and_listing_leave_a_job_that_does_not_end(standin, driver, running):
-    """Nobody can call them off: the next command finds the job, which the record has yet."""
+    """Undoing and listing cannot be cancelled, so they give up; the next command finds the job in the record."""
     standin.hold("OP_INSTANCE_SHUTDOWN")
     with pytest.raises(DeadlineError):
         driver.stop(running, print, Deadline(0))
@@ -399,7 +399,7 @@ def test_undoing_and_listing_leave_a_job_that_does_not_end(standin, driver, runn
 
 @pytest.mark.parametrize(("status", "content"), [(502, b"<html>bad gateway</html>"), (200, b""), (200, b"null")])
 def test_job_that_may_have_been_received_is_not_forgotten(standin, driver, machine, status, content):
-    """Without a number that can be read, nobody knows: the next command looks for the job, and finds it."""
+    """Without a readable job number the job may exist: the next command looks for it, and finds it."""
     standin.hold("OP_INSTANCE_STARTUP")
     standin.garble("PUT", status, content)
     with pytest.raises(DriverError, match='cluster "west"'):
@@ -413,7 +413,7 @@ def test_job_that_may_have_been_received_is_not_forgotten(standin, driver, machi
 
 
 def test_job_whose_request_is_cut_off_is_not_forgotten(machine, monkeypatch):
-    """A signal may come in the middle of the request."""
+    """A signal in the middle of the request leaves a note that a job may exist."""
 
     def cut_off(*_, **__):
         raise KeyboardInterrupt
@@ -425,7 +425,7 @@ def test_job_whose_request_is_cut_off_is_not_forgotten(machine, monkeypatch):
 
 
 def test_job_that_is_refused_is_no_job(standin, driver, machine):
-    """Nothing is left to wait for."""
+    """A refused request leaves no job to wait for."""
     standin.garble("PUT", 400, b'{"code": 400, "message": "Bad Request", "explain": "no such parameter"}')
     with pytest.raises(DriverError, match="Bad Request"):
         driver.start(machine, print, Deadline(60))
@@ -436,21 +436,21 @@ def test_job_that_is_refused_is_no_job(standin, driver, machine):
 
 
 def test_migrate_of_a_machine_that_runs_is_live(standin, driver, running):
-    """It is moved as it runs, to the node that was asked for, and says where it is."""
+    """A running machine is moved live to the given node, and the result names that node."""
     assert driver.migrate(running, print, Deadline(60), node="node2.example.test") == "to node2.example.test"
     assert standin.instances["web"]["status"] == "running"
     assert [job["op"] for job in standin.jobs.values()][-1] == "OP_INSTANCE_MIGRATE"
 
 
 def test_migrate_of_a_machine_at_rest_moves_it(standin, driver, machine):
-    """What does not run has no memory to move; it stays down."""
+    """A machine that is down has no memory to move, and stays down."""
     driver.migrate(machine, print, Deadline(60), node="node2.example.test")
     assert standin.instances["web"]["pnode"] == "node2.example.test"
     assert driver.observe(machine).alive is False
 
 
 def test_migrate_to_the_node_that_has_it_does_nothing(standin, driver, running):
-    """It is there already; the cluster is not asked for a job."""
+    """The cluster is not asked for a job."""
     before = len(standin.jobs)
     node = standin.instances["web"]["pnode"]
     assert driver.migrate(running, print, Deadline(60), node=node) == f"on {node} already"
@@ -458,14 +458,14 @@ def test_migrate_to_the_node_that_has_it_does_nothing(standin, driver, running):
 
 
 def test_failover_from_a_node_that_answers_is_live(standin, driver, running):
-    """Nothing is rebooted, and no node set offline, because somebody believed that it was down."""
+    """A mistaken belief that the node is down reboots nothing and sets no node offline."""
     driver.migrate(running, print, Deadline(60), node="node2.example.test", failover=True)
     assert [job["op"] for job in standin.jobs.values()][-1] == "OP_INSTANCE_MIGRATE"
     assert "OP_NODE_SET_PARAMS" not in [job["op"] for job in standin.jobs.values()]
 
 
 def test_failover_to_the_node_that_is_down_is_refused(standin, driver, running):
-    """It is no way out of that node."""
+    """A failover to the node that is down cannot help."""
     node = standin.instances["web"]["pnode"]
     standin.down(node)
     with pytest.raises(OutOfReachError, match="is unreachable"):
@@ -474,7 +474,7 @@ def test_failover_to_the_node_that_is_down_is_refused(standin, driver, running):
 
 
 def test_failover_leads_out_of_a_node_that_is_down(standin, driver, running):
-    """A plain move is refused with that way out; the failover has the guest boot elsewhere and waits for it."""
+    """A plain move is refused with a hint at failover, which boots the guest elsewhere and waits for it."""
     standin.down(standin.instances["web"]["pnode"])
     with pytest.raises(OutOfReachError, match="is unreachable") as caught:
         driver.migrate(running, print, Deadline(60))
@@ -486,7 +486,7 @@ def test_failover_leads_out_of_a_node_that_is_down(standin, driver, running):
 
 
 def test_nodes_say_which_of_them_answers(driver, home):
-    """A node that does not answer is one of them, without the room that nobody knows."""
+    """A node that does not answer is listed without its memory, which is unknown."""
     nodes = {node.name: node for node in driver.nodes(home.root, "west")}
     assert [node.up for node in nodes.values()] == [True, True, False]
     down = nodes["node3.example.test"]
@@ -498,7 +498,7 @@ def test_nodes_say_which_of_them_answers(driver, home):
 
 
 def test_instance_on_a_node_that_is_down_is_unreachable(standin, driver, running):
-    """Nobody knows whether it runs, which is said with the node's name, and nothing is done to it."""
+    """It is unknown whether the machine runs: the error names the node, and nothing is done to the machine."""
     standin.down(standin.instances["web"]["pnode"])
     seen = driver.observe(running)
     assert (seen.alive, seen.node) == (None, standin.instances["web"]["pnode"])
@@ -511,21 +511,21 @@ def test_instance_on_a_node_that_is_down_is_unreachable(standin, driver, running
 @pytest.mark.parametrize(("status", "content"), [(404, b"no such page"), (200, b""), (200, b"null"), (500, b"{}")])
 @pytest.mark.parametrize("listing", [None, {}])
 def test_answer_that_is_not_from_rapi_is_no_death(standin, driver, running, status, content, listing):
-    """A proxy says that a page is not there: that does not say that the machine is not."""
+    """A proxy's "not found" does not mean that the machine is gone."""
     standin.garble("GET", status, content)
     with looks.shared(listing), pytest.raises(DriverError, match='cluster "west"'):
         driver.observe(running)
 
 
 def test_status_that_nobody_knows_is_no_death(standin, driver, running):
-    """A newer Ganeti may have more of them."""
+    """A newer Ganeti may have more statuses."""
     standin.instances["web"]["status"] = "ERROR_new"
     seen = driver.observe(running)
     assert (seen.alive, 'the cluster gives it the status "ERROR_new"' in seen.condition) == (None, True)
 
 
 def test_machine_that_is_gone_from_the_cluster_is_down(standin, driver, running):
-    """Somebody removed it: it is seen as down, with the way out, and can be deleted here."""
+    """A machine that was removed in the cluster is shown as down with that reason, and can be deleted here."""
     standin.instances.clear()
     seen = driver.observe(running)
     assert seen.alive is False
@@ -535,7 +535,7 @@ def test_machine_that_is_gone_from_the_cluster_is_down(standin, driver, running)
 
 @pytest.mark.parametrize("listing", [None, {}])
 def test_machine_that_was_renamed_in_the_cluster_is_found_by_its_tag(standin, driver, running, listing):
-    """It runs, is stopped and removed under the name that it has now."""
+    """It is observed, stopped and deleted under its new name."""
     standin.instances["www"] = standin.instances.pop("web") | {"name": "www"}
     with looks.shared(listing):
         assert driver.observe(running).alive is True
@@ -546,7 +546,7 @@ def test_machine_that_was_renamed_in_the_cluster_is_found_by_its_tag(standin, dr
 
 
 def test_rename_that_is_cut_short_loses_no_machine(standin, driver, machine):
-    """Its job continues in the cluster, after which the machine starts and is removed as before."""
+    """The job finishes in the cluster; afterwards the machine starts and is removed as before."""
     standin.hold("OP_INSTANCE_RENAME")
     with Machine(machine, "west") as one, pytest.raises(DeadlineError):
         one.act("PUT", "rename", {"new_name": "www"}, deadline=Deadline(0))
@@ -559,7 +559,7 @@ def test_rename_that_is_cut_short_loses_no_machine(standin, driver, machine):
 
 
 def test_machine_that_another_home_has_taken_over_is_only_looked_at(standin, driver, running):
-    """Tags on the instance say whose it is: others look, and their delete leaves it where it is."""
+    """The instance's tags name its home: another home can look, and its delete leaves the instance there."""
     tags = standin.instances["web"]["tags"]
     standin.instances["web"]["tags"] = [tag if "home" not in tag else "interlock:home:another" for tag in tags]
     assert driver.observe(running).alive is True
@@ -570,14 +570,14 @@ def test_machine_that_another_home_has_taken_over_is_only_looked_at(standin, dri
 
 
 def test_cluster_that_does_not_answer_is_an_error_not_a_death(home, standin, tmp_path, driver, running):
-    """Where the cluster is silent, nobody knows whether the machine runs."""
+    """If the cluster does not answer, it is unknown whether the machine runs."""
     put(home, standin, tmp_path, url="https://127.0.0.1:1")
     with pytest.raises(DriverError, match=r'cluster "west" does not answer at https://127\.0\.0\.1:1'):
         driver.observe(running)
 
 
 def test_reason_of_an_earlier_run_is_not_that_of_a_later_one(standin, driver, running):
-    """Who starts and stops it in the cluster does not tell us how: what the cluster says counts then."""
+    """After a start and stop in the cluster, our recorded reason no longer counts, but the cluster's own does."""
     assert driver.stop(running, print, Deadline(60)) == "guest shut down"
     assert driver.observe(running).exit_reason == "guest shut down"
     standin.instances["web"]["serial_no"] += 2
@@ -586,7 +586,7 @@ def test_reason_of_an_earlier_run_is_not_that_of_a_later_one(standin, driver, ru
 
 @pytest.mark.parametrize("content", ["", "{}", '{"cluster": "west"', "[]"])
 def test_record_that_is_damaged_is_made_again(standin, driver, running, content):
-    """The spec names the cluster, and the tag on the instance the machine."""
+    """A damaged record is rebuilt from the spec's cluster and the instance's tag."""
     config = driver.ssh_config(running).read_text()
     (running.directory / records.RECORD).write_text(content)
     assert driver.observe(running).alive is True
@@ -599,7 +599,7 @@ def test_record_that_is_damaged_is_made_again(standin, driver, running, content)
 
 
 def test_machine_of_a_cluster_whose_record_is_gone_can_be_forgotten(home, standin, driver, running):
-    """What to put back is named, and the command that forgets the instance here does that."""
+    """The error names the missing record, and the hint's command forgets the instance here."""
     (home.clusters / "west.yaml").unlink()
     for act in (driver.observe, lambda site: driver.kill(site, print), lambda site: driver.delete(site, print)):
         with pytest.raises(
@@ -615,7 +615,7 @@ def test_machine_of_a_cluster_whose_record_is_gone_can_be_forgotten(home, standi
 
 
 def test_listing_asks_the_cluster_once(standin, driver, home, site):
-    """However many instances there are, one call has all of them; what is decided is decided by a look of its own."""
+    """One call lists all instances; before a decision, a machine is looked up by itself."""
     remove_tree(site.directory)
     engine = Engine(home, lambda _: driver)
     for name in ("web", "db", "mail"):
@@ -629,14 +629,14 @@ def test_listing_asks_the_cluster_once(standin, driver, home, site):
 
 
 def test_sizes_that_were_edited_come_with_the_next_start(standin, driver, machine):
-    """A start gives the machine the memory and processors that its spec has by then."""
+    """A start applies the memory and processors of the current spec."""
     driver.start(machine._replace(spec=machine.spec._replace(memory_bytes=512 << 20, cpus=2)), print, Deadline(60))
     assert standin.instances["web"]["beparams"]["maxmem"] == 512
     assert standin.instances["web"]["beparams"]["vcpus"] == 2
 
 
 def test_dry_run_refuses_to_grow_a_disk_in_use_as_the_work_does(driver, running):
-    """In the same words, with the command that helps; a machine that is down grows."""
+    """Both give the same error and hint; a machine that is down can grow."""
     larger = running.spec._replace(disk_bytes=2 << 30)
 
     def foreseen():
@@ -651,7 +651,7 @@ def test_dry_run_refuses_to_grow_a_disk_in_use_as_the_work_does(driver, running)
 
 
 def test_start_does_not_wait_for_a_look_that_has_no_answer(driver, machine, monkeypatch):
-    """While the guest is waited for, a second connection looks at the machine: its answers may be late."""
+    """During the wait for the guest, a second connection observes the machine, with a limit on its answers."""
     patience = []
 
     class Connection(Rapi):
@@ -665,7 +665,7 @@ def test_start_does_not_wait_for_a_look_that_has_no_answer(driver, machine, monk
 
 
 def test_delete_takes_back_what_was_handed_over(standin, driver, machine, tmp_path):
-    """The seed does not stay in the store; what other machines may have does."""
+    """The seed is removed from the store; files that other machines may share stay."""
     driver.delete(machine, print)
     assert standin.instances == {}
     assert list((tmp_path / "store" / "instances").iterdir()) == []
@@ -676,13 +676,13 @@ def test_delete_takes_back_what_was_handed_over(standin, driver, machine, tmp_pa
 
 
 def run(*words):
-    """Return how the program ended, and what it printed."""
+    """Run the program and return the completed process with its output."""
     command = [sys.executable, "-m", "interlock", *words]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, stdin=subprocess.DEVNULL)
 
 
 def interlock(*words):
-    """Return the records that the program printed, which are as the contract has them; it ends well."""
+    """Return the records that the program printed, checked against the contract; it must exit with 0."""
     done = run(*words, "--format", "json")
     assert done.returncode == 0, done.stderr
     check_printed([*words, "--format", "json"], done.stdout)
@@ -690,7 +690,7 @@ def interlock(*words):
 
 
 def test_cluster_nodes_prints_each_node():
-    """The records are as documented, of each cluster that has a record."""
+    """The nodes of every cluster that has a record are printed in the documented form."""
     assert [(node["cluster"], node["up"]) for node in interlock("cluster", "nodes")] == [
         ("west", True),
         ("west", True),
@@ -699,7 +699,7 @@ def test_cluster_nodes_prints_each_node():
 
 
 def test_cluster_nodes_goes_on_where_a_cluster_is_silent(home):
-    """The nodes of the others are printed, and the error names the one that does not answer."""
+    """The nodes of the other clusters are printed, and the error names the silent one."""
     record = json.loads((home.clusters / "west.yaml").read_text())
     silent = home.clusters / "east.yaml"
     silent.touch(mode=0o600)
@@ -710,7 +710,7 @@ def test_cluster_nodes_goes_on_where_a_cluster_is_silent(home):
 
 
 def test_cluster_evacuate_moves_what_this_home_has_on_the_node(standin, driver, home, site):
-    """Instances of this home leave the node; those of others stay."""
+    """Instances of this home leave the node; those of other homes stay."""
     remove_tree(site.directory)
     engine = Engine(home, lambda _: driver)
     for name, node in (("web", "node3.example.test"), ("db", "node2.example.test")):

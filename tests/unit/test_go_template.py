@@ -34,7 +34,7 @@ KEYS = frozenset(RECORD)
     ],
 )
 def test_template_renders_a_record(template, expected):
-    """Fields in Go's spelling, JSON of one or of all, and the text around them."""
+    """Templates have fields in Go's spelling, JSON of one field or all, and text around them."""
     assert compiled(template, KEYS)(RECORD) == expected
 
 
@@ -54,13 +54,13 @@ def test_template_renders_a_record(template, expected):
     ],
 )
 def test_template_that_is_not_understood_is_refused_by_its_part(template, words):
-    """Nothing is printed by a template of which a part means nothing here."""
+    """A template with a part that is not understood prints nothing."""
     with pytest.raises(ValueError, match=words):
         compiled(template, KEYS)
 
 
 def test_template_reads_lists_and_records_within_a_record():
-    """`range` goes through a list, and its fields are those of the items; what is printed whole looks as in Go."""
+    """`range` iterates over a list with the items' fields; a list or record prints as in Go."""
     record = {"errors": ["a", "b"], "disks": [{"name": "x"}, {"name": "y"}], "config": {"cpuType": {"arm": "max"}}}
     keys = frozenset(record)
     assert compiled("{{range .Errors}}<{{.}}>{{end}}", keys)(record) == "<a><b>"
@@ -70,12 +70,12 @@ def test_template_reads_lists_and_records_within_a_record():
 
 
 def test_template_without_escapes_leaves_a_backslash_alone():
-    r"""limactl prints `\t` outside of strings as it is."""
+    r"""Like limactl, it prints `\t` outside of strings as it is."""
     assert compiled(r"{{.Name}}\t", KEYS, escapes=False)(RECORD) == r"web\t"
 
 
 @pytest.mark.parametrize("template", ["{{.Name.First}}", "{{index .Name 7}}", "{{gt .Name 1}}"])
 def test_template_that_fails_on_a_record_says_so(template):
-    """A part that makes no sense for a value is a ValueError, never an exception of Python's own."""
+    """A part that does not fit a value is a ValueError, never another exception of Python's."""
     with pytest.raises(ValueError, match=r"\.First|index|gt"):
         compiled(template, KEYS)(RECORD)

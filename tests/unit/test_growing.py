@@ -1,4 +1,4 @@
-"""The script that grows a guest's file system, on a pretended disk; and what is made of its answer."""
+"""The script that grows a guest's file system, run on a fake disk, and how its exit status is handled."""
 
 import subprocess
 
@@ -12,12 +12,12 @@ from interlock.fsm.spec import UNREADABLE
 from interlock.guest import growing, session
 
 DISK, PARTITION = 20 << 11, 16 << 11
-"""In sectors: a disk of 20 MiB, and a partition that begins at its first MiB."""
+"""In sectors: a disk of 20 MiB, and a partition of 16 MiB that begins at 1 MiB."""
 
 
 @pytest.fixture
 def guest(tmp_path):
-    """Return a function that runs the script in a guest whose partition has `size`, and has `grown` after growpart."""
+    """Return a function that runs the script for a partition of `size` sectors; growpart makes it `grown` sectors."""
     folder = tmp_path / "sys" / "devices" / "vda"
     (folder / "vda1").mkdir(parents=True)
     (tmp_path / "sys" / "class" / "block").mkdir(parents=True)
@@ -47,25 +47,25 @@ def guest(tmp_path):
 
 
 def test_file_system_follows_a_partition_that_grows(guest):
-    """The partition grows first."""
+    """The partition is grown before the file system."""
     assert guest(PARTITION, PARTITION + 2048) == (0, "", True)
 
 
 def test_file_system_follows_a_partition_that_has_grown_before(guest):
-    """The guest grows its partition as it boots, or an earlier attempt was cut off just then."""
+    """The partition may have grown at boot, or in an earlier attempt that was cut off."""
     whole = DISK - 2048 - 34
     assert guest(whole, whole) == (0, "", True)
 
 
 def test_partition_that_cannot_follow_its_disk_is_said(guest):
-    """Where space is left behind it, the file system is not touched."""
+    """If space is left after the partition, the file system is not touched."""
     small = PARTITION - (4 << 11)
     assert guest(small, small) == (1, "the partition /dev/vda1 did not grow with its disk\n", False)
 
 
 @pytest.mark.parametrize(("answer", "left"), [(0, False), (1, False), (255, True), (DeadlineError("late"), True)])
 def test_guest_that_does_not_answer_is_asked_again(tmp_path, monkeypatch, answer, left):
-    """What it says counts once; as long as it says nothing, the next start asks it."""
+    """One answer is enough; while the guest gives none, each start asks again."""
 
     def run(*_, **__):
         if isinstance(answer, Exception):

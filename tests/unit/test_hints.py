@@ -1,4 +1,4 @@
-"""A hint is a command that works as it is typed. Those that tests provoke are typed by tests/conftest.py."""
+"""A hint is a command that works as typed. tests/conftest.py runs the hints that tests provoke."""
 
 import ast
 import shlex
@@ -34,7 +34,7 @@ PROGRAMS = (
 
 
 def written_hints():
-    """Yield (place, text) of each hint that is written out where its error is made; `{}` is what is filled in."""
+    """Yield (place, text) of each hint written where its error is made, with `{}` for each filled-in value."""
     for path in PRODUCT:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.keyword) and node.arg == "hint":
@@ -47,12 +47,12 @@ def written_hints():
 
 
 def test_hint_is_a_command_and_no_advice():
-    """Advice belongs in the message: what stands after `hint:` is typed by people, and by programs."""
+    """Advice belongs in the message: people and programs type what stands after `hint:`."""
     assert [hint for hint in written_hints() if not hint[1].startswith((*PROGRAMS, "{} --help", "{} edit "))] == []
 
 
 def refused(arguments):
-    """Return the error that the program has for a command that it does not know."""
+    """Return the program's error for a command that it does not know."""
     with pytest.raises(UsageError) as caught:
         cli.cli.main(arguments, prog_name="interlock", standalone_mode=False, obj=cli.Session())
     return caught.value
@@ -60,7 +60,7 @@ def refused(arguments):
 
 @pytest.mark.parametrize("word", INSTEAD)
 def test_word_of_another_program_gets_what_to_type_here(word):
-    """A user of another program reads one line; it is typed by the fixture that all tests have."""
+    """A user of another program gets a hint in one line; a fixture of all tests types it."""
     for rest in ([], ["web"], ["-n", "web"], ["--no-such-option"]):
         hint = refused([word, *rest]).hint
         assert hint is not None
@@ -80,7 +80,7 @@ def test_word_of_another_program_gets_what_to_type_here(word):
     ],
 )
 def test_hint_has_what_was_typed_as_it_is_typed_here(typed, hint):
-    """Where arguments mean the same, in the order of this program."""
+    """Arguments that mean the same are kept, in the order of this program."""
     assert refused(shlex.split(typed)).hint == f"interlock {hint}"
 
 
@@ -117,12 +117,12 @@ def test_hint_has_what_was_typed_as_it_is_typed_here(typed, hint):
     ],
 )
 def test_name_of_another_program_means_the_same_command_here(typed, meant):
-    """The flags that people type with it are the command's, or are left out where they change nothing."""
+    """Usual flags are translated to the command's own, or left out where they change nothing."""
     assert meaning(shlex.split(typed)) == (None if meant is None else shlex.split(meant))
 
 
 def test_names_of_other_programs_are_no_commands_here_and_what_they_mean_is():
-    """One table says that a name works, the other what to type instead; no name is in two places."""
+    """One table has names that work here, the other what to type instead; no name is in both."""
     ours = {name for section in cli.COMMANDS.values() for name in section}
     assert not (SAME.keys() | INSTEAD.keys()) & ours
     assert not SAME.keys() & INSTEAD.keys()
@@ -143,14 +143,14 @@ def test_names_of_other_programs_are_no_commands_here_and_what_they_mean_is():
     ],
 )
 def test_launch_proposes_up_with_the_name_and_the_template(typed, hint):
-    """incus and multipass put the image first."""
+    """incus and multipass take the image first."""
     assert refused(typed.split()).hint == hint
 
 
 @pytest.mark.parametrize("group", ["image", "disk", "template"])
 @pytest.mark.parametrize("word", [*INSTEAD_IN_GROUP, "frobnicate", "delet", "prun"])
 def test_word_of_another_program_in_a_group_gets_what_to_type_here(group, word):
-    """The same of the commands about images, disks and templates; where one has none of that kind, its help."""
+    """In the groups image, disk and template: a command that does the same, or the group's help."""
     known = cli.cli.get_command(None, group).commands
     if word not in known:
         hint = refused([group, word, "x"]).hint
@@ -161,7 +161,7 @@ def test_word_of_another_program_in_a_group_gets_what_to_type_here(group, word):
 
 @pytest.mark.parametrize("word", ["tops", "strat", "stat", "sto", "rest", "delet", "kil", "ups", "craete"])
 def test_similar_letters_never_propose_a_transition(word):
-    """What moves a machine is proposed to nobody who may have meant something else."""
+    """A command that changes a machine is not proposed for a similar word: another one may be meant."""
     hint = refused([word, "web"]).hint
     assert hint is not None
     assert hint.split()[1] not in cli.COMMANDS["Lifecycle"]
@@ -169,7 +169,7 @@ def test_similar_letters_never_propose_a_transition(word):
 
 @pytest.mark.parametrize(("word", "hint"), [("lst", "interlock list"), ("histroy", "interlock history --help")])
 def test_similar_letters_propose_what_only_looks(word, hint):
-    """A slip of the finger is put right where that can do no harm, with what was typed after it."""
+    """A typo of a harmless command is corrected, with the arguments that were typed."""
     assert refused([word]).hint == hint
     assert refused(["purge", "-f", "a b"]).hint == "interlock delete -f 'a b'"
 
@@ -177,7 +177,7 @@ def test_similar_letters_propose_what_only_looks(word, hint):
 @pytest.mark.parametrize("protected", [False, True])
 @pytest.mark.parametrize("state", State)
 def test_way_that_can_proposes_leads_where_it_says(engine, home, bring, plan, state, protected):
-    """Typed, the way to each trigger that is refused now ends with that trigger done or already so."""
+    """The hint for each refused trigger, when typed, ends with that trigger done or already satisfied."""
     for number, row in enumerate(row for row in TABLE if not row.observed and row.trigger is not Trigger.create):
         name = f"vm{number}"
         bring(name, state)
@@ -213,11 +213,11 @@ def test_way_that_can_proposes_leads_where_it_says(engine, home, bring, plan, st
     ],
 )
 def test_mistyped_name_gets_the_near_name_or_the_list(engine, bring, typed, trigger, hint):
-    """Nothing is created for a typo, and what destroys is proposed to nobody for the letters of a name."""
+    """A typo creates nothing, and a name with similar letters is not proposed for a destructive command."""
     bring("web", State.running)
     assert engine.not_found(typed, trigger).hint == hint
 
 
 def test_name_where_there_is_no_instance_gets_how_to_make_one(engine):
-    """There is nothing to list."""
+    """There is no instance to list."""
     assert engine.not_found("web").hint == "interlock create web --template debian"

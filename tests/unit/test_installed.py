@@ -1,4 +1,4 @@
-"""What packages register is found as importlib.metadata finds it, which costs more to import."""
+"""Registered entry points are found as importlib.metadata finds them, without its cost of import."""
 
 from importlib.metadata import entry_points
 
@@ -10,13 +10,13 @@ from interlock.host.installed import names
 
 @pytest.mark.parametrize("group", [GROUP, "console_scripts", "pytest11", "no.such.group"])
 def test_names_are_those_of_importlib(group):
-    """In the environment of this very test."""
+    """The names agree in the environment of this test."""
     assert names(group) == sorted({entry.name for entry in entry_points(group=group)})
 
 
 @pytest.mark.parametrize("kind", ["dist-info", "egg-info"])
 def test_names_of_a_group_among_others(tmp_path, monkeypatch, kind):
-    """The sections before and after are other groups; a file that is no text registers nothing."""
+    """Sections before and after are other groups; a file that is not text registers nothing."""
     text = "[a]\nx = y:z\n\n[interlock.drivers]\n# theirs\nmine = my.driver:Mine\n\nyours=your:Driver\n[b]\nc = d\n"
     for name, content in (("one-1.0", text.encode()), ("two-1.0", b"\xff\xff")):
         folder = tmp_path / f"{name}.{kind}"

@@ -1,4 +1,4 @@
-"""Work that fails is undone, work that was cut short is settled: whatever happens, journal and world agree."""
+"""Failed work is undone and interrupted work is settled, so that journal and world always agree."""
 
 import errno
 import os
@@ -21,7 +21,7 @@ from interlock.fsm.table import BY_TRIGGER, TABLE, Trigger
 from interlock.host.process import this_process
 
 DEAD = this_process()._replace(started_ticks=1, command="interlock of the dead")
-"""A process that had our pid once."""
+"""A process that once had our pid."""
 
 PAIRS = [(row.trigger, source) for row in TABLE if row.recorded for source in row.sources]
 PAIRS_OF_EXISTING = [(trigger, source) for trigger, source in PAIRS if source is not State.absent]
@@ -39,7 +39,7 @@ def ask(plan):
 
 @pytest.fixture
 def cut_short(home):
-    """Return a function that leaves `trigger` begun by a dead process, as the last thing that happened."""
+    """Return a function that records `trigger` as begun by a dead process, in the journal's last line."""
 
     def cut(trigger, source):
         directory = home.creating("web") if trigger is Trigger.create else home.directory("web")
@@ -58,7 +58,7 @@ def files_left(home):
 
 
 def assert_agreed(engine, driver, home):
-    """Check that the recorded state promises what is so."""
+    """Check that the recorded state agrees with the world."""
     status = engine.status("web")
     assert status.damage is None
     if status.state is State.absent:
@@ -73,7 +73,7 @@ def assert_agreed(engine, driver, home):
 
 @pytest.mark.parametrize(("trigger", "source"), [pair for pair in PAIRS_OF_EXISTING if BY_TRIGGER[pair[0]].dest])
 def test_fire_work_that_fails_leaves_the_source_and_is_recorded(make_engine, bring, ask, heard, trigger, source):
-    """The state has not moved, the journal says `failed` and why, and the same is announced and raised."""
+    """The state has not moved, the journal says `failed` with the error, which is also announced and raised."""
     bring("web", source)
     error = {"error": "the disk is on fire"}
     engine = make_engine(SimulatedDriver(orders={trigger: error}))
@@ -88,7 +88,7 @@ def test_fire_work_that_fails_leaves_the_source_and_is_recorded(make_engine, bri
 
 @pytest.mark.parametrize("culprit", ["plan", "driver"])
 def test_create_that_fails_leaves_nothing(make_engine, home, plan, culprit):
-    """Of a creation that failed, no file, folder or lock remains, and the name is free."""
+    """A failed creation leaves no file, folder or lock, and the name is free."""
 
     def broken(report):
         report("reading")
@@ -102,7 +102,7 @@ def test_create_that_fails_leaves_nothing(make_engine, home, plan, culprit):
 
 
 def test_create_that_cannot_be_undone_is_undone_by_the_next_command(make_engine, home, plan):
-    """What says where the machine is stays as long as its driver cannot remove it, and the name is not free."""
+    """While the driver cannot remove the machine, its spec stays, and the name is not free."""
     cut_off = {"create": {"error": "no"}, "delete": {"error": "the cluster is silent"}}
     with pytest.raises(DriverError, match="no"):
         make_engine(SimulatedDriver(cut_off)).create("web", plan)
@@ -114,7 +114,7 @@ def test_create_that_cannot_be_undone_is_undone_by_the_next_command(make_engine,
 
 
 def test_start_that_fails_kills_the_guest(make_engine, watched, bring):
-    """A guest that did not answer in time is ended: nothing is alive that is not `running`."""
+    """A guest that does not answer in time is ended: only a `running` instance has a live guest."""
     bring("web", State.created)
     driver = watched(hold=("start",))
     engine = make_engine(driver)
@@ -126,7 +126,7 @@ def test_start_that_fails_kills_the_guest(make_engine, watched, bring):
 
 
 def test_fire_foreign_exception_of_a_driver_is_a_driver_error(make_engine, watched, bring):
-    """A driver's defect is reported as the driver's, with the exception's words, and chained to it."""
+    """A driver's defect is reported as a DriverError with the exception's words, chained to the exception."""
     bring("web", State.created)
 
     def stumble(_trigger):
@@ -170,7 +170,7 @@ def left(make_engine, watched, bring):
 
 
 def test_start_kept_on_failure_leaves_the_guest_and_shows_it(make_engine, left):
-    """The guest lives on; the state is the one it came from, and the status says what is unfinished."""
+    """The guest stays alive; the state is still the source, and the status shows the unfinished start."""
     status = make_engine(left).status("web")
     assert (status.state, status.observation.alive) == (State.created, True)
     assert (status.operation.trigger, status.operation.interrupted) == (Trigger.start, True)
@@ -178,21 +178,21 @@ def test_start_kept_on_failure_leaves_the_guest_and_shows_it(make_engine, left):
 
 
 def test_start_after_kept_failure_finishes_it(make_engine, left):
-    """The guest that was left is waited for again, not booted again."""
+    """The guest that was kept is waited for again, not booted again."""
     outcome = make_engine(left).fire("web", Trigger.start)
     assert (outcome.state, outcome.changed) == (State.running, True)
     assert left.calls == ["start"]
 
 
 def test_stop_after_kept_failure_shuts_it_down(make_engine, left):
-    """A guest that answers by now is finished starting and then asked to shut down."""
+    """If the guest answers by now, its start is finished before it is shut down."""
     engine = make_engine(left)
     assert engine.fire("web", Trigger.stop).state is State.stopped
     assert left.calls == ["start", "stop"]
 
 
 def test_kill_after_kept_failure_ends_it_at_once(make_engine, left):
-    """Who kills does not wait for the guest to answer first."""
+    """`kill` does not wait for the guest to answer first."""
     left.hold = ("start",)
     engine = make_engine(left)
     assert engine.fire("web", Trigger.kill).state is State.created
@@ -200,7 +200,7 @@ def test_kill_after_kept_failure_ends_it_at_once(make_engine, left):
 
 
 def test_work_that_failed_and_could_not_be_undone_is_left_and_says_so(make_engine, bring):
-    """When killing fails too, the journal says that the start is unfinished, and why."""
+    """If killing fails as well, the journal says that the start is unfinished, and why."""
     bring("web", State.created)
     engine = make_engine(SimulatedDriver({"start": {"error": "no"}, "kill": {"error": "it will not die"}}))
     with pytest.raises(DriverError, match="no"):
@@ -211,7 +211,7 @@ def test_work_that_failed_and_could_not_be_undone_is_left_and_says_so(make_engin
 
 @pytest.mark.parametrize("trigger", [Trigger.reset, Trigger.delete])
 def test_fire_over_work_that_cannot_be_settled_does_nothing(make_engine, left, home, trigger):
-    """No disk is thrown away under a guest that could not be ended."""
+    """No disk is deleted under a guest that could not be ended."""
     stuck = SimulatedDriver({"start": {"error": "no"}, "kill": {"error": "it will not die"}})
     engine = make_engine(stuck)
     with pytest.raises(DriverError):
@@ -224,7 +224,7 @@ def test_fire_over_work_that_cannot_be_settled_does_nothing(make_engine, left, h
 
 
 def test_status_after_dead_create_rolls_it_back(engine, home, cut_short):
-    """Of what a dead process was creating nothing remains, once anybody looks."""
+    """The first reader removes everything that a dead process was creating."""
     home.prepare()
     cut_short(Trigger.create, State.absent)
     assert [status.name for status in engine.statuses()] == []
@@ -233,7 +233,7 @@ def test_status_after_dead_create_rolls_it_back(engine, home, cut_short):
 
 
 def test_status_after_create_died_before_its_first_line_removes_the_folder(engine, home):
-    """A folder without a journal, of a creation that died at its very beginning, is removed too."""
+    """The folder of a creation that died before its first journal line is removed too."""
     home.prepare()
     home.creating("web").mkdir()
     assert list(engine.statuses()) == []
@@ -241,7 +241,7 @@ def test_status_after_create_died_before_its_first_line_removes_the_folder(engin
 
 
 def test_create_after_dead_create_begins_anew(engine, plan, home, cut_short, heard):
-    """Who wants the name gets it; it is said that something was in the way, and whose it was."""
+    """A new creation takes the name, and the interruption is announced with the dead process's pid."""
     home.prepare()
     cut_short(Trigger.create, State.absent)
     assert engine.create("web", plan).changed
@@ -252,7 +252,7 @@ def test_create_after_dead_create_begins_anew(engine, plan, home, cut_short, hea
 
 
 def test_status_after_dead_start_of_dead_guest_is_undone(engine, bring, cut_short):
-    """A start whose process and guest are both gone is undone by the next reader, and the state is the source."""
+    """A start whose process and guest are both dead is undone by the next reader; the state is the source."""
     bring("web", State.stopped)
     cut_short(Trigger.start, State.stopped)
     status = engine.status("web")
@@ -261,7 +261,7 @@ def test_status_after_dead_start_of_dead_guest_is_undone(engine, bring, cut_shor
 
 
 def test_status_after_dead_start_of_live_guest_waits_for_nobody(engine, bring, driver, cut_short):
-    """A guest that may still be booting is left alone by who merely looks, and shown as what it is."""
+    """A reader leaves a guest that may still be booting alone, and shows the start as interrupted."""
     bring("web", State.created)
     driver.happen(engine.site("web"), alive=True, boot_id=this_process().boot_id)
     cut_short(Trigger.start, State.created)
@@ -270,7 +270,7 @@ def test_status_after_dead_start_of_live_guest_waits_for_nobody(engine, bring, d
 
 
 def test_start_after_dead_start_of_live_guest_finishes_it(engine, bring, driver, cut_short):
-    """The very guest that the dead process booted becomes `running`."""
+    """The guest that the dead process booted becomes `running`, without another boot."""
     bring("web", State.created)
     driver.happen(engine.site("web"), alive=True, boot_id=this_process().boot_id)
     cut_short(Trigger.start, State.created)
@@ -279,7 +279,7 @@ def test_start_after_dead_start_of_live_guest_finishes_it(engine, bring, driver,
 
 
 def test_reset_after_dead_start_of_guest_that_dies_meanwhile_boots_nothing(make_engine, bring, cut_short):
-    """The guest was seen alive and is dead when it is awaited: nobody asked recovery to start another."""
+    """The guest is seen alive but dead when it is waited for: recovery must not boot another."""
 
     class ShortLived(SimulatedDriver):
         def start(self, site, report, deadline, *, boot=True):
@@ -296,7 +296,7 @@ def test_reset_after_dead_start_of_guest_that_dies_meanwhile_boots_nothing(make_
 
 
 def test_reset_after_dead_start_of_silent_guest_ends_it_first(make_engine, watched, bring, cut_short, monkeypatch):
-    """Who wants something else gives the guest a moment to answer; then it is undone, and the wish carried out."""
+    """For another request, the guest gets a moment to answer; then the start is undone and the request done."""
     monkeypatch.setattr(instance_module, "PROBE_S", 0.05)
     bring("web", State.created)
     driver = watched(hold=("start",))
@@ -309,7 +309,7 @@ def test_reset_after_dead_start_of_silent_guest_ends_it_first(make_engine, watch
 
 @pytest.mark.parametrize(("trigger", "source"), [pair for pair in PAIRS_OF_EXISTING if pair[0] is not Trigger.start])
 def test_same_trigger_after_it_was_cut_short_is_done_once(engine, bring, pause, cut_short, heard, trigger, source):
-    """What can be repeated is repeated, and that is what was asked for: it is not done twice, and it is said once."""
+    """Interrupted work that is asked for again is repeated once, and announced once."""
     bring("web", source)
     if source is State.running:
         pause("web")
@@ -323,7 +323,7 @@ def test_same_trigger_after_it_was_cut_short_is_done_once(engine, bring, pause, 
 
 
 def test_status_after_dead_delete_finishes_it(engine, home, bring, cut_short):
-    """A deletion that was begun is ended by the next reader."""
+    """The next reader finishes a deletion that was begun."""
     bring("web", State.stopped)
     cut_short(Trigger.delete, State.stopped)
     assert engine.status("web").state is State.absent
@@ -331,7 +331,7 @@ def test_status_after_dead_delete_finishes_it(engine, home, bring, cut_short):
 
 
 def test_start_after_dead_stop_stops_it_first(engine, bring, cut_short):
-    """What was asked before is done before what is asked now: two transitions in the history."""
+    """The earlier request is finished before the new one: the history has both transitions."""
     bring("web", State.running)
     cut_short(Trigger.stop, State.running)
     assert engine.fire("web", Trigger.start).changed
@@ -340,7 +340,7 @@ def test_start_after_dead_stop_stops_it_first(engine, bring, cut_short):
 
 
 def test_kill_after_dead_stop_of_deaf_guest_ends_it_at_once(make_engine, watched, bring, cut_short):
-    """Who kills does not wait for the shutdown that somebody else had asked for."""
+    """`kill` does not wait for the shutdown that somebody else asked for."""
     bring("web", State.running)
     cut_short(Trigger.stop, State.running)
     driver = watched(hold=("stop",))
@@ -353,7 +353,7 @@ def test_kill_after_dead_stop_of_deaf_guest_ends_it_at_once(make_engine, watched
 
 
 def planned(spec, tmp_path, images):
-    """Return a plan that takes the next of `images` each time it is carried out; one that is None was deleted since."""
+    """Return a plan that takes the next of `images` each time it runs; None stands for an image deleted since."""
     contents = iter(images)
 
     def resolve(_report):
@@ -367,14 +367,14 @@ def planned(spec, tmp_path, images):
 
 
 def test_create_from_image_deleted_meanwhile_plans_again(engine, home, spec, tmp_path):
-    """An image that was deleted between being found and being linked is brought again, once."""
+    """If an image is deleted after it was found and before it is linked, the plan runs once more."""
     engine.create("web", planned(spec, tmp_path, [None, b"kernel"]))
 
     assert (home.directory("web") / "kernel").read_bytes() == b"kernel"
 
 
 def test_create_from_image_that_stays_away_leaves_nothing(engine, home, spec, tmp_path):
-    """Gone twice, it is an error that names the file, and nothing of the instance is left."""
+    """If the image is gone twice, the error names the file, and nothing of the instance is left."""
     with pytest.raises(DriverError, match="blob"):
         engine.create("web", planned(spec, tmp_path, [None, None]))
 
@@ -385,7 +385,7 @@ def test_create_from_image_that_stays_away_leaves_nothing(engine, home, spec, tm
 
 
 def test_fire_degraded_start_has_moved_and_says_what_failed(make_engine, bring, heard):
-    """The one error after which the state has moved: the guest runs, and the journal says both."""
+    """This is the only error after which the state has moved: the guest runs, and the journal says both."""
     bring("web", State.created)
     engine = make_engine(SimulatedDriver(orders={"start": {"degraded": "no"}}))
     with pytest.raises(DegradedError, match="no"):
@@ -396,7 +396,7 @@ def test_fire_degraded_start_has_moved_and_says_what_failed(make_engine, bring, 
 
 
 def test_fire_start_of_degraded_guest_says_so_each_time(make_engine, bring):
-    """It runs, so nothing is done; but the error says what failed in it, until that has succeeded."""
+    """A running guest is not started again, but the error is raised until its scripts have succeeded."""
     bring("web", State.created)
     engine = make_engine(SimulatedDriver(orders={"start": {"degraded": "no"}}))
     for _ in range(2):
@@ -409,7 +409,7 @@ def test_fire_start_of_degraded_guest_says_so_each_time(make_engine, bring):
 
 
 def test_fire_stop_after_a_start_that_was_cut_short_and_is_degraded_stops_it(make_engine, bring, cut_short):
-    """What recovery finds wrong in the guest does not keep it from being stopped, and is not `stop`'s to raise."""
+    """A failure that recovery finds in the guest does not prevent the stop, and `stop` does not raise it."""
     bring("web", State.created)
     engine = make_engine(SimulatedDriver(orders={"start": {"degraded": "no"}}))
     SimulatedDriver(orders={}).start(engine.site("web"), print, Deadline(5))
@@ -421,7 +421,7 @@ def test_fire_stop_after_a_start_that_was_cut_short_and_is_degraded_stops_it(mak
 
 
 def a_call_that_fails():
-    """Raise what the system says when it has no process left."""
+    """Raise the system's error for a process that cannot be made."""
     raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
@@ -444,12 +444,12 @@ def raised(call):
     ],
 )
 def test_error_of_the_system_names_the_file_or_the_call(call, message):
-    """A process that cannot be made, or a socket that nobody answers, is not the fault of a disk."""
+    """A process that cannot be made, or a refused connection, is not blamed on the disk."""
     assert as_error(raised(call)).message == message
 
 
 def test_error_of_a_write_without_a_file_name_is_the_disk_where_only_a_disk_fails_so():
-    """write(2) and fsync(2) name no file. Whatever else fails without naming one is the system's."""
+    """write(2) and fsync(2) name no file. Any other error without a name is the system's."""
     said = {number: as_error(OSError(number, os.strerror(number))).message for number in errno.errorcode}
     disk = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG}
     assert said == {number: f"the {'disk' if number in disk else 'system'}: {os.strerror(number)}" for number in said}
@@ -459,7 +459,7 @@ def test_error_of_a_write_without_a_file_name_is_the_disk_where_only_a_disk_fail
 def test_stop_whose_outcome_cannot_be_written_says_what_failed_and_is_settled_later(
     engine, driver, bring, heard, monkeypatch, trigger
 ):
-    """The machine is down, so nothing says that it runs; the next look finds it stopped."""
+    """The machine is down, so no message says that it runs; the next reader finds it stopped."""
     bring("web", State.running)
     append = Journal.append
 
@@ -479,7 +479,7 @@ def test_stop_whose_outcome_cannot_be_written_says_what_failed_and_is_settled_la
 
 
 def test_provision_that_runs_out_leaves_the_guest_running(make_engine, bring, driver):
-    """Its deadline ends the scripts, not the machine, and nothing says otherwise."""
+    """The deadline ends the scripts, not the machine, and the error does not say otherwise."""
     bring("web", State.running)
     engine = make_engine(SimulatedDriver(orders={"provision": {"hang": True}}))
     with pytest.raises(DeadlineError) as late:

@@ -1,4 +1,4 @@
-"""The journal keeps what was written to it, survives what cuts it short, and says so when it cannot be understood."""
+"""The journal keeps every line, survives interrupted writes, and reports lines that it cannot understand."""
 
 import errno
 import json
@@ -37,7 +37,7 @@ def journal(tmp_path):
 
 
 def test_append_line_last_returns_it(journal):
-    """What was appended is what is read, every field of it."""
+    """A line that is read equals the one appended, in every field."""
     error = {"reference": "driver-failed", "message": "ä\n", "hint": None, "details": ["one", "two"]}
     line = journal.append(a_line(Phase.failed, step="s", deadline=now(), detail="d", elapsed_s=1.5, error=error), seq=7)
     assert line.seq == 7
@@ -45,14 +45,14 @@ def test_append_line_last_returns_it(journal):
 
 
 def test_lines_many_appended_come_oldest_first(journal):
-    """The whole history is there, in its order."""
+    """The whole history is read in its order."""
     appended = [journal.append(a_line(phase), seq=seq) for seq, phase in enumerate(Phase, start=1)]
     assert list(journal.lines()) == appended
 
 
 @pytest.mark.parametrize("size", [0, 100, 8192, 100_000])
 def test_last_line_of_any_length_is_read_whole(journal, size, monkeypatch):
-    """A long line, as older versions wrote them, hides neither itself nor the one after it."""
+    """A long line, as older versions wrote it, can be read, and so can the line after it."""
     monkeypatch.setattr(journal_module, "LINE_BYTES", 1 << 30)
     journal.append(a_line(detail="x" * size), seq=1)
     assert journal.last().seq == 1
@@ -63,7 +63,7 @@ def test_last_line_of_any_length_is_read_whole(journal, size, monkeypatch):
 
 @pytest.mark.parametrize("character", ["x", "\0", "ä", "\U0001f980", "\udcff", '"'])
 def test_append_of_endless_words_writes_a_short_line(journal, character):
-    """Whatever a guest says, a line has its maximal length; what was cut is marked, and the last words stay."""
+    """A line has a maximal length, whatever a guest says; cuts are marked, and the last words stay."""
     words = character * 1_000_000
     error = {"reference": "degraded", "message": words, "hint": words, "details": [words] * 1000 + ["last"]}
     written = journal.append(a_line(Phase.failed, step=words, detail=words, error=error), seq=1)
@@ -75,7 +75,7 @@ def test_append_of_endless_words_writes_a_short_line(journal, character):
 
 
 def test_append_to_a_long_journal_drops_its_oldest_lines(journal, monkeypatch):
-    """It never grows beyond its limit, the numbers go on, and the latest lines are whole."""
+    """The journal never exceeds its limit, the numbers continue, and the latest lines are complete."""
     monkeypatch.setattr(journal_module, "LIMIT_BYTES", 20_000)
     monkeypatch.setattr(journal_module, "KEPT_BYTES", 5_000)
     for seq in range(1, 500):
@@ -87,7 +87,7 @@ def test_append_to_a_long_journal_drops_its_oldest_lines(journal, monkeypatch):
 
 
 def test_append_to_a_journal_of_two_mebibytes_keeps_a_quarter_of_one(journal):
-    """The limits are those of a journal that a listing never notices."""
+    """With the real limits, a journal is small enough for a listing."""
     text = journal_module._written(a_line(detail="x" * 1000))[1]
     journal.path.write_bytes(text * ((2 << 20) // len(text)))
     journal.append(a_line(), seq=7)
@@ -95,7 +95,7 @@ def test_append_to_a_journal_of_two_mebibytes_keeps_a_quarter_of_one(journal):
 
 
 def test_lines_of_an_enormous_journal_are_refused_unread(journal):
-    """No journal of ours is so long; a sparse file of that size is not read into memory."""
+    """No journal of ours is that long; a sparse file of that size is not read into memory."""
     with journal.path.open("wb") as file:
         file.truncate(65 << 20)
     with pytest.raises(DamagedError, match="larger than"):
@@ -103,7 +103,7 @@ def test_lines_of_an_enormous_journal_are_refused_unread(journal):
 
 
 def test_last_of_an_enormous_line_reads_a_mebibyte(journal, monkeypatch):
-    """A line that never began is damage, and is not searched for to the beginning of the file."""
+    """A line without a beginning is damage; the search for it stops after 1 MiB."""
     with journal.path.open("wb") as file:
         file.truncate(1 << 40)
         file.seek(0, 2)
@@ -121,7 +121,7 @@ def test_last_of_an_enormous_line_reads_a_mebibyte(journal, monkeypatch):
 
 
 def test_append_to_a_long_journal_on_a_full_disk_still_writes(journal, monkeypatch):
-    """Where there is no room to rewrite it, the one line is appended: a machine can still be stopped."""
+    """If there is no room to rewrite the journal, the line is appended: a machine can still be stopped."""
     journal.append(a_line(), seq=1)
     monkeypatch.setattr(journal_module, "LIMIT_BYTES", 0)
 
@@ -134,7 +134,7 @@ def test_append_to_a_long_journal_on_a_full_disk_still_writes(journal, monkeypat
 
 
 def test_last_of_a_huge_journal_reads_no_more_than_its_end(journal):
-    """`list` costs the same whatever a guest has said in its time."""
+    """`list` costs the same however much the guest has said."""
     with journal.path.open("wb") as file:
         file.truncate(1 << 40)
         file.seek(0, 2)
@@ -145,14 +145,14 @@ def test_last_of_a_huge_journal_reads_no_more_than_its_end(journal):
 
 @pytest.mark.parametrize("phase", Phase)
 def test_line_state_follows_its_phase(phase):
-    """Only `done` moves the state; after every other line the source holds."""
+    """Only `done` moves the state; after any other line the source still holds."""
     expected = State.running if phase is Phase.done else State.created
     assert a_line(phase).state == expected
 
 
 @pytest.mark.parametrize("torn", [b'{"seq":2,"time":"2026', b"\0\0\0\0"])
 def test_last_torn_line_after_it_is_ignored(journal, torn):
-    """A line without its end never counted."""
+    """A line without its newline does not count."""
     line = journal.append(a_line(), seq=1)
     with journal.path.open("ab") as file:
         file.write(torn)
@@ -161,7 +161,7 @@ def test_last_torn_line_after_it_is_ignored(journal, torn):
 
 
 def test_append_after_torn_line_cuts_it(journal):
-    """The next writer removes the torn line instead of writing behind it."""
+    """The next writer cuts the torn line off before it writes."""
     journal.append(a_line(), seq=1)
     with journal.path.open("ab") as file:
         file.write(b'{"seq":2,')
@@ -171,7 +171,7 @@ def test_append_after_torn_line_cuts_it(journal):
 
 
 def test_append_on_full_disk_leaves_the_file_as_it_was(journal, monkeypatch):
-    """When the disk fills up in the middle of a line, no half of it stays."""
+    """If the disk fills up in the middle of a line, no part of that line stays."""
     journal.append(a_line(), seq=1)
     before = journal.path.read_bytes()
     write = os.write
@@ -189,7 +189,7 @@ def test_append_on_full_disk_leaves_the_file_as_it_was(journal, monkeypatch):
 
 @pytest.mark.parametrize("phase", Phase)
 def test_append_every_line_that_decides_is_flushed(journal, monkeypatch, phase):
-    """All lines but steps are on the disk when `append` returns; a step decides nothing."""
+    """All lines but steps are on disk when `append` returns; a step decides nothing."""
     journal.append(a_line(), seq=1)
     flushed = []
     monkeypatch.setattr(os, "fsync", flushed.append)
@@ -203,7 +203,7 @@ def test_append_every_line_that_decides_is_flushed(journal, monkeypatch, phase):
     ids=["missing", "empty", "torn", "blank", "list", "null", "object", "not-utf-8", "deep"],
 )
 def test_last_of_no_journal_is_damaged_and_names_the_file(journal, content):
-    """Whatever stands in its place, the error is ours and says which file it is about."""
+    """Whatever is there instead of a journal, the error is ours and names the file."""
     if content is not None:
         journal.path.write_bytes(content)
     with pytest.raises(DamagedError, match=FILE):
@@ -211,7 +211,7 @@ def test_last_of_no_journal_is_damaged_and_names_the_file(journal, content):
 
 
 def test_lines_with_damage_in_the_middle_name_its_number(journal):
-    """Reading stops at the line that cannot be understood and says which one that is."""
+    """Reading stops at the line that cannot be understood, and the error has its number."""
     journal.append(a_line(), seq=1)
     with journal.path.open("ab") as file:
         file.write(b"{}\n")
@@ -224,7 +224,7 @@ def test_lines_with_damage_in_the_middle_name_its_number(journal):
 @settings(deadline=None)  # the machine may be busy
 @given(field=st.sampled_from(FIELDS), value=JSON)
 def test_parse_any_value_in_any_field_is_refused_or_usable(field, value):
-    """A line that is accepted can be worked with; any other is refused in one of the ways its reader knows."""
+    """An accepted line is usable; any other raises an exception of NO_LINE."""
     data = a_line(Phase.left, step="s", deadline=now(), detail="d", error={"message": "m"}).to_json()
     place, _, key = field.rpartition(".")
     (data[place] if place else data)[key] = value

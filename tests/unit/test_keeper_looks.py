@@ -1,4 +1,4 @@
-"""What the keeper looks at often, and what now and then."""
+"""What the keeper polls, what it looks at rarely, and which failures it survives."""
 
 import errno
 import threading
@@ -16,7 +16,7 @@ from interlock.keeper.keeper import RETRY_S, Keeper
 
 
 def failing(*_):
-    """Fail as the system does, whatever is asked for."""
+    """Raise OSError as a full disk does, whatever the arguments."""
     raise OSError(errno.ENOSPC, "no space")
 
 
@@ -28,7 +28,7 @@ def keeper(home, driver):
 
 @pytest.fixture
 def kept(engine, spec):
-    """Create `web`, whose machine another program may start and stop, and is to be started again when it fails."""
+    """Create `web`, which another program may start and stop, and which is restarted when it fails."""
     engine.create("web", lambda _: Draft(spec._replace(kept_by="limactl", restart="on-failure"), {}))
 
 
@@ -43,7 +43,7 @@ def failed(engine, spec, driver):
 @pytest.mark.usefixtures("failed")
 @pytest.mark.parametrize("trigger", ["stop", "kill"])
 def test_stop_of_a_machine_that_has_failed_calls_off_the_restart_that_is_due(keeper, engine, trigger):
-    """Nothing is left to stop, and somebody wants it down: it is as if the restart had been under way."""
+    """The machine is already down, but the stop cancels the due restart as if that were in progress."""
     assert keeper._restart_due(engine.status("web")) == 1
     outcome = engine.fire("web", trigger)
     assert (outcome.changed, outcome.state) == (False, "stopped")
@@ -57,7 +57,7 @@ def test_stop_of_a_machine_that_has_failed_calls_off_the_restart_that_is_due(kee
 
 @pytest.mark.usefixtures("failed")
 def test_restart_that_others_have_overtaken_is_not_begun(keeper, engine, driver):
-    """What was due before the lock was held may not be any more: somebody has started it and stopped it."""
+    """A restart may no longer be due once the lock is held: another caller has started and stopped the machine."""
     number = keeper._restart_due(engine.status("web"))
     engine.fire("web", "start")
     engine.fire("web", "stop")
@@ -71,7 +71,7 @@ def test_restart_that_others_have_overtaken_is_not_begun(keeper, engine, driver)
 
 @pytest.mark.usefixtures("kept")
 def test_machine_at_rest_that_another_program_keeps_is_not_polled(keeper):
-    """One that may be started elsewhere is looked at as rarely as new instances are looked for."""
+    """A machine that may be started elsewhere is looked at only as often as the keeper looks for new instances."""
     assert not keeper._look()
     assert keeper._watched == []
 
@@ -119,7 +119,7 @@ def test_look_that_fails_by_the_system_ends_no_keeper(keeper, engine, driver, mo
 
 
 def test_strange_mark_keeps_nothing_else_from_its_start(keeper, engine, plan, home, monkeypatch):
-    """What cannot be read is left out, and the next one is started."""
+    """An instance whose mark cannot be read is left out, and the next one is started."""
     for name in ("one", "two"):
         engine.create(name, plan)
         (home.directory(name) / AUTOSTART_FILE).write_bytes(b"")
@@ -129,7 +129,7 @@ def test_strange_mark_keeps_nothing_else_from_its_start(keeper, engine, plan, ho
 
 
 def test_ports_that_a_full_disk_keeps_closed_are_tried_again_later(keeper, engine, spec, driver, monkeypatch):
-    """Each failure is followed by a pause, and said once."""
+    """Each failure is followed by a pause, but logged only once."""
     rule = PortRule("forward", "127.0.0.1", exact=False, first=1, last=65535, host_ip="127.0.0.1", host_port=1)
     engine.create("web", lambda _: Draft(spec._replace(port_rules=(rule,)), {}))
     engine.fire("web", "start")

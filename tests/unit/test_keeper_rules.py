@@ -13,7 +13,7 @@ RULES = (
     {"guestIP": "127.0.0.2", "guestPortRange": [3000, 3009], "hostPortRange": [2000, 2009], "ignore": True},
     {"guestIP": "0.0.0.0", "guestIPMustBeZero": False, "guestPortRange": [3010, 3019], "ignore": True},
     {"guestIP": "0.0.0.0", "guestIPMustBeZero": False, "guestPortRange": [3000, 5029], "hostPortRange": [2000, 4029]},
-    # All of it is in the rule before.
+    # The rule before covers all of this range.
     {"guestIP": "0.0.0.0", "guestIPMustBeZero": False, "guestPortRange": [3020, 3029], "ignore": True},
     {"guestPortRange": [6000, 7999], "hostPortRange": [8000, 9999], "hostIP": HOST},
     {"guestPortRange": [10000, 11999], "guestIPMustBeZero": True},
@@ -48,7 +48,7 @@ def made(*asked: dict[str, object], default: bool = True) -> tuple[PortRule, ...
 def test_rules_without_any_of_the_template_s_forward_loopback_to_loopback(
     socket: tuple[str, int], host: tuple[str, int] | None
 ) -> None:
-    """The last rule is always there: what the guest's loopback reaches, the host's does; not 22, nothing of root's."""
+    """The last rule is always there: it forwards the guest's loopback to the host's, except ports below 1024."""
     assert [(way.host_ip, way.host_port) for way in rules.ways(made(), [socket])] == ([host] if host else [])
 
 
@@ -115,11 +115,11 @@ def test_guest_that_opens_all_its_ports_gets_a_bounded_number_of_ways() -> None:
     ],
 )
 def test_template_that_ignores_all_ports_has_no_rules(asked: list[dict[str, object]]) -> None:
-    """Where no port that opens can ever be forwarded, there is nothing for anybody to look at."""
+    """If no port can ever be forwarded, there are no rules, and nothing has to watch the guest."""
     assert made(*asked) == ()
 
 
 def test_instance_without_the_default_rule_has_no_rules_unless_it_asks_for_some() -> None:
-    """A driver that does not watch guests gets no default; what a template asks for in words is kept."""
+    """A driver that does not watch guests gets no default rule; a range that the template gives is kept."""
     assert made({"guestPort": 80}, default=False) == ()
     assert len(made({"guestPortRange": [1, 65535]}, default=False)) == 1

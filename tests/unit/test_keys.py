@@ -10,7 +10,7 @@ from interlock.guest.keys import USER_KEY, in_dropbears_form, new_host_key, user
 
 
 def test_user_key_made_once_and_private(tmp_path):
-    """The first call makes it, every later call returns it, and only its owner reads it."""
+    """The first call makes the key, later calls return it, and only its owner may read it."""
     first = user_key(tmp_path / "keys")
     assert user_key(tmp_path / "keys") == first
     path = tmp_path / "keys" / USER_KEY
@@ -21,7 +21,7 @@ def test_user_key_made_once_and_private(tmp_path):
 
 
 def test_user_key_public_half_belongs_to_the_private(tmp_path):
-    """What goes into a guest opens to what stays here."""
+    """The public key that goes into guests matches the private key."""
     pair = user_key(tmp_path)
     derived = subprocess.run(["ssh-keygen", "-y", "-f", tmp_path / USER_KEY], capture_output=True, check=True).stdout
     assert derived.split()[:2] == pair.public.split()[:2]
@@ -29,7 +29,7 @@ def test_user_key_public_half_belongs_to_the_private(tmp_path):
 
 
 def test_user_key_made_by_processes_at_once_is_one_key(tmp_path):
-    """Of those that race, one wins and all return the winner's."""
+    """If several processes make the key at once, one wins and all return its key."""
     make = "import sys, pathlib, interlock.guest.keys as k; print(k.user_key(pathlib.Path(sys.argv[1])).public)"
     command = [sys.executable, "-c", make, tmp_path / "keys"]
     racers = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(4)]
@@ -43,7 +43,7 @@ def test_new_host_key_is_new_each_time():
 
 
 def test_key_for_dropbear_has_both_halves_and_the_kind():
-    """A string of RFC 4251 each: what dropbearconvert makes of it. A key of another form is refused."""
+    """The kind and both halves are RFC 4251 strings, as dropbearconvert writes them. Other forms are refused."""
     pair = new_host_key()
     public = b64decode(pair.public.split()[1])[-32:]
     made = in_dropbears_form(pair.private)

@@ -1,4 +1,4 @@
-"""Places on the network of instances: each instance has its own, and nobody hands them out."""
+"""Places on the network of instances: each follows from an instance's id, without an allocator."""
 
 from ipaddress import ip_address, ip_network
 
@@ -6,14 +6,14 @@ from interlock.guest import lan
 
 
 def test_place_follows_from_the_id():
-    """It is the same at any time, so no list of places can be wrong."""
+    """The place for an id never changes, so there is no list of places to get wrong."""
     assert lan.place("i-1") == lan.place("i-1")
     assert lan.place("i-1").address != lan.place("i-2").address
     assert lan.place("i-1").mac != lan.place("i-2").mac
 
 
 def test_place_is_a_host_on_a_network_that_nobody_uses():
-    """Neither the network itself nor everybody in it; and the card is one that nobody makes."""
+    """The address is neither the network's nor the broadcast address, and the MAC is locally administered."""
     network = ip_network("198.18.0.0/15")
     places = [lan.place(f"i-{number}") for number in range(3000)]
     assert all(ip_address(place.address) in network for place in places)
@@ -23,5 +23,5 @@ def test_place_is_a_host_on_a_network_that_nobody_uses():
 
 
 def test_places_are_rarely_the_same():
-    """As rarely as chance has it: of 3000 guests some thirty meet."""
+    """Places coincide as rarely as chance has it: about thirty times among 3000 guests."""
     assert len({lan.place(f"i-{number}").address for number in range(3000)}) > 2900

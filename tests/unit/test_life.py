@@ -1,4 +1,4 @@
-"""Whether the hypervisor of a directory lives: a lock says so, whatever the namespace, the copy or its record."""
+"""A lock tells whether a directory's hypervisor lives, across namespaces and copies, whatever its record says."""
 
 import builtins
 import errno
@@ -39,7 +39,7 @@ while not os.path.exists("go"):
 threading.Thread(target=time.sleep, args=[60]).start()
 ctypes.CDLL(None).syscall({number}, 0)
 """
-"""A program whose first thread ends and whose second stays: what SIGKILL leaves while a thread is in the kernel.
+"""A program whose first thread ends and whose second stays, as after SIGKILL while a thread is in the kernel.
 
 It waits for a file `go`, because `launch` waits for the end of a program whose first thread has ended already.
 """
@@ -62,7 +62,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes a pid
 
 
 class Sleeper(QemuDriver):
-    """The driver of real machines, but for what they run."""
+    """The driver of real machines, except that they run `sleep`."""
 
     def create(self, _site, _report):
         """Make nothing: there is no disk."""
@@ -76,7 +76,7 @@ class Sleeper(QemuDriver):
 
 @pytest.fixture
 def place(tmp_path):
-    """Return a directory in which processes may run; none is left."""
+    """Yield a directory for a hypervisor, and end that hypervisor afterwards."""
     place = tmp_path / "place"
     place.mkdir()
     yield place
@@ -106,7 +106,7 @@ def running(make_engine, spec, home):
 @needs_root
 @pytest.mark.parametrize("emptied", [False, True])
 def test_look_from_another_pid_namespace_says_alive_and_hidden(place, emptied, injected):
-    """It lives, whatever its record says, and nobody is taken for it."""
+    """The machine is alive whatever its record says, and no other process is taken for it."""
     hypervisor.launch(SLEEP, place)
     if emptied:
         os.truncate(place / hypervisor.RECORD, 0)
@@ -120,7 +120,7 @@ def test_look_from_another_pid_namespace_says_alive_and_hidden(place, emptied, i
 
 @needs_root
 def test_look_into_another_pid_namespace_finds_the_process_by_its_lock(place, until):
-    """What was started in a container is seen and ended from outside, by the pid that it has there."""
+    """A hypervisor started in a container is found from outside, with the pid that it has outside."""
     script = IN_PLACE + "print(hypervisor.launch(['sleep', '60'], place).pid, flush=True); sys.stdin.read()"
     with subprocess.Popen(
         [*ELSEWHERE, sys.executable, "-c", script, place], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -133,7 +133,7 @@ def test_look_into_another_pid_namespace_finds_the_process_by_its_lock(place, un
 
 
 def test_look_at_process_whose_threads_linger_says_alive(place, until):
-    """SIGKILL ends threads one by one: until the last has closed what it had open, the machine lives."""
+    """SIGKILL ends threads one by one: the machine is alive until the last one has closed its files."""
     launched = hypervisor.launch([sys.executable, "-c", LINGER.format(number=SYS_EXIT)], place)
     (place / "go").touch()
     until(lambda: Path(f"/proc/{launched.pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"Z")
@@ -145,7 +145,7 @@ def test_look_at_process_whose_threads_linger_says_alive(place, until):
 
 
 def test_settled_waits_for_a_process_that_was_killed_and_is_not_gone(place, until, monkeypatch):
-    """Its memory is gone and its locks are not: who starts a machine then must not take it for one that runs."""
+    """Its memory is gone but its locks are not: a start must not take it for a running machine."""
     launched = hypervisor.launch([sys.executable, "-c", LINGER.format(number=SYS_EXIT)], place)
     (place / "go").touch()
     until(lambda: process.ending(launched))
@@ -159,7 +159,7 @@ def test_settled_waits_for_a_process_that_was_killed_and_is_not_gone(place, unti
 
 
 def test_look_at_process_that_has_closed_all_says_closing(place, until, monkeypatch):
-    """Of its locks, that of the directory may be the first to go: nothing is started until it is gone."""
+    """The directory's lock may be released before the others: nothing is started until the process is gone."""
     launched = hypervisor.launch([sys.executable, "-c", "import os, time; os.closerange(0, 99); time.sleep(60)"], place)
     until(lambda: hypervisor.look(place).closing)
     monkeypatch.setattr(hypervisor, "_DEATH_TIMEOUT_S", 0.05)
@@ -170,7 +170,7 @@ def test_look_at_process_that_has_closed_all_says_closing(place, until, monkeypa
 
 
 def test_look_at_hypervisor_of_the_first_version_finds_it(place):
-    """Version 0.1.0 locked the record: what it started outlives an upgrade."""
+    """Version 0.1.0 locked the record: its hypervisors are still found after an upgrade."""
     with (place / hypervisor.RECORD).open("ab") as record:
         fcntl.flock(record, fcntl.LOCK_EX)
         old = subprocess.Popen(
@@ -183,7 +183,7 @@ def test_look_at_hypervisor_of_the_first_version_finds_it(place):
 
 
 def test_claim_beside_one_who_looks_is_taken_in_the_end(place):
-    """Who only looks holds the lock for a moment: a launch waits for that, and does not take it for a life."""
+    """A reader holds the lock for a moment: a launch waits for it, and does not take it for a hypervisor."""
     descriptor = os.open(place, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
     looks = []
@@ -201,7 +201,7 @@ def test_claim_beside_one_who_looks_is_taken_in_the_end(place):
 
 
 def test_holder_of_a_lock_is_the_process_that_has_it(tmp_path):
-    """No lock, no file, no holder."""
+    """Without a lock, or without its file, there is no holder."""
     path = tmp_path / "lock"
     assert holder(path) is None
     with Lock(path) as lock:
@@ -215,11 +215,11 @@ def test_holder_of_a_lock_is_the_process_that_has_it(tmp_path):
 
 
 NUMBERS = (*range(1, 80), *range(80, 100_000, 97))
-"""Which call fails: of the many that look through all processes, some."""
+"""Which call fails: each of the first, and some of the many that look through all processes."""
 
 
 class Faults:
-    """Lets one of the calls by which files are read fail."""
+    """Makes one of the calls that read files fail."""
 
     CALLS = ((os, "open"), (os, "listdir"), (os, "stat"), (fcntl, "flock"), (builtins, "open"), (io, "open"))
 
@@ -237,7 +237,7 @@ class Faults:
 
     def counted(self, function):
         def called(*arguments, **named):
-            if arguments[1:] == (fcntl.LOCK_UN,):  # which asks nothing of a disk
+            if arguments[1:] == (fcntl.LOCK_UN,):  # unlocking reads no disk
                 return function(*arguments, **named)
             self.left -= 1
             if self.left == 0:
@@ -259,7 +259,7 @@ def unless(code):
 
 @contextmanager
 def refused_but_not_as_damaged():
-    """Allow an error that leads nobody to remove what could not be read."""
+    """Allow an error that does not suggest removing what could not be read."""
     try:
         yield
     except InterlockError as error:
@@ -270,7 +270,7 @@ def refused_but_not_as_damaged():
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO, errno.EACCES], ids=lambda code: errno.errorcode[code])
 @pytest.mark.parametrize("emptied", [False, True])
 def test_observe_when_a_read_fails_never_says_dead(running, emptied, code, injected):
-    """Each read in turn: either the machine is alive, or nobody can know and that is an error."""
+    """For each read that fails, the machine is reported alive, or the error of the read is raised."""
     site = running.site("web")
     if emptied:
         os.truncate(site.directory / hypervisor.RECORD, 0)
@@ -302,7 +302,7 @@ def test_status_when_a_read_fails_records_no_exit(running, home, code, injected)
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO], ids=lambda code: errno.errorcode[code])
 @pytest.mark.parametrize("trigger", [Trigger.delete, Trigger.reset, Trigger.start])
 def test_fire_when_a_read_fails_touches_nothing_of_what_lives(running, home, trigger, code, injected):
-    """Whatever could not be read, the machine keeps its disk, and nothing else is begun."""
+    """Whatever cannot be read, the machine keeps its disk, and nothing else is begun."""
     process_before = hypervisor.find(home.directory("web"))
     journal = home.directory("web") / FILE
     before = journal.read_bytes()
@@ -321,7 +321,7 @@ def test_fire_when_a_read_fails_touches_nothing_of_what_lives(running, home, tri
 
 @needs_root
 def test_commands_from_another_pid_namespace_leave_the_machine_alone(running, home, injected):
-    """`list` says that it runs and cannot be seen; whatever would touch it is refused, and says where to type it."""
+    """`list` shows it as running but unseen; commands that would touch it are refused and say where to run them."""
 
     def elsewhere(*arguments):
         command = [*ELSEWHERE, sys.executable, "-m", "interlock", *arguments]
@@ -341,7 +341,7 @@ def test_commands_from_another_pid_namespace_leave_the_machine_alone(running, ho
 
 
 def test_delete_with_emptied_record_is_refused_and_stop_works(running, home, injected):
-    """The instance runs, so that is what is said, and the process is found by its lock to be ended."""
+    """Delete and reset are refused because the instance runs; kill finds the process by its lock."""
     os.truncate(home.directory("web") / hypervisor.RECORD, 0)
     assert running.status("web").observation.alive
     for trigger in (Trigger.delete, Trigger.reset):
@@ -353,7 +353,7 @@ def test_delete_with_emptied_record_is_refused_and_stop_works(running, home, inj
 
 
 def test_copied_home_ends_nothing_of_the_original(running, home, tmp_path, injected):
-    """The copy's machine is down, and is deleted by force without a signal to the original's."""
+    """The copy's machine is down, and a forced delete of it sends no signal to the original's."""
     original = hypervisor.find(home.directory("web"))
     subprocess.run(["cp", "-a", home.root, tmp_path / "copy"], check=True)
     copy = Interlock(Home(tmp_path / "copy", home.runtime))
@@ -385,7 +385,7 @@ def no_process(*_, **__):
 def test_stop_on_a_host_without_a_thread_or_process_to_spare_ends_the_machine(
     running, home, monkeypatch, module, name, fault, injected
 ):
-    """Nobody asks the guest a second time, by ssh; at the deadline its hypervisor is ended all the same."""
+    """The guest is not asked a second time, by ssh; at the deadline its hypervisor is still ended."""
     monkeypatch.setattr(driver_module, "_FIRST_PRESS_S", 0.01)
     monkeypatch.setattr(module, name, fault)
     assert running.fire("web", Trigger.stop, timeout_s=0.1).detail.startswith("ended by force: ")
@@ -396,7 +396,7 @@ def test_stop_on_a_host_without_a_thread_or_process_to_spare_ends_the_machine(
 @pytest.mark.parametrize("trigger", [Trigger.stop, Trigger.kill])
 @pytest.mark.parametrize("content", [None, b"", b"{}"])
 def test_stop_of_what_runs_without_readable_spec_works(running, home, trigger, content, injected):
-    """To end a machine, its hypervisor must be known, and nothing else."""
+    """Ending a machine needs nothing but its hypervisor's process."""
     spec = home.directory("web") / "spec.json"
     spec.unlink() if content is None else spec.write_bytes(content)
     assert running.fire("web", trigger, **({"timeout_s": 0.1} if trigger is Trigger.stop else {})).changed
@@ -406,7 +406,7 @@ def test_stop_of_what_runs_without_readable_spec_works(running, home, trigger, c
 
 @pytest.mark.usefixtures("running")
 def test_engine_over_a_machine_of_which_nothing_can_be_told_refuses(make_engine):
-    """A driver that cannot tell is believed: nothing is recorded, begun or ended."""
+    """If the driver cannot tell whether the machine lives, nothing is recorded, begun or ended."""
 
     class Blind(Sleeper):
         def observe(self, _):

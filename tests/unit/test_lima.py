@@ -1,6 +1,6 @@
-"""The lima driver keeps the contract with limactl, and says what that says in Interlock's words.
+"""The lima driver keeps the contract on limactl, and reports what limactl says in Interlock's words.
 
-tests/lima/limactl.py stands in for the real program: it does as recorded.json says that the real one does.
+tests/lima/limactl.py stands in for the real program: it behaves as the real one did, by recorded.json.
 """
 
 import os
@@ -32,7 +32,7 @@ def limactl(limactl):
 
 @pytest.fixture
 def site(tmp_path):
-    """Return a site with the template that limactl is to be given."""
+    """Return a site with the template for limactl."""
     directory = tmp_path / "instances" / "web"
     directory.mkdir(parents=True, mode=0o700)
     (directory / TEMPLATE).write_text("images: [{location: /images/debian.qcow2}]\n")
@@ -93,14 +93,14 @@ def end(folder, *names):
 
 @pytest.mark.usefixtures("machine")
 def test_create_hands_over_the_text_and_marks_it(folder):
-    """limactl keeps the template as it was handed over, and the line that says by whom."""
+    """limactl keeps the template as it was handed over, and the line that names its creator."""
     assert (
         folder.path / "lima.yaml"
     ).read_text() == "# created by Interlock: i-1\nimages: [{location: /images/debian.qcow2}]"
 
 
 def test_create_says_why_limactl_cannot(driver, site):
-    """The cause is the one in limactl's words, and what was half made can be deleted."""
+    """The error has the cause in limactl's words, and the unfinished instance can be deleted."""
     (site.directory / TEMPLATE).write_text("images: [{location: /images/missing.qcow2}]\n")
     with pytest.raises(DriverError, match=r'limactl cannot create "web": failed to download .*no such file'):
         driver.create(site, print)
@@ -109,7 +109,7 @@ def test_create_says_why_limactl_cannot(driver, site):
 
 
 def test_create_over_an_instance_of_another_touches_nothing(driver, site, folder):
-    """An instance that somebody made with limactl is refused, and the removal of what was begun leaves it alone."""
+    """A name that limactl already has is refused, and our cleanup leaves that instance alone."""
     folder.path.mkdir()
     (folder.path / "lima.yaml").write_text("cpus: 1\n")
     with pytest.raises(DriverError, match='limactl has an instance "web" already'):
@@ -119,7 +119,7 @@ def test_create_over_an_instance_of_another_touches_nothing(driver, site, folder
 
 
 def test_rollback_leaves_an_instance_that_came_in_between(driver, site, folder, monkeypatch):
-    """Somebody else may create the name between our look and limactl's: what is not marked as ours is not deleted."""
+    """Another program may create the name between our check and limactl's: without our mark, it is not deleted."""
     monkeypatch.setattr(Folder, "exists", False)
     folder.path.mkdir()
     (folder.path / "lima.yaml").write_text("cpus: 1\n")
@@ -131,7 +131,7 @@ def test_rollback_leaves_an_instance_that_came_in_between(driver, site, folder, 
 
 
 def test_create_decides_sizes_and_login_for_limactl(tmp_path, home, folder, monkeypatch):
-    """What the spec has is what the text says: limactl decides none of it again, and finds files from anywhere."""
+    """The text has the spec's values and absolute paths, so limactl decides nothing again and finds the files."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "web.yaml").write_text(
         "images: [{location: ./disk.qcow2}]\nprovision: [{mode: user, script: 'true'}]\n"
@@ -153,7 +153,7 @@ def test_create_decides_sizes_and_login_for_limactl(tmp_path, home, folder, monk
 
 
 def test_create_refuses_an_image_that_interlock_builds(home, folder):
-    """limactl could not fetch it; that is said before it is asked."""
+    """limactl cannot fetch such an image; the error comes before limactl is called."""
     with pytest.raises(InvalidTemplateError, match=r'driver "lima" cannot build the image build:tiny'):
         Interlock(home, driver="lima").create("web", "tiny")
     assert not folder.exists
@@ -163,7 +163,7 @@ def test_create_refuses_an_image_that_interlock_builds(home, folder):
 
 
 def test_start_says_its_steps_in_our_words(driver, machine):
-    """limactl's log lines become steps; each is said once."""
+    """limactl's log lines become steps, each reported once."""
     steps = []
     driver.start(machine, steps.append, Deadline(START_S))
     assert steps[:3] == ["host agent started", "hypervisor started", "waiting for ssh"]
@@ -189,7 +189,7 @@ def test_start_that_fails_names_the_cause_from_the_hypervisor(driver, machine, f
 
 
 def test_start_in_a_guest_where_something_failed_returns_it(driver, machine, folder):
-    """limactl ends with 1 for a degraded guest, which runs all the same."""
+    """limactl exits with 1 for a degraded guest, which is running all the same."""
     (folder.path / "degraded").touch()
     failed = driver.start(machine, print, Deadline(START_S))
     assert failed is not None
@@ -207,7 +207,7 @@ def test_start_that_is_too_slow_ends_limactl_and_leaves_the_machine(driver, mach
 
 
 def test_start_joins_one_that_limactl_began(driver, machine, folder):
-    """A machine that boots already is waited for, though limactl calls it running at once."""
+    """A machine that is already booting is waited for, although limactl calls it running at once."""
     (folder.path / "slow").touch()
     with pytest.raises(DeadlineError):
         driver.start(machine, print, Deadline(3.0))
@@ -221,7 +221,7 @@ def test_start_joins_one_that_limactl_began(driver, machine, folder):
 
 
 def test_stale_pid_file_of_another_process_is_not_the_machine(driver, machine, folder):
-    """After a crash a pid is another process's: it is no machine, start works, and nobody signals it."""
+    """After a crash, a pid may be another process's: it is not the machine, start works, and it gets no signal."""
     driver.start(machine, print, Deadline(START_S))
     end(folder, "ha.pid", "qemu.pid")
     with subprocess.Popen(["sleep", "600"]) as stranger:
@@ -240,7 +240,7 @@ def test_stale_pid_file_of_another_process_is_not_the_machine(driver, machine, f
 
 
 def test_broken_is_an_observation_with_a_way_out(driver, machine, folder):
-    """Lima's Broken says what is missing and what to type; kill and stop end the rest, and start works again."""
+    """Lima's Broken is shown with the cause and what to type; kill and stop end the rest, and start works again."""
     driver.start(machine, print, Deadline(START_S))
     end(folder, "ha.pid")
     words = "its host agent is not running"
@@ -254,7 +254,7 @@ def test_broken_is_an_observation_with_a_way_out(driver, machine, folder):
 
 
 def test_kill_works_without_limactl(driver, machine, monkeypatch):
-    """Who has uninstalled Lima still gets rid of what runs."""
+    """A running machine can be ended even after Lima was uninstalled."""
     driver.start(machine, print, Deadline(START_S))
     monkeypatch.setenv(program.VARIABLE, "/nonexistent/limactl")
     driver.kill(machine, print)
@@ -262,7 +262,7 @@ def test_kill_works_without_limactl(driver, machine, monkeypatch):
 
 
 def test_kill_waits_for_a_hypervisor_whose_pid_file_is_gone(driver, machine, folder, monkeypatch):
-    """`limactl stop --force` removes the pid files before the processes are gone: kill knows them all the same."""
+    """`limactl stop --force` removes the pid files before the processes are gone: kill still waits for these."""
     driver.start(machine, print, Deadline(START_S))
     pids = [pid_of(folder, name) for name in ("ha.pid", "qemu.pid")]
 
@@ -276,7 +276,7 @@ def test_kill_waits_for_a_hypervisor_whose_pid_file_is_gone(driver, machine, fol
 
 
 def test_stop_by_limactl_is_seen(driver, machine):
-    """What limactl stops is down, and says so."""
+    """A machine that limactl has stopped is down, with the reason."""
     driver.start(machine, print, Deadline(START_S))
     subprocess.run(["limactl", "--log-format", "json", "stop", "web"], check=True, capture_output=True)
     seen = driver.observe(machine)
@@ -284,7 +284,7 @@ def test_stop_by_limactl_is_seen(driver, machine):
 
 
 def test_stop_of_a_guest_that_does_not_listen_ends_by_force(driver, machine, folder):
-    """At its deadline stop ends the machine, and says that it did."""
+    """At its deadline, stop ends the machine by force and says so."""
     driver.start(machine, print, Deadline(START_S))
     (folder.path / "deaf").touch()
     how = driver.stop(machine, print, Deadline(1.0))
@@ -328,7 +328,7 @@ def test_what_lima_has_not_is_refused_by_name(driver, machine, tmp_path):
 
 
 def test_limactl_that_is_not_there_is_said(driver, site, monkeypatch):
-    """The error names the program and the variable; doctor finds the same."""
+    """The error names the program and the variable; doctor reports the same."""
     monkeypatch.setenv(program.VARIABLE, "/nonexistent/limactl")
     with pytest.raises(HostError, match="INTERLOCK_LIMACTL=/nonexistent/limactl is not a limactl"):
         driver.check(site.spec)
@@ -346,7 +346,7 @@ def test_interlocks_own_limactl_is_passed_over(limactl, tmp_path, monkeypatch):
 
 
 def test_words_of_limactl_are_bounded_and_need_no_json():
-    """Whatever limactl prints, what is kept of it is small."""
+    """Whatever limactl prints, only a little of it is kept."""
     heard = program.Heard(print)
     heard.hear(b"no json\n" + b"x" * 100_000 + b"\n" * 50 + b'{"level":"fatal","msg":"last","error":"cause"}')
     heard.end()
@@ -355,7 +355,7 @@ def test_words_of_limactl_are_bounded_and_need_no_json():
 
 
 def test_damaged_files_of_an_instance_are_no_machine(driver, machine, folder):
-    """Pid files, events and logs that cannot be understood say nothing, and disturb nothing."""
+    """Damaged pid files, events and logs are ignored; a damaged lima.json is an error that names the file."""
     for name in ("ha.pid", "qemu.pid", "ha.stdout.log", "ha.stderr.log"):
         (folder.path / name).write_bytes(b"\xff{]\n[1]\n")
     assert driver.observe(machine).alive is False

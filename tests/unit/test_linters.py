@@ -1,4 +1,4 @@
-"""What the tools say about the sources is a test like any other: they say nothing."""
+"""The linters run as tests, and must find nothing in the sources."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ MODULES = ["interlock", *(f"interlock.{path.stem}" for path in sorted(ROOT.glob(
 
 
 def complaints(*command, **environment):
-    """Return what a tool prints about the repository; nothing when it is content."""
+    """Return what a tool prints about the repository; an empty string if it succeeds."""
     done = subprocess.run(
         [BIN / command[0], *command[1:]],
         cwd=ROOT,
@@ -34,7 +34,7 @@ def test_ruff_finds_no_fault():
 
 
 def test_ruff_would_format_nothing():
-    """The sources look as the formatter would have them."""
+    """The sources are as the formatter would write them."""
     assert complaints("ruff", "format", "--check", ".") == ""
 
 
@@ -52,7 +52,7 @@ def test_imports_run_one_way():
 
 
 def test_import_contract_would_notice_a_breach(tmp_path):
-    """The check above checks something: a start that imports a template is found out."""
+    """The check above works: it finds an import of templates in the engine."""
     copy = tmp_path / "interlock"
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "tests", "docs", "*.egg-info", "__pycache__"))
     with (copy / "fsm" / "instance.py").open("a") as file:
@@ -72,6 +72,6 @@ def test_import_contract_would_notice_a_breach(tmp_path):
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_package_says_in_three_lines_what_lives_there(package):
-    """The docstring of each package is its sign on the door."""
+    """Each package begins with a docstring that says what is in it."""
     module = ROOT.joinpath(*package.split(".")[1:], "__init__.py")
     assert module.read_text().startswith('"""')

@@ -38,7 +38,7 @@ def holder(path):
 
 
 def test_acquire_free_lock_succeeds_and_held_one_fails(path):
-    """One `Lock` has it, no other can, until it is released."""
+    """While one `Lock` holds the file, no other can, until it is released."""
     with Lock(path) as first, Lock(path) as second:
         assert first.acquire()
         assert not second.acquire()
@@ -61,7 +61,7 @@ def test_acquire_after_holder_was_killed_succeeds(path, holder):
 
 
 def test_acquire_while_a_child_of_the_dead_holder_runs_succeeds(path):
-    """What the holder starts, such as a hypervisor, does not inherit the lock."""
+    """A child of the holder, such as a hypervisor, does not inherit the lock."""
     first = Lock(path)
     assert first.acquire()
     command = [sys.executable, "-c", "print(flush=True); input()"]
@@ -70,13 +70,13 @@ def test_acquire_while_a_child_of_the_dead_holder_runs_succeeds(path):
         Lock(path) as second,
     ):
         child.stdout.readline()
-        os.close(first._descriptor)  # as death does
+        os.close(first._descriptor)  # as the death of the process does
         assert second.acquire()
         child.communicate(b"\n")
 
 
 def test_release_while_a_child_is_being_forked_frees_it_for_all(path):
-    """A fork in another thread copies the descriptor for a moment; releasing does not wait for that moment's end."""
+    """A fork in another thread copies the descriptor for a moment; a release takes effect in spite of the copy."""
     with Lock(path) as first, Lock(path) as second:
         assert first.acquire()
         copied = os.dup(first._descriptor)
@@ -86,7 +86,7 @@ def test_release_while_a_child_is_being_forked_frees_it_for_all(path):
 
 
 def test_release_with_forget_removes_the_file(path):
-    """A name that means nothing any more keeps no lock file."""
+    """The lock file of a name that is no longer in use is removed."""
     lock = Lock(path)
     assert lock.acquire()
     lock.release(forget=True)
@@ -94,7 +94,7 @@ def test_release_with_forget_removes_the_file(path):
 
 
 def test_acquire_file_that_lost_its_name_meanwhile_takes_its_successor(path):
-    """Who locked a file that its owner then removed does not hold the lock of that name."""
+    """A lock on a file that its owner has since removed is not the lock of that name."""
     with Lock(path) as first, Lock(path) as second, Lock(path) as third:
         assert first.acquire()
         path.unlink()
@@ -103,7 +103,7 @@ def test_acquire_file_that_lost_its_name_meanwhile_takes_its_successor(path):
 
 
 def test_lock_taken_and_forgotten_by_many_threads_admits_one_at_a_time(path):
-    """Removing the file on each release never lets two in."""
+    """Removing the file on each release never admits two threads at once."""
     inside, most, rounds = 0, 0, 0
 
     def work():
@@ -127,7 +127,7 @@ def test_lock_taken_and_forgotten_by_many_threads_admits_one_at_a_time(path):
 
 
 def test_acquire_over_anything_else_takes_its_place_and_touches_nothing_beyond(path, thing, tmp_path, injected):
-    """What no process can have locked keeps nobody out; what a link leads to is neither truncated nor locked."""
+    """Anything but a regular file is replaced; the target of a link is neither truncated nor locked."""
     beyond = tmp_path / "beyond"
     beyond.write_text("mine")
     thing(path)
@@ -142,7 +142,7 @@ def test_acquire_over_anything_else_takes_its_place_and_touches_nothing_beyond(p
 
 
 def test_acquire_by_threads_at_once_over_a_fifo_admits_one(path):
-    """Of those that find a thing in the file's place, none removes the file that another has made and locked."""
+    """Threads that replace the FIFO never remove the file that another one has made and locked."""
     with ThreadPoolExecutor(4) as threads:
         for _ in range(50):
             os.mkfifo(path)
@@ -154,7 +154,7 @@ def test_acquire_by_threads_at_once_over_a_fifo_admits_one(path):
 
 @pytest.mark.parametrize("note", [b"x", b"\xff \xff", b" ", b"1 2", bytes(5000)])
 def test_asked_to_let_go_by_garbage_is_nobody(path, note):
-    """A note that nobody could have written calls nothing off."""
+    """A malformed note cancels nothing."""
     with Lock(path) as lock:
         assert lock.acquire()
         path.write_bytes(note)
@@ -162,7 +162,7 @@ def test_asked_to_let_go_by_garbage_is_nobody(path, note):
 
 
 def test_held_makes_the_folder_and_says_once_that_it_waits(tmp_path):
-    """Who finds the lock taken says so and has it next; without words for it, that is an error."""
+    """A caller that finds the lock taken reports it once and gets it next; without a text to report, it fails."""
     path, said = tmp_path / "new" / "lock", []
     with ThreadPoolExecutor() as pool:
         with held(path, None):
@@ -181,7 +181,7 @@ def test_held_makes_the_folder_and_says_once_that_it_waits(tmp_path):
 
 
 def test_held_follows_a_folder_that_its_holder_removed(tmp_path):
-    """What is held is the file of that name: a folder that went with its holder is made again."""
+    """The lock is the file of that name: a folder that the holder has removed is made again."""
     path = tmp_path / "download" / "lock"
     with held(path, None):
         path.unlink()
@@ -191,7 +191,7 @@ def test_held_follows_a_folder_that_its_holder_removed(tmp_path):
 
 
 def test_asked_to_let_go_at_length_is_asked_in_a_kibibyte(path):
-    """However long the note is, it ends up in a message."""
+    """A note ends up in a message, so a long one is cut."""
     with Lock(path) as lock:
         assert lock.acquire()
         holder = this_process()

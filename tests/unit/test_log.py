@@ -1,4 +1,4 @@
-"""The schema of the log describes whatever stderr can say, and nothing else."""
+"""The schema of the log describes every record that stderr can have, and nothing else."""
 
 import json
 
@@ -24,7 +24,7 @@ STRICT = jsonschema.Draft202012Validator({**json_schema(), "additionalProperties
 
 @pytest.mark.parametrize("happening", Happening)
 def test_schema_describes_every_event(capsys, happening):
-    """With all its facts, or with none that it need not have."""
+    """An event is valid with all of its facts, and with the required ones alone."""
     stream = Stderr("json")
     stream.announce(an_event(happening, elapsed_s=1.0, seq=3, step="s", detail="d", pid=1, reference="degraded"))
     stream.announce(an_event(happening))
@@ -34,7 +34,7 @@ def test_schema_describes_every_event(capsys, happening):
 
 @pytest.mark.parametrize("reference", BY_REFERENCE)
 def test_schema_describes_every_error(capsys, reference):
-    """Of every class, with a traceback too."""
+    """An error of any class is valid, with a traceback, too."""
     stream = Stderr("json")
     stream.error(BY_REFERENCE[reference]("no"), traceback="here")
     stream.report("image tiny is in the store")

@@ -9,7 +9,7 @@ from interlock.commands import guest
 
 @pytest.mark.parametrize("after", ["gone", "another of its name"])
 def test_follow_ends_when_its_instance_is_deleted(tmp_path, monkeypatch, after):
-    """Otherwise `logs -f` would wait for ever for words of a machine that no longer exists."""
+    """Otherwise `logs -f` would wait for ever for output of a machine that no longer exists."""
     folder = tmp_path / "web"
     folder.mkdir()
     (folder / "serial.log").write_bytes(b"one\n")

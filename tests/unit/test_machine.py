@@ -1,4 +1,4 @@
-"""The machine that `transitions` makes of the table does what was reviewed, and nothing else."""
+"""The machine that `transitions` makes of the table does what the reviewed matrix says, and nothing else."""
 
 import logging
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ each_legal_pair = pytest.mark.parametrize(("trigger", "state"), sorted(BY_PAIR))
 
 @dataclass
 class Model:
-    """A plain thing with a state. Two in the same state compare equal, which `transitions` cares about."""
+    """A plain object with a state. Two in the same state compare equal, which matters to `transitions`."""
 
     state: State
     carried_out: list[tuple[str, State, dict[str, object]]] = field(default_factory=list, compare=False)
@@ -33,11 +33,11 @@ class Model:
         return decide(row, self.state, protected=self.protected, saved=self.saved, seen=self.seen)
 
     def leave_alone(self, event: EventData) -> None:
-        """Keep what was asked for and is already so."""
+        """Record a trigger whose outcome already holds."""
         self.left_alone.append(event.event.name)
 
     def carry_out(self, event: EventData) -> None:
-        """Keep what was asked for and in which state, and raise the problem if there is one."""
+        """Record the trigger, the state and the arguments, and raise the problem if there is one."""
         self.carried_out.append((event.event.name, self.state, event.kwargs))
         if self.problem:
             raise self.problem
@@ -47,7 +47,7 @@ class Model:
 def test_fire_pair_does_what_the_reviewed_matrix_says(
     matrix: dict[tuple[Trigger, State], str], trigger: Trigger, state: State
 ) -> None:
-    """An arrow moves the model there after one piece of work; what holds says so; any other is refused."""
+    """An arrow moves the model after its work is carried out; `holds` leaves it alone; any other pair is refused."""
     model = Model(state)
     cell = matrix[trigger, state]
 
@@ -80,7 +80,7 @@ def test_fire_agrees_with_what_can_says(trigger: Trigger, state: State) -> None:
 
 
 def test_fire_logs_nothing_of_ours_and_all_of_others(caplog: pytest.LogCaptureFixture) -> None:
-    """The library's lines about our transitions stay out of the log of a program that embeds us; its own are there."""
+    """The library's log lines about our machine stay out of an embedder's log; those about its own machines stay in."""
     caplog.set_level(logging.DEBUG)
 
     fire(Model(State.created), Trigger.start)
@@ -92,7 +92,7 @@ def test_fire_logs_nothing_of_ours_and_all_of_others(caplog: pytest.LogCaptureFi
 
 @each_legal_pair
 def test_fire_work_that_raises_leaves_the_state(trigger: Trigger, state: State) -> None:
-    """The state does not move while the work fails, whatever it raises, and the caller gets what was raised."""
+    """If the work raises anything, the state does not move, and the caller gets the exception."""
     for problem in (OSError("no space left"), KeyboardInterrupt()):
         model = Model(state, problem=problem)
 
@@ -104,7 +104,7 @@ def test_fire_work_that_raises_leaves_the_state(trigger: Trigger, state: State) 
 
 
 def test_fire_arguments_reach_the_work() -> None:
-    """What the caller says beside the trigger arrives at the work."""
+    """The caller's arguments are passed to the work."""
     model = Model(State.created)
 
     fire(model, Trigger.start, timeout_s=5.0)
@@ -113,7 +113,7 @@ def test_fire_arguments_reach_the_work() -> None:
 
 
 def test_fire_equal_models_do_not_disturb_each_other() -> None:
-    """Two models that compare equal are two: `transitions` compares registered ones with ==, so none is registered."""
+    """Equal models are still two: `transitions` compares registered models with ==, so ours are not registered."""
     first, second = Model(State.created), Model(State.created)
     assert first == second
 
@@ -135,7 +135,7 @@ def test_fire_leaves_no_method_on_the_model() -> None:
 
 
 def test_machine_knows_the_triggers_of_the_table_alone() -> None:
-    """There is no `to_running` from anywhere: what can be fired are the triggers, spelled as in the table."""
+    """There is no `to_running`: only the triggers of the table can be fired, in the table's spelling."""
     assert {str(trigger) for trigger in Trigger} == set(MACHINE.events)
 
 

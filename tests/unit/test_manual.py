@@ -1,4 +1,4 @@
-"""There is a manual page for every command, which says what its help says, and which man(1) can print."""
+"""Every command has a manual page that agrees with its help and that man(1) can print."""
 
 import re
 import shutil
@@ -16,7 +16,7 @@ COMMANDS = {context.command_path: command for command, context in every(cli, cli
 
 
 def printed(name):
-    """Return the page as a terminal shows it, in lines as long as they are."""
+    """Return the page as a terminal with very long lines shows it."""
     command = ["man", "-l", "--warnings", MAN / name]
     environment = {"PATH": "/usr/bin:/bin", "MANWIDTH": "1000", "LANG": "C.UTF-8"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
@@ -25,14 +25,14 @@ def printed(name):
 
 
 def test_manual_has_a_page_for_every_command_and_no_other():
-    """What was a command once leaves no page behind."""
+    """A removed command leaves no page behind."""
     assert {path.name for path in MAN.iterdir()} == set(NAMES)
     assert {f"{path.replace(' ', '-')}.1" for path in COMMANDS} == set(NAMES)
 
 
 @pytest.mark.parametrize("path", COMMANDS)
 def test_manual_page_has_the_options_and_examples_of_the_help(path):
-    """Every option and every example; the hyphens are those that can be typed."""
+    """The page has every option and every example, with hyphens that can be typed."""
     text = page(f"{path.replace(' ', '-')}.1").replace("\\-", "-").replace("\\e", "\\")
     command = COMMANDS[path]
     names = [name for param in command.params if isinstance(param, click.Option) for name in param.opts]
@@ -43,7 +43,7 @@ def test_manual_page_has_the_options_and_examples_of_the_help(path):
 
 @pytest.mark.skipif(shutil.which("mandoc") is None, reason="mandoc is not installed")
 def test_manual_pages_are_what_mandoc_expects():
-    """But for the date: a page that changed with the calendar could not be compared with what is committed."""
+    """Only the date is missing: with one, a page could not be compared with the committed file."""
     done = subprocess.run(
         ["mandoc", "-T", "lint", "-W", "warning", *sorted(MAN.iterdir())],
         capture_output=True,
@@ -57,7 +57,7 @@ def test_manual_pages_are_what_mandoc_expects():
 @pytest.mark.skipif(shutil.which("man") is None, reason="man is not installed")
 @pytest.mark.parametrize("name", ["interlock.1", "interlock-create.1", "interlock-list.1", "interlock-image-prune.1"])
 def test_manual_page_is_printed(name):
-    """What stands in it is what is seen."""
+    """man(1) shows the sections and the text of the page."""
     text = printed(name)
     assert [title for title in ("NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS") if f"\n{title}\n" not in text] == []
     assert f"{name.removesuffix('.1')} - " in re.sub(" +", " ", text)

@@ -1,4 +1,4 @@
-"""A new row is cheap: the patch that docs/development.md walks through touches few files, and the rest follows."""
+"""A new row is cheap: the patch in docs/development.md touches few files, and the rest is derived."""
 
 import os
 import re
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 PATCH = ROOT / "tests" / "patches" / "ping.patch"
 GOLDEN = "tests/golden/"
 AT_MOST = 6
-"""Files that a new row may touch by hand, beside goldens."""
+"""How many files a new row may touch by hand, besides goldens."""
 
 
 def touched():
@@ -22,7 +22,7 @@ def touched():
 
 
 def test_new_row_touches_few_files_by_hand():
-    """The row, one method of the driver contract, its drivers, and a method of the API with types and a docstring."""
+    """The patch has the row, one method of the driver contract, its drivers, and a typed method of the API."""
     assert len([name for name in touched() if not name.startswith(GOLDEN)]) <= AT_MOST
 
 

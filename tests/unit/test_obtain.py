@@ -16,7 +16,7 @@ ARCH = "x86_64"
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch):
-    """Try nothing twice."""
+    """Retry no download."""
     monkeypatch.setattr(download, "PAUSES_S", ())
 
 
@@ -31,7 +31,7 @@ def said():
 
 
 def test_obtain_first_place_that_has_it_is_used(store, publisher, qcow2, said):
-    """Places are mirrors: what one cannot give, the next one does, and a note says why."""
+    """Places are mirrors: if one fails, the next is tried, and a note says why."""
     missing = f"{publisher.url}/missing"
     nobody = "http://127.0.0.1:1/a"
     good = publisher.publish("/a", qcow2)
@@ -44,7 +44,7 @@ def test_obtain_first_place_that_has_it_is_used(store, publisher, qcow2, said):
 
 
 def test_obtain_what_the_store_has_asks_nobody(store, publisher, qcow2, said):
-    """A machine can be made without a network of what was brought before, whichever place it came from."""
+    """An image in the store is used without a network, whichever place it came from."""
     first = published.obtain(store, Source(publisher.publish("/a", qcow2), ARCH), print)
     publisher.asked.clear()
     assert obtain(store, [Source(f"{publisher.url}/missing", ARCH), Source(first.origin, ARCH)], said.append) == first
@@ -52,7 +52,7 @@ def test_obtain_what_the_store_has_asks_nobody(store, publisher, qcow2, said):
 
 
 def test_obtain_from_nowhere_lists_every_place_with_its_cause(store, publisher):
-    """Who reads the error need not try again to learn what is wrong with the second mirror."""
+    """The error names the cause for each mirror, so nobody has to try again to learn the next one."""
     sources = [Source(f"{publisher.url}/missing", ARCH), Source("/no/such/file", ARCH), Source("build:other", ARCH)]
     with pytest.raises(ImageError, match="none of the 3 sources") as caught:
         obtain(store, sources, lambda _: None)
@@ -65,7 +65,7 @@ def test_obtain_from_nowhere_lists_every_place_with_its_cause(store, publisher):
 
 
 def test_obtain_place_that_cannot_be_does_not_hide_the_next(store, publisher, qcow2):
-    """A mistake in one line of a list is reported, and the image is fetched all the same."""
+    """A mistake in one line of a list is reported, and the image is still fetched."""
     sources = [Source("build:../x", ARCH), Source("nowhere", ARCH), Source(publisher.publish("/a", qcow2), ARCH)]
     assert obtain(store, sources, print).name == "a"
     with pytest.raises(ImageError):
@@ -73,19 +73,19 @@ def test_obtain_place_that_cannot_be_does_not_hide_the_next(store, publisher, qc
 
 
 def test_obtain_from_one_place_fails_with_its_own_error(store):
-    """A list of one is no list."""
+    """With a single place, the error is that of the place."""
     with pytest.raises(ImageError, match="there is no file /no/such/file"):
         obtain(store, [Source("/no/such/file", ARCH)], lambda _: None)
 
 
 def test_obtain_from_no_place_at_all_is_refused(store):
-    """An empty list is somebody's mistake."""
+    """An empty list of places is an error."""
     with pytest.raises(ImageError, match="no source"):
         obtain(store, [], lambda _: None)
 
 
 def test_obtain_image_that_this_host_cannot_build_is_had_elsewhere(store, publisher, qcow2, said):
-    """A host that lacks what a builder needs, as for another architecture, may still have a network."""
+    """A host that cannot build an image, of another architecture for example, fetches it instead."""
     foreign = "aarch64" if platform.machine() == "x86_64" else "x86_64"
     sources = [Source("build:debian", foreign), Source(publisher.publish("/a", qcow2), foreign)]
     assert obtain(store, sources, said.append).kind == "fetched"
@@ -94,7 +94,7 @@ def test_obtain_image_that_this_host_cannot_build_is_had_elsewhere(store, publis
 
 
 def test_obtain_built_name_finds_what_was_built_or_imported_and_nothing_fetched(store, publisher, qcow2, tmp_path):
-    """A fetched image has its name by chance; the others were given theirs."""
+    """A fetched image is named after its file by chance; built and imported images have names that people chose."""
     with store.writing() as writer:
         (writer.work / "kernel").write_bytes(b"K")
         recipe = Recipe("debian", ARCH, packages=("nginx",))

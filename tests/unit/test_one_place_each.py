@@ -1,4 +1,4 @@
-"""What has one place is written once: the second copy is the one that misses the next correction."""
+"""Some code exists in one place only, because a second copy would miss the next correction."""
 
 import re
 from pathlib import Path
@@ -22,9 +22,9 @@ SOURCES = [*ROOT.glob("*.py"), *(path for sign in ROOT.glob("*/__init__.py") for
     ids=["flock", "subprocess", "Report", "qcow2", "name", "name of an image"],
 )
 def test_what_has_one_place_is_nowhere_else(what, places):
-    """`shell` and `top` alone run a program beside host/run.py: one that shares the user's terminal.
+    """Besides host/run.py, only `shell` and `top` run programs: those that share the user's terminal.
 
-    The switch of a network is a program of its own, which imports nothing of ours.
+    The switch of a network is a program of its own and imports nothing of ours.
     """
     found = {str(path.relative_to(ROOT)) for path in SOURCES if re.search(what, path.read_text(encoding="utf-8"))}
     assert found == places

@@ -31,19 +31,19 @@ class Guest:
         self.environment: dict[str, str] = {}
 
     def has_only(self, *programs: str) -> None:
-        """Leave the guest no program but these."""
+        """Give the guest only these programs."""
         for program in programs:
             (self.bin / program).symlink_to(shutil.which(program) or "")
         self.path = str(self.bin)
 
     def stands_in(self, program: str, words: str) -> None:
-        """Let `words` of sh take the place of `program`."""
+        """Replace `program` with a shell script of `words`."""
         (self.bin / program).unlink(missing_ok=True)
         (self.bin / program).write_text(f"#!/bin/sh\n{words}\n")
         (self.bin / program).chmod(0o755)
 
     def run(self, script: Script) -> tuple[int, str]:
-        """Return how `script` ended, and what it said last."""
+        """Return the exit status of `script` and its last line of output."""
         done = subprocess.run(
             ["/bin/sh", "-s"],
             input=script.text.decode(),
@@ -67,7 +67,7 @@ def edit(path: str, program: str, form: str = "json") -> Script:
 
 @needs_jq
 def test_edit_makes_a_file_that_is_not_there(guest):
-    """What the program makes of nothing is the file, with its folders and permissions."""
+    """The program's output for no input becomes the file, with its folders and permissions."""
     assert guest.run(edit("/etc/a b/c.json", '.a."b-c" = [1]')) == (0, "")
     made = guest.root / "etc/a b/c.json"
     assert json.loads(made.read_text()) == {"a": {"b-c": [1]}}
@@ -86,7 +86,7 @@ def test_edit_makes_a_file_that_is_not_there(guest):
     ],
 )
 def test_edit_changes_what_its_program_names(guest, form, before, after):
-    """The rest stays as it is, in its order, also when it is done again; an empty file is nothing."""
+    """Other keys keep their values and order, also on a second run; an empty file counts as no input."""
     (guest.root / "etc/x").write_text(before)
     for _ in range(2):
         assert guest.run(edit("/etc/x", ".z.Ab = true" if form == "ini" else ".z = 1", form)) == (0, "")
@@ -129,13 +129,13 @@ def test_jq_is_installed_where_it_is_missing_only(guest):
     ],
 )
 def test_expression_of_yq_becomes_one_of_jq(expression, program):
-    """A key may hold a dash in yq; texts, and a subtraction with blanks, stay."""
+    """yq allows dashes in keys; texts, and subtractions with blanks, are left unchanged."""
     assert as_jq(expression) == program
 
 
 @pytest.fixture
 def distribution(guest):
-    """Return a guest of a distribution like Debian's: what its programs were asked is in the file `heard`."""
+    """Return a guest of a distribution like Debian; the file `heard` has its programs' command lines."""
     guest.has_only("mkdir", "grep", "sed", "id", "rm", "mktemp", "tar", "gzip", "sha256sum", "cat", "cp")
     guest.heard = guest.bin / "heard"
     has = "case $2 in containerd | nerdctl | iptables) ;; *) exit 100 ;; esac"
@@ -147,14 +147,14 @@ def distribution(guest):
 
 
 def asked_of(guest):
-    """Return what the programs of the guest were asked to do, without options."""
+    """Return the recorded command lines, without options."""
     lines = guest.heard.read_text().replace(f"{guest.bin}/", "").splitlines()
     options = ("-q", "-y", "-o", "DPkg")
     return [" ".join(word for word in line.split() if not word.startswith(options)) for line in lines]
 
 
 def test_containerd_for_root_comes_from_packages_that_there_are(distribution):
-    """What the distribution lacks is left out; settings of templates are read, and a later boot installs nothing."""
+    """Missing packages are left out, containerd reads the settings of templates, and a later boot installs nothing."""
     assert distribution.run(own_scripts.containerd(system=True, user=False)) == (0, "")
     assert asked_of(distribution) == [
         "apt-get update",
@@ -171,7 +171,7 @@ def test_containerd_for_root_comes_from_packages_that_there_are(distribution):
 
 
 def test_containerd_for_a_user_without_its_program_says_what_to_do(distribution):
-    """A distribution without nerdctl's program is named as what lacks; root's containerd is not left running."""
+    """The error says that the distribution has no such package; root's containerd is not left running."""
     status, words = distribution.run(own_scripts.containerd(system=False, user=True))
     assert status == 1
     assert words.startswith("no package of this guest's distribution sets up containerd for a user; give the template")
@@ -180,7 +180,7 @@ def test_containerd_for_a_user_without_its_program_says_what_to_do(distribution)
 
 @pytest.mark.parametrize("manager", [None, "apt-get"])
 def test_containerd_in_a_guest_without_packages_for_it_says_so(guest, manager):
-    """Neither a guest without a package manager nor a distribution without the package pretends."""
+    """The error says whether the package manager or the package is missing."""
     guest.has_only()
     if manager:
         guest.stands_in("apt-get", ":")

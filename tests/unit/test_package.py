@@ -1,4 +1,4 @@
-"""What is installed is the program and its data, under one name, and nothing else."""
+"""The wheel installs the program and its data under one name, and nothing else."""
 
 import os
 import shutil
@@ -28,14 +28,14 @@ def test_wheel_has_one_name_at_its_top(contents):
 
 
 def test_wheel_puts_the_manual_pages_where_man_looks(contents):
-    """Beside the folder of the program, and nothing else is put there."""
+    """The wheel's data are the manual pages and nothing else."""
     pages = {f"{DATA}/share/man/man1/{path.name}" for path in (ROOT / "docs" / "man").iterdir()}
     assert f"{DATA}/share/man/man1/interlock-start.1" in pages
     assert pages == {name for name in contents if name.startswith(DATA)}
 
 
 def test_wheel_holds_every_source_file_and_no_test(contents):
-    """Each module of the product is there, and only those: a package that is not listed would be missing."""
+    """The wheel has every module of the product and no other; a package that is not listed would be missing."""
     folders = [ROOT, *(path.parent for path in ROOT.glob("[a-z]*/**/__init__.py"))]
     modules = {f"interlock/{path.relative_to(ROOT)}" for folder in folders for path in folder.glob("*.py")}
     assert {name for name in contents if name.endswith(".py")} == modules
@@ -45,7 +45,7 @@ def test_wheel_holds_every_source_file_and_no_test(contents):
     "data", ["templates/builtin/*", "images/builders/guests/**/*", "guest/*.sh", "commands/*.json", "schemas/*.json"]
 )
 def test_wheel_holds_the_data(contents, data):
-    """What is no Python is part of the program: templates, what images are built from, what guests run, the marker."""
+    """Files other than Python are included: templates, recipes of images, scripts of guests, schemas and the marker."""
     files = {f"interlock/{path.relative_to(ROOT)}" for path in ROOT.glob(data) if path.is_file()}
     assert files
     assert files | {"interlock/py.typed"} <= contents

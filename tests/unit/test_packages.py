@@ -37,7 +37,7 @@ def etc(tmp_path):
 
 
 def test_mirrors_of_another_suite_are_the_hosts_with_that_suite(etc):
-    """A mirror that works here has the other releases, too: the updates and the security archive with them."""
+    """The host's mirror has the other releases too, with their updates and security archive."""
     (etc / "apt/sources.list.d/debian.sources").write_text(DEB822)
     assert mirrors(etc, "trixie") == [
         "deb http://mirror.example/debian trixie main",
@@ -48,13 +48,13 @@ def test_mirrors_of_another_suite_are_the_hosts_with_that_suite(etc):
 
 @pytest.mark.parametrize("suite", ["sid", "unstable"])
 def test_mirrors_of_a_rolling_suite_are_one(etc, suite):
-    """What is never released has no updates and no security archive."""
+    """A rolling suite has no updates and no security archive."""
     (etc / "apt/sources.list.d/debian.sources").write_text(DEB822)
     assert mirrors(etc, suite) == [f"deb http://mirror.example/debian {suite} main"]
 
 
 def test_mirrors_of_deb822_are_the_hosts_own(etc):
-    """The mirror that works for the host is the one that images are built from; third parties' are not."""
+    """Images are built from the host's own mirror, not from third parties' archives."""
     (etc / "apt/sources.list.d/debian.sources").write_text(DEB822)
     assert mirrors(etc, "bookworm") == [
         "deb http://mirror.example/debian bookworm main",
@@ -64,7 +64,7 @@ def test_mirrors_of_deb822_are_the_hosts_own(etc):
 
 
 def test_mirrors_of_one_line_form_are_the_hosts_own(etc):
-    """apt's older form says the same."""
+    """apt's older form is read, too."""
     (etc / "apt/sources.list").write_text(
         "# deb http://old.example bookworm main\n"
         "deb [signed-by=/k.gpg] http://mirror.example/debian bookworm contrib main\n"
@@ -75,7 +75,7 @@ def test_mirrors_of_one_line_form_are_the_hosts_own(etc):
 
 
 def test_mirrors_of_another_system_are_none(etc):
-    """Elsewhere mmdebstrap knows Debian's address better than the host does."""
+    """On another system, the choice of a mirror is left to mmdebstrap."""
     (etc / "os-release").write_text("ID=ubuntu\nVERSION_CODENAME=noble\n")
     (etc / "apt/sources.list.d/ubuntu.sources").write_text(DEB822.replace("bookworm", "noble"))
     assert mirrors(etc, "bookworm") == []
@@ -113,31 +113,31 @@ def packages(tmp_path):
 
 
 def test_unpacked_reads_through_links_and_either_side_of_usr(packages):
-    """A path means in the packages what it will mean in the guest."""
+    """A path leads to the same file as it will in the guest."""
     assert packages.read("bin/link") == b"KERNEL"
     assert packages.read("lib/libc.so") == b"C"
 
 
 def test_unpacked_without_the_file_names_it(packages):
-    """A package that has changed is an error that says where."""
+    """If a package has changed, the error names the missing file."""
     with pytest.raises(ImageError, match=r"no lib/libz\.so"):
         packages.read("lib/libz.so")
 
 
 def test_unpacked_knows_the_version_of_what_is_installed(packages):
-    """dpkg's own account, without what was removed again."""
+    """The versions are dpkg's, without those of removed packages."""
     assert packages.versions() == {"adduser": "3.134", "bash": "5.2"}
 
 
 def test_modules_that_are_compressed_are_unpacked(packages):
-    """Debian packs them since trixie; insmod takes them as they were before."""
+    """Debian compresses modules since trixie; insmod needs them uncompressed."""
     tree = kernel.modules(packages, "packed\n")
     assert tree["lib/modules/packed.ko"].data == b"depends=virtio\0"
     assert tree["lib/modules/order"].data.decode().split() == ["virtio_ring", "virtio", "packed"]
 
 
 def test_modules_come_after_what_they_need(packages):
-    """insmod knows no dependencies, so the order must; what is built in needs no loading."""
+    """insmod resolves no dependencies, so the order has to; built-in modules need no loading."""
     tree = kernel.modules(packages, "# comment\nvirtio_net  # why\next4\npvpanic?\n")
     assert tree["lib/modules/order"].data.decode().split() == ["failover", "virtio_ring", "virtio", "virtio_net"]
     assert set(tree) == {"lib/modules/order"} | {
@@ -152,7 +152,7 @@ def test_modules_that_the_kernel_lacks_are_refused(packages):
 
 
 def test_run_failure_has_the_programs_last_words():
-    """What went wrong is said by the program that knows."""
+    """The error has the last words of the program that failed."""
     with pytest.raises(ImageError) as caught:
         run("sh", "-c", "echo out; echo why >&2; exit 3")
     assert caught.value.message == "sh failed (exit status 3)"
@@ -160,7 +160,7 @@ def test_run_failure_has_the_programs_last_words():
 
 
 def test_run_success_is_what_was_printed():
-    """Programs that answer a question are asked by it, too."""
+    """The result is the program's output, for programs that answer a question."""
     assert run("sh", "-c", "echo out; echo err >&2") == "out\nerr\n"
 
 
@@ -174,7 +174,7 @@ def test_run_missing_program_names_its_package(monkeypatch):
 
 @pytest.mark.parametrize("size", [1, 7, 10_000])
 def test_count_says_each_tenth_of_the_packages(size):
-    """However apt's and dpkg's words are cut into pieces, each package counts once; what comes before does not."""
+    """However the output is cut into pieces, each package counts once; lines before the total do not count."""
     said = b"Get:1 lists\nSetting up nothing\n0 upgraded, 20 newly installed, 0 to remove\nUnpacking a\n"
     said += b"".join(b"Setting up p%d (1.0) ...\n" % number for number in range(20))
     said += b"0 upgraded, 20 newly installed, 0 to remove\n" + b"Setting up q (1.0) ...\n" * 20
@@ -189,6 +189,6 @@ def test_count_says_each_tenth_of_the_packages(size):
 
 
 def test_run_gives_what_is_printed_while_it_is_printed():
-    """Who listens hears each piece, and the result still has all of it."""
+    """The listener gets each piece, and the result still has all of it."""
     heard = []
     assert run("sh", "-c", "echo out; echo err >&2", hear=heard.append) == b"".join(heard).decode() == "out\nerr\n"

@@ -1,4 +1,4 @@
-"""Probes: what a start waits for, and how long where something failed before."""
+"""Probes: what a start waits for, and for how long if something failed before."""
 
 import os
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ SCRIPT = Failure("script 000 (system)", 3, ())
 
 @pytest.fixture
 def pidfd() -> Iterator[int]:
-    """Return the pidfd of a machine that lives."""
+    """Return the pidfd of a live machine."""
     reader, writer = os.pipe()
     yield reader
     os.close(reader)
@@ -30,7 +30,7 @@ def pidfd() -> Iterator[int]:
 
 @pytest.fixture
 def refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every probe fail with the status 7 and the words `nobody`."""
+    """Make every probe fail with status 7 and the output `nobody`."""
 
     def run(*_: object, hear, **__: object) -> int:
         hear(b"nobody\n")
@@ -40,14 +40,14 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_probe_that_succeeds_adds_nothing_to_what_failed(pidfd, monkeypatch):
-    """The failures of the boot are reported whether or not the guest serves."""
+    """Failures of the boot are reported even if the probe succeeds."""
     monkeypatch.setattr(session, "run", lambda *_, **__: 0)
     assert probes.run(ENDPOINT, [PROBE], Deadline(60), pidfd, print, failures=(SCRIPT,)) == (SCRIPT,)
 
 
 @pytest.mark.usefixtures("refused")
 def test_probe_after_a_failure_is_given_a_short_grace_and_named_beside_it(pidfd, monkeypatch):
-    """Mostly it asks for what the failed script should have brought: nobody waits half an hour to hear of that."""
+    """The probe usually needs what the failed script should have installed, so waiting long for it is pointless."""
     monkeypatch.setattr(probes, "_GRACE_S", 0.1)
     failures = probes.run(ENDPOINT, [PROBE], Deadline(3600), pidfd, print, failures=(SCRIPT,))
     assert failures == (SCRIPT, Failure('probe "a server listens"', 7, ("nobody",)))
@@ -55,7 +55,7 @@ def test_probe_after_a_failure_is_given_a_short_grace_and_named_beside_it(pidfd,
 
 @pytest.mark.usefixtures("refused")
 def test_probe_that_never_succeeds_is_told_with_its_words_and_its_hint(pidfd):
-    """Where nothing failed, the deadline is the start's own."""
+    """If nothing failed before, the probe has until the start's own deadline."""
     with pytest.raises(probes.ProbeError, match=r"within 0\.1 s") as caught:
         probes.run(ENDPOINT, [PROBE], Deadline(0.1), pidfd, print)
     assert caught.value.details == ("nobody", "look into its log")
@@ -63,7 +63,7 @@ def test_probe_that_never_succeeds_is_told_with_its_words_and_its_hint(pidfd):
 
 @pytest.mark.usefixtures("refused")
 def test_grace_of_a_probe_can_be_called_off(pidfd):
-    """A shorter deadline is called off as the start is that it belongs to."""
+    """Cancelling a start also ends waits with a shorter deadline derived from its own."""
     deadline = Deadline(3600).at_most(1800)
     assert 0 < deadline.remaining_s <= 1800
     with pytest.raises(CancelledError, match="called off by stop"), calling_off(lambda: "called off by stop"):
@@ -72,7 +72,7 @@ def test_grace_of_a_probe_can_be_called_off(pidfd):
 
 @pytest.mark.usefixtures("refused")
 def test_probe_is_repeated_at_growing_intervals_of_four_seconds_at_most(monkeypatch):
-    """A guest whose service takes an hour is still asked often, and not busy with logins."""
+    """A service that takes an hour is still probed often, without keeping the guest busy with logins."""
     pauses = []
 
     class Wait:

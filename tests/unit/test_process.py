@@ -1,4 +1,4 @@
-"""A process is known by pid, start time and boot: never by its pid alone."""
+"""A process is identified by pid, start time and boot, never by its pid alone."""
 
 import os
 import shutil
@@ -23,23 +23,23 @@ def child():
 
 
 def test_alive_this_process_is_true():
-    """Who asks is alive."""
+    """The calling process is alive."""
     assert alive(this_process())
 
 
 def test_alive_pid_of_another_start_is_false():
-    """A pid that was given to a stranger is not the process we knew."""
+    """A reused pid is not the process that was recorded."""
     me = this_process()
     assert not alive(me._replace(started_ticks=me.started_ticks - 1))
 
 
 def test_alive_pid_of_another_boot_is_false():
-    """After a reboot nothing of before is alive, though a pid and a start time may come again."""
+    """After a reboot no earlier process is alive, even if a pid and a start time recur."""
     assert not alive(this_process()._replace(boot_id="another boot"))
 
 
 def test_alive_after_its_end_is_false_before_it_is_reaped(child):
-    """A zombie does nothing any more: it counts as gone at once, and when it is reaped."""
+    """A zombie counts as gone, before and after it is reaped."""
     actor = this_process()._replace(pid=child.pid, started_ticks=started_ticks(child.pid))
     assert alive(actor)
     child.kill()
@@ -50,7 +50,7 @@ def test_alive_after_its_end_is_false_before_it_is_reaped(child):
 
 
 def test_usage_counts_what_the_kernel_counts():
-    """Processor time of all threads, memory and age, as the system tells a process about itself."""
+    """Processor time of all threads, memory and age agree with what the system tells a process about itself."""
     me, before = this_process(), os.times()
     used, after = usage(me), os.times()
     tick_s = 1 / os.sysconf("SC_CLK_TCK")
@@ -60,7 +60,7 @@ def test_usage_counts_what_the_kernel_counts():
 
 
 def test_usage_of_another_process_with_the_pid_is_unknown(child):
-    """A stranger's figures are not shown, nor those of a process that has ended."""
+    """Another process with the same pid, or one that has ended, has no figures to show."""
     me = this_process()
     assert usage(me._replace(started_ticks=me.started_ticks - 1)) is None
     assert usage(me._replace(boot_id="another boot")) is None
@@ -70,7 +70,7 @@ def test_usage_of_another_process_with_the_pid_is_unknown(child):
 
 
 def test_usage_of_a_process_without_memory_is_unknown(until, child):
-    """One that has ended and was not reaped, or that is in the middle of its exec, uses nothing that could be shown."""
+    """A zombie, or a process in the middle of its exec, has no figures to show."""
     actor = this_process()._replace(pid=child.pid, started_ticks=started_ticks(child.pid))
     until(lambda: usage(actor))
     child.kill()
@@ -111,11 +111,11 @@ def test_this_process_names_its_command_as_typed(monkeypatch):
     ],
 )
 def test_this_process_keeps_no_secret_of_its_command_line(monkeypatch, argv, kept):
-    """The journal, `list` and messages quote the command: values of `--set` are masked, and so is all of a stranger."""
+    """The journal, `list` and messages quote the command: secrets are masked, and other programs' arguments omitted."""
     monkeypatch.setattr(sys, "argv", argv)
     assert this_process().command == kept
 
 
 def test_boot_id_is_the_kernels():
-    """This boot is named by what the kernel calls it."""
+    """The id of this boot is the kernel's."""
     assert boot_id() == Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

@@ -1,4 +1,4 @@
-"""How a program of ours ends without the time that Python takes for its modules."""
+"""How a program of ours exits without the time that Python takes to unload its modules."""
 
 import subprocess
 import sys
@@ -37,7 +37,7 @@ threading.Thread(target=lambda: (threading.main_thread().join(), print("thread "
     ids=["at once", "without a stdout", "after threads", "with words"],
 )
 def test_leave_does_what_an_exit_does_and_skips_what_it_may(begin, code, expected):
-    """Handlers run and output is written; Python ends by itself where there are threads, or words to say."""
+    """Handlers run and output is written; if there are threads or an exit message, Python exits as usual."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(begin=begin, code=code)], capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""An estimate is given once it can be trusted, and in words that promise no more than it knows."""
+"""An estimate is given once it can be trusted, and no more precisely than it is known."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from interlock.host.progress import Pace
 
 
 def shown(marks, total=100):
-    """Return what is said at each of `marks`: (seconds, done)."""
+    """Return the estimate at each of `marks`: (seconds, done)."""
     at = iter([seconds for seconds, _ in marks])
     pace = Pace(lambda: next(at))
     return [pace.left(done, total) for _, done in marks]
@@ -17,18 +17,18 @@ def shown(marks, total=100):
     [(60, ", about 6 min left"), (12, ", about 1 min left"), (4, ", less than 1 min left"), (0.1, ""), (0, "")],
 )
 def test_left_is_said_after_four_even_steps(step_s, words):
-    """Nothing is said of work that has just begun, nor of what was over in a moment."""
+    """There is no estimate for work that has just begun, or that takes only a moment."""
     assert shown([(number * step_s, number * 10 + 10) for number in range(4)]) == ["", "", "", words]
 
 
 def test_left_of_an_uneven_pace_is_not_said():
-    """After a long halt, the pace so far is no measure of what comes; once it is steady again, it is."""
+    """After a long halt there is no estimate until the pace is steady again."""
     said = shown([(0, 0), (10, 10), (20, 20), (30, 30), (130, 40), (165, 50)])
     assert said == ["", "", "", ", about 1 min left", "", ", about 3 min left"]
 
 
 def test_left_of_work_that_grows_is_not_said_until_it_is_seen_again():
-    """The rest of a larger whole is another rest."""
+    """If the total grows, the estimate begins again."""
     at = iter(range(0, 1000, 10))
     pace = Pace(lambda: next(at))
     said = [pace.left(done, 50) for done in (10, 20, 30, 40)] + [pace.left(done, 100) for done in (50, 60, 70, 80)]
@@ -36,5 +36,5 @@ def test_left_of_work_that_grows_is_not_said_until_it_is_seen_again():
 
 
 def test_left_of_work_that_is_done_is_nothing():
-    """At the end there is no rest."""
+    """Finished work has no time left."""
     assert shown([(number * 10, 25 * number) for number in range(5)])[-1] == ""

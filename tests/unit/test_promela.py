@@ -1,4 +1,4 @@
-"""The model of the protocol: Spin finds nothing wrong with it, and finds what is broken on purpose."""
+"""The model of the protocol: Spin finds no error in it, and finds the errors that are put in on purpose."""
 
 import subprocess
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ LIMIT_S = 900
 DEPTH = "50000"
 Search = Callable[..., "tuple[str, list[str]]"]
 
-takes_seconds = pytest.mark.slow  # most of them gcc's, which compiles a program for each model
+takes_seconds = pytest.mark.slow  # mostly gcc's, which compiles a program for each model
 
 
 def changed(trigger: Trigger, **columns: Any) -> list[Row]:
@@ -25,7 +25,7 @@ def changed(trigger: Trigger, **columns: Any) -> list[Row]:
 
 @pytest.fixture
 def search(tmp_path: Path) -> Search:
-    """Return what has Spin search every run of a model: its summary, and the trace of the first violation."""
+    """Return a function that has Spin search a model: it returns the summary and the trace of the first violation."""
 
     def run(*command: str) -> str:
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=LIMIT_S)
@@ -47,7 +47,7 @@ def search(tmp_path: Path) -> Search:
 
 @takes_seconds
 def test_protocol_of_the_table_holds_in_every_run(search: Search) -> None:
-    """Two managers, two things that go wrong, a last delete --force: no run violates what must hold or gets stuck."""
+    """With two managers, two faults and a last delete --force, no run violates an invariant or gets stuck."""
     summary, trace = search()
 
     assert trace == []
@@ -58,7 +58,7 @@ def test_protocol_of_the_table_holds_in_every_run(search: Search) -> None:
 
 @takes_seconds
 def test_protocol_without_a_way_out_of_an_operation_is_found(search: Search) -> None:
-    """A stop that no rule recovers stays in flight when its process dies."""
+    """A stop without a crash rule stays in flight when its process dies."""
     _, trace = search(changed(Trigger.stop, on_crash=None))
 
     assert trace[-1] == "violated: an operation stays in flight for ever"
@@ -66,7 +66,7 @@ def test_protocol_without_a_way_out_of_an_operation_is_found(search: Search) -> 
 
 @takes_seconds
 def test_protocol_that_repeats_what_is_unsafe_to_repeat_is_found(search: Search) -> None:
-    """A creation that is done again has no plan: nobody is there who asked for it."""
+    """A creation that recovery repeats has no plan, because its caller is gone."""
     _, trace = search(changed(Trigger.create, on_crash=Recovery.redo))
 
     assert trace[-1] == "violated: a transition that needs a plan was carried out without one"
@@ -74,7 +74,7 @@ def test_protocol_that_repeats_what_is_unsafe_to_repeat_is_found(search: Search)
 
 @takes_seconds
 def test_protocol_with_a_start_from_absent_is_found(search: Search) -> None:
-    """The mistake that Interlock exists to exclude: there is nothing to start."""
+    """Starting an absent instance is the mistake that Interlock exists to exclude."""
     row = BY_TRIGGER[Trigger.start]
     _, trace = search(changed(Trigger.start, sources=(State.absent, *row.sources)))
 
@@ -83,7 +83,7 @@ def test_protocol_with_a_start_from_absent_is_found(search: Search) -> None:
 
 @takes_seconds
 def test_protocol_that_recovers_without_observing_is_found(search: Search) -> None:
-    """An engine that takes a machine for dead without looking records an exit of one that lives."""
+    """An engine that assumes a machine's death without looking records the exit of a live one."""
     _, trace = search(TABLE, "-DRECOVER_BLINDLY")
 
     assert trace[-1] == "violated: an instance that is at rest has a living hypervisor"
@@ -91,7 +91,7 @@ def test_protocol_that_recovers_without_observing_is_found(search: Search) -> No
 
 @takes_seconds
 def test_protocol_that_unlocks_before_the_outcome_is_found(search: Search) -> None:
-    """Two processes work on one instance, and one writes the outcome of what the other has settled."""
+    """Two processes work on one instance, and one writes the outcome of an operation that the other has settled."""
     _, trace = search(TABLE, "-DUNLOCK_EARLY")
 
     assert trace[-1] == "violated: an outcome was written to the operation of another"
@@ -99,7 +99,7 @@ def test_protocol_that_unlocks_before_the_outcome_is_found(search: Search) -> No
 
 @takes_seconds
 def test_protocol_that_keeps_a_memory_while_its_machine_runs_is_found(search: Search) -> None:
-    """A start after the next power cut would load it again, over a disk that was written since."""
+    """After a power cut, a start would load the memory again, over a disk that was written since."""
     _, trace = search(TABLE, "-DUSE_TWICE")
 
     assert trace[-1] == "violated: a machine runs whose memory could be used again"
@@ -107,7 +107,7 @@ def test_protocol_that_keeps_a_memory_while_its_machine_runs_is_found(search: Se
 
 @pytest.mark.parametrize("state", [None, *State])
 def test_promela_is_accepted_by_spin(tmp_path: Path, state: State | None) -> None:
-    """Spin understands the model, wherever it begins, and has nothing to complain of."""
+    """Spin accepts the model for every initial state, without a warning."""
     (tmp_path / "protocol.pml").write_text(promela(state), encoding="utf-8")
     done = subprocess.run(["spin", "-a", "protocol.pml"], cwd=tmp_path, capture_output=True, text=True, check=False)
 

@@ -1,4 +1,4 @@
-"""Protection is honoured by every way that leads to the loss of what a guest wrote."""
+"""Every operation that can lose what a guest wrote respects protection."""
 
 import pytest
 from asking import needs
@@ -16,14 +16,14 @@ GUARDED = [row.trigger for row in TABLE if row.guarded]
 
 
 def test_guarded_rows_are_those_that_destroy():
-    """What a protected instance is kept from is losing its disk, as it is or as it was."""
+    """The guarded rows are those that lose the disk, as it is now or as a snapshot."""
     assert [Trigger.reset, Trigger.delete, Trigger.restore, Trigger.discard] == GUARDED
 
 
 @pytest.mark.parametrize("state", AT_REST)
 @pytest.mark.parametrize("trigger", GUARDED)
 def test_protected_instance_refuses_what_destroys(engine, bring, state, trigger):
-    """The state does not move and the journal does not grow; the hint leads on."""
+    """The state does not move, the journal does not grow, and the hint shows how to proceed."""
     bring("web", state)
     engine.fire("web", Trigger.protect)
     before = list(engine.history("web"))
@@ -38,7 +38,7 @@ def test_protected_instance_refuses_what_destroys(engine, bring, state, trigger)
 
 @pytest.mark.parametrize("state", [*AT_REST, State.running])
 def test_protect_and_unprotect_leave_the_state(engine, bring, state):
-    """Both are transitions that lead back to where they came from, and both may be repeated."""
+    """Both transitions keep the state, and both may be repeated."""
     bring("web", state)
     for trigger, protected in ((Trigger.protect, True), (Trigger.unprotect, False)) * 2:
         assert engine.fire("web", trigger).state is state
@@ -47,7 +47,7 @@ def test_protect_and_unprotect_leave_the_state(engine, bring, state):
 
 
 def test_protect_and_unprotect_leave_the_reason(engine, bring, driver):
-    """Why an instance is in its state is for the transition to say that brought it there, whatever came after."""
+    """The reason for a state is that of the transition that led to it, whatever came after."""
     bring("web", State.running)
     driver.happen(engine.site("web"), alive=False, exit_reason="guest panicked")
     for _ in range(2):
@@ -58,7 +58,7 @@ def test_protect_and_unprotect_leave_the_reason(engine, bring, driver):
 
 
 def test_reason_of_a_failed_start_outlives_protect_and_ends_with_a_start(make_engine, bring):
-    """A failure is a reason too, until something moves the instance."""
+    """A failed start is the reason, too, until a transition moves the instance."""
     bring("web", State.stopped)
     failing = make_engine(SimulatedDriver(orders={"start": {"error": "no memory"}}))
     with pytest.raises(DriverError):
@@ -72,7 +72,7 @@ def test_reason_of_a_failed_start_outlives_protect_and_ends_with_a_start(make_en
 
 @pytest.mark.parametrize("force", [True, False])
 def test_protected_hint_keeps_what_was_typed(home, engine, bring, force):
-    """Typed, the hint does what was wanted: with --force where that was said, and the whole way where it is longer."""
+    """The hint does what was asked: it keeps --force if that was given, and has every step of a longer way."""
     bring("web", State.running)
     engine.fire("web", Trigger.protect)
 
@@ -84,7 +84,7 @@ def test_protected_hint_keeps_what_was_typed(home, engine, bring, force):
 
 
 def test_verdict_of_protected_instance_says_so(engine, bring):
-    """`can` agrees with what a request would meet."""
+    """`can` gives the answer that a request would get."""
     bring("web", State.stopped)
     engine.fire("web", Trigger.protect)
     verdicts = {verdict.trigger: verdict for verdict in engine.verdicts("web")}
@@ -95,7 +95,7 @@ def test_verdict_of_protected_instance_says_so(engine, bring):
 
 
 def test_delete_force_of_protected_running_instance_does_not_even_kill_it(engine, home, bring):
-    """`--force` overrules no protection, and nothing is done before that is known."""
+    """`--force` does not override protection, and the refusal comes before anything is done."""
     bring("web", State.running)
     engine.fire("web", Trigger.protect)
 
@@ -106,7 +106,7 @@ def test_delete_force_of_protected_running_instance_does_not_even_kill_it(engine
 
 @pytest.mark.parametrize("file", [FILE, SPEC_FILE])
 def test_protected_damaged_instance_is_kept_until_unprotected(engine, home, bring, file):
-    """Damage does not take protection away, and protection does not make damage for ever."""
+    """A damaged instance is still protected, and can be deleted once it is unprotected."""
     bring("web", State.stopped)
     engine.fire("web", Trigger.protect)
     (home.directory("web") / file).write_text("garbage\n")

@@ -1,4 +1,4 @@
-"""An image that was brought is known by what it was made of, is brought once, and is nobody's but the store's."""
+"""A fetched image is identified by its sources, fetched once, and belongs to the store alone."""
 
 import gzip
 import hashlib
@@ -43,12 +43,12 @@ def silent(_):
 
 
 def leftovers(store):
-    """Return what lies in the store beside images."""
+    """Return the files in the store that are not part of images."""
     return [path for folder in (store.work, store.downloads) if folder.exists() for path in folder.iterdir()]
 
 
 def test_obtain_image_boots_as_any_cloud_image_does(store, publisher, qcow2):
-    """What was published is an image, byte for byte, that brings its own loader and looks for a NoCloud seed."""
+    """The image equals the published file, boots with its own loader and looks for a NoCloud seed."""
     url = publisher.publish("/Jammy-server.amd64.qcow2", qcow2)
     image = published.obtain(store, Source(url, ARCH, sha256(qcow2)), silent)
     assert store.get("jammy-server-amd64", ARCH) == image
@@ -59,7 +59,7 @@ def test_obtain_image_boots_as_any_cloud_image_does(store, publisher, qcow2):
 
 
 def test_obtain_digest_is_of_the_file_as_published(store, publisher, qcow2):
-    """Publishers sign what can be downloaded, not what is in it."""
+    """Publishers sign the file that is downloaded, not its unpacked content."""
     packed = gzip.compress(qcow2)
     image = published.obtain(store, Source(publisher.publish("/a.qcow2.gz", packed), ARCH, sha256(packed)), silent)
     assert (image.name, content(store, image)) == ("a", qcow2)
@@ -73,13 +73,13 @@ def test_obtain_without_a_digest_says_so_and_which_it_has(store, publisher, qcow
 
 
 def test_obtain_with_a_digest_says_nothing_of_it(store, publisher, qcow2, said):
-    """What is as it should be needs no words."""
+    """A correct digest needs no note."""
     published.obtain(store, Source(publisher.publish("/a", qcow2), ARCH, sha256(qcow2)), said.append)
     assert not any("has no digest" in line for line in said)
 
 
 def test_obtain_kernel_and_initrd_make_it_boot_directly_too(store, publisher, qcow2):
-    """QEMU loads what the publisher put beside the disk; cloud-init takes the seed whichever way it is."""
+    """QEMU loads the kernel and initrd of the publisher; cloud-init takes the seed either way."""
     kernel = Kernel(publisher.publish("/vmlinuz", b"K"), sha256(b"K"), "root=LABEL=cloudimg-rootfs")
     initrd = Place(publisher.publish("/initrd", b"I"), sha256(b"I"))
     image = published.obtain(store, Source(publisher.publish("/a", qcow2), ARCH, sha256(qcow2), kernel, initrd), silent)
@@ -90,7 +90,7 @@ def test_obtain_kernel_and_initrd_make_it_boot_directly_too(store, publisher, qc
 
 
 def test_obtain_second_time_asks_nobody(store, publisher, qcow2, said):
-    """What is in the store is not brought again: by its digest from anywhere, without one from the same place."""
+    """An image in the store is not fetched again: it is found by its digest or, without one, by its location."""
     url = publisher.publish("/a", qcow2)
     first = published.obtain(store, Source(url, ARCH, sha256(qcow2)), silent)
     publisher.asked.clear()
@@ -100,7 +100,7 @@ def test_obtain_second_time_asks_nobody(store, publisher, qcow2, said):
 
 
 def test_obtain_two_urls_with_one_last_part_are_two_images(store, publisher, qcow2, raw):
-    """A file's name is for people; it says nothing about what the file is."""
+    """The last part of a URL does not identify an image."""
     sources = [
         Source(publisher.publish(f"/{release}/disk.qcow2", data), ARCH) for release, data in (("a", qcow2), ("b", raw))
     ]
@@ -110,7 +110,7 @@ def test_obtain_two_urls_with_one_last_part_are_two_images(store, publisher, qco
 
 
 def test_obtain_same_disk_with_and_without_a_kernel_are_two_images(store, publisher, qcow2):
-    """They boot in different ways, so none stands in for the other, and none replaces the other."""
+    """They boot in different ways, so they are kept as separate images."""
     url = publisher.publish("/a", qcow2)
     plain = Source(url, ARCH)
     direct = Source(url, ARCH, kernel=Kernel(publisher.publish("/k", b"K"), None, "ro"))
@@ -121,7 +121,7 @@ def test_obtain_same_disk_with_and_without_a_kernel_are_two_images(store, publis
 
 
 def test_obtain_newer_file_of_one_url_takes_the_olders_name(store, publisher, qcow2, raw):
-    """Publishers move on; the store does not collect what nobody asks for any more."""
+    """A newer file of one URL replaces the older one, so old releases do not pile up."""
     old = published.obtain(store, Source(publisher.publish("/latest", raw), ARCH, sha256(raw)), silent)
     new = published.obtain(store, Source(publisher.publish("/latest", qcow2), ARCH, sha256(qcow2)), silent)
     assert (old.name, store.list(), new.made_of["disk"]["digest"]) == ("latest", (new,), sha256(qcow2))
@@ -129,13 +129,13 @@ def test_obtain_newer_file_of_one_url_takes_the_olders_name(store, publisher, qc
 
 @pytest.mark.parametrize("name", ["debian", "tiny"])
 def test_obtain_never_takes_the_name_of_what_is_built(store, publisher, qcow2, name):
-    """`build:debian` must not be answered with somebody's file."""
+    """`build:debian` must not be answered with a downloaded file."""
     image = published.obtain(store, Source(publisher.publish(f"/{name}.qcow2", qcow2), ARCH), silent)
     assert image.name.startswith(f"{name}-")
 
 
 def test_obtain_what_is_no_disk_leaves_nothing(store, publisher):
-    """It is not kept to be gone on with."""
+    """The download is not kept to be resumed."""
     with pytest.raises(ImageError, match="neither a qcow2 nor a raw"):
         published.obtain(store, Source(publisher.publish("/a", b"<html>", headers=TAG), ARCH), silent)
     assert (store.list(), leftovers(store)) == ((), [])
@@ -171,14 +171,14 @@ def local(tmp_path, qcow2):
 
 @pytest.mark.parametrize("form", [str, lambda path: path.as_uri()], ids=["path", "url"])
 def test_obtain_local_file_is_copied(store, local, qcow2, form):
-    """The store's file is nobody else's: what becomes of the source changes nothing."""
+    """The store has its own copy, so later changes of the source do not matter."""
     image = published.obtain(store, Source(form(local), ARCH), silent)
     local.write_bytes(b"changed")
     assert (image.name, content(store, image)) == ("my-disk", qcow2)
 
 
 def test_obtain_large_local_file_says_how_far_it_is(store, local, said, monkeypatch):
-    """Who waits for gigabytes sees that they move; a file of one piece is there before there is anything to say."""
+    """Copying a large file reports its progress; a file of one chunk is done before there is progress to report."""
     monkeypatch.setattr(published, "_LARGE_BYTES", 1)
     monkeypatch.setattr(unpack, "_CHUNK_BYTES", local.stat().st_size // 10)
     published.obtain(store, Source(str(local), ARCH), said.append)
@@ -186,7 +186,7 @@ def test_obtain_large_local_file_says_how_far_it_is(store, local, said, monkeypa
 
 
 def test_obtain_local_file_shares_its_blocks_where_it_can(store, local, qcow2, monkeypatch):
-    """A clone is complete: nothing is written into it, and its digest is read from the source."""
+    """A cloned file is complete: nothing is written into it, and its digest is read from the source."""
 
     def clone(source, target):
         target.write_bytes(source.read())
@@ -199,14 +199,14 @@ def test_obtain_local_file_shares_its_blocks_where_it_can(store, local, qcow2, m
 
 
 def test_obtain_local_file_unchanged_is_not_copied_again(store, local, said):
-    """Size, time and inode say that it is the same."""
+    """Size, time and inode show that the file is the same."""
     first = published.obtain(store, Source(str(local), ARCH), silent)
     assert published.obtain(store, Source(str(local), ARCH), said.append) == first
     assert said == []
 
 
 def test_obtain_local_file_that_changed_is_taken_anew(store, local, raw):
-    """Who builds images wants the one that was built last."""
+    """A local file that was rebuilt replaces the older image."""
     published.obtain(store, Source(str(local), ARCH), silent)
     local.write_bytes(raw)
     image = published.obtain(store, Source(str(local), ARCH), silent)
@@ -214,14 +214,14 @@ def test_obtain_local_file_that_changed_is_taken_anew(store, local, raw):
 
 
 def test_obtain_local_file_that_is_gone_is_still_in_the_store(store, local):
-    """What was taken in needs its source no more."""
+    """An image in the store no longer needs its source."""
     first = published.obtain(store, Source(str(local), ARCH), silent)
     local.unlink()
     assert published.obtain(store, Source(str(local), ARCH), silent) == first
 
 
 def test_obtain_local_file_of_another_digest_is_refused(store, local, qcow2):
-    """A digest counts wherever the file lies."""
+    """The digest of a local file is checked, too."""
     with pytest.raises(ImageError, match="has another digest than expected") as caught:
         published.obtain(store, Source(str(local), ARCH, f"sha256:{'0' * 64}"), silent)
     assert caught.value.details[1] == f"found    {sha256(qcow2)}"
@@ -229,7 +229,7 @@ def test_obtain_local_file_of_another_digest_is_refused(store, local, qcow2):
 
 @pytest.mark.parametrize("kind", ["nothing", "folder", "fifo"])
 def test_obtain_local_file_that_is_none_is_refused(store, tmp_path, kind):
-    """The error names it, and nobody waits at a pipe."""
+    """The error names the path, and a FIFO is not waited for."""
     path = tmp_path / "x.qcow2"
     {"nothing": lambda _: None, "folder": os.mkdir, "fifo": os.mkfifo}[kind](path)
     with pytest.raises(ImageError, match=str(path)):
@@ -240,14 +240,14 @@ def test_obtain_local_file_that_is_none_is_refused(store, tmp_path, kind):
 
 
 def test_import_image_is_found_by_the_name_that_was_chosen(store, local, qcow2):
-    """What somebody called it, it is called; by default as its file."""
+    """The image has the name that was given, by default that of its file."""
     image = published.import_(store, Source(str(local), ARCH), "mine", silent)
     assert (image.kind, store.get("mine", ARCH), content(store, image)) == ("imported", image, qcow2)
     assert published.import_(store, Source(str(local), ARCH), None, silent).name == "my-disk"
 
 
 def test_import_same_file_again_is_no_conflict(store, local):
-    """Asking for what is so already succeeds, from another path too."""
+    """Importing the same file under the same name succeeds, from another path, too."""
     image = published.import_(store, Source(str(local), ARCH), "mine", silent)
     moved = local.rename(local.with_name("moved"))
     assert published.import_(store, Source(str(moved), ARCH), "mine", silent).files == image.files
@@ -255,7 +255,7 @@ def test_import_same_file_again_is_no_conflict(store, local):
 
 @pytest.mark.parametrize("name", ["mine", "debian", "../x", "X"])
 def test_import_name_that_it_cannot_have_is_refused(store, local, tmp_path, raw, name):
-    """One that another image has, one of those that are built, or none at all."""
+    """The name is that of another image, that of a built one, or invalid."""
     (tmp_path / "other").write_bytes(raw)
     published.import_(store, Source(str(tmp_path / "other"), ARCH), "mine", silent)
     with pytest.raises(ImageError):
@@ -264,7 +264,7 @@ def test_import_name_that_it_cannot_have_is_refused(store, local, tmp_path, raw,
 
 
 def test_obtain_does_not_replace_what_was_imported(store, local, raw):
-    """A name that somebody chose stays with what they gave it to."""
+    """An imported image keeps the name that its user chose."""
     mine = published.import_(store, Source(str(local), ARCH), "my-disk", silent)
     local.write_bytes(raw)
     fetched = published.obtain(store, Source(str(local), ARCH), silent)
@@ -288,7 +288,7 @@ print("has", image.name)
 
 @pytest.fixture
 def begin(store):
-    """Return a function that starts a process that fetches; whatever still runs at the end is killed."""
+    """Return a function that starts a process that fetches; each one that still runs at the end is killed."""
     begun = []
 
     def popen(url, digest):
@@ -303,7 +303,7 @@ def begin(store):
 
 
 def test_obtain_by_two_processes_downloads_once(store, publisher, qcow2, begin, until):
-    """One brings it; the other waits, says so, and uses it."""
+    """One process downloads the image; the other says that it waits, and uses the image."""
     url = publisher.publish("/a", qcow2, stalls=[1000])
     first = begin(url, sha256(qcow2))
     until(lambda: publisher.asked)
@@ -317,7 +317,7 @@ def test_obtain_by_two_processes_downloads_once(store, publisher, qcow2, begin, 
 
 
 def test_obtain_whose_mirror_was_quicker_leaves_nothing(store, publisher, qcow2, begin, until):
-    """Two mirrors of one image are two downloads; the later one uses the image that is there, and goes."""
+    """Two mirrors of one image are two downloads; the later one uses the image that is there, and leaves nothing."""
     slow = begin(publisher.publish("/slow", qcow2, stalls=[1000]), sha256(qcow2))
     until(lambda: publisher.asked)
     quick = published.obtain(store, Source(publisher.publish("/quick", qcow2), ARCH, sha256(qcow2)), silent)
@@ -327,7 +327,7 @@ def test_obtain_whose_mirror_was_quicker_leaves_nothing(store, publisher, qcow2,
 
 
 def test_obtain_while_another_downloads_something_else_does_not_wait(store, publisher, qcow2, raw, begin, until):
-    """The store is held for moments, not for a download."""
+    """The store's lock is held for moments, not for a whole download."""
     begin(publisher.publish("/slow", raw, stalls=[1000]), sha256(raw))
     until(lambda: publisher.asked)
     said = []
@@ -336,7 +336,7 @@ def test_obtain_while_another_downloads_something_else_does_not_wait(store, publ
 
 
 def test_obtain_after_a_kill_goes_on_where_it_was(store, publisher, qcow2, begin, until, said):
-    """A process that is killed in the middle leaves a beginning, and no lock: the next one asks for the rest."""
+    """A process that is killed leaves a partial download and no lock: the next one requests the rest."""
     url = publisher.publish("/a", qcow2, headers=TAG, stalls=[300_000])
     victim = begin(url, sha256(qcow2))
     partial = Download.of(store, Place(url, sha256(qcow2)))
@@ -352,7 +352,7 @@ def test_obtain_after_a_kill_goes_on_where_it_was(store, publisher, qcow2, begin
 
 
 def test_obtain_killed_between_download_and_image_downloads_nothing_again(store, publisher, qcow2, monkeypatch):
-    """What has come is kept until the image is there."""
+    """The download is kept until the image is in the store."""
     url = publisher.publish("/a", qcow2, headers=TAG)
 
     def interrupted(*_):

@@ -1,4 +1,4 @@
-"""The plugin for the tests of programs that embed Interlock: simulated guests that answer, a home of its own."""
+"""The plugin for tests of programs that embed Interlock: simulated guests with answers, and a home of their own."""
 
 import os
 import re
@@ -86,14 +86,14 @@ def examine(folder: Path, tests: str, *options: str, **environment: str) -> "sub
 
 @pytest.fixture
 def folder(tmp_path):
-    """Return the folder of the embedder."""
+    """Return the folder of the embedding program."""
     folder = tmp_path / "embedder"
     folder.mkdir()
     return folder
 
 
 def test_program_is_tested_with_simulated_guests(folder, home):
-    """What it runs is answered, each test has a home of its own, and nothing of it is left."""
+    """The program's commands are answered, each test has a home of its own, and no instance is left."""
     done = examine(folder, f"BEFORE = {str(home.root)!r}\n{TESTS}")
     assert re.search(r"^6 passed", done.stdout, re.MULTILINE), done.stdout + done.stderr
     assert not home.root.exists()
@@ -101,7 +101,7 @@ def test_program_is_tested_with_simulated_guests(folder, home):
 
 
 def test_test_of_the_page_passes(folder):
-    """What docs/embedding.md shows is a test that works as it is."""
+    """The test that docs/embedding.md shows works as it is."""
     page = (Path(interlock.__file__).parent / "docs" / "embedding.md").read_text(encoding="utf-8")
     (shown,) = (it for it in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "def test_" in it)
     assert re.search(r"^1 passed", examine(folder, shown).stdout, re.MULTILINE)
@@ -121,7 +121,7 @@ def test_real(interlock_home):
 
 
 def test_marked_test_is_real_and_uses_the_images_of_the_user(folder, home):
-    """They are built once, in the user's own home, and not for each test."""
+    """Images are built once, in the user's own home, and not for each test."""
     done = examine(folder, REAL, INTERLOCK_DRIVER="simulated")
     assert re.search(r"^1 passed", done.stdout, re.MULTILINE), done.stdout + done.stderr
     assert (home.images / "here").exists()
@@ -137,7 +137,7 @@ def test_nothing_of_interlock_is_imported():
 
 
 def test_plugin_that_is_not_used_imports_nothing(folder, home):
-    """Who has Interlock installed and tests something else pays for one small module."""
+    """Tests that do not use Interlock pay for one small module."""
     done = examine(folder, UNUSED)
     assert re.search(r"^1 passed", done.stdout, re.MULTILINE), done.stdout + done.stderr
     assert not home.root.exists()

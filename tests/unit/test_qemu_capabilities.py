@@ -1,4 +1,4 @@
-"""What QEMU says of itself is heard to its end, however slowly it is read."""
+"""QEMU's answers about itself are read completely, however slowly."""
 
 import json
 import tracemalloc
@@ -12,11 +12,11 @@ FUSSY = """\
 #!/bin/sh
 [ -f /proc/self/fd/1 ] || exit 3
 """
-"""A QEMU that fails unless it writes into a file. The real one throws away what a full pipe has not taken."""
+"""A QEMU that fails unless its stdout is a file. The real one drops output that a full pipe does not take."""
 
 
 def test_ask_lets_qemu_answer_into_a_file(tmp_path):
-    """A file takes every answer at once, so none is lost; this QEMU gives none."""
+    """A file takes every answer at once, so no answer is lost; this QEMU prints nothing."""
     binary = tmp_path / "qemu-system-x86_64"
     binary.write_text(FUSSY)
     binary.chmod(0o700)
@@ -25,7 +25,7 @@ def test_ask_lets_qemu_answer_into_a_file(tmp_path):
 
 
 def test_answer_of_any_length_takes_little_memory(tmp_path):
-    """What is in the place of QEMU may say anything, and is refused by its first words."""
+    """A program in the place of QEMU may print anything; its first words are enough to refuse it."""
     binary = tmp_path / "qemu-system-x86_64"
     binary.write_text("#!/bin/sh\nhead -c 50000000 /dev/zero\n")
     binary.chmod(0o700)
@@ -38,7 +38,7 @@ def test_answer_of_any_length_takes_little_memory(tmp_path):
 
 
 def test_capabilities_are_of_qemus_newest_machine_and_asked_again_by_another_version_of_us(tmp_path):
-    """What is remembered may lack what a newer Interlock asks for; QEMU itself says how many processors it can have."""
+    """A cached record that lacks a fact of this version is not used; QEMU itself reports its maximum of processors."""
     found = capabilities.capabilities(tmp_path, "x86_64")
     assert found.machine in found.machines
     assert 64 <= found.max_cpus <= 1 << 16

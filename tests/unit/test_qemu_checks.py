@@ -1,4 +1,4 @@
-"""What `doctor` says of a host that lacks something for QEMU: each finding comes with the command that fixes it."""
+"""What `doctor` says about a host that lacks something for QEMU: each finding has the command that fixes it."""
 
 import platform
 
@@ -26,7 +26,7 @@ def raised(error):
 
 
 def test_missing_virtiofsd_comes_with_the_package_that_has_it(finding, monkeypatch, hints):
-    """A package of its own since QEMU 8, part of another before; without it, mounts of type 9p still work."""
+    """virtiofsd has a package of its own since QEMU 8; without virtiofsd, mounts of type 9p still work."""
     monkeypatch.setattr(mounts, "find", lambda: raised(HostError("virtiofsd is not installed")))
     found = finding("virtiofsd")
     assert (found.ok, found.essential) == (False, False)
@@ -35,7 +35,7 @@ def test_missing_virtiofsd_comes_with_the_package_that_has_it(finding, monkeypat
 
 
 def test_unusable_kvm_comes_with_the_command_that_makes_it_usable(finding, monkeypatch):
-    """The finding repeats why KVM is not used, and what the judgement of KVM proposes."""
+    """The finding has the reason and the command from the verdict on KVM."""
     slow = capabilities.Acceleration("tcg", "/dev/kvm does not exist", "sudo modprobe kvm_intel")
     monkeypatch.setattr(capabilities, "acceleration", lambda _runtime, _arch: slow)
     found = finding("kvm")

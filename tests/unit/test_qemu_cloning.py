@@ -1,4 +1,4 @@
-"""A clone is a machine of its own: what the two share neither writes to, and each can go without the other."""
+"""A clone is a machine of its own: neither writes to shared files, and each can be deleted without the other."""
 
 import subprocess
 from dataclasses import replace
@@ -26,7 +26,7 @@ def qemu_io(directory, command):
 
 
 def write(directory, pattern):
-    """Let a guest write."""
+    """Write `pattern` to the disk, as a guest would."""
     qemu_io(directory, f"write -P {pattern} 0 64k")
 
 
@@ -70,7 +70,7 @@ def cloned(web, tmp_path):
 
 @pytest.mark.parametrize("full", [False, True])
 def test_clone_has_what_was_written_and_each_writes_for_itself(web, cloned, full):
-    """What the original wrote is in the copy; what either writes later is not in the other."""
+    """The copy has what the original wrote; later writes of either are not in the other."""
     write(web.directory, 1)
     copy = cloned("copy", full=full)
     assert (holds(web.directory, 1), holds(copy, 1)) == (True, True)
@@ -90,7 +90,7 @@ def test_linked_clone_shares_a_layer_and_outlives_the_original(web, cloned):
 
 
 def test_clone_of_what_wrote_nothing_since_the_last_adds_no_layer(web, cloned):
-    """A machine that is cloned again and again does not grow by that."""
+    """Cloning a machine again and again does not make it grow."""
     assert layers(cloned("fresh")) == {}
     write(web.directory, 1)
     first, second = cloned("first"), cloned("second")
@@ -99,7 +99,7 @@ def test_clone_of_what_wrote_nothing_since_the_last_adds_no_layer(web, cloned):
 
 
 def test_full_clone_shares_the_image_alone(web, cloned):
-    """Its disk is its own down to the image, which nobody writes to."""
+    """Its layers are its own, down to the image, which nobody writes to."""
     write(web.directory, 1)
     cloned("linked")
     write(web.directory, 2)
@@ -111,7 +111,7 @@ def test_full_clone_shares_the_image_alone(web, cloned):
 
 
 def test_reset_of_a_clone_begins_from_the_image_and_leaves_the_original(web, cloned):
-    """The layers are left behind, by the one that is reset alone."""
+    """Only the machine that is reset drops its layers."""
     write(web.directory, 1)
     copy = cloned("copy")
     disk.make(copy, MIB)
@@ -120,7 +120,7 @@ def test_reset_of_a_clone_begins_from_the_image_and_leaves_the_original(web, clo
 
 
 def test_clone_after_one_that_was_cut_short_removes_what_it_left(web, cloned):
-    """A second name of the disk, made before the disk was covered, is written to as the disk: it is no layer."""
+    """A second link to the disk, left from before the disk was covered, is still written to: it is no layer."""
     write(web.directory, 1)
     (web.directory / "layer-0badcafe.qcow2").hardlink_to(web.directory / disk.DISK)
     write(web.directory, 2)
@@ -130,7 +130,7 @@ def test_clone_after_one_that_was_cut_short_removes_what_it_left(web, cloned):
 
 
 def test_clone_made_twice_is_made_once(web, cloned):
-    """The contract: each call may be repeated."""
+    """By the contract, each call may be repeated."""
     write(web.directory, 1)
     cloned("copy")
     copy = cloned("copy")
@@ -139,7 +139,7 @@ def test_clone_made_twice_is_made_once(web, cloned):
 
 
 def test_clone_has_an_identity_of_its_own(cloned):
-    """Hostname, instance id and host key are new, the pinned key is that of the seed; no old one is left."""
+    """Hostname, instance id and host key are new, and the seed's key is pinned; no old key is left."""
     copy = cloned("copy")
     tree = cpio.last((copy / INITRD).read_bytes())[1]
     assert tree["seed/hostname"].data == b"copy\n"
@@ -150,14 +150,14 @@ def test_clone_has_an_identity_of_its_own(cloned):
 
 
 def test_clone_of_a_machine_with_disks_is_refused(web, cloned):
-    """A disk that outlives its instances is not copied, and not shared either."""
+    """A disk that outlives its instances is neither copied nor shared."""
     attached = web._replace(spec=make_spec(driver="qemu", disks=(Disk("data", "qcow2"),)))
     with pytest.raises(DriverError, match='"web" has the disk data attached'):
         cloned("copy", attached)
 
 
 def test_clone_of_a_guest_that_reads_no_other_seed_is_refused(web, cloned):
-    """Before its first start it can be cloned; later cloud-init is off, and it would keep the identity that it has."""
+    """It can be cloned before its first start; later cloud-init is off, and the copy would keep its identity."""
     (web.directory / SEED).write_bytes(seed.nocloud(FACTS))
     assert b"i-copy" in (cloned("copy") / SEED).read_bytes()
     write(web.directory, 1)
@@ -166,14 +166,14 @@ def test_clone_of_a_guest_that_reads_no_other_seed_is_refused(web, cloned):
 
 
 def test_clone_of_a_machine_whose_seed_is_not_ours_is_refused(web, cloned):
-    """No copy is made that would be the same guest a second time."""
+    """Without a seed of ours, the copy would be the same guest a second time."""
     (web.directory / INITRD).write_bytes(cpio.pack({"init": cpio.file(b"init")}))
     with pytest.raises(DriverError, match="there is no seed in it"):
         cloned("copy")
 
 
 def test_seed_for_another_identity_is_the_seed_made_for_it():
-    """An initrd whose overlay was replaced is, byte for byte, the one that creation would have made: without a port."""
+    """An initrd with a replaced overlay equals, byte for byte, one that creation makes, without an ssh port."""
     original = replace(FACTS, ssh_port=60022)
     image = cpio.pack({"init": cpio.file(b"init")})
     key = KeyPair(b"OTHER\n", b"ssh-ed25519 CCCC\n")

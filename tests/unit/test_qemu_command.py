@@ -1,4 +1,4 @@
-"""The hypervisor's command line, against reviewed text, and the records it is built from."""
+"""The hypervisor's command line, compared with reviewed text, and the records that it is built from."""
 
 import shlex
 from pathlib import Path
@@ -41,7 +41,7 @@ ALL = {
     "tpm": True,
     "vnc": "127.0.0.1:3,to=9",
 }
-"""All that a machine can have; what QEMU has no part in (forwards over ssh) is not in its command line."""
+"""All that a machine can have; forwards over ssh are not in QEMU's command line."""
 
 
 def capable(arch: str, **changes) -> Capabilities:
@@ -93,7 +93,7 @@ def text(command: list[str]) -> str:
 
 
 def test_command_line_is_as_reviewed(golden, agrees, tmp_path, monkeypatch):
-    """What a machine consists of changes by decision: a diff of this file is a change of everyone's machine."""
+    """A machine's parts change only by decision: a diff of the golden file changes everyone's machine."""
     monkeypatch.setattr(lan, "neighbours", lambda runtime_root, _: runtime_root / "net-0123456789ab")
     (tmp_path / "firmware").mkdir()
     (tmp_path / "firmware" / "seed.iso").touch()
@@ -140,7 +140,7 @@ def test_processors_are_emulated_side_by_side_only_where_that_does_not_hang(vers
 
 
 def test_command_line_of_a_closed_guest_keeps_the_ways_in(tmp_path):
-    """What is closed is closed to the guest: the host still leads in, for ssh and for each forward."""
+    """The network is closed to the guest only: the host still reaches it by ssh and by each forward."""
     able = capable("x86_64")
     closed = site(tmp_path, network_host=False, network_internet=False, forwards=ALL["forwards"][:1])
     command = build(closed, Board.newest(able), able, "tcg", 22022)
@@ -151,14 +151,14 @@ def test_command_line_of_a_closed_guest_keeps_the_ways_in(tmp_path):
 
 
 def test_command_line_with_too_long_socket_is_refused(tmp_path):
-    """A path that the kernel would refuse is refused in words that say what to do."""
+    """A path that the kernel would refuse gets an error that states the limit."""
     able = capable("x86_64")
     with pytest.raises(HostError, match="longer than the 107 bytes"):
         build(site(tmp_path, runtime=Path("/run/" + "x" * 100)), Board.newest(able), able, "tcg", 22022)
 
 
 def test_board_is_kept_when_qemu_is_upgraded(tmp_path):
-    """The machine that create chose is the machine of every later start."""
+    """The machine type that create chose is used for every later start."""
     old, new = capable("x86_64"), capable("x86_64", machine="pc-q35-9.2", machines=["pc-q35-7.2", "pc-q35-9.2"])
     Board.newest(old).write(tmp_path)
     board = Board.read(tmp_path)
@@ -186,7 +186,7 @@ def test_board_that_is_damaged_names_its_file(tmp_path, content):
 
 
 def test_network_of_instances_takes_a_qemu_that_has_it(tmp_path):
-    """An older one would say that it does not know the option."""
+    """An older QEMU would only say that it does not know the option."""
     able = capable("x86_64", version="7.1.0")
     with pytest.raises(HostError, match=r"networks between instances need QEMU 7\.2; this is 7\.1\.0"):
         build(site(tmp_path, lan="lima0"), Board.newest(able), able, "tcg", 22022)

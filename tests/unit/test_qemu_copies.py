@@ -1,4 +1,4 @@
-"""Copies that a host fetches from a guest, with a shell of this host's in ssh's place."""
+"""Copies that a host fetches from a guest, with a local shell in place of ssh."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from interlock.guest import ssh
 
 @pytest.fixture
 def fetch(tmp_path, monkeypatch):
-    """Return a function that fetches copies of files of this host, and returns what went wrong, in words by file."""
+    """Return a function that fetches copies of files of this host, and returns the errors by file."""
     monkeypatch.setattr(ssh, "command_line", lambda _config, _name, command, options: list(command))  # noqa: ARG005
 
     def fetched(*wanted: Copy) -> dict[str, str]:
@@ -33,7 +33,7 @@ def fetch(tmp_path, monkeypatch):
 
 @pytest.fixture
 def forget(tmp_path):
-    """Return a function that forgets the copies, and returns what it said."""
+    """Return a function that forgets the copies, and returns what was reported."""
 
     def forgotten() -> list[str]:
         said: list[str] = []
@@ -55,13 +55,13 @@ def names(folder: Path) -> list[str]:
 
 @pytest.fixture
 def made(tmp_path):
-    """Return a file that stands for the guest's."""
+    """Return a file that stands for one of the guest's."""
     (tmp_path / "made").write_text("by the guest")
     return tmp_path / "made"
 
 
 def test_copy_is_fetched_and_removed_with_the_machine(fetch, forget, tmp_path, made):
-    """Nothing is left beside it, and only what is to go, goes."""
+    """No other file is left beside it, and only copies that are to be deleted are removed."""
     gone, kept = tmp_path / "host" / "gone", tmp_path / "host" / "kept"
     assert fetch(copy(made, gone), copy(made, kept, delete=False)) == {}
     assert gone.read_text() == kept.read_text() == "by the guest"
@@ -71,7 +71,7 @@ def test_copy_is_fetched_and_removed_with_the_machine(fetch, forget, tmp_path, m
 
 
 def test_file_that_no_guest_made_is_not_removed(fetch, forget, tmp_path, made):
-    """A path alone condemns nothing: it may never have been fetched to, or hold something else by now."""
+    """A path alone is no reason to delete: it may never have been fetched to, or hold another file by now."""
     never, replaced, edited = tmp_path / "never", tmp_path / "replaced", tmp_path / "edited"
     never.write_text("mine")
     failed = fetch(copy("/no/such", never), copy(made, replaced), copy(made, edited))
@@ -84,7 +84,7 @@ def test_file_that_no_guest_made_is_not_removed(fetch, forget, tmp_path, made):
 
 
 def test_copy_that_cannot_be_had_is_named_and_keeps_no_other(fetch, tmp_path, made):
-    """What is in the way on either side degrades the machine: the rest is fetched, and half a file nowhere kept."""
+    """An obstacle on either side is reported; the other files are fetched, and no partial file is kept."""
     host = tmp_path / "host"
     (host / "folder").mkdir(parents=True)
     assert fetch(
@@ -105,7 +105,7 @@ def test_copy_that_cannot_be_had_is_named_and_keeps_no_other(fetch, tmp_path, ma
 
 
 def test_copy_onto_a_folder_is_refused_in_words(fetch, forget, tmp_path, made):
-    """Neither the folder nor the way out of the machine is touched."""
+    """The folder is not touched, and the copies can still be forgotten."""
     (tmp_path / "folder").mkdir()
     assert fetch(copy(made, tmp_path / "folder")) == {
         str(made): f"{tmp_path}/folder on the host is not a regular file; it was not replaced"
@@ -115,7 +115,7 @@ def test_copy_onto_a_folder_is_refused_in_words(fetch, forget, tmp_path, made):
 
 
 def test_copy_that_cannot_be_removed_is_told(fetch, forget, tmp_path, made, monkeypatch):
-    """A user's file never keeps a machine from being stopped."""
+    """A copy that cannot be removed does not keep the machine from being stopped."""
     fetch(copy(made, tmp_path / "host"))
 
     unlink = os.unlink
@@ -145,7 +145,7 @@ def test_half_a_copy_of_a_dead_process_is_removed(fetch, forget, tmp_path, made,
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", json.dumps({"/x": "y"}).encode(), b"[" * 100_000])
 def test_damaged_record_condemns_nothing(forget, tmp_path, content):
-    """What cannot be read names no file."""
+    """A record that cannot be read names no file to remove."""
     (tmp_path / "instance").mkdir()
     (tmp_path / "instance" / copies.RECORD).write_bytes(content)
     assert forget() == []

@@ -1,4 +1,4 @@
-"""What failed in a guest is raised as an error and shown by every listing, until it is over."""
+"""A failure in a guest is raised as an error and shown by every listing until it is resolved."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def site(tmp_path, spec):
 
 
 def test_record_of_one_failure_names_it_and_shows_its_words(site):
-    """The script, its status and the end of what it said."""
+    """The error has the script, its status and the end of its output."""
     error = degraded.record(site, [SCRIPT])
     assert error.message == "script 003 (system) failed in the guest with status 3"
     assert error.details == ("script 003 (system): exit status 3", "  no such host", "  giving up")
@@ -26,7 +26,7 @@ def test_record_of_one_failure_names_it_and_shows_its_words(site):
 
 
 def test_record_of_several_failures_names_all(site):
-    """None hides behind the first."""
+    """All failures are named, not only the first."""
     error = degraded.record(site, [SCRIPT, CA])
     assert error.message == "script 003 (system) failed in the guest with status 3, and 1 more: certificates"
     assert error.details[-1] == "certificates: exit status 1"
@@ -40,7 +40,7 @@ def test_seen_after_record_is_the_same_error(site):
 
 @pytest.mark.parametrize(("lines", "length"), [(20, 500), (20, 1), (0, 0)])
 def test_record_of_a_hundred_failures_is_a_few_screens(site, lines, length):
-    """However much fails in a guest, an error is bounded, its cut is marked, and it is seen as it was recorded."""
+    """However much fails in a guest, the error is bounded, cuts are marked, and it is read back as it was recorded."""
     failures = [Failure(f"script {number:03} ({'x' * length})", 1, ("w" * length,) * lines) for number in range(100)]
     error = degraded.record(site, failures)
     assert len(error.message) <= 200
@@ -51,7 +51,7 @@ def test_record_of_a_hundred_failures_is_a_few_screens(site, lines, length):
 
 
 def test_seen_of_a_sound_machine_is_nothing(site):
-    """Nothing failed, or nothing fails any more."""
+    """There is no error if nothing failed, or nothing fails any more."""
     assert degraded.seen(site) is None
     degraded.record(site, [CA])
     assert degraded.record(site, []) is None
@@ -59,6 +59,6 @@ def test_seen_of_a_sound_machine_is_nothing(site):
 
 
 def test_seen_of_an_endless_record_is_a_line(site):
-    """Whatever stands in the file, a listing has room for it."""
+    """Whatever the file holds, a listing shows a short message."""
     (site.directory / degraded.RECORD).write_bytes(b"\xff" * 10_000_000)
     assert len(degraded.seen(site).message) < 300

@@ -6,7 +6,7 @@ from interlock.drivers.qemu import ended, events, hypervisor, logs
 from interlock.host.process import boot_id
 
 SIGNED = "4194305 (sh) S " + "0 " * 18 + "1"
-"""A process that cannot live: its pid is above what Linux gives. Source: proc(5), pid_max."""
+"""A process that cannot exist: its pid is above the largest that Linux uses. Source: proc(5), pid_max."""
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def logged(golden):
     ],
 )
 def test_shutdown_reason_of_real_log_is_told(logged, log, reason):
-    """Each way down leaves its own last line, and a process that vanished leaves none."""
+    """Each kind of shutdown leaves its own last line; a process that was killed leaves no such line."""
     assert events.shutdown_reason(logged(log)) == reason
 
 
@@ -35,17 +35,17 @@ def test_shutdown_reason_of_real_log_is_told(logged, log, reason):
     [("paused", "paused"), ("nospace", "paused: the host's disk is full"), ("killed", None), ("shutdown", None)],
 )
 def test_condition_of_real_log_is_told(logged, log, condition):
-    """A machine that is alive and does not run says why."""
+    """A machine that is alive but paused says why."""
     assert events.condition(logged(log)) == condition
 
 
 def test_condition_after_resume_is_none(logged):
-    """What was paused and continues is healthy again."""
+    """A machine that was paused and continues has no condition."""
     assert events.condition([*logged("nospace"), {"event": "RESUME"}]) is None
 
 
 def test_network_is_used_once_qemu_says_so(tmp_path):
-    """The guest's driver sets its card's filter when the card is switched on: QEMU 7.2's words for it."""
+    """The guest's driver sets the card's filter when it enables the card; this is QEMU 7.2's event for that."""
     events.prepare(tmp_path)
     assert not events.uses_network(tmp_path)
     (tmp_path / logs.EVENTS.file).write_text(
@@ -56,13 +56,13 @@ def test_network_is_used_once_qemu_says_so(tmp_path):
 
 
 def test_reason_that_qemu_invents_later_is_passed_on():
-    """A cause that we have no words for is given in QEMU's."""
+    """A cause that we do not know is given in QEMU's words."""
     said = events.shutdown_reason([{"event": "SHUTDOWN", "data": {"reason": "snapshot-load"}}])
     assert said == "hypervisor went down: snapshot-load"
 
 
 def test_parse_of_damaged_log_keeps_what_is_whole():
-    """NULs of the room kept free, a torn line and foreign text are passed over."""
+    """NULs of preallocated space, a torn line and foreign text are skipped."""
     text = b'{"QMP": {}}\n{"event": "STOP"}\n[1]\nnoise\n{"event": "RES\0\0\0'
     assert events.parse(text) == [{"event": "STOP"}]
 
@@ -84,7 +84,7 @@ def test_read_without_log_is_empty(tmp_path):
     ],
 )
 def test_exit_reason_weighs_all_traces(golden, tmp_path, record, log, words, reason):
-    """QEMU's own account comes first; without one, the boot tells a host that went down from a process that did."""
+    """QEMU's own event comes first; without one, the boot id tells a host that went down from a process that died."""
     if record is not None:
         (tmp_path / hypervisor.RECORD).write_text(record)
     if log is not None:

@@ -1,4 +1,4 @@
-"""A fork shares memory and disk with nobody who writes to them, and is known by its own identity once it has it."""
+"""A fork shares only memory and disks that nobody writes to, and is known by its own identity once it has that."""
 
 import errno
 import json
@@ -50,7 +50,7 @@ class Monitor:
 
 @pytest.fixture
 def monitor(monkeypatch):
-    """Put Monitor in the place of the real one."""
+    """Replace the real monitor by a Monitor."""
     fake = type("Fake", (Monitor,), {"asked": [], "root": "disk"})
     monkeypatch.setattr(forking, "Monitor", fake)
     return fake
@@ -58,7 +58,7 @@ def monitor(monkeypatch):
 
 @pytest.fixture
 def web(tmp_path):
-    """Return a machine of which a moment was caught: two layers, a memory, and its seed."""
+    """Return a machine whose state was caught: two layers, its memory, and its seed."""
     directory = tmp_path / "web"
     (directory / FORKED).mkdir(parents=True)
     (directory / KERNEL).write_bytes(b"kernel")
@@ -79,7 +79,7 @@ def web(tmp_path):
 
 @pytest.fixture
 def copy(web, tmp_path):
-    """Return a copy that was made of it."""
+    """Return a copy that was made of `web`."""
     directory = tmp_path / "copy"
     directory.mkdir()
     site = Site("copy", directory, tmp_path / "run2", make_spec(driver="qemu", hostname="copy", instance_id="i-copy"))
@@ -89,7 +89,7 @@ def copy(web, tmp_path):
 
 
 def test_copy_has_links_to_memory_and_layers_and_a_disk_of_its_own(web, copy):
-    """The kernel counts who uses them, so either can go without the other."""
+    """The kernel counts the links, so each machine can be deleted without the other."""
     for name in (saved.MEMORY, saved.DEVICES):
         assert (web.directory / FORKED / name).samefile(copy.directory / SAVED / name)
     for layer in (LAYER, OLDER):
@@ -100,13 +100,13 @@ def test_copy_has_links_to_memory_and_layers_and_a_disk_of_its_own(web, copy):
 
 
 def test_memory_of_a_copy_fits_its_own_disk(copy):
-    """What is recorded of the disk is that of the copy, else its first start would boot."""
+    """The memory's record describes the copy's own disk; otherwise its first start would boot."""
     record = json.loads((copy.directory / SAVED / saved.RECORD).read_text())
     assert record["written"] == saved._written(copy)
 
 
 def test_copy_is_known_by_both_keys_until_its_guest_has_its_own(copy, monkeypatch):
-    """The guest is handed what makes it another one, and how to find in its log that it was copied."""
+    """The guest is given its new identity, and how to find in its log that it was copied."""
     own = (copy.directory / KNOWN_HOSTS).read_bytes().removeprefix(OLD_KEY)
     assert own.startswith(b"guest ssh-ed25519 ")
     assert adopted.is_undecided(copy.directory)
@@ -135,7 +135,7 @@ def test_copy_whose_guest_refused_is_still_undecided(copy, monkeypatch):
 
 
 def test_copy_that_boots_takes_its_identity_from_its_seed(copy):
-    """Its own host key is pinned alone, and it is the one in its seed."""
+    """Only the copy's own host key is pinned, and it is the one in its seed."""
     adopted.settle(copy.directory)
     adopted.settle(copy.directory)
     pinned = (copy.directory / KNOWN_HOSTS).read_bytes()
@@ -149,14 +149,14 @@ def test_copy_that_boots_takes_its_identity_from_its_seed(copy):
     ("content", "error"), [("{", DamagedError), ("{}", DamagedError), ('{"schema": 9}', TooNewError)]
 )
 def test_record_that_cannot_be_understood_is_an_error_of_ours(copy, content, error):
-    """Damage is named, with the file; a newer version's record is not guessed at."""
+    """The error names the file; a newer version's record is not guessed at."""
     (copy.directory / adopted.RECORD).write_text(content)
     with pytest.raises(error, match=r"fork\.json"):
         adopted.settle(copy.directory)
 
 
 def test_fresh_disk_takes_its_place_once_the_hypervisor_writes_to_it(web, monitor):
-    """Whatever cut the fork short, the next start finds the disk to which the guest wrote."""
+    """Wherever a fork was cut short, the next start finds the disk to which the guest wrote."""
     before = (web.directory / disk.DISK).stat().st_ino
     cover = web.directory / forking._COVER.format("2")
     cover.write_bytes(b"fresh")
@@ -167,11 +167,11 @@ def test_fresh_disk_takes_its_place_once_the_hypervisor_writes_to_it(web, monito
     assert (web.directory / disk.DISK).read_bytes() == b"fresh"
     assert not cover.exists()
     forking.finish(web)
-    assert monitor.asked.count("query-block") == 3  # where there is no such disk, nothing is asked
+    assert monitor.asked.count("query-block") == 3  # without such a disk, the monitor is not asked
 
 
 def test_hypervisor_that_does_not_say_its_disk_is_an_error(monitor):
-    """Nothing is guessed."""
+    """The disk is not guessed."""
     monitor.root = "another"
     with pytest.raises(DriverError, match="does not say which disk"):
         forking._change_over(monitor(None), "2")
@@ -187,13 +187,13 @@ def test_hypervisor_that_does_not_say_its_disk_is_an_error(monitor):
     ],
 )
 def test_what_two_machines_cannot_have_is_refused(web, changes, why):
-    """Before the guest stands still."""
+    """The refusal comes before the guest is paused."""
     with pytest.raises(DriverError, match=why):
         forking.refuse(web._replace(spec=web.spec._replace(**changes)))
 
 
 def test_what_each_has_for_itself_is_no_reason_to_refuse(web):
-    """A socket in its own directory, and what the guest reaches on the host."""
+    """Each machine can have a socket in its own directory, and a reverse forward."""
     own = PORT._replace(host_port=0, host_socket=f"{web.directory}/sock/x")
     back = PORT._replace(reverse=True)
     forking.refuse(web._replace(spec=web.spec._replace(forwards=(own, back))))
@@ -204,14 +204,14 @@ def test_what_each_has_for_itself_is_no_reason_to_refuse(web):
     [("qemu.json", '{"machine": "pc-q35-7.2"}', "the same random numbers"), (SEED, "iso", "from a cloud-init seed")],
 )
 def test_guest_that_would_be_the_same_machine_is_refused(web, file, content, why):
-    """One that does not notice its copying, and one that would boot with the identity of the original."""
+    """One guest would not notice that it was copied, the other would boot with the original's identity."""
     Path(web.directory / file).write_text(content)
     with pytest.raises(DriverError, match=why):
         forking.refuse(web)
 
 
 def test_fork_that_fails_leaves_no_memory_on_the_disk(web, monkeypatch):
-    """A full disk is why it failed, maybe."""
+    """A full disk may be the reason for the failure."""
 
     def fill(_site, _process, folder, *_):
         (folder / saved.MEMORY).write_bytes(b"memory")
@@ -224,14 +224,14 @@ def test_fork_that_fails_leaves_no_memory_on_the_disk(web, monkeypatch):
 
 
 def test_fork_whose_original_died_leaves_nothing_once_its_run_is_settled(web):
-    """Nobody makes copies of it any more, be it complete or not."""
+    """No more copies are made of the caught state, complete or not."""
     (web.directory / f".{FORKED}.0badcafe").mkdir()
     ended.clear(web, unheard)
     assert not list(web.directory.glob("*forked*"))
 
 
 def test_copy_whose_record_was_cut_short_is_known_by_its_own_key_alone(tmp_path, monkeypatch):
-    """The key of the original is not taken for one of its own by what is done next."""
+    """The original's key is not taken for the copy's own by later commands."""
     own = b"guest ssh-ed25519 CCCC\n"
     (tmp_path / KNOWN_HOSTS).write_bytes(own)
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Which forwards are QEMU's, what a host has room for, and who is in the way."""
+"""Which forwards QEMU carries, which ports of the host are free, and which process holds a taken one."""
 
 import socket
 import subprocess
@@ -32,7 +32,7 @@ def forward(**changes) -> Forward:
 
 @pytest.fixture
 def listener():
-    """Return what starts another process that listens on a port of the loopback, and tells the port and its pid."""
+    """Return a function that starts a process listening on a loopback port, and returns the port and its pid."""
     begun = []
 
     def start(proto: str) -> tuple[int, int]:
@@ -62,13 +62,13 @@ def listener():
     ],
 )
 def test_by_hypervisor_is_what_its_network_can_do(changes, expected):
-    """QEMU reaches the guest's own address from IPv4, and nothing else: the rest is for ssh."""
+    """QEMU forwards only from IPv4 to the guest's own address; the rest is for ssh."""
     assert expected == hostfwd.by_hypervisor(forward(**changes))
 
 
 @pytest.mark.parametrize("proto", ["tcp", "udp"])
 def test_check_with_taken_port_names_process_and_pid(listener, proto):
-    """Who is in the way is said before anything is started."""
+    """The error names the process that holds the port, before anything is started."""
     port, pid = listener(proto)
     with pytest.raises(DriverError) as caught:
         hostfwd.check([forward(proto=proto, host_port=port)])
@@ -77,13 +77,13 @@ def test_check_with_taken_port_names_process_and_pid(listener, proto):
 
 
 def test_check_of_what_another_protocol_has_is_content(listener):
-    """A port of TCP and one of UDP have nothing but the number in common."""
+    """A TCP port and a UDP port of the same number do not conflict."""
     port, _ = listener("tcp")
     hostfwd.check([forward(proto="udp", host_port=port)])
 
 
 def test_check_of_address_that_is_not_ours_says_so():
-    """An address that no interface of the host's has is no taken port."""
+    """An address that no interface of the host has gets another error than a taken port."""
     with pytest.raises(DriverError, match=r"cannot listen on tcp port 8080 of 192\.0\.2\.1: Cannot assign"):
         hostfwd.check([forward(host_ip="192.0.2.1")])
 
@@ -96,7 +96,7 @@ def test_check_of_udp_that_nothing_carries_says_what_can_be(changes):
 
 
 def test_check_passes_over_reverse_forwards_and_sockets(tmp_path):
-    """What the host does not listen for on a port needs none."""
+    """Reverse forwards and sockets need no free port of the host."""
     hostfwd.check([forward(host_port=0, host_socket=str(tmp_path / "s")), forward(host_port=1, reverse=True)])
 
 
@@ -112,7 +112,7 @@ def test_free_passes_over_connections_that_end():
 
 
 def test_host_socket_takes_the_place_of_nothing_else(tmp_path):
-    """A file, a folder, a link and a socket that is served stay as they are; a socket that nobody serves is ours."""
+    """A file, a folder, a link and a socket in use stay as they are; a socket that nobody serves may be replaced."""
     target = tmp_path / "it"
     wanted = [forward(host_port=0, guest_port=0, guest_socket="/run/it", host_socket=str(target))]
     hostfwd.check(wanted)

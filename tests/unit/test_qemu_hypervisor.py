@@ -1,4 +1,4 @@
-"""Which process is the hypervisor: signed before it exists, proved before it is signalled."""
+"""Which process is the hypervisor: recorded before it runs, verified before it is signalled."""
 
 import os
 import signal
@@ -44,7 +44,7 @@ time.sleep(600)
 
 @pytest.fixture
 def launched(tmp_path, until):
-    """Return a hypervisor that is alone with its lock: what the shell before it has begun has let go of it."""
+    """Return a hypervisor that alone holds its lock: programs of the shell that launched it have released it."""
     actor = hypervisor.launch(SLEEP, tmp_path)
     until(lambda: list(life._holders(tmp_path.stat(), None)) == [actor])
     yield actor
@@ -69,7 +69,7 @@ def make_site_of(tmp_path, spec):
 
 
 def test_launch_signs_the_process_that_then_runs(tmp_path, launched):
-    """The identity that the shell wrote is that of the program it became, in a session of its own."""
+    """The shell records its own identity before it becomes the program, which has a session of its own."""
     assert hypervisor.find(tmp_path) == launched
     deadline = time.monotonic() + 10
     while Path(f"/proc/{launched.pid}/cmdline").read_bytes() != b"sleep\x0060\0":
@@ -78,7 +78,7 @@ def test_launch_signs_the_process_that_then_runs(tmp_path, launched):
 
 
 def test_observe_says_what_runs_the_guests_code(until, make_site_of):
-    """As the process was started, so `inspect` shows it, whatever the host would choose today."""
+    """`inspect` shows the accelerator of the running process, whatever the host would choose today."""
     site = make_site_of(["sh", "-c", "sleep 60 && :", "qemu", "-accel", "tcg,tb-size=128"])
     until(lambda: QemuDriver().observe(site).accelerator == "tcg")
 
@@ -91,7 +91,7 @@ def test_observe_says_what_the_hypervisor_uses(until, make_site_of):
 
 
 def test_launch_of_a_second_is_the_first(tmp_path, launched):
-    """While one lives, a second launch runs nothing."""
+    """While a hypervisor lives, a second launch runs nothing and returns the first."""
     assert hypervisor.launch(["touch", "ran"], tmp_path) == launched
     assert not (tmp_path / "ran").exists()
 
@@ -122,7 +122,7 @@ def pids(directory):
 
 
 def test_launch_with_daemons_runs_when_all_of_them_listen(tmp_path, served, daemons, until):
-    """It finds each of its servants listening, also over the socket of an earlier one; they speak in the log alone."""
+    """The hypervisor starts when every daemon listens, also over an old socket; their output is only in the log."""
     until((tmp_path / "connected").exists)
     assert len((tmp_path / hypervisor.RECORD).read_text().splitlines()) == 2
     assert hypervisor.words(tmp_path) == ["serving", "serving"]
@@ -139,7 +139,7 @@ def test_launch_with_daemons_runs_when_all_of_them_listen(tmp_path, served, daem
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_daemons_die_with_the_hypervisor(tmp_path, served, until, number):
-    """Whatever ends it ends its servants, and none of them keeps the directory taken."""
+    """Whatever ends the hypervisor ends its daemons, and none of them keeps the directory locked."""
     until((tmp_path / "connected").exists)
     os.kill(served.pid, number)
     until(lambda: not any(started_ticks(pid) for pid in pids(tmp_path)))
@@ -147,7 +147,7 @@ def test_daemons_die_with_the_hypervisor(tmp_path, served, until, number):
 
 
 def test_daemons_die_with_a_hypervisor_that_never_starts(tmp_path, daemons, until):
-    """A program that cannot be run leaves no servant behind, and its words are those in the log."""
+    """A program that cannot be run leaves no daemon behind, and its error is in the log."""
     hypervisor.launch(["./no-such-hypervisor"], tmp_path, daemons)
     until(lambda: hypervisor.settled(tmp_path) is None)
     until(lambda: not any(started_ticks(pid) for pid in pids(tmp_path)))
@@ -155,7 +155,7 @@ def test_daemons_die_with_a_hypervisor_that_never_starts(tmp_path, daemons, unti
 
 
 def test_daemons_die_with_a_launch_that_is_killed(tmp_path, daemons, until):
-    """The shell that waits for a servant that never listens is the hypervisor already: who kills it kills both."""
+    """The shell that waits for a daemon is already the hypervisor: killing it ends the daemon, too."""
     deaf = [sys.executable, "-c", SERVE.replace("server.listen()", ""), str(daemons[0].socket), "0.pid"]
     actor = hypervisor.launch(SLEEP, tmp_path, [hypervisor.Daemon(daemons[0].socket, deaf)])
     until(lambda: pids(tmp_path))
@@ -164,7 +164,7 @@ def test_daemons_die_with_a_launch_that_is_killed(tmp_path, daemons, until):
 
 
 def test_launch_with_daemon_that_fails_does_not_run_and_keeps_its_words(tmp_path, until):
-    """A servant that ends before it listens is the end of the launch, in its own words."""
+    """A daemon that ends before it listens ends the launch, and its words are kept."""
     command = ["sh", "-c", "echo no such folder >&2; exit 1"]
     hypervisor.launch(["touch", "ran"], tmp_path, [hypervisor.Daemon(tmp_path / "socket", command)])
     until(lambda: hypervisor.settled(tmp_path) is None)
@@ -174,7 +174,7 @@ def test_launch_with_daemon_that_fails_does_not_run_and_keeps_its_words(tmp_path
 
 @pytest.fixture
 def call(tmp_path):
-    """Return a function that calls for the program beside a hypervisor, and what hypervisor.launch is given for it."""
+    """Return a function that calls the program, and the argument of hypervisor.launch that describes it."""
     command = ["sh", "-c", 'echo $$ >"$1/ran.pid.new" && mv "$1/ran.pid.new" "$1/ran.pid"; exec sleep 600', "it's"]
     on_call = hypervisor.OnCall(tmp_path / "it's called", tmp_path / "socket", [*command, str(tmp_path)])
 
@@ -187,7 +187,7 @@ def call(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_program_on_call_runs_when_called_again_and_again_and_dies_with_the_hypervisor(tmp_path, until, call, number):
-    """It waits until it is called, can be called after its end, and is over when the hypervisor is."""
+    """The program waits for a call, can be called again after its end, and ends with the hypervisor."""
     actor = hypervisor.launch(SLEEP, tmp_path, (), call.on_call)
     try:
         until(call.on_call.calls.is_fifo)
@@ -209,7 +209,7 @@ def test_program_on_call_runs_when_called_again_and_again_and_dies_with_the_hype
 
 
 def test_launch_of_what_fails_returns_none_and_keeps_its_words(tmp_path):
-    """A program that ends at once leaves its words, and no live process."""
+    """A program that ends at once leaves its words in the log, and no live process."""
     actor = hypervisor.launch(["sh", "-c", "echo qemu-system-x86_64: no such machine >&2; exit 1"], tmp_path)
     with hypervisor.held(actor) as pidfd:
         assert pidfd is None or hypervisor.wait(pidfd, 10)
@@ -219,7 +219,7 @@ def test_launch_of_what_fails_returns_none_and_keeps_its_words(tmp_path):
 
 @pytest.mark.parametrize("change", [{"started_ticks": 1}, {"boot_id": "another"}])
 def test_held_refuses_a_stranger_with_the_same_pid(launched, change):
-    """A pid alone proves nothing: neither another start nor another boot is ours."""
+    """A pid alone proves nothing: a process of another start or another boot is not ours."""
     with hypervisor.held(launched._replace(**change)) as pidfd:
         assert pidfd is None
     with hypervisor.held(launched) as pidfd:
@@ -228,14 +228,14 @@ def test_held_refuses_a_stranger_with_the_same_pid(launched, change):
 
 @pytest.mark.parametrize("record", ["", "12\n", "12 (sh) R 1\nboot\n", "x (sh) R\n\n", "\0" * 64])
 def test_find_with_damaged_record_is_none(tmp_path, record):
-    """What a power cut leaves of the record names no process, and raises nothing."""
+    """A record that a power cut has damaged names no process, and raises nothing."""
     (tmp_path / hypervisor.RECORD).write_text(record)
     assert hypervisor.last(tmp_path) is None
     assert hypervisor.find(tmp_path) is None
 
 
 def test_last_reads_a_name_with_parentheses(tmp_path):
-    """The command's name may hold what separates the fields."""
+    """The command's name may contain the characters that separate the fields."""
     fields = " ".join(str(number) for number in range(4, 53))
     (tmp_path / hypervisor.RECORD).write_text(f"12 (a) b) c) S {fields}\nboot\n")
     assert hypervisor.last(tmp_path).started_ticks == 22
@@ -252,7 +252,7 @@ ROBBED = {
 
 @pytest.mark.parametrize("robbed", ROBBED)
 def test_find_with_damaged_record_finds_the_process_by_its_lock(tmp_path, launched, robbed, monkeypatch):
-    """Whatever becomes of the record, the holder of the lock lives, is found, and is the one that is ended."""
+    """Whatever becomes of the record, the holder of the lock is found, and is the hypervisor."""
     monkeypatch.setattr(hypervisor, "_SIGNATURE_TIMEOUT_S", 0.0)
     ROBBED[robbed](tmp_path / hypervisor.RECORD)
     assert hypervisor.look(tmp_path) == (True, launched, False)
@@ -262,7 +262,7 @@ def test_find_with_damaged_record_finds_the_process_by_its_lock(tmp_path, launch
 
 
 def test_find_in_a_copy_of_the_directory_is_none(tmp_path):
-    """The record that was copied names a process that lives, and does not belong to the copy: it is not ours to end."""
+    """The copied record names a live process that does not belong to the copy, so it is not ours to end."""
     (tmp_path / "original").mkdir()
     copied = hypervisor.launch(SLEEP, tmp_path / "original")
     subprocess.run(["cp", "-a", tmp_path / "original", tmp_path / "copy"], check=True)
@@ -274,7 +274,7 @@ def test_find_in_a_copy_of_the_directory_is_none(tmp_path):
 
 
 def test_find_with_record_of_another_that_lives_is_whoever_has_the_lock(tmp_path, launched):
-    """Also where it names a process that lives: found without the lock is not ours."""
+    """Even if the record names a live process, only the holder of the lock is ours."""
     (tmp_path / "other").mkdir()
     other = hypervisor.launch(SLEEP, tmp_path / "other")
     try:
@@ -285,7 +285,7 @@ def test_find_with_record_of_another_that_lives_is_whoever_has_the_lock(tmp_path
 
 
 def test_end_with_grace_lets_it_end_itself(tmp_path):
-    """SIGTERM comes first: what handles it may still write."""
+    """SIGTERM comes first, so that a process that handles it can still write."""
     script = 'trap "echo bye >said; exit" TERM; echo >ready; while :; do sleep 0.01; done'
     actor = hypervisor.launch(["sh", "-c", script], tmp_path)
     deadline = time.monotonic() + 10
@@ -297,7 +297,7 @@ def test_end_with_grace_lets_it_end_itself(tmp_path):
 
 
 def test_end_without_grace_ends_a_stopped_process(tmp_path, launched):
-    """SIGKILL reaches what SIGSTOP holds."""
+    """SIGKILL ends a process that SIGSTOP has stopped, too."""
     os.kill(launched.pid, signal.SIGSTOP)
     deadline = time.monotonic() + 10
     while not suspended(launched):
@@ -309,7 +309,7 @@ def test_end_without_grace_ends_a_stopped_process(tmp_path, launched):
 
 @pytest.mark.parametrize("leads", [True, False])
 def test_settled_takes_no_child_of_the_same_tick_for_the_hypervisor(tmp_path, monkeypatch, leads):
-    """The recorded pid is not here: who leads its session is the hypervisor, in another namespace; a child is not."""
+    """If the recorded pid is not here, a session leader is the hypervisor, in another namespace; a child is not."""
     with life.claimed(tmp_path) as lock:
         holder = subprocess.Popen(SLEEP, stdin=lock, start_new_session=leads)
     with holder:

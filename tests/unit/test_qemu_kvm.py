@@ -1,4 +1,4 @@
-"""The verdict on KVM, on every kind of host: given by a program in the place of the one that runs guest code."""
+"""The verdict on KVM on every kind of host, with a fake in place of the program that runs guest code."""
 
 import json
 import os
@@ -29,13 +29,13 @@ def probing(tmp_path, monkeypatch):
 
 
 def test_kvm_that_runs_code_fast_is_usable(probing):
-    """A nanosecond for an instruction is a processor's own speed."""
+    """A nanosecond for an instruction is the processor's native speed."""
     probing("print(1.5)")
     assert kvm.judge() == kvm.Verdict(usable=True, reason="it runs guest code")
 
 
 def test_kvm_that_is_slower_than_emulation_is_not(probing):
-    """Where each instruction is emulated by a host further down, QEMU's own emulation is faster."""
+    """If an outer host emulates each instruction, QEMU's own emulation is faster."""
     probing("print(743.2)")
     usable, reason, lasting, _ = kvm.judge()
     assert (usable, lasting) == (False, True)
@@ -82,7 +82,7 @@ def test_acceleration_is_found_once_for_each_boot(probing, tmp_path):
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"key": 1}'])
 def test_acceleration_with_damaged_file_asks_again(probing, tmp_path, content):
-    """What is kept only saves time: damage costs no more than that."""
+    """The file only saves time: if it is damaged, KVM is tested again."""
     probing("print(1)")
     (tmp_path / "acceleration.json").write_text(content)
     assert capabilities.acceleration(tmp_path, NATIVE).name == "kvm"
@@ -109,7 +109,7 @@ def test_acceleration_of_foreign_guests_is_emulation(tmp_path):
     ("flags", "mend"), [("fpu vmx sse", "sudo modprobe kvm_intel"), ("fpu svm", "sudo modprobe kvm_amd"), ("fpu", None)]
 )
 def test_kvm_without_a_device_is_mended_by_the_processors_module(tmp_path, monkeypatch, flags, mend):
-    """The command is for this processor; one that shows no virtualization is fixed by no command."""
+    """The command is the one for this processor; without virtualization there is no command."""
     (tmp_path / "cpuinfo").write_text(f"model name\t: any\nflags\t\t: {flags}\n")
     monkeypatch.setattr(kvm, "CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setattr(kvm, "DEVICE", tmp_path / "kvm")
