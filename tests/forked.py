@@ -58,7 +58,7 @@ class Forked:
     def run(
         self, arguments: Sequence[str], cwd: Path, env: Mapping[str, str], timeout_s: float
     ) -> "subprocess.CompletedProcess[str]":
-        """Run the program with `arguments`; after `timeout_s` seconds, kill it and raise TimeoutError."""
+        """Return the result of the program run with `arguments`; after `timeout_s` seconds, kill it (TimeoutError)."""
         with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr, Path("/dev/null").open() as stdin:
             request = json.dumps([list(map(str, arguments)), str(cwd), dict(env)]).encode()
             streams = [stream.fileno() for stream in (stdin, stdout, stderr)]

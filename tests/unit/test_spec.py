@@ -32,7 +32,7 @@ def test_spec_written_and_read_is_the_same(full, tmp_path):
 def test_spec_has_no_field_that_could_lead_out_of_its_directory():
     """A start that is handed a spec cannot find a template, an image, a URL or a cache, because no field holds one.
 
-    `origin` is text for people, which no other module reads."""
+    `origin` is text for people; only `image warm` compares it, to recognize the instances that it made."""
     named = set(Spec._fields)
     assert named == {
         *("driver", "arch", "cpus", "memory_bytes", "disk_bytes", "user", "hostname", "instance_id", "boot"),
@@ -65,7 +65,7 @@ def test_spec_has_no_field_that_could_lead_out_of_its_directory():
 
 @pytest.mark.parametrize("product", ["api.py", "cli.py", "commands", "drivers", "fsm", "guest", "images"])
 def test_spec_origin_is_read_by_nobody(product):
-    """`origin` is for people; only the code that writes it mentions the field."""
+    """`origin` is for people; these parts of the product do not read it."""
     root = Path(__file__).parents[2] / product
     sources = [root] if root.is_file() else root.rglob("*.py")
     assert [path for path in sources if "spec.origin" in path.read_text()] == []
