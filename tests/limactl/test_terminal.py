@@ -61,7 +61,7 @@ def test_edit_clone_and_rename_ask_as_well(at_terminal, status, words):
 @pytest.mark.parametrize(
     "words", [("--tty=false", "shell", "web"), ("-y", "shell", "web"), ("shell", "--start=false", "web")]
 )
-def test_nothing_is_asked_of_whom_said_so(at_terminal, status, words):
+def test_question_is_not_asked_if_a_flag_answers_it(at_terminal, status, words):
     """`--tty=false`, `-y` and an explicit --start answer the question."""
     code, shown = at_terminal(b"", *words)
     assert (code, QUESTION in shown, status()) == (1, False, "Stopped")

@@ -92,7 +92,7 @@ def test_edit_after_another_sees_what_that_one_made():
         ),
     ],
 )
-def test_edit_that_is_none_is_told_with_itself_for_its_place(edit, words):
+def test_invalid_edit_is_reported_with_itself_as_its_place(edit, words):
     """The error quotes what was typed, without secret values."""
     with pytest.raises(InvalidTemplateError) as caught:
         changed(edit)
