@@ -1,4 +1,4 @@
-"""How tests ask for any row of the table: with the arguments that it needs."""
+"""The arguments with which tests can request any row of the table."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from interlock.fsm.states import State
 from interlock.fsm.table import BY_TRIGGER, Trigger
 
 COPY = "copy"
-"""The name of an instance that a row of another one makes."""
+"""The name of the instance that a clone, a fork or a rename makes."""
 
 TAG = "base"
-"""The name of its snapshot."""
+"""The tag of a snapshot."""
 
 
 def larger(spec: Spec) -> Spec:
@@ -30,7 +30,7 @@ NEEDS: dict[Trigger, dict[str, Any]] = {
     Trigger.restore: {"tag": TAG},
     Trigger.discard: {"tag": TAG},
 }
-"""Trigger → the arguments that its row needs; that of `create` is the plan."""
+"""Trigger → the arguments that its row needs; `create` needs a plan instead."""
 
 
 def needs(trigger: Trigger | None) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def needs(trigger: Trigger | None) -> dict[str, Any]:
 
 
 def prepare(engine: Engine, trigger: Trigger | None, name: str = "web") -> None:
-    """Make what `trigger` needs to exist in the instance `name`: a snapshot, if there is an instance."""
+    """Take the snapshot that `trigger` needs, if it needs one and the instance `name` exists."""
     if "tag" in needs(trigger) and trigger is not Trigger.snapshot and engine.status(name).state is not State.absent:
         engine.fire(name, Trigger.snapshot, tag=TAG)
 

@@ -39,39 +39,39 @@ PATHS: dict[State, tuple[Trigger, ...]] = {
     State.running: (Trigger.start,),
     State.stopped: (Trigger.start, Trigger.stop),
 }
-"""What to ask of a created instance to bring it into each state."""
+"""The requests that bring a created instance into each state."""
 
 DEADLINE_S = 300.0
-"""How long a test waits for what must happen; after that, it fails."""
+"""How long a test waits for a condition before it fails."""
 
 
-# Many containers set it, and every one of the processes that the tests start would compile all modules again.
+# Many containers set it; then every process that the tests start would compile all modules again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# What is meant for this run would also reach the runs of pytest that the tests start.
+# Options for this run must not reach the runs of pytest that the tests start.
 os.environ.pop("PYTEST_ADDOPTS", None)
 
 for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-    # A shell's background job, or nohup, ignores signals, and what we start would inherit that and ignore them too.
+    # Background jobs of a shell, and nohup, ignore signals, and the processes that we start would inherit that.
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number is signal.SIGINT else signal.SIG_DFL)
 
-# Whatever ends the run, `timeout` or a person, the fixtures end what they began: a guest would outlive it otherwise.
+# Even if `timeout` or a person ends the run, the fixtures must clean up; otherwise guests would outlive it.
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add what renews the reviewed files of tests/golden and tests/templates; a person then reads their diff."""
+    """Add the option that rewrites the reviewed files of tests/golden and tests/templates; review their diff."""
     parser.addoption("--update-golden", action="store_true", help="write the reviewed files instead of comparing them")
 
 
 @pytest.fixture
 def agrees(request: pytest.FixtureRequest) -> Callable[..., None]:
-    """Return what compares a reviewed file with the text of today: `agrees(path, text)`, or `part=TITLE` of it.
+    """Return a function that compares a reviewed file, or its part `part=TITLE`, with a text: `agrees(path, text)`.
 
-    A part begins with the line `== TITLE` and ends before the next one; `read` tells what counts of a text.
-    With --update-golden the file is written instead, by one process alone.
+    A part begins with the line `== TITLE` and ends before the next one; `read` turns a text into the value to compare.
+    With --update-golden the file is written instead, which only a single process may do.
     """
     update = request.config.getoption("--update-golden")
     if update and hasattr(request.config, "workerinput"):
@@ -98,7 +98,7 @@ def agrees(request: pytest.FixtureRequest) -> Callable[..., None]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let what takes long begin first, whatever order was drawn: at the end no worker waits for another."""
+    """Begin with the slow tests, in any random order, so that no worker has to wait for another at the end."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
@@ -127,14 +127,14 @@ PROGRAMS = {
     "timedatectl",
     "umount",
 }
-"""What a hint may ask somebody to type, beside what a test itself brings."""
+"""The programs that a hint may run, besides grep."""
 
 PLACEHOLDER = re.compile(r"(?<![\w/.=-])([A-Z]{4,}|\.\.\.)(?![\w/.=-])")
-"""A word that stands for another, such as TEMPLATE: it cannot be typed as it is."""
+"""A placeholder such as TEMPLATE, which cannot be typed as it is."""
 
 
 def check_typed(hint: str) -> None:
-    """Fail unless `hint` is one or several commands that exist, with arguments that they take; nothing is run."""
+    """Fail unless `hint` consists of commands that exist, with arguments that they accept; nothing is run."""
     assert not PLACEHOLDER.search(hint), hint
     for command in re.split(r" (?:&&|\|\||\|) ", hint):
         program, *arguments = shlex.split(command)
@@ -144,7 +144,7 @@ def check_typed(hint: str) -> None:
 
 
 def check_parses(arguments: list[str], hint: str) -> None:
-    """Fail unless the program understands `arguments`: it is asked up to the point where it would do something."""
+    """Fail unless the program can parse `arguments`; the command itself is not run."""
     group: click.Command = cli.cli
     context = click.Context(group, info_name="interlock", obj=cli.Session())
     own, arguments, _ = group.make_parser(context).parse_args(arguments)  # the program's own options come first
@@ -167,13 +167,13 @@ def check_parses(arguments: list[str], hint: str) -> None:
 
 @pytest.fixture(autouse=True)
 def hints(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
-    """Type each hint that the test provokes: those of the errors made in this process, and what is added to the set."""
+    """Check each hint that the test provokes: those of errors made in this process, and those added to the set."""
     found: set[str] = set()
     make = InterlockError.__init__
 
     def noticed(error: InterlockError, message: str, *, hint: str | None = None, details: Iterable[str] = ()) -> None:
         make(error, message, hint=hint, details=details)
-        maker = sys._getframe(1).f_code.co_filename  # a test, or errors.py, which repeats what was recorded
+        maker = sys._getframe(1).f_code.co_filename  # tests do not count, and errors.py repeats recorded hints
         if hint is not None and "/tests/" not in maker and not maker.endswith("/errors.py"):
             found.add(hint)
 
@@ -185,10 +185,10 @@ def hints(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    """Return an empty home, which is also the one the environment names."""
+    """Return an empty home, which is also set in the environment."""
     monkeypatch.setenv("INTERLOCK_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
-    monkeypatch.setenv("INTERLOCK_LOG_FORMAT", "human")  # what most tests read; others ask for the form they are about
+    monkeypatch.setenv("INTERLOCK_LOG_FORMAT", "human")  # most tests read this format; others ask for theirs
     monkeypatch.delenv("INTERLOCK_SIMULATED", raising=False)
     (tmp_path / "run").mkdir(mode=0o700)
     return Home.from_environment()
@@ -196,7 +196,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 @pytest.fixture
 def limactl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lima_home: Path) -> Path:
-    """Put the stand-in for limactl on PATH, with a home of its own; return the folder with it."""
+    """Put the stand-in for limactl on PATH, with its own home, and return its folder."""
     place = tmp_path / "bin"
     place.mkdir()
     program = Path(__file__).parent / "lima" / "limactl.py"
@@ -210,7 +210,7 @@ def limactl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lima_home: Path) ->
 
 @pytest.fixture
 def lima_home() -> Iterator[Path]:
-    """Return the LIMA_HOME of the stand-in, short because of the sockets in it; what runs there is ended."""
+    """Yield the LIMA_HOME of the stand-in, a short path because of its sockets; its processes are killed afterwards."""
     with tempfile.TemporaryDirectory(prefix="lima-") as short:
         yield Path(short)
         for folder in Path(short).iterdir():
@@ -222,7 +222,7 @@ def lima_home() -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def unflushed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do without fsync(2) in this process: no test can see what a power cut would leave, and all would wait for it."""
+    """Disable fsync(2) in this process: it takes time, and no test can see what a power cut would leave."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
@@ -231,14 +231,14 @@ THINGS: dict[str, Callable[[Path], object]] = {
     "full folder": lambda path: (path / "in" / "it").mkdir(parents=True),
     "FIFO": os.mkfifo,
     "socket": lambda path: _listen(path),  # noqa: PLW0108 - it is defined below
-    "device": lambda path: os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 5)),  # /dev/zero, which never ends
+    "device": lambda path: os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 5)),  # /dev/zero, which is endless
     "link to a file": lambda path: path.symlink_to(__file__),
     "link to an endless device": lambda path: path.symlink_to("/dev/zero"),
     "link to nowhere": lambda path: path.symlink_to("nowhere"),
     "link to itself": lambda path: path.symlink_to(path),
     "6 GiB of nothing": lambda path: (path.touch(), os.truncate(path, 6 << 30)),
 }
-"""What may lie in the place of a file: each is made at a path where nothing is."""
+"""Things that may be found in place of a file: kind → a function that makes it at a free path."""
 
 
 def _listen(path: Path) -> None:
@@ -250,7 +250,7 @@ def _listen(path: Path) -> None:
 
 @pytest.fixture(params=THINGS)
 def thing(request: pytest.FixtureRequest) -> Callable[[Path], None]:
-    """Return a function that puts a thing of this kind into the place of a file, whether there is one or not."""
+    """Return a function that replaces the file at a path, if there is one, with a thing of this kind."""
     kind: str = request.param
     if kind == "device" and os.geteuid() != 0:
         pytest.skip("only root makes device files")
@@ -306,13 +306,13 @@ def driver() -> SimulatedDriver:
 
 @pytest.fixture
 def heard() -> list[Event]:
-    """Collect the events the engine announces."""
+    """Return the list that collects the events that the engine announces."""
     return []
 
 
 @pytest.fixture
 def make_engine(home: Home, driver: SimulatedDriver, heard: list[Event]) -> Callable[..., Engine]:
-    """Return a maker of engines on the home, each like another process: `make_engine(driver)`."""
+    """Return a function that makes engines on the home, like those of other processes: `make_engine(driver)`."""
     return lambda other=driver: Engine(home, lambda _: other, heard.append)
 
 
@@ -337,15 +337,15 @@ def bring(engine: Engine, plan: Plan) -> Callable[[str, State], None]:
 
 @pytest.fixture
 def pause(engine: Engine, driver: SimulatedDriver) -> Callable[[str], None]:
-    """Return a function that pauses a running instance, without which `resume` has nothing to do: `pause("web")`."""
+    """Return a function that pauses a running instance, so that `resume` has something to do: `pause("web")`."""
     return lambda name: driver.happen(engine.site(name), condition="paused")
 
 
 class WatchedDriver(SimulatedDriver):
-    """A simulated driver that keeps the names of its calls, and can be held in the middle of one of them.
+    """A simulated driver that records the names of its calls, and can be held in the middle of one of them.
 
     `inside` is called with the trigger in the middle of every call. A call named in `hold` sets `entered`
-    and stays where it is until `go` is set or its deadline passes.
+    and waits until `go` is set or its deadline passes.
     """
 
     def __init__(self, inside: Callable[[str], None] = lambda _: None, hold: tuple[str, ...] = ()) -> None:
@@ -368,7 +368,7 @@ class WatchedDriver(SimulatedDriver):
 
 @pytest.fixture
 def watched() -> type[WatchedDriver]:
-    """Return the class of drivers that can be watched and held."""
+    """Return the class of the drivers that can be watched and held."""
     return WatchedDriver
 
 
@@ -386,11 +386,11 @@ def until() -> Callable[[Callable[[], object]], None]:
 
 
 class Effects:
-    """Every system call that changes a file, counted before and after, and a write in the middle of it too.
+    """Counts every system call that changes a file: a point before, a point after, and for writes one in the middle.
 
-    `at_point` is called with the number of each of these points and the call's name, and may raise; then the call is
-    undone, half done or done, as the point says. Nothing is flushed, because nothing here loses the page cache: a flush
-    is one point.
+    `at_point` is called with the number of each point and the name of the call, and may raise; the call is then not
+    done, half done or done, depending on the point. fsync does nothing, because no test loses the page cache, and so
+    it is a single point.
     """
 
     NAMES = ("write", "fsync", "ftruncate", "rename", "replace", "unlink", "mkdir", "rmdir", "link")
@@ -425,5 +425,5 @@ class Effects:
 
 @pytest.fixture
 def effects() -> type[Effects]:
-    """Return the class that counts effects and lets something happen at one of them."""
+    """Return the class that counts effects and calls a function at each point."""
     return Effects

@@ -1,12 +1,12 @@
-"""The real program in a process of its own, without the time that its imports take.
+"""Runs the real program in a separate process, without the time that its imports take.
 
-`Forked` starts one Python that has imported the program. Each run is a fork of it: a process with its own memory,
-descriptors, environment and exit code, which calls `main` and exits without taking its modules apart. The functional
-tests run the program a thousand times, and most of that time went into imports and into Python's last moments. Tests of
-what happens before or after `main`, or of Python's own environment, start a Python of their own.
+`Forked` starts one Python that imports the program. Each run is a fork of it: a process with its own memory,
+descriptors, environment and exit code, which calls `main` and exits without Python's cleanup. The functional tests
+run the program a thousand times, and most of that time was spent on imports and on the cleanup. Tests of what happens
+before or after `main`, or of Python's own environment, start a new Python.
 
-This file is also that Python's program. A request is one datagram, with the three standard streams; the answers are
-the process's id and then its wait status.
+This file is also the program of that Python. A request is one datagram, with the three standard streams; the answers
+are the process's id and then its wait status.
 """
 
 import gc
@@ -38,11 +38,11 @@ PRELOADED = (
     "rich.table",
     "structlog",
 )
-"""What most runs import, beside the commands."""
+"""The modules that most runs import, besides the commands."""
 
 
 class Forked:
-    """A Python that has imported the program, for as long as the context lasts."""
+    """A Python process that has imported the program; it ends with the context."""
 
     def __enter__(self) -> Self:
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -58,7 +58,7 @@ class Forked:
     def run(
         self, arguments: Sequence[str], cwd: Path, env: Mapping[str, str], timeout_s: float
     ) -> "subprocess.CompletedProcess[str]":
-        """Return what the program did with `arguments`; kill it after `timeout_s` seconds (TimeoutError)."""
+        """Return the result of the program run with `arguments`; after `timeout_s` seconds, kill it (TimeoutError)."""
         with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr, Path("/dev/null").open() as stdin:
             request = json.dumps([list(map(str, arguments)), str(cwd), dict(env)]).encode()
             streams = [stream.fileno() for stream in (stdin, stdout, stderr)]
@@ -80,13 +80,13 @@ class Forked:
 
 
 def serve(connection: socket.socket) -> None:
-    """Answer requests, one after the other, until nobody is there to ask."""
+    """Answer requests, one after the other, until the connection is closed."""
     from interlock import commands
 
     modules = [f"interlock.commands.{module.name}" for module in pkgutil.iter_modules(commands.__path__)]
     for name in (*PRELOADED, *modules):
         importlib.import_module(name)
-    gc.freeze()  # a collection in a fork need not copy what is there already
+    gc.freeze()  # so that a garbage collection in a fork does not copy all objects
     while True:
         request, streams, *_ = socket.recv_fds(connection, REQUEST_BYTES, 3)
         if not request:
@@ -103,7 +103,7 @@ def serve(connection: socket.socket) -> None:
 
 
 def become(arguments: list[str], cwd: str, env: dict[str, str], streams: list[int]) -> None:
-    """Be the program that was called with `arguments`; this does not return."""
+    """Run the program with `arguments` in this process; this does not return."""
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)

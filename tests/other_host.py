@@ -1,7 +1,7 @@
-"""A plugin of pytest: another host, as the program sees it: a real sshd, and an Interlock of its own behind it.
+"""A pytest plugin that provides another host, as the program sees it: a real sshd with a separate Interlock behind it.
 
-sshd listens on the loopback, on a port of its own, with keys of its own, and takes nothing from this machine's
-configuration. What is there has another home and another runtime directory.
+sshd listens on the loopback interface with its own port and keys, and does not use this machine's configuration. The
+Interlock there has another home and another runtime directory.
 """
 
 import os
@@ -22,7 +22,7 @@ DEADLINE_S = 60.0
 
 
 class OtherHost:
-    """A host that ssh calls `other`. Its files lie in `folder`."""
+    """A host that ssh knows as `other`. Its files are in `folder`."""
 
     url = "ssh://other"
 
@@ -41,7 +41,7 @@ class OtherHost:
         self.begin()
 
     def _install(self, python: str) -> None:
-        """Put the program on the PATH there; it obeys the orders for simulated machines that `order` gives."""
+        """Put the program on the PATH of the host, where its simulated machines obey `order`, and configure sshd."""
         self.order("{}")
         self.program("interlock", f'INTERLOCK_SIMULATED="$(cat {self.folder}/orders)" exec {python} -m interlock "$@"')
         (self.folder / "sshd_config").write_text(
@@ -53,7 +53,7 @@ class OtherHost:
         )
 
     def _know(self) -> None:
-        """Let ssh on this side find the host by its name: an ssh_config(5) of the tests, in front of the real ssh."""
+        """Make the host known on this side, with a script that runs the real ssh with a separate ssh_config(5)."""
         algorithm, key, *_ = (self.folder / "host_key.pub").read_text().split()
         (self.client / "known_hosts").write_text(f"[127.0.0.1]:{self.port} {algorithm} {key}\n")
         (self.client / "config").write_text(
@@ -64,18 +64,18 @@ class OtherHost:
         (self.client / "ssh").chmod(0o755)
 
     def program(self, name: str, text: str) -> None:
-        """Put a program on the PATH there: the shell's command line `text`."""
+        """Put a program on the PATH of the host: a shell script with the line `text`."""
         (self.bin / name).write_text(f"#!/bin/sh\n{text}\n")
         (self.bin / name).chmod(0o755)
 
     def order(self, text: str) -> None:
-        """Give the simulated machines there orders, as JSON."""
+        """Give orders, as JSON, to the simulated machines of the host."""
         (self.folder / "orders").write_text(text)
 
     def begin(self) -> None:
-        """Let it answer; what is asked for before it does is refused."""
+        """Start sshd, and wait until it accepts connections."""
         if os.geteuid() == 0:
-            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # the Debian package's service makes it
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # normally made by the Debian package's service
         assert SSHD, "sshd is not installed: apt install openssh-server"
         log = self.folder / "sshd.log"
         command = [SSHD, "-D", "-f", self.folder / "sshd_config", "-E", log]
@@ -88,7 +88,7 @@ class OtherHost:
         pytest.fail(f"sshd does not answer: {log.read_text()}")
 
     def end(self) -> None:
-        """Make it stop answering, and break the open connections, as a cut cable would after a while."""
+        """Kill sshd and its open connections, as a cut cable would break them after a while."""
         for pid in self.sessions():
             with suppress(ProcessLookupError):
                 os.kill(pid, 9)
@@ -96,7 +96,7 @@ class OtherHost:
         self._sshd.wait()
 
     def sessions(self) -> list[int]:
-        """Return the processes of sshd that serve connections; not the commands that they run."""
+        """Return the ids of sshd's processes for connections, without the commands that they run."""
         found = [pid for child in _children(self._sshd.pid) for pid in (child, *_children(child))]
         return [pid for pid in found if _name(pid).startswith("sshd")]
 
@@ -115,9 +115,9 @@ def _name(pid: int) -> str:
 
 @pytest.fixture
 def reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., OtherHost]]:
-    """Yield what makes another host that ssh on this side finds; it is reached as long as the test lasts."""
+    """Yield a function that makes another host, which ssh on this side can reach until the test ends."""
     made: list[OtherHost] = []
-    with tempfile.TemporaryDirectory(prefix="host-") as short:  # a socket's path ends at 107 bytes
+    with tempfile.TemporaryDirectory(prefix="host-") as short:  # the path of a socket may have 107 bytes
 
         def make(home: Path | None = None, run: Path | None = None) -> OtherHost:
             made.append(OtherHost(tmp_path / "other", tmp_path / "client", home, run))
@@ -133,5 +133,5 @@ def reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
 @pytest.fixture
 def other(reached: Callable[..., OtherHost]) -> OtherHost:
-    """Return another host, which `interlock --host ssh://other` reaches; it has no instances yet."""
+    """Return another host without instances, which `interlock --host ssh://other` reaches."""
     return reached()

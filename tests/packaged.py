@@ -1,4 +1,4 @@
-"""A plugin of pytest: Interlock as users have it: built into a wheel and installed in an environment of its own."""
+"""A pytest plugin that provides Interlock as users have it: built as a wheel and installed in an environment."""
 
 import json
 import os
@@ -19,7 +19,7 @@ NOT_SOURCES = shutil.ignore_patterns(".*", "*.egg-info", "__pycache__", "build",
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the wheel, built from a copy of the sources, without a network."""
+    """Return the wheel, built from a copy of the sources without network access."""
     place = tmp_path_factory.mktemp("package")
     shutil.copytree(ROOT, place / "source", ignore=NOT_SOURCES)
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", place, place / "source"]
@@ -31,7 +31,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an environment in which the wheel is installed, with the dependencies of ours; no source is in reach."""
+    """Return an environment with the wheel and our own dependencies, but without access to the sources."""
     place = tmp_path_factory.mktemp("installed") / "venv"
     venv.create(place, symlinks=True)
     install = [sys.executable, "-m", "pip", "--python", place, "install", "--no-deps", "--no-index", wheel]
@@ -43,9 +43,9 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def embedded(installed: Path, tmp_path: Path) -> Callable[..., list[Any]]:
-    """Return what runs a program of tests/embed with that wheel, warnings as errors: `embedded("life.py", "qemu", 2)`.
+    """Return a function that runs a program of tests/embed with the wheel: `embedded("life.py", "qemu", 2)`.
 
-    It returns what the program printed, a line of JSON each, and fails unless that is all it said and it succeeded.
+    It returns the lines of JSON that the program prints. Warnings, other output on stderr and failures fail the test.
     """
 
     def run(program: str, *arguments: object) -> list[Any]:

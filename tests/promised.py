@@ -1,4 +1,4 @@
-"""Checks every line that functional tests make the program print against the contract."""
+"""Checks every record that the program prints in functional tests against the contract."""
 
 import json
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from interlock.contract import KINDS_OF_RECORDS, OF_COMMAND
 
 
 def strict(schema: Any) -> Any:
-    """Return `schema` as the tests apply it: undocumented keys are mistakes."""
+    """Return `schema` as the tests apply it: undocumented keys are errors."""
     if isinstance(schema, dict):
         closed = {"additionalProperties": False} if "properties" in schema else {}
         return {**closed, **{key: strict(value) for key, value in schema.items()}}
@@ -23,13 +23,13 @@ def strict(schema: Any) -> Any:
 
 @cache
 def validator(name: str) -> Any:
-    """Return what checks records of the kind `name`."""
+    """Return a validator for records of the kind `name`."""
     jsonschema = pytest.importorskip("jsonschema", reason="checks what is printed: pip install '.[dev]'")
     return jsonschema.Draft202012Validator(strict(KINDS_OF_RECORDS[name].schema(name)))
 
 
 def check_printed(arguments: Sequence[str], printed: str) -> None:
-    """Fail unless each line of `printed` is a record as the contract has it, where the command prints such."""
+    """Fail unless each line of `printed` is a record of the contract, if the command prints records."""
     command = command_of(arguments)
     in_json = "--json" in arguments or (("--format", "json") in pairwise(arguments) and command != "diagram")
     if command in OF_COMMAND and in_json:
@@ -41,7 +41,7 @@ def check_printed(arguments: Sequence[str], printed: str) -> None:
 
 
 def command_of(arguments: Sequence[str]) -> str:
-    """Return the command that is called by `arguments`: `disk list`."""
+    """Return the command that `arguments` call, such as `disk list`."""
     group: click.Command | None = cli
     words = []
     for word in arguments:

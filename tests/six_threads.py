@@ -1,4 +1,4 @@
-"""Run by tests as `python six_threads.py DRIVER`: six threads begin at once, each with an instance of its own."""
+"""Run by tests as `python six_threads.py DRIVER`: six threads begin at once, each with its own instance."""
 
 import sys
 import threading
@@ -12,7 +12,7 @@ failed: list[str] = []
 
 
 def live(name: str, driver: str) -> None:
-    """Create the instance `name`, let it run once where that takes no guest, say its state, and delete it."""
+    """Create the instance `name`, start and stop it if it is simulated, delete it, and record its last state."""
     try:
         begin.wait()
         vms = Interlock()
@@ -22,7 +22,7 @@ def live(name: str, driver: str) -> None:
             outcome = vms.stop(name)
         vms.delete(name)
         states.append(outcome.state)
-    except BaseException:  # noqa: BLE001 - whatever it is, it is printed
+    except BaseException:  # noqa: BLE001 - it is printed, whatever it is
         traceback.print_exc()
         failed.append(name)
 

@@ -1,4 +1,4 @@
-"""Copies of image stores, as hard links, so that a test can change one and keep the others."""
+"""Copies image stores with hard links, so that a test can change its copy and leave the others alone."""
 
 import os
 import shutil
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def copy_store(source: Path, target: Path) -> None:
-    """Make `target` a store with the images of the store `source`, warm ones too; it may have some of them."""
+    """Add the images of the store `source`, warm ones too, to the store `target`; it may already have some of them."""
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
     for folder in ("blobs", "manifests", "warm"):
         if (source / folder).exists():

@@ -1,14 +1,14 @@
-"""Collects from all workers of a run what it did: the faults that were injected, and the transitions taken.
+"""Collects from all workers of a test run which faults were injected and which transitions were taken.
 
-A plugin of pytest. Each worker of pytest-xdist runs a part of the tests and hands its tally over when it ends; without
-workers there is one process. The process that answers for the run then judges and writes:
+A pytest plugin. Each worker of pytest-xdist runs a part of the tests and hands over its tally when it ends; without
+workers there is one process. The main process then checks and writes:
 
 - An outcome that the table allows but no functional test saw fails the run, because it may not work.
 - With INTERLOCK_WRITE_GUARANTEES=1, tests/guarantees.jsonl and the table of docs/guarantees.md say how often each fault
   was injected, tests/transitions.jsonl and docs/coverage.svg how often each row was taken, and how it ended.
 
-Both are about suites that ran whole and passed: a part of a suite proves nothing about the rest. What subprocesses did
-is not counted.
+Both apply only to suites that ran completely and passed, because a part of a suite proves nothing about the rest.
+Transitions in subprocesses are not counted.
 """
 
 import json
@@ -37,39 +37,39 @@ PICTURE = TESTS.parent / "docs" / "coverage.svg"
 BEGIN, END = "<!-- results: begin -->\n", "<!-- results: end -->\n"
 
 SUITES = {"functional": SIMULATED, "unit": "unit", "vm": REAL}
-"""The folders of tests, and what docs/guarantees.md calls them, in its order."""
+"""The folders of tests → their names in docs/guarantees.md, in its order."""
 
 INJECTED: Counter[tuple[str, str]] = Counter()
 """The faults that were injected, by suite and kind."""
 
 TAKEN: Counter[Cell] = Counter()
-"""The transitions that engines in the processes of the tests announced."""
+"""The transitions that engines announced in the test processes, and how they ended."""
 
 WHOLE: set[str] = set()
-"""The suites that were asked for to the last test."""
+"""The suites of which every test was collected."""
 
 CUT: set[str] = set()
-"""The suites of which a part was left out."""
+"""The suites of which some tests were deselected."""
 
 
 @pytest.fixture
 def injected(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Return a function that counts a fault that was injected, once what must hold after it was found to hold."""
+    """Return a function that counts an injected fault; call it once the checks after the fault have passed."""
     suite = _suite(request.path)
     return lambda fault: INJECTED.update([(suite, fault)])
 
 
 class Listener:
-    """Counts in `taken` how each transition ended that is announced in this process."""
+    """Counts in `taken` the outcome of each transition that is announced in this process."""
 
     def __init__(self, taken: Counter[Cell]) -> None:
         self.suite = ""
-        """Of the test that runs."""
+        """The suite of the running test."""
         self._taken = taken
         self._cut_short: set[tuple[str, Trigger]] = set()
 
     def hear(self, event: Event) -> None:
-        """Count `event` if it is an outcome. Of one that a crash cut short, what recovery made of it is the outcome."""
+        """Count `event` if it is an outcome. After a crash, the result of the recovery is the outcome."""
         key = (event.instance, event.trigger)
         match event.happening:
             case Happening.interrupted:
@@ -93,7 +93,7 @@ LISTENER = Listener(TAKEN)
 
 @pytest.fixture(autouse=True, scope="session")
 def listening() -> Iterator[None]:
-    """Hear every event of every instance."""
+    """Pass every event of every instance in this process to the listener."""
 
     make = Event.__new__
 
@@ -112,7 +112,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def untaken(taken: Mapping[Cell, int]) -> list[str]:
-    """Return what the table allows and no functional test saw, in words."""
+    """Return the outcomes that the table allows and no functional test saw, in words."""
     return [
         f"{cell.trigger} from {cell.source}: {cell.outcome}"
         for cell in coverage.cells(SIMULATED)
@@ -121,7 +121,7 @@ def untaken(taken: Mapping[Cell, int]) -> list[str]:
 
 
 def write(injected: Counter[tuple[str, str]], whole: AbstractSet[str], results: Path, guarantees: Path) -> None:
-    """Write what was injected in each suite that ran `whole`; what an earlier run did in the others is kept."""
+    """Write the injected faults of each suite in `whole`; those of other suites are kept."""
     lines = results.read_text().splitlines() if results.exists() else []
     records = [record for record in map(json.loads, lines) if record["suite"] not in whole]
     records += [
@@ -140,7 +140,7 @@ def write(injected: Counter[tuple[str, str]], whole: AbstractSet[str], results: 
 
 
 def draw(taken: Mapping[Cell, int], whole: AbstractSet[str], transitions: Path, picture: Path) -> None:
-    """Write the transitions of each suite that ran `whole`, and the picture; the other suites' are kept."""
+    """Write the transitions of each suite in `whole`, and the picture; the transitions of other suites are kept."""
     lines = transitions.read_text().splitlines() if transitions.exists() else []
     kept = {cell: count for cell, count in coverage.loads(lines).items() if cell.suite not in whole}
     counts = {**kept, **{cell: count for cell, count in taken.items() if cell.suite in whole}}
@@ -162,7 +162,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Add the tally of a worker that ended. One that died has none, and the test that it ran has failed."""
+    """Add the tally of a worker that ended. A worker that died has no tally, and the test that it ran has failed."""
     tally = getattr(node, "workeroutput", {}).get("tally", {"whole": [], "injected": [], "taken": []})
     WHOLE.update(tally["whole"])
     for suite, fault, count in tally["injected"]:
@@ -172,7 +172,7 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Hand the tally over, in a worker; elsewhere judge and write."""
+    """Hand over the tally if this is a worker; otherwise check the tallies and write the results."""
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["tally"] = {
             "whole": sorted(WHOLE),
@@ -198,4 +198,4 @@ def _missing() -> list[str]:
 
 
 def _suite(path: Path) -> str:
-    return SUITES.get(path.relative_to(TESTS).parts[0], SIMULATED)  # those of the drop-in
+    return SUITES.get(path.relative_to(TESTS).parts[0], SIMULATED)  # the other folders, such as limactl

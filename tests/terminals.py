@@ -1,4 +1,4 @@
-"""A terminal of its own for a program that tests run."""
+"""Terminals for programs and shells that tests run."""
 
 import os
 import pty
@@ -13,18 +13,18 @@ from pathlib import Path
 import pytest
 
 DEADLINE_S = 300
-"""Within which a shell must have done what was typed."""
+"""How long a shell may take to do what was typed."""
 
 
 def on_terminal(command: Sequence[str], environment: Mapping[str, str], typed: bytes = b"") -> tuple[int, str]:
-    """Run `command` to its end while `typed` is typed; return its exit code, and what its terminal received."""
+    """Run `command` at a terminal, with `typed` as its input; return the exit code and the terminal's output."""
     leader, follower = pty.openpty()
     streams = {"stdin": follower, "stdout": follower, "stderr": follower}
     with subprocess.Popen(command, env=environment, start_new_session=True, **streams) as process:
         os.close(follower)
         os.write(leader, typed)
         received = b""
-        with suppress(OSError):  # the terminal's end: its last writer is gone
+        with suppress(OSError):  # reading fails once the last writer is gone
             while chunk := os.read(leader, 1024):
                 received += chunk
     os.close(leader)
@@ -32,7 +32,7 @@ def on_terminal(command: Sequence[str], environment: Mapping[str, str], typed: b
 
 
 class Shell:
-    """A real shell at a terminal, with the program on its PATH and its script loaded."""
+    """A real shell at a terminal."""
 
     def __init__(self, argv, environment):
         self.leader, follower = pty.openpty()
@@ -59,8 +59,8 @@ class Shell:
 
 @contextmanager
 def shells(folder: Path, program: str, text: str) -> Iterator[Callable[..., Shell]]:
-    """Yield a function that starts a shell at home in `folder`, with `program` on its PATH, whose content is `text`; in
-    the end all are ended.
+    """Yield a function that starts a shell with the home `folder`, and with `program`, made of `text`, on its PATH;
+    all shells are ended afterwards.
     """
     programs, begun = folder / "bin", []
     programs.mkdir()

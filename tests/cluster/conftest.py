@@ -1,7 +1,7 @@
-"""Fixtures of the tests on a real cluster: three nodes for the whole run, and a home that borrows images.
+"""Fixtures of the tests on a real cluster: three nodes for the whole run, and a home with shared images.
 
-INTERLOCK_TEST_CLUSTER names a cluster that `nodes.py up` has made and that is kept; `new` makes one for this run.
-Without it these tests are left out. The test process itself enters the network of the cluster's bridge.
+INTERLOCK_TEST_CLUSTER is the directory of a cluster, which is made if it is missing, and kept; `new` makes one for
+this run. Without the variable these tests are not collected. The test process enters the network of the bridge.
 """
 
 import ctypes
@@ -27,7 +27,7 @@ _CLONE_NEWNET = 0x40000000
 
 @contextmanager
 def in_network_of(path: str) -> Iterator[None]:
-    """Let this thread, and what it starts, be in the network namespace `path`. Source: setns(2)."""
+    """Move this thread, and the processes it starts, into the network namespace `path`. Source: setns(2)."""
     libc = ctypes.CDLL(None, use_errno=True)
 
     def enter(descriptor: int) -> None:
@@ -44,7 +44,7 @@ def in_network_of(path: str) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def nodes() -> Iterator[Nodes]:
-    """Return the cluster, in whose network this process is."""
+    """Yield the cluster, with this process in its network."""
     named = os.environ[VARIABLE]
     kept = named != "new"
     place = Path(named) if kept else Path(tempfile.mkdtemp(prefix="interlock-cluster-"), "cluster")
@@ -62,7 +62,7 @@ def nodes() -> Iterator[Nodes]:
 
 @pytest.fixture(scope="session")
 def images_home(tmp_path_factory) -> Path:
-    """Return a home with the image `tiny`: that of INTERLOCK_TEST_HOME, if set, or the run's own."""
+    """Return a home for images: INTERLOCK_TEST_HOME, if set, or one of this run."""
     kept = os.environ.get("INTERLOCK_TEST_HOME")
     place = Path(kept).absolute() if kept else tmp_path_factory.mktemp("images-home")
     place.chmod(0o700)
@@ -71,7 +71,7 @@ def images_home(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def home(tmp_path: Path, images_home: Path, nodes, monkeypatch: pytest.MonkeyPatch) -> Home:
-    """Return a home with the images and the record of the cluster, which is also the one the environment names."""
+    """Return a home with the images and the record of the cluster; INTERLOCK_HOME names it too."""
     made = make_home(tmp_path / "home", images_home, nodes)
     monkeypatch.setenv("INTERLOCK_HOME", str(made.root))
     monkeypatch.setenv("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="il-", dir=tmp_path))
@@ -80,7 +80,7 @@ def home(tmp_path: Path, images_home: Path, nodes, monkeypatch: pytest.MonkeyPat
 
 
 def make_home(root: Path, images_home: Path, nodes: Nodes) -> Home:
-    """Return a home in `root`."""
+    """Make the folder `root` a home with the images of `images_home` and the record of the cluster."""
     root.mkdir(mode=0o700)
     (images_home / "images").mkdir(mode=0o700, exist_ok=True)
     (root / "images").symlink_to(images_home / "images")
@@ -91,14 +91,14 @@ def make_home(root: Path, images_home: Path, nodes: Nodes) -> Home:
 
 @pytest.fixture
 def vms(home) -> Iterator[Interlock]:
-    """Return the API on that home; afterwards no instance of it is left."""
+    """Yield the API on that home, and delete its instances afterwards."""
     with emptied(Interlock(home)) as made:
         yield made
 
 
 @pytest.fixture
 def other_home(tmp_path, images_home, nodes) -> Iterator[Interlock]:
-    """Return likewise that of another home, another manager of the same cluster."""
+    """Yield the API on another home, a second manager of the same cluster; its instances are deleted afterwards."""
     with emptied(Interlock(make_home(tmp_path / "other", images_home, nodes))) as made:
         yield made
 

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Becomes a node of the cluster: its first process, in namespaces of its own that unshare(1) has made.
+# Becomes the first process of a node of the cluster, in namespaces that unshare(1) has made.
 #
 #     node.sh NAME CHROOT DIRECTORY SHARED
 #
-# Its disk is DIRECTORY/upper over the folder CHROOT, which all nodes have and none writes to. SHARED is /srv on every
-# node: what a network file system would be.
+# Its disk is DIRECTORY/upper over the folder CHROOT, which all nodes share read-only. SHARED is /srv on every node, in
+# place of a network file system.
 set -eu
 name=$1 chroot=$2 directory=$3 shared=$4
 root=$directory/root
@@ -30,7 +30,7 @@ mkdir -p run/sshd run/lock old
 mount --bind "$shared" srv
 
 pivot_root . old
-# Zombies look alive to what waits for a process, so the first process has to reap.
+# A zombie looks alive to a program that waits for it to end, so the first process has to reap children.
 exec chroot . /bin/sh -c 'umount -l /old && exec python3 -c "
 import os, signal, sys
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])

@@ -1,18 +1,18 @@
-"""Three Ganeti nodes on this machine, each in namespaces of its own, with real virtual machines under emulation.
+"""Three Ganeti nodes on this machine, each in its own namespaces, with real virtual machines under emulation.
 
     nodes.py up DIRECTORY           make the cluster and its secret; DIRECTORY must not exist
     nodes.py run DIRECTORY COMMAND  run COMMAND where the nodes and the guests can be reached
-    nodes.py down DIRECTORY         end all of it, and remove DIRECTORY
+    nodes.py down DIRECTORY         end all nodes, and remove DIRECTORY
 
     DIRECTORY/                      0700
-    ├── chroot/                     Debian with Ganeti, which all nodes share and none writes to
-    ├── node1/, node2/, node3/      what each has written, and its root
-    ├── shared/                     /srv on all nodes: the guests' disks, and what Interlock hands over
+    ├── chroot/                     Debian with Ganeti, which all nodes share read-only
+    ├── node1/, node2/, node3/      the files that each node has written, and its root
+    ├── shared/                     /srv on all nodes: the guests' disks, and files from Interlock for the nodes
     ├── clusters/test.yaml          the cluster's record for Interlock, with the secret
-    └── processes.json              the first process of each node, and the one that has the bridge
+    └── processes.json              the first process of each node, and the one that holds the bridge
 
-It needs root, mmdebstrap and Debian's packages. Addresses are used in the namespaces only: 192.0.2.0/24 is for
-documentation (RFC 5737). INTERLOCK_CLUSTER_CHROOT names a tar file in which the chroot is kept from run to run.
+It needs root, mmdebstrap and Debian's packages. The addresses, 192.0.2.0/24 of RFC 5737, are used only inside the
+namespaces. INTERLOCK_CLUSTER_CHROOT names a tar file in which the chroot is cached between runs.
 """
 
 import json
@@ -49,11 +49,11 @@ _ACTIONS_S = 300
 
 
 class FailedError(Exception):
-    """A command that makes the cluster has failed."""
+    """A command that sets up the cluster failed."""
 
 
 def run(command: Sequence[str | Path], *, stdin: str | None = None, timeout_s: float = _ACTIONS_S) -> str:
-    """Return what `command` printed; raises FailedError with its words."""
+    """Return the output of `command`. Raises FailedError with its output if it fails."""
     ended = subprocess.run(
         [str(word) for word in command], input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False
     )
@@ -63,7 +63,7 @@ def run(command: Sequence[str | Path], *, stdin: str | None = None, timeout_s: f
 
 
 _STARTED: list["subprocess.Popen[bytes]"] = []
-"""What outlives the call that started it: Python complains of a process that nobody has a name for any more."""
+"""Processes that outlive the call that started them; without a reference, Python would warn about them."""
 
 
 class Nodes(NamedTuple):
@@ -74,7 +74,7 @@ class Nodes(NamedTuple):
     # -- making and ending it ---------------------------------------------------------------------------------------
 
     def up(self) -> None:
-        """Make the cluster; on failure nothing of it is left."""
+        """Make the cluster; on failure, remove everything again."""
         self.directory.mkdir(mode=0o700, parents=True)
         try:
             self._unpack()
@@ -90,13 +90,13 @@ class Nodes(NamedTuple):
             raise
 
     def down(self) -> None:
-        """End everything that `up` and `power_on` have started, and remove the directory. Safe to repeat."""
+        """End everything that `up` and `power_on` started, and remove the directory. Safe to repeat."""
         for name in [*NODES, "bridge"]:
             self.power_off(name)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def power_off(self, name: str) -> None:
-        """End the node as a power cut would: with its first process, the kernel kills all of them."""
+        """End the node like a power cut: when its first process is killed, the kernel kills all the others."""
         recorded = self._processes()
         if (actor := recorded.pop(name, None)) is None:
             return
@@ -107,7 +107,7 @@ class Nodes(NamedTuple):
         self._record(recorded)
 
     def power_on(self, name: str) -> None:
-        """Start the node, with the disk that it had; Ganeti's daemons start with it once it is in the cluster."""
+        """Start the node with its former disk; Ganeti's daemons start too once the node is in the cluster."""
         place = self.directory / name
         place.mkdir(exist_ok=True)
         words = [NODE, f"{name}.{DOMAIN}", self.directory / "chroot", place, self.directory / "shared"]
@@ -115,7 +115,7 @@ class Nodes(NamedTuple):
         peer, ours = f"to-{name}", str(self._processes()[name].pid)
         self.outside("ip", "link", "add", peer, "type", "veth", "peer", "name", "eth0", "netns", ours)
         self.outside("ip", "link", "set", peer, "master", "lan", "up")
-        # The guests' cards are on the node's bridge, beside its own.
+        # The guests' network cards join the node's bridge, like its own.
         self.sh(
             name,
             "ip link set lo up && ip link add guests type bridge && ip link set eth0 master guests up && "
@@ -125,31 +125,31 @@ class Nodes(NamedTuple):
         )
 
     def readmit(self, name: str) -> None:
-        """Take a node that was set offline, and is on again, back into the cluster."""
+        """Take a node that was set offline, and has been powered on again, back into the cluster."""
         self.sh(next(iter(NODES)), f"gnt-node add --readd --no-ssh-key-check {name}.{DOMAIN}")
 
     # -- using it ---------------------------------------------------------------------------------------------------
 
     def outside(self, *command: str | Path, timeout_s: float = _ACTIONS_S) -> str:
-        """Return what `command` printed, run on this machine in the network of the bridge."""
+        """Run `command` on this machine, in the network of the bridge, and return its output."""
         return run([*self.prefix(), *command], timeout_s=timeout_s)
 
     @property
     def network(self) -> str:
-        """The file of the network namespace in which nodes and guests can be reached."""
+        """The file of the network namespace from which nodes and guests can be reached."""
         return f"/proc/{self._processes()['bridge'].pid}/ns/net"
 
     @property
     def record(self) -> Path:
-        """The record of the cluster for a home."""
+        """The path of the cluster's record for a home."""
         return self.directory / "clusters" / "test.yaml"
 
     def prefix(self) -> list[str]:
-        """Return the words that run a command of this machine in the network of the bridge."""
+        """Return the words to put before a command of this machine to run it in the network of the bridge."""
         return ["nsenter", f"--net={self.network}"]
 
     def sh(self, name: str, script: str, *, stdin: str | None = None, timeout_s: float = _ACTIONS_S) -> str:
-        """Return what the shell script printed on the node."""
+        """Run the shell script on the node, and return its output."""
         inside = ["nsenter", "--target", str(self._processes()[name].pid), "--all", "--wdns=/"]
         environment = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"]
         return run([*inside, *environment, "/bin/sh", "-c", script], stdin=stdin, timeout_s=timeout_s)
@@ -157,7 +157,7 @@ class Nodes(NamedTuple):
     # -- parts ------------------------------------------------------------------------------------------------------
 
     def _unpack(self) -> None:
-        """Make the chroot, or take it out of the cache."""
+        """Make the chroot, or unpack it from the cache."""
         cache = os.environ.get(CACHE)
         tar = Path(cache) if cache else self.directory / "chroot.tar"
         chroot = self.directory / "chroot"
@@ -201,7 +201,7 @@ class Nodes(NamedTuple):
         self.outside("ip", "link", "set", "lan", "up")
 
     def _found(self) -> None:
-        """Make one cluster of the nodes."""
+        """Found a cluster on the first node, and add the others."""
         first, *others = NODES
         self.sh(
             first,
@@ -221,7 +221,7 @@ class Nodes(NamedTuple):
         )
 
     def _write_record(self) -> None:
-        """Give RAPI a user, and write down how Interlock reaches the cluster."""
+        """Give RAPI a user, and write the record with which Interlock reaches the cluster."""
         first, secret = next(iter(NODES)), secrets.token_urlsafe()
         users = "/var/lib/ganeti/rapi/users"
         for name in NODES:  # each may become the master
@@ -248,7 +248,7 @@ class Nodes(NamedTuple):
     # -- processes --------------------------------------------------------------------------------------------------
 
     def _start(self, name: str, words: Sequence[str | Path]) -> None:
-        """Start a process in a network namespace of its own, and record it once it has said something."""
+        """Start a process in its own network namespace, and record it once it has printed a line."""
         with (self.directory / f"{name}.log").open("w") as log:
             started = subprocess.Popen(
                 ["unshare", "--net", "--fork", "--kill-child", *map(str, words)],
@@ -287,7 +287,7 @@ def main() -> None:
         nodes.down()
     elif what == "run":
         line = [*nodes.prefix(), *command]
-        os.execvp(line[0], line)  # noqa: S606 - it takes the place of this process
+        os.execvp(line[0], line)  # noqa: S606 - it replaces this process
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Asks a real cluster for everything that the driver asks, and writes the answers into tests/ganeti/recorded.json.
+"""Makes every request of the driver on a real cluster, and writes the answers to tests/ganeti/recorded.json.
 
     nodes.py up DIRECTORY
     nodes.py run DIRECTORY python tests/cluster/record.py DIRECTORY
 
-The stand-in of tests/ganeti answers with them. It kills a node of the cluster, and brings it back.
+The stand-in in tests/ganeti replies with these answers. This program kills a node of the cluster and brings it back.
 """
 
 import json
@@ -22,7 +22,7 @@ UNFINISHED = ("queued", "waiting", "running", "canceling")
 
 
 def main() -> None:
-    """Record all of it."""
+    """Record all answers."""
     nodes = Nodes(Path(sys.argv[1]).absolute())
     root = nodes.record.parents[1]
     cluster = clusters.read(root, "test")
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def record(nodes: Nodes, rapi: Rapi, answers: dict) -> None:
-    """Take an instance through its life."""
+    """Record the answers for an instance from its creation to its removal, into `answers`."""
     node = f"{list(NODES)[2]}.example.test"
     create = {
         "__version__": 1,

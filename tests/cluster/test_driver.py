@@ -1,4 +1,4 @@
-"""The driver keeps the contract, with real guests on a real cluster."""
+"""The driver fulfils the contract, with real guests on a real cluster."""
 
 import shutil
 import tempfile

@@ -1,8 +1,8 @@
-"""An instance's life on a real cluster, as a user would have it."""
+"""The life of an instance on a real cluster, through the API."""
 
 
 def test_life_of_an_instance(vms, create, nodes):
-    """It boots, keeps what it wrote over a stop and under a new name, and is as new after a reset; nothing stays."""
+    """It boots, keeps its files across a stop and a rename, loses them in a reset, and leaves nothing when deleted."""
     create(vms, "web", node="node2.example.test")
     instance_id = vms.engine.site("web").spec.instance_id
     vms.start("web")
@@ -25,7 +25,7 @@ def test_life_of_an_instance(vms, create, nodes):
 
 
 def test_what_others_do_is_recorded_as_observed(vms, create, nodes):
-    """Without a node the cluster chooses one; an administrator who starts and stops the instance is noticed."""
+    """The cluster chooses a node if none is given; a start and a stop by an administrator are recorded."""
     create(vms, "web")
     nodes.sh("node1", "gnt-instance startup web")
     assert vms.status("web").state == "running"

@@ -1,4 +1,4 @@
-"""Nodes: an instance moves between them as it runs, and leaves one that was killed."""
+"""An instance can move between nodes while it runs, and can leave a node that was killed."""
 
 import subprocess
 import threading
@@ -13,7 +13,7 @@ COUNT = "i=0; while :; do i=$((i + 1)); echo $i; sleep 0.1; done"
 
 
 def test_live_migration_misses_nothing(vms, create, nodes):
-    """A guest that counts into an open session counts on while it moves to another node: no number is lost."""
+    """A guest that counts into an open session keeps counting while it moves to another node; no number is lost."""
     create(vms, "web", node="node1.example.test")
     vms.start("web")
     with subprocess.Popen(vms.shell("web", ["sh", "-c", COUNT]), stdout=subprocess.PIPE, text=True) as counting:
@@ -35,7 +35,7 @@ def test_live_migration_misses_nothing(vms, create, nodes):
 
 
 def test_instance_leaves_a_node_that_was_killed(vms, create, nodes):
-    """It is unreachable, which a listing says at once and beside the others; a failover boots it elsewhere."""
+    """A listing shows the instance as unreachable, and the others as usual; a failover boots it on another node."""
     create(vms, "web", node="node3.example.test")
     create(vms, "db", node="node1.example.test")
     vms.start("web")
@@ -60,7 +60,7 @@ def test_instance_leaves_a_node_that_was_killed(vms, create, nodes):
 
 
 def test_two_homes_race_for_one_name(vms, create, other_home):
-    """The cluster's queue decides: one home has the instance, the other one hears that the name is taken."""
+    """The cluster's queue decides: one home gets the instance, and the other gets an error that the name is taken."""
     with ThreadPoolExecutor(2) as threads:
         asked = [threads.submit(create, home, "web") for home in (vms, other_home)]
     (failed,) = filter(None, (one.exception() for one in asked))

@@ -1,8 +1,8 @@
-"""Many at once on one home: processes with several threads each, which make random calls on the same few instances.
+"""Many callers of one home: processes with several threads each, which make random calls on the same few instances.
 
 Run as `python crowd.py SEED PROCESSES THREADS CALLS`, with the home in the environment; machines are simulated. It
-prints one line of JSON for each call: `[name, trigger, new name, what came of it]`; the last is `changed`, `held`, or
-the class of the error.
+prints one line of JSON for each call: `[name, trigger, new name, result]`; the result is `changed`, `held`, or the
+class of the error.
 """
 
 import json
@@ -15,7 +15,7 @@ from multiprocessing import get_context
 from interlock import Interlock, InterlockError
 
 STAYING = ("a", "b")
-"""Instances that are never deleted, so that all of their history is there in the end."""
+"""Instances that are never deleted, so that their whole history is available at the end."""
 
 PASSING = ("c", "d", "e")
 
@@ -28,8 +28,8 @@ Call = tuple[str, str, str, str]
 
 
 def calls(seed: int, count: int) -> Iterator[Call]:
-    """Make `count` random calls, and yield each with what came of it."""
-    chance = random.Random(seed)  # noqa: S311 - it hides nothing
+    """Make `count` random calls, and yield each with its result."""
+    chance = random.Random(seed)  # noqa: S311 - not for cryptography
     vms = Interlock(driver="simulated")
     for _ in range(count):
         name, trigger = chance.choice(ASKED)
@@ -44,7 +44,7 @@ def calls(seed: int, count: int) -> Iterator[Call]:
 
 
 def crowd(seed: int, threads: int, count: int) -> list[Call]:
-    """Make the calls of `threads` threads at once."""
+    """Make random calls from `threads` threads at once, and return them with their results."""
 
     def one(number: int) -> list[Call]:
         return list(calls(seed + number, count))
@@ -54,7 +54,7 @@ def crowd(seed: int, threads: int, count: int) -> list[Call]:
 
 
 def main(seed: int, processes: int, threads: int, count: int) -> None:
-    """Create the instances that stay, and print what came of all calls."""
+    """Create the instances in STAYING, and print the results of all calls."""
     for name in STAYING:
         Interlock(driver="simulated").create(name, "tiny")
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:

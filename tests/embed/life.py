@@ -1,7 +1,7 @@
-"""A program as embedders write it: machines through their lives, from several processes and threads at once.
+"""A program as embedders write it: it takes machines through their lives, from several processes and threads at once.
 
 Run as `python life.py DRIVER PROCESSES THREADS`, with the home in the environment. It ships no template file. It prints
-one line of JSON for each machine: what the machine said, and what a watcher in this process saw happen to it.
+one line of JSON for each machine: the output of its guests, and the transitions that a watcher in this process saw.
 """
 
 import json
@@ -18,18 +18,18 @@ WISHES = Wishes(memory_bytes=256 << 20, disk_bytes=1 << 30)
 
 
 def heard(stdin: bytes) -> str:
-    """Return what a simulated guest answers; a real one says the same."""
+    """Return the answer of a simulated guest, which is the same as that of a real one."""
     return f"heard {stdin.decode()}"
 
 
 def interlock(driver: str) -> Interlock:
-    """Return the API with the driver of this name."""
+    """Return the API with the given driver."""
     simulated = SimulatedDriver(answers={"sh -c 'read word && echo heard $word'": heard})
     return Interlock(driver=simulated if driver == "simulated" else driver)
 
 
 def live(vms: Interlock, name: str) -> str:
-    """Take the machine `name`, a fork and a clone of it through their lives, up to their end; return what they said."""
+    """Take the machine `name` and a fork through their lives, and clone it; return what the two guests said."""
     vms.create(name, TEMPLATE, WISHES)
     assert vms.start(name, timeout_s=600).state is State.running
     said = ask(vms, name)
@@ -44,19 +44,19 @@ def live(vms: Interlock, name: str) -> str:
 
 
 def ask(vms: Interlock, name: str) -> str:
-    """Return what the guest of `name` makes of its name."""
+    """Return the answer of the guest of `name` to its own name."""
     return vms.run(name, ["sh", "-c", "read word && echo heard $word"], input=f"{name}\n", timeout_s=300).text
 
 
 def live_many(driver: str, names: list[str]) -> list[str]:
-    """Take the machines `names` through their lives at once, in a thread each; return what their guests said."""
+    """Take the machines `names` through their lives at once, one thread each, and return what their guests said."""
     vms = interlock(driver)
     with ThreadPoolExecutor(len(names)) as threads:
         return list(threads.map(live, [vms] * len(names), names))
 
 
 def main(driver: str, processes: int, threads: int) -> None:
-    """Print what became of each machine."""
+    """Run all machines, and print what each said and what the watcher saw of it."""
     groups = [[f"p{process}t{thread}" for thread in range(threads)] for process in range(processes)]
     names = [name for group in groups for name in group]
     vms = interlock(driver)
@@ -73,7 +73,7 @@ def main(driver: str, processes: int, threads: int) -> None:
                     cloned[change.instance].set()
 
     def end(name: str) -> None:
-        """Delete `name` and its clone once the watcher knows them: what is made and deleted at once, it may not see."""
+        """Delete `name` and its clone once the watcher has seen the clone: it may miss what is deleted too soon."""
         assert cloned[name].wait(300)
         vms.delete(name)
         vms.delete(f"{name}-copy")

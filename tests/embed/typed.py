@@ -1,4 +1,4 @@
-"""A program as embedders write it: mypy and pyright check it strictly, against the installed package."""
+"""A program as embedders write it, which mypy and pyright check strictly against the installed package."""
 
 import asyncio
 import logging
@@ -24,12 +24,12 @@ TEMPLATE = {"images": [{"location": "build:tiny"}], "cpus": 2}
 
 
 def heard(event: Event) -> None:
-    """Say what happens."""
+    """Log the event's message."""
     logging.getLogger(__name__).info(event.message)
 
 
 def life(home: Path) -> list[str]:
-    """Return what a guest says, from its creation to its end."""
+    """Take an instance through its life, and return what was learned about it, or the error of the delete."""
     vms = Interlock(home, driver="simulated", on_event=heard)
     made: Outcome = vms.create("web", TEMPLATE, Wishes(memory_bytes=1 << 30))
     assert made.state is State.created
@@ -46,7 +46,7 @@ def life(home: Path) -> list[str]:
 
 
 async def at_once(vms: Interlock) -> Change | None:
-    """Start two, and return the first thing that happens to them."""
+    """Start two instances at once, and return the first change of either."""
     outcomes: list[Outcome] = await asyncio.gather(*(aio.call(vms.start, name, timeout_s=60) for name in ("a", "b")))
     async for change in aio.iterate(vms.watch([outcome.instance for outcome in outcomes], since="2026-01-01")):
         return change
@@ -54,7 +54,7 @@ async def at_once(vms: Interlock) -> Change | None:
 
 
 def tested() -> str:
-    """Return what a simulated guest answers."""
+    """Return the answer of a simulated guest, and the name of its instance."""
     driver = SimulatedDriver(orders={}, memory={}, answers={"uname -r": "6.1.0"})
     vms = Interlock(driver=driver)
     with vms.throwaway("tiny") as vm:

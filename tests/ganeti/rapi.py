@@ -1,14 +1,14 @@
-"""A stand-in for a cluster: a server that answers as `recorded.json` says that RAPI does, over TLS.
+"""A stand-in for a cluster: a server that answers like RAPI, as recorded in `recorded.json`, over TLS.
 
-Its instances are records, and a job has ended as soon as it is looked at. What a test wants otherwise it says:
+Its instances are records, and a job ends as soon as it is looked at. A test can change that:
 
-    standin.hold(OP)        jobs of that kind begin and do not end, until `release`
+    standin.hold(OP)        jobs of that kind begin but do not end until `release`
     standin.fail(OP, KEY)   jobs of that kind end with the recorded error KEY
-    standin.garble(M, S, C) requests of the method M are carried out, and answered with status S and content C
+    standin.garble(M, S, C) requests with the method M are carried out, but answered with status S and content C
     standin.down(NODE)      the node does not answer
-    standin.instances       what the cluster has, as RAPI describes it
+    standin.instances       the cluster's instances, as RAPI describes them
 
-tests/cluster/record.py has recorded a real cluster's answers.
+The answers of a real cluster were recorded with tests/cluster/record.py.
 """
 
 import base64
@@ -40,7 +40,7 @@ _OPS = {
 
 
 def certify(place: Path) -> Path:
-    """Make a key and a certificate in the folder `place`, and return that."""
+    """Make a key and a certificate in the folder `place`, and return the folder."""
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", place / "rapi.key"]
     command = ["openssl", "req", "-x509", "-days", "2", "-subj", "/CN=cluster.example.test", *key]
     subprocess.run([*command, "-out", place / "rapi.crt"], check=True, capture_output=True)
@@ -48,10 +48,10 @@ def certify(place: Path) -> Path:
 
 
 class StandIn:
-    """The cluster: what it has, and what is to happen."""
+    """The cluster: its instances and jobs, and the orders of the test."""
 
     def __init__(self, place: Path) -> None:
-        """Begin to serve, with the key and the certificate that `certify` has made in the folder `place`."""
+        """Start serving, with the key and the certificate that `certify` made in the folder `place`."""
         self.instances: dict[str, dict] = {}
         self.jobs: dict[int, dict] = {}
         self.calls: list[tuple[str, str]] = []
@@ -87,23 +87,23 @@ class StandIn:
         self._server.server_close()
 
     def hold(self, op: str) -> None:
-        """Let jobs of the kind `op` begin and not end."""
+        """Make jobs of the kind `op` begin but not end."""
         self._held.add(op)
 
     def release(self, op: str) -> None:
-        """Let them end."""
+        """Let jobs of the kind `op` end again."""
         self._held.discard(op)
 
     def fail(self, op: str, key: str) -> None:
-        """Let jobs of the kind `op` end with the recorded error `key`."""
+        """Make jobs of the kind `op` end with the recorded error `key`."""
         self._failing[op] = key
 
     def garble(self, method: str, status: int = 0, content: bytes = b"") -> None:
-        """Answer requests of that method with `status` and `content`, whatever they did; with 0, as usual again."""
+        """Answer requests with `method` with `status` and `content`, whatever they did; a status of 0 ends this."""
         self._garbled[method] = (status, content)
 
     def down(self, node: str) -> None:
-        """Let the node of that name answer nobody."""
+        """Show the instances of `node` as on a node that does not answer."""
         for instance in self.instances.values():
             if instance["pnode"] == node:
                 instance["status"], instance["oper_state"] = "ERROR_nodedown", None
@@ -164,7 +164,7 @@ class StandIn:
         raise AssertionError(parts)
 
     def _job(self, number: int) -> dict:
-        """Return the job as RAPI describes it: as recorded, with what is this one's own."""
+        """Return the job as RAPI describes it: the recorded one, with this job's id, status and instance."""
         found = self.jobs.get(number)
         if found is None:
             return dict.fromkeys(RECORDED["jobs"]["OP_INSTANCE_CREATE"]) | {"id": number}
@@ -184,7 +184,7 @@ class StandIn:
         return [True, f"Job {number} canceled"]
 
     def _work(self, number: int) -> None:
-        """Let the job go on: one that is not held has ended."""
+        """Advance the job: end it unless it is held."""
         job = self.jobs.get(number)
         if job is None or job["status"] not in ("waiting", "running"):
             return
@@ -197,7 +197,7 @@ class StandIn:
             job["status"] = "error" if job["result"] else "success"
 
     def _done(self, op: str, name: str, body: dict) -> str | None:  # noqa: C901, PLR0912 - a case for each kind of job
-        """Do what the job is for; return which recorded error it ends with, or None."""
+        """Carry out the job; return the key of the recorded error that it ends with, or None."""
         if op == "OP_INSTANCE_CREATE":
             if name in self.instances:
                 return "exists"

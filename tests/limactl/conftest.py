@@ -1,4 +1,4 @@
-"""Fixtures of the drop-in's tests: a LIMA_HOME of its own, with simulated machines."""
+"""Fixtures for the tests of the drop-in: a separate LIMA_HOME, with simulated machines."""
 
 import pytest
 
@@ -7,7 +7,7 @@ TEMPLATE = "images: [{location: build:tiny}]\ncpus: 1\nmemory: 512MiB\ndisk: 1Gi
 
 @pytest.fixture
 def lima(tmp_path, monkeypatch):
-    """Return the LIMA_HOME of simulated machines; the working folder has web.yaml."""
+    """Return a LIMA_HOME for simulated machines; the working folder has a template web.yaml."""
     here = tmp_path / "here"
     here.mkdir()
     (here / "web.yaml").write_text(TEMPLATE)

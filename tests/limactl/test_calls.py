@@ -1,4 +1,4 @@
-"""The drop-in, call by call: calls.txt is the table of what embedders ask of limactl, and the answers."""
+"""The drop-in, call by call: calls.txt is the table of the calls that embedders make, and the answers."""
 
 import os
 import re
@@ -13,14 +13,14 @@ TABLE = Path(__file__).with_name("calls.txt")
 
 
 def parts(text):
-    """Return the titles of the table's parts, each of which begins with an empty LIMA_HOME."""
+    """Return the titles of the table's parts; each part begins with an empty LIMA_HOME."""
     return re.findall(r"^== (.*)$", text, re.MULTILINE)
 
 
 def answer(call, lima, capfd):
-    """Return what the drop-in answers to `call`, without what differs from run to run.
+    """Return the drop-in's answer to `call`, without the parts that differ between runs.
 
-    Before the call may stand variables of its environment, as in a shell, and after it `< FILE`.
+    As in a shell, environment variables may precede the call, and `< FILE` may follow it.
     """
     line, given, file = call.partition(" < ")
     words = shlex.split(line)
@@ -37,7 +37,7 @@ def answer(call, lima, capfd):
 
 
 def plain(text, lima):
-    """Return `text` without times, places of this run, and what differs from host to host."""
+    """Return `text` without times, paths of this run, and details that differ between hosts."""
     text = (
         text.replace("\x1b", "ESC")
         .replace(str(lima), "LIMA")
@@ -55,12 +55,12 @@ def plain(text, lima):
 
 @pytest.mark.parametrize("part", parts(TABLE.read_text()))
 def test_call_is_answered_as_embedders_expect(part, lima, capfd, agrees):
-    """Each call of the table prints what it says and ends with that exit code, one after the other in one home."""
+    """The calls of a part, made one after the other in one home, have the output and exit codes of the table."""
     table = TABLE.read_text().split(f"== {part}\n")[1].split("\n== ")[0]
     calls = re.findall(r"^\$ (.*)$", table, re.MULTILINE)
     agrees(TABLE, "\n".join(answer(call, lima, capfd) for call in calls), part=part)
 
 
 def test_no_answer_of_the_table_is_a_defect():
-    """A table that was regenerated from a broken program would say so itself."""
+    """A table that was regenerated from a broken program would contain these words."""
     assert "defect of Interlock" not in TABLE.read_text()

@@ -1,4 +1,4 @@
-"""What `list` prints at a terminal is the same with colours, and indented."""
+"""At a terminal, `list` prints the same content with colours, and indents JSON."""
 
 import json
 import re
@@ -12,7 +12,7 @@ KEY, TEXT, WORD, END = "\x1b[36m", "\x1b[32m", "\x1b[35m", "\x1b[0m"
 
 
 def test_json_has_a_colour_for_keys_texts_and_words():
-    """Quotes, brackets and commas within a text end nothing."""
+    """Quotes, brackets and commas inside a string are part of it."""
     text = json.dumps({"a": 'x: "1", [', "b": [-2.5, None, {}]})
     assert painted(text, "json") == (
         f'{{{KEY}"a"{END}: {TEXT}"x: \\"1\\", ["{END}, {KEY}"b"{END}: [{WORD}-2.5{END}, {WORD}null{END}, {{}}]}}'
@@ -20,7 +20,7 @@ def test_json_has_a_colour_for_keys_texts_and_words():
 
 
 def test_yaml_has_a_colour_for_keys_texts_and_words():
-    """A text with a colon is no key, and what marks documents and items has no colour."""
+    """A string with a colon is not a key, and markers of documents and items have no colour."""
     assert painted("---\na: 1\nb:\n- c: 'd: e'\n- true\n- f g\n", "yaml") == (
         f"---\n{KEY}a{END}: {WORD}1{END}\n{KEY}b{END}:\n"
         f"- {KEY}c{END}: {TEXT}'d: e'{END}\n- {WORD}true{END}\n- {TEXT}f g{END}\n"
@@ -30,7 +30,7 @@ def test_yaml_has_a_colour_for_keys_texts_and_words():
 @pytest.mark.usefixtures("lima")
 @pytest.mark.parametrize("form", ["json", "yaml"])
 def test_list_at_a_terminal_says_the_same(form, monkeypatch, capfd):
-    """Lima's tests say by a variable that stdout is one; without its colours the output is what a program reads."""
+    """_LIMA_OUTPUT_IS_TTY, which Lima's tests set, stands for a terminal; without colours, the content is the same."""
     run(["create", "web.yaml"])
     capfd.readouterr()
     run(["list", "--format", form])

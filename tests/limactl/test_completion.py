@@ -1,4 +1,4 @@
-"""Completion of the drop-in's command lines, in real shells."""
+"""Completion of the drop-in's command lines in real shells."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ PROGRAM = f"""#!/bin/sh
 case $1 in completion|__complete*) exec {sys.executable} -m interlock.limactl "$@" ;; esac
 echo "<$*>"
 """
-"""The program as far as it completes; else it says what it was called with."""
+"""A program that completes like the drop-in, and otherwise prints its arguments."""
 
 LOAD = {
     "bash": (["--norc", "--noprofile", "-i"], 'eval "$(limactl completion bash)"'),
@@ -31,12 +31,12 @@ LINES = (
     ("network ls us", "network ls user-v2"),
     ("shell --instance we", "shell --instance web"),
 )
-"""What is typed before the key, and what the line has become."""
+"""The text typed before the tab key, and the completed line."""
 
 
 @pytest.fixture
 def shell(lima, tmp_path):
-    """Return a function that starts a shell with the program on its PATH; all are ended."""
+    """Yield a function that starts a shell with the program on its PATH; all shells are ended afterwards."""
     assert run(["create", "web.yaml"]) == 0
     assert lima.is_dir()
     with shells(tmp_path, "limactl", PROGRAM) as start:
@@ -45,7 +45,7 @@ def shell(lima, tmp_path):
 
 @pytest.mark.parametrize("name", LOAD)
 def test_script_completes_in_a_real_shell(shell, name):
-    """It works as its first lines say to load it, in words with a colon too: the line that is carried out is whole."""
+    """The script works when it is loaded as its first lines say, also for words with a colon."""
     arguments, load = LOAD[name]
     one = shell(name, *arguments)
     one.type(f"{load}; echo lo''aded\n", "loaded")
@@ -55,19 +55,19 @@ def test_script_completes_in_a_real_shell(shell, name):
 
 @pytest.mark.usefixtures("lima")
 def test_program_in_the_guest_is_not_completed():
-    """What follows the instance of a shell is the guest's: neither flags of ours nor files of this host."""
+    """After the instance of `shell`, words are for the guest: neither our flags nor files of this host are offered."""
     assert offers(["shell", "web", "-"]) == ([], 4)
     assert [it.word for it in offers(["shell", "--wor"])[0]] == ["--workdir"]
 
 
 def test_every_group_and_command_is_offered_with_help():
-    """A flag before the command, and its value, are no command."""
+    """A flag before the command, and its value, do not count as the command."""
     found, after = offers(["--log-level", "info", "sn"])
     assert ([(it.word, it.help) for it in found], after) == ([("snapshot", "create, apply, delete, list")], 4)
 
 
 def test_asking_is_an_answer_of_words_and_a_number():
-    """It is what the scripts of limactl itself read."""
+    """This is the format that limactl's own scripts read."""
     done = subprocess.run(
         [sys.executable, "-m", "interlock.limactl", "__complete", "network", "li"],
         capture_output=True, text=True, check=True,

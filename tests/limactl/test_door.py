@@ -1,4 +1,4 @@
-"""The doors of the drop-in: the command, and the programs that `install-limactl` writes."""
+"""The ways to run the drop-in: `interlock limactl`, and the programs that `install-limactl` writes."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ PROGRAM = [sys.executable, "-m", "interlock"]
 
 @pytest.mark.usefixtures("lima")
 def test_command_limactl_is_the_drop_in():
-    """`interlock limactl` passes its words on, options included, and ends with the drop-in's exit code."""
+    """`interlock limactl` passes all arguments on, including options, and exits with the drop-in's exit code."""
     done = subprocess.run([*PROGRAM, "limactl", "ls", "--json", "nope"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert "No instance matching nope found." in done.stderr
@@ -20,7 +20,7 @@ def test_command_limactl_is_the_drop_in():
 
 @pytest.mark.usefixtures("lima")
 def test_install_writes_programs_that_work(tmp_path):
-    """`limactl` and `lima` run from the folder; `lima` means the instance of LIMA_INSTANCE."""
+    """`limactl` and `lima` run from the folder, and installing twice works; `lima` uses the default instance."""
     bin_ = tmp_path / "bin"
     subprocess.run([*PROGRAM, "install-limactl", str(bin_)], check=True, capture_output=True)
     subprocess.run([*PROGRAM, "install-limactl", str(bin_)], check=True, capture_output=True)
@@ -32,7 +32,7 @@ def test_install_writes_programs_that_work(tmp_path):
 
 
 def test_install_replaces_no_other_program(tmp_path):
-    """A limactl of another origin stays, and nothing is written beside it."""
+    """A limactl that is not ours is kept, and nothing is written beside it."""
     (tmp_path / "limactl").write_text("#!/bin/sh\n")
     done = subprocess.run([*PROGRAM, "install-limactl", str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 2
@@ -41,7 +41,7 @@ def test_install_replaces_no_other_program(tmp_path):
 
 
 def loading(*words):
-    """Return what `limactl` prints for `words`, and below it, in a line, the modules that it has loaded by its end."""
+    """Return the output of `limactl` for `words`, followed by a line with the modules that it has loaded."""
     program = (
         f"import atexit, sys; sys.argv = ['limactl', *{words!r}]\n"
         "atexit.register(lambda: print(*sys.modules))\n"
@@ -52,13 +52,13 @@ def loading(*words):
 
 @pytest.mark.usefixtures("lima")
 def test_listing_loads_nothing_slow():
-    """`limactl ls` loads neither click nor yaml, pydantic, structlog, httpx, rich nor threads."""
+    """`limactl ls` does not import click, yaml, pydantic, structlog, httpx, rich or threading."""
     printed = loading("ls", "--json")
     assert {"click", "yaml", "pydantic", "structlog", "rich", "httpx", "threading"} & set(printed.split()) == set()
 
 
 def test_version_imports_next_to_nothing():
-    """Embedders ask for it first, and often."""
+    """Embedders ask for the version first, and often."""
     version, loaded = loading("--version").splitlines()
     assert version == f"limactl version {LIMA_VERSION}"
     ours = {name.removeprefix("interlock.") for name in loaded.split() if name.startswith("interlock.")}

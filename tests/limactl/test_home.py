@@ -1,4 +1,4 @@
-"""LIMA_HOME shows all instances, no matter who made them, and a start reads nothing of what it shows."""
+"""LIMA_HOME shows all instances, no matter who made them, but a start does not read these files."""
 
 import json
 import os
@@ -25,12 +25,12 @@ CREATION = ("interlock.creation", "interlock.templates", "interlock.images")
 
 @pytest.fixture
 def vms(lima):
-    """Return the API on the home of the instances that LIMA_HOME shows."""
+    """Return the API on the home of the instances in LIMA_HOME."""
     return Interlock(Home.from_environment()._replace(root=lima / "_interlock"))
 
 
 def test_start_of_existing_instance_touches_no_template(lima):
-    """Neither the code that reads templates is loaded, nor is lima.yaml opened, which lies beside the instance."""
+    """The code that reads templates is not imported, and the instance's lima.yaml is not opened."""
     assert run(["create", "web.yaml"]) == 0
     command = [sys.executable, "-c", MODULES_AFTER, "start", "web"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
@@ -41,7 +41,7 @@ def test_start_of_existing_instance_touches_no_template(lima):
 
 
 def test_start_after_every_template_is_gone_works(lima, tmp_path):
-    """An instance needs neither the file that it was created from nor the copy that embedders look at."""
+    """An instance needs neither the template that it was created from nor the copy that embedders read."""
     run(["create", "web.yaml"])
     (tmp_path / "here" / "web.yaml").unlink()
     (lima / "web" / "lima.yaml").unlink()
@@ -49,7 +49,7 @@ def test_start_after_every_template_is_gone_works(lima, tmp_path):
 
 
 def test_start_of_instance_whose_lima_yaml_was_changed_says_that_it_is_ignored(lima, capfd):
-    """An embedder that writes another lima.yaml reads that the instance starts as it was created."""
+    """If an embedder changes lima.yaml, a message says that the instance starts as it was created."""
     run(["create", "web.yaml"])
     run(["start", "web"])
     assert "was changed" not in capfd.readouterr().err
@@ -60,14 +60,14 @@ def test_start_of_instance_whose_lima_yaml_was_changed_says_that_it_is_ignored(l
 
 
 def test_mistyped_name_creates_nothing(lima, vms):
-    """`start` and `create` of a bare name that stands for nothing make no machine."""
+    """`start`, `create` and `shell` of a name that is neither an instance nor a template create nothing."""
     assert run(["start", "wbe"]) == run(["create", "wbe"]) == run(["shell", "wbe"]) == 1
     assert list(vms.instances()) == []
     assert not (lima / "wbe").exists()
 
 
 def test_instance_made_by_interlock_is_shown(lima, vms, capfd):
-    """What `interlock` makes, protects and deletes is there for embedders from the next call on."""
+    """Embedders see what `interlock` creates, protects and deletes from their next call on."""
     vms.create("web", "tiny", driver="simulated")
     vms.protect("web")
     run(["list", "--json"])
@@ -81,7 +81,7 @@ def test_instance_made_by_interlock_is_shown(lima, vms, capfd):
 
 
 def test_instance_made_by_the_drop_in_is_interlocks(lima, vms):
-    """What the drop-in creates and starts is an instance like any other."""
+    """An instance that the drop-in creates and starts is like any other."""
     run(["start", "--tty=false", "web.yaml"])
     assert str(vms.status("web").state) == "running"
     assert [(str(line.trigger), str(line.phase)) for line in vms.history("web") if line.phase == "done"] == [
@@ -94,7 +94,7 @@ def test_instance_made_by_the_drop_in_is_interlocks(lima, vms):
 
 
 def test_renamed_instance_keeps_its_files_and_is_reached_by_its_new_name(lima, vms, capfd):
-    """Its folder goes along, lima.yaml as it was; what leads to its own directory leads to the new one."""
+    """Its folder is renamed with lima.yaml unchanged, and links to its directory point to the new one."""
     run(["start", "web.yaml"])
     (lima / "web" / "ssh.config").write_text("Host lima-web\n")
     assert run(["rename", "web", "other"]) == 1
@@ -105,13 +105,13 @@ def test_renamed_instance_keeps_its_files_and_is_reached_by_its_new_name(lima, v
     assert ((lima / "web").exists(), (lima / "other" / "lima.yaml").read_bytes()) == (False, text)
     assert (lima / "other" / "interlock").readlink() == vms.status("other").directory
     assert (lima / "other" / "serial.log").resolve().is_relative_to(vms.status("other").directory)
-    assert not (lima / "other" / "ssh.config").exists()  # it names the old one
+    assert not (lima / "other" / "ssh.config").exists()  # it has the old name
     assert run(["start", "other"]) == 0
     assert "was changed" not in capfd.readouterr().err
 
 
 def test_edited_instance_shows_it_in_lima_yaml_unless_somebody_changed_that(lima, vms, capfd):
-    """What `edit` changes stands in the file as well, and a start calls nothing changed by others."""
+    """`edit` also changes lima.yaml, which then does not count as changed by others, but not a file that is."""
     run(["create", "web.yaml"])
     assert run(["edit", "web", "--cpus=2", "--set", '.memory = "1GiB"', "--start"]) == 0
     assert (vms.status("web").spec.cpus, vms.status("web").spec.memory_bytes) == (2, 1 << 30)
@@ -125,7 +125,7 @@ def test_edited_instance_shows_it_in_lima_yaml_unless_somebody_changed_that(lima
 
 
 def test_clone_has_the_template_of_its_original(lima):
-    """Its lima.yaml is the same, except for what is edited with the same call."""
+    """The clone's lima.yaml is the same, except for values that are edited in the same call."""
     run(["create", "web.yaml"])
     run(["clone", "web", "one"])
     run(["clone", "web", "two", "--cpus=2"])
@@ -135,7 +135,7 @@ def test_clone_has_the_template_of_its_original(lima):
 
 
 def test_instance_of_limas_own_is_left_alone(lima, capfd):
-    """A folder that the drop-in did not write is another program's: its name is taken, its files stay."""
+    """A folder that the drop-in did not write is left alone, and its name cannot be used."""
     (lima / "old").mkdir(parents=True)
     (lima / "old" / "lima.yaml").write_text("cpus: 1\n")
     assert run(["create", "--name", "old", "web.yaml"]) == 1
@@ -147,7 +147,7 @@ def test_instance_of_limas_own_is_left_alone(lima, capfd):
 
 
 def test_settings_for_all_instances_are_refused_rather_than_ignored(lima, capfd):
-    """`_config/override.yaml` is not read, so a create says so instead of making another machine."""
+    """`_config/override.yaml` is not read, so a create fails instead of making a different machine."""
     (lima / "_config").mkdir(parents=True)
     (lima / "_config" / "override.yaml").write_text("cpus: 4\n")
     assert run(["create", "web.yaml"]) == 1
@@ -155,7 +155,7 @@ def test_settings_for_all_instances_are_refused_rather_than_ignored(lima, capfd)
 
 
 def test_instance_that_is_starting_reads_running_and_a_second_start_waits(vms, until, tmp_path, capfd):
-    """While another process starts it, its status is Running, what is new says starting, and `start` joins."""
+    """While another process starts it, Status is Running, Transition is start, and a second `start` waits."""
     run(["create", "web.yaml"])
     gate = tmp_path / "gate"
     slow = {**os.environ, "INTERLOCK_SIMULATED": json.dumps({"start": {"until": str(gate)}})}
@@ -174,7 +174,7 @@ def test_instance_that_is_starting_reads_running_and_a_second_start_waits(vms, u
 
 
 def test_broken_instance_is_listed_with_its_errors_and_can_be_deleted(lima, vms, capfd):
-    """One damaged instance hides no other, and `delete --force` is the way out."""
+    """A damaged instance does not hide others, and `delete --force` removes it."""
     run(["create", "web.yaml"])
     run(["create", "--name=other", "web.yaml"])
     (lima / "_interlock" / "instances" / "web" / "spec.json").write_text("{")

@@ -1,4 +1,4 @@
-"""At a terminal, a command that needs an instance up asks whether to start it; without one, it never asks."""
+"""At a terminal, some commands ask whether to start the instance, unless a flag answers the question."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ QUESTION = "Do you want to start the instance now?"
 
 @pytest.fixture
 def at_terminal(lima):
-    """Return what runs the drop-in at a terminal whose user types `answer`: its exit code, and what was shown."""
+    """Return a function that runs the drop-in at a terminal and types `answer`; it returns (exit code, output)."""
 
     def limactl(answer, *words):
         environment = {**os.environ, "TERM": "xterm", "LIMA_HOME": str(lima)}
@@ -24,7 +24,7 @@ def at_terminal(lima):
 
 @pytest.fixture
 def status(lima, capfd):
-    """Return what tells limactl's word for the state of the instance `web`, which was created."""
+    """Create the instance `web`, and return a function that returns its status according to limactl."""
     assert run(["create", "web.yaml"]) == 0
     assert (lima / "web").is_dir()
 
@@ -37,14 +37,14 @@ def status(lima, capfd):
 
 
 def test_shell_of_a_stopped_instance_asks_and_a_no_leaves_it_stopped(at_terminal, status):
-    """Who says no reads what to type, and exit code 1 says that nothing ran."""
+    """After a no, the message says what to type, and the exit code is 1 because nothing ran."""
     code, shown = at_terminal(b"n\n", "shell", "web", "true")
     assert (code, QUESTION in shown, "run `limactl start web`" in shown) == (1, True, True)
     assert status() == "Stopped"
 
 
 def test_yes_starts_the_instance_before_the_shell(at_terminal, status):
-    """Enter alone means yes, as in limactl; a simulated machine has no shell then."""
+    """Enter alone means yes, as in limactl; the command then fails, because a simulated machine has no shell."""
     code, shown = at_terminal(b"\n", "shell", "web", "true")
     assert (code, 'driver "simulated" has no shell' in shown) == (1, True)
     assert status() == "Running"
@@ -52,7 +52,7 @@ def test_yes_starts_the_instance_before_the_shell(at_terminal, status):
 
 @pytest.mark.parametrize("words", [("edit", "web", "--cpus=2"), ("clone", "web", "copy"), ("rename", "web", "other")])
 def test_edit_clone_and_rename_ask_as_well(at_terminal, status, words):
-    """What they change is done either way."""
+    """The change itself is made whatever the answer."""
     assert status() == "Stopped"
     code, shown = at_terminal(b"n\n", *words)
     assert (code, QUESTION in shown) == (0, True)
@@ -61,13 +61,13 @@ def test_edit_clone_and_rename_ask_as_well(at_terminal, status, words):
 @pytest.mark.parametrize(
     "words", [("--tty=false", "shell", "web"), ("-y", "shell", "web"), ("shell", "--start=false", "web")]
 )
-def test_nothing_is_asked_of_whom_said_so(at_terminal, status, words):
-    """`--tty=false`, `-y` and a --start that was given are the answer."""
+def test_question_is_not_asked_if_a_flag_answers_it(at_terminal, status, words):
+    """`--tty=false`, `-y` and an explicit --start answer the question."""
     code, shown = at_terminal(b"", *words)
     assert (code, QUESTION in shown, status()) == (1, False, "Stopped")
 
 
 def test_end_of_input_is_no_answer(at_terminal, status):
-    """Control-D calls the command off."""
+    """Control-D cancels the command."""
     code, shown = at_terminal(b"\x04", "shell", "web")
     assert (code, QUESTION in shown, "Traceback" in shown, status()) == (1, True, False, "Stopped")

@@ -1,4 +1,4 @@
-"""`limactl watch`: what another process does to instances, as limactl's events."""
+"""`limactl watch` shows what other processes do to instances, as limactl's events."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ WATCH = [sys.executable, "-m", "interlock.limactl", "watch"]
 
 @contextmanager
 def watching(*words):
-    """Yield the lines that a watcher prints, which is there already, and end it."""
+    """Start a watcher, wait until it watches, yield its output, and end it afterwards."""
     with subprocess.Popen([*WATCH, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -27,14 +27,14 @@ def watching(*words):
 
 
 def events(lines, count):
-    """Return what `count` lines say: instance, transition, status."""
+    """Return (instance, transition, status) of the next `count` events."""
     changes = [json.loads(lines.readline()) for _ in range(count)]
     return [(it["instance"], it["event"].get("transition"), it["event"]["status"]) for it in changes]
 
 
 @pytest.mark.usefixtures("lima")
 def test_life_of_an_instance_is_seen_as_events():
-    """Running when the guest answers, exiting when it is down; what Lima has no word for has an empty status."""
+    """The status is running once the guest answers, exiting once it is down, and empty for what Lima does not have."""
     with watching("--json") as lines:
         run(["start", "web.yaml"])
         (*before, started) = events(lines, 4)
@@ -48,7 +48,7 @@ def test_life_of_an_instance_is_seen_as_events():
 
 @pytest.mark.usefixtures("lima")
 def test_start_that_fails_is_exiting_with_errors(monkeypatch):
-    """Why it failed stands in `errors`, as Lima's host agent puts it there."""
+    """The reason is in `errors`, as with Lima's host agent."""
     run(["create", "web.yaml"])
     monkeypatch.setenv("INTERLOCK_SIMULATED", json.dumps({"start": {"error": "no luck"}}))
     with watching("--json", "web") as lines:
@@ -60,7 +60,7 @@ def test_start_that_fails_is_exiting_with_errors(monkeypatch):
 
 @pytest.mark.usefixtures("lima")
 def test_history_shows_what_was_before_for_people():
-    """With --history a watcher that comes late reads sentences of what has happened, and steps with --verbose."""
+    """With --history, a watcher that starts late prints earlier events as sentences, and with --verbose also steps."""
     run(["start", "web.yaml"])
     with watching("--history") as lines:
         said = [lines.readline() for _ in range(4)]

@@ -1,4 +1,4 @@
-"""The network of instances, as far as the host has a part in it: who is on it, who learns of it, who is kept off."""
+"""The host's side of the network of instances: who is on it, who learns the names, who is refused."""
 
 from types import SimpleNamespace
 
@@ -14,7 +14,7 @@ from interlock.host.home import Home, make_runtime
 
 @pytest.fixture
 def make(tmp_path, monkeypatch):
-    """Return a maker of instances on the network; those that run have a socket there."""
+    """Return a function that makes an instance on the network, with a socket there, running unless `alive` is false."""
     monkeypatch.setattr(hypervisor, "look", lambda directory: SimpleNamespace(alive=(directory / "alive").exists()))
 
     def make(name, *, alive=True, instance_id=None):
@@ -35,7 +35,7 @@ def make(tmp_path, monkeypatch):
 
 @pytest.fixture
 def heard(monkeypatch):
-    """Return what guests heard by their agents: instance → lines."""
+    """Return what was sent to the guests' agents: runtime directory → (verb, argument)."""
     said = {}
     monkeypatch.setattr(agent, "listens", lambda _: True)
     monkeypatch.setattr(agent, "ask", lambda runtime, verb, argument, **_: said.update({runtime: (verb, argument)}))
@@ -43,7 +43,7 @@ def heard(monkeypatch):
 
 
 def test_everybody_who_runs_learns_the_names_of_all(make, heard):
-    """One that came up before learns of the new one, and the new one of it; who is down is not named."""
+    """Both the new guest and those already up learn the names of all running instances; stopped ones are left out."""
     web, db = make("web"), make("db")
     make("down", alive=False)
     lan.introduce(web, [].append)
@@ -56,7 +56,7 @@ def test_everybody_who_runs_learns_the_names_of_all(make, heard):
 
 
 def test_instance_that_is_damaged_disturbs_no_other(make, heard):
-    """Its spec cannot be read, so nobody knows where its guest is; the others start all the same."""
+    """Its spec cannot be read, so its address is unknown; the other instances start all the same."""
     web, db = make("web"), make("db")
     (db.directory / SPEC_FILE).write_text("{")
     lan.prepare(web)
@@ -65,7 +65,7 @@ def test_instance_that_is_damaged_disturbs_no_other(make, heard):
 
 
 def test_guest_that_cannot_be_informed_is_no_failure(make, monkeypatch):
-    """The start says so, and continues: the guest is reached by its address."""
+    """The start reports it and continues."""
     monkeypatch.setattr(agent, "listens", lambda _: False)
     monkeypatch.setattr(ssh_control, "call", lambda _: False)
     steps = []
@@ -74,21 +74,21 @@ def test_guest_that_cannot_be_informed_is_no_failure(make, monkeypatch):
 
 
 def test_instance_at_the_place_of_another_that_runs_is_refused(make):
-    """It would take the other's frames. One that is down is in nobody's way."""
+    """It would receive the other's frames."""
     make("web", instance_id="i-1")
     with pytest.raises(DriverError, match='running instance "web" has the same address'):
         make("db", instance_id="i-1")
 
 
 def test_place_of_one_that_is_down_is_free(make):
-    """Addresses are compared where they would meet."""
+    """Only running instances can have conflicting addresses."""
     make("web", alive=False, instance_id="i-1")
     make("db", instance_id="i-1")
 
 
 @pytest.mark.parametrize("undecided", [True, False])
 def test_copy_is_unplugged_until_it_has_its_own_place(make, monkeypatch, undecided):
-    """Before its processors run: its memory has the addresses of its original."""
+    """It is unplugged before its processors run, because its memory still has the addresses of the original."""
     calls = []
     monkeypatch.setattr(adopted, "is_undecided", lambda _: undecided)
     monkeypatch.setattr(lan, "plug", lambda _, *, plugged: calls.append(plugged))
@@ -98,7 +98,7 @@ def test_copy_is_unplugged_until_it_has_its_own_place(make, monkeypatch, undecid
 
 
 def test_machine_that_is_on_no_network_has_no_part_of_it(tmp_path):
-    """No card, no switch, no folder."""
+    """It gets no card, no switch and no folder."""
     site = Site("web", tmp_path / "web", tmp_path / "run/key", UNREADABLE)
     lan.prepare(site)
     lan.plug(site, plugged=True)

@@ -1,4 +1,4 @@
-"""A machine that QEMU on this host could never run is refused, in words, before anything is made."""
+"""A machine that QEMU could never run on this host is refused with a clear message before anything is created."""
 
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ GIB = 1 << 30
 
 @pytest.fixture
 def proc(tmp_path):
-    """Return a function that makes a /proc of 16 GiB of RAM and 4 GiB of swap, of which 10 GiB may be promised."""
+    """Return a function that makes a /proc with 16 GiB of RAM, 4 GiB of swap and a commit limit of 10 GiB."""
 
     def make(overcommit: int):
         (tmp_path / "sys/vm").mkdir(parents=True)
@@ -28,7 +28,7 @@ def proc(tmp_path):
 
 @pytest.mark.parametrize(("overcommit", "most_gib"), [(0, 20), (2, 10)])
 def test_memory_beyond_what_the_kernel_gives_is_refused_with_both_figures(proc, overcommit, most_gib):
-    """More than the host has is no mistake: all of it may be swap. More than the kernel would ever give is."""
+    """A guest may have more memory than the host's RAM, because there is swap, but not more than the kernel commits."""
     host = proc(overcommit)
     limits.check_memory(most_gib * GIB, host)
     with pytest.raises(HostError, match=rf"^500 GiB of memory .+ \({most_gib} GiB: ") as refused:
@@ -37,7 +37,7 @@ def test_memory_beyond_what_the_kernel_gives_is_refused_with_both_figures(proc, 
 
 
 def test_memory_where_the_kernel_refuses_nothing_is_not_refused(proc):
-    """The owner of this host has decided that everybody gets what they ask for."""
+    """With overcommit_memory=1, the kernel grants any amount."""
     limits.check_memory(500 * GIB, proc(1))
 
 
@@ -45,14 +45,14 @@ def test_memory_where_the_kernel_refuses_nothing_is_not_refused(proc):
     ("host", "internet", "possible"), [(True, True, 1), (False, False, 1), (False, True, 0), (True, False, 0)]
 )
 def test_network_refuses_what_the_user_network_cannot_close(spec, host, internet, possible):
-    """It has one switch; half of it is refused, because the guest would reach what it should not."""
+    """QEMU can only close both or neither; one alone is refused, because the guest would reach what it should not."""
     asked = spec._replace(network_host=host, network_internet=internet)
     with nullcontext() if possible else pytest.raises(HostError, match="both, or neither"):
         limits.check_network(asked)
 
 
 def test_create_of_too_much_memory_is_refused_before_an_image_is_brought(home, monkeypatch):
-    """Some minutes of building are not spent on a machine that could not start."""
+    """No image is built for minutes for a machine that could not start."""
     from interlock import Interlock, Wishes
 
     def check(_driver, spec):
@@ -66,7 +66,7 @@ def test_create_of_too_much_memory_is_refused_before_an_image_is_brought(home, m
 
 @pytest.mark.parametrize("closed", ["host", "internet"])
 def test_create_with_a_half_closed_network_is_refused_before_an_image_is_obtained(home, tmp_path, closed):
-    """It says at once what `template validate` says, and makes nothing."""
+    """It gives the same error as `template validate`, at once, and creates nothing."""
     from interlock import Interlock
 
     template = tmp_path / "web.yaml"
@@ -79,7 +79,7 @@ def test_create_with_a_half_closed_network_is_refused_before_an_image_is_obtaine
 
 @pytest.mark.parametrize(("cpus", "possible"), [(255, True), (288, True), (289, False), (1024, False)])
 def test_more_processors_than_the_machine_can_have_are_refused(monkeypatch, spec, cpus, possible):
-    """QEMU's machine has a limit, which each start would meet; a host with fewer processors is no mistake."""
+    """QEMU's machine type has a limit, and every start would fail there; the host may have fewer processors."""
     able = SimpleNamespace(machine="pc-q35-7.2", max_cpus=288)
     monkeypatch.setattr(limits.capabilities, "ask", lambda _: able)
     refused = pytest.raises(HostError, match=rf"^{cpus} cpus are more than QEMU's pc-q35-7\.2 can have \(288\)$")
@@ -99,7 +99,7 @@ def test_more_processors_than_the_machine_can_have_are_refused(monkeypatch, spec
     ],
 )
 def test_machines_in_a_guest_are_refused_where_kvm_forbids_them(tmp_path, said, arch, accelerator, words):
-    """Emulation always has them; KVM has a switch, and the hint turns it."""
+    """Emulation always supports nested machines; KVM has a module parameter for them, and the hint sets it."""
     for module, value in said.items():
         (tmp_path / "module" / module / "parameters").mkdir(parents=True)
         (tmp_path / "module" / module / "parameters" / "nested").write_text(f"{value}\n")
@@ -108,7 +108,7 @@ def test_machines_in_a_guest_are_refused_where_kvm_forbids_them(tmp_path, said, 
 
 
 def test_tpm_without_its_program_is_refused_with_the_package(monkeypatch):
-    """What is missing is named, as what installs it."""
+    """The error names the missing program, and the hint installs it."""
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(HostError, match="swtpm is not installed") as caught:
         tpm.check(SimpleNamespace(tpm=True))

@@ -1,4 +1,4 @@
-"""What a machine says, kept in bounded files: the real copiers, with a shell in the hypervisor's place."""
+"""A machine's output is kept in bounded files; tested with the real copiers and a shell instead of the hypervisor."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ SPEAK = "exec 7>serial.pipe 8>events.out; "
 
 @pytest.fixture
 def run(tmp_path):
-    """Return what runs a shell script as the hypervisor of `tmp_path`, to its end, and returns what was kept of it."""
+    """Return a function that runs a script as the hypervisor of `tmp_path`, waits for its end and returns the logs."""
 
     def ran(script: str) -> dict[str, bytes]:
         with hypervisor.held(hypervisor.launch(["sh", "-c", SPEAK + script], tmp_path)) as pidfd:
@@ -26,13 +26,13 @@ def run(tmp_path):
 
 @pytest.fixture
 def limited(monkeypatch):
-    """Let the files end early."""
+    """Lower the size limits of the log files."""
     for name, log in zip(("SERIAL", "EVENTS", "QEMU"), LIMITS.values(), strict=True):
         monkeypatch.setattr(logs, name, log)
 
 
 def test_last_words_are_kept(run):
-    """All that was said is in the files the moment the end is seen, each in its own."""
+    """Once the process has ended, all its output is in the files, each channel in its own."""
     for number in map(str, range(20)):
         kept = run(f"echo serial {number} >&7; echo events {number} >&8; echo qemu {number} >&2")
         assert kept == {
@@ -44,7 +44,7 @@ def test_last_words_are_kept(run):
 
 @pytest.mark.usefixtures("limited")
 def test_flood_takes_no_more_than_its_limit_and_keeps_the_end(run, tmp_path):
-    """A guest that speaks without end, on any channel, fills no disk, and its last words are kept."""
+    """A guest that writes without end on any channel does not fill the disk, and its last lines are kept."""
     for way, log in ((7, logs.SERIAL), (8, logs.EVENTS), (2, logs.QEMU)):
         kept = run(f"yes | head -c 2000000 >&{way}; echo last >&{way}")[log.file]
         assert kept.endswith(b"last\n")
@@ -53,7 +53,7 @@ def test_flood_takes_no_more_than_its_limit_and_keeps_the_end(run, tmp_path):
 
 
 def test_plain_file_in_place_of_a_fifo_is_not_waited_for(tmp_path, monkeypatch):
-    """Machines of Interlock 0.1.0 have one: every command on a stopped machine waited for a copier."""
+    """Machines of Interlock 0.1.0 have one; every command on such a stopped machine used to wait for a copier."""
     (tmp_path / logs.EVENTS.pipe).touch()
     monkeypatch.setattr(logs.cancellation, "pause", pytest.fail)
     logs.complete(tmp_path)
@@ -61,7 +61,7 @@ def test_plain_file_in_place_of_a_fifo_is_not_waited_for(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("limited")
 def test_file_is_within_its_limit_while_nobody_looks(tmp_path, until):
-    """The limit holds at every moment, and the end of the machine ends its copiers."""
+    """The limit holds at every moment, and the copiers end with the machine."""
     actor = hypervisor.launch(["sh", "-c", SPEAK + "exec yes >&7"], tmp_path)
     sizes: list[int] = []
     files: set[int] = set()
@@ -84,7 +84,7 @@ def test_file_is_within_its_limit_while_nobody_looks(tmp_path, until):
 
 
 def test_copier_that_hangs_is_not_awaited(tmp_path, monkeypatch):
-    """A process that still has a FIFO open holds nobody up: what is in the file by then is what is known."""
+    """A process that keeps a FIFO open delays nobody for long; the log is read as it is by then."""
     monkeypatch.setattr(logs, "_COMPLETE_S", 0.1)
     os.mkfifo(tmp_path / logs.QEMU.pipe)
     reader = os.open(tmp_path / logs.QEMU.pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -93,7 +93,7 @@ def test_copier_that_hangs_is_not_awaited(tmp_path, monkeypatch):
 
 
 def test_new_run_puts_the_serial_log_aside(run, tmp_path):
-    """People start a machine again before they ask why it went down."""
+    """People often restart a machine before they ask why it went down."""
     run("echo one >&7; echo one >&8")
     assert run("echo two >&7")["events.log"] == b""
     assert (tmp_path / "serial.log").read_text() == "two\n"
@@ -101,7 +101,7 @@ def test_new_run_puts_the_serial_log_aside(run, tmp_path):
 
 
 def test_events_find_room_on_a_disk_that_fills_up(tmp_path, run):
-    """The first blocks of a log are there before anybody writes: they read as nothing."""
+    """The first blocks of the log are allocated before anything is written, and read as empty."""
     run("")
     assert (tmp_path / logs.EVENTS.file).stat().st_blocks * 512 >= 16384
     assert events.read(tmp_path) == []
@@ -109,7 +109,7 @@ def test_events_find_room_on_a_disk_that_fills_up(tmp_path, run):
 
 
 def test_events_of_a_hypervisor_of_the_first_version_are_read(tmp_path):
-    """It writes them itself, to a plain file with room before its end, and may run across an upgrade."""
+    """It writes them itself to a plain file padded with zeros, and may still run after an upgrade of Interlock."""
     assert events.read(tmp_path) == []
     (tmp_path / "events.out").write_bytes(b'{"event": "STOP"}\n' + b"\0" * 100)
     assert events.read(tmp_path) == [{"event": "STOP"}]

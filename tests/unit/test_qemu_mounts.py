@@ -1,4 +1,4 @@
-"""How a host's folders are served: what is found on the host, what is run, what is refused."""
+"""How folders of the host are served to guests: which program is found, how it is run, what is refused."""
 
 import json
 import os
@@ -21,7 +21,7 @@ NEWER = f"{IN_RUST} --readonly"
 
 @pytest.fixture
 def site(tmp_path, spec):
-    """Return a maker of sites with mounts of type virtiofs: the folder's name and whether it is writable."""
+    """Return a function that makes a site with virtiofs mounts, each given as a folder and whether it is writable."""
 
     def make(*folders: tuple[str, bool]) -> Site:
         wanted = tuple(Mount(it, "/mnt", writable=w, type="virtiofs", security_model="none") for it, w in folders)
@@ -32,7 +32,7 @@ def site(tmp_path, spec):
 
 @pytest.fixture
 def virtiofsd(tmp_path, monkeypatch):
-    """Return what installs a virtiofsd with such a help text, described as QEMU's packages do, and returns its path."""
+    """Return a function that installs a virtiofsd with the given help text and its descriptor, and returns its path."""
     monkeypatch.setattr(mounts, "DESCRIPTORS", (tmp_path / "etc", tmp_path / "share"))
 
     def install(text: str, folder: str = "share", file: str = "50-virtiofsd.json") -> str:
@@ -48,7 +48,7 @@ def virtiofsd(tmp_path, monkeypatch):
 
 @pytest.fixture
 def be(monkeypatch):
-    """Return a function that sets the user whom we seem to be: 0 for root."""
+    """Return a function that fakes the effective user id; 0 is root."""
     return lambda uid: monkeypatch.setattr(os, "geteuid", lambda: uid)
 
 
@@ -60,7 +60,7 @@ def be(monkeypatch):
     ],
 )
 def test_daemons_are_told_folder_and_socket(site, virtiofsd, be, text, uid, expected):
-    """Either program serves the folder, whatever its name holds, in the options that it understands."""
+    """Each of the two programs gets options that it understands, whatever characters the folder's name has."""
     path = virtiofsd(text)
     be(uid)
     (daemon,) = mounts.daemons(site(("/a,b c", True)))
@@ -69,7 +69,7 @@ def test_daemons_are_told_folder_and_socket(site, virtiofsd, be, text, uid, expe
 
 
 def test_daemons_of_read_only_mounts_cannot_write(site, virtiofsd, be):
-    """Where the program has no option for it, it is given a host on which nobody can write there."""
+    """A program without a read-only option runs in a mount namespace where the folder is read-only."""
     virtiofsd(NEWER)
     be(1000)
     assert mounts.daemons(site(("/a", False)))[0].command[-1] == "--readonly"
@@ -86,7 +86,7 @@ def test_daemons_of_read_only_mounts_cannot_write(site, virtiofsd, be):
     [(IN_C, True, "can be run by root only"), (IN_RUST, False, "cannot keep a guest from writing to /a")],
 )
 def test_daemons_that_could_not_do_it_are_refused(site, virtiofsd, be, text, writable, words):
-    """The error comes before anything runs, and says what would work."""
+    """The error comes before anything runs, and its hint says what would work."""
     virtiofsd(text)
     be(1000)
     with pytest.raises(HostError, match=words) as caught:
@@ -102,7 +102,7 @@ def test_find_without_virtiofsd_names_the_package(virtiofsd):  # noqa: ARG001 - 
 
 
 def test_find_prefers_the_administrators_descriptor_and_passes_over_strange_ones(virtiofsd, tmp_path):
-    """A file of the same name in /etc hides the package's; what describes no such program is no matter."""
+    """A file in /etc hides the package's file of the same name; files that describe no virtiofsd are skipped."""
     virtiofsd(IN_RUST)
     for name, text in (
         ("10-gpu.json", '{"type": "gpu", "binary": "/bin/sh"}'),
@@ -116,7 +116,7 @@ def test_find_prefers_the_administrators_descriptor_and_passes_over_strange_ones
 
 
 def test_check_of_missing_folders_names_all_and_the_command_that_makes_them(site, tmp_path):
-    """Every folder that is not there is named, and the hint is a command that fixes it, whatever their names hold."""
+    """Every missing folder is named, and the hint creates them all, whatever characters their names have."""
     there, gone, other = str(tmp_path), str(tmp_path / "two 'words'"), str(tmp_path / "other")
     spec = site((there, True), (gone, True), (other, False)).spec
     with pytest.raises(DriverError, match="but this host has no such folder") as caught:
@@ -127,14 +127,14 @@ def test_check_of_missing_folders_names_all_and_the_command_that_makes_them(site
 
 
 def test_check_of_a_file_is_refused(site, tmp_path):
-    """A file is no folder."""
+    """A file cannot be mounted as a folder."""
     (tmp_path / "file").touch()
     with pytest.raises(DriverError, match="no such folder"):
         mounts.check(site((str(tmp_path / "file"), True)).spec)
 
 
 def test_cut_off_names_the_folder_whose_daemon_ended(site, tmp_path):
-    """A daemon is there as long as the kernel has its socket, under whatever path."""
+    """A daemon counts as running as long as the kernel knows its socket, whatever the path."""
     runtime = tmp_path / "a b"
     runtime.mkdir()
     machine = site(("/first", True), ("/second", True))._replace(runtime=runtime)

@@ -1,4 +1,4 @@
-"""Ports that open in a guest: what the shared connection has open, whatever cuts the work short."""
+"""Ports that open in a guest: the shared connection forwards the right ones, even after an interruption."""
 
 import itertools
 import json
@@ -24,7 +24,7 @@ class Crash(BaseException):
 
 
 class Connection:
-    """What ssh has open, and what is recorded; it dies before the effect number `last` and any after it."""
+    """The forwards that ssh has open, and those recorded; after `last` effects, any further one raises Crash."""
 
     def __init__(self) -> None:
         self.open: set[Forward] = set()
@@ -56,12 +56,12 @@ class Connection:
 
 BEFORE = (way(3000), way(3001), way(3002, 9002))
 AFTER = (way(3001), way(4000, 3000), way(3002, 9003), way(5000))
-"""One stays, one port of the host leads elsewhere, one port of the guest has another on the host, one is new."""
+"""One stays, one host port leads to another guest port, one guest port gets another host port, one is new."""
 
 
 @pytest.mark.parametrize("then", [BEFORE, AFTER, ()])
 def test_work_that_is_cut_short_anywhere_is_made_up_for_by_the_next(then: tuple[Forward, ...]) -> None:
-    """Killed before any of the effects, the next call leaves just what is wanted then, and records just that."""
+    """Wherever a call is killed, the next call opens and records exactly the forwards that are wanted by then."""
     for last in itertools.count():
         connection = Connection()
         connection.make(*BEFORE)
@@ -86,7 +86,7 @@ def test_work_that_is_cut_short_anywhere_is_made_up_for_by_the_next(then: tuple[
 
 
 def test_nothing_is_asked_or_recorded_where_all_is_as_wanted() -> None:
-    """A look at a guest in which nothing changed costs no program and no write."""
+    """If nothing changed in the guest, no program is run and nothing is written."""
     connection = Connection()
     connection.make(*BEFORE)
     connection.last = 0
@@ -95,7 +95,7 @@ def test_nothing_is_asked_or_recorded_where_all_is_as_wanted() -> None:
 
 
 def test_taken_port_says_by_whom_and_is_opened_once_it_is_free() -> None:
-    """Another program has the host's port: that is said, the others are open, and the next look tries again."""
+    """If another program has the host port, the result says so, the other ports open, and the next call tries again."""
     connection = Connection()
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = way(8080, other.getsockname()[1])
@@ -112,7 +112,7 @@ def test_taken_port_says_by_whom_and_is_opened_once_it_is_free() -> None:
 
 
 def test_ports_of_a_connection_that_ended_are_not_shown(tmp_path: Path) -> None:
-    """The record says which process has them open: when that is gone, so are they. A damaged record is none."""
+    """The record names the process that has them open; they end with it. A damaged record counts as empty."""
     me = process.Actor(1, process.started_ticks(1) or 0, process.boot_id())
     port = OpenPort("127.0.0.1", 80, "127.0.0.1", 8080)
     pending = OpenPort("127.0.0.1", 81, "127.0.0.1", 8081, port_record.PENDING)

@@ -1,4 +1,4 @@
-"""What a saved memory belongs to, and every reason for which it is not used."""
+"""Which machine a saved memory fits, and every reason not to use it."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def site(tmp_path) -> Site:
 
 
 def test_memory_fits_its_machine_behind_another_port_and_name(site):
-    """What the guest cannot see may change: the port, the name, the place of the sockets."""
+    """The things that the guest cannot see may change: the port, the name, the path of the sockets."""
     moved = Site("other", site.directory, Path("/run/elsewhere"), site.spec)
     assert saved.misfit(moved, VERSION, command(moved, ssh_port=22023)) is None
 
@@ -68,7 +68,7 @@ def test_memory_of_another_machine_does_not_fit(site, changes, why):
 
 
 def test_memory_of_another_qemu_does_not_fit(site):
-    """Whatever a versioned machine type promises, only what was tried is resumed."""
+    """Versioned machine types promise compatibility, but memory is only resumed by the QEMU version that saved it."""
     found = saved.misfit(site, "8.0.0", command(site))
     assert found == f"it was saved by a machine with QEMU {VERSION}; this one has 8.0.0"
 
@@ -77,7 +77,7 @@ def test_memory_of_another_qemu_does_not_fit(site):
     ("spec", "kind"), [({"cpus": 4}, "number of processors"), ({"memory_bytes": 2 << 30}, "memory")]
 )
 def test_memory_of_another_size_does_not_fit(site, spec, kind):
-    """An edited spec is another machine."""
+    """An edited spec describes a different machine."""
     other = site._replace(spec=site.spec._replace(**spec))
     assert f"by a machine with {kind}" in saved.misfit(other, VERSION, command(other))
 
@@ -97,13 +97,13 @@ def test_memory_of_another_size_does_not_fit(site, spec, kind):
     ],
 )
 def test_memory_older_than_its_disk_or_incomplete_does_not_fit(site, deed, why):
-    """Each is a reason of its own."""
+    """Each case has its own reason."""
     deed(site.directory)
     assert saved.misfit(site, VERSION, command(site)) == why
 
 
 def test_memory_whose_disk_was_replaced_by_its_like_does_not_fit(site):
-    """A reset makes a disk of the same size; in the same tick of the clock, even of the same time."""
+    """A reset makes a disk of the same size, and within one clock tick even with the same modification time."""
     disk = site.directory / "disk.qcow2"
     shutil.copy2(disk, site.directory / "fresh")
     (site.directory / "fresh").replace(disk)
@@ -111,14 +111,14 @@ def test_memory_whose_disk_was_replaced_by_its_like_does_not_fit(site):
 
 
 def test_memory_that_is_set_aside_is_not_there_for_a_start(site):
-    """It is kept under another name, and replaced by the next one."""
+    """It is kept under another name."""
     saved.set_aside(site.directory)
     assert not is_saved(site.directory)
     assert (site.directory / saved.OLD / saved.MEMORY).exists()
 
 
 def test_forget_leaves_no_memory_nor_what_a_crash_left(site):
-    """Also the pieces of one that was never published."""
+    """The remains of a memory that was never completely saved are removed too."""
     (site.directory / f".{saved.SAVED}.0badcafe").mkdir()
     saved.forget(site.directory)
     assert [path for path in site.directory.iterdir() if saved.SAVED in path.name] == []
@@ -129,7 +129,7 @@ def backends(command):
 
 
 def test_memory_that_is_common_to_copies_is_mapped_privately(site):
-    """Each copy has what it does not write in common with the others; what it writes is its own."""
+    """Copies share the pages that they do not write; pages that a copy writes are private to it."""
     assert backends(saved.incoming(site, command(site))) == ["memory-backend-memfd,id=memory,size=1024M,share=on"]
     record = site.directory / saved.SAVED / saved.RECORD
     record.write_text(json.dumps({**json.loads(record.read_bytes()), "common": True}))
@@ -139,7 +139,7 @@ def test_memory_that_is_common_to_copies_is_mapped_privately(site):
 
 
 def test_memory_that_lies_among_the_devices_is_whole_without_a_file_of_its_own(site):
-    """So a copy is saved whose memory was mapped: by its length, if that is long."""
+    """The memory of a mapped copy is saved in the devices file; a long file is checked by its length only."""
     folder = site.directory / saved.SAVED
     record = json.loads((folder / saved.RECORD).read_bytes())
     with (folder / saved.DEVICES).open("wb") as file:
@@ -155,7 +155,7 @@ def test_memory_that_lies_among_the_devices_is_whole_without_a_file_of_its_own(s
 
 
 def test_copy_keeps_holes(tmp_path):
-    """What the guest never wrote takes no room on the disk."""
+    """Memory that the guest never wrote takes no space on the disk."""
     source, target = tmp_path / "source", tmp_path / "target"
     with source.open("wb") as file:
         file.truncate(64 << 20)
@@ -178,7 +178,7 @@ def test_copy_without_time_is_given_up(tmp_path):
 
 
 def test_mounts_are_refused_with_the_way_out(tmp_path):
-    """QEMU cannot save a guest that has a folder of the host open, by whichever device."""
+    """QEMU cannot save a guest that has a host folder mounted, whatever the type of the mount."""
     mounted = a_site(tmp_path, mounts=(Mount("/srv", "/srv", writable=False, type="9p", security_model="none"),))
     with pytest.raises(DriverError, match="/srv is mounted in the guest by 9p") as refused:
         saved.refuse(mounted, this_process())
@@ -186,14 +186,14 @@ def test_mounts_are_refused_with_the_way_out(tmp_path):
 
 
 def test_hypervisor_of_an_older_version_is_refused_with_the_way_out(tmp_path):
-    """Its memory is its own: this process is one that has no memory of QEMU's."""
+    """It was started without memory that can be saved; here the test process stands in for it."""
     with pytest.raises(DriverError, match="by an older version") as refused:
         saved.refuse(a_site(tmp_path), this_process())
     assert refused.value.hint == "interlock restart web"
 
 
 def test_command_of_a_process_is_what_it_was_started_with():
-    """It is empty where there is no such process."""
+    """The result is empty if there is no such process."""
     assert hypervisor.command(this_process()) == sys.orig_argv
     assert hypervisor.command(this_process()._replace(pid=1 << 22)) == []
 
@@ -208,7 +208,7 @@ def test_command_of_a_process_is_what_it_was_started_with():
 def test_memory_that_would_not_fit_the_next_start_is_refused_with_the_way_out(
     monkeypatch, site, running, spec, differs
 ):
-    """The spec was edited, or QEMU upgraded, while the machine ran: its memory would be lost with the hypervisor."""
+    """The spec was edited or QEMU upgraded while the machine ran; its memory could not be resumed and would be lost."""
     site = site._replace(spec=site.spec._replace(cpus=1))
     monkeypatch.setattr(hypervisor, "command", lambda _: command(site))
     monkeypatch.setattr(saved, "Monitor", lambda *_: nullcontext())

@@ -1,4 +1,4 @@
-"""Our ssh configuration, as ssh itself reads it."""
+"""The ssh configuration that we write, as ssh itself reads it."""
 
 import shlex
 import subprocess
@@ -11,14 +11,14 @@ from interlock.guest import ssh
 
 
 def understood(config: Path, name: str) -> dict[str, str]:
-    """Return the options that ssh takes from `config` for the host `name`, by their names in small letters."""
+    """Return the options that ssh takes from `config` for the host `name`, with lower-case names."""
     shown = subprocess.run(["ssh", "-G", "-F", config, name], capture_output=True, text=True, check=True).stdout
     return dict(line.split(" ", 1) for line in shown.splitlines() if " " in line)
 
 
 @pytest.mark.parametrize("folder", ["web", "two words", 'a "quote"', "100%h", "back\\slash", "ünï"])
 def test_config_with_odd_path_is_read_as_written(tmp_path, folder):
-    """A home may lie anywhere: no character in its path means something to ssh."""
+    """The home may be anywhere: every character in its path is escaped for ssh."""
     directory = tmp_path / folder
     directory.mkdir()
     config = directory / ssh.CONFIG
@@ -32,7 +32,7 @@ def test_config_with_odd_path_is_read_as_written(tmp_path, folder):
 
 
 def test_config_pins_the_guest_and_reads_nothing_else(tmp_path):
-    """The key decides who the guest is, and no session serves others, who would end with it."""
+    """The guest is identified by its key, and no session is a master for others, which would end with it."""
     config = tmp_path / ssh.CONFIG
     config.write_text(ssh.config("Web.1", "ada", 22022, tmp_path / SSH_KEY, tmp_path / KNOWN_HOSTS))
     said = understood(config, "Web.1")
@@ -49,7 +49,7 @@ def test_config_pins_the_guest_and_reads_nothing_else(tmp_path):
 
 
 def test_config_puts_the_quick_key_exchange_first_and_forbids_none(tmp_path):
-    """A guest in FIPS mode knows no curve25519; it is reached by what it knows."""
+    """A guest in FIPS mode does not support curve25519; ssh falls back to an exchange that the guest supports."""
     config = tmp_path / ssh.CONFIG
     config.write_text(ssh.config("web", "ada", 22022, tmp_path / SSH_KEY, tmp_path / KNOWN_HOSTS))
     exchanges = understood(config, "web")["kexalgorithms"].split(",")
@@ -58,7 +58,7 @@ def test_config_puts_the_quick_key_exchange_first_and_forbids_none(tmp_path):
 
 
 def test_config_ends_sessions_of_a_silent_guest(tmp_path):
-    """A guest that reboots leaves its sessions in QEMU's hands, which would keep them for ever."""
+    """When a guest reboots, QEMU would keep its sessions open for ever."""
     config = tmp_path / ssh.CONFIG
     config.write_text(ssh.config("web", "ada", 22022, tmp_path / SSH_KEY, tmp_path / KNOWN_HOSTS))
     said = understood(config, "web")
@@ -76,7 +76,7 @@ def test_config_ends_sessions_of_a_silent_guest(tmp_path):
     ],
 )
 def test_config_forwards_what_is_wanted_alone(tmp_path, wanted, expected):
-    """An agent that comes along must be known to ssh; its keys are not tried for the guest all the same."""
+    """A forwarded agent must be known to ssh, but its keys are still not tried for the login."""
     config = tmp_path / ssh.CONFIG
     config.write_text(ssh.config("web", "ada", 22022, tmp_path / SSH_KEY, tmp_path / KNOWN_HOSTS, **wanted))
     said = understood(config, "web")
@@ -85,13 +85,13 @@ def test_config_forwards_what_is_wanted_alone(tmp_path, wanted, expected):
 
 @pytest.mark.parametrize("arguments", [["ls"], ["echo", "two words", "it's", "", "$HOME", "*", "a\nb"], ["-t"]])
 def test_command_line_survives_the_guests_shell(arguments):
-    """ssh joins the arguments with blanks and a shell takes them apart: what comes out is what went in."""
+    """ssh joins the arguments with blanks and the guest's shell splits them; the command gets the same arguments."""
     *_, name, separator, command = ssh.command_line(Path("/x/ssh.config"), "web", arguments)
     assert (name, separator) == ("web", "--")
     assert shlex.split(command) == arguments
 
 
 def test_command_line_without_command_is_a_login_shell():
-    """Nothing is quoted into an empty command, which ssh would run instead of a shell."""
+    """No empty command is passed, because ssh would run that instead of a shell."""
     line = ssh.command_line(Path("/x/ssh.config"), "web", [], terminal=True)
     assert line == ["ssh", "-F", "/x/ssh.config", "-t", "web"]

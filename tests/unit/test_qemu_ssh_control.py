@@ -1,4 +1,4 @@
-"""The ssh connection that sessions share: whether it is open, and how it is asked for."""
+"""The ssh connection that sessions share: how to see whether it is open, and how to request it."""
 
 import os
 import socket
@@ -17,14 +17,14 @@ def wait(seconds, *descriptors):
 
 @pytest.fixture
 def runtime(tmp_path, monkeypatch):
-    """Return a runtime directory, by a path that is short enough for sockets."""
+    """Return a runtime directory as a path that is short enough for sockets."""
     monkeypatch.chdir(tmp_path)
     return tmp_path.relative_to(tmp_path)
 
 
 @pytest.fixture
 def calls(runtime):
-    """Return a function that returns how often the connection has been called for since the last time."""
+    """Return a function that counts the requests for the connection since it was last called."""
     os.mkfifo(runtime / "ssh.calls")
     reader = os.open(runtime / "ssh.calls", os.O_RDONLY | os.O_NONBLOCK)
 
@@ -40,7 +40,7 @@ def calls(runtime):
 
 @pytest.fixture
 def connection(runtime):
-    """Let the connection be open."""
+    """Open the shared connection."""
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(runtime / ssh_control.SOCKET))
         server.listen()
@@ -48,28 +48,28 @@ def connection(runtime):
 
 
 def test_call_with_no_connection_asks_for_it_once(runtime, calls):
-    """Nobody waits for it: the caller makes a connection of its own meanwhile."""
+    """Nobody waits for it; the caller makes its own connection meanwhile."""
     assert ssh_control.call(runtime) is False
     assert calls() == 1
 
 
 @pytest.mark.usefixtures("connection")
 def test_call_with_a_connection_asks_for_nothing(runtime, calls):
-    """One is enough."""
+    """An open connection is not requested again."""
     assert ssh_control.call(runtime) is True
     assert ssh_control.opened(runtime, wait) is True
     assert calls() == 0
 
 
 def test_call_over_a_dead_socket_asks_for_a_connection(runtime, calls, connection):
-    """A socket that nobody listens on is no connection."""
+    """If nobody listens on the socket, the connection is not open."""
     connection.close()
     assert ssh_control.call(runtime) is False
     assert calls() == 1
 
 
 def test_call_where_nobody_hears_is_no_error(runtime):
-    """A machine that an older version started, or that has just ended, has nobody who opens a connection."""
+    """A machine that has just ended, or was started by an older version, has no process that opens a connection."""
     assert ssh_control.call(runtime) is False
     os.mkfifo(runtime / "ssh.calls")
     assert ssh_control.call(runtime) is False
@@ -93,7 +93,7 @@ def test_opened_where_nobody_can_open_it_does_not_wait(runtime):
 def test_shared_is_a_link_to_the_socket_unless_its_path_is_too_long_or_the_callers_agent_is_wanted(
     tmp_path, forwards, folder, expected
 ):
-    """ssh binds a name that is longer by 17 bytes; and a shared connection has the agent of the user who started it."""
+    """ssh first binds a name 17 bytes longer; and a shared connection has the agent of the user who started it."""
     spec = SimpleNamespace(**{"forward_agent": False, "forward_x11": False} | forwards)
     path = ssh_control.shared(SimpleNamespace(name="web", directory=tmp_path, runtime=Path(folder), spec=spec))
     assert (str(path) if path else None) == expected

@@ -1,4 +1,4 @@
-"""What ssh is asked to forward, as ssh itself reads it, and what is known of the ssh that does."""
+"""The forwarding rules, as ssh itself reads them, and the record of the ssh process that forwards."""
 
 import json
 import os
@@ -19,7 +19,7 @@ SOCKETS = Forward("tcp", "", 0, "/run/guest.sock", "", 0, "/tmp/host.sock", reve
 
 @pytest.fixture
 def background(tmp_path):
-    """Return the record of a live process that stands for the ssh of the machine whose runtime is `tmp_path`."""
+    """Return the record of a live process that stands in for the ssh of the machine with the runtime `tmp_path`."""
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     actor = Actor(process.pid, started_ticks(process.pid), boot_id())
     (tmp_path / ssh_forwards.RECORD).write_text(json.dumps(actor._asdict()))
@@ -46,7 +46,7 @@ def background(tmp_path):
     ],
 )
 def test_rule_is_read_by_ssh_as_meant(forward, key, expected):
-    """Where it listens and where it leads, whatever stands in a path."""
+    """Both the address to listen on and the target are right, whatever characters a path has."""
     option = "-R" if forward.reverse else "-L"
     command = ["ssh", "-G", "-F", "none", option, ssh_forwards.rule(forward), "guest"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -55,7 +55,7 @@ def test_rule_is_read_by_ssh_as_meant(forward, key, expected):
 
 @pytest.mark.usefixtures("background")
 def test_missing_is_all_that_ssh_carries_until_it_runs(tmp_path):
-    """What QEMU carries is never missing; what ssh carries is, unless that very process lives."""
+    """A forward that QEMU carries is never missing; one that ssh carries is, unless the recorded process is alive."""
     spec = SimpleNamespace(forwards=(PORTS, PORTS._replace(guest_ip="0.0.0.0"), SOCKETS))
     site = SimpleNamespace(runtime=tmp_path, spec=spec)
     assert ssh_forwards.missing(site) == []
@@ -64,7 +64,7 @@ def test_missing_is_all_that_ssh_carries_until_it_runs(tmp_path):
 
 
 def test_condition_is_told_only_of_forwards_that_were_open(tmp_path, background):
-    """Before they are opened nothing is down; a process that ended, or a stranger with its pid, is not ours."""
+    """Nothing is down before the forwards are opened; another process with the recorded pid is not our ssh."""
     assert ssh_forwards.condition(tmp_path) is None
     other = background._replace(started_ticks=background.started_ticks + 1)
     (tmp_path / ssh_forwards.RECORD).write_text(json.dumps(other._asdict()))
@@ -75,7 +75,7 @@ def test_condition_is_told_only_of_forwards_that_were_open(tmp_path, background)
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}'])
 def test_condition_with_damaged_record_is_none(tmp_path, content):
-    """A record that cannot be read names no process, and nothing is killed for it."""
+    """An unreadable record names no process, so nothing is killed."""
     (tmp_path / ssh_forwards.RECORD).write_text(content)
     assert ssh_forwards.condition(tmp_path) is None
     ssh_forwards.end(tmp_path)
@@ -83,7 +83,7 @@ def test_condition_with_damaged_record_is_none(tmp_path, content):
 
 
 def test_end_kills_what_does_not_notice(tmp_path, background, monkeypatch):
-    """An ssh that hangs does not outlive its machine."""
+    """A hung ssh does not outlive its machine."""
     monkeypatch.setattr(ssh_forwards, "_END_S", 0.01)
     os.kill(background.pid, signal.SIGSTOP)
     ssh_forwards.end(tmp_path)
@@ -92,5 +92,5 @@ def test_end_kills_what_does_not_notice(tmp_path, background, monkeypatch):
 
 
 def test_end_without_forwards_is_content(tmp_path):
-    """A machine that had none, or no runtime directory any more, ends like any other."""
+    """A machine without forwards, or without a runtime directory, ends like any other."""
     ssh_forwards.end(tmp_path / "missing")

@@ -1,4 +1,4 @@
-"""What connects the shared ssh connection, as the program that ssh runs: a server's greeting decides who shares."""
+"""The program that ssh runs to connect: the server's greeting decides whether the connection may be shared."""
 
 import socket
 import subprocess
@@ -29,7 +29,7 @@ from interlock.drivers.qemu.ssh_greeting import may_be_shared
     ],
 )
 def test_connection_is_shared_unless_the_server_loses_sessions(greeting, shared):
-    """By the versions of dropbear; one that hides its own may be any of them."""
+    """It depends on the version of dropbear; a dropbear that hides its version counts as an affected one."""
     assert may_be_shared(greeting) is shared
 
 
@@ -41,7 +41,7 @@ def line(server: socket.socket, link: Path) -> list[str]:
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_connection_is_handed_over_with_its_greeting_still_to_be_read(tmp_path, shared):
-    """In pieces, and after other lines, as a server may; a link of an earlier run says nothing of this one."""
+    """A server may send its greeting in pieces and after other lines; a link from an earlier run does not stay."""
     link = tmp_path / "ssh.shared"
     link.symlink_to("earlier")
     said = [b"welcome\r\nSSH-2.0-", b"OpenSSH_9.2" if shared else b"dropbear_2022.83", b"\r\nmore"]
@@ -61,7 +61,7 @@ def test_connection_is_handed_over_with_its_greeting_still_to_be_read(tmp_path, 
 
 
 def test_server_without_a_greeting_is_no_connection(tmp_path):
-    """It closes: ssh passes on why, and nobody shares."""
+    """The server closes the connection: the error says why, and the connection is not shared."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         link, pipe = tmp_path / "link", subprocess.PIPE
         with subprocess.Popen(line(server, link), stdout=pipe, stderr=pipe, text=True) as program:

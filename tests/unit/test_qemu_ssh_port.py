@@ -1,4 +1,4 @@
-"""The port that leads to a guest: kept while it is free, replaced and said when it is not."""
+"""The host port that leads to a guest's ssh: it is kept while free; otherwise it is replaced, and that is reported."""
 
 import os
 import socket
@@ -21,7 +21,7 @@ def steps():
 
 
 def test_choose_twice_is_the_same_port(site, steps):
-    """A port is chosen once, silently, outside of those that outgoing connections get."""
+    """A port is chosen once, silently, outside the range that outgoing connections use."""
     port = ssh_port.choose(site, steps.append)
     assert ssh_port.recorded(site.directory) == port == ssh_port.choose(site, steps.append)
     assert port in ssh_port._PORTS
@@ -29,7 +29,7 @@ def test_choose_twice_is_the_same_port(site, steps):
 
 
 def test_choose_with_taken_port_moves_and_says_so(site, steps):
-    """Old and new are named, and the new one is kept."""
+    """The step names the old and the new port, and the new one is recorded."""
     old = ssh_port.choose(site, steps.append)
     with socket.create_server(("127.0.0.1", old)):
         new = ssh_port.choose(site, steps.append)
@@ -39,7 +39,7 @@ def test_choose_with_taken_port_moves_and_says_so(site, steps):
 
 
 def test_choose_with_every_port_taken_raises_host_error(site, steps, monkeypatch):
-    """The search ends."""
+    """The search for a free port ends."""
     monkeypatch.setattr(host_ports, "free", lambda _: False)
     with pytest.raises(HostError, match="no TCP port"):
         ssh_port.choose(site, steps.append)
@@ -47,7 +47,7 @@ def test_choose_with_every_port_taken_raises_host_error(site, steps, monkeypatch
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"ssh_port": "x"}', "null"])
 def test_recorded_with_damaged_record_is_none(tmp_path, content):
-    """A record that cannot be read costs the instance its port, nothing more."""
+    """An unreadable record only means that the instance loses its port."""
     (tmp_path / ssh_port.RECORD).write_text(content)
     assert ssh_port.recorded(tmp_path) is None
 
@@ -70,7 +70,7 @@ def test_choose_where_instance_insists_takes_that_port_alone(site, steps):
 
 
 def test_choose_where_instance_insists_and_port_is_taken_names_its_owner(site, steps):
-    """It does not move: an error says who has the port."""
+    """The port does not change; an error says which process has it."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         site.spec.ssh_port = server.getsockname()[1]
         with pytest.raises(DriverError, match=rf"is taken by .* \(pid {os.getpid()}\)"):

@@ -1,4 +1,4 @@
-"""The switch of a network of guests, with sockets in the place of hypervisors."""
+"""The switch of a network of guests, with sockets instead of hypervisors."""
 
 import socket
 import subprocess
@@ -14,7 +14,7 @@ EVERYBODY = b"\xff" * 6
 KINDS = b"\x08\x00rest"
 WAIT_S = 20.0
 QUEUE = Path("/proc/sys/net/unix/max_dgram_qlen")
-"""How many datagrams a socket that is not read has room for. Source: unix(7)."""
+"""How many datagrams can wait in a socket that is not read. Source: unix(7)."""
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def network(tmp_path):
 
 @pytest.fixture
 def plugged(network):
-    """Return a maker of cards: sockets at which a hypervisor would receive."""
+    """Return a function that makes a card: a socket on which a hypervisor would receive."""
     folder, _ = network
     with ExitStack() as stack:
 
@@ -51,7 +51,7 @@ def mac(number):
 
 
 def sent(network, card, frame, until):
-    """Send `frame` from `card`, once there is a switch."""
+    """Send `frame` from `card` as soon as there is a switch."""
 
     def send():
         try:
@@ -63,7 +63,7 @@ def sent(network, card, frame, until):
 
 
 def test_frame_reaches_everybody_else_until_its_receiver_is_known(network, plugged, until):
-    """A network that floods for ever would be a hub: each guest would see what others say to each other."""
+    """A switch that always flooded would be a hub: every guest would see the traffic between the others."""
     network[1]()
     one, two, three = (plugged(name) for name in ("one", "two", "three"))
     question = EVERYBODY + mac(1) + KINDS
@@ -79,7 +79,7 @@ def test_frame_reaches_everybody_else_until_its_receiver_is_known(network, plugg
 
 
 def test_another_switch_takes_over_at_once(network, plugged, until):
-    """Whichever guest is ended, with its switch, the others go on."""
+    """When a guest and its switch end, the network of the others keeps working."""
     first = network[1]()
     one, two = plugged("one"), plugged("two")
     frame = EVERYBODY + mac(1) + KINDS
@@ -93,7 +93,7 @@ def test_another_switch_takes_over_at_once(network, plugged, until):
 
 
 def test_card_that_has_ended_is_forgotten(network, plugged, until):
-    """What was for it goes to everybody again: its guest may be back under another socket."""
+    """Frames for it are flooded again, because its guest may be back with another socket."""
     network[1]()
     one, two = plugged("one"), plugged("two")
     sent(network, two, EVERYBODY + mac(2) + KINDS, until)
@@ -107,7 +107,7 @@ def test_card_that_has_ended_is_forgotten(network, plugged, until):
 
 
 def test_card_that_takes_nothing_holds_up_nobody(network, plugged, until):
-    """A hypervisor that stands still has a full socket; the frames for it are lost."""
+    """The socket of a stuck hypervisor fills up; further frames for it are dropped."""
     network[1]()
     one, two, stuck = plugged("one"), plugged("two"), plugged("stuck")
     frame = EVERYBODY + mac(1) + KINDS
@@ -119,7 +119,7 @@ def test_card_that_takes_nothing_holds_up_nobody(network, plugged, until):
 
 @pytest.mark.parametrize("frame", [b"", b"\xff" * 5, b"\xff" * 11])
 def test_frame_that_is_none_is_dropped(network, plugged, until, frame):
-    """A guest cannot end its network by what it sends."""
+    """A guest cannot crash the switch with a malformed frame."""
     network[1]()
     one, two = plugged("one"), plugged("two")
     sent(network, one, EVERYBODY + mac(1) + KINDS, until)

@@ -1,4 +1,4 @@
-"""The guest's screen: which display it is given, and what is known of it while the machine runs."""
+"""The guest's screen: which display it gets, and what is recorded about it while the machine runs."""
 
 import socket
 from contextlib import closing
@@ -15,7 +15,7 @@ FIRST = 5900
 
 
 def site(directory, vnc="") -> Site:
-    """Return where a machine with that screen lies."""
+    """Return the site of a machine with the given VNC setting."""
     return Site("web", directory, Path("/nowhere"), SimpleNamespace(vnc=vnc))
 
 
@@ -34,19 +34,19 @@ def number():
 
 
 def test_display_is_the_first_that_is_free(tmp_path, taken):
-    """With a range, another program's port is passed over."""
+    """With a range of displays, a port that another program has is skipped."""
     assert vnc.chosen(site(tmp_path, vnc=f"127.0.0.1:{taken},to={taken + 9}")) != f"127.0.0.1:{taken}"
 
 
 @pytest.mark.parametrize("more", ["", ",to={}"])
 def test_display_that_is_taken_is_refused_by_its_port(tmp_path, taken, more):
-    """The error names the port, which is what others listen on."""
+    """The error names the port, because other programs know ports and not displays."""
     with pytest.raises(DriverError, match=str(FIRST + taken)):
         vnc.prepare(site(tmp_path, vnc=f"127.0.0.1:{taken}{more.format(taken)}"))
 
 
 def test_password_is_another_for_each_run_and_its_owners_alone(tmp_path, number):
-    """Who has seen an earlier password does not see the screen."""
+    """A password of an earlier run does not give access to the screen."""
     machine, passwords = site(tmp_path, vnc=f"127.0.0.1:{number}"), set()
     for _ in range(2):
         vnc.prepare(machine)
@@ -60,13 +60,13 @@ def test_password_is_another_for_each_run_and_its_owners_alone(tmp_path, number)
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"\xff"])
 def test_display_that_cannot_be_read_is_unknown(tmp_path, content):
-    """A damaged file harms nobody: `list` continues."""
+    """A damaged file does not break `list`."""
     (tmp_path / vnc.DISPLAY).write_bytes(content)
     assert vnc.screen(tmp_path) is None
 
 
 def test_machine_without_a_screen_has_no_files_of_it(tmp_path):
-    """Nothing is shown that nobody asked for."""
+    """VNC is off unless it is asked for."""
     vnc.prepare(site(tmp_path))
     assert not (tmp_path / vnc.PASSWORD).exists()
     assert vnc.arguments(site(tmp_path)) == []

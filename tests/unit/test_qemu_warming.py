@@ -1,4 +1,4 @@
-"""A first start from a warm image: its files, and that nothing of nobody's outlives a cold boot."""
+"""A first start from a warm image: its files, and a cold boot that keeps nothing of the guest in the image."""
 
 import json
 
@@ -54,7 +54,7 @@ def site(tmp_path):
 
 
 def test_first_start_has_a_saved_memory_over_shared_files(site):
-    """As a fork has; safe to repeat, as after a crash."""
+    """The files are like those of a fork, and the step can be repeated after a crash."""
     for _ in range(2):
         assert warming.applies(site)
         assert warming.begin(site, VERSION, command(site)) is None
@@ -84,23 +84,23 @@ def test_warm_image_of_another_machine_touches_nothing(site):
 
 
 def test_machine_with_something_on_its_disk_does_not_begin_from_one(site, monkeypatch):
-    """A start from the warm image would lose it."""
+    """A start from the warm image would lose the data on the disk."""
     monkeypatch.setattr(warming.cloning, "is_written", lambda _: True)
     assert not warming.applies(site)
     warming.adopted.record(site.directory, NOBODYS, OWN, None, boot="", mark="")
-    assert warming.applies(site)  # of the instance's nothing is on it yet
+    assert warming.applies(site)  # the disk has no data of the instance yet
 
 
 @pytest.fixture
 def launched(monkeypatch):
-    """Collect what is launched, in the place of hypervisors."""
+    """Return the list of sites that would have been launched; no hypervisor is."""
     found = []
     monkeypatch.setattr(boot, "launch", lambda site, *_: found.append(site))
     return found
 
 
 def test_cold_boot_after_the_warm_image_has_a_fresh_disk_and_its_own_key(site, launched):
-    """Nothing of nobody's guest is left, whatever cut the start short."""
+    """Nothing of the image's guest is left, wherever the start was interrupted."""
     warming.begin(site, VERSION, command(site))
     boot.cold_boot(site, unheard, Deadline(60))
     assert launched == [site]
@@ -112,7 +112,7 @@ def test_cold_boot_after_the_warm_image_has_a_fresh_disk_and_its_own_key(site, l
 
 
 def test_start_that_is_asked_to_boot_says_so_and_leaves_the_warm_image(site, launched):
-    """It stands in the history."""
+    """The reason is recorded in the history."""
     progress = Progress(unheard)
     boot.up(site, progress, Deadline(60), boot=True, cold=True)
     assert progress.how == "booting cold, without the warm image: as asked"
@@ -121,7 +121,7 @@ def test_start_that_is_asked_to_boot_says_so_and_leaves_the_warm_image(site, lau
 
 
 def test_guest_that_does_not_become_the_instances_boots_from_a_fresh_disk(site, monkeypatch, launched):
-    """In the same start, and the reason is what the start says."""
+    """The same start continues with a cold boot and gives the reason."""
     monkeypatch.setattr(boot, "up", lambda *_, **__: warming.begin(site, VERSION, command(site)))
     answers = iter([DriverError("the guest is deaf"), ()])
 

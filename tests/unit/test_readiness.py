@@ -1,4 +1,4 @@
-"""How a guest is waited for, against a listener that behaves as QEMU's user network does: it accepts at once."""
+"""Waiting for a guest, against a listener that accepts at once, as QEMU's user network does."""
 
 import select
 import socket
@@ -18,7 +18,7 @@ GREETING = b"SSH-2.0-test\r\n"
 
 
 class Listener:
-    """What listens on the guest's port, and remembers every connection that was made."""
+    """A listener on the guest's port that remembers every connection."""
 
     def __init__(self) -> None:
         self.server = socket.create_server(("127.0.0.1", 0))
@@ -26,7 +26,7 @@ class Listener:
         self.met: list[socket.socket] = []
 
     def accept(self) -> list[socket.socket]:
-        """Return all connections that were ever made, oldest first."""
+        """Return all connections made so far, oldest first."""
         while select.select([self.server], [], [], 0)[0]:
             self.met.append(self.server.accept()[0])
         return self.met
@@ -38,7 +38,7 @@ class Listener:
 
 @pytest.fixture
 def listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[Listener]:
-    """Return a listener that a wait looks at a thousand times a second, for an hour while the guest sleeps."""
+    """Return a listener, polled a thousand times a second; a guest that is asleep gets one connection an hour."""
     monkeypatch.setattr(session, "_LOOK_S", 0.001)
     monkeypatch.setattr(readiness, "_ASLEEP_TURN_S", 3600.0)
     listener = Listener()
@@ -48,7 +48,7 @@ def listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[Listener]:
 
 @pytest.fixture
 def machine() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Return what is watched of a machine, and what kills it when it is closed."""
+    """Return a socket that is watched as the machine's pidfd, and another that ends the machine when it is closed."""
     pidfd, alive = socket.socketpair()
     with pidfd, alive:
         yield pidfd, alive
@@ -58,7 +58,7 @@ Look = Callable[[], bool]
 
 
 def greeted(listener: Listener, pidfd: int, look: Look, reports: list[str], deadline_s: float = 30.0) -> bytes:
-    """Return the first bytes of the connection that a wait chooses."""
+    """Return the first bytes of the connection that the wait chooses."""
     wait = session.Wait(Deadline(deadline_s), pidfd, look)
     with readiness._greeted_by(
         Endpoint("web", Path("ssh.config"), listener.port, "i-1"), wait, reports.append
@@ -71,7 +71,7 @@ class EnoughError(Exception):
 
 
 def test_guest_without_network_is_met_once(listener, machine):
-    """QEMU carries every connection to the guest in the end, so no connection is made while nothing could answer."""
+    """QEMU forwards every connection sooner or later, so only one is made while the guest has no network."""
     looks = iter(range(500))
 
     def look() -> bool:
@@ -86,7 +86,7 @@ def test_guest_without_network_is_met_once(listener, machine):
 
 
 def test_connection_that_qemu_gives_up_is_no_sign_of_the_guest(listener, machine):
-    """No step says that only sshd is awaited while the guest hangs before it has a network."""
+    """While the guest hangs without a network, no step says that only sshd is missing."""
 
     def look() -> bool:
         if len(listener.accept()) == 3:
@@ -101,7 +101,7 @@ def test_connection_that_qemu_gives_up_is_no_sign_of_the_guest(listener, machine
 
 
 def test_guest_that_wakes_is_met_anew(listener, machine):
-    """The connection of before is lost in a network that had no guest; the one made now is the one that answers."""
+    """The first connection was lost because the guest had no network yet; a new one is made, and it answers."""
     looks = iter(range(20))
 
     def look() -> bool:
@@ -114,7 +114,7 @@ def test_guest_that_wakes_is_met_anew(listener, machine):
 
 
 def test_slow_greeting_on_an_old_connection_counts(listener, machine):
-    """A guest that is slow to greet is not asked over and over: whichever connection it greets is taken."""
+    """If the guest is slow to greet, whichever connection it greets on is used."""
 
     def look() -> bool:
         if len(listener.accept()) == 4:
@@ -126,7 +126,7 @@ def test_slow_greeting_on_an_old_connection_counts(listener, machine):
 
 
 def test_refused_connection_is_made_again(listener, machine):
-    """A guest with a network and no sshd yet refuses, and is asked again at once."""
+    """A guest that has a network but no sshd yet refuses; the connection is retried at once."""
 
     def look() -> bool:
         met = listener.accept()
@@ -140,7 +140,7 @@ def test_refused_connection_is_made_again(listener, machine):
 
 
 def test_connection_that_speaks_something_else_is_not_taken(listener, machine):
-    """Only what begins as ssh does is an sshd."""
+    """Only a server that sends ssh's greeting counts as sshd."""
 
     words = [GREETING, b"HTTP/1.1 400\r\n"]
 
@@ -153,7 +153,7 @@ def test_connection_that_speaks_something_else_is_not_taken(listener, machine):
 
 
 def test_machine_that_dies_ends_the_wait(listener, machine):
-    """The end of the machine is the end of the wait, whatever time is left."""
+    """The wait ends with the machine, however much time is left."""
 
     def look() -> bool:
         if listener.accept():
@@ -165,13 +165,13 @@ def test_machine_that_dies_ends_the_wait(listener, machine):
 
 
 def test_deadline_ends_the_wait(listener, machine):
-    """A guest that never greets is given up, and the error says after how long."""
+    """The wait for a guest that never greets times out, and the error says after how long."""
     with pytest.raises(DeadlineError, match=r"did not answer within 0.05 s"):
         greeted(listener, machine[0].fileno(), lambda: True, [], deadline_s=0.05)
 
 
 class Guest:
-    """What a session finds in a guest: a folder of this host's in the place of the guest's own."""
+    """A guest as a session sees it, with a folder of this host instead of the guest's own."""
 
     def __init__(self, folder: Path, listener: Listener, pidfd: int) -> None:
         self.folder, self._pidfd = folder, pidfd
@@ -179,7 +179,7 @@ class Guest:
         self._listener = listener
 
     def say(self, file: str, text: str) -> None:
-        """Add to the news or the report of this boot."""
+        """Append `text` to the news or the report of this boot."""
         with (self.folder / file).open("a") as out:
             out.write(text if out.tell() else f"{boot_id()}\n{text}")
 
@@ -189,7 +189,7 @@ class Guest:
         deadline_s: float = 60.0,
         agent: Callable[[], bool | None] = lambda: False,
     ) -> tuple[Failure, ...]:
-        """Wait for it to be ready, greeted by its sshd at once."""
+        """Wait until the guest is ready; its sshd greets at once."""
 
         greeted = 0
 
@@ -206,7 +206,7 @@ class Guest:
 
 @pytest.fixture(params=["sh", "bash --posix"])
 def guest(request, tmp_path, listener, machine, monkeypatch) -> Guest:
-    """Return a guest with work at this boot whose user has the shell of the parameter; ssh is that shell, run here."""
+    """Return a guest with work to do at this boot; ssh is replaced by the parameter's shell, run on this host."""
     question = readiness._OVER.replace("/var/lib/interlock", str(tmp_path))
 
     def command_line(_config, _name, command, options):  # noqa: ARG001
@@ -221,7 +221,7 @@ SCRIPT = "script 004 (system) failed in the guest with status 3"
 
 
 def test_failure_is_reported_before_the_boots_work_is_over(guest):
-    """Failures are reported while other scripts run, and each is returned once at the end."""
+    """Failures are reported while other scripts still run, and each is returned once at the end."""
     guest.say("news", "now failed 3 script 004 (system)\n no key\nnow fai")
     steps = []
 
@@ -241,21 +241,21 @@ def test_failure_is_reported_before_the_boots_work_is_over(guest):
 
 
 def test_guest_in_which_something_failed_is_kept_when_time_is_up(guest):
-    """Another script hangs: what failed is named, and that the rest did not end."""
+    """Another script hangs: the result has the failure, and says that the rest did not finish in time."""
     guest.say("news", "now failed 3 script 004 (system)\n no key\n")
     failed = Failure("script 004 (system)", 3, ("no key",))
     assert guest.wait(print, 10.0) == (failed, Failure(readiness.UNFINISHED, 0, ("it did not end in time",)))
 
 
 def test_guest_in_which_nothing_is_known_to_have_failed_is_a_deadline(guest):
-    """The news of another boot say nothing about this one."""
+    """News of another boot do not count."""
     (guest.folder / "news").write_text("another-boot\nnow failed 3 script 004 (system)\n")
     with pytest.raises(DeadlineError, match="did not answer within 1 s"):
         guest.wait(print, 1.0)
 
 
 def test_agent_that_says_ready_saves_the_login(guest, monkeypatch):
-    """It is asked once sshd has greeted, again while the boot's work lasts, and its yes is enough."""
+    """The agent is asked once sshd has greeted, and again while the boot's work lasts; its yes saves the login."""
     monkeypatch.setattr(ssh, "command_line", None)
     steps, answers = [], iter([None, None, True])
     assert guest.wait(steps.append, agent=lambda: next(answers)) == ()
@@ -263,13 +263,13 @@ def test_agent_that_says_ready_saves_the_login(guest, monkeypatch):
 
 
 def test_agent_that_always_says_soon_is_given_up_at_the_deadline(guest):
-    """No guest is waited for without end."""
+    """The deadline holds even if the agent keeps saying that the guest is not ready yet."""
     with pytest.raises(DeadlineError):
         guest.wait(print, 0.1, agent=lambda: None)
 
 
 def test_agent_that_is_not_sure_leaves_it_to_the_login(guest):
-    """Where something failed, the login brings the words."""
+    """If something failed, the details come from the login."""
     guest.say("report", "failed 3 script 004 (system)\n")
     (guest.folder / "booted").write_text("i-1\n")
     answers = iter([None, False])
@@ -277,7 +277,7 @@ def test_agent_that_is_not_sure_leaves_it_to_the_login(guest):
 
 
 def test_guest_that_lets_nobody_in_is_a_deadline_with_the_words_of_ssh(guest, monkeypatch):
-    """Which is the cause: at first it may only be early, so it is asked again until time is up."""
+    """At first it may just be too early, so the login is retried; at the deadline, ssh's own words are the cause."""
     logins = iter([["sh", "-c", "echo 'web: Permission denied (publickey).' >&2; exit 255"]])
 
     def command_line(*_, **__):

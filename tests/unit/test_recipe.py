@@ -1,4 +1,4 @@
-"""A recipe has a name of its own, so that what is plain stays plain, and is refused where nothing could come of it."""
+"""Each variant of a recipe has its own name, plain names stay reserved, and impossible recipes are refused."""
 
 import hashlib
 import re
@@ -26,13 +26,13 @@ TAG = hashlib.sha256(SCRIPT).hexdigest()[:8]
     ],
 )
 def test_recipe_name_is_made_of_what_differs(recipe, name):
-    """Who lists the images sees what is in them."""
+    """The list of images shows what is in each."""
     assert recipe.default_name == name
     assert recipe.is_plain is (name == recipe.name)
 
 
 def test_recipe_name_of_much_is_as_long_as_a_name_may_be():
-    """Many packages have a name too, and another one than others that begin alike."""
+    """A long list of packages has a name too, and it differs from that of another list that begins the same way."""
     many = tuple(f"package-{number}" for number in range(20))
     names = {Recipe("debian", ARCH, packages=packages).default_name for packages in (many, many[:-1])}
     assert len(names) == 2
@@ -51,7 +51,7 @@ def test_recipe_name_of_much_is_as_long_as_a_name_may_be():
     ],
 )
 def test_build_of_what_cannot_be_built_is_refused_at_once(tmp_path, recipe, what):
-    """The error comes before anything is downloaded, and nothing is made."""
+    """The error comes before anything is downloaded, and nothing is created."""
     with pytest.raises(ImageError, match=what):
         build(Store(tmp_path / "images"), recipe, print)
     assert not (tmp_path / "images").exists()
@@ -59,7 +59,7 @@ def test_build_of_what_cannot_be_built_is_refused_at_once(tmp_path, recipe, what
 
 @pytest.mark.parametrize("name", ["debian", "tiny"])
 def test_build_of_a_variant_cannot_have_a_plain_name(tmp_path, name):
-    """`debian` is what it is for everyone."""
+    """The name `debian` means the same image for everyone."""
     with pytest.raises(ImageError, match="is reserved for the plain image"):
         build(Store(tmp_path / "images"), Recipe("debian", ARCH, "trixie"), print, name=name)
 
@@ -79,7 +79,7 @@ WEB = Recipe("debian", ARCH, packages=("nginx",), script=SCRIPT)
 
 
 def test_build_of_what_is_there_is_that(store):
-    """The same recipe under the same name: nothing is built."""
+    """If the image with that name has the same recipe, nothing is built."""
     assert build(store, WEB, print, name="web") == store.get("web", ARCH)
 
 
@@ -92,14 +92,14 @@ def test_build_of_what_is_there_is_that(store):
     ],
 )
 def test_build_of_something_else_under_a_name_that_is_taken_is_refused(store, other):
-    """Nobody gets an image that is not what was asked for, nor loses one silently."""
+    """Nobody gets an image other than the one requested, and no image is silently replaced."""
     with pytest.raises(ImageError, match="there is another image web") as caught:
         build(store, other, print, name="web")
     assert "--as" in caught.value.message
 
 
 def test_recipe_manifest_says_what_the_image_was_built_from(store):
-    """Release, packages asked for, and which script it was."""
+    """The manifest has the release, the requested packages and the digest of the script."""
     assert store.get("web", ARCH).made_of == {
         "recipe": "debian",
         "suite": "bookworm",

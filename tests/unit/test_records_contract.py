@@ -1,4 +1,4 @@
-"""The contract describes what the API's records say of themselves, and what is installed is the contract."""
+"""The contract describes the JSON of the API's records, and its schemas are installed with the package."""
 
 import json
 from importlib.resources import files
@@ -13,7 +13,7 @@ from interlock.fsm.watch import Change
 
 
 def test_contract_describes_every_change_that_a_watch_yields(home, engine, driver, bring):
-    """Lines of a journal, lines of a newer version, and changes of a condition."""
+    """This includes journal lines, journal lines of a newer version, and changes of the condition."""
     bring("web", State.running)
     engine.fire("web", "stop")
     seen = [*Interlock(home, driver=driver).watch(["web"], since=0, until=lambda: True)]
@@ -26,7 +26,7 @@ def test_contract_describes_every_change_that_a_watch_yields(home, engine, drive
 
 
 def test_contract_refuses_what_it_does_not_describe(engine, bring):
-    """The tests would notice a key that is missing, unknown, or of another type."""
+    """The validator rejects a key that is missing, unknown or of another type."""
     bring("web", State.created)
     known = json.loads(json.dumps(engine.status("web").to_json()))
     assert validator("status").is_valid(known)
@@ -37,7 +37,7 @@ def test_contract_refuses_what_it_does_not_describe(engine, bring):
 
 @pytest.mark.parametrize("name", KINDS_OF_RECORDS)
 def test_schema_is_installed_and_valid(name):
-    """An embedder finds it beside the package, as json.md shows."""
+    """An embedding program finds the schema in the package, as json.md shows."""
     jsonschema = pytest.importorskip("jsonschema", reason="checks the schema: pip install '.[dev]'")
     schema = json.loads((files("interlock") / "schemas" / f"{name}.schema.json").read_text())
     jsonschema.Draft202012Validator.check_schema(schema)

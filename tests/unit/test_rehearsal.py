@@ -1,4 +1,4 @@
-"""A dry run foresees what the engine does then, refuses what it refuses, and touches nothing."""
+"""A dry run predicts what the engine will do, refuses what the engine would refuse, and touches nothing."""
 
 import inspect
 import os
@@ -24,7 +24,7 @@ DEAD = Actor(pid=2**22 - 1, started_ticks=1, boot_id="an earlier one", command="
 
 
 def picture(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Return what lies below `folder`: path → what changes when it is touched."""
+    """Return everything below `folder`: path → metadata that any change would alter."""
     found = {}
     for place, folders, files in os.walk(folder):
         for name in (*folders, *files):
@@ -36,13 +36,13 @@ def picture(folder: Path) -> dict[str, tuple[int, ...]]:
 
 @pytest.fixture
 def rehearsal(home, driver, heard):
-    """Return the engine of a dry run on the home."""
+    """Return a dry-run engine for the home."""
     return Rehearsal(home, lambda _: driver, heard.append)
 
 
 @pytest.fixture
 def ask(plan):
-    """Return what asks an engine for a trigger of `web`: the outcome, or the error."""
+    """Return a function that fires a trigger of `web` on an engine, and returns the outcome or the error's parts."""
 
     def ask(engine, trigger, **more):
         try:
@@ -56,20 +56,20 @@ def ask(plan):
 
 
 def visible(found, home):
-    """Return those of the paths `found` that make up instances: no folder that holds several, nothing hidden."""
+    """Return the paths in `found` that belong to instances, without hidden ones and folders that hold several."""
     own = f"{home.instances}/"
     return {it for it in found if it.startswith(own) and it != own and "/." not in it and not it.endswith("snapshots/")}
 
 
 def covered(path, names):
-    """Return whether `path` is one of `names`, or in one that is a folder with all in it."""
+    """Return whether `path` is one of `names`, or below one that ends in a slash."""
     return any(path in (name, f"{name}/") or (name.endswith("/") and path.startswith(name)) for name in names)
 
 
 @pytest.mark.parametrize("state", State)
 @pytest.mark.parametrize("trigger", RECORDED)
 def test_every_request_is_foreseen_as_it_then_happens(tmp_path, home, engine, rehearsal, bring, ask, trigger, state):
-    """The states, the refusal with its words, and each name that appears or goes; before that, nothing is touched."""
+    """It predicts the states, the text of a refusal and each path that appears or vanishes, and touches nothing."""
     bring("web", state)
     prepare(engine, trigger)
     before = picture(tmp_path)
@@ -92,7 +92,7 @@ def test_every_request_is_foreseen_as_it_then_happens(tmp_path, home, engine, re
 
 
 def test_requests_follow_one_another_in_the_imagined_world(tmp_path, rehearsal, bring):
-    """What was imagined is where the next request finds it, and an outcome has all steps of its instance."""
+    """Each request builds on the predicted result of the one before, and an outcome has all steps of its instance."""
     bring("web", State.running)
     before = picture(tmp_path)
     assert not rehearsal.fire("web", Trigger.start).changed
@@ -113,7 +113,7 @@ def test_requests_follow_one_another_in_the_imagined_world(tmp_path, rehearsal, 
 
 
 def test_machine_that_went_down_is_foreseen_to_be_recorded(engine, rehearsal, bring, driver):
-    """The exit is a step of its own, before what was asked for."""
+    """The exit is a separate step before the requested one."""
     bring("web", State.running)
     driver.happen(engine.site("web"), alive=False, exit_reason="guest panicked")
     exited, started = rehearsal.fire("web", Trigger.start).steps
@@ -122,7 +122,7 @@ def test_machine_that_went_down_is_foreseen_to_be_recorded(engine, rehearsal, br
 
 
 def test_machine_that_is_alive_unrecorded_is_foreseen_to_run(engine, rehearsal, bring, driver):
-    """A lost record of a start is settled before a request; `start` itself is that settling."""
+    """A start that was not recorded is settled before another request; a `start` request settles it by itself."""
     bring("web", State.stopped)
     driver.happen(engine.site("web"), alive=True, condition=None)
     assert [step.trigger for step in rehearsal.fire("web", Trigger.start).steps] == [Trigger.start]
@@ -131,7 +131,7 @@ def test_machine_that_is_alive_unrecorded_is_foreseen_to_run(engine, rehearsal, 
 
 
 def begun(home, trigger, source, actor=DEAD, name="web"):
-    """Leave `trigger` unfinished in the journal of `name`, as a process that died in the middle of it."""
+    """Leave `trigger` unfinished in the journal of `name`, as if its process had died in the middle."""
     journal = Journal(home.directory(name))
     line = Line(trigger, source, BY_TRIGGER[trigger].leads_to(source), Phase.begun, actor, now())
     journal.append(line, seq=journal.last().seq + 1)
@@ -148,7 +148,7 @@ def begun(home, trigger, source, actor=DEAD, name="web"):
     ],
 )
 def test_work_that_a_dead_process_left_is_foreseen_by_its_rule(home, engine, rehearsal, bring, trigger, state, dest):
-    """Its rule leads where recovery then leads; it is a step, with the rule in words."""
+    """The predicted state is the one that recovery then reaches; the recovery is a step with a note about its rule."""
     bring("web", state)
     begun(home, trigger, state)
     settled, protected = rehearsal.fire("web", Trigger.protect).steps
@@ -160,14 +160,14 @@ def test_work_that_a_dead_process_left_is_foreseen_by_its_rule(home, engine, reh
 
 
 def test_request_that_finishes_what_was_left_is_one_step(home, rehearsal, bring):
-    """Who asks for what was cut short has it done again."""
+    """Asking again for the interrupted transition plans only that transition, with no separate recovery step."""
     bring("web", State.running)
     begun(home, Trigger.stop, State.running)
     assert [step.trigger for step in rehearsal.fire("web", Trigger.stop).steps] == [Trigger.stop]
 
 
 def test_work_of_another_process_is_refused_joined_or_called_off(home, rehearsal, bring, heard):
-    """As it would be: `start` waits for a start, `stop` calls it off, and a reset is refused."""
+    """As in a real run, `start` waits for a running start, `stop` calls it off, and a reset is refused."""
     bring("web", State.created)
     begun(home, Trigger.start, State.created, this_process())
     with pytest.raises(BusyError):
@@ -179,7 +179,7 @@ def test_work_of_another_process_is_refused_joined_or_called_off(home, rehearsal
 
 
 def test_called_off_work_is_a_note(home, rehearsal, bring):
-    """Of a provision that a stop ends."""
+    """A stop during a provision notes that it calls off the provision."""
     bring("web", State.running)
     begun(home, Trigger.provision, State.running, this_process())
     (step,) = rehearsal.fire("web", Trigger.stop).steps
@@ -190,7 +190,7 @@ def test_called_off_work_is_a_note(home, rehearsal, bring):
 @pytest.mark.parametrize("file", ["spec.json", "journal.jsonl"])
 @pytest.mark.parametrize("trigger", [Trigger.delete, Trigger.unprotect, Trigger.start, Trigger.repair])
 def test_damage_is_foreseen_as_it_is_treated(tmp_path, home, engine, rehearsal, bring, ask, trigger, file, force):
-    """With --force a damaged instance can be removed; what cannot be done is refused in the same words."""
+    """With --force a damaged instance can be removed; anything else is refused with the same text as in a real run."""
     bring("web", State.stopped)
     (home.directory("web") / file).write_bytes(b"{")
     before = picture(tmp_path)
@@ -204,7 +204,7 @@ def test_damage_is_foreseen_as_it_is_treated(tmp_path, home, engine, rehearsal, 
 
 
 def test_work_of_the_caller_and_other_things_have_no_dry_run(home, bring):
-    """What the engine does not do cannot be imagined, and is not done by mistake."""
+    """Calls that the engine does not make cannot be predicted, so a dry run refuses them instead of making them."""
     bring("web", State.running)
     vms = Interlock(home, dry_run=True)
     for call in (
@@ -221,7 +221,7 @@ def test_work_of_the_caller_and_other_things_have_no_dry_run(home, bring):
 
 
 def test_sequences_are_foreseen_step_by_step(tmp_path, home, bring):
-    """`restart`, `up` and `delete` with force are the rows that they are; nothing is touched."""
+    """`restart`, `up`, `fork` and a forced `delete` are shown as the rows that they consist of; nothing is touched."""
     bring("web", State.running)
     before = picture(tmp_path)
 
@@ -250,14 +250,14 @@ def test_sequences_are_foreseen_step_by_step(tmp_path, home, bring):
 
 
 def test_no_row_is_named_but_create():
-    """A new row is foreseen by its columns and by its driver: nothing has to be added here."""
+    """A new row is predicted from its columns and by its driver; the rehearsal needs no code for it."""
     source = inspect.getsource(inspect.getmodule(Rehearsal))
     assert [row.trigger for row in TABLE if re.search(rf"\bTrigger\.{row.trigger}\b", source)] == [Trigger.create]
 
 
 @pytest.mark.parametrize("trigger", RECORDED)
 def test_name_that_cannot_be_is_refused_before_anything_is_looked_at(rehearsal, plan, trigger):
-    """As the engine refuses it."""
+    """A dry run checks names as the engine does."""
     create = {Trigger.create: lambda: rehearsal.create("../x", plan)}
     request = create.get(trigger, lambda: rehearsal.fire("../x", trigger, **needs(trigger)))
     with pytest.raises(InvalidNameError):
@@ -265,7 +265,7 @@ def test_name_that_cannot_be_is_refused_before_anything_is_looked_at(rehearsal, 
 
 
 def test_edit_of_what_is_imagined_alone_is_foreseen(rehearsal, plan):
-    """Its spec is that which it would have: there is no file of it."""
+    """There is no spec file for an instance that exists only in the dry run, so the predicted spec is edited."""
     rehearsal.create("web", plan)
     edited = rehearsal.fire("web", Trigger.edit, change=lambda spec: spec._replace(cpus=3))
     assert [step.trigger for step in edited.steps] == [Trigger.create, Trigger.edit]

@@ -1,4 +1,4 @@
-"""Which machine `--host` means: addresses, and the names in hosts.yaml."""
+"""Which host `--host` means: addresses, and the names in hosts.yaml."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from interlock.remote.address import Host, find, named
 
 @pytest.fixture
 def hosts(tmp_path, monkeypatch):
-    """Return what writes hosts.yaml."""
+    """Return a function that writes hosts.yaml."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     (tmp_path / "interlock").mkdir()
     return (tmp_path / "interlock" / "hosts.yaml").write_text
@@ -24,7 +24,7 @@ def hosts(tmp_path, monkeypatch):
     ],
 )
 def test_address_is_understood(url, host):
-    """A path is the home there; a bare slash is none."""
+    """A path names the home on that host; a bare slash does not."""
     assert find(url) == host
 
 
@@ -34,13 +34,13 @@ def test_address_is_understood(url, host):
      "ssh://build?x", "ssh://build/a%00b", "ssh://bu ild", "ssh://[::1"],
 )  # fmt: skip
 def test_what_is_no_address_is_refused(url):
-    """Above all what ssh would read as an option."""
+    """Above all, nothing is accepted that ssh would read as an option."""
     with pytest.raises(UsageError):
         find(url)
 
 
 def test_password_in_an_address_is_refused_and_not_repeated():
-    """Messages are kept in logs."""
+    """Messages may end up in logs."""
     with pytest.raises(UsageError) as refused:
         find("ssh://me:secret@build")
     assert "secret" not in refused.value.message
@@ -48,12 +48,12 @@ def test_password_in_an_address_is_refused_and_not_repeated():
 
 @pytest.mark.parametrize("text", ["", "local"])
 def test_this_machine_can_be_named(text):
-    """Where INTERLOCK_HOST names another one."""
+    """This overrides an INTERLOCK_HOST that names another host."""
     assert find(text) is None
 
 
 def test_names_are_those_of_the_file(hosts):
-    """In its order, as text or with the program's place."""
+    """Names keep the order of the file; an entry is an address, or a mapping with the path of the program."""
     hosts("build: ssh://me@build\nlab:\n  url: ssh://lab:2222\n  program: /opt/interlock\n")
     assert list(named().values()) == [
         Host("build", "build", "me"),
@@ -66,7 +66,7 @@ def test_names_are_those_of_the_file(hosts):
     ("text", "hint"), [("me@lab", "interlock --host ssh://me@lab list"), ("a b", "interlock --host")]
 )
 def test_unknown_name_is_refused_with_what_to_type(hosts, text, hint):
-    """An address that lacks its beginning is proposed with it."""
+    """If the text looks like an address without `ssh://`, the hint adds that."""
     hosts("")
     with pytest.raises(NotFoundError) as refused:
         find(text)
@@ -79,7 +79,7 @@ def test_unknown_name_is_refused_with_what_to_type(hosts, text, hint):
      "build: {url: 'ssh://x', key: y}", "build: {url: 'ssh://x', program: -x}", "build: [", "build: \x00"],
 )  # fmt: skip
 def test_mistake_in_the_file_is_said_with_its_place(hosts, text):
-    """Never a traceback."""
+    """The error names the file; there is no traceback."""
     hosts(text)
     with pytest.raises(UsageError, match=r"hosts\.yaml"):
         named()

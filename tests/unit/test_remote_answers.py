@@ -1,4 +1,4 @@
-"""What another machine answers is what was said there."""
+"""An answer of another host is read back without loss."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ MOMENT = "2026-01-02T03:04:05.678901Z"
 
 
 def test_status_comes_back_whole():
-    """Every key of its JSON form, none of them empty."""
+    """Every key of the JSON form is set here, and each comes back."""
     said = Status(
         "web",
         State.running,

@@ -1,4 +1,4 @@
-"""What another machine asks of this one beside commands."""
+"""What another host asks of this one besides commands."""
 
 import io
 import os
@@ -12,7 +12,7 @@ from interlock.remote.greeting import KEEP
 
 
 def test_file_that_was_sent_for_nothing_is_removed_by_the_next_one(tmp_path, monkeypatch, capsys):
-    """The caller was called off between the two calls. What another caller has just sent stays."""
+    """The caller was interrupted between its two calls; a file that another caller has just sent stays."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     left, sent = [tmp_path / "interlock" / f"sent-{number}" for number in (1, 2)]
     for folder in (left, sent):

@@ -1,4 +1,4 @@
-"""The connection to another machine, without one: a script stands in for ssh."""
+"""The connection to another host, with a script instead of ssh."""
 
 import json
 import os
@@ -19,7 +19,7 @@ BUILD = Host("build", "build.example.org")
 
 @pytest.fixture
 def ssh(tmp_path, monkeypatch):
-    """Return a function: what ssh does, as a command line of the shell."""
+    """Return a function that replaces ssh with a shell script."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
 
@@ -31,7 +31,7 @@ def ssh(tmp_path, monkeypatch):
 
 
 def test_host_that_does_not_answer_in_time_is_unreachable(ssh):
-    """And called by its name: `list --all-hosts` asks several."""
+    """The error names the host, because `list --all-hosts` asks several."""
     ssh("exec sleep 1000")
     with pytest.raises(UnreachableError, match=r'host "build" did not answer within 0\.05 s') as refused:
         Connection(BUILD).call(["list"], timeout_s=0.05)
@@ -39,7 +39,7 @@ def test_host_that_does_not_answer_in_time_is_unreachable(ssh):
 
 
 def test_home_here_that_cannot_be_read_hides_no_other_host():
-    """It is one answer among several."""
+    """The error is one answer among those of all hosts."""
 
     def unfit():
         raise DriverError("the home is unfit")
@@ -50,7 +50,7 @@ def test_home_here_that_cannot_be_read_hides_no_other_host():
 
 @pytest.mark.parametrize(("words", "times"), [("false", 0), ("echo open", 1)])
 def test_tunnel_is_open_when_the_host_says_so(ssh, words, times):
-    """Not when it answers: the way from there into the guest may fail."""
+    """An answer of the host is not enough, because the connection from there to the guest may still fail."""
     greeting = GREETING.decode() + json.dumps({"contract": CONTRACT, "version": "1"})
     ssh(f"echo '{greeting}' >&2; case $* in *:way*) echo /run/socket;; *) {words};; esac")
     opened = []

@@ -1,4 +1,4 @@
-"""The other end of a call, without a connection."""
+"""The serving end of a remote call, without a connection."""
 
 import json
 import os
@@ -30,7 +30,7 @@ serve(lambda: become(["sh", "-c", "echo $$; exec sleep 1000"]))
 
 @pytest.mark.parametrize("words", [(), ("list",), ("{}", "list"), ("[1]",)])
 def test_call_that_is_none_is_refused(words):
-    """A person has typed it, or another program."""
+    """A person or another program may run the internal command by mistake."""
     done = subprocess.run(
         [sys.executable, "-m", "interlock", "remote-call", *words], capture_output=True, text=True, check=False
     )
@@ -39,7 +39,7 @@ def test_call_that_is_none_is_refused(words):
 
 
 def test_tunnel_says_when_the_way_is_open_and_ends_silently(tmp_path, capfd):
-    """ssh runs its LocalCommand then; Ctrl-C of the caller ends it."""
+    """ssh runs its LocalCommand once the tunnel is open; Ctrl-C of the caller ends the tunnel."""
     ssh = tmp_path / "ssh"
     ssh.write_text(
         "#!/bin/sh\nfor word; do case $word in LocalCommand=*) ${word#LocalCommand=};; esac; done\n"
@@ -71,14 +71,14 @@ def test_tunnel_says_when_the_way_is_open_and_ends_silently(tmp_path, capfd):
     ],
 )
 def test_hint_is_typed_where_the_user_is(monkeypatch, hint, typed):
-    """A file that lies here and a variable of this machine cannot be named from there."""
+    """A hint about a file or a variable of the serving host has to be run there, through ssh."""
     caller = {"host": "build", "way": ["build.example.org"], "settings": {"INTERLOCK_HOME": "/srv/vms"}}
     monkeypatch.setattr(serving, "_caller", caller)
     assert serving.typed(hint) == typed
 
 
 def test_program_that_a_call_becomes_ends_with_its_leash():
-    """A copy from guest to guest is an scp there; it ends when the caller is gone."""
+    """A copy between guests runs scp on the serving host, which ends when the caller is gone."""
     words = [sys.executable, "-c", SERVED, "remote-call", json.dumps({**CALL, "leash": True}), "copy"]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         ended = os.pidfd_open(int(process.stdout.readline()))

@@ -1,4 +1,4 @@
-"""What leads from this machine into the guests of another: the program that stands in for ssh."""
+"""The program that stands in for ssh, to reach the guests of another host from this one."""
 
 import os
 
@@ -12,13 +12,13 @@ from interlock.remote.connection import Connection
 
 @pytest.fixture
 def script(tmp_path, monkeypatch):
-    """Return a function: the stand-in for guests of a home of one host."""
+    """Return a function that makes the stand-in for the guests of the given home on one host."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     return lambda home: ways.script(Connection(Host("build", "build", home=home)))
 
 
 def test_stand_in_for_ssh_of_one_home_is_not_replaced_by_that_of_another(script):
-    """Two copies that run at once read it when they begin a session, which is later."""
+    """Two concurrent copies read their stand-in later, when they begin a session."""
     one = script("/srv/one")
     text = one.read_text()
     other = script("/srv/other")
@@ -26,7 +26,7 @@ def test_stand_in_for_ssh_of_one_home_is_not_replaced_by_that_of_another(script)
 
 
 def test_stand_in_for_ssh_can_be_run_as_soon_as_it_is_there(script, monkeypatch):
-    """Another process may be about to."""
+    """Another process may run it at that moment."""
     published = []
 
     def publish(fresh, place):

@@ -47,7 +47,7 @@ FUTURE = (
 
 @pytest.fixture(params=[TABLE, FUTURE], ids=["table", "future"])
 def rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[Row, ...]:
-    """Let the table be today's, then one that has grown."""
+    """Use today's table, then one that has grown."""
     monkeypatch.setattr(table, "TABLE", request.param)
     return cast("tuple[Row, ...]", request.param)
 
@@ -58,7 +58,7 @@ def rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tup
 @each_format
 @pytest.mark.usefixtures("rows")
 def test_format_names_every_state_and_every_trigger(name: str) -> None:
-    """No state and no row that is legal in one is missing; the model has those that are recorded."""
+    """No state and no row with sources is missing; only the Promela model leaves out rows that the caller runs."""
     drawn = FORMATS[name][0](None)
     rows = [row for row in table.TABLE if row.sources and (name != "promela" or row.by is not By.caller)]
 
@@ -79,7 +79,7 @@ def test_format_without_a_row_does_not_name_its_trigger(name: str, monkeypatch: 
 def test_format_marks_the_current_state(name: str, state: State) -> None:
     """A drawing for an instance differs for each state it can be in, and from the one for no instance.
 
-    What runs and is not drawn begins in that state, and without an instance where every instance begins.
+    A format that is executed instead of drawn begins in that state; without an instance, in the initial state.
     """
     function = FORMATS[name][0]
     runs = name in ("scxml", "xstate", "promela")
@@ -90,7 +90,7 @@ def test_format_marks_the_current_state(name: str, state: State) -> None:
 
 @each_format
 def test_format_is_the_same_each_time_and_ends_its_last_line(name: str) -> None:
-    """A drawing is committed and compared, so it depends on nothing but the table."""
+    """Drawings are committed and compared, so they depend on the table alone."""
     function = FORMATS[name][0]
 
     assert function(None) == function(None)
@@ -98,7 +98,7 @@ def test_format_is_the_same_each_time_and_ends_its_last_line(name: str) -> None:
 
 
 def test_renderer_has_no_lifecycle_of_its_own() -> None:
-    """No state and no trigger is typed into the renderer: neither as a word in a string nor as a member of an enum."""
+    """The renderer names no state and no trigger, neither as a word in a string nor as a member of an enum."""
     vocabulary = {*State, *Trigger}
     typed = set()
     for module in (render, layout, exports):
@@ -112,7 +112,7 @@ def test_renderer_has_no_lifecycle_of_its_own() -> None:
 
 
 def test_renderer_is_cheap_to_import() -> None:
-    """Drawing loads neither the state machine's library nor anything that renders for terminals or templates."""
+    """Drawing imports no library for state machines, terminals, logs, templates or command lines."""
     slow = {"transitions", "rich", "structlog", "pydantic", "click", "yaml"}
     code = "import sys, interlock.diagrams.render; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
@@ -138,13 +138,13 @@ def inside(box: Box, point: Point) -> bool:
 
 
 def corners(plan: Drawing) -> list[Point]:
-    """Return where arrows turn."""
+    """Return the points where arrows turn."""
     return [point for arrow in plan.arrows for point in arrow.points[1:-1]]
 
 
 @pytest.mark.usefixtures("rows")
 def test_layout_arrows_join_the_borders_of_their_states() -> None:
-    """An arrow begins on the border of its source and ends on that of its destination, not on a corner of it."""
+    """An arrow begins on the border of its source and ends on the border of its destination, never on a corner."""
     plan = layout.drawing()
     boxes = {box.state: box for box in plan.boxes}
     for arrow in plan.arrows[1:]:
@@ -187,7 +187,7 @@ def test_layout_arrows_meet_at_most_by_crossing() -> None:
 
 @pytest.mark.usefixtures("rows")
 def test_layout_nested_arrows_do_not_cross() -> None:
-    """Of two arrows of which one spans the other, neither crosses the other: only those that interlace have to."""
+    """If one arrow spans another, the two do not cross; only arrows that overlap in part have to."""
     spans = {
         arrow: sorted((layout.ORDER[arrow.edge.source], layout.ORDER[arrow.edge.dest]))
         for arrow in layout.drawing().arrows
@@ -200,7 +200,7 @@ def test_layout_nested_arrows_do_not_cross() -> None:
 
 
 def test_layout_of_the_table_has_no_crossing() -> None:
-    """Today's diagram can be drawn without any two arrows crossing, and is."""
+    """Today's diagram is drawn without crossing arrows."""
     passed = [cell for arrow in layout.drawing().arrows for cell in set(cells(arrow))]
 
     assert len(set(passed)) == len(passed)
@@ -208,7 +208,7 @@ def test_layout_of_the_table_has_no_crossing() -> None:
 
 @pytest.mark.usefixtures("rows")
 def test_layout_everything_lies_on_the_grid_and_labels_do_not_touch() -> None:
-    """Nothing is cut off at an edge, and between two labels of a line there is a blank at least."""
+    """Nothing is cut off at an edge, and two labels on a line have at least one blank between them."""
     plan = layout.drawing()
     labels = sorted((label for arrow in plan.arrows for label in arrow.labels), key=lambda label: label.at[::-1])
     for label in labels:
@@ -238,7 +238,7 @@ def test_edges_merge_rows_between_the_same_states_but_not_the_observed() -> None
 
 
 def test_text_agrees_with_the_reviewed_drawing(golden: Path, agrees: Callable[..., None]) -> None:
-    """What `interlock diagram` prints is what a person has looked at."""
+    """`interlock diagram` prints the drawing that a person has reviewed."""
     agrees(golden / "lifecycle.txt", render.text())
 
 
@@ -254,7 +254,7 @@ def test_text_fits_a_terminal(current: State | None) -> None:
 @pytest.mark.parametrize("current", [None, *State])
 @pytest.mark.usefixtures("rows")
 def test_svg_is_well_formed_and_says_what_it_shows(current: State | None) -> None:
-    """The SVG parses; its title and description tell the diagram to those who do not see it."""
+    """The SVG parses; its title and description explain the diagram to readers who cannot see it."""
     root = ET.fromstring(render.svg(current))  # noqa: S314 - our own
     said = root.findtext(f"{SVG}desc") or ""
 
@@ -264,7 +264,7 @@ def test_svg_is_well_formed_and_says_what_it_shows(current: State | None) -> Non
 
 
 def test_svg_draws_observed_rows_dashed_and_explains_the_dashes(rows: tuple[Row, ...]) -> None:
-    """Each observed edge is dashed, no other is, and a legend says what that means; without one there is no legend."""
+    """Only observed edges are dashed, and a legend says what that means."""
     root = ET.fromstring(render.svg())  # noqa: S314 - our own
     dashed = [path for path in root.iter(f"{SVG}path") if "observed" in path.get("class", "").split()]
     texts = [text.text for text in root.iter(f"{SVG}text")]
@@ -275,7 +275,7 @@ def test_svg_draws_observed_rows_dashed_and_explains_the_dashes(rows: tuple[Row,
 
 
 def test_svg_without_observed_rows_has_no_legend(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dashes that are not there are not explained."""
+    """If nothing is dashed, there is no legend."""
     monkeypatch.setattr(table, "TABLE", tuple(row for row in TABLE if not row.observed))
 
     assert render.LEGEND not in render.svg()
@@ -283,7 +283,7 @@ def test_svg_without_observed_rows_has_no_legend(monkeypatch: pytest.MonkeyPatch
 
 
 def test_svg_follows_the_readers_colour_scheme() -> None:
-    """It has colours for light and dark pages, and needs nothing from outside itself."""
+    """It has colours for light and dark pages, and loads nothing from elsewhere."""
     drawn = render.svg()
 
     assert "prefers-color-scheme: dark" in drawn
@@ -302,7 +302,7 @@ def test_mermaid_has_one_line_for_each_edge() -> None:
 
 @pytest.mark.usefixtures("rows")
 def test_mermaid_arrow_that_begins_beside_a_loop_is_longer_and_so_is_the_loop() -> None:
-    """Mermaid writes the label of the loop where it would write that of a short arrow: one hides the other."""
+    """Mermaid puts the label of a loop where the label of a short arrow would be, so one would hide the other."""
     lines = render.mermaid().splitlines()
     loops = {edge.source for edge in layout.edges() if edge.source is edge.dest}
     for edge in layout.edges():
@@ -320,7 +320,7 @@ def test_mermaid_arrow_that_begins_beside_a_loop_is_longer_and_so_is_the_loop() 
 @pytest.mark.parametrize("current", [None, *State])
 @pytest.mark.usefixtures("rows")
 def test_dot_is_accepted_by_graphviz(current: State | None) -> None:
-    """Graphviz draws an edge for each of ours, and the one to the initial state."""
+    """Graphviz draws each of our edges, and the one to the initial state."""
     done = subprocess.run(["dot", "-Tplain"], input=render.dot(current), capture_output=True, text=True, check=False)
     drawn = [line.split()[1:3] for line in done.stdout.splitlines() if line.startswith("edge ")]
 
@@ -329,7 +329,7 @@ def test_dot_is_accepted_by_graphviz(current: State | None) -> None:
 
 
 def test_json_holds_what_the_table_holds() -> None:
-    """A program can rebuild the legality of every pair from the description, and read every rule in it."""
+    """From the description, a program can tell which pairs are legal, and read every recovery rule."""
     shown = json.loads(render.json(State.running))
     pairs = {(row["trigger"], source): row["dest"] for row in shown["rows"] for source in row["sources"]}
 
@@ -340,7 +340,7 @@ def test_json_holds_what_the_table_holds() -> None:
 
 
 def test_markdown_table_is_aligned() -> None:
-    """Every line of a Markdown table is as long as the others, so its source can be read too."""
+    """All lines of a Markdown table have the same length, so that its source is readable too."""
     lines = render.rows_table().splitlines()
 
     assert {len(lines[0])} == set(map(len, lines))

@@ -1,4 +1,4 @@
-"""Damage is recognized; what can be fixed is, and what is recorded afterwards is true."""
+"""Damage is recognized and repaired where possible, and the recorded state is true afterwards."""
 
 import stat
 
@@ -30,7 +30,7 @@ GARBAGE = {
 
 @pytest.fixture
 def journal(home):
-    """Return the journal's file of `web`."""
+    """Return the path of the journal of `web`."""
     return home.directory("web") / FILE
 
 
@@ -48,7 +48,7 @@ def put(path, content, *, before):
 
 
 def set_aside(home):
-    """Return what was set aside of the journal of `web`."""
+    """Return the contents that were set aside from the journal of `web`."""
     return [path.read_bytes() for path in home.directory("web").glob(f"{FILE}.damaged-*")]
 
 
@@ -60,7 +60,7 @@ def set_aside(home):
 def test_repair_of_garbage_in_the_journal_sets_it_aside_and_keeps_the_rest(
     engine, home, bring, journal, garbage, state, before
 ):
-    """Wherever it lies, the good lines stay as they are, the bad ones are kept beside them, and the state is known."""
+    """Wherever the garbage is, good lines stay, bad ones are kept in another file, and the state is known."""
     bring("web", state)
     whole = journal.read_bytes()
     put(journal, garbage, before=before)
@@ -73,7 +73,7 @@ def test_repair_of_garbage_in_the_journal_sets_it_aside_and_keeps_the_rest(
 
 
 def test_repair_of_lost_line_says_which_numbers_are_missing(engine, bring, journal):
-    """What is not there any more is named; nobody makes it up."""
+    """Missing lines are named and not invented."""
     bring("web", State.stopped)
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join([*lines[:2], b"torn\n", *lines[4:]]))
@@ -83,7 +83,7 @@ def test_repair_of_lost_line_says_which_numbers_are_missing(engine, bring, journ
 
 
 def test_repair_of_lost_outcome_settles_the_operation_as_a_crash(engine, bring, journal):
-    """Without its outcome a start is one that was cut short; its guest is up, so it is finished."""
+    """A start whose outcome is lost counts as interrupted; since its guest is up, recovery finishes it."""
     bring("web", State.running)
     *lines, outcome = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join([*lines, outcome[:10], b"\n"]))
@@ -92,7 +92,7 @@ def test_repair_of_lost_outcome_settles_the_operation_as_a_crash(engine, bring, 
 
 
 def test_repair_of_lost_start_finds_the_machine_that_runs(engine, bring, journal):
-    """Of a start that is nowhere recorded, the machine is there: by the table it is started, never overlooked."""
+    """A running machine whose start is not recorded is noticed, and a start is recorded for it."""
     bring("web", State.running)
     lines = journal.read_bytes().splitlines(keepends=True)
     created = next(number for number, line in enumerate(lines) if b'"start"' in line)
@@ -102,7 +102,7 @@ def test_repair_of_lost_start_finds_the_machine_that_runs(engine, bring, journal
 
 
 def test_repair_of_journal_of_machine_that_went_down_records_the_exit(engine, driver, bring, journal, garbage):
-    """The ordinary look at the world follows: what does not run is not said to."""
+    """The usual observation follows the repair, so an instance that is down is not reported as running."""
     bring("web", State.running)
     put(journal, garbage, before=0)
     driver.happen(engine.site("web"), alive=False, exit_reason="host went down")
@@ -113,7 +113,7 @@ def test_repair_of_journal_of_machine_that_went_down_records_the_exit(engine, dr
 @pytest.mark.parametrize("name", [".", SPEC_FILE, FILE])
 @pytest.mark.parametrize("mode", [0o000, 0o777])
 def test_repair_of_permissions_makes_it_private_again(engine, home, bring, name, mode):
-    """What is the engine's is its owner's to read and write, and nobody else's."""
+    """The engine's files are private to their owner, who can read and write them."""
     bring("web", State.stopped)
     path = home.directory("web") / name
     before = stat.S_IMODE(path.stat().st_mode)
@@ -124,7 +124,7 @@ def test_repair_of_permissions_makes_it_private_again(engine, home, bring, name,
 
 @pytest.mark.parametrize("state", EXISTING)
 def test_repair_of_a_healthy_instance_changes_nothing(engine, bring, journal, state):
-    """Asking for what is already so succeeds and does nothing; a torn end never counted and is no damage."""
+    """A needless repair succeeds and changes nothing; a torn last line never counted, so it is not damage."""
     bring("web", state)
     with journal.open("ab") as file:
         file.write(b'{"seq": 1')
@@ -138,20 +138,20 @@ def test_repair_of_a_healthy_instance_changes_nothing(engine, bring, journal, st
 
 
 def a_link(path):
-    """Put a link that leads out of the home into the place of the directory `path`."""
+    """Replace the directory `path` with a link to a folder outside the home."""
     elsewhere = path.parents[2] / "elsewhere"
     path.rename(elsewhere)
     path.symlink_to(elsewhere)
 
 
 def a_dangling_link(path):
-    """Put a link that leads nowhere into the place of the directory `path`."""
+    """Replace the directory `path` with a dangling link."""
     remove_tree(path)
     path.symlink_to("nowhere")
 
 
 def a_foreign_link(path):
-    """Let the journal in `path` be a link out of the home."""
+    """Replace the journal in `path` with a link to a file outside the home."""
     elsewhere = path.parents[2] / "elsewhere"
     (path / FILE).rename(elsewhere)
     (path / FILE).symlink_to(elsewhere)
@@ -172,7 +172,7 @@ UNMENDABLE = {
 
 @pytest.fixture(params=UNMENDABLE)
 def reason(request, home, bring):
-    """Damage `web` beyond repair, beside `db`, which is whole; return what its reason must say."""
+    """Damage `web` beyond repair, leave `db` intact, and return what the reason must contain."""
     bring("web", State.stopped)
     bring("db", State.created)
     damage, said = UNMENDABLE[request.param]
@@ -187,7 +187,7 @@ def test_damage_is_listed_with_its_reason_and_disturbs_no_other(engine, reason):
 
 
 def test_repair_of_what_cannot_be_mended_says_so_and_the_way_out(engine, home, reason):
-    """No state is made up where nothing says it: nothing is changed, and the hint leads out."""
+    """No state is invented: nothing changes, and the hint is the way out."""
     before = sorted(home.root.rglob("*"))
     with pytest.raises(DamagedError) as refused:
         engine.fire("web", Trigger.repair)
@@ -198,7 +198,7 @@ def test_repair_of_what_cannot_be_mended_says_so_and_the_way_out(engine, home, r
 
 @pytest.mark.usefixtures("reason")
 def test_discard_of_what_cannot_be_mended_removes_it_and_nothing_beyond(engine, home, tmp_path):
-    """The way out is open; what a link led to is still there."""
+    """A forced delete works; the target of a link is not removed."""
     beyond = {path for path in tmp_path.rglob("*") if home.root not in (path, *path.parents)}
     engine.fire("web", Trigger.delete, force=True)
     assert engine.names() == ["db"]
@@ -206,7 +206,7 @@ def test_discard_of_what_cannot_be_mended_removes_it_and_nothing_beyond(engine, 
 
 
 def test_discard_of_a_link_ends_no_machine_it_leads_to(engine, home, bring, driver):
-    """A link to another instance is no proof that its machine is this one's, nor does its protection count."""
+    """A link to another instance does not make that machine this instance's, and its protection does not count."""
     bring("db", State.running)
     engine.fire("db", Trigger.protect)
     home.directory("web").symlink_to(home.directory("db"))
@@ -216,13 +216,13 @@ def test_discard_of_a_link_ends_no_machine_it_leads_to(engine, home, bring, driv
 
 
 def test_repair_of_absent_instance_is_not_found(engine):
-    """There is nothing to fix where there is nothing."""
+    """There is no instance to repair."""
     with pytest.raises(NotFoundError):
         engine.fire("web", Trigger.repair)
 
 
 def test_repair_beside_a_delete_that_ends_first_is_not_found(engine, home, bring, monkeypatch):
-    """What is gone when the lock is free is absent, not damaged: no hint proposes to remove what may come next."""
+    """An instance that is gone once the lock is free is absent, not damaged; the hint does not propose a delete."""
     bring("web", State.created)
     acquire = Lock.acquire
 
@@ -238,7 +238,7 @@ def test_repair_beside_a_delete_that_ends_first_is_not_found(engine, home, bring
 
 
 def test_repair_while_another_process_holds_it_is_busy(engine, home, bring, monkeypatch):
-    """What is being written to is not fixed under its writer."""
+    """An instance is not repaired while another process writes to it."""
     monkeypatch.setattr(engine_module, "HANDOVER_S", 0.05)
     bring("web", State.created)
     with Lock(home.lock("web")) as lock:
@@ -249,7 +249,7 @@ def test_repair_while_another_process_holds_it_is_busy(engine, home, bring, monk
 
 @pytest.mark.parametrize("state", EXISTING)
 def test_repair_takes_no_protection_away(engine, bring, journal, state):
-    """What was protected before it was fixed still is."""
+    """A protected instance is still protected after the repair."""
     bring("web", state)
     engine.fire("web", Trigger.protect)
     put(journal, b"garbage\n", before=0)
@@ -266,7 +266,7 @@ def test_repair_takes_no_protection_away(engine, bring, journal, state):
 @pytest.mark.parametrize("state", AT_REST)
 @pytest.mark.parametrize("trigger", [Trigger.delete, Trigger.reset])
 def test_fire_what_destroys_over_an_unrecorded_machine_refuses(engine, driver, bring, state, trigger):
-    """Observed before decided also at rest: no disk is taken from under a machine that lives, recorded or not."""
+    """The machine is observed first, even at rest, so no disk is removed under a live machine, recorded or not."""
     bring("web", state)
     driver.happen(engine.site("web"), alive=True, boot_id=boot_id())
     with pytest.raises(Exception, match="is running") as refused:
@@ -276,7 +276,7 @@ def test_fire_what_destroys_over_an_unrecorded_machine_refuses(engine, driver, b
 
 
 def test_fire_over_an_unrecorded_machine_that_does_not_answer_ends_it(make_engine, bring, driver):
-    """A machine that was not recorded and whose guest is silent is undone as a start that was cut short."""
+    """An unrecorded machine with a silent guest is ended, as an interrupted start would be."""
     bring("web", State.created)
     engine = make_engine(SimulatedDriver({"start": {"error": "silent"}}))
     driver.happen(engine.site("web"), alive=True, boot_id=boot_id())

@@ -1,4 +1,4 @@
-"""What a guest's program says of failures, as the host reads it."""
+"""How the host reads the failures that a guest's program reports."""
 
 import pytest
 
@@ -19,35 +19,35 @@ from interlock.guest.report import Failure, Steps, lines, parse
     ],
 )
 def test_parse_returns_each_failure_with_its_words(text, expected):
-    """What is no line of a report (a message of ssh's, a banner) is passed over."""
+    """Lines that do not belong to a report, such as a banner or a message of ssh, are skipped."""
     assert parse(text) == expected
 
 
 def test_parse_keeps_the_last_of_long_output():
-    """Whatever a guest sends, a failure is a screenful at most."""
+    """Whatever a guest sends, a failure has at most a screenful of output."""
     text = b"failed 1 x\n" + b"".join(b" %d\n" % number for number in range(100))
     assert parse(text)[0].output == tuple(str(number) for number in range(80, 100))
 
 
 def test_lines_obey_no_escape_sequence():
-    """What a script prints is shown on a terminal, and does nothing to it."""
+    """The output of a script is shown on a terminal, and must not control it."""
     assert lines(b"\x1b[31mred\x1b[0m\r\n\a\x1b]0;title\x07\xff\n") == ["red", "0;title\ufffd"]
 
 
 def test_parse_keeps_a_hundred_failures():
-    """A guest may claim any number of them, each with words; those after the hundredth are left out."""
+    """A guest may report any number of failures; those after the hundredth are left out."""
     text = b"".join(b"failed 1 script %d\n words of %d\n" % (number, number) for number in range(1000))
     failures = parse(text)
     assert [failure.name for failure in failures] == [f"script {number}" for number in range(100)]
 
 
 def test_lines_are_clipped():
-    """None is longer than a few rows of a terminal."""
+    """No line is longer than a few rows of a terminal."""
     assert lines(b"x" * 10_000) == ["x" * 499 + "…"]
 
 
 def test_steps_of_a_guest_are_bounded_in_number_and_length():
-    """Each is written to the journal."""
+    """Steps are limited because each is written to the journal."""
     said = []
     steps = Steps(said.append)
     for number in range(1000):
@@ -57,7 +57,7 @@ def test_steps_of_a_guest_are_bounded_in_number_and_length():
 
 
 def test_steps_of_a_line_without_end_keep_its_beginning():
-    """It comes in pieces, and is reported when it ends."""
+    """The line comes in pieces, and is reported when it ends."""
     said = []
     steps = Steps(said.append)
     for piece in (b"running a", b"x" * 1_000_000, b"x" * 1_000_000, b"\n"):

@@ -1,4 +1,4 @@
-"""Which restart comes next, as journals tell it, and which machines should have started at login."""
+"""Which restart is due according to the journal, and which instances should have started at login."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def line(trigger, phase, minute=0, restart=0, error=None, source=State.stopped):
 
 
 def ran(restart=0, *, minutes=1):
-    """Return the lines of a machine that was started and went down by itself after so many minutes."""
+    """Return the lines of a machine that was started and went down by itself after `minutes`."""
     return [
         line("start", "begun", restart=restart),
         line("start", "done", restart=restart),
@@ -72,12 +72,12 @@ def ran(restart=0, *, minutes=1):
     ],
 )
 def test_restart_that_is_due_is_counted_from_the_journal(lines, failed, number):
-    """It is counted up to a limit, and from the start that somebody asked for; what was called off is left alone."""
+    """Restarts count from the last requested start, up to a limit; none is due after one was called off."""
     assert restarts.due(lines, failed=failed) == number
 
 
 def test_each_restart_waits_twice_as_long_as_the_one_before():
-    """Up to the last one, so all of them together take a minute."""
+    """All delays together take about a minute."""
     assert [restarts.delay_s(number + 1) for number in range(restarts.TRIES)] == [2, 4, 8, 16, 32]
 
 
@@ -94,7 +94,7 @@ def test_each_restart_waits_twice_as_long_as_the_one_before():
     ],
 )
 def test_what_starts_at_login_is_missed_where_nothing_was_done_since_the_boot(tmp_path, mark, phase, boot, missed):
-    """What was marked in this boot waits for the next; what somebody started, or tried to, is left to him."""
+    """A mark made in this boot counts from the next one; an instance that somebody tried to start is left alone."""
     if mark is not None:
         (tmp_path / AUTOSTART_FILE).write_text(mark)
     entry = line("start", phase, error=REFUSED if phase == "failed" else None)
@@ -104,7 +104,7 @@ def test_what_starts_at_login_is_missed_where_nothing_was_done_since_the_boot(tm
 
 @pytest.mark.parametrize("last", [("exited", "done"), ("provision", "undone")])
 def test_what_starts_at_login_is_missed_where_the_boot_before_is_only_settled(tmp_path, last):
-    """The first look after a power cut records what it came to: nobody has asked for that."""
+    """Recovery after a power cut adds lines to the journal, but they are not a user's request."""
     (tmp_path / AUTOSTART_FILE).write_text("earlier")
     before = line("start", "done")
     Journal(tmp_path).append(before._replace(actor=before.actor._replace(boot_id="earlier")), seq=1)
@@ -114,7 +114,7 @@ def test_what_starts_at_login_is_missed_where_the_boot_before_is_only_settled(tm
 
 @pytest.mark.parametrize("content", [b"\xff", b"\0"])
 def test_mark_that_is_no_text_is_that_of_an_earlier_boot(tmp_path, content):
-    """Who wrote it is unknown; that the instance is marked is not."""
+    """An unreadable mark still marks the instance."""
     (tmp_path / AUTOSTART_FILE).write_bytes(content)
     before = line("start", "done")
     Journal(tmp_path).append(before._replace(actor=before.actor._replace(boot_id="earlier")), seq=1)

@@ -1,4 +1,4 @@
-"""The runner of other programs: bounded, and gone with us."""
+"""The runner of other programs: their output is bounded, and they end with us."""
 
 import os
 import signal
@@ -15,12 +15,12 @@ from interlock.host.run import MERGED, Ended, run
 
 
 def test_run_returns_status_and_words():
-    """Both outputs are kept apart, and the status is the program's."""
+    """stdout and stderr are kept apart, and the exit status is the program's."""
     assert run(["sh", "-c", "cat; echo two >&2; exit 7"], stdin=b"one\n") == Ended(7, b"one\n", b"two\n")
 
 
 def test_run_of_a_program_that_is_not_there_names_its_package(monkeypatch):
-    """The hint is the command that installs it."""
+    """The hint is a command that installs the package."""
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(HostError, match="qemu-img is not installed") as caught:
         run(["qemu-img", "--version"])
@@ -35,7 +35,7 @@ def test_run_hears_both_outputs_in_their_order():
 
 
 def test_run_keeps_the_ends_of_a_flood(monkeypatch, injected):
-    """What a program says without end takes no memory: its beginning, its end and the number of bytes between stay."""
+    """Endless output does not fill memory: the beginning, the end and the number of bytes between them are kept."""
     monkeypatch.setattr(Words.__init__, "__defaults__", (100, 100))
     said = run(["sh", "-c", "echo first; head -c 50000000 /dev/zero; echo last"]).stdout
     assert said.startswith(b"first\n")
@@ -46,14 +46,14 @@ def test_run_keeps_the_ends_of_a_flood(monkeypatch, injected):
 
 
 def test_words_are_few_and_short():
-    """An error carries the last lines, and none of them is a book."""
+    """An error has the last lines of the output, each cut to a limited length."""
     ended = run(["sh", "-c", "seq 1000 >&2; head -c 9999 /dev/zero | tr '\\0' x >&2; exit 1"])
     assert ended.words[:2] == ("982", "983")
     assert ended.words[-1] == "x" * 499 + "…"
 
 
 def test_run_beyond_its_time_is_killed_with_its_children(tmp_path, until):
-    """The error says how long it was given and what it said last; nothing of it continues."""
+    """The error gives the timeout and the program's last output; no process of it is left."""
     with pytest.raises(DeadlineError, match=r"^sh did not end within 0.5 s$") as caught:
         run(["sh", "-c", "sleep 600 & echo $! >pid; echo why >&2; wait"], cwd=tmp_path, timeout_s=0.5)
     assert caught.value.details == ("why",)
@@ -61,7 +61,7 @@ def test_run_beyond_its_time_is_killed_with_its_children(tmp_path, until):
 
 
 def test_run_called_off_lets_the_program_clean_up(tmp_path):
-    """With a grace it is asked first, and killed only if it does not end."""
+    """With a grace period, the program gets SIGTERM first, and is killed only if it does not end."""
 
     def call_off(_: bytes) -> None:
         raise CancelledError("off")
@@ -73,13 +73,13 @@ def test_run_called_off_lets_the_program_clean_up(tmp_path):
 
 
 def test_run_leaves_nothing_in_the_background(tmp_path, until):
-    """What a program left behind ends with the call, and is not waited for."""
+    """Background processes of a program are killed when it ends, and the call does not wait for them."""
     assert run(["sh", "-c", "sleep 600 & echo $! >pid"], cwd=tmp_path).status == 0
     until(lambda: gone(tmp_path / "pid"))
 
 
 def test_run_leaves_what_is_to_stay(tmp_path, until):
-    """A program whose work it is to put another into the background: ssh -f, setsid --fork."""
+    """Some programs are meant to put another one into the background: ssh -f, setsid --fork."""
     run(["setsid", "--fork", "sh", "-c", "echo $$ >new; mv new pid; exec sleep 600"], cwd=tmp_path, leaves=True)
     until((tmp_path / "pid").exists)
     pid = int((tmp_path / "pid").read_text())
@@ -100,7 +100,7 @@ def test_programs_die_with_us(tmp_path, how, until):
 
 
 def test_stdin_of_any_size_is_given_without_waiting():
-    """A program that reads nothing of it holds nobody up."""
+    """A program that does not read its stdin blocks nobody."""
     assert run(["true"], stdin=b"x" * 10_000_000).status == 0
     assert run(["wc", "-c"], stdin=b"x" * 10_000_000).stdout.strip() == b"10000000"
 

@@ -84,7 +84,7 @@ LIMA = {
     "MOUNTTYPE": "",
     "MOUNTS": "0",
 }
-"""What PLAIN's scripts find in their environment, each with `LIMA_CIDATA_` before its name."""
+"""The environment of PLAIN's scripts; each name is prefixed with `LIMA_CIDATA_`."""
 
 FULL_LIMA = LIMA | {
     "COMMENT": "Ada Lovelace",
@@ -97,7 +97,7 @@ FULL_LIMA = LIMA | {
 
 
 def variables(lima: dict[str, str], **more: str) -> dict[str, bytes]:
-    """Return the files by which a guest knows these variables."""
+    """Return the files that give these variables to a guest."""
     named = {f"LIMA_CIDATA_{name}": value for name, value in lima.items()}
     return {
         "lima.env": "".join(f"{name}={value}\n" for name, value in named.items()).encode(),
@@ -111,13 +111,13 @@ OWN_HOSTS = b"127.0.1.1 web\n10.0.2.2 host.interlock.internal\n10.0.2.2 host.lim
 
 
 def extracted(archive: bytes, folder: Path) -> Path:
-    """Return where the seed lies after the kernel has unpacked it."""
+    """Return the folder of the seed, unpacked as the kernel would."""
     subprocess.run(["cpio", "-idm", "--quiet", "--no-absolute-filenames"], input=archive, cwd=folder, check=True)
     return folder / "seed"
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """Return the files below `folder`, by their paths in it."""
+    """Return the files below `folder`: relative path → content."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
@@ -138,7 +138,7 @@ def iso_files(image: bytes) -> tuple[str, dict[str, bytes]]:
 
 
 def test_overlay_has_one_file_for_each_fact(tmp_path):
-    """A guest reads its facts with `read`, and what nothing was said about has no file."""
+    """A guest reads its facts with `read`; a fact that is not set has no file."""
     assert files_of(extracted(seed.overlay(PLAIN), tmp_path)) == COMMON | variables(LIMA) | {
         "hosts": OWN_HOSTS,
         "ssh_host_ed25519_key": b"PRIVATE\n",
@@ -148,7 +148,7 @@ def test_overlay_has_one_file_for_each_fact(tmp_path):
 
 
 def test_overlay_carries_everything_that_can_be_said(tmp_path):
-    """Each fact, each collection in its order, and each script under its number and mode."""
+    """The overlay has every fact, every collection in its order, and every script with its number and mode."""
     assert files_of(extracted(seed.overlay(FULL), tmp_path)) == COMMON | variables(FULL_LIMA, PARAM_X="two words") | {
         "hosts": OWN_HOSTS + b"10.0.2.7 registry\n",
         "ssh_host_ed25519_key": b"PRIVATE\n",
@@ -187,14 +187,14 @@ def test_overlay_carries_everything_that_can_be_said(tmp_path):
 
 
 def test_overlay_is_private_to_root(tmp_path):
-    """The host's private key, and secrets in scripts, are not for every login of the guest."""
+    """The private host key and secrets in scripts must not be readable by every user of the guest."""
     root = extracted(seed.overlay(PLAIN), tmp_path)
     assert root.stat().st_mode & 0o777 == 0o700
     assert (root / "ssh_host_ed25519_key").stat().st_mode & 0o777 == 0o600
 
 
 def test_overlay_of_the_same_facts_is_the_same():
-    """An instance's initrd does not change under it when the overlay is made again."""
+    """Building the overlay again does not change an instance's initrd."""
     assert seed.overlay(FULL) == seed.overlay(FULL)
 
 
@@ -207,7 +207,7 @@ def test_nocloud_is_the_volume_that_cloud_init_looks_for():
 
 
 def test_nocloud_carries_the_same_tree_without_the_host_key(tmp_path):
-    """The program and its facts are one, however they come; the key is cloud-init's to put where it belongs."""
+    """The program and its facts are the same in both forms, except that cloud-init installs the host key."""
     _, files = iso_files(seed.nocloud(FULL))
     there = {path.removeprefix("interlock/"): data for path, data in files.items() if path.startswith("interlock/")}
     expected = files_of(extracted(seed.overlay(FULL), tmp_path))
@@ -219,7 +219,7 @@ def test_nocloud_carries_the_same_tree_without_the_host_key(tmp_path):
 
 
 def test_nocloud_asks_for_every_module_that_it_uses_and_no_other():
-    """An emulated guest takes seconds to find that some thirty modules have nothing to do."""
+    """About thirty other modules have nothing to do, and finding that out takes an emulated guest seconds."""
     _, files = iso_files(seed.nocloud(FULL))
     given = json.loads(files["user-data"].partition(b"\n")[2])
     stages = [f"cloud_{stage}_modules" for stage in ("init", "config", "final")]
@@ -228,7 +228,7 @@ def test_nocloud_asks_for_every_module_that_it_uses_and_no_other():
         ["runcmd"],
         ["scripts-user"],
     ]
-    # Each key with the module that reads it; `users` and `preserve_hostname` keep our program's work from being undone.
+    # Each key has a module that reads it; `users` and `preserve_hostname` keep cloud-init from undoing our work.
     assert given.keys() == {
         *("bootcmd", "growpart", "resize_rootfs", "runcmd", "users", "preserve_hostname"),
         *("disable_root", "ssh_keys", "ssh_deletekeys", "ssh_pwauth"),
@@ -238,14 +238,14 @@ def test_nocloud_asks_for_every_module_that_it_uses_and_no_other():
 @pytest.mark.parametrize("program", sorted(path.name for path in seed.PROGRAM_FILE.parent.glob("*.sh")))
 @pytest.mark.parametrize("shell", ["sh", "bash --posix"])
 def test_program_is_read_by_every_shell(shell, program):
-    """No guest's shell stumbles over a word that only another knows."""
+    """The program uses no syntax that some guest's shell does not know."""
     subprocess.run([*shell.split(), "-n", seed.PROGRAM_FILE.with_name(program)], check=True)
 
 
 class Guest:
-    """A folder that plays a guest's root. Its user is the one who runs the tests, so no account has to be made.
+    """A folder that serves as a guest's root. Its user is the one who runs the tests, so no account has to be made.
 
-    Programs that would change more than files are stood in for by ones that say how they were called.
+    Programs that would change more than files are replaced by ones that print how they were called.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -262,16 +262,16 @@ class Guest:
         self.state = self.root / "var/lib/interlock"
 
     def furnish(self, **given: object) -> None:
-        """Unpack the seed, and do what comes before anybody may log in."""
+        """Unpack the seed, and run the part that comes before logins are allowed."""
         seed_of = replace(PLAIN, user=self.user, home="/home/me", **given)  # type: ignore[arg-type]
         self.run(extracted(seed.overlay(seed_of), self.folder) / "interlock", "early")
 
     def boot(self) -> None:
-        """Do what a boot does once there is a network."""
+        """Run the part of a boot that comes once there is a network."""
         self.run(self.state / "seed/interlock", "boot")
 
     def run(self, program: Path, *arguments: str) -> str:
-        """Return what our program says."""
+        """Run our program, which must succeed, and return its output."""
         done = subprocess.run(
             ["sh", program, *arguments],
             env={"PATH": f"{self.bin}:/usr/sbin:/usr/bin:/sbin:/bin", "INTERLOCK_ROOT": str(self.root)},
@@ -287,11 +287,11 @@ class Guest:
         return (self.root / path).read_text()
 
     def results(self, ending: str) -> dict[str, str]:
-        """Return what the steps said (`log`) or how they ended (`status`), by their names."""
+        """Return the output (`log`) or the exit status (`status`) of each step, by its name."""
         return {path.stem: path.read_text() for path in (self.state / "scripts").glob(f"*.{ending}")}
 
     def report(self) -> list[str]:
-        """Return what the guest says that failed in its last boot with work."""
+        """Return the lines of the guest's report on its last boot that had work to do."""
         boot_id, *lines = self.read("var/lib/interlock/report").splitlines()
         assert Path("/proc/sys/kernel/random/boot_id").read_text().strip() == boot_id
         return lines
@@ -309,7 +309,7 @@ def guest(tmp_path: Path) -> Guest:
 
 
 def test_early_lets_the_user_in_and_keeps_the_seed(guest):
-    """The key opens the endpoint; what the guest proves itself with goes to sshd's folder and is kept nowhere else."""
+    """The user's key is accepted, and the host key is kept in sshd's folder only."""
     guest.furnish()
     assert guest.read("home/me/.ssh/authorized_keys") == "ssh-ed25519 AAAA ada\n"
     assert f"{guest.user}:*:::::::\n" == guest.read("etc/shadow")
@@ -321,7 +321,7 @@ def test_early_lets_the_user_in_and_keeps_the_seed(guest):
 
 
 def test_early_leaves_a_home_that_is_there(guest):
-    """Who may log in has been the user's to change since; but an image may have an empty folder for its keys."""
+    """Keys are put into an image's empty `.ssh`, but not again after a boot, when the user may have removed them."""
     keys = guest.root / "home/me/.ssh/authorized_keys"
     keys.parent.mkdir(parents=True)
     guest.furnish()
@@ -333,7 +333,7 @@ def test_early_leaves_a_home_that_is_there(guest):
 
 
 def test_early_may_be_done_again(guest):
-    """A boot that was cut short starts over, and leaves nothing twice."""
+    """An interrupted boot starts over, and adds nothing twice."""
     (guest.root / "etc/hosts").write_text("127.0.0.1 localhost\n")
     guest.furnish(hosts={"registry": "10.0.2.7"}, env={"A": "b"})
     once = guest.read("etc/hosts"), guest.read("etc/environment")
@@ -352,7 +352,7 @@ def test_early_may_be_done_again(guest):
 
 @pytest.mark.parametrize("known", [True, False], ids=["zone database", "zone file"])
 def test_timezone_is_the_guests_own_or_the_one_given(guest, known):
-    """A guest without the database gets the zone's file."""
+    """A guest without the zone database gets the zone's file from the seed."""
     if known:
         (guest.root / "usr/share/zoneinfo/Asia/Kolkata").write_text("theirs")
     guest.furnish(timezone="Asia/Kolkata", zone=b"given")
@@ -363,7 +363,7 @@ def test_timezone_is_the_guests_own_or_the_one_given(guest, known):
 
 
 def test_timezone_that_is_nowhere_is_a_failure_with_its_name(guest):
-    """What could not be done is reported like a script that failed, and the rest is done."""
+    """The step is reported like a failed script, and the other steps are done."""
     guest.furnish(timezone="Mars/Utopia", scripts=(Script(SYSTEM, b"echo ran"),))
     guest.boot()
     assert guest.report() == ["failed 1 time zone", " this guest has no zone Mars/Utopia"]
@@ -372,14 +372,14 @@ def test_timezone_that_is_nowhere_is_a_failure_with_its_name(guest):
 
 @pytest.mark.parametrize(("before", "after"), [("", "LANG=C.UTF-8\n"), ("LANG=de_DE.UTF-8\n", "LANG=de_DE.UTF-8\n")])
 def test_locale_of_the_guests_own_stays(guest, before, after):
-    """Only a guest that has none is given one."""
+    """Only a guest without a locale gets the given one."""
     (guest.root / "etc/locale.conf").write_text(before)
     guest.furnish(locale="C.UTF-8")
     assert after == guest.read("etc/locale.conf")
 
 
 def test_name_servers_replace_those_of_the_network(guest):
-    """The programs that would write them again are configured not to."""
+    """NetworkManager is configured not to write them again."""
     (guest.root / "etc/NetworkManager").mkdir()
     (guest.root / "etc/resolv.conf").symlink_to("/nowhere")
     guest.furnish(dns=("10.0.2.3", "1.1.1.1"))
@@ -398,7 +398,7 @@ SCRIPTS = (
 
 @pytest.fixture
 def order(guest: Guest) -> Callable[[], list[str]]:
-    """Return a function that returns which scripts have run, in their order."""
+    """Return a function that lists the scripts that have run, in order."""
     path = guest.folder / "order"
     path.touch()
     guest.furnish(scripts=SCRIPTS, env={"INTERLOCK_ORDER": str(path), "A": 'it\'s "b"'}, param={"X": "two words"})
@@ -406,7 +406,7 @@ def order(guest: Guest) -> Callable[[], list[str]]:
 
 
 def test_first_boot_runs_scripts_by_mode(guest, order):
-    """Modes in their order, scripts of one mode in theirs; what each said and how it ended is kept."""
+    """Scripts run in the order of their modes; the output and the exit status of each are kept."""
     guest.boot()
     assert order() == ["boot", "dependency", "system", "user"]
     assert guest.results("log")["001-system"] == 'system it\'s "b"\n'
@@ -423,7 +423,7 @@ def test_first_boot_runs_scripts_by_mode(guest, order):
 
 @pytest.mark.usefixtures("order")
 def test_first_boot_reports_the_scripts_that_failed(guest):
-    """The exit status, and the last that was said; a script that cannot be run has failed as well."""
+    """The report has the exit status and the last output; a script that cannot be executed counts as failed."""
     guest.boot()
     failed = [line for line in guest.report() if line.startswith("failed")]
     assert failed == ["failed 3 script 001 (system)", "failed 127 script 004 (system)"]
@@ -431,7 +431,7 @@ def test_first_boot_reports_the_scripts_that_failed(guest):
 
 
 def test_script_that_floods_is_reported_in_a_few_kilobytes(guest):
-    """Its log is whole in the guest; what the host hears over ssh is its end, and no more of a line than is shown."""
+    """The full log stays in the guest; the host only gets its end over ssh, with long lines cut."""
     flood = b"head -c 5000000 /dev/zero | tr '\\0' x; echo; echo why; exit 3"
     guest.furnish(scripts=(Script(SYSTEM, flood),))
     guest.boot()
@@ -441,14 +441,14 @@ def test_script_that_floods_is_reported_in_a_few_kilobytes(guest):
 
 
 def test_every_boot_runs_scripts_of_every_mode(guest, order):
-    """Templates rely on it: what a script loads, sets or mounts is gone with that kernel."""
+    """Templates rely on it, because modules, settings and mounts made by a script are gone after a reboot."""
     guest.boot()
     guest.boot()
     assert order() == ["boot", "dependency", "system", "user"] * 2
 
 
 def test_later_boot_leaves_out_what_is_done_once(guest, tmp_path):
-    """`once` means the first boot, for scripts of every mode and for files; the rest is done as ever."""
+    """Scripts and files with `once` are skipped after the first boot; the others are done at each boot."""
     ran = tmp_path / "ran"
     guest.furnish(
         scripts=tuple(
@@ -469,7 +469,7 @@ def test_later_boot_leaves_out_what_is_done_once(guest, tmp_path):
 
 
 def test_failure_stands_until_its_step_succeeds(guest, tmp_path):
-    """A boot without the failed script says nothing about it, so it is still reported; one that runs it does."""
+    """A failure is still reported after a boot that does not run its script; it is cleared when the script succeeds."""
     mended = tmp_path / "mended"
     test = f"[ -e {mended} ]".encode()
     guest.furnish(scripts=(Script(SYSTEM, test, once=True), Script(SYSTEM, test)))
@@ -483,7 +483,7 @@ def test_failure_stands_until_its_step_succeeds(guest, tmp_path):
 
 
 def test_again_does_over_each_step_that_failed(guest):
-    """A time zone that could not be set, say; and none that succeeded but the scripts and files."""
+    """Failed steps, such as setting the time zone, are repeated; of the others, only scripts and files are."""
     guest.furnish(timezone="Asia/Kolkata")
     guest.boot()
     failed = ["failed 1 time zone", " this guest has no zone Asia/Kolkata"]
@@ -498,7 +498,7 @@ def test_again_does_over_each_step_that_failed(guest):
 
 
 def test_first_boot_of_another_instance_forgets_what_failed(guest):
-    """A copied disk brings its files along; the guest in which something failed is the one to report it."""
+    """A copied disk has the results of its original's steps; those failures must not be reported again."""
     guest.furnish(timezone="Mars/Utopia", scripts=(Script(SYSTEM, b"exit 1"),))
     guest.boot()
     (guest.state / "seed/instance-id").write_text("i-2\n")
@@ -507,7 +507,7 @@ def test_first_boot_of_another_instance_forgets_what_failed(guest):
 
 
 def test_scripts_find_the_variables_of_lima(guest):
-    """In their environment, and in the file that programs made for Lima's guests read."""
+    """They are in the environment, and in the file that programs written for Lima's guests read."""
     check = Script(SYSTEM, b'set -u; echo "$LIMA_CIDATA_NAME $LIMA_CIDATA_USER $LIMA_CIDATA_HOME"')
     guest.furnish(name="My_VM", scripts=(check, replace(check, mode=USER)))
     guest.boot()
@@ -516,7 +516,7 @@ def test_scripts_find_the_variables_of_lima(guest):
 
 
 def test_later_boot_without_work_does_nothing(guest):
-    """Nothing waits for it either: the flag that says so is not there."""
+    """Nothing waits for such a boot either, because there is no `each-boot` flag."""
     guest.furnish(scripts=(Script(SYSTEM, b"echo ran", once=True),))
     guest.boot()
     before = guest.read("var/lib/interlock/report")
@@ -527,7 +527,7 @@ def test_later_boot_without_work_does_nothing(guest):
 
 
 def test_again_runs_everything_and_says_what_it_begins(guest, order):
-    """On demand, scripts and files are done as at a first boot; what fails is said at once, and again at the end."""
+    """`again` does all scripts and files as a first boot does; failures are printed at once, and again at the end."""
     guest.boot()
     said = guest.run(guest.state / "seed/interlock", "again").splitlines()
     assert order() == ["boot", "dependency", "system", "user"] * 2
@@ -545,9 +545,9 @@ def test_again_runs_everything_and_says_what_it_begins(guest, order):
 
 
 def test_boot_tells_of_a_failed_script_before_it_runs_the_next(guest, tmp_path):
-    """The host need not wait for the other scripts; it hears of the steps that failed before there was a network, too.
+    """The host learns of a failure before other scripts end, also of steps that failed before the network was up.
 
-    A script has no hold on the news: one that left a program behind would keep a session open that listens.
+    Scripts do not inherit the news file: a background program with it open would keep a listening session open.
     """
     news = guest.state / "news"
     guest.furnish(
@@ -571,7 +571,7 @@ def test_boot_tells_of_a_failed_script_before_it_runs_the_next(guest, tmp_path):
 
 
 def test_file_is_written_as_told(guest):
-    """Byte for byte, with its owner and mode; one that shall stay, stays."""
+    """Content, owner and mode are exact; with `overwrite` off, an existing file is left alone."""
     (guest.root / "etc/there").write_text("old")
     given = (
         File("/etc/a b/new", b"\0\xff", owner=guest.user, permissions=0o640),
@@ -586,7 +586,7 @@ def test_file_is_written_as_told(guest):
 
 
 def test_edit_comes_between_files_and_scripts_and_is_called_by_its_title(guest):
-    """What a file holds can be edited, scripts find it so, and a failure names the file."""
+    """Edits run after files are written and before scripts; a failed edit is reported with the name of the file."""
     guest.furnish(
         files=(File("/etc/x", b"written\n", owner=guest.user),),
         scripts=(
@@ -600,7 +600,7 @@ def test_edit_comes_between_files_and_scripts_and_is_called_by_its_title(guest):
 
 
 def stand_in(guest, program, words):
-    """Let `program` of the guest run `words` of sh first, and return the file into which they write."""
+    """Make `program` of the guest run the shell code `words` first, and return the file with their output."""
     heard = guest.folder / f"{program}.heard"
     (guest.bin / program).write_text(f'#!/bin/sh\nexec 3>&1\n{{ {words}; }} >>{heard}\nexec /bin/{program} "$@"\n')
     (guest.bin / program).chmod(0o755)
@@ -609,7 +609,7 @@ def stand_in(guest, program, words):
 
 @pytest.mark.parametrize("there", [None, 0o644], ids=["new", "open-to-all"])
 def test_file_is_private_before_it_is_filled(guest, there):
-    """At no moment can others read what only some may: the file is closed before its first byte is in it."""
+    """Others can never read a private file: its mode is set before the first byte is written."""
     if there:
         (guest.root / "etc/secret").write_text("old")
         (guest.root / "etc/secret").chmod(there)
@@ -622,7 +622,7 @@ def test_file_is_private_before_it_is_filled(guest, there):
 
 
 def test_scripts_and_what_they_say_are_private(guest):
-    """A user's script waits in a folder that is closed before anything is in it; logs are root's alone."""
+    """A user script is copied into a folder that is already private; logs are readable by root only."""
     guest.furnish(scripts=(Script(USER, b"true"),))
     heard = stand_in(guest, "cp", 'stat -c %a "${2%/*}"')
     guest.boot()
@@ -632,7 +632,7 @@ def test_scripts_and_what_they_say_are_private(guest):
 
 @pytest.mark.parametrize(("owner", "folders"), [(None, ["etc/new", "etc/new/deep"]), ("nobody", [])])
 def test_folders_of_a_file_are_its_owners_below_the_owners(guest, owner, folders):
-    """What its owner could have made is its owner's, as if made so; elsewhere it is root's."""
+    """New folders belong to the file's owner only where that user could have made them; elsewhere to root."""
     owner = owner or guest.user
     heard = stand_in(guest, "chown", 'echo "$@"; exit')
     guest.furnish(files=(File("/etc/new/deep/file", b"x", owner=owner),))
@@ -643,7 +643,7 @@ def test_folders_of_a_file_are_its_owners_below_the_owners(guest, owner, folders
 
 
 def test_certificates_are_put_where_the_guest_wants_them(guest):
-    """Debian's way: a folder, a list of those that come with the system, and a program that makes the rest of both."""
+    """On Debian: a folder, a list of the system's certificates, and a program that updates the rest from both."""
     (guest.root / "etc/ca-certificates.conf").write_text("# list\nmozilla/A.crt\n!mozilla/B.crt\n")
     guest.furnish(ca_certs=(b"ONE\n", b"TWO"), remove_default_ca_certs=True)
     guest.boot()
@@ -654,21 +654,21 @@ def test_certificates_are_put_where_the_guest_wants_them(guest):
 
 
 def test_upgrade_uses_the_guests_package_manager(guest):
-    """Lists first, then what they have that is newer; nobody is asked anything."""
+    """Package lists are updated first, then the packages."""
     guest.furnish(upgrade_packages=True)
     guest.boot()
     assert [line.split()[-1] for line in guest.results("log")["upgrade"].splitlines()] == ["update", "upgrade"]
 
 
 def test_disk_that_is_not_there_is_a_failure_with_its_place(guest):
-    """A disk is known by its serial number alone."""
+    """A disk is identified by its serial number."""
     guest.furnish(disks=(GuestDisk("disk7", "data", "/mnt/data", format=True),))
     guest.boot()
     assert guest.report() == ["failed 1 disk at /mnt/data", " no disk has the serial number disk7"]
 
 
 def test_program_called_wrongly_says_how():
-    """It names its uses."""
+    """The program prints its usage."""
     program = ["sh", seed.PROGRAM_FILE, "sometimes"]
     done = subprocess.run(program, capture_output=True, text=True, check=False)
     assert done.returncode == 2
@@ -680,7 +680,7 @@ LAN = lan.place(PLAIN.instance_id)
 
 @pytest.fixture
 def card(guest):
-    """Return what the guest did to its network cards; the second is the one of the network of instances."""
+    """Return the log of the guest's `ip` calls; its second card is on the network of instances."""
     heard = guest.folder / "ip.heard"
     (guest.bin / "ip").write_text(f'#!/bin/sh\necho "$*" >>{heard}\n')
     (guest.bin / "ip").chmod(0o755)
@@ -692,7 +692,7 @@ def card(guest):
 
 
 def test_card_of_the_network_of_instances_is_found_by_its_address_and_named(guest, card):
-    """At each boot, before scripts; a daemon of the guest's own leaves it alone."""
+    """It is set up at each boot before scripts run, and the guest's own network daemon does not configure it."""
     guest.furnish(lan="lima0", scripts=(Script(SYSTEM, b"ip route"),))
     assert f"MACAddress={LAN.mac}\n" in guest.read("etc/systemd/network/10-interlock.network")
     for _ in range(2):
@@ -712,7 +712,7 @@ def test_card_of_the_network_of_instances_is_found_by_its_address_and_named(gues
 
 @pytest.mark.usefixtures("card")
 def test_card_is_claimed_where_the_seed_was_laid_over_the_guest_before(guest):
-    """The initrd of a system with a disk copies the seed to where it stays, and then begins with it."""
+    """The initrd of a system with a disk copies the seed to its final place, and runs it from there."""
     given = replace(PLAIN, user=guest.user, home="/home/me", lan="lima0")
     guest.state.mkdir(parents=True)
     extracted(seed.overlay(given), guest.folder).rename(guest.state / "seed")
@@ -721,7 +721,7 @@ def test_card_is_claimed_where_the_seed_was_laid_over_the_guest_before(guest):
 
 
 def test_card_that_cloud_init_has_set_up_is_left_alone(guest, card):
-    """What is right already is not taken down under its users."""
+    """A card that is already configured correctly is not taken down."""
     shows = f"link/ether {LAN.mac} brd\n inet {LAN.with_prefix} scope"
     (guest.bin / "ip").write_text(f'#!/bin/sh\necho "$*" >>{card}\necho "{shows}"\n')
     guest.furnish(lan="lima0")
@@ -730,7 +730,7 @@ def test_card_that_cloud_init_has_set_up_is_left_alone(guest, card):
 
 
 def test_nocloud_configures_both_cards_of_a_guest_that_has_two():
-    """Each by its address: no name of a card is the same in all systems, and DHCP is for the first alone."""
+    """Cards are matched by address, because their names differ between systems; only the first uses DHCP."""
     _, files = iso_files(seed.nocloud(replace(PLAIN, lan="lima0")))
     cards = json.loads(files["network-config"])["ethernets"]
     assert [card["match"]["macaddress"] for card in cards.values()] == ["52:54:00:12:34:56", LAN.mac]
@@ -741,7 +741,7 @@ def test_nocloud_configures_both_cards_of_a_guest_that_has_two():
 
 @pytest.mark.usefixtures("card")
 def test_names_of_peers_are_added_to_the_hosts_and_stay(guest):
-    """They are there after a reboot, at which the host tells none; another list takes their place."""
+    """They survive a reboot, at which the host sends no names; a new list replaces them."""
     guest.furnish(lan="lima0")
     guest.boot()
     for names in ("198.18.0.7 lima-db.internal", "198.18.0.8 lima-web.internal"):
@@ -756,7 +756,7 @@ OTHER = Identity("copy", "copy-host", "i-2", KeyPair(b"OTHER\n", b"ssh-ed25519 C
 
 
 def test_identity_takes_the_place_of_the_new_instance(guest, card):
-    """A copy has its original's card in its memory; it leaves the place to the original."""
+    """A copy wakes up with the card addresses of its original, and changes to those of its own id."""
     guest.furnish(lan="lima0")
     initrd = cpio.pack({}) + seed.overlay(replace(PLAIN, user=guest.user, home="/home/me", lan="lima0"))
     call = ["sh", guest.state / "seed/interlock", "identity"]
@@ -772,7 +772,7 @@ def test_identity_takes_the_place_of_the_new_instance(guest, card):
 
 @pytest.fixture
 def taken(guest):
-    """Return what has `guest`, after its first boot, become another; it returns what the guest says went wrong."""
+    """Return a function that gives the booted `guest` another identity, and returns the guest's error message."""
     guest.furnish()
     guest.boot()
     initrd = cpio.pack({}) + seed.overlay(replace(PLAIN, user=guest.user, home="/home/me"))
@@ -795,7 +795,7 @@ def taken(guest):
 
 
 def test_identity_makes_a_guest_another_and_may_be_repeated(guest, taken):
-    """Name, ids and keys are the new ones; a host key of another kind, which the original has too, is gone."""
+    """Name, ids and keys are new; a host key of another type, which the original has too, is removed."""
     (guest.root / "etc/ssh/ssh_host_rsa_key").write_text("shared")
     with (guest.root / "home/me/.ssh/authorized_keys").open("a") as keys:
         keys.write("ssh-ed25519 DDDD mine\n")
@@ -815,7 +815,7 @@ def test_identity_makes_a_guest_another_and_may_be_repeated(guest, taken):
 
 
 def test_identity_that_cannot_be_taken_says_what_is_wrong_and_keeps_the_id(guest, taken):
-    """The instance's id is the last to change, so a guest that kept anything of the original keeps that as well."""
+    """The instance's id changes last, so a guest that failed to change anything else keeps the old id too."""
     (guest.root / "etc/ssh/ssh_host_ed25519_key").unlink(missing_ok=True)
     (guest.root / "etc/ssh/ssh_host_ed25519_key").mkdir()
     assert taken() == "the host key could not be changed\n"
@@ -823,7 +823,7 @@ def test_identity_that_cannot_be_taken_says_what_is_wrong_and_keeps_the_id(guest
 
 
 def test_identity_of_a_copy_waits_for_new_random_numbers(guest, taken):
-    """In the boot of the original, only the kernel's word that it has renewed its random state suffices."""
+    """A copy in the same boot as its original succeeds only if the kernel logs that it reseeded its random state."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     (guest.bin / "sleep").symlink_to("/bin/true")
     log, renewed = guest.folder / "log", "random: crng reseeded due to virtual machine fork\n"
@@ -837,7 +837,7 @@ def test_identity_of_a_copy_waits_for_new_random_numbers(guest, taken):
 
 
 def test_identity_waits_until_the_server_listens_again_on_all_it_listened_on(guest, taken):
-    """A server that ends closes one socket after the other, and the next one opens them so: between, nobody gets in."""
+    """A restarting server closes and opens its sockets one by one, and in between nobody can log in."""
     net, waits = guest.root / "proc/net", guest.folder / "waits"
     net.mkdir(parents=True)
     seen = [("11", "12"), ("11", ""), ("", ""), ("21", ""), ("21", "22")]
@@ -865,7 +865,7 @@ def test_identity_waits_until_the_server_listens_again_on_all_it_listened_on(gue
 
 @pytest.fixture
 def become(guest):
-    """Return what has `guest`, which was booted as nobody's, become that of a seed; it returns what went wrong."""
+    """Return a function that turns `guest`, booted for a warm image, into an instance's, and returns the error."""
     guest.furnish()
     guest.boot()
 
@@ -890,7 +890,7 @@ def become(guest):
 
 
 def test_guest_of_nobody_becomes_that_of_a_seed(guest, become):
-    """What differs is done as by a first boot with the other seed."""
+    """Facts that differ are applied as in a first boot with the new seed."""
     assert become(timezone="Asia/Kolkata", zone=b"TZif", host_key=KeyPair(b"OTHER\n", b"ssh-ed25519 CCCC\n")) == ""
     assert guest.read("etc/hostname") == "mine\n"
     assert guest.read("etc/localtime") == "TZif"
@@ -905,7 +905,7 @@ def test_guest_of_nobody_becomes_that_of_a_seed(guest, become):
 
 
 def test_user_of_nobodys_guest_is_gone_from_the_instances(guest, become):
-    """With what he was allowed; where he was root, root is not let in any more."""
+    """The user's home, keys and sudo rules are removed; root's keys are removed too, in case the user was root."""
     (guest.state / "seed/user").write_text("nobodys\n")
     (guest.state / "seed/home").write_text("/home/nobodys\n")
     for path, line in (
@@ -925,7 +925,7 @@ def test_user_of_nobodys_guest_is_gone_from_the_instances(guest, become):
 
 
 def test_scripts_of_a_guest_that_became_one_run_in_the_background(guest, become, tmp_path, until):
-    """They may take long: the host waits for them as it waits at a boot."""
+    """Scripts may take long, so the host waits for them as it does at a boot."""
     script = Script(SYSTEM, f"#!/bin/sh\ntouch {tmp_path}/ran\n".encode())
     assert become(scripts=(script,)) == ""
     until((guest.state / "booted").exists)

@@ -1,4 +1,4 @@
-"""`interlock shell`: what it says about a command that is one word with blanks."""
+"""`interlock shell` and `interlock run`: their errors, and the command line that runs in the guest."""
 
 import shlex
 import subprocess
@@ -16,7 +16,7 @@ from interlock.guest import ssh
 
 
 class OneGuest(Session):
-    """A session in whose only guest every command exits with the number in which it ends."""
+    """A session with one guest, in which a command exits with the number at its end."""
 
     interlock: Any = None
 
@@ -34,7 +34,7 @@ class OneGuest(Session):
 
 
 def test_shell_with_a_command_line_as_one_word_says_how_to_run_it():
-    """The shell's own "not found" names a program nobody meant; the hint works as typed."""
+    """The shell's "not found" would name a program that nobody meant; the hint works as typed."""
     session = OneGuest()
     with pytest.raises(SystemExit) as ended:
         shell_command.main(["web", "--", "exit 127"], obj=session)
@@ -45,7 +45,7 @@ def test_shell_with_a_command_line_as_one_word_says_how_to_run_it():
 
 
 def test_shell_with_a_program_whose_name_has_blanks_runs_it():
-    """A blank in a program's name is allowed; its exit code is the command's."""
+    """A program's name may contain blanks; its exit code is passed on."""
     session = OneGuest()
     with pytest.raises(SystemExit) as ended:
         shell_command.main(["web", "/opt/my program 003"], obj=session)
@@ -75,7 +75,7 @@ def test_run_that_takes_longer_than_its_timeout_is_a_deadline_that_names_the_com
     ],
 )
 def test_within_runs_the_command_as_it_was_given(tmp_path, command, asked, said):
-    """Neither the folder nor the shell in between changes an argument."""
+    """Neither a working folder nor another shell changes the arguments."""
     for folder in ("my folder", "-my"):
         (tmp_path / folder).mkdir()
     done = subprocess.run(ssh.within(command, **asked), cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -83,7 +83,7 @@ def test_within_runs_the_command_as_it_was_given(tmp_path, command, asked, said)
 
 
 def test_within_a_missing_folder_runs_nothing(tmp_path):
-    """The guest's own words say what is missing."""
+    """The guest's own error names the missing folder."""
     line = ssh.within(["touch", "ran"], workdir="missing")
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode
@@ -100,5 +100,5 @@ def test_within_a_missing_folder_runs_nothing(tmp_path):
     ],
 )
 def test_within_without_a_command_is_a_login_shell(asked, line):
-    """An empty command stays one, which ssh takes for the user's own shell."""
+    """With nothing asked, the command stays empty, and ssh starts the user's own shell."""
     assert ssh.within([], **asked) == line

@@ -1,4 +1,4 @@
-"""The simulated driver keeps the contract, on disk and in memory, and does as it is ordered."""
+"""The simulated driver fulfils the contract, on disk and in memory, and obeys its orders."""
 
 import errno
 import json
@@ -23,7 +23,7 @@ def site(home, spec):
 
 
 class TestOnDisk(DriverConformance):
-    """Machines as records beside their spec: several processes see them."""
+    """Machines are records beside their specs, visible to several processes."""
 
     COPIES_LIVE = True
 
@@ -37,7 +37,7 @@ class TestOnDisk(DriverConformance):
 
 
 class TestInMemory(DriverConformance):
-    """Machines as entries of a mapping: an embedder's tests leave no trace."""
+    """Machines are entries of a mapping, so the tests of an embedding program leave no files."""
 
     COPIES_LIVE = True
 
@@ -55,7 +55,7 @@ class TestInMemory(DriverConformance):
 
 
 def test_memory_machines_leave_no_file(site):
-    """In memory means that nothing is written to the site."""
+    """With machines in memory, nothing is written to the site."""
     driver = SimulatedDriver(orders={}, memory={})
     driver.create(site, print)
     driver.start(site, print, Deadline(1.0))
@@ -63,13 +63,13 @@ def test_memory_machines_leave_no_file(site):
 
 
 def test_disk_machine_is_seen_by_another_driver(site):
-    """What one process started, another finds alive."""
+    """A machine that one driver started is alive for another."""
     SimulatedDriver().start(site, print, Deadline(1.0))
     assert SimulatedDriver().observe(site).alive
 
 
 def test_reset_machine_has_never_booted(site):
-    """A fresh disk knows of no boot."""
+    """The count of boots is zero after a reset."""
     driver = SimulatedDriver()
     driver.start(site, print, Deadline(1.0))
     driver.kill(site, print)
@@ -79,7 +79,7 @@ def test_reset_machine_has_never_booted(site):
 
 @pytest.mark.parametrize("trigger", ["create", "start", "stop", "kill", "reset", "delete"])
 def test_order_to_fail_is_obeyed_by_every_call(site, trigger):
-    """An ordered error is raised with its words."""
+    """An ordered error is raised with the ordered message."""
     driver = SimulatedDriver(orders={trigger: {"error": "the disk is on fire"}})
     deadline = [Deadline(1.0)] if trigger in ("start", "stop") else []
     with pytest.raises(DriverError, match="the disk is on fire"):
@@ -87,14 +87,14 @@ def test_order_to_fail_is_obeyed_by_every_call(site, trigger):
 
 
 def test_order_to_take_time_is_obeyed(site):
-    """An ordered delay is how long it takes."""
+    """A call takes at least the ordered delay."""
     began = time.monotonic()
     SimulatedDriver(orders={"create": {"delay_s": 0.1}}).create(site, print)
     assert time.monotonic() - began >= 0.1
 
 
 def test_order_to_hang_ends_at_the_deadline(site):
-    """A start that hangs is a DeadlineError, and leaves the machine alive for the engine to decide about."""
+    """A start that hangs raises DeadlineError and leaves the machine alive, for the engine to decide what to do."""
     driver = SimulatedDriver(orders={"start": {"hang": True}})
     with pytest.raises(DeadlineError):
         driver.start(site, print, Deadline(0.05))
@@ -102,7 +102,7 @@ def test_order_to_hang_ends_at_the_deadline(site):
 
 
 def test_stop_of_guest_that_hangs_ends_it_and_says_by_force(site):
-    """A guest that does not shut down in time is ended, and the words say so."""
+    """A guest that does not shut down in time is ended, and the returned text says so."""
     driver = SimulatedDriver(orders={"stop": {"hang": True}})
     driver.start(site, print, Deadline(1.0))
     assert driver.stop(site, print, Deadline(0.05)) == "ended by force: the guest did not shut down in 0.05 s"
@@ -110,20 +110,20 @@ def test_stop_of_guest_that_hangs_ends_it_and_says_by_force(site):
 
 
 def test_orders_of_the_environment_reach_every_process(site, monkeypatch):
-    """Where the constructor was given none, the environment orders."""
+    """Orders come from the environment if the constructor is given none."""
     monkeypatch.setenv(VARIABLE, '{"create": {"error": "no"}}')
     with pytest.raises(DriverError, match="no"):
         SimulatedDriver().create(site, print)
 
 
 def test_machine_record_of_another_version_is_read(site):
-    """What it lacks has its default; what it has too many is ignored."""
+    """Missing keys get their defaults, and unknown keys are ignored."""
     (site.directory / FILE).write_bytes(b'{"alive": false, "boots": 3, "exit_reason": "guest shut down", "odd": 1}')
     assert SimulatedDriver().observe(site).exit_reason == "guest shut down"
 
 
 def test_machine_whose_record_cannot_be_read_is_not_said_to_be_down(site, monkeypatch):
-    """Nobody knows whether it lives, and that is an error."""
+    """It is unknown whether the machine is alive, so that is an error."""
 
     def failing(path):
         raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
@@ -134,7 +134,7 @@ def test_machine_whose_record_cannot_be_read_is_not_said_to_be_down(site, monkey
 
 
 def test_machine_that_is_hidden_is_left_alone(site):
-    """What lives out of reach is said to, and nothing ends it, removes it or takes its disk."""
+    """A machine out of reach is reported as alive and hidden; it cannot be stopped, killed, reset or deleted."""
     driver = SimulatedDriver()
     driver.start(site, print, Deadline(1.0))
     driver.happen(site, hidden=True)
@@ -149,7 +149,7 @@ def test_machine_that_is_hidden_is_left_alone(site):
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"alive": 1}', b"\xff"])
 def test_machine_whose_record_is_damaged_is_down_and_can_be_ended(site, content):
-    """A record that cannot be read runs nothing: it says why, and neither kill nor delete fails because of it."""
+    """A damaged record counts as down and is named as the reason; kill and delete still work."""
     (site.directory / FILE).write_bytes(content)
     driver = SimulatedDriver()
     seen = driver.observe(site)

@@ -1,4 +1,4 @@
-"""Snapshots: a tree of moments, each whole whatever becomes of the others."""
+"""Snapshots form a tree, and each stays complete whatever happens to the others."""
 
 import json
 
@@ -37,7 +37,7 @@ def take(engine, bring):
 
 @pytest.fixture
 def run(engine):
-    """Return a function that lets the guest write to its disk."""
+    """Return a function that starts and stops the guest, which writes to its disk."""
 
     def run():
         engine.fire("web", Trigger.start)
@@ -51,13 +51,13 @@ def boots(directory):
 
 
 def tree(directory):
-    """Return each snapshot as (tag, parent), the current one as a third."""
+    """Return a list of (tag, parent) for all snapshots, and the tag of the current one."""
     found = snapshots.listed(directory)
     return [(it.tag, it.parent) for it in found], next((it.tag for it in found if it.current), None)
 
 
 def test_restore_brings_the_disk_back(engine, take, run, directory):
-    """What was written since is gone, and the snapshot can be restored again."""
+    """Later writes are gone, and the snapshot can be restored again."""
     assert take("one").detail == "one"
     for _ in range(2):
         run()
@@ -68,19 +68,19 @@ def test_restore_brings_the_disk_back(engine, take, run, directory):
 
 @pytest.fixture
 def moment(engine, bring):
-    """Bring `web` to run, and take the snapshot `moment` of it, with its memory."""
+    """Start `web`, and take the snapshot `moment`, which includes its memory."""
     bring("web", State.running)
     return engine.fire("web", Trigger.snapshot, tag="moment")
 
 
 def boot_again(engine):
-    """End the machine of `web`, and let it run by another boot, with another snapshot of that."""
+    """Kill the machine of `web`, and start it with another boot."""
     engine.fire("web", Trigger.kill)
     engine.fire("web", Trigger.start)
 
 
 def test_snapshot_of_a_running_instance_keeps_its_memory(engine, moment, directory, driver):
-    """The guest runs on."""
+    """The guest keeps running."""
     assert (moment.state, moment.detail) == (State.running, "moment")
     assert driver.observe(engine.site("web")).alive
     (found,) = snapshots.listed(directory)
@@ -90,7 +90,7 @@ def test_snapshot_of_a_running_instance_keeps_its_memory(engine, moment, directo
 @pytest.mark.parametrize("way", [(Trigger.stop,), (Trigger.stop, Trigger.reset)], ids="-".join)
 @pytest.mark.usefixtures("moment")
 def test_restore_leads_back_into_the_moment(engine, directory, driver, way):
-    """From wherever: the next start continues without a boot, and the moment can be restored again."""
+    """From either state, the next start resumes without a boot, and the snapshot can be restored again."""
     boot_again(engine)
     for trigger in way:
         engine.fire("web", trigger)
@@ -106,7 +106,7 @@ def test_restore_leads_back_into_the_moment(engine, directory, driver, way):
 
 @pytest.mark.usefixtures("moment")
 def test_restore_cold_brings_the_disk_back_alone(engine, directory):
-    """The way out where the memory does not fit."""
+    """With `cold`, a snapshot can be restored even if its memory does not fit."""
     boot_again(engine)
     engine.fire("web", Trigger.kill)
     assert engine.fire("web", Trigger.restore, tag="moment", cold=True).state is State.stopped
@@ -115,7 +115,7 @@ def test_restore_cold_brings_the_disk_back_alone(engine, directory):
 
 @pytest.mark.usefixtures("moment")
 def test_snapshot_that_cannot_be_restored_ends_no_machine(engine, directory, driver):
-    """That is found out before anything is touched."""
+    """The snapshot is checked before anything is touched."""
     boot_again(engine)
     failing = SimulatedDriver(orders={"examine": {"error": "the memory does not fit"}})
     with pytest.raises(DriverError, match="does not fit"):
@@ -127,7 +127,7 @@ def test_snapshot_that_cannot_be_restored_ends_no_machine(engine, directory, dri
 
 @pytest.mark.usefixtures("moment")
 def test_protected_instance_is_not_ended_for_a_restore(engine, driver):
-    """It would lose what its guest did since."""
+    """The work of its guest since the snapshot would be lost."""
     engine.fire("web", Trigger.protect)
     with pytest.raises(ProtectedError):
         Interlock(engine.home, driver=driver).restore("web", "moment")
@@ -136,14 +136,14 @@ def test_protected_instance_is_not_ended_for_a_restore(engine, driver):
 
 @pytest.mark.usefixtures("moment")
 def test_restore_of_a_disk_alone_ends_no_machine(engine, driver):
-    """Only a moment takes the place of what runs."""
+    """Only a snapshot with memory can be restored over a running machine."""
     with pytest.raises(IllegalTransitionError, match="legal from created and stopped"):
         Interlock(engine.home, driver=driver).restore("web", "moment", cold=True)
     assert engine.status("web").state is State.running
 
 
 def test_snapshot_that_fails_while_the_guest_runs_lets_it_run(make_engine, bring, driver, engine, directory):
-    """No snapshot is left."""
+    """No snapshot is left behind."""
     bring("web", State.running)
     failing = make_engine(SimulatedDriver(orders={"keep": {"error": "the disk is full"}}))
     with pytest.raises(DriverError, match="the disk is full"):
@@ -154,7 +154,7 @@ def test_snapshot_that_fails_while_the_guest_runs_lets_it_run(make_engine, bring
 
 
 def cut_short(directory, trigger, **asked):
-    """Leave `trigger`, begun by a dead process on the instance in `directory`."""
+    """Leave `trigger` in the journal of the instance in `directory`, begun by a dead process."""
     journal = Journal(directory)
     last = journal.last()
     actor = this_process()._replace(started_ticks=1)
@@ -166,7 +166,7 @@ def cut_short(directory, trigger, **asked):
 @pytest.mark.parametrize("cold", [True, False])
 @pytest.mark.usefixtures("moment")
 def test_restore_that_was_cut_short_is_finished_with_what_it_was_asked_for(engine, directory, cold):
-    """Disk, memory and mark are those of the snapshot."""
+    """The disk, the memory and the current mark are those of the snapshot."""
     boot_again(engine)
     engine.fire("web", Trigger.snapshot, tag="later")
     engine.fire("web", Trigger.kill)
@@ -178,7 +178,7 @@ def test_restore_that_was_cut_short_is_finished_with_what_it_was_asked_for(engin
 
 @pytest.mark.usefixtures("moment")
 def test_another_restore_takes_the_place_of_one_that_was_cut_short(engine, directory):
-    """What it left of a memory is no reason to refuse."""
+    """The memory that the interrupted restore left does not make the next one refuse."""
     boot_again(engine)
     engine.fire("web", Trigger.snapshot, tag="later")
     engine.fire("web", Trigger.kill)
@@ -190,7 +190,7 @@ def test_another_restore_takes_the_place_of_one_that_was_cut_short(engine, direc
 
 @pytest.mark.parametrize("state", [State.created, State.stopped])
 def test_snapshot_that_was_cut_short_at_rest_is_given_up(engine, bring, directory, state):
-    """The state is the one it came from."""
+    """The instance keeps the state from which the snapshot was begun."""
     bring("web", state)
     cut_short(directory, Trigger.snapshot, tag="one")
     status = engine.status("web")
@@ -198,7 +198,7 @@ def test_snapshot_that_was_cut_short_at_rest_is_given_up(engine, bring, director
 
 
 def test_snapshots_are_a_tree(engine, take, run, directory):
-    """Each comes from the one that was taken or restored before it; one that is discarded leaves its place."""
+    """A snapshot's parent is the one taken or restored last; children of a discarded snapshot get its parent."""
     for tag in ("one", "two", "three"):
         take(tag)
         run()
@@ -214,7 +214,7 @@ def test_snapshots_are_a_tree(engine, take, run, directory):
 
 
 def test_reset_keeps_snapshots_and_comes_from_none(engine, take, directory):
-    """The fresh disk is the image's."""
+    """The fresh disk comes from the image, so the next snapshot has no parent."""
     take("one")
     engine.fire("web", Trigger.reset)
     assert tree(directory) == ([("one", None)], None)
@@ -223,7 +223,7 @@ def test_reset_keeps_snapshots_and_comes_from_none(engine, take, directory):
 
 
 def test_tag_that_is_taken_is_refused(take, engine):
-    """A snapshot is never replaced, and nothing is begun that could only fail."""
+    """A snapshot is never replaced, and the refusal comes before anything is begun."""
     take("one")
     before = [*engine.history("web")]
     with pytest.raises(IllegalTransitionError, match='already has a snapshot "one"') as refused:
@@ -234,7 +234,7 @@ def test_tag_that_is_taken_is_refused(take, engine):
 
 @pytest.mark.parametrize("trigger", [Trigger.restore, Trigger.discard])
 def test_unknown_tag_is_not_found(engine, take, trigger):
-    """Whether or not there are others; nothing is begun."""
+    """The refusal comes before anything is begun."""
     take("one")
     before = [*engine.history("web")]
     with pytest.raises(NotFoundError, match='has no snapshot "two"') as missing:
@@ -246,7 +246,7 @@ def test_unknown_tag_is_not_found(engine, take, trigger):
 @pytest.mark.parametrize("tag", ["", ".current", "../web", "a/b", "-f", 7])
 @pytest.mark.parametrize("trigger", [Trigger.snapshot, Trigger.restore, Trigger.discard])
 def test_tag_that_is_no_name_is_refused(engine, take, trigger, tag):
-    """It becomes the name of a folder."""
+    """A tag becomes the name of a folder."""
     take("one")
     with pytest.raises(InvalidNameError, match="a snapshot cannot be called"):
         engine.fire("web", trigger, tag=tag)
@@ -254,7 +254,7 @@ def test_tag_that_is_no_name_is_refused(engine, take, trigger, tag):
 
 @pytest.mark.parametrize("trigger", [Trigger.restore, Trigger.discard])
 def test_protected_instance_loses_nothing(engine, take, trigger):
-    """A snapshot can be taken all the same."""
+    """Taking a snapshot is allowed; restoring and discarding are not."""
     engine.fire("web", Trigger.protect)
     take("one")
     with pytest.raises(ProtectedError):
@@ -263,7 +263,7 @@ def test_protected_instance_loses_nothing(engine, take, trigger):
 
 @pytest.mark.parametrize("trigger", [Trigger.snapshot, Trigger.restore])
 def test_saved_memory_keeps_its_disk(engine, take, trigger):
-    """The memory fits the disk as it is; the hint lets the guest continue first."""
+    """The memory fits only the disk as it is; the hint starts the guest first."""
     take("one")
     engine.fire("web", Trigger.start)
     engine.fire("web", Trigger.suspend)
@@ -273,7 +273,7 @@ def test_saved_memory_keeps_its_disk(engine, take, trigger):
 
 
 def test_snapshot_that_fails_leaves_nothing(make_engine, take, directory):
-    """Neither a snapshot nor a folder on the way to one, and what a killed process left is removed by the next."""
+    """No snapshot and no temporary folder is left, not even one of a process that was killed earlier."""
     take("one")
     (directory / snapshots.FOLDER / ".two.abandoned").mkdir()
     engine = make_engine(SimulatedDriver(orders={"keep": {"error": "the disk is full"}}))
@@ -283,7 +283,7 @@ def test_snapshot_that_fails_leaves_nothing(make_engine, take, directory):
 
 
 def test_driver_that_takes_no_snapshots_says_so(make_engine, take, directory):
-    """Nothing is left of it."""
+    """The failed attempt leaves nothing behind."""
 
     class Old(SimulatedDriver):
         keep = SimulatedDriver.__mro__[1].keep
@@ -296,7 +296,7 @@ def test_driver_that_takes_no_snapshots_says_so(make_engine, take, directory):
 
 @pytest.mark.parametrize("record", [b"", b"[]", b"{", b"\xff", b'{"line": 7}', b'{"line": ["one", 7]}'])
 def test_record_that_cannot_be_read_hides_no_snapshot(engine, take, directory, record):
-    """It is listed without its time, and can be restored and discarded."""
+    """The snapshot is listed without its time, and can be restored and discarded."""
     take("one")
     (directory / snapshots.FOLDER / "one" / snapshots.RECORD).write_bytes(record)
     assert [(it.tag, it.created_at, it.parent) for it in snapshots.listed(directory)] == [("one", "", None)]
@@ -306,7 +306,7 @@ def test_record_that_cannot_be_read_hides_no_snapshot(engine, take, directory, r
 
 
 def test_clone_has_no_snapshots_and_rename_takes_them_along(engine, take, home):
-    """They are of the one instance."""
+    """Snapshots belong to one instance."""
     take("one")
     engine.fire("web", Trigger.clone, new="copy")
     engine.fire("web", Trigger.rename, new="site")

@@ -1,4 +1,4 @@
-"""A source says where an image can come from, and shows no more of it than everyone may see."""
+"""A source says where an image comes from, and does not reveal passwords."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from interlock.images.source import Kernel, Place, Source
     ],
 )
 def test_place_is_on_this_host_or_elsewhere(location, path):
-    """A path, and a URL of one, need no network."""
+    """A path and a file URL need no network."""
     assert Place(location).path == path
 
 
@@ -33,7 +33,7 @@ def test_place_is_on_this_host_or_elsewhere(location, path):
     ],
 )
 def test_place_shows_no_password(location, shown):
-    """Messages, manifests and listings are read by more people than the URL is for."""
+    """Messages, manifests and listings may be read by people who must not know the password."""
     assert Place(location).shown == shown
 
 
@@ -41,19 +41,19 @@ def test_place_shows_no_password(location, shown):
     ("location", "name"), [("https://x/a/b%20c.img?d/e", "b c.img"), ("/a/b?c.img", "b?c.img"), ("https://x/", "")]
 )
 def test_place_file_name_is_the_last_part(location, name):
-    """What people call the file."""
+    """The query of a URL is not part of the name."""
     assert Place(location).file_name == name
 
 
 def test_source_that_is_built_has_a_name_and_no_files():
-    """Nothing of it is to be brought."""
+    """There is nothing to download."""
     source = Source("build:debian-nginx", "x86_64")
     assert (source.build, source.places) == ("debian-nginx", {})
     source.check()
 
 
 def test_source_of_files_names_each_by_its_role():
-    """As the image will have them."""
+    """The roles are those of the image's files."""
     kernel = Kernel("http://x/k", None, "ro")
     source = Source("http://x/d", "x86_64", None, kernel, Place("http://x/i"))
     assert (source.build, source.kernel_arguments) == (None, "ro")
@@ -62,6 +62,6 @@ def test_source_of_files_names_each_by_its_role():
 
 @pytest.mark.parametrize("more", [{"digest": f"sha256:{'0' * 64}"}, {"kernel": Kernel("/k")}, {"initrd": Place("/i")}])
 def test_source_that_is_built_can_have_nothing_more(more):
-    """What is built here is not compared with what somebody published."""
+    """An image that is built here has no published digest, kernel or initrd."""
     with pytest.raises(ImageError, match="is built here"):
         Source("build:debian", "x86_64", **more).check()

@@ -1,4 +1,4 @@
-"""A spec reads back what it wrote, refuses what it cannot mean, and can name nothing but its machine."""
+"""A spec is read back as it was written, refuses damage, and describes nothing but its own machine."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def full(spec):
 
 
 def test_spec_written_and_read_is_the_same(full, tmp_path):
-    """Nothing of a spec is lost on disk."""
+    """A spec survives being written and read."""
     (tmp_path / SPEC_FILE).write_text(json.dumps(full.to_json()))
     assert Spec.read(tmp_path) == full
 
@@ -32,7 +32,7 @@ def test_spec_written_and_read_is_the_same(full, tmp_path):
 def test_spec_has_no_field_that_could_lead_out_of_its_directory():
     """A start that is handed a spec cannot find a template, an image, a URL or a cache, because no field holds one.
 
-    `origin` is words for people: no other module mentions it, so nothing reads it."""
+    `origin` is text for people; only `image warm` compares it, to recognize the instances that it made."""
     named = set(Spec._fields)
     assert named == {
         *("driver", "arch", "cpus", "memory_bytes", "disk_bytes", "user", "hostname", "instance_id", "boot"),
@@ -65,7 +65,7 @@ def test_spec_has_no_field_that_could_lead_out_of_its_directory():
 
 @pytest.mark.parametrize("product", ["api.py", "cli.py", "commands", "drivers", "fsm", "guest", "images"])
 def test_spec_origin_is_read_by_nobody(product):
-    """What a spec was made from is for people: no code but its author's mentions the field."""
+    """`origin` is for people; these parts of the product do not read it."""
     root = Path(__file__).parents[2] / product
     sources = [root] if root.is_file() else root.rglob("*.py")
     assert [path for path in sources if "spec.origin" in path.read_text()] == []
@@ -84,7 +84,7 @@ def test_spec_origin_is_read_by_nobody(product):
     ],
 )
 def test_spec_with_damage_names_the_field(spec, change, words):
-    """The error says which file, which field, and what stands there."""
+    """The error names the file and the field, and quotes the value."""
     with pytest.raises(DamagedError) as caught:
         Spec.from_json({**spec.to_json(), **change}, SOURCE)
     assert caught.value.message == f"{SOURCE}: {words}"
@@ -96,7 +96,7 @@ def test_spec_with_damage_names_the_field(spec, change, words):
     ids=["empty", "zeros", "not-utf-8", "null", "list", "object", "bare", "deep"],
 )
 def test_spec_of_other_content_is_damaged(tmp_path, content):
-    """Whatever stands in the file, the error is ours and names it."""
+    """Whatever the file contains, the error is a DamagedError that names the file."""
     (tmp_path / SPEC_FILE).write_bytes(content)
     with pytest.raises(DamagedError, match=SPEC_FILE):
         Spec.read(tmp_path)
@@ -104,7 +104,7 @@ def test_spec_of_other_content_is_damaged(tmp_path, content):
 
 @pytest.mark.parametrize("field", Spec._fields)
 def test_spec_without_a_field_has_its_default_or_is_damaged(spec, field):
-    """A version that adds a field gives it a default; what every version wrote is not guessed."""
+    """Fields added by later versions have defaults; a missing field that every version writes is damage."""
     data = spec.to_json()
     del data[field]
     if field in Spec._field_defaults:
@@ -115,13 +115,13 @@ def test_spec_without_a_field_has_its_default_or_is_damaged(spec, field):
 
 
 def test_spec_with_unknown_fields_is_read_without_them(spec):
-    """A later version may have added them; what it means by them changes nothing here."""
+    """Later versions may have added them; they are ignored."""
     data = {**spec.to_json(), "colour": "red", "disks": [{"name": "a", "format": "raw", "colour": "red"}]}
     assert Spec.from_json(data, SOURCE) == spec._replace(disks=(Disk("a", "raw"),))
 
 
 def test_spec_is_frozen(spec):
-    """What was created stays what it is: a change is another spec."""
+    """A spec cannot be changed in place; a change makes a new spec."""
     assert spec._replace(cpus=2) != spec
     with pytest.raises(AttributeError):
         spec.cpus = 2

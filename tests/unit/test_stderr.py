@@ -1,4 +1,4 @@
-"""What people and logs read on stderr: each event once, in the form that was asked for."""
+"""Messages on stderr for people and logs: each event once, in the requested format."""
 
 import io
 import json
@@ -33,7 +33,7 @@ LIFE = [
 
 
 def test_announce_as_json_writes_the_facts_of_each_event(capsys):
-    """One object a line: the event's constant, its facts, its level, its time and the sentence."""
+    """Each line is an object with the event's constant, facts, level, time and sentence."""
     for event in LIFE:
         Stderr("json").announce(event)
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
@@ -45,7 +45,7 @@ def test_announce_as_json_writes_the_facts_of_each_event(capsys):
 
 
 def test_announce_as_logfmt_writes_keys_in_their_order(capsys):
-    """A line of logfmt begins with time, level and event, and holds no value that would break it."""
+    """A line of logfmt begins with time, level and event, and its values are quoted where needed."""
     Stderr("logfmt").announce(LIFE[1])
     assert re.fullmatch(
         r"timestamp=\S+Z level=info event=transition_step instance=web operation=start source=created dest=running "
@@ -55,7 +55,7 @@ def test_announce_as_logfmt_writes_keys_in_their_order(capsys):
 
 
 def test_announce_for_people_writes_the_sentences(capsys):
-    """People read a line for the beginning, one for each step with its time, and one for the end."""
+    """There is a line for the beginning, one for each step with its time, and one for the end."""
     stream = Stderr("human")
     for event in LIFE:
         stream.announce(event)
@@ -63,7 +63,7 @@ def test_announce_for_people_writes_the_sentences(capsys):
 
 
 def test_streams_beside_each_other_say_whose_step_it_is(capsys):
-    """Where several instances are worked on at once, a step names its own; where one is, it need not."""
+    """Steps name their instance if several instances are worked on at once."""
     first = Stderr("human")
     second = Stderr("human", {}, stream=first.stream)
     first.announce(LIFE[0])
@@ -88,25 +88,25 @@ def test_streams_beside_each_other_say_whose_step_it_is(capsys):
     ],
 )
 def test_announce_level_follows_the_happening(capsys, happening, level):
-    """What failed is an error, what somebody left is a warning, the rest is information."""
+    """Failures are errors, interrupted work is a warning, everything else is information."""
     Stderr("json").announce(an_event(happening, elapsed_s=1.0))
     assert json.loads(capsys.readouterr().err)["level"] == level
 
 
 def test_announce_without_a_choice_off_a_terminal_is_logfmt(capsys):
-    """Where nobody is looking, a log is written."""
+    """If stderr is not a terminal, the default format is logfmt."""
     Stderr().announce(LIFE[0])
     assert capsys.readouterr().err.startswith("timestamp=")
 
 
 def test_announce_odd_text_of_a_driver_steers_no_terminal(capsys):
-    """A step in a program's words is shown without its control characters."""
+    """Control characters are removed from a step's text."""
     Stderr("human").announce(an_event(Happening.step, step="[bold]x\x1b[2J[/bold]", elapsed_s=0.1))
     assert "[bold]x[2J[/bold]" in capsys.readouterr().err
 
 
 def test_announce_to_a_closed_stderr_is_silent(monkeypatch):
-    """That nobody reads the log any more is no reason to call the work off."""
+    """Work continues even if nobody reads the log any more."""
 
     class Closed(io.StringIO):
         def write(self, _):
@@ -117,13 +117,13 @@ def test_announce_to_a_closed_stderr_is_silent(monkeypatch):
 
 
 def test_print_error_for_people_is_reference_message_details_hint(capsys):
-    """First what kind it is, then what happened, the failing program's words, and what to do."""
+    """First the kind of error, then the message, the failing program's output, and the hint."""
     Stderr("human").error(ERROR)
     assert capsys.readouterr().err == "error: driver-failed\nit [31mburns\n  | smoke\n  | fire\nhint: fetch water\n"
 
 
 def test_print_error_as_json_is_one_object(capsys):
-    """A program reads the same facts, what they are about, when, and the exit code."""
+    """The object has the same facts, the instance and the operation, the time and the exit code."""
     Stderr("json", {"instance": "web", "operation": "start"}).error(ERROR)
     record = json.loads(capsys.readouterr().err)
     assert list(record)[:5] == ["timestamp", "level", "event", "instance", "operation"]
@@ -132,7 +132,7 @@ def test_print_error_as_json_is_one_object(capsys):
 
 
 class Screen(io.StringIO):
-    """A terminal's stderr."""
+    """A stderr that is a terminal."""
 
     def isatty(self):
         return True
@@ -140,7 +140,7 @@ class Screen(io.StringIO):
 
 @pytest.fixture
 def screen(monkeypatch):
-    """Return what puts a terminal of 40 columns in the place of stderr, which pytest replaces for each test."""
+    """Return a function that replaces stderr with a terminal of 40 columns; pytest sets its own for each test."""
 
     def put():
         shown = Screen()
@@ -157,7 +157,7 @@ LONG = "the guest did not answer in the time that it was given for that"
 
 
 def test_messages_on_narrow_terminal_are_broken_between_words(screen):
-    """The terminal would break them anywhere; a hint stays in one line, because it is copied."""
+    """The terminal would break lines anywhere; a hint stays on one line, so that it can be copied."""
     shown = screen()
     Stderr("human").error(DriverError(LONG, hint=f"interlock {LONG}"))
     Stderr("human").report(LONG)
@@ -175,7 +175,7 @@ def test_messages_on_narrow_terminal_are_broken_between_words(screen):
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
 def test_messages_to_whoever_wants_no_colours_have_none(screen, monkeypatch, name, value):
-    """Neither in errors nor in what transitions say; only the line that moves needs the cursor, where there is one."""
+    """Neither errors nor events have colours; with NO_COLOR, the live line may still move the cursor."""
     monkeypatch.setenv(name, value)
     shown = screen()
     stream = Stderr("human")
@@ -188,7 +188,7 @@ def test_messages_to_whoever_wants_no_colours_have_none(screen, monkeypatch, nam
 
 
 def test_messages_on_a_terminal_have_colours(screen):
-    """What the two tests above would miss, were there none at all."""
+    """The tests above would pass if there were no colours at all."""
     shown = screen()
     stream = Stderr("human")
     for event in LIFE:
@@ -199,7 +199,7 @@ def test_messages_on_a_terminal_have_colours(screen):
 
 
 def test_error_after_a_transition_is_about_its_instance_and_operation(capsys):
-    """What is said after an event belongs to the same operation, until the next event."""
+    """An error after an event is attributed to the event's instance and operation."""
     stream = Stderr("json")
     stream.announce(an_event(Happening.failed, elapsed_s=1.0))
     stream.error(ERROR)
@@ -208,7 +208,7 @@ def test_error_after_a_transition_is_about_its_instance_and_operation(capsys):
 
 
 def test_error_as_logfmt_is_one_line(capsys):
-    """Neither a list nor a traceback breaks the line, and no control character is left in it."""
+    """Lists and tracebacks do not break the line, and control characters are removed."""
     Stderr("logfmt").error(ERROR, traceback="here\nthere")
     assert re.fullmatch(
         r'timestamp=\S+Z level=error event=error traceback=here\\nthere reference=driver-failed hint="fetch water" '
@@ -219,7 +219,7 @@ def test_error_as_logfmt_is_one_line(capsys):
 
 @pytest.mark.parametrize("log_format", ["human", "logfmt", "json"])
 def test_quiet_stream_says_errors_and_warnings_alone(capsys, log_format):
-    """What went well is silent, in each format."""
+    """Events, reports, notes and hints are silent in each format."""
     stream = Stderr(log_format, quiet=True)
     for event in LIFE:
         stream.announce(event)
@@ -235,7 +235,7 @@ def test_quiet_stream_says_errors_and_warnings_alone(capsys, log_format):
 
 @pytest.fixture
 def captured():
-    """Return the events that a host program's own structlog configuration catches, which is put back afterwards."""
+    """Return the events caught by a host program's structlog configuration, which is restored afterwards."""
     before = structlog.get_config()
     events = structlog.testing.LogCapture()
     structlog.configure(processors=[events])
@@ -244,7 +244,7 @@ def captured():
 
 
 def test_structlog_announcer_logs_into_the_configuration_of_its_host(captured):
-    """Each event arrives where the host's other events do, with our keys, and nothing is configured by us."""
+    """Our events arrive in the host program's log with our keys, and we do not change its configuration."""
     configured = structlog.get_config()
     announce = structlog_announcer()
     for event in LIFE:
@@ -263,7 +263,7 @@ def test_structlog_announcer_logs_into_the_configuration_of_its_host(captured):
 
 
 def test_structlog_announcer_hands_its_keys_to_the_standard_librarys_logging(caplog):
-    """No key of ours has the name of an attribute of LogRecord, which logging refuses."""
+    """None of our keys is an attribute of LogRecord, which logging would refuse."""
     logger = structlog.wrap_logger(
         logging.getLogger("host"),
         processors=[structlog.stdlib.render_to_log_kwargs],
@@ -276,7 +276,7 @@ def test_structlog_announcer_hands_its_keys_to_the_standard_librarys_logging(cap
 
 
 def test_structlog_is_loaded_without_what_our_lines_do_not_use():
-    """Without rich and asyncio, which take most of the time of its import and can be imported afterwards."""
+    """rich and asyncio, which take most of structlog's import time, are not loaded, but can be imported later."""
     script = """
 import sys
 from interlock.commands.program import serve

@@ -1,4 +1,4 @@
-"""What is printed on stdout can be read by people and by programs, and steers no terminal."""
+"""Output on stdout is readable for people and for programs, and cannot control the terminal."""
 
 import json
 import sys
@@ -26,7 +26,7 @@ from interlock.fsm.states import State
     ],
 )
 def test_size_of_bytes_is_as_people_read_it(number, expected):
-    """Sizes are in powers of 1024 with their unit, and nothing is known of none."""
+    """Sizes are in powers of 1024 with a unit; an unknown size is a dash."""
     assert size(number) == expected
 
 
@@ -35,24 +35,24 @@ def test_size_of_bytes_is_as_people_read_it(number, expected):
     [("plain ä\tb\n", "plain ä\tb\n"), ("\x1b[31mred\x1b[0m", "[31mred[0m"), ("a\r\x07b\x9bc", "abc")],
 )
 def test_printable_text_has_no_control_characters(text, expected):
-    """What a guest wrote cannot move the cursor, change colours or ring the bell."""
+    """A guest's text cannot move the cursor, change colours or ring the bell."""
     assert printable(text) == expected
 
 
 def test_print_table_columns_are_aligned(capsys):
-    """Each column begins where its title does; the last is as long as it is, without blanks at the end."""
+    """Each column begins below its title, and lines have no trailing blanks."""
     print_table(["NAME", "STATUS"], [["web", "running"], ["database", "x"]])
     assert capsys.readouterr().out == "NAME      STATUS\nweb       running\ndatabase  x\n"
 
 
 def test_print_table_with_odd_text_keeps_one_line_a_row(capsys):
-    """No cell breaks its row in two or reaches the terminal's controls."""
+    """A cell cannot break its row or control the terminal."""
     print_table(["NAME", "DETAIL"], [["web", "one\ntwo\x1b[2J"]])
     assert capsys.readouterr().out == "NAME  DETAIL\nweb   one two[2J\n"
 
 
 def test_print_table_on_terminal_colours_the_state_and_not_the_name(capsys, monkeypatch):
-    """A state has its colour, though the name of the instance contains its word."""
+    """The state is coloured, even if the instance's name contains the same word."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     print_table(["NAME", "STATUS", "CPUS"], [["running1", "running", "1"]])
     assert capsys.readouterr().out.splitlines()[1] == "running1  \x1b[32mrunning\x1b[0m  1"
@@ -60,7 +60,7 @@ def test_print_table_on_terminal_colours_the_state_and_not_the_name(capsys, monk
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
 def test_print_table_on_terminal_without_colours_has_none(capsys, monkeypatch, name, value):
-    """No colours where the user or the terminal says so; the rest is as on any terminal."""
+    """NO_COLOR and a dumb terminal turn colours off; everything else is as on any terminal."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv(name, value)
     print_table(["NAME", "STATUS"], [["web", "running"]])
@@ -119,7 +119,7 @@ database  no
     ids=["wide", "narrow", "too narrow for a column"],
 )
 def test_print_table_on_narrow_terminal_folds_what_does_not_fit(capsys, monkeypatch, columns, expected):
-    """The terminal would break lines anywhere, and the eye would lose the columns."""
+    """The terminal would break lines anywhere, which makes columns hard to follow."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", str(columns))
     print_table(["NAME", "LEGAL", "WHY"], WIDE)
@@ -127,7 +127,7 @@ def test_print_table_on_narrow_terminal_folds_what_does_not_fit(capsys, monkeypa
 
 
 def test_print_table_on_narrow_terminal_keeps_words_whole_and_states_coloured(capsys, monkeypatch):
-    """A path that is broken cannot be copied, and a status is found by its colour."""
+    """A broken path could not be copied, and a status is recognized by its colour."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "31")
     print_table(["NAME", "STATUS"], [["web", "running · degraded: /a/path/as-long-as-this/one is cut off"]])
@@ -139,14 +139,14 @@ def test_print_table_on_narrow_terminal_keeps_words_whole_and_states_coloured(ca
 
 
 def test_print_table_elsewhere_keeps_a_line_a_row(capsys, monkeypatch):
-    """What is not a terminal has no width: a program reads lines."""
+    """Output that is not a terminal has no width; programs read one row per line."""
     monkeypatch.setenv("COLUMNS", "20")
     print_table(["NAME", "LEGAL", "WHY"], WIDE)
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 
 def test_print_records_as_json_is_one_object_a_line(capsys):
-    """A program reads line by line, and text that is not ASCII stays as it is."""
+    """Each line is one JSON object, and non-ASCII text survives."""
     records = [{"name": "ä\n", "state": State.running}, {"name": "b", "state": None}]
     print_records(iter(records), "json", ())
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == records
@@ -160,19 +160,19 @@ def test_print_records_as_yaml_is_one_document_each(capsys):
 
 
 def test_print_records_without_any_prints_no_title(capsys):
-    """A table of nothing is nothing."""
+    """An empty table prints nothing, not even its titles."""
     print_records(iter([]), "table", (("NAME", lambda record: record["name"]),))
     assert capsys.readouterr().out == ""
 
 
 def test_print_record_as_table_is_flat(capsys):
-    """Keys of inner records are joined by dots, lists by commas, and what is unknown is a dash."""
+    """Keys of inner records are joined with dots and lists with commas; an unknown value is a dash."""
     print_record({"name": "web", "spec": {"cpus": 2}, "can": ["stop", "kill"], "pid": None}, "table")
     assert capsys.readouterr().out == "name       web\nspec.cpus  2\ncan        stop, kill\npid        -\n"
 
 
 def test_print_record_of_records_and_long_texts_is_one_fact_a_line(capsys):
-    """What holds several facts is taken apart, the place of each in its key; a text of lines stays in its column."""
+    """Lists of records get one line per value, with the index in its key; lines of a long text stay in their column."""
     print_record({"forwards": [{"port": 80}, {"port": 81}], "message": "two\nlines\n", "none": []}, "table")
     assert capsys.readouterr().out.splitlines() == [
         *("forwards[0].port  80", "forwards[1].port  81", "message           two", "                  lines", "none")
@@ -180,7 +180,7 @@ def test_print_record_of_records_and_long_texts_is_one_fact_a_line(capsys):
 
 
 def test_local_time_is_the_hosts_with_its_offset(monkeypatch):
-    """A moment in UTC is shown as the clock on the wall shows it; anything else is shown as it is."""
+    """A time in UTC is shown in local time; any other text is shown unchanged."""
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "XST-05:30")
         time.tzset()

@@ -31,7 +31,7 @@ def store(tmp_path):
 
 
 def add(store, image=TINY, **contents):
-    """Add `image`, made of files with these contents, by role."""
+    """Add `image`, whose files have the given contents by role."""
     with store.writing() as writer:
         files = {role: writer.work / role for role in contents}
         for role, path in files.items():
@@ -53,14 +53,14 @@ def digest(content):
 
 
 def test_store_without_a_folder_is_empty_and_stays_unmade(store):
-    """Listing images changes nothing."""
+    """Reading a store does not create its folder."""
     assert store.get("tiny", "x86_64") is None
     assert store.list() == ()
     assert not store.directory.exists()
 
 
 def test_add_makes_the_image_visible_with_its_files(store):
-    """What was added is what is found: by name, with each file under its digest."""
+    """The added image is found by name, with each file under its digest."""
     added = add(store, kernel=b"K", initrd=b"II")
     assert added.files == {"kernel": Blob(digest(b"K"), 1), "initrd": Blob(digest(b"II"), 2)}
     assert store.get("tiny", "x86_64") == added
@@ -69,20 +69,20 @@ def test_add_makes_the_image_visible_with_its_files(store):
 
 
 def test_add_makes_blobs_that_nobody_writes(store):
-    """A file that instances share is never written again."""
+    """Blobs are read-only, because instances share them."""
     path = store.path(add(store, kernel=b"K").files["kernel"].digest)
     assert stat.S_IMODE(path.stat().st_mode) == 0o400
 
 
 def test_add_same_name_replaces_the_image_and_drops_its_blobs(store):
-    """There is one image of a name; nothing of the former is kept but what the new one has too."""
+    """Each name has one image; of the former one, only blobs that the new one has too are kept."""
     add(store, kernel=b"K", initrd=b"old")
     add(store, kernel=b"K", initrd=b"new")
     assert blobs(store) == {digest(b"K"), digest(b"new")}
 
 
 def test_add_over_a_spoilt_blob_mends_it(store):
-    """A name is a digest: content that no longer has it is replaced."""
+    """A blob whose content does not match its digest is replaced."""
     path = store.path(add(store, kernel=b"K").files["kernel"].digest)
     path.chmod(0o600)
     path.write_bytes(b"X")
@@ -91,7 +91,7 @@ def test_add_over_a_spoilt_blob_mends_it(store):
 
 
 def test_add_blob_that_instances_share_keeps_their_link(store, tmp_path):
-    """Adding the same content again does not break what instances share with the store."""
+    """Adding the same content again keeps the hard link that instances share with the store."""
     image = add(store, kernel=b"K")
     os.link(store.path(image.files["kernel"].digest), tmp_path / "instance")
     add(store, kernel=b"K")
@@ -99,7 +99,7 @@ def test_add_blob_that_instances_share_keeps_their_link(store, tmp_path):
 
 
 def test_delete_keeps_what_another_image_or_an_instance_has(store, tmp_path):
-    """A blob goes with the last image that names it; an instance's own link outlives the store's."""
+    """A blob is removed with the last image that has it; an instance keeps its own hard link."""
     image = add(store, kernel=b"K", initrd=b"A")
     add(store, replace(TINY, name="other"), kernel=b"K")
     os.link(store.path(image.files["initrd"].digest), tmp_path / "instance")
@@ -110,13 +110,13 @@ def test_delete_keeps_what_another_image_or_an_instance_has(store, tmp_path):
 
 
 def test_delete_absent_image_says_so(store):
-    """Removing what is not there succeeds, and tells."""
+    """Deleting an absent image succeeds and returns False."""
     assert delete(store) is False
 
 
 @pytest.mark.parametrize("name", ["", "../x", ".hidden", "A", "a/b", "a.b"])
 def test_get_impossible_name_is_refused(store, name):
-    """A name cannot lead out of the folder."""
+    """A name cannot be a path out of the folder."""
     with pytest.raises(ImageError):
         store.get(name, "x86_64")
 
@@ -135,7 +135,7 @@ def test_get_impossible_name_is_refused(store, name):
     ids=["cut short", "no object", "newer schema", "digest that is a path", "kind", "no file", "files are no object"],
 )
 def test_get_damaged_manifest_counts_as_absent_and_can_be_replaced(store, spoil):
-    """Damage never stands in the way: the image is made again."""
+    """A damaged manifest does not block the name: the image can be added again."""
     add(store, kernel=b"K")
     spoil(store.directory / "manifests" / "tiny.x86_64")
     assert store.get("tiny", "x86_64") is None
@@ -144,14 +144,14 @@ def test_get_damaged_manifest_counts_as_absent_and_can_be_replaced(store, spoil)
 
 
 def test_get_image_whose_file_is_gone_counts_as_absent(store):
-    """An image is whole or it is not there."""
+    """An image with a missing file counts as absent."""
     image = add(store, kernel=b"K")
     store.path(image.files["kernel"].digest).unlink()
     assert store.get("tiny", "x86_64") is None
 
 
 def test_writing_error_leaves_nothing(store):
-    """Work that fails is work that nobody sees."""
+    """Failed work leaves no files and no image."""
 
     def fail():
         with store.writing() as writer:
@@ -178,7 +178,7 @@ with Store(Path(sys.argv[1])).writing() as writer:
 
 
 def test_writing_after_a_crash_sweeps_what_it_left(store):
-    """A writer killed half-way leaves no image, no lock, and nothing that the next one does not remove."""
+    """A writer killed half-way leaves no image and no lock, and the next writer removes its files."""
     victim = subprocess.run([sys.executable, "-c", DIE, store.directory], check=False)
     assert victim.returncode == -signal.SIGKILL
     assert store.list() == ()
@@ -206,14 +206,14 @@ with store.writing() as writer:
 
 
 def test_writing_by_processes_at_once_lets_one_build(store):
-    """Of several that want one image, one builds it and the others find it."""
+    """If several processes want the same image, one builds it and the others find it."""
     command = [sys.executable, "-c", BUILD_UNLESS_THERE, store.directory]
     racers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     assert sorted(racer.communicate(timeout=60)[0] for racer in racers) == ["built\n", *["found\n"] * 3]
 
 
 def test_writing_while_another_writes_says_that_it_waits(store):
-    """Nobody stares at a silent terminal because of somebody else's build."""
+    """Waiting for another process is reported."""
     said = []
 
     def report(step):

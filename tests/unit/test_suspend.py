@@ -1,4 +1,4 @@
-"""A saved memory is used once at most, and whatever cuts a suspend short, nothing is lost."""
+"""A saved memory is used at most once, and nothing is lost when a suspend is interrupted."""
 
 import json
 
@@ -21,14 +21,14 @@ def directory(home):
 
 @pytest.fixture
 def suspended(engine, bring):
-    """Bring the instance to where its memory is saved."""
+    """Start the instance and suspend it, so that its memory is saved."""
     bring("web", State.running)
     return engine.fire("web", Trigger.suspend)
 
 
 @pytest.fixture
 def cut_short(bring, directory):
-    """Leave a suspend begun by a dead process."""
+    """Leave a suspend in the journal, begun by a dead process."""
     bring("web", State.running)
     journal = Journal(directory)
     actor = this_process()._replace(started_ticks=1)
@@ -41,7 +41,7 @@ def boots(directory):
 
 
 def test_start_after_suspend_continues_without_a_boot(engine, suspended, directory):
-    """The memory is used, and is gone then."""
+    """The start uses the memory and removes it."""
     assert (suspended.state, engine.status("web").saved) == (State.stopped, True)
     assert engine.fire("web", Trigger.start).state is State.running
     assert (boots(directory), engine.status("web").saved) == (1, False)
@@ -49,27 +49,27 @@ def test_start_after_suspend_continues_without_a_boot(engine, suspended, directo
 
 @pytest.mark.usefixtures("suspended")
 def test_start_cold_boots(engine, directory):
-    """What was saved is set aside."""
+    """The saved memory is set aside."""
     engine.fire("web", Trigger.start, cold=True)
     assert (boots(directory), engine.status("web").saved) == (2, False)
 
 
 @pytest.mark.usefixtures("suspended")
 def test_suspend_of_what_is_suspended_holds(engine):
-    """Asked again, it is so, and the memory is kept."""
+    """A second suspend changes nothing, and the memory is kept."""
     assert not engine.fire("web", Trigger.suspend).changed
     assert engine.status("web").saved
 
 
 @pytest.mark.usefixtures("suspended")
 def test_reset_removes_the_memory(engine):
-    """It belongs to the disk that is gone."""
+    """The memory fits only the old disk."""
     engine.fire("web", Trigger.reset)
     assert not engine.status("web").saved
 
 
 def test_start_cold_of_driver_that_does_not_know_the_word_starts(make_engine, bring):
-    """A driver of before has no parameter `cold`, and needs none: it saves no memory."""
+    """An older driver has no parameter `cold` and needs none, because it saves no memory."""
 
     class Old(SimulatedDriver):
         def start(self, site, report, deadline, *, boot=True):
@@ -80,7 +80,7 @@ def test_start_cold_of_driver_that_does_not_know_the_word_starts(make_engine, br
 
 
 def test_suspend_by_driver_that_cannot_is_refused_in_words(make_engine, bring, driver, engine):
-    """The guest runs on, and the hint leads to what the driver can."""
+    """The guest keeps running, and the hint is something that the driver can do."""
 
     class Old(SimulatedDriver):
         suspend = SimulatedDriver.__mro__[1].suspend
@@ -94,7 +94,7 @@ def test_suspend_by_driver_that_cannot_is_refused_in_words(make_engine, bring, d
 
 
 def test_suspend_that_fails_lets_the_guest_run(make_engine, bring, driver, directory):
-    """The state is the one before, and no memory is left that could be used again."""
+    """The state is unchanged, and no saved memory is left behind."""
     bring("web", State.running)
     engine = make_engine(SimulatedDriver(orders={"suspend": {"error": "the disk is full"}}))
     with pytest.raises(DriverError, match="the disk is full"):
@@ -114,7 +114,7 @@ def test_suspend_that_fails_lets_the_guest_run(make_engine, bring, driver, direc
 def test_deadline_of_what_saves_the_memory_hints_the_same_with_more_time(
     make_engine, bring, hints, trigger, work, asked, hint
 ):
-    """The guest has nothing to say about it in its logs."""
+    """The hint does not point to the guest's logs, which say nothing about it."""
     bring("web", State.running)
     engine = make_engine(SimulatedDriver(orders={work: {"hang": True}}))
     with pytest.raises(DeadlineError) as late:
@@ -125,7 +125,7 @@ def test_deadline_of_what_saves_the_memory_hints_the_same_with_more_time(
 
 @pytest.mark.usefixtures("cut_short")
 def test_suspend_cut_short_before_the_memory_is_saved_lets_the_machine_run(engine, driver):
-    """It stood still for a moment, and the next reader lets it run."""
+    """The machine was paused for a moment, and the next command resumes it."""
     driver.happen(engine.site("web"), condition="paused")
     status = engine.status("web")
     assert (status.state, status.operation, status.saved) == (State.running, None, False)
@@ -134,7 +134,7 @@ def test_suspend_cut_short_before_the_memory_is_saved_lets_the_machine_run(engin
 
 @pytest.mark.usefixtures("cut_short")
 def test_suspend_cut_short_once_the_memory_is_saved_is_finished(engine, driver, directory):
-    """The hypervisor may be ending already, so nothing but ending it is sure to lose nothing."""
+    """The hypervisor may be ending already, so the only safe way is to end it."""
     (directory / SAVED).write_bytes(b"")
     status = engine.status("web")
     assert (status.state, status.operation, status.saved) == (State.stopped, None, True)
@@ -144,7 +144,7 @@ def test_suspend_cut_short_once_the_memory_is_saved_is_finished(engine, driver, 
 @pytest.mark.parametrize("saved", [False, True])
 @pytest.mark.usefixtures("cut_short")
 def test_suspend_cut_short_over_dead_machine_is_done_or_an_exit(engine, driver, directory, saved):
-    """Where the memory was saved, nothing is lost; where it was not, the machine went down, and the reason is given."""
+    """If the memory was saved, the suspend is done; if not, the machine's exit is recorded with its reason."""
     driver.happen(engine.site("web"), alive=False, exit_reason="hypervisor was killed or crashed")
     if saved:
         (directory / SAVED).write_bytes(b"")
@@ -155,7 +155,7 @@ def test_suspend_cut_short_over_dead_machine_is_done_or_an_exit(engine, driver, 
 
 @pytest.mark.usefixtures("cut_short")
 def test_kill_after_suspend_cut_short_needs_no_monitor(make_engine):
-    """A hypervisor that does not listen cannot be let run, and is ended all the same."""
+    """A hypervisor that does not answer cannot be resumed, but can be killed."""
 
     class Deaf(SimulatedDriver):
         def resume(self, _site, _report):
@@ -167,7 +167,7 @@ def test_kill_after_suspend_cut_short_needs_no_monitor(make_engine):
 
 @pytest.mark.usefixtures("suspended")
 def test_start_over_machine_that_was_loaded_and_never_ran_uses_the_memory(engine, driver, directory):
-    """Who loaded it died before it ran: its hypervisor is ended, and the memory is loaded again."""
+    """The loading process died before the guest ran: its hypervisor is ended, and the memory is loaded again."""
     site = engine.site("web")
     machine = driver._get(site)
     driver.happen(site, alive=True, boot_id=machine.boot_id)
@@ -177,7 +177,7 @@ def test_start_over_machine_that_was_loaded_and_never_ran_uses_the_memory(engine
 
 @pytest.mark.usefixtures("suspended")
 def test_clone_of_suspended_instance_is_refused_with_the_way(engine, directory):
-    """Its disk is as its guest left it in the middle of work, and the memory fits this disk only."""
+    """The disk is in the middle of the guest's work, and the memory fits this disk only."""
     verdict = next(it for it in engine.verdicts("web") if it.trigger is Trigger.clone)
     with pytest.raises(IllegalTransitionError) as refused:
         engine.fire("web", Trigger.clone, new="copy")
@@ -189,7 +189,7 @@ def test_clone_of_suspended_instance_is_refused_with_the_way(engine, directory):
 
 @pytest.mark.usefixtures("suspended")
 def test_rename_takes_the_memory_along(engine, home):
-    """It fits the disk, which is the same under another name, so the next start continues."""
+    """The disk is the same under another name, so the memory still fits and the next start resumes."""
     engine.fire("web", Trigger.rename, new="site")
     assert engine.status("site").saved
     engine.fire("site", Trigger.start)

@@ -1,4 +1,4 @@
-"""What the workers of a run did is gathered, judged and written down."""
+"""The tallies of all workers of a test run are added up, checked and written."""
 
 import json
 import os
@@ -43,7 +43,7 @@ OLD = [
 
 @pytest.fixture
 def suite(tmp_path):
-    """Return a maker of a functional suite of some files, and what runs it with two workers: (exit code, output)."""
+    """Return a function that runs a suite of the given files with two workers: (exit code, output, injections)."""
     folder = tmp_path / "tests"
     (folder / "functional").mkdir(parents=True)
     (tmp_path / "docs").mkdir()
@@ -73,7 +73,7 @@ def suite(tmp_path):
 
 @pytest.mark.slow
 def test_tally_of_workers_is_added_up_and_written(suite, tmp_path):
-    """What each worker injected counts once; what other suites injected stays as it was."""
+    """The injections of all workers are added up; those of other suites are unchanged."""
     code, output, written = suite(test_all=TAKES_ALL, test_some=INJECTS)
     assert (code, written) == (0, [("a fire", 1), ("a flood", 8), ("kept", 3)]), output
     text = (tmp_path / "docs" / "guarantees.md").read_text()
@@ -89,7 +89,7 @@ def test_tally_of_workers_is_added_up_and_written(suite, tmp_path):
 
 @pytest.mark.slow
 def test_tally_that_lacks_a_transition_fails_the_run(suite):
-    """Every test passed, and the run did not: what nobody took is named, and nothing is written."""
+    """The run fails though every test passes; the missing transitions are named, and nothing is written."""
     code, output, written = suite(test_some=INJECTS)
     assert (code, written) == (1, [("forgotten", 9), ("kept", 3)])
     assert "8 passed" in output
@@ -98,13 +98,13 @@ def test_tally_that_lacks_a_transition_fails_the_run(suite):
 
 @pytest.mark.slow
 def test_tally_of_a_part_of_a_suite_judges_and_writes_nothing(suite):
-    """A part says nothing about the whole."""
+    """A partial run proves nothing about the whole suite."""
     code, output, written = suite("-k", "3 or 4", test_some=INJECTS)
     assert (code, written) == (0, [("forgotten", 9), ("kept", 3)]), output
 
 
 def test_untaken_names_each_outcome_of_each_row():
-    """Of all that the table allows, what is missing is said."""
+    """Each outcome that the table allows and no test took is named."""
     everything = dict.fromkeys(coverage.cells(SIMULATED), 1)
     assert tally.untaken(everything) == []
     del everything[Cell(SIMULATED, Trigger.start, State.stopped, Outcome.undone)]
@@ -112,7 +112,7 @@ def test_untaken_names_each_outcome_of_each_row():
 
 
 def test_outcomes_follow_from_the_row():
-    """What is only observed cannot fail; what is probed after a crash ends in two ways, what is redone in one."""
+    """An observed event cannot fail; after a crash, a probe has two possible outcomes, a redo has one."""
     assert coverage.outcomes(BY_TRIGGER[Trigger.exited]) == (Outcome.done,)
     assert coverage.outcomes(BY_TRIGGER[Trigger.shell]) == ()
     assert coverage.outcomes(BY_TRIGGER[Trigger.start])[-2:] == (Outcome.finished, Outcome.undone)
@@ -136,7 +136,7 @@ def test_outcomes_follow_from_the_row():
     ],
 )
 def test_listener_counts_how_a_transition_ended(happenings, reference, outcome):
-    """Of one that a crash cut short, what recovery made of it is the outcome, and nothing where it failed as well."""
+    """After a crash, the result of the recovery is the outcome; if the recovery fails, nothing is counted."""
     counted: Counter[Cell] = Counter()
     listener = tally.Listener(counted)
     listener.suite = SIMULATED

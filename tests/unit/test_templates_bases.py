@@ -1,4 +1,4 @@
-"""What a template leads to is read within limits that count for all of it; an error says who named what is wrong."""
+"""A template's bases and files are read within common limits; an error names the place that refers to the bad one."""
 
 import pytest
 
@@ -12,27 +12,27 @@ GOOD = "images:\n- location: build:tiny\n  arch: x86_64\n"
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Stand in a folder with a template that is good."""
+    """Change to a folder with a valid template."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "good.yaml").write_text(GOOD)
     return tmp_path
 
 
 def chain(folder, length):
-    """Write `length` templates, each the base of the one before."""
+    """Write `length` templates, each with the next one as its base."""
     for number in range(length):
         base = f"{number + 1}.yaml" if number + 1 < length else "good.yaml"
         (folder / f"{number}.yaml").write_text(f"base: {base}\n")
 
 
 def test_chain_of_bases_is_read_to_its_end(folder):
-    """A base's base is a base."""
+    """A base may have bases."""
     chain(folder, bases.MAX_DEPTH)
     assert load("0.yaml").sources == (*(f"{number}.yaml" for number in range(bases.MAX_DEPTH)), "good.yaml")
 
 
 def test_chain_of_bases_that_is_too_long_is_refused_where_it_is(folder):
-    """The place is the line that names one too many."""
+    """The error points to the line that names one base too many."""
     chain(folder, bases.MAX_DEPTH + 1)
     with pytest.raises(InvalidTemplateError) as caught:
         load("0.yaml")
@@ -40,7 +40,7 @@ def test_chain_of_bases_that_is_too_long_is_refused_where_it_is(folder):
 
 
 def test_too_many_files_are_refused(folder):
-    """Scripts count as well as bases."""
+    """Scripts count as files, like bases."""
     (folder / "x.sh").write_text("true\n")
     (folder / "many.yaml").write_text(f"{GOOD}provision:\n" + "- file: x.sh\n" * bases.MAX_SOURCES)
     with pytest.raises(InvalidTemplateError, match=r"many\.yaml: more than 100 files or 4 MiB, bases included"):
@@ -48,7 +48,7 @@ def test_too_many_files_are_refused(folder):
 
 
 def test_too_many_bytes_are_refused(folder):
-    """Each file may be as large as a template may be, but not all together."""
+    """Each file is within the limit for one file, but together they are too large."""
     (folder / "x.sh").write_text("#" * 1_000_000)
     (folder / "large.yaml").write_text(f"{GOOD}provision:\n" + "- file: x.sh\n" * 5)
     with pytest.raises(InvalidTemplateError, match=r"large\.yaml: more than 100 files or 4 MiB"):
@@ -56,14 +56,14 @@ def test_too_many_bytes_are_refused(folder):
 
 
 def test_script_with_the_ending_of_an_image_is_a_script(folder):
-    """Only a template can be an image: a file of that name, named by `file`, is what it holds."""
+    """An image can stand in only for a template; a `file` with an image's suffix is read as a file."""
     (folder / "x.raw").write_text("content\n")
     (folder / "t.yaml").write_text(f"{GOOD}provision: [{{mode: data, path: /x, file: x.raw}}]\n")
     assert load("t.yaml").template.provision[0].content == "content\n"
 
 
 def test_image_as_a_base_gives_its_image(folder):
-    """A template can be built on an image by the image's own locator."""
+    """The locator of an image can be used as a base."""
     (folder / "t.yaml").write_text("base: https://example.org/x-arm64.qcow2\ncpus: 1\n")
     template = load("t.yaml").template
     assert [(image.location, image.arch) for image in template.images] == [
@@ -72,7 +72,7 @@ def test_image_as_a_base_gives_its_image(folder):
 
 
 def test_base_that_vanished_tells_who_named_it(folder):
-    """The mistake is not in the template that was asked for."""
+    """The error points to the base that names it, not to the requested template."""
     (folder / "sub").mkdir()
     (folder / "sub" / "one.yaml").write_text("cpus: 1\nbase: two.yaml\n")
     (folder / "t.yaml").write_text("base: sub/one.yaml\n")
@@ -82,7 +82,7 @@ def test_base_that_vanished_tells_who_named_it(folder):
 
 
 def test_movable_text_differs_in_its_relative_locators_alone(folder):
-    """Comments, blanks and anchors stay; what is absolute, or a built-in, stays as it is written."""
+    """Comments, blanks and anchors stay, and so do absolute locators."""
     (folder / "t.yaml").write_text(
         "# mine\nbase: &b sub/one.yaml   # note\nprobes:\n- {file: a.sh}\n- script: x\n  file: b.sh\n"
         "provision:\n- file: {url: 'p.sh', digest: sha256:00}\n- file: /p.sh\n- file: *b\nmemory:   1GiB\n"
@@ -95,7 +95,7 @@ def test_movable_text_differs_in_its_relative_locators_alone(folder):
 
 
 def test_movable_text_means_the_same_elsewhere(folder, tmp_path_factory):
-    """A copy in another folder finds the bases and files of the original, which has several."""
+    """A copy in another folder finds the bases and files of the original."""
     (folder / "x.sh").write_text("#!/bin/sh\n")
     (folder / "t.yaml").write_text("base:\n- good.yaml\n- template:_images/debian\nprovision: [{file: x.sh}]\n")
     copy = tmp_path_factory.mktemp("other") / "copy.yaml"
@@ -104,7 +104,7 @@ def test_movable_text_means_the_same_elsewhere(folder, tmp_path_factory):
 
 
 def test_movable_text_of_standard_input_has_no_neighbours():
-    """A relative locator in it means nothing, and the mistake names its place."""
+    """A relative locator has no meaning there, and the error names its place."""
     with pytest.raises(InvalidTemplateError) as caught:
         bases.movable(Source("<standard input>", b"base: one.yaml\n"))
     assert caught.value.message.startswith("<standard input>:1:7: base: one.yaml: a template that is not a file")

@@ -1,4 +1,4 @@
-"""Whole templates, the right ones and the wrong ones, against reviewed files: what each becomes, or its errors."""
+"""Whole templates, valid and broken ones, are compared with reviewed files that hold their results or errors."""
 
 import re
 from pathlib import Path
@@ -23,14 +23,14 @@ GUEST = Guest(name="web", hostname="web-1", uid=1001, user="bert", home="/home/b
 
 @pytest.fixture
 def corpus(monkeypatch):
-    """Stand in the folder of the right templates, so that they are named as the reviewed files name them."""
+    """Change to the folder of the valid templates, so that their names match those in the reviewed files."""
     monkeypatch.chdir(FOLDER / "corpus")
 
 
 @pytest.mark.usefixtures("corpus")
 @pytest.mark.parametrize("name", RIGHT)
 def test_template_becomes_what_was_reviewed(agrees, name):
-    """Bases, combination, variables and notes are those of the reviewed file, value for value."""
+    """The template, with bases merged and variables replaced, and its notes equal the reviewed file."""
     loaded = load(f"./{name}.yaml")
     template = expand(loaded, HOST, GUEST)
     values = template.model_dump(by_alias=True, exclude_unset=True, mode="json")
@@ -42,7 +42,7 @@ def test_template_becomes_what_was_reviewed(agrees, name):
 @pytest.mark.usefixtures("corpus")
 @pytest.mark.parametrize("name", RIGHT)
 def test_template_dumped_loads_to_the_same(name):
-    """The one text needs no other, wherever it comes from: from standard input, nothing lies beside it."""
+    """The dumped text needs no other files: it loads to the same from standard input."""
     loaded = load(f"./{name}.yaml")
     again = parse(Source("<standard input>", dump(loaded).encode()))
     assert again.template == loaded.template
@@ -52,7 +52,7 @@ def test_template_dumped_loads_to_the_same(name):
 
 @pytest.mark.parametrize("name", WRONG)
 def test_broken_template_is_told_what_was_reviewed(monkeypatch, agrees, name):
-    """Every mistake is reported, with its place and in the reviewed words."""
+    """Every mistake is reported with its place, in the reviewed words."""
     monkeypatch.chdir(FOLDER / "broken")
     with pytest.raises(InterlockError) as caught:
         load(f"./{name}.yaml")
@@ -63,6 +63,6 @@ def test_broken_template_is_told_what_was_reviewed(monkeypatch, agrees, name):
 
 
 def test_reviewed_files_are_of_templates_that_are_there():
-    """Nothing is reviewed that is not checked."""
+    """Each reviewed file has a template that is checked against it."""
     assert set(REVIEWED) == set(WRONG)
     assert sorted(path.stem for path in (FOLDER / "resolved").iterdir()) == RIGHT

@@ -1,4 +1,4 @@
-"""YAML becomes a tree that keeps its places, read by version 1.2, and nothing in it explodes."""
+"""YAML 1.2 is read into a tree with places, and malicious text cannot exhaust memory or the stack."""
 
 import pytest
 import yaml
@@ -7,11 +7,11 @@ from interlock.errors import InvalidTemplateError
 from interlock.templates.document import MAX_NODES, at, compose, place, place_in, plain, serialize
 
 DOUBLED = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 30))
-"""Thirty lines that stand for a thousand million values."""
+"""Thirty lines that expand to a thousand million values."""
 
 
 def value(text):
-    """Return what the value `text` is read as."""
+    """Return the value that `text` is read as."""
     return plain(compose("t", f"a: {text}\n".encode()))["a"]
 
 
@@ -41,7 +41,7 @@ def value(text):
     ],
 )
 def test_scalar_is_read_as_yaml_1_2_says(text, expected):
-    """Words are words and dates are text, as for everyone who reads such a template elsewhere."""
+    """Words such as `yes`, and dates, are text, as in other programs that read such templates."""
     assert (type(expected), expected) == (type(value(text)), value(text))
 
 
@@ -49,7 +49,7 @@ def test_scalar_is_read_as_yaml_1_2_says(text, expected):
     "text", ["on", "yes", "2026-01-31", "12:30", "0o10", "1_000", "true", "'true'", "'12'", "~", "1e3"]
 )
 def test_serialized_value_is_the_same_by_either_version(text):
-    """What is written is read alike by those who read YAML 1.1, and by us."""
+    """A reader of YAML 1.1 gets the same strings from the written text as we do."""
     tree = compose("t", f"a: {text}\nb: 1\n".encode())
     written = serialize(tree)
     assert plain(compose("again", written.encode())) == plain(tree)
@@ -58,17 +58,17 @@ def test_serialized_value_is_the_same_by_either_version(text):
 
 
 def test_null_values_are_not_given():
-    """A key whose value is null is as good as not there."""
+    """A key with a null value counts as missing."""
     assert plain(compose("t", b"a: null\nb:\nc: ~\nd: 1\ne: {f: null}\n")) == {"d": 1, "e": {}}
 
 
 def test_empty_text_is_an_empty_mapping():
-    """A file of nothing but comments says nothing."""
+    """A file with only comments is an empty mapping."""
     assert plain(compose("t", b"# nothing\n")) == {}
 
 
 def test_aliases_and_merge_keys_are_copied_out():
-    """What is named twice stands twice; what a mapping has itself is not overruled; merges of merges are merged."""
+    """Aliases are copied, a mapping's own keys win over merged ones, and merges may be nested."""
     tree = compose("t", b"a: &a {x: 1, y: 1}\nb: &b {<<: *a, y: 2}\nc: {<<: [*b, {z: 3}], x: 0}\nd: *a\n")
     assert plain(tree) == {
         "a": {"x": 1, "y": 1},
@@ -92,7 +92,7 @@ def test_aliases_and_merge_keys_are_copied_out():
     ids=["aliases", "depth", "itself", "digits", "control"],
 )
 def test_text_that_explodes_is_refused(text, words):
-    """Aliases, depth and digits cost no more than their mistake."""
+    """Too many aliases, levels or digits are only an error."""
     with pytest.raises(InvalidTemplateError) as caught:
         compose("t", text.encode())
     assert words in caught.value.message
@@ -100,7 +100,7 @@ def test_text_that_explodes_is_refused(text, words):
 
 @pytest.mark.parametrize("text", [b"\xff\xfe\xfa", b"a: \xc3\x28"])
 def test_bytes_that_are_no_text_are_refused(text):
-    """A disk image is not parsed."""
+    """A disk image, for example, is not parsed."""
     with pytest.raises(InvalidTemplateError, match="not UTF-8"):
         compose("t", text)
 
@@ -117,18 +117,18 @@ def test_bytes_that_are_no_text_are_refused(text):
     ],
 )
 def test_place_in_a_text_is_exact_where_its_lines_are_the_files(text, offset, expected):
-    """In a block of `|` line and column are the character's; elsewhere the text's beginning."""
+    """In a `|` block, line and column are those of the character; elsewhere they are where the text begins."""
     node, _ = at(compose("t", text.encode()), ("a",))
     assert expected == str(place_in(node, offset))
 
 
 def test_place_of_a_key_given_twice_names_the_first():
-    """YAML would keep the last in silence."""
+    """Most YAML parsers would silently keep the last value."""
     with pytest.raises(InvalidTemplateError, match=r"t:3:1: a: already given in line 1"):
         compose("t", b"a: 1\nb: 2\na: 3\n")
 
 
 def test_place_of_a_node_is_line_and_column():
-    """From 1, as editors count."""
+    """Lines and columns count from 1, as in editors."""
     tree = compose("web.yaml", b"a:\n  - b\n")
     assert str(place(tree.value[0][1].value[0])) == "web.yaml:2:5"

@@ -1,4 +1,4 @@
-"""`--set KEY=VALUE` changes one value of a template, and a mistake in it is reported with the edit as its place."""
+"""`--set KEY=VALUE` changes one value of a template; an error in it names the edit as its place."""
 
 import pytest
 
@@ -10,7 +10,7 @@ TEXT = b"cpus: 2\nmounts:\n- location: /srv\nuser: {name: anna}\nprovision: [{fi
 
 
 def changed(*edits):
-    """Return what the template holds after `edits`."""
+    """Return the content of the template after `edits`."""
     tree = compose("t", TEXT)
     for edit in edits:
         apply(tree, edit)
@@ -42,17 +42,17 @@ def changed(*edits):
     ],
 )
 def test_edit_changes_the_value_it_names(edit, key, value):
-    """The value is YAML; mappings on the way are made, a list grows by one, and null takes a value away."""
+    """The value is YAML; missing mappings are made, a list can grow by one item, and null removes a value."""
     assert changed(edit).get(key) == value
 
 
 def test_edit_changes_nothing_else():
-    """What is not named stays."""
+    """All other values stay."""
     assert {**changed("cpus=4"), "cpus": 2} == plain(compose("t", TEXT))
 
 
 def test_edit_after_another_sees_what_that_one_made():
-    """Edits are made in their order."""
+    """Edits are applied in order."""
     assert changed("mounts[1].location=/x", "mounts[2].location=/y", "mounts[1].location=/z")["mounts"] == [
         {"location": place} for place in ("/srv", "/z", "/y")
     ]
@@ -92,8 +92,8 @@ def test_edit_after_another_sees_what_that_one_made():
         ),
     ],
 )
-def test_edit_that_is_none_is_told_with_itself_for_its_place(edit, words):
-    """What is wrong is found at once: it is what was typed."""
+def test_invalid_edit_is_reported_with_itself_as_its_place(edit, words):
+    """The error quotes what was typed, without secret values."""
     with pytest.raises(InvalidTemplateError) as caught:
         changed(edit)
     assert words == caught.value.message

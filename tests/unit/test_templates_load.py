@@ -1,4 +1,4 @@
-"""A template is read whole: what it says, what --set changes, what the defaults fill; and variables are replaced."""
+"""Loading a template: its own text, changes by --set, defaults, and the replacement of variables."""
 
 import os
 import re
@@ -22,12 +22,12 @@ BOUNDED = settings(max_examples=150, deadline=None, derandomize=bool(os.environ.
 
 
 def loaded(text, *edits):
-    """Return the template of `text` below an image, changed by `edits`."""
+    """Return the template made of an image and `text`, changed by `edits`."""
     return parse(Source("t", (GOOD + text).encode()), edits=edits)
 
 
 def mistakes(text, *edits):
-    """Return the details of the error that `text` below an image is refused with."""
+    """Return the details of the error for the template made of an image and `text`."""
     with pytest.raises(InvalidTemplateError) as caught:
         loaded(text, *edits)
     return list(caught.value.details) or [caught.value.message]
@@ -35,7 +35,7 @@ def mistakes(text, *edits):
 
 @pytest.mark.parametrize("name", builtin_names())
 def test_builtin_template_is_valid_and_summed_up(name):
-    """What comes with Interlock can be used as it is, has an image for machines like this, and says what it is."""
+    """Each built-in template is usable as it is, has an image for x86_64, and has a summary."""
     template = load(name)
     assert (template.notes, template.name) == ((), f"template:{name}")
     assert {image.arch for image in template.template.images} >= {"x86_64"}
@@ -45,7 +45,7 @@ def test_builtin_template_is_valid_and_summed_up(name):
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_builtin_images_are_a_base_for_any_template(name):
-    """Each list of images can be built upon, by the names that Lima's have; what is dated has a digest."""
+    """Each list of images can be used as a base; images with a date in their URL have a digest."""
     template = parse(Source("t", f"base: template:_images/{name}\n".encode())).template
     assert {image.arch for image in template.images} >= {"x86_64"}
     assert [
@@ -55,19 +55,19 @@ def test_builtin_images_are_a_base_for_any_template(name):
 
 @pytest.mark.parametrize("name", ["debian-trixie", "my_own-2"])
 def test_image_of_the_store_is_named_as_the_store_allows(name):
-    """Such as what `image build debian --suite trixie` makes."""
+    """For example, `image build debian --suite trixie` makes debian-trixie."""
     location = f"build:{name}"
     assert parse(Source("t", f"images:\n- location: {location}\n".encode())).template.images[0].location == location
 
 
 def test_load_of_many_mistakes_tells_all_in_the_order_of_the_text():
-    """Who fixes a template fixes it once; edits come after the text."""
+    """All mistakes are reported at once, those of edits after those of the text."""
     said = mistakes("cpus: many\ndisk: -1\nzzz: 1\n", "memory=lots")
     assert [detail.split(": ")[0] for detail in said] == ["t:4:7", "t:5:7", "t:6:1", "--set memory=lots"]
 
 
 def test_load_of_defaults_fills_what_template_bases_and_edits_leave_open(tmp_path):
-    """The defaults are the last base: they overrule nothing, and their `*` means every mount before them."""
+    """The defaults act as the last base: they overrule nothing, and their `*` applies to every mount before them."""
     (tmp_path / "defaults.yaml").write_text(
         "base: more.yaml\ncpus: 8\nmemory: 8GiB\ndisk: 80GiB\nmounts: [{location: '*', writable: true}]\n"
     )
@@ -80,7 +80,7 @@ def test_load_of_defaults_fills_what_template_bases_and_edits_leave_open(tmp_pat
 
 
 def test_load_of_defaults_with_a_base_of_the_templates_reads_it_for_both(tmp_path):
-    """What the defaults build on is theirs to say: only within one of the two is a base read once."""
+    """A base is read only once within a template or within the defaults, but may be named by both."""
     (tmp_path / "defaults.yaml").write_text("base: template:_default/mounts\n")
     source = Source("t", (GOOD + "base: template:_default/mounts\n").encode())
     template = parse(source, defaults=tmp_path / "defaults.yaml").template
@@ -88,20 +88,20 @@ def test_load_of_defaults_with_a_base_of_the_templates_reads_it_for_both(tmp_pat
 
 
 def test_load_of_defaults_that_are_empty_changes_nothing(tmp_path):
-    """A file of nothing but comments is no mistake."""
+    """A defaults file with only comments is valid."""
     (tmp_path / "defaults.yaml").write_text("# cpus: 4\n")
     source = Source("t", GOOD.encode())
     assert parse(source, defaults=tmp_path / "defaults.yaml").template == parse(source).template
 
 
 def test_load_of_defaults_that_are_missing_names_the_file(tmp_path):
-    """A file that is named has to be there."""
+    """A defaults file that was named must exist."""
     with pytest.raises(NotFoundError, match=r"there is no file .*defaults\.yaml"):
         load("tiny", defaults=tmp_path / "defaults.yaml")
 
 
 def test_load_of_defaults_with_a_mistake_tells_its_place(tmp_path):
-    """A mistake of the defaults is not the template's."""
+    """The error names the defaults file, not the template."""
     (tmp_path / "defaults.yaml").write_text("cpus: many\n")
     with pytest.raises(InvalidTemplateError) as caught:
         load("tiny", defaults=tmp_path / "defaults.yaml", edits=("cpus=null",))
@@ -137,7 +137,7 @@ def test_load_of_defaults_with_a_mistake_tells_its_place(tmp_path):
     ],
 )
 def test_expand_into_what_is_no_value_is_a_mistake_with_its_place(text, place):
-    """What a text becomes is judged as if it had been written there."""
+    """The text with its variables replaced is checked as if it had been written that way."""
     template = loaded(text)
     with pytest.raises(InvalidTemplateError) as caught:
         expand(template, replace(HOST, dir="/" + "d" * 200), GUEST)
@@ -153,13 +153,13 @@ def test_expand_leaves_the_template_as_it_was():
 
 
 def test_expand_does_not_replace_what_a_param_holds():
-    """A value that looks like a variable stays what it is."""
+    """A param's value that looks like a variable is not replaced."""
     template = loaded("message: '{{.Param.p}}'\nparam: {p: '{{.Name}}'}\n")
     assert expand(template, HOST, GUEST).message == "{{.Name}}"
 
 
 def test_template_tells_boot_and_processor_by_architecture():
-    """Only x86_64 has a BIOS; the key of QEMU overrules the older one."""
+    """Only x86_64 has a BIOS, and vmOpts.qemu.cpuType overrules the older cpuType."""
     template = loaded(
         "firmware: {legacyBIOS: true}\ncpuType: {x86_64: a, aarch64: b}\nvmOpts: {qemu: {cpuType: {x86_64: c}}}\n"
     )
@@ -169,7 +169,7 @@ def test_template_tells_boot_and_processor_by_architecture():
 
 
 def test_template_tells_the_ports_of_a_forward():
-    """One port, a range, or all of them; on the host the same unless it says otherwise."""
+    """A forward has one port, a range or all ports; host ports are the same unless others are given."""
     text = "portForwards: [{guestPort: 80}, {guestPort: 80, hostPort: 81}, {guestPortRange: [5, 9]}, {ignore: true}]\n"
     forwards = loaded(text).template.port_forwards
     assert [forward.guest_ports for forward in forwards] == [(80, 80), (80, 80), (5, 9), (1, 65535)]
@@ -191,7 +191,7 @@ KEYS = st.sampled_from(
     st.one_of(ANY_TEXT, st.text("[]{}:&*!|> \"'\n1a", max_size=12)),
 )
 def test_set_of_anything_is_a_value_or_an_invalid_template(key, value):
-    """Whatever stands on the command line, what comes of it is a template or words about that edit."""
+    """Any --set either gives a template or raises InvalidTemplateError."""
     with suppress(InvalidTemplateError):
         assert loaded("", f"{key}={value}").template.images
 
@@ -202,7 +202,7 @@ def test_set_of_anything_is_a_value_or_an_invalid_template(key, value):
 @example("{{(" * 1000)
 @given(st.text('{}-. \n"`()|ifelsndaotqrNmPp/*', max_size=40))
 def test_text_with_any_variables_is_replaced_or_an_invalid_template(text):
-    """A text that was found right is replaced without another word, unless what it becomes is wrong."""
+    """A text that passed the checks expands without an error, unless its expansion is invalid."""
     source = Source("t", f"{GOOD}param: {{p: v}}\nmessage: 'x'\nprovision: [{{script: 'x $PARAM_p'}}]\n".encode())
     with suppress(InvalidTemplateError):
         template = parse(source, edits=("message=" + _quoted(text),))

@@ -1,4 +1,4 @@
-"""A locator means one thing, wherever it stands; what it leads to is read within limits, or the error says why not."""
+"""A locator means the same everywhere; its target is read within limits, or an error gives the reason."""
 
 import hashlib
 import io
@@ -32,10 +32,10 @@ PAGES = {
 
 
 class Server(BaseHTTPRequestHandler):
-    """Serves PAGES; `/moved` leads to one of them, `/round` to itself, `/short` hangs up early, `/long` never ends."""
+    """Serves PAGES; `/moved` redirects to one, `/round` to itself, `/short` hangs up early, `/long` is far too long."""
 
     hung_up = threading.Event()
-    """Somebody did not read `/long` to its end."""
+    """Set when a client hangs up before the end of `/long`."""
 
     def do_GET(self):
         if self.path == "/long":
@@ -70,7 +70,7 @@ class Server(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server():
-    """Yield the address of a server on the loopback."""
+    """Yield the address of a server on the loopback interface."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Server) as listening:
         thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
         thread.start()
@@ -81,7 +81,7 @@ def server():
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Stand in an empty folder, which is also the user's home."""
+    """Change to an empty folder, which is also the user's home."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path
@@ -109,7 +109,7 @@ def folder(tmp_path, monkeypatch):
     ],
 )
 def test_absolute_of_the_command_line(folder, locator, expected):
-    """A bare word is a built-in; what has a slash or an ending is a path from the working folder."""
+    """A bare word is a built-in; a locator with a slash or a suffix is a path relative to the working folder."""
     assert expected.format(folder) == absolute(locator)
 
 
@@ -132,7 +132,7 @@ def test_absolute_of_the_command_line(folder, locator, expected):
     ],
 )
 def test_absolute_of_a_template_lies_beside_it(locator, beside, expected):
-    """A relative locator means the neighbours of the template that names it, whatever that is."""
+    """A relative locator is relative to the template that names it: a file, a URL or a built-in."""
     assert expected == absolute(locator, beside)
 
 
@@ -152,20 +152,20 @@ def test_absolute_of_a_template_lies_beside_it(locator, beside, expected):
     ],
 )
 def test_absolute_of_what_must_not_be_named_is_refused(locator, beside, words):
-    """No template reaches for what is not beside it by a detour, and none from the network into this host."""
+    """Relative locators cannot leave the template's folder, and a template from a server cannot name local files."""
     with pytest.raises(InvalidTemplateError, match=words):
         absolute(locator, beside)
 
 
 def test_find_reads_a_file_of_any_spelling(folder):
-    """Path, tilde and URL lead to the same text, which messages call by its path from here."""
+    """A path, a tilde and a URL lead to the same file; messages call it by its path from the working folder."""
     (folder / "a b.yaml").write_bytes(GOOD)
     found = [find(locator) for locator in ("./a b.yaml", "~/a b.yaml", f"file://{folder}/a%20b.yaml")]
     assert [(source.name, source.text) for source in found] == [("a b.yaml", GOOD)] * 3
 
 
 def test_find_dash_is_standard_input(monkeypatch):
-    """A template can come through a pipe."""
+    """A template can be read from a pipe."""
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(GOOD)))
     assert find("-") == Source("<standard input>", GOOD, "-")
 
@@ -184,38 +184,38 @@ def test_find_dash_is_standard_input(monkeypatch):
     ],
 )
 def test_find_nothing_says_what_there_is(folder, locator, words):
-    """A slip is answered with what was probably meant, or with all there is."""
+    """The error for an unknown built-in proposes a similar name, if there is one."""
     assert folder.is_dir()
     with pytest.raises(NotFoundError, match=words):
         find(locator)
 
 
 def test_find_folder_is_an_invalid_template(tmp_path):
-    """What cannot be read as a file is no template, and the reason is the system's."""
+    """A path that is not a readable file is refused with the system's reason."""
     with pytest.raises(InvalidTemplateError, match="Is a directory"):
         find(f"{tmp_path}/")
 
 
 def test_find_larger_file_than_people_write_is_refused(tmp_path):
-    """A disk image given by mistake is not read into a parser."""
+    """A disk image that is given by mistake is not parsed."""
     (tmp_path / "t.yaml").write_bytes(b"#" * (MAX_BYTES + 1))
     with pytest.raises(InvalidTemplateError, match="larger than 1 MiB"):
         find(str(tmp_path / "t.yaml"))
 
 
 def test_find_url_is_fetched(server):
-    """What a server answers is the template, also after it sends us elsewhere."""
+    """A template is fetched from a URL, also after a redirect."""
     assert [find(server + page).text for page in ("/web.yaml", "/moved", "/web.yaml?version=2")] == [GOOD] * 3
 
 
 def test_load_url_reads_what_lies_beside_it(server):
-    """Bases and scripts are fetched from where the template was, and bases of bases from where those were."""
+    """Bases and scripts are fetched relative to the template's URL, and bases of bases relative to theirs."""
     template = load(f"{server}/t/good.yaml").template
     assert (template.cpus, template.provision[0].script) == (7, SCRIPT.decode())
 
 
 def test_load_url_with_a_digest_is_checked(server):
-    """What was published with a digest is used with that digest or not at all."""
+    """A base with a digest is used only if its content matches."""
     for page, ok in (("/web.yaml", True), ("/t/sub/more.yaml", False)):
         digest = hashlib.sha256(PAGES["/web.yaml"]).hexdigest()
         text = f"base:\n- url: {server}{page}\n  digest: sha256:{digest}\n".encode()
@@ -241,14 +241,14 @@ def test_load_url_with_a_digest_is_checked(server):
     ],
 )
 def test_load_url_that_fails_tells_the_cause(server, page, kind, words):
-    """What the server did, or what the text must not do, is reported with the URL and the place."""
+    """A server's error and a forbidden locator are reported with the URL and the place."""
     with pytest.raises(kind) as caught:
         load(server + page)
     assert caught.value.message.startswith(words.format(server))
 
 
 def test_find_url_of_more_than_a_template_is_not_read_to_its_end(server, until):
-    """What never ends is hung up on."""
+    """The connection is closed once the limit is reached."""
     Server.hung_up.clear()
     with pytest.raises(InvalidTemplateError, match="larger than 1 MiB"):
         find(f"{server}/long")
@@ -256,7 +256,7 @@ def test_find_url_of_more_than_a_template_is_not_read_to_its_end(server, until):
 
 
 def test_find_url_of_nobody_tells_the_cause():
-    """A server that is not there is named, with the system's words."""
+    """The error has the URL and the system's reason."""
     with pytest.raises(NotFoundError, match=r"cannot read http://127\.0\.0\.1:1/x: .*refused"):
         find("http://127.0.0.1:1/x")
 
@@ -272,14 +272,14 @@ def test_find_url_of_nobody_tells_the_cause():
     ],
 )
 def test_load_image_is_a_template_of_nothing_else(locator, arch):
-    """An image's own locator makes a machine of it, for the architecture in its name or else this host's."""
+    """The locator of an image counts as a template, with the architecture in its name or else this host's."""
     template = load(locator).template
     assert [(image.location, image.arch) for image in template.images] == [(locator, arch)]
     assert template.arch == arch
 
 
 def test_load_image_for_a_machine_that_cannot_be_made_is_refused():
-    """The architecture in the name counts, also one that is not supported yet."""
+    """An architecture in the name counts even if it is not supported yet."""
     with pytest.raises(InvalidTemplateError) as caught:
         load("https://example.org/x-riscv64.qcow2")
     (detail,) = caught.value.details
@@ -305,7 +305,7 @@ def test_load_image_for_a_machine_that_cannot_be_made_is_refused():
     ],
 )
 def test_instance_name_is_the_templates_or_the_images(monkeypatch, locator, expected):
-    """Who gives no name gets the one that tells the most and repeats the least."""
+    """Without a given name, the instance gets a short form of the template's or the image's name."""
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     assert expected == instance_name(locator)
 
@@ -328,11 +328,11 @@ def test_instance_name_of_the_nameless_has_to_be_given(locator):
     ],
 )
 def test_public_locator_holds_no_password(locator, shown):
-    """What a message or a record calls a template tells nobody how to get it."""
+    """Messages and records do not contain passwords or tokens of a URL."""
     assert public(locator) == shown
 
 
 def test_find_of_a_url_with_a_password_names_it_without():
-    """Neither an error nor a template that was read repeats it."""
+    """The error does not repeat the password."""
     with pytest.raises(NotFoundError, match=r"cannot read http://…@127\.0\.0\.1:1/x\?…: "):
         find("http://me:s3cret@127.0.0.1:1/x?token=s3cret")

@@ -1,4 +1,4 @@
-"""A base fills what a template lacks, by the rules that people know from Lima; entries with one key become one."""
+"""A base fills the gaps of a template, by the same rules as in Lima; entries with the same key are combined."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from interlock.templates.merge import combine, merge
 
 
 def merged(template, *bases):
-    """Return what `template` holds when the `bases` are merged into it, in their order, and entries are combined."""
+    """Return the content of `template` after merging the `bases` in order and combining entries."""
     tree = compose("template", template.encode())
     for base in bases:
         merge(tree, compose("base", base.encode()))
@@ -52,17 +52,17 @@ def merged(template, *bases):
     ],
 )
 def test_base_fills_what_the_template_lacks(template, base, expected):
-    """What the template says stays, mappings are filled key by key, lists joined in the order of their kind."""
+    """The template's values stay, mappings are merged by key, and lists are joined in the order of their kind."""
     assert expected == merged(template, base)
 
 
 def test_null_of_one_base_keeps_off_the_next():
-    """As in Lima: null is an answer, and the first one counts."""
+    """As in Lima, null counts as a value, and the first value wins."""
     assert merged("cpus: 1", "memory: null", "{memory: 3, disk: 4}") == {"cpus": 1, "disk": 4}
 
 
 def test_bases_are_merged_one_after_the_other():
-    """The first base fills first; the scripts of the last come first."""
+    """The first base has priority; the scripts of the last base come first."""
     base = ("{cpus: 2, provision: [b], images: [b]}", "{cpus: 3, memory: 3, provision: [c], images: [c]}")
     expected = {"cpus": 2, "memory": 3, "provision": ["c", "b", "a"], "images": ["a", "b", "c"]}
     assert expected == merged("{provision: [a], images: [a]}", *base)
@@ -102,13 +102,13 @@ def test_bases_are_merged_one_after_the_other():
     ],
 )
 def test_entries_with_the_same_key_become_one(text, expected):
-    """The earlier is filled from the later, never overruled; `*` fills all before it and is gone."""
+    """Later entries fill gaps of earlier ones and never overrule them; `*` fills all before it and is removed."""
     (value,) = merged(text).values()
     assert expected == value
 
 
 def test_what_fills_several_entries_is_a_copy_in_each():
-    """A change of one entry is not one of another."""
+    """Changing one entry must not change another."""
     tree = compose("t", b"mounts: [{location: a}, {location: b}, {location: '*', 9p: {msize: 1}}]")
     combine(tree)
     first, second = (entry.value[1][1] for entry in tree.value[0][1].value)

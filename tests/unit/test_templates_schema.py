@@ -1,4 +1,4 @@
-"""The corpus of templates by the JSON Schema: an editor marks what `validate` refuses, at the same key, and no more."""
+"""The JSON Schema, checked with the corpus: an editor marks what `validate` refuses, at the same key, and no more."""
 
 import re
 from pathlib import Path
@@ -24,12 +24,12 @@ BEYOND_A_SCHEMA = re.compile(
     r"|forward-(ranges|reverse|socket)|image-initrd|image-kernel|images-missing|mount-over|mount-types?-|probe-without"
     r"|memory-too|mount-msize|nested-with|networks-|screen-beyond|provision-permissions-digits|provision-(content|data|dependency|empty|keys|yq)|user-sudo|image-digest-of)"
 )
-"""What a schema lets pass: bases, the text's form, variables, what is not done here, keys that must agree, and bounds
-of numbers that are written as texts."""
+"""Mistakes that a schema cannot find: bases, the form of the text, variables, unsupported keys, keys that must agree,
+and bounds of numbers that are written as text."""
 
 
 def complaints(folder, name):
-    """Return what a checker by the schema says of a template: (path, which keyword, words)."""
+    """Return what a checker with the schema says about a template: (path, keyword, message)."""
     text = (FOLDER / folder / f"{name}.yaml").read_bytes()
     data = as_read(compose(name, text))
     found = jsonschema.Draft202012Validator(SCHEMA).iter_errors(data)
@@ -37,7 +37,7 @@ def complaints(folder, name):
 
 
 def as_read(node):
-    """Return the value of a node as an editor reads it: with its nulls."""
+    """Return the value of a node as an editor reads it, including nulls."""
     if isinstance(node, yaml.MappingNode):
         return {key.value: as_read(value) for key, value in node.value}
     if isinstance(node, yaml.SequenceNode):
@@ -47,13 +47,13 @@ def as_read(node):
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_schema_accepts_a_template_that_is_right(name):
-    """An editor marks nothing that `validate` lets pass: blanks, nulls, numbers that are texts."""
+    """An editor marks nothing that `validate` accepts, such as blanks, nulls and numbers written as text."""
     assert complaints("corpus", name) == []
 
 
 @pytest.mark.parametrize("name", WRONG)
 def test_schema_refuses_a_template_that_is_wrong_at_the_same_key(name):
-    """An editor points at the key at which `validate` does, or at the mapping that holds it."""
+    """An editor marks the same key as `validate`, or the mapping that contains it."""
     if BEYOND_A_SCHEMA.match(name):
         return
     found = complaints("broken", name)

@@ -1,4 +1,4 @@
-"""What people type that is no YAML: each slip is named with its line and with what to type, which then can be read."""
+"""Common YAML mistakes: each is named with its place and, where possible, with a corrected line that can be read."""
 
 import re
 
@@ -53,7 +53,7 @@ SLIPS = {
     "variable": ("a: {{.Name}}\n", "1:5", QUOTES.format("{{"), "a: '{{.Name}}'"),
     "variable-and-more": ("- a: {{.Home}}/x\n", "1:15", AROUND.format("{"), "- a: '{{.Home}}/x'"),
 }
-"""Text, place, words, and the line to type there."""
+"""Name → text, place, message, and the line to write instead."""
 
 OTHERS = {
     "brace": ("a: {b: c\nd: 2\n", "2:2", "a comma is missing, or the { in line 1 is not closed"),
@@ -77,7 +77,7 @@ OTHERS = {
 
 
 def said_of(text):
-    """Return what is said of `text`; None if it can be read."""
+    """Return the error for `text`; None if it can be read."""
     try:
         compose("t", text.encode())
     except InvalidTemplateError as error:
@@ -87,14 +87,14 @@ def said_of(text):
 
 @pytest.mark.parametrize("name", SLIPS)
 def test_slip_is_named_with_its_place_and_what_to_type(name):
-    """In words of what was typed, not of what a scanner lacked."""
+    """The message is about what was typed, not about what the scanner expected."""
     text, place, words, line = SLIPS[name]
     assert said_of(text) == f"t:{place}: {words}: write `{line}`"
 
 
 @pytest.mark.parametrize("name", SLIPS)
 def test_slip_in_a_text_from_windows_is_the_same(name):
-    """A line that ends with CR LF is one line."""
+    """CR LF ends a line just as LF does."""
     text = f"#\n#\n{SLIPS[name][0]}"
     said = said_of(text)
     assert said is not None
@@ -103,14 +103,14 @@ def test_slip_in_a_text_from_windows_is_the_same(name):
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_slip_that_could_be_meant_otherwise_is_named(name):
-    """Where only the author knows what was meant, nothing is proposed."""
+    """If only the author knows what was meant, no line is proposed."""
     text, place, words = OTHERS[name]
     assert said_of(text) == f"t:{place}: {words}"
 
 
 @pytest.mark.parametrize("name", SLIPS)
 def test_line_that_a_message_says_to_write_can_be_read(name):
-    """Typed in its place, for one line after the other, it makes the text YAML."""
+    """Replacing one line after the other with the proposed one makes the text valid YAML."""
     lines = [line if line.startswith("\t") else f"  {line}" for line in SLIPS[name][0].splitlines()]
     for _ in (*lines, "once more, to read it"):
         said = said_of("\n".join(("root:", *lines)))
@@ -122,7 +122,7 @@ def test_line_that_a_message_says_to_write_can_be_read(name):
 
 
 def test_script_in_the_line_of_its_key_is_named_as_the_comment_that_it_is():
-    """YAML silently drops it; below a `|` it is text, where the same line may stand."""
+    """YAML silently drops such a script; below a `|`, the same line is text and is allowed."""
     text = "images: [{location: /x}]\nprovision:\n- script: #!/bin/sh\n    echo\n- script: |\n    a: #!/bin/sh\n"
     notes = load(text).notes
     words = "`#!/bin/sh` is a comment here, and not read: write `- script: |`, and the script below"
@@ -131,7 +131,7 @@ def test_script_in_the_line_of_its_key_is_named_as_the_comment_that_it_is():
 
 @pytest.mark.parametrize("text", ["[1", "a: b: c", "\t", '"'])
 def test_slip_in_an_edit_is_named_without_a_line(text):
-    """An edit has no lines, and its quotes are the shell's."""
+    """An edit has no lines, and a proposed line would confuse its quotes with the shell's."""
     with pytest.raises(InvalidTemplateError) as caught:
         compose_value("--set cpus", text)
     assert "`" not in caught.value.message

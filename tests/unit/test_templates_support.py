@@ -1,4 +1,4 @@
-"""What is ignored and what is refused is one table each, and the page about the language tells all of both."""
+"""Ignored keys and refused keys are one table each, and the page about the language names all of them."""
 
 import ast
 import re
@@ -20,30 +20,30 @@ GOOD = "images:\n- location: build:tiny\n  arch: x86_64\n"
 
 
 def section(begin):
-    """Return the section of the page whose title begins so."""
+    """Return the section of the page whose title begins with `begin`."""
     (text,) = [text for title, text in SECTIONS.items() if title.startswith(begin)]
     return text
 
 
 def test_page_tells_every_key_that_is_ignored():
-    """Readers of the page know what a note will say."""
+    """The page lists every key that a note will call ignored."""
     assert [rule.key for rule in IGNORED if f"`{rule.key}`" not in section("What does not apply")] == []
 
 
 def test_page_tells_every_key_that_is_not_supported_yet():
-    """Readers of the page know what is refused, and those who meet the refusal what to do."""
+    """The page lists every refused key, and each refusal says what to do instead."""
     assert [rule.key for rule in NOT_YET if f"`{rule.key}`" not in section("What is not supported yet")] == []
     assert [rule.key for rule in NOT_YET if not rule.instead] == []
 
 
 def test_page_tells_every_key_of_the_language():
-    """There is no key that the page does not name."""
+    """The page names every key."""
     assert [key for key in known_keys(()) if not re.search(rf"`{key}\b", PAGE)] == []
 
 
 @pytest.mark.parametrize(("field", "variables"), FIELDS.items(), ids=FIELDS)
 def test_page_tells_which_variables_a_field_knows(field, variables):
-    """Every field with variables is in the table, in the row of its own."""
+    """Every field with variables has its row in the table."""
     rows = [row for row in section("Variables").splitlines() if row.startswith("|")]
     start = field.split(".")[0]
     (row,) = [
@@ -55,14 +55,14 @@ def test_page_tells_which_variables_a_field_knows(field, variables):
 
 
 def test_page_tells_the_limits():
-    """The version and the number of ports are those of the program."""
+    """The version and the number of ports on the page are those in the code."""
     assert f"A `minimumLimaVersion` above {LIMA[0]}.{LIMA[1]} is noted" in PAGE
     assert f"forwards of more\nthan {MANY_PORTS} ports" in PAGE
 
 
 @pytest.mark.parametrize("text", re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL))
 def test_page_shows_templates_that_are_right(text):
-    """What can be copied from the page can be used."""
+    """Every template on the page is valid."""
     assert parse(Source("docs", text.encode())).notes == ()
 
 
@@ -80,13 +80,13 @@ def test_page_shows_templates_that_are_right(text):
     ],
 )
 def test_value_that_asks_for_nothing_is_no_mistake_and_no_note(text):
-    """No is what is so anyway."""
+    """A value that turns a feature off, or asks for the default, is accepted silently."""
     assert parse(Source("t", (GOOD + text).encode())).notes == ()
 
 
 @pytest.mark.parametrize(("key", "words"), [("static: true", "a static forward"), ("proto: udp", "a forward of UDP")])
 def test_range_of_many_ports_that_cannot_wait_for_them_to_open_is_refused(key, words):
-    """Of many TCP ports, those that open are forwarded; other forwards are open from the start, each by itself."""
+    """In a large TCP range only ports that open are forwarded; UDP and static forwards would all open at the start."""
     with pytest.raises(InvalidTemplateError) as caught:
         parse(Source("t", f"{GOOD}portForwards: [{{guestPortRange: [1, {MANY_PORTS + 1}], {key}}}]\n".encode()))
     assert caught.value.details == (
@@ -95,14 +95,14 @@ def test_range_of_many_ports_that_cannot_wait_for_them_to_open_is_refused(key, w
 
 
 def test_note_of_a_key_in_many_items_is_told_once():
-    """Templates list an image for each architecture and mirror, and each says its variant."""
+    """Templates list an image for each architecture and mirror, each with its variant."""
     image = "- {location: 'build:tiny', variant: server}\n"
     (note,) = parse(Source("t", f"images:\n{image * 3}".encode())).notes
     assert note == "t:2: images[0].variant: does not apply here and is ignored (likewise in 2 more)"
 
 
 def accepted(model=Template, path="", seen=()):
-    """Yield (path as people write it, name in Python) of every key of a template that holds no other keys."""
+    """Yield (path as people write it, name in Python) of every key of a template that contains no other keys."""
     for name, field in model.model_fields.items():
         here = f"{path}.{field.alias}".lstrip(".")
         many = "[]" if "tuple[" in str(field.annotation) else ""
@@ -114,7 +114,7 @@ def accepted(model=Template, path="", seen=()):
 
 
 def parts(annotation):
-    """Yield the models in an annotation."""
+    """Yield the models in a type annotation."""
     if isinstance(annotation, type) and issubclass(annotation, Strict):
         yield annotation
     for argument in getattr(annotation, "__args__", ()):
@@ -123,7 +123,7 @@ def parts(annotation):
 
 @cache
 def attributes_read():
-    """Return each attribute that templates/ and creation/ read, but for what only judges whether keys agree."""
+    """Return each attribute that templates/ and creation/ read, except in functions that only check keys."""
     read = set()
     root = Path(__file__).parents[2]
     for path in (*root.glob("templates/*.py"), *root.glob("creation/*.py")):
@@ -135,14 +135,14 @@ def attributes_read():
 
 
 BY_THEIR_TEXT = ("base", "provision[].file", "probes[].file", "minimumLimaVersion")
-"""Keys that are read before there is a model: from the tree, by bases.py and support.py."""
+"""Keys that bases.py and support.py read from the tree, before there is a model."""
 
 JUDGING = ("hostResolver.enabled", "provision[].playbook")
-"""Keys that only allow or refuse others: `dns`, and the mode ansible, which is refused."""
+"""Keys that only affect whether others are allowed: `dns`, and the mode ansible, which is refused."""
 
 
 def test_key_that_is_accepted_is_read_or_named():
-    """Nothing is accepted and dropped: somebody reads it, or a note or a refusal names it."""
+    """No accepted key is silently dropped: the code reads it, or a note or a refusal names it."""
     whole = [rule.key.removesuffix("[]") for rule in (*IGNORED, *NOT_YET) if rule.asks("any value")]
     read = attributes_read()
     dropped = [

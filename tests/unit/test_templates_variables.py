@@ -1,4 +1,4 @@
-"""The variables of texts: what is read of Go's text/template is read as Go reads it, and the rest is refused."""
+"""Variables in texts: the supported part of Go's text/template means the same as in Go; the rest is refused."""
 
 import pytest
 
@@ -41,7 +41,7 @@ VALUES = {"Home": "/home/anna", "Name": "web", "Param.on": "yes", "Param.off": "
     ],
 )
 def test_text_becomes_what_go_makes_of_it(text, expected):
-    """Variables, conditions, functions, quotes, comments and the dashes that trim."""
+    """This includes variables, conditions, functions, quotes, comments and trimming dashes."""
     assert expected == replaced(text, VALUES)
 
 
@@ -79,7 +79,7 @@ def test_text_becomes_what_go_makes_of_it(text, expected):
     ],
 )
 def test_text_that_is_not_understood_is_refused_at_its_place(text, offset, words):
-    """What Go would do and we do not is refused by name, never left in the text."""
+    """Unsupported parts of Go's language are refused by name, never left in the text."""
     with pytest.raises(VariableError) as caught:
         replaced(text, VALUES)
     assert (offset, words) == (caught.value.offset, caught.value.words)
@@ -89,13 +89,13 @@ def test_text_that_is_not_understood_is_refused_at_its_place(text, offset, words
     "text", ["{{" + "(" * 5000 + "}}", "{{if .Name}}" * 5000, "{{if .Name}}" * 5000 + "{{end}}" * 5000]
 )
 def test_text_nested_too_deeply_is_refused(text):
-    """A few kilobytes do not exhaust the stack."""
+    """A few KiB of text cannot exhaust the stack."""
     with pytest.raises(VariableError, match=f"more than {MAX_DEPTH}"):
         replaced(text, VALUES)
 
 
 def test_names_are_those_of_all_branches():
-    """A variable in a branch that is not taken is known all the same."""
+    """Variables in branches that are not taken are included."""
     assert names('{{if eq .A "x"}}{{.B}}{{else if .C}}{{else}}{{not .D}}{{end}}') == [
         ("A", 8),
         ("B", 18),

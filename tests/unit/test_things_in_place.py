@@ -1,4 +1,4 @@
-"""Whatever lies in the place of a file of an instance, no reader hangs, and it can be removed."""
+"""Whatever is found in place of an instance's file, no reader hangs, and the instance can be removed."""
 
 import errno
 import os
@@ -22,7 +22,7 @@ QEMU = re.findall(r"^ {4}[├└]── (\S+?)(?:, (\S+))?  ", driver.__doc__, r
 
 
 def names(listed):
-    """Return the files that the driver's docstring lists: `events.in, events.out`, `forwards.sock, .json`."""
+    """Yield the files that the driver's docstring lists, as `events.in, events.out` or `forwards.sock, .json`."""
     for first, second in listed:
         yield first.replace("*", "code").replace("N", "0")
         if second:
@@ -31,7 +31,7 @@ def names(listed):
 
 @pytest.fixture(autouse=True)
 def bounded(monkeypatch):
-    """Fail a test that hangs, or takes more of a file than a record may have: what is tested is that nothing does."""
+    """Fail a test that hangs or reads more of a file than a record may have."""
     taken, pread = [0], os.pread
 
     def measured(descriptor, size, offset):
@@ -52,14 +52,14 @@ def bounded(monkeypatch):
 
 @pytest.mark.parametrize("state", EXISTING)
 def test_the_names_are_all_that_an_instance_has(home, bring, state):
-    """What follows leaves no file out."""
+    """The list for the next tests leaves no file out."""
     bring("web", state)
     assert {path.name for path in home.directory("web").iterdir()} <= set(SIMULATED)
 
 
 @pytest.mark.parametrize("name", SIMULATED)
 def test_delete_with_force_over_anything_in_place_of_a_file_leaves_nothing(engine, home, bring, thing, name):
-    """Listed beside a whole one, whatever it is; removed with all it had; what a link leads to is left alone."""
+    """The damaged instance is listed beside a healthy one, and is removed completely."""
     bring("web", State.running)
     bring("db", State.created)
     thing(home.directory("web") / name)
@@ -76,7 +76,7 @@ BESIDE = [(place, state) for place in ("lock", "creating", "deleting") for state
 
 @pytest.mark.parametrize(("place", "state"), [*BESIDE, ("sockets", State.stopped)])
 def test_delete_with_force_over_anything_beside_it_leaves_nothing(engine, home, bring, thing, state, place):
-    """So for what an instance has outside of its directory."""
+    """The same is true of an instance's files outside its directory."""
     bring("db", State.created)
     bring("web", state)
     thing(getattr(home, place)("web"))
@@ -86,7 +86,7 @@ def test_delete_with_force_over_anything_beside_it_leaves_nothing(engine, home, 
 
 
 def test_delete_with_force_of_what_cannot_be_moved_removes_what_is_in_it(home, bring, monkeypatch):
-    """Where the directory cannot be renamed (a mount point, say), all that it holds goes, and what stays is named."""
+    """If the directory cannot be renamed (a mount point), its content is removed, and the error names what is left."""
     bring("web", State.stopped)
     directory, journal = home.directory("web"), home.directory("web") / "journal.jsonl"
     home.sockets("web").mkdir(parents=True)
@@ -115,7 +115,7 @@ def test_delete_with_force_of_what_cannot_be_moved_removes_what_is_in_it(home, b
 
 
 def test_qemu_driver_over_anything_in_place_of_a_file_sees_and_ends(tmp_path, spec, thing):
-    """Of a damaged machine the driver says what it sees, and neither `kill` nor `delete` fails."""
+    """The driver can observe a damaged machine, and neither `kill` nor `delete` fails."""
     forward = Forward("tcp", "127.0.0.1", 80, "", "127.0.0.1", 8080, "", reverse=False)
     site = Site("web", tmp_path / "web", tmp_path / "sockets", spec._replace(driver="qemu", forwards=(forward,)))
     driver = QemuDriver()

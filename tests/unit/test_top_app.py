@@ -1,4 +1,4 @@
-"""The live view on a screen of textual's own, with simulated machines: what it shows, and what its keys do."""
+"""The live view on textual's test screen, with simulated machines: what it shows, and what its keys do."""
 
 import asyncio
 import re
@@ -20,21 +20,21 @@ PATIENCE_S = 120
 
 
 class View:
-    """The view, while it is shown."""
+    """The view while it is on the screen."""
 
     def __init__(self, app, pilot):
         self.app, self.pilot = app, pilot
 
     @property
     def screen(self):
-        """Return what is on the screen, without the times."""
+        """Return the text on the screen, with times replaced."""
         strips = self.app.screen._compositor.render_strips()
         text = "\n".join(strip.text.rstrip() for strip in strips)
         text = re.sub(r"\b\d\d:\d\d:\d\d\b", "hh:mm:ss", text)
         return re.sub(r"\b(in|after|for) [\d.]+ s\b", r"\1 N s", text)
 
     async def until(self, *words):
-        """Return when all of `words` are on the screen."""
+        """Wait until all of `words` are on the screen."""
         end = time.monotonic() + PATIENCE_S
         while missing := [word for word in words if word not in self.screen]:
             assert time.monotonic() < end, f"{missing} not in\n{self.screen}"
@@ -46,13 +46,13 @@ class View:
 
 @pytest.fixture
 def driver():
-    """Return the driver of the simulated machines, whose orders can be changed."""
+    """Return the driver of the simulated machines; tests may change its orders."""
     return SimulatedDriver(orders={})
 
 
 @pytest.fixture
 def vms(home, driver):
-    """Return the API with three machines: one is created, one runs, one is stopped."""
+    """Return the API with three instances: one created, one running, one stopped."""
     vms = Interlock(home, driver=driver)
     for name in ("build", "db", "web"):
         vms.create(name, "tiny")
@@ -65,8 +65,8 @@ def vms(home, driver):
 
 
 @pytest.fixture
-def shown(home, driver, vms):  # noqa: ARG001 - the machines are there
-    """Return what shows the view to `use`, a coroutine function that gets it, on a terminal of this size."""
+def shown(home, driver, vms):  # noqa: ARG001 - it makes the instances
+    """Return a function that shows the view on a terminal of the given size, and runs the coroutine `use` with it."""
     outside = []
 
     def show(use, size=(80, 24), typed=str):
@@ -84,7 +84,7 @@ def shown(home, driver, vms):  # noqa: ARG001 - the machines are there
 
 
 def test_view_shows_the_chosen_one_its_state_and_what_is_legal(shown, agrees):
-    """On a terminal of 80 by 24: the instances, the diagram, what has happened, the keys."""
+    """A terminal of 80 by 24 has the instances, the diagram, the messages and the keys."""
 
     async def use(view):
         await view.until("stopped · guest shut down", 'stopped "db"')
@@ -99,7 +99,7 @@ def test_view_shows_the_chosen_one_its_state_and_what_is_legal(shown, agrees):
 
 @pytest.mark.usefixtures("vms")
 def test_view_of_one_shows_it_alone_and_what_its_guest_says_of_itself(home, driver, monkeypatch):
-    """Of the others, neither a line nor what happens to them."""
+    """The other instances are not shown, and neither are their events."""
     monkeypatch.setattr("interlock.top.looking.ASK_S", 0.01)
     monkeypatch.setattr(driver, "load", lambda _: Load((0.5, 0.25, 0.0), 180 << 20, 61.0))
 
@@ -114,7 +114,7 @@ def test_view_of_one_shows_it_alone_and_what_its_guest_says_of_itself(home, driv
 
 
 def test_view_of_a_large_terminal_has_the_whole_diagram(shown):
-    """The drawing of `interlock diagram`, the present state in a double border."""
+    """The drawing is that of `interlock diagram`, with the current state in a double border."""
     drawn = text(State.created).splitlines()[: whole_rows()]
 
     async def use(view):
@@ -124,7 +124,7 @@ def test_view_of_a_large_terminal_has_the_whole_diagram(shown):
 
 
 def test_what_is_seen_while_the_view_ends_is_nothing_to_it(shown):
-    """The threads end after the screen does, and on a busy host one has a last word."""
+    """The threads end after the screen does, and on a busy host one may still report something."""
 
     async def use(view):
         await view.until("build  created")
@@ -137,7 +137,7 @@ def test_what_is_seen_while_the_view_ends_is_nothing_to_it(shown):
 
 
 def test_view_without_instances_says_how_to_make_one(home):
-    """And has keys of its own alone."""
+    """Without instances, keys that act on one do nothing."""
 
     async def run():
         app = Top(Interlock(home, driver="simulated"), lambda *_: 0)
@@ -151,7 +151,7 @@ def test_view_without_instances_says_how_to_make_one(home):
 
 
 def test_key_asks_for_its_trigger_and_the_steps_are_shown(shown, vms, driver, tmp_path):
-    """While it lasts, the view shows the step, where it leads, and the keys that call it off; in the end, the state."""
+    """The view shows the current step, where it leads and the keys that cancel it; in the end, the new state."""
     driver.orders = {"start": {"until": str(tmp_path / "go")}}
 
     async def use(view):
@@ -167,7 +167,7 @@ def test_key_asks_for_its_trigger_and_the_steps_are_shown(shown, vms, driver, tm
 
 
 def test_key_of_what_is_refused_says_why_and_what_to_type(shown):
-    """The words of the command line, and nothing is asked for."""
+    """The message and the hint are those of the command line, and nothing is done."""
 
     async def use(view):
         await view.until("build  created", 'stopped "db"')
@@ -178,7 +178,7 @@ def test_key_of_what_is_refused_says_why_and_what_to_type(shown):
 
 
 def test_hint_of_the_view_is_typed_where_the_user_is(shown):
-    """Which may be another host: `interlock --host build top`."""
+    """With `interlock --host build top`, the hint has to be typed on this host, not on that one."""
 
     async def use(view):
         await view.until("build  created", 'stopped "db"')
@@ -190,7 +190,7 @@ def test_hint_of_the_view_is_typed_where_the_user_is(shown):
 
 @pytest.mark.parametrize(("answer", "left"), [("escape", True), ("n", True), ("y", False)])
 def test_key_of_what_loses_something_asks_first(shown, vms, answer, left):
-    """Only the letter that it names does it."""
+    """Only the letter shown in the question confirms."""
 
     async def use(view):
         await view.until("build  created", 'stopped "db"')
@@ -208,7 +208,7 @@ def test_key_of_what_loses_something_asks_first(shown, vms, answer, left):
 
 
 def test_key_of_what_needs_a_name_asks_for_it(shown, vms):
-    """A line of text, and none means that nothing is done."""
+    """The name is typed on a line; an empty line cancels."""
 
     async def use(view):
         await view.until("build  created")
@@ -222,7 +222,7 @@ def test_key_of_what_needs_a_name_asks_for_it(shown, vms):
 
 
 def test_key_of_what_needs_one_name_takes_two_words_as_one(shown):
-    """Which is no name: that is said of the name, not of the program."""
+    """Two words are not a valid name, and the error is about the name."""
 
     async def use(view):
         await view.until("build  created")
@@ -241,7 +241,7 @@ def test_key_of_what_needs_one_name_takes_two_words_as_one(shown):
     ],
 )
 def test_key_of_what_needs_the_terminal_runs_the_command(shown, monkeypatch, keys, typed):
-    """A login at once; what has arguments as it is typed, and its words stay until they have been read."""
+    """A login starts at once; a command with arguments is edited first, and waits for Enter after its output."""
     monkeypatch.setattr(Top, "suspend", lambda _: nullcontext())
 
     async def use(view):
@@ -254,7 +254,7 @@ def test_key_of_what_needs_the_terminal_runs_the_command(shown, monkeypatch, key
 
 
 def test_failure_is_shown_with_its_words(shown, driver):
-    """What the work raises."""
+    """The view shows the error of a failed action."""
     driver.orders = {"start": {"error": "the simulated disk is full"}}
 
     async def use(view):
@@ -266,7 +266,7 @@ def test_failure_is_shown_with_its_words(shown, driver):
 
 
 def test_what_was_asked_for_here_can_be_called_off(shown, vms, driver):
-    """By a key that is there while something is under way; nothing else is."""
+    """The key is shown only while an action of this view is under way."""
     driver.orders = {"start": {"hang": True}}
 
     async def use(view):
@@ -285,7 +285,7 @@ def test_what_was_asked_for_here_can_be_called_off(shown, vms, driver):
 
 @pytest.mark.parametrize(("answer", "state"), [("q", "running"), ("x", "created")])
 def test_quitting_calls_off_what_is_under_way_only_if_asked(shown, vms, driver, tmp_path, answer, state):
-    """It says what is under way; what was not called off comes to its end after the view is gone."""
+    """The question names the action; unless called off, it finishes after the view has ended."""
     driver.orders = {"start": {"until": str(tmp_path / "go")}}
     left = []
 
@@ -307,7 +307,7 @@ def test_quitting_calls_off_what_is_under_way_only_if_asked(shown, vms, driver, 
 
 
 def test_damaged_instance_has_the_keys_that_mend_or_remove_it(shown, vms, home):
-    """The others work as ever."""
+    """It can be repaired or deleted; every other key is refused with a hint."""
     (home.directory("build") / "spec.json").write_bytes(b"")
 
     async def use(view):
@@ -325,7 +325,7 @@ def test_damaged_instance_has_the_keys_that_mend_or_remove_it(shown, vms, home):
 
 
 def test_page_of_the_diagram_and_of_the_keys_goes_away_by_any_key(shown):
-    """Both can be scrolled on a small terminal."""
+    """Both pages can be scrolled on a small terminal."""
 
     async def use(view):
         await view.until("build  created", 'stopped "db"')
@@ -340,7 +340,7 @@ def test_page_of_the_diagram_and_of_the_keys_goes_away_by_any_key(shown):
 
 
 def test_choice_stays_with_its_instance_and_moves_on_from_one_that_is_gone(shown, vms):
-    """Whatever appears before it; the next one takes the place of one that vanishes."""
+    """New instances do not move the selection; when the selected one vanishes, the next one is selected."""
 
     async def use(view):
         await view.until("build  created")
@@ -356,7 +356,7 @@ def test_choice_stays_with_its_instance_and_moves_on_from_one_that_is_gone(shown
 
 
 def test_many_instances_scroll_with_the_choice(shown, vms):
-    """The table leaves room for the rest, and shows the chosen one."""
+    """The table leaves room for the rest of the view, and scrolls to the selected instance."""
     for number in range(30):
         vms.create(f"vm{number:02}", "tiny")
 
@@ -372,7 +372,7 @@ def test_many_instances_scroll_with_the_choice(shown, vms):
 
 
 def test_earlier_messages_can_be_read(shown):
-    """Page by page, and back to the latest."""
+    """Messages can be scrolled by page, and back to the latest."""
 
     async def use(view):
         await view.until('stopped "db"')

@@ -1,4 +1,4 @@
-"""The keys of `top`: a letter for each trigger, and those that are legal now, as the table has it."""
+"""The keys of `top`: a letter for each trigger, and which of them are legal now according to the table."""
 
 import pytest
 
@@ -13,12 +13,12 @@ DAMAGE = "spec.json is empty"
 
 @pytest.fixture
 def vms(home):
-    """Return the API on simulated machines."""
+    """Return the API with the simulated driver."""
     return Interlock(home, driver="simulated")
 
 
 def test_every_trigger_that_can_be_asked_for_has_a_letter_of_its_own():
-    """Of its own name; the letters of the view's own keys are left to those."""
+    """The letter is part of the trigger's name, and is not one of the view's own keys."""
     assert LETTER_OF.keys() == {row.trigger for row in TABLE if not row.observed}
     assert all(letter.lower() in trigger for trigger, letter in LETTER_OF.items())
     assert not LETTERS.keys() & RESERVED
@@ -26,7 +26,7 @@ def test_every_trigger_that_can_be_asked_for_has_a_letter_of_its_own():
 
 @pytest.mark.parametrize("state", PATHS)
 def test_legal_is_what_can_answers(vms, state):
-    """In every state there is a key for exactly what `interlock can` finds legal."""
+    """In every state there are keys for exactly the triggers that `interlock can` calls legal."""
     vms.create("web", "tiny")
     for trigger in PATHS[state]:
         vms.fire("web", trigger)
@@ -34,7 +34,7 @@ def test_legal_is_what_can_answers(vms, state):
 
 
 def test_legal_of_a_protected_instance_is_nothing_that_destroys(vms):
-    """What is refused has no key, and the refusal names the way."""
+    """A refused trigger has no key, and the hint removes the protection first."""
     vms.create("web", "tiny")
     vms.protect("web")
     status = vms.status("web")
@@ -43,7 +43,7 @@ def test_legal_of_a_protected_instance_is_nothing_that_destroys(vms):
 
 
 def test_legal_while_something_is_in_progress_is_what_calls_it_off(vms):
-    """What would be refused as busy has no key, and the refusal says what is under way."""
+    """A trigger that would be refused as busy has no key, and the refusal names the work in progress."""
     vms.create("web", "tiny")
     seen = []
     vms.start("web", on_event=lambda event: seen.append(vms.status("web")) if event.step else None)
@@ -55,7 +55,7 @@ def test_legal_while_something_is_in_progress_is_what_calls_it_off(vms):
 
 
 def test_legal_after_a_crash_is_what_the_state_allows(vms):
-    """Work whose process is dead holds nothing up: the next request settles it."""
+    """Work whose process is dead blocks nothing; the next request settles it."""
     vms.create("web", "tiny")
     seen = []
     vms.start("web", on_event=lambda event: seen.append(vms.status("web")) if event.step else None)
@@ -64,12 +64,12 @@ def test_legal_after_a_crash_is_what_the_state_allows(vms):
 
 
 def test_legal_of_a_damaged_instance_is_what_mends_or_removes_it(tmp_path):
-    """The rows that say what they do to damage."""
+    """Only rows with `on_damage` are legal."""
     status = Status("web", State.created, tmp_path, damage=DAMAGE)
     assert legal(status) == [Trigger.delete, Trigger.unprotect, Trigger.repair]
     assert refusal(status, Trigger.start) == (f'instance "web" is damaged: {DAMAGE}', "interlock delete web --force")
 
 
 def test_loses_what_the_guest_wrote_or_has_in_memory():
-    """These ask before they do it; the others do not."""
+    """These triggers ask for confirmation; the others do not."""
     assert [trigger for trigger in LETTER_OF if loses(trigger)] == ["kill", "reset", "delete", "restore", "discard"]

@@ -1,4 +1,4 @@
-"""How busy a machine is, from what it has used at two moments."""
+"""The processor usage of a machine, from two measurements."""
 
 import pytest
 
@@ -24,14 +24,14 @@ def used(cpu_s, uptime_s):
     ids=["since its start", "since the last look", "too soon", "another process", "down", "up again", "just started"],
 )
 def test_meter_tells_the_share_of_one_processor(looks, percent):
-    """Since the last look that was long enough ago; of a machine that is new, since its start."""
+    """The share is measured since the last look that is long enough ago, or since the start of a new machine."""
     meter = Meter()
     found = [meter.percent("web", look) for look in looks]
     assert found[-1] == (None if percent is None else pytest.approx(percent))
 
 
 def test_meter_tells_machines_apart():
-    """Each has figures of its own."""
+    """Each machine is measured separately."""
     meter = Meter()
     meter.percent("web", used(3.0, 10.0))
     assert meter.percent("db", used(1.0, 10.0)) == pytest.approx(10.0)

@@ -18,12 +18,12 @@ threading.Thread(target=driver.run_input_thread).start()
 
 
 def test_program_ends_though_textual_reads_on():
-    """As when its terminal was closed, and textual failed on it before it stopped its thread."""
+    """This happens if the terminal was closed, and textual failed before it stopped its thread."""
     subprocess.run([sys.executable, "-c", READS_FOR_EVER.format(kind="Terminal")], check=True, timeout=120)
 
 
 def test_reader_hands_on_what_textual_reads(monkeypatch):
-    """It ends when textual does."""
+    """The thread runs textual's reader and ends with it."""
     seen = []
     monkeypatch.setattr(LinuxDriver, "run_input_thread", lambda _: seen.append("read"))
     Terminal.run_input_thread(Terminal.__new__(Terminal))

@@ -1,4 +1,4 @@
-"""What cannot be read is not damaged: nobody is led to remove an instance because the system failed for a moment."""
+"""An unreadable file is not damage: no hint proposes to delete an instance because the system failed for a moment."""
 
 import errno
 import os
@@ -19,7 +19,7 @@ KINDS = {
     **dict.fromkeys((errno.EIO, errno.EACCES, errno.ESTALE), UnreadableError),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE, errno.ENOMEM), HostError),
 }
-"""What a system says when it cannot read a file, and the error of ours: of the file, or of this host."""
+"""The system's error when it cannot read a file → our error: about the file, or about this host."""
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def vms(home):
 
 @contextmanager
 def unreadable(path, code, call="open"):
-    """Let each attempt to read the file `path` fail with `code`: when it is opened, or after that."""
+    """Make each attempt to read the file `path` fail with `code`, at open or at pread."""
     real_open, real_pread, opened = os.open, os.pread, set()
 
     def open_(name, flags, *more, **named):
@@ -54,7 +54,7 @@ def unreadable(path, code, call="open"):
 
 @contextmanager
 def descriptors_left(count):
-    """Leave this process `count` descriptors to open: RLIMIT_NOFILE, as `ulimit -n` sets it."""
+    """Leave this process `count` free descriptors, with RLIMIT_NOFILE as `ulimit -n` sets it."""
     lowest = os.dup(0)
     os.close(lowest)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -66,7 +66,7 @@ def descriptors_left(count):
 
 
 def kept(home):
-    """Return what an instance would lose."""
+    """Return the content of all files of the instance."""
     return {path: path.read_bytes() for path in home.directory("web").iterdir()}
 
 
@@ -74,7 +74,7 @@ def kept(home):
 @pytest.mark.parametrize("code", KINDS, ids=lambda code: errno.errorcode[code])
 @pytest.mark.parametrize("call", ["open", "pread"])
 def test_instance_that_cannot_be_read_is_said_to_be_and_left_alone(vms, home, bring, file, code, call, injected):
-    """`list` shows it beside the others; each request is refused by the error that says what the system said."""
+    """`list` shows it beside the others; each request is refused with the system's error."""
     bring("web", State.stopped)
     bring("db", State.created)
     before, path = kept(home), home.directory("web") / file
@@ -93,7 +93,7 @@ def test_instance_that_cannot_be_read_is_said_to_be_and_left_alone(vms, home, br
 @pytest.mark.parametrize("code", KINDS, ids=lambda code: errno.errorcode[code])
 @pytest.mark.parametrize("file", [SPEC_FILE, FILE])
 def test_delete_with_force_of_what_cannot_be_read(vms, home, bring, file, code, injected):
-    """A host that is short of something is no reason to remove anything; a file that stays unreadable has a way out."""
+    """If the host lacks resources, nothing is deleted; an instance whose file is unreadable can be deleted by force."""
     bring("web", State.stopped)
     before = kept(home)
     with unreadable(home.directory("web") / file, code):
@@ -108,7 +108,7 @@ def test_delete_with_force_of_what_cannot_be_read(vms, home, bring, file, code, 
 
 
 def test_hint_for_what_its_owner_may_not_read_mends_it(vms, home, bring):
-    """`repair` gives the permissions back, so that is what is proposed."""
+    """`repair` restores the permissions, so the hint proposes that."""
     bring("web", State.stopped)
     with unreadable(home.directory("web") / SPEC_FILE, errno.EACCES), pytest.raises(UnreadableError) as refused:
         vms.start("web")
@@ -118,7 +118,7 @@ def test_hint_for_what_its_owner_may_not_read_mends_it(vms, home, bring):
 @pytest.mark.parametrize("state", [*AT_REST, State.running])
 @pytest.mark.parametrize("ask", ["start", "stop", "kill", "reset", "delete", "repair"])
 def test_request_with_any_number_of_descriptors_left_loses_nothing(vms, home, bring, state, ask, injected):
-    """Wherever they run out, in any read or write: never damaged, and asked again it ends as it should."""
+    """Wherever descriptors run out, nothing counts as damaged, and repeating the request works."""
     bring("web", state)
     for count in range(12):
         before = kept(home)
@@ -141,7 +141,7 @@ def test_request_with_any_number_of_descriptors_left_loses_nothing(vms, home, br
 
 @pytest.mark.parametrize("code", KINDS, ids=lambda code: errno.errorcode[code])
 def test_board_that_cannot_be_read_is_not_damaged(tmp_path, code):
-    """So for the records of drivers."""
+    """The same is true of the records of drivers."""
     Board("pc-q35-7.2").write(tmp_path)
     with unreadable(tmp_path / RECORD, code), pytest.raises(KINDS[code], match=RECORD):
         Board.read(tmp_path)

@@ -1,4 +1,4 @@
-"""An upgrade harms nobody: what an earlier version wrote is read, lived with, and kept."""
+"""Upgrades are safe: files of earlier versions are read and kept, and their instances work."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def vms(request, home):
 
 
 def keep(written, directory):
-    """Put the instance `written` into `directory`, as private as ours are."""
+    """Copy the instance `written` to `directory`, which is made private like ours."""
     shutil.copytree(written, directory)
     directory.chmod(0o700)
 
@@ -51,13 +51,13 @@ SETTLED = {
     "starting": (State.running, State.created),
     "stopping": (State.stopped, State.stopped),
 }
-"""Where an operation that was cut short ends: in the same boot of the host, and after the host went down."""
+"""The state after an interrupted operation is settled: in the same boot of the host, and after a reboot."""
 
 
 @pytest.mark.parametrize("rebooted", [False, True], ids=["", "rebooted"])
 @pytest.mark.parametrize("written", CUT_SHORT, ids=lambda path: path.name)
 def test_operation_in_which_an_earlier_version_was_killed_is_settled(written, rebooted, home, injected):
-    """An upgrade in the middle of work: it is finished or undone by its row's rule, and the instance lives on."""
+    """After an upgrade in the middle of an operation, its row's rule settles it, and the instance remains usable."""
     home.prepare()
     name = written.name
     directory = home.creating(name) if name == "creating" else home.directory(name)
@@ -68,7 +68,7 @@ def test_operation_in_which_an_earlier_version_was_killed_is_settled(written, re
                 record.write_text(re.sub(r'("boot_id": ?")[^"]+', rf"\g<1>{boot_id()}", record.read_text()))
     vms = Interlock()
     if vms.status(name).state is not State.absent:
-        vms.protect(name)  # a request settles first what was cut short
+        vms.protect(name)  # a request first settles the interrupted operation
     status = vms.status(name)
     assert (status.state, status.operation, status.damage) == (SETTLED[name][rebooted], None, None)
     if status.state is not State.absent:
@@ -78,7 +78,7 @@ def test_operation_in_which_an_earlier_version_was_killed_is_settled(written, re
 
 
 def test_list_of_what_an_earlier_version_wrote_shows_every_instance_whole(vms):
-    """Neither is damaged; what ran when the host went down is reported as that."""
+    """No instance is damaged; one that ran when the host went down is reported as such."""
     assert {status.name: words.status(status) for status in vms.instances()} == {
         "vm": "stopped · ended by force: the guest did not shut down in 1 s",
         "web": "stopped · host went down",
@@ -86,7 +86,7 @@ def test_list_of_what_an_earlier_version_wrote_shows_every_instance_whole(vms):
 
 
 def test_instance_of_an_earlier_version_lives_on(vms):
-    """It is started, stopped, reset and deleted like any other."""
+    """It can be started, stopped, reset and deleted like any other."""
     assert vms.start("web").state is State.running
     assert vms.stop("web").state is State.stopped
     assert vms.reset("web").state is State.created
@@ -95,13 +95,13 @@ def test_instance_of_an_earlier_version_lives_on(vms):
 
 
 def test_machine_of_an_earlier_version_has_its_board(vms, home):
-    """Its guest sees the same devices for ever."""
+    """Its guest keeps seeing the same devices."""
     assert vms.status("vm").spec.forwards[0].host_port == 18080
     assert Board.read(home.directory("vm")) == Board(machine="pc-q35-7.2", panic_device=True)
 
 
 def test_record_with_unknown_fields_is_read_and_kept(vms, home):
-    """What a later version added is ignored, and is still there after a life."""
+    """Fields that a later version added are ignored, and are still there after a start, a stop and a reset."""
     spec = home.directory("web") / SPEC_FILE
     data = {**json.loads(spec.read_bytes()), "colour": "red"}
     spec.write_text(json.dumps(data))
@@ -114,7 +114,7 @@ def test_record_with_unknown_fields_is_read_and_kept(vms, home):
 
 
 def test_record_of_a_driver_keeps_unknown_fields_when_it_is_rewritten(vms, home, monkeypatch):
-    """A newer version that is used again finds what it had written, and the schema that it was written in."""
+    """If the newer version is used again, it finds its own fields and the schema of the record."""
     machine, network = home.directory("web") / simulated.FILE, home.directory("vm") / ssh_port.RECORD
     for record in (machine, network):
         data = json.loads(record.read_bytes())
@@ -132,7 +132,7 @@ def test_record_of_a_driver_keeps_unknown_fields_when_it_is_rewritten(vms, home,
 
 
 def test_record_of_a_driver_in_a_newer_schema_is_neither_misread_nor_overwritten(vms, home):
-    """What another version means by it is not guessed: a start says which version is needed."""
+    """The content of a newer schema is not guessed; a start says which version is needed."""
     machine, network = home.directory("web") / simulated.FILE, home.directory("vm") / ssh_port.RECORD
     for record in (machine, network):
         record.write_text('{"schema": 2, "version": "7.1.0"}')
@@ -145,7 +145,7 @@ def test_record_of_a_driver_in_a_newer_schema_is_neither_misread_nor_overwritten
 
 
 def test_journal_line_without_what_has_a_default_is_read(vms, home):
-    """So is one with a field that this version does not know."""
+    """Missing fields get their defaults, and unknown fields are ignored."""
     text = (home.directory("web") / FILE).read_bytes().splitlines()[-1]
     data = json.loads(text)
     del data["elapsed_s"]
@@ -155,13 +155,13 @@ def test_journal_line_without_what_has_a_default_is_read(vms, home):
 
 
 def newer(**changes):
-    """Return a journal line of a version to come, as it would write it, with `changes`."""
+    """Return a journal line as a future version would write it, with `changes`."""
     line = {**a_line().to_json(), "version": "7.1.0", "colour": "red", **changes}
     return json.dumps(line).encode() + b"\n"
 
 
 def a_line():
-    """Return the outcome of a start."""
+    """Return a line that records the outcome of a start."""
     return Line(Trigger.start, State.stopped, State.running, Phase.done, this_process(), now(), seq=99)
 
 
@@ -180,7 +180,7 @@ def newer_line(request):
 
 
 def test_journal_that_ends_in_a_line_of_a_newer_version_is_too_new(vms, home, newer_line, injected):
-    """The version is named; nothing is done about the instance, and no hint proposes to repair or remove it."""
+    """The error names the version; the instance is left alone, and no hint proposes to repair or delete it."""
     path = home.directory("web") / FILE
     path.write_bytes(before := path.read_bytes() + newer_line)
     assert "written by Interlock 7.1.0 " in words.status(vms.status("web"))
@@ -197,7 +197,7 @@ def test_journal_that_ends_in_a_line_of_a_newer_version_is_too_new(vms, home, ne
 
 
 def test_journal_with_a_line_of_a_newer_version_shows_and_keeps_it(vms, home, newer_line, injected):
-    """Its words are shown as they are, a repair sets only damage aside, and a life after it continues."""
+    """The line is shown unchanged, a repair sets only damaged lines aside, and the instance can be started."""
     path = home.directory("web") / FILE
     first, *rest = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([newer_line, first, b"garbage\n", *rest]))
@@ -213,7 +213,7 @@ def test_journal_with_a_line_of_a_newer_version_shows_and_keeps_it(vms, home, ne
 
 @pytest.mark.usefixtures("vms")
 def test_journal_that_is_shortened_keeps_each_byte_of_its_lines(home, newer_line, monkeypatch):
-    """So fields and words of a newer version are there when that version reads the journal again."""
+    """Fields and words of a newer version are kept for when that version reads the journal again."""
     path = home.directory("web") / FILE
     with path.open("ab") as file:
         file.write(newer_line)
@@ -224,7 +224,7 @@ def test_journal_that_is_shortened_keeps_each_byte_of_its_lines(home, newer_line
 
 
 def test_unknown_word_in_a_line_of_this_version_is_damage(vms, home):
-    """Nothing newer is made responsible for a line that says that we wrote it."""
+    """A line that claims to be of this version is not attributed to a newer one."""
     path = home.directory("web") / FILE
     with path.open("ab") as file:
         file.write(newer(trigger="teleport", version=__version__))
@@ -238,7 +238,7 @@ def in_megabytes(data):
 
 
 def test_record_of_an_older_schema_is_migrated_on_every_read_and_left_as_it_is(vms, home, monkeypatch):
-    """Where a field changes its meaning, each older record is read in the new one, by one function for each step."""
+    """If a field changes its meaning, older records are converted when read, by one function per schema."""
     path = home.directory("vm") / SPEC_FILE
     before = path.read_bytes()
     then = json.loads(before)["memory_bytes"]
@@ -250,7 +250,7 @@ def test_record_of_an_older_schema_is_migrated_on_every_read_and_left_as_it_is(v
 
 
 def test_record_that_is_half_migrated_goes_the_rest_of_the_way(vms, home, monkeypatch):
-    """A record begins at its own schema, whichever that is."""
+    """Migration begins at the record's own schema."""
     path = home.directory("vm") / SPEC_FILE
     path.write_text(json.dumps({**json.loads(path.read_bytes()), "schema": 2}))
     monkeypatch.setattr(spec_module, "MIGRATIONS", (in_megabytes, lambda data: {**data, "cpus": data["cpus"] + 1}))
@@ -270,13 +270,13 @@ def test_record_that_a_migration_cannot_read_is_damage(vms, home, monkeypatch):
 
 
 def test_journal_line_of_an_older_schema_is_migrated(vms, monkeypatch):
-    """So for the journal, line by line."""
+    """Journals are migrated line by line."""
     monkeypatch.setattr(journal_module, "MIGRATIONS", (lambda data: {**data, "detail": "of old"},))
     assert {line.detail for line in vms.history("web")} == {"of old"}
 
 
 def test_record_of_a_newer_version_names_it_and_is_not_called_damaged(vms, home):
-    """Which version is needed stands in the list and in every error; no hint proposes to remove what is whole."""
+    """Every error names the version that wrote it, and no hint proposes to delete the healthy instance."""
     path = home.directory("vm") / SPEC_FILE
     path.write_text(json.dumps({**json.loads(path.read_bytes()), "schema": 2, "version": "7.1.0"}))
     assert words.status(vms.status("vm")).startswith("stopped · ")

@@ -1,4 +1,4 @@
-"""Which instances use an image is read from their files, and what none uses can go."""
+"""The users of an image are found by the files of instances; images without users can be removed."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ def store(home):
 
 
 def add(store, name, **contents):
-    """Add the image `name`, made of files with these contents, by role."""
+    """Add the image `name`, whose files have the given contents by role."""
     image = Image(name, ARCH, "built", "test", "2026-01-01T00:00:00Z", ("kernel",), ("overlay",))
     with store.writing() as writer:
         files = {role: writer.work / role for role in contents}
@@ -34,7 +34,7 @@ def add(store, name, **contents):
 
 @pytest.fixture
 def make(home, store):
-    """Return what makes the files that an instance of an image has, under the names that creation gives them."""
+    """Return a function that makes an instance's files of an image, with the names that creation gives them."""
 
     def make_instance(name, image, *, copy=False, firmware=False):
         directory = home.directory(name)
@@ -54,7 +54,7 @@ def debian(store):
 
 @pytest.fixture
 def tiny(store):
-    """Return an image without a disk, with the kernel that debian has too."""
+    """Return an image without a disk, with the same kernel as debian."""
     return add(store, "tiny", kernel=b"KERNEL", initrd=b"OTHER")
 
 
@@ -63,7 +63,7 @@ def names(store, home):
 
 
 def test_users_are_told_by_the_disk_or_where_there_is_none_by_the_kernel(store, home, debian, tiny, make):
-    """Two images with one kernel are not taken for one another."""
+    """Two images with the same kernel are not confused."""
     make("web", debian)
     make("db", debian, firmware=True)
     make("t", tiny)
@@ -71,20 +71,20 @@ def test_users_are_told_by_the_disk_or_where_there_is_none_by_the_kernel(store, 
 
 
 def test_users_of_an_image_that_was_built_anew_are_the_new_ones(store, home, debian, make):
-    """An instance keeps the image that it was made of, which is in the store no more."""
+    """An instance keeps the files of its old image, which is no longer in the store."""
     make("old", debian)
     make("new", add(store, "debian", disk=b"NEWER", kernel=b"KERNEL", initrd=b"INITRD"))
     assert names(store, home) == {"debian": ("new",)}
 
 
 def test_users_do_not_include_who_has_a_copy(store, home, debian, make):
-    """Nothing that happens to the store concerns a copy."""
+    """A copy does not depend on the store."""
     make("web", debian, copy=True)
     assert names(store, home) == {"debian": ()}
 
 
 def test_users_include_who_is_being_created(store, home, debian, make):
-    """An image that somebody is just taking is in use."""
+    """An image is in use as soon as an instance is being created from it."""
     make("web", debian).rename(home.creating("web"))
     assert names(store, home) == {"debian": ("web",)}
 
@@ -92,7 +92,7 @@ def test_users_include_who_is_being_created(store, home, debian, make):
 @pytest.mark.parametrize("damage", ["file", "empty", "loop"])
 @pytest.mark.usefixtures("debian")
 def test_users_of_damaged_instances_are_none(home, store, damage):
-    """One damaged instance never disturbs a listing."""
+    """A damaged instance does not break the listing."""
     path = home.directory("web")
     path.parent.mkdir(exist_ok=True)
     {"file": path.touch, "empty": path.mkdir, "loop": lambda: path.symlink_to(path)}[damage]()
@@ -100,14 +100,14 @@ def test_users_of_damaged_instances_are_none(home, store, damage):
 
 
 def test_users_and_delete_without_a_store_make_none(home):
-    """Looking changes nothing, nor does removing what is not there."""
+    """Neither listing users nor deleting an absent image creates a store."""
     assert users(Store(home.images), home) == {}
     assert delete(Store(home.images), home, "debian", ARCH) is False
     assert not home.root.exists()
 
 
 def test_delete_of_a_used_image_is_refused_with_the_instances(store, home, debian, make):
-    """What is in use goes only when somebody insists."""
+    """An image in use can only be deleted with --force."""
     make("web", debian)
     make("db", debian)
     with pytest.raises(ImageError, match="is used by db, web") as caught:
@@ -117,7 +117,7 @@ def test_delete_of_a_used_image_is_refused_with_the_instances(store, home, debia
 
 
 def test_delete_by_force_takes_nothing_from_instances(store, home, debian, make):
-    """Their links are files of their own."""
+    """Instances have their own hard links."""
     directory = make("web", debian)
     assert delete(store, home, "debian", ARCH, force=True) is True
     assert store.list() == ()
@@ -126,14 +126,14 @@ def test_delete_by_force_takes_nothing_from_instances(store, home, debian, make)
 
 @pytest.mark.usefixtures("debian")
 def test_delete_of_an_unused_or_absent_image(store, home):
-    """What nobody uses goes without a question; what is not there is said not to have been."""
+    """An unused image is deleted without --force; deleting an absent one returns False."""
     assert delete(store, home, "debian", ARCH) is True
     assert delete(store, home, "debian", ARCH) is False
 
 
 @pytest.fixture
 def partial(store):
-    """Return a download that somebody began."""
+    """Return an unfinished download."""
     download = Download.of(store, Place("http://x/a"))
     download.folder.mkdir(parents=True)
     download.begin("http://x/a", {}, None)
@@ -142,13 +142,13 @@ def partial(store):
 
 
 def pruned(store, home):
-    """Remove all that is found, and return (kind, name) → bytes freed."""
+    """Prune everything unneeded, and return (kind, name) → bytes freed."""
     return {(one.kind, one.name): one.size_bytes for one in prune(store, home, unneeded(store, home))}
 
 
 @pytest.mark.usefixtures("partial")
 def test_prune_removes_what_nobody_uses(store, home, debian, tiny, make):
-    """Images without instances, and beginnings of downloads; what stays is whole."""
+    """Images without instances and unfinished downloads are removed; everything else stays complete."""
     make("web", debian)
     assert pruned(store, home) == {("image", tiny.name): len(b"OTHER"), ("download", "http://x/a"): 1000}
     assert store.list() == (debian,)
@@ -158,21 +158,21 @@ def test_prune_removes_what_nobody_uses(store, home, debian, tiny, make):
 
 @pytest.mark.usefixtures("debian", "tiny")
 def test_prune_counts_what_is_really_freed(store, home):
-    """A file that two images share is counted once, and one that an instance keeps is not."""
+    """A file that two images share is counted once."""
     add(store, "debian", disk=b"NEWER", kernel=b"KERNEL", initrd=b"INITRD")
     assert sum(pruned(store, home).values()) == len(b"NEWER") + len(b"KERNEL") + len(b"INITRD") + len(b"OTHER")
     assert pruned(store, home) == {}
 
 
 def test_prune_does_not_count_what_an_instance_keeps(store, home, debian, make):
-    """The kernel of an instance of another, former image lies on the disk all the same."""
+    """A kernel that an instance of an older image still has takes space anyway, so it is not counted."""
     make("old", debian)
     add(store, "debian", disk=b"NEWER", kernel=b"KERNEL", initrd=b"INITRD")
     assert pruned(store, home) == {("image", "debian"): len(b"NEWER") + len(b"INITRD")}
 
 
 def test_unneeded_changes_nothing_and_is_what_prune_removes(store, home, debian, tiny, partial, make):
-    """It can be looked at before it is done."""
+    """The list can be inspected before anything is removed."""
     make("web", debian)
     found = list(unneeded(store, home))
     assert store.list() == (debian, tiny)
@@ -182,7 +182,7 @@ def test_unneeded_changes_nothing_and_is_what_prune_removes(store, home, debian,
 
 @pytest.mark.usefixtures("debian")
 def test_prune_removes_nothing_that_was_not_listed_or_came_into_use(store, home, tiny, make):
-    """Between the list and the removal, others may have made something or begun to use it."""
+    """Between the list and the removal, others may have added an image or begun to use one."""
     found = list(unneeded(store, home))
     make("t", tiny)
     later = add(store, "later", disk=b"LATER")
@@ -191,7 +191,7 @@ def test_prune_removes_nothing_that_was_not_listed_or_came_into_use(store, home,
 
 
 def test_prune_removes_what_a_dead_process_left(store, home, debian, make):
-    """Work, half-written manifests and blobs without an image; a living writer's are not even listed."""
+    """Work folders, half-written manifests and orphaned blobs are removed; a live writer's are not even listed."""
     make("web", debian)
     left = [store.work / "dead" / "file", store.manifests / ".debian.x86_64.ab12", store.blobs / ("0" * 64)]
     left[0].parent.mkdir()
@@ -207,7 +207,7 @@ def test_prune_removes_what_a_dead_process_left(store, home, debian, make):
 
 
 def test_claim_makes_who_is_being_created_a_user(store, home, debian, tiny):
-    """From then on, until the instance is whole, the image stays; by the file that instances are known by."""
+    """From then on the image counts as used, because the instance has the file by which users are found."""
     for name, image in (("web", debian), ("t", tiny)):
         home.creating(name).mkdir(parents=True)
         claim(store, image, home.creating(name))
@@ -217,7 +217,7 @@ def test_claim_makes_who_is_being_created_a_user(store, home, debian, tiny):
 
 
 def test_claim_of_what_was_just_removed_is_not_found(store, home, debian):
-    """Who claims too late obtains the image again."""
+    """If the image was deleted in the meantime, the claim fails, and the caller has to obtain it again."""
     home.creating("web").mkdir(parents=True)
     delete(store, home, "debian", ARCH)
     with pytest.raises(FileNotFoundError):
@@ -236,7 +236,7 @@ with held(Path(sys.argv[1]), None):
 
 
 def test_prune_leaves_a_download_that_goes_on(store, home, partial):
-    """Another process still writes it: it is not a leftover."""
+    """A download that another process still writes is not a leftover."""
     command = [sys.executable, "-c", HOLD, partial.folder / "lock"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
@@ -246,6 +246,6 @@ def test_prune_leaves_a_download_that_goes_on(store, home, partial):
 
 
 def test_prune_without_a_store_makes_none(home):
-    """Nothing to do is nothing done."""
+    """Pruning does not create a store."""
     assert pruned(Store(home.images), home) == {}
     assert not home.root.exists()

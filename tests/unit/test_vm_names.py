@@ -1,4 +1,4 @@
-"""The names of the product that tests/vm uses and patches are still where it looks for them: those tests run rarely."""
+"""tests/vm, which runs rarely, uses and patches only names that the product still has in that place."""
 
 import ast
 from importlib import import_module
@@ -17,7 +17,7 @@ PRODUCT = [
 
 
 def imported(tree: ast.AST, package: str = "") -> list[tuple[str, str, str]]:
-    """Return (module, name, name in this file) of every `from module import name` of the product, absolute."""
+    """Return (absolute module, name, local name) of every `from module import name` of the product."""
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
@@ -29,7 +29,7 @@ def imported(tree: ast.AST, package: str = "") -> list[tuple[str, str, str]]:
 
 
 def taken(module: str, name: str) -> object:
-    """Return what `from module import name` gives. Raises ImportError where there is no such name."""
+    """Return what `from module import name` gives. Raises ImportError if there is no such name."""
     holder = import_module(module)
     return getattr(holder, name) if hasattr(holder, name) else import_module(f"{module}.{name}")
 
@@ -46,7 +46,7 @@ def importers() -> dict[tuple[str, str], list[str]]:
 
 
 def mistakes(source: str, importers: dict[tuple[str, str], list[str]]) -> list[str]:
-    """Return what is wrong with the names of the product in the test `source`, each with its line."""
+    """Return the wrong uses of the product's names in the test `source`, with their lines."""
     tree, found, modules = ast.parse(source), [], {}
     for module, name, own in imported(tree):
         try:
@@ -73,7 +73,7 @@ def mistakes(source: str, importers: dict[tuple[str, str], list[str]]) -> list[s
 
 @pytest.mark.parametrize("path", VM, ids=lambda path: path.name)
 def test_vm_tests_name_what_exists_and_patch_where_it_is_used(path, importers):
-    """A name that moved, or that a module imported for itself, is noticed without a guest."""
+    """A name that moved, or that must be patched in another module, is noticed without running a guest."""
     assert mistakes(path.read_text(), importers) == []
 
 
@@ -87,6 +87,6 @@ def test_vm_tests_name_what_exists_and_patch_where_it_is_used(path, importers):
     ],
 )
 def test_vm_names_that_are_wrong_are_noticed(use, expected, importers):
-    """Among them the patch that once changed nothing, because boot.py has `build` under its own name."""
+    """One case is a patch that once had no effect, because boot.py imports `build` by name."""
     (mistake,) = mistakes(f"from interlock.drivers.qemu import command\n{use}\n", importers)
     assert expected in mistake

@@ -1,4 +1,4 @@
-"""A first start begins from a warm image where its driver can, and the history says so; every other start boots."""
+"""A first start uses a warm image if the driver can, and the history says so; every other start boots."""
 
 import json
 
@@ -15,7 +15,7 @@ BEGAN = "starting from the simulated warm image"
 
 @pytest.fixture
 def created(engine, spec, tmp_path):
-    """Create an instance that was given a warm image."""
+    """Create an instance with a warm image."""
     file = tmp_path / "memory"
     file.write_bytes(b"memory")
     engine.create("web", lambda _: Draft(spec, {f"{WARM}/memory": file}))
@@ -23,13 +23,13 @@ def created(engine, spec, tmp_path):
 
 @pytest.fixture
 def how(engine):
-    """Return a function that starts the instance and returns what its history then says of that."""
+    """Return a function that starts the instance and returns the detail that its history has of the start."""
 
     def start(**asked):
         outcome = engine.fire("web", Trigger.start, **asked)
         *_, entry = engine.history("web")
         assert entry.detail == outcome.detail
-        assert engine.status("web").reason is None  # of its state
+        assert engine.status("web").reason is None  # the detail is not the reason for its state
         return outcome.detail
 
     return start
@@ -37,13 +37,13 @@ def how(engine):
 
 @pytest.mark.usefixtures("created")
 def test_files_of_a_warm_image_are_links(home, tmp_path):
-    """The kernel counts who uses them."""
+    """They are hard links, so the link count tells whether they are in use."""
     assert (home.directory("web") / WARM / "memory").samefile(tmp_path / "memory")
 
 
 @pytest.mark.usefixtures("created")
 def test_first_start_begins_from_the_warm_image_and_later_ones_boot(engine, how):
-    """After a reset it is a first start again."""
+    """The start after a reset counts as a first start again."""
     assert how() == BEGAN
     engine.fire("web", Trigger.stop)
     assert how() is None
@@ -54,12 +54,12 @@ def test_first_start_begins_from_the_warm_image_and_later_ones_boot(engine, how)
 
 @pytest.mark.usefixtures("created")
 def test_first_start_boots_if_asked_to(how):
-    """The warm image stays where it is."""
+    """With `cold`, the instance boots."""
     assert how(cold=True) == "booting cold, as asked"
 
 
 def test_plan_that_is_made_again_leaves_nothing_of_the_warm_image_before(engine, spec, tmp_path, home):
-    """One that was removed while it was linked is not there by half."""
+    """If a warm image vanishes while it is being linked, the plan is made again and no files of it are left."""
     (tmp_path / "memory").write_bytes(b"memory")
     plans = iter(({f"{WARM}/memory": tmp_path / "memory", f"{WARM}/devices": tmp_path / "gone"}, {}))
     engine.create("web", lambda _: Draft(spec, next(plans)))

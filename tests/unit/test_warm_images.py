@@ -1,4 +1,4 @@
-"""The store of warm images: which one an instance begins from, who holds it, and what goes with it."""
+"""The store of warm images: which one an instance starts from, which instances hold it, and how it is removed."""
 
 import os
 
@@ -79,7 +79,7 @@ def use(home):
 
 
 def test_instance_of_the_same_size_begins_from_a_warm_image(store, tiny, made):
-    """Creation links every file of it, the record too."""
+    """Creation links every file of the warm image, including the record."""
     folder, said = made(), []
     found = choice.materials(store, tiny, SPEC, "auto", said.append)
     assert found == {f"{WARM}/memory": folder / "memory", f"{WARM}/warm.json": folder / "warm.json"}
@@ -98,7 +98,7 @@ def test_instance_of_the_same_size_begins_from_a_warm_image(store, tiny, made):
     ],
 )
 def test_warm_image_that_does_not_fit_is_not_used_and_the_reason_is_said(store, tiny, made, changes, why):
-    """The first start boots then; where a template insists, nothing is created."""
+    """With "auto", the first start boots; with "always", nothing is created."""
     made(**changes)
     said = []
     assert choice.materials(store, tiny, SPEC, "auto", said.append) == {}
@@ -109,7 +109,7 @@ def test_warm_image_that_does_not_fit_is_not_used_and_the_reason_is_said(store, 
 
 
 def test_hint_makes_a_warm_image_that_fits_a_size_of_any_number_of_bytes(store, tiny):
-    """What is written is the size, not what it is near to."""
+    """The hint has the exact size, not a rounded one."""
     with pytest.raises(UsageError) as refused:
         choice.materials(store, tiny, SPEC._replace(memory_bytes=(512 << 20) + 4096), "always", unheard)
     assert refused.value.hint == "interlock image warm tiny --cpus 2 --memory 524292KiB --disk 1GiB"
@@ -123,13 +123,13 @@ def test_hint_makes_a_warm_image_that_fits_a_size_of_any_number_of_bytes(store, 
     ],
 )
 def test_machine_with_other_devices_does_not_begin_from_one(store, tiny, made, change):
-    """QEMU cannot take a device back that the memory knows nothing of."""
+    """QEMU cannot resume with a device that is unknown to the saved memory."""
     made()
     assert choice.choose(store, tiny, SPEC._replace(**change))[0] is None
 
 
 def test_nothing_is_said_where_there_is_no_warm_image_or_none_is_wanted(store, tiny, made):
-    """Nobody asked for one."""
+    """There is nothing to report in either case."""
     said = []
     assert choice.materials(store, tiny, SPEC, "auto", said.append) == {}
     made()
@@ -138,7 +138,7 @@ def test_nothing_is_said_where_there_is_no_warm_image_or_none_is_wanted(store, t
 
 
 def test_damaged_record_is_no_warm_image(store, made):
-    """It can be made again."""
+    """A warm image with a damaged record is not listed."""
     folder = made()
     for content in (b"", b"[]", b'{"schema": 2}', b'{"schema": 1}'):
         (folder / warm.RECORD).chmod(0o600)
@@ -147,7 +147,7 @@ def test_damaged_record_is_no_warm_image(store, made):
 
 
 def test_one_that_is_made_again_replaces_the_old_and_mixes_with_it_nowhere(store, tiny, made):
-    """Instances that hold the old one keep it; a creation that chose it finds no file of either."""
+    """Instances that hold the old one keep it; a creation that chose the old one finds no files of the new one."""
     folder = made()
     os.link(folder / "memory", store.directory / "held")
     chosen = choice.materials(store, tiny, SPEC, "auto", unheard)
@@ -158,7 +158,7 @@ def test_one_that_is_made_again_replaces_the_old_and_mixes_with_it_nowhere(store
 
 
 def test_holders_are_known_by_the_inode(home, tiny, made, use):
-    """One that was replaced is held by nobody who came later."""
+    """Instances that hold a replaced warm image do not count as holders of its successor."""
     use("web", made())
     (found,) = Images(home).warm(tiny)
     assert (found["instances"], found["cpus"]) == (["web"], 2)
@@ -167,7 +167,7 @@ def test_holders_are_known_by_the_inode(home, tiny, made, use):
 
 
 def test_unheld_warm_images_are_found_and_pruned(home, store, made, use):
-    """One that an instance holds stays."""
+    """A warm image that an instance holds stays."""
     use("web", made())
     other = made(cpus=1)
     found = [one for one in usage.unneeded(store, home) if one.kind == "warm"]
@@ -178,7 +178,7 @@ def test_unheld_warm_images_are_found_and_pruned(home, store, made, use):
 
 
 def test_image_takes_its_warm_ones_along(home, store, made, use):
-    """They are good for nothing without it; the instance has links."""
+    """Deleting an image deletes its warm images, which are useless without it; instances keep their hard links."""
     use("web", made())
     Images(home).delete("tiny", ARCH)
     assert list(store.warm.iterdir()) == []
@@ -186,7 +186,7 @@ def test_image_takes_its_warm_ones_along(home, store, made, use):
 
 
 def test_warm_images_can_go_alone(home, made):
-    """The image stays."""
+    """Deleting the warm images keeps the image."""
     made()
     assert Images(home).delete_warm("tiny", ARCH) == 1
     assert Images(home).delete_warm("tiny", ARCH) == 0
@@ -194,7 +194,7 @@ def test_warm_images_can_go_alone(home, made):
 
 
 def test_image_whose_guests_have_no_agent_is_refused(engine, tiny):
-    """Before anything is booted; so is a driver that has no warm images."""
+    """An image without an agent, or a driver without warm images, is refused before anything is booted."""
     foreign = tiny.__class__(**{**{name: getattr(tiny, name) for name in tiny.__slots__}, "first_boot": ("nocloud",)})
     with pytest.raises(ImageError, match="no agent"):
         warming.make(engine, QemuDriver(), foreign, Wishes(), unheard)
@@ -203,7 +203,7 @@ def test_image_whose_guests_have_no_agent_is_refused(engine, tiny):
 
 
 def test_dry_run_says_what_would_be_made_and_makes_nothing(engine, store, tiny):
-    """Where it would lie, and by which instance."""
+    """The step names the temporary instance and the folder of the warm image."""
     said = []
     assert warming.make(engine, QemuDriver(), tiny, Wishes(), said.append, dry_run=True) is None
     (line,) = said
@@ -214,7 +214,7 @@ def test_dry_run_says_what_would_be_made_and_makes_nothing(engine, store, tiny):
 
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_instance_of_somebody_with_the_name_that_a_warm_image_needs_is_left_alone(engine, home, tiny, dry_run):
-    """It may be all that somebody has: no image is made, and it can be given another name."""
+    """The existing instance may be valuable, so no image is made; the hint renames the instance."""
     Interlock(home).create("warming-tiny", "tiny", driver="simulated")
     with pytest.raises(IllegalTransitionError, match='instance "warming-tiny" was not made by `image warm`') as refused:
         warming.make(engine, QemuDriver(), tiny, Wishes(), unheard, dry_run=dry_run)
@@ -223,7 +223,7 @@ def test_instance_of_somebody_with_the_name_that_a_warm_image_needs_is_left_alon
 
 
 def test_instance_that_a_killed_image_warm_left_is_removed(engine, tiny, spec, monkeypatch):
-    """Its spec says what it was made for."""
+    """Such an instance is recognized by the origin in its spec."""
 
     def no_further(*_):
         raise ImageError("no further")
@@ -236,7 +236,7 @@ def test_instance_that_a_killed_image_warm_left_is_removed(engine, tiny, spec, m
 
 
 def test_create_of_a_name_that_is_taken_makes_no_warm_image(home, monkeypatch):
-    """It would take minutes, and the creation is refused all the same."""
+    """Making one would take minutes, and the creation would be refused anyway."""
     vms = Interlock(home)
     vms.create("web", "tiny", driver="simulated")
     monkeypatch.setattr(warming, "ensure", lambda *_: pytest.fail("a warm image is made"))

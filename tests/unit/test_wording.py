@@ -1,4 +1,4 @@
-"""What is said about a transition is composed in one module, from the table's row: nobody else chooses a verb."""
+"""All messages about transitions are composed in one module, with the verbs of the table."""
 
 import ast
 import re
@@ -19,11 +19,11 @@ PRODUCT = [
 
 VERBS = "|".join(word for row in TABLE for word in (row.doing, row.done) if word)
 SENTENCE = re.compile(rf'\b({VERBS}) "?{{}}|^"?{{}}"? (was )?({VERBS})\b', re.IGNORECASE)
-"""A verb of the table beside something filled in, where the name of an instance stands: `starting "{}`."""
+"""A verb of the table next to a placeholder for an instance's name: `starting "{}`."""
 
 
 def templates(source):
-    """Yield the text of every f-string, and of every text that is formatted, with `{}` for what is filled in."""
+    """Yield the text of every string and f-string in `source`, with `{}` for each placeholder."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.JoinedStr):
             yield "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
@@ -32,12 +32,12 @@ def templates(source):
 
 
 def sentences(source):
-    """Return the texts in `source` that say something about a transition of an instance."""
+    """Return the texts in `source` that are messages about a transition of an instance."""
     return [text for text in templates(source) if "\n" not in text and SENTENCE.search(text)]
 
 
 def test_no_module_but_the_authors_composes_a_sentence_about_a_transition():
-    """No message can claim another transition than the one that runs, because no other module words one."""
+    """No message can name the wrong transition, because only these modules compose one."""
     others = [path for path in PRODUCT if str(path) not in AUTHORS]
     found = {str(path): sentences((ROOT / path).read_text(encoding="utf-8")) for path in others}
     assert {path: texts for path, texts in found.items() if texts} == {}
@@ -47,7 +47,7 @@ def test_no_module_but_the_authors_composes_a_sentence_about_a_transition():
     "code", ["f'Creating \"{name}\"'", "f'{name} was started'", "'starting \"{name}\"'.format(name=name)"]
 )
 def test_sentence_about_a_transition_is_recognized(code):
-    """The rule finds what it is there to find: limactl's `Creating an instance` by a start began like that."""
+    """The rule finds such sentences; limactl's `Creating an instance` during a start was one."""
     assert len(sentences(code)) >= 1
 
 
@@ -59,10 +59,10 @@ RETIRED = re.compile(
 """Words that read as translated; each has an everyday one."""
 
 NOT_OURS = ("tests/templates/", "tests/releases/", "tests/unit/test_wording.py")
-"""Templates of others and broken ones, what released versions wrote, and the list of these words."""
+"""Templates of other projects and broken ones, files of released versions, and the list of these words."""
 
 PROSE = {".py", ".md", ".sh", ".yaml", ".pml", ".html", ".txt", ".toml", ""}
-"""Suffixes of what people write and read; programs of the guests have none."""
+"""Suffixes of files that people write and read; programs of the guests have no suffix."""
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout: git says which files are ours")

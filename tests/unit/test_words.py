@@ -1,4 +1,4 @@
-"""What a person reads about each transition is what was reviewed."""
+"""The messages about each transition are the reviewed ones."""
 
 import re
 from collections.abc import Callable
@@ -15,14 +15,14 @@ from interlock.fsm.table import BY_PAIR, BY_TRIGGER, TABLE, By, Trigger
 from interlock.host.process import Actor
 
 NOT_OF_REQUESTS = (Happening.observed, Happening.holds, Happening.preempted)
-"""The happenings of a transition that nobody asked for, of one that does not take place, and of one about another."""
+"""Happenings of an unrequested transition, of one that does not take place, and of one that is about another."""
 
 DEGRADABLE = (Trigger.start, Trigger.provision)
-"""What can end well in a guest in which something failed."""
+"""Triggers that can succeed although something failed in the guest."""
 
 
 def an_event(happening: Happening, trigger: Trigger, state: State) -> Event:
-    """Return an event in which everything is known that events of its kind know."""
+    """Return an event with all the facts that events of its kind have."""
     detail = {
         Happening.observed: "guest panicked",
         Happening.done: "guest shut down" if trigger is Trigger.stop else None,
@@ -34,7 +34,7 @@ def an_event(happening: Happening, trigger: Trigger, state: State) -> Event:
 
 
 def happenings(trigger: Trigger, state: State) -> list[Happening]:
-    """Return what can be heard about `trigger` in `state`."""
+    """Return the happenings that can be announced for `trigger` in `state`."""
     row = BY_TRIGGER[trigger]
     if state in row.holds:
         return [Happening.holds]
@@ -44,7 +44,7 @@ def happenings(trigger: Trigger, state: State) -> list[Happening]:
         return [Happening.observed]
     if row.by is By.caller:
         return []
-    joinable = row.dest in row.holds  # two processes may want the same only where asking twice is one thing
+    joinable = row.dest in row.holds  # two processes can share an operation only if repeating it holds
     return [
         happening
         for happening in Happening
@@ -55,7 +55,7 @@ def happenings(trigger: Trigger, state: State) -> list[Happening]:
 
 
 def said(trigger: Trigger, state: State) -> list[str]:
-    """Return the paragraph of the reviewed file about a pair; empty where nothing can be heard of it."""
+    """Return the paragraph of the reviewed file about a pair; empty if nothing can be announced for it."""
     row = BY_TRIGGER[trigger]
     lines = [f"    {what.name:11} {an_event(what, trigger, state).message}" for what in happenings(trigger, state)]
     if not lines and (row.trigger, state) not in BY_PAIR and not row.observed:
@@ -70,7 +70,7 @@ def said(trigger: Trigger, state: State) -> list[str]:
 def test_sentences_every_state_trigger_and_happening_agree_with_the_reviewed_file(
     golden: Path, agrees: Callable[..., None]
 ) -> None:
-    """Each line that a transition can say is the one that a person has read and found right."""
+    """Every message about a transition is in the file that a person has reviewed."""
     path = golden / "words.txt"
     head, _, _ = path.read_text(encoding="utf-8").partition("\n\n")
     paragraphs = ["\n".join(lines) for row in TABLE for state in State if (lines := said(row.trigger, state))]
@@ -81,7 +81,7 @@ def test_sentences_every_state_trigger_and_happening_agree_with_the_reviewed_fil
 @pytest.mark.parametrize("happening", Happening)
 @pytest.mark.parametrize("state", [*AT_REST, State.running])
 def test_start_never_speaks_of_creation_or_templates(state: State, happening: Happening) -> None:
-    """Whatever happens to a `start`, no word of it claims another transition; the state's own name is no such claim."""
+    """No message about a `start` mentions creation or templates, except for the name of the state `created`."""
     sentence = an_event(happening, Trigger.start, state).message
     claim = sentence.removesuffix(f"; it is {state}").replace(f'"web" is {state}', "")
 
@@ -100,7 +100,7 @@ def test_sentences_use_the_verbs_of_their_own_row(trigger: Trigger) -> None:
 
 
 def test_preempted_names_what_is_called_off() -> None:
-    """A process that calls an operation off says so first, for each pair that the table allows."""
+    """A process that cancels an operation reports it first, for each pair that the table allows."""
     expected = [
         'deleting "web": cancelling the create of pid 4711',
         'stopping "web": cancelling the start of pid 4711',
@@ -124,12 +124,12 @@ def test_preempted_names_what_is_called_off() -> None:
 
 
 def test_sentences_exist_for_every_happening() -> None:
-    """The engine cannot announce an event for which there are no words."""
+    """Every happening has a sentence."""
     assert set(Happening) == set(words.SENTENCES)
 
 
 def test_way_that_would_destroy_what_exists_is_not_proposed() -> None:
-    """No hint deletes an instance in order to create one of its name."""
+    """No hint deletes an instance in order to create another with its name."""
     for state in (*AT_REST, State.running):
         assert words.way("web", state, Trigger.create) == "interlock inspect web"
 
@@ -150,7 +150,7 @@ def test_way_that_would_destroy_what_exists_is_not_proposed() -> None:
     ],
 )
 def test_duration_is_said_in_at_most_two_units(seconds: float, expected: str) -> None:
-    """A time is rounded before it is split, so nothing ever took 60 s or 1 min 60 s."""
+    """A duration is rounded before it is split into units, so it is never 60 s or 1 min 60 s."""
     assert expected == words.duration(seconds)
 
 
@@ -188,7 +188,7 @@ A_DEAD_START = A_START._replace(interrupted=True)
 def test_status_line_shows_all_that_is_known(
     facts: dict[str, object], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stable word never hides work in progress, what is wrong with the guest, or how it came to be so."""
+    """The status shows, besides the state, work in progress, problems of the guest and the reason for the state."""
     monkeypatch.setattr(words, "seconds_since", lambda _: 4.0)
 
     assert expected == words.status(Status(name="web", directory=Path("/home/web"), **facts))  # type: ignore[arg-type]
