@@ -38,7 +38,7 @@ def shown(interlock):
 
 
 def lines_of(unit, key):
-    """Return the values of `key` in the unit, each split into words; a shell parses these values the same."""
+    """Return the values of `key` in the unit, each split into words; a shell splits these values as systemd does."""
     return [
         [word.replace("%%", "%").replace("$$", "$") for word in shlex.split(line.partition("=")[2].removeprefix("-"))]
         for line in unit.read_text().splitlines()

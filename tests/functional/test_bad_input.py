@@ -121,7 +121,7 @@ def test_name_of_anything_is_refused_or_not_there(bring, home, command, name):
 @BOUNDED
 @given(name=st.sampled_from(["../x", "/x", ".x", "-x", "x/y", "", "x\n", "x" * 64, "\u0435", "\udcff", "x\0"]))
 def test_create_with_a_name_that_leads_elsewhere_makes_nothing(home, name):
-    """A bad name is refused before any folder is made; an empty name is refused too: it is not a missing name."""
+    """A bad name is refused before any folder is made; an empty name is refused too, not taken for a missing one."""
     with unchanged(home.root.parent):
         assert check(run(*CREATE, "--", name)).code == 2
 
@@ -222,7 +222,7 @@ def test_bytes_that_are_no_text_are_refused_by_the_real_process(tmp_path, argume
 @pytest.mark.parametrize("value", ["/dev/null", "/dev/null/x", "/proc/x", "/" + "x" * 300, "/x" * 3000])
 @pytest.mark.parametrize("command", [("list",), ("inspect", "web"), ("image", "list"), (*CREATE, "web"), ("doctor",)])
 def test_home_that_cannot_be_is_the_hosts_fault(value, command):
-    """A home that cannot be a folder is an error that names it; only looking where nothing exists is not an error."""
+    """A home that cannot be a folder is an error of the host; a command that only looks may find nothing instead."""
     ended = check(run(*command, INTERLOCK_HOME=value))
     assert ended.code in (0, 4, 6)
 

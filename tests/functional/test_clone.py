@@ -67,7 +67,7 @@ def test_clone_of_a_protected_instance_is_not_protected(interlock, bring, vms):
 
 
 def test_clone_that_fails_leaves_no_copy(interlock, bring, vms, home):
-    """The copy's name is free again, and the error says what failed."""
+    """The copy's name is free again; the original is as before, and can be cloned."""
     bring(State.stopped)
     done = interlock("clone", "web", COPY, orders={"copy": {"error": "the disk is on fire"}})
     assert (done.returncode, vms.status(COPY).state) == (6, State.absent)

@@ -85,7 +85,7 @@ def create(begin, terminal, monkeypatch):
 
 @pytest.fixture
 def edit(tmp_path, monkeypatch):
-    """Return a function that sets an editor that replaces one text with another in the file that it opens."""
+    """Return a function that makes the user's editor a program that replaces one text with another."""
 
     def make(old, new):
         program = tmp_path / "editor"

@@ -95,7 +95,7 @@ ls instances/.deleting/web/it
 umount instances/.deleting/web/it
 "$@" create web --template tiny --driver simulated
 """
-"""Runs the program "$@": deletes the instance while something is mounted in it, creates it again, and unmounts it."""
+"""Runs the program "$@": deletions and a creation while something is mounted in the instance, a creation after that."""
 
 
 @pytest.mark.skipif(

@@ -1,4 +1,4 @@
-"""`fleet apply` and `fleet status`: one file describes several instances; the two remove or show differences."""
+"""`fleet apply` and `fleet status`: make several instances match one file, and show what differs."""
 
 import json
 import os

@@ -47,7 +47,7 @@ def test_history_of_damaged_journal_names_the_line(interlock, bring, home):
 
 
 def test_history_of_a_journal_that_was_shortened_says_so(interlock, bring, home):
-    """The rest is shown, with a note that it is incomplete; a shortened journal is not damage to `repair`."""
+    """The rest is shown, with a note that it is incomplete; `repair` does not take a shortened journal for damaged."""
     bring(State.running)
     journal = home.directory("web") / "journal.jsonl"
     journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[-2:]))

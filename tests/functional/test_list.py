@@ -84,7 +84,7 @@ def test_list_of_guest_that_went_down_says_why(interlock, bring, home):
 
 
 def test_list_prints_what_a_machine_uses_while_it_runs(interlock, bring, home):
-    """The host's figures are keys, columns and sort keys; an instance that is down has no figures."""
+    """The usage figures are keys, columns and sort keys; an instance that is down has no figures."""
     bring(State.running)
     record = home.directory("web") / "machine.json"
     used = {"cpu_s": 12.5, "resident_bytes": 3 << 20, "uptime_s": 60.0}

@@ -50,7 +50,7 @@ def test_signal_in_an_import_ends_with_one_word_and_no_traceback(bring, state, n
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (1, 2), (0, 1, 2)])
 def test_closed_streams_change_nothing(begin, bring, state, closed, injected):
-    """A start with closed streams still works, and no file of ours gets their numbers."""
+    """A start whose streams are closed succeeds, and no file of ours gets their numbers."""
     bring(State.created)
     process = begin("start", "web", "--format", "json", preexec_fn=lambda: [os.close(number) for number in closed])
     stdout, stderr = process.communicate(timeout=60)

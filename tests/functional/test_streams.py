@@ -1,4 +1,4 @@
-"""Results go to stdout, everything else to stderr; only terminals get terminal codes; commands do not ask."""
+"""Results go to stdout, everything else to stderr; only terminals get terminal codes and questions."""
 
 import json
 import os

@@ -130,7 +130,7 @@ def test_command_behind_one_suspended_before_its_first_line_says_what_to_type(in
 
 
 def test_delete_with_force_ends_one_suspended_before_its_first_line(interlock, holder, home, injected):
-    """There is always a way out."""
+    """It ends the suspended process and deletes the instance."""
     done = interlock("delete", "web", "--force")
     assert (done.returncode, home.directory("web").exists()) == (0, False)
     assert holder.wait(timeout=60) == -signal.SIGTERM

@@ -138,7 +138,7 @@ def test_template_copy_into_no_folder_tells_the_cause(interlock):
 
 
 def test_template_copy_as_it_is_takes_no_edits(interlock, tmp_path):
-    """A plain copy keeps the text byte for byte."""
+    """A plain copy keeps the text byte for byte, so --set is refused."""
     assert interlock("template", "copy", "tiny", "x.yaml", "--set", "cpus=3").returncode == 2
     assert not (tmp_path / "x.yaml").exists()
 

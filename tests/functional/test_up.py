@@ -69,6 +69,7 @@ def test_command_that_starts_minds_timeout_and_on_failure(interlock, bring, vms,
     done = interlock(*command, "--timeout", "0.1", "--on-failure", "keep", orders=hang)
     assert done.returncode == 7
     assert vms.engine.port(vms.engine.site("web")).observe(vms.engine.site("web")).alive
-    again = interlock("start", "web", "--timeout", "0.1", orders=hang)  # finishes the first start in its own time
+    # This start finishes the interrupted one, within its own timeout.
+    again = interlock("start", "web", "--timeout", "0.1", orders=hang)
     assert (again.returncode, "within 0.1 s" in again.stderr or "in 0.1 s" in again.stderr) == (7, True)
     assert not vms.engine.port(vms.engine.site("web")).observe(vms.engine.site("web")).alive

@@ -70,7 +70,8 @@ def test_watch_sees_a_whole_life_twice(watcher, interlock, vms):
     wait, end = watcher(since=began, known=last_is("create"))  # otherwise a life may end before the watcher is ready
     for number in (1, 2):
         interlock("create", "web", "--template", "tiny", "--driver", "simulated")
-        wait(lambda seen, number=number: events(seen).count(("create", "transition_done")) == number)  # or unseen
+        # Without this wait the watcher may miss the whole life.
+        wait(lambda seen, number=number: events(seen).count(("create", "transition_done")) == number)
         interlock("start", "web")
         interlock("delete", "web", "--force")
     seen = end(lambda seen: events(seen).count(("delete", "transition_done")) == 2)
@@ -136,7 +137,7 @@ def test_watch_follows_an_instance_that_is_renamed(watcher, interlock, bring, wa
     """Each line is reported once, since the rename under the new name; a new instance with the old name is seen too."""
     began = now()
     bring(State.stopped)
-    _, end = watcher(*watched, since=began, known=last_is("stop"))  # after the rename a new watcher finds no such name
+    _, end = watcher(*watched, since=began, known=last_is("stop"))  # a later watcher finds no `web`
     interlock("rename", "web", "site")
     interlock("start", "site")
     interlock("create", "web", "--template", "tiny", "--driver", "simulated")

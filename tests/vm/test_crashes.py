@@ -206,7 +206,7 @@ def test_manager_killed_at_any_effect_is_recovered_by_its_row(
         brings_memory = trigger is Trigger.restore and way is CAUGHT
         if not alive and not brings_memory:
             assert status.saved is (way is SAVED or trigger is Trigger.suspend)
-        stood_still = status.saved  # a process beside a saved memory has never run
+        stood_still = status.saved  # a machine that is alive beside a saved memory never ran
         assert not (stood_still and status.state is State.running)
         recovered += cut_short
 

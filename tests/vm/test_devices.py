@@ -235,7 +235,7 @@ def test_sessions_share_one_connection_until_the_guest_reboots_and_then_the_next
 
 
 def test_sessions_side_by_side_over_one_connection_all_run(driver, make_site, created, start):
-    """No session is lost when one begins while another ends; dropbear 2022.83 loses some."""
+    """No session is lost when one begins while another ends, as happens with dropbear 2022.83."""
     with created(make_site()) as site:
         start(site)
         until(lambda: ssh_control.call(site.runtime))
@@ -390,7 +390,7 @@ def test_disk_lost_in_the_race_names_its_owner_too(driver, make_site, created, s
 
 
 def test_copies_are_fetched_private_and_gone_with_the_machine(driver, make_site, created, start, steps, tmp_path):
-    """Root's files too, complete and 0600; a missing one may be skipped; those to delete go however it ends."""
+    """Root's files too, whole and 0600; one may be missing; `delete_on_stop` deletes however the machine ends."""
     kept, gone = tmp_path / "new folder" / "kept", tmp_path / "gone"
     copies = (
         Copy("/etc/passwd", str(kept), skip_if_missing=False, delete_on_stop=False),

@@ -65,7 +65,7 @@ def test_edited_forwards_of_a_running_guest_change_at_once(vms, free_port):
 
 
 def test_disk_of_a_guest_grows_at_once_or_by_its_next_start_and_so_does_its_file_system(vms):
-    """A guest without the program for it keeps running, and a step says so."""
+    """A guest without resize2fs keeps running, and a step says that its file system keeps its size."""
     vms.create("web", "tiny", Wishes(user="root", disk_bytes=200 * MIB))
     vms.start("web")
     vms.run("web", ["sh", "-c", "echo written >kept; sync"])

@@ -189,7 +189,7 @@ def test_tiny_panic_is_told_to_qemu(guest_of, tiny):
 
 def test_debian_boots_first_only_once_and_a_boot_that_fails_is_told(guest_of, debian):
     """Our own initrd lays the seed over the root: cloud-init does not run, and its work is done. The root file system
-    has the size of the disk. A boot prints almost nothing on the serial port, except that sshd does not start.
+    has the size of the disk. A boot prints almost nothing on the serial port, except that sshd failed.
     """
     guest = guest_of(debian, scripts=(SCRIPT,))
     serial = guest.folder / "serial"

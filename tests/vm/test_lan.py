@@ -25,7 +25,7 @@ def up(vms, tmp_path):
 
 @pytest.fixture
 def reach(ask):
-    """Return a function that checks that the guests of some names all reach each other's sshd, by these names."""
+    """Return a function that checks that the named guests all reach each other's sshd, by these names."""
 
     def reach(*names):
         for one in names:

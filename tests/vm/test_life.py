@@ -79,7 +79,7 @@ def test_life_of_a_real_guest(run: Run, template: str, tmp_path: Path) -> None:
     run("create", "web", "--template", template)
     assert listed(run)[0]["state"] == "created"
 
-    run("start", "web", "--timeout", "900")  # minutes with cloud-init and firmware on a busy, emulating host
+    run("start", "web", "--timeout", "900")  # cloud-init and firmware take minutes on a busy emulating host
     assert listed(run)[0]["state"] == "running"
     assert run("shell", "web", "--", "sh", "-c", "hostname; echo kept > kept; sync; exit 7", code=7).stdout == "web\n"
     said = run("run", "--timeout", "60", "web", "--", "sh", "-c", "cat; echo oops >&2; exit 3", code=3, input="a  b\n")
@@ -146,7 +146,7 @@ def test_tunnel_and_ssh_config_lead_into_the_guest(run: Run, environment: dict[s
 def test_copy_from_guest_to_guest_and_environment_of_a_session(
     run: Run, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """Files and folders go through this host; a session can get the caller's variables, except those of this host."""
+    """Files and folders go through this host; a session can get the caller's variables, but not this host's own."""
     for name in ("web", "db"):
         run("up", name, "--template", "tiny")
     run("shell", "web", "--", "sh", "-c", "mkdir site; echo one > site/a; echo two > 'b c'")
@@ -165,8 +165,8 @@ def test_copy_from_guest_to_guest_and_environment_of_a_session(
 
 @pytest.mark.warm
 def test_copy_by_rsync_has_the_result_of_one_by_scp(run: Run, environment: dict[str, str], tmp_path: Path) -> None:
-    """Both give the same in both directions: files, folders, patterns, links and existing targets. `auto` uses rsync
-    once the guest has it; at a terminal it sums up the copy.
+    """Both directions give the same: files, folders, patterns, links and existing targets. `auto` takes rsync once the
+    guest has it; at a terminal it sums up the copy.
     """
     rsync = shutil.which("rsync")
     assert rsync, "apt install rsync"

@@ -74,7 +74,7 @@ def test_guest_reaches_host_and_internet_unless_they_are_closed(vms, tmp_path, f
 
 
 def test_session_of_a_guest_that_reboots_ends(vms):
-    """The guest hangs up silently, and QEMU's network keeps the connection: only a probe by ssh notices."""
+    """The guest hangs up silently, and QEMU's network keeps the connection: ssh has to probe to notice."""
     vms.up("web", "tiny")
     ask = vms.shell("web", ["sh", "-c", "sudo reboot -f; sleep 3600"])
     done = subprocess.run(ask, capture_output=True, text=True, check=False, timeout=300)

@@ -33,7 +33,7 @@ def ask(vms):
 
 @pytest.mark.warm
 def test_disk_is_what_it_was(vms, ask):
-    """The disk changes between two branches, even after their common snapshot was deleted, and after a reset."""
+    """The disk goes back and forth between two branches, even without their common snapshot and after a reset."""
     vms.create("web", "tiny", Wishes(user="root"))
     vms.snapshot("web", "fresh")
     assert ask("echo one >~/file; sync; cat ~/file") == "one"

@@ -250,7 +250,7 @@ def test_hypervisor_that_answers_late_costs_no_memory(vms, home, start, ask, mon
 @pytest.mark.warm
 @pytest.mark.usefixtures("running")
 def test_clock_is_that_of_the_machine_however_late_the_guest_is_asked(vms, start, ask, monkeypatch):
-    """The time that the host sends is the time at which it began to wait."""
+    """The host sends the time at which it began to wait, which may be old by then."""
     vms.suspend("web")
     long_ago = SimpleNamespace(time=lambda: time.time() - 86400)
     monkeypatch.setattr(agent, "time", long_ago)

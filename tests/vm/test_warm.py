@@ -84,7 +84,7 @@ def test_command_makes_one_and_programs_read_of_it(vms):
         assert (form["cpus"], form["memory_bytes"], form["disk_bytes"]) == (1, 256 << 20, 1 << 30)
         assert (form["driver"], form["instances"]) == ("qemu", [])
     assert vms.warm("tiny").created_at == form["created_at"]
-    assert vms.warm("tiny", force=True).created_at > form["created_at"]  # made by a boot, not from the one before
+    assert vms.warm("tiny", force=True).created_at > form["created_at"]  # made by a boot, not from the previous one
 
 
 def test_scripts_run_in_a_guest_that_was_not_booted(vms, ask, tmp_path):
