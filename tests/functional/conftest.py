@@ -44,7 +44,7 @@ def interlock(tmp_path: Path, hints: set[str], forked: Forked) -> Run:
     """Return a function that runs the program to its end: `interlock("start", "web")`; the driver gets `orders`.
 
     Each run is a fork of a Python that has imported the program; with other options of `subprocess.run`, a new Python.
-    Each hint that the program prints is tried out, and each record that it prints is checked against the contract.
+    Each hint that the program prints must parse, and each record that it prints must match the contract.
     """
 
     def run(

@@ -73,7 +73,7 @@ def test_create_of_a_template_alone_is_called_after_it_which_is_said(interlock, 
 def test_create_of_what_could_mean_two_things_is_refused_with_what_to_type(
     interlock, vms, tmp_path, words, files, shown, hints
 ):
-    """Nothing is created, and each suggested command works as typed."""
+    """Nothing is created, and each suggested command can be typed."""
     for name in files:
         (tmp_path / name).write_text(TEMPLATE)
     done = interlock("create", *words, *SIMULATED)

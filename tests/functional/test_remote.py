@@ -222,7 +222,7 @@ def test_host_without_interlock_says_so(afar, other):
     ids=["before hosts", "older", "newer"],
 )
 def test_version_that_does_not_fit_is_said(afar, other, program, said):
-    """The error is `version-mismatch`, and its message says what does not fit."""
+    """The error says what does not fit, and its hint upgrades the older one."""
     other.program("interlock", program)
     done = afar("list", "--json")
     assert done.returncode == 6
