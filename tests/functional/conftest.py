@@ -1,4 +1,4 @@
-"""Fixtures of the functional tests: the real program, as a process of its own, with simulated machines."""
+"""Fixtures of the functional tests: the real program in its own process, with simulated machines."""
 
 import json
 import os
@@ -29,22 +29,22 @@ PATHS: dict[State, tuple[Trigger, ...]] = {
     State.running: (Trigger.start,),
     State.stopped: (Trigger.start, Trigger.stop),
 }
-"""What to ask of a created instance to bring it into each state."""
+"""The triggers that bring a created instance into each state."""
 
 
 @pytest.fixture(scope="session")
 def forked() -> Iterator[Forked]:
-    """Yield what runs the program without importing it again."""
+    """Yield a Python that has imported the program and forks to run it."""
     with Forked() as python:
         yield python
 
 
 @pytest.fixture
 def interlock(tmp_path: Path, hints: set[str], forked: Forked) -> Run:
-    """Return what runs the program to its end: `interlock("start", "web")`; `orders` are the simulated driver's.
+    """Return a function that runs the program to its end: `interlock("start", "web")`; the driver gets `orders`.
 
-    It is a fork of one that has been imported; with other options of `subprocess.run` it is a Python of its own.
-    Each hint that it gives is typed, and each record that it prints is as the contract has it.
+    Each run is a fork of a Python that has imported the program; with other options of `subprocess.run`, a new Python.
+    Each hint that the program prints must parse, and each record that it prints must match the contract.
     """
 
     def run(
@@ -78,7 +78,7 @@ def interlock(tmp_path: Path, hints: set[str], forked: Forked) -> Run:
 
 @pytest.fixture
 def begin(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
-    """Return a function that starts the program and leaves it running; whatever still runs at the end is killed."""
+    """Return a function that starts the program and leaves it running; the test ends by killing what still runs."""
     begun: list[subprocess.Popen[str]] = []
 
     def popen(*arguments: str, orders: dict[str, Any] | None = None, **options: Any) -> "subprocess.Popen[str]":
@@ -98,9 +98,9 @@ def begin(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
 
 @pytest.fixture
 def on_terminal() -> Callable[..., tuple[int, str]]:
-    """Return what runs the program on a terminal of its own: `on_terminal("start", "web")`.
+    """Return a function that runs the program on its own terminal: `on_terminal("start", "web")`.
 
-    It returns the exit code, and the text that the terminal received.
+    It returns the exit code and the text that the terminal received.
     """
 
     def run(*arguments: str, typed: bytes = b"") -> tuple[int, str]:
@@ -113,7 +113,7 @@ def on_terminal() -> Callable[..., tuple[int, str]]:
 
 @pytest.fixture
 def vms() -> Interlock:
-    """Return the API on the same home: what brings about and looks at what a test of the program is not about."""
+    """Return the API on the same home, for setup and checks that are not what a test of the program is about."""
     return Interlock()
 
 
@@ -138,7 +138,7 @@ def state(vms: Interlock) -> Callable[[], str]:
 
 @pytest.fixture
 def history(vms: Interlock) -> Callable[[], list[tuple[str, str]]]:
-    """Return a function that returns the transitions of `web` that came to an end: (trigger, phase)."""
+    """Return a function that returns the finished transitions of `web`: (trigger, phase)."""
     return lambda: [(str(line.trigger), str(line.phase)) for line in vms.history("web") if line.phase not in UNENDED]
 
 

@@ -1,4 +1,4 @@
-"""`interlock autostart`: what is marked starts at login, by a unit that systemd accepts and that does what it says."""
+"""`interlock autostart`: marked instances start at login, through a unit that systemd accepts and that works."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def units(tmp_path, monkeypatch):
 
 @pytest.fixture
 def marked(interlock, vms):
-    """Return the file of the unit, after `web` of two instances was enabled."""
+    """Return the unit's file, after `autostart enable` of `web`, one of two instances."""
     for name in ("web", "db"):
         vms.create(name, "tiny", driver="simulated")
     done = interlock("autostart", "enable", "web")
@@ -33,12 +33,12 @@ def marked(interlock, vms):
 
 
 def shown(interlock):
-    """Return what `list` says: name → whether it starts at login."""
+    """Return the `autostart` column of `list`: name → whether it starts at login."""
     return {one["name"]: one["autostart"] for one in map(json.loads, interlock("list", "--json").stdout.splitlines())}
 
 
 def lines_of(unit, key):
-    """Return the values of `key` in the unit, each as its words; of what is in it here, a shell reads the same."""
+    """Return the values of `key` in the unit, each split into words; a shell splits these values as systemd does."""
     return [
         [word.replace("%%", "%").replace("$$", "$") for word in shlex.split(line.partition("=")[2].removeprefix("-"))]
         for line in unit.read_text().splitlines()
@@ -47,7 +47,7 @@ def lines_of(unit, key):
 
 
 def test_autostart_is_shown_and_moves_nothing(interlock, marked, units):
-    """It is listed, inspected and chosen by; no instance has moved, and the unit is enabled as systemctl does it."""
+    """`list` and `inspect` show the mark, and --filter knows it; no instance moves; the unit is enabled by its link."""
     assert shown(interlock) == {"web": True, "db": False}
     assert "autostart                 True" in interlock("inspect", "web").stdout
     assert interlock("list", "-q", "--filter", "autostart=true").stdout == "web\n"
@@ -57,7 +57,7 @@ def test_autostart_is_shown_and_moves_nothing(interlock, marked, units):
 
 
 def test_autostart_enable_and_disable_twice_say_so(interlock, marked, units):
-    """Asking for what is already so succeeds; with the last mark the unit goes."""
+    """Enabling or disabling twice succeeds; the unit is removed with the last mark."""
     assert interlock("autostart", "enable", "web", "db").stderr == (
         '"web" already starts at login\n"db" starts at login from now on\n'
     )
@@ -69,7 +69,7 @@ def test_autostart_enable_and_disable_twice_say_so(interlock, marked, units):
 
 
 def test_autostart_of_what_does_not_exist_is_not_found(interlock, units):
-    """And nothing is written."""
+    """Nothing is written."""
     for verb in ("enable", "disable"):
         done = interlock("autostart", verb, "none")
         assert (done.returncode, done.stderr.splitlines()[0]) == (4, "error: not-found")
@@ -80,7 +80,7 @@ def test_autostart_of_what_does_not_exist_is_not_found(interlock, units):
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 @pytest.mark.parametrize("folder", ["home", 'a "home" of 100 % \\ $HOME'])
 def test_autostart_unit_is_accepted_by_systemd(vms, tmp_path, folder):
-    """Whatever the home is called."""
+    """The unit is valid whatever characters the home's path contains."""
     vms = Interlock(tmp_path / folder)
     vms.create("web", "tiny", driver="simulated")
     vms.autostart("web")
@@ -90,7 +90,7 @@ def test_autostart_unit_is_accepted_by_systemd(vms, tmp_path, folder):
 
 
 def test_autostart_unit_starts_and_stops_what_is_marked(interlock, marked, tmp_path):
-    """What systemd would run at login, and at the end of the session."""
+    """The unit's commands do what systemd relies on at login and at the end of the session."""
     environment = dict(word.split("=", 1) for (word,) in lines_of(marked, "Environment"))
     environment |= {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": os.environ["XDG_RUNTIME_DIR"]}
     for key, states in (("ExecStart", ["created", "running"]), ("ExecStop", ["created", "stopped"])):
@@ -101,14 +101,14 @@ def test_autostart_unit_starts_and_stops_what_is_marked(interlock, marked, tmp_p
 
 
 def test_autostart_unit_that_cannot_start_everything_keeps_what_runs(interlock, marked):
-    """systemd would end all that a failed start has left in its group; with a "-" it has not failed."""
+    """After a failed start, systemd would kill everything in the unit's group; the "-" makes it ignore the failure."""
     (command,) = lines_of(marked, "ExecStart")
     assert interlock(*command[-2:], orders={"start": {"degraded": "a script"}}).returncode == 6
     assert '\nExecStart=-"' in marked.read_text()
 
 
 def test_autostart_stays_with_the_instance(interlock, vms, marked):
-    """It is renamed with it, not copied to a clone, and gone when it is; the unit finds nothing to do then."""
+    """The mark follows a rename, is not copied to a clone, and goes with the instance; the unit then does nothing."""
     vms.clone("web", "copy")
     vms.rename("web", "site")
     assert shown(interlock) == {"copy": False, "db": False, "site": True}
@@ -120,7 +120,7 @@ def test_autostart_stays_with_the_instance(interlock, vms, marked):
 
 
 def test_autostart_enabled_while_the_last_mark_goes_has_its_unit(vms, marked, monkeypatch):
-    """The one who removes the unit and the one who needs it take turns."""
+    """Removing the unit and enabling another instance take turns."""
     removing, waits, others = autostart._keep, threading.Event(), []
     mark = vms.home.directory("db") / "autostart"
 
@@ -143,7 +143,7 @@ def test_autostart_enabled_while_the_last_mark_goes_has_its_unit(vms, marked, mo
 
 
 def test_autostart_on_macos_is_an_agent_of_launchd(vms, marked, monkeypatch, tmp_path):
-    """As text: no macOS was at hand to try it."""
+    """Checked as text only: no macOS was available to try it."""
     assert marked.suffix == ".service"
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(sys, "platform", "darwin")

@@ -1,4 +1,4 @@
-"""What makes no sense is refused with a reference and an exit code: no traceback, and nothing changes on disk."""
+"""Invalid input is refused with a reference and an exit code: no traceback, and nothing changes on disk."""
 
 import io
 import json
@@ -30,11 +30,11 @@ BOUNDED = settings(
 
 CREATE = ("create", "-t", "tiny", "--driver", "simulated")
 EVIL = "\x1b]0;owned\x07\x1b[31mred\x9b2J\u202e\x00\r"
-"""What a terminal would obey: a title, a colour, a C1 control, a change of direction, a return."""
+"""Characters that a terminal acts on: a title, a colour, a C1 control, a change of direction, a return."""
 
 
 class Ended(NamedTuple):
-    """What a run of the program came to."""
+    """The result of one run of the program."""
 
     code: int
     stdout: bytes
@@ -57,7 +57,7 @@ def run(*arguments: str, stdin: bytes = b"", **environment: str) -> Ended:
 
 
 def check(ended: Ended) -> Ended:
-    """Return `ended` if it ended as documented: done, or refused with the reference that belongs to the exit code."""
+    """Return `ended` if it ended as documented: done, or refused with a reference that matches the exit code."""
     assert "Traceback" not in ended.stderr
     if ended.code == 0:
         assert "error: " not in ended.stderr
@@ -71,7 +71,7 @@ def check(ended: Ended) -> Ended:
 
 
 def tree(folder: Path) -> dict[str, object]:
-    """Return all that lies in `folder`: the target of each link, the content of each file."""
+    """Return everything in `folder`: the target of each link, the content of each file."""
     return {
         str(path.relative_to(folder)): path.readlink()
         if path.is_symlink()
@@ -84,13 +84,13 @@ def tree(folder: Path) -> dict[str, object]:
 
 @contextmanager
 def unchanged(folder: Path) -> Iterator[None]:
-    """Fail when what happens inside leaves anything else in `folder` than there was."""
+    """Fail if the block changes anything in `folder`."""
     before = tree(folder)
     yield
     assert tree(folder) == before
 
 
-# What is typed.
+# Arguments.
 
 WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 NAMES = st.one_of(
@@ -100,7 +100,7 @@ NAMES = st.one_of(
 )
 READING = ["list", "inspect", "history", "can", "diagram", "logs", "shell"]
 TRUE_OF_ABSENT = ["can", "diagram", "delete"]
-"""What has an answer also about a name that means nothing."""
+"""Commands that also answer about a name that nothing has."""
 MOVING = ["stop", "kill", "restart", "reset", "delete", "protect", "unprotect", "repair"]
 
 
@@ -121,7 +121,7 @@ def test_name_of_anything_is_refused_or_not_there(bring, home, command, name):
 @BOUNDED
 @given(name=st.sampled_from(["../x", "/x", ".x", "-x", "x/y", "", "x\n", "x" * 64, "\u0435", "\udcff", "x\0"]))
 def test_create_with_a_name_that_leads_elsewhere_makes_nothing(home, name):
-    """A name is refused before a folder is made: an empty one too, which is not the same as none."""
+    """A bad name is refused before any folder is made; an empty name is refused too, not taken for a missing one."""
     with unchanged(home.root.parent):
         assert check(run(*CREATE, "--", name)).code == 2
 
@@ -146,7 +146,7 @@ def test_flag_beyond_sense_is_usage(home, flag, value):
 @pytest.mark.parametrize("value", ["nan", "-1", "-inf", "x", "1" * 5000])
 @pytest.mark.parametrize("command", ["start", "stop", "restart"])
 def test_timeout_beyond_sense_is_usage_or_for_ever(bring, home, command, value):
-    """Negative and non-numeric time-outs are refused; an enormous one never passes."""
+    """Negative and non-numeric timeouts are refused; an enormous one never expires."""
     bring(State.created)
     with unchanged(home.instances) if value != "1" * 5000 else mock.MagicMock():
         assert check(run(command, "web", f"--timeout={value}")).code == (0 if value == "1" * 5000 else 2)
@@ -209,20 +209,20 @@ def test_template_of_any_bytes_through_standard_input_leaves_nothing(text):
     ],
 )
 def test_bytes_that_are_no_text_are_refused_by_the_real_process(tmp_path, arguments):
-    """Arguments are bytes to the kernel; those that no encoding knows are refused like any other."""
+    """Arguments are bytes to the kernel; bytes that are not valid text are refused like any other bad argument."""
     done = subprocess.run(
         [sys.executable, "-m", "interlock", *arguments], cwd=tmp_path, capture_output=True, check=False, timeout=60
     )
     assert check(Ended(done.returncode, done.stdout, done.stderr.decode())).code in (2, 4)
 
 
-# What the environment says.
+# Environment variables.
 
 
 @pytest.mark.parametrize("value", ["/dev/null", "/dev/null/x", "/proc/x", "/" + "x" * 300, "/x" * 3000])
 @pytest.mark.parametrize("command", [("list",), ("inspect", "web"), ("image", "list"), (*CREATE, "web"), ("doctor",)])
 def test_home_that_cannot_be_is_the_hosts_fault(value, command):
-    """A place where no folder can be is an error with its name; looking where nothing is, is not an error."""
+    """A home that cannot be a folder is an error of the host; a command that only looks may find nothing instead."""
     ended = check(run(*command, INTERLOCK_HOME=value))
     assert ended.code in (0, 4, 6)
 
@@ -230,7 +230,7 @@ def test_home_that_cannot_be_is_the_hosts_fault(value, command):
 @pytest.mark.parametrize("variable", ["XDG_RUNTIME_DIR", "XDG_DATA_HOME"])
 @pytest.mark.parametrize("value", ["relative", ".", "~/x", ""])
 def test_relative_xdg_directory_counts_as_not_set(tmp_path, monkeypatch, variable, value):
-    """Nothing is made where the caller happens to be: the next one, elsewhere, would not find it."""
+    """Nothing is created in the current directory: a later call from another directory would not find it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "user"))
     monkeypatch.setenv("INTERLOCK_HOME", "")
@@ -242,7 +242,7 @@ def test_relative_xdg_directory_counts_as_not_set(tmp_path, monkeypatch, variabl
 
 
 def test_home_whose_name_is_no_text_can_be_used(tmp_path):
-    """A folder's name is bytes: every command works in one that is no UTF-8, and JSON stays JSON."""
+    """A folder's name is bytes: every command works in a home whose name is not UTF-8, and JSON stays valid."""
     home = f"{tmp_path}/h\udcff"
     for command in ((*CREATE, "web"), ("start", "web"), ("list",), ("history", "web"), ("inspect", "web")):
         assert check(run(*command, INTERLOCK_HOME=home)).code == 0
@@ -271,12 +271,12 @@ def test_variable_of_anything_is_refused_or_counts_as_not_set(bring, variable, v
     assert (ended.code, "\x1b" in ended.stderr) == (code, False)
 
 
-# What lies in the home.
+# Files in the home.
 
 
 @pytest.mark.parametrize("command", [("list",), ("list", "--format", "json"), ("inspect", "web"), ("history", "web")])
 def test_list_shows_what_a_hostile_journal_says_without_its_controls(bring, home, command):
-    """What a guest got into the journal neither steers the terminal nor ends the listing."""
+    """Text that a guest got into the journal neither controls the terminal nor cuts the listing short."""
     bring(State.stopped)
     journal = home.directory("web") / "journal.jsonl"
     line = json.loads(journal.read_bytes().splitlines()[-1])
@@ -300,7 +300,7 @@ def test_error_of_a_hostile_driver_is_told_without_its_controls(bring, log_forma
 
 @pytest.mark.parametrize("kept", [1, 2])
 def test_journal_that_lost_the_end_of_create_is_damage_and_costs_nothing(bring, home, kept):
-    """An instance that has its name is past its creation: a journal that ends in it is damaged, not undone."""
+    """A named instance is past its creation: a journal that ends in `create` is damaged, not unfinished."""
     bring(State.stopped)
     journal = home.directory("web") / "journal.jsonl"
     journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:kept]))
@@ -314,7 +314,7 @@ def test_journal_that_lost_the_end_of_create_is_damage_and_costs_nothing(bring, 
 @pytest.mark.parametrize("target", ["elsewhere", "nowhere", "web"])
 @pytest.mark.parametrize("name", ["web", ".creating/web", ".deleting/web"])
 def test_link_out_of_the_home_is_removed_and_not_followed(bring, home, tmp_path, name, target):
-    """`delete --force` takes a link away, never what it leads to; every other command leaves both alone."""
+    """`delete --force` removes a link but never its target; every other command leaves both alone."""
     bring(State.stopped)
     elsewhere = tmp_path / "elsewhere"
     home.directory("web").rename(elsewhere)
@@ -328,7 +328,7 @@ def test_link_out_of_the_home_is_removed_and_not_followed(bring, home, tmp_path,
 
 @pytest.mark.parametrize("folder", ["instances", "locks"])
 def test_folder_of_the_home_may_be_a_link_of_its_owners(bring, home, tmp_path, folder):
-    """Who keeps the instances on a larger disk may: the link stays, and an instance's whole life works behind it."""
+    """Owners may keep instances on a larger disk: the link stays, and an instance's whole life works behind it."""
     bring(State.absent)
     home.prepare()
     (home.root / folder).rename(tmp_path / "larger")
@@ -341,7 +341,7 @@ def test_folder_of_the_home_may_be_a_link_of_its_owners(bring, home, tmp_path, f
 @pytest.mark.parametrize("place", ["root", "runtime"])
 @pytest.mark.parametrize("command", [("list",), ("start", "web"), ("shell", "web"), ("logs", "web"), ("delete", "web")])
 def test_place_that_others_can_write_to_is_refused_by_every_command(bring, home, place, command):
-    """A home that others can write to is refused by every command; the hint closes it."""
+    """A home or runtime folder that others can write to is refused by every command; the hint fixes it."""
     bring(State.stopped)
     path = getattr(home, place)
     path.chmod(0o770)
@@ -364,7 +364,7 @@ def test_link_of_somebody_else_in_place_of_the_runtime_is_refused(home, monkeypa
 
 
 def test_secrets_stand_in_no_output_and_no_log(home):
-    """What a template's script knows is said nowhere: not by create, not by an error about it, not in any record."""
+    """A template's script appears nowhere: not in create's output, not in an error about it, not in any record."""
     secret = "hunter2" * 20
     good = f"images: [{{location: 'build:tiny', arch: x86_64}}]\nprovision: [{{script: 'x {secret}'}}]\n".encode()
     bad = good.replace(b"{script: 'x ", b"{script: [").replace(b"'}]", b"]}]")
@@ -381,7 +381,7 @@ def test_secrets_stand_in_no_output_and_no_log(home):
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
 def test_everything_is_private_whatever_the_umask(home, umask):
-    """Of a whole life, with its failures, no folder and no file is anybody's but the owner's; the umask stays."""
+    """After a whole life with failures, only the owner can access any file or folder; the umask is unchanged."""
     before = os.umask(umask)
     try:
         for command in ((*CREATE, "web"), ("start", "web"), ("protect", "web"), (*CREATE, "db"), ("stop", "web")):

@@ -1,4 +1,4 @@
-"""`interlock can`: what is legal now, and for what is not, why and what to type."""
+"""`interlock can`: which transitions are legal now; for the others, why not and what to type."""
 
 import json
 
@@ -28,7 +28,7 @@ def test_can_with_trigger_answers_by_its_exit_code(interlock, bring, state, trig
 
 
 def test_can_as_json_gives_a_verdict_for_each_trigger(interlock, bring):
-    """Each with the command to type, unless there is nothing to do."""
+    """Each verdict has the command to type, unless there is nothing to do."""
     bring(State.running)
     verdicts = {
         line["trigger"]: line

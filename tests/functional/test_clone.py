@@ -12,7 +12,7 @@ from interlock.host.locks import Lock
 @pytest.mark.parametrize("source", AT_REST)
 @pytest.mark.parametrize("arguments", [(COPY,), ("--as", COPY), (COPY, "--full")])
 def test_clone_makes_another_instance_and_both_remember(interlock, bring, vms, history, source, arguments):
-    """The copy is created, by a create of its own; the original stays in its state."""
+    """The copy is created by its own `create`; the original stays in its state."""
     bring(source)
     done = interlock("clone", "web", *arguments)
     assert done.returncode == 0
@@ -24,7 +24,7 @@ def test_clone_makes_another_instance_and_both_remember(interlock, bring, vms, h
 
 
 def test_clone_has_a_spec_of_its_own(interlock, bring, vms):
-    """What says who it is differs; the rest is the same."""
+    """Only the fields that identify the instance differ."""
     bring(State.created)
     assert interlock("clone", "web", COPY).returncode == 0
     web, copy = vms.status("web").spec.to_json(), vms.status(COPY).spec.to_json()
@@ -33,7 +33,7 @@ def test_clone_has_a_spec_of_its_own(interlock, bring, vms):
 
 
 def test_clone_says_it_as_json(interlock, bring):
-    """The outcome is that of the original, and names the copy."""
+    """The outcome is the original's, and names the copy."""
     bring(State.stopped)
     said = json.loads(interlock("clone", "web", COPY, "--format", "json").stdout)
     assert (said["name"], said["trigger"], said["state"]) == ("web", "clone", "stopped")
@@ -41,7 +41,7 @@ def test_clone_says_it_as_json(interlock, bring):
 
 
 def test_clone_to_a_name_that_is_taken_is_refused(interlock, bring, history):
-    """Nothing is begun, nothing recorded; its own name is taken too."""
+    """Nothing is begun and nothing is recorded; the instance's own name counts as taken too."""
     bring(State.stopped)
     assert interlock("clone", "web", COPY).returncode == 0
     before = history()
@@ -53,13 +53,13 @@ def test_clone_to_a_name_that_is_taken_is_refused(interlock, bring, history):
 
 
 def test_clone_needs_one_name(interlock, bring):
-    """Not none, and not two."""
+    """No name and two names are both refused."""
     bring(State.stopped)
     assert [interlock("clone", "web", *given).returncode for given in ((), ("a", "--as", "b"), ("../a",))] == [2, 2, 2]
 
 
 def test_clone_of_a_protected_instance_is_not_protected(interlock, bring, vms):
-    """To copy destroys nothing, and protection is about one instance."""
+    """Copying destroys nothing, and protection applies to one instance."""
     bring(State.stopped)
     vms.protect("web")
     assert interlock("clone", "web", COPY).returncode == 0
@@ -67,7 +67,7 @@ def test_clone_of_a_protected_instance_is_not_protected(interlock, bring, vms):
 
 
 def test_clone_that_fails_leaves_no_copy(interlock, bring, vms, home):
-    """The name of the copy is free again, and the original says what failed."""
+    """The copy's name is free again; the original is as before, and can be cloned."""
     bring(State.stopped)
     done = interlock("clone", "web", COPY, orders={"copy": {"error": "the disk is on fire"}})
     assert (done.returncode, vms.status(COPY).state) == (6, State.absent)
@@ -78,7 +78,7 @@ def test_clone_that_fails_leaves_no_copy(interlock, bring, vms, home):
 
 @pytest.mark.parametrize("verb", ["clone", "rename"])
 def test_name_to_appear_that_another_process_holds_is_busy(interlock, bring, home, history, verb):
-    """Two that go to each other's names cannot wait for each other: the second lock is refused, not awaited."""
+    """Two clones to each other's names would deadlock: the second lock is refused, not waited for."""
     bring(State.stopped)
     before = history()
     with Lock(home.lock(COPY)) as lock:

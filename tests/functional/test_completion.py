@@ -1,4 +1,4 @@
-"""What shells offer: everything that has a name, quickly, in real shells too."""
+"""What shells offer: everything that has a name, quickly, also in real shells."""
 
 import json
 import os
@@ -59,7 +59,7 @@ def some(vms, home, tmp_path, monkeypatch):
 
 
 def complete(*words, to="bash"):
-    """Return what the program says a shell may offer after `words`, the last of which is begun, and what it loaded."""
+    """Return what the program offers a shell after `words`, the last one unfinished, and the modules that it loaded."""
     done = subprocess.run(
         [sys.executable, "-c", RUN_AND_TELL],
         capture_output=True,
@@ -73,7 +73,7 @@ def complete(*words, to="bash"):
 
 
 def environment(*words, to="bash"):
-    """Return the environment in which the shell `to` asks what may follow."""
+    """Return the environment in which the shell `to` asks for completions."""
     return {
         **os.environ,
         "_INTERLOCK_COMPLETE": f"{to}_complete",
@@ -84,7 +84,7 @@ def environment(*words, to="bash"):
 
 @pytest.fixture
 def offered(interlock):
-    """Return what returns the words offered after some; where a shell looks for files itself, `<file>` or `<dir>`."""
+    """Return a function that returns the offers after some words; `<file>` or `<dir>` where the shell looks itself."""
 
     def offer(*words):
         done = interlock(env=environment(*words))
@@ -144,14 +144,14 @@ def offered(interlock):
     ],
 )
 def test_completion_offers_what_can_be_typed_next(offered, words, expected):
-    """Everything that has a name, in the place where it can be typed."""
+    """Everything that has a name is offered where it can be typed."""
     assert offered(*words) == expected
 
 
 @pytest.mark.usefixtures("some")
 @pytest.mark.parametrize("words", [("st",), ("start", ""), ("image", "rm", ""), ("create", "-t", ""), ("list", "--")])
 def test_completion_loads_no_parser_and_nothing_slow(words):
-    """A shell waits for it at each press of the key."""
+    """A shell waits for it at each press of Tab."""
     said, modules = complete(*words)
     assert said
     assert sorted(SLOW & modules) == []
@@ -159,7 +159,7 @@ def test_completion_loads_no_parser_and_nothing_slow(words):
 
 @pytest.mark.usefixtures("some")
 def test_completion_speaks_to_each_shell_in_its_form():
-    """zsh reads three lines for each, with a word where there is no help; fish a tabulator before the help."""
+    """zsh reads three lines for each offer, "_" where it has no help; fish reads a tab before the help."""
     assert complete("start", "w", to="zsh")[0] == "plain\nweb\n_\n"
     assert complete("start", "w", to="fish")[0] == "plain,web\t\n"
     assert complete("resta", to="zsh")[0] == "plain\nrestart\nStop an instance, then start it\n"
@@ -167,7 +167,7 @@ def test_completion_speaks_to_each_shell_in_its_form():
 
 
 def test_completion_where_the_home_cannot_be_used_offers_nothing(offered, home, monkeypatch):
-    """The line that is being typed is no place for an error."""
+    """An error would disturb the line that is being typed."""
     home.root.write_text("no folder")
     assert offered("start", "") == []
     monkeypatch.delenv("HOME", raising=False)
@@ -175,7 +175,7 @@ def test_completion_where_the_home_cannot_be_used_offers_nothing(offered, home, 
 
 
 def named(command, context):
-    """Yield (command, parameter, what it takes) of all commands, in the order of the table."""
+    """Yield (path, parameter's name, kind it completes, parameter) for every command, in the order of the table."""
     for param in command.params:
         yield context.command_path, param.name, getattr(param.type, "completes", None), param
     if isinstance(command, click.Group):
@@ -185,7 +185,7 @@ def named(command, context):
 
 
 def test_completion_knows_every_kind_that_a_parameter_takes():
-    """And each parameter that is called after something with a name has a kind."""
+    """Each parameter called name, template or driver has a kind."""
     found = list(named(cli, click.Context(cli, info_name="interlock")))
     kinds = {takes for _, _, takes, _ in found if isinstance(takes, str)}
     assert kinds == KINDS
@@ -199,7 +199,7 @@ def test_completion_knows_every_kind_that_a_parameter_takes():
 
 
 def test_completion_table_has_every_command():
-    """It is generated; what is committed is compared with what would be written elsewhere."""
+    """The committed table is generated; another test compares it with a fresh one."""
     tree = json.loads(TABLE.read_bytes())
     assert list(tree["commands"]) == [name for section in COMMANDS.values() for name in section]
     assert [offer.value for offer in offers([], "")] == list(tree["commands"])
@@ -209,12 +209,12 @@ PROGRAM = f"""#!/bin/sh
 [ -n "$_INTERLOCK_COMPLETE" ] && exec {sys.executable} -m interlock
 echo "<$*>"
 """
-"""The program as far as it completes; else it says what it was called with."""
+"""The program when it completes; otherwise it prints its arguments."""
 
 
 @pytest.fixture
 def shell(tmp_path):
-    """Return a function that starts a shell with the program on its PATH; all are ended."""
+    """Return a function that starts a shell with the program on its PATH; all shells are ended afterwards."""
     with shells(tmp_path, "interlock", PROGRAM) as start:
         yield start
 
@@ -230,7 +230,7 @@ LINES = (
     ("list --format=j", "list --format=json"),
     ("create x --mount fol", "create x --mount folder"),
 )
-"""What is typed before the key, and what the line has become."""
+"""What is typed before Tab, and the line that results."""
 
 LOAD = {
     "bash": (["--norc", "--noprofile", "-i"], 'eval "$(_INTERLOCK_COMPLETE=bash_source interlock)"'),
@@ -242,7 +242,7 @@ LOAD = {
 @pytest.mark.usefixtures("some")
 @pytest.mark.parametrize("name", LOAD)
 def test_completion_in_a_real_shell(shell, name):
-    """The script works as the guide says to load it: the line that is carried out is complete."""
+    """The script works when loaded as the guide says: the line that is run is complete."""
     arguments, load = LOAD[name]
     one = shell(name, *arguments)
     one.type(f"{load}; echo lo''aded\n", "loaded")
@@ -251,7 +251,7 @@ def test_completion_in_a_real_shell(shell, name):
 
 
 def test_completion_scripts_are_what_the_help_says(interlock):
-    """Each shell gets a script that it can read."""
+    """Each shell gets a script with a valid syntax."""
     for name, script in SCRIPTS.items():
         done = interlock(env={**os.environ, "_INTERLOCK_COMPLETE": f"{name}_source"})
         assert (done.returncode, done.stdout, done.stderr) == (0, script, "")
@@ -264,5 +264,5 @@ def test_completion_scripts_are_what_the_help_says(interlock):
 
 
 def test_completion_table_lies_beside_the_commands():
-    """It is read from there, wherever the package is installed."""
+    """The table is read from there, wherever the package is installed."""
     assert TABLE.parent == Path(offers.__code__.co_filename).parent

@@ -1,8 +1,8 @@
 """Every row is cut short, and meets a failing disk, at each of its effects: nothing is lost.
 
-The engine runs in this process, over the simulated driver. An effect is a system call that changes a file; the run is
-repeated with the next effect until one ends by itself, so that nobody keeps count of them. The real program and real
-signals follow below.
+The engine runs in this process, over the simulated driver. An effect is a system call that changes a file; the test is
+repeated with the next effect until a run ends by itself, so nobody has to count them. Tests of the real program with
+real signals follow below.
 """
 
 import errno
@@ -33,7 +33,7 @@ from interlock.host import cancellation
 from interlock.host.process import this_process
 
 DEAD = this_process()._replace(started_ticks=1, command="interlock of the dead")
-"""A process that had our pid once."""
+"""A process that once had our pid."""
 
 PAIRS = [
     pytest.param(
@@ -43,7 +43,7 @@ PAIRS = [
     if row.recorded
     for source in row.sources
 ]
-"""Every pair; what does not move the instance does the same work in each of its sources, so all but one are slow."""
+"""Every pair; a row that keeps the state does the same work from each source, so all its sources but one are slow."""
 
 WAY = {State.created: (), State.running: (Trigger.start,), State.stopped: (Trigger.start, Trigger.stop)}
 REASONS = [errno.ENOSPC, *(pytest.param(reason, marks=pytest.mark.slow) for reason in (errno.EIO, errno.EACCES))]
@@ -55,10 +55,10 @@ class PowerCut(BaseException):
 
 @pytest.fixture
 def world(request, tmp_path, home, plan):
-    """Return a maker of engines, each in a home of its own with `web` in a state.
+    """Return a maker of engines, each in its own home, with `web` in a given state.
 
-    For a test of `resume` its guest is paused, else there would be nothing to do. The first home is lived in, and the
-    others are copies of it.
+    For `resume` the guest is paused; otherwise there would be nothing to do. The first home is built, and the others
+    are copies of it.
     """
     paused = request.node.callspec.params.get("trigger") is Trigger.resume
     first = home._replace(root=tmp_path / "first")
@@ -92,25 +92,25 @@ def ask(plan):
 
 
 def name_of(engine, trigger):
-    """Return what the one instance is called that was `web` when `trigger` was asked for: that, unless it moved."""
+    """Return the present name of the instance that was `web` when `trigger` was requested."""
     names = [name for name in ("web", COPY) if engine.home.exists(name)]
     assert not BY_TRIGGER[trigger].moves or len(names) == 1
     return names[0] if BY_TRIGGER[trigger].moves else "web"
 
 
 def kept(engine, name="web"):
-    """Return what must never be lost of an instance: its spec, what lies beside it, and its journal."""
+    """Return what must never be lost of an instance: its spec, its seed and its journal."""
     directory = engine.home.directory(name)
     return [(directory / name).read_bytes() for name in ("spec.json", "seed", "journal.jsonl")]
 
 
 def files_left(engine):
-    """Return every file of home and runtime."""
+    """Return every file in home and runtime."""
     return [path for root in (engine.home.root, engine.home.runtime) for path in root.rglob("*") if not path.is_dir()]
 
 
 def assert_whole(engine, trigger, source, before):
-    """Check what is promised of `web` after `trigger` in `source` was disturbed; return the state."""
+    """Check what is promised of `web` after `trigger` from `source` was disturbed; return the state."""
     listed = {status.name: status for status in engine.statuses()}
     name = name_of(engine, trigger)
     status = engine.status(name)
@@ -120,14 +120,14 @@ def assert_whole(engine, trigger, source, before):
         assert (listed, files_left(engine)) == ({}, [])
         return status.state
     alive = SimulatedDriver(orders={}).observe(engine.site(name)).alive
-    if status.operation:  # a guest that may be booting, or shutting down, is waited for by nobody who only looks
+    if status.operation:  # looking does not wait for a guest that may be booting or shutting down
         assert (status.operation.interrupted, status.operation.trigger in ("start", "stop"), alive) == (True,) * 3
     else:
         assert alive == (status.state is State.running)
     if name == "web":
         assert_copy_whole(engine, listed)
     after = kept(engine, name)
-    if trigger is Trigger.edit:  # the spec is the one that was, or the one that was asked for
+    if trigger is Trigger.edit:  # the spec is either the old one or the one that was asked for
         old, new = (Spec.from_json(json.loads(files[0]), "spec") for files in (before, after))
         assert new in (old, larger(old))
         before, after = before[1:], after[1:]
@@ -137,7 +137,7 @@ def assert_whole(engine, trigger, source, before):
 
 
 def assert_copy_whole(engine, listed):
-    """Check that nothing is listed beside `web` but a copy of it that is whole, and at rest."""
+    """Check that nothing is listed beside `web` except a copy that is whole and at rest."""
     assert listed.keys() <= {"web", COPY}
     if COPY in listed:
         assert (listed[COPY].state, listed[COPY].damage, listed[COPY].operation) == (State.created, None, None)
@@ -145,7 +145,7 @@ def assert_copy_whole(engine, listed):
 
 
 def assert_chained(engine, name="web"):
-    """Check that each line of the journal begins in the state that the line before it left, and none is missing."""
+    """Check that each journal line begins in the state that the previous one left, and that no line is missing."""
     state = State.absent
     for number, line in enumerate(Journal(engine.home.directory(name)).lines(), start=1):
         assert (number, state) == (line.seq, line.source)
@@ -153,11 +153,11 @@ def assert_chained(engine, name="web"):
 
 
 def assert_leads_on(engine, ask, trigger, source):
-    """Check that the same request again leads to the end, copies included, and `delete --force` out."""
+    """Check that the same request again succeeds, copies included, and that `delete --force` removes everything."""
     dest = BY_TRIGGER[trigger].leads_to(source)
     try:
         assert ask(engine, trigger).state is dest
-    except (IllegalTransitionError, NotFoundError):  # it was done, and cannot be done twice
+    except (IllegalTransitionError, NotFoundError):  # it was already done, and cannot be done twice
         assert engine.status(name_after(trigger)).state is dest
     assert engine.home.exists(COPY) == ("new" in needs(trigger))
     engine.fire(name_after(trigger), Trigger.unprotect) if dest is not State.absent else None
@@ -170,15 +170,15 @@ def assert_leads_on(engine, ask, trigger, source):
 def test_row_whose_process_is_killed_at_any_effect_is_settled(
     world, ask, effects, injected, monkeypatch, trigger, source
 ):
-    """Wherever the power goes, who looks finds source or destination and the world as that state promises; nothing that
-    was there is lost, nothing is orphaned, the same request leads to the end, and `delete --force` out."""
+    """Wherever the power fails, the next look finds the source or the destination, and the world that it promises;
+    nothing is lost or orphaned, the same request then succeeds, and `delete --force` removes everything."""
     for last in itertools.count(1):
         engine = world(last, source)
         before = kept(engine) if source is not State.absent else []
         passed = []
 
         def cut(point, name, last=last, passed=passed):
-            if name != "fsync":  # the files are what they were after the effect before it
+            if name != "fsync":  # fsync changes no file: the state is the one after the previous effect
                 passed.append(point)
             if len(passed) >= last:
                 raise PowerCut
@@ -197,7 +197,7 @@ def test_row_whose_process_is_killed_at_any_effect_is_settled(
 
 @pytest.mark.parametrize("reason", [None, errno.EIO], ids=["killed", "EIO"])
 def test_rename_that_is_disturbed_at_any_effect_is_finished_or_given_up(world, effects, monkeypatch, reason):
-    """Under the new name its spec leads to its own place and its history says `done`; under the old one, neither."""
+    """Under the new name the spec has its own paths and the history says `done`; under the old name neither is true."""
     for last in itertools.count(1):
         engine = world(last, State.stopped)
         spec = engine.home.directory("web") / "spec.json"
@@ -228,7 +228,7 @@ def test_rename_that_is_disturbed_at_any_effect_is_finished_or_given_up(world, e
 
 @pytest.mark.parametrize("reason", [None, errno.ENOSPC], ids=["killed", "ENOSPC"])
 def test_journal_that_is_written_anew_at_every_line_survives_what_happens(world, ask, effects, monkeypatch, reason):
-    """Its latest lines take its place in one moment: cut short at any effect, it is the old one or the new one."""
+    """Its latest lines replace it in one moment: cut short at any effect, the journal is the old one or the new one."""
     for last in itertools.count(1):
         engine = world(last, State.created)
         before = kept(engine)
@@ -254,7 +254,7 @@ def test_journal_that_is_written_anew_at_every_line_survives_what_happens(world,
 def test_row_whose_disk_fails_at_any_effect_is_settled(
     world, ask, effects, injected, monkeypatch, trigger, source, reason
 ):
-    """Wherever the disk fails once, the error is one of ours; for the rest, as above."""
+    """Wherever the disk fails once, the error is one of ours; the rest is as above."""
     for failing in itertools.count(1):
         engine = world(failing, source)
         before = kept(engine) if source is not State.absent else []
@@ -278,7 +278,7 @@ def test_row_whose_disk_fails_at_any_effect_is_settled(
 def test_row_whose_disk_fills_up_at_any_effect_and_stays_full_is_settled(
     world, ask, effects, injected, monkeypatch, trigger, source
 ):
-    """From some effect on nothing can be written any more, only removed; when there is room again, as above."""
+    """From some effect on, nothing can be written, only removed; once there is room again, as above."""
     for full in itertools.count(1):
         engine = world(full, source)
         before = kept(engine) if source is not State.absent else []
@@ -306,10 +306,10 @@ def test_row_whose_disk_fills_up_at_any_effect_and_stays_full_is_settled(
 def test_row_called_off_by_a_signal_at_any_effect_is_undone_or_done(
     world, ask, effects, injected, monkeypatch, trigger, source
 ):
-    """A signal sets the flag at any effect: the work is undone where it looks next, or done, and nothing in flight.
+    """A signal sets the flag at any effect: the work is undone at the next check, or done; nothing stays in flight.
 
-    One that comes after the last look comes too late: the row is done, and no error is raised. Nobody sees the flag
-    between two looks, so one effect between them stands for the others.
+    A signal after the last check is too late: the row is done, and no error is raised. Nothing reads the flag between
+    two checks, so one effect between them stands for the others.
     """
     check = cancellation.check
     for number in itertools.count():
@@ -369,7 +369,7 @@ def test_start_whose_terminal_is_closed_is_undone(begin, bring, at_work, state, 
 
 
 def test_start_whose_result_nobody_reads_is_done(begin, bring, state):
-    """A closed pipe is noticed after the work: the guest runs, and the program ends as programs in a pipe do."""
+    """The closed pipe is noticed after the work: the guest runs, and the program ends like any other in a pipe."""
     bring(State.created)
     reader, writer = os.pipe()
     os.close(reader)
@@ -385,7 +385,7 @@ def test_start_whose_result_nobody_reads_is_done(begin, bring, state):
 def test_row_whose_program_is_killed_is_settled_by_the_same_command(
     interlock, begin, bring, at_work, injected, state, trigger, source
 ):
-    """SIGKILL in the middle of the driver's work: `list` answers, and the same command again leads to the end."""
+    """SIGKILL in the middle of the driver's work: `list` answers, and the same command run again succeeds."""
     bring(source)
     given = ("-t", "tiny", "--driver", "simulated") if trigger == "create" else ()
     process = begin(trigger, "web", *given, orders={trigger: {"hang": True}})

@@ -9,7 +9,7 @@ CREATE = ("create", "web", "--template", "tiny", "--driver", "simulated")
 
 
 def test_create_from_builtin_is_created_and_not_started(interlock, state, history):
-    """One transition, and the guest has never run."""
+    """There is one transition, and the guest has never run."""
     done = interlock(*CREATE)
     assert (done.returncode, done.stdout) == (0, "")
     assert state() == "created"
@@ -17,14 +17,14 @@ def test_create_from_builtin_is_created_and_not_started(interlock, state, histor
 
 
 def test_create_as_json_prints_the_outcome(interlock):
-    """A program reads what came of it on stdout."""
+    """Programs read the outcome on stdout."""
     outcome = json.loads(interlock(*CREATE, "--format", "json").stdout)
     assert outcome.pop("elapsed_s") >= 0
     assert outcome == {"name": "web", "trigger": "create", "state": "created", "changed": True, "detail": None}
 
 
 def test_create_options_overrule_the_template(interlock, vms):
-    """What was asked for is what the instance has."""
+    """The instance has the values of the options."""
     interlock(*CREATE, "--cpus", "3", "--memory", "2GiB", "--disk", "5G", "--user", "anna", "--arch", "aarch64")
     spec = vms.status("web").spec
     assert (spec.cpus, spec.memory_bytes, spec.disk_bytes) == (3, 2 << 30, 5 << 30)
@@ -35,14 +35,14 @@ def test_create_options_overrule_the_template(interlock, vms):
     ("template", "name"), [("tiny", "tiny"), ("template:tiny", "tiny"), ("./my-own.yaml", "my-own")]
 )
 def test_create_without_name_is_named_after_its_template(interlock, vms, tmp_path, template, name):
-    """A built-in gives its name, a file its name without the suffix."""
+    """The name is a built-in's own name, or a file's name without the suffix."""
     (tmp_path / "my-own.yaml").write_text("images: [{location: 'build:tiny', arch: x86_64}]\narch: x86_64\n")
     assert interlock("create", "-t", template, "--driver", "simulated").returncode == 0
     assert vms.status(name).state == "created"
 
 
 def test_create_from_standard_input_needs_a_name(interlock):
-    """What comes through a pipe has no name to give; with one, it is as good as a file."""
+    """A template from a pipe has no name to give; with a name on the command line it works like a file."""
     text = "images: [{location: 'build:tiny', arch: x86_64}]\n"
     refused = interlock("create", "-t", "-", "--driver", "simulated", input=text)
     assert (refused.returncode, "hint: interlock create web -t -" in refused.stderr) == (2, True)
@@ -50,7 +50,7 @@ def test_create_from_standard_input_needs_a_name(interlock):
 
 
 def test_create_of_existing_instance_is_refused_whatever_its_template(interlock, history):
-    """An existing instance need not be the one that was asked for."""
+    """The existing instance may differ from the one that was asked for."""
     interlock(*CREATE)
     refused = interlock("create", "web", "-t", "debian", "--driver", "simulated")
     assert (refused.returncode, refused.stdout) == (3, "")
@@ -58,7 +58,7 @@ def test_create_of_existing_instance_is_refused_whatever_its_template(interlock,
 
 
 def test_create_from_template_with_mistakes_tells_all_and_leaves_nothing(interlock, tmp_path, state):
-    """All mistakes at once, each with its place, and no trace of an instance."""
+    """All mistakes are reported at once, each with its place, and no trace of an instance is left."""
     (tmp_path / "bad.yaml").write_text("images: []\ncpus: 0\nzzz: 1\n")
     refused = interlock("create", "web", "-t", "./bad.yaml", "--driver", "simulated")
     assert refused.returncode == 2
@@ -69,7 +69,7 @@ def test_create_from_template_with_mistakes_tells_all_and_leaves_nothing(interlo
 
 
 def test_create_flags_edit_the_template(interlock, vms, tmp_path):
-    """Folders, ports, variables and any other value: they are part of the template before it is resolved."""
+    """Mounts, ports, parameters and any other value become part of the template before it is resolved."""
     (tmp_path / "web.yaml").write_text(
         "images: [{location: 'build:tiny'}]\nparam: {port: '1'}\nmessage: port {{.Param.port}}\n"
         f"mounts: [{{location: {tmp_path}, mountPoint: /mnt/it}}]\nportForwards: [{{guestPort: 80}}]\n"
@@ -92,7 +92,7 @@ def test_create_flags_edit_the_template(interlock, vms, tmp_path):
 
 
 def test_create_plain_leaves_mounts_out_and_says_so(interlock, vms, tmp_path):
-    """As little as can be, and every thing that is dropped is named."""
+    """Everything that is dropped is named."""
     done = interlock(*CREATE, "--plain", "--mount", str(tmp_path))
     assert (done.returncode, "mounts[0]: dropped, because plain is true" in done.stderr) == (0, True)
     assert vms.status("web").spec.mounts == ()
@@ -112,7 +112,7 @@ def test_create_plain_leaves_mounts_out_and_says_so(interlock, vms, tmp_path):
     ids=["mount", "no-folder", "port", "large-port", "param", "value", "no-value"],
 )
 def test_create_flag_that_makes_no_sense_is_refused_by_name(interlock, state, flags, words):
-    """The error names the flag and what is wrong with it, and leaves nothing."""
+    """The error names the flag and what is wrong with it; nothing is created."""
     done = interlock(*CREATE, *flags)
     assert (done.returncode, words in done.stderr) == (2, True), done.stderr
     assert state() == "absent"
@@ -120,7 +120,7 @@ def test_create_flag_that_makes_no_sense_is_refused_by_name(interlock, state, fl
 
 @pytest.mark.parametrize("value", ["s3cret", '"s3\\ncret"', "[s3cret]"], ids=["right", "two-lines", "a-list"])
 def test_create_keeps_no_secret_of_its_command_line(interlock, home, value):
-    """Neither a creation that is done nor one that is refused writes it into a file or says it."""
+    """The secret is neither printed nor written to a file, whether the creation succeeds or is refused."""
     done = interlock(*CREATE, "--set", f"env.TOKEN={value}", "--param", "internal_netplanOptional=s3cret")
     texts = [done.stdout, done.stderr, interlock("list", "--format", "json").stdout]
     texts += [path.read_text(errors="replace") for path in home.root.rglob("*") if path.is_file()]
@@ -129,7 +129,7 @@ def test_create_keeps_no_secret_of_its_command_line(interlock, home, value):
 
 
 def test_create_under_a_umask_that_takes_everything_works(interlock, tmp_path):
-    """What the owner makes, the owner can read, whatever the shell's umask says."""
+    """The owner can read what is created, whatever the shell's umask."""
     done = interlock("create", "web", "-t", "tiny", "--driver", "simulated", preexec_fn=lambda: os.umask(0o777))
     assert done.returncode == 0
     modes = [path.stat().st_mode & 0o777 for path in (tmp_path / "home").rglob("*")]

@@ -1,4 +1,4 @@
-"""`create` at a terminal shows what would be made and asks; elsewhere it never does."""
+"""`create` at a terminal shows what it would make and asks; without a terminal it never asks."""
 
 import http.server
 import os
@@ -15,14 +15,14 @@ PATIENCE_S = 30
 
 
 class Terminal:
-    """A terminal at which the program runs: what it shows, and what is typed."""
+    """The terminal on which the program runs: what it shows, and what is typed."""
 
     def __init__(self) -> None:
         self.leader, self.follower = pty.openpty()
         self.unread = ""
 
     def read_until(self, words: str) -> str:
-        """Return what was shown since the last call, up to and with `words`, once they are there."""
+        """Wait for `words`, and return what was shown since the last call, up to and including them."""
         give_up = time.monotonic() + PATIENCE_S
         seen = self.unread
         while words not in seen:
@@ -30,7 +30,7 @@ class Terminal:
             if select.select([self.leader], [], [], 0.1)[0]:
                 try:
                     seen += os.read(self.leader, 4096).decode()
-                except OSError:  # the program has gone
+                except OSError:  # the program has ended
                     break
         seen, found, self.unread = seen.partition(words)
         return seen + found
@@ -53,7 +53,7 @@ TEMPLATE = "images: [{location: 'build:tiny'}]\nmounts: [{location: '{{.Home}}',
 
 @pytest.fixture
 def url():
-    """Yield the URL of a template that wants to write to the home of its user."""
+    """Yield the URL of a template that asks for write access to its user's home."""
 
     class Server(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -85,7 +85,7 @@ def create(begin, terminal, monkeypatch):
 
 @pytest.fixture
 def edit(tmp_path, monkeypatch):
-    """Return a function that makes the user's editor one that replaces a text by another in what it is given."""
+    """Return a function that makes the user's editor a program that replaces one text with another."""
 
     def make(old, new):
         program = tmp_path / "editor"
@@ -97,7 +97,7 @@ def edit(tmp_path, monkeypatch):
 
 
 def test_create_at_a_terminal_shows_the_machine_and_waits(create, terminal, vms):
-    """What would be made is seen before anything is made; a return agrees."""
+    """The user sees the plan before anything is made; Return accepts it."""
     process = create("--cpus", "3", "--port-forward", "8080:80")
     shown = terminal.read_until("[p]:")
     assert ("web, from template:tiny" in shown, "cpus 3" in shown, "8080 → 80" in shown) == (True, True, True)
@@ -109,7 +109,7 @@ def test_create_at_a_terminal_shows_the_machine_and_waits(create, terminal, vms)
 
 
 def test_create_at_a_terminal_can_be_cancelled(create, terminal, home):
-    """Nothing was made then, and the exit code says so."""
+    """Nothing is created, and the exit code says so."""
     process = create()
     terminal.read_until("[p]:")
     terminal.type("c")
@@ -119,7 +119,7 @@ def test_create_at_a_terminal_can_be_cancelled(create, terminal, home):
 
 
 def test_create_at_a_terminal_edits_the_template(create, terminal, edit, vms):
-    """The editor gets the whole template; what comes back is what is made."""
+    """The editor gets the whole template; the instance is made from what it saves."""
     edit("cpus: 1", "cpus: 2")
     create()
     terminal.read_until("[p]:")
@@ -174,7 +174,7 @@ def test_create_at_a_terminal_with_yes_asks_nothing(create, terminal):
 
 
 def test_create_from_a_server_at_a_terminal_needs_a_yes_to_what_it_reaches(create, terminal, url, vms):
-    """What it would reach is shown with the host's own path and with who asks for it; a yes is enough."""
+    """The prompt shows the host path that the guest would reach and which template asks for it; a yes is enough."""
     create("--template", url)
     shown = terminal.read_until("[p]:")
     words = f"mounts[0]: the guest reads and writes {os.environ['HOME']}; asked for by {url}"
@@ -193,7 +193,7 @@ def test_create_from_a_server_at_a_terminal_with_yes_is_done(create, terminal, u
 
 @pytest.mark.parametrize("command", [("create", "web", "--yes"), ("create", "web"), ("up", "web")], ids=" ".join)
 def test_template_of_a_server_is_refused_in_a_script_without_trust(interlock, url, state, command):
-    """Without a terminal nobody can agree: each request is refused by name, with the `--trust` command to type."""
+    """Without a terminal nobody can agree: each request is refused by name, and the hint adds `--trust`."""
     refused = interlock(*command, "--template", url, "--driver", "simulated")
     assert (refused.returncode, state()) == (2, "absent")
     assert f"  | mounts[0]: the guest reads and writes {os.environ['HOME']}; asked for by {url}" in refused.stderr
@@ -208,7 +208,7 @@ def test_template_of_a_server_is_refused_in_a_script_without_trust(interlock, ur
     ids=lambda it: it[1],
 )
 def test_template_of_a_server_is_refused_without_repeating_a_secret(interlock, url, secret):
-    """What is said on stderr lands in the logs of CI: then the message alone says what to add."""
+    """stderr ends up in CI logs: with a secret in the command there is no hint; the message says what to add."""
     option, value = secret
     where = url.replace("http://127.0.0.1", value) if "@" in value else f"{url}{value if '?' in value else ''}"
     more = secret if option == "--set" else ()

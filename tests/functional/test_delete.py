@@ -1,4 +1,4 @@
-"""`interlock delete`: removes all that an instance had; with --force, from wherever it is."""
+"""`interlock delete`: removes everything an instance had; with --force, from any state."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ def test_delete_of_instance_that_is_down_leaves_nothing(interlock, bring, home, 
 
 
 def test_delete_of_running_instance_is_refused_with_the_way(interlock, bring, state):
-    """A running one must be stopped first, and the hint says how."""
+    """A running instance must be stopped first, and the hint says how."""
     bring(State.running)
     refused = interlock("delete", "web")
     assert (refused.returncode, refused.stderr.splitlines()) == (
@@ -48,7 +48,7 @@ def test_delete_with_force_from_any_state_leaves_nothing(interlock, bring, home,
 
 @pytest.mark.parametrize("file", ["spec.json", "journal.jsonl", "machine.json"])
 def test_delete_with_force_of_damaged_instance_leaves_nothing_and_says_so(interlock, bring, home, file):
-    """A damaged instance can be removed, and the message names no failure."""
+    """A damaged instance can be deleted, and the output mentions no failure."""
     bring(State.running)
     (home.directory("web") / file).write_bytes(b"\0" * 100)
     done = interlock("--log-format", "human", "delete", "web", "--force")
@@ -62,7 +62,7 @@ def test_delete_with_force_of_damaged_instance_leaves_nothing_and_says_so(interl
 def test_delete_with_force_after_any_operation_was_killed_leaves_nothing(
     interlock, begin, bring, at_work, home, trigger, source
 ):
-    """`delete --force` works whatever operation was cut short."""
+    """`delete --force` works whichever operation was cut short."""
     bring(source)
     given = ("-t", "tiny", "--driver", "simulated") if trigger == "create" else ()
     process = begin(trigger, "web", *given, orders={trigger: {"hang": True}})
@@ -75,7 +75,7 @@ def test_delete_with_force_after_any_operation_was_killed_leaves_nothing(
 
 
 def test_delete_with_force_calls_off_a_creation_that_is_in_the_middle_of_a_step(interlock, begin, at_work, home):
-    """A download may take minutes without a message: it ends at once, not at its next step, and nothing is left."""
+    """A step such as a download may take minutes: it is cancelled at once, not at its end, and nothing is left."""
     process = begin("create", "web", "-t", "tiny", "--driver", "simulated", orders={"create": {"hang": True}})
     at_work()
     done = interlock("delete", "web", "--force")
@@ -95,7 +95,7 @@ ls instances/.deleting/web/it
 umount instances/.deleting/web/it
 "$@" create web --template tiny --driver simulated
 """
-"""Asks the program "$@" for a deletion while something is mounted in the instance, and for more; then unmounts it."""
+"""Runs the program "$@": deletions and a creation while something is mounted in the instance, a creation after that."""
 
 
 @pytest.mark.skipif(
@@ -103,7 +103,7 @@ umount instances/.deleting/web/it
     reason="this host gives its users no mount namespaces",
 )
 def test_delete_of_instance_with_a_mount_in_it_names_the_way_out_until_it_is_taken(home):
-    """What is mounted is not ours to remove; once it is unmounted, the name is free without another word."""
+    """A foreign mount is not ours to remove; once it is unmounted, the name is free without another command."""
     home.prepare()
     program = ["sh", "-c", MOUNTED, home.root, sys.executable, "-m", "interlock", "--log-format", "human"]
     done = subprocess.run(

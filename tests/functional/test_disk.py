@@ -1,4 +1,4 @@
-"""`interlock disk`: makes, lists, grows and deletes disks that outlive instances."""
+"""`interlock disk`: creates, lists, grows and deletes disks that outlive instances."""
 
 import json
 import os
@@ -12,7 +12,7 @@ GIB = 1 << 30
 
 @pytest.fixture
 def disk(interlock):
-    """Return a function that runs `interlock disk` on arguments, ends as expected, and returns what it said."""
+    """Return a function that runs `interlock disk`, checks the exit code, and returns the finished process."""
 
     def run(*arguments, code=0):
         done = interlock("disk", *arguments)
@@ -27,7 +27,7 @@ def records(done):
 
 
 def test_disk_create_prints_the_disk_for_programs_and_tells_people(disk, home):
-    """stdout holds the record when a program asks for it, and nothing when a person does."""
+    """stdout has the record with `--format json`, and is empty otherwise."""
     assert disk("create", "data", "--size", "1GiB").stdout == ""
     (record,) = records(disk("create", "raw", "--size", "10MiB", "--kind", "raw", "--format", "json"))
     assert record == {
@@ -42,7 +42,7 @@ def test_disk_create_prints_the_disk_for_programs_and_tells_people(disk, home):
 
 
 def test_disk_list_shows_every_disk_and_its_instances(disk, bring_linked):
-    """A table for people, one JSON object a line for programs, and empty output when there are no disks."""
+    """`list` prints a table for people, one JSON object per line for programs, and nothing when there are no disks."""
     assert disk("list").stdout == ""
     disk("create", "data", "--size", "1GiB")
     disk("create", "raw", "--size", "10MiB", "--kind", "raw")
@@ -60,7 +60,7 @@ def test_disk_list_shows_every_disk_and_its_instances(disk, bring_linked):
 
 @pytest.fixture
 def bring_linked(home):
-    """Return a function that attaches a disk to an instance's directory as its creation does."""
+    """Return a function that attaches a disk to an instance's directory as `create` does."""
 
     def bring(disk_name, instance):
         directory = home.directory(instance)
@@ -71,7 +71,7 @@ def bring_linked(home):
 
 
 def test_disk_resize_grows_and_never_shrinks(disk):
-    """The new size is the disk's, a smaller one is a mistake of usage."""
+    """The disk has the new size; a smaller size is a usage error."""
     disk("create", "data", "--size", "1GiB")
     (record,) = records(disk("resize", "data", "--size", "2GiB", "--format", "json"))
     assert record["size_bytes"] == 2 * GIB
@@ -80,7 +80,7 @@ def test_disk_resize_grows_and_never_shrinks(disk):
 
 
 def test_disk_delete_of_attached_one_is_refused_and_names_the_instance(disk, bring_linked):
-    """An instance's disk is not taken from it; the words say what would have to go first."""
+    """A disk is not removed while an instance has it; the error says what must be deleted first."""
     disk("create", "data", "--size", "1GiB")
     bring_linked("data", "web")
     dry = disk("delete", "data", "--dry-run", code=2)
@@ -95,7 +95,7 @@ def test_disk_delete_of_attached_one_is_refused_and_names_the_instance(disk, bri
 
 
 def test_disk_delete_removes_it(disk):
-    """Afterwards there is nothing of that name."""
+    """Afterwards there is no disk of that name."""
     disk("create", "data", "--size", "1GiB")
     assert disk("delete", "data", "--dry-run").stderr.startswith("dry run: removes /")
     assert disk("list").stdout
@@ -126,13 +126,13 @@ def test_disk_import_brings_a_disk_made_elsewhere(disk, tmp_path):
     ],
 )
 def test_disk_with_bad_input_is_refused_in_words(disk, home, arguments, words):
-    """What makes no sense is a mistake of usage, and changes nothing."""
+    """Invalid arguments are usage errors, and nothing changes."""
     assert words in disk(*arguments, code=2).stderr
     assert not (home.root / "disks").exists()
 
 
 def test_disk_name_is_completed_from_those_that_exist(disk, interlock):
-    """A shell offers the disks there are."""
+    """A shell offers the existing disks."""
     disk("create", "data", "--size", "1GiB")
     disk("create", "other", "--size", "1GiB")
     environment = {"_INTERLOCK_COMPLETE": "bash_complete", "COMP_WORDS": "interlock disk inspect ", "COMP_CWORD": "3"}

@@ -13,7 +13,7 @@ QEMU = f"qemu-system-{platform.machine()}"
 
 @pytest.fixture
 def checked(interlock, tmp_path):
-    """Return what runs the check with these programs alone on PATH (name → script), and the checks by subject."""
+    """Return a function that runs the check with only these programs (name → script) on PATH."""
 
     def check(**scripts: str):
         folder = tmp_path / "bin"
@@ -28,7 +28,7 @@ def checked(interlock, tmp_path):
 
 
 def test_doctor_of_host_without_anything_names_the_packages(checked):
-    """Each thing that is missing comes with the command that brings it, and the exit code is that of an unfit host."""
+    """Each missing program comes with the command that installs it, and the exit code says that the host is unfit."""
     done, found = checked()
     assert done.returncode == 6
     assert found["qemu-img"]["mend"] == "apt install qemu-utils"

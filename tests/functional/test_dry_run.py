@@ -1,4 +1,4 @@
-"""`--dry-run` on each command that moves an instance: it says what would be done, and writes nothing."""
+"""`--dry-run` of each command that moves an instance: it prints what would be done, and writes nothing."""
 
 import json
 import os
@@ -31,18 +31,18 @@ sys.dont_write_bytecode = True
 sys.argv = ["interlock", *sys.argv[1:]]
 runpy.run_module("interlock", run_name="__main__", alter_sys=True)
 """
-"""The program, which says on stderr what it opens for writing, changes or ends. Source: Python, audit events table."""
+"""The program, reporting on stderr what it opens for writing, changes or ends. Source: Python, audit events table."""
 
 
 def command(row):
-    """Return the words that ask for `row` of the instance `web`."""
+    """Return the words that request `row` for the instance `web`."""
     if row.appears:
         return ["create", "web", "--template", "tiny", "--driver", "simulated"]
     return [*(row.command or row.trigger).split(), "web", *words(row.trigger)]
 
 
 def watched(*arguments):
-    """Run the program and return it once ended; its stderr tells of each write."""
+    """Run the program to its end and return it; its stderr reports each write."""
     done = subprocess.run(
         [sys.executable, "-c", WATCHED, *arguments],
         capture_output=True,
@@ -57,14 +57,14 @@ def watched(*arguments):
 
 
 def test_watch_over_writes_would_notice_one(bring):
-    """The same run without the option does write, and end with the same state as was foreseen."""
+    """The same run without the option does write."""
     bring(State.created)
     assert "WROTE" in watched("start", "web").stderr
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.trigger)
 def test_no_command_writes_anything(bring, vms, row):
-    """Each in a state in which it is legal: neither a file nor a folder is opened to be written, changed or removed."""
+    """Each command runs in a state where it is legal; it opens no file for writing, and changes and removes nothing."""
     bring(row.sources[0])
     if "tag" in row.needs and row.trigger != "snapshot":
         vms.snapshot("web", words(row.trigger)[0])
@@ -77,7 +77,7 @@ def test_no_command_writes_anything(bring, vms, row):
 
 
 def test_every_command_of_a_row_has_the_option():
-    """And the sequences, which are rows, too."""
+    """So have the sequences `up` and `restart`, which are made of rows."""
     lacking = []
     for name in (*(row.command or row.trigger for row in ROWS), *SEQUENCES):
         found = cli
@@ -89,7 +89,7 @@ def test_every_command_of_a_row_has_the_option():
 
 
 def test_steps_are_for_people_and_for_programs(interlock, bring, vms):
-    """A line for each transition with what it makes and removes; an outcome with `steps` as JSON."""
+    """People get a line for each transition and what it makes and removes; programs get an outcome with `steps`."""
     bring(State.running)
     vms.suspend("web")
     directory = vms.status("web").directory
@@ -108,7 +108,7 @@ def test_steps_are_for_people_and_for_programs(interlock, bring, vms):
 
 
 def test_refusal_is_the_same_with_its_exit_code(interlock, bring):
-    """What the command would refuse, its dry run refuses in the same words."""
+    """The dry run refuses what the command would refuse, in the same words."""
     bring(State.running)
     for arguments in (["delete", "web"], ["reset", "web"], ["start", "nope"], ["create", "web", "-t", "tiny"]):
         dry, real = interlock(*arguments, "--dry-run"), interlock(*arguments)
@@ -117,7 +117,7 @@ def test_refusal_is_the_same_with_its_exit_code(interlock, bring):
 
 
 def test_what_is_so_already_is_said_and_is_no_step(interlock, bring):
-    """Nothing would be done."""
+    """Nothing would be done, and the output says so."""
     bring(State.running)
     done = interlock("start", "web", "--dry-run", "--json")
     assert '"web" is running: nothing to start' in done.stderr
@@ -127,7 +127,7 @@ def test_what_is_so_already_is_said_and_is_no_step(interlock, bring):
 
 
 def test_several_at_once_are_each_foreseen(interlock, vms):
-    """As they would be done: one that is refused gives the exit code, and holds up no other."""
+    """As in the real run, one refusal gives the exit code and holds up no other instance."""
     for name in "abc":
         vms.create(name, "tiny", driver="simulated")
     vms.start("b")
@@ -147,7 +147,7 @@ def test_several_at_once_are_each_foreseen(interlock, vms):
 
 
 def test_fork_foresees_the_copies_and_their_starts(interlock, bring, vms):
-    """Its copies are imagined, so that their starts can be foreseen."""
+    """The copies exist only in the plan, so that their starts can be planned too."""
     bring(State.running)
     done = interlock("fork", "web", "a", "b", "--dry-run")
     lines = [line for line in done.stdout.splitlines() if line.startswith("dry")]
@@ -161,7 +161,7 @@ def test_fork_foresees_the_copies_and_their_starts(interlock, bring, vms):
 
 
 def test_edit_is_foreseen_in_words(interlock, bring, vms):
-    """What would change, with its mistakes; and nothing has changed."""
+    """The output says what would change, mistakes included; nothing is changed."""
     bring(State.created)
     assert "cpus 1 → 3" in interlock("edit", "web", "--cpus", "3", "--dry-run").stdout
     assert interlock("edit", "web", "--disk", "1MiB", "--dry-run").returncode == 2
@@ -173,7 +173,7 @@ def test_edit_is_foreseen_in_words(interlock, bring, vms):
 
 
 def test_up_of_an_instance_that_does_not_exist_is_two_steps(interlock, vms):
-    """With the message of its template left out: nothing was started."""
+    """The template's message is left out, because nothing was started."""
     done = interlock("up", "web", "-t", "tiny", "--driver", "simulated", "--dry-run")
     lines = [line for line in done.stdout.splitlines() if line.startswith("dry")]
     assert lines == ["dry run: create web: absent → created", "dry run: start web: created → running"]

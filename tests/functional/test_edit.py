@@ -15,13 +15,13 @@ SPEC = "spec.json"
 
 @pytest.fixture
 def spec(home):
-    """Return a function that returns the spec of `web` as it lies on disk."""
+    """Return a function that reads the spec of `web` from its file."""
     return lambda: json.loads((home.directory("web") / SPEC).read_text())
 
 
 @pytest.mark.parametrize("source", AT_REST)
 def test_edit_changes_what_is_asked_and_nothing_else(interlock, bring, history, spec, source):
-    """By options or by keys; it is said when it counts, and stands in the history."""
+    """Options and keys both work; the output says when the change takes effect, and the history records it."""
     bring(source)
     before = spec()
     done = interlock("edit", "web", "--cpus", "3", "--memory", "1GiB", "--set", f"disk={before['disk_bytes'] + 1024}")
@@ -45,7 +45,7 @@ def test_edit_keeps_what_a_newer_version_wrote(interlock, bring, home, spec):
 
 
 def test_edit_that_changes_nothing_writes_nothing(interlock, bring, home, history, spec):
-    """It says so."""
+    """The output says so."""
     bring(State.stopped)
     before, file = history(), (home.directory("web") / SPEC).stat()
     done = interlock("edit", "web", "--cpus", str(spec()["cpus"]), "--format", "json")
@@ -88,7 +88,7 @@ def test_edit_that_cannot_be_is_refused_by_name(interlock, bring, history, spec,
 
 
 def test_edit_of_a_running_instance_says_what_is_so_at_once_and_what_later(interlock, bring, spec):
-    """Its hypervisor has the processors that it was started with; ports can be opened at any time."""
+    """The processors are fixed until the next start; ports can be opened at any time."""
     bring(State.running)
     done = interlock("edit", "web", "--cpus", "3", "--port-forward", "8080:80")
     assert done.returncode == 0
@@ -99,7 +99,7 @@ def test_edit_of_a_running_instance_says_what_is_so_at_once_and_what_later(inter
 
 
 def test_edit_of_the_disk_of_a_running_instance_takes_effect_at_once(interlock, bring, spec):
-    """Its guest sees the larger disk while it runs."""
+    """The guest sees the larger disk while it runs."""
     bring(State.running)
     larger = spec()["disk_bytes"] + (1 << 30)
     done = interlock("edit", "web", "--disk", str(larger), "--cpus", "3")
@@ -110,7 +110,7 @@ def test_edit_of_the_disk_of_a_running_instance_takes_effect_at_once(interlock, 
 def test_edit_of_mounts_says_which_come_and_go_and_keeps_what_is_not_said_of_the_others(
     interlock, bring, spec, tmp_path
 ):
-    """By options or as text; a folder that stays keeps its own settings, which the text does not show."""
+    """Options and text both work; a mount that stays keeps its own settings, which the text does not show."""
     bring(State.running)
     one, two = (tmp_path / name for name in ("one", "two"))
     one.mkdir(), two.mkdir()
@@ -128,7 +128,7 @@ def test_edit_of_mounts_says_which_come_and_go_and_keeps_what_is_not_said_of_the
 
 
 def test_edit_says_what_becomes_of_ports_that_open(interlock, bring):
-    """In words, and not for a rule that only says of a forward that it is there."""
+    """Changes of port rules are described in words; a rule that only repeats an existing forward is not reported."""
     bring(State.running)
     wide = interlock("edit", "web", "--set", "portForwards=[{guestPortRange: [1, 65535], hostIP: 0.0.0.0}]")
     assert "other rules for ports that open in the guest, at once" in wide.stderr
@@ -141,7 +141,7 @@ def test_edit_says_what_becomes_of_ports_that_open(interlock, bring):
 
 
 def test_edit_of_a_running_instance_whose_ports_do_not_open_leaves_the_spec(interlock, bring, history, spec):
-    """The spec never promises a port that could not be opened."""
+    """The spec never lists a port that could not be opened."""
     bring(State.running)
     before = spec()
     done = interlock("edit", "web", "--port-forward", "8080:80", orders={"forward": {"error": "taken"}})
@@ -149,14 +149,14 @@ def test_edit_of_a_running_instance_whose_ports_do_not_open_leaves_the_spec(inte
 
 
 def test_edit_without_options_and_terminal_says_what_to_type(interlock, bring):
-    """It waits for no editor that nobody sees."""
+    """It does not wait for an editor that nobody can see."""
     bring(State.stopped)
     done = interlock("edit", "web")
     assert (done.returncode, "hint: interlock edit web --cpus 2" in done.stderr) == (2, True)
 
 
 def test_edit_whose_disk_does_not_grow_leaves_the_spec(interlock, bring, history, spec):
-    """The spec never promises what is not there."""
+    """The spec never gives a size that the disk does not have."""
     bring(State.stopped)
     before = spec()
     done = interlock("edit", "web", "--set", "disk=900GiB", "--cpus", "3", orders={"grow": {"error": "no room"}})
@@ -165,7 +165,7 @@ def test_edit_whose_disk_does_not_grow_leaves_the_spec(interlock, bring, history
 
 @pytest.fixture
 def in_an_editor(begin, tmp_path, monkeypatch):
-    """Return a function that edits `web` in an editor of these lines; it returns exit code, words and kept text."""
+    """Return a function that edits `web` with shell lines as editor; it returns exit code, stderr and kept file."""
     editor = tmp_path / "editor"
     monkeypatch.setenv("VISUAL", str(editor))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -185,7 +185,7 @@ def in_an_editor(begin, tmp_path, monkeypatch):
 
 
 def test_edit_in_an_editor_keeps_a_text_with_mistakes(in_an_editor, interlock, bring, spec):
-    """The message has file and line, and the command that reads the file once it is mended."""
+    """The message has file and line, and the hint reads the file again once it is corrected."""
     bring(State.stopped)
     before = spec()
     code, said, kept = in_an_editor("sed -i 's/^cpus:.*/cpus: many/' \"$1\"")
@@ -198,7 +198,7 @@ def test_edit_in_an_editor_keeps_a_text_with_mistakes(in_an_editor, interlock, b
 
 
 def test_edit_in_an_editor_undoes_nothing_that_others_edited_meanwhile(in_an_editor, bring, spec):
-    """All of the text is what the instance was when the editor opened; it is kept, as somebody wrote it."""
+    """The text describes the instance as it was when the editor opened: it is refused, and kept as saved."""
     bring(State.stopped)
     meanwhile = f"{sys.executable} -m interlock edit web --memory 3GiB </dev/null >/dev/null"
     code, said, kept = in_an_editor(f"{meanwhile}\nsed -i 's/^cpus:.*/cpus: 7/' \"$1\"")
@@ -210,7 +210,7 @@ def test_edit_in_an_editor_undoes_nothing_that_others_edited_meanwhile(in_an_edi
 
 
 def test_edit_in_an_editor_keeps_the_text_where_the_driver_fails(in_an_editor, bring):
-    """Whatever is in the way, nobody types it again."""
+    """Whatever goes wrong, nobody has to type the text again."""
     bring(State.stopped)
     code, said, kept = in_an_editor("sed -i 's/^disk:.*/disk: 900GiB/' \"$1\"", orders={"grow": {"error": "no room"}})
     assert (code, "no room" in said) == (6, True)
@@ -219,7 +219,7 @@ def test_edit_in_an_editor_keeps_the_text_where_the_driver_fails(in_an_editor, b
 
 
 def test_edit_of_forwards_takes_the_place_of_a_rule_for_the_same_port(interlock, bring, spec):
-    """As in a template, the first of several rules for a port counts; those that go and come are named."""
+    """As in a template, the first of several rules for a port wins; removed and added forwards are named."""
     bring(State.stopped)
     assert interlock("edit", "web", "--port-forward", "8080:80").returncode == 0
     done = interlock("edit", "web", "--port-forward", "9090:80", "--port-forward", "8443:443")
@@ -242,7 +242,7 @@ FORWARDS = """\
 
 
 def test_editable_text_means_what_the_instance_is(bring, vms, spec, tmp_path):
-    """Read back unchanged, it changes nothing, with mounts, and forwards of every kind."""
+    """Read back unchanged, it changes nothing, for mounts and for forwards of every kind."""
     bring(State.stopped)
     text = tmp_path / "web.yaml"
     text.write_text(

@@ -1,4 +1,4 @@
-"""Programs that are no part of the package: the wheel is installed in an environment of its own, and embedded."""
+"""External programs: the wheel is installed in its own environment, and embedded."""
 
 import pytest
 
@@ -6,7 +6,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_program_takes_machines_through_their_lives(embedded, vms):
-    """Two processes with three threads each; a watcher sees it all, nothing is printed, no warning is caused."""
+    """Two processes run three threads each; a watcher sees every transition, nothing is printed, nothing warns."""
     names = [f"p{process}t{thread}" for process in range(2) for thread in range(3)]
     seen = ["create", "start", "fork", "stop", "clone", "delete"]
     expected = [{"name": name, "said": f"heard {name}heard {name}-fork", "seen": seen} for name in names]

@@ -68,7 +68,7 @@ def test_exit_code_of_damage_is_8(interlock, bring, home):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("source", [State.created, State.stopped])
 def test_exit_code_of_start_that_was_interrupted_is_130(begin, bring, at_work, home, state, history, number, source):
-    """Whatever signal ends it, the start is undone: the state is the source, nothing is alive, nothing in flight."""
+    """Whichever signal interrupts it, the start is undone: the state is the source, nothing is alive or in flight."""
     bring(source)
     process = begin("start", "web", orders=HANG)
     at_work()
@@ -92,7 +92,7 @@ def test_exit_code_of_create_that_was_interrupted_is_130(begin, at_work, home, n
 
 
 def test_start_with_hangup_ignored_survives_it(begin, bring, at_work, history, tmp_path):
-    """Under nohup(1), SIGHUP is ignored."""
+    """nohup(1) starts programs with SIGHUP ignored."""
     bring(State.created)
     process = begin(
         "start",
@@ -108,7 +108,7 @@ def test_start_with_hangup_ignored_survives_it(begin, bring, at_work, history, t
 
 
 def test_exit_code_of_a_home_that_is_none_is_told_in_words(interlock, tmp_path, monkeypatch):
-    """On a host that is not fit for it, the user reads why, not a traceback."""
+    """The user reads the reason, not a traceback."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("INTERLOCK_HOME", str(tmp_path / "file"))
     done = interlock("create", "web", "-t", "tiny", "--driver", "simulated")

@@ -1,4 +1,4 @@
-"""`fleet apply` and `fleet status`: one file, several instances, and what differs between them."""
+"""`fleet apply` and `fleet status`: make several instances match one file, and show what differs."""
 
 import json
 import os
@@ -34,7 +34,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "fleet.md").read_text()
 
 @pytest.fixture
 def shop(tmp_path):
-    """Return a function that writes the file of a fleet, SHOP with changes, and returns its path."""
+    """Return a function that writes a fleet's file, SHOP with changes, and returns its path."""
 
     def write(*changes, text=SHOP):
         for old, new in changes:
@@ -53,12 +53,12 @@ def states(vms):
 
 
 def records(done):
-    """Return what was printed, by name."""
+    """Return the printed records by name."""
     return {record["name"]: record for record in map(json.loads, done.stdout.splitlines())}
 
 
 def test_apply_makes_what_the_file_says_and_a_second_one_does_nothing(interlock, shop, vms, states):
-    """All at once; what is as the file says is not touched, and that is said."""
+    """One command makes them all; the second one touches nothing, and says so."""
     first = interlock("fleet", "apply", shop(), "--format", "json")
     assert {name: record["done"] for name, record in records(first).items()} == dict.fromkeys(
         ("web-1", "web-2", "db"), True
@@ -72,7 +72,7 @@ def test_apply_makes_what_the_file_says_and_a_second_one_does_nothing(interlock,
 
 
 def test_dry_run_shows_the_rows_and_does_nothing(interlock, shop, states):
-    """The plan: each instance, what differs, the transitions in order."""
+    """The plan shows each instance, what differs, and the transitions in order."""
     done = interlock("fleet", "apply", shop(), "--dry-run")
     assert done.returncode == 0
     assert re.split(r"\s{2,}|\n", done.stdout.strip()) == [
@@ -85,7 +85,7 @@ def test_dry_run_shows_the_rows_and_does_nothing(interlock, shop, states):
 
 
 def test_drift_is_shown_with_what_apply_would_do_and_is_then_gone(interlock, shop, vms):
-    """Another state, other processors, one that is missing: the exit code says that something differs."""
+    """A different state, different processors and a missing instance all count as drift, and the exit code says so."""
     interlock("fleet", "apply", shop())
     vms.stop("web-1")
     vms.edit("web-2", "cpus=2")
@@ -106,7 +106,7 @@ def test_drift_is_shown_with_what_apply_would_do_and_is_then_gone(interlock, sho
 
 
 def test_what_deletes_or_restarts_needs_consent_and_nothing_is_done_without(interlock, shop, states):
-    """Nobody can be asked here, so the error says what it would be, and how to agree."""
+    """There is nobody to ask here, so the error says what would be deleted or restarted, and how to agree."""
     interlock("fleet", "apply", shop())
     changed = shop(("cpus: 1", "cpus: 2"), ("state: stopped", "state: absent"))
     refused = interlock("--log-format", "json", "fleet", "apply", changed)
@@ -120,7 +120,7 @@ def test_what_deletes_or_restarts_needs_consent_and_nothing_is_done_without(inte
 
 
 def test_prune_deletes_what_the_file_no_longer_names_and_nothing_else(interlock, shop, vms, states):
-    """One of somebody's own, a protected one, one that was renamed and a copy stay."""
+    """An instance outside the fleet, a protected one, a renamed one and a copy all stay."""
     interlock("fleet", "apply", shop(("count: 2", "count: 4")))
     vms.create("mine", "tiny", driver="simulated")
     vms.protect("web-4")
@@ -135,7 +135,7 @@ def test_prune_deletes_what_the_file_no_longer_names_and_nothing_else(interlock,
 
 
 def test_instance_of_somebody_else_is_left_alone(interlock, shop, vms):
-    """The name is taken: the error names the way out, and the rest is applied."""
+    """The name is taken: the error says how to resolve it, and the rest is applied."""
     vms.create("db", "tiny", driver="simulated")
     vms.start("db")
     done = interlock("--log-format", "json", "fleet", "apply", shop(), "--yes")
@@ -145,7 +145,7 @@ def test_instance_of_somebody_else_is_left_alone(interlock, shop, vms):
 
 
 def test_template_is_not_changed_in_place(interlock, shop, tmp_path, vms):
-    """A template in a file counts by its content; an instance is recreated only by the command that is named."""
+    """A template file is compared by its content; an instance is recreated only by the command that the error names."""
     template = tmp_path / "mine.yaml"
     template.write_text("base: template:tiny\n")
     file = shop(("name: db\n  template: tiny", "name: db\n  template: ./mine.yaml"))
@@ -161,7 +161,7 @@ def test_template_is_not_changed_in_place(interlock, shop, tmp_path, vms):
 
 
 def test_failure_of_one_stops_no_other(interlock, shop, states):
-    """Its error is said with its name and gives the exit code; applying again finishes."""
+    """The error names the instance and gives the exit code; applying again finishes."""
     failing = {"start": {"error": "no power"}}
     done = interlock("--log-format", "json", "fleet", "apply", shop(), orders=failing)
     errors = [it for it in map(json.loads, done.stderr.splitlines()) if it["event"] == "error"]
@@ -174,7 +174,7 @@ def test_failure_of_one_stops_no_other(interlock, shop, states):
 
 @pytest.mark.parametrize("cut", ["create", "start"])
 def test_apply_that_was_killed_is_finished_by_applying_again(begin, interlock, shop, vms, until, states, cut):
-    """Nothing is kept of a plan: what is left to do is what still differs."""
+    """No plan is stored: what is left to do is what still differs."""
     process = begin("fleet", "apply", shop(), orders={cut: {"hang": True}})
     until(lambda: any((op := vms.status(name).operation) and "simulated" in op.step for name in ("web-1", "web-2")))
     process.kill()
@@ -186,7 +186,7 @@ def test_apply_that_was_killed_is_finished_by_applying_again(begin, interlock, s
 
 @pytest.mark.parametrize("cut", ["stop", "start"])
 def test_restart_that_was_killed_is_finished_by_applying_again(begin, interlock, shop, vms, until, cut):
-    """A guest is not left with the processors that it had."""
+    """The guest does not keep its old processors."""
     interlock("fleet", "apply", shop(("count: 2", "count: 1")))
     file = shop(("count: 2", "count: 1"), ("cpus: 1", "cpus: 2"))
     process = begin("fleet", "apply", file, "--yes", orders={cut: {"hang": True}})
@@ -211,7 +211,7 @@ def test_two_applies_at_once_do_the_work_once(begin, shop, vms, states):
 
 
 def test_interrupt_calls_all_of_it_off_once(begin, shop, vms, until):
-    """As for a command that was given several names."""
+    """One signal cancels everything, as for a command with several names."""
     process = begin("fleet", "apply", shop(), orders={"start": {"hang": True}})
     until(lambda: any((op := vms.status(name).operation) and "simulated" in op.step for name in ("web-1", "web-2")))
     process.send_signal(signal.SIGINT)
@@ -261,7 +261,7 @@ def test_interrupt_calls_all_of_it_off_once(begin, shop, vms, until):
 def test_mistakes_in_the_file_are_named_with_their_places_and_nothing_is_done(
     interlock, shop, states, text, complaints
 ):
-    """All of them at once, before anything is created."""
+    """All mistakes are reported at once, before anything is created."""
     done = interlock("--log-format", "human", "fleet", "apply", shop(text=text))
     assert done.returncode == 2
     for complaint in complaints:
@@ -270,14 +270,14 @@ def test_mistakes_in_the_file_are_named_with_their_places_and_nothing_is_done(
 
 
 def test_creation_that_would_be_refused_stops_all_of_it(interlock, shop, states):
-    """A driver that is not installed, say: nothing of the plan is begun."""
+    """Nothing of the plan is begun when, for example, a driver does not exist."""
     done = interlock("fleet", "apply", shop(("simulated\n  state", "vmware\n  state")))
     assert (done.returncode, "vmware" in done.stderr) == (6, True)
     assert states() == {}
 
 
 def test_status_without_a_file_lists_all_fleets(interlock, shop, vms):
-    """What no fleet has is not among them."""
+    """Instances that are in no fleet are not listed."""
     vms.create("mine", "tiny", driver="simulated")
     assert "no instance was created by `fleet apply`" in interlock("fleet", "status").stderr
     interlock("fleet", "apply", shop())
@@ -288,7 +288,7 @@ def test_status_without_a_file_lists_all_fleets(interlock, shop, vms):
 
 
 def test_terminal_asks_before_it_deletes(shop, interlock, on_terminal, states, tmp_path):
-    """Who says no keeps everything; the question names what would go."""
+    """Answering no keeps everything; the question names what would be deleted."""
     interlock("fleet", "apply", shop())
     file = str(tmp_path / shop(("state: stopped", "state: absent")))
     status, said = on_terminal("fleet", "apply", file, typed=b"n\n")
@@ -296,7 +296,7 @@ def test_terminal_asks_before_it_deletes(shop, interlock, on_terminal, states, t
 
 
 def test_api_of_a_program_refuses_to_delete_without_consent(vms):
-    """`agree` is shown the plan; without it nothing is lost. A mapping stands for a file."""
+    """`agree` is shown the plan; without agreement nothing is deleted. A mapping can replace the file."""
     one = {"name": "db", "template": "tiny", "driver": "simulated", "state": "stopped"}
     assert [result.done for result in vms.fleet({"fleet": "shop", "instances": [one]}).apply()] == [True]
     gone = vms.fleet({"fleet": "shop", "instances": []})
@@ -309,7 +309,7 @@ def test_api_of_a_program_refuses_to_delete_without_consent(vms):
 
 
 def test_page_about_fleets_shows_what_happens(interlock, tmp_path, vms):
-    """Its file and its commands, one after the other, print what it says."""
+    """The page's file and commands, run one after the other, print what the page shows."""
     (tmp_path / "shop.yaml").write_text(PAGE_FILE.replace("template: debian", "template: tiny"))
     sessions = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
     for number, session in enumerate(sessions):
@@ -318,13 +318,13 @@ def test_page_about_fleets_shows_what_happens(interlock, tmp_path, vms):
             shown = [line for line in printed.splitlines() if not line.startswith(("started", "created"))]
             said = [*done.stdout.splitlines(), *done.stderr.splitlines()]
             assert [line for line in shown if line not in said] == [], (typed, said)
-        if number == 1:  # what the page tells next
+        if number == 1:  # the page continues from here
             vms.stop("web-2")
             vms.edit("db", "cpus=1")
 
 
 def test_page_about_fleets_shows_a_program_that_works(vms, tmp_path, monkeypatch, capsys):
-    """It says what differs and makes it so."""
+    """The page's program reports what differs, and applies the fleet."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("INTERLOCK_DRIVER", "simulated")
     (tmp_path / "shop.yaml").write_text(PAGE_FILE.replace("template: debian", "template: tiny"))

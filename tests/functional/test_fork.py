@@ -1,4 +1,4 @@
-"""`interlock fork`: copies of an instance that runs, which continue from where it is."""
+"""`interlock fork`: copies of a running instance that continue from its present state."""
 
 import json
 
@@ -15,13 +15,13 @@ NAMES = ("one", "two", "three")
 
 
 def boots(home, name):
-    """Return how often the machine of `name` has booted with the disk that it has."""
+    """Return how often the machine of `name` has booted with its present disk."""
     return json.loads((home.directory(name) / FILE).read_bytes())["boots"]
 
 
 @pytest.mark.parametrize("arguments", [NAMES, ("--as", *NAMES), ("two", "three", "--as", "one")])
 def test_fork_makes_copies_that_run_without_a_boot(interlock, bring, vms, home, history, arguments):
-    """Each continues from the memory of the original, which runs on; all of them remember."""
+    """Each copy continues from the memory of the original, which keeps running; every history records it."""
     bring(State.running)
     done = interlock("fork", "web", *arguments)
     assert done.returncode == 0
@@ -37,7 +37,7 @@ def test_fork_makes_copies_that_run_without_a_boot(interlock, bring, vms, home, 
 
 
 def test_fork_no_start_makes_copies_that_start_later_from_the_same_moment(interlock, bring, vms, home):
-    """For a program that starts them one by one, or on demand."""
+    """For programs that start the copies one by one or on demand."""
     bring(State.running)
     done = interlock("fork", "web", *NAMES, "--no-start", "--json")
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 1)
@@ -47,7 +47,7 @@ def test_fork_no_start_makes_copies_that_start_later_from_the_same_moment(interl
 
 
 def test_fork_has_a_spec_of_its_own(interlock, bring, vms):
-    """What says who it is differs; the rest is the same."""
+    """Only the fields that identify the instance differ."""
     bring(State.running)
     assert interlock("fork", "web", COPY).returncode == 0
     web, copy = vms.status("web").spec.to_json(), vms.status(COPY).spec.to_json()
@@ -56,7 +56,7 @@ def test_fork_has_a_spec_of_its_own(interlock, bring, vms):
 
 
 def test_fork_says_it_as_json(interlock, bring):
-    """The first outcome is that of the original, and names the copies; then comes the start of each."""
+    """The first outcome is the original's, and names the copies; then comes the start of each."""
     bring(State.running)
     said = [json.loads(line) for line in interlock("fork", "web", *NAMES, "--format", "json").stdout.splitlines()]
     assert (said[0]["name"], said[0]["trigger"], said[0]["state"]) == ("web", "fork", "running")
@@ -68,7 +68,7 @@ def test_fork_says_it_as_json(interlock, bring):
 
 @pytest.mark.parametrize("names", [(COPY, "web"), (COPY, "taken")])
 def test_fork_to_a_name_that_is_taken_is_refused(interlock, bring, vms, history, names):
-    """Nothing is begun, for no copy; its own name is taken too."""
+    """No copy is begun; the instance's own name counts as taken too."""
     bring(State.running)
     vms.create("taken", "tiny", driver="simulated") if "taken" in names else None
     before = history()
@@ -80,13 +80,13 @@ def test_fork_to_a_name_that_is_taken_is_refused(interlock, bring, vms, history,
 
 
 def test_fork_needs_names_that_differ(interlock, bring):
-    """At least one, and none twice."""
+    """At least one name, and no name twice."""
     bring(State.running)
     assert [interlock("fork", "web", *given).returncode for given in ((), ("a", "--as", "a"), ("../a",))] == [2, 2, 2]
 
 
 def test_fork_to_a_name_that_another_process_holds_is_busy(interlock, bring, home, history):
-    """As with clone, the other's lock is not awaited; those of the other names are free again."""
+    """As with clone, the other process's lock is not waited for; the locks of the other names are released."""
     bring(State.running)
     before = history()
     with Lock(home.lock("two")) as lock:
@@ -99,7 +99,7 @@ def test_fork_to_a_name_that_another_process_holds_is_busy(interlock, bring, hom
 
 
 def test_fork_that_cannot_catch_the_memory_leaves_no_copy_and_the_original_runs(interlock, bring, vms, home):
-    """The names are free, and what was caught is gone."""
+    """The names are free again, and the captured memory is deleted."""
     bring(State.running)
     done = interlock("fork", "web", *NAMES, orders={"catch": {"error": "the memory is on fire"}})
     assert (done.returncode, [vms.status(name).state for name in NAMES]) == (6, [State.absent] * 3)
@@ -109,7 +109,7 @@ def test_fork_that_cannot_catch_the_memory_leaves_no_copy_and_the_original_runs(
 
 
 def test_fork_that_fails_at_a_copy_says_which_there_are(bring, vms, monkeypatch):
-    """Those before it stay, as nobody knows who has seen them."""
+    """The copies made before the failure stay: somebody may already use them."""
     bring(State.running)
     adopt = SimulatedDriver.adopt
 
@@ -126,7 +126,7 @@ def test_fork_that_fails_at_a_copy_says_which_there_are(bring, vms, monkeypatch)
 
 
 def test_copy_that_does_not_start_is_ended_and_stops_no_other(interlock, bring, vms):
-    """One that could not take its identity is not shown as running; the exit code tells."""
+    """A copy that could not take its identity is not shown as running; the exit code reports the failure."""
     bring(State.running)
     done = interlock("fork", "web", *NAMES, orders={"start": {"error": "the guest did not take its new identity"}})
     assert done.returncode == 6
@@ -135,7 +135,7 @@ def test_copy_that_does_not_start_is_ended_and_stops_no_other(interlock, bring, 
 
 
 def test_fork_of_a_protected_instance_is_not_protected(interlock, bring, vms):
-    """To copy destroys nothing, and protection is about one instance."""
+    """Copying destroys nothing, and protection applies to one instance."""
     bring(State.running)
     vms.protect("web")
     assert interlock("fork", "web", COPY).returncode == 0

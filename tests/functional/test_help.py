@@ -1,4 +1,4 @@
-"""Help is there for every command, agrees with it, and costs nothing that it does not need."""
+"""Help exists for every command, agrees with it, and loads nothing that it does not need."""
 
 import inspect
 import re
@@ -20,7 +20,7 @@ COLUMNS = 120
 
 
 def commands(names, group, before=()):
-    """Yield the words of each command there is, of groups and what is in them, and the command."""
+    """Yield the words and the object of each command, including the commands in groups."""
     for name in names:
         command = group.get_command(click.Context(click.Group()), name)
         yield (*before, name), command
@@ -71,7 +71,7 @@ def test_help_of_every_command_works_and_says_what_it_does(interlock, arguments)
 
 
 def test_help_of_program_lists_every_command_under_its_section(interlock):
-    """The overview names all there is, with the summaries of the table of commands."""
+    """The overview names every command, with its summary from the table of commands."""
     text = interlock("--help").stdout
     for section, commands in COMMANDS.items():
         assert f"\n{section}:\n" in text
@@ -79,7 +79,7 @@ def test_help_of_program_lists_every_command_under_its_section(interlock):
 
 
 def test_commands_entry_leads_to_a_command_of_that_name():
-    """The table that saves loading the commands tells the truth about them: module, name and a summary that agrees."""
+    """The table that saves loading the commands is right about each one: module, name and the summary's first word."""
     for name in NAMES:
         command = Commands().get_command(click.Context(click.Group()), name)
         assert command.name == name
@@ -88,7 +88,7 @@ def test_commands_entry_leads_to_a_command_of_that_name():
 
 
 def test_help_of_every_command_has_an_example():
-    """Readers of it can type something."""
+    """Readers find something that they can type."""
     examples = {words: f"\n    interlock {' '.join(words)}" for words in EVERY}
     without = [
         words
@@ -99,7 +99,7 @@ def test_help_of_every_command_has_an_example():
 
 
 def test_help_without_arguments_is_the_overview_and_names_the_topics(interlock):
-    """`interlock help` says what `--help` says, and what else can be explained."""
+    """`interlock help` prints what `--help` prints, and lists the topics."""
     done = interlock("help")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(interlock("--help").stdout.rstrip())
@@ -117,7 +117,7 @@ def test_help_of_topic_explains_it_within_a_terminal(interlock, topic):
 
 @pytest.mark.parametrize(("typed", "meant"), [("rm", ("delete",)), ("ps", ("list",)), ("images", ("image", "list"))])
 def test_help_of_another_programs_name_is_that_of_the_command_it_means(interlock, typed, meant):
-    """Whichever way it is asked for, under the name that the command has here."""
+    """Both ways of asking show the help of the command, under its name here."""
     assert interlock("help", typed).stdout == interlock("help", *meant).stdout
     assert interlock(typed, "--help").stdout == interlock(*meant, "--help").stdout
 
@@ -136,7 +136,7 @@ def test_help_of_nonsense_says_what_there_is(interlock):
 
 
 def test_help_names_every_variable_that_is_read(interlock):
-    """`help environment` leaves out no variable of ours."""
+    """`help environment` lists every variable of ours that users may set."""
     text = interlock("help", "environment").stdout
     sources = [*ROOT.glob("*.py"), *ROOT.glob("commands/*.py"), *ROOT.glob("host/*.py"), *ROOT.glob("drivers/**/*.py")]
     ours = {name for path in sources for name in re.findall(r'"(INTERLOCK_[A-Z_]+)"', path.read_text())}
@@ -160,7 +160,7 @@ def test_version_is_printed(interlock):
 
 
 def test_unknown_command_is_answered_with_the_one_meant(interlock):
-    """A slip in the command's name is a usage error with the command to type."""
+    """A mistyped command is a usage error, and the hint is the command to type."""
     done = interlock("lst", "web")
     assert (done.returncode, done.stderr.splitlines()) == (
         2,
@@ -173,7 +173,7 @@ def test_unknown_command_is_answered_with_the_one_meant(interlock):
     [("--help",), ("--version",), ("list",), ("list", "--format", "json"), ("can", "web"), ("start", "--help")],
 )
 def test_looking_loads_nothing_slow(interlock, arguments):
-    """Quick commands import none of the slow modules, also where there is an instance to look at."""
+    """Quick commands import no slow module, even with an instance to look at."""
     interlock("up", "web", "--template", "tiny", "--driver", "simulated")
     loaded = modules_after(*arguments)
     assert [name for name in SLOW if name in loaded] == []

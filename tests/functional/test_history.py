@@ -1,4 +1,4 @@
-"""`interlock history`: every transition of an instance, as it was recorded."""
+"""`interlock history`: every transition of an instance, as recorded."""
 
 import json
 import re
@@ -15,7 +15,7 @@ def test_history_as_json_is_the_journal_line_for_line(interlock, bring, home):
 
 
 def test_history_as_table_has_a_line_for_each_outcome(interlock, bring):
-    """People read what came of each transition, and where it led."""
+    """People read the outcome of each transition and the state that it led to."""
     bring(State.stopped)
     rows = [re.split(r"\s{2,}", line) for line in interlock("history", "web").stdout.splitlines()[1:]]
     assert [row[2:6] for row in rows] == [
@@ -26,7 +26,7 @@ def test_history_as_table_has_a_line_for_each_outcome(interlock, bring):
 
 
 def test_history_with_steps_shows_them(interlock, bring):
-    """Each step of a transition has its line when it is asked for."""
+    """With `--steps`, each step of a transition has a line."""
     bring(State.running)
     assert "waiting for the simulated guest" in interlock("history", "web", "--steps").stdout
 
@@ -37,7 +37,7 @@ def test_history_of_absent_instance_is_not_found(interlock):
 
 
 def test_history_of_damaged_journal_names_the_line(interlock, bring, home):
-    """The error says where the journal cannot be understood, and what fixes it."""
+    """The error says where the journal cannot be parsed, and what fixes it."""
     bring(State.created)
     path = home.directory("web") / "journal.jsonl"
     path.write_text("{}\n" + path.read_text())
@@ -47,7 +47,7 @@ def test_history_of_damaged_journal_names_the_line(interlock, bring, home):
 
 
 def test_history_of_a_journal_that_was_shortened_says_so(interlock, bring, home):
-    """What is left is shown, and that it is not all; a shorter journal is not damage, and repair finds none."""
+    """The rest is shown, with a note that it is incomplete; `repair` does not take a shortened journal for damaged."""
     bring(State.running)
     journal = home.directory("web") / "journal.jsonl"
     journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[-2:]))

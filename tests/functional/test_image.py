@@ -1,4 +1,4 @@
-"""`interlock image`: what can be seen and done of the store, with real files and instances that link them."""
+"""`interlock image`: the commands on the image store, with real files and instances that link them."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def imported(interlock, disk):
 
 @pytest.fixture
 def use(vms, home, imported):
-    """Return a function that makes an instance that has the image's disk, as creation links it."""
+    """Return a function that makes an instance that links the image's disk, as `create` does."""
 
     def make(name):
         vms.create(name, "tiny", driver="simulated")
@@ -61,7 +61,7 @@ def test_image_list_names_the_instances(interlock, use):
 
 
 def test_image_list_as_json_has_the_documented_keys(interlock, use, imported, disk):
-    """Programs get all that people see, under names that stay."""
+    """Programs get everything that people see, under stable names."""
     use("web")
     assert records(interlock("image", "list", "--format", "json")) == [imported | {"instances": ["web"]}]
     assert (imported["kind"], imported["boot"], imported["origin"]) == ("imported", ["firmware"], str(disk))
@@ -69,7 +69,7 @@ def test_image_list_as_json_has_the_documented_keys(interlock, use, imported, di
 
 @pytest.mark.parametrize("pack", [None, "gzip", "bzip2", "xz"])
 def test_image_import_takes_what_is_compressed(interlock, disk, pack):
-    """A disk is a disk, however it is packed; its name is the file's, without what tells how."""
+    """A disk is accepted in any compression; the image has the file's name without its suffixes."""
     if pack:
         subprocess.run([pack, disk], check=True, timeout=60)
     (file,) = disk.parent.glob("my-disk.img*")
@@ -93,7 +93,7 @@ def test_image_import_of_what_is_no_image_is_an_error_of_words(interlock, disk, 
 
 
 def test_image_inspect_shows_the_manifest(interlock, imported, disk):
-    """All that is known: also what it was made of, with the digest of the file that was given."""
+    """It shows everything known, including what the image was made of and the digest of the source file."""
     (record,) = records(interlock("image", "inspect", "mine", *ARCH, "--format", "json"))
     assert {key: record[key] for key in imported} == imported
     assert record["made_of"]["disk"]["location"] == str(disk)
@@ -109,7 +109,7 @@ def test_image_inspect_and_delete_of_nothing_are_not_found(interlock):
 
 
 def test_image_delete_of_a_used_image_needs_force(interlock, use, home):
-    """It is refused with the instances' names; by force it goes, and the instance keeps its disk."""
+    """It is refused with the instances' names; with --force it is deleted, and the instance keeps its disk."""
     use("web")
     refused = interlock("image", "delete", "mine", *ARCH)
     assert refused.returncode == 6
@@ -127,7 +127,7 @@ def test_image_delete_of_a_used_image_needs_force(interlock, use, home):
 
 
 def test_image_prune_lists_and_removes_only_with_yes(interlock, use, disk):
-    """What was used stays; what would come free is listed, with the command that removes it."""
+    """Used images stay; what would be freed is listed, with the command that removes it."""
     use("web")
     interlock("image", "import", str(disk), "--name", "twin", *ARCH)
     disk.write_bytes(disk.read_bytes() + b"more")
@@ -160,7 +160,7 @@ def test_image_prune_of_nothing_makes_nothing(interlock, home):
     ],
 )
 def test_image_build_of_what_cannot_be_is_refused_at_once(interlock, disk, arguments, what):
-    """A download that cannot fit is refused before it begins."""
+    """A build that cannot work is refused before its download begins."""
     assert disk.exists()
     done = interlock("image", "build", *arguments)
     assert (done.returncode, done.stdout) == (6, "")
@@ -168,13 +168,13 @@ def test_image_build_of_what_cannot_be_is_refused_at_once(interlock, disk, argum
 
 
 def test_image_build_offers_what_the_builders_have():
-    """The command does not load the builders to show its help; it says the same as they."""
+    """The command does not load the builders to show its help, yet its help agrees with them."""
     name, suite = (next(it for it in build_command.params if it.name == wanted) for wanted in ("name", "suite"))
     assert (set(name.type.choices), suite.default) == (set(BUILT_HERE), RELEASE)
 
 
 def test_image_that_can_be_built_and_is_not_there_is_to_be_built(interlock):
-    """The first thing that is typed of the guide may be `image warm`."""
+    """The first command that a reader of the guide types may be `image warm`."""
     for command in (["warm", "tiny"], ["inspect", "tiny"]):
         done = interlock("image", *command, *ARCH)
         hint = done.stderr.splitlines()[-1]
@@ -183,7 +183,7 @@ def test_image_that_can_be_built_and_is_not_there_is_to_be_built(interlock):
 
 @pytest.mark.usefixtures("imported")
 def test_image_without_the_agent_cannot_be_warmed(interlock, home):
-    """It is refused before a machine is made, with the reason."""
+    """It is refused before a machine is made, and the error gives the reason."""
     done = interlock("image", "warm", "mine", *ARCH)
     assert done.returncode != 0
     assert "image mine cannot be warmed: its guests have no agent" in done.stderr
@@ -192,7 +192,7 @@ def test_image_without_the_agent_cannot_be_warmed(interlock, home):
 
 @pytest.mark.usefixtures("imported")
 def test_warm_images_of_an_image_that_has_none_can_be_deleted(interlock):
-    """The image stays."""
+    """The command succeeds, and the image itself stays."""
     for more in ((), ("--dry-run",)):
         done = interlock("image", "delete", "mine", *ARCH, "--warm", *more)
         assert (done.returncode, done.stderr.split()[-1]) == (0, "0")

@@ -1,4 +1,4 @@
-"""`interlock inspect`: all that is known of one instance."""
+"""`interlock inspect`: everything known about one instance."""
 
 import json
 
@@ -6,7 +6,7 @@ from interlock.fsm.states import State
 
 
 def test_inspect_as_json_holds_status_spec_and_what_is_legal(interlock, bring, vms):
-    """The record of `list`, and beside it the spec, the logs and the legal triggers."""
+    """The record of `list` with the spec, the logs and the legal triggers added."""
     bring(State.running)
     record = json.loads(interlock("inspect", "web", "--format", "json").stdout)
     assert record["spec"] == vms.status("web").spec.to_json()
@@ -14,7 +14,7 @@ def test_inspect_as_json_holds_status_spec_and_what_is_legal(interlock, bring, v
 
 
 def test_inspect_as_table_is_key_and_value(interlock, bring):
-    """People read one fact a line."""
+    """People read one fact per line."""
     bring(State.running)
     lines = dict(line.split(maxsplit=1) for line in interlock("inspect", "web").stdout.splitlines() if " " in line)
     assert (lines["state"], lines["spec.cpus"], lines["can"].startswith("stop, kill")) == ("running", "1", True)

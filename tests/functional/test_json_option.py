@@ -1,4 +1,4 @@
-"""`--json`: whatever becomes of a command, a program reads one object on stdout for each thing that it asked about."""
+"""`--json`: whatever the outcome, a program reads one object on stdout for each thing that it asked about."""
 
 import json
 import signal
@@ -16,7 +16,7 @@ def objects(done):
 
 
 def test_result_is_an_object(interlock):
-    """As with --format json, wherever the option stands."""
+    """The result is that of --format json, wherever the option stands."""
     assert objects(interlock(*CREATE, "--json"))[0]["state"] == "created"
     assert objects(interlock("start", "--json", "web"))[0]["state"] == "running"
     assert objects(interlock("list", "--json"))[0]["name"] == "web"
@@ -37,7 +37,7 @@ def test_result_is_an_object(interlock):
     ],
 )
 def test_error_is_an_object_on_stdout_and_words_on_stderr(interlock, arguments, name, reference, code):
-    """A program need not read two streams, and a person's log keeps the words."""
+    """A program need not read two streams, and a person's log still has the words."""
     done = interlock(*arguments)
     (found,) = objects(done)
     error = found["error"]
@@ -51,14 +51,14 @@ def test_error_is_an_object_on_stdout_and_words_on_stderr(interlock, arguments, 
     [("nope", "--json"), ("--json", "nope"), ("disk", "nope", "--json"), ("--json",), ("--nope", "ls", "--json")],
 )
 def test_command_that_does_not_exist_is_an_object_too(interlock, words):
-    """As is one that is missing: a program that mistypes reads it where it reads everything."""
+    """So is a missing command: a program that mistypes one reads the error where it reads everything else."""
     done = interlock(*words)
     (found,) = objects(done)
     assert (done.returncode, found["error"]["reference"]) == (2, "usage")
 
 
 def test_option_before_the_command_is_the_same(interlock):
-    """In front of a group's command, too."""
+    """It works in front of a group's command too."""
     interlock(*CREATE)
     assert objects(interlock("--json", "list"))[0]["name"] == "web"
     assert (
@@ -68,12 +68,12 @@ def test_option_before_the_command_is_the_same(interlock):
 
 @pytest.mark.parametrize("words", [("--version", "--json"), ("--json", "version")])
 def test_version_is_an_object(interlock, words):
-    """A program that asks for the version need not take a line apart."""
+    """A program that asks for the version need not parse a line."""
     assert objects(interlock(*words)) == [{"name": "interlock", "version": __version__}]
 
 
 def test_command_in_a_guest_is_an_object_with_what_it_said(interlock):
-    """And its exit code is the program's; what it says as JSON itself is its own."""
+    """The exit code is the guest program's; a --json among the guest program's own arguments is left to it."""
     interlock(*CREATE)
     interlock("start", "web")
     done = interlock("run", "--json", "web", "--", "jq", "--json")
@@ -92,7 +92,7 @@ def test_what_only_people_can_use_is_refused(interlock):
 
 @pytest.mark.usefixtures("limactl")
 def test_texts_of_a_machine_are_objects(interlock, vms):
-    """How ssh reaches it, and each line of its logs."""
+    """The objects are how ssh reaches it, and each line of its logs."""
     vms.create("web", {"images": [{"location": "/images/debian.qcow2"}]}, driver="lima")
     vms.start("web")
     (ssh,) = objects(interlock("ssh-config", "web", "--json"))
@@ -105,7 +105,7 @@ def test_texts_of_a_machine_are_objects(interlock, vms):
 
 @pytest.mark.usefixtures("limactl")
 def test_log_that_is_followed_is_a_stream_until_it_is_interrupted(begin, vms):
-    """Each line when it has its end, and no error for how one stops reading."""
+    """Each line is printed when it is complete, and interrupting the stream is not an error."""
     vms.create("web", {"images": [{"location": "/images/debian.qcow2"}]}, driver="lima")
     vms.start("web")
     log, path = next(iter(vms.logs("web").items()))
@@ -121,7 +121,7 @@ def test_log_that_is_followed_is_a_stream_until_it_is_interrupted(begin, vms):
 
 
 def test_autostart_has_an_object_for_each(interlock, tmp_path, monkeypatch):
-    """One that does not exist stops no other."""
+    """A missing instance holds up no other."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     interlock(*CREATE)
     done = interlock("autostart", "enable", "nope", "web", "--json")
@@ -130,7 +130,7 @@ def test_autostart_has_an_object_for_each(interlock, tmp_path, monkeypatch):
 
 
 def test_of_several_each_has_an_object(interlock):
-    """A failure stops no other, and its key says that it is one."""
+    """A failure holds up no other, and its object has the key `error`."""
     interlock(*CREATE)
     done = interlock("start", "web", "nope", "--json")
     found = {it["name"]: it for it in objects(done)}
@@ -139,7 +139,7 @@ def test_of_several_each_has_an_object(interlock):
 
 
 def test_error_without_the_option_leaves_stdout_empty(interlock):
-    """--format json is for results, as ever; and what a guest is to run is not ours to read."""
+    """--format json is for results only, and `--json` among a guest command's arguments is not ours to read."""
     assert not interlock("start", "nope", "--format", "json").stdout
     assert not interlock("run", "nope", "--", "jq", "--json").stdout
     assert not interlock("run", "nope", "jq", "--json").stdout

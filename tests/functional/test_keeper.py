@@ -1,4 +1,4 @@
-"""The keeper: ports that open in a guest are open on the host, by a process that may be killed at any moment."""
+"""The keeper: a process that opens a guest's ports on the host, and that may be killed at any moment."""
 
 import json
 import os
@@ -29,14 +29,14 @@ Until = Callable[[Callable[[], object]], None]
 
 
 class Watched:
-    """The instance `web`, whose ports that open are forwarded, and the keeper of its home."""
+    """The instance `web`, whose opened ports are forwarded, and the keeper of its home."""
 
     def __init__(self, vms: Interlock, until: Until) -> None:
         self.vms, self.until = vms, until
 
     @property
     def keepers(self) -> list[int]:
-        """The pids of the processes that are keepers of the home."""
+        """The pids of the home's keeper processes."""
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             try:
@@ -49,13 +49,13 @@ class Watched:
 
     @property
     def keeper(self) -> int:
-        """The pid of the keeper, as soon as there is one that hears calls."""
+        """The keeper's pid, as soon as one keeper answers calls."""
         self.until(lambda: calls.heard(self.vms.home))
         self.until(lambda: len(self.keepers) == 1)
         return self.keepers[0]
 
     def end(self) -> None:
-        """Kill the keeper, as a person or the kernel would."""
+        """Kill the keeper with SIGKILL, as a person or the kernel would."""
         os.kill(self.keeper, signal.SIGKILL)
         self.until(lambda: not self.keepers)
 
@@ -65,7 +65,7 @@ class Watched:
 
     @property
     def ports(self) -> list[tuple[int, str]]:
-        """The ports of the host that lead into the guest, or should, and why they do not."""
+        """The host's ports that lead, or should lead, into the guest, each with its problem."""
         seen = self.vms.status("web").observation
         return [(port.host_port, port.problem) for port in seen.ports] if seen else []
 
@@ -83,7 +83,7 @@ def watched(vms: Interlock, until: Until, tmp_path: Path) -> Iterator[Watched]:
 def test_port_that_opens_in_the_guest_is_shown_and_goes_away_with_it(
     watched: Watched, interlock: Callable[..., "subprocess.CompletedProcess[str]"], until: Until
 ) -> None:
-    """Each look of the keeper makes the host's ports those of the guest; `list` and `inspect` show them."""
+    """At each look the keeper makes the host's ports match the guest's; `list` and `inspect` show them."""
     assert interlock("start", "web").returncode == 0
     watched.listen("0.0.0.0:8080", "127.0.0.1:3000", "0.0.0.0:22", "10.0.2.15:4000")
     until(lambda: watched.ports == [(3000, ""), (8080, "")])
@@ -98,7 +98,7 @@ def test_port_that_opens_in_the_guest_is_shown_and_goes_away_with_it(
 
 
 def test_keeper_ends_with_the_last_machine_that_needs_it(watched: Watched, vms: Interlock, until: Until) -> None:
-    """It is no daemon: it begins with a start, and is gone when nothing needs it."""
+    """It is not a daemon: it begins with a start, and ends when nothing needs it."""
     assert not watched.keepers
     vms.start("web")
     assert watched.keeper
@@ -114,7 +114,7 @@ def test_keeper_ends_with_the_last_machine_that_needs_it(watched: Watched, vms: 
 def test_without_a_keeper_all_else_works_and_the_next_start_begins_one_that_continues(
     watched: Watched, vms: Interlock, interlock: Callable[..., "subprocess.CompletedProcess[str]"], until: Until
 ) -> None:
-    """Killed by kill -9, it leaves what it did; what happened meanwhile is done by the next one."""
+    """A keeper killed with SIGKILL leaves its work in place; the next one catches up with what happened meanwhile."""
     vms.start("web")
     watched.listen("0.0.0.0:8080")
     until(lambda: watched.ports == [(8080, "")])
@@ -131,7 +131,7 @@ def test_without_a_keeper_all_else_works_and_the_next_start_begins_one_that_cont
 def test_keeper_that_is_killed_in_the_middle_is_made_up_for_by_the_next(
     watched: Watched, vms: Interlock, until: Until, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kill may come while the driver opens ports: the next keeper asks for all of them again."""
+    """The kill may come while the driver opens ports: the next keeper opens all of them again."""
     go_on = tmp_path / "go-on"
     monkeypatch.setenv(VARIABLE, json.dumps({"carry": {"until": str(go_on)}}))
     vms.start("web")
@@ -151,7 +151,7 @@ def test_taken_port_is_said_in_list_and_in_the_log_and_tried_again(
     until: Until,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A port that another program has is no secret, and once it is free it leads into the guest."""
+    """`list` and the log report a port that another program has taken; once it is free, it leads into the guest."""
     words = "tcp port 8080 of 127.0.0.1 is taken by python3 (pid 4711)"
     monkeypatch.setenv(VARIABLE, json.dumps({"carry": {"error": words}}))
     vms.start("web")
@@ -169,7 +169,7 @@ def test_taken_port_is_said_in_list_and_in_the_log_and_tried_again(
 
 
 def test_exit_that_nobody_asks_about_is_recorded_as_it_happens(watched: Watched, vms: Interlock, until: Until) -> None:
-    """The keeper looks, and the engine records: the journal has the line before any command reads it."""
+    """The keeper looks and the engine records: the journal has the line before any command reads it."""
     vms.start("web")
     assert watched.keeper
 
@@ -181,7 +181,7 @@ def test_exit_that_nobody_asks_about_is_recorded_as_it_happens(watched: Watched,
 
 
 class Inside:
-    """Keepers that are threads of this process, called instead of processes; restarts do not wait in them."""
+    """Keepers that are threads of this process instead of processes; their restarts do not wait."""
 
     def __init__(self, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
         self.threads: list[threading.Thread] = []
@@ -198,7 +198,7 @@ class Inside:
 
 @pytest.fixture
 def inside(home: Home, vms: Interlock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Inside]:
-    """Yield the keepers of a home in which `web` is started again when it fails, and has no rules for ports."""
+    """Yield the keepers of a home in which `web` restarts on failure and has no port rules."""
     inside = Inside(home, monkeypatch)
     vms.create("web", {"base": "template:tiny", "restart": "on-failure"}, driver="simulated")
     yield inside
@@ -213,19 +213,19 @@ def fail(vms: Interlock, reason: str = "guest panicked", *, failed: bool = True)
 
 
 def ends(vms: Interlock) -> list[tuple[str, str, str | None]]:
-    """Return what has happened to `web` after its first start: trigger, phase, detail."""
+    """Return what happened to `web` after its first start: trigger, phase, detail."""
     lines = [line for line in vms.history("web") if line.phase not in ("begun", "step")]
     said = [(line.trigger, line.phase, line.detail or (line.error or {}).get("message")) for line in lines]
     return said[said.index(("start", "done", None)) + 1 :]
 
 
 def again(vms: Interlock, number: int) -> bool:
-    """Return whether the restart of that number is the last thing that happened to `web`."""
+    """Return whether restart number `number` is the last thing that happened to `web`."""
     return ends(vms)[-1:] == [("start", "done", f"restart {number} of 5 after a failure")]
 
 
 def test_machine_that_fails_is_started_again_by_the_keeper(watched: Watched, vms: Interlock, until: Until) -> None:
-    """After a while, by a process that nobody typed; watchers see it wait, and the history has the number."""
+    """The keeper starts it after a delay; watchers see the delay, and the history has the restart's number."""
     vms.edit("web", "restart=on-failure")
     vms.start("web")
     assert watched.keeper
@@ -240,7 +240,7 @@ def test_machine_that_fails_is_started_again_by_the_keeper(watched: Watched, vms
 
 
 def test_machine_that_fails_again_and_again_is_given_up(inside: Inside, vms: Interlock, until: Until) -> None:
-    """After as many restarts as are documented; its state says so, and a start by somebody begins again."""
+    """After the documented number of restarts its state says so, and a start by a user resets the count."""
     vms.start("web")
     for number in range(restarts.TRIES):
         fail(vms)
@@ -258,7 +258,7 @@ def test_machine_that_fails_again_and_again_is_given_up(inside: Inside, vms: Int
 def test_restart_that_cannot_be_is_tried_again_and_given_up(
     inside: Inside, vms: Interlock, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A hypervisor that does not come up has failed as one that crashed has."""
+    """A hypervisor that does not come up counts as a failure, like one that crashed."""
     vms.start("web")
     monkeypatch.setenv(VARIABLE, json.dumps({"start": {"error": "no memory"}}))
     fail(vms)
@@ -273,7 +273,7 @@ def test_restart_that_cannot_be_is_tried_again_and_given_up(
 
 @pytest.mark.usefixtures("inside")
 def test_machine_that_somebody_or_the_guest_shut_down_stays_down(vms: Interlock, inside: Inside, until: Until) -> None:
-    """A stop, a kill and a guest that shuts itself down are no failures, and the keeper ends with them."""
+    """A stop, a kill and a guest that shuts itself down are not failures, and the keeper ends afterwards."""
     for end in (vms.stop, vms.kill, lambda _: fail(vms, "guest shut down", failed=False)):
         vms.start("web")
         end("web")
@@ -285,7 +285,7 @@ def test_machine_that_somebody_or_the_guest_shut_down_stays_down(vms: Interlock,
 def test_stop_calls_off_a_restart_that_waits(
     inside: Inside, vms: Interlock, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody who wants it down does not find it up a minute later."""
+    """A user who stops the instance does not find it running a minute later."""
     monkeypatch.setattr(restarts, "_FIRST_S", 3600.0)
     vms.start("web")
     fail(vms)
@@ -299,7 +299,7 @@ def test_stop_calls_off_a_restart_that_waits(
 
 @pytest.mark.usefixtures("inside")
 def test_keeper_waits_for_a_failure_that_another_process_is_about_to_record(vms: Interlock, home: Home) -> None:
-    """That process has the lock: to end now would be to miss it."""
+    """That process holds the lock: a keeper that ended now would miss the failure."""
     vms.start("web")
     lock = Lock(home.lock("web"))
     assert lock.acquire()
@@ -311,7 +311,7 @@ def test_keeper_waits_for_a_failure_that_another_process_is_about_to_record(vms:
 def test_restart_whose_keeper_is_killed_is_finished_by_the_next(
     watched: Watched, vms: Interlock, until: Until, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its number is the same, and no second machine comes to be."""
+    """The restart keeps its number, and no second machine appears."""
     go_on = tmp_path / "go-on"
     go_on.touch()
     monkeypatch.setenv(VARIABLE, json.dumps({"start": {"until": str(go_on)}}))
@@ -335,7 +335,7 @@ def test_restart_whose_keeper_is_killed_is_finished_by_the_next(
 def test_exit_of_an_instance_that_needs_no_keeper_is_recorded_while_there_is_one(
     inside: Inside, vms: Interlock, until: Until
 ) -> None:
-    """Whatever else is alive is watched as well."""
+    """The keeper also watches every other instance that is alive."""
     vms.create("plain", "tiny", driver="simulated")
     vms.start("plain")
     vms.start("web")
@@ -348,7 +348,7 @@ def test_exit_of_an_instance_that_needs_no_keeper_is_recorded_while_there_is_one
 def test_keeper_starts_what_should_have_started_at_login(
     inside: Inside, vms: Interlock, until: Until, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Where no unit did it: what was marked in an earlier boot of the host, and not what is marked from now on."""
+    """Without a unit, the keeper starts what was marked in an earlier boot of the host, but not what is marked now."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     for name in ("old", "new"):
         vms.create(name, "tiny", driver="simulated")
@@ -369,7 +369,7 @@ def test_keeper_starts_what_should_have_started_at_login(
 def test_keeper_starts_at_login_what_a_power_cut_ended_and_who_looked_first_has_recorded(
     inside: Inside, vms: Interlock, until: Until, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """`list` records the exit in the new boot, and is not what was done to it since."""
+    """`list` records the exit in the new boot; that record does not count as somebody's later action."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     vms.create("old", "tiny", driver="simulated")
     vms.start("old")
@@ -386,7 +386,7 @@ def test_keeper_starts_at_login_what_a_power_cut_ended_and_who_looked_first_has_
 
 
 def test_edit_of_the_rules_counts_while_the_machine_runs(watched: Watched, vms: Interlock, until: Until) -> None:
-    """A port that a rule ignores from now on is closed at the keeper's next look."""
+    """A port that a new rule ignores is closed at the keeper's next look."""
     vms.start("web")
     watched.listen("127.0.0.1:8080")
     until(lambda: watched.ports == [(8080, "")])
@@ -398,7 +398,7 @@ def test_edit_of_the_rules_counts_while_the_machine_runs(watched: Watched, vms: 
 
 
 def test_second_keeper_ends_at_once(watched: Watched, vms: Interlock) -> None:
-    """Two starts at the same time may begin two: one of them finds the other and leaves."""
+    """Two starts at the same time may begin two keepers: one of them finds the other and ends."""
     vms.start("web")
     first = watched.keeper
 
@@ -409,7 +409,7 @@ def test_second_keeper_ends_at_once(watched: Watched, vms: Interlock) -> None:
 
 
 def test_instance_without_rules_needs_no_keeper(vms: Interlock, home: Home) -> None:
-    """A simulated machine has no rules unless its template asks for some, and nothing is begun for it."""
+    """A simulated machine has no port rules unless its template has some, and no keeper is begun for it."""
     vms.create("plain", "tiny", driver="simulated")
 
     vms.start("plain")
@@ -420,7 +420,7 @@ def test_instance_without_rules_needs_no_keeper(vms: Interlock, home: Home) -> N
 
 @pytest.mark.usefixtures("watched")
 def test_dry_run_begins_no_keeper(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A keeper would look at real instances, and make files for that."""
+    """A keeper would look at real instances, and create files for that."""
     called: list[Home] = []
     monkeypatch.setattr(calls, "call", called.append)
     rehearsed = Interlock(dry_run=True).start("web")

@@ -15,7 +15,7 @@ def test_kill_of_running_instance_stops_it(interlock, bring, state, history):
 
 @pytest.mark.parametrize("source", [State.created, State.stopped])
 def test_kill_of_instance_that_is_down_changes_nothing(interlock, bring, history, source):
-    """Killing what does not run succeeds."""
+    """Killing an instance that is down succeeds."""
     bring(source)
     before = history()
     assert interlock("kill", "web").returncode == 0
@@ -23,7 +23,7 @@ def test_kill_of_instance_that_is_down_changes_nothing(interlock, bring, history
 
 
 def test_kill_calls_off_a_start_that_hangs(interlock, begin, bring, at_work, state):
-    """`kill` calls off a running start, which ends as cancelled."""
+    """`kill` cancels a running start, and the start says so."""
     bring(State.created)
     process = begin("start", "web", orders={"start": {"hang": True}})
     at_work()

@@ -1,4 +1,4 @@
-"""The driver lima through the program, beside a limactl that its user continues using: what that does is observed."""
+"""The driver lima through the program, while its user keeps using limactl: what limactl does is observed."""
 
 import signal
 import subprocess
@@ -17,18 +17,18 @@ pytestmark = pytest.mark.usefixtures("limactl", "machine")
 
 @pytest.fixture
 def machine(vms):
-    """Create the instance `web`, kept by the stand-in for limactl."""
+    """Create the instance `web`, backed by the stand-in for limactl."""
     vms.create("web", {"images": [{"location": "/images/debian.qcow2"}]}, driver="lima")
 
 
 def lima(*words, stdin=""):
-    """Do what a user of limactl does."""
+    """Run limactl as its user would."""
     subprocess.run(["limactl", "--log-format", "json", *words], check=True, capture_output=True, text=True, input=stdin)
 
 
 @pytest.fixture
 def of_lima(lima_home):
-    """Return a function that makes a machine by limactl alone, and returns its folder."""
+    """Return a function that makes a machine with limactl alone and returns its folder."""
 
     def make(name, text="cpus: 1"):
         lima("create", "--name", name, "--tty=false", "-", stdin=text)
@@ -38,12 +38,12 @@ def of_lima(lima_home):
 
 
 def content(folder):
-    """Return all that is in a folder, and when it was written."""
+    """Return the files of a folder, each with its time and size."""
     return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in folder.iterdir()}
 
 
 def test_life_of_a_machine_that_lima_keeps(interlock):
-    """Each command does by limactl what it does by QEMU."""
+    """Each command works through limactl as it does with QEMU."""
     for command in ("start", "stop", "start", "kill", "reset", "start", "restart", "stop", "delete"):
         assert interlock(command, "web").returncode == 0, command
     assert "web" not in interlock("list").stdout
@@ -51,7 +51,7 @@ def test_life_of_a_machine_that_lima_keeps(interlock):
 
 @pytest.mark.parametrize("before", [(), (Trigger.start, Trigger.stop)], ids=["created", "stopped"])
 def test_start_and_stop_by_limactl_are_observed(interlock, vms, history, before):
-    """When its user starts and stops it by limactl, `list` says what is so, and history who did it."""
+    """After a start and a stop by limactl, `list` shows the present state, and the history says who did it."""
     for trigger in before:
         vms.fire("web", trigger)
     lima("start", "--tty=false", "web")
@@ -64,7 +64,7 @@ def test_start_and_stop_by_limactl_are_observed(interlock, vms, history, before)
 
 
 def test_delete_by_limactl_is_observed_with_the_way_out(interlock, vms):
-    """The instance stays until somebody says so; start says that the machine is gone, and what to type."""
+    """The instance stays until it is deleted; `start` says that the machine is gone, and what to type."""
     vms.start("web")
     lima("delete", "--force", "web")
     assert "stopped · `interlock delete web` removes what is left of it here · limactl has deleted it" in (
@@ -77,7 +77,7 @@ def test_delete_by_limactl_is_observed_with_the_way_out(interlock, vms):
 
 
 def test_dry_run_says_that_limactl_has_started_it(interlock, vms):
-    """A rehearsal settles what others did as the real run would, and touches nothing."""
+    """A rehearsal takes in what others did, as the real run would, and touches nothing."""
     lima("start", "--tty=false", "web")
     rehearsed = interlock("stop", "web", "--dry-run")
     assert (rehearsed.returncode, "started by limactl" in rehearsed.stdout + rehearsed.stderr) == (0, True)
@@ -85,7 +85,7 @@ def test_dry_run_says_that_limactl_has_started_it(interlock, vms):
 
 
 def test_adopt_takes_every_machine_of_limactl_and_changes_nothing(interlock, vms, of_lima):
-    """Those that run and those that do not become instances as they are; a second time there is nothing to take."""
+    """Running and stopped machines become instances as they are; the second time there is nothing to adopt."""
     down, up = of_lima("down"), of_lima("up")
     lima("start", "--tty=false", "up")
     before = content(down), content(up)
@@ -103,7 +103,7 @@ def test_adopt_takes_every_machine_of_limactl_and_changes_nothing(interlock, vms
 
 
 def test_adopted_machine_lives_like_any_other_and_is_given_back(interlock, of_lima):
-    """It starts, stops and has another name if one likes; delete leaves it to limactl."""
+    """It can be started, stopped and renamed; `delete` leaves the machine to limactl."""
     folder = of_lima("old")
     assert interlock("adopt", "old", "--json").returncode == 0
     for command in (("start", "old"), ("stop", "old"), ("rename", "old", "new")):
@@ -119,7 +119,7 @@ def test_adopted_machine_lives_like_any_other_and_is_given_back(interlock, of_li
 
 
 def test_adopt_says_of_what_it_cannot_take_why_and_what_to_type(interlock, vms, of_lima, lima_home):
-    """Of several, the others are taken; what Interlock's own limactl wrote is no machine of Lima's."""
+    """The other machines are adopted; a folder that Interlock's own limactl made is not one of Lima's machines."""
     of_lima("fine")
     of_lima("odd", "unreadable: true")
     (of_lima("ours") / "interlock").symlink_to("/nonexistent")
@@ -139,14 +139,14 @@ def test_adopt_says_of_what_it_cannot_take_why_and_what_to_type(interlock, vms, 
 
 
 def test_adopt_of_an_instance_and_of_nothing_is_refused(interlock):
-    """A name that is taken, and one that limactl does not know."""
+    """A name that is already an instance, and a name that limactl does not know."""
     taken, absent = interlock("adopt", "web"), interlock("adopt", "nothing")
     assert ('"web" is already an instance' in taken.stderr, taken.returncode) == (True, 4)
     assert ('finds no machine "nothing"' in absent.stderr, absent.returncode) == (True, 4)
 
 
 def test_adopt_of_several_asks_limactl_once(of_lima, vms, monkeypatch):
-    """Each call of limactl costs as much as all of them."""
+    """One call of limactl lists all machines at the cost of one."""
     of_lima("one")
     of_lima("two")
     asked = []
@@ -158,7 +158,7 @@ def test_adopt_of_several_asks_limactl_once(of_lima, vms, monkeypatch):
 
 
 def test_adoption_that_fails_leaves_the_machine(vms, of_lima, monkeypatch):
-    """What is rolled back is Interlock's own: the machine was there before, and stays."""
+    """Only Interlock's own files are rolled back: the machine was there before, and stays."""
     folder = of_lima("old")
     before = content(folder)
 
@@ -173,7 +173,7 @@ def test_adoption_that_fails_leaves_the_machine(vms, of_lima, monkeypatch):
 
 
 def test_edit_of_what_limactl_keeps_is_refused_with_its_command(interlock, vms, history):
-    """limactl would not hear of another spec: what is not done is not recorded."""
+    """limactl would not learn about the new spec: nothing is changed, and nothing is recorded."""
     before = history()
     edited = interlock("edit", "web", "--cpus", "7")
     assert (edited.returncode, "hint: limactl edit web" in edited.stderr) == (6, True)

@@ -1,4 +1,4 @@
-"""`interlock list`: every instance, a damaged one too, and what is happening to each."""
+"""`interlock list`: every instance, including damaged ones, and what is happening to each."""
 
 import json
 import re
@@ -10,14 +10,14 @@ from interlock.fsm.states import State
 
 
 def test_list_of_no_instances_prints_nothing(interlock, home):
-    """A listing of nothing is empty for programs, and makes nothing."""
+    """A list of nothing is empty for programs, and creates nothing."""
     done = interlock("list")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert not home.root.exists()
 
 
 def test_list_as_table_has_a_line_for_each(interlock, bring, vms):
-    """By name, aligned under their titles."""
+    """The lines are sorted by name, and aligned under their titles."""
     bring(State.running)
     vms.create("db", "tiny", driver="simulated")
     lines = [re.split(r"\s{2,}", line) for line in interlock("list").stdout.splitlines()]
@@ -25,7 +25,7 @@ def test_list_as_table_has_a_line_for_each(interlock, bring, vms):
 
 
 def test_list_as_json_is_the_documented_record(interlock, bring, vms):
-    """One object a line, whose keys are the documented ones."""
+    """There is one object per line, with the documented keys."""
     bring(State.running)
     (line,) = interlock("list", "--format", "json").stdout.splitlines()
     assert json.loads(line) == json.loads(json.dumps(vms.status("web").to_json()))
@@ -43,7 +43,7 @@ def test_list_of_names_tells_about_those_and_misses_the_others(interlock, bring,
 
 
 def test_list_of_an_instance_on_its_way_in_is_no_error(interlock, begin, until, vms):
-    """An instance that is being created is listed by name, too."""
+    """An instance that is being created can be listed by name too."""
     begin("create", "web", "--template", "tiny", "--driver", "simulated", orders={"create": {"delay_s": 60}})
     until(lambda: vms.status("web").operation)
     done = interlock("list", "web")
@@ -63,7 +63,7 @@ def test_list_with_a_damaged_instance_lists_the_others_too(interlock, bring, vms
 
 
 def test_list_while_another_process_works_shows_what_it_does(interlock, begin, bring, at_work):
-    """The step, the process and the deadline of work in flight are seen from outside, and nobody waits for it."""
+    """`list` shows the step, the process and the deadline of work in flight, without waiting for it."""
     bring(State.created)
     process = begin("start", "web", "--timeout", "50", orders={"start": {"hang": True}})
     at_work()
@@ -84,7 +84,7 @@ def test_list_of_guest_that_went_down_says_why(interlock, bring, home):
 
 
 def test_list_prints_what_a_machine_uses_while_it_runs(interlock, bring, home):
-    """Figures of the host, as keys, columns and sort keys; of one that is down there are none."""
+    """The usage figures are keys, columns and sort keys; an instance that is down has no figures."""
     bring(State.running)
     record = home.directory("web") / "machine.json"
     used = {"cpu_s": 12.5, "resident_bytes": 3 << 20, "uptime_s": 60.0}
@@ -99,7 +99,7 @@ def test_list_prints_what_a_machine_uses_while_it_runs(interlock, bring, home):
 
 @pytest.fixture
 def three(vms):
-    """Make three instances, the second of which runs and is the largest."""
+    """Make three instances, of which `b` runs and is the largest."""
     for name, memory in (("a", 1 << 28), ("b", 1 << 30), ("c", 1 << 29)):
         vms.create(name, "tiny", Wishes(memory_bytes=memory), driver="simulated")
     vms.start("b")
@@ -119,14 +119,14 @@ def three(vms):
     ],
 )
 def test_list_prints_what_is_asked_for(interlock, arguments, expected):
-    """Which instances, in which order, and what of each."""
+    """The arguments choose the instances, their order and their columns."""
     done = interlock("list", *arguments)
     assert (done.returncode, done.stdout.splitlines()) == (0, expected)
 
 
 @pytest.mark.usefixtures("three")
 def test_list_json_is_the_format_json(interlock):
-    """The short form that people type."""
+    """`--json` is the short form for people who type."""
     assert interlock("list", "--json").stdout == interlock("list", "--format", "json").stdout
 
 
@@ -140,7 +140,7 @@ def test_list_json_is_the_format_json(interlock):
     ],
 )
 def test_list_refuses_what_it_cannot_print(interlock, arguments, words):
-    """By the part that means nothing."""
+    """The error names the part that is not understood."""
     done = interlock("list", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert words in done.stderr.replace("\n", " ")

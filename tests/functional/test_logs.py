@@ -1,4 +1,4 @@
-"""`interlock logs`: refusals; a simulated machine writes none."""
+"""`interlock logs`: refusals; a simulated machine writes no logs."""
 
 import pytest
 

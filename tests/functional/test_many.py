@@ -1,4 +1,4 @@
-"""Commands that take several instances: which are meant, all at once, and what the exit code says."""
+"""Commands that take several instances: how they are chosen, that they run at once, and the exit code."""
 
 import json
 import signal
@@ -25,7 +25,7 @@ def states(vms):
 
 @pytest.mark.usefixtures("three")
 def test_start_of_several_starts_each_and_prints_each(interlock, states):
-    """Each has a result, as it comes; one that runs already is one of them."""
+    """Each result is printed as it comes, including that of the instance that already runs."""
     done = interlock("start", "a", "b", "c", "--format", "json")
     outcomes = {record["name"]: record for record in map(json.loads, done.stdout.splitlines())}
     assert {name: record["changed"] for name, record in outcomes.items()} == {"a": True, "b": False, "c": True}
@@ -34,7 +34,7 @@ def test_start_of_several_starts_each_and_prints_each(interlock, states):
 
 @pytest.mark.usefixtures("three")
 def test_failure_of_one_stops_no_other_and_gives_the_exit_code(interlock, vms, states):
-    """Each failure is said with its instance; the exit code is that of the first by name, not by time."""
+    """Each failure names its instance; the exit code is that of the first in the order of the arguments."""
     vms.engine.fire("c", Trigger.start)
     vms.engine.fire("c", Trigger.protect)
     done = interlock("--log-format", "json", "reset", "a", "b", "nope", "c")
@@ -51,7 +51,7 @@ def test_failure_of_one_stops_no_other_and_gives_the_exit_code(interlock, vms, s
 
 @pytest.mark.usefixtures("three")
 def test_one_that_hangs_holds_up_no_other(interlock, vms, states):
-    """They are worked on at the same time: the deaf guest's deadline is over after the others' end."""
+    """They are worked on at the same time: the guest that does not answer is killed at its deadline."""
     vms.start("a")
     done = interlock("stop", "--all", "--timeout", "0.2", "--format", "json", orders={"stop": {"hang": True}})
     assert done.returncode == 0
@@ -61,7 +61,7 @@ def test_one_that_hangs_holds_up_no_other(interlock, vms, states):
 
 @pytest.mark.usefixtures("three")
 def test_filter_chooses_by_what_list_prints(interlock, states):
-    """A pattern of any key of the record; several conditions must all hold."""
+    """A pattern can match any key of the record; several conditions must all hold."""
     assert interlock("start", "--filter", "state=created", "--filter", "name=[bc]").returncode == 0
     assert states() == {"a": "created", "b": "running", "c": "running"}
     assert interlock("kill", "--filter", "protected=false", "--filter", "reason=null").returncode == 0
@@ -79,7 +79,7 @@ def test_filter_chooses_by_what_list_prints(interlock, states):
     ],
 )
 def test_mistake_in_the_choice_touches_nothing(interlock, vms, arguments, words):
-    """What is meant must be clear."""
+    """A choice that is not clear is a usage error."""
     vms.create("a", "tiny", driver="simulated")
     done = interlock("start", *arguments)
     assert (done.returncode, words in done.stderr.replace("\n", " ")) == (2, True)
@@ -87,14 +87,14 @@ def test_mistake_in_the_choice_touches_nothing(interlock, vms, arguments, words)
 
 
 def test_all_of_nothing_succeeds_and_says_so(interlock):
-    """A script that clears up need not know whether there is anything."""
+    """A cleanup script need not know whether any instance exists."""
     done = interlock("delete", "--all", "--force")
     assert (done.returncode, "no instance exists: nothing to delete" in done.stderr) == (0, True)
 
 
 @pytest.mark.usefixtures("three")
 def test_signal_calls_all_of_them_off_once(begin, vms, until, states):
-    """Each is undone, and the program says once that it was interrupted."""
+    """Each start is undone, and the program says once that it was interrupted."""
     process = begin("start", "a", "c", orders={"start": {"hang": True}})
     until(lambda: all((op := vms.status(name).operation) and "simulated" in op.step for name in ("a", "c")))
     process.send_signal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""What a person reads on stderr, word for word: a reviewed file, compared with what the program says."""
+"""Everything that a person reads on stderr, word for word: a reviewed file, compared with what the program prints."""
 
 import json
 import re
@@ -19,18 +19,18 @@ ORDERS = {
     "hangs": {"start": {"hang": True}, "stop": {"hang": True}},
     "cannot be killed": {"start": {"error": "no"}, "kill": {"error": "it will not die"}},
 }
-"""What the simulated driver is ordered, by the remark after a command line."""
+"""The simulated driver's orders, by the remark after a command line."""
 
 
 def masked(text, folder):
-    """Return `text` without what differs from run to run."""
+    """Return `text` without the parts that differ from run to run."""
     text = re.sub(r" *\b\d+\.\d s\b", " 0.0 s", text.replace(str(folder), "DIR"))
     return re.sub(r"\bpid \d+", "pid N", text)
 
 
 @pytest.mark.parametrize("scene", SCENES)
 def test_messages_of_scene_are_the_reviewed_ones(interlock, tmp_path, agrees, scene):
-    """Each command says the words that were reviewed, and ends with the code that was."""
+    """Each command prints the reviewed words and ends with the reviewed exit code."""
     said = []
     for line in SCENES[scene].splitlines():
         prompt, _, command = line.partition(" ")
@@ -43,14 +43,14 @@ def test_messages_of_scene_are_the_reviewed_ones(interlock, tmp_path, agrees, sc
 
 
 LOGFMT = re.compile(r'(\w+=(?:"(?:[^"\\]|\\.)*"|[^\s"=]*)(?: (?!$)|$))+')
-"""A line of logfmt: keys and values, those with blanks in quotes. Source: brandur.org/logfmt."""
+"""A line of logfmt: keys and values; values with blanks are quoted. Source: brandur.org/logfmt."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("log_format", ["json", "logfmt"])
 @pytest.mark.parametrize("scene", SCENES)
 def test_messages_of_scene_as_a_log_are_records_to_the_last_line(interlock, scene, log_format):
-    """Errors, hints and notes too: each line of JSON is as the schema says, each of logfmt can be taken apart."""
+    """Errors, hints and notes too: each JSON line matches the schema, and each logfmt line can be parsed."""
     jsonschema = pytest.importorskip("jsonschema", reason="checks the lines: pip install '.[dev]'")
     strict = jsonschema.Draft202012Validator({**json_schema(), "additionalProperties": False})
     for line in SCENES[scene].splitlines():
@@ -69,7 +69,7 @@ def test_messages_of_scene_as_a_log_are_records_to_the_last_line(interlock, scen
 
 
 def test_messages_of_start_tell_nothing_of_creation():
-    """A start speaks of no creation, template or image, whatever becomes of it: it does nothing with them."""
+    """A start mentions no creation, template or image, whatever the outcome: it does nothing with them."""
     said = [line for line in SCENES["start"].splitlines() if not line.startswith(("$", "%"))]
     assert said
     assert [line for line in said if re.search(r"creating|template|image", line, re.IGNORECASE)] == []

@@ -14,7 +14,7 @@ from interlock.fsm.table import Trigger
 
 @pytest.mark.parametrize("source", EXISTING)
 def test_migrate_says_where_the_instance_is_now(interlock, bring, state, history, source):
-    """The state stays, and the history has the node."""
+    """The state stays, and the outcome names the node."""
     bring(source)
     done = interlock("migrate", "web", "--node", "node2.example.test", "--format", "json")
     assert (done.returncode, state()) == (0, source)
@@ -23,7 +23,7 @@ def test_migrate_says_where_the_instance_is_now(interlock, bring, state, history
 
 
 def test_failover_is_a_migrate_with_that_word(interlock, bring, vms):
-    """What was asked for stands in the history."""
+    """The history records which of the two was asked for."""
     bring(State.running)
     assert interlock("cluster", "failover", "web").returncode == 0
     assert [line.trigger for line in vms.history("web")][-1] == "migrate"
@@ -31,7 +31,7 @@ def test_failover_is_a_migrate_with_that_word(interlock, bring, vms):
 
 
 def test_migrate_of_a_machine_that_has_no_cluster_is_refused(interlock, bring, history):
-    """A driver of this host alone says so; the state stays."""
+    """A driver that has only this host says so; the state stays."""
     bring(State.running)
     done = interlock("migrate", "web", orders={"migrate": {"error": "it runs on this host alone"}})
     assert (done.returncode, "it runs on this host alone" in done.stderr) == (6, True)
@@ -39,7 +39,7 @@ def test_migrate_of_a_machine_that_has_no_cluster_is_refused(interlock, bring, h
 
 
 def test_stop_calls_a_migrate_off(interlock, begin, bring, at_work, state, history):
-    """Who wants the machine down does not wait until it is elsewhere."""
+    """A user who stops the machine does not wait until it has moved."""
     bring(State.running)
     moving = begin("migrate", "web", orders={"migrate": {"hang": True}})
     at_work()
@@ -49,14 +49,14 @@ def test_stop_calls_a_migrate_off(interlock, begin, bring, at_work, state, histo
 
 
 class Blind(SimulatedDriver):
-    """A driver whose cluster has lost sight of its machines."""
+    """A driver whose cluster cannot reach its machines."""
 
     def observe(self, _site):
         return Observation(alive=None, condition="unreachable: its node node1 does not answer", node="node1")
 
 
 def test_failover_alone_leads_out_of_a_node_that_is_down(make_engine, bring, history):
-    """Where nobody can tell whether the machine is alive, all else is refused before it begins, and this is done."""
+    """While nobody knows whether the machine is alive, everything but a failover is refused before it begins."""
     bring(State.running)
     engine, before = make_engine(Blind()), history()
     assert engine.status("web").state is State.running
@@ -68,7 +68,7 @@ def test_failover_alone_leads_out_of_a_node_that_is_down(make_engine, bring, his
 
 
 def test_failover_gives_up_what_a_dead_process_left(make_engine, begin, at_work, bring, history):
-    """Nobody can tell what became of it, so no rule of its row can settle it; the state stays."""
+    """Nobody knows how far it got, so no rule of its row can settle it; the state stays."""
     bring(State.running)
     process = begin("stop", "web", orders={"stop": {"hang": True}})
     at_work()
@@ -79,7 +79,7 @@ def test_failover_gives_up_what_a_dead_process_left(make_engine, begin, at_work,
 
 
 def test_dry_run_of_a_failover_foresees_that_alone(home, bring):
-    """That nobody can tell whether the machine is alive is no reason to foresee its exit."""
+    """Not knowing whether the machine is alive is no reason to plan for its exit."""
     bring(State.running)
     rehearsal = Rehearsal(home, lambda _: Blind())
     with pytest.raises(OutOfReachError, match="its node node1 does not answer"):

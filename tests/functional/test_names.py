@@ -1,4 +1,4 @@
-"""Names that people know from other programs, and command lines that do not say everything."""
+"""Names that people know from other programs, and command lines that leave something out."""
 
 import pytest
 
@@ -9,7 +9,7 @@ TEMPLATE = "images: [{location: 'build:tiny', arch: x86_64}]\narch: x86_64\n"
 
 
 def test_rm_deletes_and_speaks_of_delete(interlock, bring, state):
-    """It is the row `delete`, in its messages and its refusal."""
+    """`rm` is the row `delete`, in its messages and its refusal."""
     bring(State.running)
     refused = interlock("rm", "web")
     assert (refused.returncode, "hint: interlock stop web && interlock delete web" in refused.stderr) == (3, True)
@@ -19,7 +19,7 @@ def test_rm_deletes_and_speaks_of_delete(interlock, bring, state):
 
 
 def test_down_stops_and_ps_shows_what_runs(interlock, bring, state):
-    """`ps` leaves out what does not run; with -a it is all of them."""
+    """`ps` leaves out instances that do not run; `ps -a` lists all."""
     bring(State.running)
     assert interlock("ps", "-q").stdout == "web\n"
     assert interlock("down", "web").returncode == 0
@@ -38,7 +38,7 @@ def test_down_stops_and_ps_shows_what_runs(interlock, bring, state):
     ],
 )
 def test_flag_that_does_not_exist_here_gets_one_line_and_the_real_help(interlock, words, error):
-    """The hint has the name that the command has here."""
+    """The hint uses the command's own name."""
     done = interlock(*words)
     first, message, hint = done.stderr.splitlines()
     assert (done.returncode, first) == (2, "error: usage")
@@ -50,7 +50,7 @@ def test_flag_that_does_not_exist_here_gets_one_line_and_the_real_help(interlock
     ("word", "name"), [("tiny", "tiny"), ("template:tiny", "tiny"), ("./web.yaml", "web"), ("web.yaml", "web")]
 )
 def test_create_of_a_template_alone_is_called_after_it_which_is_said(interlock, vms, tmp_path, word, name):
-    """A built-in's name or a locator, without --template."""
+    """The argument is a built-in's name or a locator; --template is not needed."""
     (tmp_path / "web.yaml").write_text(TEMPLATE)
     done = interlock("create", word, *SIMULATED)
     assert (done.returncode, f'the instance is called "{name}"' in done.stderr) == (0, True)
@@ -73,7 +73,7 @@ def test_create_of_a_template_alone_is_called_after_it_which_is_said(interlock, 
 def test_create_of_what_could_mean_two_things_is_refused_with_what_to_type(
     interlock, vms, tmp_path, words, files, shown, hints
 ):
-    """Nothing is made, and each command that is proposed works as typed."""
+    """Nothing is created, and each suggested command can be typed."""
     for name in files:
         (tmp_path / name).write_text(TEMPLATE)
     done = interlock("create", *words, *SIMULATED)
@@ -84,13 +84,13 @@ def test_create_of_what_could_mean_two_things_is_refused_with_what_to_type(
 
 
 def test_create_of_a_mistyped_template_says_which_there_is(interlock):
-    """A slip is answered with the name that is near."""
+    """The answer to a typing mistake is the nearest name."""
     assert 'did you mean "debian"?' in interlock("create", "debain", *SIMULATED).stderr
 
 
 @pytest.mark.parametrize("template", ["interlock.yaml", "lima.yaml"])
 def test_up_in_a_folder_with_a_template_uses_it_and_the_folders_name(interlock, vms, tmp_path, template):
-    """Both transitions, as with --template; the second time it is started as it is."""
+    """Both transitions run, as with --template; the second time the instance starts without reading the template."""
     folder = tmp_path / "My App"
     folder.mkdir()
     (folder / template).write_text(TEMPLATE)
@@ -102,7 +102,7 @@ def test_up_in_a_folder_with_a_template_uses_it_and_the_folders_name(interlock, 
 
 
 def test_up_never_looks_above_the_folder_and_never_guesses_between_two(interlock, vms, tmp_path, hints):
-    """Without a template it says what to type; with two of them, both commands."""
+    """Without a template the hint is what to type; with two templates, both commands are shown."""
     below = tmp_path / "below"
     below.mkdir()
     (tmp_path / "lima.yaml").write_text(TEMPLATE)
@@ -117,7 +117,7 @@ def test_up_never_looks_above_the_folder_and_never_guesses_between_two(interlock
 
 
 def test_up_of_a_path_is_called_after_it_and_a_bare_word_is_always_a_name(interlock, vms, tmp_path):
-    """`up tiny` creates nothing: it could be the slip of a name."""
+    """`up tiny` creates nothing: it could be a mistyped name of an instance."""
     (tmp_path / "web.yaml").write_text(TEMPLATE)
     assert interlock("up", "./web.yaml", *SIMULATED).returncode == 0
     assert interlock("up", "-t", "tiny", *SIMULATED).returncode == 0
@@ -127,7 +127,7 @@ def test_up_of_a_path_is_called_after_it_and_a_bare_word_is_always_a_name(interl
 
 
 def test_start_and_shell_without_a_name_mean_the_only_instance_at_a_terminal(on_terminal, bring, state, vms):
-    """It is said which; with a second one, it is a mistake."""
+    """The output names the instance; with a second instance the name is required."""
     assert "interlock create web --template debian" in on_terminal("start")[1]
     bring(State.created)
     code, said = on_terminal("start")
@@ -142,7 +142,7 @@ def test_start_and_shell_without_a_name_mean_the_only_instance_at_a_terminal(on_
 
 @pytest.mark.parametrize("command", ["start", "shell", "ssh"])
 def test_name_is_never_left_out_in_a_script(interlock, bring, state, command):
-    """What a script means must not change with what else exists."""
+    """The meaning of a script must not depend on which instances exist."""
     bring(State.created)
     refused = interlock(command)
     assert (refused.returncode, "a name can be left out only at a terminal" in refused.stderr) == (2, True)

@@ -1,4 +1,4 @@
-"""Plain command lines are understood without click, and mean what they mean to click."""
+"""Plain command lines are parsed without click, and mean the same as with click."""
 
 import os
 import subprocess
@@ -13,13 +13,13 @@ WITH_CLICK = {"INTERLOCK_QUIET": "0"}
 
 LOADED = (
     "; there = [name for name in ('click', 'inspect', 'dataclasses') if name in sys.modules]"
-    "; print(*[name for name in there if sys.modules[name].__spec__], file=sys.stderr)"  # what is deferred has none yet
+    "; print(*[name for name in there if sys.modules[name].__spec__], file=sys.stderr)"  # a deferred one has no spec
 )
 
 
 @pytest.fixture
 def some(vms):
-    """Make an instance that runs, one at rest, and one whose spec is damaged."""
+    """Make one running instance, one at rest, and one with a damaged spec."""
     for name in ("web", "db", "bad"):
         vms.create(name, "tiny", driver="simulated")
     vms.start("web")
@@ -59,7 +59,7 @@ def some(vms):
     ],
 )
 def test_plain_command_line_means_what_click_takes_it_for(interlock, words):
-    """Results, messages and exit code are the same, whichever reads it."""
+    """Results, messages and exit code are the same with both parsers."""
     plainly = interlock(*words)
     by_click = interlock(*words, env={**os.environ, **WITH_CLICK})
     assert (plainly.returncode, plainly.stdout, plainly.stderr) == (
@@ -71,7 +71,7 @@ def test_plain_command_line_means_what_click_takes_it_for(interlock, words):
 
 @pytest.mark.parametrize("words", [("list",), ("list", "web"), ("ls",), ("can", "web")])
 def test_plain_command_line_loads_no_parser(vms, words):
-    """Neither click nor what it is built on."""
+    """Neither click nor the modules that it needs are loaded."""
     vms.create("web", "tiny", driver="simulated")
     program = f"import sys\nsys.argv = ['interlock', *{words!r}]\nfrom interlock.__main__ import main\ntry: main()\n"
     done = subprocess.run(
@@ -96,5 +96,5 @@ def test_plain_command_line_loads_no_parser(vms, words):
     ],
 )
 def test_command_line_that_is_not_plain_is_left_to_click(words):
-    """An option, a mistake, another command."""
+    """Options, mistakes and other commands are left to click."""
     assert plain(words, {}) is None

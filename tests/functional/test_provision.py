@@ -1,4 +1,4 @@
-"""`interlock provision` runs the scripts again, and a guest in which something failed runs all the same."""
+"""`interlock provision` runs the scripts again; a guest whose script failed keeps running."""
 
 import json
 
@@ -10,7 +10,7 @@ BROKEN = {"degraded": "script 001-system ended with status 3"}
 
 
 def test_start_of_guest_in_which_a_script_fails_ends_with_6_and_runs(interlock, bring, state, history):
-    """The guest answers, so the instance runs; exit code, error and list say what failed."""
+    """The guest answers, so the instance runs; exit code, error and `list` say what failed."""
     bring(State.created)
     done = interlock("--log-format", "human", "start", "web", orders={"start": BROKEN})
     assert (done.returncode, state(), history()[-1]) == (6, "running", ("start", "done"))
@@ -37,7 +37,7 @@ def test_provision_of_degraded_guest_mends_it(interlock, bring, history):
 
 
 def test_provision_that_fails_again_ends_with_6(interlock, bring, state):
-    """The error carries what the driver said of it, in JSON too."""
+    """The error carries the driver's message, in JSON too."""
     bring(State.running)
     done = interlock("--log-format", "json", "provision", "web", orders={"provision": BROKEN})
     said = [json.loads(line) for line in done.stderr.splitlines()]
@@ -55,7 +55,7 @@ def test_provision_of_instance_that_is_down_is_refused(interlock, bring, source)
 
 
 def test_stop_calls_a_provision_off(interlock, begin, bring, at_work, state, history):
-    """`stop` calls off a running `provision`."""
+    """`stop` cancels a running `provision`."""
     bring(State.running)
     provisioning = begin("provision", "web", orders={"provision": {"hang": True}})
     at_work()

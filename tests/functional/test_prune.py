@@ -1,4 +1,4 @@
-"""`interlock prune`: what nothing needs is listed, and goes when somebody agrees; what is in use stays."""
+"""`interlock prune`: lists what nothing needs, and removes it after consent; what is in use stays."""
 
 import json
 import os
@@ -24,7 +24,7 @@ NOTHING = "nothing to remove\n"
 
 @pytest.fixture(autouse=True)
 def home(home, monkeypatch):
-    """Return an empty home whose sockets lie under a short path, as a socket's must be."""
+    """Return an empty home with a short path to its sockets: a socket's path must be short."""
     with tempfile.TemporaryDirectory(prefix="il-", dir="/tmp") as runtime:
         monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
         yield Home.at(home.root)
@@ -32,7 +32,7 @@ def home(home, monkeypatch):
 
 @pytest.fixture
 def template(interlock, tmp_path):
-    """Return the template of a machine that is made of an imported image, `mine`, on real QEMU."""
+    """Return a template of a machine on real QEMU, made from the imported image `mine`."""
     (tmp_path / "my-disk.img").write_bytes(bytes(510) + b"\x55\xaa" + bytes(1 << 20))
     assert interlock("image", "import", "my-disk.img", "--name", "mine").returncode == 0
     path = tmp_path / "mine.yaml"
@@ -42,7 +42,7 @@ def template(interlock, tmp_path):
 
 @pytest.fixture
 def old_logs(template, vms, home):
-    """Return the logs of `web`, which has been at rest for longer than they are kept."""
+    """Return the logs of `web`, which has been at rest for longer than logs are kept."""
     vms.create("web", str(template), driver="qemu")
     logs = [home.directory("web") / name for name in ("serial.log", "serial.old.log", "qemu.log", "events.log")]
     for path in logs:
@@ -63,7 +63,7 @@ def orphan(home):
 
 
 def listed(interlock, *arguments):
-    """Return what is listed: (what, name)."""
+    """Return the listed items: (what, name)."""
     done = interlock("prune", *arguments, "--format", "json")
     assert done.returncode == 0, done.stderr
     return [(one["what"], one["name"]) for one in map(json.loads, done.stdout.splitlines())]
@@ -77,7 +77,7 @@ def test_prune_of_nothing_makes_nothing(interlock, home):
 
 @pytest.mark.usefixtures("template")
 def test_prune_without_a_terminal_lists_and_says_the_command(interlock, home, old_logs, orphan):
-    """Nothing goes unless somebody agrees; the command that is named removes exactly what was listed."""
+    """Nothing is removed without consent; the suggested command removes exactly what was listed."""
     download = Download.of(Store(home.images), Place("http://x/a"))
     download.folder.mkdir(parents=True)
     download.begin("http://x/a", {}, None)
@@ -97,7 +97,7 @@ def test_prune_without_a_terminal_lists_and_says_the_command(interlock, home, ol
 
 
 def test_prune_looks_for_what_is_named(interlock, old_logs, orphan):
-    """Each kind by its name, as the JSON has it; another is a usage error."""
+    """Each kind is named as in the JSON; an unknown kind is a usage error."""
     assert [kind for kind, _ in listed(interlock, "runtime", "image")] == ["runtime"]
     assert "[image|warm|download|leftover|log|runtime]" in interlock("prune", "--help").stdout
     assert interlock("prune", "log", "--yes").returncode == 0
@@ -107,14 +107,14 @@ def test_prune_looks_for_what_is_named(interlock, old_logs, orphan):
 
 
 def test_prune_help_explains_each_kind(interlock):
-    """The kinds are a table of the help."""
+    """The help has a table of the kinds."""
     text = interlock("prune", "--help").stdout
     assert [kind for kind in KINDS if f"\n  {kind} " not in text] == []
 
 
 @pytest.mark.parametrize("answer", ["y", "n"])
 def test_prune_asks_at_a_terminal(orphan, answer):
-    """It lists, asks, and does as it is answered."""
+    """It lists, asks, and follows the answer."""
     leader, follower = pty.openpty()
     environment = {**os.environ, "TERM": "dumb", "COLUMNS": "120"}
     environment.pop("INTERLOCK_LOG_FORMAT")
@@ -132,7 +132,7 @@ def test_prune_asks_at_a_terminal(orphan, answer):
 
 
 def test_prune_keeps_new_logs_and_those_of_what_runs(interlock, vms, old_logs, home):
-    """Somebody may want to read why a machine ended yesterday, and QEMU writes to the others."""
+    """Somebody may want to know why a machine ended yesterday, and a running QEMU still writes to its logs."""
     now = time.time()
     os.utime(old_logs[0], (now, now))
     assert ("log", "web/serial.log") not in listed(interlock, "log")
@@ -149,7 +149,7 @@ def test_prune_keeps_new_logs_and_those_of_what_runs(interlock, vms, old_logs, h
 
 
 def test_prune_leaves_sockets_that_may_be_in_use(interlock, home, orphan, tmp_path):
-    """What is listened on, what belongs to an instance, and what nobody can check stay; another home's orphans go."""
+    """Sockets with a listener or an instance, and those that nobody can check, stay; another home's orphans do not."""
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(orphan / "agent.sock"))
         server.listen()
@@ -186,7 +186,7 @@ Interlock().create("web", sys.argv[1], driver="qemu")
 
 
 def test_prune_keeps_the_image_that_a_running_create_has_found(interlock, template, home):
-    """Between finding an image and having all its files, an instance is one of its users already."""
+    """Between finding an image and having all its files, an instance already counts as a user of the image."""
     command = [sys.executable, "-c", HELD_CREATE, template]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as create:
         assert create.stdout.readline() == "found\n"
@@ -199,7 +199,7 @@ def test_prune_keeps_the_image_that_a_running_create_has_found(interlock, templa
 
 
 def test_prune_keeps_the_image_that_only_a_clone_stands_on(interlock, template, vms, home):
-    """The clone of an instance uses its image, also when the instance is gone."""
+    """A clone keeps using the image after its original is deleted."""
     vms.create("web", str(template), driver="qemu")
     vms.clone("web", "copy")
     vms.delete("web")

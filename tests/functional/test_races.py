@@ -1,7 +1,7 @@
-"""Many at once: processes and threads with random commands on the same few instances, some of them killed.
+"""Processes and threads run random commands at once on the same few instances, and some of them are killed.
 
-`INTERLOCK_STRESS_S` says for how long, in seconds; INTERLOCK_STRESS_PROCESSES, how many at once; INTERLOCK_STRESS_SEED,
-which commands.
+INTERLOCK_STRESS_S sets the duration in seconds, INTERLOCK_STRESS_PROCESSES how many processes run at once, and
+INTERLOCK_STRESS_SEED the choice of commands.
 """
 
 import asyncio
@@ -31,13 +31,13 @@ NAMES = ["a", "b", "c", "d", "e"]
 CREATE = ("-t", "tiny", "--driver", "simulated")
 ROWS = [row for row in TABLE if row.recorded and row.trigger is not Trigger.create]
 EXPECTED = {0, 3, 4, 5, 130, -9}
-"""Exit codes: done, illegal or protected, not found, busy, called off, killed."""
+"""Exit codes: done, illegal or protected, not found, busy, cancelled, killed."""
 REFUSALS = {"IllegalTransitionError", "NotFoundError", "BusyError", "CancelledError"}
-"""What a program's call may meet where others work on the same instances; the last, where a stop or kill went first."""
+"""Errors that a call may raise while others use the same instances; the last one if a stop or kill came first."""
 
 
 def assert_chained(lines):
-    """Check that each line begins in the state that the one before it left, and that no number is missing."""
+    """Check that each line begins in the state that the previous one left, and that no number is missing."""
     state = State.absent
     for number, line in enumerate(lines, start=1):
         assert (number, state) == (line.seq, line.source)
@@ -45,7 +45,7 @@ def assert_chained(lines):
 
 
 def assert_settled(vms, home):
-    """Check that all that is left is whole, true, and can be removed."""
+    """Check that everything that is left is undamaged and consistent, and can be removed."""
     for status in vms.instances():
         assert status.damage is None
         assert_chained(vms.history(status.name))
@@ -58,7 +58,7 @@ def assert_settled(vms, home):
 
 @pytest.mark.slow
 def test_races_of_processes_that_are_killed_lose_nothing(home, vms, injected):
-    """Whatever they do to each other, `list` answers, exit codes are the documented ones, journals are whole."""
+    """Whatever they do to each other, `list` answers, exit codes are documented ones, and journals are whole."""
     chance = random.Random(SEED)  # noqa: S311 - it hides nothing
     until = time.monotonic() + STRESS_S
     environment = {**os.environ, "INTERLOCK_SIMULATED": json.dumps({"start": {"delay_s": 0.05}})}
@@ -88,7 +88,7 @@ def test_races_of_processes_that_are_killed_lose_nothing(home, vms, injected):
 
 
 def test_races_for_the_first_use_of_a_home_are_won_by_all(begin, vms, home):
-    """Two processes that make the same home for the first time both find it made."""
+    """Two processes that create the same home for the first time both succeed."""
     first = begin("create", "a", *CREATE)
     second = begin("create", "b", *CREATE)
     assert [(process.communicate(timeout=60), process.returncode)[1] for process in (first, second)] == [0, 0]
@@ -122,13 +122,13 @@ def test_races_of_threads_and_tasks_in_one_program_lose_nothing(home, vms):
 
 @pytest.mark.slow
 def test_crowd_of_threads_and_processes_loses_nothing(embedded, vms, home):
-    """Each call ends in a documented way, and the histories hold what the callers were answered, and no more."""
+    """Each call ends in a documented way, and the histories hold exactly what the callers were answered."""
     calls = [tuple(call) for call in embedded("crowd.py", SEED, 3, 4, 25)]
     assert len(calls) == 3 * 4 * 25
     assert {answer for *_, answer in calls} <= REFUSALS | {"changed", "held"}
     changed = [(name, trigger, new) for name, trigger, new, answer in calls if answer == "changed"]
 
-    for name in NAMES[:2]:  # which the program never deletes
+    for name in NAMES[:2]:  # the program never deletes these
         history = list(vms.history(name))
         assert_chained(history)
         done = [line for line in history if line.phase is Phase.done]

@@ -1,4 +1,4 @@
-"""What the hand-written pages say of the program is so: keys of JSON, names of events, environment variables."""
+"""The hand-written pages agree with the program: keys of JSON, names of events, environment variables."""
 
 import json
 import re
@@ -75,7 +75,7 @@ TEXTS = (
     ("install-limactl", "bin"),
     ("run", "--start", "web", "true"),
 )
-"""What has no --format."""
+"""Commands without --format."""
 ELSEWHERE = {
     "adopt",
     "cluster evacuate",
@@ -92,11 +92,11 @@ ELSEWHERE = {
     "logs",
     "--version",
 }
-"""Commands that take too long here, do not end, or need another program; tests of their own check what they print."""
+"""Commands that take too long here, do not end, or need another program; their own tests check what they print."""
 
 
 def test_contract_describes_what_every_command_prints(interlock, tmp_path, monkeypatch):
-    """Each command of which the contract has records prints such, strictly: no key is missing, none is unknown."""
+    """Each command with records in the contract prints exactly such records: no key is missing or unknown."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", tmp_path / "old.qcow2", "16M"], check=True, timeout=60)
     printed = set()
@@ -124,13 +124,13 @@ ALL = dict(commands_of(cli))
 
 
 def test_contract_has_a_kind_for_every_command():
-    """A new command has a documented record, or is listed as one that has none."""
+    """A new command has a documented record, or is listed as one without a result."""
     assert {*OF_COMMAND, *WITHOUT_RESULT} == {*ALL, "--version"}
 
 
 @pytest.mark.parametrize("command", sorted({*ALL} - {"limactl"}))
 def test_every_command_answers_programs_with_one_object(interlock, command):
-    """Its help, and a mistake in its options, wherever --json stands: one object on stdout, and the usual exit code."""
+    """Its help and a mistyped option give one object on stdout and the usual exit code, wherever --json stands."""
     words = command.split()
     (text,) = map(json.loads, interlock(*words, "--json", "--help").stdout.splitlines())
     assert (text["about"], text["text"]) == (command, interlock(*words, "--help").stdout)
@@ -146,7 +146,7 @@ def test_reference_of_messages_names_every_event():
 
 
 def test_guide_lists_the_environment_variables_that_are_read():
-    """The table has each variable of Interlock's own that a source of the program names, and no other."""
+    """The table has every INTERLOCK_ variable that the sources name, and no other."""
     sources = [
         *ROOT.glob("*.py"),
         *(path for folder in ROOT.glob("*/__init__.py") for path in folder.parent.rglob("*.py")),
@@ -157,7 +157,7 @@ def test_guide_lists_the_environment_variables_that_are_read():
 
 
 def test_contract_draws_the_tree_of_the_home():
-    """The tree is that of the class that owns the home, line for line."""
+    """The page has the tree of the class that owns the home, line for line."""
     page = (ROOT / "docs" / "contract.md").read_text()
     tree = "\n".join(line for line in cleandoc(Home.__doc__ or "").splitlines() if line.startswith("    "))
     assert dedent(tree) in page

@@ -1,4 +1,4 @@
-"""`--host`: the program on this host, and a real sshd with another Interlock behind it."""
+"""`--host`: the program on this host, and a real sshd with another Interlock on the other side."""
 
 import json
 import os
@@ -15,13 +15,13 @@ HANGS = '{"start": {"hang": true}}'
 
 @pytest.fixture
 def afar(interlock, other):
-    """Return what runs the program for the other host."""
+    """Return a function that runs the program for the other host."""
     return lambda *arguments, **options: interlock("--host", other.url, *arguments, **options)
 
 
 @pytest.fixture
 def there(other, monkeypatch):
-    """Return the API on the other host's home, to look at what came of it."""
+    """Return the API on the other host's home, to check the results."""
     with monkeypatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(other.run))
         return Interlock(other.home)
@@ -29,7 +29,7 @@ def there(other, monkeypatch):
 
 @pytest.fixture
 def starting(begin, there, other, until):
-    """Return what begins a start on the other host that never ends by itself, and waits until it is at work there."""
+    """Return a function that begins a start on the other host, which never ends by itself, and waits for its work."""
     there.create("web", "tiny", driver="simulated")
     other.order(HANGS)
 
@@ -42,7 +42,7 @@ def starting(begin, there, other, until):
 
 
 def test_life_of_an_instance_is_lived_on_the_other_host(afar, there, home):
-    """Lock, journal and disk are there; here, not even a folder for instances comes to be."""
+    """Lock, journal and disk are on the other host; here not even a folder for instances is created."""
     for words in (("create", "web", "--template", "tiny"), ("start", "web"), ("stop", "web")):
         assert afar(*words).returncode == 0
     assert there.status("web").state is State.stopped
@@ -52,7 +52,7 @@ def test_life_of_an_instance_is_lived_on_the_other_host(afar, there, home):
 
 
 def test_streams_and_exit_code_are_those_of_the_other_host(afar, there):
-    """Results on stdout, messages on stderr, as at home; a hint works as it is typed here."""
+    """Results are on stdout and messages on stderr, as for this host; a hint works as typed here."""
     there.create("web", "tiny", driver="simulated")
     there.start("web")
     done = afar("delete", "web", "--json")
@@ -63,7 +63,7 @@ def test_streams_and_exit_code_are_those_of_the_other_host(afar, there):
 
 
 def test_environment_names_the_host_as_well(interlock, other, there):
-    """A hint then needs no option. `--host local` is this host."""
+    """A hint then needs no option. `--host local` selects this host."""
     there.create("web", "tiny", driver="simulated")
     env = {**os.environ, "INTERLOCK_HOST": other.url}
     assert "web" in interlock("list", env=env).stdout
@@ -72,7 +72,7 @@ def test_environment_names_the_host_as_well(interlock, other, there):
 
 
 def test_hint_for_another_program_is_typed_by_way_of_ssh(afar, other):
-    """`chmod` is for files of that host."""
+    """`chmod` must run on the host that has the files."""
     other.home.mkdir(mode=0o777)
     other.home.chmod(0o777)
     assert f"hint: ssh -t other 'chmod 700 {other.home}'\n" in afar("list").stderr
@@ -80,7 +80,7 @@ def test_hint_for_another_program_is_typed_by_way_of_ssh(afar, other):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 130), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_signal_reaches_the_process_there(starting, there, until, number, code):
-    """Its work is undone before this program ends; where this one is killed, as if its terminal had been closed."""
+    """The remote work is undone before this program ends; a SIGKILL here looks there like a closed terminal."""
     process = starting()
     process.send_signal(number)
     _, said = process.communicate()
@@ -92,7 +92,7 @@ def test_signal_reaches_the_process_there(starting, there, until, number, code):
 
 
 def test_broken_connection_is_said_and_calls_the_work_off(starting, other, there, until):
-    """Exit code 6 here; there it is as if the terminal had been closed."""
+    """The exit code is 6 here; there the work is cancelled as if its terminal had been closed."""
     process = starting()
     other.end()
     _, said = process.communicate()
@@ -103,7 +103,7 @@ def test_broken_connection_is_said_and_calls_the_work_off(starting, other, there
 
 
 def test_calls_share_one_connection(afar, other):
-    """The handshake is paid once."""
+    """There is only one handshake."""
     for _ in range(3):
         assert afar("list").returncode == 0
     assert len(other.sessions()) <= 2  # a process that serves a user other than root has a privileged parent
@@ -111,7 +111,7 @@ def test_calls_share_one_connection(afar, other):
 
 @pytest.mark.slow
 def test_standard_input_is_left_to_the_script(other):
-    """ssh would eat the lines that a loop of a shell is to read."""
+    """Otherwise ssh would consume the lines that a shell loop reads."""
     script = f"printf 'a\\nb\\n' | while read -r word; do '{sys.executable}' -m interlock list && echo $word; done"
     env = {**os.environ, "INTERLOCK_HOST": other.url}
     done = subprocess.run(["sh", "-c", script], env=env, capture_output=True, text=True, check=False)
@@ -119,7 +119,7 @@ def test_standard_input_is_left_to_the_script(other):
 
 
 def test_template_in_a_file_is_sent_with_its_bases(afar, other, there, tmp_path):
-    """The instance is called after the file; of what was sent, nothing stays."""
+    """The instance is named after the file; nothing that was sent is left behind."""
     (tmp_path / "base.yaml").write_text("cpus: 3\n")
     (tmp_path / "mine.yaml").write_text("base: [./base.yaml, template:tiny]\n")
     assert afar("create", "./mine.yaml").returncode == 0
@@ -131,14 +131,14 @@ def test_template_in_a_file_is_sent_with_its_bases(afar, other, there, tmp_path)
     "words", [("-t", "-"), *(pytest.param(words, marks=pytest.mark.slow) for words in (("-t-",), ("--template=-",)))]
 )
 def test_template_of_standard_input_is_sent(afar, there, words):
-    """It is read here, so the command there can be called off as any other."""
+    """This host reads it, so the remote command can be cancelled like any other."""
     done = afar("create", "web", *words, input="base: template:tiny\ncpus: 3\n")
     assert (done.returncode, done.stderr.count("error")) == (0, 0), done.stderr
     assert there.status("web").spec.cpus == 3
 
 
 def test_dash_that_is_no_template_leaves_standard_input_alone(afar, tmp_path):
-    """Of `template copy`, it is the target."""
+    """The `-` of `template copy` is its target."""
     (tmp_path / "lines").write_text("a\nb\n")
     with (tmp_path / "lines").open() as lines:
         assert afar("template", "copy", "tiny", "-", stdin=lines).returncode == 0
@@ -146,7 +146,7 @@ def test_dash_that_is_no_template_leaves_standard_input_alone(afar, tmp_path):
 
 
 def test_file_is_sent_however_its_option_is_typed(afar, there, tmp_path):
-    """Glued to the letter, behind `=`, or with a path that has a shorter form; other words stay as they are."""
+    """Attached to the letter, after `=`, or as a path that is not normalized; other words stay as they are."""
     (tmp_path / "mine.yaml").write_text("base: template:tiny\ncpus: 3\n")
     (tmp_path / "more.yaml").write_text("cpus: 5\n")
     done = afar("create", "web", "-t./mine.yaml", "--set", "message=./mine.yaml.bak")
@@ -166,7 +166,7 @@ def test_file_is_sent_however_its_option_is_typed(afar, there, tmp_path):
     ],
 )
 def test_template_of_this_folder_is_sent_whatever_else_is_asked(afar, there, tmp_path, words):
-    """`up` without a name is about the folder here, not about one there."""
+    """`up` without a name uses the current folder of this host, not one of the other host."""
     (tmp_path / "web").mkdir()
     (tmp_path / "web" / "interlock.yaml").write_text("base: template:tiny\n")
     assert afar(*words, cwd=tmp_path / "web").returncode == 0
@@ -174,7 +174,7 @@ def test_template_of_this_folder_is_sent_whatever_else_is_asked(afar, there, tmp
 
 
 def test_template_with_a_mistake_is_refused_here_with_its_place(afar, tmp_path):
-    """The file that has to be fixed is this host's."""
+    """The file to fix is on this host."""
     (tmp_path / "mine.yaml").write_text("cpus: many\n")
     done = afar("create", "./mine.yaml")
     assert done.returncode == 2
@@ -190,13 +190,13 @@ def test_template_with_a_mistake_is_refused_here_with_its_place(afar, tmp_path):
     ],
 )
 def test_what_makes_no_sense_from_afar_is_refused_by_name(afar, words, said):
-    """Nothing was asked of the other host."""
+    """Nothing is asked of the other host."""
     done = afar(*words)
     assert (done.returncode, said in done.stderr) == (2, True), done.stderr
 
 
 def test_host_without_interlock_says_so(afar, other):
-    """With the way to log in and install it."""
+    """The hint is the command that logs in to that host, to install it there."""
     (other.bin / "interlock").unlink()
     other.program("interlock-of-the-path", "exit 1")
     path = f"PATH={other.bin}:/usr/bin:/bin"
@@ -222,7 +222,7 @@ def test_host_without_interlock_says_so(afar, other):
     ids=["before hosts", "older", "newer"],
 )
 def test_version_that_does_not_fit_is_said(afar, other, program, said):
-    """With the command that upgrades the older one."""
+    """The error says what does not fit, and its hint upgrades the older one."""
     other.program("interlock", program)
     done = afar("list", "--json")
     assert done.returncode == 6
@@ -231,7 +231,7 @@ def test_version_that_does_not_fit_is_said(afar, other, program, said):
 
 
 def test_newer_caller_is_refused_before_anything_is_done():
-    """The Interlock that is called knows its contract, too."""
+    """The called Interlock checks the contract too."""
     call = json.dumps({"contract": 99, "version": "9.0", "greet": True})
     done = subprocess.run(
         [sys.executable, "-m", "interlock", "remote-call", call, "list"], capture_output=True, text=True, check=False
@@ -241,7 +241,7 @@ def test_newer_caller_is_refused_before_anything_is_done():
 
 
 def test_words_of_a_login_script_do_not_disturb(afar, other):
-    """What it prints comes before the greeting."""
+    """The script's output comes before the greeting, and is dropped."""
     other.program("interlock", f'echo welcome >&2; exec {sys.executable} -m interlock "$@"')
     done = afar("list")
     assert (done.returncode, done.stderr) == (0, "")
@@ -257,7 +257,7 @@ def test_words_of_a_login_script_do_not_disturb(afar, other):
     ids=["no answer", "no key", "unknown host"],
 )
 def test_way_that_does_not_lead_there_is_said_with_what_mends_it(afar, other, spoil, hint):
-    """ssh asks nothing: what needs an answer fails."""
+    """ssh asks no questions: whatever needs an answer fails."""
     spoil(other)
     done = afar("list", "--json")
     assert done.returncode == 6
@@ -266,7 +266,7 @@ def test_way_that_does_not_lead_there_is_said_with_what_mends_it(afar, other, sp
 
 
 def test_all_hosts_are_listed_and_one_that_does_not_answer_is_marked(interlock, there, vms, tmp_path):
-    """The rest is shown; the exit code says that something is missing."""
+    """The other hosts are shown; the exit code says that one is missing."""
     vms.create("mine", "tiny", driver="simulated")
     there.create("web", "tiny", driver="simulated")
     (tmp_path / "config" / "interlock").mkdir(parents=True)
@@ -285,7 +285,7 @@ def test_all_hosts_are_listed_and_one_that_does_not_answer_is_marked(interlock, 
 
 @pytest.mark.slow
 def test_named_host_has_a_home_and_a_program_of_its_own(interlock, other, tmp_path):
-    """Beside the address, as hosts.yaml says."""
+    """hosts.yaml gives its home in the URL, and its program."""
     home = tmp_path / "another home"
     other.program("elsewhere", f'INTERLOCK_DRIVER=simulated exec {sys.executable} -m interlock "$@"')
     (tmp_path / "config" / "interlock").mkdir(parents=True)
@@ -297,7 +297,7 @@ def test_named_host_has_a_home_and_a_program_of_its_own(interlock, other, tmp_pa
 
 
 def test_terminal_there_is_like_the_one_here(other, there, on_terminal):
-    """Colours, the exit code, and no word of ssh's."""
+    """Colours and exit code are the same, and ssh adds no message."""
     there.create("web", "tiny", driver="simulated")
     there.start("web")
     code, text = on_terminal("--host", other.url, "list")
@@ -307,14 +307,14 @@ def test_terminal_there_is_like_the_one_here(other, there, on_terminal):
 
 
 def test_host_that_names_itself_is_no_circle(afar, other):
-    """The caller's choice has led there; INTERLOCK_HOST of that environment leads nowhere else."""
+    """The caller has already chosen this host; INTERLOCK_HOST in its environment is ignored."""
     other.program("interlock", f'INTERLOCK_HOST={other.url} exec {sys.executable} -m interlock "$@"')
     done = afar("list")
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_shell_is_offered_names_of_the_other_host(interlock, afar, there, vms):
-    """While a connection to it is open, and never those of this one."""
+    """While a connection is open, the other host's names are offered, and never this host's."""
     there.create("far", "tiny", driver="simulated")
     vms.create("near", "tiny", driver="simulated")
 

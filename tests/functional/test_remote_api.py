@@ -1,4 +1,4 @@
-"""`Interlock(host=...)`: the API, by way of a real sshd and another Interlock behind it."""
+"""`Interlock(host=...)`: the API, over a real sshd with another Interlock on the other side."""
 
 import pytest
 
@@ -23,7 +23,7 @@ TEMPLATE = {"images": [{"location": "build:tiny"}], "cpus": 3}
 
 @pytest.fixture
 def heard():
-    """Return the events that were heard."""
+    """Return the list that receives the events."""
     return []
 
 
@@ -35,12 +35,12 @@ def afar(other, heard):
 
 @pytest.fixture
 def there(other):
-    """Return the API on the same home, from beside it."""
+    """Return the API on the other host's home, used directly."""
     return Interlock(other.home)
 
 
 def test_class_derived_from_the_api_refuses_another_host():
-    """It would act on this host's instances, of the same names perhaps."""
+    """It would act on this host's instances, which may have the same names."""
 
     class Mine(Interlock):
         pass
@@ -83,7 +83,7 @@ def test_life_of_an_instance_returns_what_the_api_returns_here(afar, other, ther
 
 
 def test_error_is_raised_as_the_class_that_it_is_there(afar, there):
-    """With its hint as it is typed here."""
+    """Its hint is the command to type on this host."""
     there.create("web", "tiny", driver="simulated")
     there.start("web")
     with pytest.raises(IllegalTransitionError, match="is running") as refused:
@@ -101,7 +101,7 @@ def test_host_without_interlock_is_an_error_of_its_own(afar, other):
 
 
 def test_watch_misses_nothing_from_its_call_on(afar, there):
-    """Though it begins to listen later, and the clock there may differ."""
+    """It starts listening later, and the other host's clock may differ."""
     there.create("web", "tiny", driver="simulated")
     changes = afar.watch(["web"])
     there.start("web")
@@ -111,7 +111,7 @@ def test_watch_misses_nothing_from_its_call_on(afar, there):
 
 
 def test_call_that_is_called_off_is_undone_there(afar, there, other, until):
-    """Its end is waited for."""
+    """The call ends after the work there has been undone."""
     there.create("web", "tiny", driver="simulated")
     other.order(HANGS)
     begun = aio.Call(afar.start, "web")
@@ -123,7 +123,7 @@ def test_call_that_is_called_off_is_undone_there(afar, there, other, until):
 
 
 def test_listener_that_raises_calls_the_work_off_there(other, there, until):
-    """As it does at home."""
+    """The same happens with instances of this host."""
     there.create("web", "tiny", driver="simulated")
     other.order(HANGS)
 
@@ -137,7 +137,7 @@ def test_listener_that_raises_calls_the_work_off_there(other, there, until):
 
 
 def test_command_in_a_guest_says_all_bytes(afar):
-    """And is given its input; a status of its own is no error."""
+    """The command also gets its input; a non-zero status is not an error."""
     afar.create("web", TEMPLATE)
     afar.start("web")
     done = afar.run("web", ["uname", "-r"], input=b"\x00\xff")
@@ -157,14 +157,14 @@ def test_command_in_a_guest_says_all_bytes(afar):
     ],
 )
 def test_what_is_about_one_host_is_refused_by_name(afar, ask):
-    """Not by an attribute that is missing."""
+    """The error is a UsageError, not a missing attribute."""
     with pytest.raises(UsageError):
         ask(afar)
 
 
 @pytest.mark.slow
 def test_snapshots_are_the_same_records(afar, there):
-    """The oldest first."""
+    """They are sorted, the oldest first."""
     afar.create("web", TEMPLATE)
     for tag in ("one", "two"):
         assert afar.snapshot("web", tag).detail == tag

@@ -1,4 +1,4 @@
-"""`interlock rename`: another name for an instance that does not run."""
+"""`interlock rename`: another name for an instance that is not running."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from interlock.fsm.states import AT_REST, State
 
 @pytest.mark.parametrize("source", AT_REST)
 def test_rename_moves_the_instance_with_its_history(interlock, bring, vms, source):
-    """It has the new name and no other; the new one has the history of the old one."""
+    """Only the new name exists afterwards, and it has the old name's history."""
     bring(source)
     before = [line.seq for line in vms.history("web")]
     done = interlock("rename", "web", COPY)
@@ -28,7 +28,7 @@ def test_rename_moves_the_instance_with_its_history(interlock, bring, vms, sourc
 
 
 def test_rename_leaves_nothing_at_the_old_name(interlock, bring, home):
-    """Neither directory, lock nor sockets: the name can be given to another instance."""
+    """No directory, lock or socket is left: the name can be given to another instance."""
     bring(State.stopped)
     home.sockets("web").mkdir(parents=True, exist_ok=True)
     assert interlock("rename", "web", COPY).returncode == 0
@@ -38,7 +38,7 @@ def test_rename_leaves_nothing_at_the_old_name(interlock, bring, home):
 
 
 def test_rename_leads_paths_of_the_spec_along_and_keeps_the_rest(interlock, bring, home):
-    """What lies in its directory is found there; what a newer version wrote into the spec stays."""
+    """Paths into its own directory are rewritten; fields that a newer version wrote stay."""
     bring(State.created)
     path = home.directory("web") / "spec.json"
     spec = json.loads(path.read_text()) | {"message": f"export S={home.directory('web')}/sock/s", "of_tomorrow": [1]}
@@ -50,14 +50,14 @@ def test_rename_leads_paths_of_the_spec_along_and_keeps_the_rest(interlock, brin
 
 
 def test_rename_says_it_as_json(interlock, bring):
-    """The outcome is that of the instance, which is called otherwise now."""
+    """The outcome is the instance's, under its new name."""
     bring(State.stopped)
     said = json.loads(interlock("rename", "web", COPY, "--format", "json").stdout)
     assert (said["name"], said["trigger"], said["state"]) == (COPY, "rename", "stopped")
 
 
 def test_rename_of_a_running_instance_is_refused_with_what_to_type(interlock, bring, history):
-    """Its hypervisor and its connection are called by the name."""
+    """The hypervisor and its connection carry the instance's name."""
     bring(State.running)
     done = interlock("rename", "web", COPY)
     assert done.returncode == 3
@@ -67,7 +67,7 @@ def test_rename_of_a_running_instance_is_refused_with_what_to_type(interlock, br
 
 @pytest.mark.parametrize("new", ["web", COPY, "../a"])
 def test_rename_to_a_name_that_cannot_be_is_refused(interlock, bring, vms, history, new):
-    """One that is taken, its own too, or none: nothing is begun."""
+    """A taken name, its own name and an invalid name are refused, and nothing is begun."""
     bring(State.stopped)
     vms.clone("web", COPY)
     before = history()
@@ -76,7 +76,7 @@ def test_rename_to_a_name_that_cannot_be_is_refused(interlock, bring, vms, histo
 
 
 def test_old_name_says_where_the_instance_went(interlock, bring, vms):
-    """A command and a program that come too late read the new name, after two renames too."""
+    """Commands and programs that come too late read the new name, even after two renames."""
     bring(State.stopped)
     vms.rename("web", "site")
     vms.rename("site", COPY)
@@ -89,7 +89,7 @@ def test_old_name_says_where_the_instance_went(interlock, bring, vms):
 
 
 def test_process_that_waits_for_the_old_name_learns_the_new_one(interlock, begin, bring, home, at_work):
-    """It waited for the lock of a name that is gone when it gets it; it starts nothing, and makes no name up."""
+    """It gets the lock of a name that no longer exists; it starts nothing, and does not create the name."""
     bring(State.stopped)
     until_file = home.root / "go"
     renaming = begin("rename", "web", COPY, orders={"move": {"until": str(until_file)}})
@@ -121,7 +121,7 @@ def test_protected_instance_can_be_renamed_and_stays_protected(interlock, bring,
 
 
 def test_journal_that_is_damaged_hides_no_other_name(interlock, bring, vms, home):
-    """Who asks for a name that is gone gets an answer, whatever state the others are in."""
+    """A request for a missing name is answered, whatever state the other instances are in."""
     bring(State.stopped)
     vms.rename("web", COPY)
     bring(State.stopped)

@@ -1,4 +1,4 @@
-"""`interlock repair`: says what is wrong with an instance and fixes it, or says the way out."""
+"""`interlock repair`: says what is wrong with an instance and fixes it, or gives the way out."""
 
 import json
 
@@ -9,12 +9,12 @@ from interlock.fsm.states import State
 
 @pytest.fixture
 def journal(home):
-    """Return the journal's file of `web`."""
+    """Return the path of the journal of `web`."""
     return home.directory("web") / "journal.jsonl"
 
 
 def test_repair_of_damaged_journal_mends_it_and_says_how(interlock, bring, journal, state):
-    """What `list` proposes is what fixes it; afterwards it can be started."""
+    """The hint of `list` fixes it; afterwards the instance can be started."""
     bring(State.stopped)
     with journal.open("ab") as file:
         file.write(b"garbage\n")
@@ -53,7 +53,7 @@ def test_repair_of_what_cannot_be_mended_is_8_and_says_the_way_out(interlock, br
 
 @pytest.fixture
 def lose_lines(journal):
-    """Return what loses all lines of the journal behind the intent of a trigger, as a damaged disk may."""
+    """Return a function that removes the journal's lines after a trigger's intent, as a damaged disk may."""
 
     def lose(trigger):
         lines = journal.read_bytes().splitlines(keepends=True)
@@ -65,7 +65,7 @@ def lose_lines(journal):
 
 @pytest.mark.parametrize("asked", ["reset", "stop", "start"])
 def test_operation_of_a_machine_at_rest_is_not_repeated_once_it_runs(interlock, bring, lose_lines, state, asked):
-    """Lines were lost, or it would not be alive: its disk is in use, and what was asked for is decided from running."""
+    """A machine that runs proves that lines were lost: its disk is in use, and the request is judged from `running`."""
     bring(State.stopped)
     interlock("reset", "web")
     interlock("start", "web")
@@ -77,7 +77,7 @@ def test_operation_of_a_machine_at_rest_is_not_repeated_once_it_runs(interlock, 
 
 
 def test_operation_is_not_repeated_on_an_instance_that_has_been_protected(interlock, bring, lose_lines, history):
-    """It was protected after the operation, of whose end the line is lost; it can be unprotected."""
+    """It was protected after the operation, whose last line is lost; it can be unprotected."""
     bring(State.stopped)
     interlock("reset", "web")
     interlock("protect", "web")

@@ -1,4 +1,4 @@
-"""`interlock reset`: a fresh disk, and the first boot lies ahead again."""
+"""`interlock reset`: makes a fresh disk, so that the next boot is a first boot."""
 
 import json
 

@@ -14,7 +14,7 @@ from interlock.fsm.states import State
     ],
 )
 def test_restart_from_any_existing_state_ends_running(interlock, bring, state, history, source, expected):
-    """What runs is stopped first; what does not is just started."""
+    """A running instance is stopped first; any other is just started."""
     bring(source)
     before = len(history())
     assert interlock("restart", "web").returncode == 0

@@ -20,7 +20,7 @@ def test_resume_of_paused_guest_lets_it_go_on(interlock, bring, vms, history):
 
 @pytest.mark.parametrize("condition", [None, "degraded: script 1 failed"])
 def test_resume_of_guest_that_is_not_paused_holds_and_says_so(interlock, bring, vms, history, condition):
-    """Nothing was resumed, so nothing claims it: not the message, not the history, not `can`."""
+    """Nothing was resumed, and neither the message, the history nor `can` says otherwise."""
     bring(State.running)
     SimulatedDriver().happen(vms.engine.site("web"), condition=condition)
     before = history()

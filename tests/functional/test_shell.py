@@ -1,4 +1,4 @@
-"""`interlock shell` and `run`: refusals; what they do in a guest is tested on guests."""
+"""`interlock shell` and `run`: refusals; what they do in a guest is tested on real guests."""
 
 import pytest
 
@@ -18,7 +18,7 @@ WAY = "hint: interlock start web && interlock shell web"
     ],
 )
 def test_shell_where_none_is_possible_says_why(interlock, bring, state, code, lines):
-    """`shell` of a stopped instance is refused and starts nothing."""
+    """`shell` needs a running guest and starts nothing; the error gives the reason."""
     bring(state)
     done = interlock("shell", "web", "--", "true")
     assert (done.returncode, done.stderr.splitlines()[1:]) == (code, lines)
@@ -27,7 +27,7 @@ def test_shell_where_none_is_possible_says_why(interlock, bring, state, code, li
 @pytest.mark.parametrize("command", ["shell", "run"])
 @pytest.mark.parametrize("state", [State.created, State.stopped])
 def test_start_option_starts_what_does_not_run(interlock, bring, vms, command, state):
-    """It is a transition before the command, announced like any other."""
+    """The start is a transition before the command, announced like any other."""
     bring(state)
     done = interlock(command, "--start", "web", "--", "true")
     assert (done.returncode, vms.status("web").state) == (2, State.running)
@@ -45,6 +45,6 @@ def test_start_option_creates_nothing_and_says_nothing_where_it_runs(interlock, 
 
 
 def test_run_without_a_command_is_a_usage_error(interlock):
-    """A login shell is `shell`'s; `run` needs to know what to run."""
+    """A login shell is for `shell`; `run` needs a command."""
     done = interlock("run", "web")
     assert (done.returncode, "COMMAND" in done.stderr) == (2, True)

@@ -1,4 +1,4 @@
-"""Signals at any moment of the program's life, and standard streams that are closed."""
+"""Signals at any moment of the program's life, and closed standard streams."""
 
 import os
 import pty
@@ -27,12 +27,12 @@ sys.meta_path.insert(0, Finder())
 from interlock.__main__ import main
 main()
 """
-"""The program, which is sent SIGINT at the start of its NUMBER-th import after it listens."""
+"""The program, sending itself SIGINT at the start of its NUMBER-th import."""
 
 
 @pytest.mark.parametrize("number", [2, 5, 10, 20, 40, 60, 80])
 def test_signal_in_an_import_ends_with_one_word_and_no_traceback(bring, state, number, injected):
-    """An import that is interrupted leaves half a module: the signal waits until the work looks."""
+    """An interrupted import would leave half a module: the signal waits until the work checks for it."""
     bring(State.created)
     done = subprocess.run(
         [sys.executable, "-c", AT_IMPORT.format(number=number), "start", "web"],
@@ -50,7 +50,7 @@ def test_signal_in_an_import_ends_with_one_word_and_no_traceback(bring, state, n
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (1, 2), (0, 1, 2)])
 def test_closed_streams_change_nothing(begin, bring, state, closed, injected):
-    """A start whose streams are closed is a start, and no file of ours gets their numbers."""
+    """A start whose streams are closed succeeds, and no file of ours gets their numbers."""
     bring(State.created)
     process = begin("start", "web", "--format", "json", preexec_fn=lambda: [os.close(number) for number in closed])
     stdout, stderr = process.communicate(timeout=60)

@@ -1,4 +1,4 @@
-"""`interlock snapshot`: moments of a disk, kept, listed as a tree, and brought back."""
+"""`interlock snapshot`: snapshots of a disk, taken, listed as a tree, and restored."""
 
 import json
 
@@ -11,7 +11,7 @@ from interlock.fsm.table import Trigger
 
 @pytest.mark.parametrize("state", AT_REST)
 def test_snapshot_is_taken_listed_restored_and_deleted(interlock, bring, state):
-    """Each says what it did, and with which snapshot."""
+    """Each command says what it did, and with which snapshot."""
     bring(state)
     taken = interlock("snapshot", "create", "web", "one")
     assert (taken.returncode, taken.stderr.splitlines()[-1].endswith(": one")) == (0, True)
@@ -29,7 +29,7 @@ def test_snapshot_is_taken_listed_restored_and_deleted(interlock, bring, state):
 
 
 def test_snapshot_without_a_tag_is_called_after_the_time(interlock, bring):
-    """What it is called is said."""
+    """The outcome gives the tag."""
     bring(State.stopped)
     said = json.loads(interlock("snapshot", "create", "web", "--format", "json").stdout)
     assert said["detail"] in interlock("snapshot", "list", "web").stdout
@@ -37,7 +37,7 @@ def test_snapshot_without_a_tag_is_called_after_the_time(interlock, bring):
 
 @pytest.mark.parametrize("state", [State.stopped, State.running])
 def test_moment_of_a_running_instance_is_kept_and_led_back_into(interlock, bring, state, history):
-    """It runs again afterwards, without a boot; the history says how."""
+    """It runs again without a boot, and the history has each transition."""
     bring(State.running)
     assert interlock("snapshot", "create", "web", "one").returncode == 0
     assert interlock("list", "web", "-q").stdout == "web\n"
@@ -57,7 +57,7 @@ def test_moment_of_a_running_instance_is_kept_and_led_back_into(interlock, bring
 
 
 def test_moment_is_restored_without_its_memory_where_that_is_asked_for(interlock, bring):
-    """It is stopped then."""
+    """The instance is then stopped."""
     bring(State.running)
     interlock("snapshot", "create", "web", "one")
     refused = interlock("snapshot", "restore", "web", "one", "--cold")
@@ -71,14 +71,14 @@ def test_moment_is_restored_without_its_memory_where_that_is_asked_for(interlock
 @pytest.mark.parametrize("state", [State.stopped, State.running])
 @pytest.mark.parametrize("verb", ["show", "restore", "delete"])
 def test_unknown_snapshot_is_not_found(interlock, bring, verb, state):
-    """The exit code is that of what is not there, and the hint lists what is."""
+    """The exit code is that of not-found, and the hint lists the existing snapshots."""
     bring(state)
     refused = interlock("snapshot", verb, "web", "none")
     assert (refused.returncode, "interlock snapshot list web" in refused.stderr) == (4, True)
 
 
 def test_restore_that_fails_in_the_middle_says_so_and_is_completed_by_the_same_again(interlock, bring, vms):
-    """Nobody knows then which snapshot the disk comes from, and the list claims none."""
+    """After the failure nobody knows which snapshot the disk comes from, so the list marks no snapshot as current."""
     bring(State.stopped)
     interlock("snapshot", "create", "web", "one")
     failed = interlock("snapshot", "restore", "web", "one", orders={"put_back": {"error": "no space left"}})
@@ -91,12 +91,12 @@ def test_restore_that_fails_in_the_middle_says_so_and_is_completed_by_the_same_a
 
 
 def test_restore_that_was_killed_before_its_start_is_completed_by_the_same_again(interlock, bring, vms, history):
-    """Its memory is there already, and waits for that start alone."""
+    """The snapshot's memory is already in place, so only the start is left to do."""
     bring(State.running)
     interlock("snapshot", "create", "web", "one")
     vms.stop("web")
-    vms.engine.fire("web", Trigger.restore, tag="one")  # what a command does that is killed then
-    interlock("start", "web", orders={"start": {"error": "killed"}})  # or while it starts, with the memory there yet
+    vms.engine.fire("web", Trigger.restore, tag="one")  # as by a command that is killed at this point
+    interlock("start", "web", orders={"start": {"error": "killed"}})  # or during its start, with the memory still there
     (vms.home.directory("web") / SAVED).touch(0o600)
     assert vms.status("web").saved
     again = interlock("snapshot", "restore", "web", "one")

@@ -1,4 +1,4 @@
-"""`interlock start`: boots what exists, waits for its guest, and never sees a template."""
+"""`interlock start`: boots an existing instance, waits for its guest, and never reads a template."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from interlock.fsm.spec import SPEC_FILE
 from interlock.fsm.states import State
 
 RELEASE = Path(__file__).parents[1] / "releases" / "0.1.0"
-"""Instances that this version wrote, a real machine among them."""
+"""Instances that version 0.1.0 wrote, including a real machine."""
 
 CREATION = ("interlock.creation", "interlock.templates", "interlock.images")
 
@@ -87,7 +87,7 @@ def test_start_after_its_template_was_deleted_works(interlock, tmp_path, state):
 
 
 def test_start_that_hangs_ends_at_its_deadline_with_nothing_alive(interlock, bring, home, state):
-    """A guest that does not answer in time is ended, and the state is the one it came from."""
+    """A guest that does not answer in time is ended, and the state is the one before the start."""
     bring(State.created)
     failed = interlock("start", "web", "--timeout", "0.2", orders={"start": {"hang": True}})
     assert failed.returncode == 7
@@ -146,7 +146,7 @@ def test_start_by_two_processes_boots_once(begin, bring, at_work, history, tmp_p
     ],
 )
 def test_start_of_template_is_refused_with_the_command_that_creates(interlock, vms, template, instance):
-    """`start` never creates, however a template is spelled; what does is one command away."""
+    """`start` never creates, however a template is spelled; the hint is the command that does."""
     done = interlock("start", template)
     assert (done.returncode, list(vms.instances())) == (2, [])
     assert f"interlock up {instance} --template {shlex.quote(template)}" in done.stderr
@@ -154,7 +154,7 @@ def test_start_of_template_is_refused_with_the_command_that_creates(interlock, v
 
 @pytest.mark.parametrize("name", ["web", "./web.yaml", "template:tiny"])
 def test_start_loads_no_module_of_templates(bring, name):
-    """Whatever is given to `start`, nothing that could read a template is in its process."""
+    """Whatever `start` is given, it loads no module that could read a template."""
     bring(State.created)
     program = (
         "import sys\nfrom contextlib import suppress\nfrom interlock.__main__ import main\n"
@@ -168,7 +168,7 @@ def test_start_loads_no_module_of_templates(bring, name):
 
 
 def test_start_ends_with_what_the_machines_author_has_to_say(interlock, vms, tmp_path):
-    """How to use what was started is said once it can be used; a start that had nothing to do does not repeat it."""
+    """The template's message is printed once the machine can be used; a start with nothing to do does not repeat it."""
     (tmp_path / "web.yaml").write_text("images: [{location: 'build:tiny'}]\nmessage: |\n  It is at\n  port 80.\n")
     vms.create("web", str(tmp_path / "web.yaml"), driver="simulated")
     done = interlock("start", "web", "--format", "json")
@@ -181,12 +181,12 @@ HANGING = """\
 echo $$ >{pid}
 exec sleep 600
 """
-"""A QEMU that never answers what it can do."""
+"""A QEMU that hangs when it is asked for its capabilities."""
 
 
 @pytest.mark.slow
 def test_start_whose_qemu_hangs_ends_at_the_deadline_of_the_start(interlock, home, tmp_path):
-    """Asking QEMU has a bound of its own, which is longer: the time of the command counts, and nothing is left."""
+    """Querying QEMU has its own, longer limit: the command's timeout is the one that counts, and nothing is left."""
     home.prepare()
     directory = home.directory("vm")
     shutil.copytree(RELEASE / "vm", directory)

@@ -1,4 +1,4 @@
-"""`interlock stop`: asks the guest to shut down, and after a deadline ends it, saying that it did."""
+"""`interlock stop`: asks the guest to shut down, ends it by force after a deadline, and says which happened."""
 
 import json
 
@@ -24,7 +24,7 @@ def test_stop_of_deaf_guest_ends_it_at_the_deadline(interlock, bring):
 
 @pytest.mark.parametrize("source", [State.created, State.stopped])
 def test_stop_of_instance_that_is_down_changes_nothing(interlock, bring, history, source):
-    """`stop` of a stopped instance succeeds."""
+    """`stop` of an instance that is down succeeds."""
     bring(source)
     before = history()
     assert interlock("stop", "web").returncode == 0
@@ -32,14 +32,14 @@ def test_stop_of_instance_that_is_down_changes_nothing(interlock, bring, history
 
 
 def test_stop_with_force_is_the_transition_kill(interlock, bring, history):
-    """`stop --force` is another row, and the history says so."""
+    """`stop --force` is the row `kill`, and the history says so."""
     bring(State.running)
     assert interlock("stop", "web", "--force", orders={"stop": {"hang": True}}).returncode == 0
     assert history()[-1] == ("kill", "done")
 
 
 def test_stop_of_guest_that_panicked_finds_it_stopped(interlock, bring, home, history):
-    """An exit that was not asked for is recorded before the request is judged."""
+    """An unexpected exit is recorded before the request is judged."""
     bring(State.running)
     record = home.directory("web") / "machine.json"
     machine = {**json.loads(record.read_text()), "alive": False, "exit_reason": "guest panicked"}

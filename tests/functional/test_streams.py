@@ -1,4 +1,4 @@
-"""Results go to stdout and everything else to stderr; what is no terminal gets no terminal's codes; nothing asks."""
+"""Results go to stdout, everything else to stderr; only terminals get terminal codes and questions."""
 
 import json
 import os
@@ -23,7 +23,7 @@ LIFE = [
 
 
 def test_streams_of_each_transition_for_people_are_stderr_alone(interlock):
-    """A pipeline that takes the output gets nothing that was meant for people, and no code of a terminal."""
+    """stdout has nothing that is meant for people, and neither stream has terminal codes."""
     for arguments in LIFE:
         done = interlock(*arguments)
         assert (done.returncode, done.stdout) == (0, "")
@@ -45,7 +45,7 @@ def test_streams_of_each_transition_as_json_parse_line_by_line(interlock):
     "arguments", [("start",), ("start", "web"), ("fly",), ("start", "./no.yaml"), ("create", "web", "-t", "no")]
 )
 def test_streams_of_an_error_as_json_parse_line_by_line(interlock, arguments):
-    """Also what goes wrong is read by programs: reference, message, hint and exit code."""
+    """Programs can read errors too: reference, message, hint and exit code."""
     done = interlock("--log-format", "json", *arguments)
     records = [json.loads(line) for line in done.stderr.splitlines()]
     assert (done.stdout, records[-1]["event"], records[-1]["exit_code"]) == ("", "error", done.returncode)
@@ -62,21 +62,21 @@ def test_streams_of_an_error_as_json_parse_line_by_line(interlock, arguments):
     ],
 )
 def test_error_says_which_instance_and_operation_it_is_about(interlock, arguments, instance, operation):
-    """As far as they are known: what was asked for is known before anything was begun."""
+    """Both are given as far as they are known; the requested operation is known before anything is begun."""
     error = json.loads(interlock("--log-format", "json", *arguments).stderr.splitlines()[-1])
     assert (error.get("instance"), error.get("operation")) == (instance, operation)
 
 
 @pytest.mark.parametrize("arguments", [(), ("nope",), ("list", "nope"), ("start", "--fast", "web"), ("start", "web")])
 def test_error_off_a_terminal_is_a_line_of_the_log(interlock, monkeypatch, arguments):
-    """Where no format was chosen, and nobody is looking, it is logfmt to the last line."""
+    """Without a chosen format and without a terminal, every line is logfmt."""
     monkeypatch.delenv("INTERLOCK_LOG_FORMAT")
     (line,) = interlock(*arguments).stderr.splitlines()
     assert re.match(r"timestamp=\S+ level=error event=error ", line)
 
 
 def test_options_that_up_ignores_are_a_warning(interlock, bring):
-    """It is said although everything else is silent, and in every form."""
+    """The warning appears even with `-q`, as an event `note`."""
     bring(State.created)
     (line,) = interlock("-q", "--log-format", "json", "up", "web", "--cpus", "2").stderr.splitlines()
     note = json.loads(line)
@@ -85,7 +85,7 @@ def test_options_that_up_ignores_are_a_warning(interlock, bring):
 
 
 def test_quiet_start_says_nothing_and_a_quiet_error_is_said(interlock, bring):
-    """By option and by variable."""
+    """Both the option and the variable work."""
     bring(State.created)
     assert interlock("--quiet", "start", "web").stderr == ""
     done = interlock("stop", "nope", env={**os.environ, "INTERLOCK_QUIET": "1"})
@@ -93,7 +93,7 @@ def test_quiet_start_says_nothing_and_a_quiet_error_is_said(interlock, bring):
 
 
 def test_list_of_a_name_where_nothing_is_says_so_once(on_terminal):
-    """On a terminal too, where the empty list is answered with how to make an instance."""
+    """So it is on a terminal, where an empty list without names says how to make an instance."""
     code, text = on_terminal("list", "nope")
     assert (code, "no instances" in text) == (4, False)
     assert "no instances" in on_terminal("list")[1]
@@ -107,7 +107,7 @@ def test_streams_of_error_hold_no_traceback_unless_asked(interlock):
 
 @pytest.mark.parametrize("arguments", [("list",), ("--help",), ("history", "web", "--steps"), ("diagram",)])
 def test_stdout_whose_reader_is_gone_ends_it_quietly(begin, bring, arguments, injected):
-    """`interlock list | head -1` complains about nothing."""
+    """`interlock list | head -1` prints no error."""
     bring(State.running)
     reader, writer = os.pipe()
     os.close(reader)
@@ -147,7 +147,7 @@ def test_terminal_gets_the_sentences_and_colours(on_terminal, bring):
 
 
 def test_terminal_gets_a_coloured_list(on_terminal, bring):
-    """A state has its colour in a table."""
+    """The table shows each state in its colour."""
     bring(State.running)
     assert "\x1b[32mrunning\x1b[0m" in on_terminal("list")[1]
 

@@ -1,4 +1,4 @@
-"""A process that was suspended (Ctrl-Z) holds its instance: other commands say so, and what to type."""
+"""A process that was suspended with Ctrl-Z holds its instance: other commands say so, and what to type."""
 
 import signal
 import subprocess
@@ -39,7 +39,7 @@ def test_list_of_a_suspended_operation_says_so(interlock, bring, suspend, trigge
 
 @pytest.mark.parametrize("trigger", ["start", "stop", "reset"])
 def test_another_operation_behind_a_suspended_one_says_what_to_type(interlock, bring, suspend, trigger, injected):
-    """The hint works as typed: afterwards the process runs."""
+    """The hint is the command that resumes the process."""
     bring(State(BEFORE[trigger]))
     process = suspend(trigger)
     refused = interlock("protect", "web")
@@ -49,7 +49,7 @@ def test_another_operation_behind_a_suspended_one_says_what_to_type(interlock, b
 
 
 def test_same_operation_behind_a_suspended_one_is_told_and_goes_on_with_it(begin, bring, suspend, injected):
-    """A waiting start says for what it waits; when the other is cancelled, it starts the instance itself."""
+    """A waiting start says what it waits for; when the other start is cancelled, it starts the instance itself."""
     bring(State.created)
     process = suspend("start")
     second = begin("start", "web")
@@ -103,7 +103,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def holder(home, bring, until):
-    """Return a process that has the lock of `web`, and was suspended before it wrote its intent to the journal."""
+    """Return a process that holds the lock of `web`, and was suspended before it wrote its intent to the journal."""
     bring(State.stopped)
     command = [sys.executable, "-c", HOLD, home.lock("web")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -117,7 +117,7 @@ def holder(home, bring, until):
 
 @pytest.mark.parametrize("command", ["start", "stop", "delete", "protect"])
 def test_command_behind_one_suspended_before_its_first_line_says_what_to_type(interlock, holder, command, injected):
-    """Who has the lock is asked of the kernel, as the journal does not tell yet."""
+    """The kernel says who holds the lock, because the journal does not say it yet."""
     refused = interlock(command, "web")
     assert (refused.returncode, refused.stderr.splitlines()[-2:]) == (
         5,
@@ -130,7 +130,7 @@ def test_command_behind_one_suspended_before_its_first_line_says_what_to_type(in
 
 
 def test_delete_with_force_ends_one_suspended_before_its_first_line(interlock, holder, home, injected):
-    """Always a way out."""
+    """It ends the suspended process and deletes the instance."""
     done = interlock("delete", "web", "--force")
     assert (done.returncode, home.directory("web").exists()) == (0, False)
     assert holder.wait(timeout=60) == -signal.SIGTERM

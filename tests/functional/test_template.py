@@ -1,4 +1,4 @@
-"""`interlock template`: lists, shows, checks and copies what instances can be made from."""
+"""`interlock template`: lists, shows, checks and copies templates."""
 
 import json
 from pathlib import Path
@@ -31,34 +31,34 @@ def test_template_list_names_every_builtin(interlock):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_template_show_prints_the_text_itself(interlock, name):
-    """The text that `template show` prints is a valid template."""
+    """The text of a built-in is printed unchanged."""
     assert interlock("template", "show", name).stdout == TEXTS[name].read_text()
 
 
 @pytest.mark.parametrize("name", ["debian", "ubuntu", "docker", "ubuntu-lts", "rocky-9"])
 def test_template_copied_elsewhere_is_right_there(interlock, tmp_path, monkeypatch, name):
-    """A built-in's bases are named so that a copy of it finds them."""
-    monkeypatch.setenv("INTERLOCK_HOME", "/tmp/none")  # a short one: docker's socket lies below it
+    """A built-in names its bases in a way that works from a copy elsewhere."""
+    monkeypatch.setenv("INTERLOCK_HOME", "/tmp/none")  # short, because docker's socket lies below it
     assert interlock("template", "copy", name, "copy.yaml").returncode == 0
     assert interlock("template", "validate", "copy.yaml").returncode == 0
     assert (tmp_path / "copy.yaml").read_text() == TEXTS[name].read_text()
 
 
 def test_template_show_of_mistakes_prints_it_and_them(interlock, files):
-    """A template with mistakes is shown as well."""
+    """The text of an invalid template is printed too."""
     done = interlock("template", "show", "./bad.yaml")
     assert (done.returncode, done.stdout) == (2, (files / "bad.yaml").read_text())
     assert "bad.yaml:4:7: cpus: expected at least 1, found 0" in done.stderr
 
 
 def test_template_show_of_unknown_name_is_not_found(interlock):
-    """The error lists what exists."""
+    """The exit code is that of not-found."""
     assert interlock("template", "show", "no-such").returncode == 4
 
 
 @pytest.mark.usefixtures("files")
 def test_template_validate_prints_a_line_for_each_and_all_mistakes(interlock):
-    """Results on stdout, notes and mistakes on stderr, and the exit code of a template that is wrong."""
+    """Results are on stdout, notes and mistakes on stderr, and the exit code is that of an invalid template."""
     done = interlock("template", "validate", "good.yaml", "odd.yaml", "bad.yaml", "no.yaml", "tiny")
     assert done.stdout.splitlines() == [
         "TEMPLATE   RESULT",
@@ -90,7 +90,7 @@ def test_template_validate_logs_a_note_as_its_event(interlock):
 
 @pytest.mark.usefixtures("files")
 def test_template_validate_tells_programs_the_same(interlock):
-    """One object a line, with the mistakes and notes of each."""
+    """There is one object per line, with its mistakes and notes."""
     done = interlock("template", "validate", "odd.yaml", "bad.yaml", "--format", "json")
     odd, bad = (json.loads(line) for line in done.stdout.splitlines())
     assert (odd["result"], odd["mistakes"], len(odd["notes"])) == ("ok", [], 1)
@@ -99,7 +99,7 @@ def test_template_validate_tells_programs_the_same(interlock):
 
 @pytest.mark.usefixtures("files")
 def test_template_validate_with_set_checks_what_would_become_of_it(interlock):
-    """The same edits as for create; a mistake in one is reported with the edit as its place."""
+    """The edits are those of `create`; a mistake in one is reported with the edit as its place."""
     edits = ("--set", "cpus=2", "--set", "memroy=null")
     assert interlock("template", "validate", "bad.yaml", *edits).returncode == 0
     done = interlock("template", "validate", "good.yaml", "--set", "cpus=lots")
@@ -114,7 +114,7 @@ def test_template_validate_reads_standard_input(interlock):
 
 
 def test_template_copy_embedded_needs_no_other_file(interlock, files):
-    """Bases and scripts are in it, edits are made, and what it names is no longer needed."""
+    """Bases and scripts are embedded, edits are applied, and the files that the template named are no longer needed."""
     done = interlock("template", "copy", "--embed", "good.yaml", "all.yaml", "--set", "cpus=3")
     assert (done.returncode, done.stdout) == (0, "")
     for name in ("base.yaml", "hello.sh", "good.yaml"):
@@ -138,13 +138,13 @@ def test_template_copy_into_no_folder_tells_the_cause(interlock):
 
 
 def test_template_copy_as_it_is_takes_no_edits(interlock, tmp_path):
-    """Copying keeps the text byte for byte."""
+    """A plain copy keeps the text byte for byte, so --set is refused."""
     assert interlock("template", "copy", "tiny", "x.yaml", "--set", "cpus=3").returncode == 2
     assert not (tmp_path / "x.yaml").exists()
 
 
 def test_template_schema_describes_every_key(interlock):
-    """An editor that reads it knows the keys, what they hold, and that null is no mistake."""
+    """An editor that reads it knows the keys, their values, and that null is allowed."""
     schema = json.loads(interlock("template", "schema").stdout)
     assert {"base", "images", "boot", "mounts", "portForwards", "9p"} <= {
         *schema["properties"],
@@ -169,7 +169,7 @@ def test_template_schema_describes_every_key(interlock):
     ids=["memory", "mount-point", "disk"],
 )
 def test_template_validate_says_what_create_says(interlock, tmp_path, text, words):
-    """What passes can be created from here, as far as anyone can know without its image."""
+    """A template that passes can be created here, as far as that can be known without its image."""
     (tmp_path / "web.yaml").write_text(f"{GOOD}{text}")
     checked = interlock("template", "validate", "web.yaml")
     created = interlock("create", "web", "-t", "web.yaml", "--arch", "x86_64")

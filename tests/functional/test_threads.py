@@ -1,4 +1,4 @@
-"""The first use of the API, by several threads at once: what the API promises in its docstring."""
+"""The first use of the API by several threads at once works, as the API's docstring promises."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ SCRIPT = Path(__file__).parents[1] / "six_threads.py"
 
 @pytest.mark.parametrize("_attempt", [0, *(pytest.param(number, marks=pytest.mark.slow) for number in (1, 2))])
 def test_first_use_from_six_threads_succeeds_in_each(home, _attempt):
-    """Nothing is there yet: folders and records are made by all at once, and none gets in another's way."""
+    """Nothing exists yet: all threads create folders and records at once, and do not disturb each other."""
     done = subprocess.run(
         [sys.executable, SCRIPT, "simulated"], capture_output=True, text=True, check=False, timeout=120
     )

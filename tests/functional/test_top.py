@@ -19,7 +19,7 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?<>=$]*[ -/]*[@-~]|\x1b[PX^_\]].*?(?:\x1b\\|\x
 
 
 class Terminal:
-    """A terminal of 80 by 24, what was written to it, and who writes."""
+    """A terminal of 80 by 24, its output, and the program that writes to it."""
 
     def __init__(self, begin, until, **options):
         self.leader, follower = pty.openpty()
@@ -35,12 +35,12 @@ class Terminal:
         try:
             while piece := os.read(self.leader, 4096):
                 self._received += piece
-        except OSError:  # its last writer is gone
+        except OSError:  # the last writer has ended
             pass
 
     @property
     def text(self):
-        """All that was written, without the escapes that say where."""
+        """The whole output, without escape sequences."""
         return ESCAPES.sub("", self._received.decode(errors="replace"))
 
     def shows(self, *words):
@@ -55,7 +55,7 @@ class Terminal:
 
 @pytest.fixture
 def terminal(begin, until, monkeypatch):
-    """Return a function that begins `top` on a terminal; `orders` are the simulated driver's."""
+    """Return a function that begins `top` on a terminal; `orders` are for the simulated driver."""
     monkeypatch.setenv("TERM", "xterm-256color")
     made = []
 
@@ -69,7 +69,7 @@ def terminal(begin, until, monkeypatch):
 
 
 def test_top_shows_takes_keys_and_ends(terminal, bring, vms, until):
-    """What is legal is done by its key, and `q` ends the view with exit code 0."""
+    """A key does what is legal, and `q` ends the view with exit code 0."""
     bring(State.created)
     top = terminal()
     top.shows("NAME", "web", "created", "start", "quit")
@@ -100,7 +100,7 @@ def quit_while_it_starts(terminal, bring, vms, until):
 
 
 def test_top_that_is_quit_finishes_what_is_under_way(quit_while_it_starts, tmp_path):
-    """The terminal says so and waits; the exit code is that of what was asked for."""
+    """The terminal says so and waits; the exit code is that of the start."""
     go = tmp_path / "go"
     top = quit_while_it_starts({"until": str(go), "error": "the simulated disk is full"})
     top.shows('still starting "web"; Ctrl-C cancels it')
@@ -110,7 +110,7 @@ def test_top_that_is_quit_finishes_what_is_under_way(quit_while_it_starts, tmp_p
 
 
 def test_top_that_waits_for_the_rest_calls_it_off_at_ctrl_c(quit_while_it_starts, vms):
-    """As the command that it stands for."""
+    """The same happens as with the command `start`."""
     top = quit_while_it_starts({"hang": True})
     top.shows("still starting")
     top.process.send_signal(signal.SIGINT)
@@ -121,7 +121,7 @@ def test_top_that_waits_for_the_rest_calls_it_off_at_ctrl_c(quit_while_it_starts
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_top_ends_by_a_signal(terminal, bring, number):
-    """And gives the terminal back as it was."""
+    """The terminal's settings are restored."""
     bring(State.created)
     top = terminal()
     top.shows("start")
@@ -133,7 +133,7 @@ def test_top_ends_by_a_signal(terminal, bring, number):
 
 
 def test_top_without_colours_shows_the_same(terminal, bring, monkeypatch):
-    """NO_COLOR: bold and reverse say what colours would."""
+    """With NO_COLOR, bold and reverse replace the colours."""
     bring(State.running)
     monkeypatch.setenv("NO_COLOR", "1")
     top = terminal()
@@ -148,13 +148,13 @@ def test_top_without_colours_shows_the_same(terminal, bring, monkeypatch):
 
 
 def test_top_without_a_terminal_names_what_programs_use(interlock):
-    """A usage error, before anything is loaded."""
+    """It is a usage error, given before anything is loaded."""
     done = interlock("top")
     assert (done.returncode, "hint: interlock watch --json" in done.stderr) == (2, True)
 
 
 def test_top_without_textual_says_how_to_install_it(on_terminal, tmp_path, monkeypatch):
-    """In one line, with the exit code of a program that is missing."""
+    """The message is one line, and the exit code is that of a missing program."""
     (tmp_path / "textual.py").write_text("raise ModuleNotFoundError(\"No module named 'textual'\", name='textual')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     code, said = on_terminal("top")
@@ -165,7 +165,7 @@ def test_top_without_textual_says_how_to_install_it(on_terminal, tmp_path, monke
 
 @pytest.mark.usefixtures("home")
 def test_top_ends_when_its_terminal_is_closed():
-    """The window is closed, or the connection lost: as by a signal, and nothing is left."""
+    """A closed window or a lost connection ends it as a signal does."""
     pid, leader = pty.fork()
     if pid == 0:
         os.environ["TERM"] = "xterm-256color"

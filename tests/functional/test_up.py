@@ -1,4 +1,4 @@
-"""`interlock up`: created if it is absent, then started: two transitions, each announced."""
+"""`interlock up`: creates an absent instance, then starts it: two transitions, each announced."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def test_up_of_absent_instance_announces_both_transitions(interlock, history):
 
 
 def test_up_of_existing_instance_needs_no_template(interlock, bring, state):
-    """What exists is started as it is."""
+    """An existing instance is started as it is."""
     bring(State.stopped)
     assert interlock("up", "web").returncode == 0
     assert state() == "running"
@@ -69,6 +69,7 @@ def test_command_that_starts_minds_timeout_and_on_failure(interlock, bring, vms,
     done = interlock(*command, "--timeout", "0.1", "--on-failure", "keep", orders=hang)
     assert done.returncode == 7
     assert vms.engine.port(vms.engine.site("web")).observe(vms.engine.site("web")).alive
-    again = interlock("start", "web", "--timeout", "0.1", orders=hang)  # what was cut short is finished in our time
+    # This start finishes the interrupted one, within its own timeout.
+    again = interlock("start", "web", "--timeout", "0.1", orders=hang)
     assert (again.returncode, "within 0.1 s" in again.stderr or "in 0.1 s" in again.stderr) == (7, True)
     assert not vms.engine.port(vms.engine.site("web")).observe(vms.engine.site("web")).alive

@@ -1,4 +1,4 @@
-"""`interlock wait`: until an instance meets the condition, no matter which process brings that about."""
+"""`interlock wait`: waits until an instance meets a condition, whichever process brings that about."""
 
 import json
 
@@ -19,7 +19,7 @@ from interlock.fsm.states import State
     ],
 )
 def test_wait_for_what_is_so_already_succeeds_at_once(interlock, bring, state, condition):
-    """Nothing need happen; programs get the record."""
+    """Nothing needs to happen; programs get the record."""
     bring(state)
     done = interlock("wait", "web", "--for", condition, "--timeout", "0", "--format", "json")
     assert (done.returncode, json.loads(done.stdout)["state"]) == (0, str(state))
@@ -38,7 +38,7 @@ def test_wait_ends_when_another_process_brings_it_about(begin, bring, at_work, i
 
 
 def test_wait_tells_degraded_from_ready(interlock, bring):
-    """A guest in which something failed runs, and is not ready."""
+    """A guest in which something failed is running, but not ready."""
     bring(State.created)
     interlock("start", "web", orders={"start": {"degraded": "script 001 failed"}})
     assert interlock("wait", "web", "--for", "degraded", "--timeout", "0").returncode == 0
@@ -48,13 +48,13 @@ def test_wait_tells_degraded_from_ready(interlock, bring):
 
 
 def test_wait_for_what_is_absent_fails_at_once(interlock):
-    """Nobody is making it: a mistyped name is not waited for."""
+    """Nobody is creating it: a mistyped name is not waited for."""
     done = interlock("wait", "web", "--for", "stopped")
     assert (done.returncode, 'there is no instance "web"' in done.stderr) == (4, True)
 
 
 def test_wait_for_an_instance_that_is_deleted_meanwhile_fails(begin, bring, vms):
-    """What is gone will not become ready."""
+    """A deleted instance will not become ready."""
     bring(State.created)
     waiter = begin("wait", "web")
     vms.engine.fire("web", Trigger.delete)

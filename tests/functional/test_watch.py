@@ -1,4 +1,4 @@
-"""`interlock watch`: everything that any process does to instances, without a gap."""
+"""`interlock watch`: everything that any process does to instances, without gaps."""
 
 import json
 import signal
@@ -12,10 +12,10 @@ from interlock.fsm.states import State
 
 @pytest.fixture
 def watcher(begin):
-    """Return a function that begins to watch, and returns two: what waits until the watcher has reported enough, and
-    what also ends it and gives the records of what it has seen.
+    """Return a function that begins to watch and returns two functions, `read` and `end`.
 
-    With `since`, an earlier moment, and `known` it returns once the watcher has reported what led up to `known`.
+    `read` waits until the watcher has reported enough; `end` also ends the watcher and returns what it reported. With
+    `since`, an earlier time, and `known`, the function returns once the watcher has reported everything up to `known`.
     """
 
     def watch(*arguments, since=None, known=None):
@@ -47,7 +47,7 @@ def last_is(trigger, phase="done"):
 
 
 def events(records):
-    """Return what happened in short: (trigger, event), without steps."""
+    """Return the events in short: (trigger, event), without steps."""
     return [(it.get("trigger"), it["event"]) for it in records if it["event"] != "transition_step"]
 
 
@@ -64,13 +64,14 @@ LIFE = [
 
 
 def test_watch_sees_a_whole_life_twice(watcher, interlock, vms):
-    """From the first line to the last, which a deletion takes away, and the next instance of the same name."""
+    """It sees every line, even the last one, which a deletion removes, and the next instance of the same name."""
     began = now()
     vms.create("other", "tiny", driver="simulated")
-    wait, end = watcher(since=began, known=last_is("create"))  # a life may be over before a watcher is there
+    wait, end = watcher(since=began, known=last_is("create"))  # otherwise a life may end before the watcher is ready
     for number in (1, 2):
         interlock("create", "web", "--template", "tiny", "--driver", "simulated")
-        wait(lambda seen, number=number: events(seen).count(("create", "transition_done")) == number)  # or unseen
+        # Without this wait the watcher may miss the whole life.
+        wait(lambda seen, number=number: events(seen).count(("create", "transition_done")) == number)
         interlock("start", "web")
         interlock("delete", "web", "--force")
     seen = end(lambda seen: events(seen).count(("delete", "transition_done")) == 2)
@@ -79,7 +80,7 @@ def test_watch_sees_a_whole_life_twice(watcher, interlock, vms):
 
 
 def test_watch_since_a_line_begins_after_it(begin, bring, vms):
-    """A watcher that was away says what it saw last, and misses nothing."""
+    """A watcher that was away gives the number of the last line that it saw, and misses nothing."""
     bring(State.running)
     vms.engine.fire("web", Trigger.kill)
     lines = list(vms.history("web"))
@@ -103,7 +104,7 @@ def test_watch_since_a_time_merges_the_instances(begin, vms):
 
 
 def test_watch_tells_a_change_of_condition_and_an_exit(watcher, bring, home):
-    """What changes without a transition is seen as well: a pause, its end, and a machine that went down."""
+    """Changes without a transition are reported too: a pause, and a machine that went down."""
     bring(State.running)
     _, end = watcher("web")
     record = home.directory("web") / "machine.json"
@@ -126,17 +127,17 @@ def test_watch_tells_a_change_of_condition_and_an_exit(watcher, bring, home):
     ],
 )
 def test_watch_refuses_a_moment_that_is_none(interlock, arguments, words):
-    """The mistake is named."""
+    """The error names the mistake."""
     done = interlock("watch", *arguments)
     assert (done.returncode, words in done.stderr.replace("\n", " ")) == (2, True)
 
 
 @pytest.mark.parametrize("watched", [(), ("web",)])
 def test_watch_follows_an_instance_that_is_renamed(watcher, interlock, bring, watched):
-    """Each line once, under the new name from then on; another instance of the old name is seen, too."""
+    """Each line is reported once, since the rename under the new name; a new instance with the old name is seen too."""
     began = now()
     bring(State.stopped)
-    _, end = watcher(*watched, since=began, known=last_is("stop"))  # who comes after the rename finds no such name
+    _, end = watcher(*watched, since=began, known=last_is("stop"))  # a later watcher finds no `web`
     interlock("rename", "web", "site")
     interlock("start", "site")
     interlock("create", "web", "--template", "tiny", "--driver", "simulated")

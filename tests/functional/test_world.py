@@ -1,8 +1,8 @@
 """A model of the world around one instance: whatever happens to it, in any order, the promises hold.
 
 Hypothesis chooses what happens next: requests, kills and failing disks in the middle of them, a second process, a dead
-machine, a reboot, damage. After each step the journal is held against the world. The choice depends on
-nothing but the modules that are imported, where hypothesis finds numbers to try: after other tests it is another one.
+machine, a reboot, damage. After each step the journal is compared with the world. The choices depend only on the
+imported modules, in which hypothesis finds numbers to try, so they differ after other tests.
 To search further, give a number of runs: INTERLOCK_WORLD_RUNS=2000 (of 200 steps each).
 """
 
@@ -100,7 +100,7 @@ def world(spec, effects, injected):  # noqa: C901 - one world, many rules
             return self.engine.fire("web", trigger, **needs(trigger))
 
         def disturbed(self, trigger, at_point, *, dead=False):
-            """Ask for `trigger` while `at_point` happens to it."""
+            """Request `trigger`, and call `at_point` at each of its effects."""
             with pytest.MonkeyPatch.context() as patch:
                 if dead:
                     actor = process.this_process()._replace(started_ticks=1)
@@ -191,7 +191,7 @@ def world(spec, effects, injected):  # noqa: C901 - one world, many rules
                 self.damaged = False
             except NotFoundError:
                 assert not self.home.directory("web").exists()
-            except DamagedError as error:  # the creation itself was lost: nobody makes it up
+            except DamagedError as error:  # the creation itself was lost, and cannot be reconstructed
                 way = words.remove("web", protected=is_protected(self.home.directory("web")))
                 assert (self.damaged, error.hint) == (True, way)  # noqa: PT017
 
@@ -210,7 +210,7 @@ def world(spec, effects, injected):  # noqa: C901 - one world, many rules
             World.steps += 1
             copy = self.engine.status(COPY)
             assert (copy.damage, copy.operation, copy.state is State.running) == (None, None, False)
-            if copy.exists and not self.home.directory("web").exists():  # it is no copy: it has been renamed
+            if copy.exists and not self.home.directory("web").exists():  # it is not a copy: `web` was renamed
                 self.engine.fire(COPY, Trigger.rename, new="web")
             Interlock(self.home).delete(COPY, force=True)
             there = self.home.directory("web").exists()
@@ -237,7 +237,7 @@ def world(spec, effects, injected):  # noqa: C901 - one world, many rules
                 self.check_chain()
 
         def check_chain(self):
-            """Check the lines that are new since the last look."""
+            """Check the lines that are new since the last check."""
             content = self.journal.read_bytes()
             whole = content[: content.rfind(b"\n") + 1]
             if not whole.startswith(self.chain[0]):
@@ -260,7 +260,7 @@ def world(spec, effects, injected):  # noqa: C901 - one world, many rules
                     vms.unprotect("web")
                 vms.delete("web", force=True)
                 assert [path for path in Path(self.folder.name).rglob("*") if not path.is_dir()] == []
-            finally:  # whatever was found, the tests after this one find the world as it was
+            finally:  # whatever happened, restore the world for the tests after this one
                 self.patch.undo()
                 self.folder.cleanup()
 
@@ -269,7 +269,7 @@ def world(spec, effects, injected):  # noqa: C901 - one world, many rules
 
 @pytest.mark.slow
 def test_world_whatever_happens_keeps_the_promises(spec, effects, injected):
-    """In 10,000 steps of what can happen, the journal is a chain and tells the truth about the world after each."""
+    """After each of 10,000 random steps, the journal is a chain and agrees with the world."""
     chosen = settings(
         max_examples=RUNS or 75,
         stateful_step_count=STEPS,

@@ -34,24 +34,24 @@ head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \\n'
 echo
 cat /var/lib/interlock/booted
 """
-"""Says who the guest is, in words that no two may share."""
+"""Prints the guest's identity, in words that no two guests may share."""
 
 WRITER = """\
 i=0
 while [ ! -e enough ]; do i=$((i + 1)); echo $i >>log; sync; echo $i >flushed.new; mv flushed.new flushed; done
 touch ended
 """
-"""Writes numbers to the disk, each flushed before the next; `flushed` says which ones the disk has."""
+"""Writes numbers to the disk, flushing each before the next; `flushed` has the last one that is on the disk."""
 
 PORTS, PORTS_EACH = 20_000, 500
-"""Where the ports of the tests begin, and how many each worker has."""
+"""The first port for tests, and how many ports each worker has."""
 
 
 @pytest.fixture(scope="session")
 def images_home(tmp_path_factory) -> Path:
     """A home whose images are built once for all workers: that of INTERLOCK_TEST_HOME, if set, or the run's own.
 
-    Of several workers that want an image at once, the store lets one build it, and the others wait.
+    If several workers want an image at once, the store lets one of them build it, and the others wait.
     """
     if kept := os.environ.get("INTERLOCK_TEST_HOME"):
         return Path(kept).absolute()
@@ -63,9 +63,9 @@ def images_home(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def warm_home(images_home: Path, tmp_path_factory) -> Callable[[str], Path]:
-    """Return a function that returns a home with a warm image of an image, and those that were asked for before.
+    """Return a function that returns a home with a warm image of `image`, and with those that were requested before.
 
-    It is this run's: a warm image of an earlier one may be another version's, with which guests would boot cold.
+    The home is this run's own: guests would boot cold from an earlier run's warm image if that is another version's.
     """
     base = tmp_path_factory.getbasetemp()
     root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "warm-home"
@@ -85,7 +85,7 @@ def warm_home(images_home: Path, tmp_path_factory) -> Callable[[str], Path]:
 
 @pytest.fixture
 def borrowed(request: pytest.FixtureRequest, images_home: Path) -> Path:
-    """Return the home whose images the test borrows: with warm ones where its marker asks for them."""
+    """Return the home whose images the test borrows, with warm images if its marker asks for them."""
     home = images_home
     if asked := request.node.get_closest_marker("warm"):
         warm = request.getfixturevalue("warm_home")
@@ -97,7 +97,7 @@ def borrowed(request: pytest.FixtureRequest, images_home: Path) -> Path:
 
 @pytest.fixture
 def vms(borrowed: Path, home, until, monkeypatch: pytest.MonkeyPatch) -> Iterator[Interlock]:
-    """Return the API on a home of its own with those images; afterwards no instance of it is left alive."""
+    """Return the API on its own home with the borrowed images; afterwards no instance of it is left alive."""
     home.root.mkdir(mode=0o700)
     home.images.symlink_to(borrowed / "images")
     runtime = tempfile.mkdtemp(prefix="il-")  # a socket's path must be short
@@ -106,13 +106,13 @@ def vms(borrowed: Path, home, until, monkeypatch: pytest.MonkeyPatch) -> Iterato
     yield vms
     for status in vms.instances():
         vms.delete(status.name, force=True)
-    until(lambda: not list(working_in(home.root)))  # what served a machine ends with it, a moment later
+    until(lambda: not list(working_in(home.root)))  # a machine's helpers end a moment after it
     shutil.rmtree(runtime)
 
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """Count every guest as ready at once, until this is undone: for tests that are not about guests."""
+    """Treat every guest as ready at once, until this is undone: for tests that are not about guests."""
 
     def skip(_endpoint, _deadline, _pidfd, report, *_, **__):
         report("not waiting")
@@ -125,7 +125,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
 
 
 def working_in(root: Path) -> Iterator[Path]:
-    """Yield /proc/PID of every process that works in a folder below `root`, be it deleted."""
+    """Yield /proc/PID of every process whose working folder is below `root`, even if the folder was deleted."""
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it ended, or is the kernel's
             if (process / "cwd").readlink().is_relative_to(root):
@@ -133,10 +133,10 @@ def working_in(root: Path) -> Iterator[Path]:
 
 
 def is_copier(process: Path) -> bool:
-    """Return whether it keeps a machine's log, or is run by one that does: it reads from the log's pipe."""
+    """Return whether `process` keeps a machine's log, or is a child of one that does: it reads from the log's pipe."""
     with suppress(OSError):
         return (process / "fd/0").readlink().name.partition(" ")[0] in {log.pipe for log in (SERIAL, EVENTS, QEMU)}
-    return True  # it ended
+    return True  # the process has ended
 
 
 @pytest.fixture
@@ -152,9 +152,9 @@ def ask(vms) -> Callable[[str, str], str]:
 
 @pytest.fixture
 def who_is(vms, ask) -> Callable[[str], list[str]]:
-    """Return a function that asks a guest who it is, in words that no two may share; the first is its hostname.
+    """Return a function that asks a guest for its identity, in words that no two guests may share, hostname first.
 
-    A guest that has taken another identity writes down last, and after the host has its answer, whose it is.
+    A guest that takes another identity writes that identity's id last, after the host has its answer.
     """
     known = 'until [ "$(cat /var/lib/interlock/booted)" = {} ]; do sleep 0.1; done\n'
     return lambda name: ask(name, known.format(vms.status(name).spec.instance_id) + WHO).split()
@@ -162,7 +162,7 @@ def who_is(vms, ask) -> Callable[[str], list[str]]:
 
 @pytest.fixture
 def write(vms) -> Callable[[str], None]:
-    """Return a function that begins to write numbers to the disk of a guest, each flushed before the next."""
+    """Return a function that begins to write numbers to a guest's disk, each flushed before the next."""
 
     def write(name: str) -> None:
         command = vms.shell(name, ["sh", "-c", f"({WRITER}) >/dev/null 2>&1 &"])
@@ -173,7 +173,7 @@ def write(vms) -> Callable[[str], None]:
 
 @pytest.fixture
 def wait_for_number(ask, until) -> Callable[[str], None]:
-    """Return a function that waits until the disk of a guest has one of these numbers more."""
+    """Return a function that waits until a guest's disk has at least one more of these numbers."""
 
     def reached(name: str) -> int:
         return int(ask(name, "cat flushed || echo 0"))
@@ -187,7 +187,7 @@ def wait_for_number(ask, until) -> Callable[[str], None]:
 
 @pytest.fixture
 def check_numbers(vms, ask) -> Callable[[str], None]:
-    """Return a function that ends the writing, kills the guest, starts it and checks that its disk misses nothing."""
+    """Return a function that ends the writing, kills and starts the guest, and checks that its disk misses nothing."""
 
     def check(name: str) -> None:
         ask(name, "touch enough; until [ -e ended ]; do sleep 0.1; done; sync")
@@ -203,13 +203,13 @@ def check_numbers(vms, ask) -> Callable[[str], None]:
 
 @pytest.fixture
 def processes(home):
-    """Return a function that returns the pid of every hypervisor of the home, and of programs about to become one."""
+    """Return a function that returns the pids of the home's hypervisors, and of programs about to become one."""
     return lambda: sorted(int(process.name) for process in working_in(home.root) if not is_copier(process))
 
 
 @pytest.fixture
 def runtime():
-    """Return a runtime root whose path is short enough for sockets, wherever the tests run."""
+    """Return a runtime root with a path short enough for sockets, wherever the tests run."""
     path = Path(tempfile.mkdtemp(prefix="il-"))
     yield path
     shutil.rmtree(path, ignore_errors=True)
@@ -217,7 +217,7 @@ def runtime():
 
 @pytest.fixture
 def make_site(borrowed, tmp_path, runtime):
-    """Return a maker of sites that hold what the engine puts there before it calls `create`."""
+    """Return a maker of sites that have the files that the engine puts there before it calls `create`."""
 
     def make(name="web", *, template="tiny", arch=ARCH, **changes) -> Site:
         home = Home(root=borrowed, runtime=runtime)
@@ -248,10 +248,10 @@ def steps():
 
 @pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
-    """Return what finds a port of the loopback, for TCP and UDP, that nobody has and nobody is given by chance.
+    """Return a function that finds a loopback port that is free for TCP and UDP and not an ephemeral one.
 
-    The kernel hands out its ephemeral ports to any process, so these are below them, and each worker of the
-    run has a range of its own.
+    The kernel gives its ephemeral ports to any process, so these ports are below that range, and each worker of the run
+    has its own part.
     """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     numbers = itertools.cycle(range(PORTS + worker * PORTS_EACH, PORTS + (worker + 1) * PORTS_EACH))

@@ -1,4 +1,4 @@
-"""The agent in real guests: what it answers, and what becomes of it where it is missing, hangs or floods its port."""
+"""The agent in real guests: what it answers, and what happens where it is missing, hangs or floods its port."""
 
 import json
 import subprocess
@@ -24,25 +24,25 @@ DEADLINE_S = 900.0
 
 @pytest.fixture
 def site(vms):
-    """Return a function that returns where an instance lies."""
+    """Return a function that returns the site of an instance."""
     return vms.engine.site
 
 
 def inside(site, *command):
-    """Return what `command` prints in the guest of `site`, over a connection of its own."""
+    """Return what `command` prints in the guest of `site`, over its own connection."""
     line = ssh.command_line(site.directory / ssh.CONFIG, site.name, command, options=("ControlPath=none",))
     return subprocess.run(line, capture_output=True, text=True, check=True, timeout=DEADLINE_S).stdout
 
 
 def signal(site, name):
-    """Send the signal to the agent in the guest of `site`, and to what starts it."""
+    """Send a signal to the agent in the guest of `site`, and to the program that starts it."""
     # Patterns that do not match themselves.
     found = 'grep -qs -e "seed/[a]gent" -e "serve-[a]gent" "$it/cmdline"'
     inside(site, "sudo", "sh", "-c", f'for it in /proc/[0-9]*; do ! {found} || kill -{name} "${{it#/proc/}}"; done')
 
 
 def refusal(site):
-    """Return why the agent of `site` does not answer; nothing if it does, or for lack of time."""
+    """Return why the agent of `site` does not answer; an empty string if it does, or if it runs out of time."""
     try:
         agent.ask(site.runtime, "ping", timeout_s=60)
     except AgentError as error:
@@ -51,7 +51,7 @@ def refusal(site):
 
 
 def become(site, name):
-    """Have the guest of `site` become the one of the instance `name`; return the id of its machine."""
+    """Give the guest of `site` the identity of an instance `name`; return the new machine id."""
     host_key = new_host_key()
     new = Identity(name, f"{name}-host", f"i-{name}", host_key)
     facts = seed.identity_facts(new, initrd=read_own(site.directory / "initrd", 1 << 30))
@@ -60,7 +60,7 @@ def become(site, name):
         identity.give(site, endpoint, request(facts), Deadline(DEADLINE_S), pidfd)
     write_whole(site.directory / KNOWN_HOSTS, pin(host_key))
     booted = "sudo cat /var/lib/interlock/booted"
-    inside(site, "sh", "-c", f'until [ "$({booted})" = i-{name} ]; do sleep 0.1; done')  # after the host has its answer
+    inside(site, "sh", "-c", f'until [ "$({booted})" = i-{name} ]; do sleep 0.1; done')  # written after the answer
     said = inside(site, "sh", "-c", f"hostname; cat /etc/machine-id; {booted}").split()
     assert said == [f"{name}-host", facts["machine-id"].decode().strip(), f"i-{name}"]
     return said[1]
@@ -68,7 +68,7 @@ def become(site, name):
 
 @pytest.mark.parametrize("template", ["tiny", pytest.param("debian", marks=pytest.mark.warm("debian"))])
 def test_agent_answers_and_gives_the_guest_another_identity(template, vms, site):
-    """It says what listens and how busy the guest is; what it makes of the guest shows the key that is pinned now."""
+    """It reports what listens and how busy the guest is; after a change of identity, ssh finds the newly pinned key."""
     vms.create("web", template)
     vms.start("web")
     web = site("web")
@@ -86,11 +86,11 @@ def test_agent_answers_and_gives_the_guest_another_identity(template, vms, site)
 
 
 def test_guest_that_floods_the_port_is_given_up_and_serves_on(vms, site, until):
-    """What it writes fills no memory of the host's, costs a bounded time, and disturbs neither ssh nor stop."""
+    """Its output fills no memory on the host, costs a bounded time, and disturbs neither ssh nor stop."""
     vms.create("web", "tiny")
     vms.start("web")
     web = site("web")
-    # init starts it in the place of the agent.
+    # init starts this script instead of the agent.
     script = 'for port in /sys/class/virtio-ports/*; do yes >"/dev/${port##*/}"; done'
     inside(web, "sudo", "sh", "-c", 'echo "$1" >/etc/serve-agent', "sh", script)
     signal(web, "KILL")
@@ -100,7 +100,7 @@ def test_guest_that_floods_the_port_is_given_up_and_serves_on(vms, site, until):
 
 
 def test_machine_of_an_older_version_starts_and_changes_identity_without_an_agent(vms, site):
-    """A record without the port is a machine without it, as before, whatever its guest's seed holds."""
+    """A record without the port describes a machine without it, whatever its guest's seed holds."""
     vms.create("web", "tiny")
     record = site("web").directory / "qemu.json"
     board = json.loads(record.read_text())
@@ -115,14 +115,14 @@ def test_machine_of_an_older_version_starts_and_changes_identity_without_an_agen
 
 
 def test_guest_of_root_lets_root_in(vms):
-    """Images have a folder for root's keys already, in which ours belongs all the same."""
+    """Images already have a folder for root's keys, and our key is added to it."""
     vms.create("web", "tiny", Wishes(user="root"))
     vms.start("web")
     assert vms.run("web", ["id", "-un"]).text == "root"
 
 
 def test_guest_that_does_not_let_the_host_in_does_not_count_as_up(vms, site):
-    """Its agent could say that all is well; what nobody can enter does not run."""
+    """The agent may report that all is well, but a guest that nobody can log in to is not running."""
     vms.create("web", "tiny")
     vms.start("web")
     inside(site("web"), "sh", "-c", "echo nobody >~/.ssh/authorized_keys; sync")

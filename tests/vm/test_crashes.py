@@ -1,9 +1,9 @@
 """The manager is killed at each of its effects on real hypervisors: nothing is lost, nothing is left over.
 
-The manager is a child that gets SIGKILL in front of its Nth effect, N rising until it ends by itself. Nobody keeps a
-list of the effects: Python's own audit tells of every file that is opened for writing, made, renamed or removed, every
-lock that is taken, every program that is run and every monitor that is spoken to. To them come the moments after a file
-was written, a program was run and a signal was sent.
+The manager is a child that gets SIGKILL before its Nth effect, with N rising until it ends by itself. Nobody keeps a
+list of the effects: Python's audit events report every file that is opened for writing, made, renamed or removed, every
+lock that is taken, every program that is run and every connection to a monitor. The moments after a file was written,
+a program was run and a signal was sent are effects too.
 """
 
 import itertools
@@ -40,7 +40,7 @@ RUNNING = (*CREATED, Trigger.start)
 STOPPED = (*RUNNING, Trigger.kill)
 SAVED = (*RUNNING, Trigger.suspend)
 CAUGHT = (*RUNNING, Trigger.snapshot, Trigger.kill)
-"""What brings a new instance there."""
+"""The triggers that bring a new instance into each situation."""
 
 CASES = (
     (Trigger.create, State.absent, ()),
@@ -65,20 +65,20 @@ CASES = (
 )
 
 PATIENCE = {trigger: {"timeout_s": 120.0} for trigger in (Trigger.suspend, Trigger.fork, Trigger.snapshot)}
-"""A busy host takes longer to save a memory than these guests have to shut down."""
+"""A busy host needs more time to save a memory than these guests get to shut down."""
 
 _HALT = b"\xfa\xf4\xeb\xfd"
 _AT, _MAGIC, _PLACED = 0x100000, 0x1BADB002, 0x10000
 _HEADER = (_MAGIC, _PLACED, -(_MAGIC + _PLACED) % 2**32, _AT, _AT, 0, 0, _AT + 32)
 HALTS = struct.pack("<8I4s", *_HEADER, _HALT)
-"""A kernel that does `cli; hlt`, for ever. Source: Multiboot Specification 0.6.96, section 3.1."""
+"""A kernel that runs `cli; hlt` forever. Source: Multiboot Specification 0.6.96, section 3.1."""
 
 AUDITED = {"os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate", "subprocess.Popen"}
-"""The effects that have an event of their own. Source: Python's manual, audit events table."""
+"""The effects with their own audit event. Source: Python's manual, audit events table."""
 
 
 def killed_at(point: int, work) -> bool:
-    """Do `work` in a child that is killed in front of its effect number `point`; False when it ended before."""
+    """Do `work` in a child that is killed before its effect number `point`; return False if it ended by itself."""
     child = os.fork()
     if child == 0:
         status = 1
@@ -96,7 +96,7 @@ def killed_at(point: int, work) -> bool:
 
 
 def die_at(point: int) -> None:
-    """Let this process be killed in front of its effect number `point`."""
+    """Let this process be killed before its effect number `point`."""
     effects = itertools.count(1)
 
     def effect() -> None:
@@ -106,7 +106,7 @@ def die_at(point: int) -> None:
     def audited(event: str, arguments: tuple) -> None:
         writes = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
         speaks = event == "socket.connect" and isinstance(arguments[1], str)
-        locks = event == "fcntl.flock" and not arguments[1] & 1  # to share one is to look
+        locks = event == "fcntl.flock" and not arguments[1] & 1  # a shared lock only reads
         if event in AUDITED or writes or speaks or locks:
             effect()
 
@@ -126,9 +126,9 @@ def die_at(point: int) -> None:
 
 @pytest.fixture
 def tiny(vms, request):
-    """Return a plan of the smallest guest, which is not asked for long to shut down.
+    """Return a plan of the smallest guest, which gets little time to shut down.
 
-    Where nobody waits for it, its kernel halts at once, which leaves the processors to the managers.
+    In tests that do not wait for it, its kernel halts at once, which leaves the processors to the managers.
     """
     kernel = {KERNEL: HALTS} if "hasty" in request.fixturenames and ARCH == "x86_64" else {}
 
@@ -141,7 +141,7 @@ def tiny(vms, request):
 
 @pytest.fixture
 def ask(vms, tiny):
-    """Return a function that asks for any trigger."""
+    """Return a function that requests any trigger."""
     return lambda trigger: (
         vms.engine.create("web", tiny)
         if trigger is Trigger.create
@@ -151,7 +151,7 @@ def ask(vms, tiny):
 
 @pytest.fixture
 def bring(ask):
-    """Return a function that asks for one trigger after the other."""
+    """Return a function that requests one trigger after the other."""
 
     def bring(way):
         for trigger in way:
@@ -161,7 +161,7 @@ def bring(ask):
 
 
 def files(home):
-    """Return every file and folder of home and runtime but the images."""
+    """Return every file and folder of home and runtime except the images."""
     return {path for root in (home.root, home.runtime) for path in root.rglob("*") if home.images not in path.parents}
 
 
@@ -171,18 +171,18 @@ def files(home):
 def test_manager_killed_at_any_effect_is_recovered_by_its_row(
     vms, ask, bring, processes, until, injected, trigger, source, way, deaths
 ):
-    """After the kill, `list` shows a state of the table and the recovery that the row names, the same command again
-    leads to its end on one hypervisor, and `delete --force` leaves neither file nor process. So it is when the second
+    """After the kill, `list` shows a state of the table and the recovery that the row names; the same command again
+    completes on one hypervisor, and `delete --force` leaves neither file nor process. The same holds when the second
     manager, which recovers what the first one left, is killed at as many effects.
 
-    A memory that was saved is there as long as nothing runs, and a machine is never booted in its place.
+    A saved memory stays as long as nothing runs, and the machine is never booted in its place.
 
-    Every point is tried once, and every third one twice: what the second manager finds differs little from one to the
-    next. The guest is not waited for, which saves a boot each time; the next tests do wait.
+    Every point is tried with one kill, and every third one with two: neighbouring points differ little for the second
+    manager. The guest is not waited for, which saves a boot each time; the next test does wait.
     """
     row = BY_TRIGGER[trigger]
     dest = row.leads_to(source)
-    bring(STOPPED)  # what the first instance of a home leaves behind for ever: keys, folders, what QEMU can do
+    bring(STOPPED)  # the first instance leaves keys, folders and QEMU's capabilities behind in its home
     vms.delete("web", force=True)
     empty = files(vms.home)
     recovered = 0
@@ -196,7 +196,7 @@ def test_manager_killed_at_any_effect_is_recovered_by_its_row(
         status = vms.status(name)
         alive, machine = processes(), hypervisor.settled(vms.home.directory(name))
         assert (status.state in (source, dest), status.damage) == (True, None)
-        if status.operation:  # a guest that lives is not waited for by who merely looks
+        if status.operation:  # looking does not wait for a guest that is alive
             assert trigger in (Trigger.start, Trigger.stop)
             assert (trigger, True) == (status.operation.trigger, status.operation.interrupted)
             assert status.observation.alive
@@ -206,7 +206,7 @@ def test_manager_killed_at_any_effect_is_recovered_by_its_row(
         brings_memory = trigger is Trigger.restore and way is CAUGHT
         if not alive and not brings_memory:
             assert status.saved is (way is SAVED or trigger is Trigger.suspend)
-        stood_still = status.saved  # whatever is alive beside a saved memory never ran
+        stood_still = status.saved  # a machine that is alive beside a saved memory never ran
         assert not (stood_still and status.state is State.running)
         recovered += cut_short
 
@@ -215,7 +215,7 @@ def test_manager_killed_at_any_effect_is_recovered_by_its_row(
         assert (dest, None, None) == (status.state, status.operation, status.damage)
         assert status.saved or not brings_memory
         assert trigger not in (Trigger.snapshot, Trigger.restore) or marked(vms, name) == [TAG]
-        until(lambda dest=dest: len(processes()) == (dest is State.running))  # what was killed ends in a moment
+        until(lambda dest=dest: len(processes()) == (dest is State.running))  # a killed process takes a moment to end
         if dest is State.running and machine and not stood_still:
             assert hypervisor.settled(vms.home.directory(name)) == machine  # finished, not booted again
 
@@ -238,14 +238,14 @@ def marked(vms, name) -> list[str]:
 
 
 def name_of(home, trigger) -> str:
-    """Return what the instance is called that was `web` when `trigger` was asked for: that, unless it has moved."""
+    """Return the present name of the instance that was `web` when `trigger` was requested."""
     names = [name for name in ("web", COPY) if home.exists(name)]
     assert not BY_TRIGGER[trigger].moves or len(names) == 1
     return names[0] if BY_TRIGGER[trigger].moves else "web"
 
 
 def is_cut_short(home) -> bool:
-    """True when something lies there half done, which nobody has looked at yet."""
+    """True when something is half done that nobody has looked at yet."""
     if home.creating("web").exists() or home.deleting("web").exists():
         return True
     there = [home.directory(name) for name in ("web", COPY) if home.exists(name)]
@@ -253,14 +253,14 @@ def is_cut_short(home) -> bool:
 
 
 def ask_if_legal(ask, trigger) -> None:
-    """Ask for `trigger`, unless it was done and cannot be done twice."""
+    """Request `trigger`, unless it was already done and cannot be done twice."""
     with suppress(IllegalTransitionError, NotFoundError):
         ask(trigger)
 
 
 def test_guest_outlives_managers_that_die_while_it_boots_and_shuts_down(vms, ask, bring, processes, until):
-    """One guest, whose starters are killed at each step they come to and whose stoppers at each effect: it is booted
-    once, every `list` says what was cut short, and it shuts down by itself. Then its name is free.
+    """One guest, whose starters are killed at each step and whose stoppers at each effect, is booted once; every `list`
+    says what was cut short, and the guest shuts down by itself. Then its name is free.
     """
 
     def start_until(step):

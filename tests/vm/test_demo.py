@@ -13,14 +13,14 @@ PROGRAM = Path(sys.executable).with_name("interlock")
 
 
 def run(*command):
-    """Return what a command wrote to stdout; it must succeed."""
+    """Return what a command writes to stdout; the command must succeed."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def test_demo_leaves_the_image_and_commands_that_work(vms):
-    """No instance is left, an instance of the user's own that is called `demo` stays, and what is printed is typed."""
+    """No instance of the demo is left, the user's own instance `demo` stays, and the printed commands work."""
     vms.create("demo", "tiny", driver="simulated")
     said = run("sh", DEMO, PROGRAM)
     assert [status.name for status in vms.instances()] == ["demo"]

@@ -1,4 +1,4 @@
-"""What a machine has beside processor and disk, on real guests: folders, ports, sockets, disks, files that it gives."""
+"""What a machine has besides processor and disk, on real guests: folders, ports, sockets, disks, copies of files."""
 
 import os
 import shlex
@@ -40,7 +40,7 @@ server.accept()[0].sendall(b"in")
 while True:
     datagrams.sendto(b"datagram", datagrams.recvfrom(16)[1])
 """
-"""What a guest answers to: one connection to a socket, then datagrams."""
+"""Serves in a guest: one connection to a socket, then datagrams."""
 
 
 def forward(**changes) -> Forward:
@@ -52,7 +52,7 @@ def forward(**changes) -> Forward:
 
 @pytest.fixture
 def created(driver, steps):
-    """Return a context in which a site's machine exists; nothing of it is left alive afterwards."""
+    """Return a context in which a site's machine exists; afterwards nothing of it is left alive."""
 
     @contextmanager
     def create(site):
@@ -85,7 +85,7 @@ def in_guest(driver):
 
 @pytest.fixture
 def serve(in_guest):
-    """Return a function that lets the guest answer http on an address and port of its own."""
+    """Return a function that makes the guest answer HTTP on an address and port of the guest."""
 
     def begin(site, address) -> None:
         script = f"mkdir -p /tmp/www; printf %s {shlex.quote(PAGE)} >/tmp/www/page; sudo httpd -p {address} -h /tmp/www"
@@ -96,19 +96,19 @@ def serve(in_guest):
 
 @pytest.fixture
 def port(free_port):
-    """Return a port of the loopback that nobody has now."""
+    """Return a loopback port that is free now."""
     return free_port()
 
 
 @pytest.fixture
 def disks(tmp_path):
-    """Return a store of disks on the file system of the sites."""
+    """Return a store of disks on the sites' file system."""
     return Disks(Home(tmp_path / "home", tmp_path / "run"))
 
 
 @pytest.fixture
 def attach(disks):
-    """Return a function that attaches disks to a site, as its creation does."""
+    """Return a function that attaches disks to a site, as `create` does."""
 
     def link(site, *names) -> None:
         for name in names:
@@ -119,7 +119,7 @@ def attach(disks):
 
 @pytest.fixture
 def shared(tmp_path):
-    """Return two folders to mount, whose names hold what option syntax would trip over; each with a file."""
+    """Return two folders to mount, each with a file; their names have characters that option syntax may trip over."""
     folders = tmp_path / "read me, please", tmp_path / "write here"
     for folder in folders:
         folder.mkdir()
@@ -137,7 +137,7 @@ def until(condition, seconds=300.0):
 
 
 def page(address) -> bytes:
-    """Return a function that answers http on a port of the loopback, or on the socket of that path."""
+    """Return the body of the HTTP answer from a loopback port, or from the socket at that path."""
     family = socket.AF_INET if isinstance(address, int) else socket.AF_UNIX
     with socket.socket(family) as client:
         client.settimeout(30)
@@ -148,7 +148,7 @@ def page(address) -> bytes:
 
 
 def servants(*paths) -> list[int]:
-    """Return the live processes whose command lines name one of `paths`: a machine's servants name its directories."""
+    """Return the pids of live processes whose command lines name one of `paths`, as a machine's helpers do."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -159,7 +159,7 @@ def servants(*paths) -> list[int]:
 
 
 def test_forwards_lead_to_listeners_in_the_guest(make_site, created, start, in_guest, serve, tmp_path, free_port):
-    """QEMU carries to the guest's own address, ssh to its loopback, from ports and from sockets of the host's."""
+    """QEMU forwards to the guest's own address, ssh to its loopback, from ports and from sockets of the host."""
     path = tmp_path / "a folder" / "s:1"
     port, second = free_port(), free_port()
     ways = (
@@ -177,7 +177,7 @@ def test_forwards_lead_to_listeners_in_the_guest(make_site, created, start, in_g
 
 
 def test_forwards_end_with_the_machine_however_it_ends(driver, make_site, created, start, steps, port):
-    """Neither a stop nor the death of the hypervisor leaves a process behind, and the port is free at once."""
+    """After a stop, and after the hypervisor's death, no process is left and the port is free at once."""
     with created(make_site(forwards=(forward(guest_port=22, host_port=port),))) as site:
         start(site)
         assert len(servants(site.runtime, site.directory)) == 3  # QEMU, ssh, and the shell that runs ssh
@@ -192,7 +192,7 @@ def test_forwards_end_with_the_machine_however_it_ends(driver, make_site, create
 
 
 def test_forwards_of_a_hung_ssh_do_not_outlive_the_machine(driver, make_site, created, start, steps, port):
-    """An ssh that does not notice the end of the machine is ended with it."""
+    """An ssh that does not notice the end of the machine is ended with the machine."""
     with created(make_site(forwards=(forward(guest_port=22, host_port=port),))) as site:
         start(site)
         for served in set(servants(site.runtime, site.directory)) - {driver.observe(site).pid}:
@@ -204,7 +204,7 @@ def test_forwards_of_a_hung_ssh_do_not_outlive_the_machine(driver, make_site, cr
 def test_forwards_after_a_reboot_are_said_to_be_down_and_resume_opens_them(
     driver, make_site, created, start, in_guest, serve, steps, port
 ):
-    """A guest that reboots takes the connection with it: that is seen, and has a way out without another boot."""
+    """A reboot of the guest drops the connection: the condition says so, and `resume` restores it without a boot."""
     with created(make_site(forwards=(forward(guest_port=81, host_port=port),))) as site:
         start(site)
         in_guest(site, "sudo sh -c '(sleep 3; reboot -f) >/dev/null 2>&1 &'")
@@ -219,7 +219,7 @@ def test_forwards_after_a_reboot_are_said_to_be_down_and_resume_opens_them(
 def test_sessions_share_one_connection_until_the_guest_reboots_and_then_the_next(
     driver, make_site, created, start, in_guest
 ):
-    """A reboot ends the sessions that last and their connection; what comes next works, and opens another."""
+    """A reboot ends the running sessions and their connection; the next session works, and opens another connection."""
     with created(make_site()) as site:
         start(site)
         until(lambda: ssh_control.call(site.runtime))
@@ -235,7 +235,7 @@ def test_sessions_share_one_connection_until_the_guest_reboots_and_then_the_next
 
 
 def test_sessions_side_by_side_over_one_connection_all_run(driver, make_site, created, start):
-    """None is lost where one begins while another ends, as dropbear of 2022.83 loses some."""
+    """No session is lost when one begins while another ends, as happens with dropbear 2022.83."""
     with created(make_site()) as site:
         start(site)
         until(lambda: ssh_control.call(site.runtime))
@@ -254,7 +254,7 @@ def test_sessions_side_by_side_over_one_connection_all_run(driver, make_site, cr
 def test_sockets_are_forwarded_both_ways_over_what_an_earlier_run_left(
     make_site, created, start, in_guest, tmp_path, port
 ):
-    """Host reaches guest and guest reaches host, although both places hold a dead socket; datagrams arrive too."""
+    """Host reaches guest and guest reaches host, although a dead socket lies at both paths; datagrams arrive too."""
     inward, outward = str(tmp_path / "inward"), str(tmp_path / "outward")
     ways = (
         forward(guest_socket="/tmp/inward", host_socket=inward),
@@ -292,7 +292,7 @@ def _asked(client) -> bytes | None:
 
 
 def test_forward_that_the_guest_refuses_fails_the_start_in_ssh_s_words(make_site, created, start, tmp_path):
-    """The tiny guest's sshd listens on no socket for others: the start says so, and what of the start it was."""
+    """The tiny guest's sshd forwards no sockets: the start fails, and the error names the step."""
     path = str(tmp_path / "host.sock")
     with (
         created(make_site(forwards=(forward(guest_socket="/tmp/guest.sock", host_socket=path, reverse=True),))) as site,
@@ -332,7 +332,7 @@ def test_start_without_a_mounted_folder_names_it_and_runs_nothing(make_site, cre
 def test_disk_is_found_by_its_serial_and_outlives_the_instance(
     driver, make_site, created, start, in_guest, disks, attach
 ):
-    """What one machine wrote, the next one reads, whatever else became of the first; a reset takes nothing from it."""
+    """The next machine reads what the first one wrote, although the first was reset and deleted."""
     for name, kind in (("data", "qcow2"), ("raw", "raw")):
         disks.create(name, 16 * MIB, kind)
     find = 'for it in /sys/block/*/serial; do [ "$(cat $it)" = disk1 ] && d=/dev/$(basename ${it%/serial}); done; '
@@ -356,7 +356,7 @@ def test_disk_is_found_by_its_serial_and_outlives_the_instance(
 def test_disk_that_another_machine_has_names_it_until_that_one_is_dead(
     driver, make_site, created, start, disks, attach
 ):
-    """A disk is one machine's at a time. The lease is a live process's: SIGKILL frees it."""
+    """A disk belongs to one machine at a time. The lease is held by a live process: SIGKILL frees it."""
     disks.create("data", 16 * MIB)
     sites = [make_site(name, disks=(Disk("data", "qcow2"),)) for name in ("one", "two")]
     for site in sites:
@@ -376,7 +376,7 @@ def test_disk_that_another_machine_has_names_it_until_that_one_is_dead(
 
 @pytest.mark.usefixtures("hasty")
 def test_disk_lost_in_the_race_names_its_owner_too(driver, make_site, created, start, disks, attach, monkeypatch):
-    """Where QEMU's lock is what keeps the second machine out, the words are the same."""
+    """The message is the same when QEMU's own lock stops the second machine."""
     disks.create("data", 16 * MIB)
     sites = [make_site(name, disks=(Disk("data", "qcow2"),)) for name in ("one", "two")]
     for site in sites:
@@ -391,11 +391,11 @@ def test_disk_lost_in_the_race_names_its_owner_too(driver, make_site, created, s
 
 
 def test_copies_are_fetched_private_and_gone_with_the_machine(driver, make_site, created, start, steps, tmp_path):
-    """Root's files too, whole and 0600; what may be missing is passed over; what is to go, goes however it ends."""
+    """Root's files too, whole and 0600; one may be missing; `delete_on_stop` deletes however the machine ends."""
     kept, gone = tmp_path / "new folder" / "kept", tmp_path / "gone"
     copies = (
         Copy("/etc/passwd", str(kept), skip_if_missing=False, delete_on_stop=False),
-        Copy("/proc/1/environ", str(gone), skip_if_missing=False, delete_on_stop=True),  # for root's eyes only
+        Copy("/proc/1/environ", str(gone), skip_if_missing=False, delete_on_stop=True),  # only root may read it
         Copy("/no/such file", str(tmp_path / "never"), skip_if_missing=True, delete_on_stop=True),
     )
     with created(make_site(copies=copies)) as site:
@@ -412,7 +412,7 @@ def test_copies_are_fetched_private_and_gone_with_the_machine(driver, make_site,
 
 
 def test_copies_that_cannot_be_had_degrade_the_machine(driver, make_site, created, start, tmp_path):
-    """The guest runs, each is named with the reason, and no half a file is left: not of one without an end either."""
+    """The guest runs, each failed copy is named with its reason, and no partial file is left, even of /dev/zero."""
     target = tmp_path / "copies" / "it"
     wanted = [
         Copy(path, str(target), skip_if_missing=False, delete_on_stop=True, max_bytes=1 << 20)
@@ -430,7 +430,7 @@ def test_copies_that_cannot_be_had_degrade_the_machine(driver, make_site, create
 
 
 def test_guest_that_floods_its_serial_port_fills_no_disk(driver, make_site, created, steps, monkeypatch, tmp_path):
-    """The log stays within its bounds while nobody reads it, holds the last words, and the end of it all is known."""
+    """The log stays within its limits while nobody reads it and keeps the last output; the exit reason is known."""
     flood = bytes.fromhex("baf803 b078 ee ebfd")  # mov dx, 0x3f8; mov al, 'x'; again: out dx, al; jmp again
     (tmp_path / "sector").write_bytes(flood.ljust(510, b"\0") + b"\x55\xaa" + bytes(1 << 20))
     small = logs.SERIAL._replace(limit_kib=64, kept_bytes=16 << 10)
@@ -458,7 +458,7 @@ def test_guest_that_floods_its_serial_port_fills_no_disk(driver, make_site, crea
 
 
 def test_bios_machine_says_on_its_serial_port_that_it_finds_nothing(driver, make_site, created, steps):
-    """A machine without UEFI runs, and what its BIOS does is seen."""
+    """A machine without UEFI runs, and the output of its BIOS is visible."""
     with created(make_site(boot="bios", arch="x86_64")) as site:
 
         def look() -> str | None:
@@ -471,14 +471,14 @@ def test_bios_machine_says_on_its_serial_port_that_it_finds_nothing(driver, make
 
 
 def test_bios_machine_of_another_architecture_is_refused(driver, make_site, steps):
-    """A BIOS on a board without one is refused at creation."""
+    """A BIOS is refused at creation for an architecture without one."""
     site = make_site(boot="bios")
     with pytest.raises(DriverError, match="a machine of architecture aarch64 has no BIOS"):
         driver.create(site._replace(spec=site.spec._replace(arch="aarch64")), steps.append)
 
 
 def need_virtiofsd() -> None:
-    """Skip where no virtiofsd can be run: it came with QEMU up to 7.2 and is a separate package since."""
+    """Skip the test if no virtiofsd can be run: it came with QEMU up to 7.2, and is a separate package since."""
     try:
         program = mounts.find()
     except HostError as error:
@@ -488,7 +488,7 @@ def need_virtiofsd() -> None:
 
 
 def test_mounts_are_read_and_written_as_the_spec_says(make_site, created, start, in_guest, shared):
-    """The guest sees each folder under its tag, by 9p and virtiofs, and cannot write to one that is read-only."""
+    """The guest finds each folder by its tag, over 9p and virtiofs, and cannot write to a read-only one."""
     need_virtiofsd()
     mounts = tuple(
         Mount(str(folder), "/mnt", writable=folder is shared[1], type=kind, security_model="none")
@@ -511,7 +511,7 @@ def test_mounts_are_read_and_written_as_the_spec_says(make_site, created, start,
 
 
 def test_mount_whose_daemon_ended_is_told(driver, make_site, created, start, shared):
-    """The guest hangs in that folder, `list` says why, and a restart fixes it."""
+    """The guest hangs in that folder, the condition says why, and a restart fixes it."""
     need_virtiofsd()
     folders = [Mount(str(folder), "/mnt", writable=True, type="virtiofs", security_model="none") for folder in shared]
     with created(make_site(mounts=tuple(folders))) as site:

@@ -1,4 +1,4 @@
-"""Edit on a real guest: what was asked for is what the guest has after its next start."""
+"""Edit on a real guest: after its next start the guest has what was asked for."""
 
 import socket
 import urllib.request
@@ -15,7 +15,7 @@ SIZES = "nproc; awk '/MemTotal/ { print $2 }' /proc/meminfo; cat /sys/block/vda/
 
 
 def test_edited_guest_has_what_was_asked_for_and_boots_in_place_of_a_saved_memory(vms):
-    """A grown disk keeps its content. The memory of the old machine is not resumed, and the reason is given."""
+    """A grown disk keeps its content. The old machine's memory is not resumed, and the reason is given."""
     vms.create("web", "tiny", Wishes(user="root", cpus=1, memory_bytes=192 * MIB, disk_bytes=1024 * MIB))
     vms.start("web")
     vms.run("web", ["sh", "-c", "echo written >kept; sync"])
@@ -30,7 +30,7 @@ def test_edited_guest_has_what_was_asked_for_and_boots_in_place_of_a_saved_memor
 
 
 def test_edited_forwards_are_those_of_a_guest_that_continues(vms, free_port):
-    """They are no part of what a saved memory fits: the guest is not booted, and its server is reached."""
+    """A saved memory still fits after a change of forwards: the guest is not booted, and its server can be reached."""
     vms.create("web", "tiny", Wishes(user="root"))
     vms.start("web")
     vms.run("web", ["sh", "-c", "mkdir www; echo served >www/index.html; httpd -p 8080 -h www"])
@@ -43,7 +43,7 @@ def test_edited_forwards_are_those_of_a_guest_that_continues(vms, free_port):
 
 
 def test_edited_forwards_of_a_running_guest_change_at_once(vms, free_port):
-    """By QEMU's network and by ssh alike; the guest is not booted for it. A port that is taken changes nothing."""
+    """QEMU's network and ssh both follow, without a boot of the guest. A port that is taken changes nothing."""
     vms.create("web", "tiny", Wishes(user="root"))
     vms.start("web")
     vms.run("web", ["sh", "-c", "mkdir www; echo served >www/index.html; httpd -p 8080 -h www"])
@@ -65,7 +65,7 @@ def test_edited_forwards_of_a_running_guest_change_at_once(vms, free_port):
 
 
 def test_disk_of_a_guest_grows_at_once_or_by_its_next_start_and_so_does_its_file_system(vms):
-    """A guest without the program for it runs on, and it is said."""
+    """A guest without resize2fs keeps running, and a step says that its file system keeps its size."""
     vms.create("web", "tiny", Wishes(user="root", disk_bytes=200 * MIB))
     vms.start("web")
     vms.run("web", ["sh", "-c", "echo written >kept; sync"])
@@ -84,7 +84,7 @@ def test_disk_of_a_guest_grows_at_once_or_by_its_next_start_and_so_does_its_file
 
 
 def test_edited_mounts_are_those_of_the_guest_from_its_next_start_on(vms, tmp_path):
-    """Folders come, change their place and go; the guest's boot has nothing that failed, after a reset either."""
+    """Folders come, move and go; nothing fails in the guest's boot, even after a reset."""
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text(name)
@@ -108,7 +108,7 @@ LOOK = 'echo "$(cat /a/file) $(cat /b/file 2>/dev/null || echo -)"'
 
 
 def space_mib(vms):
-    """Return how many MiB the file system has that keeps the guest's data."""
+    """Return the size in MiB of the file system that has the guest's data."""
     return int(vms.run("web", ["df", "-m", "/disk"]).text.split()[-5])
 
 

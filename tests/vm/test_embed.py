@@ -1,4 +1,4 @@
-"""The program of tests/embed, which embeds the installed wheel, with real guests."""
+"""The program in tests/embed, which embeds the installed wheel, with real guests."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A fleet of real guests: made by one call, changed by another, and gone."""
+"""A fleet of real guests: made by one call, changed by another, and pruned."""
 
 import pytest
 
@@ -8,7 +8,7 @@ pytestmark = pytest.mark.vm
 
 
 def test_fleet_of_three_guests_is_made_changed_and_pruned(vms, tmp_path):
-    """All three answer, a second apply does nothing, a guest gets its other processors by a restart, one goes."""
+    """All three answer, a second apply does nothing, guests get another processor by a restart, and one is pruned."""
     file = tmp_path / "three.yaml"
 
     def apply(count, cpus, **options):

@@ -1,4 +1,4 @@
-"""A guest that talks without end, in each place where its host listens, takes a bounded part of memory and disk."""
+"""A guest that prints without end, wherever the host listens, takes a bounded part of memory and disk."""
 
 import re
 import subprocess
@@ -14,11 +14,11 @@ pytestmark = pytest.mark.vm
 FLOOD_BYTES = 16 << 20
 
 PEAK_KIB = 40 << 10
-"""Of resident memory: a start of a silent guest takes 26 MiB; one that kept a single flood would take 60 and more."""
+"""Of resident memory: starting a silent guest takes 26 MiB; keeping a single flood would take 60 or more."""
 
 KEPT = ("journal.jsonl", "degraded.txt", "serial.log", "qemu.log", "events.log")
 PRINTED = 200_000
-"""Bytes of what a command prints or keeps in one of these files: 200 steps, and 100 lines of what failed."""
+"""The limit in bytes for a command's output and for each of these files: 200 steps, and 100 lines of what failed."""
 
 TEMPLATE = f"""\
 base: template:tiny
@@ -53,7 +53,7 @@ probes:
     #!/bin/sh
     exec yes
 """
-"""In this guest each login, the report of its first boot, the probe and `provision` talk: 16 MiB, or without end."""
+"""In this guest each login, the report of the first boot, the probe and `provision` print 16 MiB, or without end."""
 
 
 MEASURED = """
@@ -64,12 +64,12 @@ try:
 finally:
     Path("{}/status").write_text(Path("/proc/self/status").read_text())
 """
-"""Runs the program, then keeps what the system knows of its memory. Source: proc(5), VmHWM."""
+"""Runs the program, then saves what the kernel knows about its memory. Source: proc(5), VmHWM."""
 
 
 @pytest.fixture
 def run(tmp_path):
-    """Return what runs the program and returns its exit code, what it printed, and its peak of memory in KiB."""
+    """Return a function that runs the program and returns its exit code, its output, and its peak of memory in KiB."""
 
     def run(*arguments):
         command = [sys.executable, "-c", MEASURED.format(tmp_path), *arguments]
@@ -82,7 +82,7 @@ def run(tmp_path):
 
 @pytest.mark.slow
 def test_flooding_guest_takes_bounded_memory_and_disk_of_its_host(vms, tmp_path, run, injected):
-    """Its start ends although its probe never does, and what is kept of its words is within the bounds."""
+    """The start ends although the probe never does, and what is kept of the output is within the limits."""
     (tmp_path / "web.yaml").write_text(TEMPLATE)
     vms.create("web", str(tmp_path / "web.yaml"))
     for command in ("start", "provision"):

@@ -21,7 +21,7 @@ NAMES = ("one", "two", "three")
 
 @pytest.fixture
 def start(vms):
-    """Return a function that starts an instance and returns the steps that were reported."""
+    """Return a function that starts an instance and returns the reported steps."""
 
     def start(name):
         steps = []
@@ -45,7 +45,7 @@ def bring(vms):
 
 @contextmanager
 def connected(vms, name):
-    """Keep a session in the guest, and yield a function that says whether it still answers."""
+    """Keep a session open in the guest, and yield a function that says whether it still answers."""
     line = vms.shell(name, ["sh", "-c", "while read -r word; do echo $word; done"])
     with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as session:
 
@@ -60,8 +60,8 @@ def connected(vms, name):
 
 @pytest.mark.parametrize("template", ["tiny", pytest.param("debian", marks=pytest.mark.warm("debian"))])
 def test_one_guest_becomes_four_different_ones_that_were_not_booted(vms, home, ask, who_is, start, bring, template):
-    """Each copy keeps the processes of the original, on a disk of its own, under an identity of its own, also
-    after its next boot.
+    """Each copy keeps the processes of the original, on its own disk and under its own identity, also after its next
+    boot.
     """
     bring(template)
     boot = ask("web", "cat /proc/sys/kernel/random/boot_id")
@@ -93,7 +93,7 @@ def test_one_guest_becomes_four_different_ones_that_were_not_booted(vms, home, a
 
 @pytest.mark.slow
 def test_fifty_copies_of_one_moment_are_fifty_machines(vms, home, who_is, bring):
-    """No two have a machine id, a host key or random numbers in common. Ten at a time live."""
+    """No two share a machine id, a host key or random numbers. Ten run at a time."""
     bring()
     names = [f"copy{number}" for number in range(50)]
     vms.fork("web", *names)
@@ -113,7 +113,7 @@ def test_fifty_copies_of_one_moment_are_fifty_machines(vms, home, who_is, bring)
 
 
 def test_disk_of_each_is_whole_although_it_was_written_to(vms, bring, write, wait_for_number, check_numbers):
-    """A process writes while its guest is forked twice, and a copy again: each has all numbers that were flushed."""
+    """A process writes while its guest is forked twice, and a copy forked again: each disk has every flushed number."""
     bring()
     write("web")
     for original, copy in (("web", "one"), ("web", "two"), ("one", "three")):
@@ -126,7 +126,7 @@ def test_disk_of_each_is_whole_although_it_was_written_to(vms, bring, write, wai
 
 @pytest.mark.warm
 def test_guest_without_an_agent_takes_its_identity_over_ssh(vms, ask, who_is, bring, start):
-    """The agent hangs in the original, so it does in the copy."""
+    """The agent hangs in the original, and therefore in the copy."""
     bring()
     hang = 'grep -qs -e "seed/[a]gent" -e "serve-[a]gent" "$it/cmdline"'
     ask("web", f'for it in /proc/[0-9]*; do ! {hang} || kill -STOP "${{it#/proc/}}"; done')
@@ -141,7 +141,7 @@ def test_guest_without_an_agent_takes_its_identity_over_ssh(vms, ask, who_is, br
 
 @pytest.mark.warm
 def test_copy_that_takes_no_identity_is_ended_and_keeps_its_memory(vms, ask, who_is, bring, monkeypatch):
-    """It never counts as running with the identity of the original; its next start gives it one of its own."""
+    """It never counts as running under the original's identity; its next start gives it its own."""
     bring()
     vms.fork("web", "one")
 
@@ -170,7 +170,7 @@ def test_copy_that_takes_no_identity_is_ended_and_keeps_its_memory(vms, ask, who
 )
 @pytest.mark.warm
 def test_what_cannot_be_forked_is_refused_and_runs_on(vms, tmp_path, free_port, asked, why):
-    """Before the guest stands still; no copy is left."""
+    """The fork is refused before the guest is paused, and no copy is left."""
     folder, port, template = tmp_path / "folder", free_port(), tmp_path / "web.yaml"
     folder.mkdir()
     vms.disks.create("data", 64 << 20)
@@ -185,7 +185,7 @@ def test_what_cannot_be_forked_is_refused_and_runs_on(vms, tmp_path, free_port, 
 
 @pytest.mark.warm
 def test_machine_that_does_not_tell_its_guest_of_the_copying_is_refused(vms, home):
-    """Copies of a board of an older version would draw the same random numbers."""
+    """Copies of a machine from an older version would draw the same random numbers."""
     vms.create("web", "tiny")
     record = home.directory("web") / "qemu.json"
     board = json.loads(record.read_text())
@@ -197,7 +197,7 @@ def test_machine_that_does_not_tell_its_guest_of_the_copying_is_refused(vms, hom
 
 @pytest.mark.warm
 def test_fork_that_fails_while_the_guest_stands_still_lets_it_run(vms, ask, bring, monkeypatch):
-    """At whichever moment: what the guest then writes is on its disk."""
+    """Whenever the fork fails, the guest continues, and what it then writes is on its disk."""
     bring()
     for method in ("_change_over", "finish"):
 
@@ -218,7 +218,7 @@ def test_fork_that_fails_while_the_guest_stands_still_lets_it_run(vms, ask, brin
 
 @pytest.mark.warm
 def test_first_start_of_a_copy_opens_no_connection_that_nobody_asked_for(vms, ask, bring, monkeypatch):
-    """A login costs an emulated guest much, and of many copies most may never be spoken to."""
+    """A login is expensive for an emulated guest, and most of many copies may never be used."""
     bring()
     vms.fork("web", "one")
     with monkeypatch.context() as patch:

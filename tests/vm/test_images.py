@@ -1,4 +1,4 @@
-"""What our images promise, tested on the images themselves: a bare QEMU command line and no driver."""
+"""What our images promise, tested on the images themselves, with a bare QEMU command line and no driver."""
 
 import json
 import platform
@@ -26,7 +26,7 @@ FIRMWARE = {"x86_64": "/usr/share/OVMF/OVMF_CODE.fd", "aarch64": "/usr/share/AAV
 
 
 class Guest:
-    """One machine made of an image: its disk outlives each of its boots."""
+    """One machine made from an image; its disk outlives each boot."""
 
     def __init__(
         self, home: Path, folder: Path, port: int, image, *, way: str = "kernel", user: str = "ada", scripts=()
@@ -69,7 +69,7 @@ class Guest:
 
     @contextmanager
     def booted(self, question: str = f"cat {BOOTED}", answer: str = "i-1"):
-        """Run the machine until the block ends; on entry its first boot is over and it answers ssh."""
+        """Run the machine until the block ends; on entry its first boot has ended and it answers ssh."""
         with subprocess.Popen(self.command()) as self.process:
             try:
                 wait_until(lambda: self.ssh(question, check=False) == answer, self.process)
@@ -87,11 +87,11 @@ class Guest:
         return done.stdout.strip()
 
     def press_power_button(self) -> list[str]:
-        """Return the names of the events that QEMU wrote until it ended."""
+        """Press the power button, and return the names of the events that QEMU wrote until it ended."""
         return self.events({"execute": "system_powerdown"})
 
     def events(self, *commands: dict[str, str]) -> list[str]:
-        """Return QEMU's events from now to its end, one word each, a shutdown with its reason."""
+        """Return QEMU's events from now until it ends, each as its name, with the reason of a shutdown."""
         said = []
         with socket.socket(socket.AF_UNIX) as monitor:
             monitor.settimeout(DEADLINE_S)
@@ -107,7 +107,7 @@ class Guest:
 
 
 def wait_until(condition, process) -> None:
-    """Return once `condition()` is true. Fails when the machine ends, or at the deadline."""
+    """Wait until `condition()` is true. Fails when the machine ends, or at the deadline."""
     end = time.monotonic() + DEADLINE_S
     while not condition():
         assert process.poll() is None, "the machine ended"
@@ -127,7 +127,7 @@ def debian(images_home):
 
 @pytest.fixture
 def guest_of(images_home, tmp_path, free_port):
-    """Return a function that makes the one machine of a test: `guest_of(tiny)`."""
+    """Return a function that makes the test's only machine: `guest_of(tiny)`."""
     return partial(Guest, images_home, tmp_path, free_port())
 
 
@@ -141,7 +141,7 @@ def check_first_boot(guest: Guest) -> None:
 
 
 def test_tiny_with_a_disk_boots_first_only_once(guest_of, tiny):
-    """A blank disk makes the homes, and the memory of the first boot, outlive a stop."""
+    """On a blank disk, the homes and the record of the first boot outlive a stop."""
     guest = guest_of(tiny, scripts=(SCRIPT,))
     with guest.booted():
         check_first_boot(guest)
@@ -154,7 +154,7 @@ def test_tiny_with_a_disk_boots_first_only_once(guest_of, tiny):
 
 
 def test_tiny_disk_that_holds_something_is_left_alone(guest_of, tiny, tmp_path):
-    """Only a blank disk is formatted: anything else is somebody's data."""
+    """Only a blank disk is formatted: any other may have somebody's data."""
     guest = guest_of(tiny, user="root")
     disk = tmp_path / "disk.qcow2"
     raw = tmp_path / "raw"
@@ -165,7 +165,7 @@ def test_tiny_disk_that_holds_something_is_left_alone(guest_of, tiny, tmp_path):
 
 
 def test_tiny_takes_files_by_scp(guest_of, tiny, tmp_path):
-    """There is an sftp server: files are copied as to any other guest."""
+    """The guest has an sftp server, so files are copied as to any other guest."""
     guest = guest_of(tiny)
     (tmp_path / "batch").write_text(f"put {tmp_path}/known_hosts copied\n")
     with guest.booted():
@@ -176,7 +176,7 @@ def test_tiny_takes_files_by_scp(guest_of, tiny, tmp_path):
 
 
 def test_tiny_panic_is_told_to_qemu(guest_of, tiny):
-    """The host can tell a panic from a shutdown."""
+    """QEMU reports a panic as such, not as a shutdown."""
     guest = guest_of(tiny)
     with guest.booted():
         guest.ssh("(sleep 1; echo c | sudo tee /proc/sysrq-trigger) >/dev/null 2>&1 &")
@@ -185,7 +185,7 @@ def test_tiny_panic_is_told_to_qemu(guest_of, tiny):
 
 def test_debian_boots_without_cloud_init_and_a_boot_that_fails_is_told(guest_of, debian):
     """Our own initrd lays the seed over the root: cloud-init does not run, and its work is done. The root file system
-    has the size of the disk. A boot prints next to nothing on the serial port, but that sshd does not start.
+    has the size of the disk. A boot prints almost nothing on the serial port, except that sshd failed.
     """
     guest = guest_of(debian, scripts=(SCRIPT,))
     serial = guest.folder / "serial"
@@ -221,7 +221,7 @@ write_files:
 
 
 def test_debian_by_firmware_obeys_anyones_cloud_config(guest_of, debian):
-    """Like any cloud image, it obeys a cloud-config that is not ours."""
+    """Like any cloud image, it obeys a cloud-config that somebody else wrote."""
     guest = guest_of(debian, way="firmware")
     private, public = guest.host_key
     keys = json.dumps({"ed25519_private": private.decode(), "ed25519_public": public.decode()})

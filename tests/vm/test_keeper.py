@@ -1,4 +1,4 @@
-"""Ports that open in a real guest: reached from the host, gone when they close, whatever becomes of the keeper."""
+"""Ports that open in a real guest: reachable from the host, gone when they close, whatever happens to the keeper."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ from interlock.keeper import calls
 pytestmark = [pytest.mark.vm, pytest.mark.warm]
 
 TEMPLATE = "base: template:tiny\nportForwards:\n- guestPortRange: [20000, 21999]\n  hostPortRange: [{}, {}]\n"
-"""Two thousand ports of the guest, moved to where the tests have their own."""
+"""Two thousand ports of the guest, forwarded to the range of the tests."""
 
 
 def serve(port: int) -> list[str]:
@@ -34,7 +34,7 @@ def reached(port: int) -> bool:
 
 
 def keeper(vms) -> int | None:
-    """Return the pid of the keeper of the home."""
+    """Return the pid of the home's keeper."""
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if (process / "cmdline").read_bytes().split(b"\0")[3:5] == [b"interlock.keeper", bytes(vms.home.root)]:
@@ -43,7 +43,7 @@ def keeper(vms) -> int | None:
 
 
 def test_server_that_opens_in_the_guest_is_reached_from_the_host_until_it_closes(vms, free_port, until, tmp_path):
-    """With and without a keeper that somebody killed; its end is the machine's, and records how that ended."""
+    """It works with the keeper and after it was killed; the keeper ends with the machine, and records the exit."""
     port = free_port()
     (tmp_path / "web.yaml").write_text(TEMPLATE.format(port, port + 1999))
     vms.create("web", str(tmp_path / "web.yaml"), Wishes(user="root"))
@@ -56,10 +56,10 @@ def test_server_that_opens_in_the_guest_is_reached_from_the_host_until_it_closes
 
     os.kill(keeper(vms), signal.SIGKILL)
     until(lambda: keeper(vms) is None)
-    assert reached(port)  # the connection has it open, not the keeper
+    assert reached(port)  # the ssh connection has it open, not the keeper
     vms.run("web", ["sh", "-c", "kill $(pidof httpd)"])
     vms.run("web", serve(20001))
-    vms.start("web")  # which begins the keeper again
+    vms.start("web")  # this begins a new keeper
     until(lambda: reached(port + 1))
     until(lambda: not reached(port))
 
@@ -71,13 +71,13 @@ def test_server_that_opens_in_the_guest_is_reached_from_the_host_until_it_closes
 
     site = vms.engine.site("web")
     os.kill(vms.status("web").observation.pid, signal.SIGKILL)
-    until(lambda: Journal(site.directory).last().trigger == "exited")  # nobody asked for the status
+    until(lambda: Journal(site.directory).last().trigger == "exited")  # no command asked for the status
     until(lambda: keeper(vms) is None and not calls.heard(vms.home))
     assert not reached(port + 1)
 
 
 def test_guest_without_an_agent_that_answers_is_asked_by_ssh(vms, monkeypatch):
-    """Images of other people have no agent: the shared connection carries the list, and each change of it."""
+    """Images of other people have no agent: the shared ssh connection carries the list, and each change of it."""
     vms.create("web", "tiny", Wishes(user="root"))
     vms.start("web")
     site, driver = vms.engine.site("web"), open_ports
@@ -92,13 +92,13 @@ def test_guest_without_an_agent_that_answers_is_asked_by_ssh(vms, monkeypatch):
     after = driver.listening(site, before, Deadline(120))
     assert {port for _, port in after - before} == {20000}
     assert driver.listening(site, after, Deadline(1)) == after
-    # What looked in the guest ends with the question: a shell that nobody reads ends at its next line.
+    # The program that looks in the guest ends with the query: a shell that nobody reads ends at its next line.
     looks = "grep -qs 'proc/net/[$]table' /proc/[0-9]*/cmdline"
     vms.run("web", ["sh", "-c", f"while {looks}; do sleep 1; done"], timeout_s=300)
 
 
 def test_machine_that_fails_is_started_again(vms, until):
-    """As soon as it is gone: a machine without rules for ports is watched by its process. Stopped, it stays down."""
+    """It restarts at once: without port rules the keeper watches the process itself. After a stop it stays down."""
     vms.create("web", {"base": "template:tiny", "plain": True, "restart": "on-failure"}, Wishes(user="root"))
     vms.start("web")
     pids = [vms.status("web").observation.pid]

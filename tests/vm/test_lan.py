@@ -1,4 +1,4 @@
-"""The network that the guests of one home share: two real guests reach each other, whatever becomes of a third."""
+"""The network that the guests of one home share: real guests reach each other, whatever happens to one of them."""
 
 import pytest
 
@@ -13,7 +13,7 @@ BANNER = "busybox nc -w 60 {} 22 </dev/null | head -n 1"
 
 @pytest.fixture
 def up(vms, tmp_path):
-    """Return a function that makes an instance on the network and starts it."""
+    """Return a function that creates an instance on the network and starts it."""
 
     def up(name, base="template:tiny"):
         path = tmp_path / f"{base.rpartition(':')[2]}.yaml"
@@ -25,7 +25,7 @@ def up(vms, tmp_path):
 
 @pytest.fixture
 def reach(ask):
-    """Return a function that says whether the guests of some names all reach each other's sshd, by these names."""
+    """Return a function that checks that the named guests all reach each other's sshd, by these names."""
 
     def reach(*names):
         for one in names:
@@ -37,7 +37,7 @@ def reach(ask):
 
 
 def test_guests_reach_each_other_whichever_of_them_is_ended(vms, up, reach, ask):
-    """The first one's hypervisor has the switch that serves; when it is ended, the second one's does at once."""
+    """The first guest's hypervisor has the switch in use; when it ends, the second one's takes over at once."""
     up("one")
     up("two")
     reach("one", "two")
@@ -51,7 +51,7 @@ def test_guests_reach_each_other_whichever_of_them_is_ended(vms, up, reach, ask)
 
 
 def test_guest_that_was_suspended_is_where_it_was(vms, up, reach):
-    """Its memory has its addresses, and the others find it again."""
+    """Its memory has its addresses, and the other guests find it again."""
     up("one")
     up("two")
     vms.suspend("one")
@@ -60,7 +60,7 @@ def test_guest_that_was_suspended_is_where_it_was(vms, up, reach):
 
 
 def test_copies_have_places_of_their_own(vms, up, reach, ask):
-    """A fork continues under another address before it meets its original; a clone boots under another one."""
+    """A fork gets another address before it meets its original; a clone boots with another one."""
     up("one")
     vms.fork("one", "two")
     assert "resuming" in str(vms.start("two").detail)
@@ -77,7 +77,7 @@ def test_copies_have_places_of_their_own(vms, up, reach, ask):
 
 
 def test_guests_of_debian_reach_each_other(vms, up, reach, ask):
-    """A guest with a network daemon of its own has the card to itself, after its next boot too."""
+    """The network daemon of a Debian guest leaves the card alone, also after its next boot."""
     up("one", "template:debian")
     up("two")
     reach("one", "two")

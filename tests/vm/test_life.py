@@ -29,7 +29,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def environment(borrowed: Path, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Return the environment of a home of its own, which borrows the images that were built once."""
+    """Return an environment with its own home, which borrows the images that were built once."""
     root = tmp_path / "home"
     root.mkdir(mode=0o700)
     (root / "images").symlink_to(borrowed / "images")
@@ -55,7 +55,7 @@ def run(environment: dict[str, str]) -> Iterator[Run]:
 
 
 def listed(run: Run) -> list[dict[str, object]]:
-    """Return what `list` says, as records."""
+    """Return the records that `list` prints."""
     return [json.loads(line) for line in run("list", "--format", "json").stdout.splitlines()]
 
 
@@ -72,9 +72,9 @@ def wait_for_status(run: Run, state: str) -> dict[str, object]:
 
 @pytest.mark.parametrize("template", ["tiny", pytest.param("debian", marks=pytest.mark.warm("debian"))])
 def test_life_of_a_real_guest(run: Run, template: str, tmp_path: Path) -> None:
-    """A guest is created, started, entered, stopped, started again with what was written, and deleted without trace.
+    """A guest is created, started, entered, stopped, started again with what was written, and deleted without a trace.
 
-    That of Debian, which has OpenSSH's server, is started once here: it takes an emulator long to boot.
+    The Debian guest, which runs OpenSSH's server, is started only once here: a boot under emulation takes long.
     """
     run("create", "web", "--template", template)
     assert listed(run)[0]["state"] == "created"
@@ -109,7 +109,7 @@ def test_life_of_a_real_guest(run: Run, template: str, tmp_path: Path) -> None:
 
 @pytest.mark.warm
 def test_tunnel_and_ssh_config_lead_into_the_guest(run: Run, environment: dict[str, str], tmp_path: Path) -> None:
-    """A port of this host's leads to the guest's ssh while the program runs; ssh finds its way by what is printed."""
+    """A port of this host leads to the guest's ssh while the program runs; ssh works with the printed configuration."""
     run("up", "web", "--template", "tiny")
     (tmp_path / "ssh.config").write_text(run("ssh-config", "web").stdout)
     line = ["ssh", "-F", str(tmp_path / "ssh.config"), "web", "hostname"]
@@ -146,7 +146,7 @@ def test_tunnel_and_ssh_config_lead_into_the_guest(run: Run, environment: dict[s
 def test_copy_from_guest_to_guest_and_environment_of_a_session(
     run: Run, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """Files and folders go through this host; a session finds the caller's variables, but not those of this host."""
+    """Files and folders go through this host; a session can get the caller's variables, but not this host's own."""
     for name in ("web", "db"):
         run("up", name, "--template", "tiny")
     run("shell", "web", "--", "sh", "-c", "mkdir site; echo one > site/a; echo two > 'b c'")
@@ -165,8 +165,8 @@ def test_copy_from_guest_to_guest_and_environment_of_a_session(
 
 @pytest.mark.warm
 def test_copy_by_rsync_has_the_result_of_one_by_scp(run: Run, environment: dict[str, str], tmp_path: Path) -> None:
-    """There and back: files, folders, patterns, links, and what is there already. `auto` takes rsync once it is there;
-    at a terminal it says how much there was.
+    """Both directions give the same: files, folders, patterns, links and existing targets. `auto` takes rsync once the
+    guest has it; at a terminal it sums up the copy.
     """
     rsync = shutil.which("rsync")
     assert rsync, "apt install rsync"
@@ -232,7 +232,7 @@ def on_terminal(environment: dict[str, str], *arguments: str) -> str:
     with subprocess.Popen([PROGRAM, *arguments], env={**environment, "TERM": "xterm"}, **streams) as process:
         os.close(follower)
         received = b""
-        with suppress(OSError):  # the terminal's end: its last writer is gone
+        with suppress(OSError):  # the last writer has ended
             while piece := os.read(leader, 1024):
                 received += piece
     os.close(leader)
@@ -241,9 +241,9 @@ def on_terminal(environment: dict[str, str], *arguments: str) -> str:
 
 
 def greeting(port: int, through: bytes = b"") -> bytes:
-    """Return what the server behind `port` says first, once it is there.
+    """Return the first bytes that the server behind `port` sends, once it listens.
 
-    `through`: the host whose sshd a SOCKS proxy on `port` is to reach. Source: RFC 1928.
+    `through`: the host whose sshd a SOCKS proxy on `port` should reach. Source: RFC 1928.
     """
     give_up = time.monotonic() + 120
     while True:
@@ -261,7 +261,7 @@ def greeting(port: int, through: bytes = b"") -> bytes:
 
 
 def test_start_speaks_of_nothing_but_starting(run: Run) -> None:
-    """The lines of `start`, of a created and of a stopped instance, contain nothing about creation or templates."""
+    """What `start` prints, for a created and for a stopped instance, mentions neither creation nor templates."""
     run("create", "web", "--template", "tiny")
     first = run("start", "web").stderr
     run("stop", "web")
@@ -277,7 +277,7 @@ def test_start_opens_no_file_of_templates_or_images(run: Run, environment: dict[
     """Neither `start` nor the hypervisor it runs opens a file of the template and image packages, or of the store."""
     run("create", "web", "--template", "tiny")
     trace = tmp_path / "trace"
-    # As a daemon, because strace outlives `start`: it also follows the hypervisor, to its end.
+    # strace runs as a daemon because it outlives `start`: it also follows the hypervisor, to its end.
     strace = ["strace", "--daemonize", "-f", "--quiet=all", "-e", "trace=open,openat,openat2", "-o", str(trace)]
     subprocess.run([*strace, PROGRAM, "start", "web"], env=environment, check=True, timeout=300, **UNHEARD)
 
@@ -305,7 +305,7 @@ def test_start_loads_no_module_of_templates_or_images(run: Run, environment: dic
 
 
 def test_start_needs_no_template_no_image_and_no_network(environment: dict[str, str], tmp_path: Path) -> None:
-    """With templates, image store and the code for both removed, and without a network, an instance lives on."""
+    """Without templates, image store, the code for both, and a network, an instance still starts, answers and stops."""
     copy = tmp_path / "copy" / "interlock"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns(".*", "tests", "build", "*.egg-info"))
     environment = {**environment, "PYTHONPATH": str(copy.parent)}
@@ -339,7 +339,7 @@ def test_start_needs_no_template_no_image_and_no_network(environment: dict[str, 
     ids=["poweroff", "panic"],
 )
 def test_guest_that_goes_down_by_itself_is_stopped_with_its_reason(run: Run, command: str, reason: str) -> None:
-    """The next `list` says stopped, and why; then `start` works."""
+    """The next `list` says that it is stopped, and why; then `start` works."""
     run("create", "web", "--template", "tiny", "--user", "root")
     run("start", "web")
     run("shell", "web", "--", "sh", "-c", f"({command}) >/dev/null 2>&1 & sleep 9", code=255)
@@ -350,7 +350,7 @@ def test_guest_that_goes_down_by_itself_is_stopped_with_its_reason(run: Run, com
 
 @pytest.mark.warm
 def test_hypervisor_that_is_killed_leaves_a_stopped_instance(run: Run) -> None:
-    """After a SIGKILL of QEMU the next `list` says stopped, and why; then `start` works."""
+    """After a SIGKILL of QEMU the next `list` says that it is stopped, and why; then `start` works."""
     run("create", "web", "--template", "tiny")
     run("start", "web")
     os.kill(int(str(listed(run)[0]["pid"])), signal.SIGKILL)
@@ -360,7 +360,7 @@ def test_hypervisor_that_is_killed_leaves_a_stopped_instance(run: Run) -> None:
 
 
 def test_start_that_is_interrupted_leaves_nothing_alive(run: Run, environment: dict[str, str]) -> None:
-    """Ctrl-C while the guest boots ends the guest, and the instance is in the state it came from."""
+    """Ctrl-C while the guest boots ends the guest, and the instance is in the state before the start."""
     run("create", "web", "--template", "tiny")
     starting = subprocess.Popen([PROGRAM, "start", "web"], env=environment, **UNHEARD)
     give_up = time.monotonic() + 60
@@ -377,7 +377,7 @@ def test_start_that_is_interrupted_leaves_nothing_alive(run: Run, environment: d
 
 @pytest.mark.warm
 def test_renamed_guest_starts_with_its_disk_and_its_clone(run: Run) -> None:
-    """Its disk, its port for ssh and its hostname are what they were; a clone of it needs no look at its name."""
+    """It keeps its disk, ssh port and hostname; its clone does not depend on its name."""
     run("create", "web", "--template", "tiny")
     run("start", "web")
     run("run", "web", "--", "sh", "-c", "echo kept >~/note")

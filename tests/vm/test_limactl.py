@@ -1,4 +1,4 @@
-"""The drop-in limactl on a real guest: the calls that every embedder makes, as it makes them."""
+"""The drop-in limactl on a real guest: the calls that every embedder makes, in the same form."""
 
 import json
 import re
@@ -26,7 +26,7 @@ message: "{{.Name}} is up"
 
 @pytest.fixture
 def limactl(vms, tmp_path, monkeypatch):
-    """Return what runs the drop-in on the home of `vms`, and returns its exit code, results and messages."""
+    """Return a function that runs the drop-in on the home of `vms`, and returns exit code, results and messages."""
     monkeypatch.setenv("LIMA_HOME", str(tmp_path / "lima"))
     assert not list(vms.instances())
     run = partial(subprocess.run, capture_output=True, text=True, check=False, timeout=600)
@@ -34,7 +34,7 @@ def limactl(vms, tmp_path, monkeypatch):
 
 
 def test_instance_lives_as_embedders_expect(limactl, tmp_path):
-    """Created, edited, started, entered, copied into and out of, listed, stopped and deleted: each call is right."""
+    """Each call works: create, edit, start, enter, copy in and out, list, stop and delete."""
     made = limactl("create", "--tty=false", "--name=web", "-", given=TEMPLATE)
     assert (made.returncode, made.stdout) == (0, ""), made.stderr
     assert limactl("edit", "--tty=false", "--set", ".cpus = 2", "web").returncode == 0

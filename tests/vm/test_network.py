@@ -1,6 +1,6 @@
-"""What a guest reaches by its network, asked from inside: the host's loopback and the internet, unless they are closed.
+"""What a guest reaches over its network, seen from inside: the host's loopback and the internet, unless closed.
 
-The internet is an address in a network namespace of the test's own: nothing leaves this machine.
+The internet is an address in the test's own network namespace: nothing leaves this machine.
 """
 
 import json
@@ -22,7 +22,7 @@ portForwards:
 """
 
 INTERNET = "198.51.100.1"
-"""An address for documentation, in no network. Source: RFC 5737."""
+"""An address that is reserved for documentation. Source: RFC 5737."""
 
 GREETING = b"greetings\n"
 
@@ -58,7 +58,7 @@ print(json.dumps(reached))
 
 @pytest.mark.parametrize("open_", [True, False], ids=["open", "closed"])
 def test_guest_reaches_host_and_internet_unless_they_are_closed(vms, tmp_path, free_port, open_):
-    """Each way in from the host works in either case: ssh, and a port that QEMU forwards."""
+    """The ways in from the host work in either case: ssh, and a port that QEMU forwards."""
     port = free_port()
     (tmp_path / "web.yaml").write_text(TEMPLATE.format(open=str(open_).lower(), port=port))
     vms.create("web", str(tmp_path / "web.yaml"))
@@ -74,7 +74,7 @@ def test_guest_reaches_host_and_internet_unless_they_are_closed(vms, tmp_path, f
 
 
 def test_session_of_a_guest_that_reboots_ends(vms):
-    """The guest hung up silently, and QEMU's network keeps what it carried: ssh has to ask, and learns it."""
+    """The guest hangs up silently, and QEMU's network keeps the connection: ssh has to probe to notice."""
     vms.up("web", "tiny")
     ask = vms.shell("web", ["sh", "-c", "sudo reboot -f; sleep 3600"])
     done = subprocess.run(ask, capture_output=True, text=True, check=False, timeout=300)

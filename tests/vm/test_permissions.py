@@ -1,4 +1,4 @@
-"""What a real guest leaves on the host is its owner's alone: files, sockets, port, secrets."""
+"""Everything that a real guest leaves on the host is private to its owner: files, sockets, port, secrets."""
 
 import json
 import os
@@ -20,12 +20,12 @@ provision: [{{script: 'echo {MARK} >/root/secret'}}]
 """
 
 HOLDERS = {"ssh.key", "initrd", "seed.iso"}
-"""The files of an instance that hold a secret because the guest, or ssh, is to have it."""
+"""The files of an instance that contain a secret because the guest or ssh needs it."""
 
 
 @pytest.fixture
 def umask() -> Iterator[int]:
-    """Set a umask that keeps nothing from anybody, and return it."""
+    """Set a umask that removes no permission, and return it."""
     before = os.umask(0)
     yield 0
     os.umask(before)

@@ -1,6 +1,6 @@
-"""What guests do with their seeds: all that a seed can hold, for each kind of guest, at the first boot and later ones.
+"""What guests do with their seeds: everything that a seed can hold, for each kind of guest, at first and later boots.
 
-The hypervisor is given the disks and folders here, beside the driver's own list of devices.
+The tests add disks and a folder to the driver's own list of devices.
 """
 
 import os
@@ -70,7 +70,7 @@ FAILURES = (
     Failure("disk at /mnt/theirs", 1, ("/dev/VDX is not blank, and has no file system that can be mounted",)),
     Failure("script 004 (system)", 3, ("one", "two")),
 )
-"""What fails in EVERYTHING. The disk's name in the guest depends on how many others it has."""
+"""What fails in EVERYTHING. A disk's name in the guest depends on how many other disks the guest has."""
 
 
 def anonymous(failures: tuple[Failure, ...]) -> tuple[Failure, ...]:
@@ -110,7 +110,7 @@ class Guest:
         assert self.driver.stop(self.site, self.steps.append, Deadline(START_S)) == "guest shut down"
 
     def sh(self, script: str) -> str:
-        """Return what a shell of the user's says to `script`, without blanks at its end."""
+        """Return what `script` prints in a shell of the user, without trailing blanks."""
         line = self.driver.shell(self.site, ["sh", "-c", script], terminal=False)
         done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -129,7 +129,7 @@ class Guest:
 
 @pytest.fixture
 def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give the machine a blank disk, one that holds something, and a folder."""
+    """Give the machine a blank disk, a disk with data, and a folder."""
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared" / "note").write_text("from the host\n")
     (tmp_path / "disk0").write_bytes(b"")
@@ -153,7 +153,7 @@ def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def make(images_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Guest]]:
-    """Return a maker of guests: a template, and facts that replace those of creation."""
+    """Return a maker of guests from a template, with facts that replace those of creation."""
     runtime = tmp_path / "run"
     made: list[Guest] = []
 
@@ -192,7 +192,7 @@ for name in registry.test host.lima.internal web; do grep -w $name /etc/hosts | 
 
 
 def check_facts(guest: Guest) -> None:
-    """Check the facts that hold for every kind of guest, at once: each login takes a guest under emulation a second."""
+    """Check the facts that hold for every kind of guest, in one login: each login takes an emulated guest a second."""
     assert guest.sh(FACTS).splitlines() == [
         "ada 1234 /home/countess",
         "Ada Lovelace",
@@ -205,7 +205,7 @@ def check_facts(guest: Guest) -> None:
 
 
 def check_first_boot(guest: Guest) -> None:
-    """Start for the first time: everything in EVERYTHING happens as it should."""
+    """Start for the first time, and check that everything in EVERYTHING has happened."""
     guest.start()
     assert guest.failures == FAILURES
     assert readiness.WAITING_FOR_FIRST_BOOT in guest.steps
@@ -218,13 +218,13 @@ def check_first_boot(guest: Guest) -> None:
     assert guest.sh(f"sudo cat {SCRIPTS}/004-system.status") == "3"
     assert guest.sh("grep 'my.040data' /proc/mounts | cut -d' ' -f3") == "ext4"
     assert guest.sh("grep 'from.040host' /proc/mounts | cut -d' ' -f3") == "9p"
-    # Nobody but root reads what may be secret, and the key by which the guest proves itself is where it belongs only.
+    # Only root can read what may be secret, and the guest's host key is nowhere but in its place.
     assert guest.sh("ls /var/lib/interlock/seed >/dev/null 2>&1 || echo denied") == "denied"
     assert guest.sh("sudo find /var/lib/interlock/seed -name ssh_host_ed25519_key") == ""
 
 
 def check_later(guest: Guest) -> None:
-    """Start again and provision: what is done at each boot is done again, and what is done once is not."""
+    """Start again and provision: what runs at each boot runs again, and what runs once does not."""
     guest.sh("sudo sh -c 'echo kept > \"/mnt/my data/kept\"; rm /root/order; sync'")
     guest.stop()
     guest.start()
@@ -249,7 +249,7 @@ def check_later(guest: Guest) -> None:
 
 @pytest.mark.usefixtures("devices")
 def test_tiny_does_everything_its_seed_says(make):
-    """The tiny guest, of busybox and dropbear, does everything its seed holds."""
+    """The tiny guest, made of busybox and dropbear, does everything that its seed says."""
     guest = make("tiny", **EVERYTHING)
     check_first_boot(guest)
     check_later(guest)
@@ -257,9 +257,9 @@ def test_tiny_does_everything_its_seed_says(make):
 
 @pytest.mark.usefixtures("devices")
 def test_debian_by_cloud_init_does_everything_its_seed_says(make):
-    """A whole Debian that is booted like any cloud image, with a NoCloud disk.
+    """A full Debian that boots like any cloud image, from a NoCloud disk.
 
-    What it does with a seed from the initrd is shown by test_templates.
+    test_templates shows what it does with a seed from the initrd.
     """
     guest = make("debian-firmware", **EVERYTHING)
     check_first_boot(guest)
@@ -267,7 +267,7 @@ def test_debian_by_cloud_init_does_everything_its_seed_says(make):
 
 
 def test_probe_runs_as_the_guests_user(make):
-    """A probe that succeeds makes the guest ready; one that fails is reported with its output."""
+    """A probe runs as the guest's user; one that fails until the deadline is reported with its output and its hint."""
     guest = make("tiny")
     guest.start()
     guest.probe(Probe("that it is ada", '#!/bin/sh\n[ "$(id -un) $HOME" = "ada /home/ada.guest" ]\n', ""))

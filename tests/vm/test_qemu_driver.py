@@ -1,4 +1,4 @@
-"""The QEMU driver on real guests: each way up, each way down, and the reason that is recorded."""
+"""The QEMU driver on real guests: each way up, each way down, and the recorded reason."""
 
 import json
 import math
@@ -31,7 +31,7 @@ START_S = 600.0
 
 @pytest.fixture
 def machine(driver, make_site, steps):
-    """Return a created machine of the tiny image; nothing of it is left alive."""
+    """Return a created machine of the tiny image; afterwards nothing of it is left alive."""
     with created(driver, make_site(), steps) as site:
         yield site
 
@@ -65,7 +65,7 @@ def deafen(driver, site) -> None:
 
 
 def wait_until(condition, seconds=300.0):
-    """Return once `condition()` is true; fail after `seconds`."""
+    """Wait until `condition()` is true; fail after `seconds`."""
     deadline = Deadline(seconds)
     while not condition():
         assert not deadline.passed, "the deadline passed"
@@ -73,7 +73,7 @@ def wait_until(condition, seconds=300.0):
 
 
 class OnceSaid(Deadline):
-    """Passes when the guest has said one of `words` on its serial port."""
+    """A deadline that passes when the guest has written one of `words` to its serial port."""
 
     def __init__(self, site, *words):
         super().__init__(START_S)
@@ -88,14 +88,14 @@ class OnceSaid(Deadline):
 
 
 def gone(driver, site):
-    """Return why the machine went down, once it has."""
+    """Wait until the machine is down, and return why."""
     wait_until(lambda: not driver.observe(site).alive)
     return driver.observe(site).exit_reason
 
 
 @pytest.fixture
 def starve():
-    """Return what gives the threads of a process, but for its first, a processor that is taken."""
+    """Return a function that binds all threads of a process, except its first, to a busy processor."""
     cpu = min(os.sched_getaffinity(0))
     with subprocess.Popen(["sh", "-c", "while :; do :; done"]) as busy:
         os.sched_setaffinity(busy.pid, {cpu})
@@ -127,7 +127,7 @@ class TestQemuDriverConforms(DriverConformance):
 
 @pytest.mark.usefixtures("running")
 def test_start_says_its_phases_in_order(steps):
-    """A start reports its phases, and that it uses emulation."""
+    """A start reports its phases in order."""
     order = [
         "making the disk",
         "hypervisor started",
@@ -142,7 +142,7 @@ def test_start_says_its_phases_in_order(steps):
 
 @pytest.mark.warm
 def test_start_keeps_port_and_disk_over_a_stop(driver, running, steps):
-    """What the guest wrote and the port that leads to it survive a stop."""
+    """The guest's files and its ssh port survive a stop."""
     port = driver.observe(running).ssh_port
     in_guest(driver, running, "sh", "-c", "echo kept > note; sync")
     assert driver.stop(running, steps.append, Deadline(60)) == "guest shut down"
@@ -153,7 +153,7 @@ def test_start_keeps_port_and_disk_over_a_stop(driver, running, steps):
 
 @pytest.mark.warm
 def test_reset_forgets_what_the_guest_wrote(driver, running, steps):
-    """After a reset the first boot lies ahead again."""
+    """After a reset the guest's files are gone."""
     in_guest(driver, running, "sh", "-c", "echo kept > note; sync")
     driver.kill(running, steps.append)
     driver.reset(running, steps.append)
@@ -162,7 +162,7 @@ def test_reset_forgets_what_the_guest_wrote(driver, running, steps):
 
 
 def test_reset_that_fails_keeps_the_disk(driver, machine, steps, tmp_path, monkeypatch):
-    """What a guest wrote is thrown away only when there is something to put in its place."""
+    """The old disk is thrown away only when a new one can replace it."""
     disk = (machine.directory / "disk.qcow2").read_bytes()
     qemu_img = tmp_path / "qemu-img"
     qemu_img.write_text('#!/bin/sh\necho "no room" > "$5"\nexit 1\n')
@@ -175,14 +175,14 @@ def test_reset_that_fails_keeps_the_disk(driver, machine, steps, tmp_path, monke
 
 @pytest.mark.warm
 def test_shell_brings_arguments_over_unchanged(driver, running):
-    """No argument is taken apart, expanded or joined on its way into the guest."""
+    """No argument is split, expanded or joined on its way into the guest."""
     arguments = ["two words", "it's", '"', "$HOME", "*", "", "a;b", "ünï"]
     assert in_guest(driver, running, "printf", "%s\\n", *arguments).splitlines() == arguments
 
 
 @pytest.mark.warm
 def test_guest_that_powers_off_is_seen(driver, running):
-    """The reason of a shutdown from inside is known although no process of ours was running."""
+    """The reason for a shutdown from inside is known although no process of ours was running."""
     in_guest(driver, running, "sudo", "sh", "-c", "(sleep 3; poweroff) >/dev/null 2>&1 &")
     assert gone(driver, running) == "guest shut down"
 
@@ -222,7 +222,7 @@ def test_hypervisor_that_is_terminated_is_seen(driver, running):
 
 @pytest.mark.warm
 def test_hypervisor_that_hangs_is_killed(driver, running, steps):
-    """A hypervisor that does not answer is shown as stopped, and kill ends it."""
+    """A hypervisor that does not answer is shown as paused, and kill ends it."""
     os.kill(driver.observe(running).pid, signal.SIGSTOP)
     wait_until(lambda: driver.observe(running).condition is not None)
     assert driver.observe(running).condition == "paused: the hypervisor was stopped by a signal"
@@ -268,7 +268,7 @@ def test_port_that_is_taken_is_replaced_and_said(driver, machine, steps):
 
 
 def test_port_lost_in_the_race_is_replaced(driver, machine, steps, monkeypatch):
-    """A port that is taken after it was found free makes QEMU fail, and the start try another."""
+    """A port that is taken after it was found free makes QEMU fail, and the start tries another port."""
     taken = ssh_port.choose(machine, steps.append)
     free = host_ports.free
     answers = iter([True])
@@ -287,7 +287,7 @@ def test_guest_with_another_key_is_refused(driver, machine, steps):
 
 
 def test_kernel_that_panics_at_boot_fails_the_start_at_once(driver, machine, steps):
-    """A guest that cannot boot is not waited for, and its last words are shown."""
+    """A guest that cannot boot is not waited for, and its last output is shown."""
     (machine.directory / "initrd").write_bytes(b"\0" * 4096)
     with pytest.raises(DriverError, match="the guest's kernel panicked") as caught:
         driver.start(machine, steps.append, Deadline(START_S))
@@ -335,14 +335,14 @@ def test_hypervisor_that_dies_while_starting_ends_the_wait(driver, machine):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root takes a whole processor")
 def test_launch_after_sigkill_finds_the_disk_free(driver, make_site, steps, starve):
-    """QEMU ends thread by thread and file by file: until its disk is free the machine counts as alive.
+    """QEMU ends thread by thread and file by file: the machine counts as alive until its disk is free.
 
-    Otherwise a launch fails with QEMU's `Is another process using the image`.
+    Otherwise a launch would fail with QEMU's `Is another process using the image`.
     """
     with created(driver, make_site(), steps) as site:
         for _ in range(3):
             while hypervisor.settled(site.directory):
-                pass  # without a pause: it is the moment after its end that counts
+                pass  # no pause: the moment after its end is what counts
             launched = boot.launch(site, steps.append, Deadline(START_S))
             starve(launched.pid)
             os.kill(launched.pid, signal.SIGKILL)
@@ -377,7 +377,7 @@ def test_create_refuses_a_disk_smaller_than_its_image(driver, make_site, steps):
 
 
 def test_create_names_no_absolute_path(driver, make_site, steps):
-    """The directory is renamed after creation: nothing made in it may know where it was."""
+    """The directory is renamed after creation, so no file in it may contain its path."""
     site = make_site()
     before = set(site.directory.iterdir())
     driver.create(site, steps.append)
@@ -387,7 +387,7 @@ def test_create_names_no_absolute_path(driver, make_site, steps):
 
 @pytest.mark.parametrize("arch", ["x86_64", "aarch64"])
 def test_firmware_machine_without_a_system_says_so_on_its_serial_port(driver, make_site, steps, arch):
-    """The firmware runs, from copies that are the instance's own, and finds nothing to boot on a blank disk."""
+    """The firmware runs from the instance's own copies, and finds nothing to boot on a blank disk."""
     with created(driver, make_site(arch=arch, boot="firmware"), steps) as site:
         with pytest.raises(DeadlineError) as caught:
             driver.start(site, steps.append, OnceSaid(site, b"Boot", b"UEFI", b"Shell"))
@@ -397,7 +397,7 @@ def test_firmware_machine_without_a_system_says_so_on_its_serial_port(driver, ma
 
 @pytest.mark.skipif(ARCH == "aarch64", reason="that is every other test there")
 def test_guest_of_another_architecture_runs_and_shuts_down(driver, make_site, steps):
-    """An aarch64 guest on an x86_64 host: emulated, said so, and otherwise the same."""
+    """An aarch64 guest on an x86_64 host is emulated, a step says so, and otherwise it behaves the same."""
     with created(driver, make_site(arch="aarch64"), steps) as site:
         driver.start(site, steps.append, Deadline(2 * START_S))
         assert "using TCG emulation: KVM runs no aarch64 guest on x86_64" in steps
@@ -414,9 +414,9 @@ def test_images_store_is_not_written_to(driver, images_home, machine, steps):
 
 
 def test_dry_run_foresees_the_command_line_and_every_file(driver, make_site, steps):
-    """Of creation, start, suspend, resuming start and stop: names that appear and go, and what QEMU is run with.
+    """Files that appear and vanish, and QEMU's command line, are foreseen for create, start, suspend, stop and reset.
 
-    What comes of a machine that is not made yet is what it then is; nothing is touched by asking.
+    The command line foreseen before creation is the one that is then run; asking changes nothing.
     """
     site = make_site()
     materials = {path.name for path in site.directory.iterdir()}
@@ -451,7 +451,7 @@ def test_dry_run_foresees_the_command_line_and_every_file(driver, make_site, ste
 
 
 def test_dry_run_of_a_start_is_refused_as_the_start_is(driver, machine, steps):
-    """By what it would find: a port that another program has, a folder that is missing."""
+    """A port that another program has is found by both, with the same message and hint."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         site = machine._replace(spec=machine.spec._replace(ssh_port=taken.getsockname()[1]))

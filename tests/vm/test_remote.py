@@ -1,4 +1,4 @@
-"""Another host's guests, entered from here: a real sshd between two homes, and a real guest behind it."""
+"""Another host's guests, used from here: a real sshd between two homes, and a real guest behind it."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ BYTES = bytes(range(256)) * 5000
 
 @pytest.fixture
 def other(vms, reached, tmp_path, monkeypatch):
-    """Return another host, which has the home of `vms`; this side has a home of its own, without images."""
+    """Return another host, which has the home of `vms`; this side has its own home, without images."""
     host = reached(vms.home.root, Path(os.environ["XDG_RUNTIME_DIR"]))
     monkeypatch.setenv("INTERLOCK_HOME", str(tmp_path / "mine"))
     return host
@@ -28,14 +28,14 @@ def other(vms, reached, tmp_path, monkeypatch):
 
 @pytest.fixture
 def afar(other):
-    """Return what runs the program for the other host."""
+    """Return a function that runs the program for the other host."""
     command = [sys.executable, "-m", "interlock", "--host", other.url]
     run = partial(subprocess.run, capture_output=True, check=False, timeout=600)
     return lambda *words, given=b"": run([*command, *words], input=given)
 
 
 def test_guest_of_another_host_is_as_at_hand(afar, other, tmp_path, until, begin_port):
-    """Made and started, entered, copied into and out of, and tunnelled to; no key has come here."""
+    """The guest is created, started, entered, copied into and out of, and tunnelled to; no key is copied here."""
     made = afar("create", "web", "--template", "tiny", "--driver", "qemu", "--memory", "256MiB")
     assert made.returncode == 0, made.stderr
     refused = afar("copy", str(tmp_path / "sent"), "web:")
@@ -74,7 +74,7 @@ def test_guest_of_another_host_is_as_at_hand(afar, other, tmp_path, until, begin
 
 
 def banner(port: int) -> bytes:
-    """Return what answers on `port` says first."""
+    """Return the first bytes that the server on `port` sends."""
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as connection:
         return connection.recv(100)
     return b""
@@ -82,7 +82,7 @@ def banner(port: int) -> bytes:
 
 @pytest.fixture
 def begin_port():
-    """Return what returns a port that is free."""
+    """Return a function that returns a free port."""
 
     def port() -> int:
         with socket.create_server(("127.0.0.1", 0)) as free:

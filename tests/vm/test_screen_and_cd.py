@@ -1,4 +1,4 @@
-"""Machines with more than a processor and a disk: a CD to boot from, a screen, a TPM. Real guests and a real viewer."""
+"""Machines with a CD to boot from, a screen or a TPM, on real guests and with a real viewer."""
 
 import hashlib
 import io
@@ -19,7 +19,7 @@ from interlock.images.builders.packages import Unpacked, bootstrap
 pytestmark = pytest.mark.vm
 
 PACKAGES = ("linux-image-amd64", "isolinux", "syslinux-common")
-"""A kernel that a boot loader starts, and a boot loader that starts from a CD."""
+"""A kernel for the boot loader to start, and a boot loader that starts from a CD."""
 
 MENU = b"DEFAULT live\nLABEL live\nKERNEL /KERNEL\nINITRD /INITRD\nAPPEND console=ttyS0 panic=-1 cryptomgr.notests\n"
 
@@ -31,7 +31,7 @@ printf %b "$(sed -n 's/.*"ed25519_public": "\\(.*\\)",*$/\\1/p' /cidata/user-dat
 umount /cidata
 say "loading modules is over"
 """
-"""What cloud-init does in the systems that people have on CDs: the seed is on a disk."""
+"""Does what cloud-init does in the systems that people have on CDs: it reads the seed from a disk."""
 
 TEMPLATE = """
 images:
@@ -47,7 +47,7 @@ video: {{display: vnc, vnc: {{display: "127.0.0.1:{display},to=999"}}}}
 
 @pytest.fixture(scope="session")
 def live_cd(tmp_path_factory) -> Path:
-    """Return the image of a CD that boots a whole system into memory: the tiny guest, with a kernel of its own."""
+    """Return the image of a CD that boots a whole system into memory: the tiny guest, with its own kernel."""
     folder = tmp_path_factory.mktemp("cd")
     tar, iso = folder / "packages.tar", folder / "live.iso"
     names = (*PACKAGES, *tiny._PACKAGES)
@@ -91,7 +91,7 @@ def of_cd(vms, live_cd, tmp_path):
 
 
 def response(challenge: bytes, password: str) -> bytes:
-    """Return what a viewer who knows the password answers. Source: RFC 6143, 7.2.2: DES, each byte's bits reversed."""
+    """Return the answer of a viewer who knows the password. Source: RFC 6143, 7.2.2: DES, each byte's bits reversed."""
     key = bytes(int(f"{byte:08b}"[::-1], 2) for byte in password.encode().ljust(8, b"\0"))
     command = ["openssl", "enc", "-des-ecb", "-nopad", "-K", key.hex(), "-provider", "legacy", "-provider", "default"]
     return subprocess.run(command, input=challenge, capture_output=True, check=True).stdout
@@ -115,7 +115,7 @@ def admitted(address: str, password: str) -> bool:
 
 
 def test_machine_boots_from_a_cd_with_an_empty_disk(vms, of_cd, ask, live_cd, home):
-    """The system of the CD takes the instance's seed, finds a disk for what it keeps, and boots again from the CD."""
+    """The CD's system takes the instance's seed, finds a disk for its data, and boots from the CD again."""
     of_cd("live")
     vms.start("live")
     assert ask("live", "hostname; echo kept >~/kept").split() == ["live"]
@@ -130,7 +130,7 @@ def test_machine_boots_from_a_cd_with_an_empty_disk(vms, of_cd, ask, live_cd, ho
 
 
 def test_screen_is_shown_to_those_who_know_the_password_of_the_run(vms, of_cd):
-    """Each run has a password of its own, in a file that is its owner's and goes with the run."""
+    """Each run has its own password, in a file that only its owner can read and that is removed with the run."""
     of_cd("live")
     vms.start("live")
     seen = vms.status("live").observation.vnc
@@ -149,7 +149,7 @@ def test_screen_is_shown_to_those_who_know_the_password_of_the_run(vms, of_cd):
 
 
 def test_tpm_keeps_its_state_and_ends_with_its_machine(vms, of_cd, ask, processes, home):
-    """The guest has a TPM, whose state outlives the run; its process does not; and it continues after a suspend."""
+    """The guest's TPM still works after a suspend; its state outlives the run, its process does not."""
     of_cd("live", "tpm: true\n")
     vms.start("live")
     assert ask("live", "cat /sys/class/tpm/tpm0/tpm_version_major").strip() == "2"
@@ -164,7 +164,7 @@ def test_tpm_keeps_its_state_and_ends_with_its_machine(vms, of_cd, ask, processe
 
 
 def test_image_of_a_kernel_alone_has_no_tpm(vms, tmp_path):
-    """A TPM measures what firmware starts; a kernel that QEMU loads itself is started by none."""
+    """A TPM measures what firmware starts; QEMU loads this kernel itself, without firmware."""
     path = tmp_path / "kernel.yaml"
     path.write_text("base: template:tiny\ntpm: true\n")
     with pytest.raises(InterlockError, match="a machine with a TPM boots by its firmware"):

@@ -1,4 +1,4 @@
-"""What SKILL.md tells a coding agent to type does what it says, line by line, with real guests."""
+"""The commands that SKILL.md gives to a coding agent work, block by block, with real guests."""
 
 import os
 import re
@@ -15,7 +15,7 @@ BLOCKS = re.findall(
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.split()[2])
 def test_block_of_the_skill_runs(vms, tmp_path, block):
-    """Each command succeeds, without a terminal, and nothing is left; with the small image in the other's place."""
+    """Each command succeeds without a terminal, and no instance is left; the small image replaces the other one."""
     lines = block.replace("--template debian", "--template tiny")
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(

@@ -33,7 +33,7 @@ def ask(vms):
 
 @pytest.mark.warm
 def test_disk_is_what_it_was(vms, ask):
-    """Back and forth between two branches, after the snapshot that both came from is gone, and after a reset."""
+    """The disk goes back and forth between two branches, even without their common snapshot and after a reset."""
     vms.create("web", "tiny", Wishes(user="root"))
     vms.snapshot("web", "fresh")
     assert ask("echo one >~/file; sync; cat ~/file") == "one"
@@ -55,7 +55,7 @@ BEAT = """\
 echo kept >file; sync; echo in memory >/dev/fresh
 (while :; do sleep 1; done) >/dev/null 2>&1 &
 echo $! >/dev/process"""
-"""Leaves a file on the disk, one in memory, and a process."""
+"""Leaves a file on the disk, a file in memory, and a process."""
 
 LOOK = "cat file /dev/fresh; kill -0 $(cat /dev/process) && cat /proc/sys/kernel/random/boot_id"
 
@@ -63,8 +63,8 @@ WRONG_TIME = "date -s @1000000000"
 
 
 def test_moment_of_a_running_guest_is_led_back_into(vms):
-    """From running and from stopped, also onto a larger disk: files, memory, processes and the boot are the same, the
-    clock is right, and the guest stands still for a moment only when the snapshot is taken.
+    """The moment is restored from running and from stopped, also onto a larger disk: files, memory, processes and the
+    boot are the same, the clock is right, and taking the snapshot pauses the guest only for a moment.
     """
 
     def ask(script):
@@ -95,7 +95,7 @@ def test_moment_of_a_running_guest_is_led_back_into(vms):
 
 
 def test_memory_that_does_not_fit_is_refused_before_the_machine_is_ended(vms, home):
-    """Of another machine, or damaged: the guest runs on; the disk alone can be restored, as the hint says."""
+    """Memory of another machine, or damaged, is refused: the guest keeps running; the hint restores the disk alone."""
     vms.create("web", "tiny", Wishes(user="root"))
     vms.start("web")
     vms.snapshot("web", "moment")
@@ -117,7 +117,7 @@ def test_memory_that_does_not_fit_is_refused_before_the_machine_is_ended(vms, ho
 
 
 def test_guest_with_a_mounted_folder_is_refused_before_it_stands_still(vms, tmp_path):
-    """9p cannot be saved; no snapshot is left, and the hint is the way out."""
+    """9p cannot be saved; no snapshot is left, and the hint says what to do."""
     folder, template = tmp_path / "folder", tmp_path / "web.yaml"
     folder.mkdir()
     template.write_text(f"base: template:tiny\nmounts: [{{location: {folder}, mountPoint: /srv}}]\n")
@@ -132,7 +132,7 @@ def test_guest_with_a_mounted_folder_is_refused_before_it_stands_still(vms, tmp_
 
 @pytest.mark.warm
 def test_disk_is_larger_than_its_snapshot_after_it_has_grown(vms, ask):
-    """What the guest wrote comes back, on a disk of the size that the instance has now."""
+    """The guest's files come back, on a disk of the instance's present size."""
     vms.create("web", "tiny", Wishes(user="root", memory_bytes=256 << 20, disk_bytes=1 << 30))
     ask("echo one >file; sync")
     vms.snapshot("web", "small")
@@ -148,7 +148,7 @@ def test_disk_is_larger_than_its_snapshot_after_it_has_grown(vms, ask):
 
 @pytest.mark.warm
 def test_damaged_disk_is_neither_kept_nor_put_back(vms, home):
-    """What the machine has stays as it is."""
+    """The refusal changes nothing on the machine's disk, and adds no snapshot."""
     vms.create("web", "tiny")
     vms.snapshot("web", "one")
     kept = home.directory("web") / "snapshots" / "one" / DISK
@@ -165,7 +165,7 @@ def test_damaged_disk_is_neither_kept_nor_put_back(vms, home):
 
 
 def test_attached_disk_is_refused_before_anything_is_written(vms, home, tmp_path):
-    """It outlives the instance, and would not go back with it."""
+    """The attached disk outlives the instance, and would not be restored with it."""
     vms.disks.create("data", 64 << 20)
     template = tmp_path / "web.yaml"
     template.write_text("base: template:tiny\nadditionalDisks: [data]\n")
@@ -177,7 +177,7 @@ def test_attached_disk_is_refused_before_anything_is_written(vms, home, tmp_path
 
 
 def test_machine_is_not_in_its_own_way(vms, free_port):
-    """What a machine that runs holds is free once it is ended: its ports keep no dry run and no restore from it."""
+    """A running machine's ports are free once it has ended, so they block neither a dry run nor a restore."""
     forward = f"portForwards=[{{guestPort: 80, guestIP: 0.0.0.0, hostPort: {free_port()}}}]"
     wishes = Wishes(user="root", memory_bytes=256 << 20, edits=(forward, f"ssh.localPort={free_port()}"))
     vms.create("web", "tiny", wishes)

@@ -1,4 +1,4 @@
-"""Suspend and start on real guests: what ran continues, what was written is whole, and no wrong memory is used."""
+"""Suspend and start on real guests: processes continue, disks stay whole, and no wrong memory is used."""
 
 import json
 import os
@@ -21,14 +21,14 @@ from interlock.fsm.states import State
 pytestmark = pytest.mark.vm
 
 WRONG_TIME = "date -s @1000000000"
-"""Leaves no doubt whether the clock is set later."""
+"""Sets a time so wrong that it shows whether the clock is set afterwards."""
 
 SERVER = "mkdir -p www; echo served >www/index.html; httpd -p 8080 -h www"
 
 
 @pytest.fixture
 def start(vms):
-    """Return a function that starts an instance and returns the steps that were reported."""
+    """Return a function that starts an instance and returns the reported steps."""
 
     def start(name="web", **options):
         steps = []
@@ -40,7 +40,7 @@ def start(vms):
 
 @pytest.fixture
 def running(vms, start, tmp_path, free_port):
-    """Start a tiny guest `web`, one of whose ports is forwarded; return the host's port."""
+    """Start a tiny guest `web` with one forwarded port; return the host's port."""
     port = free_port()
     template = tmp_path / "web.yaml"
     template.write_text(f"base: template:tiny\nportForwards: [{{guestPort: 8080, hostPort: {port}}}]\n")
@@ -55,8 +55,8 @@ def is_right(seconds):
 
 
 def test_guest_continues_where_it_was(vms, start, ask, running, write, wait_for_number, check_numbers):
-    """A process is suspended while it writes to its disk: nothing is lost or written twice. The clock is right, and the
-    forwarded port leads to the same server.
+    """The guest is suspended while a process writes to its disk: nothing is lost or written twice. The clock is right,
+    and the forwarded port leads to the same server.
     """
     ask("web", SERVER)
     write("web")
@@ -79,7 +79,7 @@ def test_guest_continues_where_it_was(vms, start, ask, running, write, wait_for_
 
 @pytest.mark.warm
 def test_clock_of_a_guest_without_an_agent_is_set_over_ssh(vms, home, start, ask):
-    """So it is in machines of older versions, and in images of other people's."""
+    """Machines of older versions, and other people's images, have no agent."""
     vms.create("web", "tiny", Wishes(user="root"))
     record = home.directory("web") / "qemu.json"
     board = json.loads(record.read_text())
@@ -94,7 +94,7 @@ def test_clock_of_a_guest_without_an_agent_is_set_over_ssh(vms, home, start, ask
 @pytest.mark.warm
 @pytest.mark.usefixtures("running")
 def test_renamed_guest_continues(vms, start, ask):
-    """Its memory comes along: it fits the disk and the machine, which are the same."""
+    """The memory moves with the guest: it still fits the disk and the machine."""
     boot = ask("web", "cat /proc/sys/kernel/random/boot_id")
     vms.suspend("web")
     vms.rename("web", "site")
@@ -124,7 +124,7 @@ def garble_the_devices(directory):
 )
 @pytest.mark.usefixtures("running")
 def test_memory_that_does_not_fit_is_set_aside_and_the_guest_boots(vms, home, start, ask, deed, why):
-    """The reason is given, and what was saved is kept aside."""
+    """The reason is given, and the saved memory is kept aside."""
     boot = ask("web", "cat /proc/sys/kernel/random/boot_id")
     vms.suspend("web")
     deed(home.directory("web"))
@@ -137,7 +137,7 @@ def test_memory_that_does_not_fit_is_set_aside_and_the_guest_boots(vms, home, st
 
 
 def test_mounted_folder_is_refused_before_the_guest_stands_still(vms, tmp_path, start):
-    """9p cannot be saved; the guest runs on, and the hint is the way out."""
+    """9p cannot be saved; the guest keeps running, and the hint says what to do."""
     folder, template = tmp_path / "folder", tmp_path / "web.yaml"
     folder.mkdir()
     template.write_text(f"base: template:tiny\nmounts: [{{location: {folder}, mountPoint: /srv}}]\n")
@@ -151,7 +151,7 @@ def test_mounted_folder_is_refused_before_the_guest_stands_still(vms, tmp_path, 
 
 
 def test_attached_disk_is_part_of_what_a_memory_fits(vms, home, tmp_path, start, ask):
-    """The guest continues with its disk; once somebody else wrote to that, it boots."""
+    """The guest continues with its disk; once somebody else has written to the disk, the guest boots."""
     vms.disks.create("data", 64 << 20)
     template = tmp_path / "web.yaml"
     template.write_text("base: template:tiny\nadditionalDisks: [data]\n")
@@ -168,14 +168,14 @@ def test_attached_disk_is_part_of_what_a_memory_fits(vms, home, tmp_path, start,
 
 
 def all_memory_slowly(monkeypatch):
-    """Have QEMU write the guest's memory itself, and so slowly that it does not come to an end."""
+    """Make QEMU write the guest's memory itself, too slowly to ever finish."""
     monkeypatch.setattr(saved, "_shares_memory", lambda _: False)
     monkeypatch.setattr(saved, "_UNLIMITED", 100_000)
 
 
 @pytest.mark.usefixtures("running")
 def test_migration_of_a_suspend_that_ran_out_of_time_ends_with_it(vms, ask, monkeypatch):
-    """QEMU would stop the guest again once it came to the end of it."""
+    """Otherwise QEMU would stop the guest again at the end of the migration."""
     with monkeypatch.context() as patch:
         all_memory_slowly(patch)
         with pytest.raises(DeadlineError):
@@ -188,7 +188,7 @@ def test_migration_of_a_suspend_that_ran_out_of_time_ends_with_it(vms, ask, monk
 
 @pytest.mark.usefixtures("running")
 def test_migration_of_a_suspend_that_was_killed_ends_with_its_recovery(vms, ask, monkeypatch):
-    """Nobody else would end it."""
+    """No other process would end it."""
 
     class Killed(BaseException):
         pass
@@ -213,7 +213,7 @@ def call_off(*_, **__):
 @pytest.mark.warm
 @pytest.mark.usefixtures("running")
 def test_start_that_is_called_off_keeps_what_the_guest_was_at(vms, start, ask, monkeypatch):
-    """Its memory was used up when it ran again, and is saved again: the next start continues there."""
+    """The memory was used up when the guest ran again, so it is saved again: the next start continues from there."""
     boot = ask("web", "cat /proc/sys/kernel/random/boot_id; echo kept >/run/kept")
     vms.suspend("web")
     with monkeypatch.context() as patch:
@@ -228,7 +228,7 @@ def test_start_that_is_called_off_keeps_what_the_guest_was_at(vms, start, ask, m
 @pytest.mark.parametrize("late", ["migrate-incoming", "cont"])
 @pytest.mark.usefixtures("running")
 def test_hypervisor_that_answers_late_costs_no_memory(vms, home, start, ask, monkeypatch, late):
-    """It has refused nothing: the start fails, and the next one continues where the guest was."""
+    """A late answer is not a refusal: the start fails, and the next one continues where the guest was."""
     boot = ask("web", "cat /proc/sys/kernel/random/boot_id")
     vms.suspend("web")
     send = monitor.Monitor._send
@@ -250,7 +250,7 @@ def test_hypervisor_that_answers_late_costs_no_memory(vms, home, start, ask, mon
 @pytest.mark.warm
 @pytest.mark.usefixtures("running")
 def test_clock_is_that_of_the_machine_however_late_the_guest_is_asked(vms, start, ask, monkeypatch):
-    """What the host sends is the time at which it began to wait."""
+    """The host sends the time at which it began to wait, which may be old by then."""
     vms.suspend("web")
     long_ago = SimpleNamespace(time=lambda: time.time() - 86400)
     monkeypatch.setattr(agent, "time", long_ago)
@@ -261,7 +261,7 @@ def test_clock_is_that_of_the_machine_however_late_the_guest_is_asked(vms, start
 @pytest.mark.warm
 @pytest.mark.usefixtures("running")
 def test_machine_that_was_edited_since_it_started_is_not_suspended(vms, ask):
-    """Its memory would not fit the next start, and all that ran would be lost."""
+    """Its memory would not fit the next start, and everything that ran would be lost."""
     vms.edit("web", "cpus=2")
     with pytest.raises(DriverError, match="number of processors 1; the next start has 2"):
         vms.suspend("web")

@@ -1,4 +1,4 @@
-"""What a template asks for is true in a real guest, at its first boot and at the next."""
+"""What a template asks for is true in a real guest, at the first boot and at the next."""
 
 import json
 import os
@@ -109,12 +109,12 @@ AK+3M/2YgTnrctjMCcMwaREzTRlb4bmcPZy0ZIKaXPc9AiEA8iuVcI4rD8ekV4og
 I3/qfiIly7UpMWdwuE+UZNnCBps=
 -----END CERTIFICATE-----
 """
-"""Of an authority that nobody has, made for this test; its key was thrown away."""
+"""The certificate of an authority made for this test, whose key was thrown away."""
 
 
 @pytest.fixture
 def folder(tmp_path, free_port):
-    """Return a folder with the template, what it names, and the folders that it mounts."""
+    """Return a folder with the template, the files that it names, and the folders that it mounts."""
     (tmp_path / "only read").mkdir()
     (tmp_path / "only read" / "note").write_text("from the host\n")
     (tmp_path / "shared").mkdir(mode=0o777)
@@ -132,9 +132,9 @@ def folder(tmp_path, free_port):
 
 @pytest.fixture
 def ask(vms):
-    """Return what runs a script in the guest as its user and returns what it says, without the last line's end.
+    """Return a function that runs a script in the guest as its user and returns its output without the last newline.
 
-    It works while the instance is starting too, because it asks the driver; `Interlock.shell` needs it running.
+    It also works while the instance is starting, because it asks the driver; `Interlock.shell` needs it running.
     """
 
     def run(script):
@@ -147,13 +147,13 @@ def ask(vms):
 
 
 def over_http(port):
-    """Return what the guest's server answers behind a local port."""
+    """Return the answer of the guest's server behind a local port."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/greeting", timeout=300) as answer:
         return answer.read()
 
 
 def over_socket(path):
-    """Return what the guest's server answers behind a local socket, after its headers."""
+    """Return the answer of the guest's server behind a local socket, without its headers."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(30)
         connection.connect(str(path))
@@ -167,7 +167,7 @@ def over_socket(path):
 def test_template_comes_true(vms, folder, ask):
     """Base, params, each mode of script, files, mounts, a disk, forwards, a probe: at the first boot and the next.
 
-    (The name is short because it is part of the path of a socket, which has 107 bytes.)
+    (The name is short because it is part of a socket's path, which can have 107 bytes.)
     """
     Disks(vms.home).create("data", 64 << 20)
     vms.create("web", str(folder / "templates" / "web.yaml"))
@@ -235,7 +235,7 @@ probes:
 
 
 def test_script_that_fails_is_told_and_mended_while_the_guest_runs(vms, tmp_path, ask):
-    """Exit code 6, the script, its status and its words; the guest runs, is listed so, and `provision` fixes it."""
+    """The error has exit code 6, the script, its status and its output; the guest runs degraded until `provision`."""
     (tmp_path / "web.yaml").write_text(FAILING)
     vms.create("web", str(tmp_path / "web.yaml"))
     with pytest.raises(DegradedError) as caught:
@@ -256,7 +256,7 @@ def test_script_that_fails_is_told_and_mended_while_the_guest_runs(vms, tmp_path
             again("web")
 
     ask("sudo touch /root/key; sync")
-    # The first script succeeds in this boot, and the probe with it; the third was to run once and stands failed.
+    # In this boot the first script and the probe succeed; the third script runs only once, so it stays failed.
     with pytest.raises(DegradedError) as caught:
         vms.restart("web")
     assert caught.value.message == "script 002 (system) failed in the guest with status 1"
@@ -307,7 +307,7 @@ def test_script_that_fails_is_told_while_another_runs_and_the_guest_is_kept(vms,
 
 
 def test_probe_that_never_succeeds_ends_the_start_with_its_hint(vms, tmp_path):
-    """At the deadline the error says which probe, what it said, and what its author advises; the guest was ended."""
+    """At the deadline the error has the probe's name, its output and its author's hint; the guest was ended."""
     (tmp_path / "web.yaml").write_text(
         "images: [{location: 'build:tiny'}]\n"
         "probes:\n- description: a server listens\n  script: |\n    #!/bin/sh\n    echo nobody listens; exit 1\n"

@@ -1,4 +1,4 @@
-"""Warm images of real guests: a first start begins from one as the instance's own guest, and boots where that fails."""
+"""Warm images of real guests: a first start continues from one under its own identity, and boots where that fails."""
 
 import json
 import subprocess
@@ -30,7 +30,7 @@ env: {GREETING: hello}
 
 @pytest.fixture
 def vms(vms, home, borrowed):
-    """Return the API on a home whose image store is its own, with the same images."""
+    """Return the API on a home with its own image store, which has the same images."""
     vms.images.build("tiny")
     home.images.unlink()
     copy_store(borrowed / "images", home.images)
@@ -39,7 +39,7 @@ def vms(vms, home, borrowed):
 
 @pytest.mark.parametrize("image", ["tiny", pytest.param("debian", marks=pytest.mark.warm("debian"))])
 def test_first_starts_begin_from_the_warm_image_as_different_guests(vms, home, ask, who_is, image):
-    """None was booted, and none has anything of another's; nothing is left of the machine that it was made by."""
+    """Neither was booted, and they share no identity; nothing is left of the machine that made the warm image."""
     made = vms.warm(image)
     assert [status.name for status in vms.instances()] == []
     names = ("one", "two")
@@ -72,7 +72,7 @@ def test_first_starts_begin_from_the_warm_image_as_different_guests(vms, home, a
 
 
 def test_command_makes_one_and_programs_read_of_it(vms):
-    """The sizes are those of the built-in template of that name; a second time it is there already."""
+    """The sizes are those of the built-in template of the same name; the second call makes no other warm image."""
     for _ in range(2):
         done = subprocess.run(
             [Path(sys.executable).with_name("interlock"), "image", "warm", "tiny", "--format", "json"],
@@ -84,11 +84,11 @@ def test_command_makes_one_and_programs_read_of_it(vms):
         assert (form["cpus"], form["memory_bytes"], form["disk_bytes"]) == (1, 256 << 20, 1 << 30)
         assert (form["driver"], form["instances"]) == ("qemu", [])
     assert vms.warm("tiny").created_at == form["created_at"]
-    assert vms.warm("tiny", force=True).created_at > form["created_at"]  # of a boot, not of the one before
+    assert vms.warm("tiny", force=True).created_at > form["created_at"]  # made by a boot, not from the previous one
 
 
 def test_scripts_run_in_a_guest_that_was_not_booted(vms, ask, tmp_path):
-    """As at any first boot, in the environment of the template; the start waits for them."""
+    """They run as at any first boot, in the template's environment, and the start waits for them."""
     vms.warm("tiny")
     template = tmp_path / "web.yaml"
     template.write_text(SCRIPTED)
@@ -98,7 +98,7 @@ def test_scripts_run_in_a_guest_that_was_not_booted(vms, ask, tmp_path):
 
 
 def test_guest_that_takes_no_identity_is_ended_and_boots_from_a_fresh_disk(vms, ask, monkeypatch):
-    """In the same start; the history says why."""
+    """The same start boots it, and its detail says why."""
     vms.warm("tiny")
     vms.create("web", "tiny", Wishes(user="root"))
 
@@ -111,14 +111,14 @@ def test_guest_that_takes_no_identity_is_ended_and_boots_from_a_fresh_disk(vms, 
 
 
 def test_warm_image_that_does_not_fit_any_more_is_not_used(vms, home):
-    """Other processors are another machine; a damaged file is none. The reason is given, and the guest boots."""
+    """It is for other processors, or a file of it is damaged: the guest boots, and the reason is given."""
     vms.create("web", "tiny", Wishes(user="root", warm=True))
     vms.edit("web", "cpus=2")
     assert "number of processors" in vms.start("web").detail
     vms.create("db", "tiny", Wishes(user="root"))
     devices = home.directory("db") / "warm/devices"
     content = devices.read_bytes()
-    devices.unlink()  # the other names of the file keep theirs
+    devices.unlink()  # the file's other links keep its content
     devices.write_bytes(content[:-1])
     assert vms.start("db").detail == "booting cold, without the warm image: it is damaged"
     vms.create("cold", "tiny", Wishes(user="root"))
@@ -126,7 +126,7 @@ def test_warm_image_that_does_not_fit_any_more_is_not_used(vms, home):
 
 
 def test_start_that_was_cut_short_begins_again(vms, ask, monkeypatch):
-    """The guest ran as nobody's when its start was killed: what it wrote is thrown away."""
+    """When its start was killed, the guest ran without an identity: what it wrote is thrown away."""
     vms.warm("tiny")
     vms.create("web", "tiny", Wishes(user="root"))
 

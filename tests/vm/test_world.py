@@ -1,6 +1,6 @@
 """Faults under real guests: the host, the hypervisor, its socket, the guest, the disk, the person at the keyboard.
 
-Whatever breaks, `list` tells the state and the reason, the history keeps it, and there is a legal way on.
+Whatever breaks, `list` shows the state and the reason, the history keeps it, and there is a legal way on.
 """
 
 import itertools
@@ -33,11 +33,11 @@ pytestmark = pytest.mark.vm
 MIB = 1 << 20
 DEADLINE_S = 300.0
 DEAF = "console=ttyS0 console=ttyAMA0 rdinit=/bin/busybox -- sleep 1000"
-"""Kernel arguments of a guest that boots and then does nothing at all: neither ssh nor the power button is heard."""
+"""Kernel arguments of a guest that boots and then does nothing: it answers neither ssh nor the power button."""
 
 
 def wait_until(condition):
-    """Return what `condition()` returns, once that is true."""
+    """Wait until `condition()` is true, and return its result."""
     give_up = time.monotonic() + DEADLINE_S
     while not (found := condition()):
         assert time.monotonic() < give_up, "it never came to that"
@@ -62,7 +62,7 @@ def create(vms):
 
 @pytest.fixture
 def begun(create, vms, hasty):
-    """Return a function that brings `web` up without waiting for its guest, for what happens to hypervisors."""
+    """Return a function that starts `web` without waiting for its guest, for tests about hypervisors."""
 
     def begun(**changes):
         site = create(**changes)
@@ -75,13 +75,13 @@ def begun(create, vms, hasty):
 
 @pytest.fixture
 def line(vms):
-    """Return a function that returns the line of `web` in `list`."""
+    """Return a function that returns the status of `web` as `list` shows it."""
     return lambda: words.status(next(vms.instances()))
 
 
 @pytest.fixture
 def guest(vms):
-    """Return a function that runs a command in the guest and returns what it said; nothing when it did not answer."""
+    """Return a function that runs a command in the guest and returns its output, or nothing if there is no answer."""
 
     def guest(*command):
         with suppress(subprocess.TimeoutExpired):
@@ -94,7 +94,7 @@ def guest(vms):
 
 @pytest.fixture
 def program():
-    """Return a function that begins the real program; whatever of it still runs at the end is killed."""
+    """Return a function that begins the real program; the test ends by killing what still runs."""
     begun = []
 
     def begin(*arguments):
@@ -110,7 +110,7 @@ def program():
 
 @pytest.fixture
 def stranger():
-    """Return a process that is not ours."""
+    """Yield a process that is not ours, and check that it was not ended."""
     with subprocess.Popen(["sleep", "1000"]) as sleep:
         yield sleep
         assert sleep.poll() is None, "a stranger was signalled"
@@ -118,7 +118,7 @@ def stranger():
 
 
 def end_hypervisor(site):
-    """Return once the hypervisor is gone with all it held, behind Interlock's back."""
+    """End the hypervisor behind Interlock's back, and return once everything that it held is free."""
     with hypervisor.held(hypervisor.find(site.directory)) as pidfd:
         hypervisor.end(pidfd, grace_s=0)
 
@@ -132,8 +132,8 @@ def reason_in_history(vms):
 
 @pytest.mark.parametrize("swept", [True, False], ids=["runtime-gone", "stale-socket"])
 def test_host_that_lost_power_is_told_and_start_works_at_once(vms, begun, line, guest, stranger, swept, injected):
-    """With the pid a stranger's, the socket stale or gone and the port taken, `list` tells the truth, `start` starts,
-    and the stranger is never signalled.
+    """Although the pid is a stranger's, the socket stale or gone and the port taken, `list` tells the truth, `start`
+    starts, and the stranger is never signalled.
     """
     site = begun()
     port = vms.status("web").observation.ssh_port
@@ -155,7 +155,7 @@ def test_host_that_lost_power_is_told_and_start_works_at_once(vms, begun, line, 
 
 
 def test_pid_that_became_a_strangers_is_left_alone(vms, begun, line, stranger, injected):
-    """Also within one boot: who has the pid now began at another time, so neither `kill` nor `delete` touches it."""
+    """Even within one boot: the process that now has the pid began at another time, so `kill` and `delete` spare it."""
     site = begun()
     pid = hypervisor.find(site.directory).pid
     end_hypervisor(site)
@@ -172,7 +172,7 @@ def test_pid_that_became_a_strangers_is_left_alone(vms, begun, line, stranger, i
 
 
 def test_hypervisor_that_dies_under_a_start_fails_it(vms, create, line, injected):
-    """The start ends at once, the state is the one it came from, and the next start works."""
+    """The start ends at once, the state is the one before it, and the next start works."""
     site = create()
 
     def announce(event):
@@ -187,7 +187,7 @@ def test_hypervisor_that_dies_under_a_start_fails_it(vms, create, line, injected
 
 
 def test_hypervisor_that_dies_under_a_stop_is_stopped_and_said(begun, line, injected):
-    """What was asked for is so, and the journal says how it came to be so."""
+    """The instance is stopped as requested, and the status says how it came to that."""
     site = begun()
 
     def announce(event):
@@ -200,7 +200,7 @@ def test_hypervisor_that_dies_under_a_stop_is_stopped_and_said(begun, line, inje
 
 
 def test_hypervisor_that_hangs_is_shown_and_stopped_by_force(vms, begun, line, injected):
-    """A hypervisor that answers nobody is shown as paused, and ended when the time for a shutdown is over."""
+    """A hypervisor that does not answer is shown as paused, and killed when the time for a shutdown is over."""
     site = begun()
     os.kill(hypervisor.find(site.directory).pid, signal.SIGSTOP)
     wait_until(lambda: line() == "running · paused: the hypervisor was stopped by a signal")
@@ -246,7 +246,7 @@ def test_guest_that_ignores_the_power_button_is_ended_and_said(vms, begun, line,
 
 
 def test_guest_that_never_answers_can_be_kept_and_looked_at(vms, create, line, injected):
-    """The error has the step it came to and what the guest said last; kept, it is shown as alive until `stop`."""
+    """The error has the last step and the guest's last output; a kept guest is shown as alive until `stop`."""
     site = create(kernel_arguments=DEAF)
     serial = site.directory / "serial.log"
 
@@ -278,7 +278,7 @@ def test_guest_that_reboots_itself_stays_running(vms, create, line, guest, injec
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a small file system is mounted, and only root mounts")
 def test_guest_on_a_full_disk_is_paused_and_goes_on_when_there_is_room(vms, create, line, guest, injected):
-    """No write of the guest's fails: it is paused, `list` says why, `resume` lets it go on, what it wrote is whole."""
+    """No write of the guest fails: it is paused, `list` says why, `resume` continues it, and its data is whole."""
     small = vms.home.instances
     small.mkdir(mode=0o700)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=192m,mode=0700", "small", small], check=True)
@@ -290,10 +290,10 @@ def test_guest_on_a_full_disk_is_paused_and_goes_on_when_there_is_room(vms, crea
         write = "dd if=/dev/urandom of=data bs=1M count=8 && sync && sha256sum data >sum && sync"
         guest("sh", "-c", f"({write}) >/dev/null 2>&1 &")
         wait_until(lambda: line() == "running · paused: the host's disk is full")
-        assert State.running is vms.start("web").state  # which holds, and resumes nothing
+        assert State.running is vms.start("web").state  # this start resumes nothing
         assert line() == "running · paused: the host's disk is full"
 
-        ballast.unlink()  # a disk without one free block has no room for the journal's intent either
+        ballast.unlink()  # the journal needs room for the intent of `resume` too
         vms.resume("web")
         assert wait_until(lambda: guest("sha256sum", "-c", "sum")) == "data: OK"
         assert line() == "running"
@@ -309,14 +309,14 @@ def test_guest_on_a_full_disk_is_paused_and_goes_on_when_there_is_room(vms, crea
 
 
 def wait_for_step(vms, step):
-    """Return once the start of `web` has come to `step`, or beyond it."""
+    """Wait until the start of `web` has reached `step` or a later one."""
     steps = (HYPERVISOR_STARTED, KERNEL_BOOTING, WAITING_FOR_SSH)
     late = steps[steps.index(step) :]
     wait_until(lambda: (operation := vms.status("web").operation) and operation.step in late)
 
 
 def test_start_that_gets_a_signal_leaves_nothing_alive(vms, create, program, processes, until, injected):
-    """Ctrl-C, a `kill` and a closed terminal, in each phase of a real start: the state is the one it came from."""
+    """Ctrl-C, `kill` and a closed terminal, in each phase of a real start: the state is the one before the start."""
     create()
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     for step, number in itertools.product((HYPERVISOR_STARTED, KERNEL_BOOTING, WAITING_FOR_SSH), signals):
@@ -333,7 +333,7 @@ def test_start_that_gets_a_signal_leaves_nothing_alive(vms, create, program, pro
 
 
 def test_second_start_joins_the_first(vms, create, program, processes, until, injected):
-    """Two starts are one boot: both succeed, and the second says whom it waited for."""
+    """Two starts are one boot: both succeed, and the second says which process it waited for."""
     create()
     first = program("start", "web")
     wait_for_step(vms, HYPERVISOR_STARTED)
