@@ -529,7 +529,7 @@ def test_machine_that_is_gone_from_the_cluster_is_down(standin, driver, running)
     standin.instances.clear()
     seen = driver.observe(running)
     assert seen.alive is False
-    assert seen.exit_reason == 'the cluster "west" has it no more'
+    assert seen.exit_reason == 'the cluster "west" no longer has it'
     driver.delete(running, print)
 
 
