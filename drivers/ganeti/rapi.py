@@ -54,7 +54,7 @@ class Rapi:
             context = ssl.create_default_context(cadata=cluster.certificate)
         except ssl.SSLError as error:
             raise HostError(f"{place(root, cluster.name)}: certificate is not a PEM certificate") from error
-        # The certificate itself is trusted, for any host name and whoever signed it.
+        # The certificate itself is trusted, for any host name and any signer.
         context.check_hostname = False
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
