@@ -37,7 +37,7 @@ def forwarded(vms: Interlock, name: str) -> bool:
 
 
 def measure(vms: Interlock, guests: int, seconds: float) -> tuple[float, float, float]:
-    """Return MiB resident, MiB of its own (PSS), and processor seconds a minute."""
+    """Return the keeper's resident memory (RSS) and its PSS, in MiB, and its processor seconds per minute."""
     names = [f"measured-{number}" for number in range(guests)]
     for port, name in enumerate(names, start=20_000):
         vms.create(name, "tiny", Wishes(user="root"))

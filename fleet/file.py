@@ -113,7 +113,7 @@ class Document(Strict):
     fleet: Annotated[str, is_.Matching(NAME.pattern, f"expected a name: {NAME_WORDS}")]
     """The name of the fleet. It is kept with each instance that is created for it."""
     instances: tuple[Entry, ...]
-    """The instances, none called as another."""
+    """The instances; no two have the same name."""
 
     def mistakes(self) -> Iterator[tuple[Place, str]]:
         known: set[str] = set()

@@ -26,7 +26,7 @@ AGAIN = "interlock fleet apply FILE"
 
 
 class Mark(NamedTuple):
-    """What an instance was created for, and from."""
+    """The fleet that an instance was created for, and the template that it was created from."""
 
     fleet: str
     name: str

@@ -52,7 +52,7 @@ FAILURES = (InterlockError, OSError)
 """Errors of one instance that must not end the work on the others."""
 
 _LOGIN = ".login"
-"""The name of the thread that starts what is to start at login. No instance can have this name."""
+"""The name of the thread that starts the instances for a login. No instance can have this name."""
 
 _LOG_BYTES = 256 << 10
 
@@ -179,7 +179,7 @@ class Keeper:
             threading.Event().wait(RETRY_S)  # it may have failed before anything was recorded
 
     def _fetch(self) -> None:
-        """Start what is to start at login and has not run since the host's boot, one after another."""
+        """Start, one after another, the instances that start at login and have not run since the host's boot."""
         for name in self._home.names():
             with suppress(*FAILURES):
                 status = self._engine.status(name)

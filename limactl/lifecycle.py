@@ -186,7 +186,7 @@ def edit(session: "Session", call: "Call") -> int:
     return 0
 
 
-def prune(session: "Session", call: "Call") -> int:  # noqa: ARG001 - every command is called alike
+def prune(session: "Session", call: "Call") -> int:  # noqa: ARG001 - all commands have the same parameters
     """Remove the images that no instance uses."""
     session.stderr.info(f"Pruning `{session.lima.home.images}`")
     session.vms.prune(session.vms.unneeded(["image", "download"]), session.stderr.info)

@@ -56,7 +56,7 @@ _OTHER_ROWS, _FEWEST_ROWS = 10, 5
 """The rows that title, facts, keys and separators take, and the least that the messages and the table need."""
 
 _SCROLL_BAR = 2
-"""How wide it is, where a page is longer than the screen."""
+"""The width of the scroll bar of a page that is longer than the screen."""
 
 NOTHING = "No instances. This makes one: interlock create web --template debian"
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SSH_PORT = 22
 
 _ANSWER_S = 5.0
-"""How long the watcher's look at the instance waits for an answer; the wait for the guest cannot end before it."""
+"""How long one look of the watcher waits for an answer; the end of the wait for the guest waits for that look."""
 
 _LOOK_S = 2.0
 """How often to check that the instance is still up while waiting for its guest."""

@@ -66,7 +66,7 @@ class Seen(NamedTuple):
 
     @property
     def condition(self) -> str | None:
-        """What is wrong with it while it runs."""
+        """What is wrong with a running instance; None if nothing is."""
         if self.status == "ERROR_wrongnode":
             return "it runs on another node than the cluster has on record; `gnt-cluster verify` says more"
         return None
