@@ -1,19 +1,19 @@
-"""What Interlock adds to a boot, and what a first boot costs.
+"""How much Interlock adds to a boot, and how long a first boot takes.
 
 Usage: python benchmarks/boot.py [--runs N] [--debian] [--home DIR]
        python benchmarks/boot.py --limactl [PATH] --image FILE [--user NAME] [--runs N] [--home DIR]
 
-1. `interlock start` of the tiny image against the same QEMU command line, started by hand and polled for its banner,
-   in turn, in one run. "By hand" is a loop that connects and reads until the guest greets, then runs the same question
-   over ssh until it is answered. Times are of whole processes: Python's own start is in them.
+1. `interlock start` of the tiny image, compared with the same QEMU command line started by hand; the two take turns.
+   "By hand" is a loop that connects until the guest sends its banner, then runs the same question over ssh until it is
+   answered. Times are those of whole processes and include Python's own start.
 2. Peak memory of `interlock start`, and which processes of the instance are left afterwards.
 3. With --debian: first and second boot of the debian image, with the seed in the initramfs and with cloud-init.
 
-With --limactl there is one table instead: the first boot of a cloud image FILE by limactl and by Interlock. limactl is
-taken from PATH if it is not named, and is run as the user NAME, because it refuses root.
+With --limactl, only the first boot of the cloud image FILE is measured, by limactl and by Interlock. PATH is that of
+limactl, by default the one on $PATH; it runs as the user NAME, because it refuses root.
 
-A home that is not given is a temporary one, and the images are built first. Guests run with whatever acceleration this
-host has; the first line says which.
+Without --home, the home is temporary, and the images are built first. Guests run with whatever acceleration this host
+has; the first line says which.
 """
 
 import argparse
@@ -45,7 +45,7 @@ DEADLINE_S = 300.0
 
 @contextmanager
 def by_hand(site: Site, change: Callable[[list[str]], list[str]] = list) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the hypervisor of `site` as a person would, without Interlock, by a command line that `change` returns."""
+    """Run the hypervisor of `site` without Interlock, as a person would; `change` may change its command line."""
     events.prepare(site.directory)
     site.runtime.mkdir(parents=True, exist_ok=True)
     command = change(QemuDriver().command(site))
@@ -80,7 +80,7 @@ def start(name: str) -> tuple[float, float, float]:
 
 
 def processes_of(directory: Path) -> list[str]:
-    """Return the programs that run in `directory`, or have it in their arguments."""
+    """Return the programs that run in `directory`, or that have it in their arguments."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -92,7 +92,7 @@ def processes_of(directory: Path) -> list[str]:
 
 
 def compare(vms: Interlock, runs: int) -> None:
-    """Print what Interlock adds to the boot of the tiny image."""
+    """Print how much Interlock adds to the boot of the tiny image."""
     vms.create("tiny", "tiny")
     vms.start("tiny")
     site = vms.engine.site("tiny")
@@ -122,7 +122,7 @@ def compare(vms: Interlock, runs: int) -> None:
 
 
 def boots(vms: Interlock) -> None:
-    """Print first and second boot of the debian image, both ways of first boot."""
+    """Print the times of first and second boot of the debian image, for both ways to set up a guest."""
     print("\ndebian                                    first boot  second boot")
     for template, way in (("debian", "seed in the initramfs, own kernel"), ("debian-firmware", "cloud-init, UEFI")):
         vms.create(template, template)
@@ -139,9 +139,9 @@ def main() -> None:
     options.add_argument("--runs", type=int, default=5)
     options.add_argument("--debian", action="store_true")
     options.add_argument("--home", type=Path)
-    options.add_argument("--limactl", nargs="?", const=shutil.which("limactl"), help="compare with it")
+    options.add_argument("--limactl", nargs="?", const=shutil.which("limactl"), help="compare with limactl")
     options.add_argument("--image", type=Path, help="with --limactl: a cloud image on this host")
-    options.add_argument("--user", help="with --limactl: who runs it")
+    options.add_argument("--user", help="with --limactl: the user who runs it")
     given = options.parse_args()
     if given.limactl and not given.image:
         options.error("--limactl needs --image")

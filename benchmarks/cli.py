@@ -1,11 +1,11 @@
-"""What the command line costs: processor time of whole processes against a Python that does nothing.
+"""The cost of the command line: processor time of whole processes, compared with a Python that does nothing.
 
 Usage: python benchmarks/cli.py [RUNS]
 
-The program is installed from its wheel into an environment of its own, whose bare interpreter is the measure; its
-dependencies are those of the environment that runs this. Prints user and system time (median, range), the ratio pair
-by pair, and the target. Every home is a temporary one; the instances are simulated, because `list` reads the same files
-for them as for real ones that are at rest.
+The program is installed from its wheel into an environment of its own, whose bare interpreter is the base of the
+comparison; its dependencies are those of the environment that runs this. Prints user and system time (median, range),
+the ratio pair by pair, and the target. All homes are temporary. The instances are simulated, because `list` reads the
+same files for them as for real instances at rest.
 """
 
 import os
@@ -24,7 +24,7 @@ MANY = 1000
 ROOT = Path(__file__).parents[1]
 
 OURS = b"by Interlock:"
-"""What says that a limactl is the drop-in."""
+"""Text that tells the drop-in from the real limactl."""
 
 TARGETS = {
     "import interlock": 2.0,
@@ -37,15 +37,15 @@ TARGETS = {
     "completion of a template's name": 5.0,
     "completion of a driver's name": 5.0,
 }
-"""How many times a bare interpreter each may cost. The others have no target."""
+"""Command → how many times the cost of a bare interpreter it may cost. The others have no target."""
 
 REAL = "real limactl ls, 1 instance"
 TIMES_REAL = 2.0
-"""How many times the real limactl the drop-in may cost."""
+"""How many times the cost of the real limactl the drop-in may cost."""
 
 
 def fill(home: Path, count: int) -> None:
-    """Make `count` instances in `home`: `vm-0000`, which runs, and copies of its directory as it was at rest."""
+    """Make `count` instances in `home`: `vm-0000`, which runs, and copies of its directory from when it was stopped."""
     from interlock import Interlock
     from interlock.host.home import Home
 
@@ -59,7 +59,7 @@ def fill(home: Path, count: int) -> None:
 
 
 def install(scratch: Path) -> Path:
-    """Return the folder of the programs of a new environment that has Interlock from its wheel."""
+    """Install Interlock from its wheel into a new environment, and return the folder of its programs."""
     subprocess.run(
         [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", scratch / "wheel", ROOT],
         check=True,
@@ -79,9 +79,9 @@ def install(scratch: Path) -> Path:
 
 
 def real_limactl(scratch: Path) -> dict[str, tuple[list[str], dict[str, str]]]:
-    """Return the call of the limactl on PATH, with an instance in a LIMA_HOME of its own; nothing where there is none.
+    """Return the call of the limactl on PATH, with one instance in a LIMA_HOME of its own; empty without a limactl.
 
-    It refuses root; where it cannot list that instance, it is left out, too.
+    The result is also empty if limactl cannot list that instance, for example because it refuses root.
     """
     program = shutil.which("limactl")
     home = scratch / "lima-of-its-own"

@@ -2,9 +2,9 @@
 
     python benchmarks/fleet.py [--count 10] [--runs 3] [--home DIR]
 
-Each turn starts one instance of `tiny` by a boot, then all of them; then one from the warm image, then all of them.
-All are first starts. Times are of whole processes, until every guest has answered. The processor time is that of the
-command and of all hypervisors until then. A home that is not given is a temporary one, and the image is built first.
+Each turn boots one instance of `tiny`, then all of them; then it starts one from the warm image, then all of them.
+All are first starts. Times are those of whole processes, until every guest has answered. The processor time is that of
+the command and of all hypervisors until then. Without --home, the home is temporary, and the image is built first.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def run(vms: Interlock, names: Sequence[str], runs: int) -> None:
-    """Print what starts of one and of all of `names` take, cold and warm."""
+    """Print the costs of starting one and all of `names`, cold and warm."""
     print(f"{machine()}; {runs} runs each, in turn; {len(names)} instances of tiny")
     ways = {"cold": ["--cold"], "warm": []}
     rows: dict[tuple[str, int], list[tuple[float, float, float]]] = {}

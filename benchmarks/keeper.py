@@ -1,8 +1,8 @@
-"""The memory and processor time that the keeper takes while its guests do nothing.
+"""The memory and processor time that the keeper uses while its guests do nothing.
 
 Usage: python benchmarks/keeper.py [--guests N] [--seconds S] [--home DIR]
 
-N tiny guests, each with a server that opened after the start. The goal: at most 30 MiB resident, whatever N.
+N tiny guests, each with a server that opened its port after the start. The goal: at most 30 MiB resident for any N.
 """
 
 import argparse
@@ -31,13 +31,13 @@ def keeper(vms: Interlock) -> int:
 
 
 def forwarded(vms: Interlock, name: str) -> bool:
-    """Return whether a port that opened in the guest of `name` leads there."""
+    """Return whether a port that the guest of `name` opened is forwarded to it."""
     seen = vms.status(name).observation
     return bool(seen and any(not port.problem for port in seen.ports))
 
 
 def measure(vms: Interlock, guests: int, seconds: float) -> tuple[float, float, float]:
-    """Return MiB resident, MiB of its own (PSS), and processor seconds a minute."""
+    """Return the keeper's resident memory (RSS) and its PSS, in MiB, and its processor seconds per minute."""
     names = [f"measured-{number}" for number in range(guests)]
     for port, name in enumerate(names, start=20_000):
         vms.create(name, "tiny", Wishes(user="root"))

@@ -1,7 +1,7 @@
-"""The same guest by limactl and by Interlock: how long its first boot takes, and how much memory its QEMU has then.
+"""The same guest by limactl and by Interlock: how long its first boot takes, and how much memory its QEMU uses then.
 
-Used by `boot.py --limactl`. Both read the same template, in Lima's language, and begin with the same image of somebody
-else's, which cloud-init sets up. Each run makes a new instance with either, in turn.
+Used by `boot.py --limactl`. Both read the same template, in Lima's format, and start from the same cloud image, which
+cloud-init sets up. Each run makes a new instance with limactl, then one with Interlock.
 """
 
 import json
@@ -24,8 +24,8 @@ from interlock.drivers.qemu import hypervisor
 
 NAME = "compared"
 ROWS = (("to the end of start", "s"), ("QEMU's PSS then", "MiB"), ("QEMU's RSS then", "MiB"))
-"""What is compared. Nobody else asks the guest anything meanwhile: the greetings that a watcher waits for cost an
-emulated guest more than its boot."""
+"""What is compared. Nothing else connects to the guest meanwhile: repeated ssh greetings cost an emulated guest more
+than its boot."""
 TIMEOUT_S = 1200
 
 TEMPLATE = """\
@@ -44,12 +44,12 @@ EMULATED = {
     "x86_64": "qemu-system-x86_64 -machine q35,vmport=off -accel tcg,thread=multi,tb-size=512 -cpu max",
     "aarch64": "qemu-system-aarch64 -machine virt,accel=tcg -cpu max",
 }
-"""What limactl is to run where guests are emulated: the options that it has for other architectures' guests. For
-its own architecture's it takes KVM for granted. Source: Lima's documentation, environment variables."""
+"""The QEMU command for limactl where guests are emulated: the options that it uses for guests of other architectures.
+For guests of the host's architecture it takes KVM for granted. Source: Lima's documentation, environment variables."""
 
 
 class Boot(NamedTuple):
-    """One first boot: seconds until `start` ends, MiB of its QEMU thereafter."""
+    """One first boot: seconds until `start` ends, and MiB of its QEMU at that moment."""
 
     start_s: float
     pss_mib: float
@@ -57,7 +57,7 @@ class Boot(NamedTuple):
 
 
 class Program(NamedTuple):
-    """How one of the two is asked: command lines after its name, who runs it, and how to find the QEMU it began."""
+    """How to call one of the two: its command lines, options that say who runs it, and how to find its QEMU."""
 
     command: list[str]
     create: list[str]
@@ -67,7 +67,7 @@ class Program(NamedTuple):
 
 
 def first_boot(program: Program) -> Boot:
-    """Return what the first boot of a new instance took; raises SystemExit when it did not succeed."""
+    """Return the cost of the first boot of a new instance; raises SystemExit if it does not succeed."""
     quiet = {**QUIET, **program.options}
     subprocess.run([*program.command, *program.create], check=True, timeout=TIMEOUT_S, **quiet)  # type: ignore[call-overload]
     try:
@@ -84,7 +84,7 @@ def first_boot(program: Program) -> Boot:
 
 @contextmanager
 def limactl(program: str, user: str | None, template: Path, *, emulated: bool) -> Iterator[Program]:
-    """Yield how limactl is asked, with a home of its own; it refuses root, so root names a `user`."""
+    """Yield how to call limactl, with a home of its own; it refuses root, so root must name a `user`."""
     arch = os.uname().machine
     account = pwd.getpwnam(user) if user else None
     with tempfile.TemporaryDirectory(prefix="lima-") as home:
@@ -102,7 +102,7 @@ def limactl(program: str, user: str | None, template: Path, *, emulated: bool) -
 def compare(
     interlock: str, vms: Interlock, image: Path, runs: int, *, lima: str, user: str | None, emulated: bool
 ) -> None:
-    """Print both, and the ratio run by run."""
+    """Print the medians of both, and the ratios pair by pair."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="compared-") as folder:

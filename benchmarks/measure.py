@@ -1,4 +1,4 @@
-"""How the benchmarks measure: whole processes, in turn, so that a machine that slows down slows all of them."""
+"""Measuring of whole processes, which take turns: if the machine slows down, it slows down all of them."""
 
 import os
 import resource
@@ -49,7 +49,7 @@ def in_turn(
     warm_up: int = 2,
     measure: Measure = seconds,
 ) -> dict[str, list[float]]:
-    """Return what `measure` says of `runs` runs of each command, taken A B C A B C ..."""
+    """Return the results of `measure` for `runs` runs of each command, in the order A B C A B C ..."""
     took: dict[str, list[float]] = {name: [] for name in commands}
     for number in range(-warm_up, runs):
         for name, (command, environment) in commands.items():
@@ -65,23 +65,23 @@ def median_ms(taken: Sequence[float]) -> str:
 
 
 def ratio(taken: Sequence[float], base: Sequence[float]) -> float:
-    """Return the median of the ratios, pair by pair: each pair ran in the same conditions."""
+    """Return the median of the ratios, pair by pair: each pair ran under the same conditions."""
     return statistics.median(a / b for a, b in zip(taken, base, strict=True))
 
 
 def peak_children_mib() -> float:
-    """Return the peak memory of the largest child process so far that was waited for."""
+    """Return the peak memory of the largest child process that was waited for so far."""
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the processor time that a process has taken so far, its threads' included. Source: proc(5), stat."""
+    """Return the processor time that a process and its threads have used so far. Source: proc(5), stat."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory_mib(pid: int, kind: str = "Pss") -> float:
-    """Return the resident memory of a process: `Rss`, or `Pss`, in which shared pages are divided by who shares them.
+    """Return the resident memory of a process: `Rss`, or `Pss`, which splits shared pages among their processes.
 
     Source: proc(5), smaps_rollup.
     """
@@ -102,7 +102,7 @@ def wait_for_banner(port: int, deadline_s: float) -> None:
 
 
 def machine() -> str:
-    """Return a line about where this ran."""
+    """Return a line that describes this machine."""
     model = next(
         (
             line.split(":", 1)[1].strip()

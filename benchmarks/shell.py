@@ -1,8 +1,8 @@
-"""How long `shell NAME -- true` takes: by Interlock, by ssh alone with and without a connection to share, by limactl.
+"""How long `shell NAME -- true` takes: by Interlock, by plain ssh with and without a shared connection, by limactl.
 
     python benchmarks/shell.py web [--runs 9] [--limactl default]
 
-The instance runs already, and so does limactl's, if its name is given.
+The instance must be running, and so must limactl's instance, if its name is given.
 """
 
 import argparse
@@ -19,9 +19,9 @@ from interlock import Interlock
 def main() -> None:
     """Print the medians of runs in turn, and each one's ratio to ssh without a shared connection."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", help="an instance that runs")
+    parser.add_argument("name", help="a running instance")
     parser.add_argument("--runs", type=int, default=9)
-    parser.add_argument("--limactl", metavar="NAME", help="an instance of limactl's that runs")
+    parser.add_argument("--limactl", metavar="NAME", help="a running instance of limactl")
     given = parser.parse_args()
     config = str(Interlock().home.directory(given.name) / "ssh.config")
     program = str(Path(sys.executable).with_name("interlock"))

@@ -1,10 +1,10 @@
-"""What bounding QEMU's cache of translated code (tb-size) costs and saves, where guests are emulated.
+"""The cost and the benefit of a bound on QEMU's cache of translated code (tb-size), on a host that emulates guests.
 
 Usage: python benchmarks/translation.py [--runs N] [--template NAME] [--sizes MIB,MIB,...] [--home DIR]
 
-One guest at a time, started by hand with Interlock's command line but for `tb-size` (0: QEMU's own choice), in turn.
-For each size: the seconds of processor time that QEMU took until the guest answered over ssh and for a load in it, and
-QEMU's memory (PSS) after either. Processor time counts, because it does not depend on who else uses the machine.
+One guest at a time, started by hand with Interlock's command line except for `tb-size` (0: QEMU's own choice); the
+sizes take turns. For each size: QEMU's processor time in seconds until the guest answered over ssh, and for a load in
+the guest, with QEMU's memory (PSS) after each. Processor time hardly depends on what else runs on the machine.
 """
 
 import argparse
@@ -28,7 +28,7 @@ LOADS = {
     'for path in glob.glob("/usr/lib/python3*/*.py"): compile(open(path).read(), path, "exec")\'; done',
     "tiny": "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; head -c 20000000 /dev/zero | gzip | sha256sum",
 }
-"""The load in the guest: many different programs, each with much code."""
+"""The load in the guest. That of debian runs many programs, each with much code."""
 
 
 def measure(site: Site, load: str, mib: int) -> list[float]:
@@ -62,7 +62,7 @@ def main() -> None:
         vms.home.prepare()
         try:
             vms.create("measured", given.template)
-            vms.start("measured")  # the first boot is over, and the disk is the same for all
+            vms.start("measured")  # so that every measured boot is a second one of the same disk
             vms.stop("measured")
             site = vms.engine.site("measured")
             taken: dict[int, list[list[float]]] = {size: [] for size in sizes}

@@ -2,13 +2,13 @@
 
     python benchmarks/warm.py web [--runs 9] [--forks 10]
 
-The instance is stopped. Each turn resets it and lets it start for the first time, once cold and once from the warm
-image that it was created with, if any; then suspends it, and starts it from its memory. With --forks one command then
-forks it into so many copies, and starts them. Everything in it is lost.
+The instance must be stopped; everything in it is lost. Each turn resets it and starts it for the first time, once cold
+and once from the warm image that it was created with, if any; then suspends it and starts it from its memory. With
+--forks, one command then forks it into that many copies and starts them.
 
-Times are of whole processes, from the command to a guest that has answered. Beside them is the processor time that the
-command and the hypervisor took until then: a busy machine changes it less. PSS is the memory of a hypervisor, with what
-it shares divided by who shares it; that of copies is taken while all of them live.
+Times are those of whole processes, from the command until the guest has answered. Beside them is the processor time
+that the command and the hypervisor used until then, which a busy machine changes less. PSS is the memory of a
+hypervisor, with shared pages split among its users; that of the copies is measured while all of them run.
 """
 
 import argparse
@@ -27,7 +27,7 @@ BOOT, WARM, SUSPEND, RESUME = "first start, a boot", "first start, warm", "suspe
 
 
 class Record:
-    """What was measured of one command, turn by turn."""
+    """The measurements of one command, one for each turn."""
 
     def __init__(self) -> None:
         self.wall: list[float] = []
@@ -36,11 +36,11 @@ class Record:
 
 
 def main() -> None:
-    """Print the medians, and their ratio to the boot."""
+    """Print the medians, and their ratios to a boot."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", help="an instance that is stopped")
+    parser.add_argument("name", help="a stopped instance")
     parser.add_argument("--runs", type=int, default=9)
-    parser.add_argument("--forks", type=int, default=0, metavar="N", help="fork it into so many copies in the end")
+    parser.add_argument("--forks", type=int, default=0, metavar="N", help="fork it into N copies at the end")
     given = parser.parse_args()
     vms = Interlock()
     if vms.status(given.name).saved:
@@ -66,8 +66,7 @@ def main() -> None:
 
 
 def measure(records: dict[str, Record], label: str, directory: Path | None, command: Sequence[str]) -> None:
-    """Run `command` of the program, and add what it took; with the hypervisor's part where it starts that of
-    `directory`."""
+    """Run `command` of the program, and add its measurements; with `directory`, add those of the hypervisor there."""
     record = records.setdefault(label, Record())
     wall, processor = taken([PROGRAM, *command])
     record.wall.append(wall)
@@ -78,7 +77,7 @@ def measure(records: dict[str, Record], label: str, directory: Path | None, comm
 
 
 def show(records: dict[str, Record], labels: Sequence[str]) -> None:
-    """Print the medians of those that start a hypervisor, and their ratios to a boot."""
+    """Print the medians of `labels`, which start a hypervisor, and their ratios to a boot."""
     base = records[BOOT]
     for label in labels:
         it = records[label]
@@ -107,7 +106,7 @@ def fork(vms: Interlock, name: str, count: int, cold_pss: float) -> None:
 
 
 def _stood_still(directory: Path) -> float:
-    """Return for how many seconds the machine of `directory` stood still when it was last stopped."""
+    """Return for how many seconds the machine of `directory` stood still at its last pause."""
     at = {
         event["event"]: event["timestamp"]["seconds"] + event["timestamp"]["microseconds"] / 1e6
         for event in events.read(directory)
@@ -121,7 +120,7 @@ def _pid(directory: Path) -> int:
 
 
 def _size(folder: Path) -> int:
-    """Return how much of the disk the files in `folder` take."""
+    """Return the disk space that the files in `folder` use, in bytes."""
     return sum(file.stat().st_blocks * 512 for file in folder.iterdir())
 
 

@@ -1,5 +1,5 @@
-"""Fleets: what the instances of a file should be, what they are, and the rows that make the one of the other.
+"""Fleets: the instances that a file asks for, those that exist, and the transitions that make them match.
 
-`file` reads the file, `planning` compares it with what is there and does nothing, `applying` carries a plan out.
-Nothing here acts on a machine or knows which transition is legal: that is asked of the API and of the table.
+`file` reads the file, `planning` compares it with the existing instances, `applying` carries a plan out. Nothing here
+acts on a machine or decides which transition is legal: the API and the table do that.
 """

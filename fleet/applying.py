@@ -1,9 +1,9 @@
-"""Carrying a plan out: each instance by itself and in its order, all of them at the same time.
+"""Carrying a plan out: the steps of one instance in order, all instances at the same time.
 
-A process that applies a fleet holds its lock, so a second one waits, finds everything as the file says, and does
-nothing. The plan is made under that lock and not kept: after an apply that was killed, the next one does what still
-differs. So a guest that gets other processors is stopped first, then edited, then started: at no moment does the
-instance look finished when it is not.
+A process that applies a fleet holds the fleet's lock, so a second one waits, finds everything as the file says, and
+does nothing. The plan is made under that lock and not kept: after an apply that was killed, the next one plans for what
+still differs. So a guest that gets other processors is stopped first, then edited, then started: the instance never
+looks finished before it is.
 """
 
 import contextvars
@@ -31,27 +31,27 @@ if TYPE_CHECKING:
     from ..templates.load import Loaded
 
 Agree = Callable[[Sequence[FleetStep]], bool]
-"""Is shown the steps of a plan before anything is done; False: nothing is done."""
+"""Gets the steps of a plan before anything is done; if it returns False, nothing is done."""
 
 Create = Callable[..., Any]
-"""`Interlock.create`, with the files to lie in the instance's directory as `beside`."""
+"""`Interlock.create`, with an argument `beside`: further files for the instance's directory."""
 
 Rehearse = Callable[[], "Interlock"]
 """Returns the API of a dry run on the same home."""
 
 MANY = 32
-"""How many instances are worked on at once where none is booted."""
+"""How many instances are worked on at once if no instance is booted."""
 
 
 class FleetResult(NamedTuple):
-    """What came of one step of a fleet's plan."""
+    """The result of one step of a fleet's plan."""
 
     step: FleetStep
     error: InterlockError | None = None
 
     @property
     def done(self) -> bool:
-        """True when the instance is as the file says now."""
+        """True if the instance is now as the file says."""
         return self.error is None and not self.step.mend
 
     def to_json(self) -> dict[str, Any]:
@@ -60,7 +60,7 @@ class FleetResult(NamedTuple):
 
 
 class Fleet:
-    """The instances of one file, and those that were created for it before.
+    """The instances that one file names, and those that were created for it earlier.
 
         fleet = vms.fleet("shop.yaml")
         for step in fleet.status():
@@ -86,10 +86,10 @@ class Fleet:
         return files.json_schema()
 
     def status(self, *, prune: bool = False) -> list[FleetStep]:
-        """Return a step for each instance, in the order of the file, then for those that it does not name.
+        """Return a step for each instance in the file, in order, then one for each that the file does not name.
 
-        A step without differences is of an instance that is as the file says. Nothing is done. With `prune`, what the
-        file does not name is to be deleted.
+        If an instance is as the file says, its step has no differences. Nothing is done. With `prune`, the steps of
+        instances that the file does not name delete them.
         """
         seen = {status.name: status for status in self._vms.instances()}
         marks = dict(_marks(self._vms, seen))
@@ -103,13 +103,13 @@ class Fleet:
         on_event: Announce | None = None,
         report: Report = unheard,
     ) -> list[FleetResult]:
-        """Make the instances as the file says, and return what came of each step that had anything to do, in order.
+        """Make the instances as the file says, and return the result of each step that had differences, in order.
 
         `agree` sees the plan before anything is done. Without it, a plan that deletes an instance or restarts a guest
         is refused with UsageError. With `prune`, instances of the fleet that the file does not name are deleted.
-        Whatever would refuse a creation or an edit is raised before anything is done. A step that fails stops no other:
-        its result has the error. What was called off is raised as CancelledError once all have ended. In a dry run
-        nothing is done, and each result is as if it had been.
+        Errors that would refuse a creation or an edit are raised before anything is done. A step that fails does not
+        stop the others: its result has the error. A cancellation is raised as CancelledError once all steps have ended.
+        In a dry run nothing is done, and the results are those of a success.
         """
         waiting = f'waiting for another process that applies the fleet "{self.name}"'
         if self._vms.dry_run:
@@ -119,7 +119,7 @@ class Fleet:
             steps = [step for step in self.status(prune=prune) if step.differences]
             if agree is None and (asking := [step.name for step in steps if step.consent]):
                 raise UsageError(
-                    f"the plan deletes or restarts {', '.join(asking)}, which has to be agreed to",
+                    f"the plan deletes or restarts {', '.join(asking)}, and nobody has agreed to that",
                     hint=self._typed and f"{self._typed} --yes",
                 )
             loaded = self._rehearsed(steps)
@@ -128,7 +128,7 @@ class Fleet:
             return self._carried_out(steps, loaded, on_event)
 
     def _rehearsed(self, steps: Sequence[FleetStep]) -> "dict[tuple[Any, ...], Loaded]":
-        """Return the templates that are needed, read; raise what would refuse a creation or an edit."""
+        """Read the templates that are needed and return them; raise errors that would refuse a creation or an edit."""
         loaded: dict[tuple[Any, ...], Loaded] = {}
         rehearsal = self._rehearse()
         for step in steps:
@@ -194,11 +194,11 @@ def members(vms: "Interlock") -> Iterator[tuple[str, Status]]:
 
 def _marks(vms: "Interlock", seen: Mapping[str, Status]) -> Iterator[tuple[str, Mark]]:
     for name in seen:
-        with suppress(OSError):  # none, or one that cannot be read: the instance belongs to no fleet
+        with suppress(OSError):  # without a readable mark, the instance belongs to no fleet
             if mark := Mark.parsed(read_own(vms.home.directory(name) / MARK)):
                 yield name, mark
 
 
 def _key(order: files.Order) -> tuple[Any, ...]:
-    """Return what two instances have in common that are made from the same template."""
+    """Return a key that is the same for instances whose template is read only once."""
     return (order.template, order.entry.wishes, order.entry.driver)

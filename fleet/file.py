@@ -1,6 +1,6 @@
-"""What a fleet's file may say, and its reading: each mistake with its place.
+"""The format of a fleet's file, and its reader, which reports each mistake with its place.
 
-fleet: shop                 the name of the fleet; its instances carry it
+fleet: shop                 the name of the fleet, which its instances record
 instances:
 - name: web                 with `count`: web-1, web-2, ...; `web{n}` is web1, web2, ...
   count: 2
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MANY = 1000
-"""The most instances that one entry may ask for: a slip of the finger should not fill a host."""
+"""The most instances that one entry may ask for: a typing mistake should not fill a host."""
 
 _URL = ("http://", "https://")
 
@@ -49,17 +49,17 @@ class Entry(Strict):
     template: str
     """A built-in's name, a path, a URL, or the text of a template. A relative path starts in the folder of the file."""
     state: Literal["running", "stopped", "absent"] = "running"
-    """What `fleet apply` brings it to."""
+    """The state that `fleet apply` brings it to."""
     driver: str | None = None
-    """What runs it."""
+    """The driver that runs it."""
     cluster: str | None = None
-    """Which of the home's clusters runs it."""
+    """The cluster of the home that runs it."""
     node: str | None = None
     """The node of the cluster to create it on."""
     group: str | None = None
     """Let the cluster choose a node of this group."""
     arch: str | None = None
-    """Of the guest."""
+    """Architecture of the guest."""
     cpus: is_.Cpus | None = None
     """Processors of the guest; changed in place, by a restart if it runs."""
     memory: is_.Memory | None = None
@@ -85,7 +85,7 @@ class Entry(Strict):
 
     @property
     def wishes(self) -> Wishes:
-        """What is asked for beside the template."""
+        """The settings that the entry asks for, besides the template."""
         return Wishes(
             arch=self.arch,
             cpus=self.cpus,
@@ -113,7 +113,7 @@ class Document(Strict):
     fleet: Annotated[str, is_.Matching(NAME.pattern, f"expected a name: {NAME_WORDS}")]
     """The name of the fleet. It is kept with each instance that is created for it."""
     instances: tuple[Entry, ...]
-    """The instances, none called as another."""
+    """The instances; no two have the same name."""
 
     def mistakes(self) -> Iterator[tuple[Place, str]]:
         known: set[str] = set()
@@ -124,10 +124,10 @@ class Document(Strict):
 
 
 class Order(NamedTuple):
-    """What one instance is created from."""
+    """The template and the settings to create one instance from."""
 
     template: str
-    """Absolute: it means the same from everywhere."""
+    """An absolute locator, which means the same in every folder."""
     entry: Entry
 
 
@@ -138,11 +138,11 @@ class File(NamedTuple):
     wanted: tuple[Wanted, ...]
     """In the order of the file."""
     orders: Mapping[str, Order]
-    """Name of each instance → what it is created from."""
+    """Name of each instance → its template and settings."""
 
 
 def read(file: "str | Path | Mapping[str, Any]") -> File:
-    """Return what `file` asks for: a path, `-` for standard input, or what such a file holds, as a mapping.
+    """Return the content of `file`, checked: a path, `-` for standard input, or the content as a mapping.
 
     Raises NotFoundError for a file or template that does not exist, InvalidTemplateError with every mistake and its
     place. Templates in files are read, because a fleet follows their content; those from servers are not.
@@ -198,9 +198,9 @@ def json_schema() -> dict[str, Any]:
 
 
 def _template(locator: str, source: Source) -> tuple[str, tuple[str, str]]:
-    """Return `locator` as it means the same from everywhere, its name for people, and the digest that tells a change.
+    """Return `locator` made absolute, its name for people, and a digest that shows whether the template has changed.
 
-    A template that is a file or a text is what it says, with its bases; any other is what it is called.
+    The digest of a file or text covers its content and that of its bases; any other digest covers only the locator.
     """
     if "\n" in locator:
         return locator, (public(locator), _digest(dump(parse(find(locator)))))

@@ -1,9 +1,8 @@
-"""What is not as the file says, and what `apply` would do about it: `plan` looks at nothing and does nothing.
+"""The differences from the file, and what `apply` would do about them: `plan` itself looks at nothing and does nothing.
 
-Which instances belong to a fleet is recorded in a mark: a file that creation lays into the instance's directory with
-all the rest. So no instance of a fleet exists without it, and it is deleted with its instance. It names the instance,
-so a copy and an instance that was renamed belong to no fleet. It also keeps what a machine does not show: what it was
-created from.
+A mark records that an instance belongs to a fleet: a file in the instance's directory, written by its creation. So no
+instance of a fleet exists without its mark, and the mark is deleted with the instance. The mark names the instance, so
+a copy and a renamed instance belong to no fleet. It also records what a machine does not show: its template.
 """
 
 import json
@@ -23,18 +22,18 @@ MARK = "fleet.json"
 
 
 AGAIN = "interlock fleet apply FILE"
-"""The command that applies a fleet once more, where nobody knows what its file is called."""
+"""The command that applies a fleet again, if the name of its file is unknown."""
 
 
 class Mark(NamedTuple):
-    """What an instance was created for, and from."""
+    """The fleet that an instance was created for, and the template that it was created from."""
 
     fleet: str
     name: str
     template: str
-    """For people; without the user and password of a URL."""
+    """The template's name for people; without the user and password of a URL."""
     digest: str
-    """Of the template's content where that is a file or a text, else of what it is called."""
+    """The digest of the template's content if that is a file or a text, or else of its locator."""
     set: Mapping[str, str]
     """Each key of the template that the file changed → a digest of the value, which may be secret."""
 
@@ -44,7 +43,7 @@ class Mark(NamedTuple):
 
     @classmethod
     def parsed(cls, content: bytes) -> Self | None:
-        """Return the mark in `content`; None for anything else, which belongs to no fleet."""
+        """Return the mark in `content`; None if `content` is not a mark."""
         with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
             data = json.loads(content)
             texts = {key: str(data[key]) for key in ("fleet", "name", "template", "digest")}
@@ -53,7 +52,7 @@ class Mark(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """What one instance should be. None leaves a size as it is."""
+    """What the file asks for one instance. A size of None leaves the instance's size as it is."""
 
     name: str
     state: str
@@ -63,11 +62,11 @@ class Wanted(NamedTuple):
     memory_bytes: int | None = None
     disk_bytes: int | None = None
     fixed: Mapping[str, str] = MappingProxyType({})
-    """Fields of a spec that never change, where the file says something about them: driver, arch, cluster, user."""
+    """Those fields of a spec that never change and that the file sets, of driver, arch, cluster and user."""
 
 
 class Difference(NamedTuple):
-    """One thing that is not as the file says. Sizes are in words."""
+    """One difference from the file. Sizes are in words."""
 
     what: str
     """`missing`, `extra`, `fleet`, `damage`, `state`, or what differs: `cpus`, `memory`, `disk`, `template`, `set.KEY`,
@@ -88,7 +87,7 @@ class Difference(NamedTuple):
 
 
 class FleetStep(NamedTuple):
-    """One instance of a fleet: what is not as its file says, and what `apply` does about it."""
+    """One instance of a fleet: its differences from the file, and what `apply` does about them."""
 
     fleet: str
     name: str
@@ -99,15 +98,15 @@ class FleetStep(NamedTuple):
     edits: tuple[str, ...] = ()
     """What `edit` changes: `cpus=4`."""
     consent: bool = False
-    """True when it deletes an instance or restarts a guest, which has to be agreed to."""
+    """True if it deletes an instance or restarts a guest, so that somebody must agree to it."""
     extra: bool = False
     """True for an instance of the fleet that the file does not name; it is deleted only by `--prune`."""
     mend: str | None = None
-    """The command for what `apply` does not do."""
+    """The command to type for what `apply` does not do."""
 
     @property
     def deletes(self) -> bool:
-        """True when the instance is gone afterwards."""
+        """True if it deletes the instance."""
         return Trigger.delete in self.rows
 
     def to_json(self) -> dict[str, Any]:
@@ -133,10 +132,10 @@ def plan(
     prune: bool = False,
     again: str = AGAIN,
 ) -> list[FleetStep]:
-    """Return a step for each instance of `wanted`, in their order, then one for each that `fleet` has besides.
+    """Return a step for each instance of `wanted`, in order, then one for each other instance of `fleet`.
 
-    `seen` has the status of those that exist, `marks` the marks that lie beside them; `again` is the command that
-    applies the file once more. With `prune`, those that the file does not name are to be deleted.
+    `seen` has the status of the existing instances, `marks` has their marks; `again` is the command that applies the
+    file again. With `prune`, the steps of instances that the file does not name delete them.
     """
     ours = {name for name, mark in marks.items() if mark.fleet == fleet and mark.name == name}
     steps = [_step(fleet, one, seen.get(one.name), marks.get(one.name), again, ours=one.name in ours) for one in wanted]
@@ -167,7 +166,7 @@ def _step(fleet: str, wanted: Wanted, status: Status | None, mark: Mark | None, 
 
 
 def _compared(step: FleetStep, wanted: Wanted, status: Status, mark: Mark, again: str) -> FleetStep:
-    """Return `step` with what is to be done about an instance of the fleet that is there and should be."""
+    """Return `step` with what to do about an instance of the fleet that exists and should exist."""
     spec, seen, starting = status.spec, status.observation, decision(status, BY_TRIGGER[Trigger.start])
     assert spec is not None  # noqa: S101 - the caller has looked
     if starting is Decision.out_of_reach or (seen and seen.alive is None):
@@ -203,7 +202,7 @@ def _compared(step: FleetStep, wanted: Wanted, status: Status, mark: Mark, again
 
 
 def _unlike(wanted: Wanted, spec: Any, mark: Mark) -> Iterator[Difference]:
-    """Yield what differs and never changes in an instance that exists."""
+    """Yield the differences in what never changes in an existing instance."""
     if wanted.mark.digest != mark.digest:
         yield Difference("template", mark.template, wanted.mark.template)
     for key in sorted({*wanted.mark.set, *mark.set}):
@@ -215,7 +214,7 @@ def _unlike(wanted: Wanted, spec: Any, mark: Mark) -> Iterator[Difference]:
 
 
 def _removal(fleet: str, status: Status, *, extra: bool = False) -> FleetStep:
-    """Return the step that deletes an instance of the fleet: by the table's shortest way, and never a protected one."""
+    """Return the step that deletes an instance of the fleet; one that is protected or damaged is left to the user."""
     name = status.name
     gone = Difference("extra", str(status.state), None) if extra else Difference("state", status.state, State.absent)
     step = FleetStep(fleet, name, status.state, (gone,), extra=extra)
@@ -227,7 +226,7 @@ def _removal(fleet: str, status: Status, *, extra: bool = False) -> FleetStep:
 
 
 def _recreation(status: Status, again: str) -> str:
-    """Return the command after which an instance is as the file says in all, at the price of what its guest wrote."""
+    """Return the command that makes an instance entirely as the file says, but loses what its guest wrote."""
     force = "" if status.state in AT_REST else " --force"
     free = f"interlock unprotect {status.name} && " if status.protected else ""
     return f"{free}interlock delete {status.name}{force} && {again}"

@@ -1,8 +1,8 @@
 """The transition table: the whole lifecycle of an instance, one row for each thing that can happen to it.
 
-A row is the one place. Legality, `interlock can`, every message, recovery after a crash, deadlines, the calls to the
-driver, the diagrams, the reference page and the exhaustive tests are derived from its columns. To change the lifecycle,
-change a row and read the diff of the golden files.
+A row is the only place that defines a transition. Legality, `interlock can`, every message, recovery after a crash,
+deadlines, the calls to the driver, the diagrams, the reference page and the exhaustive tests are derived from its
+columns. To change the lifecycle, change a row and read the diff of the golden files.
 
     trigger     what happens
     sources     the states in which it is legal
@@ -11,39 +11,39 @@ change a row and read the diff of the golden files.
     by          who does the work; see `By`
     doing,      the verbs of every message about it
     done
-    on_crash    what recovery does when a crash cut it short; see `Recovery`
-    holds       the states in which what it asks for is already so. Asking then succeeds, says so and does nothing: a
-                script that says `stop` wants the machine down, no matter who stopped it. `create` holds nowhere,
-                because an existing instance need not be the one that was asked for
-    holds_unless  the fact of an `Observation` without which what it asks for is already so in its sources: a guest that
-                is not paused cannot be resumed
+    on_crash    what recovery does if a crash cut it short; see `Recovery`
+    holds       the states in which its goal is already met. A request then succeeds, says so and does nothing: a
+                script that calls `stop` wants the machine down, no matter who stopped it. `create` holds nowhere,
+                because an existing instance may differ from the requested one
+    holds_unless  a field of `Observation`; if it is false in one of the sources, the goal is already met: a guest that
+                is not paused need not be resumed
     yields_to   the triggers that call it off while it runs: `stop` must not wait for a guest that will not boot. Work
                 that was called off fails as cancelled and is undone by its crash rule
-    guarded     it destroys what a guest wrote, so it is refused while the instance is protected, with --force too
-    unsaved     it changes or shares the disk, so it is refused while the guest's memory is saved, which fits only the
-                disk as it is
-    timeout     the spec's field that limits its work, in seconds; None for work that waits for no guest
-    at_once     a caller who asks for it does not wait for a guest: what a dead process left is ended, not awaited
-    by_place    its work needs the instance's directory alone, and is done even if the spec cannot be read
-    unseen      the option with which it is done even if nobody can tell whether the machine is alive, because it leads
-                out of that: a node of a cluster that is down says nothing of its machines
-    command     what is typed for it; empty where that is the trigger
-    needs       what it cannot be asked for without; `change` makes another spec of the one that is; `new` is a name at
-                which an instance is to appear, which the engine hands to the work locked and absent; for `fork`, a
-                tuple of such names
-    moves       the instance's directory goes to the name `new` with it, by one rename: cut short before that, it is
+    guarded     it destroys data of the guest, so it is refused while the instance is protected, even with --force
+    unsaved     it changes or shares the disk, so it is refused while the guest's memory is saved, because that memory
+                fits only the unchanged disk
+    timeout     the spec's field that limits its work, in seconds; None for work that does not wait for a guest
+    at_once     its caller does not wait for a guest: work that a dead process left is ended, not awaited
+    by_place    its work needs only the instance's directory, and is done even if the spec cannot be read
+    unseen      the option with which it is done even if nobody can tell whether the machine is alive, because it is
+                the remedy for that: a cluster's node that is down does not say whether its machines run
+    command     the command to type for it; empty if that is the trigger
+    needs       the arguments that a request must have. `change` makes a new spec from the present one. `new` is the
+                name of an instance that will appear; the engine passes it to the work locked and absent. For `fork`,
+                `new` is a tuple of such names
+    moves       it renames the instance's directory to the name `new`, by one rename: cut short before that, it is
                 given up; after that, it is finished under the new name
-    options     what it can be asked for with besides. `cold`: without the memory that is saved, or in the snapshot;
-                `node`: where to; `failover`: from a node that is down, so the guest boots.
-                Beside these, a row that boots can be asked for with `keep_on_failure` and `restart` (`Engine.fire`)
-    example     what is typed after its command, as a hint shows it; NAME stands for the instance
-    on_damage   what it does to an instance whose files cannot be understood; None where it is refused then
+    options     the optional arguments of a request. `cold`: ignore the saved memory, or that of the snapshot; `node`:
+                the target; `failover`: leave a node that is down, so the guest boots.
+                Besides these, a row that boots takes `keep_on_failure` and `restart` (`Engine.fire`)
+    example     what to type after its command, as a hint shows it; NAME stands for the instance
+    on_damage   what it does to an instance whose files cannot be understood; None if it is refused then
 
 Only `create` leaves `absent`, and it is the only row that needs a plan: a template about to become a spec, or another
-instance about to be copied. So `clone` is a row of the instance that is copied, and what it does is the `create` of the
-other: the journal of the copy begins as every journal does, and no template is in sight. `fork` does so for each copy
-of a running one. `start` has no row from `absent`, so "start that creates" is not forbidden: there is nowhere to write
-it down.
+instance about to be copied. So `clone` is a row of the instance that is copied, and its work is the `create` of the
+copy: the journal of the copy begins as every journal does, and no template is involved. `fork` does the same for each
+copy of a running instance. `start` has no row from `absent`, so "a start that creates" need not be forbidden: the table
+has no place for it.
 
 There are no wildcards and no priorities. Two rows may not share a (trigger, source) pair; a test checks this.
 """
@@ -99,11 +99,11 @@ class By(StrEnum):
     """The caller. The engine only decides whether it is legal: it may last for days and many may do it at once, so it
     takes no lock and leaves no line in the journal."""
     nobody = "nobody"
-    """It is observed after the fact and takes no time."""
+    """Nobody: it is observed after the fact and takes no time."""
 
 
 class Recovery(StrEnum):
-    """What is done about an operation whose process died before it wrote an outcome."""
+    """What recovery does with an operation whose process died before it recorded an outcome."""
 
     roll_back = "roll back"
     probe = "probe"
@@ -113,18 +113,18 @@ class Recovery(StrEnum):
 
 
 RULE = {
-    Recovery.roll_back: "What it left behind is removed; the instance is in the state it came from.",
-    Recovery.probe: "If the guest is up, it is finished; else it is undone, and the state is the one it came from.",
-    Recovery.redo: "It is done again from the beginning: every step of it is safe to repeat.",
-    Recovery.abandon: "It is given up: what it did stays done, the state is the same, and it can be asked for again.",
-    Recovery.let_run: "If the memory is saved, it is finished. If not, a machine that is alive is let run again, and "
-    "the state is the one it came from; for one that ran and is down, its exit is recorded.",
+    Recovery.roll_back: "What it left behind is removed; the state stays as it was.",
+    Recovery.probe: "If the guest is up, the work is finished; if not, it is undone, and the state stays as it was.",
+    Recovery.redo: "It is repeated from the beginning: each of its steps is safe to repeat.",
+    Recovery.abandon: "It is given up: what it did stays done, the state stays as it was, and it can be tried again.",
+    Recovery.let_run: "If the memory is saved, the work is finished. If not, a machine that is alive runs on, and "
+    "the state stays as it was; if the instance ran and its machine is down, the exit is recorded.",
 }
-"""What each recovery does, in words."""
+"""What each recovery does, for people."""
 
 
 class Row(NamedTuple):
-    """One thing that can happen; the module's docstring explains the columns."""
+    """One transition, or other action, of an instance; the module's docstring explains the columns."""
 
     trigger: Trigger
     sources: tuple[State, ...]
@@ -151,34 +151,34 @@ class Row(NamedTuple):
     on_damage: str | None = None
 
     def leads_to(self, source: State) -> State:
-        """Return the state after it, which for a row without a `dest` is the one before it."""
+        """Return the state after it; a row without a `dest` leaves the state as it is."""
         return source if self.dest is None else self.dest
 
     @property
     def observed(self) -> bool:
-        """True when nobody asks for it: it is noticed after the fact."""
+        """True for a row that nobody asks for: it is noticed after the fact."""
         return self.by is By.nobody
 
     @property
     def recorded(self) -> bool:
-        """True when it takes the lock and writes to the journal: it is carried out by the driver or the engine."""
+        """True if it takes the lock and writes to the journal, because the driver or the engine carries it out."""
         return bool(self.sources) and self.by in (By.driver, By.engine)
 
     @property
     def takes(self) -> tuple[str, ...]:
-        """The arguments that it can be asked for with, each a keyword of `Engine.fire`."""
+        """The arguments that a request for it may have, each a keyword of `Engine.fire`."""
         waits = ("timeout_s",) if self.timeout else ()
         boots = ("keep_on_failure", "restart") if self.on_crash is Recovery.probe else ()
         return (*self.needs, *self.options, *waits, *boots)
 
     @property
     def appears(self) -> bool:
-        """True when the instance's directory appears with it."""
+        """True if it creates the instance's directory."""
         return State.absent in self.sources
 
     @property
     def vanishes(self) -> bool:
-        """True when the instance's directory vanishes with it."""
+        """True if it removes the instance's directory."""
         return self.dest is State.absent
 
 
@@ -196,61 +196,61 @@ TABLE = (
         why="Boots what create made, from the instance's own directory, and ends when the guest answers."),
     Row(stop,   (running,), stopped, doing="stopping",  done="stopped", on_crash=redo,      holds=AT_REST,
         yields_to=(kill,), timeout="stop_timeout_s", by_place=True,
-        why="Asks the guest to shut down, and after a deadline ends it, saying that it did."),
+        why="Asks the guest to shut down. After a deadline it ends the guest by force, and says so."),
     Row(kill,   (running,), stopped, doing="killing",   done="killed",  on_crash=redo,      holds=AT_REST,
         at_once=True, by_place=True,
         why="Ends the hypervisor at once: the way out when a guest no longer listens."),
     Row(suspend, (running,), stopped, doing="suspending", done="suspended", on_crash=let_run, holds=AT_REST,
         yields_to=(kill,), timeout="stop_timeout_s",
-        why="Saves the guest's memory beside its disk and ends the hypervisor: the next start continues where it was."),
+        why="Saves the guest's memory beside its disk and ends the hypervisor: the next start continues from there."),
     Row(exited, (running,), stopped, by=By.nobody,      done="exited",
-        why="The guest, the hypervisor or the host went down without being asked; the reason is recorded."),
+        why="The guest, the hypervisor or the host went down without a request; the reason is recorded."),
     Row(found,  AT_REST,    running, by=By.nobody,      done="found running",
-        why="Another program started the machine, as limactl can one of the driver lima."),
+        why="Another program started the machine, as limactl can start a machine of the driver lima."),
     Row(reset,  AT_REST,    created, doing="resetting", done="reset",   on_crash=redo,
         guarded=True,
-        why="Replaces the disk by a fresh one of the same image and spec: the next start is a first boot again."),
+        why="Replaces the disk with a fresh one from the same image and spec: the next start is a first boot again."),
     Row(delete, AT_REST,    absent,  doing="deleting",  done="deleted", on_crash=redo,      holds=(absent,),
         guarded=True,
-        on_damage="With --force, every driver that could have made it ends what it finds, and the files are removed.",
-        why="Removes all that the instance had. A running one must be stopped first, because its disk is in use."),
+        on_damage="With --force, every driver that could have made it ends its machine, and the files are removed.",
+        why="Removes the instance with all its files. A running one must be stopped first: its disk is in use."),
     Row(resume, (running,), None,   doing="resuming",  done="resumed", on_crash=abandon,
         holds_unless="resumable",
-        why="Lets a paused guest continue. A full disk of the host's pauses it (make room first), or a signal does."),
+        why="Lets a paused guest continue. A full disk on the host (make room first) or a signal can pause a guest."),
     Row(provision, (running,), None, doing="provisioning", done="provisioned", on_crash=abandon,
         yields_to=(stop, kill), timeout="start_timeout_s",
         why="Re-runs the scripts of the first boot: after one has failed, or to repeat them."),
     Row(migrate, EXISTING, None, doing="migrating", done="migrated", on_crash=abandon,
         yields_to=(stop, kill), timeout="start_timeout_s", unseen="failover", options=("node", "failover"),
-        why="Moves the instance to another node of its cluster. A guest that runs is moved as it runs."),
+        why="Moves the instance to another node of its cluster. A running guest keeps running during the move."),
     Row(protect,   EXISTING, None, by=By.engine, doing="protecting",   done="protected",   on_crash=redo,
-        why="Makes reset and delete impossible, with --force too, until unprotect."),
+        why="Makes reset and delete impossible, even with --force, until unprotect."),
     Row(unprotect, EXISTING, None, by=By.engine, doing="unprotecting", done="unprotected", on_crash=redo,
         on_damage="The protection is removed, so that the instance can be deleted.",
         why="Removes the protection set by protect."),
     Row(clone, AT_REST, None, by=By.engine, doing="cloning", done="cloned", on_crash=abandon,
         unsaved=True, needs=("new",), options=("full",), example="NAME copy",
-        why="Makes another instance with a copy of the disk and an identity of its own, by a create of that one."),
+        why="Makes another instance, with a copy of the disk and its own identity, by the create of that instance."),
     Row(fork, (running,), None, by=By.engine, doing="forking", done="forked", on_crash=let_run,
         yields_to=(kill,), timeout="stop_timeout_s", needs=("new",), example="NAME copy",
-        why="Makes copies of a running instance, each with an identity of its own: their start continues where it is."),
+        why="Makes copies of a running instance, each with its own identity. Their start continues from there."),
     Row(rename, AT_REST, None, by=By.engine, doing="renaming", done="renamed", on_crash=abandon,
         needs=("new",), moves=True, example="NAME new-name",
-        why="Gives the instance another name. While it runs, its hypervisor is called by the old one."),
+        why="Gives the instance another name. Not while it runs, because its hypervisor keeps the old name."),
     Row(edit, EXISTING, None, by=By.engine, doing="editing", done="edited", on_crash=abandon,
         needs=("change",), example="NAME --cpus 4",
-        why="Gives the instance other port forwards or a larger disk, at once if it runs, or other sizes later."),
+        why="Changes port forwards or enlarges the disk, even while it runs. Other sizes change at the next start."),
     Row(snapshot, EXISTING, None, by=By.engine, doing="taking a snapshot of", done="took a snapshot of",
         on_crash=let_run, yields_to=(kill,), unsaved=True, timeout="stop_timeout_s", needs=("tag",),
         command="snapshot create", example="NAME before-upgrade",
-        why="Keeps the disk as it is, and the memory of a guest that runs, to be restored later. The guest runs on."),
+        why="Saves the disk, and the memory of a running guest, to be restored later. The guest keeps running."),
     Row(restore, AT_REST, None, by=By.engine, doing="restoring", done="restored", on_crash=redo,
         guarded=True, unsaved=True, needs=("tag",), options=("cold",),
         command="snapshot restore", example="NAME before-upgrade",
-        why="Gives the instance the disk of a snapshot, and its memory if it has any. What was done since is gone."),
+        why="Gives the instance a snapshot's disk, and its memory if it has any. All changes since then are lost."),
     Row(discard, AT_REST, None, by=By.engine, doing="discarding a snapshot of", done="discarded a snapshot of",
         on_crash=abandon, guarded=True, needs=("tag",), command="snapshot delete", example="NAME before-upgrade",
-        why="Removes a snapshot. Those that came from it stay whole."),
+        why="Removes a snapshot. Snapshots that are based on it stay intact."),
     Row(shell, (running,), None, by=By.caller,
         why="Runs a command or a login shell in the guest."),
     Row(copy, (running,), None, by=By.caller, example="NAME:/etc/hostname .",
@@ -265,28 +265,28 @@ BY_TRIGGER = {row.trigger: row for row in TABLE}
 BY_PAIR = {(row.trigger, source): row for row in TABLE for source in row.sources}
 
 BOOTS = next(row for row in TABLE if row.on_crash is probe)
-"""The row by which a machine that is found alive becomes running."""
+"""The row by which an instance whose machine is found alive becomes running."""
 
 
 class Decision(StrEnum):
-    """What is decided about a request."""
+    """The answer to a request."""
 
     legal = "legal"
     holds = "holds"
-    """What it asks for is already so: it succeeds and does nothing."""
+    """Its goal is already met: it succeeds and does nothing."""
     illegal = "illegal"
     protected = "protected"
     memory_saved = "memory-saved"
-    """Its disk may not be touched before the guest has continued from its saved memory."""
+    """The disk must not be touched until the guest has continued from its saved memory."""
     out_of_reach = "out-of-reach"
-    """The machine is alive where its process cannot be seen from here: nothing can be done to it."""
+    """The machine is alive, but its process is not visible from here, so nothing can be done to it."""
 
 
 def gives_up(row: Row, state: State, *, alive: bool, saved: bool, protected: bool) -> bool:
-    """Return whether `row`, cut short in `state`, is given up, so that the state stays: RULE, for the world as it is.
+    """Return whether `row`, cut short in `state`, is given up, so that the state stays as it was; this applies RULE.
 
-    `alive`: the machine runs; `saved`: its memory is saved; `protected`: it has been protected, which nobody could do
-    before the operation was settled. That, or a machine at rest that is alive, tells of lines that were lost.
+    `alive`: the machine runs; `saved`: its memory is saved; `protected`: the instance has been protected, which nobody
+    can do before the operation is settled. That, or a live machine at rest, means that journal lines were lost.
     """
     if alive and state is not State.running and row.on_crash is not Recovery.probe:
         return True
@@ -305,11 +305,11 @@ def gives_up(row: Row, state: State, *, alive: bool, saved: bool, protected: boo
 def decide(
     row: Row, state: State, *, protected: bool = False, saved: bool = False, seen: "Observation | None" = None
 ) -> Decision:
-    """Decide about a request for `row` of an instance in `state`; `seen` is what its driver sees, where it was asked.
+    """Decide about a request for `row` of an instance in `state`; `seen` is its driver's observation, if there is one.
 
     `saved`: its memory is saved.
 
-    The one decision: the state machine's conditions, `interlock can`, `inspect` and the reference page ask it.
+    The only such decision: the state machine's conditions, `interlock can`, `inspect` and the reference page use it.
     """
     if seen is not None and seen.hidden and row.by in (By.driver, By.engine):
         return Decision.out_of_reach
@@ -325,21 +325,21 @@ def decide(
 
 
 def unasked(state: State) -> Row:
-    """Return the row that is observed in `state` when the machine turns out to be otherwise: down, or alive."""
+    """Return the row that is observed if the machine does not match `state`: it is down, or alive."""
     return next(row for row in TABLE if row.observed and state in row.sources)
 
 
 def legal(state: State) -> tuple[Row, ...]:
-    """Return the rows that can be asked for in `state`, in the table's order."""
+    """Return the rows that can be requested in `state`, in the table's order."""
     return tuple(row for row in TABLE if state in row.sources and not row.observed)
 
 
 def path(state: State, trigger: Trigger) -> tuple[Trigger, ...] | None:
     """Return the shortest sequence of requests after which `trigger` has been carried out, starting in `state`.
 
-    The sequence ends with `trigger`; None when no sequence of requests leads to it. Where two are equally short,
-    the one whose rows come first in the table wins, so a graceful `stop` is proposed before a `kill`. This is where
-    the hints of refused transitions come from.
+    The sequence ends with `trigger`; None if no sequence of requests leads to it. If two are equally short, the one
+    whose rows come first in the table wins, so a graceful `stop` is proposed before a `kill`. The hints of refused
+    transitions are made from this.
     """
     frontier: list[tuple[State, tuple[Trigger, ...]]] = [(state, ())]
     seen = {state}

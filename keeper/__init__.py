@@ -1,4 +1,4 @@
-"""The keeper: one process for all instances of a home, which does what needs a look at running guests now and then.
+"""The keeper: one process for all instances of a home, for work that needs a look at running guests now and then.
 
-It is optional: without one, a home lacks only what it does. The engine and the drivers know nothing of it.
+It is optional: without it, only that work is not done. The engine and the drivers do not depend on it.
 """

@@ -4,8 +4,8 @@
     root/keeper/calls    a FIFO; each line in it asks the keeper to look at the instances
     root/keeper/log      what it did (log.old: what it did before)
 
-A call must not be lost between the last look of a keeper and its end. So a keeper closes the FIFO first, looks once
-more, and only then ends; and one that a call launches waits for the lock until somebody reads the FIFO.
+A call must not be lost between a keeper's last look and its end. So a keeper closes the FIFO first, looks once more,
+and only then ends; a keeper that a call launches waits for the lock as long as nobody reads the FIFO.
 """
 
 import os
@@ -29,10 +29,10 @@ def folder(home: Home) -> Path:
 
 
 def call(home: Home) -> None:
-    """Have a keeper of `home` look at its instances soon; one is launched if there is none.
+    """Have a keeper of `home` look at its instances soon; a keeper is launched if none is running.
 
-    If it cannot be launched, that is no error: only its work is not done. A program whose executable is not Python,
-    such as one that embeds it, launches none.
+    It is not an error if it cannot be launched: only its work is not done. A program whose executable is not Python,
+    such as one that embeds Python, does not launch a keeper.
     """
     if heard(home) or "python" not in Path(sys.executable or "").name:
         return

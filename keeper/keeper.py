@@ -1,12 +1,12 @@
 """The keeper's work: it looks at machines that run, and starts those that failed or should have started at login.
 
-    a machine with rules for ports    has a thread of its own, for as long as it is alive
-    one that failed                   is restarted by a thread, as `restarts` says
-    those to start at login           are started in turn by a thread, if they have not run since the host's boot
-    every other one that is alive     is watched, so that its end is recorded when it comes
+    a machine with rules for ports    has a thread of its own for as long as it is alive
+    a machine that failed             is restarted by a thread, as `restarts` says
+    machines to start at login        are started in turn by a thread, if they have not run since the host's boot
+    every other live machine          is watched, so that its end is recorded when it comes
 
-It has no state of its own. Specs and journals say what is wanted, drivers say what is the case, and if it is killed in
-the middle of something, the next keeper does that again.
+It has no state of its own. Specs and journals say what is wanted, drivers observe the machines, and if the keeper is
+killed in the middle of its work, the next keeper does that work again.
 """
 
 import os
@@ -38,21 +38,21 @@ TURN_S = 15.0
 """How long one look is valid: after that, an edited spec or a host's port that became free is noticed."""
 
 RETRY_S = 2.0
-"""After a guest did not say what it listens on: it may be booting, or paused."""
+"""The wait after a guest did not report its open ports: it may be booting, or paused."""
 
 LOOK_S = 60.0
 """How often a keeper that nobody called looks for new instances."""
 
 BLIND_S = 1.0
-"""Likewise, while a machine of ours has no process that could be watched."""
+"""The same, while one of our machines has no process that can be watched."""
 
 _WAIT_S = 0.05
 
 FAILURES = (InterlockError, OSError)
-"""What may happen to one instance and must not end the work on the others."""
+"""Errors of one instance that must not end the work on the others."""
 
 _LOGIN = ".login"
-"""The name of the thread that starts what is to start at login. No instance can have this name."""
+"""The name of the thread that starts the instances for a login. No instance can have this name."""
 
 _LOG_BYTES = 256 << 10
 
@@ -64,12 +64,12 @@ class Keeper:
         self._home, self._find = home, find
         self._engine = Engine(home, find, self._hear)
         self._attended: set[str] = set()
-        """What has a thread."""
+        """The names of the instances, and other tasks, that have a thread."""
         self._watched: list[int | None] = []
-        """The processes of the machines that are alive and have none."""
+        """The processes of the live machines without a thread; None for a machine whose process is unknown."""
 
     def serve(self) -> None:
-        """Serve the instances until none needs it. Returns at once if another keeper serves them."""
+        """Serve the instances until none needs a keeper. Returns at once if another keeper serves them."""
         make_private_directory(calls.folder(self._home))
         lock = Lock(calls.folder(self._home) / calls.LOCK)
         while not lock.acquire():
@@ -85,7 +85,7 @@ class Keeper:
 
     @contextmanager
     def _calls(self) -> Iterator[int]:
-        """Yield the FIFO, open for reading; a caller finds no reader any more once this ends."""
+        """Yield the FIFO, open for reading; after the block, callers find no reader."""
         path = calls.folder(self._home) / calls.CALLS
         remove_tree(path)
         os.mkfifo(path, 0o600)
@@ -96,14 +96,14 @@ class Keeper:
             os.close(fifo)
 
     def _wait(self, fifo: int) -> None:
-        """Return when somebody calls, a machine ends, or it is time to look; all calls until then have been heard."""
+        """Return when somebody calls, a machine ends, or it is time to look; all calls until then have been read."""
         poll, timeout_s = select.poll(), LOOK_S
         poll.register(fifo, select.POLLIN)
         with ExitStack() as opened:
             for pid in self._watched:
                 try:
                     pidfd = os.pidfd_open(pid or 0)
-                except OSError:  # it has no process that we know of, or no longer
+                except OSError:  # its process is unknown, or has ended
                     timeout_s = BLIND_S
                 else:
                     opened.callback(os.close, pidfd)
@@ -116,7 +116,7 @@ class Keeper:
     # -- who needs what --------------------------------------------------------------------------------------------
 
     def _look(self) -> bool:
-        """Do what each instance needs, and record exits; return whether one needs a keeper."""
+        """Do what each instance needs, and record exits; return whether any instance needs a keeper."""
         self._watched, needed = [], False
         with looks.shared({}):
             for name in self._home.names():
@@ -137,21 +137,19 @@ class Keeper:
         if seen is None or seen.hidden:
             return False
         if not seen.alive:
-            if (
-                status.state in AT_REST and not status.operation
-            ):  # another program may start it, and there is no hurry to notice
+            if status.state in AT_REST and not status.operation:  # another program may start it: no hurry to notice
                 return False
-            if seen.alive is False or not spec.keeper:  # somebody else is about to record its exit
+            if seen.alive is False or not spec.keeper:  # another process is about to record its exit
                 self._watched.append(None)
             return spec.restart != restarts.NEVER
         if spec.port_rules:
             self._begin(name, self._attend, name)
-        elif seen.pid or not spec.keeper:  # a cluster's machine has no process here, and is looked at now and then
+        elif seen.pid or not spec.keeper:  # a cluster's machine has no process here, so it is polled
             self._watched.append(seen.pid)
         return bool(spec.port_rules) or spec.restart != restarts.NEVER
 
     def _begin(self, name: str, work: Callable[..., None], *arguments: Any) -> None:
-        """Do `work` in a thread, after which the main thread looks again."""
+        """Do `work` in a thread called `name`; after that, the main thread looks again."""
 
         def attend() -> None:
             try:
@@ -166,7 +164,7 @@ class Keeper:
     # -- starts ----------------------------------------------------------------------------------------------------
 
     def _restart_due(self, status: Status) -> int | None:
-        """Return the number of the restart that is due for the instance with this status."""
+        """Return the number of the restart that is due for the instance with this status; None if no restart is due."""
         if status.spec is None or status.spec.restart != restarts.ON_FAILURE:
             return None
         if status.state not in AT_REST or status.under_way:
@@ -176,12 +174,12 @@ class Keeper:
         return restarts.due(self._engine.history(status.name), failed=failed)
 
     def _restart(self, name: str, number: int) -> None:
-        """Start `name`, which has failed, after the waiting time of the restart with that number."""
+        """Start `name`, which has failed, after the waiting time of its restart `number`."""
         if not self._start(name, restart=number):
             threading.Event().wait(RETRY_S)  # it may have failed before anything was recorded
 
     def _fetch(self) -> None:
-        """Start what is to start at login and has not run since the host's boot, one after another."""
+        """Start, one after another, the instances that start at login and have not run since the host's boot."""
         for name in self._home.names():
             with suppress(*FAILURES):
                 status = self._engine.status(name)
@@ -202,7 +200,7 @@ class Keeper:
     # -- ports -----------------------------------------------------------------------------------------------------
 
     def _needing(self, name: str) -> Site | None:
-        """Return the place of `name` if its machine is alive and has rules for ports; records an exit."""
+        """Return the site of `name` if its machine is alive and has rules for ports; records an exit."""
         with suppress(*FAILURES):
             status = self._engine.status(name)
             seen = status.observation
@@ -232,7 +230,7 @@ class Keeper:
                 known, said = sockets, ""
 
     def _say_changes(self, name: str, before: tuple[OpenPort, ...], after: tuple[OpenPort, ...]) -> None:
-        """Log what has changed."""
+        """Log the forwards that closed, and those that opened or failed."""
         for port in before:
             if port not in after and not port.problem:
                 self._say(name, f"{port.host_ip}:{port.host_port} is closed")
@@ -242,7 +240,7 @@ class Keeper:
                 self._say(name, port.problem or there)
 
     def _hear(self, event: Event) -> None:
-        """Log the sentences of transitions, observed ones included."""
+        """Log the message of a transition, even an observed one."""
         self._say(event.instance, event.message)
 
     def _say(self, name: str, words: str) -> None:

@@ -14,7 +14,7 @@ SSH = 22
 """The guest's own sshd, to which every instance has a forward anyway."""
 
 PRIVILEGED = 1024
-"""Only root can use the host's ports below this one, so no guest gets one by opening a port."""
+"""Only root can use the host's ports below this one, so they are never forwarded automatically."""
 
 MOST = 256
 """A guest may open any number of ports, and each forward costs the host a socket."""
@@ -35,7 +35,7 @@ def ways(rules: Sequence[PortRule], sockets: Iterable[tuple[str, int]]) -> tuple
 
 
 def _way(rules: Sequence[PortRule], ip: str, port: int) -> Forward | None:
-    """Return the forward that leads to the socket on `ip`:`port` of the guest; None where it has none."""
+    """Return the forward that leads to the socket on `ip`:`port` of the guest; None if it gets no forward."""
     if port == SSH:
         return None
     unspecified = ip_address(ip).is_unspecified

@@ -1,5 +1,6 @@
-"""The drop-in: `limactl` as its embedders call it, done by Interlock.
+"""The drop-in: a `limactl` for programs that call limactl, implemented by Interlock.
 
-Uses the API, and of the commands what prints; nothing imports it. Its doors are the program that `install-limactl`
-writes and the command `interlock limactl`, found by its name. Knows no driver; a start reads no template.
+Uses the API and the printing code of the commands; no other package imports it. It is entered through the program that
+`install-limactl` writes and the command `interlock limactl`, which is found by its name. It contains no code for a
+particular driver; a start reads no template.
 """

@@ -1,4 +1,4 @@
-"""The program `limactl`: how it begins and how it ends.
+"""The program `limactl`: its start and its end.
 
 Every failure ends with one fatal line on stderr and exit code 1; `shell` and `copy` pass on the exit code of ssh and
 scp, as limactl does.
@@ -7,7 +7,7 @@ scp, as limactl does.
 import sys
 from collections.abc import Sequence
 
-TYPE_CHECKING = False  # what `typing` calls so, without its import
+TYPE_CHECKING = False  # as in `typing`, but without importing it
 if TYPE_CHECKING:
     from typing import NoReturn
 
@@ -18,7 +18,7 @@ FAILED = 1
 
 
 def main() -> "NoReturn":
-    """Run limactl on the process's arguments, and leave it with the exit code."""
+    """Run limactl on the process's arguments, and exit with its exit code."""
     if sys.argv[1:] == ["--version"] and _print_version():
         sys.exit(0)
     from ..host import cancellation
@@ -46,7 +46,7 @@ def run(words: Sequence[str]) -> int:
         return stop_printing()
     except SystemExit:
         raise
-    except Exception as error:  # noqa: BLE001 - where a command ends: whatever it is, the user gets words
+    except Exception as error:  # noqa: BLE001 - where a command ends: the user gets a message for any error
         if session.debug:
             import traceback
 

@@ -1,4 +1,4 @@
-"""`autostart`, and `start-at-login` of before Lima 2.2: which instances start when their user logs in."""
+"""`autostart`, and its predecessor before Lima 2.2, `start-at-login`: which instances start when their user logs in."""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def enable(session: "Session", call: "Call") -> int:
-    """Let the instance start at login; a start at boot is systemd's, by lingering."""
+    """Let the instance start at login; with lingering, systemd does that when the host boots."""
     condition = call.flags.get("condition", "login")
     if condition != "login":
         raise UsageError(

@@ -1,9 +1,9 @@
-"""Colours for JSON and YAML at a terminal: keys, texts, and what is neither, each have one."""
+"""Colours for JSON and YAML on a terminal: one for keys, one for texts, one for other values."""
 
 import re
 
 _KEY, _TEXT, _WORD = 36, 32, 35
-"""Parameters of SGR. Source: ECMA-48."""
+"""SGR parameters. Source: ECMA-48."""
 
 _JSON = re.compile(r"""(?P<key>"(?:[^"\\]|\\.)*")(?=:)|(?P<text>"(?:[^"\\]|\\.)*")|(?P<word>[\w.+-]+)""")
 _YAML = re.compile(

@@ -1,4 +1,4 @@
-"""The commands of limactl that are here, as data; and those that are not, with what to type instead."""
+"""The supported commands of limactl, as data, and the unsupported ones, with what to do instead."""
 
 from .flags import Command, Flag
 
@@ -9,17 +9,17 @@ EDITS = (
     Flag("memory", "Memory in GiB", "float"),
     Flag("disk", "Disk size in GiB", "float"),
     Flag("mount", "Directories to mount, suffix ':w' for writable", "strings"),
-    Flag("mount-only", "Like --mount, instead of the mounts of the template", "strings"),
+    Flag("mount-only", "Like --mount, but replaces the mounts of the template", "strings"),
     Flag("mount-none", "Remove all mounts", "bool"),
     Flag("mount-type", "Mount type (9p, virtiofs)", values=("9p", "virtiofs")),
     Flag("mount-writable", "", "bool", refused="write `writable: true` into the template, or use --mount DIR:w"),
     Flag("mount-inotify", "", "bool", refused="changes of mounted files are not announced in guests"),
-    Flag("network", "Networks, instead of those of the template: lima:user-v2", "strings", values=("lima:user-v2",)),
+    Flag("network", "Networks that replace the template's: lima:user-v2", "strings", values=("lima:user-v2",)),
     Flag("dns", "Name servers, instead of the host's resolver", "strings"),
-    Flag("ssh-port", "Local port of ssh; 0 for any that is free", "int"),
+    Flag("ssh-port", "Local port of ssh; 0 for any free port", "int"),
     Flag("param", "A parameter of the template, KEY=VALUE", "texts"),
-    Flag("nested-virt", "Let the guest run virtual machines with hardware's help", "bool"),
-    Flag("shell", "", refused="the user's shell is what the image gives it; `limactl shell --shell` chooses another"),
+    Flag("nested-virt", "Let the guest run virtual machines with hardware virtualization", "bool"),
+    Flag("shell", "", refused="the image sets the user's shell; `limactl shell --shell` chooses another"),
     Flag("vm-type", "", refused="the driver of an instance is chosen when it is created"),
     Flag("rosetta", "", "bool", refused=f"Rosetta {_NOT_HERE}"),
     Flag(
@@ -28,7 +28,7 @@ EDITS = (
         "bool",
         refused="write `video: {display: vnc}` into the template, or --set '.video.display = \"vnc\"'",
     ),
-    Flag("set", "Change the template, as `.cpus = 2 | .ssh.localPort = 60022`", "texts"),
+    Flag("set", "Change the template, such as `.cpus = 2 | .ssh.localPort = 60022`", "texts"),
 )
 
 CREATE = (
@@ -42,9 +42,9 @@ CREATE = (
         "containerd mode (user, system, user+system, none)",
         values=("user", "system", "user+system", "none"),
     ),
-    Flag("vm-type", "Virtual machine type: the name of a driver of Interlock's"),
-    Flag("image-variant", "", refused="name the image that is meant in the template"),
-    Flag("arch-variant", "", refused="guests have the processor that QEMU knows as `max`, or the host's own"),
+    Flag("vm-type", "Virtual machine type: the name of an Interlock driver"),
+    Flag("image-variant", "", refused="name the image you want in the template"),
+    Flag("arch-variant", "", refused="guests have QEMU's processor `max`, or the host's own"),
     Flag("audio-device", "", refused="guests have no sound here"),
     Flag("audio-interface", "", refused="guests have no sound here"),
     Flag("plain", "Leave out mounts, port forwards and containerd", "bool"),
@@ -55,9 +55,9 @@ _FORCE = Flag("force", "Force", "bool", "f")
 _TAG = (Flag("tag", "Name of the snapshot"),)
 _START = Flag("start", "Start it afterwards", "bool")
 _TIMEOUT = Flag("timeout", "How long to wait for the instance to be running", "duration")
-_PROGRESS = Flag("progress", "Each step is shown anyway", "bool")
+_PROGRESS = Flag("progress", "No effect: each step is always shown", "bool")
 _FILL = Flag("fill", "", "bool", refused="defaults are this host's; they are filled in when an instance is created")
-_PLAINLY = (Flag("no-descriptions", "Offer without descriptions", "bool"),)
+_PLAINLY = (Flag("no-descriptions", "Complete without descriptions", "bool"),)
 _YQ = Flag("yq", "Apply a query to the output", "texts")
 
 COMMANDS: dict[str, "dict[str, Command] | Command"] = {
@@ -70,7 +70,7 @@ COMMANDS: dict[str, "dict[str, Command] | Command"] = {
             *CREATE,
             _TIMEOUT,
             _PROGRESS,
-            Flag("foreground", "", "bool", refused="no process of ours stays beside the instance"),
+            Flag("foreground", "", "bool", refused="no Interlock process stays beside the instance"),
         ),
         0,
         1,
@@ -152,7 +152,7 @@ COMMANDS: dict[str, "dict[str, Command] | Command"] = {
         "guest:tunnel",
         (
             Flag("type", "Tunnel type: socks", values=("socks",)),
-            Flag("socks-port", "SOCKS port; by default one that is free", "int"),
+            Flag("socks-port", "SOCKS port; a free one by default", "int"),
         ),
         1,
         1,
@@ -217,7 +217,7 @@ COMMANDS: dict[str, "dict[str, Command] | Command"] = {
         "INSTANCE",
         "Register an instance to start at login (deprecated: autostart)",
         "autostart:at_login",
-        (Flag("enabled", "False: no longer", "bool"),),
+        (Flag("enabled", "Set to false to unregister the instance", "bool"),),
         0,
         1,
     ),
@@ -272,16 +272,16 @@ COMMANDS: dict[str, "dict[str, Command] | Command"] = {
     ),
     "yq": Command(
         "[eval] EXPRESSION [FILE]...",
-        "Query YAML or JSON, by jq",
+        "Query YAML or JSON with jq",
         "queries:yq",
         (
-            Flag("unwrapScalar", "Print a text without quotes; by default in YAML", "bool", "r"),
+            Flag("unwrapScalar", "Print a text without quotes; the default for YAML", "bool", "r"),
             Flag("input-format", "auto, yaml or json", short="p"),
             Flag("output-format", "auto, yaml or json", short="o"),
-            Flag("indent", "Blanks of each level; 0 is JSON in one line", "int", "I"),
-            Flag("null-input", "Read nothing, and begin with null", "bool", "n"),
-            Flag("exit-status", "Exit code 1 where the last result is null, false or nothing", "bool", "e"),
-            Flag("prettyPrint", "Which is always so", "bool", "P"),
+            Flag("indent", "Spaces per level; 0 prints JSON on one line", "int", "I"),
+            Flag("null-input", "Read no input; start from null", "bool", "n"),
+            Flag("exit-status", "Exit with code 1 if the last result is null, false or missing", "bool", "e"),
+            Flag("prettyPrint", "No effect: output is always pretty-printed", "bool", "P"),
             Flag("inplace", "", "bool", "i", refused="a file is not changed here, because its comments would be lost"),
         ),
         1,
@@ -291,22 +291,27 @@ COMMANDS: dict[str, "dict[str, Command] | Command"] = {
             shell: Command("", f"Generate the autocompletion script for {shell}", "completion:script", _PLAINLY, 0, 0)
             for shell in ("bash", "zsh", "fish")
         },
-        "powershell": Command("", "Which is not supported here", "completion:script", _PLAINLY, 0, 0),
+        "powershell": Command("", "Refused: PowerShell is not supported here", "completion:script", _PLAINLY, 0, 0),
     },
     "prune": Command(
-        "", "Prune garbage objects", "lifecycle:prune", (Flag("keep-referred", "Which is always so", "bool"),), 0, 0
+        "",
+        "Prune garbage objects",
+        "lifecycle:prune",
+        (Flag("keep-referred", "No effect: images that an instance uses are always kept", "bool"),),
+        0,
+        0,
     ),
 }
-"""Command → what it is; the commands of a group by their names."""
+"""Name → the command, or for a group its commands by name."""
 
 ELSEWHERE = {
     "screenshot": "guests have no display here",
     "guest-install": "guests need no agent here",
     "mcp": "there are no plugins here",
-    "hostagent": "no process of ours stays beside an instance",
-    "usernet": "no process of ours stays beside an instance",
+    "hostagent": "no Interlock process stays beside an instance",
+    "usernet": "no Interlock process stays beside an instance",
     "debug": "use --debug",
     "generate-doc": "there is `man interlock`",
     "generate-jsonschema": "use `interlock template schema`",
 }
-"""Commands of limactl that are not here → what to do instead."""
+"""Unsupported command of limactl → why, or what to do instead."""

@@ -1,9 +1,9 @@
-r"""`completion`, and what its scripts ask in a shell.
+r"""`completion`, and the calls that its scripts make in a shell.
 
-    limactl __complete start w        each offer in a line, its help after a tab; then `:` and a sum of what follows
+    limactl __complete start w        one offer per line, its help after a tab; then `:` and a sum of NO_SPACE, NO_FILES
     limactl __completeNoDesc start w  the same without help
 
-The last word is the one that is begun. It is what limactl's own scripts ask.
+The last word is the one to complete. limactl's own scripts make the same calls.
 Source: the documentation of spf13/cobra, "Shell completions".
 """
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from .session import Session
 
 ASKED = {"__complete": True, "__completeNoDesc": False}
-"""What the scripts call → whether help is wanted."""
+"""The command that a script calls → whether it wants help texts."""
 
 NO_SPACE, NO_FILES = 2, 4
-"""What a shell does with offers: put no blank after one; look for no files where there is none."""
+"""Instructions for the shell: put no space after an offer; do not complete file names if there is no offer."""
 
 BASH = """\
 # bash completion for limactl: eval "$(limactl completion bash)"
@@ -97,18 +97,18 @@ _PLACES = {
     "TEMPLATE": "template",
     "template:": "template",
 }
-"""What is in a command's usage → what can stand there."""
+"""Word in a command's usage → the kind of name that is valid there."""
 
 
 class Offer(NamedTuple):
-    """What a shell may put in the place of the word that is begun."""
+    """A word that a shell may put in place of the incomplete one."""
 
     word: str
     help: str = ""
 
 
 def script(_session: "Session", call: Call) -> int:
-    """Print what makes a shell complete the command lines of limactl."""
+    """Print the script that makes a shell complete the command lines of limactl."""
     name = call.name.partition(" ")[2]
     if name not in SCRIPTS:
         raise UsageError(f"`limactl {call.name}` is not supported by this limactl: there are {', '.join(SCRIPTS)}")
@@ -117,7 +117,7 @@ def script(_session: "Session", call: Call) -> int:
 
 
 def answer(words: Sequence[str]) -> int:
-    """Print what can be typed: `words` is the call of a script."""
+    """Print the offers for a completion script, whose call is `words`."""
     kind, *line = words
     if not line:
         raise UsageError("requires at least 1 arg(s), only received 0")
@@ -128,7 +128,7 @@ def answer(words: Sequence[str]) -> int:
 
 
 def offers(line: Sequence[str]) -> tuple[list[Offer], int]:
-    """Return what can be typed in place of the last word of `line`, and what a shell does then."""
+    """Return the offers for the last word of `line`, and the sum of the instructions for the shell."""
     *before, begun = line
     place: dict[str, dict[str, Command] | Command] | dict[str, Command] | Command = COMMANDS
     arguments: list[str] = []
@@ -165,7 +165,7 @@ def _known(place: object) -> tuple[Flag, ...]:
 
 
 def _wanting(word: str, place: object) -> Flag | None:
-    """Return the flag `word` if the next word is its value."""
+    """Return the flag `word` if the word after it is its value."""
     return next((it for it in _known(place) if word in (f"--{it.name}", f"-{it.short}") and it.kind != "bool"), None)
 
 
@@ -177,7 +177,7 @@ def _flags(place: object) -> Iterator[Offer]:
 
 
 def _passed(command: Command, arguments: Sequence[str]) -> bool:
-    """Tell whether what follows belongs to a command in the guest."""
+    """Return whether the next words belong to a command in the guest."""
     return command.passes_on and bool(arguments)
 
 
@@ -190,7 +190,7 @@ def _values(flag: Flag | None, begun: str, apart: str) -> tuple[list[Offer], int
 
 
 def _arguments(command: Command, given: Sequence[str], begun: str) -> tuple[list[Offer], int]:
-    """Return what can be an argument after those that are `given`, as the command's usage says it."""
+    """Return the offers for the argument after those in `given`, according to the command's usage."""
     if (command.most is not None and len(given) >= command.most) or _passed(command, given):
         return [], NO_FILES
     places = re.findall(r"\S*[A-Z:]\S*", command.usage.replace("[OPTIONS]", ""))

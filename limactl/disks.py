@@ -29,7 +29,7 @@ def create(session: "Session", call: "Call") -> int:
 
 
 def list_(session: "Session", call: "Call") -> int:
-    """Print the disks that are named, or all: a table, or JSON lines."""
+    """Print the named disks, or all: as a table, or as JSON lines."""
     from ..commands.stdout import write
 
     disks = _show(session)
@@ -52,7 +52,7 @@ def list_(session: "Session", call: "Call") -> int:
 
 
 def delete(session: "Session", call: "Call") -> int:
-    """Delete disks; a name that stands for nothing is only worth a warning."""
+    """Delete disks; for an unknown name, only print a warning."""
     for name in call.arguments:
         if not _find(session, name):
             session.stderr.warning(f"Ignoring non-existent disk `{name}`")
@@ -81,7 +81,7 @@ def import_(session: "Session", call: "Call") -> int:
 
 
 def unlock(session: "Session", call: "Call") -> int:
-    """Say that nothing can be unlocked: a lock here is the kernel's, and ends with its holder."""
+    """Report that nothing can be unlocked: disks are locked by the kernel, and a lock ends with its holder."""
     for name in call.arguments:
         disk = _find(session, name)
         if disk is None:
@@ -124,7 +124,7 @@ def _record(session: "Session", disk: "Disk") -> dict[str, Any]:
 
 
 def _show(session: "Session") -> "dict[str, Disk]":
-    """Let the folder `_disks` show the disks there are, and return them."""
+    """Update the folder `_disks` to the existing disks, and return them."""
     disks = {disk.name: disk for disk in session.vms.disks.list()}
     session.lima.show_disks({name: (disk.path, disk.instances) for name, disk in disks.items()})
     return disks

@@ -1,4 +1,4 @@
-"""The way to the drop-in, which is a program of its own: `interlock limactl`, and its installation."""
+"""The commands `interlock limactl`, which runs the drop-in, and `interlock install-limactl`, which installs it."""
 
 import shlex
 import sys
@@ -25,7 +25,7 @@ exec {limactl} shell --instance="${{LIMA_INSTANCE:-default}}" "$@"
 """
 
 OURS = "by Interlock:"
-"""What says that a program was written here, and may be written once more."""
+"""Text that marks a program as written by Interlock, so that it may be overwritten."""
 
 
 @click.command("limactl", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

@@ -1,7 +1,7 @@
-"""What limactl says of an instance: the objects of `list --json`, the fields of its Go templates.
+"""limactl's facts about an instance: the objects of `list --json`, the fields of its Go templates.
 
-Its words of a status are four: Running, Stopped, Broken and Uninitialized; embedders know no others. What Interlock
-knows beside that stands in keys of our own: `phase`, `transition`, `since`.
+A status is one of four words, Running, Stopped, Broken and Uninitialized, because embedders know no others. What else
+Interlock knows is in keys of our own: `phase`, `transition`, `since`.
 """
 
 import os
@@ -48,16 +48,16 @@ FIELDS = {
 """Field of a Go template → key of the JSON."""
 
 NIL: list[Any] = []
-"""A list that nobody made: Go writes it as null where a template asks for it as JSON. Never changed."""
+"""Go's nil list: a template that prints it as JSON gets null. Never changed."""
 
 _ALWAYS = ("protected",)
-"""Keys that are there also where their value is nothing."""
+"""Keys that are present even if their value is empty."""
 
 
 def state(status: "Status") -> str:
     """Return limactl's word for the state of an instance.
 
-    One that is starting is Running: an embedder that reads Stopped would leave its hypervisor behind.
+    A starting instance is Running: an embedder that reads Stopped would leave its hypervisor behind.
     """
     working, seen = status.under_way, status.observation
     if status.damage:
@@ -72,14 +72,14 @@ def state(status: "Status") -> str:
 
 
 def errors(status: "Status") -> list[str]:
-    """Return what is wrong with an instance that is Broken."""
+    """Return what is wrong with a Broken instance."""
     seen = status.observation
     untold = [seen.condition] if seen and seen.alive is None and seen.condition else []
     return [status.damage] if status.damage else untold
 
 
 def facts(status: "Status", lima: LimaHome) -> dict[str, Any]:
-    """Return all that limactl says of an instance, by the keys of its JSON; each key is there."""
+    """Return all of limactl's facts about an instance, by the keys of its JSON; every key is present."""
     spec, seen, operation = status.spec, status.observation, status.operation
     folder, uname = lima.directory(status.name), os.uname()
     return {
@@ -117,5 +117,5 @@ def facts(status: "Status", lima: LimaHome) -> dict[str, Any]:
 
 
 def record(known: dict[str, Any]) -> dict[str, Any]:
-    """Return the object of `list --json`: what has no value is left out."""
+    """Return the object of `list --json`: empty values are left out."""
     return {key: value for key, value in known.items() if value not in ("", 0, [], {}) or key in _ALWAYS}

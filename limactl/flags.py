@@ -1,8 +1,8 @@
-"""Reads a command line as limactl's own parser does: global flags anywhere, flags before and after arguments.
+"""Parses a command line as limactl does: global flags anywhere, flags before and after arguments.
 
     --name VALUE   --name=VALUE   -n VALUE   -nVALUE   --switch   --switch=false   --   (no flags after this)
 
-Source: the documentation of spf13/pflag and spf13/cobra, and what limactl says of mistakes.
+Source: the documentation of spf13/pflag and spf13/cobra, and limactl's error messages.
 """
 
 import re
@@ -23,16 +23,16 @@ class Flag(NamedTuple):
     or `duration`."""
     short: str = ""
     refused: str = ""
-    """Why it is refused, where it is known and does nothing here."""
+    """Why a flag of limactl's is refused here; empty if it is supported."""
     values: tuple[str, ...] = ()
-    """What completion offers to follow it."""
+    """The values that completion offers for it."""
 
 
 class Command(NamedTuple):
     """One command, as data."""
 
     usage: str
-    """What follows its name."""
+    """The arguments after its name."""
     summary: str
     does: str
     """`module:function` of this package."""
@@ -45,19 +45,19 @@ class Command(NamedTuple):
 
     @property
     def form(self) -> str:
-        """What follows its name, with the place of its flags, as limactl says it."""
+        """The arguments after its name, with `[flags]`, as limactl prints them."""
         return self.usage if "[flags]" in self.usage else f"{self.usage} [flags]".lstrip()
 
 
 class Call(NamedTuple):
-    """A command line that was understood."""
+    """A parsed command line."""
 
     name: str
-    """Of the command, with that of its group: `disk create`."""
+    """The name of the command, after that of its group: `disk create`."""
     command: Command
     arguments: tuple[str, ...]
     flags: Mapping[str, Any]
-    """Those that were given, by name."""
+    """The given flags, by name."""
 
 
 GLOBAL = (
@@ -69,13 +69,13 @@ GLOBAL = (
         "Set the logging level [trace, debug, info, warn, error]",
         values=("trace", "debug", "info", "warn", "error"),
     ),
-    Flag("tty", "Ask questions; by default where stdout is a terminal. Set to false for automation.", "bool"),
+    Flag("tty", "Ask questions; the default if stdout is a terminal. Set to false for automation.", "bool"),
     Flag("version", "Version for limactl", "bool", "v"),
     Flag("yes", "Alias of --tty=false", "bool", "y"),
 )
 
 _GROUPS = {"tmpl": "template"}
-"""Other names of groups."""
+"""Alias → the name of the group."""
 
 _SWITCH = {
     **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
@@ -90,9 +90,9 @@ def read(
     commands: Mapping[str, Mapping[str, Command] | Command],
     elsewhere: Mapping[str, str] = MappingProxyType({}),
 ) -> Call:
-    """Return the command line `words` as one of `commands`; raises UsageError in limactl's words for a mistake.
+    """Return the command line `words` as a call of one of `commands`; raises UsageError, worded as by limactl.
 
-    Without a command, the name is empty, or that of a group. `elsewhere`: what to do instead of others.
+    Without a command, the call's name is empty, or that of a group. `elsewhere`: unsupported command → what to do.
     """
     reading = _Reading(list(words))
     place: Mapping[str, Mapping[str, Command] | Command] | Command = commands
@@ -122,7 +122,7 @@ _GROUP = Command("[command]", "", "")
 
 
 def named(word: str, commands: Mapping[str, Mapping[str, Command] | Command]) -> str | None:
-    """Return which of `commands` is called `word`: by its name, or by another that it has."""
+    """Return the name of the command whose name or alias is `word`; None if there is no such command."""
     name = _GROUPS.get(word, word)
     if name in commands:
         return name
@@ -140,7 +140,7 @@ class _Reading:
         self.flags = {flag.name: flag for flag in GLOBAL}
 
     def word(self) -> str | None:
-        """Return the next word that is no flag."""
+        """Return the next word that is not a flag."""
         while self.words:
             word = self.words.pop(0)
             if word == "--":
@@ -151,8 +151,8 @@ class _Reading:
         return None
 
     def rest(self, command: Command) -> list[str]:
-        """Return the arguments of `command`, whose flags are read."""
-        del self.flags["version"]  # of the program alone; -v is --verbose of some
+        """Return the arguments of `command`; its flags are parsed."""
+        del self.flags["version"]  # only the program has it; -v is --verbose for some commands
         self.flags.update({flag.name: flag for flag in command.flags})
         arguments: list[str] = []
         while self.words:
@@ -168,11 +168,11 @@ class _Reading:
         return arguments
 
     def _names_instance(self, arguments: list[str]) -> bool:
-        """Tell whether the one word in `arguments` is an instance's, and no command for the guest."""
+        """Return whether the only word in `arguments` names an instance, rather than a command for the guest."""
         return len(arguments) == 1 and "instance" not in self.given
 
     def _is_known(self, word: str) -> bool:
-        """Tell whether `word` is a long flag of the command: one after the instance's name counts as one before it."""
+        """Return whether `word` is a long flag of the command; it may stand after the instance's name, too."""
         return word.startswith("--") and word[2:].partition("=")[0] in self.flags
 
     def _flag(self, word: str) -> None:
@@ -233,7 +233,7 @@ _KINDS: dict[str, Callable[[str], Any]] = {
 
 
 def _check(call: Call) -> None:
-    """Raise UsageError where the number of arguments is another than the command takes."""
+    """Raise UsageError if the command does not take this number of arguments."""
     command, given = call.command, len(call.arguments)
     if given < command.least:
         wrong = f"requires at least {command.least} arg(s), only received {given}"

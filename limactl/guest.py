@@ -1,4 +1,4 @@
-"""The commands that lead into a guest: `shell`, `copy`, `tunnel`, `show-ssh`. They wait for a start under way."""
+"""The commands that reach into a guest: `shell`, `copy`, `tunnel`, `show-ssh`. They wait for a start under way."""
 
 import os
 import shlex
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def shell(session: "Session", call: "Call") -> int:
-    """Log in to a guest, or run a command in it, by a login shell; becomes ssh."""
+    """Log in to a guest, or run a command in it, through a login shell; the process becomes ssh."""
     named, arguments = call.flags.get("instance"), list(call.arguments)
     if not named and not arguments:
         raise UsageError(
@@ -52,14 +52,14 @@ _FIRST = (
     'found=; while [ "$1" != -- ]; do [ -n "$found" ] || { cd -- "$1" 2>/dev/null && found=1; }; shift; done; '
     'shift; exec "$@"'
 )
-"""Runs what follows `--` in the first of the folders before it that the guest has, or where it is."""
+"""Runs the command after `--` in the first folder before `--` that the guest has, or else in the current one."""
 
 _LOGIN = 'exec "${0:-${SHELL:-/bin/sh}}" -l${1:+c} ${1:+"$1"}'
-"""Becomes the shell $0, by default the user's own, and has it run $1, or be a login shell."""
+"""Becomes the login shell $0, by default the user's own, which runs $1 if that is given."""
 
 
 def copy(session: "Session", call: "Call") -> int:
-    """Copy files between this host and guests; becomes rsync or scp."""
+    """Copy files between this host and guests; the process becomes rsync or scp."""
     for name in dict.fromkeys(filter(None, map(guest_of, call.arguments))):
         _check_running(session.ready(name))
     recursive, backend = bool(call.flags.get("recursive")), call.flags.get("backend", "auto")
@@ -70,13 +70,13 @@ def copy(session: "Session", call: "Call") -> int:
 
 
 def tunnel(session: "Session", call: "Call") -> int:
-    """Open a SOCKS proxy that leads into the guest; ssh serves it in the background until the guest is down."""
+    """Open a SOCKS proxy into the guest; ssh serves it in the background until the guest is down."""
     from ..commands.stdout import write
     from ..host.run import run
 
     name, kind = call.arguments[0], call.flags.get("type", "socks")
     if kind != "socks":
-        raise UsageError(f'unknown tunnel type: "{kind}"; there is socks')
+        raise UsageError(f'unknown tunnel type: "{kind}"; only socks is supported')
     status = session.ready(name)
     _check_running(status)
     port = call.flags.get("socks-port") or _free_port()
@@ -96,7 +96,7 @@ def _free_port() -> int:
 
 
 def show_ssh(session: "Session", call: "Call") -> int:
-    """Print how ssh reaches a guest, running or not: as a command line, its options, or a configuration."""
+    """Print how ssh reaches a guest, running or stopped: as a command line, as options, or as a configuration."""
     from ..commands.stdout import write
 
     name, form = call.arguments[0], call.flags.get("format", "cmd")
@@ -125,7 +125,7 @@ def show_ssh(session: "Session", call: "Call") -> int:
 
 
 def _check_running(status: "Status") -> None:
-    """Raise UsageError where the instance does not run, with what to type."""
+    """Raise UsageError with the command to type if the instance is stopped."""
     if state(status) == "Stopped":
         raise UsageError(
             f"instance `{status.name}` is stopped, run `limactl start {status.name}` to start the instance"
@@ -133,14 +133,14 @@ def _check_running(status: "Status") -> None:
 
 
 def _in_login_shell(command: Sequence[str], program: str | None, environment: Mapping[str, str]) -> list[str]:
-    """Return what runs `command` as limactl does: read by a login shell, the user's own or `program`."""
+    """Return the command line that runs `command` as limactl does: in a login shell, the user's own or `program`."""
     line = shlex.join(command)
     variables = ["env", *(f"{key}={value}" for key, value in environment.items())] if environment else []
     return [*variables, "sh", "-c", _LOGIN, program or "", *([line] if line else [])]
 
 
 def _environment() -> dict[str, str]:
-    """Return the variables of this host that are passed on, by LIMA_SHELLENV_ALLOW and LIMA_SHELLENV_BLOCK."""
+    """Return the variables of this host to pass on, according to LIMA_SHELLENV_ALLOW and LIMA_SHELLENV_BLOCK."""
     allowed = _patterns("LIMA_SHELLENV_ALLOW")
     blocked = _patterns("LIMA_SHELLENV_BLOCK")
     if allowed:
@@ -154,12 +154,12 @@ def _patterns(variable: str) -> list[str]:
 
 
 def _adds(blocked: Sequence[str]) -> bool:
-    """Tell whether the list of blocked variables adds to the usual one: it is empty, or begins with a `+`."""
+    """Return whether the list of blocked variables extends the default one: it is empty, or begins with a `+`."""
     return not blocked or blocked[0].startswith("+")
 
 
 def _become(argv: Sequence[str]) -> None:
-    """Become the program `argv`: its exit code is ours."""
+    """Replace this process by the program `argv`, whose exit code becomes ours."""
     from ..host import cancellation
 
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""`--help` of the drop-in, in the form of limactl's."""
+"""`--help` of the drop-in, in limactl's format."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from .flags import GLOBAL, Call, Command, Flag
 
 
 def help_text(call: Call) -> str:
-    """Return the help of the command, or the list of those there are."""
+    """Return the help of the command; for the program or a group, the list of its commands."""
     name, command = " ".join(filter(None, ("limactl", call.name))), call.command
     text = f"{command.summary or 'Lima: Linux virtual machines, by Interlock'}\n\nUsage:\n  {name} {command.form}\n"
     if not command.does:

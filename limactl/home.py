@@ -5,18 +5,19 @@
     otherwise                          instances where `interlock` keeps them, the files in `lima` beside them
 
     LIMA_HOME/
-    ├── NAME/               of each instance; it is written for readers, and no start reads it
-    │   ├── interlock       a link to the instance's own directory: what says that this folder is ours
-    │   ├── lima.yaml       the template it was created from, whole, as `edit` changed it; or what its spec says
-    │   ├── lima-version    the limactl whose calls are answered
-    │   ├── protected       while the instance is
-    │   ├── ssh.config      by which `ssh -F` reaches it as lima-NAME; of its last start
+    ├── NAME/               one for each instance, written for embedders; a start does not read it
+    │   ├── interlock       a link to the instance's own directory; it marks this folder as ours
+    │   ├── lima.yaml       the complete template that it was created from, with the changes of `edit`; or its spec
+    │   ├── lima-version    the version of limactl that this one stands in for
+    │   ├── protected       exists while the instance is protected
+    │   ├── ssh.config      written once it runs: with it `ssh -F` reaches the instance as lima-NAME
     │   └── *.log           links to the instance's logs
     ├── _config/user        a link to the private key of this home, and user.pub to the public one
     └── _disks/NAME/        datadisk, a link to the disk's file; in_use_by, a link to the instance that has it attached
 
-Every command writes what has changed, so instances made, started or deleted by `interlock` are there too, from the next
-command on. A folder without the link `interlock` is an instance of Lima's own: it is left alone, and its name is taken.
+Commands update these files, so instances that `interlock` made, started or deleted show up here with the next command
+that looks at them. A folder without the link `interlock` is an instance of Lima's own: it is left alone, and no other
+instance can take its name.
 """
 
 import json
@@ -46,14 +47,14 @@ VERSION = "lima-version"
 _DISK = "datadisk"
 
 ADDRESS = "127.0.0.1"
-"""Where ssh of every guest is."""
+"""The address at which ssh reaches every guest."""
 
 
 class LimaHome:
     """The folder LIMA_HOME, and the home of the instances that it shows."""
 
     def __init__(self) -> None:
-        """Find both in the environment. Nothing is made yet."""
+        """Find both from the environment variables. Nothing is created yet."""
         given = os.environ.get("LIMA_HOME", "")
         self.home = Home.from_environment()
         if given:
@@ -64,11 +65,11 @@ class LimaHome:
             self.root = self.home.root / "lima"
 
     def directory(self, name: str) -> Path:
-        """Return the folder that stands for the instance `name`."""
+        """Return the folder of the instance `name` in LIMA_HOME."""
         return self.root / name
 
     def is_foreign(self, name: str) -> bool:
-        """Tell whether `name` is an instance of Lima's own, which is not ours to touch."""
+        """Return whether `name` is an instance of Lima's own, which we must not touch."""
         folder = f"{self.root}/{name}"
         return os.path.lexists(f"{folder}/{CONFIG}") and not os.path.lexists(f"{folder}/{MARK}")
 
@@ -77,12 +78,12 @@ class LimaHome:
         return [name for name in self._folders() if self.is_foreign(name)]
 
     def check_free(self, name: str) -> None:
-        """Raise UsageError where an instance of Lima's own has the name."""
+        """Raise UsageError if an instance of Lima's own has the name."""
         if self.is_foreign(name):
             raise UsageError(f'instance "{name}" already exists ("{self.directory(name)}"), made by Lima itself')
 
     def write(self, status: "Status", template: str | None = None) -> None:
-        """Write the folder of the instance that `status` describes, and `template` into it, or what its spec says."""
+        """Write the folder of the instance of `status`; lima.yaml is `template`, or is made from the spec."""
         name, folder = status.name, self.directory(status.name)
         make_private_directory(folder)
         self._link_to(status)
@@ -96,16 +97,16 @@ class LimaHome:
         self._write_protection(name, protected=status.protected)
 
     def move(self, name: str, status: "Status") -> None:
-        """Let the folder of the instance that was called `name` be that of `status`, with all that is in it."""
+        """Rename the folder of the instance that was called `name` to the name that it has in `status`."""
         folder = self.directory(status.name)
-        self.remove(status.name)  # what one that was deleted meanwhile left
+        self.remove(status.name)  # left by a deleted instance of that name
         with suppress(FileNotFoundError):
             self.directory(name).rename(folder)
             (folder / SSH_CONFIG).unlink(missing_ok=True)
             self._link_to(status)
 
     def clone(self, original: "Status", status: "Status") -> None:
-        """Write the folder of the instance that `status` describes, a clone of `original`: with the same lima.yaml."""
+        """Write the folder of the instance of `status`, a clone of `original`, with the original's lima.yaml."""
         text = None
         if not self.was_edited(original):
             with suppress(OSError):
@@ -113,17 +114,17 @@ class LimaHome:
         self.write(status, text)
 
     def edit(self, status: "Status", templates: "Templates", edits: "Sequence[str]") -> None:
-        """Let lima.yaml of the instance say what `edits` did, unless somebody else has changed it."""
+        """Write the changes of `edits` into lima.yaml of the instance, unless somebody else has changed the file."""
         place = self.directory(status.name) / CONFIG
         if not place.exists() or self.was_edited(status):
             return
         text = None
-        with suppress(InvalidTemplateError):  # one that says what a spec does: it names no image
+        with suppress(InvalidTemplateError):  # a lima.yaml made from a spec names no image
             text = templates.dump(templates.parse(templates.find(str(place)), edits))
         self.write(status, text)
 
     def refresh(self, status: "Status", vms: "Interlock") -> None:
-        """Let the folder of the instance say what `status` does; where there is none yet, write it."""
+        """Update the folder of the instance to `status`; write it if it does not exist yet."""
         name = status.name
         folder = f"{self.root}/{name}"
         if status.damage or not status.spec or self.is_foreign(name):
@@ -137,7 +138,7 @@ class LimaHome:
             self._write_ssh_config(status, vms, port)
 
     def was_edited(self, status: "Status") -> bool:
-        """Tell whether somebody has changed lima.yaml since the instance was created. It is not opened."""
+        """Return whether somebody has changed lima.yaml since the instance was created, without opening the file."""
         with suppress(OSError):
             return (self.directory(status.name) / CONFIG).stat().st_mtime_ns != _created_ns(status)
         return False
@@ -148,13 +149,13 @@ class LimaHome:
             remove_tree(self.directory(name))
 
     def sweep(self, names: "set[str]") -> None:
-        """Remove the folders of instances that exist no longer: all but `names`."""
+        """Remove the folders of instances that no longer exist, which are all except `names`."""
         for name in self._folders():
             if name not in names and (self.directory(name) / MARK).is_symlink():
                 remove_tree(self.directory(name))
 
     def show_disks(self, disks: "Mapping[str, tuple[Path, Sequence[str]]]") -> None:
-        """Let `_disks` show `disks`: name → its file, and the instances that have it attached."""
+        """Update `_disks` to `disks`: name → the disk's file, and the instances that have it attached."""
         shown = self.root / "_disks"
         with suppress(FileNotFoundError):
             for folder in list(shown.iterdir()):
@@ -169,7 +170,7 @@ class LimaHome:
                 (folder / "in_use_by").unlink(missing_ok=True)
 
     def _link_to(self, status: "Status") -> None:
-        """Let the folder of the instance lead to its own directory, and to the logs there."""
+        """Link the folder of the instance to the instance's own directory, and to the logs there."""
         folder = self.directory(status.name)
         _link(folder / MARK, status.directory)
         for log in ("serial", "qemu"):
@@ -188,7 +189,7 @@ class LimaHome:
             mark.unlink(missing_ok=True)
 
     def ssh_config_at_rest(self, name: str, spec: "Spec") -> str:
-        """Return what is known of the way to an instance that does not run; the port is 0 unless its spec names one."""
+        """Return what is known of a stopped instance's ssh_config(5); the port is 0 unless its spec sets one."""
         options = {
             "HostName": ADDRESS,
             "Port": spec.ssh_port,
@@ -207,18 +208,18 @@ class LimaHome:
 
 
 def ssh_config(vms: "Interlock", name: str) -> str:
-    """Return the ssh_config(5) by which ssh reaches the running instance `name` under the name that Lima gives it."""
+    """Return the ssh_config(5) with which ssh reaches the running instance `name` under Lima's name for it."""
     text = vms.ssh_config(name).read_text()
     return text.replace(f"Host {name}\n", f"Host {host_name(name)}\n", 1)
 
 
 def host_name(name: str) -> str:
-    """Return what Lima calls the instance `name` in ssh.config: `lima-web`."""
+    """Return Lima's name for the instance `name` in ssh.config, such as `lima-web`."""
     return "lima-" + name.replace(".", "-").replace("_", "-")
 
 
 def config(status: "Status") -> dict[str, Any]:
-    """Return what the instance is, by the names of Lima's templates."""
+    """Return the spec of the instance with the keys of Lima's templates; empty without a spec."""
     spec = status.spec
     if spec is None:
         return {}
@@ -248,7 +249,7 @@ def config(status: "Status") -> dict[str, Any]:
 
 
 def _forward(forward: Any) -> dict[str, Any]:
-    """Return one way into the guest as a template spells it."""
+    """Return one port forward with the keys of a template."""
     named = {
         "guestIP": forward.guest_ip,
         "guestPort": forward.guest_port,
@@ -280,7 +281,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _link(path: Path, target: Path) -> None:
-    """Let `path` be a link to `target`."""
+    """Make `path` a link to `target`."""
     with suppress(OSError):
         if path.readlink() == target:
             return

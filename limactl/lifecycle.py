@@ -1,5 +1,5 @@
-"""The commands that move an instance. `start` of what exists is one transition; its deprecated forms, which create
-first, are two, and both are announced."""
+"""The commands that change an instance. A `start` of an existing instance is one transition; the deprecated forms of
+`start`, which create the instance first, are two transitions, and both are announced."""
 
 import shlex
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def create(session: "Session", call: "Call") -> int:
-    """Create an instance from a template; a bare name is no template."""
+    """Create an instance from a template; a bare name is not accepted as a template."""
     if _listed(session, call):
         return 0
     template, name = _asked(session, call)
@@ -30,13 +30,13 @@ def create(session: "Session", call: "Call") -> int:
 
 
 def start(session: "Session", call: "Call") -> int:
-    """Start an instance that exists, or create one from the template that is named, and start that."""
+    """Start an existing instance, or create one from the named template and start it."""
     if _listed(session, call):
         return 0
     template, name = _asked(session, call)
     exists = session.vms.status(name).exists
     if template is None and not exists and not call.arguments and not call.flags.get("name"):
-        template = DEFAULT_TEMPLATE  # `limactl start` alone: no name was typed, so none was mistyped
+        template = DEFAULT_TEMPLATE  # `limactl start` alone: without a name there is no typing mistake to catch
     if template is not None:
         _check_absent(session, name)
         session.stderr.warning(
@@ -63,7 +63,7 @@ _OF_CREATE = frozenset({
 
 
 def stop(session: "Session", call: "Call") -> int:
-    """Stop an instance that runs; with --force one in any state."""
+    """Stop a running instance; with --force, kill an instance in any state."""
     name = _name(call)
     status = session.existing(name)
     if call.flags.get("force"):
@@ -76,7 +76,7 @@ def stop(session: "Session", call: "Call") -> int:
 
 
 def restart(session: "Session", call: "Call") -> int:
-    """Stop an instance if it runs, change it as the flags say, then start it. Flags with a mistake leave it running."""
+    """Stop an instance if it runs, change it as the flags say, then start it. Invalid flags leave it running."""
     from ..api import Interlock
 
     name = _name(call)
@@ -94,7 +94,7 @@ def restart(session: "Session", call: "Call") -> int:
 
 
 def delete(session: "Session", call: "Call") -> int:
-    """Delete instances; a name that stands for nothing is only worth a warning."""
+    """Delete instances; for an unknown name, only print a warning."""
     for name in call.arguments:
         status = session.vms.status(name)
         if not status.exists:
@@ -112,7 +112,7 @@ def delete(session: "Session", call: "Call") -> int:
 
 
 def factory_reset(session: "Session", call: "Call") -> int:
-    """Throw away what the guest of an instance wrote; one that runs is ended first, as limactl does."""
+    """Discard everything that the guest of an instance wrote; a running instance is killed first, as limactl does."""
     name = _name(call)
     status = session.vms.status(name)
     if not status.exists:
@@ -126,7 +126,7 @@ def factory_reset(session: "Session", call: "Call") -> int:
 
 
 def protect(session: "Session", call: "Call") -> int:
-    """Make the removal of instances impossible."""
+    """Protect instances from removal."""
     for name in call.arguments:
         if session.existing(name).protected:
             session.stderr.warning(f"Instance `{name}` is already protected. Skipping.")
@@ -138,7 +138,7 @@ def protect(session: "Session", call: "Call") -> int:
 
 
 def unprotect(session: "Session", call: "Call") -> int:
-    """Make the removal of instances possible."""
+    """Remove the protection of instances."""
     for name in call.arguments:
         if not session.existing(name).protected:
             session.stderr.warning(f"Instance `{name}` isn't protected. Skipping.")
@@ -150,7 +150,7 @@ def unprotect(session: "Session", call: "Call") -> int:
 
 
 def clone(session: "Session", call: "Call") -> int:
-    """Make another instance of one that is stopped."""
+    """Make a copy of a stopped instance."""
     name, new = call.arguments
     original = session.existing(name)
     session.lima.check_free(new)
@@ -160,7 +160,7 @@ def clone(session: "Session", call: "Call") -> int:
 
 
 def rename(session: "Session", call: "Call") -> int:
-    """Give an instance that is stopped another name."""
+    """Rename a stopped instance."""
     name, new = call.arguments
     session.existing(name)
     session.lima.check_free(new)
@@ -171,7 +171,7 @@ def rename(session: "Session", call: "Call") -> int:
 
 
 def edit(session: "Session", call: "Call") -> int:
-    """Give an instance other processors, other memory or a larger disk."""
+    """Change the processors or the memory of an instance, or make its disk larger."""
     name = _name(call)
     if not names_instance(name):
         raise UsageError(f"{name} is a file; change it with an editor, and check it: `limactl validate {name}`")
@@ -186,7 +186,7 @@ def edit(session: "Session", call: "Call") -> int:
     return 0
 
 
-def prune(session: "Session", call: "Call") -> int:  # noqa: ARG001 - every command is called alike
+def prune(session: "Session", call: "Call") -> int:  # noqa: ARG001 - all commands have the same parameters
     """Remove the images that no instance uses."""
     session.stderr.info(f"Pruning `{session.lima.home.images}`")
     session.vms.prune(session.vms.unneeded(["image", "download"]), session.stderr.info)
@@ -194,7 +194,7 @@ def prune(session: "Session", call: "Call") -> int:  # noqa: ARG001 - every comm
 
 
 def _edited(session: "Session", call: "Call", name: str) -> int:
-    """Change `name` as the flags say, and start it if they or the user say so."""
+    """Change `name` as the flags say, and start it if a flag or the user asks for that."""
     _change(session, call, name)
     return _start(session, call, name) if session.starts_now(call) else 0
 
@@ -212,7 +212,7 @@ def _name(call: "Call") -> str:
 
 
 def _listed(session: "Session", call: "Call") -> bool:
-    """Print the templates or drivers, if that is asked for."""
+    """Print the templates or drivers if a flag asks for them, and return whether one did."""
     from ..commands.stdout import write
 
     if call.flags.get("list-templates"):
@@ -239,7 +239,7 @@ def _asked(session: "Session", call: "Call") -> tuple[str | None, str]:
 
 
 def _create(session: "Session", call: "Call", name: str, template: str) -> None:
-    """Create `name`; raises UsageError for a name that is taken, or a template from a server that reaches this host."""
+    """Create `name`; raises UsageError if the name is taken, or if a server's template asks for access to this host."""
     vms, lima = session.vms, session.lima
     _check_absent(session, name)
     if not session.tty:
@@ -259,14 +259,14 @@ def _create(session: "Session", call: "Call", name: str, template: str) -> None:
 
 
 def _check_absent(session: "Session", name: str) -> None:
-    """Raise UsageError where there is an instance `name`, of ours or of Lima's own."""
+    """Raise UsageError if there is an instance `name`, ours or Lima's own."""
     session.lima.check_free(name)
     if session.vms.status(name).exists:
         raise UsageError(f'instance `{name}` already exists ("{session.lima.directory(name)}")')
 
 
 def _check_config(session: "Session") -> None:
-    """Raise UsageError for settings of all instances that would be ignored."""
+    """Raise UsageError if there are settings for all instances, which would be ignored."""
     for name in ("default", "override", "base", "networks"):
         path = session.lima.root / "_config" / f"{name}.yaml"
         if path.exists() and path.read_text().strip():
@@ -277,7 +277,7 @@ def _check_config(session: "Session") -> None:
 
 
 def _start(session: "Session", call: "Call", name: str) -> int:
-    """Start `name`, waiting for a start that is under way, and say how to use it."""
+    """Start `name`, waiting for a start that is under way, and report how to use it."""
     vms, lima = session.vms, session.lima
     status = vms.status(name)
     if lima.was_edited(status):

@@ -1,4 +1,4 @@
-"""`list` and `info`: what limactl prints about instances and about itself."""
+"""`list` and `info`: the facts that limactl prints about instances and about itself."""
 
 import json
 import os
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from .session import Session
 
 _COLUMN = 8
-"""Characters that limactl counts for a column when it decides which of them a terminal has room for."""
+"""The width that limactl assumes for each column when it decides which columns fit on a terminal."""
 
 
 _TERMINAL = "_LIMA_OUTPUT_IS_TTY"
-"""The variable by which tests of limactl say that stdout is a terminal that shows colours."""
+"""The variable with which limactl's tests pretend that stdout is a terminal with colours."""
 
 
 def list_(session: "Session", call: "Call") -> int:
-    """Print the instances that are named, or all; return 1 where one of the names stands for nothing."""
+    """Print the named instances, or all; return 1 if one of the names is unknown."""
     flags = call.flags
     form = _form(flags)
     if flags.get("list-fields"):
@@ -58,7 +58,7 @@ def list_(session: "Session", call: "Call") -> int:
 
 
 def info(session: "Session", call: "Call") -> int:
-    """Print what this limactl is and has, one JSON object."""
+    """Print the version, the templates and the settings of this limactl as one JSON object."""
     from ..host.environment import KEPT_BACK
 
     templates = session.vms.templates
@@ -90,7 +90,7 @@ def info(session: "Session", call: "Call") -> int:
 
 
 def shows_a_terminal() -> bool:
-    """Tell whether stdout is for people."""
+    """Return whether stdout is a terminal, for people to read."""
     return bool(os.environ.get(_TERMINAL)) or sys.stdout.isatty()
 
 
@@ -101,7 +101,7 @@ def _version() -> str:
 
 
 def _form(flags: Mapping[str, Any]) -> str:
-    """Return the format that is asked for; raises UsageError for flags that exclude each other."""
+    """Return the requested format; raises UsageError for flags that exclude each other."""
     form = str(flags.get("format", "json" if flags.get("json") or "yq" in flags else "table"))
     wrong = None
     if flags.get("json") and "format" in flags:
@@ -120,7 +120,7 @@ def _form(flags: Mapping[str, Any]) -> str:
 
 
 def _template(form: str) -> Callable[[Mapping[str, Any]], str]:
-    """Return what renders an instance by the Go template `form`."""
+    """Return a function that renders an instance with the Go template `form`."""
     from ..commands.go_template import FUNCTIONS, Fields, compiled
 
     fields = Fields(
@@ -147,14 +147,14 @@ def _template(form: str) -> Callable[[Mapping[str, Any]], str]:
 
 
 def _written(value: Any) -> Any:
-    """Return what stands for `value` in JSON and YAML: of a whole instance, what `list --json` says of it."""
+    """Return `value` as it appears in JSON and YAML: a whole instance becomes its object of `list --json`."""
     return record(value) if isinstance(value, dict) and value.keys() >= set(FIELDS.values()) else value
 
 
 def _found(session: "Session", names: Sequence[str]) -> "tuple[list[Status], bool]":
-    """Return the statuses of the instances `names`, or of all, and whether one of the names stands for nothing.
+    """Return the statuses of the instances `names`, or of all, and whether one of the names is unknown.
 
-    Whatever embedders look for in LIMA_HOME says the same afterwards.
+    The files for embedders in LIMA_HOME are brought up to date.
     """
     lima, vms = session.lima, session.vms
     if not names:
@@ -201,7 +201,7 @@ def _print_records(records: Iterable[dict[str, Any]], form: str, expressions: Se
 
 
 def _painted(text: str, form: str) -> str:
-    """Return `text` with colours where stdout shows them."""
+    """Return `text`, with colours if stdout shows them."""
     if not (os.environ.get(_TERMINAL) or styled(sys.stdout)):
         return text
     from .colours import painted
@@ -227,7 +227,7 @@ def _print(pieces: Iterable[str]) -> None:
 
 
 def _table(known: Sequence[Mapping[str, Any]], *, all_fields: bool, bare: bool) -> Iterator[str]:
-    """Yield the lines of the table. What is the same for all is left out, where it is the usual."""
+    """Yield the table. VMTYPE and ARCH may be left out if they are the same for all instances."""
     width = columns(sys.stdout) if sys.stdout.isatty() else 0
     arch = os.uname().machine
 
@@ -255,7 +255,7 @@ def _table(known: Sequence[Mapping[str, Any]], *, all_fields: bool, bare: bool) 
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Return `rows` as limactl aligns them: four blanks between columns, the last one as it is."""
+    """Return `rows` as limactl aligns them: four spaces between columns, no padding after the last one."""
     widths = [max(len(cell) for cell in column) + 4 for column in zip(*rows, strict=True)]
     lines = (
         "".join(f"{cell:<{width}}" for cell, width in zip(row[:-1], widths, strict=False)) + row[-1] for row in rows

@@ -1,4 +1,4 @@
-"""The way to stderr, in the form of logrus, which limactl uses and its embedders read.
+"""Messages on stderr in the format of logrus, which limactl uses and its embedders parse.
 
     time="2026-03-01T14:02:59+01:00" level=info msg="Run `limactl start web` to start the instance."
     {"level":"info","msg":"...","time":"..."}
@@ -25,43 +25,43 @@ _BEGAN = time.monotonic()
 
 
 class Log:
-    """What is said on stderr, from a level on."""
+    """Writes messages of at least a certain level to stderr."""
 
     def __init__(self) -> None:
-        """Begin with text, from the level info on."""
+        """Begin with the format text and the level info."""
         self.level = LEVELS.index("info")
         self.as_json = False
 
     def set_level(self, name: str) -> None:
-        """Say what is at least as important as `name`; raises UsageError for a level that does not exist."""
+        """Write messages from the level `name` upwards; raises UsageError for an unknown level."""
         word = _ALIASES.get(name.lower(), name.lower())
         if word not in LEVELS:
             raise UsageError(f'not a valid logrus Level: "{name}"')
         self.level = LEVELS.index(word)
 
     def set_format(self, name: str) -> None:
-        """Write `text` or `json`; raises UsageError for another."""
+        """Write `text` or `json`; raises UsageError for another format."""
         if name not in ("text", "json"):
             raise UsageError(f'unsupported log-format: "{name}"')
         self.as_json = name == "json"
 
     def debug(self, message: str) -> None:
-        """Say what helps to find out why something hangs."""
+        """Report something that helps to debug."""
         self.say("debug", message)
 
     def info(self, message: str) -> None:
-        """Say what happens."""
+        """Report what happens."""
         self.say("info", message)
 
     def warning(self, message: str) -> None:
-        """Say what may be other than was meant."""
+        """Report something that the user may not have intended."""
         self.say("warning", message)
 
     def say(self, level: str, message: str, facts: Mapping[str, str] | None = None) -> None:
-        """Write one line, if `level` is said."""
+        """Write one line if `level` is enabled."""
         if LEVELS.index(level) < self.level:
             return
-        with suppress(OSError, ValueError):  # that nobody reads it is no reason to call the work off
+        with suppress(OSError, ValueError):  # the work continues even if nobody reads stderr
             sys.stderr.write(self._line(level, message, facts or {}) + "\n")
             sys.stderr.flush()
 
@@ -79,18 +79,18 @@ class Log:
 
 def _now() -> str:
     """Return the time in this host's zone. Source: RFC 3339; UTC is written Z."""
-    from datetime import UTC, datetime  # most calls say nothing
+    from datetime import UTC, datetime  # most calls write no message
 
     return datetime.now(UTC).astimezone().isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _value(text: str) -> str:
-    """Return `text` as it is, or as Go quotes it where a program could not tell where it ends."""
+    """Return `text` as it is, or quoted as in Go if a program could not tell where it ends."""
     return text if re.fullmatch(_BARE, text) else quoted(text)
 
 
 def quoted(text: str) -> str:
-    r"""Return `text` as a string of Go: `"`, `\` and what is not printable escaped. Source: Go, strconv.Quote."""
+    r"""Return `text` as a Go string: `"`, `\` and unprintable characters escaped. Source: Go, strconv.Quote."""
     return '"' + "".join(map(_escaped, text)) + '"'
 
 

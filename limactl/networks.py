@@ -1,4 +1,4 @@
-"""`network` and `sudoers`: the one network that guests can share here, for which nobody has to be root."""
+"""`network` and `sudoers`: the only network that guests can share here, which needs no root."""
 
 import json
 import sys
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 USER_V2 = "user-v2"
 NETWORKS = {USER_V2: {"name": USER_V2, "mode": USER_V2, "netmask": "255.254.0.0"}}
-"""Name → the object of `network list --json`. It has no gateway: each guest reaches the world by a card of its own."""
+"""Name → the object of `network list --json`. It has no gateway: each guest has another card to reach the internet."""
 
 _JOIN = f"`limactl create --network=lima:{USER_V2} template:default`"
 
 
 def list_(session: "Session", call: "Call") -> int:
-    """Print the networks that are named, or all; a name that stands for nothing is only worth a warning."""
+    """Print the named networks, or all; for an unknown name, only print a warning."""
     for name in call.arguments:
         if name not in NETWORKS:
             session.stderr.warning(f"No network matching {name} found.")
@@ -34,7 +34,7 @@ def list_(session: "Session", call: "Call") -> int:
 
 
 def create(_session: "Session", call: "Call") -> int:
-    """Refuse it, with how to join the one that exists."""
+    """Refuse, and explain how to join the existing network."""
     name = call.arguments[0]
     if name in NETWORKS:
         raise UsageError(f'network "{name}" already exists')
@@ -45,18 +45,18 @@ def create(_session: "Session", call: "Call") -> int:
 
 
 def delete(session: "Session", call: "Call") -> int:
-    """Delete nothing: what has no network is only worth a warning, and the one that exists stays."""
+    """Delete nothing: print a warning for an unknown name, and refuse to delete the existing network."""
     if not call.flags.get("force"):
         raise UsageError("`limactl network delete` currently always requires `--force`")
     for name in call.arguments:
         if name in NETWORKS:
-            raise UsageError(f"cannot delete network `{name}`: it is there whenever an instance is on it")
+            raise UsageError(f"cannot delete network `{name}`: it exists whenever an instance uses it")
         session.stderr.warning(f"Ignoring non-existent network `{name}`")
     return 0
 
 
 def sudoers(_session: "Session", _call: "Call") -> int:
-    """Refuse it: on Linux in limactl's words, elsewhere because no network here needs root."""
+    """Refuse: on Linux in limactl's words, on macOS because no network here needs root."""
     if sys.platform != "darwin":
         raise UsageError("sudoers command is only supported on macOS right now")
     raise UsageError("nothing here needs root, so there are no rules for sudo, and no file of rules to check")

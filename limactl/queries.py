@@ -1,4 +1,4 @@
-"""Queries: `--filter`, `--yq`, and the command `yq`. They are run by jq, whose language is yq's for what is asked here.
+"""Queries: `--filter`, `--yq`, and the command `yq`. jq runs them: for such queries its language equals yq's.
 
     limactl yq .cpus web.yaml          limactl yq -o json -I 0 . < web.yaml
 
@@ -24,16 +24,16 @@ TIMEOUT_S = 20.0
 _INDENT = 2
 
 _FORMS = {"y": "yaml", "yml": "yaml", "yaml": "yaml", "j": "json", "json": "json"}
-"""What `yq` reads and writes, as it is called, and as the names of files end."""
+"""Name of a format for `yq`, or suffix of a file → the format."""
 
 
 def query(value: Any, expressions: Sequence[str], form: str = "json") -> str:
-    """Return what the pipe of `expressions` makes of `value`, text without quotes, each thing in a line.
+    """Return the results of the pipe of `expressions` on `value`, one after another; text is without quotes.
 
-    Where it is more than one word: as JSON in one line; as YAML (`form` is `yaml`), which is then a document of its
-    own; or as YAML that continues without a mark (`plain`).
+    `form` is the format of each result: `json` for one line of JSON, `yaml` for a YAML document of its own, `plain` for
+    YAML without a document marker.
 
-    jq is given no environment, so that no expression reads a secret from it. Raises HostError where there is no jq.
+    jq gets no environment, so that no expression can read a secret from it. Raises HostError if jq is not installed.
     """
     if form == "json":
         return _jq(value, expressions, "-r")
@@ -42,7 +42,7 @@ def query(value: Any, expressions: Sequence[str], form: str = "json") -> str:
 
 
 def yq(_session: "Session", call: "Call") -> int:
-    """Print what an expression finds in files, or in standard input, as YAML or as JSON."""
+    """Print the results of an expression on files or standard input, as YAML or JSON."""
     from ..commands.stdout import write
 
     words, flags = list(call.arguments), call.flags
@@ -63,7 +63,7 @@ def yq(_session: "Session", call: "Call") -> int:
 
 
 def _form(flags: Mapping[str, Any], name: str, file: str) -> str:
-    """Return `yaml` or `json`: as the flag `name` says, or the name of the file."""
+    """Return `yaml` or `json`: the value of the flag `name`, or else the format that the file's name suggests."""
     given = flags.get(name, "auto")
     if given in ("auto", "a"):
         return _FORMS.get(file.rpartition(".")[2], "yaml")
@@ -73,7 +73,7 @@ def _form(flags: Mapping[str, Any], name: str, file: str) -> str:
 
 
 def _values(file: str, flags: Mapping[str, Any]) -> list[Any]:
-    """Return the documents in a file; in standard input for `-`."""
+    """Return the documents in a file, or in standard input if `file` is `-`."""
     import yaml
 
     form = _form(flags, "input-format", file)
@@ -81,7 +81,7 @@ def _values(file: str, flags: Mapping[str, Any]) -> list[Any]:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
         return [json.loads(text)] if form == "json" else list(yaml.safe_load_all(text))
     except (ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"{file}: no {form}: {' '.join(str(error).split())}") from error
+        raise UsageError(f"{file}: not {form}: {' '.join(str(error).split())}") from error
 
 
 def _text(value: Any, form: str, flags: Mapping[str, Any]) -> str:
@@ -97,7 +97,7 @@ def _text(value: Any, form: str, flags: Mapping[str, Any]) -> str:
 
 
 def _jq(value: Any, expressions: Sequence[str], *options: str) -> str:
-    """Return what jq prints of each result of the pipe of `expressions` on `value`, in a line."""
+    """Return the output of jq for the pipe of `expressions` on `value`: one line for each result."""
     from ..host.run import run
     from ..host.yq import as_jq
 

@@ -1,4 +1,4 @@
-"""What every command of the drop-in is given: the API, LIMA_HOME, and words of its own on stderr."""
+"""The session that every command of the drop-in gets: the API, LIMA_HOME, and messages on stderr."""
 
 import os
 import re
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..fsm.records import Status
 
 DEFAULT = "default"
-"""The name that is meant where none is given."""
+"""The name of the instance if no name is given."""
 
 _AS_LIMACTL = (
     (r"interlock (start|stop|protect|unprotect|delete) (\S+)( --force)?", r"limactl \1\3 \2"),
@@ -32,21 +32,21 @@ _AS_LIMACTL = (
     (r"interlock list", r"limactl list"),
     (r"interlock create (\S+) --template debian", r"limactl create --name=\1 template:default"),
 )
-"""Commands of Interlock's that limactl has, too."""
+"""Interlock's command → the same command of limactl."""
 
 
 class Session:
     """One call of the drop-in."""
 
     def __init__(self) -> None:
-        """Know nothing yet of what was called."""
+        """Begin with the defaults, before the command line is read."""
         self.stderr = Log()
         self.debug = False
         self.tty = sys.stdout.isatty()
         """Whether questions may be asked."""
 
     def adopt(self, call: Call) -> None:
-        """Obey the global flags of `call`; raises UsageError for what they cannot be."""
+        """Apply the global flags of `call`; raises UsageError for invalid ones."""
         flags = call.flags
         if "yes" in flags and "tty" in flags:
             raise UsageError("cannot use both --tty and --yes flags at the same time")
@@ -66,7 +66,7 @@ class Session:
 
     @cached_property
     def vms(self) -> "Interlock":
-        """The instances; what happens to them is said as it happens."""
+        """The API; what happens to the instances is reported as it happens."""
         from ..api import Interlock
 
         return Interlock(self.lima.home, on_event=self._announce)
@@ -76,7 +76,7 @@ class Session:
         self.stderr.say(level, event.message)
 
     def existing(self, name: str) -> "Status":
-        """Return the status of the instance `name`; raises UsageError where there is none, with what to type."""
+        """Return the status of the instance `name`; raises UsageError with the command to type if it does not exist."""
         status = self.vms.status(name)
         if not status.exists:
             self.lima.check_free(name)
@@ -97,7 +97,7 @@ class Session:
         return status
 
     def starts_now(self, call: Call) -> bool:
-        """Tell whether to start an instance that is stopped: as --start says, or as the user answers at a terminal."""
+        """Return whether to start a stopped instance: as --start says, or as the user answers on a terminal."""
         if "start" in call.flags or not (self.tty and sys.stdin.isatty()):
             return bool(call.flags.get("start"))
         from ..commands.agreement import confirmed
@@ -105,14 +105,14 @@ class Session:
         return confirmed("Do you want to start the instance now?", default=True, err=True)
 
     def report(self, error: InterlockError) -> None:
-        """Say what was wrong, the fatal line last."""
+        """Report the error, the fatal line last."""
         for detail in error.details:
             self.stderr.say("error", detail)
         hint = f" (hint: `{self.typed(error.hint)}`)" if error.hint else ""
         self.stderr.say("fatal", f"{error.message}{hint}")
 
     def typed(self, hint: str) -> str:
-        """Return the command `hint` as it works where limactl is typed."""
+        """Return the command `hint` in the form that works for users of limactl."""
         commands = [self._typed(command) for command in hint.split(" && ")]
         return " && ".join(commands)
 

@@ -1,4 +1,4 @@
-"""`snapshot`: the disk of an instance, kept by tags, and the memory of one that runs."""
+"""`snapshot`: an instance's disk saved under a tag, with the memory if the instance runs."""
 
 from typing import TYPE_CHECKING
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     from .session import Session
 
 _COLUMNS = "{:<10}{:<17}{:>8}{:>20}{:>13}{:>11}"
-"""Embedders read the second word of a line. Source: QEMU, the output of `qemu-img snapshot -l`."""
+"""Embedders parse the second word of each line. Source: QEMU, the output of `qemu-img snapshot -l`."""
 
 
 def create(session: "Session", call: "Call") -> int:
-    """Keep the disk as a snapshot, and the memory of what runs."""
+    """Save the disk as a snapshot, and the memory if the instance runs."""
     session.vms.snapshot(*_asked(session, call))
     return 0
 
 
 def apply(session: "Session", call: "Call") -> int:
-    """Give the instance the disk of a snapshot; with memory in it, the guest continues."""
+    """Give the instance the disk of a snapshot; if the snapshot has memory, the guest continues from it."""
     session.vms.restore(*_asked(session, call))
     return 0
 
@@ -33,7 +33,7 @@ def delete(session: "Session", call: "Call") -> int:
 
 
 def list_(session: "Session", call: "Call") -> int:
-    """Print the snapshots, or their tags alone."""
+    """Print the snapshots, or only their tags."""
     from ..commands.stdout import write
 
     name = call.arguments[0]

@@ -1,6 +1,6 @@
-"""Templates as limactl names and changes them: locators, and the flags that edit a template.
+"""limactl's locators of templates, and its flags that edit a template.
 
---set '.cpus = 2 | .mounts += [{"location": "~/src"}]'   assignments alone; what else yq can do is refused
+--set '.cpus = 2 | .mounts += [{"location": "~/src"}]'   only assignments; other expressions of yq are refused
 """
 
 import json
@@ -22,7 +22,7 @@ _PIPE = re.compile(r"""((?:"(?:[^"\\]|\\.)*"|'[^']*'|[^|"'])*)(?:\||\Z)""")
 
 
 def validate(session: "Session", call: "Call") -> int:
-    """Say of each template whether an instance can be created from it; raise for the first that is not valid."""
+    """Report for each template that an instance can be created from it; raise for the first invalid template."""
     for given in call.arguments:
         for note in session.vms.templates.validate(locator(given)):
             session.stderr.warning(note)
@@ -31,9 +31,9 @@ def validate(session: "Session", call: "Call") -> int:
 
 
 def copy(session: "Session", call: "Call") -> int:
-    """Write the template as it is to a file or, for `-`, to stdout: with absolute locators, unless it is --verbatim.
+    """Write the template to a file or, for `-`, to stdout, with absolute locators unless --verbatim is given.
 
-    With --embed or --embed-all, its bases and files are in it, and its comments are lost.
+    With --embed or --embed-all, its bases and files are included, and its comments are lost.
     """
     given, target = (*call.arguments, "-")[:2]
     verbatim, embed = call.flags.get("verbatim"), call.flags.get("embed") or call.flags.get("embed-all")
@@ -54,7 +54,7 @@ def copy(session: "Session", call: "Call") -> int:
 
 
 def yq(session: "Session", call: "Call") -> int:
-    """Print what an expression finds in the template, with its bases and files in it."""
+    """Print the result of an expression on the template with its bases and files included."""
     import yaml
 
     from ..commands.stdout import write
@@ -82,14 +82,14 @@ def url(session: "Session", call: "Call") -> int:
 
 
 def names_instance(argument: str) -> bool:
-    """Tell whether limactl reads `argument` as the name of an instance: it is no path, no URL and no file's name."""
+    """Return whether limactl takes `argument` as an instance's name: it is not a path, a URL or a file name."""
     from ..host.home import NAME
 
     return bool(NAME.fullmatch(argument)) and not argument.endswith((".yaml", ".yml"))
 
 
 def locator(argument: str) -> str:
-    """Return what Interlock calls the template that limactl calls `argument`; raises UsageError for a bare name."""
+    """Return Interlock's locator for limactl's locator `argument`; raises UsageError for a bare name."""
     if names_instance(argument):
         raise UsageError(f"`{argument}` names an instance; a template is a file, a URL, or `template:{argument}`")
     if argument.startswith("template:"):
@@ -99,7 +99,7 @@ def locator(argument: str) -> str:
 
 
 def edits(flags: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the changes to a template that the flags of `create` ask for, as KEY=VALUE."""
+    """Return the changes to a template that the flags ask for, as KEY=VALUE."""
     for one, other in _EXCLUSIVE:
         if flags.get(one) and flags.get(other):
             raise UsageError(f"flag `--{one}` conflicts with `--{other}`")
@@ -140,7 +140,7 @@ def _containerd(mode: str) -> list[str]:
 
 
 def _assignments(expressions: list[str]) -> Iterator[str]:
-    """Yield the assignments of yq expressions as edits; raise UsageError for what is no assignment."""
+    """Yield the assignments of yq expressions as edits; raise UsageError for any other expression."""
     for expression in expressions:
         for part in filter(str.strip, _PIPE.findall(expression)):
             found = _ASSIGNMENT.fullmatch(part)
@@ -156,7 +156,7 @@ def _assignments(expressions: list[str]) -> Iterator[str]:
             except ValueError:
                 items = None
             if not isinstance(items, list):
-                raise UsageError(f"`--set {expression}`: after += a list in JSON is expected")
+                raise UsageError(f"`--set {expression}`: expected a JSON list after +=")
             yield from (f"{found['key']}[]={json.dumps(item)}" for item in reversed(items))
 
 
@@ -190,4 +190,4 @@ _EDITS: dict[str, Callable[[Any], list[str]]] = {
     "plain": lambda value: [f"plain={json.dumps(value)}"],
     "port-forward": lambda value: [_port_forward(it) for it in value],
 }
-"""Flag → what its value changes."""
+"""Flag → function from its value to edits."""

@@ -1,9 +1,9 @@
-"""Which limactl this one stands in for."""
+"""The version of limactl that this one stands in for."""
 
 LIMA_VERSION = "2.2.0"
-"""The limactl whose calls are answered: embedders ask for it, and refuse what is older than they need."""
+"""The limactl whose calls are supported: embedders ask for the version, and refuse one that is too old for them."""
 
 
 def version_line() -> str:
-    """Return what `--version` prints."""
+    """Return the line that `--version` prints."""
     return f"limactl version {LIMA_VERSION}\n"

@@ -1,9 +1,9 @@
-"""`watch`: what happens to instances, as limactl's events.
+"""`watch`: changes of instances as limactl's events.
 
     {"instance":"web","event":{"time":"...","status":{"running":true,"sshLocalPort":60022},"message":"..."}}
 
-`status` has what changed, by the keys of Lima's host agent: `running`, `degraded`, `exiting`, `errors`, `sshLocalPort`;
-it is empty where only we have a word for it. `transition` and `message` are our own.
+`status` holds the change with the keys of Lima's host agent: `running`, `degraded`, `exiting`, `errors`,
+`sshLocalPort`. It is empty for a change that Lima has no key for. `transition` and `message` are our own.
 """
 
 import json
@@ -24,7 +24,7 @@ _EVER = "0001-01-01"
 
 
 def watch(session: "Session", call: "Call") -> int:
-    """Print what happens to the instances that are named, or to all, until a signal ends it."""
+    """Print what happens to the named instances, or to all, until a signal ends the watch."""
     for name in call.arguments:
         session.existing(name)
     changes = session.vms.watch(call.arguments, since=_EVER if call.flags.get("history") else None)
@@ -39,7 +39,7 @@ def watch(session: "Session", call: "Call") -> int:
             else:
                 write(f"{local_time(change.time)} {change.instance} | {printable(change.message)}\n")
     except CancelledError:
-        pass  # how a watch ends is no error
+        pass  # a signal is the normal end of a watch
     return 0
 
 
@@ -49,7 +49,7 @@ def _ours(change: "Change") -> dict[str, str]:
 
 
 def _status(session: "Session", change: "Change") -> dict[str, Any]:
-    """Return what `change` says about the instance in the words of Lima's host agent."""
+    """Return what `change` says about the instance, with the keys of Lima's host agent."""
     line = change.line
     if line is None:
         seen = session.vms.status(change.instance).observation
@@ -74,5 +74,5 @@ def _status(session: "Session", change: "Change") -> dict[str, Any]:
 
 
 def _set(**values: Any) -> dict[str, Any]:
-    """Return the keys whose value says something, as Go's encoder does with omitempty."""
+    """Return the non-empty values, as Go's JSON encoder does with omitempty."""
     return {key: value for key, value in values.items() if value}

@@ -79,7 +79,7 @@ def find(text: str) -> Host | None:
 
 
 def named() -> dict[str, Host]:
-    """Return the machines of the user's hosts.yaml, by name, in the order of the file; none if there is no file."""
+    """Return the machines of the user's hosts.yaml, by name, in the order of the file; empty if there is no file."""
     path = _place()
     try:
         text = read_own(path.resolve())

@@ -99,7 +99,7 @@ def _observation(record: Mapping[str, Any]) -> Observation:
         usage=Usage(record["cpu_s"], record["resident_bytes"], record["uptime_s"]) if used else None,
         ports=tuple(OpenPort(**{**port, "problem": port["problem"] or ""}) for port in record["ports"]),
         vnc=Screen(**record["vnc"]) if record["vnc"] else None,
-        node=record.get("node"),  # an earlier one does not say
+        node=record.get("node"),  # earlier versions do not send it
     )
 
 
@@ -136,7 +136,7 @@ def change(record: Mapping[str, Any]) -> Change:
 
 
 class Lines:
-    """Receives bytes piece by piece, and passes them on line by line."""
+    """Receives bytes in pieces and passes them on line by line."""
 
     def __init__(self, heard: Callable[[bytes], object]) -> None:
         self._heard = heard

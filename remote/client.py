@@ -53,9 +53,9 @@ _LOOK_S = 0.2
 class RemoteInterlock(Interlock):
     """The API on another host's instances.
 
-    Rows, reading, watching, `run`, `shell`, `copy` and `tunnel` work as on this host. Calls that deal with files of one
-    host (`images`, `disks`, `templates`, `logs`, `prune`, ...) raise UsageError. In a dry run, each call is foreseen
-    by itself.
+    Transitions, reading, watching, `run`, `shell`, `copy` and `tunnel` work as on this host. Calls that deal with files
+    of one host (`images`, `disks`, `templates`, `logs`, `prune`, ...) raise UsageError. In a dry run, each call is
+    rehearsed by itself: it does not see the effects of earlier ones.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class RemoteInterlock(Interlock):
         row = BY_TRIGGER[trigger]
         command = "cluster failover" if arguments.pop("failover", False) else row.command or trigger
         words = [*str(command).split(), checked_name(name)]
-        if trigger is Trigger.fork:  # the command starts the copies, which the row does not
+        if trigger is Trigger.fork:  # the command would start the copies; the row does not
             words.append("--no-start")
         for key, value in arguments.items():
             if value is None or value is False or (trigger, key) == (Trigger.kill, "force"):
@@ -225,7 +225,7 @@ class RemoteInterlock(Interlock):
         on_event: Announce | None = None,
     ) -> Outcome:
         """Change `name` there as `edits` and `file`, which is on this host, say."""
-        if shown is not None:  # as is what returns it
+        if shown is not None:  # `editable`, which returns it, is refused too
             self._refuse("edit with shown", "edit", name)
         connection = Connection(self.host)
         words = ["edit", checked_name(name), *(word for edit in edits for word in ("--set", edit))]
@@ -308,7 +308,7 @@ class RemoteInterlock(Interlock):
 
         def hear(line: bytes) -> None:
             for record in answers.objects(line):
-                if "error" not in record or "event" in record:  # what went wrong is raised in the end
+                if "error" not in record or "event" in record:  # an error is raised at the end
                     found.put(answers.change(record))
 
         lines = answers.Lines(hear)
@@ -318,7 +318,7 @@ class RemoteInterlock(Interlock):
                 with cancellation.calling_off(lambda: "the watch is over" if over.is_set() else None):
                     self._ask(words, connection=connection, stdout=lines.hear)
                 found.put(connection.broken())
-            except Exception as error:  # noqa: BLE001 - it is raised where the next change is asked for
+            except Exception as error:  # noqa: BLE001 - raised where the next change is requested
                 found.put(error)
 
         thread = threading.Thread(target=work, name="interlock watch", daemon=True)
@@ -394,39 +394,39 @@ class RemoteInterlock(Interlock):
 
         return [str(ways.script(connection))], ask
 
-    # -- what is about files of one host -----------------------------------------------------------------------------
+    # -- calls that deal with files of one host ----------------------------------------------------------------------
 
     def ssh_config(self, name: str) -> Path:
-        """Refuse: it would name keys and ports of that host."""
+        """Refuse: the file would name keys and ports of that host."""
         self._refuse("ssh_config", "shell", name)
 
     def logs(self, name: str) -> dict[str, Path]:
-        """Refuse: they are files there, which the command prints."""
+        """Refuse: logs are files of that host; the command `logs` prints them."""
         self._refuse("logs", "logs", name)
 
     def editable(self, name: str) -> str:
-        """Refuse: `edit` takes what is to be changed."""
+        """Refuse: `edit` takes the changes as arguments."""
         self._refuse("editable", "edit", name)
 
     def autostart(self, name: str, *, enabled: bool = True) -> bool:
-        """Refuse: the command says what it did."""
+        """Refuse: the command `autostart` does it."""
         self._refuse("autostart", "autostart", "enable" if enabled else "disable", name)
 
     def fleet(self, file: object) -> NoReturn:
-        """Refuse: a fleet is applied by the Interlock that has it."""
+        """Refuse: a fleet is applied by the Interlock on its own host."""
         del file
         self._refuse("fleet", "list")
 
     def fleets(self) -> NoReturn:
-        """Refuse: the command prints them."""
+        """Refuse: the command `fleet status` prints them."""
         self._refuse("fleets", "fleet", "status")
 
     def clusters(self) -> NoReturn:
-        """Refuse: the command prints their nodes."""
+        """Refuse: the command `cluster nodes` prints their nodes."""
         self._refuse("clusters", "cluster", "nodes")
 
     def checks(self) -> NoReturn:
-        """Refuse: the command prints them."""
+        """Refuse: the command `doctor` prints them."""
         self._refuse("checks", "doctor")
 
     @property

@@ -50,7 +50,7 @@ _OPTIONS = (
     "ServerAliveInterval=10",
     "ServerAliveCountMax=3",
     "LogLevel=ERROR",
-    # The user's settings for logins do not apply to this.
+    # The user's settings for interactive logins do not apply here.
     "EscapeChar=none",
     "PermitLocalCommand=no",
     "RemoteCommand=none",
@@ -80,7 +80,7 @@ class Connection:
         self.sent: list[str] = []
         """Files that were sent there for the next command, which removes them."""
         self._greeting: Mapping[str, Any] = {}
-        """Of the last call."""
+        """The greeting of the last call."""
         self._socket = runtime / self.key
         self._met = runtime / f"{self.key}.met"
 
@@ -175,7 +175,7 @@ class Connection:
 
     def keep(self, name: str, content: bytes) -> str:
         """Send `content` to a file called `name` there, for the next call, which removes it; return its path there."""
-        sent, self.sent = self.sent, []  # the next call is not this one
+        sent, self.sent = self.sent, []  # this call must not remove the files of the next one
         ended = self.call([KEEP, name], stdin=content)
         if ended.status:
             raise self.broken()
@@ -251,7 +251,7 @@ class Connection:
         if "Permission denied" in text:
             hint = shlex.join(["ssh-copy-id", *host.way])
         elif "verification failed" in text:
-            hint = host.typed("true")  # it shows the key, and asks
+            hint = host.typed("true")  # ssh then shows the key and asks
         else:
             hint = host.typed("true", options=("-v",))
         return UnreachableError(f'host "{host.label}" cannot be reached: {last}', hint=hint, details=words[:-1])

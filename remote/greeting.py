@@ -1,4 +1,4 @@
-"""What both ends of a call have to agree on before anything else; it imports nothing."""
+"""The constants that both ends of a call must agree on; it imports nothing."""
 
 CALL = "remote-call"
 """The first word of a command line from another machine's Interlock, followed by a JSON object and the words."""
@@ -13,5 +13,5 @@ WAY, SFTP, TUNNEL = ":way", ":sftp", ":tunnel"
 KEEP = ":keep"
 RUN, INSTANCES = ":run", ":instances"
 COMPLETE = ":complete"
-"""What can be asked for beside commands: the parts of `copy`, `tunnel` and of sending a file that belong there; what
-programs need in one call: all that a command in a guest says, and every instance with its spec; what a shell offers."""
+"""Requests besides commands: the remote parts of `copy`, of `tunnel` and of sending a file; calls for programs, which
+return all output of a command in a guest, or every instance with its spec; the completions for a shell."""

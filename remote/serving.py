@@ -3,8 +3,8 @@
     interlock remote-call '{"contract": 1, ...}' start web
 
 It greets on stderr, takes the caller's settings into its environment, and then runs as if called with the rest. The
-caller passes on the signals that it gets. When it is gone, because the connection broke or its process was killed, this
-process is cancelled as if its terminal had been closed (SIGHUP).
+caller passes on the signals that it gets. When the caller is gone, because the connection broke or its process was
+killed, this process is cancelled as if its terminal had been closed (SIGHUP).
 """
 
 import json
@@ -20,7 +20,7 @@ from ..version import CONTRACT, __version__
 from .greeting import GREETING, REFUSED
 from .hints import for_host
 
-TYPE_CHECKING = False  # what `typing` calls so, without its import
+TYPE_CHECKING = False  # as in `typing`, but without importing it
 if TYPE_CHECKING:
     from typing import Any
 
@@ -30,7 +30,7 @@ _USAGE = 2
 """The exit code of `errors.UsageError`, whose module is not loaded yet."""
 
 SENT = "sent-"
-"""The beginning of the name of the folder, in the runtime directory, of a file that was sent."""
+"""The prefix of the name of a folder, in the runtime directory, for one file that was sent."""
 
 _caller: "dict[str, Any]" = {}
 """What the caller says about itself."""
@@ -41,7 +41,7 @@ sent."""
 
 
 def begin() -> None:
-    """Turn the process's arguments into those of the program that another machine calls; leave if there are none."""
+    """Replace the process's arguments by those that the call carries; exit if it carries none."""
     call = _call()
     if call.get("greet"):
         seconds, nanoseconds = divmod(time.time_ns(), 10**9)
@@ -66,7 +66,7 @@ def begin() -> None:
 
 
 def _call() -> "dict[str, Any]":
-    """Return what the caller says about itself; exit if that is missing, as when a person types the command."""
+    """Return what the caller says about itself; exit if it says nothing, as when a person types the command."""
     try:
         call = dict(json.loads(sys.argv[2]))
     except (IndexError, ValueError, TypeError):
@@ -104,7 +104,7 @@ def on_leash() -> bool:
 
 def typed(hint: str) -> str:
     """Return `hint`, a command for this machine, as it is typed where the user is."""
-    if hint.startswith("export "):  # no variable of the user's reaches this machine: the way to where it is set
+    if hint.startswith("export "):  # the user's variables do not reach this machine: they must be set in a login here
         return shlex.join(["ssh", "-t", *_caller["way"]])
     commands = re.split(r" (?:&&|\|\||\|) ", hint)
     if all(command.startswith("interlock ") for command in commands):

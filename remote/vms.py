@@ -52,7 +52,7 @@ class Interlock(api.Interlock):
         dry_run: bool = False,
         wait_s: float = 0.0,
     ) -> None:
-        if host is not None and _is_another(host):  # `__new__` has not turned this class into the one for it
+        if host is not None and _is_another(host):  # `__new__` did not choose the class for that: this one is derived
             raise UsageError(
                 f"{type(self).__name__}, a class derived from Interlock, acts on this host only; "
                 f'for another, call Interlock(host="{host}") itself'

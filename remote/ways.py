@@ -25,7 +25,7 @@ STDIN = "-"
 
 _SCRIPT = """\
 #!/bin/sh
-# Stands in for ssh: what scp and rsync ask of a guest is asked of the host that has it.
+# Stands in for ssh: passes the requests of scp and rsync for a guest to the host that runs the guest.
 part=run
 while :; do
     case $1 in
@@ -77,7 +77,7 @@ def checked(connection: Connection, words: Sequence[str], settings: Mapping[str,
 def script(connection: Connection) -> Path:
     """Return the program that stands in for ssh to reach guests over `connection`; the same for all guests.
 
-    Another home of that host has another one: it is named after its text, and never replaced by a different text.
+    Each home of that host has its own script: a script is named after its text, and no other text ever replaces it.
     """
     *begin, command = connection.line([], greet=False)
     text = _SCRIPT.format(line=shlex.join([*begin, command]), sftp=SFTP)

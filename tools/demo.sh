@@ -1,12 +1,12 @@
 #!/bin/sh
-# Takes a real virtual machine through its life. The machine is gone afterwards; the image stays in your home, so that
-# your first own machine is quick.
+# Takes a real virtual machine through its lifecycle. The machine is removed at the end; the image stays in your home, so
+# that your own first machine starts quickly.
 set -eu
 
 interlock=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 export INTERLOCK_LOG_FORMAT=human
 name=demo
-if "$interlock" inspect "$name" >/dev/null 2>&1; then name=demo-$$; fi # that one is yours
+if "$interlock" inspect "$name" >/dev/null 2>&1; then name=demo-$$; fi # the existing one is yours
 trap '"$interlock" delete --force "$name" 2>/dev/null || true' EXIT
 
 run() {

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Puts the JavaScript libraries that draw and run our diagrams into the folder $1, and installs the programs that the
-# tests show them to. Where there is no browser to install, the tests that need one are skipped, and say so.
+# tests render them with. If no browser can be installed, the tests that need one are skipped, and say so.
 set -eu
 
 here=$(dirname "$0")
@@ -9,7 +9,7 @@ command -v plantuml >/dev/null || "$here/packages.sh" plantuml
 command -v chromium >/dev/null || command -v google-chrome >/dev/null || "$here/packages.sh" chromium ||
     echo "no Chromium: the diagrams for Mermaid, XState and SCXML will not be tested" >&2
 
-# fetch PACKAGE@VERSION FILE...: takes these files out of a package of npm, without what it depends on.
+# fetch PACKAGE@VERSION FILE...: extracts these files from an npm package, without its dependencies.
 fetch() {
     package=$1
     shift

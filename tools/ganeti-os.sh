@@ -1,8 +1,8 @@
 #!/bin/sh
 # Packs the OS definition `interlock-os` for the nodes of a Ganeti cluster: tools/ganeti-os.sh [FOLDER]
 #
-# The package goes into FOLDER, by default the working directory. It has nothing but the folder drivers/ganeti/interlock-os,
-# which may as well be copied to /usr/share/ganeti/os on each node by hand.
+# The package is written to FOLDER, by default the working directory. It contains only the folder
+# drivers/ganeti/interlock-os, which can also be copied to /usr/share/ganeti/os on each node by hand.
 set -eu
 into=$(realpath "${1:-.}")
 cd "$(dirname "$0")/.."
@@ -21,7 +21,7 @@ Depends: ganeti, qemu-utils
 Section: admin
 Priority: optional
 Description: OS definition for instances that Interlock makes
- Writes an image out of a folder that all nodes share into the disk of a Ganeti instance.
+ Writes an image from a folder that all nodes share to the disk of a Ganeti instance.
 end
 chmod -R u=rwX,go=rX "$work"
 dpkg-deb --root-owner-group --build "$work" "$into/interlock-os_${version}_all.deb"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs those of the named Debian packages that are missing; does nothing, and needs no rights, when none is.
+# Installs the named Debian packages that are missing; if all are installed, it does nothing and needs no root.
 set -eu
 
 missing=

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Puts pyright into the folder $1: the type checker, beside mypy, of programs that embed Interlock.
+# Puts pyright into the folder $1: besides mypy, the type checker for programs that embed Interlock.
 set -eu
 
 command -v npm >/dev/null || "$(dirname "$0")/packages.sh" npm

@@ -1,8 +1,8 @@
-"""Records what a person sees in a real terminal, with colours: docs/session.svg, and the screens of docs/screens.
+"""Records the contents of a real terminal, with colours: docs/session.svg, and the screens in docs/screens.
 
 Usage: INTERLOCK_HOME=$(mktemp -d) python tools/record.py [NAME...]     (needs tmux; the tiny image is built if missing)
 
-The commands are typed into a terminal of tmux. All pictures are made, or those called NAME.
+The commands are typed into a terminal of tmux. Makes all pictures, or only those called NAME.
 """
 
 import os
@@ -44,7 +44,7 @@ class Terminal:
         self.shows("$")
 
     def type(self, line: str) -> None:
-        """Type a line, and Enter."""
+        """Type a line and press Enter."""
         self._tmux("send-keys", "-l", line)
         self.press("Enter")
 
@@ -52,11 +52,11 @@ class Terminal:
         self._tmux("send-keys", key)
 
     def shows(self, *words: str) -> None:
-        """Return when all of `words` are on the screen."""
+        """Return once all of `words` are on the screen."""
         self.until(lambda screen: all(word in screen for word in words))
 
     def until(self, condition: Callable[[str], bool]) -> None:
-        """Return when what is on the screen meets `condition`."""
+        """Return once the text on the screen meets `condition`."""
         end = time.monotonic() + PATIENCE_S
         while not condition(screen := self._tmux("capture-pane", "-p")):
             if time.monotonic() > end:
@@ -64,7 +64,7 @@ class Terminal:
             time.sleep(0.1)
 
     def write(self, path: Path) -> None:
-        """Write what is on the screen as a picture."""
+        """Write the contents of the screen as a picture."""
         screen = self._tmux("capture-pane", "-p", "-e").rstrip()
         with Path(os.devnull).open("w") as nowhere:
             console = Console(record=True, width=self.columns, file=nowhere)
@@ -84,7 +84,7 @@ class Terminal:
 
 @contextmanager
 def terminal(columns: int = 100, rows: int = 24) -> Iterator[Terminal]:
-    """Yield a terminal, which is gone afterwards."""
+    """Yield a terminal, and close it afterwards."""
     made = Terminal(columns, rows)
     try:
         yield made
@@ -97,7 +97,7 @@ def interlock(*arguments: str) -> None:
 
 
 def session(path: Path) -> None:
-    """A whole life, line for line."""
+    """Record a whole lifecycle, line by line."""
     with terminal(108, 60) as shown:
         for number, line in enumerate(SESSION.splitlines(), 2):
             shown.type(line)
@@ -130,7 +130,7 @@ def listing(path: Path) -> None:
 
 
 def progress(path: Path) -> None:
-    """A start, in the middle."""
+    """Record a start in the middle."""
     with terminal() as shown:
         shown.type("interlock start build")
         shown.shows("kernel booting")
@@ -155,7 +155,7 @@ def history(path: Path) -> None:
 
 
 def top(path: Path) -> None:
-    """The live view while an instance starts."""
+    """Record the live view while an instance starts."""
     with terminal(80) as shown:
         shown.type("interlock top")
         shown.shows("build", "quit")
@@ -179,7 +179,7 @@ SCREENS: dict[str, Callable[[Path], None]] = {
 
 
 def main() -> None:
-    """Record and write."""
+    """Record the pictures and write them."""
     wanted = sys.argv[1:] or ["session", *SCREENS]
     subprocess.run([INTERLOCK, "image", "build", "tiny"], check=True)
     if "session" in wanted:

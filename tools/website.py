@@ -1,10 +1,10 @@
-"""What MkDocs needs beyond mkdocs.yml: it adds the pages and files outside docs/ to which the pages link.
+"""A hook for MkDocs that adds the pages and files outside docs/ to which the pages link.
 
     README.md, SKILL.md, ...     pages; README.md is the first
     a picture                    source/PATH
     any other file               source/PATH.md, a page that shows it
 
-So every link of the sources works on the site, and the site needs no other server. Source: MkDocs, "Hooks".
+So every link in the sources works on the site without another server. Source: MkDocs, "Hooks".
 """
 
 import os
@@ -21,7 +21,7 @@ PICTURES = {".svg", ".png"}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add what lies outside docs/: the pages at the top, and what any page leads to."""
+    """Add the pages at the top of the repository, and each file outside docs/ that a page links to."""
     for page in sorted(ROOT.glob("*.md")):
         files.append(File.generated(config, page.name, abs_src_path=str(page)))
     for page in list(files.documentation_pages()):
@@ -33,7 +33,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
-    """Let the links of `page` lead to where their targets are on the site."""
+    """Point the links of `page` to the places of their targets on the site."""
 
     def moved(link: re.Match[str]) -> str:
         place = _on_site(_target(page.file, link[2]))
@@ -43,7 +43,7 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
 
 
 def _target(page: File, link: str) -> str:
-    """Return the path, in the repository, of what `link` of `page` leads to."""
+    """Return the path in the repository that `link` of `page` leads to."""
     return os.path.relpath((Path(str(page.abs_src_path)).parent / link).resolve(), ROOT)
 
 

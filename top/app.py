@@ -56,7 +56,7 @@ _OTHER_ROWS, _FEWEST_ROWS = 10, 5
 """The rows that title, facts, keys and separators take, and the least that the messages and the table need."""
 
 _SCROLL_BAR = 2
-"""How wide it is, where a page is longer than the screen."""
+"""The width of the scroll bar of a page that is longer than the screen."""
 
 NOTHING = "No instances. This makes one: interlock create web --template debian"
 
@@ -114,14 +114,14 @@ class Top(App[None]):
             self.everyone = everyone
 
     class Said(Message):
-        """There are lines to show; those that are hints are commands."""
+        """There are lines to show."""
 
         def __init__(self, lines: Sequence[Text], moment: datetime | None = None) -> None:
             super().__init__()
             self.lines, self.moment = lines, moment or datetime.now().astimezone()
 
     class Ended(Message):
-        """One of the looking threads has ended, which only an error makes it do."""
+        """One of the looking threads has ended because of an error."""
 
         def __init__(self, error: Exception) -> None:
             super().__init__()
@@ -139,7 +139,7 @@ class Top(App[None]):
         self._interlock, self._run_outside, self._names = interlock, run_outside, names
         self._typed = typed
         self._load: tuple[str | None, Load | None] = None, None
-        """The instance whose guest has said how busy it is."""
+        """The name of the instance whose guest was asked last, and the load that it reported."""
         self.requests = Requests(interlock, self._over)
         self._everyone: list[Seen] = []
         self._chosen: str | None = None
@@ -148,7 +148,7 @@ class Top(App[None]):
         self.failure: Exception | None = None
         """Why the view ended by itself."""
 
-    # -- what is where ---------------------------------------------------------------------------------------------
+    # -- layout ----------------------------------------------------------------------------------------------------
 
     def compose(self) -> ComposeResult:
         yield Drawn(lambda width, _: picture.title(self._everyone, width), "title")
@@ -220,10 +220,10 @@ class Top(App[None]):
             part.refresh(layout=part.id in ("keys", "known"))
 
     def _parts(self) -> list[Drawn]:
-        """Return what the view consists of: nothing, for a message that comes when its screen is gone already."""
+        """Return the parts of the view; empty if a message arrives when the screen is already gone."""
         return [part for screen in self.screen_stack[:1] for part in screen.query(Drawn)]
 
-    # -- what the threads say --------------------------------------------------------------------------------------
+    # -- messages of the threads -----------------------------------------------------------------------------------
 
     def seen(self, instances: list[Seen]) -> None:
         self.post_message(self.Looked(instances))
@@ -239,7 +239,7 @@ class Top(App[None]):
         self.post_message(self.Ended(error))
 
     def hear(self, event: Event) -> None:
-        """Receive what one of our requests announces; the watch shows what is in a journal."""
+        """Show an event of one of our requests, unless it is in a journal: the watch shows those."""
         if event.seq is None:
             self.post_message(self.Said([Text(printable(event.message))]))
 
@@ -247,7 +247,7 @@ class Top(App[None]):
         error = request.call.future.exception()
         if error is not None:
             self.post_message(self.Said(self._complaint(error)))
-        elif not BY_TRIGGER[request.trigger].recorded:  # so that nothing has been said yet
+        elif not BY_TRIGGER[request.trigger].recorded:  # then no event was announced for it
             outcome = request.call.future.result()
             said = (*outcome.mended, words.repaired(outcome.instance, outcome.state, outcome.mended))
             self.post_message(self.Said([Text(printable(line)) for line in said]))
@@ -274,7 +274,7 @@ class Top(App[None]):
         self.failure = message.error
         self.exit()
 
-    # -- what keys do ----------------------------------------------------------------------------------------------
+    # -- keys ------------------------------------------------------------------------------------------------------
 
     def on_key(self, event: Key) -> None:
         trigger = LETTERS.get(event.character or "")
@@ -301,7 +301,7 @@ class Top(App[None]):
         self.push_screen(Page(picture.explained(self.size.width - _SCROLL_BAR)))
 
     def action_call_off(self) -> None:
-        """Cancel what was asked for here and is under way for the chosen instance."""
+        """Cancel the requests of this view that are under way for the chosen instance."""
         if self._chosen is None:
             return
         ours = self.requests.of(self._chosen)

@@ -70,7 +70,7 @@ def _install() -> str:
 
 
 def _wait_for_the_rest(session: Session, view: "Top") -> None:
-    """Wait for the requests of the view that are under way, and say how they ended."""
+    """Wait for the requests of the view that are under way, and report how they ended."""
     for request in list(view.requests.under_way):
         session.report(f"still {request.words}; Ctrl-C cancels it")
     first: InterlockError | None = None

@@ -15,7 +15,7 @@ SCROLLING = frozenset({"up", "down", "pageup", "pagedown", "home", "end"})
 
 
 class Question(ModalScreen[str | None]):
-    """Asks for one key of `answers`, key → what it means; the result is that key, or None after Escape."""
+    """Asks for one key of `answers`, key → its meaning; the result is that key, or None after Escape."""
 
     def __init__(self, text: str, answers: Mapping[str, str]) -> None:
         super().__init__()

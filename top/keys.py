@@ -14,9 +14,9 @@ RESERVED = frozenset("qx")
 
 
 def _letters() -> dict[str, Trigger]:
-    """Return a letter for each trigger that can be asked for: the first of its name that no earlier row has.
+    """Return a letter for each trigger that can be asked for: the first of its name that no earlier row has taken.
 
-    The same in every state, so that no key comes to mean something else while it is pressed.
+    The letters are the same in every state, so that no key changes its meaning while somebody presses it.
     """
     taken: dict[str, Trigger] = {}
     for row in TABLE:
@@ -34,7 +34,7 @@ class Why(NamedTuple):
 
 
 def legal(status: Status) -> list[Trigger]:
-    """Return what would be carried out now if it were asked for, in the table's order.
+    """Return the triggers that would be carried out now if they were asked for, in the table's order.
 
     While something is in progress, these are the triggers that cancel it, and those that need no lock.
     """
@@ -61,7 +61,7 @@ def refusal(status: Status, trigger: Trigger) -> Why:
 
 
 def loses(trigger: Trigger) -> bool:
-    """True when `trigger` destroys data of a guest, or ends it without asking it: people should confirm that."""
+    """Return whether `trigger` destroys data of a guest, or ends it by force: people should confirm that."""
     row = BY_TRIGGER[trigger]
     return row.guarded or row.at_once
 

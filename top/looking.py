@@ -1,4 +1,4 @@
-"""What the view knows: the instances as they are now, and how busy each machine has been since the last look."""
+"""The data of the view: the instances as they are now, and how busy each machine has been since the last look."""
 
 import threading
 from collections.abc import Callable, Collection
@@ -25,7 +25,7 @@ BEFORE = timedelta(minutes=10)
 """How far back the messages begin."""
 
 _SHORTEST_S = 0.5
-"""Over shorter times, processor time, which is counted in hundredths of a second, is too coarse."""
+"""The shortest time to measure over: processor time is counted in hundredths of a second."""
 
 
 class Seen(NamedTuple):
@@ -33,7 +33,7 @@ class Seen(NamedTuple):
 
     status: Status
     cpu_percent: float | None
-    """Of one processor of the host; None while nothing runs."""
+    """The use of processor time, in percent of one processor of the host; None while nothing runs."""
 
 
 class Meter:
@@ -43,7 +43,7 @@ class Meter:
         self._latest: dict[str, tuple[Usage, float]] = {}
 
     def percent(self, name: str, used: Usage | None) -> float | None:
-        """Return the processor time of the machine `name` since it was asked for last, or since its start."""
+        """Return how busy the machine `name` has been since the last call, or since its start."""
         if used is None:
             self._latest.pop(name, None)
             return None
@@ -86,7 +86,7 @@ class Looking:
         self._look_now.set()
 
     def close(self) -> None:
-        """End both threads; return when they have ended."""
+        """End the threads; return when they have ended."""
         self._closing.set()
         self._look_now.set()
         for thread in self._threads:
@@ -96,7 +96,7 @@ class Looking:
         def until_closed() -> None:
             try:
                 work()
-            except Exception as error:  # noqa: BLE001 - where a thread ends: the view has to say it
+            except Exception as error:  # noqa: BLE001 - where a thread ends: the view has to show the error
                 self._listener.ended(error)
 
         thread = threading.Thread(target=until_closed, name=f"interlock top: {work.__name__}", daemon=True)

@@ -1,4 +1,4 @@
-"""A program that has the terminal for itself while the view stands aside."""
+"""Running a program that has the terminal to itself while the view is suspended."""
 
 import os
 import signal
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 def on_terminal(argv: Sequence[str], pause: bool) -> int:
     """Run `argv` on this process's terminal and return its exit status. The program itself handles Ctrl-C.
 
-    One of our programs acts on this host, as the view does, whatever INTERLOCK_HOST says. With `pause`, its output
-    stays until Enter is pressed. Called in the main thread.
+    Interlock, run this way, acts on this host, as the view does, whatever INTERLOCK_HOST says. With `pause`, the
+    program's output stays until Enter is pressed. Must be called in the main thread.
     """
     before = signal.signal(signal.SIGINT, lambda _number, _frame: None)  # not SIG_IGN, which the program would inherit
     environment = {key: value for key, value in os.environ.items() if key != "INTERLOCK_HOST"}

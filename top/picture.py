@@ -1,6 +1,6 @@
-"""What the view shows, as text: the table of instances, the facts about the chosen one, the lifecycle, the keys.
+"""The contents of the view as text: the table of instances, facts about the chosen one, the lifecycle, the keys.
 
-Nothing here knows a terminal: each function makes rich texts of what it is given, at most as wide as the width given.
+Nothing here depends on a terminal: each function makes rich texts from its arguments, no wider than the given width.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 TITLES = ("NAME", "STATUS", "CPU", "MEMORY", "UPTIME")
 
 _NAME, _CPU, _MEMORY, _UPTIME, _GAP = 20, 6, 9, 11, 2
-"""The widest that the first column may be, and the gap between columns. STATUS gets what is left."""
+"""The widths of the columns, at most _NAME for the first one, and the gap between them. STATUS gets the rest."""
 
 _ANSI_BLACK = 30
-"""The parameter of SGR that the colours of a foreground are counted from. Source: ECMA-48."""
+"""The SGR parameter of the first foreground colour. Source: ECMA-48."""
 
 _KEY_COLUMNS = 15
-"""Where the reasons of the keys begin."""
+"""The column where the reasons of the keys begin."""
 
 WAYS_ROWS = 4
 """How many rows the small drawing of the lifecycle takes."""
@@ -51,7 +51,7 @@ def title(everyone: Sequence[Seen], width: int) -> Text:
 
 
 def table(everyone: Sequence[Seen], chosen: str | None, width: int, height: int) -> Text:
-    """Return the titles and a line for each of as many instances as there is room for, the chosen one among them."""
+    """Return the titles and a line for each instance, as many as fit, the chosen one among them."""
     name = min(max([len(TITLES[0]), *(len(it.status.name) for it in everyone)]), _NAME)
     status = max(len(TITLES[1]), width - name - _CPU - _MEMORY - _UPTIME - 4 * _GAP)
     line = Text(no_wrap=True).append(_row(TITLES, name, status), style="bold underline")
@@ -112,7 +112,7 @@ def lifecycle(status: Status, width: int, height: int) -> Text:
 
 
 def whole_lifecycle(current: State, *, with_notes: bool = False) -> Text:
-    """Return the drawing that `interlock diagram` prints; the box of `current` is bold, too."""
+    """Return the drawing that `interlock diagram` prints, with the box of `current` in bold."""
     plan = drawing()
     lines = drawn(current).splitlines()
     texts = [Text(line, no_wrap=True) for line in (lines if with_notes else lines[: plan.rows])]
@@ -203,7 +203,7 @@ def whole_rows() -> int:
 
 
 def explained(width: int) -> Text:
-    """Return each key that asks for something, with the reason of its row, whose lines begin below each other."""
+    """Return each key that asks for a trigger, with the reason of its row; wrapped lines are aligned."""
     text = Text()
     for trigger, letter in LETTER_OF.items():
         first, *rest = wrap(BY_TRIGGER[trigger].why, max(width - _KEY_COLUMNS, _KEY_COLUMNS))

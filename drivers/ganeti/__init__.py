@@ -1,4 +1,4 @@
-"""The driver `ganeti`: machines that a Ganeti cluster runs, asked for over its REST API (RAPI).
+"""The driver `ganeti`: machines that a Ganeti cluster runs, controlled through its REST API (RAPI).
 
-Nothing outside this folder knows what Ganeti is. A second driver for clusters would be a folder beside this one.
+Nothing outside this folder depends on Ganeti. A second driver for clusters would be a folder beside this one.
 """

@@ -1,9 +1,9 @@
-"""A cluster's record: how it is reached, and what the machines on it are made of.
+"""A cluster's record: how to reach the cluster, and the settings for the machines on it.
 
-    HOME/clusters/NAME.yaml     written by the user, who alone may read it, because a secret stands in it
-    HOME/clusters/home          which home this is, a random number: the mark on its machines
+    HOME/clusters/NAME.yaml     written by the user; no other user may read it, because it contains a secret
+    HOME/clusters/home          a random number that identifies this home: the mark on its machines
 
-docs/cluster.md explains the keys. Paths of the nodes' files are given to Ganeti, which wants them absolute.
+docs/cluster.md explains the keys. Paths on the nodes are passed to Ganeti, which requires absolute paths.
 """
 
 import os
@@ -19,27 +19,27 @@ from ..clusters import place
 
 
 class Cluster(NamedTuple):
-    """How a cluster is reached. Each field but the first is a key of its record."""
+    """How to reach a cluster. Each field except the first is a key of its record."""
 
     name: str
     url: str
-    """Of RAPI: `https://cluster.example.org:5080`."""
+    """The URL of RAPI: `https://cluster.example.org:5080`."""
     certificate: str
-    """PEM: RAPI shows this certificate, and no other is accepted."""
+    """RAPI's certificate, in PEM; no other certificate is accepted."""
     user: str
-    """Of RAPI, with the right to write."""
+    """A user of RAPI with write access."""
     secret: str
     store: str
-    """A folder of this host that is `store_on_nodes` on each node: a network file system."""
+    """The folder on this host that the nodes have as `store_on_nodes`: a network file system."""
     store_on_nodes: str
     driver: str = "ganeti"
     network: str = ""
-    """The network of Ganeti's out of whose pool guests get their addresses; empty: the cluster's default card, and the
-    address is that of the instance's name in DNS."""
+    """The Ganeti network whose pool guests get their addresses from. Empty: guests have the cluster's default card, and
+    DNS gives the address of the instance's name."""
     dns: str = ""
-    """The guests' name servers, with blanks between them."""
+    """The guests' name servers, separated by spaces."""
     domain: str = ""
-    """What is added to the name of an instance here to make its name there."""
+    """The domain that is appended to an instance's name to form its name in the cluster."""
     disk_template: str = ""
     """Empty: the cluster's default."""
     os: str = "interlock-os"
@@ -49,7 +49,7 @@ class Cluster(NamedTuple):
 def read(root: Path, name: str) -> Cluster:
     """Return the cluster `name` of the home in `root`.
 
-    Raises NotFoundError where it has no record, HostError for one that others may read or that cannot be understood.
+    Raises NotFoundError if it has no record, HostError if others may read the record or if the record is invalid.
     """
     path = place(root, name)
     data = clusters.read(root, name)
@@ -69,7 +69,7 @@ def read(root: Path, name: str) -> Cluster:
 
 
 def home_mark(root: Path) -> str:
-    """Return the mark of the home in `root`, which is made now where it has none: the first that is made stays."""
+    """Return the mark of the home in `root`. A home without one gets one now; the first one written is kept."""
     path = root / "clusters" / "home"
     with suppress(FileNotFoundError):
         return read_own(path).decode().strip()

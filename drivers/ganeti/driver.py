@@ -1,13 +1,13 @@
-"""The driver that has a Ganeti cluster run its machines: each call asks the cluster, and remembers little.
+"""The driver whose machines a Ganeti cluster runs: each call asks the cluster, and little is recorded here.
 
     directory/          written by
     ├── ganeti.json     create, and before each job: which instance it is, and the job under way (`record`)
     ├── ssh.config      start, a session: `ssh -F ssh.config NAME`
     └── degraded.txt    start, provision: what failed in the running guest, if anything
 
-What the machine boots from lies in the cluster's store (`store`), what it wrote on the cluster's disks. Anyone who may
-use the cluster may start, stop and move the instance, so it is observed at rest, too. Modules are imported where they
-are used: httpx takes longer to load than `list` takes without a cluster.
+The files that the machine boots from are in the cluster's store (`store`); its data is on the cluster's disks. Anyone
+who may use the cluster may start, stop and move the instance, so it is observed at rest, too. Modules are imported
+where they are used: httpx takes longer to load than `list` takes without a cluster.
 """
 
 import math
@@ -47,14 +47,14 @@ if TYPE_CHECKING:
 _MIB = 1 << 20
 
 _LONGEST_S = 86400
-"""Ganeti wants a number, so a shutdown that may take for ever may take a day."""
+"""Ganeti requires a number, so a shutdown without a limit gets a day."""
 
 _GRACE_S = 10
-"""How much longer than the guest may take, a job that shuts it down may: Ganeti ends the hypervisor then."""
+"""How much longer a shutdown job may take than the guest, because Ganeti ends the hypervisor after the guest's time."""
 
 
 class GanetiDriver(Driver):
-    """Has the cluster that a spec names run its machine."""
+    """Runs each machine on the cluster that its spec names."""
 
     name = "ganeti"
     abilities = Abilities(  # noqa: S604 - no shell
@@ -69,7 +69,7 @@ class GanetiDriver(Driver):
         if not spec.cluster:
             raise UsageError(f'driver "{self.name}" runs machines of a cluster; name it with --cluster')
         if spec.node and spec.group:
-            raise UsageError("a machine is made on a node, or on one of a group: --node and --group exclude each other")
+            raise UsageError("--node and --group exclude each other: name a node, or a group to choose a node from")
 
     def create(self, site: Site, report: Report) -> None:
         from . import cluster as clusters
@@ -88,7 +88,7 @@ class GanetiDriver(Driver):
             if seen := machine.look():
                 if machine.record.made:
                     return
-                _remove(machine, seen, report)  # a job that was cut short or failed may leave half of one
+                _remove(machine, seen, report)  # a job that was cut short or failed may leave an incomplete instance
             handed = store.hand_over(site, machine.cluster, report)
             kernel = {"kernel_args": spec.kernel_arguments} if spec.boot == "kernel" else {}
             model = {"cpu_type": spec.cpu_model} if spec.cpu_model else {}
@@ -121,7 +121,7 @@ class GanetiDriver(Driver):
                 machine.act("PUT", "modify", {"hvparams": {"kernel_args": arguments}})
             machine.note(made=True, address=address)
 
-    def start(self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True) -> DegradedError | None:  # type: ignore[override] # it saves no memory, so it is never asked for a cold start
+    def start(self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True) -> DegradedError | None:  # type: ignore[override] # this driver saves no memory, so nobody requests a cold start
         with _machine(site) as machine:
             machine.settle(report, deadline=deadline)
             seen = machine.owned(machine.reached())
@@ -165,7 +165,7 @@ class GanetiDriver(Driver):
                     raise machine.unreachable(seen)
                 return f"on {node} already"
             report("starting the machine on another node" if lost else "moving the machine to another node")
-            if seen.silent:  # the cluster believes that it is down once it is offline, and asks it nothing
+            if seen.silent:  # the cluster treats an offline node as down and no longer asks it
                 machine.submit("PUT", f"/2/nodes/{seen.node}/role", "offline", report, deadline)
             how, wishes = ("migrate", {"mode": "live"}) if seen.alive else ("failover", {"ignore_consistency": lost})
             target = {"target_node": node} if node else {}
@@ -198,7 +198,7 @@ class GanetiDriver(Driver):
             report("asking the guest to shut down")
             job = machine.act("PUT", "shutdown", {"timeout": limit_s}, report, Deadline(limit_s + _GRACE_S))
             how = "guest shut down"
-            if _lasted_s(job) >= limit_s:  # Ganeti asks until then, and does not say whether it had to end it
+            if _lasted_s(job) >= limit_s:  # Ganeti does not report whether it ended the machine at the limit
                 how = f"ended by force: the guest did not shut down in {limit_s} s"
             self._ended(machine, how)
         return how
@@ -280,7 +280,7 @@ class GanetiDriver(Driver):
         found = records.read(site)
         if found is None:
             return Observation(alive=False)
-        if found.job and looks.in_a_hurry():  # what is undone is undone by somebody who can wait for its job
+        if found.job and looks.in_a_hurry():  # an undo is left to a caller that can wait for the job
             with _machine(site) as machine:
                 machine.settle()
         seen = _glanced(site, found) if looks.sharing() else _looked(site)
@@ -288,7 +288,7 @@ class GanetiDriver(Driver):
             return Observation(
                 alive=False,
                 condition=f"`interlock delete {site.name}` removes what is left of it here",
-                exit_reason=f'the cluster "{found.cluster}" has it no more' if found.made else None,
+                exit_reason=f'the cluster "{found.cluster}" no longer has it' if found.made else None,
             )
         if seen.alive is None:
             return Observation(alive=None, condition=f"unreachable: {seen.unknown}", node=seen.node)
@@ -314,14 +314,14 @@ class GanetiDriver(Driver):
     def _ended(self, machine: "Machine", how: str) -> None:
         degraded.forget(machine.site.directory)
         seen = None
-        with suppress(DriverError):  # it is down: that the cluster is silent now makes no failure of it
+        with suppress(DriverError):  # the machine is down, even if the cluster does not answer now
             seen = machine.look()
         machine.note(ended=how, ended_at=seen.serial if seen else 0)
 
 
 @contextmanager
 def _machine(site: Site) -> "Iterator[Machine]":
-    """Yield the machine of `site`, which has a record; raises HostError where its cluster has none any more."""
+    """Yield the machine of `site`, which has a record; raises HostError if its cluster no longer has a record."""
     from .machine import Machine
 
     cluster = _recorded(site).cluster
@@ -329,7 +329,7 @@ def _machine(site: Site) -> "Iterator[Machine]":
         machine = Machine(site, cluster)
     except NotFoundError as error:
         raise HostError(
-            f'"{site.name}" runs on the cluster "{cluster}", but {error.message}: put its record back to reach the '
+            f'"{site.name}" runs on the cluster "{cluster}", but {error.message}: restore its record to reach the '
             "machine, or forget the machine, which then stays in the cluster",
             hint=records.forget(site),
         ) from error
@@ -338,7 +338,7 @@ def _machine(site: Site) -> "Iterator[Machine]":
 
 
 def _answered(machine: "Machine", report: Report, deadline: Deadline) -> DegradedError | None:
-    """Return what failed in the guest of the machine, which runs, once it has answered."""
+    """Return what failed in the guest of the running machine, once the guest has answered."""
     from ...guest import probes, readiness
     from . import guest
 
@@ -352,7 +352,7 @@ def _answered(machine: "Machine", report: Report, deadline: Deadline) -> Degrade
 
 
 def _node(cluster: str, groups: "Mapping[str, str]", data: "Mapping[str, Any]") -> Node:
-    """Return what RAPI's record `data` of a node says; `groups` has the names of groups by their ids."""
+    """Return the node that RAPI's record `data` describes; `groups` maps the ids of groups to their names."""
     total, free = data.get("mtotal"), data.get("mfree")
     offline, drained = bool(data.get("offline")), bool(data.get("drained"))
     return Node(
@@ -373,7 +373,7 @@ def _looked(site: Site) -> "Seen | None":
 
 
 def _glanced(site: Site, found: Record) -> "Seen | None":
-    """Return what a look at all instances of the cluster shows of that of `site`."""
+    """Return the instance of `site`, found in one look at all instances of the cluster."""
 
     def look() -> "dict[str, Seen]":
         with _machine(site) as machine:
@@ -391,7 +391,7 @@ def _recorded(site: Site) -> Record:
 
 
 def _name(name: str, domain: str) -> str:
-    """Return what an instance called `name` is called in the cluster, which knows no capital letters."""
+    """Return the name in the cluster of an instance called `name`: clusters allow only lowercase letters."""
     return f"{name.lower()}.{domain.strip('.')}" if domain else name.lower()
 
 
@@ -416,7 +416,7 @@ def _check_boot(site: Site) -> None:
 
 
 def _explained(error: DriverError, site: Site, name: str) -> InterlockError:
-    """Return `error` of a job that gives a machine its name or its place, with what to do about it."""
+    """Return `error`, from a job that names or places a machine, with advice if its cause is known."""
     match getattr(error, "code", ""):
         case "already_exists" | "resource_not_unique":
             return DriverError(f'the cluster has an instance "{name}" already; choose another name than "{site.name}"')
@@ -442,19 +442,19 @@ def _refuse_alive(site: Site, seen: "Seen") -> None:
 
 def _grows_at_rest(site: Site) -> DriverError:
     return DriverError(
-        f'"{site.name}" is running, and a cluster grows the disk of a machine that is down; nothing was touched',
+        f'"{site.name}" is running, and a cluster can grow only the disk of a stopped machine; nothing was touched',
         hint=f"interlock stop {site.name}",
     )
 
 
 def _reason(found: Record, seen: "Seen") -> str | None:
-    """Return why the machine, which is down, is so; None where it never ran."""
+    """Return why the machine is down; None if it never ran."""
     if not found.ran:
         return None
     return found.ended if found.ended and found.ended_at == seen.serial else seen.exit_reason
 
 
 def _lasted_s(job: Any) -> float:
-    """Return how long a job worked, in seconds, by the cluster's clock."""
+    """Return how long a job ran, in seconds, by the cluster's clock."""
     begin, end = (seconds + microseconds / 1e6 for seconds, microseconds in (job["start_ts"], job["end_ts"]))
     return float(end - begin)

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 SSH_PORT = 22
 
 _ANSWER_S = 5.0
-"""How long such a look waits for an answer: the end of the wait for the guest waits for it."""
+"""How long one look of the watcher waits for an answer; the end of the wait for the guest waits for that look."""
 
 _LOOK_S = 2.0
-"""How often to look whether an instance whose guest is waited for is still up."""
+"""How often to check that the instance is still up while waiting for its guest."""
 
 
 def changes(report: Report) -> Report:
-    """Return a report that says a step only where it is another one than before: a wait for a guest repeats itself."""
+    """Return a report that skips a step equal to the one before it: a wait for a guest repeats its steps."""
     last = ""
 
     def say(step: str) -> None:
@@ -44,9 +44,9 @@ def changes(report: Report) -> Report:
 
 
 def kernel_arguments(machine: "Machine", address: str) -> str:
-    """Return the command line of the guest's kernel: what the spec says and, with an `address`, the network.
+    """Return the kernel command line of the guest: the spec's arguments and, with an `address`, the network's settings.
 
-    guest/interlock.sh reads it. Without an address the guest asks DHCP, if its image does.
+    guest/interlock.sh reads them. Without an address the guest uses DHCP, if its image does.
     """
     words = [machine.site.spec.kernel_arguments]
     network = machine.cluster.network
@@ -61,20 +61,20 @@ def kernel_arguments(machine: "Machine", address: str) -> str:
 
 
 def address(record: "Record") -> str:
-    """Return where the guest is found: at the address that the cluster gave it, or else at its name's."""
+    """Return the address of the guest: the one that the cluster assigned, or else the one that DNS has for its name."""
     if record.address:
         return record.address
     try:
         found = socket.getaddrinfo(record.instance, SSH_PORT, type=socket.SOCK_STREAM)
     except OSError as error:
         raise DriverError(
-            f'nobody knows the address of "{record.instance}": its cluster gave it none, and DNS says: {error}'
+            f'the address of "{record.instance}" is unknown: its cluster assigned no address, and DNS says: {error}'
         ) from error
     return str(found[0][4][0])
 
 
 def ssh_config(site: Site, record: "Record") -> Path:
-    """Return the file of the ssh_config(5) by which the guest is reached, written now if it is not there as it must."""
+    """Return the ssh_config(5) file for reaching the guest; it is written now if it is missing or out of date."""
     spec, path = site.spec, site.directory / ssh.CONFIG
     wanted = ssh.config(
         site.name,
@@ -96,9 +96,9 @@ def ssh_config(site: Site, record: "Record") -> Path:
 
 @contextmanager
 def watched(machine: "Machine") -> Iterator[tuple[Endpoint, int]]:
-    """Yield where the guest answers, and a descriptor that becomes readable once the instance is seen to be down.
+    """Yield the guest's endpoint, and a descriptor that becomes readable once the instance is seen to be down.
 
-    An error inside the block gets its cause: that the instance went down, and how.
+    If the instance went down, an error inside the block is replaced by a DriverError that says so and why.
     """
     site, record = machine.site, machine.record
     endpoint = Endpoint(site.name, ssh_config(site, record), SSH_PORT, site.spec.instance_id, address=address(record))
@@ -124,11 +124,11 @@ def watched(machine: "Machine") -> Iterator[tuple[Endpoint, int]]:
 
 
 def _watch(machine: "Machine", over: threading.Event, writing: int) -> None:
-    """Write to `writing` once the instance of `machine` is down, and return then, or when it is `over`."""
+    """Write to `writing` and return once the instance of `machine` is down; return without it when `over` is set."""
     record = machine.record
     with Rapi(machine.cluster, machine.root, _ANSWER_S) as rapi:
         while not over.wait(_LOOK_S):
-            with suppress(InterlockError):  # a cluster that is silent for a while is no guest that went down
+            with suppress(InterlockError):  # a cluster that does not answer for a while does not mean a guest is down
                 if rapi.instance(record.instance).alive is False:
                     os.write(writing, b"\n")
                     return

@@ -1,9 +1,9 @@
 """One instance of a cluster: what it looks like, and jobs that act on it.
 
-Ganeti does everything in jobs. Before a job is asked for, the record says that one will be; then it says its number;
-once its end was seen, nothing. So what a dead process left is found again: by its number or, where that was not noted,
-among the cluster's unfinished jobs by the instance's name. `settle` waits for it, or calls it off as long as it has not
-begun. A job that runs cannot be called off, and it holds the locks of its instance until it ends.
+Ganeti does everything in jobs. Before a job is submitted, the record says that one will be; then it holds the job's
+number, until the end of the job was seen. So a job that a dead process left is found again: by its number or, if the
+number was not recorded, by the instance's name among the cluster's unfinished jobs. `settle` waits for such a job, or
+cancels it if it has not begun. A running job cannot be cancelled, and it holds its instance's locks until it ends.
 """
 
 import math
@@ -27,13 +27,13 @@ from .record import ASKED, Record
 from .seen import Seen
 
 _POLL_S = 0.3
-"""How often a job is looked at. RAPI has no stream of events, and its call that waits holds one of its few threads."""
+"""How often to look at a job. RAPI has no stream of events, and its waiting call occupies one of its few threads."""
 
 _SILENCE_S = 60.0
-"""How long the cluster may be silent while a job is waited for: another node may be becoming its master."""
+"""How long the cluster may fail to answer during a wait for a job: another node may be taking over as its master."""
 
 _UNDO_S = 30.0
-"""How long undoing waits for a job: nobody can call that off. What it leaves, the next command finds."""
+"""How long an undo waits for a job: an undo cannot be cancelled. The next command finds a job that is still running."""
 
 _STEP_CHARACTERS = 120
 
@@ -42,7 +42,7 @@ _UNFINISHED = (*_QUEUED, "canceling", "running")
 
 
 class Machine:
-    """The instance of `site`, or the one that is to be made for it; a connection that the block closes."""
+    """The instance of `site`, or the one to be made for it, and a connection that closes at the end of the block."""
 
     def __init__(self, site: Site, cluster: str) -> None:
         self.site = site
@@ -50,7 +50,7 @@ class Machine:
         self.cluster = clusters.read(self.root, cluster)
         self.rapi = Rapi(self.cluster, self.root)
         self._seen: Seen | None = None
-        """The instance, as it was seen since the record was written."""
+        """The instance as last seen since the record was written; None if it was not looked at since then."""
 
     def __enter__(self) -> Self:
         return self
@@ -62,7 +62,7 @@ class Machine:
 
     @property
     def record(self) -> Record:
-        """What stands in the site's record, with the name under which the instance was seen last."""
+        """The site's record, with the name and address that the instance had when it was last seen."""
         found = records.read(self.site)
         if found is None:
             raise DriverError(
@@ -83,10 +83,10 @@ class Machine:
     # -- looking -------------------------------------------------------------------------------------------------
 
     def look(self) -> Seen | None:
-        """Return what the cluster says of the instance; None where it has none with its tag.
+        """Return the instance as the cluster describes it; None if no instance there has its tag.
 
-        Its name may be another than the record says: somebody renamed it there, or a `rename` of ours was cut short.
-        The next `note` writes it down.
+        Its name may differ from the recorded one: somebody renamed it there, or our own `rename` was cut short. The
+        next `note` records the new name.
         """
         record, seen = self.record, None
         with suppress(NotFoundError):
@@ -97,11 +97,11 @@ class Machine:
         return seen
 
     def reached(self) -> Seen:
-        """Return likewise; raise DriverError where it is not there, OutOfReachError where its node does not answer."""
+        """Return what `look` does; raise DriverError if it is gone, OutOfReachError if nobody knows whether it runs."""
         return self.refuse_unreachable(self.found())
 
     def found(self) -> Seen:
-        """Return likewise, whether its node answers or not."""
+        """Return what `look` does, whether or not its node answers; raise DriverError if it is gone."""
         seen = self.look()
         if seen is None:
             raise DriverError(
@@ -111,20 +111,20 @@ class Machine:
         return seen
 
     def refuse_unreachable(self, seen: Seen) -> Seen:
-        """Return `seen`, unless nobody knows whether it runs: that is raised as an OutOfReachError."""
+        """Return `seen`; raise OutOfReachError if it is unknown whether the instance runs."""
         if seen.alive is None:
             raise self.unreachable(seen)
         return seen
 
     def unreachable(self, seen: Seen) -> OutOfReachError:
-        """Return the error for a machine of which nobody knows whether it runs, because its node does not say."""
+        """Return the error for a machine that may or may not be running: its node, or its status, does not tell."""
         name = self.site.name
         return OutOfReachError(f'"{name}" is unreachable: {seen.unknown}', hint=words.failover(name))
 
     def owned(self, seen: Seen) -> Seen:
-        """Return `seen`, unless it belongs to another home by now: that is raised as a DriverError."""
+        """Return `seen`; raise DriverError if the instance belongs to another home now."""
         if seen.home != clusters.home_mark(self.root):
-            raise DriverError(f'"{self.site.name}" belongs to another home now, which alone may act on it')
+            raise DriverError(f'"{self.site.name}" belongs to another home now; only that home may act on it')
         return seen
 
     # -- acting --------------------------------------------------------------------------------------------------
@@ -137,10 +137,10 @@ class Machine:
         report: Report = unheard,
         deadline: Deadline | None = None,
     ) -> Mapping[str, Any]:
-        """Have the cluster do a job on the instance and return the job once it has succeeded; its steps are reported.
+        """Run a job of the cluster on the instance and return the job once it has succeeded; its steps are reported.
 
-        `what` is the resource below the instance: `startup`; empty: the instance itself. Raises FailedError for a job
-        that failed, DeadlineError when time is up: the job goes on, and the record says so.
+        `what` is the resource below the instance, such as `startup`; empty: the instance itself. Raises FailedError if
+        the job fails, DeadlineError at the deadline: the job continues, and the record says so.
         """
         path = f"/2/instances/{self.record.instance}"
         return self.submit(method, f"{path}/{what}" if what else path, body, report, deadline)
@@ -153,21 +153,21 @@ class Machine:
         report: Report = unheard,
         deadline: Deadline | None = None,
     ) -> Mapping[str, Any]:
-        """Likewise, for any resource whose job is about the instance."""
+        """Run a job on the instance as `act` does, by a request for any resource."""
         self.note(job=ASKED)
         try:
             number = self.rapi.submit(method, path, body)
-        except (FailedError, HostError, NotFoundError):  # whatever else ends it, the cluster may have received it
+        except (FailedError, HostError, NotFoundError):  # after any other error, the cluster may have the request
             self.note(job=0)
             raise
         self.note(job=number)
         return self._await(number, report, deadline)
 
     def settle(self, report: Report = unheard, *, at_once: bool = False, deadline: Deadline | None = None) -> None:
-        """Return once no job is left that an earlier call has asked for; how it ended is for the caller to look at.
+        """Return once no job of an earlier call is left; the caller must look at the outcome itself.
 
-        With `at_once` one that has not begun is called off. Raises DeadlineError where one is left when time is up: a
-        listing has none, and undoing little.
+        With `at_once`, a job that has not begun is cancelled. Raises DeadlineError if a job is left at the deadline; a
+        listing does not wait at all, and an undo waits only briefly.
         """
         if looks.in_a_hurry():
             deadline = Deadline(0.0)
@@ -182,7 +182,7 @@ class Machine:
             if at_once and self._job(number).get("status") in _QUEUED:
                 report(f"cancelling job {number}")
                 self.rapi.ask("DELETE", f"/2/jobs/{number}")
-            report(f"waiting for job {number}, which was asked for earlier")
+            report(f"waiting for job {number}, which was submitted earlier")
             try:
                 self._await(number, report, deadline)
             except DriverError as error:
@@ -193,7 +193,7 @@ class Machine:
     # -- parts ---------------------------------------------------------------------------------------------------
 
     def _unfinished(self, instance: str) -> int:
-        """Return the cluster's first unfinished job on `instance`; 0 where there is none."""
+        """Return the number of the cluster's first unfinished job on `instance`; 0 if there is no such job."""
         for job in self.rapi.get("/2/jobs", bulk=1) or ():
             about = {str(op.get("instance_name")) for op in job.get("ops") or ()}
             if job.get("status") in _UNFINISHED and instance in about:
@@ -201,7 +201,7 @@ class Machine:
         return 0
 
     def _job(self, number: int) -> Mapping[str, Any]:
-        """Return what the cluster says of the job; of one that it keeps no more, nothing."""
+        """Return the cluster's record of the job; empty if the cluster no longer keeps it."""
         try:
             job: Mapping[str, Any] = self.rapi.get(f"/2/jobs/{number}") or {}
         except NotFoundError:
@@ -209,7 +209,7 @@ class Machine:
         return job if job.get("status") else {}
 
     def _await(self, number: int, report: Report, deadline: Deadline | None) -> Mapping[str, Any]:
-        """Return the job once it has succeeded, reporting its steps; raises as `act`."""
+        """Return the job once it has succeeded, reporting its steps; raises what `act` raises."""
         if deadline is None:
             deadline = Deadline(_UNDO_S if cancellation.is_shielded() else math.inf)
         steps = Steps(report, number)
@@ -246,7 +246,7 @@ class Machine:
 
 
 class Steps:
-    """Says each step of a job once: that it waits for its turn, and then what it logs."""
+    """Reports each step of a job once: first that it is queued, then each line of its log."""
 
     def __init__(self, report: Report, number: int) -> None:
         self._report = report
@@ -254,7 +254,7 @@ class Steps:
         self._said: set[str] = set()
 
     def hear(self, job: Mapping[str, Any]) -> None:
-        """Take what the cluster says of the job now."""
+        """Report what is new in `job`, the cluster's current record of the job."""
         if job.get("status") in _QUEUED:
             self._say(f"job {self._number} waits for its turn")
         for log in job.get("oplog") or ():

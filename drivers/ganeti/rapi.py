@@ -1,6 +1,6 @@
-"""Ganeti's REST API: what is asked, and what went wrong as one of our errors.
+"""Ganeti's REST API: requests to it, and its errors translated into ours.
 
-Codes alone tell errors apart: those of HTTP, and those of a job that failed. Words are for people.
+Only codes tell errors apart: those of HTTP, and those of a failed job. Messages are for people.
 Source: Ganeti remote API, and Ganeti's errors, "ECODE_*".
 """
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _CONNECT_S, _READ_S = 5.0, 60.0
-"""A cluster that asks its nodes waits for those that are silent."""
+"""Reads take longer: a cluster that asks its nodes waits for those that do not answer."""
 
 _ANSWER_BYTES = 64 << 20
-"""A thousand instances take five."""
+"""The longest answer that is accepted. A listing of a thousand instances is 5 MiB."""
 
 _DENIED = (401, 403)
 _MISSING = 404
@@ -32,11 +32,11 @@ _FAILED = 500
 
 
 class UnansweredError(DriverError):
-    """The cluster did not answer, or not in words of RAPI: what was asked may have been done or not."""
+    """The cluster did not answer, or its answer is not RAPI's: the request may or may not have been carried out."""
 
 
 class FailedError(DriverError):
-    """A job failed, or was not taken; `code` says why in Ganeti's own way, `unknown_entity` say."""
+    """A job failed or was not accepted; `code` is Ganeti's own code for the reason, such as `unknown_entity`."""
 
     def __init__(self, message: str, code: str = "", *, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -53,8 +53,8 @@ class Rapi:
         try:
             context = ssl.create_default_context(cadata=cluster.certificate)
         except ssl.SSLError as error:
-            raise HostError(f"{place(root, cluster.name)}: certificate is not a certificate in PEM") from error
-        # The certificate itself is trusted, for any name, and no matter who signed it.
+            raise HostError(f"{place(root, cluster.name)}: certificate is not a PEM certificate") from error
+        # The certificate itself is trusted, for any host name and any signer.
         context.check_hostname = False
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
@@ -75,11 +75,11 @@ class Rapi:
         self._client.close()
 
     def get(self, path: str, **query: str | int) -> Any:
-        """Return what the resource `path` (`/2/instances`) is, as JSON values."""
+        """Return the resource at `path`, such as `/2/instances`, as JSON values."""
         return self.ask("GET", path, None, query)
 
     def instance(self, name: str) -> Seen:
-        """Return the instance of that name; raises NotFoundError, and what `ask` does."""
+        """Return the instance called `name`; raises what `ask` raises, such as NotFoundError."""
         path = f"/2/instances/{name}"
         found = self.get(path)
         if not isinstance(found, dict):
@@ -95,7 +95,7 @@ class Rapi:
         return [Seen.of(one) for one in found if isinstance(one, dict)]
 
     def submit(self, method: str, path: str, body: Mapping[str, Any] | str | None = None) -> int:
-        """Ask for a job and return its number."""
+        """Submit a job and return its number."""
         try:
             return int(self.ask(method, path, body))
         except (ValueError, TypeError):
@@ -108,13 +108,13 @@ class Rapi:
         body: Mapping[str, Any] | str | None = None,
         query: Mapping[str, str | int] | None = None,
     ) -> Any:
-        """Return the answer to a request, as JSON values; of one that submits a job, the job's number.
+        """Return the answer to a request, as JSON values; if the request submits a job, that is the job's number.
 
         RAPI takes a `query` or a `body`, not both.
 
-        Raises NotFoundError for a resource that is not there, HostError where this home may not ask, FailedError for
-        anything else that RAPI refuses: nothing was done then. Raises UnansweredError where nobody knows whether the
-        request was carried out: the answer is missing, is not RAPI's, or says that the server failed.
+        Raises NotFoundError if there is no such resource, HostError if RAPI denies access, FailedError for any
+        other refusal; in these cases nothing was done. Raises UnansweredError if it is unknown whether the request was
+        carried out: the answer is missing, is not RAPI's, or reports a failure of the server.
         """
         import httpx
 
@@ -141,12 +141,12 @@ class Rapi:
             raise HostError(f'{self._who} does not let user "{self.cluster.user}" do that: {words}')
         if status == _MISSING and said.get("code") == _MISSING:
             raise NotFoundError(f"{self._who} has no {path}")
-        if status == _MISSING or status >= _FAILED:  # a 404 of something else that answers in the place of RAPI
+        if status == _MISSING or status >= _FAILED:  # a 404 can come from another server at this address
             raise UnansweredError(f"{self._who} does not answer at {self.cluster.url}: {words}")
         raise FailedError(f"{self._who}: {words}")
 
     def _unreadable(self, method: str, path: str) -> UnansweredError:
-        return UnansweredError(f"{self._who}: the answer to {method} {path} is not what RAPI says")
+        return UnansweredError(f"{self._who}: the answer to {method} {path} is not a valid RAPI answer")
 
     @property
     def _who(self) -> str:

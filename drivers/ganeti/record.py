@@ -1,6 +1,6 @@
-"""Which instance of which cluster a site is, and what is under way there.
+"""The cluster and the instance that a site stands for, and the job that is under way there.
 
-ganeti.json     written by `create` and whenever something is asked of the cluster, before it is asked
+ganeti.json     written by `create`, and before each job is submitted to the cluster
 """
 
 import json
@@ -17,7 +17,7 @@ RECORD = "ganeti.json"
 _SCHEMA = 1
 
 ASKED = -1
-"""Stands for the number of a job that was asked for, where nobody noted its number: the asking process died."""
+"""In place of the number of a job that was submitted, if its number is not recorded: the process died before that."""
 
 
 class Record(NamedTuple):
@@ -25,31 +25,31 @@ class Record(NamedTuple):
 
     cluster: str
     instance: str
-    """Its name in the cluster; empty where nobody knows it yet."""
+    """Its name in the cluster; empty while it is unknown."""
     instance_id: str
-    """That of the spec: it stands on the instance, so another one of that name is noticed."""
+    """The spec's id, which is also in a tag of the instance, so that another instance of the same name is detected."""
     inode: int
-    """Of the site's directory: a copy of it has another, and is not this machine."""
+    """The inode of the site's directory: a copy of the directory has another inode and is not this machine."""
     job: int = 0
-    """The job that was submitted last and whose end nobody has seen; 0 where there is none."""
+    """The last submitted job, until its end has been seen; 0 if there is no such job."""
     made: bool = False
-    """True once the instance is whole."""
+    """True once the instance is complete."""
     address: str = ""
-    """The guest's, where ssh finds it."""
+    """The guest's address, for ssh; empty if the cluster assigned no address."""
     ran: bool = False
-    """True once it was started; until it is reset, a machine that is down has a reason."""
+    """True from the first start until a reset; only then is there a reason why the machine is down."""
     ended: str = ""
-    """How the last run that we have ended has ended."""
+    """How the last run that was ended from here ended."""
     ended_at: int = 0
-    """The serial number that the instance had then. It has another one once somebody else has started it."""
+    """The instance's serial number at that moment. It changes when somebody else starts the instance."""
     schema: int = _SCHEMA
 
 
 def read(site: Site) -> Record | None:
-    """Return the record; None where there is none, or where it belongs to another directory, as in a copy.
+    """Return the record; None if there is no record, or if it belongs to another directory, as in a copy.
 
-    One that is damaged is made again from the spec: its `instance` is empty, until the machine is found by its tag.
-    Raises DamagedError where the spec names no cluster, UnreadableError where the system cannot read the record.
+    A damaged record is rebuilt from the spec: its `instance` is empty until the machine is found by its tag. Raises
+    DamagedError if the spec names no cluster either, UnreadableError if the system cannot read the record.
     """
     path = site.directory / RECORD
     try:
@@ -69,7 +69,7 @@ def read(site: Site) -> Record | None:
 
 
 def forget(site: Site) -> str:
-    """Return the command that removes what is here of `site`, whose machine stays wherever it is."""
+    """Return the command that removes the files of `site` on this host, but not its machine."""
     return f"rm {shlex.quote(str(site.directory / RECORD))} && interlock delete --force {site.name}"
 
 

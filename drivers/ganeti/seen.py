@@ -1,6 +1,6 @@
-"""What a cluster says of an instance, in our words.
+"""An instance as its cluster describes it, in our terms.
 
-Source: Ganeti, gnt-instance(8), "status"; the fields are those of RAPI's `/2/instances`.
+Source: Ganeti, gnt-instance(8), "status"; the fields come from RAPI's `/2/instances`.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ...host.bounds import WORD_LENGTH, clipped
 
 OF_HOME, OF_INSTANCE = "interlock:home:", "interlock:instance:"
-"""Tags: which home an instance belongs to, and which instance of that home it is."""
+"""Beginnings of tags that name the home an instance belongs to, and the instance of that home."""
 
 _ALIVE = frozenset({"running", "ERROR_up", "ERROR_wrongnode"})
 _DOWN = frozenset({"ADMIN_down", "ADMIN_offline", "USER_down", "ERROR_down"})
@@ -22,18 +22,18 @@ class Seen(NamedTuple):
     name: str
     status: str
     node: str
-    """Where it runs, or would run."""
+    """The node on which it runs, or would run."""
     tags: frozenset[str]
     address: str
-    """Of its first card; empty where the cluster does not know."""
+    """The address of its first card; empty if the cluster does not know it."""
     memory_mib: int
     cpus: int
     serial: int
-    """Another one after each change of what the cluster has on record of it."""
+    """A number that changes whenever the cluster's record of the instance changes."""
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> "Seen":
-        """Return what RAPI's record `data` of an instance says."""
+        """Return the instance that RAPI's record `data` describes."""
         sizes = data.get("beparams") or {}
         addresses = data.get("nic.ips") or [None]
         return cls(
@@ -49,31 +49,31 @@ class Seen(NamedTuple):
 
     @property
     def alive(self) -> bool | None:
-        """Whether it runs; None where its node does not say, or the cluster says what we do not know."""
+        """Whether it runs; None if its node does not answer, or if we do not know the status that the cluster gives."""
         return True if self.status in _ALIVE else False if self.status in _DOWN else None
 
     @property
     def unknown(self) -> str:
-        """Why nobody knows whether it runs."""
+        """Why it is unknown whether it runs."""
         if self.status in _UNKNOWN:
             return f"its node {self.node} {_UNKNOWN[self.status]}"
         return f'the cluster gives it the status "{clipped(self.status, WORD_LENGTH)}"'
 
     @property
     def silent(self) -> bool:
-        """True when its node should answer and does not."""
+        """True if its node does not answer although it is not set offline."""
         return self.status == "ERROR_nodedown"
 
     @property
     def condition(self) -> str | None:
-        """What is wrong with it while it runs."""
+        """What is wrong with a running instance; None if nothing is."""
         if self.status == "ERROR_wrongnode":
             return "it runs on another node than the cluster has on record; `gnt-cluster verify` says more"
         return None
 
     @property
     def exit_reason(self) -> str:
-        """Why it is down, where nobody here has ended it."""
+        """Why it is down, if it was not ended from here."""
         if self.status == "USER_down":
             return "guest shut down"
         if self.status == "ERROR_down":
@@ -81,17 +81,17 @@ class Seen(NamedTuple):
         return "stopped in the cluster"
 
     def belongs_to(self, instance_id: str) -> bool:
-        """True when it was made for the instance with that id."""
+        """True if it was made for the instance with that id."""
         return instance_id in self.instance_ids
 
     @property
     def instance_ids(self) -> list[str]:
-        """The instance that it was made for, by the id of its spec; empty where it is not ours."""
+        """The spec ids of the instances that it was made for, normally one; empty if no home made it."""
         return [tag.removeprefix(OF_INSTANCE) for tag in sorted(self.tags) if tag.startswith(OF_INSTANCE)]
 
     @property
     def home(self) -> str:
-        """The mark of the home that it belongs to; empty where there is none."""
+        """The mark of the home that it belongs to; empty if it belongs to no home."""
         return next((tag.removeprefix(OF_HOME) for tag in sorted(self.tags) if tag.startswith(OF_HOME)), "")
 
 

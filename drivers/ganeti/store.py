@@ -1,13 +1,13 @@
-"""What is handed over to the nodes: kernel, initrd and image of a machine, in a folder that all of them see.
+"""The files for the nodes: kernel, initrd, seed and image of a machine, in a folder that all nodes share.
 
     store/                          written by
-    ├── blobs/sha256-DIGEST         create: what several machines have, such as a kernel or an image; kept
-    └── instances/ID/               create: what is one machine's own; removed with it
-        ├── initrd                  0600: the instance's seed is in it, secrets included
+    ├── blobs/sha256-DIGEST         create: files that machines share, such as a kernel or an image; kept
+    └── instances/ID/               create: the files of one machine; removed with it
+        ├── initrd                  0600: it contains the instance's seed with its secrets
         ├── seed.iso                0600: likewise
-        └── .*                      copies that are under way, those of blobs too: who is cut off leaves them here
+        └── .*                      unfinished copies, of blobs too; a process that dies leaves them here
 
-ID is the spec's instance_id. A node reads as root, which a network file system must not take away (NFS:
+ID is the spec's instance_id. Nodes read as root, so a network file system must not map root to another user (NFS:
 `no_root_squash`). The instance's own files keep their names when it is renamed.
 """
 
@@ -27,14 +27,17 @@ _PIECE_BYTES = 1 << 20
 
 
 class Handed(NamedTuple):
-    """What Ganeti gets to know: parameters of the hypervisor, and of the OS definition."""
+    """The parameters that Ganeti gets for the files: those of the hypervisor, and those of the OS definition."""
 
     hypervisor: dict[str, str]
     os: dict[str, str]
 
 
 def hand_over(site: Site, cluster: Cluster, report: Report) -> Handed:
-    """Put what the machine of `site` consists of into the store; what is there already is kept."""
+    """Copy the files of the machine of `site` into the store, and return Ganeti's parameters for them.
+
+    A blob that is already in the store is not copied again.
+    """
     store = Path(cluster.store)
     if not store.is_dir():
         raise HostError(f'the store of cluster "{cluster.name}" is not there: {store}')
@@ -64,13 +67,13 @@ def _handed(site: Site, cluster: Cluster, store: Path) -> Handed:
 
 
 def take_back(instance_id: str, cluster: Cluster) -> None:
-    """Remove what only the machine of that id had."""
+    """Remove the files that belong to the machine with that id alone."""
     if instance_id:
         remove_tree(Path(cluster.store) / "instances" / instance_id)
 
 
 def _blob(store: Path, file: Path, own: str) -> tuple[str, str]:
-    """Return where in `store` the content of `file` is, put there now if it was not, and its digest."""
+    """Return where in `store` the content of `file` is, and its digest; the content is copied there if missing."""
     sha256 = hashlib.sha256()
     with file.open("rb") as content:
         for piece in _pieces(content):
@@ -84,7 +87,7 @@ def _blob(store: Path, file: Path, own: str) -> tuple[str, str]:
 
 
 def _copy(source: Path, place: Path, own: Path) -> None:
-    """Copy `source` to `place`, by a temporary file in `own`: nobody else works there, and it goes with the machine."""
+    """Copy `source` to `place` through a temporary file in `own`, which only this machine uses, so it goes with it."""
     fresh = beside(own / place.name)
     try:
         with (
@@ -99,7 +102,7 @@ def _copy(source: Path, place: Path, own: Path) -> None:
 
 
 def _pieces(file: IO[bytes]) -> Iterator[bytes]:
-    """Yield what is in `file`; raises CancelledError as soon as cancellation is requested."""
+    """Yield the content of `file`; raises CancelledError as soon as cancellation is requested."""
     while piece := file.read(_PIECE_BYTES):
         cancellation.check()
         yield piece

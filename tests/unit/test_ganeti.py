@@ -180,7 +180,7 @@ def test_record_that_others_may_read_is_refused(home):
         ({"url": "http://192.0.2.10:5080"}, "url must begin with https://"),
         ({"store_on_nodes": "interlock"}, "must be absolute"),
         ({"network": 5}, "network must be text"),
-        ({"certificate": "none"}, "certificate is not a certificate"),
+        ({"certificate": "none"}, "certificate is not a PEM certificate"),
     ],
 )
 def test_record_with_a_mistake_names_it(home, standin, tmp_path, driver, site, changes, words):
@@ -529,7 +529,7 @@ def test_machine_that_is_gone_from_the_cluster_is_down(standin, driver, running)
     standin.instances.clear()
     seen = driver.observe(running)
     assert seen.alive is False
-    assert seen.exit_reason == 'the cluster "west" has it no more'
+    assert seen.exit_reason == 'the cluster "west" no longer has it'
     driver.delete(running, print)
 
 
@@ -643,7 +643,7 @@ def test_dry_run_refuses_to_grow_a_disk_in_use_as_the_work_does(driver, running)
         return driver.foresee(running, Trigger.edit, {"change": lambda _: larger})
 
     for act in (foreseen, lambda: driver.grow(running._replace(spec=larger), print)):
-        with pytest.raises(DriverError, match="grows the disk of a machine that is down") as caught:
+        with pytest.raises(DriverError, match="can grow only the disk of a stopped machine") as caught:
             act()
         assert caught.value.hint == "interlock stop web"
     driver.stop(running, print, Deadline(60))

@@ -195,7 +195,7 @@ def test_key_of_what_loses_something_asks_first(shown, vms, answer, left):
     async def use(view):
         await view.until("build  created", 'stopped "db"')
         await view.press("d")
-        await view.until("delete build?", "Removes all that the instance had", "y  delete", "Esc  back")
+        await view.until("delete build?", "Removes the instance with all its files", "y  delete", "Esc  back")
         await view.press(answer)
         if left:
             await view.press("escape")
