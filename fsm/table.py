@@ -224,7 +224,7 @@ TABLE = (
         yields_to=(stop, kill), timeout="start_timeout_s", unseen="failover", options=("node", "failover"),
         why="Moves the instance to another node of its cluster. A running guest keeps running during the move."),
     Row(protect,   EXISTING, None, by=By.engine, doing="protecting",   done="protected",   on_crash=redo,
-        why="Makes reset and delete impossible, even with --force, until unprotect."),
+        why="Refuses what destroys data, such as reset and delete, even with --force, until unprotect."),
     Row(unprotect, EXISTING, None, by=By.engine, doing="unprotecting", done="unprotected", on_crash=redo,
         on_damage="The protection is removed, so that the instance can be deleted.",
         why="Removes the protection set by protect."),

@@ -183,7 +183,7 @@ TEMPLATES = {
 
 
 @pytest.mark.parametrize(("template", "code"), TEMPLATES.items(), ids=lambda value: repr(value)[:20])
-def test_template_that_is_none_leaves_nothing(template, code):
+def test_invalid_template_leaves_nothing(template, code):
     """An invalid template creates nothing, and the message contains no control characters."""
     ended = check(run("create", "web", "-t", template, "--driver", "simulated"))
     assert (ended.code, "\x1b" in ended.stderr, list(Interlock().instances())) == (code, False, [])
@@ -290,7 +290,7 @@ def test_list_shows_what_a_hostile_journal_says_without_its_controls(bring, home
 
 
 @pytest.mark.parametrize("log_format", ["human", "logfmt", "json"])
-def test_error_of_a_hostile_driver_is_told_without_its_controls(bring, log_format):
+def test_error_of_a_hostile_driver_is_printed_without_its_controls(bring, log_format):
     """Messages of other programs are stripped of control characters in every format."""
     bring(State.created)
     orders = json.dumps({"start": {"error": EVIL}})

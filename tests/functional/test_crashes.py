@@ -227,7 +227,7 @@ def test_rename_that_is_disturbed_at_any_effect_is_finished_or_given_up(world, e
 
 
 @pytest.mark.parametrize("reason", [None, errno.ENOSPC], ids=["killed", "ENOSPC"])
-def test_journal_that_is_written_anew_at_every_line_survives_what_happens(world, ask, effects, monkeypatch, reason):
+def test_journal_that_is_rewritten_at_every_line_survives_what_happens(world, ask, effects, monkeypatch, reason):
     """Its latest lines replace it in one moment: cut short at any effect, the journal is the old one or the new one."""
     for last in itertools.count(1):
         engine = world(last, State.created)

@@ -107,7 +107,7 @@ def test_start_with_hangup_ignored_survives_it(begin, bring, at_work, history, t
     assert (process.returncode, history()[-1]) == (0, ("start", "done"))
 
 
-def test_exit_code_of_a_home_that_is_none_is_told_in_words(interlock, tmp_path, monkeypatch):
+def test_exit_code_of_an_unusable_home_comes_with_a_message(interlock, tmp_path, monkeypatch):
     """The user reads the reason, not a traceback."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("INTERLOCK_HOME", str(tmp_path / "file"))

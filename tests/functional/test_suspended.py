@@ -48,7 +48,7 @@ def test_another_operation_behind_a_suspended_one_says_what_to_type(interlock, b
     injected("the holder of an instance is suspended")
 
 
-def test_same_operation_behind_a_suspended_one_is_told_and_goes_on_with_it(begin, bring, suspend, injected):
+def test_same_operation_behind_a_suspended_one_is_reported_and_continues_with_it(begin, bring, suspend, injected):
     """A waiting start says what it waits for; when the other start is cancelled, it starts the instance itself."""
     bring(State.created)
     process = suspend("start")

@@ -126,7 +126,7 @@ def test_watch_tells_a_change_of_condition_and_an_exit(watcher, bring, home):
         (("web", "--since", "yesterday"), "expected a line's number, 10m, 2h"),
     ],
 )
-def test_watch_refuses_a_moment_that_is_none(interlock, arguments, words):
+def test_watch_refuses_an_invalid_moment(interlock, arguments, words):
     """The error names the mistake."""
     done = interlock("watch", *arguments)
     assert (done.returncode, words in done.stderr.replace("\n", " ")) == (2, True)

@@ -107,7 +107,7 @@ def test_restart_from_any_existing_state_ends_running(vms, bring, state):
     assert vms.restart("web").state is State.running
 
 
-def test_restart_of_running_guest_boots_it_anew(vms, bring):
+def test_restart_of_running_guest_boots_it_again(vms, bring):
     """A restart is a stop and a start, and the history has both."""
     bring(State.running)
     vms.restart("web")

@@ -178,7 +178,7 @@ def test_plan_folder_that_nobody_may_make_is_refused(draft, more):
         draft()
 
 
-def test_plan_folders_that_cannot_be_made_are_told_at_once(draft, more):
+def test_plan_folders_that_cannot_be_made_are_all_reported_at_once(draft, more):
     """If the system refuses to make folders, the error lists all of them."""
     more("mounts: [{location: /proc/none/such}, {location: /proc/none/other}]\n")
     with pytest.raises(UsageError) as caught:

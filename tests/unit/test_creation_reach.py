@@ -146,7 +146,7 @@ def test_reach_of_a_socket_that_leads_out_of_the_instance_needs_a_yes(socket):
     assert [one.server for one in check(home, "web", loaded, SimulatedDriver(), Wishes())] == [URL]
 
 
-def test_reach_of_an_edit_is_whoever_typed_it(reached):
+def test_reach_of_an_edit_is_that_of_the_person_who_typed_it(reached):
     """An edit on the command line is the user's own request, not the server's."""
     assert [one.server for one in reached("cpus: 1\n", edits=("mounts[]={location: /srv}",))] == [""]
 

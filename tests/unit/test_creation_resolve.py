@@ -266,7 +266,7 @@ def test_seed_certificates_are_read_one_by_one(said, tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"), [(None, "No such file"), ("PRIVATE KEY", "holds no certificate in PEM form")]
 )
-def test_seed_certificate_that_is_none_is_refused(said, tmp_path, content, words):
+def test_seed_invalid_certificate_is_refused(said, tmp_path, content, words):
     """The error names the entry and the file."""
     path = tmp_path / "ca.pem"
     if content:

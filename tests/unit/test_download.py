@@ -95,13 +95,13 @@ def test_download_redirect_without_end_is_refused(publisher, get, pauses):
     assert pauses == []
 
 
-def test_download_server_that_would_compress_is_told_not_to(publisher, get):
+def test_download_asks_the_server_not_to_compress(publisher, get):
     """A digest is of the file as published, so the client asks for no compression."""
     assert get(publisher.publish("/a", CONTENT, compress=True)) == CONTENT
 
 
 @pytest.mark.parametrize("headers", [TAG, DATE, TAG | DATE])
-def test_download_cut_is_gone_on_with(publisher, get, headers):
+def test_download_interrupted_is_resumed(publisher, get, headers):
     """The part that has arrived is not sent again, as long as the server has the same file."""
     assert get(publisher.publish("/a", CONTENT, headers=headers, cuts=[HALF])) == CONTENT
     assert ranges(publisher) == [None, f"bytes={HALF}-"]
@@ -116,7 +116,7 @@ def test_download_cut_is_gone_on_with(publisher, get, headers):
     ],
     ids=["no ranges", "nothing to know the file by", "a weak tag"],
 )
-def test_download_cut_that_cannot_be_gone_on_with_begins_anew(publisher, get, behaviour, asked):
+def test_download_interrupted_that_cannot_be_resumed_starts_over(publisher, get, behaviour, asked):
     """If the rest cannot be requested, or may be of another file, the whole file is sent again."""
     assert get(publisher.publish("/a", CONTENT, cuts=[HALF], **behaviour)) == CONTENT
     assert ranges(publisher) == [None, asked]
@@ -129,7 +129,7 @@ def test_download_that_always_moves_is_not_given_up(publisher, get):
 
 
 @pytest.mark.parametrize("if_range", [True, False])
-def test_download_file_that_changed_since_begins_anew(publisher, get, if_range):
+def test_download_file_that_changed_since_starts_over(publisher, get, if_range):
     """No file is assembled from two versions: the server notices by If-Range, or we by the tag."""
     url = publisher.publish("/a", CONTENT[::-1], headers={"ETag": '"0"'}, cuts=[HALF, *[0] * 9])
     fails(get, url, None)
@@ -137,7 +137,7 @@ def test_download_file_that_changed_since_begins_anew(publisher, get, if_range):
     assert get(url, None) == CONTENT
 
 
-def test_download_file_that_became_shorter_begins_anew(publisher, get):
+def test_download_file_that_became_shorter_starts_over(publisher, get):
     """A range beyond the end means that the file has changed."""
     url = publisher.publish("/a", CONTENT * 4, headers=TAG, cuts=[2 * len(CONTENT), *[0] * 9])
     fails(get, url, None)
@@ -154,7 +154,7 @@ def test_download_that_was_whole_when_we_died_asks_for_no_byte(publisher, get):
     assert ranges(publisher) == [f"bytes={len(CONTENT)}-"]
 
 
-def test_download_kept_part_that_is_spoilt_begins_anew(publisher, get, store, said):
+def test_download_kept_part_that_is_damaged_starts_over(publisher, get, store, said):
     """A power cut may corrupt the partial file: the digest reveals that, and the whole file is fetched."""
     url = publisher.publish("/a", CONTENT, headers=TAG, cuts=[HALF, *[0] * 9])
     fails(get, url)
@@ -165,7 +165,7 @@ def test_download_kept_part_that_is_spoilt_begins_anew(publisher, get, store, sa
 
 
 @pytest.mark.parametrize("damaged", [b"", b"{", b"[]"])
-def test_download_kept_part_of_unknown_origin_begins_anew(publisher, get, store, damaged):
+def test_download_kept_part_of_unknown_origin_starts_over(publisher, get, store, damaged):
     """Damaged validators never block a download."""
     url = publisher.publish("/a", CONTENT, headers=TAG, cuts=[HALF, *[0] * 9])
     fails(get, url)
@@ -256,7 +256,7 @@ def test_download_without_a_connection_is_tried_again_where_that_may_pass(get, p
     assert (len(asked), len(pauses)) == (tries, tries - 1)
 
 
-def test_download_server_that_comes_back_is_gone_on_with(publisher, get, pauses, monkeypatch):
+def test_download_from_server_that_comes_back_is_resumed(publisher, get, pauses, monkeypatch):
     """A server that has sent a part of the file and now refuses is probably being restarted."""
     url = publisher.publish("/a", CONTENT, headers=TAG, cuts=[HALF])
     send, refused = httpx.HTTPTransport.handle_request, [False, True, False]
@@ -271,7 +271,7 @@ def test_download_server_that_comes_back_is_gone_on_with(publisher, get, pauses,
     assert len(pauses) == 2
 
 
-def test_download_server_that_stalls_is_left_and_gone_on_with(publisher, get, monkeypatch):
+def test_download_from_server_that_stalls_is_cut_and_resumed(publisher, get, monkeypatch):
     """A connection that delivers nothing is dropped after a timeout."""
     monkeypatch.setattr(download_module, "TIMEOUT_S", 1.0)
     assert get(publisher.publish("/a", CONTENT, headers=TAG, stalls=[HALF])) == CONTENT

@@ -197,7 +197,7 @@ def test_disk_of_a_machine_leaves_nothing_waiting(home, flushed):
     flushed()
 
 
-def test_link_or_copy_is_flushed_by_whoever_publishes_it(home, flushed, tmp_path, monkeypatch):
+def test_link_or_copy_is_flushed_by_its_publisher(home, flushed, tmp_path, monkeypatch):
     """`link_or_copy` by itself publishes nothing."""
     no_links(monkeypatch)
     (tmp_path / "blob").write_bytes(b"image")

@@ -339,7 +339,7 @@ def test_fire_other_trigger_while_one_runs_is_busy_and_says_with_what(make_engin
     assert driver.calls == ["reset"]
 
 
-def test_fire_waits_for_other_work_as_long_as_it_was_told(make_engine, watched, bring, threads, home, monkeypatch):
+def test_fire_waits_for_other_work_as_long_as_it_was_asked_to(make_engine, watched, bring, threads, home, monkeypatch):
     """A caller that may wait is judged by the state after that work; if its time is too short, it gets BusyError."""
     bring("web", State.created)
     driver = watched(hold=("reset",))

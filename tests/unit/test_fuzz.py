@@ -146,7 +146,7 @@ def test_spec_of_anything_is_a_spec_that_can_be_shown_or_damage(folder, content)
 @given(content=changed(LINE))
 @example(content=json.dumps({**LINE, "time": "0005-01-01T00:00:00Z"}).encode())
 @example(content=json.dumps({**LINE, "error": {"reference": [], "message": 5, "details": 5}}).encode())
-def test_line_of_anything_is_a_line_that_can_be_told_or_none(content):
+def test_line_of_any_bytes_is_parsed_or_dropped(content):
     """An accepted line can be shown and counted from, and its error raised again; anything else is a NO_LINE."""
     try:
         line = Line.parse(content)

@@ -240,7 +240,7 @@ def test_status_after_create_died_before_its_first_line_removes_the_folder(engin
     assert not home.creating("web").exists()
 
 
-def test_create_after_dead_create_begins_anew(engine, plan, home, cut_short, heard):
+def test_create_after_dead_create_starts_over(engine, plan, home, cut_short, heard):
     """A new creation takes the name, and the interruption is announced with the dead process's pid."""
     home.prepare()
     cut_short(Trigger.create, State.absent)

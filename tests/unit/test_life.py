@@ -405,7 +405,7 @@ def test_stop_of_what_runs_without_readable_spec_works(running, home, trigger, c
 
 
 @pytest.mark.usefixtures("running")
-def test_engine_over_a_machine_of_which_nothing_can_be_told_refuses(make_engine):
+def test_engine_over_a_machine_that_cannot_be_observed_refuses(make_engine):
     """If the driver cannot tell whether the machine lives, nothing is recorded, begun or ended."""
 
     class Blind(Sleeper):

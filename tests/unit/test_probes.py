@@ -54,7 +54,7 @@ def test_probe_after_a_failure_is_given_a_short_grace_and_named_beside_it(pidfd,
 
 
 @pytest.mark.usefixtures("refused")
-def test_probe_that_never_succeeds_is_told_with_its_words_and_its_hint(pidfd):
+def test_probe_that_never_succeeds_is_reported_with_its_words_and_its_hint(pidfd):
     """If nothing failed before, the probe has until the start's own deadline."""
     with pytest.raises(probes.ProbeError, match=r"within 0\.1 s") as caught:
         probes.run(ENDPOINT, [PROBE], Deadline(0.1), pidfd, print)

@@ -205,7 +205,7 @@ def test_obtain_local_file_unchanged_is_not_copied_again(store, local, said):
     assert said == []
 
 
-def test_obtain_local_file_that_changed_is_taken_anew(store, local, raw):
+def test_obtain_local_file_that_changed_is_copied_again(store, local, raw):
     """A local file that was rebuilt replaces the older image."""
     published.obtain(store, Source(str(local), ARCH), silent)
     local.write_bytes(raw)
@@ -228,7 +228,7 @@ def test_obtain_local_file_of_another_digest_is_refused(store, local, qcow2):
 
 
 @pytest.mark.parametrize("kind", ["nothing", "folder", "fifo"])
-def test_obtain_local_file_that_is_none_is_refused(store, tmp_path, kind):
+def test_obtain_what_is_no_regular_file_is_refused(store, tmp_path, kind):
     """The error names the path, and a FIFO is not waited for."""
     path = tmp_path / "x.qcow2"
     {"nothing": lambda _: None, "folder": os.mkdir, "fifo": os.mkfifo}[kind](path)

@@ -114,7 +114,7 @@ def test_copy_onto_a_folder_is_refused_in_words(fetch, forget, tmp_path, made):
     assert (tmp_path / "folder").is_dir()
 
 
-def test_copy_that_cannot_be_removed_is_told(fetch, forget, tmp_path, made, monkeypatch):
+def test_copy_that_cannot_be_removed_is_reported(fetch, forget, tmp_path, made, monkeypatch):
     """A copy that cannot be removed does not keep the machine from being stopped."""
     fetch(copy(made, tmp_path / "host"))
 

@@ -25,7 +25,7 @@ def logged(golden):
         ("paused", None),
     ],
 )
-def test_shutdown_reason_of_real_log_is_told(logged, log, reason):
+def test_shutdown_reason_of_real_log_is_read(logged, log, reason):
     """Each kind of shutdown leaves its own last line; a process that was killed leaves no such line."""
     assert events.shutdown_reason(logged(log)) == reason
 
@@ -34,7 +34,7 @@ def test_shutdown_reason_of_real_log_is_told(logged, log, reason):
     ("log", "condition"),
     [("paused", "paused"), ("nospace", "paused: the host's disk is full"), ("killed", None), ("shutdown", None)],
 )
-def test_condition_of_real_log_is_told(logged, log, condition):
+def test_condition_of_real_log_is_read(logged, log, condition):
     """A machine that is alive but paused says why."""
     assert events.condition(logged(log)) == condition
 

@@ -273,7 +273,7 @@ def test_find_in_a_copy_of_the_directory_is_none(tmp_path):
         os.kill(copied.pid, signal.SIGKILL)
 
 
-def test_find_with_record_of_another_that_lives_is_whoever_has_the_lock(tmp_path, launched):
+def test_find_with_record_of_another_that_lives_is_the_holder_of_the_lock(tmp_path, launched):
     """Even if the record names a live process, only the holder of the lock is ours."""
     (tmp_path / "other").mkdir()
     other = hypervisor.launch(SLEEP, tmp_path / "other")

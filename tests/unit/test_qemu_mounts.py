@@ -59,7 +59,7 @@ def be(monkeypatch):
         (NEWER, 1000, "{}|--log-level|error|--socket-path|/run/web/mount0.sock|--shared-dir|/a,b c"),
     ],
 )
-def test_daemons_are_told_folder_and_socket(site, virtiofsd, be, text, uid, expected):
+def test_daemons_are_given_folder_and_socket(site, virtiofsd, be, text, uid, expected):
     """Each of the two programs gets options that it understands, whatever characters the folder's name has."""
     path = virtiofsd(text)
     be(uid)

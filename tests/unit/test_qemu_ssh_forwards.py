@@ -63,7 +63,7 @@ def test_missing_is_all_that_ssh_carries_until_it_runs(tmp_path):
     assert ssh_forwards.missing(site) == [PORTS, SOCKETS]
 
 
-def test_condition_is_told_only_of_forwards_that_were_open(tmp_path, background):
+def test_condition_is_reported_only_for_forwards_that_were_open(tmp_path, background):
     """Nothing is down before the forwards are opened; another process with the recorded pid is not our ssh."""
     assert ssh_forwards.condition(tmp_path) is None
     other = background._replace(started_ticks=background.started_ticks + 1)

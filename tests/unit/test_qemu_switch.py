@@ -118,7 +118,7 @@ def test_card_that_takes_nothing_holds_up_nobody(network, plugged, until):
 
 
 @pytest.mark.parametrize("frame", [b"", b"\xff" * 5, b"\xff" * 11])
-def test_frame_that_is_none_is_dropped(network, plugged, until, frame):
+def test_invalid_frame_is_dropped(network, plugged, until, frame):
     """A guest cannot crash the switch with a malformed frame."""
     network[1]()
     one, two = plugged("one"), plugged("two")

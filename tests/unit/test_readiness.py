@@ -100,7 +100,7 @@ def test_connection_that_qemu_gives_up_is_no_sign_of_the_guest(listener, machine
     assert reports == []
 
 
-def test_guest_that_wakes_is_met_anew(listener, machine):
+def test_guest_that_wakes_is_looked_at_again(listener, machine):
     """The first connection was lost because the guest had no network yet; a new one is made, and it answers."""
     looks = iter(range(20))
 

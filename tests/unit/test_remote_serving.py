@@ -29,7 +29,7 @@ serve(lambda: become(["sh", "-c", "echo $$; exec sleep 1000"]))
 
 
 @pytest.mark.parametrize("words", [(), ("list",), ("{}", "list"), ("[1]",)])
-def test_call_that_is_none_is_refused(words):
+def test_invalid_call_is_refused(words):
     """A person or another program may run the internal command by mistake."""
     done = subprocess.run(
         [sys.executable, "-m", "interlock", "remote-call", *words], capture_output=True, text=True, check=False

@@ -570,7 +570,7 @@ def test_boot_tells_of_a_failed_script_before_it_runs_the_next(guest, tmp_path):
     assert len((tmp_path / "open").read_text().split()) == 4
 
 
-def test_file_is_written_as_told(guest):
+def test_file_is_written_as_asked(guest):
     """Content, owner and mode are exact; with `overwrite` off, an existing file is left alone."""
     (guest.root / "etc/there").write_text("old")
     given = (

@@ -72,7 +72,7 @@ def test_probe_is_run_by_its_first_line(endpoint, machine, tmp_path, monkeypatch
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
-def test_probe_that_never_succeeds_is_told_with_its_words_and_hint(endpoint, machine):
+def test_probe_that_never_succeeds_is_reported_with_its_words_and_hint(endpoint, machine):
     """The error at the deadline has the probe's description, its last output and its hint."""
     with pytest.raises(DeadlineError, match=r'"that echo not yet; exit 1" did not succeed within 0.5 s') as caught:
         probes.run(
@@ -133,7 +133,7 @@ def test_flooding_provision_keeps_what_it_reports_and_takes_no_memory(endpoint, 
     injected("a guest or program that talks without end")
 
 
-def test_flooding_probe_is_told_in_a_few_short_lines(endpoint, machine, injected):
+def test_flooding_probe_is_reported_in_a_few_short_lines(endpoint, machine, injected):
     """The guest controls the output of a probe, so an error has only a limited part of it."""
     flooding = probe("seq 1000; " + FLOOD % "y" + "exit 1")
     with pytest.raises(DeadlineError) as caught:

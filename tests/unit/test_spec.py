@@ -64,7 +64,7 @@ def test_spec_has_no_field_that_could_lead_out_of_its_directory():
 
 
 @pytest.mark.parametrize("product", ["api.py", "cli.py", "commands", "drivers", "fsm", "guest", "images"])
-def test_spec_origin_is_read_by_nobody(product):
+def test_spec_origin_is_not_read_by_these_parts(product):
     """`origin` is for people; these parts of the product do not read it."""
     root = Path(__file__).parents[2] / product
     sources = [root] if root.is_file() else root.rglob("*.py")

@@ -174,7 +174,7 @@ def test_messages_on_narrow_terminal_are_broken_between_words(screen):
 
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
-def test_messages_to_whoever_wants_no_colours_have_none(screen, monkeypatch, name, value):
+def test_messages_have_no_colours_where_none_are_wanted(screen, monkeypatch, name, value):
     """Neither errors nor events have colours; with NO_COLOR, the live line may still move the cursor."""
     monkeypatch.setenv(name, value)
     shown = screen()

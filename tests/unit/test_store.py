@@ -81,7 +81,7 @@ def test_add_same_name_replaces_the_image_and_drops_its_blobs(store):
     assert blobs(store) == {digest(b"K"), digest(b"new")}
 
 
-def test_add_over_a_spoilt_blob_mends_it(store):
+def test_add_over_a_damaged_blob_replaces_it(store):
     """A blob whose content does not match its digest is replaced."""
     path = store.path(add(store, kernel=b"K").files["kernel"].digest)
     path.chmod(0o600)

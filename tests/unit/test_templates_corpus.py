@@ -51,7 +51,7 @@ def test_template_dumped_loads_to_the_same(name):
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_broken_template_is_told_what_was_reviewed(monkeypatch, agrees, name):
+def test_broken_template_gets_the_reviewed_mistakes(monkeypatch, agrees, name):
     """Every mistake is reported with its place, in the reviewed words."""
     monkeypatch.chdir(FOLDER / "broken")
     with pytest.raises(InterlockError) as caught:

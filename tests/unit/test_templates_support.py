@@ -94,7 +94,7 @@ def test_range_of_many_ports_that_cannot_wait_for_them_to_open_is_refused(key, w
     )
 
 
-def test_note_of_a_key_in_many_items_is_told_once():
+def test_note_of_a_key_in_many_items_is_given_once():
     """Templates list an image for each architecture and mirror, each with its variant."""
     image = "- {location: 'build:tiny', variant: server}\n"
     (note,) = parse(Source("t", f"images:\n{image * 3}".encode())).notes

@@ -93,7 +93,7 @@ def test_disk_of_a_compressed_file_cut_off_is_refused(make, qcow2, kind):
 
 
 @pytest.mark.parametrize("kind", COMPRESSORS)
-def test_disk_of_a_compressed_file_spoilt_is_refused(make, qcow2, kind):
+def test_disk_of_a_damaged_compressed_file_is_refused(make, qcow2, kind):
     """Damage found while unpacking is reported in one line."""
     packed = bytearray(COMPRESSORS[kind](qcow2))
     packed[20:40] = bytes(20)
@@ -145,7 +145,7 @@ def test_cd_is_taken_as_it_is(tmp_path, packed):
     assert target.read_bytes() == CD
 
 
-def test_cd_that_is_none_is_refused(tmp_path):
+def test_file_that_is_no_cd_is_refused(tmp_path):
     """A server's error page is not used as a CD."""
     (tmp_path / "published").write_bytes(b"<html>")
     with pytest.raises(ImageError, match="is not the image of a CD"):

@@ -62,7 +62,7 @@ def names(store, home):
     return {name: instances for (name, _), instances in users(store, home).items()}
 
 
-def test_users_are_told_by_the_disk_or_where_there_is_none_by_the_kernel(store, home, debian, tiny, make):
+def test_users_are_recognized_by_the_disk_or_else_by_the_kernel(store, home, debian, tiny, make):
     """Two images with the same kernel are not confused."""
     make("web", debian)
     make("db", debian, firmware=True)
@@ -70,7 +70,7 @@ def test_users_are_told_by_the_disk_or_where_there_is_none_by_the_kernel(store, 
     assert names(store, home) == {"debian": ("db", "web"), "tiny": ("t",)}
 
 
-def test_users_of_an_image_that_was_built_anew_are_the_new_ones(store, home, debian, make):
+def test_users_of_an_image_that_was_rebuilt_are_the_new_ones(store, home, debian, make):
     """An instance keeps the files of its old image, which is no longer in the store."""
     make("old", debian)
     make("new", add(store, "debian", disk=b"NEWER", kernel=b"KERNEL", initrd=b"INITRD"))

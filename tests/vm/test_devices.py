@@ -510,7 +510,7 @@ def test_mounts_are_read_and_written_as_the_spec_says(make_site, created, start,
     assert [path.name for path in shared[0].iterdir()] == ["hello"]
 
 
-def test_mount_whose_daemon_ended_is_told(driver, make_site, created, start, shared):
+def test_mount_whose_daemon_ended_is_reported(driver, make_site, created, start, shared):
     """The guest hangs in that folder, the condition says why, and a restart fixes it."""
     need_virtiofsd()
     folders = [Mount(str(folder), "/mnt", writable=True, type="virtiofs", security_model="none") for folder in shared]

@@ -175,7 +175,7 @@ def test_tiny_takes_files_by_scp(guest_of, tiny, tmp_path):
         assert guest.ssh("cat copied") == (tmp_path / "known_hosts").read_text().strip()
 
 
-def test_tiny_panic_is_told_to_qemu(guest_of, tiny):
+def test_tiny_reports_a_panic_to_qemu(guest_of, tiny):
     """QEMU reports a panic as such, not as a shutdown."""
     guest = guest_of(tiny)
     with guest.booted():
@@ -183,7 +183,7 @@ def test_tiny_panic_is_told_to_qemu(guest_of, tiny):
         assert guest.events()[:1] == ["GUEST_PANICKED"]
 
 
-def test_debian_boots_without_cloud_init_and_a_boot_that_fails_is_told(guest_of, debian):
+def test_debian_boots_without_cloud_init_and_reports_a_boot_that_fails(guest_of, debian):
     """Our own initrd lays the seed over the root: cloud-init does not run, and its work is done. The root file system
     has the size of the disk. A boot prints almost nothing on the serial port, except that sshd failed.
     """

@@ -305,7 +305,7 @@ def test_guest_that_never_answers_is_a_deadline_with_its_words(driver, make_site
     assert all(line.isprintable() or "\t" in line for line in caught.value.details)
 
 
-def test_guest_that_hangs_without_a_word_is_told_as_such(driver, make_site, steps):
+def test_guest_that_hangs_silently_is_reported_as_such(driver, make_site, steps):
     """The error says that the guest wrote nothing on its serial port."""
     site = make_site(kernel_arguments="quiet rdinit=/bin/busybox -- sleep 1000")
     with created(driver, site, steps), pytest.raises(DeadlineError, match="last step: hypervisor started") as caught:

@@ -234,7 +234,7 @@ probes:
 """
 
 
-def test_script_that_fails_is_told_and_mended_while_the_guest_runs(vms, tmp_path, ask):
+def test_script_that_fails_is_reported_and_mended_while_the_guest_runs(vms, tmp_path, ask):
     """The error has exit code 6, the script, its status and its output; the guest runs degraded until `provision`."""
     (tmp_path / "web.yaml").write_text(FAILING)
     vms.create("web", str(tmp_path / "web.yaml"))
@@ -280,7 +280,7 @@ probes:
 """
 
 
-def test_script_that_fails_is_told_while_another_runs_and_the_guest_is_kept(vms, tmp_path, ask):
+def test_script_that_fails_is_reported_while_another_runs_and_the_guest_is_kept(vms, tmp_path, ask):
     """The failure is reported while another script runs; at the deadline the guest is kept."""
     (tmp_path / "web.yaml").write_text(HANGING)
     vms.create("web", str(tmp_path / "web.yaml"), Wishes(start_timeout_s=40.0))

@@ -131,7 +131,7 @@ def reason_in_history(vms):
 
 
 @pytest.mark.parametrize("swept", [True, False], ids=["runtime-gone", "stale-socket"])
-def test_host_that_lost_power_is_told_and_start_works_at_once(vms, begun, line, guest, stranger, swept, injected):
+def test_host_that_lost_power_is_reported_and_start_works_at_once(vms, begun, line, guest, stranger, swept, injected):
     """Although the pid is a stranger's, the socket stale or gone and the port taken, `list` tells the truth, `start`
     starts, and the stranger is never signalled.
     """
