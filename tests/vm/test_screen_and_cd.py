@@ -50,7 +50,7 @@ def live_cd(tmp_path_factory) -> Path:
     """Return the image of a CD that boots a whole system into memory: the tiny guest, with its own kernel."""
     folder = tmp_path_factory.mktemp("cd")
     tar, iso = folder / "packages.tar", folder / "live.iso"
-    names = (*PACKAGES, *tiny._PACKAGES)
+    names = (*PACKAGES, *tiny._PROGRAMS)
     bootstrap(tar, "x86_64", names, suite="bookworm", variant="extract", report=unheard)
     with Unpacked(tar) as files:
         tree = tiny._root(files, tiny.ARCHES["x86_64"])

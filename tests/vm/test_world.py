@@ -121,6 +121,7 @@ def end_hypervisor(site):
     """End the hypervisor behind Interlock's back, and return once everything that it held is free."""
     with hypervisor.held(hypervisor.find(site.directory)) as pidfd:
         hypervisor.end(pidfd, grace_s=0)
+    wait_until(lambda: not hypervisor.look(site.directory).alive)  # a child that was just forked may have the lock, too
 
 
 def reason_in_history(vms):
