@@ -6,7 +6,7 @@ send messages here. The view decides nothing: `keys` says what is legal.
 
 import shlex
 import sys
-from collections import deque
+from bisect import insort
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
@@ -143,7 +143,8 @@ class Top(App[None]):
         self.requests = Requests(interlock, self._over)
         self._everyone: list[Seen] = []
         self._chosen: str | None = None
-        self._messages: deque[tuple[str, Text]] = deque(maxlen=_KEPT)
+        self._messages: list[tuple[datetime, str, Text]] = []
+        """In the order of their moments: what happened before the view was opened is read after it answers keys."""
         self._back = 0
         self.failure: Exception | None = None
         """Why the view ended by itself."""
@@ -193,7 +194,7 @@ class Top(App[None]):
     def _shown_messages(self, width: int, height: int) -> Text:
         lines = [
             Text(when if number == 0 else " " * len(when)).append(line)
-            for when, text in self._messages
+            for _, when, text in self._messages
             for number, line in enumerate(text.wrap(self.console, max(1, width - len(when))))
         ]
         self._back = max(0, min(self._back, len(lines) - height))
@@ -264,10 +265,11 @@ class Top(App[None]):
         self._redraw()
 
     def on_top_said(self, message: Said) -> None:
-        first, *rest = message.lines
         when = f"{message.moment:%H:%M:%S}  "
-        self._messages.append((when, first))
-        self._messages.extend((" " * len(when), line) for line in rest)
+        for number, line in enumerate(message.lines):
+            shown = (message.moment, when if number == 0 else " " * len(when), line)
+            insort(self._messages, shown, key=lambda it: it[0])
+        del self._messages[:-_KEPT]
         self._redraw()
 
     def on_top_ended(self, message: Ended) -> None:

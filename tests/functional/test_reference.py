@@ -69,6 +69,7 @@ TEXTS = (
     ("template", "show", "tiny"),
     ("template", "copy", "tiny", "-"),
     ("template", "schema"),
+    ("fleet", "schema"),
     ("diagram", "web"),
     ("autostart", "enable", "web"),
     ("autostart", "disable", "web"),

@@ -4,10 +4,12 @@ import asyncio
 import re
 import time
 from contextlib import nullcontext
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from rich.text import Text
 
 from interlock import Interlock, SimulatedDriver, State, Trigger
 from interlock.diagrams.render import text
@@ -322,6 +324,24 @@ def test_damaged_instance_has_the_keys_that_mend_or_remove_it(shown, vms, home):
 
     shown(use)
     assert not vms.status("build").exists
+
+
+def test_message_of_an_earlier_moment_is_shown_above_later_ones(shown):
+    """What happened before the view was opened may be read after a key was answered, and must not hide the answer."""
+
+    async def use(view):
+        await view.until("build  created", 'stopped "db"')
+        view.app.post_message(Top.Said([Text("refused"), Text("hint: this")]))
+        past = datetime.now().astimezone() - timedelta(hours=1)
+        for number in range(20):
+            view.app.post_message(Top.Said([Text(f"line {number}")], past))
+        await view.until("refused", "hint: this")
+        lines = view.screen.splitlines()
+        (refused,) = (at for at, line in enumerate(lines) if "refused" in line)
+        assert "hint: this" in lines[refused + 1]
+        assert "line 19" not in view.screen
+
+    shown(use)
 
 
 def test_page_of_the_diagram_and_of_the_keys_goes_away_by_any_key(shown):
