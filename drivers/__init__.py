@@ -1,6 +1,6 @@
-"""What acts on machines: the contract, the drivers that come with Interlock, and how others are found.
+"""Drivers, which act on machines: the contract, those that come with Interlock, and how third-party ones are found.
 
-Nothing here knows a state, reads a template or fetches an image.
+No module here knows a state, reads a template or fetches an image.
 """
 
 import os
@@ -22,7 +22,7 @@ OURS = {
     "qemu": (".qemu.driver", "QemuDriver"),
     "simulated": (".simulated", "SimulatedDriver"),
 }
-"""Registered like any other, but found without listing the installed packages, which takes longer than `list`."""
+"""Our own drivers: registered like any other, but found without listing the installed packages, which is slow."""
 
 
 VARIABLE = "INTERLOCK_DRIVER"
@@ -30,7 +30,7 @@ DEFAULT = "qemu"
 
 
 def default() -> str:
-    """Return the name of the driver that runs what is created without naming one: $INTERLOCK_DRIVER, or `qemu`."""
+    """Return the name of the driver for instances that are created without naming one: $INTERLOCK_DRIVER, or `qemu`."""
     return os.environ.get(VARIABLE) or DEFAULT
 
 

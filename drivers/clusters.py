@@ -1,6 +1,6 @@
-"""The clusters of which a home has a record, whatever driver they are for.
+"""The records of clusters in a home, whatever their driver.
 
-HOME/clusters/NAME.yaml     0600, written by the user: `driver`, and what that driver wants to know
+HOME/clusters/NAME.yaml     0600, written by the user: `driver`, and that driver's settings
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from ..host.files import read_own
 from ..host.home import NAME, NAME_WORDS, Home
 
 DRIVER = "ganeti"
-"""Of a record that names none."""
+"""The driver of a cluster whose record names no driver."""
 
 _OTHERS = 0o077
 
@@ -31,16 +31,16 @@ def driver(home: Home, name: str) -> str:
 
 
 def place(root: Path, name: str) -> Path:
-    """Return where the record of the cluster `name` is; raises HostError for what no cluster can be called."""
+    """Return the path of the record of the cluster `name`; raises HostError if that is not a valid name."""
     if not NAME.fullmatch(name):
         raise HostError(f"a cluster cannot be called {name!r}: {NAME_WORDS}")
     return root / "clusters" / f"{name}.yaml"
 
 
 def read(root: Path, name: str) -> dict[str, Any]:
-    """Return what stands in the record of the cluster `name` of the home in `root`.
+    """Return the content of the record of the cluster `name` in the home `root`.
 
-    Raises NotFoundError where there is none, HostError for one that others may read or that cannot be understood.
+    Raises NotFoundError if the record does not exist, HostError if others may read it or it cannot be parsed.
     """
     import yaml
 

@@ -1,4 +1,4 @@
-"""The suite that every driver passes, ours and anyone's: what `drivers.contract` promises, as tests.
+"""The suite that every driver must pass, ours and third-party ones: tests of what `drivers.contract` promises.
 
 A driver's own tests subclass `DriverConformance` and name the driver:
 
@@ -6,9 +6,9 @@ A driver's own tests subclass `DriverConformance` and name the driver:
         @pytest.fixture
         def driver(self): return MyDriver()
 
-Where the driver needs materials (`abilities.images`), they give a `site` fixture too, whose directory holds what
-`create` needs. It must have a parent in which it can be renamed. Each failure says what the contract asks for and what
-was found. The suite ends what it leaves alive, with the driver's own `kill`.
+If the driver needs materials (`abilities.images`), its tests also define a `site` fixture, whose directory holds what
+`create` needs. It must be possible to rename that directory within its parent. Each failure says what the contract asks
+for and what was found. The suite ends the machines that it started, with the driver's own `kill`.
 """
 
 import shutil
@@ -50,11 +50,11 @@ _ASKED = {
     "tpm": True,
     "vnc": "127.0.0.1:0,to=9",
 }
-"""For each of DEMANDS a value that asks for something."""
+"""For each of DEMANDS, a value that makes the demand."""
 
 
 class DriverConformance:
-    """The tests. Attributes and fixtures are for a driver's own tests to replace."""
+    """The tests. A driver's own tests may override the attributes and fixtures."""
 
     START_S = 120.0
     """How long a start may take."""
@@ -69,12 +69,12 @@ class DriverConformance:
 
     @pytest.fixture
     def other(self, driver: Driver) -> Driver:
-        """Return the driver as another process has it: without what the first one may keep in memory."""
+        """Return a second driver object, as in another process: it has nothing that the first one keeps in memory."""
         return type(driver)()
 
     @pytest.fixture
     def site(self, driver: Driver, tmp_path: Path) -> Iterator[Site]:
-        """Return a site with the materials that `create` needs; this one has none."""
+        """Return a site with the materials that `create` needs; by default there are no materials."""
         assert not driver.abilities.images, (
             "abilities.images is True: give a `site` whose directory holds the materials"
         )
@@ -101,17 +101,17 @@ class DriverConformance:
 
     @pytest.fixture
     def running(self, driver: Driver, machine: Site, steps: list[str]) -> Site:
-        """Return a machine whose guest has answered; `steps` holds what its start said."""
+        """Return a machine whose guest has answered; `steps` holds what its start reported."""
         steps.clear()
         driver.start(machine, steps.append, Deadline(self.START_S))
         return machine
 
-    # What is only asked about.
+    # Dry runs.
 
     def test_foresee_touches_nothing_and_names_what_start_makes(
         self, driver: Driver, machine: Site, steps: list[str]
     ) -> None:
-        """A dry run asks what a start would do: nothing changes by that, and what it names is so after the start."""
+        """`foresee` changes nothing; after the start, the files that it named have appeared or vanished."""
         before = _listed(machine)
         effects = driver.foresee(machine, Trigger.start, {})
         assert before == _listed(machine), "foresee must touch nothing"
@@ -121,15 +121,15 @@ class DriverConformance:
         left = [name for name in effects.vanish if (machine.directory / name).exists()]
         assert not left, f"foresee says that start removes {left}, which are there after it"
 
-    # What is asked for.
+    # Demands.
 
     def test_abilities_name_fields_of_the_contract(self, driver: Driver) -> None:
-        """What a driver says that it honours is what the contract knows."""
+        """A driver claims to honour only fields that the contract lists."""
         unknown = sorted(driver.abilities.honours - DEMANDS.keys())
         assert not unknown, f"abilities.honours names {unknown}; contract.DEMANDS has {sorted(DEMANDS)}"
 
     def test_check_accepts_a_spec_that_asks_for_nothing(self, driver: Driver, site: Site) -> None:
-        """The suite's own machine can run on this host; otherwise the other tests say nothing."""
+        """The suite's own machine can run on this host; otherwise the other tests prove nothing."""
         driver.check(site.spec)
 
     def test_check_refuses_what_the_driver_does_not_honour(self, driver: Driver, site: Site) -> None:
@@ -147,11 +147,11 @@ class DriverConformance:
     # Creation.
 
     def test_observe_before_create_says_not_alive(self, driver: Driver, site: Site) -> None:
-        """A directory in which nothing was made holds no live machine, and asking does not raise."""
+        """Before `create`, the directory holds no live machine, and `observe` does not raise."""
         _is_down(driver, site, "before create")
 
     def test_create_repeated_is_safe(self, driver: Driver, machine: Site, steps: list[str]) -> None:
-        """Creating what is created leaves a machine that is down and can be started."""
+        """A second `create` leaves a machine that is down and can be started."""
         driver.create(machine, steps.append)
         _is_down(driver, machine, "after create")
         driver.start(machine, steps.append, Deadline(self.START_S))
@@ -169,7 +169,7 @@ class DriverConformance:
     def test_start_of_live_machine_keeps_it(
         self, driver: Driver, other: Driver, running: Site, steps: list[str]
     ) -> None:
-        """Starting what runs leaves the very same machine running: recovery after a crash relies on it."""
+        """Starting a live machine leaves that very machine running: recovery after a crash relies on it."""
         before = driver.observe(running)
         other.start(running, steps.append, Deadline(self.START_S))
         after = driver.observe(running)
@@ -178,14 +178,14 @@ class DriverConformance:
         )
 
     def test_another_process_sees_the_same(self, driver: Driver, other: Driver, running: Site) -> None:
-        """All that is known of a machine is in its site, because the next command is another process."""
+        """Everything known about a machine is in its site, because the next command is another process."""
         first, second = driver.observe(running), other.observe(running)
         assert _same(first, second), (
             f"another driver object must observe the same; the first says {first}, it says {second}"
         )
 
     def test_usage_never_shrinks(self, driver: Driver, running: Site) -> None:
-        """What a machine has used of the host, where that is known, is counted from its start."""
+        """Processor time and uptime, if the driver reports them, never shrink while the machine runs."""
         first, second = driver.observe(running).usage, driver.observe(running).usage
         if first is not None and second is not None:
             assert 0 <= first.cpu_s <= second.cpu_s, f"processor time must not shrink; first {first}, then {second}"
@@ -194,7 +194,7 @@ class DriverConformance:
     def test_copied_directory_holds_no_live_machine(
         self, driver: Driver, running: Site, steps: list[str], tmp_path: Path
     ) -> None:
-        """A machine belongs to the directory that it was started in: a backup of it neither is nor ends the machine."""
+        """In a copy of a live machine's directory nothing is alive, and `kill` there does not end the machine."""
         if self.COPIES_LIVE:
             return
         copy = running._replace(directory=tmp_path / "copy" / "web", runtime=running.runtime.with_name("copy"))
@@ -207,7 +207,7 @@ class DriverConformance:
         _is_alive(driver, running, "after kill in a copy of its directory (a recorded pid is no proof; a lock is)")
 
     def test_start_without_boot_starts_nothing(self, driver: Driver, machine: Site, steps: list[str]) -> None:
-        """A machine that is down is an error, and stays down: recovery only waits, it does not start."""
+        """start(boot=False) raises if the machine is down, and leaves it down: recovery waits, it does not boot."""
         try:
             driver.start(machine, steps.append, Deadline(self.START_S), boot=False)
         except DriverError:
@@ -217,7 +217,7 @@ class DriverConformance:
         _is_down(driver, machine, "after start(boot=False) of a machine that is down")
 
     def test_start_without_time_raises_deadline_error(self, driver: Driver, machine: Site, steps: list[str]) -> None:
-        """A guest that cannot answer in time is a DeadlineError, and the machine can be ended afterwards."""
+        """If the guest does not answer in time, start raises DeadlineError; the machine can be ended afterwards."""
         try:
             driver.start(machine, steps.append, Deadline(0.0))
         except DeadlineError:
@@ -228,7 +228,7 @@ class DriverConformance:
         _is_down(driver, machine, "after a start that took too long, and kill")
 
     def test_resume_of_machine_that_runs_changes_nothing(self, driver: Driver, running: Site, steps: list[str]) -> None:
-        """Resuming a machine that is not paused leaves the very same machine running."""
+        """Resuming a machine that is not paused leaves that very machine running."""
         before = driver.observe(running)
         driver.resume(running, steps.append)
         after = driver.observe(running)
@@ -239,11 +239,11 @@ class DriverConformance:
     # Ending.
 
     def test_stop_ends_it_and_says_how(self, driver: Driver, running: Site, steps: list[str]) -> None:
-        """After stop nothing runs, and the words returned are those that observe gives afterwards."""
+        """After stop nothing runs, and observe gives the exit reason that stop returned."""
         _ended_as_said(driver, running, driver.stop(running, steps.append, Deadline(60.0)))
 
     def test_stop_of_machine_that_is_down_is_safe(self, driver: Driver, machine: Site, steps: list[str]) -> None:
-        """Stopping what is down returns words and changes nothing."""
+        """Stopping a machine that is down returns how it ended, and changes nothing."""
         assert driver.stop(machine, steps.append, Deadline(5.0)), "stop must say how it ended, also of what was down"
         _is_down(driver, machine, "after stop of a machine that was down")
 
@@ -255,20 +255,20 @@ class DriverConformance:
         assert seen.exit_reason is None, f"a live machine has no exit reason; observe says {seen.exit_reason!r}"
 
     def test_kill_ends_it_and_repeats_safely(self, driver: Driver, running: Site, steps: list[str]) -> None:
-        """After kill nothing runs; killing nothing is no error."""
+        """After kill nothing runs; a second kill is not an error."""
         driver.kill(running, steps.append)
         _is_down(driver, running, "after kill")
         driver.kill(running, steps.append)
         _is_down(driver, running, "after a second kill")
 
     def test_observe_and_stop_need_no_readable_spec(self, driver: Driver, running: Site, steps: list[str]) -> None:
-        """A machine whose spec is damaged is seen, and can be shut down like any other."""
+        """A machine whose spec is damaged can be observed and shut down like any other."""
         damaged = running._replace(spec=UNREADABLE)
         _is_alive(driver, damaged, "with spec=UNREADABLE")
         _ended_as_said(driver, damaged, driver.stop(damaged, steps.append, Deadline(60.0)))
 
     def test_kill_and_delete_need_no_readable_spec(self, driver: Driver, running: Site, steps: list[str]) -> None:
-        """A machine whose spec is damaged can be ended and removed: both look at nothing but the place."""
+        """A machine whose spec is damaged can be ended and removed: kill and delete use only the site's paths."""
         damaged = running._replace(spec=UNREADABLE)
         driver.kill(damaged, steps.append)
         _is_down(driver, running, "after kill with spec=UNREADABLE")
@@ -296,7 +296,7 @@ class DriverConformance:
             driver.delete(copy, steps.append)
 
     def test_machine_whose_disk_has_grown_starts(self, driver: Driver, running: Site, steps: list[str]) -> None:
-        """A disk may be asked twice to grow to the same size; a driver whose disks cannot grow raises HostError."""
+        """A machine starts after its disk has grown, twice to the same size; a driver that cannot raises HostError."""
         driver.kill(running, steps.append)
         larger = running._replace(spec=running.spec._replace(disk_bytes=running.spec.disk_bytes + (1 << 20)))
         try:
@@ -309,7 +309,7 @@ class DriverConformance:
         _is_alive(driver, larger, "after grow and start")
 
     def test_forwards_of_a_running_machine_change(self, driver: Driver, running: Site, steps: list[str]) -> None:
-        """What is open already may be asked for again; a driver that cannot change them raises HostError."""
+        """A forward that is open may be opened again; a driver that cannot change forwards raises HostError."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -326,7 +326,7 @@ class DriverConformance:
     def test_machine_that_was_moved_starts_at_its_new_place(
         self, driver: Driver, running: Site, steps: list[str]
     ) -> None:
-        """After move, its directory can be renamed: nothing in it or outside depends on its old name or path."""
+        """After move, the directory can be renamed: nothing in it or outside depends on the old name or path."""
         driver.kill(running, steps.append)
         place, runtime = running.directory.with_name("moved"), running.runtime.with_name("moved")
         moved = running._replace(name="moved", directory=place, runtime=runtime)
@@ -342,7 +342,7 @@ class DriverConformance:
             place.rename(running.directory)
 
     def test_reset_leaves_a_machine_that_starts(self, driver: Driver, running: Site, steps: list[str]) -> None:
-        """After reset the machine is down, has no exit to tell of, and starts."""
+        """After reset the machine is down, has no exit reason, and starts."""
         driver.kill(running, steps.append)
         driver.reset(running, steps.append)
         seen = _is_down(driver, running, "after reset")
@@ -360,7 +360,7 @@ class DriverConformance:
 
 
 def _plain(driver: Driver) -> Spec:
-    """Return a spec that asks `driver` for no more than a machine."""
+    """Return the spec of a plain machine for `driver`, without any of DEMANDS."""
     return UNREADABLE._replace(
         driver=driver.name,
         arch=driver.abilities.arches[0],
@@ -389,7 +389,7 @@ def _listed(site: Site) -> list[Path]:
 
 
 def _same(first: Observation, second: Observation) -> bool:
-    """True when both are of the same machine in the same condition; what it uses changes all the time."""
+    """True if both show the same machine in the same condition; usage is ignored, because it changes all the time."""
     return first._replace(usage=None) == second._replace(usage=None)
 
 

@@ -1,66 +1,65 @@
-"""The contract between the engine and what acts on machines.
+"""The contract between the engine and the drivers, which act on machines.
 
 A driver knows no state and sees no template. Each call gets a `Site`, does one thing there, and may be repeated,
-because recovery after a crash repeats it. What is true after each:
+because recovery after a crash repeats it. What is true after each call:
 
-    create     the machine can be started; the directory held its spec and its materials before
-    copy       likewise, with the disk of another machine, which is down, and an identity of its own; the directory held
-               its spec alone. The other one is as it was, whatever becomes of either
-    grow       the disk of the machine is at least as large as the spec says; what is on it stays. The guest of one that
-               is alive sees it at once, or it is refused
-    catch      one moment of the machine, its memory and its disk, lies in FORKED; it runs on and keeps its connections
-    adopt      as after copy, but from what `catch` left of the other one, which runs: start continues from there
-    remount    the next start lets the guest have the mounts of the spec, and no longer those that it was made with
-    forward    the machine, which is alive, has the port forwards of its spec, and no longer those that it had before
-    listening  returns on which TCP sockets programs in the guest listen, once they are others than those known
-    load       returns how busy the guest is, if it says so
-    carry      the forwards given, and no other of those that an earlier call gave, lead from the host into the guest
-    move       the machine, which is down, is known by another name wherever its directory does not say its name
-    warm       the folder given holds what machines of the same kind, put into WARM of their directories, begin from
-    start      the guest has answered; a machine that was alive already is kept. What failed in a guest that answers is
-               returned: it runs all the same; else how it came up, in words, if it did not simply boot
+    create     the machine can be started; the directory held its spec and its materials before the call
+    copy       likewise, with the disk of another machine, which is down and is left as it was, and with an identity of
+               its own; the directory held only its spec. Neither machine depends on what becomes of the other
+    grow       the disk is at least as large as the spec says and keeps its content. The guest of a live machine sees
+               the new size at once, or the call is refused
+    catch      FORKED holds one moment of the machine: memory and disk; the machine runs on and keeps its connections
+    adopt      as after copy, but made of what `catch` left of the other machine, which runs: start continues from there
+    remount    the next start gives the guest the mounts of the spec instead of those that it was made with
+    forward    the machine, which is alive, has the port forwards of its spec instead of those that it had before
+    listening  returns the TCP sockets on which programs in the guest listen, once they differ from those known
+    load       returns how busy the guest is, if the guest reports that
+    carry      the given forwards lead from the host into the guest; any others that an earlier call opened are closed
+    move       outside its directory, the machine, which is down, is known by its new name
+    warm       the given folder holds a warm image: machines of the same kind begin from it if it is their WARM
+    start      the guest has answered; a machine that was alive already is kept. Returns what failed in a guest that
+               runs all the same, else how the machine came up, in words, if it did not simply boot
     stop       nothing runs; returns how it ended
-    kill       nothing runs, at once; no error if nothing did
-    suspend    nothing runs, and the machine's memory is in the directory, in SAVED: the next start continues from it
-    keep       the folder given holds what `put_back` needs to bring the disk back, whatever becomes of the machine; of
-               one that is alive, the memory too: it stands still for a moment, runs on and keeps its connections
-    examine    nothing has changed; what `put_back` cannot bring back is an error
+    kill       nothing runs, at once; no error if nothing ran
+    suspend    nothing runs, and SAVED in the directory holds the machine's memory: the next start continues from it
+    keep       the given folder holds what `put_back` needs to restore the disk, whatever becomes of the machine, and
+               the memory of a live machine, which stands still for a moment, runs on and keeps its connections
+    examine    nothing has changed; raises if `put_back` could not restore what was kept
     put_back   the disk is as `keep` found it, or still as it was before; the memory, if there is one, is in SAVED
     reset      the disk is as `create` made it, and CURRENT is gone
     delete     nothing is left outside the directory, which the engine removes
-    resume     a paused machine runs again, unless what paused it still does; one that runs is left alone
+    resume     a paused machine runs again, unless the cause of the pause persists; one that runs is left alone
     provision  the scripts of the first boot have run again; returns what failed
-    migrate    another node of the cluster has the machine; one that was alive is the same machine still, unless its
-               node was down
-    observe    returns what is so: quickly, without network, waiting or changing anything
-    foresee    likewise, what one of the others would do: a dry run asks
+    migrate    another node of the cluster has the machine; a live machine continues there, unless its node was down
+    observe    returns the machine's condition, quickly: without network, waiting or changing anything
+    foresee    likewise, returns what one of the other calls would do, for a dry run
 
-A driver that can suspend keeps one promise about SAVED, whatever crashes: while it is there, no processor of the
-machine runs. It appears by one rename once the processors have stopped, and is gone before they continue, also when
-`resume` lets them. A memory that is incomplete, of another machine or older than a disk is never used: `start` boots,
-and says why.
+A driver that can suspend guarantees, whatever crashes: while SAVED exists, no processor of the machine runs. SAVED
+appears by one rename once the processors have stopped, and is removed before they continue, also when `resume` lets
+them continue. A memory that is incomplete, of another machine or older than a disk is never used: `start` boots, and
+says why.
 
-Creation puts these files beside spec.json before `create` is called, for a driver whose abilities say `images`:
+For a driver whose abilities say `images`, creation puts these files beside spec.json before `create` is called:
 
     BASE, CD, KERNEL, INITRD the image: shared with other instances, so read-only
-    SEED                     what the guest is to do at its first boot; where it is missing, INITRD holds it
-    SSH_KEY, KNOWN_HOSTS     how to log in to the guest, and how to know that it is the right one
-    disk_file(NAME)          for each of the spec's disks; it outlives the instance and is the one file to write to
+    SEED                     instructions for the guest's first boot; if it is missing, INITRD holds them
+    SSH_KEY, KNOWN_HOSTS     the key to log in to the guest, and the guest's pinned host key
+    disk_file(NAME)          for each of the spec's disks, which outlive the instance; the only file to write to
 
-For a driver whose abilities say `kept_by` it puts TEMPLATE there: the whole template as text, which `create`, and no
-other call, hands to the program that makes the machine.
+For a driver whose abilities say `kept_by`, creation puts TEMPLATE there: the whole template as text. Only `create`
+reads it, and hands it to the program that makes the machine.
 
-The fields of the spec that `DEMANDS` names are honoured or refused, never ignored: a driver lists in its abilities
-those that it honours, and `Driver.check` refuses the others before an image is obtained.
+The fields of the spec that `DEMANDS` names are honoured or refused, never ignored: a driver's abilities list the fields
+that it honours, and `Driver.check` refuses the others before an image is obtained.
 
-A spec that cannot be read is `UNREADABLE`: stop, kill, delete and observe are called with it all the same, and go by
-the site's directory and runtime directory alone. The other calls are made with a spec that was read.
+If the spec cannot be read, it is `UNREADABLE`: stop, kill, delete and observe are called all the same, and use only the
+site's directory and runtime directory. The other calls always get a spec that was read.
 
-A machine that is alive and cannot be reached is `hidden` to observe, an OutOfReachError to the others, and left as it
-is. What cannot be read is an error: a machine counts as dead only where that is known.
+If a machine is alive but cannot be reached, observe reports it as `hidden`, the other calls raise OutOfReachError, and
+the machine is left as it is. A failure to read is an error: a machine counts as dead only if it is known to be dead.
 
-docs/drivers.md leads through the writing of a driver. A third-party driver subclasses `Driver`, registers in the
-entry-point group `interlock.drivers`, and proves itself with `interlock.drivers.conformance`.
+docs/drivers.md explains how to write a driver. A third-party driver subclasses `Driver`, registers in the entry-point
+group `interlock.drivers`, and proves itself with `interlock.drivers.conformance`.
 """
 
 from abc import ABC, abstractmethod
@@ -120,19 +119,19 @@ Sockets = frozenset[tuple[str, int]]
 """Addresses and ports in a guest."""
 
 BASE = "base.qcow2"
-"""The image's disk, in qcow2 format, complete in itself; missing where the image is a kernel and an initrd alone."""
+"""The image's disk: qcow2, self-contained; missing if the image consists of a kernel and an initrd only."""
 
 CD = "cd.iso"
-"""The image of a CD from which the machine boots, whatever is on its disk; then there is no BASE."""
+"""The image of a CD. If it exists, the machine boots from it, whatever is on its disk, and there is no BASE."""
 
 KERNEL = "kernel"
-"""A Linux kernel, to be booted with `spec.kernel_arguments`; there when `spec.boot` is `kernel`."""
+"""A Linux kernel, to be booted with `spec.kernel_arguments`; exists if `spec.boot` is `kernel`."""
 
 INITRD = "initrd"
-"""The initrd of that kernel. It may be the instance's own, with the seed appended and secrets in it."""
+"""The initrd for KERNEL. It may be the instance's own, with the seed, and so with secrets, appended."""
 
 SEED = "seed.iso"
-"""A disk labelled `cidata` for cloud-init, to be attached read-only; missing where INITRD carries the seed."""
+"""A disk labelled `cidata` for cloud-init, to be attached read-only; missing if INITRD carries the seed."""
 
 SSH_KEY = "ssh.key"
 """The private key that logs in as `spec.user`. OpenSSH's format, mode 0600."""
@@ -141,15 +140,15 @@ KNOWN_HOSTS = "known_hosts"
 """The guest's public host key, under the name `guest.ssh.HOST_KEY_ALIAS`. Source: sshd(8), SSH_KNOWN_HOSTS."""
 
 TEMPLATE = "lima.yaml"
-"""The template as text in Lima's format, complete in itself: bases merged, sizes and login as in the spec."""
+"""The template as text in Lima's format, self-contained: bases merged, sizes and login as in the spec."""
 
 
 CLUSTERED = frozenset({"cluster", "node", "group"})
-"""The fields of the spec that only a driver whose machines a cluster runs can honour."""
+"""The fields of the spec that only a driver for clusters can honour."""
 
 
 def disk_file(name: str) -> str:
-    """Return what the file of the disk called `name` is called in an instance's directory: a hard link to it."""
+    """Return the name, in an instance's directory, of the hard link to the disk called `name`."""
     return f"disk-{name}"
 
 
@@ -177,11 +176,11 @@ DEMANDS = {
     "tpm": "tpm",
     "vnc": "video.display",
 }
-"""Fields of the spec that a driver honours or refuses → what people know them by: the key of a template, an option.
+"""Fields of the spec that a driver honours or refuses → their names for people: a template's key, or an option.
 
-Each has a default that asks for nothing. Of the other fields, `cpus`, `memory_bytes` and `disk_bytes` are the size of
-the machine, where it has one; `boot`, `kernel_arguments` and the files above say what to boot; the rest is for the
-engine, for the guest's seed, or for people.
+Each has a default that demands nothing. Of the other fields, `cpus`, `memory_bytes` and `disk_bytes` are the size of
+the machine, if it has one; `boot`, `kernel_arguments` and the files above say what to boot; the rest is for the engine,
+for the guest's seed, or for people.
 """
 
 
@@ -194,29 +193,29 @@ class Abilities(NamedTuple):
     shell: bool
     """True when `shell` leads into a real guest."""
     honours: frozenset[str] = frozenset()
-    """Those of `DEMANDS` that it meets exactly as the spec says; `Driver.check` refuses a spec with any other."""
+    """The fields of `DEMANDS` that it honours exactly; `Driver.check` refuses a spec that uses any other."""
     suspends: bool = False
     """True when it can save a machine's memory."""
     forks: bool = False
-    """True when it can copy a machine that runs."""
+    """True when it can copy a running machine."""
     kept_by: str = ""
-    """The program that makes the machines from TEMPLATE and keeps them. Anyone may start, stop and delete them by it,
-    so they are observed at rest too."""
+    """The program that makes the machines from TEMPLATE and keeps them. Users may also start, stop and delete machines
+    with it directly, so machines that are down are observed too."""
     warms: bool = False
     """True when a machine can begin from a warm image."""
     follows_ports: bool = False
-    """True when creation adds Lima's rule for ports that open in the guest: from its loopback to the host's. Without
-    it, `port_rules` has what a template asks for in words."""
+    """True when creation adds Lima's default rule for ports that open in the guest: from its loopback to the host's.
+    Otherwise `port_rules` holds only the rules that a template states."""
 
 
 class Found(NamedTuple):
-    """A machine that the program of `Abilities.kept_by` keeps, and that is no site's yet."""
+    """A machine that the program of `Abilities.kept_by` keeps and that no site has adopted yet."""
 
     name: str
     spec: Spec | None
-    """None where it cannot be adopted."""
+    """None if it cannot be adopted."""
     materials: Mapping[str, bytes]
-    """The files to lie in its site's directory when `create` is called, which finds the machine by them."""
+    """Files to put into its site's directory before `create` is called, which finds the machine by them."""
     why_not: str = ""
     hint: str | None = None
 
@@ -234,7 +233,7 @@ class Node(NamedTuple):
     memory_bytes: int | None
     free_bytes: int | None
     instances: int
-    """How many machines it has, anyone's."""
+    """How many machines it has, no matter whose."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form: one line of `interlock cluster nodes --format json`."""
@@ -242,16 +241,16 @@ class Node(NamedTuple):
 
 
 class Driver(ABC):
-    """One way to run machines. An object of this class holds no facts about machines: those lie in the site."""
+    """One way to run machines. An object of this class holds no facts about machines: those are in the site."""
 
     name: ClassVar[str]
     abilities: ClassVar[Abilities]
 
     def check(self, spec: Spec) -> None:
-        """Raise HostError where this driver on this host could never run what `spec` describes.
+        """Raise HostError if this driver on this host could never run the machine that `spec` describes.
 
-        Asked before an image is obtained or a file is made. This refuses what the driver does not honour; an override
-        calls it first.
+        Called before an image is obtained or a file is made. This method refuses what the driver does not honour; an
+        override must call it first.
         """
         asked = {name for name in DEMANDS if getattr(spec, name) != Spec._field_defaults[name]}
         if refused := sorted(DEMANDS[name] for name in asked - self.abilities.honours):
@@ -267,55 +266,56 @@ class Driver(ABC):
         """Make the machine that `site.spec` describes, with what the guest of `original`, which is down, wrote.
 
         Before its guest counts as running, it has the spec's hostname and instance id, and host keys of its own, pinned
-        in the directory. With `full` the two share no disk, else what neither writes to. Raises HostError where this
-        driver cannot.
+        in the directory. With `full`, the two machines share no disk file; otherwise they share files that neither
+        writes to. Raises HostError if this driver cannot copy machines.
         """
         raise HostError(f'driver "{self.name}" cannot copy machines')
 
     def grow(self, site: Site, report: Report) -> None:  # noqa: ARG002 - the default refuses
-        """Make the disk of the machine at least as large as `site.spec` says; what is on it stays.
+        """Make the disk of the machine at least as large as `site.spec` says, and keep its content.
 
-        A disk that is larger is left alone. A guest that runs sees it at once. Raises HostError where this driver
-        cannot, DriverError where it cannot while the machine is alive.
+        A larger disk is left alone. A running guest sees the new size at once. Raises HostError if this driver cannot
+        grow disks, DriverError if it cannot grow them while the machine is alive.
         """
         raise HostError(f'driver "{self.name}" cannot grow disks')
 
     def remount(self, site: Site) -> None:  # noqa: ARG002 - the default refuses
-        """Note that the mounts of `site.spec` are others than the guest knows of: the next start lets it know.
+        """Record that the mounts of `site.spec` differ from those that the guest knows: the next start updates it.
 
-        The spec on disk follows, or stays as it was. Raises HostError where this driver cannot.
+        The spec on disk is replaced after this call, or, if something fails, stays as it was. Raises HostError if this
+        driver cannot change mounts.
         """
         raise HostError(f'driver "{self.name}" cannot change mounts')
 
     def catch(self, site: Site, report: Report, deadline: Deadline) -> None:  # noqa: ARG002 - the default refuses
-        """Catch one moment of the machine, which is alive, in FORKED, for `adopt`; it runs on.
+        """Capture one moment of the machine, which is alive, in FORKED, for `adopt`; the machine runs on.
 
-        Raises DeadlineError, or DriverError where that cannot be done: before it stands still, if that can be known.
-        `resume` lets it run then. The engine removes FORKED.
+        Raises DeadlineError, or DriverError if that is not possible: before the machine stands still, if that can be
+        known. After an error, `resume` lets the machine run. The engine removes FORKED.
         """
         raise HostError(f'driver "{self.name}" cannot copy running machines', hint=f"interlock stop {site.name}")
 
     def adopt(self, site: Site, original: Site, report: Report) -> None:  # noqa: ARG002 - the default refuses
         """Make the machine that `site.spec` describes from FORKED of `original`, which runs; its memory is in SAVED.
 
-        `start` lets it continue, and gives the guest its identity before it returns: what `copy` says, and machine id,
-        clock and random numbers of its own. A guest that could not take it makes `start` fail.
+        `start` lets the machine continue, and gives the guest its identity before it returns: what `copy` lists, and
+        machine id, clock and random numbers of its own. If the guest cannot take that identity, `start` fails.
         """
         raise HostError(f'driver "{self.name}" cannot copy running machines')
 
     def warm(self, site: Site, place: Path, report: Report, deadline: Deadline) -> None:  # noqa: ARG002 - the default refuses
-        """Put what machines like this one begin from into the empty folder `place`, which is renamed later.
+        """Put a warm image, from which machines like this one begin, into the empty folder `place`, renamed later.
 
-        The machine is alive, and was started for this alone: its guest is nobody's, and it is deleted afterwards.
-        Raises DeadlineError, or DriverError where that cannot be done.
+        The machine is alive and was started only for this: its guest belongs to no instance, and it is deleted
+        afterwards. Raises DeadlineError, or DriverError if that is not possible.
         """
         raise HostError(f'driver "{self.name}" has no warm images')
 
     def forward(self, site: Site, former: Sequence[Forward], report: Report) -> None:  # noqa: ARG002 - the default refuses
-        """Give the machine, which is alive, the port forwards of `site.spec` in the place of `former`.
+        """Give the machine, which is alive, the port forwards of `site.spec` in place of `former`.
 
-        Some of either may be open or closed already. When this raises, the machine has those that it had, as far as
-        possible. Raises HostError where this driver cannot.
+        Some of either may be open or closed already. If this raises, the machine has the forwards that it had before,
+        as far as possible. Raises HostError if this driver cannot change the forwards of a running machine.
         """
         raise HostError(
             f'driver "{self.name}" cannot change the port forwards of a running machine',
@@ -323,45 +323,45 @@ class Driver(ABC):
         )
 
     def listening(self, site: Site, known: Sockets | None, deadline: Deadline) -> Sockets:  # noqa: ARG002 - the default cannot
-        """Return the TCP sockets of the guest that wait for connections, as soon as they are not those `known`.
+        """Return the TCP sockets on which the guest listens, as soon as they differ from `known`.
 
-        At the deadline, returns those known, if any are. Raises DriverError for a machine that is not alive or does
-        not say it, and DeadlineError.
+        At the deadline, returns `known`, or raises DeadlineError if that is None. Raises DriverError if the machine is
+        not alive or does not report its sockets.
         """
         raise HostError(f'driver "{self.name}" does not see the ports of its guests')
 
     def load(self, site: Site) -> "Load | None":  # noqa: ARG002 - the default cannot
-        """Return how busy the guest is, as it says itself within two seconds; None where it does not."""
+        """Return how busy the guest is, by its own report; None if it does not report within two seconds."""
         return None
 
     def carry(self, site: Site, wanted: Sequence[Forward]) -> tuple[OpenPort, ...]:  # noqa: ARG002 - the default cannot
-        """Let each of `wanted`, which are of TCP ports, lead into the guest, and none that an earlier call gave.
+        """Open the forwards `wanted`, of TCP ports, into the guest; close any others that an earlier call opened.
 
-        Returns all of them; one whose port on the host is taken has a problem, and is tried again by the next call.
-        Until the machine ends, `observe` says the same. A call may be cut short anywhere: the next one does the rest.
-        Raises DriverError where the machine is not alive or cannot be reached.
+        Returns all of them; one whose port on the host is taken has a problem, and the next call tries it again. Until
+        the machine ends, `observe` returns the same. A call may be cut short at any point: the next one does the rest.
+        Raises DriverError if the machine is not alive or cannot be reached.
         """
         raise HostError(f'driver "{self.name}" does not forward ports that open in its guests')
 
     def move(self, site: Site, new: Site, report: Report) -> None:  # noqa: B027 - the default has nothing of that kind
-        """Let the machine, which is down, be known outside its directory by the name of `new`.
+        """Rename the machine, which is down, to the name of `new` wherever it is known outside its directory.
 
-        Afterwards the directory moves from `site` to `new` by one rename: nothing in it may depend on its path. Where
-        the move fails, both names are `site`'s to use again, and this may be called for another `new`.
+        Afterwards the engine renames the directory from `site` to `new`: nothing in it may depend on its path. If the
+        move fails, the machine still works as `site`, and this may be called again with another `new`.
         """
 
     @abstractmethod
     def start(
         self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True, cold: bool = False
     ) -> DegradedError | str | None:
-        """Boot the machine and return once its guest answers; returns what failed in the guest, or how it came up if it
-        did not simply boot, or None.
+        """Boot the machine and return once its guest answers: what failed in the guest, or how it came up if it did not
+        simply boot, or None.
 
-        Where SAVED is there, the machine continues from it instead; with `cold`, SAVED is set aside. Where WARM is
-        there and nothing was written to the disk yet, the machine begins from that, unless `cold`; its guest then has
-        the identity of its seed, and does what it does at a first boot, before it counts as ready. `cold` is passed
-        only where either is there: a driver that knows neither has no such parameter.
-        Without `boot` nothing is started: a machine that is alive is waited for, one that is down is a DriverError.
+        If SAVED exists, the machine continues from it instead; with `cold`, SAVED is set aside. If WARM exists and
+        nothing was written to the disk yet, the machine begins from WARM, unless `cold`; before its guest counts as
+        ready, it takes the identity of its seed and does what it does at a first boot. `cold` is passed only if SAVED
+        or WARM exists: a driver that supports neither has no such parameter.
+        Without `boot` nothing is started: this waits for a live machine, and raises DriverError for one that is down.
 
         Raises DeadlineError when the guest does not answer in time (the engine decides whether the machine is left
         alive), DriverError with the cause when it cannot start.
@@ -369,7 +369,7 @@ class Driver(ABC):
 
     @abstractmethod
     def stop(self, site: Site, report: Report, deadline: Deadline) -> str:
-        """Ask the guest to shut down; at the deadline end it. Returns how it ended: `guest shut down`.
+        """Ask the guest to shut down; at the deadline, end the machine. Returns how it ended: `guest shut down`.
 
         The site's spec may be UNREADABLE; so for the calls below, but for `reset`.
         Raises OutOfReachError for a machine that is alive and cannot be reached from here; so do the next three.
@@ -380,24 +380,24 @@ class Driver(ABC):
         """End the machine at once, if it is alive and provably this site's; return when it is gone."""
 
     def suspend(self, site: Site, report: Report, deadline: Deadline) -> None:  # noqa: ARG002 - the default cannot
-        """Save the memory of the machine in SAVED and end it. Where SAVED is there already, only the end is left to do.
+        """Save the memory of the machine in SAVED and end the machine. If SAVED exists already, only end the machine.
 
-        Raises DeadlineError, or DriverError where that cannot be done; the machine is alive then, and `resume` lets it
-        run. What can be known before is refused before it stands still.
+        Raises DeadlineError, or DriverError if that is not possible; the machine is still alive then, and `resume` lets
+        it run. What can be known in advance is refused before the machine stands still.
         """
         raise HostError(f'driver "{self.name}" cannot save a machine\'s memory', hint=f"interlock stop {site.name}")
 
     def keep(self, site: Site, place: Path, report: Report, deadline: Deadline) -> int:  # noqa: ARG002 - the default cannot
         """Put what `put_back` needs into the empty folder `place`, which is renamed later.
 
-        Return how many bytes the memory of a machine that is alive takes up there; 0 for one that is down.
-        Raises DeadlineError, or DriverError where that cannot be done: before a machine that is alive stands still, if
-        that can be known. `resume` lets it run then.
+        Return how many bytes the memory of a live machine takes up there; 0 for one that is down.
+        Raises DeadlineError, or DriverError if that is not possible: before a live machine stands still, if that can be
+        known. After an error, `resume` lets the machine run.
         """
         raise HostError(f'driver "{self.name}" takes no snapshots')
 
     def examine(self, site: Site, place: Path, report: Report, *, cold: bool) -> None:  # noqa: B027 - nothing is known
-        """Raise DriverError if `put_back` could not do its work, or SAVED would not fit: it is asked first.
+        """Raise DriverError if `put_back` would fail, or SAVED would not fit; called before `put_back`.
 
         The machine may be alive. Nothing is changed.
         """
@@ -405,8 +405,8 @@ class Driver(ABC):
     def put_back(self, site: Site, place: Path, report: Report, *, cold: bool) -> None:  # noqa: ARG002 - the default cannot
         """Give the machine, which is down, the disk that `keep` put into `place`, which stays as it is.
 
-        The memory in `place`, if there is one, comes into SAVED, the last thing that appears; with `cold` it does not.
-        SAVED may be there from an earlier call that was cut short, and is gone before the disk changes.
+        The memory in `place`, if there is one, is put into SAVED as the last step; with `cold` it is not.
+        SAVED may be left from an earlier call that was cut short; it is removed before the disk changes.
         """
         raise HostError(f'driver "{self.name}" takes no snapshots')
 
@@ -420,17 +420,17 @@ class Driver(ABC):
 
     @abstractmethod
     def observe(self, site: Site) -> Observation:
-        """Return what is so. A machine in a bad way is an observation, not an error.
+        """Return the machine's condition. A machine in trouble is an observation, not an error.
 
-        Raises OSError or DriverError where it is unknown whether the machine is alive.
+        Raises OSError or DriverError if it is unknown whether the machine is alive.
         """
 
     def foresee(self, site: Site, trigger: Trigger, arguments: Mapping[str, Any]) -> Effects:  # noqa: ARG002 - the default knows nothing
         """Return what the work of `trigger` would do to the files of `site` and which hypervisor it would run.
 
-        Nothing is touched or waited for. Raises what the work would raise, as far as that is known before it begins:
-        the same errors, from the same code. `arguments` are those of the request; of `create`, whose directory is not
-        there yet, `materials`: the names of the files that it would hold. By default a driver has nothing to say.
+        Changes nothing and does not wait. Raises what the work would raise, as far as that is known before it begins:
+        the same errors, from the same code. `arguments` are those of the request; for `create`, whose directory does
+        not exist yet, `materials`: the names of the files that it would hold. By default, no effects are known.
         """
         return Effects()
 
@@ -438,7 +438,7 @@ class Driver(ABC):
         """Let the machine run again, if it was paused."""
 
     def provision(self, site: Site, report: Report, deadline: Deadline) -> DegradedError | None:  # noqa: ARG002 - the default's guests have no scripts
-        """Run the scripts of the first boot again, in a guest that answers; return what failed, or None."""
+        """Run the scripts of the first boot again in a guest that answers; return what failed, or None."""
         return None
 
     def migrate(
@@ -452,17 +452,17 @@ class Driver(ABC):
     ) -> DegradedError | str | None:
         """Move the machine to `node` of its cluster, by default to one that the cluster chooses; return where it is.
 
-        One that is alive continues there, and its guest notices no more than a pause. One that is there already stays.
-        With `failover` its node need not answer: the machine boots on the other one if it was meant to run, and its
-        guest is waited for; what failed in that is returned. Nobody can tell then whether the former node still runs
-        it: the caller vouches that it does not. Raises HostError where this driver has no nodes.
+        A live machine continues there, and its guest notices no more than a pause. One that is there already stays.
+        With `failover` its node need not answer: the machine boots on the other node if it was meant to run, and the
+        call waits for its guest and returns what failed in it. Interlock cannot know whether the former node still runs
+        the machine: the caller must make sure that it does not. Raises HostError if this driver has no nodes.
         """
         raise HostError(f'driver "{self.name}" runs machines on this host alone')
 
     def nodes(self, root: Path, cluster: str) -> "list[Node]":  # noqa: ARG002 - the default has no clusters
         """Return the nodes of `cluster`, whose record is in the home `root`.
 
-        Raises HostError where this driver has no clusters, DriverError where this one does not answer.
+        Raises HostError if this driver has no clusters, DriverError if `cluster` does not answer.
         """
         raise HostError(f'driver "{self.name}" has no clusters')
 
@@ -473,7 +473,7 @@ class Driver(ABC):
     def run(
         self, site: Site, command: Sequence[str], *, stdin: bytes | int = b"", timeout_s: float | None = None
     ) -> "Completed":
-        """Run `command` in the guest to its end, and return how it ended and what it said.
+        """Run `command` in the guest to its end, and return how it ended and what it printed.
 
         `stdin` is its input, or a descriptor to read it from. The default runs what `shell` returns. Raises
         DeadlineError after `timeout_s` seconds.
@@ -489,19 +489,20 @@ class Driver(ABC):
         )
 
     def found(self, sites: Iterable[Site]) -> "list[Found]":  # noqa: ARG002 - the default's machines are all made here
-        """Return the machines that can be adopted, or why one cannot; those of `sites` are adopted already.
+        """Return the machines that are not adopted yet, and why one cannot be; those of `sites` are adopted already.
 
-        `create` of a site with the materials of one changes nothing in it, and `delete` leaves it to that program.
+        `create` of a site with the materials of such a machine changes nothing in the machine, and `delete` leaves the
+        machine to the program that keeps it.
         """
         return []
 
     def check_shell(self) -> None:
-        """Raise UsageError where this driver's machines have no guest to log in to."""
+        """Raise UsageError if this driver's machines have no guest to log in to."""
         if not self.abilities.shell:
             raise UsageError(f'driver "{self.name}" has no shell')
 
     def ssh_config(self, site: Site) -> Path:
-        """Return the file of an ssh_config(5) by which ssh and scp reach the guest under the site's name."""
+        """Return the path of an ssh_config(5) with which ssh and scp reach the guest by the site's name."""
         raise NotImplementedError
 
     def logs(self, site: Site) -> dict[str, Path]:  # noqa: ARG002 - the default knows of none

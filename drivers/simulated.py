@@ -15,7 +15,7 @@ the environment variable INTERLOCK_SIMULATED:
     until     the path of a file: the work ends when that file exists
     degraded  of start and provision: the guest runs, but these words say what failed in it (DegradedError)
 
-What is run in a guest is answered from `answers`, by the command as a shell would read it:
+Commands that are run in a guest are answered from `answers`, whose keys are command lines as a shell would read them:
 
     driver = SimulatedDriver(answers={"uname -r": "6.1.0", "systemctl is-active web": Completed(3, b"inactive")})
     vms = Interlock(driver=driver)
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from .contract import Sockets
 
     Answer = str | Completed | Callable[[bytes], str | Completed]
-    """What a guest says to a command: its output, or all of how it ends; or what makes that of the command's input."""
+    """A guest's answer to a command: its output or a whole result, or a function that makes one from the input."""
 
 FILE = "machine.json"
 PORTS = "ports.json"
@@ -92,7 +92,7 @@ class SimulatedMachine(NamedTuple):
     hidden: bool = False
     """True while its process cannot be seen from here; set by `happen`."""
     cpu_s: float = 0.0
-    """What `observe` says that it has used while it is alive; set by `happen`, as are the next two."""
+    """What `observe` reports as used while it is alive; set by `happen`, as are the next two."""
     resident_bytes: int = 0
     uptime_s: float = 0.0
     sockets: str = ""
@@ -392,7 +392,7 @@ class SimulatedDriver(Driver):
         self._put(site, self._get(site)._replace(**changes))
 
     def _degraded(self, site: Site, trigger: str) -> DegradedError | None:
-        """Return what is to fail in the guest, or None; `observe` says the same from now on."""
+        """Return what should fail in the guest, or None; `observe` reports the same from now on."""
         words = self._order(trigger).degraded
         machine = self._get(site)
         condition = f"{_DEGRADED}{words}" if words else None
@@ -475,7 +475,7 @@ def _read(path: Path) -> SimulatedMachine:
 
 
 def _ports(directory: Path) -> tuple[OpenPort, ...]:
-    """Return what `carry` recorded in `directory`, if it did."""
+    """Return what `carry` recorded in `directory`; an empty tuple if it recorded nothing."""
     try:
         return tuple(OpenPort(*port) for port in json.loads(read_own(directory / PORTS)))
     except (OSError, ValueError, TypeError, RecursionError):
@@ -483,7 +483,7 @@ def _ports(directory: Path) -> tuple[OpenPort, ...]:
 
 
 def _unknown(path: Path) -> dict[str, Any]:
-    """Return those fields of the record in `path` that a newer version wrote: they are kept."""
+    """Return the fields of the record in `path` that a newer version wrote: they are kept."""
     try:
         return {name: value for name, value in json.loads(read_own(path)).items() if name not in _FIELDS}
     except (OSError, ValueError, AttributeError, RecursionError):
@@ -497,7 +497,7 @@ def _kinds() -> Mapping[str, Any]:
 
 
 def _checked(machine: SimulatedMachine) -> SimulatedMachine:
-    """Return `machine`; raise TypeError when a field of it holds what it cannot hold."""
+    """Return `machine`; raise TypeError if a field has a value of another type."""
     for name, kind in _kinds().items():
         if not isinstance(getattr(machine, name), kind):
             raise TypeError(name)

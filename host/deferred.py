@@ -1,4 +1,4 @@
-"""Modules that other people's libraries import and seldom use, loaded by their first use, in programs of ours alone."""
+"""Load modules that third-party libraries import but seldom use only on first use; in our own programs only."""
 
 import sys
 from importlib import import_module
@@ -7,17 +7,17 @@ from typing import Any
 
 
 def defer(*names: str) -> None:
-    """Let each module of `names` be loaded by the first use of what it holds instead of by its import.
+    """Let each module of `names` be loaded by the first use of an attribute instead of by its import.
 
-    What is loaded already stays as it is. A program calls this before it starts threads, a library never.
-    `importlib.util.LazyLoader` does not serve: its modules are loaded by the second import statement.
+    Modules that are loaded already stay as they are. Programs call this before they start threads; libraries must not.
+    `importlib.util.LazyLoader` does not do: its modules are loaded by the second import statement.
     """
     for name in names:
         sys.modules.setdefault(name, _Deferred(name))
 
 
 class _Deferred(ModuleType):
-    """Stands for the module of its name until something that it holds is used, and leads to it afterwards."""
+    """Stands in for the module of that name until an attribute is used, and forwards to the module afterwards."""
 
     def __getattr__(self, name: str) -> Any:
         if sys.modules.get(self.__name__) is self:

@@ -139,7 +139,7 @@ def sweep_beside(path: Path) -> None:
 def folder_beside(path: Path) -> Iterator[Path]:
     """Yield a new, private, empty folder, to be renamed to `path`; it is removed where the block raises.
 
-    What dead processes left of such is removed first.
+    Remains of such folders from dead processes are removed first.
     """
     sweep_beside(path)
     fresh = beside(path)
@@ -300,7 +300,7 @@ def _remove(path: Path, mount: bytes | None, stayed: list[tuple[Path, OSError]])
         except FileNotFoundError:  # another process removes it, too
             pass
         except OSError as error:
-            if len(stayed) == before:  # it is not the contents that keep it
+            if len(stayed) == before:  # the cause is not something left inside it
                 stayed.append((path, error))
     except OSError as error:
         stayed.append((path, error))

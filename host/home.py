@@ -88,7 +88,7 @@ class Home(NamedTuple):
 
     @property
     def key(self) -> str:
-        """What tells it from other homes in the name of a file."""
+        """A short name that distinguishes this home from others in file names."""
         return short_name(self.root)
 
     def directory(self, name: str) -> Path:
@@ -165,7 +165,7 @@ class Home(NamedTuple):
 
 
 def root_of(directory: Path) -> Path:
-    """Return the root of the home that the instance in `directory` belongs to, be it made or on its way in or out.
+    """Return the root of the home of the instance in `directory`, which may also be in `.creating` or `.deleting`.
 
     Raises HostError for a folder that is in no home.
     """
@@ -192,7 +192,7 @@ def owner(runtime: Path) -> Path | None:
 
 
 def neighbours(runtime_root: Path, directory: Path) -> Path:
-    """Return the folder for what the instance in `directory` shares with those beside it, and no other home's does."""
+    """Return the runtime folder that the instance in `directory` shares with the other instances of its home only."""
     return runtime_root / f"net-{short_name(directory.parent)}"
 
 

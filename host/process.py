@@ -73,7 +73,7 @@ def _stat(pid: int) -> list[bytes] | None:
 def started_ticks(pid: int) -> int | None:
     """Return when process `pid` began, in clock ticks after boot; None when there is none or only its zombie.
 
-    A zombie whose other threads still run is alive: what it had open, and locked, they have.
+    A zombie whose other threads still run is alive: they hold its open files and locks.
     """
     if not 0 < pid <= _PID_MAX or (stat := _stat(pid)) is None:
         return None
@@ -89,7 +89,7 @@ def alive(actor: Actor) -> bool:
 def usage(actor: Actor) -> Usage | None:
     """Return what `actor` has used, without its children; None if it does not run any more.
 
-    None also for the moment of its exec, when it has no memory: what it was is gone, and what it becomes is not there.
+    None also during its exec, when it briefly has no memory.
     """
     stat = _stat(actor.pid)
     if stat is None or int(stat[_STARTED]) != actor.started_ticks or actor.boot_id != boot_id():
@@ -105,7 +105,7 @@ def usage(actor: Actor) -> Usage | None:
 
 
 def ending(actor: Actor) -> bool:
-    """True when `actor` is on its way out: it exits or was killed, and may still have open what it had open."""
+    """True when `actor` is exiting or was killed; it may still have its files open."""
     stat = _stat(actor.pid)
     return stat is not None and bool(int(stat[_FLAGS]) & _EXITING) and alive(actor)
 

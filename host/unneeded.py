@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 KINDS = ("image", "warm", "download", "leftover", "log", "runtime")
-"""What there is of it; `pruning` says what each is."""
+"""The kinds of unneeded things; `pruning` explains each."""
 
 
 class Unneeded(NamedTuple):
@@ -14,15 +14,15 @@ class Unneeded(NamedTuple):
     """One of `KINDS`."""
     name: str
     size_bytes: int
-    """What its removal frees. Where several share a file, it counts for the first of them."""
+    """What its removal frees. If several share a file, it counts for the first of them."""
     arch: str | None = None
-    """Of an image or a warm one, whose name has one for each architecture."""
+    """The architecture of an image or warm image: one name may have several."""
     path: Path | None = None
-    """What to remove, where it is a file or a folder."""
+    """The file or folder to remove, if there is one."""
 
     @property
     def key(self) -> tuple[str, str, str | None]:
-        """What it is known by when it is looked for again; its size may be another then."""
+        """What identifies it in a later search, when its size may have changed."""
         return self.kind, self.name, self.arch
 
     def to_json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Expressions in the language of yq, which are run by jq: what the two languages write differently.
+"""Translate expressions from the language of yq to that of jq, which runs them.
 
 Paths, assignments, comparisons, `and`, `or`, `select` and pipes are the same in both. Source: yq's manual; jq(1).
 """

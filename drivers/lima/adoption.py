@@ -21,13 +21,13 @@ OF_INTERLOCK = "interlock"
 """A file in folders that Interlock's own limactl wrote: they are not machines of Lima's."""
 
 START_TIMEOUT_S, STOP_TIMEOUT_S = 600.0, 180.0
-"""limactl's own values: people who have such machines are used to them."""
+"""limactl's own values, which users of such machines are used to."""
 
 
 def found(
     driver: str, kept_by: str, known: Collection[Folder], record: Callable[[Folder], bytes], file: str
 ) -> list[Found]:
-    """Return the machines of LIMA_HOME that are not `known`; `record` makes what the site of one keeps in `file`."""
+    """Return the machines of LIMA_HOME that are not `known`; `record` makes the content of `file` in a site."""
     home = program.home()
     machines = []
     for data in _listed(home):

@@ -6,10 +6,10 @@
     ├── lima-ended.json  stop, kill: how its last run ended
     └── ssh.config       a session: limactl's, with the site's name in it
 
-The machine is in LIMA_HOME/NAME (`folder`), where anyone may start, stop and delete it with limactl. So nothing is
-remembered that can be observed: each call looks at the instance's files and at the processes. limactl does the work
+The machine is in LIMA_HOME/NAME (`folder`), where users may also start, stop and delete it with limactl. So we remember
+nothing that can be observed: each call looks at the instance's files and at the processes. limactl does the work
 (`program`); before it is called, pid files whose processes are gone are removed, because limactl takes any process with
-that number for its own.
+that pid for its own.
 """
 
 import json
@@ -313,7 +313,7 @@ def _written(kept: Kept) -> bytes:
 
 
 def _adopted(folder: Folder) -> bytes:
-    """Return the record of a machine that is to be adopted; `create` adds which directory it belongs to."""
+    """Return the record for adopting the machine in `folder`; `create` adds the inode of the site's directory."""
     return _written(Kept(str(folder.home), folder.name, inode=0, adopted=True))
 
 
@@ -341,7 +341,7 @@ def _folder(site: Site) -> Folder | None:
 
 
 def _found(site: Site) -> Folder:
-    """Return likewise; raises DriverError where limactl has no such instance any more."""
+    """Return where limactl keeps the machine of `site`; raises DriverError if limactl no longer has the instance."""
     folder = _folder(site)
     if folder is None or not folder.exists:
         where = f" in {folder.home}" if folder else ""
@@ -353,7 +353,7 @@ def _found(site: Site) -> Folder:
 
 
 def _is_ours(site: Site, folder: Folder) -> bool:
-    """True unless limactl was cancelled before it had made the instance, and another one of that name exists."""
+    """False if the creation was cancelled and limactl's instance of that name was not made for `site`."""
     kept = _kept(site)
     with suppress(FileNotFoundError):
         return kept is not None and kept.mark.encode() in read_own(folder.path / "lima.yaml")
@@ -411,7 +411,7 @@ def _reason(site: Site, folder: Folder | None) -> str | None:
 
 
 def _how_it_stopped(folder: Folder) -> str:
-    """Return, from its log, how a host agent that ended by itself came to its end."""
+    """Return how the machine ended, by the log of a host agent that exited by itself."""
     how = "guest shut down"
     for line in folder.log():
         text = str(line.get("msg", ""))

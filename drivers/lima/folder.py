@@ -10,10 +10,10 @@
     ├── ssh.config           the host agent: how to log in, to a host called lima-NAME
     └── serial*.log          the hypervisor
 
-A pid file outlives a crash, and its number is given to another process. Both processes have the folder's path on their
-command lines (`--pidfile`, `-pidfile`), so a process counts only if that names the folder. limactl itself signals
-whatever has the pid: so a stale file is removed before limactl is called. Source: Lima, pkg/store/instance.go,
-pkg/instance/stop.go, pkg/hostagent/events/events.go.
+A pid file outlives a crash, and its pid may be reused. The host agent and the hypervisor both have the folder's path on
+their command lines (`--pidfile`, `-pidfile`), so a process counts only if its command line names the folder. limactl
+itself signals any process that has the pid, so stale files are removed before limactl is called. Source: Lima,
+pkg/store/instance.go, pkg/instance/stop.go, pkg/hostagent/events/events.go.
 """
 
 import errno
@@ -47,7 +47,7 @@ class Life(NamedTuple):
 
     @property
     def processes(self) -> set[Actor]:
-        """Those that can be seen."""
+        """The processes that can be seen."""
         return {one for one in (self.driver, self.host_agent) if one}
 
     @property
@@ -135,7 +135,7 @@ class Folder(NamedTuple):
         return "\n".join(lines) + "\n"
 
     def run(self) -> int:
-        """Return a number that stays the same until the next run begins or says something; 0 before the first."""
+        """Return a number that changes when a run begins or logs an event; 0 before the first run."""
         with suppress(FileNotFoundError):
             return (self.path / EVENTS).stat().st_mtime_ns
         return 0

@@ -23,7 +23,7 @@ VARIABLE = "INTERLOCK_LIMACTL"
 """Names the program; otherwise it is the first `limactl` in PATH that is not Interlock's own."""
 
 OURS = b"by Interlock:"
-"""What Interlock's stand-in for limactl has in its first lines."""
+"""A text in the first lines of Interlock's stand-in for limactl."""
 
 HINT = "interlock doctor"
 
@@ -196,8 +196,7 @@ def _causes(folder: Folder) -> list[str]:
 
 
 def _text(line: bytes, data: dict[str, Any] | None) -> str:
-    """Return the text of a line of limactl's log, of JSON `data` or not, without what only Lima's own users can
-    follow."""
+    """Return the text of a line of limactl's log, parsed as `data` if it is JSON, without Lima's internal prefix."""
     text = line.decode(errors="replace").strip() if data is None else _with_error(data, str(data.get("msg", "")))
     return clipped(text.removeprefix("[hostagent] "), WORD_LENGTH)
 

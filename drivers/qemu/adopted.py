@@ -2,9 +2,10 @@
 
 fork.json    {"boot": ID, "mark": TEXT, "facts": {NAME: BASE64}, "former": {NAME: BASE64}, "pinned": LINE, "schema": 1}
 
-Until then the file is there, and known_hosts names both host keys: the original's, which the guest shows, and its own.
-A copy that boots takes its identity from its seed instead, as any clone does. `facts` is null for a machine that begins
-from a warm image (`warming`): its guest, which was nobody's and had the facts `former`, is given those of its seed.
+Until then this file exists, and known_hosts names both host keys: the original's, which the guest still shows, and the
+copy's own. A copy that boots takes its identity from its seed instead, as any clone does. `facts` is null for a machine
+that begins from a warm image (`warming`): its guest, which belonged to no instance and had the facts `former`, gets the
+facts of the instance's seed.
 """
 
 import json
@@ -36,8 +37,8 @@ def record(
     mark: str,
     former: Mapping[str, bytes] | None = None,
 ) -> None:
-    """Let the guest of `directory` take the identity of `facts`, or that of its seed, when it continues; `former` is
-    the seed that it had booted with, where that was nobody's.
+    """Record that the guest of `directory` takes the identity of `facts`, or of its seed, when it continues; for a warm
+    image, `former` is the seed with which that guest had booted.
 
     `before` and `after` are the lines of known_hosts for the original and the copy; `boot` and `mark` are for
     `guest.identity.request`.
@@ -50,7 +51,7 @@ def record(
         "pinned": after.decode(),
         "schema": _SCHEMA,
     }
-    # In this order: whatever a crash leaves, `settle` finds which key is the copy's own.
+    # In this order, so that after a crash at any point `settle` knows which key is the copy's own.
     write_whole(directory / RECORD, json.dumps(data).encode() + b"\n")
     write_whole(directory / KNOWN_HOSTS, before + after)
 
@@ -66,10 +67,10 @@ def is_nobodys(directory: Path) -> bool:
 
 
 def continued(site: Site, endpoint: "Endpoint", deadline: Deadline, pidfd: int, report: Report) -> bool:
-    """Return whether the guest of `site`, which runs again after it stood still, is ready, as far as its agent knows; a
-    copy has taken its identity then. Raises DriverError if it does not take it.
+    """Return whether the guest of `site`, which runs again after a pause, is ready, as far as its agent knows; a copy
+    has then taken its identity. Raises DriverError if it does not take it.
 
-    When it was stopped it had a network, so the word of its agent is enough.
+    The guest had a network when it was paused, so the agent's answer is enough.
     """
     from . import agent
 
@@ -80,8 +81,8 @@ def continued(site: Site, endpoint: "Endpoint", deadline: Deadline, pidfd: int, 
 
 
 def become(site: Site, endpoint: "Endpoint", deadline: Deadline, pidfd: int, report: Report) -> bool:
-    """Have the guest of `site`, a copy that runs, take its identity; return whether it is ready then, as far as that is
-    known. Raises DriverError if it does not take it."""
+    """Have the guest of `site`, a running copy, take its identity; return whether it is then known to be ready. Raises
+    DriverError if it does not take it."""
     from ...guest.identity import first_boot, request
     from ...guest.seed import SEED_BYTES
     from . import identity, lan
@@ -101,8 +102,7 @@ def become(site: Site, endpoint: "Endpoint", deadline: Deadline, pidfd: int, rep
 
 
 def settle(directory: Path) -> None:
-    """Let the machine in `directory` be known by its own host key alone: its guest has it, or will have it from its
-    seed."""
+    """Pin only the machine's own host key in `directory`: its guest has that key, or will get it from its seed."""
     if is_undecided(directory):
         write_whole(directory / KNOWN_HOSTS, _read(directory)["pinned"].encode())
         remove_tree(directory / RECORD)
@@ -117,7 +117,7 @@ def _decoded(facts: Mapping[str, str]) -> dict[str, bytes]:
 
 
 def _read(directory: Path) -> dict[str, Any]:
-    """Return what `record` wrote. Raises DamagedError for what it did not write."""
+    """Return what `record` wrote. Raises DamagedError if the file is damaged."""
     path = directory / RECORD
     try:
         data: dict[str, Any] = json.loads(read_own(path))

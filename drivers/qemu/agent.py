@@ -1,9 +1,9 @@
 """The way to the agent in a guest: a virtio-serial port, which the hypervisor shows as a socket.
 
-    runtime/agent.sock      for one client at a time; the hypervisor lets the next wait
+    runtime/agent.sock      for one client at a time; the hypervisor makes the next one wait
 
-Machines that an older version created have no such port, and other people's images no agent. QEMU logs when a program
-in the guest opens or closes the port, so nobody waits for an agent that is not there.
+Machines that an older version created have no such port, and third-party images have no agent. QEMU logs when a program
+in the guest opens or closes the port, so we never wait for an agent that does not exist.
 """
 
 import socket
@@ -23,11 +23,11 @@ ANSWER_S = 2.0
 """An agent answers in milliseconds; in an emulated guest under full load, in a few hundred."""
 
 READY_S = 5.0
-"""An agent that is asked for readiness waits for a second itself."""
+"""When asked for readiness, the agent itself waits for a second."""
 
 AWAKE_S = 15.0
-"""An agent that answered until its machine stood still is first brought into memory and translated again: on a busy
-host that takes longer than an answer, but not as long as a login."""
+"""After a resume, the agent must first be paged in and translated again: on a busy host that takes longer than an
+answer, but not as long as a login."""
 
 _LOGGED_S = 2.0
 """The log of events is written by another process, some milliseconds after they happened."""
@@ -46,7 +46,7 @@ def listens(directory: Path) -> bool:
 
 
 def await_log(directory: Path) -> None:
-    """Return once the log of events has come to where a machine continued: before, nobody knows of its agent."""
+    """Return once the log of events says that the machine continued: earlier events tell nothing about its agent."""
     turn = Deadline(_LOGGED_S)
     while not any(event["event"] == "RESUME" for event in events.read(directory)) and not turn.passed:
         cancellation.pause(0.002)
@@ -77,10 +77,10 @@ def ask(runtime: Path, verb: str, argument: str = "", *, content: bytes = b"", t
 
 
 def readiness(site: Site, *, resumed: bool = False) -> bool | None:
-    """Return whether the guest of `site` is ready, as its agent says; None if it will be soon, and nothing failed yet.
+    """Return whether the guest of `site` is ready, by its agent's answer; None if it will be soon and nothing failed.
 
-    False where no agent answers, and where a login has more to say: the host key is not the pinned one, a step failed.
-    `resumed`: the guest stood still until now, so its clock is set first.
+    False if no agent answers, or if only a login can say more: the host key is not the pinned one, or a step failed.
+    `resumed`: the guest was paused until now, so its clock is set first.
     """
     if not listens(site.directory):
         return False
@@ -94,13 +94,13 @@ def readiness(site: Site, *, resumed: bool = False) -> bool | None:
 
 
 def is_ready(site: Site, said: str) -> bool:
-    """Return whether an agent that `said` this has a guest with the pinned key that lets the host in."""
+    """Return whether the agent's answer `said` means a ready guest that shows the pinned host key."""
     said, _, key = said.partition(" ")
     return said == "yes" and key.encode() in read_own(site.directory / KNOWN_HOSTS).split()
 
 
 def _send(client: socket.socket, request: bytes, deadline: Deadline) -> None:
-    """Send all of the request, as fast as the guest takes it, or what it takes until the deadline."""
+    """Send the whole request as fast as the guest takes it; give up at the deadline."""
     rest = memoryview(request)
     while rest:
         try:
@@ -112,7 +112,7 @@ def _send(client: socket.socket, request: bytes, deadline: Deadline) -> None:
 
 
 def _connect(client: socket.socket, path: str, deadline: Deadline) -> None:
-    """Connect to the socket `path`, or try until the deadline while others wait there."""
+    """Connect to the socket `path`; while it is busy, retry until the deadline."""
     while True:
         try:
             client.connect(path)

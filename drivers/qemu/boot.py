@@ -38,16 +38,16 @@ from .monitor import LateError
 _PORT_ATTEMPTS = 5
 
 _TAKEN = (ssh_port.REFUSED, vnc.REFUSED)
-"""What QEMU says of a port that another program was quicker to take: others are tried."""
+"""What QEMU says if another program took a port first: other ports are tried then."""
 
 _POLL_S = 0.005
-"""Between two looks at a hypervisor that is starting, which takes it some 30 ms."""
+"""Between two looks at a starting hypervisor; a start takes about 30 ms."""
 
 _SAVING_S = 30.0
-"""How long a memory may take to be saved again, for a start that has failed and must end."""
+"""How long saving the memory again may take after a failed start."""
 
 _HANGING_UP_S = 1.0
-"""How long a process takes to end at most once its sockets are closed."""
+"""The longest that a process takes to end once it has closed its sockets."""
 
 RESUMING = "resuming from the saved memory"
 BEGINNING = "starting from the warm image"
@@ -60,7 +60,7 @@ def up(site: Site, progress: "Progress", deadline: Deadline, *, boot: bool, cold
     It continues from the saved memory, if there is one that fits, or begins from a warm image; with `cold` neither.
     """
     directory = site.directory
-    if is_saved(directory):  # the processors of a hypervisor that is alive stand still: nothing is lost with it
+    if is_saved(directory):  # a live hypervisor's processors are stopped, so killing it loses nothing
         hypervisor.kill(directory, progress)
     process = hypervisor.settled(directory)
     if process and saved.waits(process):  # the process that started it died before it could let it run
@@ -77,8 +77,8 @@ def up(site: Site, progress: "Progress", deadline: Deadline, *, boot: bool, cold
 
 
 def cold_boot(site: Site, progress: Report, deadline: Deadline) -> Actor:
-    """Return the hypervisor of `site`, which is down, booting: from a fresh disk, where all that is on it is a warm
-    image's."""
+    """Boot `site`, which is down, and return its hypervisor; a disk that holds only a warm image's content is replaced
+    by a fresh one."""
     if adopted.is_nobodys(site.directory):
         from . import disk
 
@@ -91,7 +91,7 @@ def cold_boot(site: Site, progress: Report, deadline: Deadline) -> Actor:
 def _begin_warm(site: Site, progress: "Progress", deadline: Deadline, *, cold: bool) -> None:
     """Let `site` continue from its warm image, unless something was written to its disk already.
 
-    Where that does not fit, or with `cold`, the reason is given, and it is to boot.
+    If the image does not fit, or with `cold`, report the reason; the machine then boots.
     """
     from . import warming
 
@@ -113,10 +113,10 @@ def _leave_memory(site: Site, progress: "Progress", why: str) -> None:
 
 
 def _resume(site: Site, progress: "Progress", deadline: Deadline) -> Actor | None:
-    """Return the hypervisor of `site`, which has continued from its saved memory; None where it has to boot.
+    """Return the hypervisor of `site`, which has continued from its saved memory; None if the machine has to boot.
 
-    Memory that does not fit, or that QEMU refuses, is set aside, and the reason is given. If this raises, it is kept
-    for the next start, unless the guest has run with it.
+    Memory that does not fit, or that QEMU refuses, is set aside, and the reason is reported. If this raises, the memory
+    is kept for the next start, unless the guest has run with it.
     """
     directory = site.directory
     why = saved.misfit(site, *described(site, deadline.remaining_s))
@@ -150,7 +150,7 @@ def _ended(process: Actor) -> bool:
 
 
 def _let_run(site: Site, deadline: Deadline) -> None:
-    """Let the machine of `site`, whose memory is loaded, continue; unplugged, if its guest may be another's yet."""
+    """Continue the machine of `site`, whose memory is loaded; unplugged while its guest may have another's identity."""
     lan.plug(site, plugged=not adopted.is_undecided(site.directory))
     saved.release(site, deadline)
 
@@ -163,7 +163,7 @@ def launch(
 ) -> Actor:
     """Run the hypervisor and return its process once it has started; raise DriverError with its words if it fails.
 
-    `adapt` makes of the machine's command line the one that is run.
+    `adapt` turns the machine's command line into the one that is run.
     """
     directory = site.directory
     daemons = check(site)
@@ -205,8 +205,8 @@ def check(site: Site) -> list[hypervisor.Daemon]:
 def described(site: Site, timeout_s: float = math.inf, *, remember: bool = True) -> tuple[str, list[str]]:
     """Return the version of QEMU, and the hypervisor's command line with the port for ssh that is recorded.
 
-    What is found out about this host is written down if it is to be remembered. Raises DeadlineError when QEMU does not
-    say in time what it can do.
+    With `remember`, findings about this host are cached. Raises DeadlineError if QEMU does not say in time what it can
+    do.
     """
     able = capabilities(site.runtime.parent, site.spec.arch, timeout_s, remember=remember)
     board = Board.read(site.directory)
@@ -235,8 +235,8 @@ def foreseen(site: Site, *, materials: Collection[str] | None = None) -> tuple[s
 
 @contextmanager
 def suspended_again(site: Site, process: Actor | None) -> Iterator[None]:
-    """Save the memory of `site` again where the block raises, if `process` continued from one that was its own: nothing
-    is lost with the process then."""
+    """Save the memory of `site` again if the block raises and `process` had continued from the machine's own memory, so
+    that nothing is lost."""
     try:
         yield
     except BaseException:
@@ -268,7 +268,7 @@ def watched(site: Site, process: Actor | None, progress: "Progress") -> Iterator
 
 
 class Progress:
-    """A report that says each step once and remembers the last, and that which says how the machine came up."""
+    """A report that says each step once, and remembers the last step and how the machine came up."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
@@ -282,7 +282,7 @@ class Progress:
             self._report(step)
 
     def came_up(self, how: str) -> None:
-        """Say a step that stands in the history as well."""
+        """Report `how` as a step, and keep it for the history."""
         self(how)
         self.how = how
 

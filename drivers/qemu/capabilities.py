@@ -61,15 +61,16 @@ class Capabilities(NamedTuple):
     max_cpus: int
     """The most processors that `machine` can have."""
     memfd: bool
-    """True when a guest's memory can be a file without a name, which other processes can be given."""
+    """True when a guest's memory can be an anonymous file that other processes can open."""
 
     @property
     def threads(self) -> str:
         """How its emulation runs several processors: `multi`, each in a thread of its own; `single`, by turns in one.
 
-        Before 8.1, what one thread translated while another wrote to it could stay in use as it was in between. Linux
-        patches its own code by way of a breakpoint, so now and then a guest with several processors met a breakpoint
-        that was long gone, and hung there: with 7.2, once in some hundreds of boots. Source: QEMU, commit deba78709ae8.
+        Before 8.1, if one thread translated code while another wrote to it, a half-written translation could stay in
+        use. Linux patches its own code by way of a breakpoint, so now and then a guest with several processors hit a
+        breakpoint that was long removed, and hung: with 7.2, once in a few hundred boots. Source: QEMU, commit
+        deba78709ae8.
         """
         major, minor = self.version.split(".")[:2]
         return "multi" if (int(major), int(minor)) >= (8, 1) else "single"
@@ -80,8 +81,8 @@ def capabilities(
 ) -> Capabilities:
     """Return what this host's QEMU for `arch` guests can do; waits for its answer for `timeout_s` at most.
 
-    What is found out is written down only if it is to be remembered. Raises HostError if it is not installed,
-    DeadlineError if it does not answer.
+    The answer is cached only with `remember`. Raises HostError if QEMU is not installed, DeadlineError if it does not
+    answer.
     """
     binary = _binary(arch)
     stat = os.stat(binary)  # noqa: PTH116 - follows the link, as exec does
@@ -102,12 +103,12 @@ def capabilities(
 
 
 def ask(arch: str) -> Capabilities:
-    """Return what `capabilities` does, asked of QEMU now."""
+    """Return what `capabilities` returns, but always ask QEMU."""
     return _ask(_binary(arch), arch, _TIMEOUT_S)
 
 
 def acceleration(runtime_root: Path, arch: str, *, remember: bool = True) -> Acceleration:
-    """Return the fastest way to run `arch` guests that was tried and works here; written down as `capabilities` is."""
+    """Return the fastest way to run `arch` guests that was tried and works here; cached as in `capabilities`."""
     host = platform.machine()
     if arch != host:
         return Acceleration("tcg", f"KVM runs no {arch} guest on {host}")
@@ -161,7 +162,7 @@ def _ask(binary: str, arch: str, timeout_s: float) -> Capabilities:
     ]
     command = [binary, "-nodefaults", "-no-user-config", "-display", "none", "-machine", "none", "-qmp", "stdio"]
     asked = "".join(json.dumps(question) + "\n" for question in questions)
-    # Into a file, which is never full: at its end, QEMU discards what a full pipe has not taken.
+    # Into a file, because QEMU discards at exit whatever a full pipe could not take.
     with os.fdopen(os.memfd_create("answers", os.MFD_CLOEXEC), "w+b") as answered:
         ended = run(command, stdin=asked.encode(), stdout=answered, timeout_s=timeout_s)
         answered.seek(0)

@@ -2,12 +2,12 @@
 
     original                       copy
     disk.qcow2 ─────┐       ┌───── disk.qcow2        each writes to its own
-                    layer-*.qcow2                    what was the disk of the original, by a hard link in both
+                    layer-*.qcow2                    the former disk of the original, by a hard link in both
                     base.qcow2                       the image, likewise
 
-A layer is never written to again. It is a file in each directory that needs it, so the kernel counts its users, and
-either machine can be deleted without a look at the other. A full copy has files of its own in the place of all that
-lies over the image. `reset` leaves the layers behind (`disk.make`).
+A layer is never written to again. Each directory that needs it has a hard link to it, so the kernel counts its users,
+and either machine can be deleted without regard to the other. A full copy has its own files for everything above the
+image. `reset` removes the layers (`disk.make`).
 """
 
 import json
@@ -40,9 +40,9 @@ _LARGE_BYTES = 256 << 20
 
 
 def make(site: Site, original: Site, report: Report, *, full: bool) -> None:
-    """Make the machine `site` of the machine `original`, which is down and stays as it is; safe to repeat.
+    """Make the machine `site` as a copy of `original`, which is down and stays as it is; safe to repeat.
 
-    Raises DriverError where the guest would not take its new identity, or the disk cannot be shared.
+    Raises DriverError if the guest would not take its new identity, or the disk cannot be shared.
     """
     refuse(original)
     report("giving the copy an identity")
@@ -103,9 +103,9 @@ def identify(site: Site, original: Site) -> facts.Identity:
 
 
 def layers_in_use(directory: Path) -> tuple[list[str], int]:
-    """Give the disk in `directory`, which a hypervisor writes to, the name of a layer as well, if it has none.
+    """Give the disk in `directory`, which a hypervisor writes to, a second name as a layer, unless it has one.
 
-    Return it and the layers below it, from the top down, and the size of the disk.
+    Return that name and the layers below it, from the top down, and the size of the disk.
     """
     chain = _chain(directory, in_use=True)
     disk = directory / DISK
@@ -115,9 +115,9 @@ def layers_in_use(directory: Path) -> tuple[list[str], int]:
 
 
 def share(source: Path, target: Path, size_bytes: int = 0) -> None:
-    """Put a disk into `target` that begins as the one in `source`, by files that both have and neither writes to.
+    """Put a disk into `target` with the content of the one in `source`, over shared files that neither writes to.
 
-    It is as large as that one, and at least `size_bytes`. Layers in `target` that nothing needs any more are removed.
+    It is as large as that one, and at least `size_bytes`. Layers that no disk needs any more are removed from both.
     """
     chain = _chain(source)
     layers = [image["filename"] for image in chain[1:]]
@@ -140,7 +140,7 @@ def share(source: Path, target: Path, size_bytes: int = 0) -> None:
 
 
 def _new_layer(directory: Path) -> str:
-    """Return the name that the disk in `directory` has from now on as well, as a layer."""
+    """Give the disk in `directory` a second name, as a layer, and return that name."""
     layer = LAYERS.replace("*", os.urandom(4).hex())
     os.link(directory / DISK, directory / layer)
     flush_directory(directory)
@@ -148,15 +148,15 @@ def _new_layer(directory: Path) -> str:
 
 
 def cover(directory: Path, layers: Sequence[str], size_bytes: int) -> None:
-    """Put a disk into `directory` on which nothing is written yet, over the first of `layers`."""
+    """Put an empty disk over the first of `layers` into `directory`."""
     with whole(directory, DISK) as fresh:
         write_cover(directory, fresh, layers, size_bytes)
 
 
 def write_cover(directory: Path, name: str, layers: Sequence[str], size_bytes: int) -> None:
-    """Write the file `name` in `directory`: a disk on which nothing is written yet, over the first of `layers`.
+    """Write the file `name` in `directory`: an empty disk over the first of `layers`.
 
-    It is not opened, because a hypervisor may have it locked.
+    That layer is not opened, because a hypervisor may have it locked.
     """
     backing = ["-F", "qcow2", "-b", layers[0]] if layers else []
     run_qemu_img(["create", "-q", "-u", "-f", "qcow2", *backing, name, str(size_bytes)], directory)
@@ -171,7 +171,7 @@ def _chain(directory: Path, *, in_use: bool = False) -> list[dict[str, Any]]:
 
 
 def is_written(directory: Path) -> bool:
-    """Return whether anything was ever written to the disk in `directory`, but not to what it lies over.
+    """Return whether anything was ever written to the disk in `directory` itself, its backing files aside.
 
     Source: QEMU, docs/interop/qcow2.txt: a disk without content has an L1 table of zeros.
     """

@@ -1,4 +1,4 @@
-"""The hypervisor's command line: all that a machine consists of.
+"""The hypervisor's command line, which defines the whole machine.
 
 File names are relative to the instance's directory, in which the hypervisor runs: that is renamed after it is built.
 Only sockets are elsewhere, because their paths must be short.
@@ -96,9 +96,9 @@ def build(
     *,
     materials: Collection[str] | None = None,
 ) -> list[str]:
-    """Return the command line that is `site`'s machine, to be run in its directory.
+    """Return the command line for `site`'s machine, to be run in its directory.
 
-    `materials` names the files of creation's that lie in the directory; by default it is looked at.
+    `materials` names the files that creation put into the directory; by default, the directory is searched for them.
     """
     spec = site.spec
     if materials is None:
@@ -174,7 +174,7 @@ def build(
 
 
 def _fixed_devices(site: Site, board: Board) -> list[str]:
-    """Return the devices that machines have had or not since they were created."""
+    """Return the devices that a machine has only if it was created with them."""
     devices = []
     if board.panic_device:
         devices += ["-device", "pvpanic-pci"]
@@ -203,7 +203,7 @@ def _disks(spec: Spec) -> Iterator[str]:
 def _cd(arch: str) -> list[str]:
     """Return the drive from which the machine boots first, whatever is on its disk, as Lima's do.
 
-    A PC has the kind that every system knows; other machines have no controller for it.
+    A PC gets an IDE drive, which every system supports; other machines have no IDE controller.
     """
     drive = ["ide-cd"] if arch == "x86_64" else ["virtio-scsi-pci", "scsi-cd"]
     return [

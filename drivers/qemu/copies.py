@@ -3,8 +3,8 @@
 copies.json    what to remove when the machine is down, {path: identity}: the files that were fetched and are marked
                `deleteOnStop`, each by its lstat(2); and, with null, a partial file
 
-A file is removed only if it is still the one that was fetched: another may have taken its path. Nothing in the way on
-the host ends a guest or prevents a stop.
+A file is removed only if it is still the one that was fetched: another may have taken its path. A problem with a file
+on the host neither ends a guest nor prevents a stop.
 """
 
 import json
@@ -58,10 +58,9 @@ def fetch(site: Site, deadline: Deadline, pidfd: int) -> tuple[Failure, ...]:
 
 
 def forget(directory: Path, report: Report) -> None:
-    """Remove the copies that are to go with the machine, which is down, and what was only half fetched.
+    """Remove the copies marked for removal with the machine, which is down, and partial files.
 
-    One that is not there as it was fetched is left alone: it is somebody else's by now. One that cannot be removed is
-    reported.
+    A file that is no longer the one that was fetched is left alone. A file that cannot be removed is reported.
     """
     for path, identity in _recorded(directory).items():
         try:
@@ -75,7 +74,7 @@ def forget(directory: Path, report: Report) -> None:
 
 
 def _fetch(site: Site, wanted: Copy, deadline: Deadline, pidfd: int) -> None:
-    """Fetch one; raises DriverError, or OSError where the host's files are in the way."""
+    """Fetch one file; raises DriverError, or OSError if the host's files are in the way."""
     target = Path(wanted.host)
     with suppress(FileNotFoundError):
         if not stat.S_ISREG(target.stat().st_mode):

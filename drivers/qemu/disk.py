@@ -22,14 +22,14 @@ ROOT = "disk"
 """The node of the disk that the guest sees; `disk-NUMBER` after a fork. No other node's name begins like this."""
 
 GROWN = "grown"
-"""Exists while the disk has grown and its guest was not asked yet to let its file system follow."""
+"""Exists while the disk has grown and the guest's file system has not been grown yet."""
 
 LAYERS = "layer-*.qcow2"
-"""What lies between disk and base once the machine was cloned, or is a clone (`cloning`)."""
+"""The layers between disk and base of a machine that was cloned or is a clone (`cloning`)."""
 
 
 def make(directory: Path, size_bytes: int) -> None:
-    """Put a fresh disk of `size_bytes` into `directory`, replacing one that is there."""
+    """Put a fresh disk of `size_bytes` into `directory`, replacing any existing one."""
     backing: list[str] = []
     if (directory / BASE).exists():
         _check_base(directory, size_bytes)

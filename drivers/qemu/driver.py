@@ -4,8 +4,8 @@
     ├── qemu.json               create: the versioned board, kept whatever becomes of the host's QEMU
     ├── disk.qcow2              create: what the guest wrote, over base.qcow2
     ├── layer-*.qcow2           copy: what it wrote before, which its copies share; hard links, read-only
-    ├── remount                 remount: its guest has still to learn which mounts it has
-    ├── grown                   grow: its guest has still to let its file system follow the disk
+    ├── remount                 remount: the guest must still be given its changed mounts
+    ├── grown                   grow: the guest's file system must still be grown to the size of the disk
     ├── firmware.*.fd           create: UEFI and its variables, for a machine that boots from its disk
     ├── network.json            first start: the local port that leads to the guest's sshd
     ├── ssh.config              start: `ssh -F ssh.config NAME`
@@ -29,7 +29,7 @@
     ├── mountN.sock             virtiofsd, a child of QEMU that dies with it: a mounted folder
     ├── agent.sock             QEMU: the port on which the agent in the guest answers
     ├── ssh.sock, ssh.calls     the connection that sessions share, a child of QEMU; asked for by ssh.calls
-    ├── ssh.shared              a link to its socket, where the guest's server can bear to share it
+    ├── ssh.shared              a link to its socket, if the guest's server can serve shared sessions
     ├── forwards.json           which process of that connection has the port forwards open
     ├── ../net-KEY/             the network of the instances of a home, each with a switch beside QEMU (`lan`)
     └── ports.json              the ports that opened in the guest, and their ways through that connection
@@ -96,10 +96,10 @@ _FIRST_PRESS_S, _LAST_PRESS_S = 1.0, 8.0
 _POWER_OFF = ("sh", "-c", "sudo -n poweroff || poweroff")
 
 _GRACE_OF_KEPT_S = 30.0
-"""At least so long may the rest of a start take in a guest that is kept because something failed in it."""
+"""The least time for the rest of a start in a guest that is kept although something failed in it."""
 
 _FORWARDS_S = 30.0
-"""How long a guest that has answered before may take to let the port forwards in again."""
+"""How long it may take to open the port forwards again into a guest that has answered before."""
 
 
 class QemuDriver(Driver):
@@ -388,7 +388,7 @@ class QemuDriver(Driver):
         disk.make(site.directory, site.spec.disk_bytes)
         if site.spec.boot == "firmware":
             firmware.renew(site.directory)
-        # Without these, `observe` reports no earlier run: the machine is as it was created.
+        # Once these are removed, `observe` reports no earlier run: the machine is as it was created.
         adopted.settle(site.directory)
         for trace in (hypervisor.RECORD, logs.EVENTS.file, saved.OLD, CURRENT, tpm.STATE):
             remove_tree(site.directory / trace)
@@ -509,7 +509,7 @@ class QemuDriver(Driver):
 
 
 def _grow_file_system(site: Site, endpoint: "Endpoint", deadline: Deadline, pidfd: int, report: Report) -> None:
-    """Let the file system of the guest follow its disk, if that has grown since the guest was last asked."""
+    """Grow the guest's file system to the size of its disk, if the disk has grown since this was last done."""
     from .disk import GROWN
 
     if (site.directory / GROWN).exists():

@@ -1,4 +1,4 @@
-"""What is true of a machine that is down: why it ended, and that nothing of its run is left."""
+"""After a machine has ended: why it ended, and the removal of what its run left behind."""
 
 from pathlib import Path
 
@@ -38,8 +38,8 @@ def death(directory: Path) -> DriverError:
 
 
 def clear(site: Site, report: Report) -> None:
-    """Remove what is left of a run that is over: processes that served it, files that were to be removed with it, and
-    what a fork that was cut short has left."""
+    """Remove what is left of a finished run: processes that served it, files that go with it, and the remains of an
+    interrupted fork."""
     from . import copies, lan, vnc
 
     vnc.forget(site.directory)

@@ -39,8 +39,7 @@ VANISHED = "hypervisor was killed or crashed"
 HOST_DOWN = "host went down"
 
 FAILURES = frozenset((SHUTDOWN_REASONS["guest-panic"], SHUTDOWN_REASONS["host-error"], VANISHED))
-"""The reasons that are no wish of anybody's. Who ends the hypervisor by a signal, or lets the guest shut down, wants it
-down."""
+"""The reasons that count as failures. A signal to the hypervisor or a shutdown in the guest is somebody's intent."""
 
 _TAIL_BYTES = 65536
 

@@ -1,4 +1,4 @@
-"""What this driver would do, for a dry run: the checks that its work begins with, and the files that the work is about.
+"""What this driver would do, for a dry run: the checks that come first, and the files that would appear or vanish.
 
 Files in the runtime directory are named only as a whole: a reboot clears them.
 """
@@ -44,10 +44,10 @@ _RUN = (
 """What a start makes; what is there already is made again."""
 
 _SHARED = Effects((disk.LAYERS, disk.DISK), (disk.DISK,))
-"""What was the disk becomes a layer, which others have too and nobody writes to; its name is random."""
+"""The former disk becomes a layer with a random name, which other machines share and nobody writes to."""
 
 _OF_A_RUN = (degraded.RECORD, copies.RECORD, vnc.DISPLAY, vnc.PASSWORD)
-"""What goes with the run."""
+"""Files that are removed when the run ends."""
 
 
 def foresee(site: Site, trigger: Trigger, arguments: Mapping[str, Any]) -> Effects:
@@ -67,7 +67,7 @@ def _create(site: Site, *, materials: Collection[str]) -> Effects:
 
 
 def _start(site: Site, *, cold: bool = False) -> Effects:
-    if hypervisor.look(site.directory).alive:  # it would be ended first: what it holds is free then
+    if hypervisor.look(site.directory).alive:  # it would be ended first, which frees its ports and disks
         version, command = boot.described(site, remember=False)
     else:
         boot.check(site)

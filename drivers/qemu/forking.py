@@ -1,4 +1,4 @@
-"""Copies of a machine that runs: each continues from one moment of it, with an identity of its own.
+"""Copies of a running machine: each continues from one moment of it, with an identity of its own.
 
     original                                  copy
     forked/memory, devices ────────────────── saved/memory, devices    by hard links; nobody writes to them
@@ -6,10 +6,10 @@
     disk.qcow2                                disk.qcow2               each writes to its own
     forked/fork.json                          fork.json                the identity that its guest takes (`adopted`)
 
-The original stands still while its memory is copied out, and then runs on over a fresh disk. That takes the place of
-disk.qcow2 after QEMU has changed over to it, and before the guest may write: so whatever a crash leaves under that name
-is all that the guest wrote. (Not earlier: QEMU opens the former disk again, by its name, to give up writing to it. For
-the same reason the fresh one has the name of a layer as well, under which QEMU knows it.)
+The original stands still while its memory is copied out, and then runs on over a fresh disk. The fresh disk replaces
+disk.qcow2 after QEMU has switched to it and before the guest may write, so after a crash disk.qcow2 always holds all
+that the guest wrote. (Not earlier: QEMU reopens the former disk by its name, read-only. For the same reason the fresh
+disk also has the name of a layer, under which QEMU opens it.)
 """
 
 import json
@@ -60,7 +60,7 @@ def refuse(site: Site) -> None:
 
 
 class Announced(NamedTuple):
-    """What a copy finds in its memory about its copying."""
+    """What a copy finds in its memory about the moment when it was copied."""
 
     boot: str
     """The id of the guest's boot."""
@@ -71,8 +71,8 @@ class Announced(NamedTuple):
 def announce(
     site: Site, endpoint: Endpoint, deadline: Deadline, pidfd: int, report: Report, *, nobodys: bool = False
 ) -> Announced:
-    """Have the guest of `site`, which is nobody's or not, prepare to be copied. Raises DriverError, and what a `Wait`
-    does."""
+    """Have the guest of `site` prepare to be copied; `nobodys`: it belongs to no instance. Raises DriverError, and what
+    a `Wait` raises."""
     report("announcing the copy to the guest")
     mark = os.urandom(8).hex()
     if nobodys:
@@ -121,7 +121,7 @@ def caught(site: Site, process: Actor, folder: Path, report: Report, deadline: D
 
 
 def make(site: Site, original: Site, report: Report) -> None:
-    """Make the machine `site` of what `catch` left in FORKED of `original`; safe to repeat."""
+    """Make the machine `site` from what `catch` left in FORKED of `original`; safe to repeat."""
     source, directory = original.directory, site.directory
     forked = source / FORKED
     caught: dict[str, Any] = json.loads(read_own(forked / CAUGHT))
@@ -144,9 +144,9 @@ def make(site: Site, original: Site, report: Report) -> None:
 
 
 def finish(site: Site) -> None:
-    """Make the disk that the hypervisor of `site`, which stands still, writes to the one that its next start uses.
+    """Put the disk that the hypervisor of `site`, which stands still, writes to in the place that the next start uses.
 
-    A fork that was cut short may leave two.
+    An interrupted fork may leave two disks.
     """
     if not any(site.directory.glob(_COVER.format("*"))):
         return
@@ -162,7 +162,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _change_over(monitor: Monitor, number: str) -> None:
-    """Have the hypervisor write to the cover of that number. Source: QEMU, qapi/block-core.json."""
+    """Have the hypervisor write to the fresh disk `number`. Source: QEMU, qapi/block-core.json."""
     root, name = disk.root(monitor)[0], f"{disk.ROOT}-{number}"
     file = {"driver": "file", "filename": _layer(number)}
     monitor.ask("blockdev-add", driver="qcow2", node_name=name, discard="unmap", backing=None, file=file)
@@ -170,13 +170,13 @@ def _change_over(monitor: Monitor, number: str) -> None:
 
 
 def _layer(number: str) -> str:
-    """Return what the fresh disk of that number is called as a layer."""
+    """Return the layer name of the fresh disk `number`."""
     return LAYERS.replace("*", number)
 
 
 def _taken(forwards: Sequence[Forward], directory: Path) -> str | None:
-    """Return the first of the host's ports and sockets that `forwards` listen at and a copy could not; None if all are
-    the instance's own."""
+    """Return the first port or socket of the host on which `forwards` listen and a copy could not listen too; None if
+    there is no conflict."""
     for forward in forwards:
         if forward.reverse:
             continue

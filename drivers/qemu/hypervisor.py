@@ -78,7 +78,7 @@ on_call() {
     ' $$ "$@" >/dev/null 2>&1 3<&- 4>&- 5>&- 9<&- &
 }
 """
-"""Leave a shell that runs a program each time that a line is written to a FIFO; both die with this process."""
+"""Start a shell that runs a program whenever a line is written to a FIFO; both die with this process."""
 
 _BESIDE = """\
 beside() {
@@ -86,7 +86,7 @@ beside() {
         </dev/null >&2 3<&- 4>&- 5>&- 9<&- &
 }
 """
-"""Start a program that dies with this process, and wait for nothing."""
+"""Start a program that dies with this process, without waiting for it."""
 
 _BECOME = 'exec "$@"\n'
 
@@ -108,7 +108,7 @@ class Daemon(NamedTuple):
 
 
 class OnCall(NamedTuple):
-    """A program that runs beside the hypervisor when it is called for, and dies with it."""
+    """A program that runs beside the hypervisor on request, and dies with it."""
 
     calls: Path
     """The FIFO to write a line to."""
@@ -141,7 +141,7 @@ def launch(
             return found
     found = settled(directory)
     with open_private(directory / RECORD, "rb") as record:
-        # Without this, a machine that ran would look after a power cut as if it never had.
+        # Without this, a machine that ran could look, after a power cut, as if it had never run.
         os.fsync(record.fileno())
     return found
 
@@ -207,7 +207,7 @@ def command(actor: Actor) -> list[str]:
 
 
 def _signed(actor: Actor, directory: Path) -> bool:
-    """True when the record is about `actor`, whose pid may be another in the namespace that wrote it.
+    """True when the record is about `actor`, whose pid may differ in the pid namespace of the writer.
 
     A child that is about to close the lock may have started in the same tick, but does not lead the session.
     """

@@ -1,4 +1,4 @@
-"""Another identity for a guest that runs: by its agent where that answers, else over ssh."""
+"""Give a running guest another identity: by its agent if that answers, else over ssh."""
 
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -17,13 +17,13 @@ _GIVING_S = 90.0
 """How long an agent may take to change everything: some seconds under emulation, ten times that on a busy host."""
 
 _COPYING_S = 30.0
-"""How long an agent may take to prepare a copying, which spares the copies some work."""
+"""How long an agent may take to prepare the guest for copying, which saves the copies some work."""
 
 
 def copying(site: Site, endpoint: Endpoint, mark: str, deadline: Deadline, pidfd: int) -> str:
-    """Have the kernel of the guest of `site` log `mark`, after which a copy finds what it logs of the copying.
+    """Have the guest kernel of `site` log `mark`: a copy finds the messages about its copying after that mark.
 
-    Return the id of its boot. Raises DriverError when it did not, DeadlineError, and GuestGoneError.
+    Return the id of the guest's boot. Raises DriverError if that failed, DeadlineError, and GuestGoneError.
     """
     if agent.listens(site.directory):
         with suppress(AgentError):
@@ -32,16 +32,17 @@ def copying(site: Site, endpoint: Endpoint, mark: str, deadline: Deadline, pidfd
 
 
 def stand_by(site: Site, mark: str) -> str:
-    """Have the guest of `site`, which is nobody's, prepare to be copied, as `copying` does: it is good for nothing else
-    afterwards. Raises AgentError when it did not: only its agent knows how.
+    """Have the guest of `site`, which belongs to no instance, prepare to be copied, as `copying` does; it can be used
+    for nothing else afterwards. Raises AgentError if that failed: only the guest's agent can do this.
     """
     return agent.ask(site.runtime, "standby", mark, timeout_s=_GIVING_S)
 
 
 def hand_over(site: Site, first_boot: "FirstBoot", deadline: Deadline) -> bool:
-    """Have the guest of `site`, which was nobody's, become the one of `first_boot`; return whether it is ready then.
+    """Have the guest of `site`, which belonged to no instance, take the seed of `first_boot`; return whether it is
+    ready then.
 
-    Raises AgentError when it did not become that: only its agent knows how.
+    Raises AgentError if that failed: only the guest's agent can do this.
     """
     line, archive = first_boot
     timeout_s = min(_GIVING_S, deadline.remaining_s)
@@ -53,8 +54,8 @@ def hand_over(site: Site, first_boot: "FirstBoot", deadline: Deadline) -> bool:
 def give(site: Site, endpoint: Endpoint, line: str, deadline: Deadline, pidfd: int) -> bool:
     """Have the guest of `site` take the identity of `line`, a `guest.identity.request`: by its agent, else over ssh.
 
-    Return whether it is ready then, as far as that is known. `endpoint` leads to it as long as it shows its old host
-    key. Raises DriverError when it did not.
+    Return whether the guest is then known to be ready. `endpoint` reaches it as long as it shows its old host key.
+    Raises DriverError if the guest did not take the identity.
     """
     failure: AgentError | None = None
     if agent.listens(site.directory):

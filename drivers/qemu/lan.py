@@ -4,9 +4,9 @@
     ├── KEY.sock                at which the hypervisor of the instance whose sockets are in RUNTIME/KEY receives
     └── lock, switch            as `switch` has them
 
-A hypervisor sends each frame of its guest as a datagram to the socket of the switch, by its path: so it does not notice
-when another switch takes over. Who cannot enter the folder cannot join. Addresses follow from the instances' ids
-(`guest.lan`); names are given to those who run whenever one has come up (`introduce`).
+A hypervisor sends each frame of its guest as a datagram to the path of the switch's socket, so it does not notice when
+another switch takes over. Only processes that can enter the folder can join. Addresses follow from the instances' ids
+(`guest.lan`); whenever a guest has come up, all running guests are given the names (`introduce`).
 """
 
 import os
@@ -34,8 +34,8 @@ _ID = "lan"
 _CARD = "lan-card"
 
 _TELLING_S, _TELLING_OTHERS_S = 30.0, 5.0
-"""How long the guest that has come up may take to learn the names, which are milliseconds of work; and the others,
-which may stand still."""
+"""How long the guest that has come up may take to learn the names, which takes milliseconds; and how long any other
+guest may take, because it may be paused."""
 
 _TOLD = f'printf "%s\\n" "$1" | sh {PROGRAM} peers'
 
@@ -44,7 +44,7 @@ _LEAST = (7, 2)
 
 
 def arguments(site: Site, capabilities: Capabilities) -> list[str]:
-    """Return QEMU's options for the card of `site` on the network; none where it is on none."""
+    """Return QEMU's options for the card of `site` on the network; an empty list if it is not on one."""
     if not site.spec.lan:
         return []
     if tuple(map(int, capabilities.version.split(".")[:2])) < _LEAST:
@@ -88,7 +88,7 @@ def members(site: Site) -> Iterator[Site]:
     for socket in sorted(_folder(site).glob("*.sock")):
         runtime = site.runtime.parent / socket.stem
         directory = owner(runtime)
-        with suppress(InterlockError, OSError):  # a damaged one is nobody else's trouble
+        with suppress(InterlockError, OSError):  # a damaged instance must not affect the others
             if directory and hypervisor.look(directory).alive:
                 yield Site(directory.name, directory, runtime, Spec.read(directory))
 
@@ -109,7 +109,7 @@ def introduce(site: Site, report: Report) -> None:
 def plug(site: Site, *, plugged: bool) -> None:
     """Plug or unplug the cable of the card of `site`, if it has one.
 
-    A copy that has not taken its identity yet has the addresses of its original, which must not meet it.
+    A copy that has not taken its identity yet has the addresses of its original, so it must not be plugged in.
     """
     if site.spec.lan:
         with Monitor(site.runtime) as monitor:

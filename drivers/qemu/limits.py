@@ -9,7 +9,7 @@ from ...fsm.spec import Spec
 from . import capabilities, tpm
 
 _CPUS_OF_EVERY_MACHINE = 255
-"""QEMU is not asked about fewer: q35 and virt have always supported this many."""
+"""Up to this number QEMU is not asked: q35 and virt have always supported it."""
 
 _HEURISTIC, _ALWAYS = 0, 1
 """Values of vm.overcommit_memory. The third, 2, counts what was promised to all processes."""
@@ -65,7 +65,7 @@ def check_network(spec: Spec) -> None:
 def check_nested(spec: Spec, accelerator: str, sys: Path = Path("/sys")) -> None:
     """Raise HostError where the guest is to run virtual machines itself and KVM on this host does not let it.
 
-    QEMU's emulation has the same for its guests: AMD's on x86_64, a hypervisor's exception level on aarch64.
+    QEMU's emulation always supports it: AMD's virtualization on x86_64, the hypervisor exception level on aarch64.
     """
     if not spec.nested or accelerator != "kvm":
         return

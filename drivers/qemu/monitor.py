@@ -1,8 +1,8 @@
 """Commands to a hypervisor's monitor, and their answers or the error.
 
 The monitor is a unix socket in the runtime directory. It serves one client at a time, and a hypervisor that hangs
-accepts a connection and never answers. So every answer has a few seconds, and a connection is closed at once. What
-waits for the host's disk in between, such as `stop`, has as long as the work that it belongs to (`within`).
+accepts a connection and never answers. So every answer has a limit of a few seconds, and connections are kept short.
+A command that waits for the host's disk, such as `stop`, may take as long as the work that it is part of (`within`).
 """
 
 import json
@@ -23,7 +23,7 @@ TIMEOUT_S = 3.0
 
 
 _LONGEST_BYTES = 1 << 20
-"""Real answers to these commands have less than a thousandth of it."""
+"""Real answers to these commands are less than a thousandth of this size."""
 
 
 class MonitorError(DriverError):
@@ -31,11 +31,11 @@ class MonitorError(DriverError):
 
 
 class LateError(MonitorError):
-    """The hypervisor has not answered in time. It may do yet what it was asked for."""
+    """The hypervisor has not answered in time. It may still carry out the command."""
 
 
 def within(deadline: Deadline) -> float:
-    """Return how long an answer may take that work with `deadline` waits for."""
+    """Return how long to wait for an answer in work that has `deadline`."""
     return max(TIMEOUT_S, deadline.remaining_s)
 
 
@@ -78,7 +78,7 @@ class Monitor:
         self._socket.close()
 
     def ask(self, command: str, descriptor: int | None = None, **arguments: object) -> object:
-        """Return the answer to `command`, which is sent with a `descriptor`; raise MonitorError for none or an error.
+        """Return the answer to `command`, sent with `descriptor` if given; raise MonitorError on an error or no answer.
 
         An underscore in the name of an argument stands for a hyphen.
         """
@@ -107,7 +107,7 @@ def _refusals(command: str, timeout_s: float) -> Iterator[None]:
 
 
 class _Lines:
-    """The lines that a monitor sends until `deadline`; `said` holds what came and was not read yet."""
+    """The lines that a monitor sends until `deadline`; `said` holds what was received but not parsed yet."""
 
     def __init__(self, monitor: socket.socket, said: bytearray, deadline: Deadline) -> None:
         self._monitor, self._deadline, self._said = monitor, deadline, said

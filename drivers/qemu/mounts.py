@@ -33,7 +33,7 @@ INSTEAD = "interlock create web --template debian --set mountType=9p"
 _HELP_TIMEOUT_S = 10.0
 
 CHANGED = "remount"
-"""Exists while the mounts of the spec are others than the guest knows of."""
+"""Exists while the mounts of the spec differ from those that the guest knows."""
 
 
 class Program(NamedTuple):
@@ -70,7 +70,7 @@ def points(spec: Spec) -> "list[MountPoint]":
 
 
 def _usual_options(mount: Mount) -> str:
-    """Return how a guest mounts a folder of a spec that does not say it. Source: as for what creation writes."""
+    """Return the mount options for a folder whose spec gives none, the same that creation writes."""
     access = "rw" if mount.writable else "ro"
     if mount.type == "virtiofs":
         return access
@@ -78,9 +78,9 @@ def _usual_options(mount: Mount) -> str:
 
 
 def reseed(site: Site) -> None:
-    """Let the seed of the machine of `site`, which is down, say which mounts its spec has.
+    """Write the mounts of the spec into the seed of the machine of `site`, which is down.
 
-    A guest that has had its first boot does not read it any more, unless it lives in memory or is reset.
+    After its first boot, a guest no longer reads the seed, unless its root is in memory or the machine is reset.
     """
     from ...guest import seed
     from ...host.files import read_own, write_whole

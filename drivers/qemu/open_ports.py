@@ -1,8 +1,8 @@
-"""Ports that open in a running guest: which there are, and the ways that lead to them through the shared connection.
+"""Ports that open in a running guest: which ones are open, and their forwards through the shared connection.
 
-ssh does not say which forwards it has, so a way is recorded (`port_record`) before ssh is asked for it, and until ssh
-has closed it. To open what is open changes nothing. So a call that was cut short anywhere needs no cure but the next
-call.
+ssh does not say which forwards it has, so a forward is recorded (`port_record`) from before ssh is asked to open it
+until ssh has closed it. Opening an open forward changes nothing. So after a call that was cut short anywhere, the next
+call puts everything right.
 """
 
 import os
@@ -31,7 +31,7 @@ _ANSWER_S = 30.0
 """How long the shared connection may take to come up."""
 
 _LINE_BYTES = 64 << 10
-"""A guest that lists more is not listened to."""
+"""A longer line from the guest is an error."""
 
 _LOOK = f"""
 exec 3<&0
@@ -47,8 +47,8 @@ while :; do
     sleep {_TURN_S}
 done
 """
-"""Lists what listens, as the agent does, until its stdin ends. That its output is read no more does not end it under
-dropbear, which goes on reading what a session of the past says.
+"""Lists the listening sockets, as the agent does, until its stdin ends. Closing its output would not end it under
+dropbear, which keeps reading the output of a closed session.
 """
 
 
@@ -86,7 +86,7 @@ def _by_ssh(site: Site, known: Sockets | None, wait: Wait) -> Sockets:
 
     if not ssh_control.opened(site.runtime, wait.pause):
         raise DriverError(f'the guest of "{site.name}" cannot be asked which ports are open: no connection')
-    # Also where the spec has sessions keep to themselves: this one forwards nothing of the user's.
+    # Even if the spec forbids shared sessions: this session forwards neither an agent nor X11.
     options = (*OPTIONS, f"ControlPath={site.runtime / ssh_control.SHARED}")
     line = ssh.command_line(site.directory / ssh.CONFIG, site.name, ["sh", "-c", _LOOK], options=options)
     rest = b""
@@ -133,9 +133,9 @@ def reconcile(
     record: Callable[[tuple[OpenPort, ...]], object],
     ask: Callable[[str, Forward], tuple[str, ...] | None],
 ) -> tuple[OpenPort, ...]:
-    """Return the ports of `wanted` once `ask` has made them of `ways`, those recorded before, and no others.
+    """Return the ports of `wanted`, once `ask` has closed and opened forwards to get from `ways`, the recorded ones.
 
-    `record` keeps what may be open at each moment. Any of the calls may be the last that this process makes.
+    `record` keeps what may be open at each moment, because this process may die at any of these calls.
     """
     known = {_forward(port): port for port in ways}
     if gone := [way for way in known if way not in wanted]:
@@ -161,7 +161,7 @@ def _worth_a_try(port: OpenPort) -> bool:
 
 
 def _opened(way: Forward, ask: Callable[[str, Forward], tuple[str, ...] | None]) -> OpenPort:
-    """Return what became of the try to open `way`."""
+    """Try to open `way`, and return the port with the problem, if any."""
     words = ask("forward", way)
     if words is None:
         return _port(way)

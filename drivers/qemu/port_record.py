@@ -1,8 +1,8 @@
-"""Which ports of the host lead into a running guest through the shared connection, as it is recorded.
+"""The record of the host's ports that lead into a running guest through the shared connection.
 
-    runtime/ports.json    the ways that the connection may have open, and which process the connection is
+    runtime/ports.json    the forwards that the connection may have open, and which process the connection is
 
-Apart from `open_ports`, which writes it, because a list of instances reads this alone.
+Separate from `open_ports`, which writes the record, so that `list` needs to import only this module.
 """
 
 import json
@@ -18,11 +18,11 @@ from ...host.process import Actor
 PORTS = "ports.json"
 
 PENDING = "pending"
-"""The problem of a way that ssh is being asked for, or to close."""
+"""The problem of a forward that ssh is being asked to open or close."""
 
 
 def current(runtime: Path) -> tuple[Actor | None, tuple[OpenPort, ...]]:
-    """Return the connection that is open now and its ways, those that are pending too; (None, ()) without one."""
+    """Return the connection that is open now and its forwards, including pending ones; (None, ()) without one."""
     try:
         data: dict[str, Any] = json.loads(read_own(runtime / PORTS))
         connection, ports = Actor(**data["connection"]), tuple(OpenPort(**port) for port in data["ports"])

@@ -4,19 +4,20 @@
     ├── memory          the guest's memory, with holes where it never wrote; not there if `devices` holds it, too
     ├── devices         processors and devices, as QEMU writes them when it migrates a machine
     └── saved.json      what it belongs to: the machine, and each file that the guest writes to
-    .saved.used/        one that the machine is about to continue from, or has
+    .saved.used/        one from which the machine is about to continue, or has continued
     saved.old/          one that could not be used; kept until the next suspend or reset
 
-While `saved` is there, no processor of the machine runs: it is published after they were stopped, and removed before
-they continue. So a memory is used once at most, and a hypervisor that is found beside it can be ended without loss.
+While `saved` exists, no processor of the machine runs: it is published after they have stopped, and removed before they
+continue. So a memory is used at most once, and a hypervisor that is found beside it can be ended without loss.
 
-The guest's memory is a memfd of QEMU's. QEMU does not write it (x-ignore-shared): it is copied out of and into
-/proc/PID/fd, holes left out. The rest is half a megabyte. `migrate fd:` starts no program, so the sandbox stays
+The guest's memory is a memfd of QEMU's. QEMU does not migrate it (x-ignore-shared): we copy it out of and into
+/proc/PID/fd, without its holes. The rest is half a megabyte. `migrate fd:` starts no program, so the sandbox stays
 closed.
 
-A memory that several copies begin with is mapped by each of them, privately: what they do not write they share. Such a
-memory belongs to QEMU alone, which therefore writes it among the devices when that copy is saved in turn; `memory` is
-not there then. Source: QEMU, docs/devel/migration.rst and qapi/migration.json; migration/ram.c, ramblock_is_ignored.
+If several copies begin with the same memory, each maps it privately: they share the pages that they do not write to.
+Such a mapping belongs to QEMU alone, so when that copy is saved in turn, QEMU writes the memory into `devices`, and
+there is no `memory`. Source: QEMU, docs/devel/migration.rst and qapi/migration.json; migration/ram.c,
+ramblock_is_ignored.
 """
 
 import json
@@ -62,13 +63,13 @@ _KINDS = {
     "-machine": "machine type",
     "-device": "devices",
 }
-"""The options of QEMU that say which machine it is → what people know them by."""
+"""The options of QEMU that define the machine → their names for people."""
 
 _ADDRESS = r",mac=[0-9a-f:]+"
 
 _SHARED, _MAPPED, _ANONYMOUS = "memory-backend-memfd,", "memory-backend-file,", "memory-backend-ram,"
-"""How QEMU is given the guest's memory: in a file without a name; by a private mapping of a saved one; by itself, where
-the memory comes with the devices (of a shared file, each page that is only looked at would take room)."""
+"""How QEMU gets the guest's memory: as an anonymous file; as a private mapping of a saved one; allocated by QEMU, if
+the memory comes with the devices (in a shared file, even a page that is only read would take space)."""
 
 _MEMFD = "/memfd:memory-backend-memfd"
 """How the kernel lists the guest's memory among QEMU's descriptors."""
@@ -87,10 +88,10 @@ _UNLIMITED = 1 << 40
 _POLL_S = 0.002
 
 _SETTLING_S = 10.0
-"""How long a hypervisor may take to end what it was asked for before: it writes to the host's disk."""
+"""How long a hypervisor may take to finish an earlier command: it writes to the host's disk."""
 
 _OVER = ("", "completed", "failed", "cancelled")
-"""What QEMU says of a migration that does not go on, or that there was none."""
+"""The states of a migration that is over, or never began."""
 
 Fingerprint = dict[str, str]
 """What must be the same for a memory to fit: `_KINDS`, the version of QEMU and, under KVM, the host's processor."""
@@ -153,7 +154,7 @@ def save(site: Site, process: Actor, report: Report, deadline: Deadline) -> None
 def take(site: Site, process: Actor, folder: Path, deadline: Deadline) -> None:
     """Write the memory of `site`, whose processors stand still, into `folder`: all that SAVED holds.
 
-    Where it raises, the hypervisor migrates no longer: a migration that goes on would stop the guest again at its end.
+    If this raises, the migration is cancelled: one that continued would stop the guest again when it completes.
     """
     shared = _shares_memory(process)
     try:
@@ -183,7 +184,7 @@ def take(site: Site, process: Actor, folder: Path, deadline: Deadline) -> None:
 
 
 def call_off(site: Site) -> None:
-    """Return once the hypervisor of `site` does not migrate any more. Raises MonitorError if it does all the same."""
+    """Cancel any migration by the hypervisor of `site`, and return once it has ended. Raises MonitorError otherwise."""
     turn = Deadline(_SETTLING_S)
     with Monitor(site.runtime, turn.seconds) as monitor:
         while _status(monitor, "query-migrate") not in _OVER:
@@ -194,9 +195,9 @@ def call_off(site: Site) -> None:
 
 
 def adopt(site: Site, folder: Path, *, common: bool) -> None:
-    """Put what `take` wrote into `folder` into SAVED of `site`, as the memory that fits the disk of that one.
+    """Make SAVED of `site` from what `take` wrote into `folder`, as the memory that fits the disk of `site`.
 
-    `common`: others do so too, and share what they do not write to.
+    `common`: other machines use the same memory, and share the pages that they do not write to.
     """
     forget(site.directory)
     with folder_beside(site.directory / SAVED) as fresh:
@@ -215,7 +216,7 @@ def is_in(folder: Path) -> bool:
 
 
 def seal(folder: Path) -> int:
-    """Record what the memory in `folder`, which `take` wrote, is to be known by; return how many bytes it takes up."""
+    """Record a digest of the memory in `folder`, which `take` wrote; return how many bytes it takes up."""
     record = json.loads(read_own(folder / RECORD))
     digest, used = _content(folder)
     _write_record(folder, {**record, "content_sha256": digest})
@@ -223,7 +224,7 @@ def seal(folder: Path) -> int:
 
 
 def unsealed(folder: Path) -> str | None:
-    """Return what is wrong with a memory that is not the one that was sealed; None if it is."""
+    """Return what is wrong with the memory in `folder` if it differs from the sealed one; None if it does not."""
     record = json.loads(read_own(folder / RECORD))
     return None if record.get("content_sha256") == _content(folder)[0] else "it is damaged"
 
@@ -245,8 +246,8 @@ def misfit(site: Site, version: str, command: Sequence[str]) -> str | None:
 
 
 def unfit(folder: Path, version: str, command: Sequence[str]) -> str | None:
-    """Return why the memory in `folder`, on whichever disk, cannot be used by the machine of QEMU `version` and
-    `command`; None if it can."""
+    """Return why the memory in `folder` cannot be used by the machine of QEMU `version` and `command`, whatever its
+    disk; None if it can."""
     try:
         record = json.loads(read_own(folder / RECORD))
         machine, _ = dict(record["machine"]), dict(record["written"])
@@ -274,7 +275,7 @@ def _difference(before: Fingerprint, now: Fingerprint) -> tuple[str, str, str] |
 
 
 def incoming(site: Site, command: Sequence[str], folder: str = SAVED) -> list[str]:
-    """Return the `command` of the machine of `site` as one that waits for its saved memory, and then for `cont`.
+    """Return `command`, that of the machine of `site`, changed to wait for the saved memory, and then for `cont`.
 
     A memory that several machines share is mapped privately.
     """
@@ -314,9 +315,9 @@ def waits(process: Actor) -> bool:
 
 
 def release(site: Site, deadline: Deadline | None = None) -> None:
-    """Let the machine of `site` run; its saved memory is gone then. One that runs already is left alone.
+    """Let the machine of `site` run, and remove its saved memory. A machine that runs already is left alone.
 
-    No start finds the memory once a processor may run. Where this raises, see `take_back`.
+    Once a processor may run, no start can find the memory. If this raises, see `take_back`.
     """
     directory = site.directory
     with Monitor(site.runtime, within(deadline or Deadline(_SETTLING_S))) as monitor:
@@ -362,8 +363,8 @@ def _written(site: Site) -> dict[str, list[int]]:
 
 @contextmanager
 def _passed(monitor: Monitor, path: Path, mode: str, *, beside: bool) -> Iterator[None]:
-    """Hand the file `path` to the hypervisor, as the one from or to which it migrates all; but the memory if that lies
-    `beside` it."""
+    """Hand the file `path` to the hypervisor, for a migration from or to it: of everything, but of the memory only if
+    that is not in a file `beside` it."""
     with open_private(path, mode) as file:
         monitor.ask("migrate-set-capabilities", capabilities=[{"capability": "x-ignore-shared", "state": beside}])
         monitor.ask("getfd", file.fileno(), fdname=DEVICES)
@@ -439,7 +440,7 @@ def _shares_memory(process: Actor) -> bool:
 
 
 def _of_memory(command: Sequence[str]) -> str:
-    """Return the word of a hypervisor's `command` that says what the guest's memory is; empty if it has none."""
+    """Return the word of a hypervisor's `command` that defines the guest's memory; empty if there is no such word."""
     return next((word for word in command if word.startswith((_SHARED, _MAPPED, _ANONYMOUS))), "")
 
 
@@ -452,7 +453,7 @@ def _stamp(path: Path) -> list[Any]:
 def _content(folder: Path) -> tuple[str, int]:
     """Return a digest of memory and devices in `folder`, and how many bytes of them are in pages that are not zero.
 
-    Pages of zeros count as holes: whether a file system has kept the holes makes no difference.
+    Pages of zeros count as holes, so the digest does not depend on whether a file system has kept the holes.
     """
     digest, used = sha256(), 0
     for path in (folder / name for name in (MEMORY, DEVICES) if (folder / name).exists()):

@@ -1,6 +1,6 @@
 """Snapshots of a machine: its disk by shared layers, as a clone has it, and its firmware's variables.
 
-snapshots/TAG/          holds every file that the disk needs, so it outlives what becomes of the machine's own
+snapshots/TAG/          holds every file that the disk needs, so it does not depend on the machine's own files
 ├── disk.qcow2          empty, over the layer that was the machine's disk
 ├── layer-*.qcow2       hard links, never written to again
 ├── base.qcow2          a hard link, likewise
@@ -56,7 +56,7 @@ def catch(site: Site, process: Actor, place: Path, report: Report, deadline: Dea
 
 
 def examine(site: Site, place: Path, report: Report, *, cold: bool) -> None:
-    """Raise DriverError where `bring_back` would bring back what is damaged, or a memory that does not fit `site`."""
+    """Raise DriverError if the disk in `place` is damaged, or, unless `cold`, its memory does not fit `site`."""
     report("checking the snapshot")
     disk.check(place)
     if cold or not saved.is_in(place):

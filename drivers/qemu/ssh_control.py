@@ -8,9 +8,9 @@ A shell beside the hypervisor waits at the FIFO and runs ssh when it is called. 
 hypervisor. Nothing depends on the connection: without it, each session makes a connection of its own. After a reboot of
 the guest it is gone, and the next command calls for it.
 
-Sessions do not share it where the spec forwards the user's ssh agent or X11: those are the ones of the user who started
-the machine, not of the caller. Nor where the guest's server would lose some of them (`ssh_greeting`): the link is
-missing then, and the connection carries forwards alone.
+Sessions do not share it if the spec forwards the user's ssh agent or X11: the connection has those of the user who
+started the machine, not the caller's. Nor do they if the guest's server would lose some of the sessions
+(`ssh_greeting`): then the link is missing, and the connection carries only forwards.
 """
 
 import shlex
@@ -52,8 +52,8 @@ _OPEN_S = 30.0
 
 
 def shared(site: "Site") -> Path | None:
-    """Return the link by which sessions in the guest of `site` share a connection, where one is there; None where the
-    spec has them not share any.
+    """Return the link by which sessions in the guest of `site` share a connection while one is open; None if they must
+    not share one, or the socket's path would be too long.
     """
     spec = site.spec
     return None if spec.forward_agent or spec.forward_x11 or not on_call(site) else site.runtime / SHARED

@@ -1,14 +1,14 @@
-"""Connects the ssh of `ssh_control` to its guest, and lets sessions share that connection where the guest can bear it.
+"""Connects the ssh of `ssh_control` to its guest, and lets sessions share the connection if the guest's server can.
 
 Run by ssh as its ProxyCommand, with the address, the port, the link to make and the socket it is to lead to. The
 connection is handed to ssh as it is, with the server's greeting still to be read (ProxyUseFdpass).
 
-A server that cannot bear it is dropbear from 2022.82 to 2024.85. When a session's process ends, it closes every other
-session of the same connection that is open and has not been given its command yet: that command is never run, and its
-ssh ends with 255 and no word. A dropbear that does not tell its version counts as one of these. Source: dropbear,
-CHANGES, 2024.86, and its pull request 326.
+The server that cannot is dropbear from 2022.82 to 2024.85. When a session's process ends, it closes every other session
+of the same connection that is open and has not received its command yet: that command never runs, and its ssh exits
+with 255 and no message. A dropbear that hides its version counts as one of these. Source: dropbear, CHANGES, 2024.86,
+and its pull request 326.
 
-It needs the standard library alone, and nothing of this package.
+It imports only the standard library, and nothing of this package.
 """
 
 import os
@@ -31,8 +31,8 @@ _PATIENCE_S = 30.0
 
 
 def main(address: str, port: str, link: Path, place: str) -> None:
-    """Hand a connection to `port` of `address` to the ssh at stdout; leave `link` to `place` if it may be shared, and
-    none if it may not.
+    """Hand a connection to `port` of `address` to the ssh at stdout; make `link` point to `place` if the connection may
+    be shared, and remove the link otherwise.
     """
     with socket.create_connection((address, int(port)), _PATIENCE_S) as connection:
         shared = may_be_shared(_greeting(connection))

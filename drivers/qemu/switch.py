@@ -1,14 +1,14 @@
-"""The switch of a network of guests: hands each frame from the hypervisor that sends it to those that should have it.
+"""The switch of a network of guests: passes each frame from its sender to the hypervisors that should receive it.
 
-Run as a program with the network's folder. It serves as long as it lives, which begins when no other switch does:
+Run as a program with the network's folder. It begins to serve when no other switch does, and serves until it dies:
 
     lock            locked by the switch that serves; the others wait for it
     switch          its socket, to which the hypervisors send
     KEY.sock        the socket of one hypervisor, at which it receives
 
-Each hypervisor has a switch for a child, so there is one whenever there is a guest, and none otherwise. A switch knows
-nothing that the next one would not know after a frame or two: where each sender is, it learns from what it sends. It
-needs the standard library alone, and nothing of this package.
+Each hypervisor has a switch as a child, so a switch serves whenever a guest runs. A switch keeps no state that the next
+one could not learn from a frame or two: it learns where a card is from the frames that the card sends. It imports only
+the standard library, and nothing of this package.
 """
 
 import fcntl
@@ -23,7 +23,7 @@ _LONGEST_BYTES = 1 << 17
 """A card that leaves checksums and segments to its host sends 64 KiB and headers."""
 
 _PATIENCE = struct.pack("ll", 0, 5000)
-"""Seconds and microseconds for a hypervisor that has no room for a frame to make some; then the frame is lost."""
+"""Seconds and microseconds to wait for a hypervisor that has no room for a frame; then the frame is dropped."""
 
 
 def main(folder: str) -> None:
@@ -39,13 +39,13 @@ def main(folder: str) -> None:
 
 
 class Switch:
-    """What is known of a network: behind which socket each card is."""
+    """What is known about a network: which socket leads to each card."""
 
     def __init__(self, own: socket.socket) -> None:
         self._own = own
         self._places: dict[bytes, str] = {}
         self._full: set[str] = set()
-        """Hypervisors that had no room for the last frame, such as those that stand still: nobody waits for them."""
+        """Hypervisors that had no room for the last frame, such as paused ones: the switch does not wait for them."""
 
     def serve(self) -> None:
         """Hand on frames for ever."""
@@ -55,7 +55,7 @@ class Switch:
                 self.hand_on(frame, sender.rpartition("/")[2])
 
     def hand_on(self, frame: bytes, sender: str) -> None:
-        """Send `frame`, which came from the socket `sender`, to where its receiver is, or to everybody else."""
+        """Send `frame`, which came from the socket `sender`, to its receiver, or to all others if that is unknown."""
         receiver, source = frame[:_MAC_BYTES], frame[_MAC_BYTES : 2 * _MAC_BYTES]
         if len(source) < _MAC_BYTES:
             return

@@ -2,8 +2,8 @@
 
     tpm/        in the instance's directory: what the TPM keeps, made at the first start
 
-A copy of a machine has a TPM of its own, because nobody else may have the secrets of one. Source: QEMU,
-docs/specs/tpm.rst; swtpm(8).
+A copy of a machine gets a TPM of its own, because a TPM's secrets must not be copied. Source: QEMU, docs/specs/tpm.rst;
+swtpm(8).
 """
 
 import shutil
@@ -40,7 +40,7 @@ def daemons(site: Site) -> list[Daemon]:
 
 
 def arguments(site: Site) -> list[str]:
-    """Return QEMU's options for the TPM of `site`; none where it has none."""
+    """Return QEMU's options for the TPM of `site`; an empty list if it has no TPM."""
     if not site.spec.tpm:
         return []
     return [

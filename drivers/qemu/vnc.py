@@ -3,8 +3,8 @@
     vncdisplay      where, while the machine runs: `127.0.0.1:0`; display N is TCP port 5900 + N
     vncpassword     a new one for each run, of the eight characters that the protocol has room for
 
-Both names are Lima's. What is sent over a connection is not encrypted, so it is never offered to other hosts: they come
-by ssh to this one. Source: RFC 6143, 7.2.2; qemu(1), `-vnc`.
+Both names are Lima's. Connections are not encrypted, so the screen is never offered to other hosts: from there, tunnel
+to this host by ssh. Source: RFC 6143, 7.2.2; qemu(1), `-vnc`.
 """
 
 import re
@@ -54,12 +54,12 @@ def chosen(site: Site) -> str:
 
 
 def arguments(site: Site) -> list[str]:
-    """Return QEMU's options for the screen of `site`, its keyboard and its pointer; none where it has none."""
+    """Return QEMU's options for the screen, keyboard and pointer of `site`; an empty list if it has no screen."""
     if not site.spec.vnc:
         return []
-    # A pointer that tells where it is, not how it moved, stays below the one that the viewer sees.
+    # A tablet reports absolute positions, so the guest's pointer stays below the viewer's.
     devices = ["qemu-xhci,id=usb", "usb-tablet,bus=usb.0"]
-    # Firmware and every kernel know the first; the second is for machines that are no PCs, which lack a keyboard, too.
+    # Firmware and every kernel know VGA; machines other than PCs need virtio-gpu, and a keyboard too.
     devices += ["VGA"] if site.spec.arch == "x86_64" else ["usb-kbd,bus=usb.0", "virtio-gpu-pci"]
     return [
         "-object", f"secret,id=vnc,file={PASSWORD}",
@@ -84,7 +84,7 @@ def forget(directory: Path) -> None:
 
 
 def _display(site: Site) -> str:
-    """Return the display of this run; before the first one, of a run that would begin now."""
+    """Return the display of this run; before the first run, the first display that the spec names."""
     try:
         return read_own(site.directory / DISPLAY).decode().strip()
     except OSError:

@@ -1,15 +1,15 @@
-"""Warm images: machines that begin where another stood when its guest, which was nobody's, had booted.
+"""Warm images: a machine begins from the memory of another whose guest, which belonged to no instance, had booted.
 
     warm/                   in the instance's directory from its creation on, hard links; nobody writes to them
     ├── memory, devices, saved.json     of that moment (`saved`)
     ├── layer.qcow2         what that guest had written to its disk, over base.qcow2
     ├── disk.qcow2          an empty disk over it
     ├── known_hosts         the key that its guest shows
-    └── fork.json           what else is to be known of the moment (`forking.CAUGHT`), and the facts of its guest's seed
+    └── fork.json           the other facts of that moment (`forking.CAUGHT`), and the facts of its guest's seed
 
-`begin` makes of it what a fork is before its first start: a saved memory, a disk over shared layers, and an identity to
-be taken (`adopted`). As long as that has not been taken, nothing on the disk is the instance's, and a fresh one may
-take its place at any time. So whatever a crash leaves, the next start begins again, or boots.
+`begin` turns it into what a fork is before its first start: a saved memory, a disk over shared layers, and an identity
+to take (`adopted`). Until the guest has taken that identity, nothing on the disk belongs to the instance, and a fresh
+disk may replace it at any time. So whatever a crash leaves, the next start begins from the image again, or boots.
 """
 
 import json
@@ -29,13 +29,13 @@ from .forking import CAUGHT
 LAYER = "layer.qcow2"
 
 LAYER_HERE = LAYERS.replace("*", "warm")
-"""What LAYER is called beside the instance's disk, and where the empty disk looks for it."""
+"""The name of LAYER beside the instance's disk, by which the empty disk refers to it."""
 
 _COVER_BYTES = 16 << 20
 
 _SEED = "seed"
 _OWN_KEYS = "ssh_host_"
-"""How the facts begin that every guest has of its own."""
+"""The prefix of facts that are unique to each guest."""
 
 
 def keep(site: Site, place: Path) -> None:
