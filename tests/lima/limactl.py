@@ -171,9 +171,8 @@ def host_agent(words):
     api.listen()
     event({"sshLocalPort": PORT})
     (place / "ssh.config").write_text(filled("ssh_config", place), encoding="utf-8")
-    command = (
-        f'echo $$ > "$1.new"; mv "$1.new" "$1"; exec -a "qemu-system-x86_64 -pidfile $1" sleep {0 if (place / "dying").exists() else 3600}'
-    )
+    seconds = 0 if (place / "dying").exists() else 3600
+    command = f'echo $$ >"$1.new"; mv "$1.new" "$1"; exec -a "qemu-system-x86_64 -pidfile $1" sleep {seconds}'
     machine = subprocess.Popen(["bash", "-c", command, "bash", str(place / "qemu.pid")], process_group=0)
     while machine.poll() is None and not (place / "qemu.pid").exists():
         time.sleep(0.001)  # the real one says that it runs only after its hypervisor has written this
