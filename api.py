@@ -363,7 +363,7 @@ class Interlock:
         return self.fire(name, Trigger.discard, tag=tag)
 
     def protect(self, name: str) -> Outcome:
-        """Refuse what would destroy data of `name`, such as `reset` and `delete`, even with `force`."""
+        """Refuse to destroy data of `name`, such as by `delete`, even with `force`, until `unprotect`."""
         return self.fire(name, Trigger.protect)
 
     def unprotect(self, name: str) -> Outcome:
@@ -627,7 +627,7 @@ class Interlock:
     def watch(
         self, names: Collection[str] = (), *, since: str | int | None = None, until: Callable[[], bool] = lambda: False
     ) -> "Iterator[Change]":
-        """Yield what any process does to the instances `names`, or to all instances, from now on or after `since`.
+        """Yield what happens to the instances `names`, or to all, in any process, from now on or after `since`.
 
         `since` is a time (UTC, ISO 8601), or for a single instance the number of a line of its history. With it, a
         program that was interrupted misses nothing that the journals still hold. The iterator waits for the next
