@@ -1,10 +1,10 @@
 """Interlock: Linux virtual machines whose lifecycle is an explicit finite-state machine.
 
-The public API. Each name is loaded when it is first used: `interlock --help` pays for none of what leads to drivers
-and templates, and the program listens to signals before it imports anything else.
+The public API. Each name is imported when it is first used, so `interlock --help` does not import drivers or templates,
+and the program can listen to signals before it imports anything else.
 """
 
-TYPE_CHECKING = False  # what `typing` calls so, without its import
+TYPE_CHECKING = False  # as in `typing`, without importing it
 
 if TYPE_CHECKING:
     from .creation.reach import Reach
@@ -187,7 +187,7 @@ _HOMES = {
     "templates.load": ("Loaded",),
     "version": ("__version__",),
 }
-"""Where each name is defined; those that are not listed, the errors, in `errors`."""
+"""Module → the names that it defines. Names that are not listed here are errors, from `errors`."""
 
 
 def __getattr__(name: str) -> object:

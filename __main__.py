@@ -1,14 +1,14 @@
-"""The program: `python -m interlock`, and what is installed as `interlock`. How it begins, and how it ends.
+"""The program, `python -m interlock` or the installed `interlock`: how it begins, and how it ends.
 
-`--version` is answered at once. For everything else, before it is imported, signals are listened to, and each of the
-standard streams leads somewhere. A plain command line needs no parser; any other is read by `cli`. In the end, whatever
-it is, the user gets words on stderr and a documented exit code.
+`--version` is answered at once. Otherwise, the program first listens to signals and makes sure that every standard
+stream is open, and only then imports the rest. A plain command line needs no parser; `cli` reads all others. However
+the program ends, the user gets a message on stderr and a documented exit code.
 """
 
 import os
 import sys
 
-TYPE_CHECKING = False  # what `typing` calls so, without its import
+TYPE_CHECKING = False  # as in `typing`, without importing it
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def main() -> "NoReturn":
-    """Run the program on the process's arguments, and leave it with the documented exit code."""
+    """Run the program on the process's arguments, and exit with the documented exit code."""
     if sys.argv[1:] == ["--version"] and _print_version():
         sys.exit(0)
     called = _begin_call() if sys.argv[1:2] == ["remote-call"] else None
@@ -31,9 +31,9 @@ def main() -> "NoReturn":
 
 
 def run(typed: "Callable[[str], str] | None" = None) -> int:
-    """Do what the process's arguments ask for, say what became of it, and return the exit code.
+    """Do what the process's arguments ask for, report the result, and return the exit code.
 
-    `typed` is given where another machine asks: how commands for this one are typed there.
+    `typed` is given for a call from another machine: it returns a command for this machine as it is typed there.
     """
     from .commands.plain import plain
     from .commands.session import Session
@@ -56,7 +56,7 @@ def _begin_call() -> "Callable[[str], str]":
 
 
 def _part(words: list[str]) -> "Work | None":
-    """Return what another machine asks for beside commands, if it does."""
+    """Return the work that another machine asks for; None if it asks for an ordinary command."""
     if not words[0].startswith(":"):
         return None
     from .commands.called import part
@@ -71,7 +71,7 @@ def _command_line() -> "Work":
 
 
 def _outcome(work: "Work", session: "Session") -> int:
-    """Do `work` and return the exit code, whatever becomes of it."""
+    """Do `work` and return the exit code, however the work ends."""
     from .commands.program import stop_printing
 
     stdout = sys.stdout
@@ -80,9 +80,9 @@ def _outcome(work: "Work", session: "Session") -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         return stop_printing()
-    except SystemExit as exit_:  # a command's own, that of completion, or click's for a broken pipe: it puts a stream
-        return exit_.code if sys.stdout is stdout else stop_printing()  # type: ignore[return-value] # of its own there
-    except Exception as error:  # noqa: BLE001 - where a command ends: whatever it is, the user gets words
+    except SystemExit as exit_:  # from a command, from completion, or from click at a broken pipe, where click
+        return exit_.code if sys.stdout is stdout else stop_printing()  # type: ignore[return-value] # replaces stdout
+    except Exception as error:  # noqa: BLE001 - a command ends here: whatever the error is, the user gets a message
         return _report(error, session)
     return code
 
@@ -95,7 +95,7 @@ def _report(error: Exception, session: "Session") -> int:
 
     reported = known(error)
     if cancellation.requested() and not isinstance(reported, CancelledError):
-        reported = cancellation.error()  # the terminal is closed, say, that a command was writing to
+        reported = cancellation.error()  # the command failed because of the signal: its terminal was closed, say
     session.complain(reported, traceback=_traceback(error) if session.debug else None)
     return reported.exit_code
 

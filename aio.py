@@ -1,4 +1,4 @@
-"""Interlock for programs on asyncio: any call of the API, in a thread of its own, called off where its task is.
+"""Interlock for asyncio: each call of the API runs in its own thread, and is called off when its task is cancelled.
 
     from interlock import Interlock, aio
 
@@ -7,8 +7,7 @@
     async for change in aio.iterate(vms.watch(["web"])):
         print(change.message)
 
-There is no second API to keep in step with the first: what can be called, with which arguments, and what it returns is
-what the method says, for type checkers too.
+There is no second API: methods, arguments and results are those of `Interlock`, for type checkers too.
 """
 
 import asyncio
@@ -26,9 +25,9 @@ T = TypeVar("T")
 
 
 class Call(Generic[T]):
-    """A call of the API that has been begun in a thread of its own, for programs whose loop is another's.
+    """A call of the API that runs in its own thread, for programs with another event loop than asyncio's.
 
-    `future` has its result. A process does not end before its calls have.
+    `future` receives the result. The process does not exit before its calls have ended.
     """
 
     def __init__(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> None:
@@ -39,14 +38,14 @@ class Call(Generic[T]):
             try:
                 with cancellation.calling_off(self._why):
                     self.future.set_result(function(*args, **kwargs))
-            except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
+            except BaseException as error:  # noqa: BLE001 - raised again where the result is read
                 self.future.set_exception(error)
 
         name = f"interlock {getattr(function, '__name__', 'call')}"
         threading.Thread(target=contextvars.copy_context().run, args=[work], name=name).start()
 
     def call_off(self) -> None:
-        """Let the work end as soon as it can, by the rule of its row; the future then has a CancelledError."""
+        """End the work as soon as possible, by the rule of its row; the future then raises a CancelledError."""
         self._called_off.set()
 
     def _why(self) -> str | None:
@@ -54,11 +53,11 @@ class Call(Generic[T]):
 
 
 async def call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Return what `function`, a method of `Interlock` or of what it has, returns for these arguments.
+    """Return what `function`, a method of `Interlock` or of one of its attributes, returns for these arguments.
 
-    When the task is cancelled, the work is called off, as Ctrl-C does it on the command line: it is undone by the rule
-    of its row, which is waited for, and then the task is. Work that has come to its end meanwhile stays done. What
-    blocks in another library, such as a download, notices after that library's own timeout.
+    If the task is cancelled, the work is called off as by Ctrl-C on the command line: the work is first undone by the
+    rule of its row, and then the task is cancelled. Work that ended in the meantime stays done. A call that blocks in
+    another library, such as a download, notices the cancellation only after the timeout of that library.
     """
     begun = Call(function, *args, **kwargs)
     done = asyncio.wrap_future(begun.future)
@@ -67,14 +66,14 @@ async def call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T
     except asyncio.CancelledError:
         begun.call_off()
         while not done.done():
-            with suppress(asyncio.CancelledError):  # the task is cancelled all the same, once this is over
+            with suppress(asyncio.CancelledError):  # the task is cancelled anyway, once the work has ended
                 await asyncio.wait([done])
-        done.exception()  # what became of it is of no interest any more
+        done.exception()  # read it, so that asyncio does not report it as unread
         raise
 
 
 async def iterate(things: Iterator[T]) -> AsyncIterator[T]:
-    """Yield `things`, such as what `watch` yields; each is waited for in a thread."""
+    """Yield the items of `things`, such as those of `watch`; a thread waits for each of them."""
     while (found := await call(_next, things)) is not None:
         yield found[0]
 

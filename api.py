@@ -1,4 +1,4 @@
-"""Everything Interlock can do, for programs: the command line is one of them.
+"""The Python API: everything Interlock can do. The command line is one of the programs that use it.
 
     from interlock import Interlock, Wishes
 
@@ -8,9 +8,9 @@
     print(vms.run("web", ["uname", "-a"]).text)
     vms.prune()
 
-Beside the methods for instances there are `images`, `disks`, `templates` and `checks`. Every call may be made from
-several threads and processes at once; `aio` makes it from asyncio. Errors are subclasses of `InterlockError`, and what
-makes no sense is a UsageError. Nothing is printed, no signal is handled, and nothing of the process is changed.
+Besides the methods for instances there are `images`, `disks`, `templates` and `checks`. Every call may be made from
+several threads and processes at once; `aio` makes it from asyncio. Errors are subclasses of `InterlockError`; a request
+that makes no sense raises a UsageError. The API prints nothing, handles no signals and leaves the process as it is.
 """
 
 import os
@@ -55,23 +55,23 @@ if TYPE_CHECKING:
 
 
 class Interlock:
-    """The instances of one home: by default that of the environment, INTERLOCK_HOME first.
+    """The instances of one home; the default home is the one that the environment names, INTERLOCK_HOME first.
 
-    `driver` runs what is created here without naming one: the name of an installed driver, by default that in
-    INTERLOCK_DRIVER or `qemu`; or a driver, which then also stands in for the installed one of its name. `on_event`
-    hears what transitions say; by default nobody does. It is called in the thread that does the work, under the
-    instance's lock; what it raises calls the work off.
+    `driver` runs the instances that are created without naming a driver. It is the name of an installed driver, by
+    default INTERLOCK_DRIVER or `qemu`; or a driver object, which also replaces the installed driver of the same name.
+    `on_event` is called with each event of a transition, in the thread that does the work and under the lock of the
+    instance; if it raises an exception, the work is cancelled.
 
-    With `dry_run` nothing is done: each call says what it would do, in `steps` of its outcome, and raises what would
-    refuse it. What it would do is imagined from then on, so calls can follow one another. Snapshots that it would take
-    are not among that.
+    With `dry_run` nothing is done: each call returns what it would do, in `steps` of its outcome, and raises the error
+    that would refuse it. Later calls assume that earlier ones were carried out, so a sequence of calls can be tried;
+    only snapshots are not remembered.
 
         print(Interlock(dry_run=True).restart("web").steps)
 
-    Where something else is under way on an instance, a call waits up to `wait_s` seconds for its end, then raises
-    BusyError; what was asked for is judged by the state that the instance has then.
+    If another operation on the instance is in progress, a call waits up to `wait_s` seconds for it to end, then raises
+    BusyError. Whether the request is legal is decided afterwards, by the state that the instance has then.
 
-    Raises HostError for a home that others could write to. Nothing is made before something is created.
+    Raises HostError for a home that other users could write to. Creating this object creates no files.
     """
 
     def __init__(
@@ -100,33 +100,33 @@ class Interlock:
         return Rehearsal(self.home, self._find, on_event)
 
     def _really(self, what: str) -> None:
-        """Raise UsageError in a dry run, which has nothing to say about `what` and must not do it."""
+        """Raise UsageError in a dry run, because a dry run cannot foresee `what` and must not do it."""
         if self.dry_run:
             raise UsageError(f"a dry run cannot {what}")
 
     def _find(self, name: str | None = None) -> "Driver":
-        """Return the driver called `name`, or the one that runs what is created without naming one."""
+        """Return the driver called `name`, or the default driver of new instances."""
         given = self._driver
         if given is not None and not isinstance(given, str) and name in (None, given.name):
             return given
         return drivers.find(name or (given if isinstance(given, str) else None) or drivers.default())
 
     def fire(self, name: str, trigger: Trigger, *, on_event: Announce | None = None, **arguments: Any) -> Outcome:
-        """Carry out `trigger` on `name`; `arguments` are those that its row takes. The methods below say more of each.
+        """Carry out `trigger` on `name`; `arguments` are those that its row takes. The methods below describe each one.
 
-        `on_event` hears this call alone, beside the listener of all calls. Raises IllegalTransitionError,
-        NotFoundError, BusyError, UsageError, and whatever the work raises.
+        `on_event` receives the events of this call only, in addition to the listener of all calls. Raises
+        IllegalTransitionError, NotFoundError, BusyError, UsageError, and whatever the work raises.
         """
         try:
             outcome = self._heard_by(on_event).fire(name, trigger, **arguments)
-        except DegradedError:  # it runs
+        except DegradedError:  # the instance is running
             self._keep(name, trigger)
             raise
         self._keep(name, trigger)
         return outcome
 
     def _keep(self, name: str, trigger: Trigger) -> None:
-        """Let a keeper look at `name` if `trigger` may have made it something to look at."""
+        """Call the keeper if `trigger` may have given it something to do for `name`."""
         if self.dry_run or trigger not in (Trigger.start, Trigger.edit):
             return
         spec = self.engine.site(name).spec
@@ -136,8 +136,8 @@ class Interlock:
             call(self.home)
 
     def _heard_by(self, on_event: Announce | None) -> Engine:
-        """Return the engine as `on_event` hears it too."""
-        if on_event is None or self.dry_run:  # what would be done is imagined in one place, and said by outcomes
+        """Return an engine that announces its events to `on_event` too."""
+        if on_event is None or self.dry_run:  # one engine keeps what was imagined; outcomes report it, not events
             return self.engine
 
         def both(event: Event) -> None:
@@ -159,10 +159,10 @@ class Interlock:
     ) -> Outcome:
         """Create `name` from `template`; it is not started.
 
-        `template` is a built-in's name, a path, a URL, `-` for standard input; or the template itself: a text of
-        several lines, a mapping of what such a text would hold, or what `templates` has read. Missing images are built
-        or fetched, which can take minutes; with `wishes.warm`, a warm image is made, too. When this raises, nothing of
-        the instance is left.
+        `template` is the name of a built-in, a path, a URL, or `-` for standard input; or the template itself: a text
+        of several lines, a mapping with the same keys, or what `templates` has read. Missing images are built or
+        downloaded, which can take minutes; with `wishes.warm`, a warm image is made, too. If this raises, nothing of
+        the instance is left behind.
         """
         return self._created(name, template, wishes, driver=driver, on_event=on_event)
 
@@ -176,7 +176,7 @@ class Interlock:
         on_event: Announce | None,
         beside: Mapping[str, bytes] = NOTHING,
     ) -> Outcome:
-        """Create `name`, with the files `beside` in its directory: name → content."""
+        """Create `name`, with the additional files `beside` in its directory: name → content."""
         template = self._warmed(name, template, wishes, driver, on_event)
         plan = self._plan(name, template, wishes, driver)
 
@@ -197,77 +197,77 @@ class Interlock:
     ) -> Outcome:
         """Boot `name` and return when its guest answers ssh and has finished its first boot.
 
-        A guest whose memory is saved continues where it was, unless `cold` sets that aside.
-        `keep_on_failure`: leave a guest that did not answer in time alive, to be looked at. DegradedError says that it
-        runs, and what of its template failed in it.
+        A guest whose memory is saved continues where it was, unless `cold` sets that memory aside.
+        `keep_on_failure`: do not end a guest that did not answer in time, so that it can be examined. Raises
+        DegradedError if the guest is running but something in it failed, such as a script of its template.
         """
         asked = {"timeout_s": timeout_s, "keep_on_failure": keep_on_failure, "cold": cold}
         return self.fire(name, Trigger.start, on_event=on_event, **asked)
 
     def stop(self, name: str, *, timeout_s: float | None = None, on_event: Announce | None = None) -> Outcome:
-        """Shut the guest of `name` down; after `timeout_s` end it. `detail` of the outcome says which it was."""
+        """Shut the guest of `name` down, or end it after `timeout_s`; `detail` of the outcome says which happened."""
         return self.fire(name, Trigger.stop, timeout_s=timeout_s, on_event=on_event)
 
     def kill(self, name: str) -> Outcome:
-        """End the hypervisor of `name` at once, and a process that is suspended in the middle of work on `name`."""
+        """End the hypervisor of `name` at once, and also a suspended process that still holds the lock of `name`."""
         return self.fire(name, Trigger.kill, force=True)
 
     def suspend(self, name: str, *, timeout_s: float | None = None, on_event: Announce | None = None) -> Outcome:
         """Save the memory of `name` beside its disk and end its hypervisor; the next `start` continues where it was.
 
-        Raises DriverError where that cannot be done, and DeadlineError after `timeout_s`; the guest runs on then.
+        Raises DriverError if the memory cannot be saved, and DeadlineError after `timeout_s`; the guest then runs on.
         """
         return self.fire(name, Trigger.suspend, timeout_s=timeout_s, on_event=on_event)
 
     def reset(self, name: str) -> Outcome:
-        """Give `name` a fresh disk from the same image: everything its guest wrote is gone."""
+        """Give `name` a fresh disk from the same image; everything that its guest wrote is lost."""
         return self.fire(name, Trigger.reset)
 
     def delete(self, name: str, *, force: bool = False) -> Outcome:
-        """Remove `name`. `force`: kill it first if it runs, and remove it even if its files cannot be understood."""
+        """Remove `name`. With `force`, kill it first if it is running, and remove it even if it is damaged."""
         if not force:
             return self.fire(name, Trigger.delete)
         status = self.status(name)
         if status.protected:
-            raise refusals.guarded(name, Trigger.delete, force=True)  # before it is killed for nothing
+            raise refusals.guarded(name, Trigger.delete, force=True)  # before it is killed needlessly
         kill = verdict(status, Trigger.kill)
         if not status.damage and (kill.legal or kill.holds):
-            with suppress(HostError):  # its driver is not installed any more
+            with suppress(HostError):  # its driver is no longer installed
                 self.fire(name, Trigger.kill, force=True)
         return self.fire(name, Trigger.delete, force=True)
 
     def resume(self, name: str) -> Outcome:
-        """Let the guest of `name` go on, which a full disk of the host's or a signal had paused."""
+        """Let the paused guest of `name` continue: a full disk on the host or a signal can pause a guest."""
         return self.fire(name, Trigger.resume)
 
     def provision(self, name: str, *, timeout_s: float | None = None) -> Outcome:
-        """Run the scripts of the first boot of `name`, which runs, once more; raises DegradedError if one fails."""
+        """Re-run the scripts of the first boot in the running instance `name`; raises DegradedError if one fails."""
         return self.fire(name, Trigger.provision, timeout_s=timeout_s)
 
     def migrate(
         self, name: str, node: str | None = None, *, failover: bool = False, timeout_s: float | None = None
     ) -> Outcome:
-        """Move `name` to `node` of its cluster, or to one that the cluster chooses; a guest that runs continues there.
+        """Move `name` to `node` of its cluster, or to a node that the cluster chooses; a running guest keeps running.
 
-        `failover`: even if its node is down; its guest boots on the other one then. You vouch that the node does not
-        run it any more: two nodes that write to one disk destroy it.
+        `failover`: move it even if its node is down; its guest then boots on the other node. Be sure that the old node
+        no longer runs it: two nodes that write to one disk destroy it.
         """
         return self.fire(name, Trigger.migrate, node=node, failover=failover, timeout_s=timeout_s)
 
     def nodes(self, cluster: str) -> "list[Node]":
-        """Return the nodes of `cluster`. Raises NotFoundError for one of which this home has no record."""
+        """Return the nodes of `cluster`. Raises NotFoundError if this home has no record of the cluster."""
         from .drivers import clusters
 
         return self._find(clusters.driver(self.home, cluster)).nodes(self.home.root, cluster)
 
     def clusters(self) -> list[str]:
-        """Return the names of the clusters of which this home has a record, sorted."""
+        """Return the names of the clusters that have a record in this home, sorted."""
         from .drivers import clusters
 
         return clusters.names(self.home)
 
     def on_node(self, cluster: str, node: str) -> list[str]:
-        """Return the names of the instances of this home that `node` of `cluster` has."""
+        """Return the names of the instances of this home that are on `node` of `cluster`."""
         return [
             status.name
             for status in self.instances()
@@ -275,26 +275,26 @@ class Interlock:
         ]
 
     def clone(self, name: str, new: str, *, full: bool = False) -> Outcome:
-        """Make `new`, a copy of `name`, which is at rest, with an identity of its own; it is not started.
+        """Make `new`, a copy of `name` with its own identity, and do not start it. `name` must not be running.
 
-        The two share what neither writes to any more; with `full` all of the disk is copied. The outcome is that of
-        `name`. Raises IllegalTransitionError for a name that is taken, BusyError for one that something is done to.
+        The two share the present content of the disk; with `full` the whole disk is copied. The outcome is that of
+        `name`. Raises IllegalTransitionError if `new` is taken, BusyError while another process works on either.
         """
         return self.fire(name, Trigger.clone, new=new, full=full)
 
     def fork(self, name: str, *new: str, timeout_s: float | None = None, on_event: Announce | None = None) -> Outcome:
-        """Make each of `new`, a copy of `name`, which runs: their first start continues from where it is now.
+        """Make each of `new` as a copy of the running instance `name`: its first start continues from this moment.
 
-        They are not started. The outcome is that of `name`, which stands still for a moment and keeps its connections.
-        Raises DriverError where that cannot be done, and what `clone` does.
+        The copies are not started. The outcome is that of `name`, which is paused for a moment and keeps its
+        connections. Raises DriverError if `name` cannot be forked, and the errors of `clone`.
         """
         return self.fire(name, Trigger.fork, new=new, timeout_s=timeout_s, on_event=on_event)
 
     def rename(self, name: str, new: str) -> Outcome:
-        """Call the instance `name`, which is at rest, `new`; the outcome is that of `new`.
+        """Rename the instance `name`, which must not be running, to `new`; the outcome is that of `new`.
 
-        Its guest keeps the hostname that it has. Raises IllegalTransitionError for a name that is taken, BusyError for
-        one that something is done to.
+        Its guest keeps its hostname. Raises IllegalTransitionError if `new` is taken, BusyError while another process
+        works on either name.
         """
         return self.fire(name, Trigger.rename, new=new)
 
@@ -306,13 +306,13 @@ class Interlock:
         shown: str | None = None,
         on_event: Announce | None = None,
     ) -> Outcome:
-        """Give `name` what `edits` say: `cpus=4`, `memory=2GiB`, `disk=20GiB`; a disk can only grow.
+        """Change the spec of `name` by `edits`: `cpus=4`, `memory=2GiB`, `disk=20GiB`. A disk can only grow.
 
-        `portForwards[]={hostPort: 8080, guestPort: 80}` adds a port forward, at once if `name` runs.
-        `file` holds such a text as `editable` returns; the edits are applied to it. With `shown`, what it returned
-        before somebody changed it, BusyError is raised if others have edited `name` since. All is checked before
-        anything is touched; raises InvalidTemplateError with every mistake. Where nothing changes, nothing is written,
-        and `changed` of the outcome is False.
+        `portForwards[]={hostPort: 8080, guestPort: 80}` adds a port forward, immediately if `name` is running.
+        `file` holds a text like the one that `editable` returns; the edits are applied to it. `shown` is the text that
+        `editable` returned before the user changed it: BusyError is raised if others have edited `name` since then.
+        Everything is checked before anything is changed; raises InvalidTemplateError with every mistake. If the edits
+        change nothing, nothing is written, and `changed` of the outcome is False.
         """
         from .creation.editing import change
 
@@ -326,7 +326,7 @@ class Interlock:
         return self.fire(name, Trigger.edit, change=made, on_event=on_event)
 
     def editable(self, name: str) -> str:
-        """Return what of `name` can be edited, as YAML, for `edit`; raises what refuses an edit."""
+        """Return the editable part of `name` as YAML, for `edit`; raises the error that an edit would raise."""
         from .creation.editing import text
 
         return text(name, self.engine.admit(name, Trigger.edit).spec)
@@ -334,23 +334,23 @@ class Interlock:
     def snapshot(
         self, name: str, tag: str | None = None, *, timeout_s: float | None = None, on_event: Announce | None = None
     ) -> Outcome:
-        """Keep the disk of `name`, and its memory if it runs, as the snapshot `tag`; by default, called after the time.
+        """Take the snapshot `tag` (default: the current time) of the disk of `name`, and of its memory if it runs.
 
-        One that runs stands still for a moment and keeps its connections; that must not take longer than `timeout_s`.
-        `detail` of the outcome is the tag. Raises IllegalTransitionError for a tag that is taken, DriverError where
-        the disk is damaged, or disk or memory cannot be kept.
+        A running guest is paused for a moment and keeps its connections; this may take no longer than `timeout_s`.
+        `detail` of the outcome is the tag. Raises IllegalTransitionError if the tag is taken, DriverError if the disk
+        is damaged or the disk or memory cannot be saved.
         """
         chosen = datetime.now(UTC).strftime("%Y-%m-%d-%H%M%S") if tag is None else tag
         return self.fire(name, Trigger.snapshot, tag=chosen, timeout_s=timeout_s, on_event=on_event)
 
     def snapshots(self, name: str) -> list[Snapshot]:
-        """Return the snapshots of `name`, the oldest first."""
+        """Return the snapshots of `name`, oldest first."""
         return listed(self.engine.site(name).directory)
 
     def _snapshot(self, name: str, tag: str) -> Snapshot | None:
-        """Return the snapshot `tag` of `name`; None where `name` has none, which what is asked for then says.
+        """Return the snapshot `tag` of `name`; None if there is no such snapshot, which the request itself reports.
 
-        Raises NotFoundError for an unknown tag of an instance that is alive: to stop it first would not help.
+        Raises NotFoundError for an unknown tag of a running instance, where a hint to stop it first would not help.
         """
         found = next((it for it in self.snapshots(name) if it.tag == tag), None)
         if found is None and verdict(self.status(name), Trigger.kill).legal:
@@ -358,35 +358,35 @@ class Interlock:
         return found
 
     def discard(self, name: str, tag: str) -> Outcome:
-        """Remove the snapshot `tag` of `name`, which is at rest; those that came from it stay whole."""
+        """Remove the snapshot `tag` of `name`, which must not be running; snapshots based on it are not affected."""
         self._snapshot(name, tag)
         return self.fire(name, Trigger.discard, tag=tag)
 
     def protect(self, name: str) -> Outcome:
-        """Make `reset` and `delete` of `name` impossible, with `force` too, until `unprotect`."""
+        """Refuse to destroy data of `name`, such as by `delete`, even with `force`, until `unprotect`."""
         return self.fire(name, Trigger.protect)
 
     def unprotect(self, name: str) -> Outcome:
-        """Take `protect` back; of a damaged instance too, so that it can be removed."""
+        """Remove the protection set by `protect`, also from a damaged instance, so that it can be removed."""
         return self.fire(name, Trigger.unprotect)
 
     def repair(self, name: str) -> Mending:
-        """Fix what is damaged in the files of `name`; raises DamagedError where only its removal is left."""
+        """Repair the damaged files of `name`; raises DamagedError if it cannot be repaired, only removed."""
         outcome = self.fire(name, Trigger.repair)
         return Mending(name, outcome.state, outcome.mended)
 
     def adoptable(self, driver: str = "lima") -> "dict[str, Found]":
-        """Return the machines that another program keeps, and that are no instances yet, by name.
+        """Return the machines of another program that are not instances yet, by name.
 
-        That program is asked once: who adopts several gives `adopt` what this returned.
+        The other program is asked once. To adopt several machines, pass the values returned here to `adopt`.
         """
         return {machine.name: machine for machine in self._found(driver)}
 
     def adopt(self, which: "str | Found", driver: str = "lima", *, on_event: Announce | None = None) -> Outcome:
-        """Take a machine that another program keeps as an instance of its name; it is not changed.
+        """Adopt a machine of another program as an instance of the same name; the machine is not changed.
 
-        It is a `create` whose plan names a machine that exists. `delete` gives it back. Raises NotFoundError where
-        there is no such machine, HostError where it cannot be adopted.
+        This is a `create` whose plan names an existing machine. `delete` gives it back to the other program. Raises
+        NotFoundError if there is no such machine, HostError if it cannot be adopted.
         """
         name = which if isinstance(which, str) else which.name
         machine = self.adoptable(driver).get(name) if isinstance(which, str) else which
@@ -404,12 +404,12 @@ class Interlock:
     def _found(self, driver: str) -> "list[Found]":
         ours = []
         for name in self.engine.names():
-            with suppress(InterlockError):  # it is damaged, or on its way in or out
+            with suppress(InterlockError):  # it is damaged, or being created or deleted
                 ours.append(self.engine.site(name))
         return self._find(driver).found([site for site in ours if site.spec.driver == driver])
 
     def autostart(self, name: str, *, enabled: bool = True) -> bool:
-        """Let `name` start when its user logs in, or not any more; return whether that is new. Nothing is started now.
+        """Start `name` whenever its user logs in, or no longer do so; return whether that changed. Starts nothing now.
 
         Raises NotFoundError.
         """
@@ -423,10 +423,10 @@ class Interlock:
     # Sequences of rows; they own no state.
 
     def fleet(self, file: "str | Path | Mapping[str, Any]") -> "Fleet":
-        """Return the fleet that `file` describes: a path, `-` for standard input, or what such a file holds.
+        """Return the fleet that `file` describes: a path, `-` for standard input, or the content of such a file.
 
-        Its `status` says what is not as the file says, its `apply` makes it so. Raises NotFoundError, and
-        InvalidTemplateError with every mistake in the file and its place.
+        Its `status` returns what differs from the file, and its `apply` makes the instances as the file says. Raises
+        NotFoundError, and InvalidTemplateError with every mistake in the file and its place.
         """
         from .fleet.applying import Fleet
 
@@ -436,7 +436,7 @@ class Interlock:
         return Fleet(self, file, create=self._created, rehearse=rehearse)
 
     def fleets(self) -> "dict[str, list[Status]]":
-        """Return the instances that `apply` of a fleet created, by the name of the fleet."""
+        """Return the instances that were created by `apply` of a fleet, by the name of the fleet."""
         from .fleet.applying import members
 
         found: dict[str, list[Status]] = {}
@@ -458,13 +458,13 @@ class Interlock:
         report: Report = unheard,
         on_event: Announce | None = None,
     ) -> "WarmImage | None":
-        """Return the warm image of `image` for machines of that size, made now if there is none, or with `force`.
+        """Return the warm image of `image` for machines of that size; make it if it does not exist, or with `force`.
 
-        Instances that are created later with that size begin from it: their first start is no boot. Sizes are by
-        default those of the built-in template that is called like the image. A machine is booted once for it, as the
-        instance `warming-IMAGE`, which is deleted again. Raises NotFoundError, ImageError for an image that cannot be
-        warmed, HostError, and what `start` raises. A `dry_run` makes none, reports what would be done, and returns None
-        unless there is one.
+        Instances of that size that are created later start from it instead of booting. The default sizes are those of
+        the built-in template with the name of the image. To make it, a machine is booted once, as the instance
+        `warming-IMAGE`, which is deleted afterwards. Raises NotFoundError, ImageError for an image that cannot be
+        warmed, HostError, and what `start` raises. With `dry_run`, nothing is made: `report` says what would be done,
+        and the result is None unless the warm image exists.
         """
         self._really("make a warm image, which takes a running machine")
         from .creation.warming import make
@@ -482,7 +482,7 @@ class Interlock:
         keep_on_failure: bool = False,
         on_event: Announce | None = None,
     ) -> Outcome:
-        """Stop `name` if it runs, then start it as `start` does."""
+        """Stop `name` if it is running, then start it as `start` does."""
         self.stop(name, on_event=on_event)
         return self.start(name, timeout_s=timeout_s, keep_on_failure=keep_on_failure, on_event=on_event)
 
@@ -495,15 +495,16 @@ class Interlock:
         timeout_s: float | None = None,
         on_event: Announce | None = None,
     ) -> Outcome:
-        """Give `name` the disk of its snapshot `tag`, and if that has memory, the guest, which continues there.
+        """Restore the snapshot `tag` of `name`: its disk, and its memory if the snapshot includes it.
 
-        What its guest did since is gone. With memory in the snapshot, `name` may run: it is killed first; and `start`
-        lets the guest continue: the outcome is that of `start`, which `timeout_s` is for. With `cold` the disk alone
-        comes back. Raises NotFoundError for an unknown tag, ProtectedError while `name` is protected, DriverError for
-        a snapshot that is damaged, or whose memory does not fit the machine any more: nothing has changed then.
+        Everything that the guest did since then is lost. If the snapshot includes memory, a running `name` is killed
+        first, and the guest then continues by a `start`, whose outcome is returned and to which `timeout_s` applies.
+        With `cold` only the disk is restored. Raises NotFoundError for an unknown tag, ProtectedError while `name` is
+        protected, and DriverError for a snapshot that is damaged or whose memory no longer fits the machine; in these
+        cases nothing has changed.
         """
         snapshot, status = self._snapshot(name, tag), self.status(name)
-        if status.saved and not cold and self._is_restored(name, tag):  # who did it got no further
+        if status.saved and not cold and self._is_restored(name, tag):  # an earlier restore ended before its start
             return self.start(name, timeout_s=timeout_s, on_event=on_event)
         if snapshot and snapshot.memory_bytes and not cold and verdict(status, Trigger.kill).legal:
             if status.protected:
@@ -517,7 +518,7 @@ class Interlock:
         return restored
 
     def _is_restored(self, name: str, tag: str) -> bool:
-        """Return whether the last thing that was done to `name`, but for starts, was to give it the snapshot `tag`."""
+        """Return whether the last operation on `name`, apart from starts, restored the snapshot `tag`."""
         *_, last = (entry for entry in self.engine.history(name) if entry.trigger != Trigger.start)
         return last.trigger == Trigger.restore and last.phase == "done" and (last.asked or {}).get("tag") == tag
 
@@ -534,7 +535,7 @@ class Interlock:
     ) -> Outcome:
         """Create `name` from `template` if it is absent, then start it as `start` does.
 
-        An existing one needs no template; one that another process is creating is waited for.
+        An existing instance needs no template. If another process is creating it, the call waits for that.
         """
         if template is not None and verdict(self.status(name), Trigger.create).legal:
             template = self._warmed(name, template, wishes, driver, on_event)
@@ -552,12 +553,12 @@ class Interlock:
         timeout_s: float | None = None,
         on_event: Announce | None = None,
     ) -> Iterator[str]:
-        """Yield the name of a new instance from `template`, which runs; it is removed at the end, whatever happens.
+        """Yield the name of a new running instance from `template`; it is removed at the end, whatever happens.
 
             with vms.throwaway("tiny") as vm:
                 vms.run(vm, ["uname", "-a"])
 
-        A process that is killed leaves it behind. Its name begins with `throwaway-`.
+        If the process is killed, the instance is left behind. Its name begins with `throwaway-`.
         """
         self._really("yield a guest")
         name = f"throwaway-{os.urandom(6).hex()}"
@@ -576,9 +577,9 @@ class Interlock:
         driver: str | None,
         on_event: Announce | None,
     ) -> "str | Mapping[str, Any] | Loaded":
-        """Return `template`, read if a warm image is wished for, which is there then.
+        """Return `template`; if `wishes` ask for a warm image, make it and return the template as it was read.
 
-        Where `name` cannot be created none is made: the creation says so.
+        If `name` cannot be created, no warm image is made, and the creation reports why.
         """
         if wishes is None or not wishes.warm or self.dry_run or not verdict(self.status(name), Trigger.create).legal:
             return template
@@ -603,34 +604,34 @@ class Interlock:
     # Reading.
 
     def instances(self) -> Iterator[Status]:
-        """Yield the status of every instance, by name, the damaged too."""
+        """Yield the status of every instance, sorted by name; damaged instances are included."""
         return self.engine.statuses()
 
     def status(self, name: str) -> Status:
-        """Return all that is known of `name`; an unknown name is `absent`."""
+        """Return all that is known about `name`; an unknown name is `absent`."""
         return self.engine.status(name)
 
     def load(self, name: str) -> "Load | None":
-        """Return how busy the guest of `name`, which runs, says it is; None where it says nothing in two seconds."""
+        """Return how busy the running guest of `name` says it is; None if it does not answer within two seconds."""
         site = self.engine.admit(name, Trigger.shell)
         return self._find(site.spec.driver).load(site)
 
     def history(self, name: str) -> Iterator[Entry]:
-        """Yield what happened to `name`, oldest first."""
+        """Yield the lines of the journal of `name`, oldest first."""
         return self.engine.history(name)
 
     def can(self, name: str) -> list[Verdict]:
-        """Return what the table allows `name` now, and for what it does not, why."""
+        """Return for each trigger whether the table allows it for `name` now, and if not, why."""
         return self.engine.verdicts(name)
 
     def watch(
         self, names: Collection[str] = (), *, since: str | int | None = None, until: Callable[[], bool] = lambda: False
     ) -> "Iterator[Change]":
-        """Yield what happens to the instances `names`, or to all, in any process: from now on, or from `since`.
+        """Yield what happens to the instances `names`, or to all, in any process, from now on or after `since`.
 
-        `since` is a time (UTC, ISO 8601), or for one instance the number of a line of its history: a program that was
-        away asks for what it has missed. Nothing is left out that the journals still hold. Waits for what comes next;
-        ends when `until`, which is asked some times a second, says so.
+        `since` is a time (UTC, ISO 8601), or for a single instance the number of a line of its history. With it, a
+        program that was interrupted misses nothing that the journals still hold. The iterator waits for the next
+        change; it ends when `until`, which is called several times a second, returns True.
         """
         from .fsm.watch import Watch
 
@@ -638,9 +639,9 @@ class Interlock:
         return Watch(self.home, self.engine, names, since).changes(until)
 
     def wait_for(self, name: str, condition: str = "ready", *, timeout_s: float | None = None) -> Status:
-        """Return the status of `name` once it meets the condition, no matter which process brings that about.
+        """Return the status of `name` once it meets `condition`, no matter which process brings that about.
 
-        `condition` is a state, with nothing in progress, or `ready` (running, nothing wrong) or `degraded`. Raises
+        `condition` is a state (and no operation in progress), `ready` (running, nothing wrong) or `degraded`. Raises
         NotFoundError for an instance that does not exist, DeadlineError after `timeout_s` seconds.
         """
         from .fsm.waiting import CONDITIONS, wait
@@ -664,13 +665,13 @@ class Interlock:
         shell: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> "Completed":
-        """Run `argv` in the guest of `name`, which runs, and return how it ended and what it said, whatever its status.
+        """Run `argv` in the guest of the running instance `name`; return its exit status and output, whatever they are.
 
-        Its arguments arrive as they are, and no shell reads them; it begins in the user's home, or in `workdir`. Its
-        `input` is what is given, or what the descriptor of that number has; `shell` and `environment` are those of the
-        method `shell`.
-        Raises DeadlineError after `timeout_s` seconds, when it finds its streams closed, and DriverError for an output
-        of more than 64 MiB. Where the guest cannot be reached, the status is 255, as ssh's is.
+        The arguments arrive exactly as given, without a shell. The program runs in the user's home, or in `workdir`.
+        `input` is its standard input, or the number of a file descriptor to read it from; `shell` and `environment`
+        are as for the method `shell`.
+        Raises DeadlineError after `timeout_s` seconds, when the program's streams are closed, and DriverError if it
+        prints more than 64 MiB on a stream. If the guest cannot be reached, the status is 255, as with ssh.
         """
         from .guest.ssh import within
 
@@ -692,10 +693,10 @@ class Interlock:
         shell: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Sequence[str]:
-        """Return the host's command line that runs `command`, or a login shell, in the guest of `name`, which runs.
+        """Return the command line that, on this host, runs `command` or a login shell in the running guest of `name`.
 
-        `workdir` is a folder of the guest's to run it in, `shell` the program that is to read it, or to be the shell,
-        and `environment` has variables that it finds; they are on the command line, where others may read them.
+        `workdir` is the guest's folder to run it in. `shell` is the program that interprets `command`, or the login
+        shell. The variables in `environment` are part of the command line, where other users may read them.
         """
         from .guest.ssh import within
 
@@ -704,15 +705,15 @@ class Interlock:
         return driver.shell(site, line, terminal=terminal)
 
     def ssh_config(self, name: str) -> Path:
-        """Return the ssh_config(5) by which `ssh -F FILE NAME` reaches the guest of `name`, which runs."""
+        """Return the ssh_config(5) with which `ssh -F FILE NAME` reaches the running guest of `name`."""
         site, driver = self._entrance(name, Trigger.shell)
         return driver.ssh_config(site)
 
     def tunnel(self, name: str, port: int | None, local_port: int | str) -> Sequence[str]:
-        """Return the host's command line that leads TCP `local_port` of 127.0.0.1 to `port` of the guest of `name`.
+        """Return the command line that, on this host, forwards TCP `local_port` of 127.0.0.1 to `port` of the guest.
 
-        In the place of `local_port` may stand the path of a socket. Without `port`, a SOCKS proxy listens there, which
-        connects to wherever the guest can.
+        `local_port` may be the path of a socket instead. Without `port`, a SOCKS proxy listens there, which reaches
+        whatever the guest can reach.
         """
         from .guest.ssh import tunnel_line
 
@@ -720,16 +721,16 @@ class Interlock:
         return tunnel_line(driver.ssh_config(site), name, local_port, port)
 
     def _entrance(self, name: str, trigger: Trigger) -> "tuple[Site, Driver]":
-        """Return the place of `name`, in whose state `trigger` is legal, and its driver, which has a shell."""
+        """Return the site and the driver of `name`; raise unless `trigger` is legal and the driver has a shell."""
         site = self.engine.admit(name, trigger)
         driver = self._find(site.spec.driver)
         driver.check_shell()
         return site, driver
 
     def copy(self, *paths: str, recursive: bool = False, backend: str = "auto", timeout_s: float | None = None) -> None:
-        """Copy all `paths` but the last to that one; folders if `recursive`. `copying` says what paths may be.
+        """Copy `paths` to the last of them; with `recursive`, folders too. `copying` describes the form of the paths.
 
-        Raises DriverError with the words of the program where it fails, DeadlineError after `timeout_s` seconds.
+        Raises DriverError with the output of the program that failed, DeadlineError after `timeout_s` seconds.
         """
         from .guest.command import completed
 
@@ -740,16 +741,16 @@ class Interlock:
             raise DriverError(f"cannot copy {', '.join(paths[:-1])} to {paths[-1]}", details=done.words)
 
     def copy_line(self, *paths: str, recursive: bool = False, backend: str = "auto") -> Sequence[str]:
-        """Return the host's command line that does what `copy` does."""
+        """Return the command line that, on this host, does what `copy` does."""
         return self.copying(*paths, recursive=recursive, backend=backend).line
 
     def copying(self, *paths: str, recursive: bool = False, backend: str = "auto", measured: bool = False) -> "Copying":
-        """Return how all `paths` but the last are copied to that one, by which program; if `measured`, how much it is.
+        """Return how `paths` are copied to the last of them, by which program, and with `measured`, how much it is.
 
-        `NAME:PATH` is a path in the guest of the instance NAME, which runs; relative ones begin at its user's home. A
-        path of the host's with a colon in its first part is written `./a:b`. Any of them may be in a guest, also of
-        different ones; raises UsageError if none is. `backend` is `auto`, `rsync` or `scp`. Raises UsageError for a
-        folder without `recursive`.
+        `NAME:PATH` is a path in the guest of the running instance NAME, relative to the home of its user. A path on the
+        host with a colon in its first part is written `./a:b`. The paths may be in different guests; raises UsageError
+        if no path is in a guest. `backend` is `auto`, `rsync` or `scp`. Raises UsageError for a folder without
+        `recursive`.
         """
         from .guest.copying import Backend, Place, copying
 
@@ -767,7 +768,7 @@ class Interlock:
         return copying(places, ssh, ask, recursive=recursive, backend=Backend(backend), measured=measured)
 
     def _into(self, guests: Sequence[str]) -> "tuple[list[str], Ask]":
-        """Return how copies get into `guests`: ssh with its options, and what runs a command there."""
+        """Return how copies get into `guests`: ssh with its options, and a function that runs a command there."""
         from .guest.ssh import config_of_several
 
         ways = {guest: self._entrance(guest, Trigger.copy) for guest in guests}
@@ -781,11 +782,11 @@ class Interlock:
         return ["ssh", "-F", str(config)], ask
 
     def logs(self, name: str) -> dict[str, Path]:
-        """Return the log files of `name` by name: `serial`, `qemu`."""
+        """Return the log files of the instance `name` by name, such as `serial` and `qemu`. They need not exist."""
         site = self.engine.site(name)
         return self._find(site.spec.driver).logs(site)
 
-    # What instances are made of. Each is loaded when it is used: who starts machines pays for none of it.
+    # What instances are made of. Each is imported when it is used, so programs that only start machines pay nothing.
 
     @property
     def images(self) -> "Images":
@@ -811,18 +812,18 @@ class Interlock:
         return Templates(self.home, self._find)
 
     def unneeded(self, kinds: "Collection[str] | None" = None) -> "list[Unneeded]":
-        """Return what nothing needs: images without instances, partial downloads, old logs, sockets of what is gone.
+        """Return what nothing needs: unused images, partial downloads, old logs, sockets of deleted instances.
 
-        `kinds` are those to look for: `image`, `download`, `leftover`, `log`, `runtime`; by default all.
+        `kinds` limits the search: `image`, `warm`, `download`, `leftover`, `log`, `runtime`; by default all of them.
         """
         from .host.unneeded import KINDS
 
         return self._pruning().unneeded(KINDS if kinds is None else kinds)
 
     def prune(self, found: "Iterable[Unneeded] | None" = None, report: Report = unheard) -> "list[Unneeded]":
-        """Remove what `unneeded` found, by default all that it finds now, and return what was removed.
+        """Remove `found`, a result of `unneeded` (by default, all that it finds now), and return what was removed.
 
-        What has come into use since stays.
+        Whatever has come into use since then is kept.
         """
         self._really("prune: `unneeded` says what that would remove")
         return self._pruning().remove(self.unneeded() if found is None else found, report)
@@ -833,7 +834,7 @@ class Interlock:
         return Pruning(self.home, self.engine, self._find)
 
     def checks(self) -> Iterator[Check]:
-        """Yield what Interlock needs of this host: whether it is there, and the command that installs or fixes it."""
+        """Yield each thing that Interlock needs on this host, whether it is there, and the command that fixes it."""
         return checks(self.home)
 
 
@@ -855,13 +856,13 @@ def _check_since(since: str | int | None, names: Collection[str]) -> None:
 
 
 def guest_of(path: str) -> str | None:
-    """Return the instance in whose guest `path` lies: NAME of `NAME:PATH`; None for a path of the host's."""
+    """Return the instance in whose guest `path` is: NAME of `NAME:PATH`; None for a path on the host."""
     name, colon, _ = path.partition(":")
     return name if colon and NAME.fullmatch(name) else None
 
 
 def checks(home: Home | None = None) -> Iterator[Check]:
-    """Yield what `Interlock.checks` does; `home`, by default the environment's, need not be usable."""
+    """Yield what `Interlock.checks` yields; `home`, by default the environment's, need not be usable."""
     from .checks import checks as found
 
     return found(home or Home.from_environment())

@@ -1,10 +1,10 @@
 """Instances that start when their user logs in: `autostart`.
 
-A file in an instance's directory says that it does, so it is renamed and deleted with the instance. For all of a home,
-one unit of the user's systemd, or on macOS one agent of launchd, runs `interlock start` on what is marked; where
-nothing is marked any more, it is removed or does nothing. It consists of its file and the link that enables it:
-a running systemd is not involved; it reads both at the next login. Where none of that did it, the keeper starts what
-is marked as soon as there is one (`restarts.is_missed`).
+A file in the directory of an instance marks it, so the mark is renamed and deleted with the instance. Each home has one
+systemd user unit, or on macOS one launchd agent, which runs `interlock start` on the marked instances; when no instance
+is marked, the unit is removed or does nothing. The unit is only a file and the link that enables it: Interlock does not
+talk to the running systemd, which reads both at the next login. If neither has started the marked instances, the keeper
+starts them as soon as it runs (`restarts.is_missed`).
 
 Source: systemd.service(5), systemd.unit(5), launchd.plist(5).
 """
@@ -21,11 +21,11 @@ from .host.process import boot_id
 from .host.progress import Report, unheard
 
 MARKED = "--filter=autostart=true"
-"""What chooses the marked instances in a command line."""
+"""The option that selects the marked instances on a command line."""
 
 
 def change(home: Home, mark: Path, *, enabled: bool, report: Report = unheard) -> bool:
-    """Make the instance whose mark is `mark` start at login, or not; return whether that changed anything."""
+    """Make the instance with the mark `mark` start at login, or no longer; return whether that changed anything."""
     with held(home.lock(".autostart"), "waiting for another process that is changing what starts at login", report):
         before = os.path.lexists(mark)
         if enabled and not before:
@@ -38,7 +38,7 @@ def change(home: Home, mark: Path, *, enabled: bool, report: Report = unheard) -
 
 
 def service(home: Home) -> Path:
-    """Return the file by which this host starts the marked instances of `home`; it may be missing."""
+    """Return the path of the unit or agent that starts the marked instances of `home`; the file may not exist."""
     key = home.key
     if sys.platform == "darwin":
         return user_home() / "Library" / "LaunchAgents" / f"interlock.{key}.plist"
@@ -64,9 +64,10 @@ def _keep(home: Home, *, needed: bool) -> None:
 
 
 def unit(home: Home) -> str:
-    """Return the unit of systemd. Its stop shuts the guests down, whose hypervisors systemd would otherwise kill.
+    """Return the systemd unit. Its ExecStop shuts the guests down; without it, systemd would kill the hypervisors.
 
-    So it would after a start that fails, also where only one of the guests is degraded: the `-` has it ignore that.
+    systemd would also kill them after a failed ExecStart, even if only one guest is degraded: the `-` makes systemd
+    ignore the failure.
     """
     program = " ".join(_quoted(word).replace("$", "$$") for word in _program())
     environment = "".join(f"Environment={_quoted(f'{name}={value}')}\n" for name, value in _environment(home).items())
@@ -89,7 +90,7 @@ WantedBy=default.target
 
 
 def agent(home: Home) -> bytes:
-    """Return the agent of launchd; the hypervisors do not belong to its job and outlive it."""
+    """Return the launchd agent; the hypervisors are not part of its job and outlive it."""
     import plistlib
 
     return plistlib.dumps(
@@ -108,7 +109,7 @@ def _program() -> list[str]:
 
 
 def _environment(home: Home) -> dict[str, str]:
-    """Return what the program needs to find the home, and the programs that it runs."""
+    """Return the variables by which the program finds the home and the programs that it runs."""
     return {"INTERLOCK_HOME": str(home.root), "PATH": os.environ.get("PATH", os.defpath)}
 
 

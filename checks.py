@@ -1,4 +1,4 @@
-"""What Interlock needs of this host, whether it is there, and the command that installs or fixes it: `doctor`."""
+"""`doctor`: what Interlock needs on this host, whether it is there, and the command that installs or fixes it."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ FEW_BYTES = 2 << 30
 
 
 def checks(home: Home) -> Iterator[Check]:
-    """Yield a finding for the home, which need not be usable, for what each driver needs, and for building images."""
+    """Yield the findings about the home (which need not be usable), about each driver, and about building images."""
     yield _home(home)
     for name in drivers.names():
         try:

@@ -1,7 +1,7 @@
 """The command line: what can be typed, and what it calls.
 
-Commands are loaded when they are used: `COMMANDS` is all that `--help` needs to know of them. Results go to stdout,
-everything else to stderr. Exit codes are those of `errors`; `shell` and `run` pass the guest's.
+Commands are imported when they are used: `COMMANDS` is all that `--help` needs to know about them. Results go to
+stdout, everything else to stderr. Exit codes are those of `errors`; `shell` and `run` return the guest's.
 """
 
 import sys
@@ -21,7 +21,7 @@ from .version import __version__
 
 
 class Commands(click.Group):
-    """The commands of `COMMANDS`, each imported when it is called or asked for help."""
+    """The commands of `COMMANDS`, each imported when it is called or its help is shown."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return [name for section in COMMANDS.values() for name in section]
@@ -44,17 +44,17 @@ class Commands(click.Group):
             from .commands.instead import meaning, proposal
 
             meant = meaning(args)
-            if meant is None and not ctx.resilient_parsing:  # as it is while a shell completes
+            if meant is None and not ctx.resilient_parsing:  # which is set while a shell completes
                 hint = proposal(ctx, self, args, movers=tuple(COMMANDS["Lifecycle"]))
                 raise UsageError(f'there is no command "{args[0]}"', hint=hint)
             args = meant or args
-            if args[0].startswith("-"):  # it is an option of the program's own
+            if args[0].startswith("-"):  # an option of the program itself
                 self.make_context(ctx.info_name, args, obj=ctx.obj)
         ctx.meta[TYPED] = list(args)
         return super().resolve_command(ctx, args)
 
     def _hand_over(self, ctx: click.Context, args: list[str]) -> None:
-        """Let the machine that --host names do it, unless that is this one, and leave."""
+        """Hand the command line over to the machine that --host names, unless that is this one, and exit."""
         from .remote.address import find
 
         host = find(ctx.obj.host)
@@ -73,7 +73,7 @@ class Commands(click.Group):
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
-    """Keep an option in the session as soon as it is read, so that an error in what follows is reported as asked."""
+    """Keep an option in the session as soon as it is read, so that later errors are already reported accordingly."""
     setattr(ctx.obj, str(param.name), value)
 
 
@@ -128,7 +128,7 @@ def cli() -> None:
 
 
 def command_line(session: Session) -> int:
-    """Do what the process's arguments ask for, and return the exit code. Mistakes in them are UsageErrors."""
+    """Do what the process's arguments ask for, and return the exit code; raises UsageError for mistakes in them."""
     words = sys.argv[1:]
     asked = _asked_in_json(words)
     if asked.version:
@@ -151,19 +151,19 @@ def command_line(session: Session) -> int:
 
 
 class _Asked(NamedTuple):
-    """What a command line with --json asks for, whatever is wrong with it."""
+    """What a command line with --json asks for, as far as it can be read despite mistakes."""
 
     json: bool = False
     path: tuple[str, ...] = ()
-    """The command, as far as there is one."""
+    """The names of the command, as far as they are valid."""
     help: bool = False
     version: bool = False
 
 
 def _asked_in_json(words: list[str]) -> _Asked:
-    """Return what `words` ask for, read without regard to mistakes; a --json that is a guest's does not count.
+    """Return what `words` ask for, ignoring mistakes; a --json that belongs to the guest's command does not count.
 
-    Click gives up at the first mistake, and prints help and version as texts.
+    Click itself stops at the first mistake, and prints help and version as plain text.
     """
     if "--json" not in words:
         return _Asked()
@@ -207,7 +207,7 @@ def _print_version() -> int:
 
 
 def _show_help(error: click.exceptions.NoArgsIsHelpError, session: Session) -> int:
-    """Show people the help of a command that was given nothing; to programs that is a mistake like any other."""
+    """Show people the help of a command that was typed without arguments; for programs, it is a usage error."""
     if session.stderr.log_format != "human":
         raise _mistake(click.UsageError("a command is missing", error.ctx)) from error
     click.echo(error.format_message(), err=True)
@@ -220,7 +220,7 @@ def _mistake(error: click.UsageError) -> UsageError:
 
 
 def _named(words: Sequence[str]) -> str:
-    """Return the command that `words` name: click does not say whose option lacks its value."""
+    """Return the command that `words` name: click does not say which command's option lacks its value."""
     command: click.Command = cli
     path = "interlock"
     for word in words:

@@ -1,8 +1,8 @@
 """What Interlock prints for programs, as data: each record with its keys, their types, units and meaning.
 
-docs/reference/json.md and the JSON Schemas in schemas/, which are installed with the package, are made from this. The
-functional tests hold each line that a command prints against it. A key is never removed and keeps its meaning; what is
-added to a record's `to_json` is added here.
+docs/reference/json.md and the JSON Schemas in schemas/, which are installed with the package, are generated from this
+module. The functional tests compare each line that a command prints with it. A key is never removed and keeps its
+meaning; a key that is added to the `to_json` of a record is added here too.
 """
 
 from collections.abc import Mapping
@@ -44,9 +44,9 @@ class Key(NamedTuple):
     shape: Schema
     meaning: str
     null: bool = False
-    """True when the value may be null."""
+    """True if the value may be null."""
     optional: bool = False
-    """True when the key may be missing."""
+    """True if the key may be missing."""
 
     def schema(self) -> Schema:
         """Return the schema of the value, with its meaning."""
@@ -60,7 +60,7 @@ Keys = Mapping[str, Key]
 
 
 def record(keys: Keys) -> Schema:
-    """Return the schema of an object with `keys`. It may have more: later versions add some."""
+    """Return the schema of an object with `keys`. It allows more keys, because later versions may add some."""
     return {
         "type": "object",
         "required": [name for name, key in keys.items() if not key.optional],
@@ -75,7 +75,7 @@ class Kind(NamedTuple):
     commands: tuple[str, ...]
     keys: Keys
     also: str = ""
-    """What is to be said of all of it."""
+    """A remark about the record as a whole."""
 
     def schema(self, name: str) -> Schema:
         """Return the content of schemas/NAME.schema.json."""
@@ -84,7 +84,7 @@ class Kind(NamedTuple):
 
 
 def _fields(kind: type) -> Keys:
-    """Return a key for each field of one of the records of `fsm.spec`, which says what they mean."""
+    """Return a key for each field of one of the records of `fsm.spec`, where their meaning is documented."""
     shapes = {str: TEXT, int: COUNT, float: SECONDS, bool: FLAG}
     return {
         name: Key(
@@ -604,5 +604,5 @@ OF_COMMAND = {command: name for name, kind in KINDS_OF_RECORDS.items() for comma
 """Command → the name of the schema of its records."""
 
 WITHOUT_RESULT = ("top", "limactl")
-"""Commands that have no record: a view on a terminal, refused with --json; and what follows `limactl`, which is that
-program's own."""
+"""Commands without a record: `top` shows a view on a terminal and refuses --json; the output of `limactl` is that of
+the other program."""

@@ -23,20 +23,20 @@ FORMATS = ("qcow2", "raw")
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """A disk of the store, as it is now."""
+    """A disk of the store, in its current state."""
 
     name: str
     format: str
     """`qcow2` or `raw`."""
     size_bytes: int | None
-    """What a guest sees; None when the file is damaged."""
+    """The size that a guest sees; None if the file is damaged."""
     used_bytes: int
-    """What it takes on the host's disk."""
+    """The space that it takes up on the host's disk."""
     path: Path
     instances: tuple[str, ...]
-    """Those that have it attached, running or not."""
+    """The instances that it is attached to, running or not."""
     holder: str | None
-    """The process that has it open, in words: `instance "db" (pid 4711)`."""
+    """A description of the process that has it open: `instance "db" (pid 4711)`."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form: one line of `interlock disk list --format json`."""
@@ -57,26 +57,27 @@ class Disks:
         HOME/disks/
         ├── lock                     flock(2): exclusive, to make or remove a disk
         ├── NAME/disk.qcow2          or disk.raw: the format is in the name, the size in the file; there is no record
-        ├── .new/                    of the lock's holder; it becomes NAME by one rename
-        └── .old/NAME/               likewise, on its way out; it comes back if an instance is found to be linked to it
+        ├── .new/                    the disk that the lock's holder is making; it becomes NAME by one rename
+        └── .old/NAME/               a disk being deleted; it is moved back if an instance turns out to be linked to it
 
-    An instance has the file under a name of its own (`disk-NAME`, a hard link), so neither the deletion of the instance
-    nor a change of this store takes the disk from the other; a disk that is linked is not deleted. The kernel
-    knows who has it open, and the inode who is linked to it, so no record can be wrong.
+    An instance has its own name for the file (`disk-NAME`, a hard link), so deleting the instance does not remove the
+    disk from the store, and changing the store does not remove it from the instance; a linked disk is not deleted. The
+    kernel knows which process has the disk open, and the inode shows which instances are linked to it, so there is no
+    record that could be wrong.
 
-    Not promised: that a disk keeps its instances when the home is copied, which makes two files of one.
+    Not promised: a copy of the home does not keep disks attached, because copying turns the two names into two files.
     """
 
     def __init__(self, home: Home) -> None:
-        """Describe the store in `home`; nothing is read or made yet."""
+        """Describe the store in `home`; nothing is read or created yet."""
         self.directory = home.root / "disks"
         self._instances = home.instances
 
     def list(self) -> tuple[Disk, ...]:
-        """Return every disk, by name, the damaged too."""
+        """Return every disk, sorted by name; damaged disks are included."""
         found = []
         for folder in sorted(self.directory.glob("[!.]*/")):
-            with contextlib.suppress(UsageError, NotFoundError):  # deleted meanwhile, or never one of ours
+            with contextlib.suppress(UsageError, NotFoundError):  # deleted in the meantime, or not a disk of the store
                 found.append(self.get(folder.name))
         return tuple(found)
 
@@ -104,7 +105,7 @@ class Disks:
         raise NotFoundError(f'there is no disk "{name}"', hint="interlock disk list")
 
     def create(self, name: str, size_bytes: int, kind: str = "qcow2", report: Report = unheard) -> Disk:
-        """Make an empty disk and return it; raises UsageError if the name is taken."""
+        """Create an empty disk and return it; raises UsageError if the name is taken."""
         if size_bytes <= 0:
             raise UsageError(f"a disk of {size_bytes} bytes: expected a size > 0")
         with self._making(name, report) as new:
@@ -112,23 +113,23 @@ class Disks:
         return self.get(name)
 
     def import_(self, name: str, source: Path, report: Report = unheard) -> Disk:
-        """Make a disk with the content of the file `source`, a qcow2 or raw disk, and return it.
+        """Create a disk with the content of the file `source`, a qcow2 or raw disk, and return it.
 
-        Raises UsageError for another kind of file, or a disk that needs another file, DriverError when a machine has it
-        open.
+        Raises UsageError if the name is taken, for another kind of file, or for a disk that needs another file, and
+        DriverError if a machine has `source` open.
         """
         kind = _kind(source)
         with self._making(name, report) as new:
             report(f"copying {source}")
-            # Not a plain copy: holes stay holes, and a machine that writes to the source is noticed by its lock.
+            # Not a plain copy: qemu-img keeps holes, and its lock detects a machine that has the source open.
             run_qemu_img(["convert", "-f", kind, "-O", kind, str(source.absolute()), f"disk.{kind}"], new)
         return self.get(name)
 
     def resize(self, name: str, size_bytes: int) -> Disk:
-        """Make the disk larger, and return it; its file systems are the guest's to grow.
+        """Enlarge the disk and return it; growing its file systems is up to the guest.
 
-        Raises UsageError when it would become smaller, DriverError when a machine has it open, DamagedError when its
-        file is not a disk.
+        Raises UsageError if it would become smaller, DriverError if a machine has it open, DamagedError if its file is
+        not a disk.
         """
         path = self.path(name)
         before = _size_bytes(path)
@@ -139,14 +140,14 @@ class Disks:
         if owner := disk_lock.holder(path):
             way = f"interlock stop {owner.instance}" if owner.instance else None
             raise DriverError(f'disk "{name}" is in use by {owner.words}', hint=way)
-        # In place, because its instances are linked to this very file. qemu-img locks it, as a machine would.
+        # In place, because the instances are linked to this file. qemu-img locks it as a machine does.
         run_qemu_img(["resize", "-q", "-f", path.suffix[1:], path.name, str(size_bytes)], path.parent)
         return self.get(name)
 
     def delete(self, name: str, *, dry_run: bool = False) -> None:
-        """Remove the disk and all that is in it; raises UsageError naming the instances that have it attached.
+        """Remove the disk and all data on it; raises UsageError that names the instances it is attached to, if any.
 
-        With `dry_run` it is only looked for what would refuse that.
+        With `dry_run`, only raise the error that would refuse it.
         """
         if dry_run:
             path = self.path(name)
@@ -155,7 +156,7 @@ class Disks:
             with self._writing():
                 path = self.path(name)
                 users = self._users(name, path.stat())
-                # First it loses its name, so that no new instance can be linked to it; then the links can be counted.
+                # First take its name away, so that no new instance can be linked to it; then the links can be counted.
                 path.parent.rename(make_private_directory(self.directory / ".old") / name)
             attached = path.exists()
         if attached:
@@ -166,7 +167,7 @@ class Disks:
 
     @contextlib.contextmanager
     def _making(self, name: str, report: Report) -> Iterator[Path]:
-        """Yield a folder to make the file of the disk `name` in; the disk exists once this ends without an error."""
+        """Yield a folder in which to make the file of the disk `name`; the disk exists once the block has succeeded."""
         final = self.directory / _checked(name)
         with self._writing(report):
             if final.exists():
@@ -177,7 +178,7 @@ class Disks:
 
     @contextlib.contextmanager
     def _writing(self, report: Report = unheard) -> Iterator[None]:
-        """Hold the store's lock, and sweep before and after. Waits for another holder, telling `report` so."""
+        """Hold the store's lock, and sweep before and after; `report` says so while another process holds the lock."""
         with held(self.directory / "lock", "waiting for another process to finish with the disks", report):
             self._sweep()
             try:
@@ -187,7 +188,7 @@ class Disks:
                 flush_directory(self.directory)
 
     def _sweep(self) -> None:
-        """Remove leftovers: an unfinished disk, and one being deleted that no instance is linked to."""
+        """Remove unfinished disks and those being deleted; move a disk that an instance is linked to back."""
         remove_tree(self.directory / ".new")
         for leaving in (self.directory / ".old").glob("*"):
             if all(file.stat().st_nlink == 1 for file in leaving.iterdir()):
@@ -210,7 +211,7 @@ def _checked(name: str) -> str:
 
 
 def _size_bytes(path: Path) -> int | None:
-    """Return the size that a guest sees. Read from the file, because qemu-img would not start for a disk in use."""
+    """Return the size that a guest sees, read from the file itself: qemu-img refuses to open a disk that is in use."""
     if path.suffix == ".raw":
         return path.stat().st_size
     with open_private(path, "rb") as file, contextlib.suppress(ValueError):
@@ -220,7 +221,7 @@ def _size_bytes(path: Path) -> int | None:
 
 
 def _kind(source: Path) -> str:
-    """Return the format of `source`, judged by its content; raise UsageError for what cannot become a disk."""
+    """Return the format of `source`, judged by its content; raise UsageError if it cannot be imported."""
     if not source.is_file():
         raise UsageError(f"{source}: {'not a file' if source.exists() else 'no such file'}")
     with source.open("rb") as file:
@@ -237,5 +238,5 @@ def _kind(source: Path) -> str:
 
 
 def _converted(source: Path) -> str:
-    """Return the command that turns `source` into a disk that can be imported."""
+    """Return the command that converts `source` to a disk that can be imported."""
     return shlex.join(["qemu-img", "convert", "-O", "qcow2", str(source), f"{source.stem}-complete.qcow2"])

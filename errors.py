@@ -24,8 +24,8 @@
     │   └── TooNewError             8   too-new               use the version of Interlock that wrote it
     └── CancelledError            130   cancelled             nothing: somebody asked for it
 
-An error is three things: a message of one line that names the thing, details (the words of the program that failed,
-line by line), and a hint: a command that works as it is typed; advice belongs in the message. Exit code and reference
+An error consists of a message (one line that names the object concerned), details (the output of the program that
+failed, line by line), and a hint: a command that works as typed. Advice belongs in the message. Exit code and reference
 are attributes of the class. Errors of other libraries are translated where they enter (`raise ... from err`).
 """
 
@@ -51,7 +51,7 @@ class InterlockError(Exception):
 
     @staticmethod
     def from_record(record: Mapping[str, Any]) -> "InterlockError":
-        """Return the error that `record` was made from, for a waiting process to raise what the working one raised."""
+        """Return the error that `record` was made from: a waiting process raises what the working process raised."""
         kind = BY_REFERENCE.get(record.get("reference", ""), InterlockError)
         error = kind.__new__(kind)
         InterlockError.__init__(

@@ -14,16 +14,16 @@ LEVELS = {
     Happening.interrupted: "warning",
     Happening.degraded: "warning",
 }
-"""The level of an event; the others are `info`."""
+"""Event → its level; all other events are `info`."""
 
 
 def level(event: Event) -> str:
-    """Return the level of `event`: the name of a method that every logger of structlog has."""
+    """Return the level of `event`, which is the name of a method of every structlog logger."""
     return LEVELS.get(event.happening, "info")
 
 
 def facts(event: Event) -> dict[str, Any]:
-    """Return what is known of `event`, by key: `instance`, `operation` (its trigger), and the facts of the event."""
+    """Return what is known about `event`, by key: `instance`, `operation` (its trigger), and its other facts."""
     known = event.facts()
     return {"instance": known.pop("instance"), "operation": known.pop("trigger"), **known}
 
@@ -31,9 +31,9 @@ def facts(event: Event) -> dict[str, Any]:
 def structlog_announcer(logger: Any = None) -> Announce:
     """Return a listener for `Interlock(on_event=...)` that logs each event with `logger`.
 
-    Without a logger, it is `structlog.get_logger("interlock")`: the host program's own configuration applies, and it
-    may be changed later; nothing is configured here. The event's constant (`transition_done`) is structlog's `event`;
-    the keys are those of `--log-format json`, except that the sentence for people is `sentence`: `message` is a
+    The default logger is `structlog.get_logger("interlock")`. Nothing is configured here: the configuration of the host
+    program applies, and may be changed later. structlog's `event` is the constant of the event (`transition_done`); the
+    keys are those of `--log-format json`, except that the sentence for people is `sentence`, because `message` is a
     reserved name in the standard library's logging.
     """
     if logger is None:
@@ -48,9 +48,9 @@ def structlog_announcer(logger: Any = None) -> Announce:
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the schema of a line of `--log-format json`, from which schemas/log.schema.json is made.
+    """Return the schema of a line of `--log-format json`; schemas/log.schema.json is generated from it.
 
-    Readers should ignore keys that it does not name: later versions add some.
+    Readers should ignore keys that it does not name, because later versions may add keys.
     """
     from .contract import DIALECT
 
@@ -94,5 +94,5 @@ def json_schema() -> dict[str, Any]:
 
 
 def _where(event: str, required: list[str]) -> dict[str, Any]:
-    """Return that a line whose event matches the expression `event` has the keys `required`."""
+    """Return the schema by which a line whose event matches the pattern `event` must have the keys `required`."""
     return {"if": {"properties": {"event": {"pattern": event}}}, "then": {"required": required}}

@@ -1,13 +1,13 @@
-"""What a home holds that nothing needs, and its removal: `prune`.
+"""`prune`: find and remove what nothing in a home needs.
 
-    image      no instance uses it (`images.usage`)
-    warm       a warm image that no instance began from, or will
-    download   the beginning of a file that no process is fetching
-    leftover   what a process that died left in the image store
-    log        of an instance that does not run, and not written to for a week
+    image      an image that no instance uses (`images.usage`)
+    warm       a warm image that no instance started from or will start from
+    download   a partial download that no process is continuing
+    leftover   files that a dead process left in the image store
+    log        a log, unchanged for a week, of an instance that is not running
     runtime    the sockets of an instance that does not exist
 
-Everything is checked once more just before it is removed, under the lock that a new user of it would take.
+Each object is checked again just before it is removed, under the lock that a new user of it would take.
 """
 
 import os
@@ -38,21 +38,21 @@ LOG_KEPT_S = 7 * 24 * 3600
 
 
 class Pruning:
-    """The search for what nothing needs in `home`, and its removal. `find` returns the driver of a name."""
+    """Finds and removes what nothing in `home` needs. `find` returns the driver of that name."""
 
     def __init__(self, home: Home, engine: Engine, find: Callable[[str], Driver]) -> None:
         self._home, self._engine, self._find = home, engine, find
         self._store = Store(home.images)
 
     def unneeded(self, kinds: Collection[str] = KINDS) -> list[Unneeded]:
-        """Return what nothing needs, of these kinds; nothing is changed. Raises UsageError for an unknown kind."""
+        """Return the unneeded objects of these kinds; changes nothing. Raises UsageError for an unknown kind."""
         if unknown := [kind for kind in kinds if kind not in KINDS]:
             raise UsageError(f"{unknown[0]!r}: expected one of {', '.join(KINDS)}")
         found = [*usage.unneeded(self._store, self._home), *self._logs(), *self._orphans()]
         return [one for one in found if one.kind in kinds]
 
     def remove(self, chosen: Iterable[Unneeded], report: Report = unheard) -> list[Unneeded]:
-        """Remove those of `chosen` that are still not needed, and return them."""
+        """Remove those of `chosen` that are still unneeded, and return them."""
         wanted = list(chosen)
         gone = usage.prune(self._store, self._home, [one for one in wanted if one.kind in usage.KINDS], report)
         return [*gone, *self._remove_logs(wanted), *self._remove_orphans(wanted)]
@@ -94,7 +94,7 @@ class Pruning:
 
 
 def _is_orphan(runtime: Path) -> bool:
-    """True where the runtime directory's instance is gone, of whatever home, and nobody listens in it."""
+    """True if the instance of the runtime directory, in whichever home, is gone and no process listens in it."""
     directory = owner(runtime)
     if directory is None or not NAME.fullmatch(directory.name):
         return False
@@ -102,14 +102,14 @@ def _is_orphan(runtime: Path) -> bool:
         directory.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return not any(map(_listens, runtime.iterdir()))
-    except OSError:  # without a look, nobody knows
+    except OSError:  # unknown: it cannot be looked at
         pass
     return False
 
 
 @contextmanager
 def _unclaimed(runtime: Path) -> Iterator[bool]:
-    """Yield whether the runtime directory is an orphan; if so, no instance can come to have it until the end."""
+    """Yield whether the runtime directory is an orphan; if so, no instance can start to use it until the block ends."""
     directory = owner(runtime)
     if directory is None:
         yield False
@@ -117,7 +117,7 @@ def _unclaimed(runtime: Path) -> Iterator[bool]:
     lock = Lock(directory.parent.parent / "locks" / directory.name)
     try:
         held = lock.acquire()
-    except OSError:  # its home is gone, too
+    except OSError:  # its home is gone too
         yield _is_orphan(runtime)
         return
     try:
@@ -127,7 +127,7 @@ def _unclaimed(runtime: Path) -> Iterator[bool]:
 
 
 def _listens(path: Path) -> bool:
-    """True unless `path` is no socket, or one that nobody listens on."""
+    """True if a process listens on the socket `path`, or may do so."""
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
             return False

@@ -1,6 +1,6 @@
-"""A plugin of pytest for programs that embed Interlock: pytest finds it where both are installed.
+"""A pytest plugin for programs that embed Interlock; pytest finds it if both are installed.
 
-A program, and its test:
+A program and its test:
 
     def kernel_of(vm: str) -> str:
         return Interlock().run(vm, ["uname", "-r"]).text
@@ -10,8 +10,8 @@ A program, and its test:
         assert kernel_of(interlock_vm) == "6.1.0"
 
 Machines are simulated, unless the test is marked `interlock_real`. The program finds the home and the driver in its
-environment, so it must name neither: `Interlock()`. Without these fixtures the plugin imports nothing and changes
-nothing; `-p no:interlock` leaves it out.
+environment, so it must not name them: `Interlock()`. Unless a test uses these fixtures, the plugin imports nothing and
+changes nothing; `-p no:interlock` disables it.
 """
 
 from collections.abc import Iterator
@@ -27,16 +27,16 @@ REAL = "interlock_real"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker."""
+    """Register the marker."""
     config.addinivalue_line("markers", f"{REAL}: interlock_vm is a real guest, run by QEMU, instead of a simulated one")
 
 
 @pytest.fixture
 def interlock_home(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Return an empty home, which the environment names, too; what the test creates in it is deleted at its end.
+    """Return an empty home, which the environment names too; instances in it are deleted at the end of the test.
 
-    What is created without naming a driver is simulated, or in a test marked `interlock_real` run by QEMU. Such a test
-    uses the images of the home that the environment named before: each is built once, and kept.
+    Instances that are created without naming a driver are simulated; in a test marked `interlock_real`, QEMU runs them.
+    Such a test uses the images of the home that the environment named before: each is built once, and kept.
     """
     from . import drivers
     from .api import Interlock
@@ -67,8 +67,8 @@ def interlock_home(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: 
 def interlock_driver(monkeypatch: pytest.MonkeyPatch) -> "SimulatedDriver":
     """Return the simulated driver of this process, with no orders or answers set.
 
-    Set its `answers` and `orders`, as the driver's class describes them; `ran` lists what was run in the guests. After
-    the test, all of it is as it was before.
+    Set its `answers` and `orders`, which the driver's class describes; `ran` lists what was run in the guests. After
+    the test, all three have their former values.
     """
     from . import drivers
     from .drivers.simulated import SimulatedDriver
@@ -83,17 +83,17 @@ def interlock_driver(monkeypatch: pytest.MonkeyPatch) -> "SimulatedDriver":
 
 @pytest.fixture
 def interlock_template() -> "str | dict[str, Any]":
-    """Return what `interlock_vm` is created from, as `Interlock.create` takes it. Override it with your template."""
+    """Return the template of `interlock_vm`, as `Interlock.create` takes it. Override it with your own template."""
     return "tiny"
 
 
 @pytest.fixture
 def interlock_vm(
     interlock_home: Path,
-    interlock_driver: "SimulatedDriver",  # noqa: ARG001 - so that no test is given the answers of another
+    interlock_driver: "SimulatedDriver",  # noqa: ARG001 - so that no test gets the answers of another
     interlock_template: "str | dict[str, Any]",
 ) -> str:
-    """Return the name of an instance that runs, in `interlock_home`."""
+    """Return the name of a running instance in `interlock_home`."""
     from .api import Interlock
 
     return Interlock(interlock_home).up("vm", interlock_template).instance

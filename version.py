@@ -1,15 +1,15 @@
-"""The version, and the answer to who asks for nothing else: it costs no import that others need."""
+"""The version, and the answer of `--version`, which needs no other import."""
 
 import os
 
 __version__ = "0.1.0"
 
 CONTRACT = 1
-"""Of what docs/contract.md promises, the version: two Interlocks that have the same one can work together."""
+"""The version of what docs/contract.md promises: two Interlocks with the same version can work together."""
 
 
 def answer(line: str) -> bool:
-    """Print `line`, which says the version; False where stdout takes nothing, so that somebody has to report it."""
+    """Print `line`, which has the version; return False if stdout cannot be written to, for the caller to report."""
     try:
         os.write(1, line.encode())
     except OSError:

@@ -1,8 +1,8 @@
 """`--host`: a command line is handed over to another machine's Interlock, and behaves as if run locally.
 
-The words are sent as they are: that Interlock has its own parser, table and messages. Only what concerns this machine
-is handled here: templates are sent, `copy` and `tunnel` begin and end here, and commands that make no sense remotely
-are refused by name. All other paths are paths on that machine.
+The words are sent unchanged, because the other Interlock has its own parser, table and messages. Only what concerns
+this machine is handled here: templates are sent, `copy` and `tunnel` use this machine, and commands that make no sense
+remotely are refused by name. All other paths are paths on the other machine.
 """
 
 import os
@@ -29,29 +29,29 @@ if TYPE_CHECKING:
     from .session import Session
 
 HERE = frozenset({"help", "--version"})
-"""Commands that say the same everywhere."""
+"""Commands that print the same on every host."""
 
 LOCAL = {
     "ssh-config": "it names keys and ports of that host; use `shell`, `run`, `copy` or `tunnel` instead",
     "limactl": "applications call it on their own host",
     "install-limactl": "applications call it on their own host",
 }
-"""Commands that make no sense on another host, and why."""
+"""Commands that make no sense on another host → why."""
 
 READS_STDIN = frozenset({"shell", "run"})
-"""Commands that pass standard input on, as `template` does if it reads one from there; others leave it alone."""
+"""Commands that pass standard input on; `template` also does if it reads a template from there. Others do not."""
 
 PASSES_STATUS_ON = frozenset({"shell", "run"})
 """Commands that may themselves exit with 255."""
 
 _PASSED_ON = ("INTERLOCK_QUIET", "INTERLOCK_DEBUG", "NO_COLOR", "COLUMNS")
-"""Variables of the environment here that decide how output looks."""
+"""Environment variables of this machine that change how output looks."""
 
 
 def hand_over(
     ctx: click.Context, group: click.Group, host: "Host", words: Sequence[str], *, by_environment: bool
 ) -> int | None:
-    """Have `host` do what `words` ask for, and return the exit code; None for what is to be done here anyway."""
+    """Have `host` do what `words` ask for, and return the exit code; None for commands that must be done here."""
     session: Session = ctx.obj
     words = meaning(words) or list(words)
     command = words[0]
@@ -59,7 +59,7 @@ def hand_over(
     if command in HERE or (command == "list" and "--all-hosts" in before):
         return None
     if session.as_json and "--json" not in before:
-        words.insert(1, "--json")  # it stood before the command
+        words.insert(1, "--json")  # it was typed before the command
     session.as_json = session.as_json or "--json" in before
     settings = _settings(session)
     connection = Connection(host)
@@ -117,7 +117,7 @@ def _retyped(host: "Host", words: Sequence[str]) -> str:
 
 
 def _copies_here(ctx: click.Context, group: click.Group, connection: Connection, words: Sequence[str]) -> bool:
-    """Return whether files of this machine are copied: then it is done here, with the other machine's guests."""
+    """Return whether files of this machine are copied: then the copy is done here, with the other machine's guests."""
     paths = _read(ctx, group, words).get("paths", ())
     if not paths or all(map(guest_of, paths)):
         return False
@@ -134,7 +134,7 @@ def _tunnel(
     session: Session = ctx.obj
     name, ports, socks = given["name"], given["ports"], given["socks"]
     if (ports is None) == (socks is None):
-        return asked(connection, words, settings, stdin=False)  # it words that error
+        return asked(connection, words, settings, stdin=False)  # the other machine reports the error
     local_port, port = ports or (socks, None)
 
     def opened() -> None:
@@ -166,7 +166,7 @@ def _sent(ctx: click.Context, group: click.Group, connection: Connection, words:
         return _with_option([words[0], name, *words[1:]], "--template", sent_template(connection, template))
     if template is None:
         return [sent_template(connection, word) if word in named and is_file(word) else word for word in words]
-    if is_file(template) or (template == STDIN and named):  # without a name, it is refused there
+    if is_file(template) or (template == STDIN and named):  # without a name, the other machine refuses it
         return _with_option(words, "--template", sent_template(connection, template))
     return words
 
@@ -191,6 +191,6 @@ def _is_template_of_stdin(words: Sequence[str]) -> bool:
 
 
 def _with_option(words: Sequence[str], option: str, value: str) -> list[str]:
-    """Return `words` with an `option` that overrides an earlier one, however that was typed."""
+    """Return `words` with an `option` that overrides an earlier one, in whatever form that was typed."""
     end = words.index("--") if "--" in words else len(words)
     return [*words[:end], option, value, *words[end:]]

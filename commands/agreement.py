@@ -1,4 +1,4 @@
-"""What is asked at a terminal: before anything is made, of `create` and `up`; before anything is lost."""
+"""The questions at a terminal: before `create` and `up` make anything, and before any command destroys anything."""
 
 import platform
 import re
@@ -35,10 +35,10 @@ _MAY_BE_SECRET = re.compile(r"://[^/]*@|://.*\?|^--param\b|\b(env|param)[.:]")
 def agreed_on(
     session: Session, name: str, locator: str, given: "Wishes", driver: str | None, *, yes: bool
 ) -> "tuple[str | Loaded, Wishes]":
-    """Return what to create `name` from, and the wishes: as given, or at a terminal as the user agreed.
+    """Return the template of `name`, and the wishes: as given, or as changed and agreed on by the user at a terminal.
 
-    A user who agrees at a terminal, or says --yes there, trusts the template. An instance that exists already is
-    refused before anything is shown. Raises CancelledError when the user declines; nothing was made then.
+    A user who agrees at a terminal, or types --yes there, trusts the template. If the instance exists already, this is
+    refused before anything is shown. Raises CancelledError if the user declines; then nothing has been made.
     """
     if not can_ask():
         return locator, given
@@ -69,10 +69,10 @@ def agreed_on(
 
 @contextmanager
 def trust_proposed(context: click.Context) -> Iterator[None]:
-    """Make the refusal of a template from a server propose the typed command with --trust.
+    """If a template from a server is refused, propose the typed command with --trust.
 
-    Not if that may hold a secret, because CI keeps stderr in its logs: the query or the password of a URL, a
-    variable of the guest's environment or of the template.
+    This is not done if the command may contain a secret (in the query or the password of a URL, in a variable of the
+    guest's environment or of the template), because CI keeps stderr in its logs.
     """
     try:
         yield
@@ -85,31 +85,31 @@ def trust_proposed(context: click.Context) -> Iterator[None]:
 
 
 def can_ask() -> bool:
-    """Return whether there is somebody at a terminal to be asked."""
+    """Return whether there is a user at a terminal who can be asked."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def agreeing() -> str:
-    """Return the command line that was typed, with the --yes that spares the question."""
+    """Return the command line that was typed, with --yes added so that it asks nothing."""
     words = click.get_current_context().meta[TYPED]
     kept = (word for word in words if word not in ("--dry-run", "--yes", "-y"))
     return shlex.join(["interlock", *kept, "--yes"])
 
 
 def _prompt(text: str, **options: Any) -> Any:
-    """Return the user's answer; a signal ends the wait."""
+    """Return the user's answer; a signal ends the waiting."""
     with cancellation.interruptible():
         return click.prompt(text, **options)
 
 
 def confirmed(text: str, **options: Any) -> bool:
-    """Return whether the user says yes; a signal ends the wait."""
+    """Return whether the user agrees; a signal ends the waiting."""
     with cancellation.interruptible():
         return click.confirm(text, **options)
 
 
 def _edited(session: Session, loaded: "Loaded") -> "Loaded | None":
-    """Return the template as edited by the user, once it has no mistakes; None to keep `loaded`."""
+    """Return the template as edited by the user, once it has no mistakes; None if `loaded` is kept."""
     templates = session.interlock.templates
     text = templates.dump(loaded)
     while True:
@@ -126,7 +126,7 @@ def _edited(session: Session, loaded: "Loaded") -> "Loaded | None":
 
 
 def _another(session: Session, given: "Wishes") -> "Loaded | None":
-    """Return the template whose name the user types; None, after saying why, if it cannot be used."""
+    """Return the template whose name the user types; if it cannot be used, say why and return None."""
     templates = session.interlock.templates
     click.echo(f"built in: {', '.join(templates.list())}; or a path, or a URL", err=True)
     try:
@@ -137,7 +137,7 @@ def _another(session: Session, given: "Wishes") -> "Loaded | None":
 
 
 def _summary(loaded: "Loaded", given: "Wishes", reached: "tuple[Reach, ...]") -> Iterator[tuple[str, str]]:
-    """Yield what the user needs to know before agreeing: (label, text)."""
+    """Yield what the user needs to know before agreeing, as pairs (label, text)."""
     template = loaded.template
     arch = given.arch or template.arch or platform.machine()
     first, *mirrors = [image.location for image in template.images if image.arch in (arch, None)] or [

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from .session import Session
 
 PATIENCE_S = 30.0
-"""How long a host may take to answer; ssh gives up a connection earlier."""
+"""How long a host may take to answer; ssh gives up connecting earlier."""
 
 
 class Answer(NamedTuple):
-    """What one host has to say."""
+    """The answer of one host."""
 
     host: str
     statuses: Sequence[Status] = ()
@@ -30,9 +30,9 @@ class Answer(NamedTuple):
 
 
 def list_all_hosts(session: "Session", listing: Listing) -> None:
-    """Print the instances of all hosts, in the order of hosts.yaml, and which host does not answer.
+    """Print the instances of all hosts, in the order of hosts.yaml, and name the hosts that do not answer.
 
-    Leaves the command with the exit code of the first that does not.
+    Ends the command with the exit code of the first host that does not answer.
     """
     hosts: list[Host | None] = [None, *named().values()]
     with ThreadPoolExecutor(len(hosts)) as threads:

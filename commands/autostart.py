@@ -59,11 +59,11 @@ _SAID = {
     (False, True): "no longer starts at login",
     (False, False): "does not start at login",
 }
-"""By what was asked for, and whether that is new."""
+"""(autostart is enabled, that changed) → what the command says."""
 
 
 def _change(session: Session, names: tuple[str, ...], *, enabled: bool) -> None:
-    """Do it for each of `names`, and leave the command with the exit code of the first that failed."""
+    """Enable or disable autostart of each of `names`, and end with the exit code of the first that failed."""
     failed: list[InterlockError] = []
     for name in names:
         try:

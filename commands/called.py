@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 _SENT_BYTES = 64 << 20
 
 _LEFT_S = 3600
-"""After this time, a sent file is no longer expected to be read: a command reads it when it begins."""
+"""The age at which a sent file is removed: its command should have read it long ago, right after its start."""
 
 
 def part(words: "Sequence[str]") -> "Work | None":
-    """Return what the call `words` asks for, if it is one of these."""
+    """Return the work that the call `words` asks for; None for an unknown call."""
     asked, *given = words
     parts: dict[str, Callable[..., int]] = {
         WAY: _way,
@@ -48,7 +48,7 @@ def part(words: "Sequence[str]") -> "Work | None":
 
 
 def _way(session: "Session", what: str, *words: str) -> int:
-    """Succeed if the way into guests is open now, for `copy` or for a tunnel."""
+    """Succeed if the guests can be reached now, for `copy` or for a tunnel."""
     return _place(session, *words) if what == TUNNEL else _may_copy(session, words)
 
 
@@ -91,16 +91,16 @@ def _tunnel(session: "Session", name: str, wanted: str, place: str) -> int:
     try:
         return run(saying_open(line), stdout=1, stderr=2).status
     except CancelledError as error:
-        return error.exit_code  # how a tunnel ends is no error
+        return error.exit_code  # Ctrl-C is the normal end of a tunnel
     finally:
         with suppress(OSError):
             Path(place).unlink()
 
 
 def _keep(_: "Session", name: str) -> int:
-    """Keep what comes on standard input in a file called `name`, until the command that reads it ends; print its path.
+    """Keep standard input in a file called `name` until the command that reads it ends; print the path of the file.
 
-    `serving` removes it.
+    `serving` removes the file.
     """
     text = sys.stdin.buffer.read(_SENT_BYTES + 1)
     if len(text) > _SENT_BYTES or "/" in name or name in ("", ".", ".."):
@@ -115,7 +115,7 @@ def _keep(_: "Session", name: str) -> int:
 
 
 def _remove_what_was_left(runtime: Path) -> None:
-    """Remove the files in `runtime` whose command never came: the connection broke, or the caller was cancelled."""
+    """Remove files in `runtime` whose command never came, because the connection broke or the caller was cancelled."""
     for folder in runtime.glob(f"{serving.SENT}*"):
         with suppress(OSError, DriverError):
             if time.time() - folder.stat().st_mtime > _LEFT_S:
@@ -135,7 +135,7 @@ def _run(session: "Session", options: str, name: str, *argv: str) -> int:
 
 
 def _complete(_: "Session", shell: str, begun: str, *words: str) -> int:
-    """Print the completions for `shell`, where `begun` stands after `words`."""
+    """Print the completions for `shell` of the word `begun` after `words`."""
     from .completing import lines_of
 
     write(lines_of(shell, words, begun))

@@ -1,4 +1,4 @@
-"""The commands about clusters, and the one that moves an instance from node to node."""
+"""The commands about clusters, and `migrate`, which moves an instance from node to node."""
 
 from typing import Unpack
 

@@ -1,7 +1,7 @@
-"""Completion in a shell, without click, whose import costs more than all of this.
+"""Completion in a shell, without click, because importing click takes longer than the whole completion.
 
-`completion.json` says what can be typed: it is generated from the commands themselves (`diagrams.commands`). A shell
-asks as the shells that click knows do, so that a script of click's, which earlier versions printed, works too:
+`completion.json` says what can be typed; it is generated from the commands themselves (`diagrams.commands`). The
+protocol is click's, so that the scripts of click that earlier versions printed still work:
 
     _INTERLOCK_COMPLETE=bash_source                          the script for its startup file
     _INTERLOCK_COMPLETE=bash_complete COMP_WORDS COMP_CWORD  what can be typed there; zsh and fish likewise
@@ -90,18 +90,18 @@ class Offer(NamedTuple):
     value: str
     help: str = ""
     kind: str = "plain"
-    """`open`: no space follows it. `file`, `dir`: not a word, but whatever the shell itself completes of that kind."""
+    """`open`: no space follows the word. `file`, `dir`: not a word; the shell itself completes files or folders."""
 
 
 FILES, FOLDERS = Offer("_", kind="file"), Offer("_", kind="dir")
 
 
 def answer(shell: str, environment: Mapping[str, str]) -> str:
-    """Return the output for `shell`, whose `environment` says where its user is; empty if nothing is valid."""
+    """Return the output for `shell`; `environment` has the command line so far. Empty if nothing can follow."""
     words = _split(environment.get("COMP_WORDS", ""))
     if shell == "fish":
         words, begun = words[1:], environment.get("COMP_CWORD", "")
-        if begun and words[-1:] == [begun]:  # a script of click's repeats it
+        if begun and words[-1:] == [begun]:  # a script of click repeats it
             words.pop()
     else:
         place = int(environment.get("COMP_CWORD") or 0)
@@ -110,7 +110,7 @@ def answer(shell: str, environment: Mapping[str, str]) -> str:
     lines = ""
     with suppress(InterlockError, OSError):
         if host and not begun.startswith("-") and not all(word.startswith("-") for word in words):
-            from ..remote.completing import asked  # what has a name is that host's
+            from ..remote.completing import asked  # names are those of that host
 
             there = asked(host, shell, words, begun)
             if there is not None:
@@ -121,12 +121,12 @@ def answer(shell: str, environment: Mapping[str, str]) -> str:
 
 
 def lines_of(shell: str, words: Sequence[str], begun: str) -> str:
-    """Return the output for `shell`, for a user on another host who has typed `words`."""
+    """Return the output for `shell` of a user on another host, who has typed `words`."""
     return "".join(_LINES[shell](offer) for offer in offers(words, begun))
 
 
 def _split_host(words: Sequence[str], host: str) -> tuple[str, list[str]]:
-    """Return the host that `words` name, by default `host`, and the rest of them. bash takes `--host=build` apart."""
+    """Return the host that `words` name (default: `host`) and the other words. bash splits `--host=build`."""
     rest = list(words)
     own = rest[: rest.index("--")] if "--" in rest else rest
     for number, word in enumerate(own):
@@ -149,7 +149,7 @@ _LINES: dict[str, Callable[[Offer], str]] = {
 
 
 def _split(line: str) -> list[str]:
-    """Return the words of `line` as a shell reads them; a quotation that is still open ends with it."""
+    """Return the words of `line` as a shell splits them; a quotation that is still open ends with the line."""
     if not any(sign in line for sign in "'\"\\"):
         return line.split()
     import shlex
@@ -163,8 +163,8 @@ def _split(line: str) -> list[str]:
 
 
 def offers(words: Sequence[str], begun: str) -> Iterator[Offer]:
-    """Yield what can be typed in the place of `begun`, after `words`, which lack the program's name."""
-    if begun in ("=", ":"):  # bash takes `--format=json` and `web:/etc` apart
+    """Yield what can be typed in place of `begun` after `words`, which do not include the program's name."""
+    if begun in ("=", ":"):  # bash splits `--format=json` and `web:/etc`
         words, begun = [*words, begun], ""
     line = _Line(json.loads(TABLE.read_bytes()))
     for word in words:
@@ -177,12 +177,12 @@ def offers(words: Sequence[str], begun: str) -> Iterator[Offer]:
 
 
 class _Line:
-    """A command line, read so far: its place in the table, and what was typed for it."""
+    """The command line so far: the command's entry in the table, and what was typed for it."""
 
     def __init__(self, tree: dict[str, Any]) -> None:
         self.tree = self._node = tree
         self._wanted: Any = False
-        """The kind of value of the last option, if that value comes next; else False."""
+        """The kind of the value that comes next, if the last word was an option with a value; else False."""
         self.typed: list[str] = []
         """The arguments of the command so far."""
         self._given: set[str] = set()
@@ -214,7 +214,7 @@ class _Line:
                 self._wanted = False if equals else option["takes"]
 
     def _enter(self, word: str) -> None:
-        """Enter the command `word`, also by a name of another program's; stay where it is not a command."""
+        """Enter the command `word`, which may be a name from another program; stay if it is not a command."""
         meant = meaning([word]) if self._node is self.tree else None
         for name in meant or [SAME_IN_GROUP.get(word, word)]:
             self._node = self._node.get("commands", {}).get(name, self._node)
@@ -232,7 +232,7 @@ class _Line:
             yield from self._arguments()
 
     def _options(self, begun: str) -> Iterator[Offer]:
-        """Yield the options that were not given yet; for one written with its `=`, its values."""
+        """Yield the options that were not given yet; after an option with `=`, its values."""
         begun_name, equals, _ = begun.partition("=")
         for option in self._node["options"]:
             if equals and begun_name in option["names"]:
@@ -242,7 +242,7 @@ class _Line:
                 yield from (Offer(name, option["help"]) for name in option["names"])
 
     def _arguments(self) -> Iterator[Offer]:
-        """Yield what the next argument can be, without those that were typed already."""
+        """Yield the possible values of the next argument, without those that were typed already."""
         arguments, place = self._node["arguments"], len(self.typed)
         if arguments and (place < len(arguments) or arguments[-1]["many"]):
             offers = self._of_kind(arguments[min(place, len(arguments) - 1)]["takes"])
@@ -267,7 +267,7 @@ def _templates(line: _Line) -> Iterator[Offer]:
 
 
 def _snapshots(line: _Line) -> Iterator[Offer]:
-    """Yield the snapshots of the instance that was typed before."""
+    """Yield the snapshots of the instance that was typed."""
     from ..fsm.snapshots import listed
 
     if line.typed and NAME.fullmatch(line.typed[0]):
@@ -304,6 +304,6 @@ _KINDS: dict[str, Callable[[_Line], Iterator[Offer]]] = {
     "snapshot": _snapshots,
     "host": _hosts,
 }
-"""Kind of a parameter, as in `options.Named` → the existing values."""
+"""Kind of a parameter, as in `options.Named` → the function that yields its existing values."""
 
 KINDS = frozenset(_KINDS)

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from .session import Session
 
 _SIGNALLED = 128
-"""What shells add to the number of the signal that ended a program. Source: POSIX, Shell Command Language, 2.8.2."""
+"""Shells add this to the number of the signal that ended a program. Source: POSIX, Shell Command Language, 2.8.2."""
 
 
 class _Figures(ProgressColumn):
-    """How far it has come: `12.3 of 100.0 MiB · 4.1 MiB/s · 22 s left`."""
+    """The progress in figures: `12.3 of 100.0 MiB · 4.1 MiB/s · 22 s left`."""
 
     def render(self, task: Task) -> Text:
         known = [about(task.completed) if task.total is None else f"{about(task.completed)} of {about(task.total)}"]

@@ -87,7 +87,7 @@ def edit_command(  # noqa: PLR0917 - click calls it, by name
 
 
 def _from_editor(name: str, text: str) -> Path | None:
-    """Return a file with what the user has made of `text`, the editable part of `name`; None if nothing was changed."""
+    """Return a file with `text`, the editable part of `name`, as the user changed it; None if nothing was changed."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError(
             "there is no terminal for an editor; give the changes as options", hint=f"interlock edit {name} --cpus 2"

@@ -166,9 +166,9 @@ def _differing(fleet: str, steps: Sequence["FleetStep"]) -> str:
 
 
 def _conclude(session: Session, fleet: str, results: Sequence["FleetResult"]) -> None:
-    """Say what came of it, and leave with the exit code of the first failure, or with 3 where something still differs.
+    """Report the results, and end with the exit code of the first failure, or with 3 if something still differs.
 
-    An instance that the file does not name is no failure unless it was to be deleted.
+    An instance that the file does not name is only noted, unless it was to be deleted and that failed.
     """
     failed = [result.error for result in results if result.error]
     for result in results:

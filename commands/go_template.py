@@ -1,10 +1,10 @@
-r"""The part of Go's templates that people type to list something.
+r"""The subset of Go templates that people use to format listings.
 
     {{.Name}}  {{.Config.CPUs}}  {{json .}}  {{.Name | printf "%-8s"}}  \t  \n
     {{if eq .Status "Running"}}up{{else}}down{{end}}  {{range .Errors}}{{.}} {{end}}
 
-The fields are the keys of a record, written as Go writes names: `.ChangedAt` is `changed_at`; those inside a record
-likewise. Variables, nested templates and methods are not supported. Source: Go, text/template.
+The fields are the keys of a record, written as in Go: `.ChangedAt` is `changed_at`; so are the fields of records inside
+a record. Variables, nested templates and methods are not supported. Source: Go, text/template.
 """
 
 import json
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 Dot = Any
-"""What `.` means where an expression stands: the record, or an item of a `range`."""
+"""The value of `.` in an expression: the record, or an item of a `range`."""
 
 _Value = Callable[[Dot], Any]
 _Text = Callable[[Dot], str]
@@ -36,7 +36,7 @@ ALIASES = {
     "sshlocalport": "ssh_port",
     "vmtype": "driver",
 }
-"""Name of a field in limactl and docker, in lower case → our key."""
+"""Name of a field in limactl or docker, in lower case → our key."""
 
 
 class Fields(NamedTuple):
@@ -45,11 +45,11 @@ class Fields(NamedTuple):
     keys: Mapping[str, str]
     """Name → key."""
     shown: Mapping[str, str]
-    """Key → how the field is written."""
+    """Key → the field as it is written."""
 
     @classmethod
     def of(cls, keys: frozenset[str]) -> "Fields":
-        """Return the fields, by the names that Go would give `keys`, and their aliases."""
+        """Return the fields for `keys`, by the names that Go would give them and by their aliases."""
         known = {key.replace("_", ""): key for key in keys}
         aliases = {name: key for name, key in ALIASES.items() if key in keys and name not in known}
         return cls({**known, **aliases}, {key: _go_name(key) for key in keys})
@@ -62,9 +62,9 @@ def compiled(
     escapes: bool = True,
     functions: Mapping[str, Callable[..., Any]] | None = None,
 ) -> Callable[[Mapping[str, Any]], str]:
-    r"""Return what renders a record that has `fields`; raises ValueError, which names the part that is not understood.
+    r"""Return the function that renders a record with `fields`; raises ValueError, which names the invalid part.
 
-    With `escapes`, `\t` and `\n` in the text are a tab and a new line. `functions` are there beside those of Go.
+    With `escapes`, `\t` and `\n` in the text are a tab and a new line. `functions` can be called besides those of Go.
     """
     known = fields if isinstance(fields, Fields) else Fields.of(fields)
     reader = _Reader(known, {**FUNCTIONS, **(functions or {})}, escapes=escapes)
@@ -79,7 +79,7 @@ class _Reader:
         self.functions = functions
         self.escapes = escapes
         self.inside = 0
-        """How many `range` and `with` an action is in: there, `.` is no record."""
+        """How many `range` and `with` blocks surround the action; inside of one, `.` is not the record."""
 
     def template(self, text: str) -> _Text:
         parts = self._parts(text)
@@ -103,7 +103,7 @@ class _Reader:
         yield "text", rest.lstrip() if trimmed else rest
 
     def _block(self, parts: Iterator[tuple[str, str]]) -> tuple[_Text, str | None]:
-        """Return what renders `parts` up to the action that ends the block, and that action."""
+        """Return the function that renders `parts` up to the action that ends the block, and that action."""
         rendered: list[_Text] = []
         for kind, text in parts:
             if kind == "text":
@@ -246,7 +246,7 @@ def _go_name(key: str) -> str:
 
 
 def _within(value: Any, names: list[str]) -> Any:
-    """Return what `names` lead to in `value`; raises ValueError for a name that is not there."""
+    """Return the value that `names` lead to in `value`; raises ValueError for a name that does not exist."""
     for name in names:
         found = [it for key, it in value.items() if _plain(key) == _plain(name)] if isinstance(value, Mapping) else []
         if not found:
@@ -271,7 +271,7 @@ def _items(value: Any) -> list[Any]:
 
 
 def shown(value: Any) -> str:
-    """Return `value` as Go prints it; nothing for what is not known."""
+    """Return `value` as Go prints it; an empty text for an unknown value."""
     match value:
         case None:
             return ""
@@ -322,7 +322,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "or": lambda *values: next((value for value in values if value), values[-1]),
     "not": lambda value: not value,
 }
-"""What can be called. Source: Go, text/template, "Functions"; `json` and `indent` are limactl's and docker's."""
+"""The functions. Source: Go, text/template, "Functions"; `json` and `indent` are from limactl and docker."""
 
 
 def _index(value: Any, keys: tuple[Any, ...]) -> Any:

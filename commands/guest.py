@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from .. import Completed
 
 FOLLOW_S = 0.2
-"""How often a log that is followed is looked at: it is a plain file that another process appends to."""
+"""How often a followed log is read: it is a plain file that another process appends to."""
 
 COMMAND_NOT_FOUND = 127
 """The exit status of a shell that found no program. Source: POSIX, Shell Command Language, 2.8.2."""
 
 PIECE_BYTES = 1 << 20
-"""How much of a log is in memory at once."""
+"""How much of a log is read into memory at once."""
 
 LINE_BYTES = 64 << 10
-"""The longest part of a log's line in one object; a longer line takes several."""
+"""The longest part of a line of a log in one object; a longer line is split into several objects."""
 
 
 _workdir_option = click.option(
@@ -130,7 +130,7 @@ def run_command(  # noqa: PLR0917 - click calls it, by name
 
 
 def _begun(session: Session, name: str, command: tuple[str, ...], *, start: bool) -> tuple[str, ...]:
-    """Return `command` without the `--` that click leaves after a name; with `start`, the instance runs after it."""
+    """Return `command` without the `--` that click leaves after a name; with `start`, start the instance first."""
     if start:
         from ..fsm.table import Trigger
 
@@ -140,7 +140,7 @@ def _begun(session: Session, name: str, command: tuple[str, ...], *, start: bool
 
 
 def _print_completed(name: str, ended: "Completed") -> int:
-    """Print how a command ended, and return its exit code, which is the program's too."""
+    """Print how a command ended, and return its exit code, which becomes that of this program."""
     print_record({"name": name, **ended.to_json()}, "json")
     return ended.status if ended.status >= 0 else 128 - ended.status
 
@@ -260,11 +260,11 @@ def tunnel_command(ctx: click.Context, name: str, ports: tuple[int, int] | None,
     try:
         _lead(argv, opened)
     except CancelledError:
-        ctx.exit(CancelledError.exit_code)  # how a tunnel ends is no error
+        ctx.exit(CancelledError.exit_code)  # Ctrl-C is the normal end of a tunnel
 
 
 def _lead(argv: list[str], opened: dict[str, Any]) -> None:
-    """Run ssh for a tunnel until it ends, and print `opened` once its port is open."""
+    """Run ssh for a tunnel until it ends; print `opened` once its port is open."""
     from ..host.run import run
 
     waiting = [opened]
@@ -319,7 +319,7 @@ def logs_command(session: Session, name: str, which: str | None, follow: bool) -
     except CancelledError:
         if not follow:
             raise
-        click.get_current_context().exit(CancelledError.exit_code)  # how this ends is no error
+        click.get_current_context().exit(CancelledError.exit_code)  # Ctrl-C is the normal end
     if lines:
         lines.end()
 
@@ -333,7 +333,7 @@ def _print_piece(text: bytes) -> None:
 
 
 class _Lines:
-    """Prints what it hears of the log `which` of the instance `name`, as an object for each line that has its end."""
+    """Prints the log `which` of the instance `name`, as an object for each complete line."""
 
     def __init__(self, name: str, which: str) -> None:
         self._about = {"name": name, "log": which}
@@ -347,7 +347,7 @@ class _Lines:
             self.end()
 
     def end(self) -> None:
-        """Print what has no end yet."""
+        """Print the last line, which is incomplete."""
         if self._begun:
             self._print(self._begun)
         self._begun = b""
@@ -359,9 +359,9 @@ class _Lines:
 
 
 def _show(path: Path, say: Callable[[bytes], None], *, follow: bool) -> None:
-    """Say the file, and what is appended to it; a file that is replaced by a shorter one is read from its start.
+    """Pass the file to `say`; with `follow`, also what is appended to it. A file that has shrunk is read again.
 
-    What follows it ends when the folder of the file is gone or another: its instance was deleted.
+    Following ends when the folder of the file is gone or replaced, because then its instance was deleted.
     """
     position = 0
     folder = _identity(path.parent)
@@ -380,7 +380,7 @@ def _show(path: Path, say: Callable[[bytes], None], *, follow: bool) -> None:
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
-    """Return what tells `folder` from another of its name; None when there is none."""
+    """Return a value that distinguishes `folder` from another one of that name; None if it does not exist."""
     try:
         seen = folder.stat()
     except FileNotFoundError:

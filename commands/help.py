@@ -126,11 +126,11 @@ TOPICS: dict[str, Callable[[], str]] = {
     "hosts": lambda: HOSTS,
     "completion": lambda: COMPLETION,
 }
-"""Name → its text."""
+"""Name of the topic → the function that returns its text."""
 
 
 def _meant(words: tuple[str, ...]) -> list[str]:
-    """Return the names of the command that `words` are, which may begin with the name of another program's."""
+    """Return the names of the command that `words` mean, which may begin with a name from another program."""
     from .instead import meaning
 
     meant = meaning(words) if words else None

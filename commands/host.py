@@ -46,7 +46,7 @@ def doctor_command(output_format: Format) -> None:
 
 
 def _mend(missing: "Iterable[Check]") -> str | None:
-    """Return one command line that fixes all of `missing`, with a single installation of all packages."""
+    """Return one command line that fixes all of `missing`, and that installs all packages at once."""
     commands = dict.fromkeys(check.mend for check in missing if check.mend)
     packages = [command for command in commands if re.fullmatch(f"{_INSTALL}[^|&]*", command)]
     names = sorted({name for command in packages for name in command.removeprefix(_INSTALL).split()})

@@ -1,4 +1,4 @@
-"""The commands about images. Instances hold links to the files they need, so no command here can harm one."""
+"""The commands about images. Instances have links to the files that they need, so no command here can harm one."""
 
 import platform
 from pathlib import Path
@@ -222,7 +222,7 @@ def prune_command(session: Session, yes: bool, dry_run: bool, output_format: For
 
 
 def _print(images: "Images", image: "Image", output_format: Format) -> None:
-    """Print the image that a command made or changed, for programs; people have read about it on stderr."""
+    """Print the image that a command made or changed, for programs; people have read the messages on stderr."""
     if output_format != "table":
         print_record(_record(images, image, images.users()), output_format)
 

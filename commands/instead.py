@@ -1,9 +1,9 @@
 """Names that people know from other programs: those that work here, and what to type instead of the others.
 
-A name works if what it means elsewhere is exactly what a command does here; `meaning` rewrites it to that command, so
-messages, hints and completion know real names only. Any other gets a hint, by meaning for the words of other programs
-(limactl, docker, multipass, virsh), or by similar letters for slips of the finger. By similar letters nothing that
-moves an instance or destroys anything is ever proposed: `status` is not `start`.
+A name works if it means elsewhere exactly what a command does here; `meaning` rewrites it to that command, so messages,
+hints and completion only know real names. Any other word gets a hint: by its meaning if it is a word of another program
+(limactl, docker, multipass, virsh), or by similar spelling if it is a typo. A command that moves an instance or
+destroys something is never proposed because of its spelling: `status` is not `start`.
 """
 
 from collections.abc import Sequence
@@ -26,10 +26,10 @@ SAME = {
     "templates": "template list",
     "version": "--version",
 }
-"""A word of another program's → the command that it is here; `meaning` knows the flags that are typed with it."""
+"""Word of another program → the command that it means here; `meaning` handles the flags that are typed with it."""
 
 SAME_IN_GROUP = {"ls": "list", "rm": "delete", "cp": "copy", "info": "inspect"}
-"""The same in the groups of commands about images, disks and templates, where they have such a command."""
+"""The same for the groups of commands about images, disks and templates, if the group has such a command."""
 
 REMARKS = {
     "ls": "-a and -l have no effect",
@@ -37,7 +37,7 @@ REMARKS = {
     "exec": "with -t, as in -it: shell",
     "ssh": "the guest's sh runs COMMAND, as with ssh",
 }
-"""What `help names` says about some of them."""
+"""Remarks of `help names` about some of them."""
 
 INSTEAD = {
     "show": "inspect",
@@ -109,7 +109,7 @@ INSTEAD = {
     "start-at-login": "autostart enable",
     "completion": "help completion",
 }
-"""A word of another program's → what to type here, where that is not the same or moves an instance in another way."""
+"""Word of another program → what to type here, if the meaning is not quite the same or the transition differs."""
 
 INSTEAD_IN_GROUP = {"remove": "delete", "show": "inspect", "check": "validate", "cat": "show", "grow": "resize",
                     "new": "create", "pull": "import", "add": "import", "save": "create", "apply": "restore",
@@ -117,11 +117,11 @@ INSTEAD_IN_GROUP = {"remove": "delete", "show": "inspect", "check": "validate", 
 """The same for the commands about images, disks and templates; a group that has no such command gets its help."""
 
 DESTROYS = frozenset({"delete", "prune"})
-"""Commands of groups that are never proposed for their letters."""
+"""Commands of groups that are never proposed because of their spelling."""
 
 
 def meaning(words: Sequence[str]) -> list[str] | None:
-    """Return the command line that `words` are here, if they begin with a name of another program's that works."""
+    """Return the command line that `words` mean here; None unless they begin with a name that works."""
     word, *rest = words
     match word:
         case "ls":
@@ -143,15 +143,15 @@ def meaning(words: Sequence[str]) -> list[str] | None:
 
 
 def meaning_in_group(words: Sequence[str], group: "click.Group") -> list[str] | None:
-    """Return the same for a command of `group`."""
+    """Return what `meaning` returns, for a command of `group`."""
     meant = SAME_IN_GROUP.get(words[0], "")
     return [meant, *words[1:]] if meant in group.commands else None
 
 
 def _leading(letters: str, words: Sequence[str]) -> tuple[set[str], list[str]]:
-    """Return those of the flags `letters` that stand before the first name in `words`, and `words` without them.
+    """Return those of the flags `letters` that come before the first name in `words`, and `words` without them.
 
-    Of `-aq`, `-q` is left.
+    For example, `-aq` without `a` is `-q`.
     """
     flags: set[str] = set()
     kept: list[str] = []
@@ -168,9 +168,9 @@ def _leading(letters: str, words: Sequence[str]) -> tuple[set[str], list[str]]:
 
 
 def proposal(ctx: "click.Context", group: "click.Group", args: Sequence[str], movers: Sequence[str] = ()) -> str:
-    """Return the command line to type instead of `args`, whose first is no command of `group`.
+    """Return the command line to type instead of `args`, whose first word is not a command of `group`.
 
-    What was typed after it is kept if that can be parsed. `movers` are never proposed for their letters.
+    The words after it are kept if they can be parsed. `movers` are never proposed because of their spelling.
     """
     import shlex
 
@@ -193,7 +193,7 @@ def proposal(ctx: "click.Context", group: "click.Group", args: Sequence[str], mo
 
 
 def _launched(words: Sequence[str]) -> list[str]:
-    """Return what `up` takes for what is typed after `launch`: IMAGE NAME (incus), IMAGE --name NAME (multipass)."""
+    """Return the arguments of `up` for those of `launch`: IMAGE NAME (incus), IMAGE --name NAME (multipass)."""
     match words:
         case [image, "--name" | "-n", name] | ["--name" | "-n", name, image] | [image, name] if image[:1] != "-":
             return [name, "--template", _template(image)]
@@ -203,7 +203,7 @@ def _launched(words: Sequence[str]) -> list[str]:
 
 
 def _set(words: Sequence[str]) -> list[str]:
-    """Return what `edit` takes for what is typed after Multipass's `set`: `local.NAME.KEY=VALUE`."""
+    """Return the arguments of `edit` for those of Multipass's `set`: `local.NAME.KEY=VALUE`."""
     import re
 
     found = re.fullmatch(r"local\.([^.=]+)\.(cpus|memory|disk)=(.+)", words[0]) if len(words) == 1 else None
@@ -211,12 +211,12 @@ def _set(words: Sequence[str]) -> list[str]:
 
 
 def _template(image: str) -> str:
-    """Return the template for an image of Multipass's, which calls those of Ubuntu by their number alone."""
+    """Return the template for an image of Multipass, which names those of Ubuntu by number only."""
     return f"ubuntu-{image}" if image[:1].isdigit() else image
 
 
 def _parses(ctx: "click.Context", group: "click.Group", args: Sequence[str]) -> bool:
-    """True when `args` are a command of `group` with what it needs. Nothing is done."""
+    """True if `args` are a valid command line for a command of `group`. Nothing is done."""
     import click
 
     name, *rest = args

@@ -1,4 +1,4 @@
-"""The commands that move an instance: one for each row of the table that can be asked for, and the composites."""
+"""The commands that move an instance: one for each row of the table that can be requested, and the composites."""
 
 from typing import TYPE_CHECKING, Any, Unpack
 

@@ -1,4 +1,4 @@
-"""What `list` and `can` print. click is not loaded here: it costs more than either of them does."""
+"""What `list` and `can` print. click is not imported here, because the import takes longer than either command."""
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 ILLEGAL = 3
-"""Exit code of `can NAME TRIGGER` when the table has no such row: that of illegal-transition."""
+"""Exit code of `can NAME TRIGGER` if the trigger is refused: that of illegal-transition."""
 
 
 KEYS = frozenset(Status("", State.absent, Path()).to_json())
@@ -31,22 +31,22 @@ COLUMNS: dict[str, Callable[[Status], str]] = {
     "SSH": lambda status: str((status.observation and status.observation.ssh_port) or "-"),
     "STATUS": words.status,
 }
-"""Title → text, of the table. STATUS is last, because it is as long as what there is to say."""
+"""Column title → its text in the table. STATUS is last, because its length varies most."""
 
 
 class Listing(NamedTuple):
     """How instances are listed."""
 
     output_format: Format = "table"
-    """Or a Go template, which has a line for each."""
+    """Or a Go template, which prints a line for each instance."""
     filters: Sequence[tuple[str, str]] = ()
     sort: str = "name"
-    """A key of the record; with a `-` before it, the other way round."""
+    """A key of the record; with a leading `-`, in reverse order."""
     columns: Sequence[str] = tuple(COLUMNS)
 
 
 def list_instances(session: "Session", names: Sequence[str] = (), listing: Listing = Listing()) -> None:  # noqa: B008 - it is immutable
-    """Print the instances `names`, or all; raise NotFoundError when there is no instance of one of them."""
+    """Print the instances `names`, or all; raise NotFoundError if one of `names` does not exist."""
     interlock = session.interlock
     if not names:
         shown = _print_statuses(session, interlock.instances(), listing)
@@ -64,7 +64,7 @@ def list_instances(session: "Session", names: Sequence[str] = (), listing: Listi
 
 
 def show_verdicts(session: "Session", name: str, trigger: str | None = None, output_format: Format = "table") -> int:
-    """Print what is legal for `name`, or whether `trigger` is; return the exit code, which says the latter."""
+    """Print what is legal for `name`, or whether `trigger` is legal, which the returned exit code says too."""
     verdicts = session.interlock.can(name)
     if trigger is not None:
         verdicts = [verdict for verdict in verdicts if verdict.trigger == trigger]
@@ -83,7 +83,7 @@ def show_verdicts(session: "Session", name: str, trigger: str | None = None, out
 
 
 def _print_statuses(session: "Session", statuses: Iterable[Status], listing: Listing) -> bool:
-    """Print `statuses`, for programs each as it is read; return False for a table that would have no row."""
+    """Print `statuses`, for programs each one as it is read; return False for a table that would have no rows."""
     chosen = _sorted(matching(statuses, listing.filters), listing.sort)
     if "{{" in listing.output_format:
         _print_by_template(chosen, listing.output_format)
@@ -112,9 +112,9 @@ def _print_by_template(statuses: Iterable[Status], template: str) -> None:
 
 
 def _sorted(statuses: Iterable[Status], sort: str) -> Iterable[Status]:
-    """Return `statuses` in the order of a key; those without a value come last."""
+    """Return `statuses` sorted by a key; those without a value come last."""
     if sort == "name":
-        return statuses  # as they come
+        return statuses  # they are sorted by name already
     key = sort.removeprefix("-")
     known = [(status.to_json()[key], status) for status in statuses]
     with_value = [pair for pair in known if pair[0] is not None]
@@ -123,7 +123,7 @@ def _sorted(statuses: Iterable[Status], sort: str) -> Iterable[Status]:
 
 
 def matching(statuses: Iterable[Status], filters: Sequence[tuple[str, str]]) -> Iterable[Status]:
-    """Yield those of `statuses` of which each of `filters`, a key and a pattern, matches."""
+    """Yield those of `statuses` that match all `filters`, each a key and a pattern."""
     if not filters:
         return statuses
     from fnmatch import fnmatchcase
@@ -135,18 +135,18 @@ def matching(statuses: Iterable[Status], filters: Sequence[tuple[str, str]]) -> 
 
 
 def _text(value: object) -> str:
-    """Return a value of a record as a filter sees it: as JSON has it, without quotes."""
+    """Return a value of a record as a filter sees it: as in JSON, without quotes."""
     return {None: "null", True: "true", False: "false"}.get(value) or str(value)  # type: ignore[call-overload]
 
 
 def propose_repair(session: "Session", status: Status) -> None:
-    """Propose the way out to people when an instance is damaged."""
+    """Propose the command that fixes or removes the instance if it is damaged."""
     if status.damage:
         session.hint(session.interlock.engine.way_out(status.name), why=status.damage, instance=status.name)
 
 
 def cell(status: Status, title: str) -> str:
-    """Return what the column `title` says; every key of the record is a column, too."""
+    """Return the text of the column `title`; every key of the record is a column, too."""
     if title in COLUMNS:
         return COLUMNS[title](status)
     value = status.to_json()[title.lower()]

@@ -1,4 +1,4 @@
-"""The options of `create` and `up` that say what machine is wanted, beside its template."""
+"""The options of `create` and `up` that describe the machine, in addition to its template."""
 
 import json
 from collections.abc import Callable
@@ -31,7 +31,7 @@ mount_option = click.option(
 
 
 def machine_options(command: F) -> F:
-    """Add the options that override the template or fill in what it leaves open; `wishes` takes their values."""
+    """Add the options that override the template or set what it leaves open; `wishes` takes their values."""
     for option in reversed(
         (
             click.option(
@@ -79,7 +79,7 @@ def wishes(
     edits: tuple[str, ...],
     **values: Any,
 ) -> "Wishes":
-    """Return what `machine_options` were given. Raises UsageError for one that cannot be understood."""
+    """Return the values of `machine_options` as wishes. Raises UsageError for a value that cannot be understood."""
     from .. import Wishes
 
     flags = {"plain=true": plain, "network.host=false": no_host, "network.internet=false": no_internet}
@@ -88,7 +88,7 @@ def wishes(
 
 
 def mounted(text: str) -> dict[str, Any]:
-    """Return the mount for `--mount DIR[:w]`, as a template has it."""
+    """Return the mount for `--mount DIR[:w]`, in the form of a template."""
     location, writable = (text[:-2], True) if text.endswith(":w") else (text, False)
     if not location:
         raise UsageError(f"--mount {text}: expected DIR or DIR:w, such as --mount ~/src:w")

@@ -1,8 +1,8 @@
-"""Commands that take several instances: which are meant, and what becomes of each.
+"""Commands that take several instances: which ones are meant, and what happens to each.
 
-The instances are worked on in parallel, each by its own thread, with no more threads than this host can bear. A failure
-does not stop the others: it is reported when it happens, and the exit code is that of the first instance that failed,
-in the order in which they were named.
+The instances are worked on in parallel, each by its own thread, with no more threads than this host can handle. A
+failure does not stop the others: it is reported when it happens, and the exit code is that of the first instance that
+failed, in the order in which they were named.
 """
 
 import os
@@ -33,17 +33,17 @@ class Which(TypedDict):
 
 
 Ask = Callable[["Interlock", str], "Outcome"]
-"""What a command asks for one instance by its name."""
+"""The call that a command makes for each instance, by its name."""
 
 UNCHOSEN = "name the instances, or choose them with --all or --filter"
-"""The error of a command line that names no instance in any way."""
+"""The error of a command line that selects no instance."""
 
 MANY = 32
-"""How many instances are worked on at once where none is booted: that costs the host next to nothing."""
+"""How many instances are worked on at once if no guest is booted, which costs the host little."""
 
 
 class Filter(click.ParamType):  # type: ignore[type-arg] # generic in newer releases of click
-    """A condition on instances: KEY=PATTERN, of a key of `list --format json`."""
+    """A condition on instances: KEY=PATTERN, with a key of `list --format json`."""
 
     name = "filter"
     completes = tuple(sorted(f"{key}=" for key in KEYS))
@@ -66,7 +66,7 @@ filter_option = click.option(
 
 
 def names_argument(function: F) -> F:
-    """Give a command any number of NAMES, `--all` and `--filter`; `each` finds out which are meant."""
+    """Give a command any number of NAMES, `--all` and `--filter`; `each` determines which instances are meant."""
     everything = click.option("--all", "-a", "everything", is_flag=True, help="All instances.")
     return click.argument("names", nargs=-1, type=InstanceName())(everything(filter_option(function)))
 
@@ -74,7 +74,7 @@ def names_argument(function: F) -> F:
 def each(session: Session, trigger: Trigger, ask: Ask, **which: Unpack[Which]) -> "list[Outcome]":
     """Call `ask` for each instance that is meant, print the outcomes for programs, and return them.
 
-    Leaves the command with the exit code of the first that failed.
+    If one failed, end the command with the exit code of the first that failed.
     """
     chosen = _chosen(session, trigger, which)
     if len(chosen) != 1:

@@ -1,4 +1,4 @@
-"""Which instance and which template a command line means that does not name both."""
+"""Which instance and which template a command line means if it does not name both."""
 
 import re
 import shlex
@@ -10,17 +10,17 @@ from ..host.home import NAME
 from .session import Session
 
 FOLDER_TEMPLATES = ("interlock.yaml", "lima.yaml")
-"""What `up` without a name looks for in the working folder, but not above it, where files are often not the user's."""
+"""The files that `up` without a name looks for, only in the working folder: those above it may be another user's."""
 
 _LOCATOR = re.compile(r"-\Z|[^:]*/|(template|build|file|https?):")
-"""How a template's locator begins that cannot be a name."""
+"""The beginnings of template locators that cannot be names of instances."""
 
 
 def to_create(session: Session, words: tuple[str, ...], template: str | None) -> tuple[str, str]:
     """Return the name and the template that `create WORDS --template TEMPLATE` means.
 
-    A single word without --template is a template, after which the instance is named. Raises UsageError for what
-    could mean two things, with the commands to type.
+    A single word without --template is a template, and the instance is named after it. Raises UsageError, with the
+    commands to type, for ambiguous words.
     """
     templates = session.interlock.templates
     match words, template:
@@ -44,8 +44,8 @@ def to_create(session: Session, words: tuple[str, ...], template: str | None) ->
 def to_bring_up(session: Session, word: str | None, template: str | None) -> tuple[str, str | None]:
     """Return the name and the template that `up WORD --template TEMPLATE` means.
 
-    Without either, it is the template in the working folder, after which the instance is named. A bare word is always
-    a name: a typo must not make `up` create something.
+    Without either, it is the template in the working folder, and the instance is named after the folder. A bare word is
+    always a name, so that a typo does not make `up` create something.
     """
     if word is None and template is None:
         return of_this_folder(session)
@@ -59,7 +59,7 @@ def to_bring_up(session: Session, word: str | None, template: str | None) -> tup
 def refuse_template(command: str, word: str) -> None:
     """Raise UsageError if `word`, given to `command` as a name, can only be a template: `template:debian`, `./a.yaml`.
 
-    It looks at the text alone: nothing that `start` runs can read a template.
+    This looks only at the text, because no code that `start` runs may read a template.
     """
     if _LOCATOR.match(word):
         stem = word.rpartition("/")[2].rpartition(":")[2].removesuffix(".yaml").removesuffix(".yml")
@@ -70,10 +70,10 @@ def refuse_template(command: str, word: str) -> None:
 
 
 def the_only_instance(session: Session, command: str, needed: str | None = None) -> str:
-    """Return the name of the instance that `command` without a name means, and say so.
+    """Return the name of the instance that `command` without a name means, and report it.
 
-    Only on a terminal, where somebody reads it: what a script means must not depend on what else exists. Elsewhere
-    the error says what is `needed`, a name by default.
+    This works only at a terminal, where the user sees it: what a script does must not depend on what else exists.
+    Elsewhere, the error says what is `needed`, by default a name.
     """
     if not sys.stderr.isatty():
         needed = needed or f"{command} needs a name"

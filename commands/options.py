@@ -17,7 +17,7 @@ pass_session = click.make_pass_decorator(Session)
 
 
 class Group(click.Group):
-    """The commands about one kind of thing; --json may stand before one of them, too."""
+    """A group of commands about one kind of object; --json may be typed before the command, too."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -80,7 +80,7 @@ def _as_json(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 
 
 def chosen_format(ctx: click.Context, _: click.Parameter, value: str) -> str:
-    """Return the format that --format names; --json, which has been read by now, comes before it."""
+    """Return the format that --format names; --json, which has been read by now, takes precedence."""
     return "json" if ctx.ensure_object(Session).as_json else value
 
 
@@ -89,13 +89,13 @@ def _json_option(text: str) -> Callable[[F], F]:
 
 
 json_option = _json_option("Print the result, or the error, as a JSON object.")
-"""For a command without --format: its result has one form for people and one for programs."""
+"""For a command without --format: its result has only one form for people and one for programs."""
 
 json_format_option = _json_option("Same as --format json; errors are printed as JSON objects, too.")
 
 
 def format_option(command: F) -> F:
-    """Let `command` take --format and --json: the format of its results is its `output_format`."""
+    """Give `command` --format and --json; it gets the format of its results as `output_format`."""
     option = click.option(
         "--format",
         "output_format",
@@ -109,7 +109,7 @@ def format_option(command: F) -> F:
 
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
-"""For a command that moves no instance."""
+"""For a command that does not move an instance."""
 
 
 def _dry_run(ctx: click.Context, _: click.Parameter, value: bool) -> None:
@@ -118,7 +118,7 @@ def _dry_run(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 
 
 def outcome_options(command: F) -> F:
-    """Let `command`, which moves an instance, take --dry-run, --format and --json."""
+    """Give `command`, which moves an instance, --dry-run, --format and --json."""
     dry_run = click.option(
         "--dry-run",
         is_flag=True,
@@ -143,7 +143,7 @@ on_failure_option = click.option(
 
 
 def timeout_option(what: str, default: str = "Default: the instance's own.") -> Callable[[F], F]:
-    """Return the option --timeout; `what` says what it limits, and `default` what holds without it."""
+    """Return the option --timeout; `what` says what it limits, and `default` which limit applies without it."""
     return click.option(
         "--timeout", "timeout_s", type=click.FloatRange(min=0.0), metavar="SECONDS", help=f"{what} {default}".rstrip()
     )

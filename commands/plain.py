@@ -1,12 +1,12 @@
-"""The command lines that are typed most, understood without click, whose import costs more than they do.
+"""The most frequent command lines, parsed without click, because importing click takes longer than they do.
 
     interlock list [NAME...]
     interlock can NAME [TRIGGER]
     interlock start NAME
-    what a shell asks to complete a line
+    the request of a shell to complete a line
 
-or one of these by a name of another program's, such as `ls`. Whatever is not exactly one of these, an option or a
-mistake say, is the affair of `cli`, which has the words for it.
+or one of these by a name from another program, such as `ls`. Everything else, such as a line with an option or a
+mistake, is left to `cli`, which has the error messages.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,17 +16,17 @@ from ..host.home import NAME
 from .session import FORMATS, Session
 
 Work = Callable[[Session], int]
-"""What is to be done; returns the exit code."""
+"""Does the work of a command line, and returns the exit code."""
 
 _SETTINGS = ("INTERLOCK_QUIET", "INTERLOCK_DEBUG", "INTERLOCK_HOST")
-"""What `cli` reads from the environment beside the command line, and a session does not."""
+"""Environment variables that `cli` reads in addition to the command line, and that a session does not read."""
 
 _COMPLETE = "_INTERLOCK_COMPLETE"
 """How a shell asks for a completion. Source: click, "Shell Completion"."""
 
 
 def plain(words: Sequence[str], environment: Mapping[str, str]) -> Work | None:
-    """Return what the command line `words` asks for, the program's name left out; None unless it is plain."""
+    """Return the work that `words`, the command line without the program's name, ask for; None unless it is plain."""
     if _COMPLETE in environment:
         return _completion(environment)
     unknown_format = environment.get("INTERLOCK_LOG_FORMAT", "human") not in FORMATS

@@ -1,4 +1,4 @@
-"""How a program of ours begins and ends, whatever its command line is like: standard streams, and errors."""
+"""How our programs begin and end, independent of their command lines: standard streams and errors."""
 
 import atexit
 import gc
@@ -10,43 +10,43 @@ from collections.abc import Sequence
 from ..errors import HostError, InterlockError
 from ..host.deferred import defer
 
-TYPE_CHECKING = False  # what `typing` calls so, without its import
+TYPE_CHECKING = False  # as in `typing`, without importing it
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
 UNUSED = ("asyncio", "fnmatch", "inspect", "ipaddress", "linecache", "ntpath", "shlex", "textwrap", "uuid")
-"""Modules that pathlib, logging, transitions, structlog and we ourselves import, and most commands never use."""
+"""Modules that pathlib, logging, transitions, structlog and Interlock import, but most commands never use."""
 
 STDOUT, STDERR = 1, 2
-"""The descriptors, which are there also where Python has no `sys.stdout`."""
+"""The descriptors, which can be used even if `sys.stdout` is None."""
 
 
 def serve(work: "Callable[[], int]") -> "NoReturn":
-    """Do `work`, and leave the program with the exit code that it returns. Signals are listened to already."""
+    """Do `work`, and exit with the exit code that it returns. The program listens to signals already."""
     from ..host import cancellation
 
     defer(*UNUSED)
-    gc.set_threshold(100_000)  # most commands end before garbage is worth looking for, which is a tenth of their cost
-    os.umask(os.umask(0o077) & 0o077)  # one that takes the owner's own rights would lock us out of what we make
+    gc.set_threshold(100_000)  # garbage collection is a tenth of the cost of most commands, which end soon
+    os.umask(os.umask(0o077) & 0o077)  # a umask for the owner would lock us out of our own files
     _stand_in()
     try:
         code = work()
-        gc.freeze()  # nothing that it made is looked through once more
+        gc.freeze()  # no last garbage collection of what it made
         sys.exit(code)
     finally:
         cancellation.ignore()
 
 
 def leave(ended: SystemExit) -> "NoReturn":
-    """End the process as `ended` says, without taking its modules apart, which costs more than a listing itself.
+    """End the process as `ended` says, without the teardown of its modules, which takes longer than a listing.
 
-    What is to be done at an exit is done, and what was printed is written. Where that fails, or where there may be
-    threads, which Python waits for, `ended` is raised instead.
+    Exit handlers run, and printed output is flushed. If that fails, or if there may be threads that Python has to wait
+    for, `ended` is raised instead.
     """
     if "threading" in sys.modules or not isinstance(ended.code, int):
         raise ended
-    atexit._run_exitfuncs()  # noqa: SLF001 - nothing public does what Python does
+    atexit._run_exitfuncs()  # noqa: SLF001 - there is no public function for this
     try:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -56,20 +56,20 @@ def leave(ended: SystemExit) -> "NoReturn":
 
 
 def _stand_in() -> None:
-    """Let /dev/null stand in for standard streams that are closed: a file of ours would get their numbers."""
+    """Open /dev/null in place of closed standard streams, whose numbers a file of ours would get otherwise."""
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         try:
             os.fstat(number)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003 - the lowest that is free: this one
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003 - gets the lowest free number: this one
         if getattr(sys, name) is None:
-            setattr(sys, name, open(number, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - it is open to the end
+            setattr(sys, name, open(number, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - stays open until the end
 
 
 def become(argv: list[str]) -> "NoReturn":
-    """Become another program, such as ssh, so that nothing stands between it and the caller.
+    """Replace this process by another program, such as ssh, so that nothing is between it and the caller.
 
-    For a caller on another host that keeps this process on a leash, the program runs below it, and ends with it.
+    If a caller on another host controls this process, the program runs as a child process instead, and ends with it.
     """
     from ..host import cancellation
     from ..remote import serving
@@ -85,18 +85,18 @@ def become(argv: list[str]) -> "NoReturn":
 
 
 def saying_open(line: Sequence[str]) -> list[str]:
-    """Return the command line `line` of ssh, which then prints a line on stdout once its forwards are there."""
+    """Return the ssh command line `line`, changed so that ssh prints a line on stdout once its forwards are open."""
     return [line[0], "-o", "PermitLocalCommand=yes", "-o", "LocalCommand=echo open", *line[1:]]
 
 
 def stop_printing() -> int:
-    """Return the exit code where the reader of our results has read enough, and let nothing more be printed."""
+    """Stop printing, because the reader of our results has closed the pipe, and return the exit code for that."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)  # Python flushes stdout once more at its end
     return 128 + signal.SIGPIPE
 
 
 def known(error: Exception, program: Sequence[str] = ("interlock",)) -> InterlockError:
-    """Return `error` as one of ours; `program` is what was called."""
+    """Return `error` as one of our errors; `program` is the program that was called."""
     match error:
         case InterlockError():
             return error

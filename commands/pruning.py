@@ -43,9 +43,9 @@ def prune_command(session: Session, what: tuple[str, ...], yes: bool, dry_run: b
 
 
 def prune(session: Session, kinds: Collection[str], *, yes: bool, dry_run: bool, output_format: Format) -> None:
-    """List what nothing needs of `kinds`, and remove it with `yes`, or if the user at the terminal agrees.
+    """List the unneeded objects of `kinds`, and remove them with `yes` or if the user at the terminal agrees.
 
-    With `dry_run`, and where nobody can be asked, it is only listed, with the command that removes it.
+    With `dry_run`, or if nobody can be asked, they are only listed, with the command that removes them.
     """
     interlock = session.interlock
     found = interlock.unneeded(kinds)

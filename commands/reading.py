@@ -41,7 +41,7 @@ class ListFormat(click.ParamType):  # type: ignore[type-arg] # generic in newer 
 
 
 class Columns(click.ParamType):  # type: ignore[type-arg] # likewise
-    """Titles of the table's columns, separated by commas, in upper case."""
+    """Titles of columns of the table, separated by commas, in upper case."""
 
     name = "columns"
     completes = tuple(COLUMNS)
@@ -56,7 +56,7 @@ class Columns(click.ParamType):  # type: ignore[type-arg] # likewise
 
 
 class SortKey(click.ParamType):  # type: ignore[type-arg] # likewise
-    """A key of the record, with a `-` before it for the reverse order."""
+    """A key of the record, with a leading `-` for the reverse order."""
 
     name = "sort"
     completes = tuple(sorted(KEYS - {"operation"}))

@@ -1,4 +1,4 @@
-"""The command of a row that has none of its own: NAMES, and --timeout where the row has a deadline."""
+"""The command of a row without a command of its own: it takes NAMES, and --timeout if the row has a deadline."""
 
 from typing import Any, Unpack
 
@@ -11,7 +11,7 @@ from .session import Session
 
 
 def command(trigger: str) -> click.Command:
-    """Return the command that asks for `trigger`; its help is the row's reason."""
+    """Return the command that requests `trigger`; its help is the reason of the row."""
     row = BY_TRIGGER[Trigger(trigger)]
 
     @pass_session

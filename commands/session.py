@@ -1,4 +1,4 @@
-"""What every command is given: the API, and the way to stderr."""
+"""What every command gets: the API, and the way to stderr."""
 
 import os
 import sys
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
 FORMATS: "dict[str, LogFormat]" = {"human": "human", "logfmt": "logfmt", "json": "json"}
 
 TYPED = "interlock.typed"
-"""In the `meta` of click's context: the words of the command line, from the command's name on."""
+"""The key in the `meta` of click's context for the words of the command line, starting with the command's name."""
 
 
 class Session:
-    """What commands are given: the API, which announces to the terminal or the log, and their own ways to do so."""
+    """What commands get: the API, whose events go to the terminal or the log, and methods for their own messages."""
 
     def __init__(self) -> None:
         self.log_format: LogFormat | None = FORMATS.get(os.environ.get("INTERLOCK_LOG_FORMAT", ""))
-        """From the environment, until the command line says otherwise: for errors before that has been read."""
+        """From the environment until the command line has been read, for errors before that."""
         self.debug = False
         self.quiet = False
         self.host: str | None = None
-        """The machine that is to do it, as the user named it; None for this one."""
+        """The host that runs the command, as the user named it; None for this one."""
         self.as_json = False
-        """True when the command prints its result as JSON: then errors are printed as JSON, too."""
+        """True if the command prints its result as JSON; then errors are printed as JSON, too."""
         self.dry_run = False
-        """True when the command only says what it would do."""
+        """True if the command only says what it would do."""
         self.vms: Interlock | None = None
-        """The API on another machine's instances, for commands that run here and work with those."""
+        """The API on another host's instances, for commands that run here and work with those."""
         self.typed: Callable[[str], str] = str
-        """Returns a command for this machine as the user types it, who may be on another one."""
+        """Returns a command for this host in the form in which the user, who may be on another host, types it."""
         self.about: dict[str, str] = {}
-        """What the command is about, where that is known: `instance`, and `operation`, the trigger it asks for."""
+        """What the command is about, if known: `instance`, and `operation`, which is the trigger that it requests."""
 
     @property
     def interlock(self) -> "Interlock":
@@ -58,7 +58,7 @@ class Session:
 
     @property
     def shows_progress(self) -> bool:
-        """True if somebody sees a moving line: at a terminal that can erase what it has written."""
+        """True if a moving line can be shown: at a terminal that can erase lines."""
         human = self.log_format in (None, "human")
         return human and not self.quiet and sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
@@ -67,13 +67,13 @@ class Session:
 
     @cached_property
     def stderr(self) -> "Stderr":
-        """The one way to stderr, in the format that is set when something is said for the first time."""
+        """The only way to stderr, in the format that is set when the first message is written."""
         from .stderr import Stderr
 
         return Stderr(self.log_format, self.about, quiet=self.quiet)
 
     def about_one(self, instance: str, trigger: str) -> "Session":
-        """Return a session like this one whose messages are about `instance`, for one thread of several."""
+        """Return a copy of this session whose messages are about `instance`, for one of several threads."""
         from .stderr import Stderr
 
         one = Session()
@@ -86,7 +86,7 @@ class Session:
         return one
 
     def bind(self, instance: str, command: str | None) -> None:
-        """Make messages be about `instance`, and about the operation `command` if that is a trigger of the table."""
+        """Mark messages as being about `instance`, and about the operation `command` if that is a trigger."""
         from ..fsm.table import Trigger
 
         self.about["instance"] = instance
@@ -94,24 +94,24 @@ class Session:
             self.about["operation"] = str(command)
 
     def report(self, text: str) -> None:
-        """Say how far work outside a transition has come, or what it came to: an image being built."""
+        """Report the progress or the result of work outside a transition, such as building an image."""
         self.stderr.report(text)
 
     def note(self, text: str) -> None:
-        """Note something although nothing failed: a template's key that is ignored."""
+        """Note something although nothing failed, such as an ignored key of a template."""
         self.stderr.note(text)
 
     def warn(self, text: str) -> None:
-        """Like `note`, but not hidden by --quiet, because it may matter: options that are ignored."""
+        """Like `note`, but not hidden by --quiet, because it may matter: ignored options, for example."""
         self.stderr.note(text, level="warning")
 
     def pass_message_on(self, outcome: "Outcome") -> None:
-        """Show the message of a started machine's template."""
+        """Show the message of the template of a machine that was started."""
         if outcome.message:
             self.report(outcome.message.rstrip("\n"))
 
     def hint(self, command: str, *, why: str, instance: str) -> None:
-        """Propose `command` for `instance`, where nothing failed."""
+        """Propose `command` for `instance` although nothing failed."""
         self.stderr.hint(self.typed(command), why, instance)
 
     def complain(self, error: InterlockError, instance: str | None = None, traceback: str | None = None) -> None:
@@ -122,6 +122,6 @@ class Session:
             from .stdout import print_record
 
             name = instance or self.about.get("instance")
-            with suppress(OSError):  # nobody reads it; stderr has it as well
+            with suppress(OSError):  # stdout is closed; stderr has the error too
                 print_record({"name": name, "error": error.record() | {"exit_code": error.exit_code}}, "json")
         self.stderr.error(error, instance=instance, traceback=traceback)

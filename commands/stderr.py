@@ -1,7 +1,7 @@
-"""The one way to stderr: transitions, reports, notes, hints and errors are records of one shape, each written once.
+"""The only way to stderr: transitions, reports, notes, hints and errors are records of one form, each written once.
 
-structlog carries every record. Its last processor renders sentences for people, logfmt or JSON. It is imported with the
-first record, so that a command without messages does not pay for it.
+Every record goes through structlog, whose last processor renders sentences for people, logfmt or JSON. structlog is
+imported with the first record, so that a command without messages does not pay for it.
 """
 
 import sys
@@ -25,14 +25,14 @@ LogFormat = Literal["human", "logfmt", "json"]
 Record = MutableMapping[str, Any]
 
 FIRST = ("timestamp", "level", "event", "instance", "operation")
-"""The keys that a record begins with; it ends with `message`."""
+"""The first keys of a record; the last one is `message`."""
 
 _STEP_INDENT = 10
-"""Where the words of a step begin, after its time."""
+"""The column where the words of a step begin, after its time."""
 
 
 class Stderr:
-    """The messages of one run of the program, in one format. None is written twice; a reader who left is no error."""
+    """The messages of one run of the program, in one format. It is not an error if stderr has no reader any more."""
 
     def __init__(
         self,
@@ -44,10 +44,10 @@ class Stderr:
     ) -> None:
         self.log_format: LogFormat = log_format or ("human" if sys.stderr.isatty() else "logfmt")
         self._about = {} if about is None else about
-        """What every record is about, where that is known: `instance` and `operation`."""
+        """What every record is about, if known: `instance` and `operation`."""
         self._quiet = quiet
         self.stream = stream or Stream(self.log_format)
-        """Where messages go. Threads with messages about different instances share one."""
+        """Where messages go. Threads with messages about different instances share one stream."""
 
     def announce(self, event: Event) -> None:
         """Write an event of the engine; later messages are about the same instance and operation."""
@@ -58,19 +58,19 @@ class Stderr:
         self._say(level(event), str(event.happening), message=event.message, **known)
 
     def report(self, text: str) -> None:
-        """Say how far work outside a transition has come, or what it came to."""
+        """Report the progress or the result of work outside a transition."""
         self._say("info", "report", message=text)
 
     def note(self, text: str, *, level: str = "info") -> None:
-        """Say what should be known although nothing failed."""
+        """Note something although nothing failed."""
         self._say(level, "note", message=text)
 
     def hint(self, command: str, why: str, instance: str) -> None:
-        """Propose a command that works as typed; people can see why, programs read it."""
+        """Propose a command that works as typed. `why` is for programs only, because people see the reason."""
         self._say("info", "hint", instance=instance, hint=command, message=why)
 
     def error(self, error: InterlockError, *, instance: str | None = None, traceback: str | None = None) -> None:
-        """Say what went wrong: its reference, its message, the failing program's words, and what to do."""
+        """Report an error: its reference, its message, the output of the failing program, and what to do."""
         facts = {"instance": instance, "traceback": traceback}
         known = {key: value for key, value in facts.items() if value}
         self._say("error", "error", **known, **error.record(), exit_code=error.exit_code)
@@ -82,7 +82,7 @@ class Stderr:
 
 
 class Stream:
-    """What all records of a run go through, one at a time."""
+    """The stream through which all records of a run go, one at a time."""
 
     def __init__(self, log_format: LogFormat) -> None:
         self._format: LogFormat = log_format
@@ -93,7 +93,7 @@ class Stream:
         """Write a record."""
         with self._lock:
             self._log = self._log or _logger(self._format)
-            with suppress(OSError):  # a reader that is gone (a pipe, a terminal) is no reason to cancel the work
+            with suppress(OSError):  # the work continues without a reader: a closed pipe or terminal
                 getattr(self._log, level)(event, **facts)
 
 
@@ -114,8 +114,8 @@ def _logger(log_format: LogFormat) -> Any:
 def _structlog() -> Any:
     """Return structlog, imported without the parts that take most of its import time and that we do not use.
 
-    It looks for rich and better_exceptions to show tracebacks and for colorama to color terminals, and does without
-    them if they are missing.
+    structlog imports rich and better_exceptions to show tracebacks and colorama to color terminals, if they exist. It
+    also works without them.
     """
     with _hidden("rich"), _hidden("colorama"), _hidden("better_exceptions"):
         import structlog
@@ -135,13 +135,13 @@ def _hidden(name: str) -> Iterator[None]:
 
 
 def _ordered(_logger: Any, _level: str, record: Record) -> Record:
-    """Begin with what every record has, and end with the sentence."""
+    """Put the keys of every record first, and the sentence last."""
     message = record.pop("message")
     return {key: record.pop(key) for key in FIRST if key in record} | dict(record) | {"message": message}
 
 
 def _flat(_logger: Any, _level: str, record: Record) -> Record:
-    """Leave out what has no value, and join lists to text, without control characters: a terminal may show a log."""
+    """Leave out keys without a value, join lists, and remove control characters, because a terminal may show a log."""
     texts = {key: "\n".join(value) if isinstance(value, list) else value for key, value in record.items()}
     return {
         key: printable(value) if isinstance(value, str) else value
@@ -155,11 +155,11 @@ class Terminal:
 
     def __init__(self, shown: type[BaseException]) -> None:
         self._shown = shown
-        """Raised to end the chain, because there is nothing to pass on. Source: structlog, "Processors", DropEvent."""
+        """Raised to end the chain, because nothing has to be passed on. Source: structlog, "Processors", DropEvent."""
         self._styled = styled(sys.stderr)
         self._live: Live | None = None
         self._at_work: dict[str, _Now] = {}
-        """Instance → what is being done to it."""
+        """Instance → the moving line of its operation."""
         self._several = False
 
     def __call__(self, _logger: Any, _level: str, record: Record) -> str:
@@ -209,7 +209,7 @@ class Terminal:
             self._at_work.pop(instance, None)
 
     def _show_step(self, instance: str, elapsed: str, step: str) -> None:
-        """Show a step, and of which instance if several are being worked on."""
+        """Show a step, and the name of its instance if several are being worked on."""
         whose = f"{instance}: " if self._several else ""
         self._show(f"{elapsed:>8}  {whose}{step}", style="2", indent=_STEP_INDENT)
 
@@ -217,7 +217,7 @@ class Terminal:
         print(self._in(style, wrapped(printable(text), sys.stderr, indent)), file=sys.stderr, flush=True)
 
     def _in(self, style: str, text: str) -> str:
-        """Return `text` in the colour `style`, where colours are shown. Source: ECMA-48, SGR."""
+        """Return `text` in the colour `style` if stderr shows colours. Source: ECMA-48, SGR."""
         return f"\x1b[{style}m{text}\x1b[0m" if style and self._styled else text
 
     def _watch(self) -> None:
@@ -228,7 +228,7 @@ class Terminal:
         from rich.live import Live
 
         console = Console(stderr=True, highlight=False, soft_wrap=True, no_color=not self._styled)
-        if console.is_dumb_terminal:  # it cannot erase what it has written
+        if console.is_dumb_terminal:  # it cannot erase lines
             return
         for now in self._at_work.values():
             now.named = self._several
@@ -242,7 +242,7 @@ class Terminal:
 
 
 class _Now:
-    """A moving line: `⠋ starting · waiting for ssh · 4 s`, and whose it is where there are several."""
+    """A moving line: `⠋ starting · waiting for ssh · 4 s`, with the name of the instance if there are several."""
 
     def __init__(self, instance: str, trigger: str, step: str, began: float) -> None:
         from ..fsm.table import BY_TRIGGER, Trigger

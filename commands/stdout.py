@@ -1,7 +1,7 @@
 """How records are printed on stdout: as an aligned table for people, as JSON or YAML for programs.
 
-JSON is one object per line, so that a listing can be read as it arrives and ends cleanly after any line. Tables are
-aligned here and not by rich, whose tables would take three times as long as all of `list`.
+JSON is one object per line, so a listing can be read as it arrives and can be cut after any line. Tables are aligned
+here and not by rich, whose tables would take three times as long as all of `list`.
 """
 
 import json
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "json", "yaml")
 Format = str
-"""One of them."""
+"""One of the formats."""
 
 Record = dict[str, Any]
 
 _FOLDED = 24
-"""The least width of a folded column; with less, it goes beneath the row..."""
+"""The minimal width of a folded column; with less room, it is printed below the row."""
 
 _INDENT = 4
-"""...this far from the margin."""
+"""The indentation of a column that is printed below its row."""
 
 _TIMES = ("_at", "since", "deadline")
-"""How the keys of times end in our records; JSON and YAML have them in UTC."""
+"""The endings of keys whose values are times; JSON and YAML have them in UTC."""
 
 COLOURS = {"running": 32, "damaged": 31, "starting": 33, "stopping": 33, "creating": 33}
-"""By the first word of a status line, as a parameter of SGR; others keep the terminal's own colour. Source: ECMA-48."""
+"""First word of a status line → its colour, as a parameter of SGR; other words have no colour. Source: ECMA-48."""
 
 
 def write(text: str) -> None:
-    """Write `text` to stdout, now: a program may wait for it."""
+    """Write `text` to stdout and flush it, because a program may be waiting for it."""
     sys.stdout.write(text)
     sys.stdout.flush()
 
@@ -48,7 +48,7 @@ def print_schema(schema: dict[str, Any], *, as_json: bool) -> None:
 def print_records(
     records: Iterable[Record], output_format: Format, columns: Sequence[tuple[str, Callable[[Record], str]]]
 ) -> None:
-    """Print `records`; `columns` are (title, text of a record) of the table form, which hides what has no column."""
+    """Print `records`; `columns` are (title, text of a record) for the table, which hides keys without a column."""
     if output_format == "table":
         rows = [[text(record) for _, text in columns] for record in records]
         if rows:
@@ -61,7 +61,7 @@ def print_records(
 def print_record(record: Record, output_format: Format) -> None:
     """Print one record as JSON or YAML, or as `key  value` lines.
 
-    JSON is ASCII: whatever a guest or a file name put into it, no terminal interprets it and any encoding can show it.
+    JSON is ASCII, so that no terminal interprets text from a guest or a file name, and any encoding can show it.
     """
     if output_format == "json":
         write(json.dumps(record) + "\n")
@@ -78,13 +78,13 @@ def print_record(record: Record, output_format: Format) -> None:
 
 
 class Result(Protocol):
-    """What came of a command."""
+    """The result of a command."""
 
     def to_json(self) -> Record: ...
 
 
 def print_result(result: Result, output_format: Format) -> None:
-    """Print the result of a command for programs; people have read it on stderr. That of a dry run is for both."""
+    """Print the result of a command for programs, as people have read it on stderr; print a dry run for both."""
     if output_format != "table":
         print_record(result.to_json(), output_format)
     else:
@@ -92,7 +92,7 @@ def print_result(result: Result, output_format: Format) -> None:
 
 
 def _foreseen(step: "Step") -> Iterator[str]:
-    """Yield the lines of a dry run about `step`."""
+    """Yield the lines about `step` of a dry run."""
     import shlex
 
     from ..fsm import words
@@ -109,7 +109,7 @@ def _foreseen(step: "Step") -> Iterator[str]:
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print `rows` under `titles`, with two spaces between columns and no padding after the last.
 
-    On a terminal that is too narrow, what does not fit on the line is folded; elsewhere, a row is one line.
+    On a terminal that is too narrow, the columns that do not fit are folded; elsewhere, a row is one line.
     """
     table = [titles, *([printable(cell).replace("\n", " ") for cell in row] for row in rows)]
     widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
@@ -128,17 +128,17 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 class _Fold(NamedTuple):
-    """How the rows of a table that is wider than the terminal continue."""
+    """How to fold the rows of a table that is wider than the terminal."""
 
     kept: int
     """The number of columns that stay as they are."""
     indent: int
     width: int
     beside: bool
-    """True when the rest begins on the row's own line, in a column as wide as the terminal has room; else beneath."""
+    """True if the rest begins on the line of the row, in the remaining width; False if it is below the row."""
 
     def lines(self, row: Sequence[str]) -> list[str]:
-        """Return the cells that are not kept, each begun on a line of its own. Words, such as paths, stay whole."""
+        """Return the lines of the cells that are not kept, each cell on new lines. Words, such as paths, stay whole."""
         import textwrap
 
         margin = " " * self.indent
@@ -149,7 +149,7 @@ class _Fold(NamedTuple):
 
 
 def _fold(widths: Sequence[int]) -> _Fold | None:
-    """Return how to fold a table with columns of `widths` for this terminal; None when there is room for it."""
+    """Return how to fold a table with columns of `widths` for this terminal; None if it fits."""
     width, end = columns(sys.stdout), -2
     for number, column in enumerate(widths):
         start, end = end + 2, end + 2 + column
@@ -160,12 +160,12 @@ def _fold(widths: Sequence[int]) -> _Fold | None:
 
 
 def size(number: int | None) -> str:
-    """Return bytes as people read them: `512 MiB`, `1.5 GiB`, `-` for what is not known."""
+    """Return bytes as people read them: `512 MiB`, `1.5 GiB`, `-` for an unknown size."""
     return "-" if number is None else sizes.in_words(number)
 
 
 def local_time(moment: str) -> str:
-    """Return the ISO 8601 `moment` as the clock on the wall shows it, with its offset: `2026-03-01 14:02:59 +0100`."""
+    """Return the ISO 8601 `moment` in local time, with the offset: `2026-03-01 14:02:59 +0100`."""
     from datetime import datetime
 
     try:
@@ -175,7 +175,7 @@ def local_time(moment: str) -> str:
 
 
 def _coloured(cell: str) -> str:
-    """Return `cell` with its first word in that word's colour, if it has one."""
+    """Return `cell` with its first word in the colour of that word, if it has one."""
     word = cell.split(" ", 1)[0]
     return f"\x1b[{COLOURS[word]}m{word}\x1b[0m{cell[len(word) :]}" if word in COLOURS else cell
 
@@ -194,7 +194,7 @@ def _flat(record: Record, prefix: str = "") -> Iterable[tuple[str, str]]:
 
 
 def _shown(key: str, value: Any) -> str:
-    """Return a fact as people read it: by the names of our records, times end in `_at` or are `since` or a deadline."""
+    """Return a value as people read it; the endings of our keys show which values are times."""
     return local_time(value) if key.endswith(_TIMES) and isinstance(value, str) else str(value)
 
 

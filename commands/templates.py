@@ -1,4 +1,4 @@
-"""The commands about templates. The only others that read one are `create` and `up`."""
+"""The commands about templates. Apart from these, only `create` and `up` read templates."""
 
 import sys
 from pathlib import Path
@@ -147,7 +147,7 @@ def schema_command(session: Session) -> None:
 
 
 def _copy(session: Session, template: str, edits: tuple[str, ...], *, embed: bool) -> bytes:
-    """Return the text of `template` as it is, or one that needs no other file."""
+    """Return the text of `template` as it is, or with `embed`, a text that needs no other file."""
     templates = session.interlock.templates
     source = templates.find(template)
     loaded = templates.parse(source, edits)

@@ -1,4 +1,4 @@
-"""What stderr and stdout share: the width of a terminal, whether it shows colours, and what must not reach it."""
+"""Functions for stderr and stdout: the width of a terminal, whether it shows colours, and what it must not get."""
 
 import os
 from contextlib import suppress
@@ -9,14 +9,14 @@ _USUAL_COLUMNS = 80
 
 
 def styled(stream: TextIO) -> bool:
-    """True when `stream` is a terminal that shows colours to somebody who wants them. Source: no-color.org, term(7)."""
+    """True if `stream` is a terminal that shows colours and its user wants them. Source: no-color.org, term(7)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def wrapped(text: str, stream: TextIO, indent: int = 0) -> str:
-    """Return `text` with its lines broken between words where `stream` is a terminal that would break them anywhere.
+    """Return `text` with its lines broken between words if `stream` is a terminal, which would break them anywhere.
 
-    What follows a break is indented by `indent`. A word that is longer than a line, such as a path, stays whole.
+    Lines after a break are indented by `indent`. A word that is longer than a line, such as a path, stays whole.
     """
     if not stream.isatty():
         return text
@@ -29,7 +29,7 @@ def wrapped(text: str, stream: TextIO, indent: int = 0) -> str:
 
 
 def columns(stream: TextIO) -> int:
-    """Return how wide the terminal behind `stream` is; that of standard output may be another, or none."""
+    """Return the width of the terminal of `stream`; standard output may be another terminal, or not a terminal."""
     with suppress(ValueError):
         return max(int(os.environ.get("COLUMNS", "")), 1)
     with suppress(OSError, ValueError):
@@ -40,5 +40,5 @@ def columns(stream: TextIO) -> int:
 def printable(text: str) -> str:
     """Return `text` without control characters: text from a guest must not control the terminal that shows it."""
     if text.isprintable():
-        return text  # as nearly all are
+        return text  # the usual case
     return "".join(char if char.isprintable() or char in "\t\n" else "" for char in text)

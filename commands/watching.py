@@ -74,14 +74,14 @@ def watch_command(ctx: click.Context, names: tuple[str, ...], since: str | int |
     if isinstance(since, int) and len(names) != 1:
         raise UsageError("a line's number is only valid for a single instance", hint="interlock watch --since 10m")
     try:
-        # Nothing is announced: what the watch itself finds out stands in a journal too.
+        # No listener: what the watch itself settles is also in a journal, and so is yielded.
         for change in Interlock().watch(names, since=since):
             if output_format == "json":
                 print_record(change.to_json(), output_format)
             else:
                 click.echo(f"{local_time(change.time)}  {printable(change.message)}")
     except CancelledError:
-        ctx.exit(CancelledError.exit_code)  # how a watch ends is no error
+        ctx.exit(CancelledError.exit_code)  # Ctrl-C is the normal end of a watch
 
 
 @click.command("wait")

@@ -1,4 +1,4 @@
-"""The lifecycle, drawn: `render` and `layout` draw the table; every file here but the Python ones is generated from it.
+"""The lifecycle as drawings: `render` and `layout` draw the table; all files here except the Python ones are generated.
 
-`python -m interlock.diagrams` writes them, and the reference pages that are generated too. Edit none of them by hand.
+`python -m interlock.diagrams` writes them, and the generated reference pages too. Do not edit any of them by hand.
 """

@@ -1,4 +1,4 @@
-"""The commands, described: the reference page, and what shells complete."""
+"""Descriptions of the commands: the reference page, and the table for completion in shells."""
 
 import json
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from .formats import FORMATS
 from .render import markdown_table, notice
 
 HELP = Option(["-h", "--help"], is_flag=True, help="Show this message and exit.")
-"""What every command has. The one that click makes depends on the context in which it was asked for first."""
+"""The help option of every command. The one that click makes depends on the context in which it was first used."""
 
 
 def page() -> str:
@@ -33,10 +33,10 @@ def page() -> str:
 
 
 def completion() -> str:
-    """Return commands/completion.json: all that can be typed, as `commands.completing` reads it.
+    """Return commands/completion.json: everything that can be typed, in the form that `commands.completing` reads.
 
-    A command is {help, options, arguments}, and {commands} where it has some; `leads` says that options end at its
-    first argument. `takes` of an option is false for a flag; of what a shell knows nothing about, it is null.
+    A command is {help, options, arguments}, with {commands} if it is a group; `leads` says that options end at its
+    first argument. `takes` of an option is false for a flag, and null for values that a shell cannot complete.
     """
     tree = _tree(cli, Context(cli, info_name="interlock"))
     tree |= {"topics": list(TOPICS), "templates": builtin_names(), "diagrams": list(FORMATS)}
@@ -78,7 +78,7 @@ def _tree(command: Command, context: Context) -> dict[str, Any]:
 
 
 def _takes(parameter: Parameter) -> str | tuple[str, ...] | None:
-    """Return what a parameter takes, as far as a shell can know it."""
+    """Return what values a parameter takes, as far as a shell can complete them."""
     match parameter.type:
         case Choice() as choice:
             return tuple(str(one) for one in choice.choices)
@@ -89,7 +89,7 @@ def _takes(parameter: Parameter) -> str | tuple[str, ...] | None:
 
 
 def _commands(command: Command, context: Context) -> Iterator[str]:
-    """Yield the section of `command`, and of those below it."""
+    """Yield the sections of `command` and of all commands below it."""
     yield f"### {context.command_path}\n\n{_command(command, context)}"
     if isinstance(command, Group):
         for name, child in command.commands.items():
@@ -100,7 +100,7 @@ def _command(command: Command, context: Context) -> str:
     """Return usage, help and options of `command`."""
     pieces = " ".join(command.collect_usage_pieces(context))
     help_text = cleandoc(command.help or "")
-    # \b begins a paragraph that is not to be rewrapped: an example.
+    # \b begins a paragraph that must not be rewrapped: an example.
     paragraphs = [
         "```\n" + paragraph.removeprefix("\b\n") + "\n```" if paragraph.startswith("\b") else paragraph
         for paragraph in help_text.split("\n\n")

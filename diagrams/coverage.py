@@ -1,7 +1,7 @@
-"""The picture of what the tests did with the table: how often each row was taken from each source, and how it ended.
+"""The picture of the tests' coverage of the table: how often each row was taken from each source, and how it ended.
 
 tests/tally.py counts while the tests run and writes tests/transitions.jsonl, from which docs/coverage.svg is drawn. The
-outcomes that a row can have follow from its columns. So a new row has its cells, and an empty one fails a whole run.
+possible outcomes of a row follow from its columns, so a new row gets its cells, and an empty cell fails a complete run.
 """
 
 import json
@@ -15,7 +15,7 @@ from ..fsm.table import TABLE, By, Recovery, Row, Trigger
 
 
 class Outcome(StrEnum):
-    """How a transition that began can end."""
+    """How a transition can end once it has begun."""
 
     done = "done"
     failed = "failed"
@@ -31,7 +31,7 @@ MEANING = {
     Outcome.finished: "crashed, then finished",
     Outcome.undone: "crashed, then undone",
 }
-"""The outcomes in words, as the picture's columns."""
+"""Outcome → the title of its column in the picture."""
 
 RECOVERED = {
     Recovery.roll_back: (Outcome.undone,),
@@ -40,10 +40,10 @@ RECOVERED = {
     Recovery.abandon: (Outcome.undone,),
     Recovery.let_run: (Outcome.finished, Outcome.undone),
 }
-"""How an operation that a crash cut short can end, by its rule."""
+"""Rule → how an operation that was cut short by a crash can end."""
 
 SIMULATED, REAL = "simulated", "qemu"
-"""The suites that are drawn: simulated machines, and real ones."""
+"""The suites in the picture: simulated machines and real ones."""
 
 
 class Cell(NamedTuple):
@@ -56,21 +56,21 @@ class Cell(NamedTuple):
 
 
 def outcomes(row: Row) -> tuple[Outcome, ...]:
-    """Return the outcomes that `row` can have. What the caller does is only allowed, and nobody hears how it ends."""
+    """Return the possible outcomes of `row`. Work of the caller has no outcome: the engine only allows it."""
     if row.by is By.caller:
         return ()
     if row.observed:
         return (Outcome.done,)
     recovered = RECOVERED[row.on_crash] if row.on_crash else ()
-    if row.on_crash is Recovery.let_run and row.dest is None:  # it saves no memory that could be finished
+    if row.on_crash is Recovery.let_run and row.dest is None:  # it saves no memory to finish the work from
         recovered = (Outcome.undone,)
-    # What the engine does to its own files, and could do again, is over at once: nothing in it looks for a signal.
+    # Repeatable work of the engine on its own files ends at once and does not check for a signal.
     at_once = row.by is By.engine and row.on_crash is Recovery.redo and not row.needs
     return (Outcome.done, Outcome.failed, *(() if at_once else (Outcome.cancelled,)), *recovered)
 
 
 def cells(suite: str) -> Iterator[Cell]:
-    """Yield every cell of `suite` that the table says is possible, in the table's order."""
+    """Yield every cell of `suite` that is possible by the table, in the table's order."""
     for row in TABLE:
         for source in row.sources:
             for outcome in outcomes(row):
@@ -103,7 +103,7 @@ def loads(lines: Iterable[str]) -> dict[Cell, int]:
 
 TITLE = "Each transition that the tests took, and how it ended"
 MARGIN, LINE, LABEL, COLUMN = 24, 24, 232, 132
-"""In the SVG's units: around it, a row's height, the width of the rows' names, and of each column."""
+"""In units of the SVG: the margin, the height of a row, the width of the rows' names, and the width of a column."""
 
 STYLE = """\
 .coverage { font: 13px ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace }
@@ -125,7 +125,7 @@ LEGEND = (
 
 
 def svg(counts: Mapping[Cell, int]) -> str:
-    """Return the picture: a line for each row and source, a column for each outcome, in each cell how often."""
+    """Return the picture: a line for each row and source, a column for each outcome, and the counts in the cells."""
     pairs = [(row, source) for row in TABLE if outcomes(row) for source in row.sources]
     width = 2 * MARGIN + LABEL + COLUMN * len(Outcome)
     top = MARGIN + 2 * LINE

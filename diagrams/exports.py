@@ -1,8 +1,8 @@
-"""The table for programs that keep state machines: PlantUML draws it, SCXML and XState run it.
+"""The table for other programs that handle state machines: PlantUML draws it, SCXML and XState run it.
 
-A row without a destination becomes a transition that is legal there and moves nothing: one without a target in SCXML,
-one to the same state in XState, whose `can()` says no to a transition with neither target nor action. Protection, the
-one thing beside the state that legality depends on, becomes a guard.
+A row without a destination becomes a transition that is legal and does not change the state: one without a target in
+SCXML, and one to the same state in XState, whose `can()` denies a transition with neither target nor action.
+Protection, the only other fact that is modelled besides the state, becomes a guard.
 """
 
 import json

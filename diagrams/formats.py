@@ -1,4 +1,4 @@
-"""Every language that the table can be written in, by name."""
+"""The formats in which the table can be printed, by name."""
 
 from collections.abc import Callable
 
@@ -19,4 +19,4 @@ FORMATS: dict[str, tuple[Callable[[State | None], str], str]] = {
     "xstate": (xstate, ".xstate.json"),
     "promela": (promela, ".pml"),
 }
-"""Name of the format → its function, and the suffix of files that hold it. The first is for people at a terminal."""
+"""Name of the format → its function, and the suffix of its files. The first format is for people at a terminal."""

@@ -1,4 +1,4 @@
-"""Every file that is generated, and its content: the drawings, and the reference pages."""
+"""All generated files and their content: the drawings and the reference pages."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ from . import commands, coverage, manual, records, render
 from .render import markdown_table, notice
 
 EXAMPLE = "web"
-"""What the instance in the examples is called."""
+"""The name of the instance in the examples."""
 
 
 def lifecycle_page() -> str:
@@ -127,7 +127,7 @@ def log_schema() -> str:
 
 
 def coverage_picture() -> str:
-    """Return docs/coverage.svg, of the last whole run of the tests."""
+    """Return docs/coverage.svg for the last complete run of the tests."""
     counted = Path(__file__).parents[1] / "tests" / "transitions.jsonl"
     return coverage.svg(coverage.loads(counted.read_text().splitlines()))
 
@@ -148,11 +148,11 @@ FILES: dict[str, Callable[[], str]] = {
     "docs/coverage.svg": coverage_picture,
     **{f"docs/man/{name}": partial(manual.page, name) for name in manual.NAMES},
 }
-"""Path in the checkout → what returns the file's content."""
+"""Path in the checkout → the function that returns the content of the file."""
 
 
 def _transition(row: Row) -> str:
-    """Return the section of one row: what the table above has no room for."""
+    """Return the section of one row, with the details that have no room in the table above."""
     said = [WORK[row.by]]
     if row.doing:
         said.append(f"- While it runs, messages say *{row.doing}*; once it is done, *{row.done}*.")
@@ -183,7 +183,7 @@ WORK = {
     By.caller: "- The work is the caller's: the engine allows it, takes no lock and writes nothing to the journal.",
     By.nobody: "- It is observed, never asked for: it is recorded after the fact and takes no time.",
 }
-"""Who does the work of a row, as its section says."""
+"""Who does the work of a row, in the words of its section."""
 
 
 def _any_of(names: Sequence[str]) -> str:
@@ -230,7 +230,7 @@ def _refusals() -> str:
 
 
 def _tree() -> str:
-    """Return the tree that the module of the errors draws; a test holds it against the classes."""
+    """Return the tree in the docstring of the module `errors`; a test compares it with the classes."""
     drawn = [line for line in (errors.__doc__ or "").splitlines() if line.startswith("    ")]
     return cleandoc("\n".join(drawn))
 

@@ -1,14 +1,14 @@
-"""Where everything stands when the table is drawn: boxes, arrows and labels on a grid of character cells.
+"""The layout of the drawn table: positions of boxes, arrows and labels on a grid of character cells.
 
-One geometry serves the terminal and the SVG, and it is computed, so a new row needs no new drawing:
+The terminal and the SVG use the same layout. It is computed, so a new row needs no new drawing:
 
-- The states stand side by side, in the order in which a life passes through them, which is that of `State`.
-- Rows that lead from one state to the same other share an arrow, except that observed ones have an arrow of their own;
-  so has a row whose name would make the label of neighbours too long.
-- Neighbours are joined by straight arrows, one below the other. A longer arrow runs in a lane, forward ones above the
-  boxes, backward ones below. A row that leads to where it came from is a loop on top of its box.
-- Of two lanes that overlap, the shorter one lies nearer to the boxes, and lanes that turn the same way leave a box in
-  such an order that nested ones never cross.
+- The states are side by side, in the order of `State`, in which an instance passes through them.
+- Rows with the same source and destination share an arrow, but observed rows have their own arrow, and so has a row
+  whose name would make the label between neighbours too long.
+- Neighbours are joined by straight arrows, one below the other. A longer arrow runs in a lane: forward arrows above the
+  boxes, backward arrows below. A row that leads back to its source is a loop on top of its box.
+- If two lanes overlap, the shorter one is nearer to the boxes, and lanes that turn the same way leave a box in such an
+  order that nested lanes never cross.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,25 +19,25 @@ from ..fsm.states import State
 from ..fsm.table import Row
 
 INITIAL = next(iter(State))
-"""Where a life begins: what every name is before anything has happened to it."""
+"""The state in which every life begins: that of a name to which nothing has happened yet."""
 
 ORDER = {state: number for number, state in enumerate(State)}
 
 BOX_COLUMNS = 4
-"""What a box needs beside its widest content: two sides and two blanks."""
+"""The columns that a box needs besides its widest content: two sides and two blanks."""
 
 ARROW_COLUMNS = 5
-"""What a straight arrow needs beside its label: `─ label ─►`."""
+"""The columns that a straight arrow needs besides its label: `─ label ─►`."""
 
 LABEL_COLUMNS = 12
-"""The longest label that several rows share; the next row begins another arrow, so that the drawing fits a terminal."""
+"""The longest label that several rows may share; then the next row gets another arrow, so that a terminal is enough."""
 
 PORT_GAP = 2
-"""Columns between two arrows' ends on top of a box or at its bottom."""
+"""The columns between the ends of two arrows at the top or bottom of a box."""
 
 
 class Edge(NamedTuple):
-    """All rows that lead from `source` to `dest` and are of one kind: observed, or asked for."""
+    """All rows of one kind (observed or requested) that lead from `source` to `dest`."""
 
     source: State
     dest: State
@@ -45,7 +45,7 @@ class Edge(NamedTuple):
 
     @property
     def observed(self) -> bool:
-        """True when nobody asks for it: it is drawn dashed."""
+        """True if nobody requests it; it is drawn dashed."""
         return self.rows[0].observed
 
     @property
@@ -59,7 +59,7 @@ class Edge(NamedTuple):
 
     @property
     def steps(self) -> int:
-        """How many states further it leads; negative when it leads back."""
+        """How many states forward it leads; negative if it leads back."""
         return ORDER[self.dest] - ORDER[self.source]
 
 
@@ -71,14 +71,14 @@ class Point(NamedTuple):
 
 
 class Label(NamedTuple):
-    """A line of text whose first character is in the cell `at`."""
+    """A line of text; its first character is in the cell `at`."""
 
     text: str
     at: Point
 
 
 class Box(NamedTuple):
-    """A state. Its border runs through the cells of its corners."""
+    """The box of a state. Its border runs through the cells of its corners."""
 
     state: State
     top_left: Point
@@ -87,12 +87,12 @@ class Box(NamedTuple):
 
 
 class Arrow(NamedTuple):
-    """A line through `points`, at right angles; the first and the last lie on the borders that it joins."""
+    """A line through `points`, with right angles; the first and the last point are on the borders that it joins."""
 
     points: tuple[Point, ...]
     labels: tuple[Label, ...] = ()
     edge: Edge | None = None
-    """None for the arrow that comes from nowhere and shows where a life begins."""
+    """None for the arrow without a source, which shows where a life begins."""
 
     @property
     def dashed(self) -> bool:
@@ -100,7 +100,7 @@ class Arrow(NamedTuple):
 
 
 class Drawing(NamedTuple):
-    """All there is to draw, on a grid of `columns` by `rows` cells."""
+    """Everything to draw, on a grid of `columns` by `rows` cells."""
 
     columns: int
     rows: int
@@ -109,7 +109,7 @@ class Drawing(NamedTuple):
 
 
 def edges() -> list[Edge]:
-    """Return the arrows of the diagram, in the table's order; what does not move has none."""
+    """Return the arrows of the diagram, in the table's order; a row that does not move the state has no arrow."""
     merged: dict[tuple[State, State, bool], list[Row]] = {}
     for row in table.TABLE:
         if row.dest is None:
@@ -120,16 +120,16 @@ def edges() -> list[Edge]:
 
 
 def drawing() -> Drawing:
-    """Return the table, laid out."""
+    """Return the layout of the table."""
     return _Layout(edges()).drawing()
 
 
 _Ports = Mapping[State, Sequence[Edge | None]]
-"""What ends on one side of each box, from left to right; None is the arrow that comes from nowhere."""
+"""State → the arrows that end on one side of its box, from left to right; None is the arrow without a source."""
 
 
 class _Layout:
-    """The sizes that follow from the edges, then the places that follow from the sizes."""
+    """Computes the sizes from the edges, then the positions from the sizes."""
 
     def __init__(self, found: Sequence[Edge]) -> None:
         self.straight = {state: _to_next(state, found) for state in State}
@@ -177,11 +177,11 @@ class _Layout:
         return Arrow((Point(column, self.loops_top), Point(column, self.top)))
 
     def _straight(self, edge: Edge, number: int, among: int) -> Arrow:
-        """Return the arrow that is the `number`th `among` so many between two neighbours."""
+        """Return the `number`th arrow of the `among` arrows between two neighbours."""
         row = self.middle + 1 - among + 2 * number
         if edge.steps > 0:
             begin, end = self.right[edge.source], self.left[edge.dest]
-            label = _centred(edge.label, begin + 1, end - 2, row)  # beside the arrowhead, which takes a cell
+            label = _centred(edge.label, begin + 1, end - 2, row)  # next to the arrowhead, which takes up a cell
         else:
             begin, end = self.left[edge.source], self.right[edge.dest]
             label = _centred(edge.label, end + 2, begin - 1, row)
@@ -201,7 +201,7 @@ class _Layout:
         return Arrow(points, (_centred(edge.label, min(begin, end), max(begin, end), row),), edge)
 
     def _port(self, state: State, what: Edge | None, ports: _Ports) -> int:
-        """Return the first column of the end of `what`; together, a side's ends stand in its middle."""
+        """Return the first column of the end of `what`; all ends on a side are centred together."""
         beside = ports[state]
         margin = self.right[state] - self.left[state] + 1 - _columns(beside)
         before = sum(_columns([port]) + PORT_GAP for port in beside[: beside.index(what)])
@@ -209,14 +209,14 @@ class _Layout:
 
 
 def _to_next(state: State, found: Sequence[Edge]) -> list[Edge]:
-    """Return the edges between `state` and the one after it, those that lead on before those that lead back."""
+    """Return the edges between `state` and the next state: first those that lead forward, then those that lead back."""
     lower = ORDER[state]
     joining = [edge for edge in found if abs(edge.steps) == 1 and _span(edge)[0] == lower]
     return [part for edge in sorted(joining, key=lambda edge: -edge.steps) for part in _parts(edge)]
 
 
 def _parts(edge: Edge) -> Iterator[Edge]:
-    """Yield `edge` as one arrow or more, none of whose labels is too long."""
+    """Yield `edge` as one or more arrows, so that no label is too long."""
     first, rest = edge._replace(rows=edge.rows[:1]), edge.rows[1:]
     while rest and len(first._replace(rows=(*first.rows, rest[0])).label) <= LABEL_COLUMNS:
         first, rest = first._replace(rows=(*first.rows, rest[0])), rest[1:]
@@ -226,7 +226,7 @@ def _parts(edge: Edge) -> Iterator[Edge]:
 
 
 def _lanes(long: Iterable[Edge]) -> dict[Edge, int]:
-    """Return the lane of each edge: 1 lies nearest to the boxes; overlapping ones do not share a lane."""
+    """Return the lane of each edge: lane 1 is nearest to the boxes; overlapping edges do not share a lane."""
     lanes: dict[Edge, int] = {}
     for edge in sorted(long, key=lambda edge: abs(edge.steps)):
         begin, end = _span(edge)
@@ -236,39 +236,39 @@ def _lanes(long: Iterable[Edge]) -> dict[Edge, int]:
 
 
 def _top_ports(state: State, lanes: Mapping[Edge, int], found: Sequence[Edge]) -> list[Edge | None]:
-    """Return what ends on top of `state`. Loops are lower than any lane, so they stand between them, under them."""
+    """Return the arrows that end on top of `state`. Loops are lower than any lane, so they fit between the lanes."""
     entry = [None] if state is INITIAL else []
     loops = [edge for edge in found if edge.source is edge.dest is state]
     return [*entry, *_leftward(state, lanes), *loops, *_rightward(state, lanes)]
 
 
 def _bottom_ports(state: State, lanes: Mapping[Edge, int]) -> list[Edge | None]:
-    """Return what ends at the bottom of the box of `state`."""
+    """Return the arrows that end at the bottom of the box of `state`."""
     return [*_leftward(state, lanes), *_rightward(state, lanes)]
 
 
 def _leftward(state: State, lanes: Mapping[Edge, int]) -> list[Edge]:
-    """Return the lanes that leave the box of `state` to its left: the outer ones rise right of the inner ones."""
+    """Return the lanes that leave the box of `state` to the left: outer lanes start to the right of inner ones."""
     return sorted((edge for edge in lanes if _span(edge)[1] == ORDER[state]), key=lambda edge: lanes[edge])
 
 
 def _rightward(state: State, lanes: Mapping[Edge, int]) -> list[Edge]:
-    """Return the lanes that leave the box of `state` to its right: the outer ones rise left of the inner ones."""
+    """Return the lanes that leave the box of `state` to the right: outer lanes start to the left of inner ones."""
     return sorted((edge for edge in lanes if _span(edge)[0] == ORDER[state]), key=lambda edge: -lanes[edge])
 
 
 def _span(edge: Edge) -> tuple[int, int]:
-    """Return the places of the two states that it joins, the left one first."""
+    """Return the positions of the two states that it joins, the left one first."""
     first, last = sorted((ORDER[edge.source], ORDER[edge.dest]))
     return first, last
 
 
 def _columns(ports: Sequence[Edge | None]) -> int:
-    """Return how wide they are side by side. A loop is wider than its labels, any other end takes one column."""
+    """Return the width of `ports` side by side. A loop is wider than its labels; any other end takes one column."""
     widths = [max(map(len, port.triggers)) + 2 if port and port.steps == 0 else 1 for port in ports]
     return sum(widths) + PORT_GAP * (len(widths) - 1)
 
 
 def _centred(text: str, first: int, last: int, row: int) -> Label:
-    """Return `text` in the middle of the columns from `first` to `last`."""
+    """Return `text` as a label centred between the columns `first` and `last`."""
     return Label(text, Point(first + (last - first + 1 - len(text)) // 2, row))

@@ -17,7 +17,7 @@ SECTION = 1
 """User commands."""
 
 Page = list[str]
-"""Its lines."""
+"""The lines of a page."""
 
 
 def every(command: Command, context: Context) -> Iterator[tuple[Command, Context]]:
@@ -30,7 +30,7 @@ def every(command: Command, context: Context) -> Iterator[tuple[Command, Context
 
 
 def page(name: str) -> str:
-    """Return the page that is to be called `name`, one of NAMES."""
+    """Return the page `name`, which is one of NAMES."""
     return _page(*_PAGES[name])
 
 
@@ -71,7 +71,7 @@ def _section(title: str, lines: Page) -> Page:
 
 
 def _summary(command: Command, context: Context) -> str:
-    """Return what the page is about, in one line, without the full stop."""
+    """Return the one-line summary of the page, without the full stop."""
     summaries = {name: summary for section in COMMANDS.values() for name, (_, summary) in section.items()}
     top = context.parent is not None and context.parent.parent is None
     summary = summaries[str(context.info_name)] if top else command.get_short_help_str(limit=1000)
@@ -128,18 +128,18 @@ def _literal(text: str) -> Page:
 
 
 def _prose(paragraph: str) -> Page:
-    """Return the lines of a paragraph, which is filled again when it is shown."""
+    """Return the lines of a paragraph, which the viewer wraps."""
     bold = re.sub("`([^`]+)`", r"\\fB\1\\fR", _escaped(" ".join(paragraph.split())))
     return [_guarded(line) for line in wrap(bold, 78, break_on_hyphens=False)]
 
 
 def _guarded(line: str) -> str:
-    """Return `line` so that a dot or an apostrophe at its beginning is no request."""
+    """Return `line`, escaped so that a dot or an apostrophe at its beginning does not make it a request."""
     return f"\\&{line}" if line[:1] in (".", "'") else line
 
 
 def _escaped(text: str) -> str:
-    """Return `text` so that it is printed as it is: a hyphen is one that can be typed. Source: groff_char(7)."""
+    """Return `text`, escaped so that it is printed as it is, with plain hyphens. Source: groff_char(7)."""
     return text.replace("\\", "\\e").replace("-", "\\-")
 
 
@@ -147,4 +147,4 @@ _ROOT = Context(cli, info_name="interlock")
 _PAGES = {f"{_title(context)}.{SECTION}": (command, context) for command, context in every(cli, _ROOT)}
 
 NAMES = tuple(_PAGES)
-"""What the pages are called."""
+"""The names of the pages."""

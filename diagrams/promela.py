@@ -1,7 +1,7 @@
 """The table and the engine's protocol as a model in Promela, for the model checker Spin.
 
-`protocol.pml` is the protocol, written by hand after the engine; the rows are filled in here. A test has Spin search
-every interleaving of two managers, an adversary that kills them, and a last `delete --force`:
+`protocol.pml` is the protocol, written by hand to match the engine; this module fills in the rows. In a test, Spin
+searches every interleaving of two managers, an adversary that kills them, and a last `delete --force`:
 
     interlock diagram --format promela >protocol.pml
     spin -run -safety protocol.pml      errors: 0
@@ -20,16 +20,16 @@ from .layout import INITIAL
 
 PROTOCOL = Path(__file__).with_name("protocol.pml")
 PLACE = "/* TABLE */"
-"""What the rows replace in `protocol.pml`."""
+"""The text in `protocol.pml` that the rows replace."""
 
 FORCED = (Trigger.kill, Trigger.delete)
-"""What `delete --force` asks for, one after the other."""
+"""The requests that `delete --force` makes, one after the other."""
 
 
 def promela(current: State | None = None, rows: Sequence[Row] | None = None) -> str:
     """Return the model of the protocol for an instance that begins in `current`, by default absent.
 
-    `rows` stands in for the table: a test breaks one and has Spin find out.
+    `rows` replaces the table: a test breaks one of them and expects that Spin notices.
     """
     definitions = _definitions(table.TABLE if rows is None else rows, current or INITIAL)
     return PROTOCOL.read_text(encoding="utf-8").replace(PLACE, "\n".join(definitions))
@@ -72,7 +72,7 @@ def _definitions(rows: Sequence[Row], begin: State) -> list[str]:
 
 
 def _unlike(rows: Iterable[Row]) -> Iterable[Row]:
-    """Return one of those rows that are the same to the model: what happens to one, happens to the others."""
+    """Return one of each group of rows that are the same in the model, because they behave in the same way there."""
     return {
         (frozenset(row.sources), row.dest, row.on_crash, row.holds, row.yields_to, row.guarded): row for row in rows
     }.values()
@@ -87,7 +87,7 @@ def _both(row: Row, state: State) -> str:
 
 
 def _either(name: str, conditions: Iterable[str]) -> str:
-    """Return the definition of `name` as true where one of `conditions` is."""
+    """Return the definition of `name`, which is true if one of `conditions` is."""
     return f"#define {name} ({' || '.join(conditions) or 'false'})"
 
 
@@ -96,7 +96,7 @@ def _which(name: str, rows: Sequence[Row], chosen: Callable[[Row], bool]) -> str
 
 
 def _choice(name: str, values: dict[Row, object], otherwise: str) -> str:
-    """Return the definition of `name` as the value of the row whose trigger is `t`."""
+    """Return the definition of `name`, which is the value of the row whose trigger is `t`."""
     chosen = "".join(f"(t == {row.trigger} -> {value} : " for row, value in values.items())
     return f"#define {name} ({chosen}{otherwise}{')' * len(values)})"
 

@@ -7,14 +7,14 @@ from ..contract import KINDS_OF_RECORDS, Kind, Schema
 from .render import markdown_table
 
 _FEW = 6
-"""Words that are listed in a cell of a table; the schema has them all."""
+"""How many words a cell of a table lists at most; the schema has all of them."""
 
 _TYPES = {"string": "text", "boolean": "true or false"}
-"""What the types of JSON Schema are called, where that is not their own name."""
+"""Type of JSON Schema → what the page calls it, if that differs."""
 
 
 def sections() -> str:
-    """Return what docs/reference/json.md says of each kind of record."""
+    """Return the sections of docs/reference/json.md, one for each kind of record."""
     return "\n".join(_section(name, kind) for name, kind in KINDS_OF_RECORDS.items())
 
 
@@ -31,7 +31,7 @@ def _section(name: str, kind: Kind) -> str:
 
 
 def _rows(schema: Schema, prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """Yield a row for each key that has a meaning, and after one that holds a record, those of its keys."""
+    """Yield a row for each key that has a meaning, followed by the rows of its keys if the value is a record."""
     for name, shape in schema["properties"].items():
         if "description" in shape:
             optional = "" if name in schema["required"] else ", may be missing"

@@ -1,7 +1,7 @@
 """The table in other languages: drawings for a terminal, a browser and two diagram tools, prose, and data.
 
-Each function takes the state an instance is in, which it marks, or None. Names, reasons and rules all come from the
-table at the moment of the call: a word that stands here is about drawing, not about the lifecycle.
+Each function takes the state of an instance, which it marks, or None. Names, reasons and rules are read from the table
+on each call: the words in this module are about drawing, not about the lifecycle.
 """
 
 import json as jsonlib
@@ -67,7 +67,7 @@ def _paint_label(cells: list[list[str]], label: Label, margin: str = "") -> None
 
 
 def _paint_arrow(cells: list[list[str]], arrow: Arrow) -> None:
-    """Paint what lies between the borders that `arrow` joins, with its head before the second one."""
+    """Paint `arrow` between the borders that it joins, with its head before the second one."""
     path = _path(arrow)
     for before, (column, row), after in zip(path, path[1:], path[2:], strict=False):
         line = LINES[frozenset({(before.column - column, before.row - row), (after.column - column, after.row - row)})]
@@ -98,7 +98,7 @@ def _sign(number: int) -> int:
 
 CELL_WIDTH, CELL_HEIGHT = 9.0, 20.0
 LETTER_WIDTH = 8.4
-"""Of the labels' font: 14 px, of which a monospaced letter takes 0.6."""
+"""The width of a letter in the labels: 0.6 of the height of their monospaced font, 14 px."""
 MARGIN = 24.0
 CORNER = 9.0
 
@@ -123,17 +123,17 @@ STYLE = """\
   .lifecycle .current .state { fill: #cae8ff }
 }
 """
-"""It has its own paper, so that it is legible on a page whose background does not follow the reader's colour scheme."""
+"""The drawing has its own background, so that it is legible on a page that ignores the reader's colour scheme."""
 
 MARKER = """\
 <marker id="lifecycle-head" viewBox="0 0 10 10" markerWidth="10" markerHeight="10" markerUnits="userSpaceOnUse"
  refX="10" refY="5" orient="auto"><path class="head" d="M0 1 L10 5 L0 9 Z"/></marker>"""
 HEAD = 'marker-end="url(#lifecycle-head)"'
-"""What makes a path an arrow. The tip of the marker lies where the path ends: on the border of a box."""
+"""Turns a path into an arrow. The tip of the marker is at the end of the path, on the border of a box."""
 
 
 def svg(current: State | None = None) -> str:
-    """Return a drawing that stands alone, in the reader's light or dark colours; a heavy border marks `current`."""
+    """Return a self-contained drawing in the reader's light or dark colours; a heavy border marks `current`."""
     plan = drawing()
     row, legend = plan.rows, []
     if any(arrow.dashed for arrow in plan.arrows):
@@ -162,7 +162,7 @@ def svg(current: State | None = None) -> str:
 
 
 def asides() -> list[str]:
-    """Return the words about the rows that do not move, hence have no arrow: a line for those of the same states."""
+    """Return the remarks about rows that do not move the state and so have no arrow: a line for each set of states."""
     by_sources: dict[tuple[State, ...], list[str]] = {}
     for row in table.TABLE:
         if row.dest is None and row.sources:
@@ -171,7 +171,7 @@ def asides() -> list[str]:
 
 
 def prose(current: State | None = None) -> str:
-    """Return the diagram in sentences, for those who do not see it."""
+    """Return the diagram in sentences, for people who cannot see it."""
     said = [f"A life begins in {INITIAL}."]
     for edge in edges():
         which = f" ({LEGEND})" if edge.observed else ""
@@ -216,7 +216,7 @@ def _svg_path(pixels: list[tuple[float, float]]) -> str:
 
 
 def _svg_label(label: Label) -> str:
-    """Return the text on a piece of paper that interrupts the line under it."""
+    """Return the text on a piece of background that interrupts the line under it."""
     cells = len(label.text)
     x, y = label.at.column * CELL_WIDTH + cells * CELL_WIDTH / 2 + MARGIN, _pixel(label.at)[1]
     width, height = cells * LETTER_WIDTH + CELL_WIDTH, CELL_HEIGHT
@@ -240,7 +240,7 @@ def _note(row: int, text: str) -> str:
 
 
 def _pixel(point: Point) -> tuple[float, float]:
-    """Return the middle of the cell `point`, in the SVG's units."""
+    """Return the centre of the cell `point`, in units of the SVG."""
     return MARGIN + (point.column + 0.5) * CELL_WIDTH, MARGIN + (point.row + 0.5) * CELL_HEIGHT
 
 
@@ -253,8 +253,8 @@ def mermaid(current: State | None = None) -> str:
     lines += [f"  {state}({state})" for state in State]
     looping = {edge.source for edge in edges() if edge.steps == 0}
     for edge in edges():
-        # Mermaid writes a loop's label to the right of its state, over the label of a short arrow that begins there. Of
-        # two such arrows, one would still be in its way; a longer loop puts it between them.
+        # Mermaid writes the label of a loop to the right of its state, over the label of a short arrow that starts
+        # there. With two such arrows, one would still be in the way; a longer loop puts its label between them.
         longer = edge.steps >= 0 and edge.source in looping
         begin, end = ("-.", "..->" if longer else ".->") if edge.observed else ("--", "--->" if longer else "-->")
         lines.append(f'  {edge.source} {begin} "{edge.label}" {end} {edge.dest}')
@@ -295,7 +295,7 @@ def markdown(current: State | None = None) -> str:
 
 
 def states_table(current: State | None = None) -> str:
-    """Return a Markdown table of the states: what each promises, and what can be asked for in it."""
+    """Return a Markdown table of the states: what each one promises, and what can be requested in it."""
     return markdown_table(
         ("state", "what is true in it", "what can be asked for"),
         [
@@ -330,14 +330,14 @@ COMMAND = "python -m interlock.diagrams"
 
 
 def notice(source: str) -> str:
-    """Return what a generated page says of itself."""
+    """Return the notice in a generated page that it is generated."""
     return (
         f"This page is generated from `{source}` by `{COMMAND}`:\nto change it, change that file and run the command."
     )
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table, its columns aligned as text, so that a diff of it can be read too."""
+    """Return a Markdown table with columns aligned as text, so that its diffs are readable."""
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     rule = ["-" * width for width in widths]
     lines = [
@@ -348,7 +348,7 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def json(current: State | None = None) -> str:
-    """Return the table as a JSON object; `current` is a key of it, null for none."""
+    """Return the table as a JSON object; its key `current` is null without a current state."""
     return jsonlib.dumps(description(current), indent=2, ensure_ascii=False) + "\n"
 
 

@@ -1,4 +1,4 @@
 """The lifecycle engine: states, the one table, and what makes a transition durable.
 
-Knows no driver, no template and no terminal; imports nothing of Interlock but host/ and the errors.
+It knows no driver, no template and no terminal, and imports nothing of Interlock except host/ and the errors.
 """

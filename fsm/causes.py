@@ -1,4 +1,4 @@
-"""Whatever work raises, as one of our errors: what stands in the journal, and what is raised to the caller."""
+"""Turns whatever the work raises into one of our errors, which is written to the journal and raised to the caller."""
 
 import errno
 import os
@@ -7,7 +7,7 @@ from ..errors import CancelledError, DriverError, InterlockError
 
 
 def as_error(error: BaseException) -> InterlockError:
-    """Return `error` as one of ours, for the journal: an interruption, a failing disk, or a driver's defect."""
+    """Return `error` as one of our errors: an interruption, a failing disk, or a defect of a driver."""
     match error:
         case InterlockError():
             return error
@@ -23,7 +23,7 @@ _OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG}
 
 
 def _refused(error: OSError) -> str:
-    """Return what `error` is about: a file where it names one, the disk where only a disk fails so, else the call."""
+    """Return what `error` is about: the file that it names, else the disk for errors of disks, else the function."""
     if error.filename:
         return os.fsdecode(error.filename) if isinstance(error.filename, bytes) else str(error.filename)
     if error.errno in _OF_THE_DISK:

@@ -1,8 +1,8 @@
 """Damage: what the rows with `on_damage` do to an instance whose files cannot be understood.
 
-There is no journal to write to then, so this work leaves no line; it is done under the instance's lock, and each of its
-steps is safe to repeat. A repair keeps what is whole, sets aside what is not, and makes nothing up. Damage to the
-driver's files is for the driver to report.
+The journal cannot be written then, so this work leaves no line in it. It is done under the instance's lock, and each
+step is safe to repeat. A repair keeps the whole lines, sets aside the others, and invents nothing. Damage to the
+driver's files is reported by the driver.
 """
 
 import stat
@@ -31,12 +31,12 @@ class Damaged:
         self._ports = ports
 
     def delete(self) -> Iterator[str]:
-        """Remove it; ends only a machine that is proved to be its own.
+        """Remove the instance; ends a machine only if the driver can prove that it belongs to the instance.
 
-        Every driver that could have made it ends and removes what it finds; raises what they raise.
+        Every driver that could have made the machine ends and removes what it finds; raises the errors of the drivers.
         """
         spec = UNREADABLE
-        # If this host is short of something, both raise HostError, and nothing is known to be damaged.
+        # If this host lacks a resource, both raise HostError: then it is unknown whether anything is damaged.
         with suppress(DamagedError, UnreadableError):
             Journal(self.directory).last()
         with suppress(DamagedError, UnreadableError):
@@ -50,7 +50,7 @@ class Damaged:
         try:
             try:
                 retire(self.directory, self.home.deleting(self.name))
-            except OSError:  # it cannot be moved: what is in it can be removed all the same
+            except OSError:  # it cannot be moved, but its content can still be removed
                 remove_tree(self.directory)
         finally:
             remove_tree(site.runtime)
@@ -62,20 +62,20 @@ class Damaged:
         yield "it is damaged"
 
     def repair(self) -> Iterator[str]:
-        """Fix what can be, and yield each thing that was fixed, in words.
+        """Fix what can be fixed, and yield a description of each fix.
 
-        Raises DamagedError without a spec or without a whole line, because nothing tells the state then.
+        Raises DamagedError if the spec cannot be read or the journal has no whole line, because the state is unknown.
         """
         yield from _made_private(self.directory)
         Spec.read(self.directory)
         yield from _set_right(Journal(self.directory))
 
     def _drivers(self, spec: Spec) -> list[Port]:
-        """Return the drivers that could have made it: the one that its spec names, else all."""
+        """Return the drivers that could have made the machine: the one that the spec names, else all of them."""
         if not self.directory.is_dir() or self.directory.is_symlink():
-            return []  # no machine that a file or a link in its place leads to is ours to end
+            return []  # a file or a link in place of the directory: it may lead to a machine that is not ours to end
         if spec is not UNREADABLE:
-            with suppress(InterlockError):  # the damage may be that it names no driver
+            with suppress(InterlockError):  # the spec may name a driver that does not exist
                 return [self._ports(spec.driver)]
         return list(candidates(self._ports))
 
@@ -85,11 +85,11 @@ TREATMENT: dict[Trigger, Callable[[Damaged], Iterator[str]]] = {
     Trigger.unprotect: Damaged.unprotect,
     Trigger.repair: Damaged.repair,
 }
-"""What does the work of each row with `on_damage`, and yields in words what it did."""
+"""Trigger of a row with `on_damage` → the function that does the work, and yields descriptions of what it did."""
 
 
 def repairable(directory: Path) -> bool:
-    """Return whether `repair` would lead the damaged instance in `directory` out of its damage."""
+    """Return whether `repair` would fix the damaged instance in `directory`."""
     try:
         Spec.read(directory)
         return Journal(directory).mendable()
@@ -98,7 +98,7 @@ def repairable(directory: Path) -> bool:
 
 
 def way_out(name: str, directory: Path) -> str:
-    """Return the command to type for the damaged instance `name` in `directory`: a repair if that helps, or removal."""
+    """Return the command to type for the damaged instance `name` in `directory`: a repair if it helps, else removal."""
     return words.repair(name) if repairable(directory) else words.remove(name, protected=is_protected(directory))
 
 
@@ -120,7 +120,7 @@ def _set_right(journal: Journal) -> Iterator[str]:
     if kept is None:
         return
     yield words.set_aside(count, kept)
-    before: int | None = None  # the first lines were dropped when the journal had grown to its limit
+    before: int | None = None  # not 0: a journal that has grown to its limit loses its first lines
     for line in journal.lines():
         if before is not None and line.seq > before + 1:
             yield words.missing_lines(before + 1, line.seq - 1)

@@ -1,9 +1,9 @@
-"""The request path: how a transition comes to be carried out on an instance of one home.
+"""The request path: how a transition is carried out on an instance of one home.
 
-    status, statuses, verdicts, admit       read (`status.Reader`) and settle what is plainly over; wait for nobody
+    status, statuses, verdicts, admit       read (`status.Reader`) and settle what has ended; never wait
     create, fire                            write: hold the instance's lock, settle what others left, then move it
 
-The order inside a write is always the same: lock, settle, ask the state machine, intent, work, outcome, unlock.
+The order of a write is always the same: lock, settle, ask the state machine, intent, work, outcome, unlock.
 """
 
 import math
@@ -44,31 +44,31 @@ if TYPE_CHECKING:
     from .instance import Instance
 
 HANDOVER_S = 2.0
-"""How long a lock may be held without an operation to be seen: the time between lock and intent, or a settling."""
+"""How long a lock may be held while no operation is visible: between lock and intent, or while something is settled."""
 
 CALL_OFF_S = 30.0
-"""How long an operation that was called off may take to come to its end: time to end a guest."""
+"""How long an operation that was called off may take to end: enough time to end a guest."""
 
 POLL_S = 0.02
-"""How often a waiter looks. flock(2) has no deadline, and a blocked waiter could not relay the steps."""
+"""How often a waiter tries to take the lock. flock(2) has no deadline, and a blocked waiter could not call work off."""
 
 
 class Outcome(NamedTuple):
-    """What came of a request."""
+    """The result of a request."""
 
     instance: str
     trigger: Trigger
     state: State
     changed: bool
-    """False when what was asked for was already so, or another process did it meanwhile."""
+    """False if the goal of the request was already met, or another process met it in the meantime."""
     detail: str | None = None
     elapsed_s: float = 0.0
     mended: tuple[str, ...] = ()
-    """What a repair has fixed, in words; empty when there was nothing to fix."""
+    """Descriptions of what a repair has fixed; empty if there was nothing to fix."""
     message: str = ""
-    """What the author of its template has to say about the use of a machine that has been started."""
+    """After a start: the message of the template's author to the users of the machine."""
     steps: tuple[Step, ...] | None = None
-    """Of a dry run: the transitions that would take place. Nothing has been done then; `state` is what it would be."""
+    """In a dry run: the transitions that would take place. Nothing has been done; `state` is the state after them."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form: what `start --format json` prints."""
@@ -88,14 +88,14 @@ class Engine(Reader):
     """The lifecycle of every instance in `home`. Safe to use from several threads and processes at once."""
 
     def __init__(self, home: Home, ports: Ports, announce: Announce = quiet, wait_s: float = 0.0) -> None:
-        """Work on the instances in `home`; one that another process works on is waited for, `wait_s` seconds."""
+        """Work on the instances in `home`; wait up to `wait_s` seconds for one that another process works on."""
         super().__init__(home, ports)
         self._announce, self._wait_s = announce, wait_s
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def statuses(self) -> Iterator[Status]:
-        """Yield the status of every instance, by name; a damaged one is one of them and disturbs no other."""
+        """Yield the status of every instance, sorted by name; damaged instances are included and affect no others."""
         looks: Looks = {}
         for name in self.names():
             with shared(looks):
@@ -104,25 +104,25 @@ class Engine(Reader):
                 yield status
 
     def status(self, name: str) -> Status:
-        """Return all that is known of `name`, an absent one too. Never waits; records what is plainly over.
+        """Return all that is known about `name`, even if it is absent. Never waits; records what has ended.
 
-        When the journal and the world disagree and nobody is at work, the difference is settled first (an exit is
-        recorded, a dead process's leftovers are removed), unless that would need waiting for a guest.
+        If the journal and the world disagree and no process works on the instance, the difference is settled first (an
+        exit is recorded, leftovers of a dead process are removed), unless that would mean waiting for a guest.
         """
         checked_name(name)
         with self._border(name):
             return self._settled(name)
 
     def verdicts(self, name: str) -> list[Verdict]:
-        """Return what the table says about each trigger that can be asked for, in the state `name` is in now.
+        """Return what the table says about each trigger that can be requested, in the current state of `name`.
 
-        Raises DamagedError if the files do not tell the state.
+        Raises DamagedError if the state cannot be read from the files.
         """
         status = self._understood(name)
         return [verdict(status, row.trigger) for row in TABLE if not row.observed]
 
     def admit(self, name: str, trigger: Trigger) -> Site:
-        """Return where `name` lies if it allows `trigger`, whose work is the caller's; else raise what refuses it."""
+        """Return the site of `name` if `trigger`, whose work the caller does, is legal; else raise the refusal."""
         status = self._understood(name)
         decided = decision(status, BY_TRIGGER[trigger])
         if decided is not Decision.legal:
@@ -132,11 +132,11 @@ class Engine(Reader):
         return self.site(name)
 
     def _understood(self, name: str) -> Status:
-        """Return the status of `name`; raises DamagedError if the files do not tell the state."""
+        """Return the status of `name`; raises DamagedError if the state cannot be read from the files."""
         status = self.status(name)
         if status.damage:
             with self._border(name):
-                self.site(name)  # which says it with a hint of its own, where it is the spec
+                self.site(name)  # if the damage is in the spec, this raises an error with its own hint
                 Journal(self.home.directory(name)).present()
                 raise DamagedError(status.damage)
         return status
@@ -144,9 +144,9 @@ class Engine(Reader):
     # -- writing ---------------------------------------------------------------------------------------------------
 
     def create(self, name: str, plan: Plan, *, if_absent: bool = False) -> Outcome:
-        """Bring `name` from absent to created by carrying out `plan`; when this raises, nothing of it is left.
+        """Move `name` from absent to created by carrying out `plan`; if this raises, nothing of it is left.
 
-        `if_absent`: an existing instance is fine, and one that another process is creating is waited for.
+        `if_absent`: do nothing if the instance exists, and wait if another process is creating it.
         """
         try:
             return self._request(name, Trigger.create, exists_is_fine=if_absent, plan=plan)
@@ -155,17 +155,17 @@ class Engine(Reader):
                 raise
             return Outcome(
                 name, Trigger.create, self._read(name).state, changed=False
-            )  # the process that made it continues with it
+            )  # the process that created it is still working on it
 
     def fire(self, name: str, trigger: Trigger, *, force: bool = False, **arguments: Any) -> Outcome:
-        """Carry out `trigger` on the instance `name`, or find that what it asks for is already so.
+        """Carry out `trigger` on the instance `name`, or find that its goal is already met.
 
         `arguments` are those that its row takes: `timeout_s` (default: the spec's), `keep_on_failure` (default False: a
-        guest that did not answer in time is ended), `restart` (its number, where the machine is started because it
-        failed: `restarts`; unless that one is due, nothing is done). `force` ends a process that is suspended in the
-        middle of work on `name`, which is then settled by its row's rule; and it removes a damaged instance. Raises
-        IllegalTransitionError, NotFoundError, BusyError, and whatever the work raises; the state has not moved then.
-        DegradedError alone says that it has.
+        guest that did not answer in time is ended), `restart` (the number of a restart after a failure, see `restarts`;
+        nothing is done unless that restart is due). `force` ends a suspended process that holds the lock of `name`,
+        whose work is then settled by the rule of its row; it also removes a damaged instance. Raises
+        IllegalTransitionError, NotFoundError, BusyError, and whatever the work raises. The state has not moved then,
+        except after a DegradedError.
         """
         row = _asked(trigger, arguments)
         treated = row.on_damage is not None and (force or not row.guarded)
@@ -173,7 +173,7 @@ class Engine(Reader):
             return self._treat(name, row, force=force)
         try:
             return self._request(name, trigger, force=force, **arguments)
-        except HostError:  # its driver is not installed any more, say
+        except HostError:  # its driver is no longer installed, for example
             if not (treated and force):
                 raise
             return self._treat(name, row, force=force)
@@ -194,9 +194,9 @@ class Engine(Reader):
             finished = instance.settle(wanted=trigger, **arguments)
             exists = exists_is_fine and instance.state is not State.absent
             restart = arguments.get("restart")
-            overtaken = bool(restart) and instance.restart_due() != restart  # by what others did before we had the lock
+            overtaken = bool(restart) and instance.restart_due() != restart  # others were faster
             instance.moved = finished
-            if not (finished or exists or overtaken):  # the process that made an existing one has announced it
+            if not (finished or exists or overtaken):  # the process that created it has announced that
                 try:
                     with self._with_new(name, trigger, arguments) as given:
                         instance.fire(trigger, **given)
@@ -214,10 +214,7 @@ class Engine(Reader):
 
     @contextmanager
     def _with_new(self, name: str, trigger: Trigger, arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Yield `arguments`; the name `new` among them has become the instance, absent, whose lock is held.
-
-        So has each of several.
-        """
+        """Yield `arguments` with each name in `new` replaced by its absent instance, and hold the locks of those."""
         new = arguments.get("new")
         if new is None:
             yield arguments
@@ -231,9 +228,9 @@ class Engine(Reader):
 
     @contextmanager
     def _absent(self, new: str, name: str, trigger: Trigger) -> Iterator["Instance"]:
-        """Yield the instance `new`, absent, which `trigger` of `name` is to make, and hold its lock.
+        """Yield the absent instance `new`, which `trigger` of `name` is to create, and hold its lock.
 
-        The holder of that lock may be waiting for ours. So we wait no longer than readers need, and then refuse.
+        The holder of that lock may be waiting for our lock, so this waits only as long as a reader may hold it.
         """
         checked_name(new)
         if new == name:
@@ -252,17 +249,17 @@ class Engine(Reader):
             yield other
 
     def _treat(self, name: str, row: Row, *, force: bool) -> Outcome:
-        """Carry out `row` on an instance whose files cannot be understood, hence without an entry in its journal."""
+        """Carry out `row` on an instance whose files cannot be understood, so without an entry in its journal."""
         checked_name(name)
         began = time.monotonic()
         with self._border(name), self._claimed(name, row.trigger, force=force) as (lock, _):
             directory = self.home.directory(name)
             if not row.vanishes:
-                self._existing(name)  # asked under the lock: a delete may have held it
+                self._existing(name)  # checked under the lock, because its last holder may have deleted the instance
             if row.guarded and is_protected(directory):
                 raise refusals.guarded(name, row.trigger, force=force)
             done = tuple(TREATMENT[row.trigger](Damaged(self.home, name, self.ports)))
-            if not row.recorded:  # what it leaves is whole, and is settled as after a crash
+            if not row.recorded:  # the repaired instance is settled as after a crash
                 self._open(name, lock).settle()
             state = self._read(name).state
         took_s = time.monotonic() - began
@@ -276,7 +273,7 @@ class Engine(Reader):
     def _claimed(
         self, name: str, trigger: Trigger, timeout_s: float | None = None, *, force: bool = False, joins: bool = False
     ) -> Iterator[tuple[Lock, Operation | None]]:
-        """Hold the lock of `name`; yield it, with what was waited for if that was the same work as ours."""
+        """Hold the lock of `name`; yield it, and the operation that was waited for if it did the same work as ours."""
         self.home.prepare()
         lock = Lock(self.home.lock(name))
         joined = self._acquire(lock, name, trigger, timeout_s, force=force, joins=joins)
@@ -285,7 +282,7 @@ class Engine(Reader):
 
     @contextmanager
     def _released(self, lock: Lock, name: str) -> Iterator[None]:
-        """Give `lock` back at the end; without an instance, its file goes too."""
+        """Release `lock` at the end; if there is no instance, remove the lock's file too."""
         try:
             yield
         finally:
@@ -294,12 +291,12 @@ class Engine(Reader):
     def _acquire(
         self, lock: Lock, name: str, trigger: Trigger, timeout_s: float | None, *, force: bool, joins: bool
     ) -> Operation | None:
-        """Take the lock; return the operation that was waited for, if it was the same as ours.
+        """Take the lock; return the operation that was waited for, if it did the same work as ours.
 
-        A process that does the same work is waited for, one whose row yields to ours is called off, and any other is
-        left alone: BusyError then names it, after the seconds that callers of this engine wait. A process that is
-        suspended is woken to be called off; where its row does not yield, `force` ends it. Raises
-        DeadlineError when `timeout_s` ends before the other's work.
+        If another process holds the lock, what happens depends on its work. The same work is waited for; work whose row
+        yields to ours is called off; any other is left alone, and after the engine's `wait_s` a BusyError names the
+        process. A suspended process is woken to be called off; if its row does not yield, `force` ends it. Raises
+        DeadlineError if `timeout_s` passes before the other process has ended its work.
         """
         row, own = BY_TRIGGER[trigger], Deadline(math.inf if timeout_s is None else timeout_s)
         joined = called_off = announced = None
@@ -336,7 +333,7 @@ class Engine(Reader):
     def _end_suspended(
         self, lock: Lock, name: str, trigger: Trigger, operation: Operation | None, *, force: bool
     ) -> None:
-        """End the process that holds `lock` if it is suspended and `force` is asked for; else raise BusyError."""
+        """End the process that holds `lock` if it is suspended and `force` is set; else raise BusyError."""
         by = holder(lock.path)
         if not (force and by and suspended(by)):
             raise refusals.busy(name, trigger, operation, by)
@@ -347,9 +344,9 @@ class Engine(Reader):
         self._announce(event)
 
     def _share_failure(self, instance: "Instance", joined: Operation, timeout_s: float | None, waited_s: float) -> None:
-        """Raise the error of the operation that was waited for, if that is what came of it.
+        """Raise the error of the operation that was waited for, if it failed.
 
-        If the other was called off, or had less time than we have left, we try ourselves.
+        Do not raise it if that operation was called off or had less time than we have left: then we try ourselves.
         """
         line = instance.last
         if not line or line.phase not in (Phase.failed, Phase.done) or line.actor.pid != joined.actor.pid:
@@ -363,7 +360,7 @@ class Engine(Reader):
 
     @contextmanager
     def at_rest(self, name: str) -> Iterator[Site | None]:
-        """Yield where `name` lies if its machine is down, which it stays until the end; None if not, or unknown."""
+        """Yield the site of `name` if its machine is down, and keep it down until the block ends; else yield None."""
         lock, site = Lock(self.home.lock(name)), None
         with suppress(OSError):
             if lock.acquire():
@@ -392,13 +389,13 @@ class Engine(Reader):
                     with suppress(InterlockError, OSError), hurried():
                         self._open(name, lock).settle(patient=False)
                     status = self._read(name)
-                    if status.operation:  # the lock is free, so nobody works on it, even if that process lives
+                    if status.operation:  # the lock was free, so no process works on it, even if that one is alive
                         return status._replace(operation=status.operation._replace(interrupted=True))
                     return status
         return self._read(name)
 
     def _needs_settling(self, status: Status) -> bool:
-        """True when the journal and the world disagree, unless somebody is at work: that the lock tells."""
+        """True if the journal and the world disagree; only the lock shows whether a process is working on it."""
         if status.operation:
             return True
         if status.state is State.absent:
@@ -410,26 +407,26 @@ class Engine(Reader):
 
 
 def calls_off(trigger: Trigger, operation: Operation, *, force: bool) -> bool:
-    """True when `operation` is to end for the sake of `trigger`: by its row, or because its process is suspended."""
+    """True if `trigger` ends `operation`: its row yields to it, or its process is suspended and `force` is set."""
     return trigger in BY_TRIGGER[operation.trigger].yields_to or (operation.suspended and force)
 
 
 def _patience(others: Deadline, error: InterlockError) -> Deadline:
-    """Return how long to wait for a lock that other work gives back; raises `error` once `others` has passed."""
+    """Return how long to wait for a lock that is held for other work; raises `error` once `others` has passed."""
     if others.passed:
         raise error
     return Deadline(HANDOVER_S)
 
 
 def distinct(names: Sequence[str]) -> Sequence[str]:
-    """Return `names`, of which there is one at least, and no two are the same; else raise UsageError."""
+    """Return `names`; raise UsageError if there are none, or if two of them are the same."""
     if len(set(names)) != len(names) or not names:
         raise UsageError(f"expected names that differ, not {', '.join(names) or 'nothing'}")
     return names
 
 
 def _asked(trigger: Trigger, arguments: dict[str, Any]) -> Row:
-    """Return the row of `trigger`; raise UsageError unless it can be asked for with `arguments`."""
+    """Return the row of `trigger`; raise UsageError unless it can be requested with `arguments`."""
     row = BY_TRIGGER.get(trigger)
     if row is None:
         raise UsageError(f"{trigger!r}: expected one of {', '.join(BY_TRIGGER)}")

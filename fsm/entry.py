@@ -1,4 +1,4 @@
-"""One transition on its way from intent to outcome: what is written to the journal and said of it, and its time."""
+"""One transition from its intent to its outcome: what is written to the journal, what is announced, and its time."""
 
 import math
 import time
@@ -25,17 +25,17 @@ class Entry:
     def __init__(self, instance: "Instance", row: Row, timeout_s: float | None, since: float | None = None) -> None:
         self.instance = instance
         self.name = instance.name
-        """What the instance was called when it began."""
+        """The name of the instance when the transition began."""
         self.row = row
         self.detail: str | None = None
         self.former = instance.name if row.moves else None
-        """Of a row that moves the instance, its name before; a move that is finished later began under another one."""
+        """For a row that moves the instance: its former name. A later process that finishes a move sets it."""
         self.asked: dict[str, str | int] = {}
-        """What its row was asked for with, as far as a later process can ask for it again."""
+        """The arguments of the request, as far as a later process can repeat them."""
         self.after = instance.last.seq if instance.last else 0
-        """The number of the last line before it."""
+        """The number of the last line of the journal before this transition."""
         self.worked = False
-        """True once the work is done, and only its outcome remains to be recorded."""
+        """True once the work is done and only the outcome has to be recorded."""
         self._began = time.monotonic()
         self.deadline = Deadline(math.inf if timeout_s is None else timeout_s, since=since)
         waited_s = 0.0 if since is None else self._began - since
@@ -49,12 +49,12 @@ class Entry:
         return time.monotonic() - self._began
 
     def begin(self) -> None:
-        """Make the intent durable; from here on a crash is noticed."""
+        """Make the intent durable; from now on, a crash is noticed."""
         self._write(Phase.begun)
         self._announce(Happening.begun)
 
     def step(self, text: str) -> None:
-        """Record that the work has reached `text`: the `Report` that drivers are given."""
+        """Record that the work has reached the step `text`. Drivers get this method as their `Report`."""
         cancellation.check()
         self._step = text
         self._write(Phase.step)
@@ -65,17 +65,17 @@ class Entry:
         self._write(phase, error)
 
     def announce_outcome(self, happening: Happening, error: InterlockError | None = None) -> None:
-        """Say the outcome, once nothing about it can fail any more."""
+        """Announce the outcome, once nothing about it can fail any more."""
         detail = error.message if error and happening is Happening.degraded else self.detail
         self._announce(happening, detail=detail, reference=error.reference if error else None)
 
     def called_off(self) -> str | None:
-        """Return the words for who called the work off, to whom its row yields; None while nobody has."""
+        """Return the words that name the process that called the work off; None while it has not been called off."""
         why = self.instance.lock.asked_to_let_go(self._actor) if self.row.yields_to else None
         return self.called_off_by(why) if why else None
 
     def called_off_by(self, who: str) -> str:
-        """Return the words for work that `who` called off."""
+        """Return the words that say that `who` called the work off."""
         return f'{self.row.doing} "{self.name}" was cancelled by {who}'
 
     def _write(self, phase: Phase, error: InterlockError | None = None) -> None:
@@ -116,7 +116,7 @@ class Entry:
 
 
 def _in_seconds(seconds: float) -> str | None:
-    """Return the moment in `seconds` from now; None when the calendar ends before."""
+    """Return the time `seconds` from now, UTC; None if it is past the last date that `datetime` can represent."""
     try:
         return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     except OverflowError:

@@ -1,7 +1,7 @@
-"""What transitions say while they run. The engine announces events; who listens is the caller's affair.
+"""The events of transitions. The engine announces them; the caller decides who listens.
 
-The names are constants, the facts are key-value pairs, and the sentence is composed by `words.sentence` from the row of
-the transition that runs. So no message can claim another transition than the one it belongs to.
+The names are constants, the facts are key-value pairs, and `words.sentence` composes the sentence from the row of the
+current transition, so a message cannot name a different transition.
 """
 
 from collections.abc import Callable
@@ -14,25 +14,25 @@ from .table import BY_TRIGGER, Row, Trigger
 
 
 class Event(NamedTuple):
-    """One thing that a transition says."""
+    """One event of a transition."""
 
     happening: Happening
     instance: str
     trigger: Trigger
     source: State
-    """The state it came from; for `holds` and `joined`, the state that is."""
+    """The state before the transition; for `holds` and `joined`, the current state."""
     elapsed_s: float | None = None
     seq: int | None = None
     step: str | None = None
     detail: str | None = None
     pid: int | None = None
-    """The other process, where the event is about one."""
+    """The other process, if the event is about one."""
     reference: str | None = None
-    """Of the error, where there is one."""
+    """The reference of the error, if there is one."""
 
     @property
     def row(self) -> Row:
-        """The row of the table that it belongs to."""
+        """The row of the table that the event belongs to."""
         return BY_TRIGGER[self.trigger]
 
     @property
@@ -41,7 +41,7 @@ class Event(NamedTuple):
         return words.sentence(self)
 
     def facts(self) -> dict[str, Any]:
-        """Return what is known as key-value pairs for structured logs; what is unknown is left out."""
+        """Return the known facts as key-value pairs for structured logs; unknown ones are left out."""
         facts = {
             "instance": self.instance,
             "trigger": str(self.trigger),
@@ -58,8 +58,8 @@ class Event(NamedTuple):
 
 
 Announce = Callable[[Event], None]
-"""Hears the events. It is called under the instance's lock and should be quick; what it raises calls the work off."""
+"""Receives the events, under the instance's lock; it should be quick, and if it raises, the work is cancelled."""
 
 
 def quiet(_: Event) -> None:
-    """Hear nothing: what an embedding program gets unless it listens."""
+    """Ignore the event: the listener of a program that does not provide one."""

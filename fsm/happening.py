@@ -1,4 +1,4 @@
-"""What can be said of a transition while it runs: the names of events, which never change."""
+"""The names of the events of a transition. They never change."""
 
 from enum import StrEnum
 

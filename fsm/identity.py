@@ -1,7 +1,7 @@
-"""What makes an instance another than the one it is copied from, as far as its spec says so.
+"""The fields of a spec that make an instance different from the one it was copied from.
 
-The name of an instance stands in its spec in two ways: in the hostname of its guest, and in the paths of files that lie
-in its directory (a forwarded socket, a fetched file, the message about their use).
+The name of an instance occurs in its spec in two ways: in the hostname of its guest, and in the paths of files in its
+directory (a forwarded socket, a fetched file, the message that mentions them).
 """
 
 import json
@@ -17,19 +17,19 @@ from .spec import SPEC_FILE, Spec, written
 
 
 def hostname(name: str) -> str:
-    """Return the hostname of the instance `name`: without characters that RFC 1123 does not allow in a label."""
+    """Return the hostname of the instance `name`: its name without characters that RFC 1123 forbids in a label."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "guest"
 
 
 def new_instance_id() -> str:
-    """Return an id that no other creation has."""
+    """Return a new, unique instance id."""
     return f"i-{os.urandom(8).hex()}"
 
 
 def copied(spec: Spec, origin: str, name: str, before: Path, after: Path) -> Spec:
-    """Return the spec of `name`, a copy of an instance, in the directory `after` instead of `before`.
+    """Return the spec of `name`, a copy of the instance with the spec `spec`, in directory `after` instead of `before`.
 
-    `origin` says what it is: `clone of web`. Hostname, instance id and port for ssh are its own.
+    `origin` says what it is: `clone of web`. The copy gets its own hostname, instance id and ssh port.
     """
     own = {
         "hostname": hostname(name),
@@ -43,9 +43,9 @@ def copied(spec: Spec, origin: str, name: str, before: Path, after: Path) -> Spe
 
 
 def moved(directory: Path, before: Path) -> bytes | None:
-    """Return the spec in `directory`, which was `before`, with its paths led there; None if it names none.
+    """Return the spec in `directory`, formerly `before`, with its paths adjusted; None if no path has to change.
 
-    What a newer version wrote into it stays. Raises what `Spec.read` does.
+    Fields that a newer version wrote are kept. Raises the errors of `Spec.read`.
     """
     Spec.read(directory)
     data = json.loads(read_own(directory / SPEC_FILE))
@@ -54,7 +54,7 @@ def moved(directory: Path, before: Path) -> bytes | None:
 
 
 def _moved(value: Any, before: str, after: str) -> Any:
-    """Return the JSON value `value` with `after` in the place of `before` in each of its texts."""
+    """Return the JSON value `value` with `before` replaced by `after` in each of its strings."""
     match value:
         case str():
             return value.replace(before, after)

@@ -1,7 +1,7 @@
 """One instance under its lock: the model that the state machine moves.
 
-A transition is carried out in three writes: intent to the journal, the driver's work, the outcome to the journal. The
-state in memory moves after the third, and is thrown away with the object; the state that counts is the journal's.
+A transition has three steps: write the intent to the journal, do the driver's work, write the outcome to the journal.
+The state in memory moves after the third step and is discarded with this object; what counts is the journal's state.
 """
 
 import os
@@ -43,11 +43,11 @@ if TYPE_CHECKING:
     from .status import Reader
 
 PROBE_S = 5.0
-"""How long recovery waits for a guest to answer when nobody asked for it to run: time for a healthy guest's ssh."""
+"""How long recovery waits for a guest that nobody asked to start: enough for a healthy guest to answer ssh."""
 
 
 class Instance:
-    """The instance `name` of `home`. The caller holds `lock`, its lock, as long as this object is used."""
+    """The instance `name` of `home`. The caller holds its lock, `lock`, as long as this object is used."""
 
     def __init__(self, reader: "Reader", name: str, lock: Lock, announce: Announce) -> None:
         home = self.home = reader.home
@@ -56,11 +56,11 @@ class Instance:
         self.announce = announce
         self.last: Line | None = None
         self.shortfall: DegradedError | None = None
-        """What failed in a guest that runs all the same: as it was found, or as the last transition ended."""
+        """What failed in a running guest, as found when the instance was settled or after the last transition."""
         self.seen: Observation | None = None
-        """What its driver saw when it was settled; None where it was not asked."""
+        """What its driver saw when the instance was settled; None if the driver was not asked."""
         self.moved = False
-        """True once a transition has been carried out, False when the last request was for what is already so."""
+        """True once a transition has been carried out; False if the goal of the last request was already met."""
         self.directory = home.directory(name)
         self._reader = reader
         if home.exists(name):
@@ -69,7 +69,7 @@ class Instance:
 
     @property
     def site(self) -> Site:
-        """What its driver is given."""
+        """The site, which is all that a driver gets."""
         return Site(self.name, self.directory, self.home.sockets(self.name), self._reader.spec(self.directory))
 
     @property
@@ -80,7 +80,7 @@ class Instance:
     # -- the judge -----------------------------------------------------------------------------------------------
 
     def fire(self, trigger: Trigger, **arguments: Any) -> None:
-        """Have the state machine carry `trigger` out, or find that what it asks for is already so.
+        """Have the state machine carry out `trigger`, or find that its goal is already met.
 
         Raises the error that refuses it, and whatever the work raises; the state has not moved then.
         """
@@ -90,17 +90,17 @@ class Instance:
             raise refusals.refused(decision, self.name, self.state, trigger, protected=protected, asked=arguments)
 
     def decide(self, row: Row) -> Decision:
-        """Return what is decided about a request for `row` now. Called by the state machine."""
+        """Return the decision about a request for `row` now. Called by the state machine."""
         seen = self._observe() if row.holds_unless and self.state in row.sources else self.seen
         protected, saved = is_protected(self.directory), is_saved(self.directory)
-        # Where it was cut short, the memory is its own: it could not have begun beside another one.
+        # If this row was cut short, it saved the memory itself: it could not have begun while other memory was saved.
         saved = saved and not (self.last and self.last.in_flight and self.last.trigger is row.trigger)
         return decide(row, self.state, protected=protected, saved=saved, seen=seen)
 
     def leave_alone(self, event: "EventData") -> None:
-        """Say that what was asked for is already so. Called by the state machine.
+        """Announce that the goal of the request is already met. Called by the state machine.
 
-        What would call a restart off that is under way, calls off one that is still due.
+        A request that would call off a restart in progress also calls off one that is still due.
         """
         trigger = Trigger(event.event.name)
         self.announce(Event(Happening.holds, self.name, trigger, self.state))
@@ -110,18 +110,19 @@ class Instance:
             entry.outcome(Phase.failed, CancelledError(entry.called_off_by(f"{trigger} (pid {os.getpid()})")))
 
     def restart_due(self) -> int | None:
-        """Return the number of the restart that it is to have, now that it is settled; None where none is due."""
+        """Return the number of the restart that is due, once the instance is settled; None if no restart is due."""
         if self.state not in AT_REST or self.seen is None:
             return None
-        with suppress(DamagedError, UnreadableError):  # which nobody starts again
+        with suppress(DamagedError, UnreadableError):  # such an instance is not restarted
             if self.site.spec.restart == restarts.ON_FAILURE:
                 return restarts.due(Journal(self.directory).lines(), failed=self.seen.failed)
         return None
 
     def _machine(self) -> tuple[Port, Site]:
-        """Return its driver and its place, to see it and to end it: for that, its spec need not be readable.
+        """Return the driver and the site of the machine, to observe it or to end it; its spec need not be readable.
 
-        If the spec cannot be read, it is the driver that sees something alive. Raises DamagedError if no driver does.
+        If the spec cannot be read, the driver is the one that sees a machine alive there. If no driver does, raises
+        the error of the spec.
         """
         try:
             return self.port, self.site
@@ -133,9 +134,9 @@ class Instance:
             raise
 
     def _observe(self, *, unseen: bool = False) -> Observation:
-        """Return what its driver sees; raises OSError or InterlockError where it cannot tell whether it is alive.
+        """Return what its driver sees; raises OSError or InterlockError if it cannot tell whether the machine is alive.
 
-        With `unseen`, a driver that knows why it cannot tell is believed.
+        With `unseen`, an observation that says that this is unknown is returned instead.
         """
         port, site = self._machine()
         with looks.shared(None):
@@ -149,7 +150,7 @@ class Instance:
         port.kill(site, report)
 
     def write(self, line: Line) -> Line:
-        """Append `line` to the journal with the next number and the reason so far, and return it as written."""
+        """Append `line` to the journal with the next number and the present reason, and return it as written."""
         seq, kept = (self.last.seq + 1, self.last.reason) if self.last else (1, None)
         self.last = Journal(self.directory).append(line._replace(kept=kept), seq=seq)
         return self.last
@@ -159,8 +160,8 @@ class Instance:
     def carry_out(self, event: "EventData") -> None:
         """Write the intent, do the work, write the outcome; undo the work if it fails. Called by the state machine.
 
-        Of the arguments that the trigger was fired with, `timeout_s`, which counts from `since`, and `keep_on_failure`
-        are used here, as is `restart`; `reason` comes with what was observed, and the others are for the work.
+        Of the arguments of the trigger, this method uses `timeout_s` (which counts from `since`), `keep_on_failure` and
+        `restart`, and `reason` for what was observed. The others are passed to the work.
         """
         row = BY_TRIGGER[Trigger(event.event.name)]
         arguments = dict(event.kwargs)
@@ -204,10 +205,10 @@ class Instance:
         entry.announce_outcome(Happening.degraded if self.shortfall else Happening.done, self.shortfall)
 
     def _work(self, entry: Entry, plan: Plan | None = None, **arguments: Any) -> str | DegradedError | None:
-        """Do the work of the entry's row: what the engine does itself, or the driver in its method of that name.
+        """Do the work of the entry's row, by the engine itself or by the driver's method of that name.
 
-        Only `create` is handed a plan, hence only it can see a template. A driver is handed the site, which is the
-        instance's own directory, and nothing else but the deadline of work that waits for a guest.
+        Only `create` gets a plan, so only it can see a template. A driver gets the site, the report, the deadline of
+        work that waits for a guest, and the options of the row.
         """
         row = entry.row
         waits = (entry.deadline,) if row.timeout else ()
@@ -223,27 +224,27 @@ class Instance:
                 return words.copied(draft.original.name, live=draft.live)
         port, site = self._machine() if row.by_place else (self.port, self.site)
         if not (arguments.get("cold") and (is_saved(self.directory) or is_warm(self.directory))):
-            arguments.pop("cold", None)  # a driver that saves no memory need not know the word
+            arguments.pop("cold", None)  # a driver that saves no memory need not know it
         ending: str | DegradedError | None = getattr(port, row.trigger)(site, entry.step, *waits, **arguments)
         return ending
 
     def _furnish_by(self, entry: Entry, plan: Plan) -> Draft:
-        """Lay what `plan` makes into the directory, and return it."""
+        """Put the files of the draft that `plan` makes into the directory, and return the draft."""
         try:
             return self._furnish(entry, plan(entry.step))
         except FileNotFoundError:
-            # An image can be deleted between being found and being linked. Planned again, it is brought again.
+            # The image was deleted after it was found and before it was linked. The second plan gets it again.
             return self._furnish(entry, plan(entry.step))
 
     def _furnish(self, entry: Entry, draft: Draft) -> Draft:
-        """Lay what `draft` holds into the directory; it may be there already, from a draft before."""
+        """Put the files of `draft` into the directory, where files of an earlier draft may exist already."""
         entry.step("writing the spec")
         write_whole(self.directory / SPEC_FILE, written(draft.spec.to_json()))
-        remove_tree(self.directory / WARM)  # complete or not there
+        remove_tree(self.directory / WARM)  # so that it is never incomplete
         for name, material in draft.materials.items():
             if isinstance(material, bytes):
                 write_whole(self.directory / name, material)
-            elif not same_file(material, self.directory / name):  # the plan may have claimed it
+            elif not same_file(material, self.directory / name):  # the plan may have linked it already
                 remove_tree(self.directory / name)
                 make_private_directory((self.directory / name).parent)
                 link_or_copy(material, self.directory / name)
@@ -253,13 +254,13 @@ class Instance:
         return draft
 
     def _back_off_s(self, restart: int) -> float:
-        """Return how long the restart of that number has to wait yet; one that is under way has waited."""
+        """Return how long the restart of that number still has to wait; one in progress has waited already."""
         if not restart or self.last is None or (self.seen and self.seen.alive):
             return 0.0
         return max(0.0, restarts.delay_s(restart) - seconds_since(self.last.time))
 
     def timeout_s(self, row: Row, asked: float | None) -> float | None:
-        """Return how long the work of `row` may take: as asked, else as the spec says; None for ever."""
+        """Return how long the work of `row` may take: `asked`, else what the spec says; None for no limit."""
         if row.timeout is None or asked is not None:
             return asked
         site = self._machine()[1] if row.by_place else self.site
@@ -267,7 +268,7 @@ class Instance:
         return limit
 
     def _take_place(self, row: Row) -> None:
-        """Let the directory appear or vanish by one rename, which is the moment others see the name change."""
+        """Make the directory appear or vanish by one rename: at that moment the name changes for everybody else."""
         if row.vanishes:
             self._vanish()
         elif row.appears:
@@ -280,18 +281,19 @@ class Instance:
         remove_tree(self.home.sockets(self.name))
 
     def _fail(self, entry: Entry, problem: InterlockError, asked: Mapping[str, Any], *, keep: bool) -> None:
-        """Undo what failed, as a crash at the same place would be undone, and record both.
+        """Undo the work that failed, as after a crash at the same place, and record the failure and the undoing.
 
-        What is recorded as done stays done, as it would after a crash: a signal came late, or the directory that should
-        vanish did not, which the next look sees to. Only `create` is undone then too: nobody has seen its directory.
+        Work that is recorded as done stays done, as after a crash: a signal came late, or the directory should have
+        vanished and did not, which the next settling completes. Only `create` is undone even then, because its
+        directory is not visible yet.
         """
-        with suppress(DamagedError, DriverError):  # a signal may have come between a line and our knowing of it
+        with suppress(DamagedError, DriverError):  # a signal may have come after a line was written, before we knew
             self.last = Journal(self.directory).last()
         done = self.last and self.last.seq > entry.after and self.last.phase is Phase.done
-        worked = entry.worked or self.name != entry.name  # a move has happened once the name is another
+        worked = entry.worked or self.name != entry.name  # a move has happened once the name differs
         redone = worked and entry.row.on_crash in (Recovery.redo, Recovery.abandon, Recovery.let_run)
         if redone or (done and entry.row.on_crash is not Recovery.roll_back):
-            # Its state is not the source any more. The intent in the journal leads the next command to the same end.
+            # The state is no longer the source. By the journal, the next command completes the work in the same way.
             entry.announce_outcome(Happening.left, problem)
             return
         probed = entry.row.on_crash is Recovery.probe
@@ -314,14 +316,14 @@ class Instance:
                 became = "the guest was left alive" if happening is Happening.left else ended
                 problem.details = (*problem.details, became)
         if self.directory.is_dir():
-            with suppress(OSError):  # a full disk: the intent stands in the journal, so the next command settles it
+            with suppress(OSError):  # a full disk: the journal has the intent, so the next command settles it
                 entry.outcome(phase, problem)
         entry.announce_outcome(happening, problem)
 
     def _way_from_deadline(self, entry: Entry, asked: Mapping[str, Any]) -> str:
-        """Return the command to propose where the work of `entry` took too long, which was asked for with `asked`.
+        """Return the command to propose if the work of `entry`, requested with `asked`, took too long.
 
-        What a guest does can be read in its logs; that its memory is saved it does not know.
+        The logs show what a guest was doing, but the guest does not notice that its memory is being saved.
         """
         if entry.row.on_crash is not Recovery.let_run:
             return f"interlock logs {self.name}"
@@ -329,7 +331,7 @@ class Instance:
         return f"{words.typed(self.name, entry.row.trigger, asked)} --timeout {longer_s:g}"
 
     def _undo(self, row: Row) -> None:
-        """Take back the work of `row`, begun and not ended, by its rule."""
+        """Undo the unfinished work of `row` by the rule of the row."""
         match row.on_crash:
             case Recovery.roll_back:
                 self._discard_staging()
@@ -344,9 +346,9 @@ class Instance:
                 pass
 
     def _discard_staging(self) -> None:
-        """Remove what `create` has made; raises what the driver does, where something of it may be elsewhere yet."""
+        """Remove what `create` has made; raises if the driver cannot remove its part, which may be on other hosts."""
         staging, port = self.home.creating(self.name), None
-        with suppress(InterlockError):  # without a readable spec no driver was called yet
+        with suppress(InterlockError):  # if there is no readable spec, no driver has been called yet
             spec = self._reader.spec(staging)
             port = self._reader.ports(spec.driver)
         if port is not None:
@@ -357,16 +359,16 @@ class Instance:
     # -- what others left ----------------------------------------------------------------------------------------
 
     def settle(self, wanted: Trigger | None = None, *, patient: bool = True, **asked: Any) -> bool:
-        """Make journal and world agree: finish or undo what a dead process left, record what happened unasked.
+        """Make journal and world agree: finish or undo what a dead process left, record what nobody requested.
 
-        `wanted` is what the caller is about to ask for, with the arguments `asked`; who wants something else than
-        `start` gives a guest that is still booting a moment only. Without `patient` nothing is done that would have to
-        wait for a guest: that is how `list` settles. Returns True when what was finished is what is wanted.
+        `wanted` is the trigger that the caller is about to request, with the arguments `asked`; unless it is `start`, a
+        guest that is still booting gets only a moment. Without `patient`, nothing is done that would have to wait for a
+        guest: `list` settles like that. Returns True if `wanted` itself was finished.
         """
         self._sweep()
         if self.last is None:
             return False
-        if self.state is State.absent and not self.last.in_flight:  # the rename was all that was missing
+        if self.state is State.absent and not self.last.in_flight:  # only the rename was missing
             self._vanish()
             return False
         if not (patient or self.last.in_flight or self.state is State.running or self._keeper()):
@@ -374,9 +376,9 @@ class Instance:
         leads_out = wanted is not None and bool(asked.get(BY_TRIGGER[wanted].unseen))
         seen = self.seen = self._observe(unseen=leads_out)
         if seen.hidden:
-            pass  # nothing can be done to it, and whatever is wanted is refused
+            pass  # nothing can be done to it, and every request is refused
         elif seen.alive is None:
-            if self.last.in_flight:  # no rule can tell what became of it, and nobody could wait for that
+            if self.last.in_flight:  # its result is unknown, and waiting would not reveal it
                 self._give_up(self.last)
         elif self.last.in_flight:
             return self._recover(self.last, wanted, asked, alive=bool(seen.alive), patient=patient)
@@ -389,7 +391,7 @@ class Instance:
         return False
 
     def _how_it_ended(self, seen: Observation) -> str:
-        """Return why the machine is down, and whether that is the last time that it was started again."""
+        """Return why the machine is down, and if its restarts are used up, that it will not be restarted."""
         reason = seen.exit_reason or "reason unknown"
         with suppress(DamagedError, UnreadableError):
             restarted = seen.failed and self.site.spec.restart == restarts.ON_FAILURE
@@ -398,10 +400,11 @@ class Instance:
         return reason
 
     def _found_alive(self, wanted: Trigger | None, asked: Mapping[str, Any]) -> bool:
-        """Settle that the machine, which was at rest, is alive; True if `wanted` was done.
+        """Settle that the machine of an instance at rest is alive; return True if `wanted` was done.
 
-        Where another program keeps it, that has started it, and so it stays: what is wanted is decided from there, but
-        for a start, which waits for the guest. Otherwise lines were lost, and nobody knows whether its guest answers.
+        If another program keeps the machine, that program has started it: the instance is recorded as running, and
+        `wanted` is decided from there, except that a start also waits for the guest. Otherwise lines of the journal
+        were lost, and it is unknown whether the guest answers.
         """
         keeper = self._keeper()
         if keeper and wanted is not BOOTS.trigger:
@@ -410,13 +413,13 @@ class Instance:
         return self._finish_start(wanted, asked)
 
     def _keeper(self) -> str:
-        """Return what else may have started or stopped the machine; empty where only Interlock does."""
+        """Return what else may have started or stopped the machine; empty if only Interlock does."""
         with suppress(DamagedError, UnreadableError):
             return self.site.spec.keeper
         return ""
 
     def _sweep(self) -> None:
-        """Remove what a dead `create` or `delete` left beside the instances; under the lock, its maker is dead."""
+        """Remove what a `create` or `delete` left beside the instances; holding the lock proves its process dead."""
         staging = self.home.creating(self.name)
         if os.path.lexists(staging):
             line = None
@@ -435,19 +438,19 @@ class Instance:
     def _recover(
         self, line: Line, wanted: Trigger | None, asked: Mapping[str, Any], *, alive: bool, patient: bool
     ) -> bool:
-        """Settle the operation of `line`, whose process is dead, by the rule of its row; True if `wanted` was done."""
+        """Settle the operation of `line`, left by a dead process, by the rule of its row; True if `wanted` was done."""
         row, at_rest = BY_TRIGGER[line.trigger], self.state is not State.running
         ends_or_waits = row.timeout and row.on_crash in (Recovery.probe, Recovery.redo)
         if alive and not patient and (at_rest or ends_or_waits):
             return False
         at_once = wanted is not None and BY_TRIGGER[wanted].at_once
         self._announce_interrupted(line)
-        if line.former and line.former != self.name:  # it has moved: what is missing is done here
+        if line.former and line.former != self.name:  # it has moved already: finish the rest
             self.fire(row.trigger, former=line.former)
             return False
         saved, protected = is_saved(self.directory), is_protected(self.directory)
         if gives_up(row, self.state, alive=alive, saved=saved, protected=protected):
-            # A machine that does not listen any more cannot be let run, and must be killed all the same.
+            # A machine that no longer responds cannot be resumed, but `kill` must still be able to end it.
             with suppress(*([InterlockError] if at_once else [])):
                 self._undo(row)
             self._record_undone(row)
@@ -464,20 +467,20 @@ class Instance:
         return wanted is row.trigger
 
     def _finish_start(self, wanted: Trigger | None, asked: Mapping[str, Any]) -> bool:
-        """Let the machine that is alive become `running`, or end it; True if `wanted` was done."""
+        """Make the instance of a live machine `running`, or end the machine; return True if `wanted` was done."""
         try:
             if wanted is BOOTS.trigger:
                 self.fire(BOOTS.trigger, **asked)
             else:
                 patience_s = None if wanted is None else 0.0 if BY_TRIGGER[wanted].at_once else PROBE_S
                 self.fire(BOOTS.trigger, timeout_s=patience_s, boot=False)
-        except InterlockError:  # undone and recorded: for a caller who wants something else, that is enough
+        except InterlockError:  # undone and recorded, which is enough unless the caller wants a start
             if wanted is BOOTS.trigger or self.last is None or self.last.in_flight:
                 raise
         return wanted is BOOTS.trigger
 
     def _give_up(self, line: Line) -> None:
-        """Settle the operation of `line`, whose process is dead, without a look at the machine: the state stays."""
+        """Settle the operation of `line`, left by a dead process, without observing the machine; the state stays."""
         self._announce_interrupted(line)
         self._record_undone(BY_TRIGGER[line.trigger])
 

@@ -1,37 +1,38 @@
-"""The journal of one instance: what was intended, what came of it. The state is what the journal says.
+"""The journal of one instance: what was intended, and the outcome. The state is what the journal says.
 
-`journal.jsonl` holds one JSON object a line, appended under the instance's lock. Each line is complete in itself, so
-the last one alone tells the state and the operation in flight; `list` reads no more than that. A line is short: texts
-that are too long are cut and marked. A journal that has grown to its limit is replaced by its latest lines.
+`journal.jsonl` holds one JSON object per line, appended under the instance's lock. Each line is complete in itself, so
+the last one alone gives the state and the operation in flight; `list` reads only that one. Lines are short: texts that
+are too long are cut and marked. A journal that has grown to its limit is replaced by its latest lines.
 
-    seq        1, 2, 3, ... without gaps; the first line that is kept may have a higher one
+    seq        1, 2, 3, ... without gaps; the first line that is kept may have a higher number
     time       UTC, ISO 8601
     trigger    what happens                       one of `table.Trigger`
     source     the state it came from
     dest       the state it leads to
     phase      begun        intent, flushed before the work: source holds, the operation is in flight
-               step         a step was reached (`step` says which): likewise in flight; not flushed, it decides nothing
+               step         a step was reached (`step` says which): also in flight; not flushed, because no decision
+                            depends on it
                done         outcome, flushed: dest holds
                failed       outcome: the work failed and what its row's rule undoes was undone; source holds; `error`
                             says why
-               left         the work failed and its undoing did too, or was not wanted (`--on-failure keep`): source
-                            holds, the operation stays in flight, and the next command finishes or undoes it
-               undone       outcome of recovery: what a dead process began was undone or, by its row's rule, given up;
+               left         the work failed, and so did undoing it, or it was not to be undone (`--on-failure keep`):
+                            source holds, the operation stays in flight, and the next command finishes or undoes it
+               undone       outcome of recovery: the work of a dead process was undone or, by its row's rule, given up;
                             source holds
     actor      {pid, started_ticks, boot_id, command}
     elapsed_s  since `begun`, by the monotonic clock
     step       words, on `step` lines and on outcomes that were reached in that step
-    deadline   when the work is to be given up, UTC
+    deadline   when the work will be given up, UTC
     detail     how it ended, in words: `guest shut down`
     error      {reference, message, hint, details}
     former     on lines of a row that moves the instance: its name before
-    asked      what its row was asked for with, where a later process can ask for it again: {"tag": "before-upgrade"}
+    asked      the arguments of the request that a later process can repeat: {"tag": "before-upgrade"}
     kept       the reason for the state before the line; it still applies unless the line moves the state or fails
     version    the version of Interlock that wrote the line; 0.1.0 left it out
     schema     of the line; left out while it is 1
 
 A newer version may write triggers, phases and states that this one does not know. Such a line is not damaged: `lines`
-yields it as it was written, and `set_aside` keeps it. Only what would have to act on it raises TooNewError.
+yields it as it was written, and `set_aside` keeps it. Only a method that would have to act on it raises TooNewError.
 """
 
 import json
@@ -61,7 +62,7 @@ SCHEMA = len(MIGRATIONS) + 1
 
 
 class Phase(StrEnum):
-    """How far the operation has come."""
+    """The progress of an operation."""
 
     begun = "begun"
     step = "step"
@@ -72,7 +73,7 @@ class Phase(StrEnum):
 
 
 IN_FLIGHT = (Phase.begun, Phase.step, Phase.left)
-"""After such a line, a process is at work, or died during it, or left it unfinished."""
+"""After such a line, a process is working, or it died during the work, or it left the work unfinished."""
 
 
 def _word(value: object) -> str:
@@ -82,7 +83,7 @@ def _word(value: object) -> str:
 
 
 class Entry(NamedTuple):
-    """One line of the journal in the words of the version that wrote it; the module's docstring has the fields."""
+    """One line of the journal in the words of the version that wrote it; the module's docstring lists the fields."""
 
     trigger: str
     source: str
@@ -117,7 +118,7 @@ class Entry(NamedTuple):
         return datetime.fromisoformat(self.time).astimezone(UTC) - timedelta(seconds=self.elapsed_s)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the line as `history --format json` shows it; keys without a value are left out."""
+        """Return the line as `history --format json` shows it, without keys that have no value."""
         actor = self.actor
         return {
             "seq": self.seq,
@@ -143,8 +144,8 @@ class Entry(NamedTuple):
 
     @classmethod
     def parse(cls, text: bytes) -> Self:
-        """Return the line that `text` holds; raises one of NO_LINE when it holds none."""
-        return cls._of(json.loads(text.decode()), _PLAIN)  # bytes would make it guess their encoding
+        """Return the line in `text`; raises one of NO_LINE if `text` is not a journal line."""
+        return cls._of(json.loads(text.decode()), _PLAIN)  # for bytes, json.loads would guess the encoding
 
     @classmethod
     def _of(cls, data: dict[str, Any], words: Mapping[str, Callable[[Any], Any]]) -> Self:
@@ -173,7 +174,7 @@ class Entry(NamedTuple):
             version=data.get("version"),
             schema=int(data.get("schema", 1)),
         )
-        if entry._began().year < _FIRST_YEAR:  # which raises, too, unless the two times are times
+        if entry._began().year < _FIRST_YEAR:  # this also raises unless both times are valid
             raise ValueError(entry.time)
         if entry.error is not None:
             _check_error(entry.error)
@@ -197,40 +198,40 @@ class Line(Entry):
 
     @property
     def reason(self) -> str | None:
-        """Why the instance is in its state, in words, when that is not simply what somebody asked for.
+        """Why the instance is in its state, in words, unless somebody simply requested that.
 
-        A line that moved the state, or failed to, gives the reason; any other keeps that of the lines before it.
+        A line that moved the state, or failed to, gives the reason; any other line keeps the previous reason.
         """
         if self.error and self.phase in (Phase.failed, Phase.left):
             return f"{self.trigger} failed: {self.error.get('message')}"
         row = BY_TRIGGER[self.trigger]
         if self.phase is not Phase.done or row.dest is None:
             return self.kept
-        return None if row is BOOTS else self.detail  # how it came up is no reason why it is up
+        return None if row is BOOTS else self.detail  # how the guest started does not explain why it runs
 
     @property
     def in_flight(self) -> bool:
-        """True when the operation of this line has no outcome yet."""
+        """True if the operation of this line has no outcome yet."""
         return self.phase in IN_FLIGHT
 
     @classmethod
     def parse(cls, text: bytes, place: Path | str = FILE) -> Self:
-        """Return the line that `text`, in the file `place`, holds.
+        """Return the line in `text`, which is from the file `place`.
 
-        Raises one of NO_LINE when it holds none, and TooNewError for one that this version cannot act on.
+        Raises one of NO_LINE if `text` is not a journal line, and TooNewError if this version cannot act on the line.
         """
         data = migrated(json.loads(text.decode()), MIGRATIONS, place)
         writer = data.get("version", __version__)
         for field, kind in _WORDS.items():
             if writer != __version__ and data[field] not in list(kind):
-                Entry.parse(text)  # which raises unless the rest is a line
+                Entry.parse(text)  # raises unless the rest is valid
                 raise too_new(place, writer, f"with the word {data[field]!r}", "which does not know it")
         return cls._of(data, _WORDS)
 
 
 _PLAIN: Mapping[str, Callable[[object], str]] = dict.fromkeys(("trigger", "source", "dest", "phase"), _word)
 _WORDS: Mapping[str, type[StrEnum]] = {"trigger": Trigger, "source": State, "dest": State, "phase": Phase}
-"""Turn the words of an entry, and of a line, from text into their types."""
+"""Field → the type of its words: plain text for an entry, enums for a line."""
 
 
 def _check_error(error: dict[str, Any]) -> None:
@@ -247,13 +248,13 @@ KEPT_BYTES = 256 << 10
 
 LINE_BYTES = 8192
 _CUTS = ((LINE_BYTES, LINE_BYTES), (500, 20), (100, 20), (40, 10))
-"""The limit of a line, and what its texts are cut to until it fits: pairs (characters, details), tried in order."""
+"""The limit of a line, and the limits of its texts that are tried in order until it fits: (characters, details)."""
 
 _TAIL_BYTES = 2 * LINE_BYTES
-"""Enough to hold the last line and a torn one after it."""
+"""Enough for the last line and a torn line after it."""
 
 _FIRST_YEAR = 1970
-"""No host's clock is earlier; times are written with years of four digits."""
+"""No host's clock is earlier. Times are written with four-digit years."""
 
 _OPTIONAL: dict[str, type] = {
     "step": str,
@@ -267,28 +268,28 @@ _OPTIONAL: dict[str, type] = {
 }
 
 NO_LINE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
-"""What `Line.parse` raises for a text that is no journal line."""
+"""What `Line.parse` raises for a text that is not a journal line."""
 
 
 class Journal:
     """The journal in `directory`. Reading needs no lock; `append` needs the instance's."""
 
     _MAX_BYTES = 64 << 20
-    """No journal of ours is larger; a larger file is damaged and is not read."""
+    """No valid journal is larger; reading all lines of a larger file fails."""
 
     def __init__(self, directory: Path) -> None:
         self._name = f"{directory}/{FILE}"
 
     @property
     def path(self) -> Path:
-        """Where it lies."""
+        """The path of the file."""
         return Path(self._name)
 
     def last(self) -> Line:
-        """Return the last whole line. A torn one after it never counted: its writer died before it was flushed.
+        """Return the last whole line. A torn line after it is ignored: its writer died before the line was flushed.
 
-        Raises DamagedError when there is no line or it cannot be understood, naming file and line; TooNewError for one
-        that this version cannot act on; UnreadableError where the system cannot read the file.
+        Raises DamagedError, which names the file, if there is no line or it cannot be understood; TooNewError if this
+        version cannot act on it; UnreadableError if the system cannot read the file.
         """
         try:
             tail = read_own(self._name, _TAIL_BYTES, tail=True)
@@ -306,10 +307,10 @@ class Journal:
             raise DamagedError(f"{self.path}: the last line is not a journal line ({error!r})") from error
 
     def present(self) -> Line:
-        """Return the last line of an instance that has its name, so its creation is over.
+        """Return the last line of an instance whose creation has ended, because its directory has the final name.
 
-        Raises DamagedError as `last` does, and for a journal that has lost so much of its end that only a creation
-        under way is left: rolling that back would remove a whole instance.
+        Raises DamagedError as `last` does, and also if the journal has lost so many lines at its end that it shows an
+        unfinished creation: rolling that back would remove a whole instance.
         """
         line = self.last()
         if _of_creation(line):
@@ -317,7 +318,7 @@ class Journal:
         return line
 
     def lines(self) -> Iterator[Entry]:
-        """Yield every whole line, oldest first; raises DamagedError at one that cannot be understood."""
+        """Yield every whole line, oldest first; raises DamagedError at a line that cannot be understood."""
         for number, text in enumerate(self._texts(), start=1):
             try:
                 yield parsed(text)
@@ -325,7 +326,7 @@ class Journal:
                 raise DamagedError(f"{self.path}:{number}: not a journal line ({error!r})") from error
 
     def former(self) -> Iterator[Entry]:
-        """Yield the outcomes of moves, each with the name before; a line that cannot be understood is left out."""
+        """Yield the outcomes of moves, each with the former name; lines that cannot be understood are skipped."""
         for text in self._texts():
             if b'"former":' in text:
                 with suppress(*NO_LINE):
@@ -334,10 +335,10 @@ class Journal:
                         yield entry
 
     def set_aside(self) -> tuple[int, Path | None]:
-        """Move every damaged line into a file beside the journal; return how many, and that file if there are any.
+        """Move every damaged line to a file beside the journal; return their number, and the file if there are any.
 
-        The other lines keep every byte, unknown fields included. Raises DamagedError when no line would be left. Needs
-        the instance's lock. A crash in the middle leaves the journal as it was, or done.
+        The other lines keep every byte, including unknown fields. Raises DamagedError if no line would be left. Needs
+        the instance's lock. A crash leaves the journal either unchanged or without the damaged lines.
         """
         good: list[bytes] = []
         bad: list[bytes] = []
@@ -353,13 +354,13 @@ class Journal:
         return len(bad), aside
 
     def mendable(self) -> bool:
-        """Return whether a line is damaged, and the whole ones give the state of an instance that exists."""
+        """Return whether a line is damaged and the undamaged ones give the state of an existing instance."""
         texts = self._texts()
         good = [text for text in texts if _is_line(text)]
         return len(good) < len(texts) and bool(good) and not _of_creation(parsed(good[-1]))
 
     def _texts(self) -> list[bytes]:
-        """Return what stands before each newline; what follows the last one never counted."""
+        """Return the text before each newline; text after the last newline is ignored."""
         try:
             return self._whole().split(b"\n")[:-1]
         except OSError as error:
@@ -372,7 +373,7 @@ class Journal:
         """Add `line` with the number `seq` and return it. All but `step` lines are on disk when this returns."""
         line, text = _written(line._replace(seq=seq))
         fresh = not self.path.exists()
-        with suppress(OSError):  # a full disk: the long journal is as good, and there may be room for one more line
+        with suppress(OSError):  # a full disk: the long journal can stay, and there may be room for one more line
             if not fresh and self.path.stat().st_size > LIMIT_BYTES:
                 self._shorten()
         descriptor = open_own(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
@@ -386,7 +387,7 @@ class Journal:
         return line
 
     def _shorten(self) -> None:
-        """Put the journal's latest lines in its place, by one rename: a crash leaves one or the other."""
+        """Replace the journal by its latest lines with one rename: a crash leaves either the old or the new file."""
         latest = read_own(self._name, KEPT_BYTES, tail=True)
         begin = latest.find(b"\n") + 1 if len(latest) == KEPT_BYTES else 0
         whole = latest[begin : latest.rfind(b"\n") + 1]
@@ -399,7 +400,7 @@ def _written(line: Line) -> tuple[Line, bytes]:
     for length, details in _CUTS:
         short = _cut(line, length, details)
         words = json.dumps(short.to_json(), separators=(",", ":"), ensure_ascii=False)
-        # A file name that is no UTF-8 holds lone surrogates. Their escape by Python is their escape in JSON.
+        # A file name that is not UTF-8 has lone surrogates, which Python and JSON escape in the same way.
         text = words.encode(errors="backslashreplace") + b"\n"
         if len(text) <= LINE_BYTES:
             break
@@ -421,12 +422,12 @@ def _cut(line: Line, length: int, details: int) -> Line:
 
 
 def _of_creation(entry: Entry) -> bool:
-    """True for a line of a creation that is still under way."""
+    """True for a line of a creation that has no outcome yet."""
     return entry.trigger == Trigger.create and entry.phase in IN_FLIGHT
 
 
 def parsed(text: bytes) -> Entry:
-    """Return the line that `text` holds: a Line unless it is too new for that. Raises one of NO_LINE."""
+    """Return the line in `text`: a Line, or an Entry if this version cannot act on it. Raises one of NO_LINE."""
     try:
         return Line.parse(text)
     except TooNewError:
@@ -451,7 +452,7 @@ def _cut_torn_end(descriptor: int) -> None:
 
 
 def _write_all(descriptor: int, text: bytes, *, flush: bool) -> None:
-    """Append all of `text` or nothing: after a failed write, no part of it may be read later."""
+    """Append all of `text` or nothing, so that no part of it can be read after a failed write."""
     size = os.fstat(descriptor).st_size
     try:
         written = 0

@@ -1,7 +1,7 @@
-"""One look at many machines: a listing asks for each instance what its driver sees, and some drivers see all at once.
+"""Shared observations: a listing asks a driver about each instance, and some drivers observe all machines at once.
 
-Inside `shared` a driver may answer from a look that an earlier question of the same listing has paid for. What is
-decided about an instance is never decided by such a look: `Instance` takes one of its own.
+Inside `shared`, a driver may answer from an observation made for an earlier instance of the same listing. Decisions
+about an instance are never based on that: `Instance` observes its machine itself.
 """
 
 import time
@@ -11,10 +11,10 @@ from contextvars import ContextVar
 from typing import Any
 
 _FRESH_S = 2.0
-"""How long a look counts: a listing that is printed slowly looks again."""
+"""How long an observation may be reused: a listing that is printed slowly observes again."""
 
 Looks = dict[object, tuple[float, Any, Exception | None]]
-"""When each look was taken, what it showed, and what it raised."""
+"""Key of an observation → when it was made, what it returned, and what it raised."""
 
 _hurry: ContextVar[bool] = ContextVar("hurry", default=False)
 
@@ -23,7 +23,7 @@ _looks: ContextVar[Looks | None] = ContextVar("looks", default=None)
 
 @contextmanager
 def shared(looks: Looks | None) -> Iterator[None]:
-    """Let `once` answer from `looks` inside the block; with None, let it look each time."""
+    """Let `once` answer from `looks` inside the block; with None, let it call its function each time."""
     token = _looks.set(looks)
     try:
         yield
@@ -32,19 +32,19 @@ def shared(looks: Looks | None) -> Iterator[None]:
 
 
 def sharing() -> bool:
-    """Return whether a look now would serve other questions, too."""
+    """Return whether an observation made now would be reused for other instances."""
     return _looks.get() is not None
 
 
 def once(key: object, look: Callable[[], Any]) -> Any:
-    """Return what `look` returned, or raise what it raised, a moment ago for the same `key`; outside `shared`, now."""
+    """Return what `look` returns, or raise what it raises; inside `shared`, reuse a recent result of the same `key`."""
     looks = _looks.get()
     if looks is None:
         return look()
     if key not in looks or time.monotonic() - looks[key][0] > _FRESH_S:
         try:
             looks[key] = (time.monotonic(), look(), None)
-        except Exception as error:  # noqa: BLE001 - a cluster that is silent is not waited for again for each machine
+        except Exception as error:  # noqa: BLE001 - a silent cluster is waited for once, not once per machine
             looks[key] = (time.monotonic(), None, error)
     _, found, problem = looks[key]
     if problem is not None:
@@ -54,7 +54,7 @@ def once(key: object, look: Callable[[], Any]) -> Any:
 
 @contextmanager
 def hurried() -> Iterator[None]:
-    """Let what is settled inside the block wait for nothing that may last: somebody only wants to read."""
+    """Keep drivers from waiting for long work inside the block, because its caller only wants to read."""
     token = _hurry.set(True)
     try:
         yield
@@ -63,5 +63,5 @@ def hurried() -> Iterator[None]:
 
 
 def in_a_hurry() -> bool:
-    """Return whether a driver must not wait for work that was begun earlier and may last."""
+    """Return whether a driver must not wait for long work that was started earlier."""
     return _hurry.get()

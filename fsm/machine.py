@@ -1,13 +1,13 @@
-"""The state machine that the table becomes, on the `transitions` library: the judge of every request.
+"""The state machine, made from the table with the `transitions` library. It decides about every request.
 
-Each row is a transition from each of its sources, on the condition that `table.decide` finds it legal; where what it
-asks for is already so, it is a transition of its own, which does nothing but say so. A request that has no transition,
-or none whose condition is met, is refused: `fire` then returns False, however the library reports it.
+Each row becomes a transition from each of its sources, on the condition that `table.decide` finds it legal. If the goal
+of the row is already met, another transition only announces that. A request without a transition whose condition is met
+is refused: `fire` then returns False, however the library reports it.
 
 One machine serves every instance. Models are not registered with it, so an instance costs nothing until it is moved,
-and no trigger method is ever added to it. The library is used with its conveniences off, each for a reason:
-`auto_transitions` would add a `to_running()` from anywhere; callbacks after the state change would leave the new state
-behind when they raise, so all work is done before it.
+and no trigger method is ever added to it. The conveniences of the library are turned off, each for a reason:
+`auto_transitions` would add a `to_running()` from anywhere; a callback after the state change that raised would leave
+the new state behind, so all work is done before the change.
 """
 
 import logging
@@ -21,18 +21,18 @@ from .table import TABLE, Decision, Row, Trigger
 
 
 class Model(Protocol):
-    """What the machine moves."""
+    """An object whose state the machine moves."""
 
     state: State
 
     def decide(self, row: Row) -> Decision:
-        """Return what is decided about a request for `row` now."""
+        """Return the decision about a request for `row` now."""
 
     def carry_out(self, event: EventData) -> None:
-        """Do the transition's work; while it raises, the state does not move."""
+        """Do the work of the transition; if it raises, the state does not move."""
 
     def leave_alone(self, event: EventData) -> None:
-        """Say that what was asked for is already so."""
+        """Announce that the goal of the request is already met."""
 
 
 def _when(row: Row, decision: Decision) -> Callable[[EventData], bool]:
@@ -67,18 +67,18 @@ MACHINE = Machine(
 
 
 def fire(model: Model, trigger: Trigger, **arguments: Any) -> bool:
-    """Let the machine move `model` by `trigger`, and return whether it allowed it; if not, nothing has happened.
+    """Let the machine move `model` by `trigger`, and return whether that was legal; if not, nothing has happened.
 
-    `arguments` reach `carry_out` as `event.kwargs`. Whatever the work raises is raised.
+    `carry_out` gets `arguments` as `event.kwargs`. Raises whatever the work raises.
     """
     try:
         return bool(MACHINE.events[str(trigger)].trigger(model, **arguments))
-    except MachineError:  # it has no such transition; the work lets no MachineError of a driver's through
+    except MachineError:  # no such transition; a MachineError of a driver never leaves the work
         return False
 
 
 def _of_another(record: logging.LogRecord) -> bool:
-    """Return whether `record` is another machine's: the library begins each message with its machine's name."""
+    """Return whether `record` is from another machine: the library begins each message with the machine's name."""
     return not (isinstance(record.args, tuple) and record.args[:1] == (MACHINE.name,))
 
 

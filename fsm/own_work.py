@@ -1,7 +1,7 @@
-"""What the engine does itself: the work of the rows that are `By.engine`, on the files that it keeps of an instance.
+"""The work that the engine does itself: the rows that are `By.engine`, on the engine's own files of an instance.
 
-Each is called with the instance, under its lock, a report, a deadline if its row has one, and what its row
-takes. It returns how it ended, in words. What a machine is made of is the driver's, which is asked for its part.
+Each function is called under the instance's lock, with the instance, a report, a deadline if its row has one, and the
+arguments of its row. It returns a description of how it ended. The files of the machine are left to the driver.
 """
 
 import os
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 
 def clone(instance: "Instance", _: Report, *, new: "Instance", full: bool = False) -> str:
-    """Carry out `clone`: create `new` as a copy of the machine of `instance`. Its lock is held, and it is absent."""
+    """Carry out `clone`: create `new`, which is absent and whose lock is held, as a copy of `instance`'s machine."""
     _copy_to(instance, new, f"clone of {instance.name}", full=full)
     return words.copied_to(new.name)
 
 
 def fork(instance: "Instance", report: Report, deadline: Deadline, *, new: Sequence["Instance"]) -> str:
-    """Carry out `fork`: catch one moment of the machine of `instance`, which runs on, and create each of `new` from it.
+    """Carry out `fork`: catch one moment of the running machine of `instance`, and create each of `new` from it.
 
-    Their locks are held, and they are absent. Where one of them fails, those before it stay, and the error names them.
+    Each of `new` is absent, and its lock is held. If one copy fails, the earlier ones stay, and the error names them.
     """
     instance.port.catch(instance.site, report, deadline)
     made: list[str] = []
@@ -59,10 +59,10 @@ def _copy_to(instance: "Instance", new: "Instance", origin: str, *, full: bool =
 
 
 def rename(instance: "Instance", report: Report, *, new: "Instance | None" = None, former: str | None = None) -> str:
-    """Carry out `rename`: move to `new`, whose lock is held and which is absent, or finish a move from `former`.
+    """Carry out `rename`: move to `new`, which is absent and whose lock is held, or finish a move from `former`.
 
-    The directory goes there by one rename, after which the instance has that name and no other. Then what it says
-    of its own place follows; until that is recorded, the next who looks does it again.
+    The directory is moved by one rename, after which the instance has only the new name. Then the paths in its spec are
+    adjusted; until the outcome is recorded, the next process that settles the instance repeats that.
     """
     from .identity import moved
 
@@ -71,7 +71,7 @@ def rename(instance: "Instance", report: Report, *, new: "Instance | None" = Non
         place = Site(new.name, new.directory, instance.home.sockets(new.name), instance.site.spec)
         instance.port.move(instance.site, place, report)
         remove_tree(instance.home.sockets(instance.name))
-        flush(Journal(instance.directory).path)  # steps are not
+        flush(Journal(instance.directory).path)  # `step` lines are not flushed
         instance.directory.replace(new.directory)
         instance.name, instance.directory = new.name, new.directory
         flush_directory(instance.home.instances)
@@ -82,10 +82,10 @@ def rename(instance: "Instance", report: Report, *, new: "Instance | None" = Non
 
 
 def edit(instance: "Instance", report: Report, *, change: Change) -> str:
-    """Carry out `edit`: put the spec that `change` makes in the place of the one that is.
+    """Carry out `edit`: replace the spec by the one that `change` makes of it.
 
-    The disk grows first, so it is never smaller than the spec says; a larger one does no harm. The forwards of a
-    machine that runs change before the spec is written: who asks again, asks for what is not so yet.
+    The disk grows first, so it is never smaller than the spec says; a larger one does no harm. The port forwards of a
+    running machine change before the spec is written, so an edit that is repeated after a crash still has work to do.
     """
     site, running = instance.site, instance.state is State.running
     edited = site._replace(spec=change(site.spec))
@@ -100,16 +100,16 @@ def edit(instance: "Instance", report: Report, *, change: Change) -> str:
 
 
 def snapshot(instance: "Instance", report: Report, deadline: Deadline, *, tag: str) -> str:
-    """Carry out `snapshot`: it is there once its folder has its name."""
+    """Carry out `snapshot`: the snapshot exists once its folder has its final name."""
     with snapshots.taken(instance.directory, tag) as draft:
         draft.memory_bytes = instance.port.keep(instance.site, draft.place, report, deadline)
     return tag
 
 
 def restore(instance: "Instance", report: Report, *, tag: str, cold: bool = False) -> str:
-    """Carry out `restore`. While the disk is being put back, nobody knows which snapshot it comes from.
+    """Carry out `restore`. While the disk is being replaced, it is not recorded as based on any snapshot.
 
-    Nor does anybody where that fails, which the error says: the disk may be the snapshot's and the memory not yet.
+    If that fails, it stays so, and the error says so: the disk may be the snapshot's already, and the memory not yet.
     """
     place = snapshots.place(instance.directory, tag)
     instance.port.examine(instance.site, place, report, cold=cold)
@@ -126,14 +126,14 @@ def restore(instance: "Instance", report: Report, *, tag: str, cold: bool = Fals
 
 
 def discard(instance: "Instance", report: Report, *, tag: str) -> str:
-    """Carry out `discard`: the snapshot vanishes by one rename."""
+    """Carry out `discard`: one rename makes the snapshot vanish."""
     report("removing its files")
     snapshots.discard(instance.directory, tag)
     return tag
 
 
 def protect(instance: "Instance", _: Report) -> None:
-    """Carry out `protect`: a file of its own says so, which no damage to another file undoes."""
+    """Carry out `protect` with a separate file, so that damage to another file does not end the protection."""
     write_whole(instance.directory / PROTECTED_FILE, b"")
 
 
@@ -154,7 +154,7 @@ OWN_WORK: dict[Trigger, Callable[..., str | None]] = {
     Trigger.protect: protect,
     Trigger.unprotect: unprotect,
 }
-"""What the engine does itself, by trigger. A test holds it against the table."""
+"""Trigger → the function that does its work. A test compares this with the table."""
 
 
 def _edited(site: Site, state: State, *, change: Change) -> Effects:
@@ -168,7 +168,7 @@ EFFECTS: dict[Trigger, Callable[..., Effects]] = {
     Trigger.protect: lambda *_: Effects(appear=(PROTECTED_FILE,)),
     Trigger.unprotect: lambda site, _: Effects(vanish=(PROTECTED_FILE,) if is_protected(site.directory) else ()),
 }
-"""What that work does to an instance at its site, in its state, where no column of its row says so: for a dry run."""
+"""Trigger → for a dry run, the effects of its work on an instance that the columns of its row do not show."""
 
 
 def _tag_is_free(site: Site, *, tag: str) -> None:
@@ -182,7 +182,7 @@ def _tag_is_known(site: Site, *, tag: str) -> None:
 
 
 def _is_made_by_its_spec(site: Site, **_: object) -> None:
-    """Refuse where another program keeps the machine, which would not hear of another spec."""
+    """Refuse if another program keeps the machine, because that program would not notice the new spec."""
     if keeper := site.spec.kept_by:
         raise HostError(
             f'the machine of "{site.name}" is kept by {keeper}; edit it there', hint=f"{keeper} edit {site.name}"
@@ -195,4 +195,4 @@ CONDITIONS: dict[Trigger, Callable[..., None]] = {
     Trigger.restore: _tag_is_known,
     Trigger.discard: _tag_is_known,
 }
-"""What must hold of what the row needs before anything begins, by trigger; raises the refusal where it does not."""
+"""Trigger → a check of the arguments that its row needs, before the work begins; it raises the refusal."""

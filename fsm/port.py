@@ -1,7 +1,7 @@
-"""The engine's side of the driver contract: what it asks of a driver.
+"""The engine's side of the driver contract: the calls that it makes to a driver.
 
-The engine decides whether a transition may run and records that it did. What a transition does to the world is done
-behind this port. `drivers.contract` says what each call promises. No state passes through the port.
+The engine decides whether a transition may run, and records that it did. Everything that a transition does to the world
+happens behind this port. `drivers.contract` says what each call promises. No state passes through the port.
 """
 
 import time
@@ -22,8 +22,8 @@ from .table import Trigger
 class Deadline:
     """A moment on the monotonic clock. `Deadline(30)` is 30 seconds from now, or from the moment `since`.
 
-    Work that is called off has no time left at all: looking at the clock then raises CancelledError, from
-    `cancellation.check`. So every loop that minds its deadline can be called off.
+    Once the work has been called off, reading the remaining time raises CancelledError, from `cancellation.check`. So
+    every loop that checks its deadline can be called off.
     """
 
     def __init__(self, seconds: float, *, since: float | None = None) -> None:
@@ -40,24 +40,24 @@ class Deadline:
 
     @property
     def remaining_s(self) -> float:
-        """Seconds left, 0 when it has passed; raises CancelledError when the work was called off."""
+        """Seconds left, 0 if it has passed; raises CancelledError if the work was called off."""
         cancellation.check()
         return max(0.0, self._at - time.monotonic())
 
     @property
     def passed(self) -> bool:
-        """True when no time is left; raises CancelledError when the work was called off."""
+        """True if no time is left; raises CancelledError if the work was called off."""
         return self.remaining_s == 0.0
 
 
 class Site(NamedTuple):
-    """Where one instance lives: all that a driver is given."""
+    """Where one instance is on this host: all that a driver gets."""
 
     name: str
     directory: Path
-    """The instance's own, private, absolute. `spec.json` and `journal.jsonl` in it belong to the engine."""
+    """The directory of the instance: private, absolute. `spec.json` and `journal.jsonl` in it belong to the engine."""
     runtime: Path
-    """Short, private, for sockets; may be missing, and is cleared by a reboot."""
+    """A private directory with a short path, for sockets; it may not exist, and a reboot clears it."""
     spec: Spec
 
 
@@ -94,40 +94,40 @@ class Port(Protocol):
 
 
 Ports = Callable[[str], Port]
-"""Finds a driver by its name; raises DriverError for an unknown one."""
+"""Returns the driver of a name; raises DriverError for an unknown name."""
 
 
 class Draft(NamedTuple):
-    """What a plan turns into: a spec, and the files that must lie beside it before the driver creates the machine.
+    """The result of a plan: a spec, and the files that must be beside it before the driver creates the machine.
 
-    With an `original` the driver copies that machine instead, with all that lies beside it.
+    With an `original`, the driver copies that machine instead, with all files beside it.
     """
 
     spec: Spec
     materials: dict[str, Path | bytes]
     """File name in the directory → an immutable file to link, or the content itself."""
     shared: Mapping[str, Path] = MappingProxyType({})
-    """File name in the directory → a file that is written to and others have too: linked, never copied."""
+    """File name in the directory → a writable file that is shared with others: linked, never copied."""
     original: Site | None = None
-    """Where the machine lies that is copied; its lock is held, and it is down unless `live`."""
+    """The site of the machine to copy; its lock is held, and the machine is down unless `live`."""
     full: bool = False
     """True: the copy shares no disk with the original."""
     live: bool = False
-    """True: the original runs, and the copy continues from the moment that the driver's `catch` has kept."""
+    """True: the original is running, and the copy continues from the moment that the driver's `catch` has saved."""
 
 
 Plan = Callable[[Report], Draft]
-"""Resolves a template, brings its image, makes keys and seed; or names the machine to copy. Only `create` has a
-parameter of this type."""
+"""Resolves a template, gets its image, makes keys and seed; or names the machine to copy. Only `create` has a parameter
+of this type."""
 
 Change = Callable[[Spec], Spec]
-"""Makes of a spec the one that an edit asks for; raises what is wrong with it."""
+"""Returns the edited spec for a spec; raises an error if the edit is not valid."""
 
 
 def candidates(ports: Ports) -> Iterator[Port]:
-    """Yield every driver that is installed and can be loaded: one of them made what has no readable spec."""
+    """Yield every driver that is installed and can be loaded; one of them made an instance with an unreadable spec."""
     from importlib.metadata import entry_points
 
     for entry in entry_points(group="interlock.drivers"):
-        with suppress(InterlockError):  # a package that cannot be loaded made nothing that runs
+        with suppress(InterlockError):  # a driver that cannot be loaded is skipped
             yield ports(entry.name)

@@ -2,11 +2,11 @@
 
     Operation     what is being done to it right now, by whom, until when
     Observation   what its driver sees: alive or not, in what condition, why it went down
-    Status        all of it together: one line of `list`, one object of `inspect`
-    Effects, Step what a request would do, of which only that is asked
+    Status        all of this together: one line of `list`, one object of `inspect`
+    Effects, Step what a request would do, for a dry run
     Check         what `doctor` found about the host
 
-What the machine is stands in `spec.Spec`, which is resolved once by `create` and never changed.
+What the machine is, is in `spec.Spec`, which `create` resolves once and only `edit` replaces.
 
 Sizes are in bytes, durations in seconds, times in UTC as ISO 8601 with microseconds.
 """
@@ -24,27 +24,27 @@ from .states import State
 from .table import Trigger
 
 AUTOSTART_FILE = "autostart"
-"""While it is there, the instance starts when its user logs in. Its content is the boot of the host in which that was
-decided; earlier versions left it empty."""
+"""While this file exists, the instance starts when its user logs in. It contains the id of the host's boot during which
+autostart was enabled; earlier versions left it empty."""
 
 PROTECTED_FILE = "protected"
-"""While it is there, the instance is protected. Its content means nothing."""
+"""While this file exists, the instance is protected. Its content has no meaning."""
 
 SAVED = "saved"
-"""While it is there, the instance's memory is saved, and the next start continues from it. Its content is the
-driver's."""
+"""While this exists, the memory of the instance is saved, and the next start continues from it. The driver decides on
+its content."""
 
 WARM = "warm"
-"""While it is there, the instance can begin from a warm image instead of booting for the first time. Its content is the
-driver's."""
+"""While this exists, the instance can start from a warm image instead of a first boot. The driver decides on its
+content."""
 
 FORKED = "forked"
-"""While `fork` is under way, a moment of the machine lies here, from which copies continue. Its content is the
-driver's."""
+"""While `fork` is in progress, this holds the saved moment of the machine from which the copies continue. The driver
+decides on its content."""
 
 
 def checked_name(name: str) -> str:
-    """Return `name` if an instance may be called so, else raise InvalidNameError. Touches nothing."""
+    """Return `name` if it is a valid name of an instance, else raise InvalidNameError. Reads no files."""
     if isinstance(name, str) and NAME.fullmatch(name):
         return name
     raise InvalidNameError(f"an instance cannot be called {name!r}: {NAME_WORDS}")
@@ -56,7 +56,7 @@ def is_autostarted(directory: Path) -> bool:
 
 
 def is_protected(directory: Path) -> bool:
-    """Return whether the instance in `directory` is protected. A link in the place of a directory is not followed."""
+    """Return whether the instance in `directory` is protected. A link in place of the directory is not followed."""
     # `list` calls this for each instance.
     return os.path.lexists(f"{directory}/{PROTECTED_FILE}") and not directory.is_symlink()
 
@@ -72,12 +72,12 @@ def is_warm(directory: Path) -> bool:
 
 
 def now() -> str:
-    """Return the present time, UTC, ISO 8601 with microseconds."""
+    """Return the current time, UTC, ISO 8601 with microseconds."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def seconds_since(moment: str) -> float:
-    """Return how many seconds ago the ISO 8601 `moment` was; never negative, because clocks are set back."""
+    """Return how many seconds ago the ISO 8601 `moment` was; never negative, even if the clock was set back."""
     return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds())
 
 
@@ -87,15 +87,15 @@ class Operation(NamedTuple):
     trigger: Trigger
     source: State
     step: str
-    """What it is doing now, as the driver said it; empty at the beginning."""
+    """What it is doing now, in the driver's words; empty at the beginning."""
     since: str
     step_since: str
     deadline: str | None
     actor: Actor
     interrupted: bool
-    """True when the actor is dead: the next command that may write finishes or undoes it."""
+    """True if the actor is dead: the next command that may write finishes or undoes the work."""
     suspended: bool = False
-    """True when the actor was suspended, by Ctrl-Z say: it keeps the instance and does nothing."""
+    """True if the actor was suspended, for example by Ctrl-Z: it keeps the lock of the instance and does nothing."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form: `operation` of `list` and `inspect`."""
@@ -113,7 +113,7 @@ class Operation(NamedTuple):
 
 
 HIDDEN = "its process cannot be seen from here"
-"""The condition of a machine whose process is in another pid namespace, or is another user's."""
+"""The condition of a machine whose process is in another pid namespace or belongs to another user."""
 
 
 class OpenPort(NamedTuple):
@@ -124,7 +124,7 @@ class OpenPort(NamedTuple):
     host_ip: str
     host_port: int
     problem: str = ""
-    """Why the host's port does not lead there, in words; empty when it does."""
+    """Why the host's port does not lead there, in words; empty if it does."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form: an item of `ports` of `list` and `inspect`."""
@@ -132,12 +132,12 @@ class OpenPort(NamedTuple):
 
 
 class Screen(NamedTuple):
-    """Where the screen of a machine that is alive is shown, by VNC."""
+    """Where the screen of a live machine is shown by VNC."""
 
     address: str
     """Address and TCP port on this host: `127.0.0.1:5900`."""
     password_file: str
-    """Holds the password of this run, and nothing else."""
+    """Path of a file that contains only the password of this run."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form: `vnc` of `list` and `inspect`."""
@@ -148,37 +148,37 @@ class Observation(NamedTuple):
     """What a driver sees at this moment, without asking the guest and without waiting."""
 
     alive: bool | None
-    """None when that is unknown; `condition` says why."""
+    """None if that is unknown; `condition` says why."""
     pid: int | None = None
     ssh_port: int | None = None
     """Local TCP port on the loopback that leads to the guest's sshd."""
     condition: str | None = None
-    """What is wrong with a machine that is alive: `paused: the host's disk is full`."""
+    """What is wrong with a live machine: `paused: the host's disk is full`."""
     degraded: DegradedError | None = None
-    """What failed in the guest of a machine that is alive, and has not succeeded since."""
+    """What failed in the guest of a live machine and has not succeeded since."""
     exit_reason: str | None = None
-    """Why a machine that ran is down: `guest shut down`."""
+    """Why a machine that was running is down: `guest shut down`."""
     failed: bool = False
-    """True for one that is down because it failed: its guest panicked, or its hypervisor crashed. False where the
-    guest, somebody or the host shut it down."""
+    """True if the machine is down because it failed: its guest panicked, or its hypervisor crashed. False if the guest,
+    a user or the host shut it down."""
     resumable: bool = False
-    """True when `resume` would change something: the machine is paused, or its port forwards are down."""
+    """True if `resume` would change something: the machine is paused, or its port forwards are down."""
     accelerator: str | None = None
-    """What runs the guest's code: `kvm`, or `tcg` where it is emulated; None where that is unknown."""
+    """What runs the guest's code: `kvm`, or `tcg` if it is emulated; None if that is unknown."""
     usage: Usage | None = None
-    """What the machine has used of this host since its start; None where that is unknown."""
+    """What the machine has used of this host since its start; None if that is unknown."""
     hidden: bool = False
-    """True for a machine that is alive, but whose process cannot be seen from here: nothing can be done to it."""
+    """True for a live machine whose process is not visible from here, so that nothing can be done to it."""
     ports: tuple[OpenPort, ...] = ()
-    """Those that opened in the guest, and which the spec's rules forward."""
+    """The ports that opened in the guest and that the spec's rules forward."""
     vnc: Screen | None = None
-    """Where the guest's screen is shown; None for a machine without one."""
+    """Where the guest's screen is shown; None for a machine without a screen."""
     node: str | None = None
-    """The node of its cluster that has it, also of a machine at rest; None where this host runs it."""
+    """The node of the cluster that has the machine, even one at rest; None if this host runs it."""
 
 
 class Status(NamedTuple):
-    """All that is known of one instance."""
+    """All that is known about one instance."""
 
     name: str
     state: State
@@ -187,27 +187,27 @@ class Status(NamedTuple):
     observation: Observation | None = None
     spec: Spec | None = None
     reason: str | None = None
-    """How it came to its state, when nobody asked: `guest panicked`; or why it is damaged."""
+    """Why it is in its state, if nobody requested that: `guest panicked`."""
     damage: str | None = None
     newer: bool = False
-    """True when it is not damaged: a newer version of Interlock wrote it."""
+    """True if it is not damaged, but was written by a newer version of Interlock."""
     unreadable: bool = False
-    """True when nobody knows whether there is damage: the system could not read its files."""
+    """True if it is unknown whether it is damaged, because the system could not read its files."""
     protected: bool = False
     autostart: bool = False
-    """True when it starts as its user logs in."""
+    """True if it starts when its user logs in."""
     saved: bool = False
-    """True when its memory is saved: the next start continues where its guest was."""
+    """True if its memory is saved: the next start continues where the guest was."""
     changed_at: str | None = None
 
     @property
     def exists(self) -> bool:
-        """True for what `list` shows: an instance, whole or damaged, or one on its way in or out."""
+        """True for what `list` shows: an instance, damaged or not, and one that is being created or deleted."""
         return self.state is not State.absent or bool(self.operation or self.damage)
 
     @property
     def under_way(self) -> Operation | None:
-        """The operation that a process is at work on; None where there is none, or a dead process left it."""
+        """The operation that a process is working on; None if there is no operation or its process is dead."""
         return self.operation if self.operation and not self.operation.interrupted else None
 
     def to_json(self) -> dict[str, Any]:
@@ -246,20 +246,20 @@ class Status(NamedTuple):
 
 
 class Effects(NamedTuple):
-    """What a request would do to the host, as far as that is known without touching anything."""
+    """What a request would do to the host, as far as that is known without changing anything."""
 
     appear: tuple[str, ...] = ()
-    """Files and folders that would appear, or be replaced. Absolute, or in the instance's directory; with a slash at
-    the end, all that is in it too."""
+    """Files and folders that would appear or be replaced: absolute paths, or relative to the instance's directory. A
+    slash at the end includes everything in the folder."""
     vanish: tuple[str, ...] = ()
-    """Those that would go, or be replaced."""
+    """Files and folders that would be removed or replaced."""
     command: tuple[str, ...] = ()
-    """The command line of the hypervisor that would run, or that the first start of what is created would run."""
+    """The command line of the hypervisor that would run; for a create, that of the instance's first start."""
     notes: tuple[str, ...] = ()
-    """What else there is to know, in words."""
+    """Other remarks, in words."""
 
     def __add__(self, other: "Effects") -> "Effects":  # type: ignore[override] # not those of tuples
-        """Return the effects of both; the command is the first."""
+        """Return the effects of both, with the first command that is not empty."""
         return Effects(
             self.appear + other.appear,
             self.vanish + other.vanish,
@@ -268,7 +268,7 @@ class Effects(NamedTuple):
         )
 
     def at(self, directory: Path) -> "Effects":
-        """Return them with absolute names, as the instance lies in `directory`."""
+        """Return them with absolute paths, for an instance in `directory`."""
         return self._replace(
             appear=tuple(os.path.join(directory, name) for name in self.appear),  # noqa: PTH118 - keeps the slash
             vanish=tuple(os.path.join(directory, name) for name in self.vanish),  # noqa: PTH118 - likewise
@@ -305,9 +305,9 @@ class Check(NamedTuple):
     ok: bool
     finding: str
     mend: str | None = None
-    """The command that fixes it; None when all is well or nothing can be done."""
+    """The command that fixes it; None if nothing is wrong or nothing can be done."""
     essential: bool = True
-    """False when only some uses need it."""
+    """False if only some uses need it."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form: one line of `interlock doctor --format json`."""
@@ -315,12 +315,12 @@ class Check(NamedTuple):
 
 
 class Mending(NamedTuple):
-    """What came of a repair."""
+    """The result of a repair."""
 
     instance: str
     state: State
     mended: tuple[str, ...]
-    """What was wrong and is no more, in words; empty when nothing was."""
+    """Descriptions of what was wrong and has been fixed; empty if nothing was wrong."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form: what `repair --format json` prints."""

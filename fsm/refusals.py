@@ -30,7 +30,7 @@ def refused(
     protected: bool = False,
     asked: Mapping[str, Any] = NOTHING,
 ) -> InterlockError:
-    """Return the error for a request that was decided to be neither legal nor already so; `asked` are its arguments."""
+    """Return the error for a request with the arguments `asked` that is not legal and whose goal is not met."""
     match decision:
         case Decision.out_of_reach:
             return out_of_reach(instance, trigger)
@@ -46,48 +46,48 @@ def refused(
 def illegal(
     instance: str, state: State, trigger: Trigger, *, protected: bool = False, asked: Mapping[str, Any] = NOTHING
 ) -> IllegalTransitionError:
-    """Return the error for a trigger that has no row in `state`; `protected` tells whether the instance is."""
+    """Return the error for a trigger that has no row in `state`; `protected` says whether the instance is protected."""
     hint = words.way(instance, state, trigger, protected=protected, asked=asked)
     return IllegalTransitionError(words.refusal(instance, state, trigger), hint=hint)
 
 
 def taken(new: str, trigger: Trigger) -> IllegalTransitionError:
-    """Return the error for a trigger that would make an instance of a name that is taken."""
+    """Return the error for a trigger that would create an instance with a name that is taken."""
     return IllegalTransitionError(words.taken(new, trigger), hint=words.LIST)
 
 
 def edited_since(instance: str) -> BusyError:
-    """Return the error for a text in an editor that is no longer what others have made of the instance."""
+    """Return the error for an edit of an instance that others have changed while it was open in the editor."""
     return BusyError(words.edited_since(instance), hint=f"interlock edit {instance}")
 
 
 def tag_taken(instance: str, tag: str) -> IllegalTransitionError:
-    """Return the error for a snapshot that would be called as another is."""
+    """Return the error for a new snapshot with the tag of an existing one."""
     return IllegalTransitionError(words.tag_taken(instance, tag), hint=words.snapshots(instance))
 
 
 def no_snapshot(instance: str, tag: str) -> NotFoundError:
-    """Return the error for a tag that stands for nothing."""
+    """Return the error for a tag that no snapshot has."""
     return NotFoundError(words.no_snapshot(instance, tag), hint=words.snapshots(instance))
 
 
 def guarded(
     instance: str, trigger: Trigger, *, force: bool = False, asked: Mapping[str, Any] = NOTHING
 ) -> ProtectedError:
-    """Return the error for a trigger that would destroy what a protected instance holds; `force` was asked for."""
+    """Return the error for a trigger that would destroy data of a protected instance; `force` goes into the hint."""
     forced = " --force" if force else ""
     hint = f"{words.typed(instance, Trigger.unprotect)} && {words.typed(instance, trigger, asked)}{forced}"
     return ProtectedError(words.guarded(instance, trigger), hint=hint)
 
 
 def still_busy(instance: str, trigger: Trigger, operation: Operation, timeout_s: float) -> DeadlineError:
-    """Return the error for a caller whose time ran out while it waited for `operation` of another process."""
+    """Return the error for a caller whose timeout passed while it waited for `operation` of another process."""
     message = f"{words.busy(instance, trigger, operation)}, for longer than {timeout_s:g} s"
     return DeadlineError(message, hint=words.look(instance))
 
 
 def busy(instance: str, trigger: str, operation: Operation | None, holder: Actor | None = None) -> BusyError:
-    """Return the error for an instance that another process holds: `holder`, or the one of `operation`."""
+    """Return the error for an instance whose lock is held by another process: `holder`, or that of `operation`."""
     by = operation.actor if operation else holder
     halted = operation.suspended if operation else holder and suspended(holder)
     hint = f"kill -CONT {by.pid}" if by and halted else f"interlock list {instance}"
@@ -95,13 +95,13 @@ def busy(instance: str, trigger: str, operation: Operation | None, holder: Actor
 
 
 def unseen(instance: str, seen: Observation, spec: Spec | None) -> OutOfReachError:
-    """Return the error for a machine of which nobody can tell whether it is alive."""
+    """Return the error for a machine of which it is unknown whether it is alive."""
     hint = words.failover(instance) if spec and spec.cluster else None
     return OutOfReachError(f'"{instance}": {seen.condition}', hint=hint)
 
 
 def out_of_reach(instance: str, trigger: Trigger) -> OutOfReachError:
-    """Return the error for an instance whose machine lives where it cannot be seen from here."""
+    """Return the error for an instance whose machine is alive but not visible from here."""
     return OutOfReachError(
         words.out_of_reach(instance, trigger),
         hint=f"interlock list {instance}",

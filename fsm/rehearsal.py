@@ -1,9 +1,9 @@
-"""A dry run: what requests would do, in a world that is imagined after the real one, which nothing is done to.
+"""A dry run: what requests would do, tried on an imagined copy of the world, while the real one is left alone.
 
-A request that is legal moves the imagined instance, so the next one finds it there: `restart` is a stop and then a
-start of what is down. Whatever would refuse the request refuses it here, in the same words. What the work would do to
-files is the driver's to say (`foresee`), and the engine's where the work is its own (`own_work.EFFECTS`) or a column of
-the row tells. So a new row needs nothing here. No lock is taken, and nothing that a dead process left is settled.
+A legal request moves the imagined instance, and the next request starts from there: `restart` is a stop, then a start
+of the stopped instance. Whatever would refuse a request refuses it here too, with the same error. The driver says what
+its work would do to files (`foresee`); for work of the engine, `own_work.EFFECTS` and the columns of the row say it. So
+a new row needs no code here. No lock is taken, and work that a dead process left is not settled.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,30 +27,30 @@ from .table import BOOTS, BY_TRIGGER, By, Decision, Recovery, Row, Trigger, give
 
 
 class Rehearsal(Engine):
-    """What the engine would do with the instances of `home`; `steps` of an outcome are all that its instance did."""
+    """The engine of a dry run in `home`; `steps` of an outcome are all transitions of its instance so far."""
 
     def __init__(self, home: Home, ports: Ports, announce: Announce = quiet) -> None:
         super().__init__(home, ports, announce)
         self._imagined: dict[str, Status] = {}
         self._steps: dict[str, tuple[Step, ...]] = {}
         self._commands: dict[str, tuple[str, ...]] = {}
-        """Name → the hypervisor's command line, of instances that are imagined alone."""
+        """Name → the hypervisor's command line, for instances that exist only in the imagined world."""
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def names(self) -> list[str]:
-        """Return the names that there would be, sorted."""
+        """Return the names that would exist, sorted."""
         gone = {name for name, status in self._imagined.items() if not status.exists}
         return sorted({*super().names(), *self._imagined} - gone)
 
     def admit(self, name: str, trigger: Trigger) -> Site:
-        """Return where `name` lies if it would allow `trigger`; work of the caller's has no dry run: UsageError."""
+        """Return the site of `name` if `trigger` would be legal; raise UsageError for work that the caller does."""
         if BY_TRIGGER[trigger].by is By.caller:
             raise UsageError(f"a dry run cannot {trigger}: the engine does not do that work")
         return super().admit(name, trigger)
 
     def site(self, name: str) -> Site:
-        """Return where `name` lies, or would."""
+        """Return the site of `name`, real or imagined."""
         imagined = self._imagined.get(name)
         if imagined is None:
             return super().site(name)
@@ -67,7 +67,7 @@ class Rehearsal(Engine):
     # -- requests --------------------------------------------------------------------------------------------------
 
     def create(self, name: str, plan: Plan, *, if_absent: bool = False) -> Outcome:
-        """Imagine `name` as created by `plan`, which makes nothing; raise what would refuse that."""
+        """Imagine `name` as created by `plan`, which makes nothing; raise what would refuse it."""
         row, status = BY_TRIGGER[Trigger.create], self.read(name)
         with self._border(name):
             status = self._ready(status, row)
@@ -87,7 +87,7 @@ class Rehearsal(Engine):
     def _request(
         self, name: str, trigger: Trigger, *, force: bool = False, exists_is_fine: bool = False, **arguments: Any
     ) -> Outcome:
-        """Imagine that `trigger` is carried out on `name`, or is already so there; raise what would refuse it."""
+        """Imagine that `trigger` is carried out on `name`, or that its goal is met; raise what would refuse it."""
         del exists_is_fine
         checked_name(name)
         with self._border(name):
@@ -119,7 +119,7 @@ class Rehearsal(Engine):
         return self._move(name, status, row, effects, new)
 
     def _ready(self, status: Status, row: Row, asked: Mapping[str, Any] = words.NOTHING) -> Status:
-        """Return `status` as it would be once what others left is settled; raises BusyError while one is at work."""
+        """Return `status` as it would be once settled; raises BusyError while another process is working on it."""
         name, operation = status.name, status.operation
         if working := status.under_way:
             raise refusals.busy(name, row.trigger, working)
@@ -142,7 +142,7 @@ class Rehearsal(Engine):
         return self._found_alive(status, row) if status.state is not State.running and alive else status
 
     def _recovered(self, status: Status, left: Row, wanted: Row, *, alive: bool) -> Status:
-        """Return `status` as the rule of the row `left`, cut short, would make it; who wants that row does it again."""
+        """Return `status` as the rule of the interrupted row `left` would make it, unless `wanted` repeats that row."""
         lines_lost = alive and status.state is not State.running and left is not BOOTS
         if left is wanted and not lines_lost:
             return status
@@ -155,7 +155,7 @@ class Rehearsal(Engine):
         return self._found_alive(status, wanted) if lines_lost else status
 
     def _found_alive(self, status: Status, wanted: Row) -> Status:
-        """Return `status`, of a machine at rest that is alive, as it would be settled; `start` does that itself."""
+        """Return `status`, of an instance at rest whose machine is alive, as settled; a `start` settles it itself."""
         if wanted is BOOTS:
             return status
         keeper = status.spec.keeper if status.spec else ""
@@ -167,7 +167,7 @@ class Rehearsal(Engine):
         return self._imagine(status, unasked(status.state), Effects(notes=(reason or "reason unknown",)))
 
     def _judge(self, status: Status, row: Row, asked: Mapping[str, Any] = words.NOTHING) -> Decision:
-        """Return that a request is legal, or that it is already so; raise what refuses it."""
+        """Return whether a request is legal or its goal is already met; raise what refuses it otherwise."""
         decided = decision(status, row)
         if decided in (Decision.legal, Decision.holds):
             return decided
@@ -176,7 +176,7 @@ class Rehearsal(Engine):
         raise refusals.refused(decided, status.name, status.state, row.trigger, protected=status.protected, asked=asked)
 
     def _free(self, name: str, trigger: Trigger, new: str | Sequence[str] | None) -> Sequence[str]:
-        """Return the names `new`; raise what refuses an instance of one of them."""
+        """Return the names `new`; raise what refuses to create an instance with one of them."""
         names = [new] if isinstance(new, str) else distinct(new) if new is not None else ()
         for one in names:
             checked_name(one)
@@ -188,7 +188,7 @@ class Rehearsal(Engine):
         return names
 
     def _effects(self, row: Row, site: Site, state: State, work: dict[str, Any]) -> Effects:
-        """Return what the work of `row` at `site` would do; an instance that is imagined alone has no files to ask."""
+        """Return what the work of `row` at `site` would do; an instance that is only imagined has no files."""
         if not site.directory.is_dir():
             return Effects(command=self._commands.get(site.name, ()) if row is BOOTS else ())
         own = EFFECTS[row.trigger](site, state, **work) if row.trigger in EFFECTS else Effects()
@@ -214,7 +214,7 @@ class Rehearsal(Engine):
         return Outcome(moved, row.trigger, status.state, changed=True, steps=self._steps[moved])
 
     def _appear(self, name: str, copy: str, original: Status) -> None:
-        """Imagine the instance `copy`, made of `original`, as a step of the instance `name`."""
+        """Imagine the instance `copy` of `original`, as a step of the instance `name`."""
         row = BY_TRIGGER[Trigger.create]
         directory = self.home.directory(copy)
         made = Status(copy, State.absent, directory, spec=original.spec)
@@ -222,7 +222,7 @@ class Rehearsal(Engine):
         self._steps[name] += self._steps.pop(copy)
 
     def _imagine(self, status: Status, row: Row, effects: Effects, dest: State | None = None) -> Status:
-        """Return and remember `status` as it is after `row`, which leads to `dest`, by default as the table says."""
+        """Return and remember `status` as it is after `row`, which leads to `dest` (default: the row's)."""
         name, source = status.name, status.state
         dest = dest or row.leads_to(source)
 
@@ -243,7 +243,7 @@ class Rehearsal(Engine):
         return after
 
     def _nothing(self, status: Status, row: Row) -> Outcome:
-        """Return the outcome of a request for what is already so."""
+        """Return the outcome of a request whose goal is already met."""
         return Outcome(status.name, row.trigger, status.state, changed=False, steps=self._steps.get(status.name, ()))
 
     def _treat(self, name: str, row: Row, *, force: bool) -> Outcome:

@@ -1,11 +1,11 @@
-"""When a machine is started that nobody asks for: because it failed, or because its user has logged in.
+"""Starts that no user requests: after a failure of the machine, and at the login of its user.
 
-What `restart: on-failure` of a spec means is read from the journal. A restart is a `start` that was asked for with its
-number. It waits first, twice as long as the one before it, and can be called off as any start can, also before it has
-begun. The count begins again with a start that somebody asks for, and once the machine ran for STEADY_S. After TRIES it
-is given up. Whatever else is done to an instance after its failure leaves it down: who does it sees to it.
+With `restart: on-failure` in a spec, the journal shows whether a restart is due. A restart is a `start` with a number.
+It first waits twice as long as the one before it, and like any start it can be called off, even before it has begun.
+The count starts again after a start that a user requested, and after the machine has been running for STEADY_S. After
+TRIES restarts, Interlock gives up. Any other operation after the failure prevents the restart: its user is in charge.
 
-All of that stands in the journal, so any process that reads it knows, also after a crash.
+Everything needed is in the journal, so any process can read it, even after a crash.
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ from .table import BOOTS, TABLE, unasked
 NEVER, ON_FAILURE = "never", "on-failure"
 
 TRIES = 5
-"""So the last one comes 62 s after the first failure at the earliest."""
+"""How many restarts are tried; the last one begins at least 62 s after the first failure."""
 
 STEADY_S = 600.0
 
@@ -31,12 +31,12 @@ _FIRST_S = 2.0
 
 
 def delay_s(number: int) -> float:
-    """Return how long after a failure the restart `number`, counted from 1, begins."""
+    """Return how many seconds after a failure the restart `number` begins; the first one is 1."""
     return _FIRST_S * (1 << (number - 1))
 
 
 def tried(entries: Iterable[Entry], until: str) -> int:
-    """Return which restart in a row the last start in `entries` was, for a machine that ran until the time `until`."""
+    """Return the restart number of the last start in `entries`; 0 after a request or a steady run until `until`."""
     number, up = 0, None
     for entry in entries:
         if entry.trigger == BOOTS.trigger and entry.phase == Phase.begun:
@@ -47,9 +47,9 @@ def tried(entries: Iterable[Entry], until: str) -> int:
 
 
 def due(entries: Iterable[Entry], *, failed: bool) -> int | None:
-    """Return the number of the restart that is to come for a machine at rest; None where none is.
+    """Return the number of the restart that is due for a machine at rest; None if no restart is due.
 
-    `entries` are its journal; `failed`: its last run ended so.
+    `entries` are the lines of its journal; `failed` says whether its last run ended in a failure.
     """
     entries = list(entries)
     last = entries[-1]
@@ -58,7 +58,7 @@ def due(entries: Iterable[Entry], *, failed: bool) -> int | None:
     elif last.trigger != BOOTS.trigger or last.phase == Phase.done:
         return None
     elif not (number := tried(entries, last.time)):
-        return None  # the start of somebody who has read why it failed
+        return None  # a user requested this start and saw why it failed
     elif last.phase == Phase.failed:
         called_off = (last.error or {}).get("reference") == CancelledError.reference
         number = TRIES + 1 if called_off else number + 1
@@ -68,8 +68,8 @@ def due(entries: Iterable[Entry], *, failed: bool) -> int | None:
 def is_missed(directory: Path) -> bool:
     """Return whether the instance in `directory`, which is at rest, should have started when its user logged in.
 
-    Nothing was asked of it since the host's boot, or a start that was cut short, and its autostart is older than that.
-    What somebody who looked has recorded of the time before, nobody has asked for.
+    That is so if autostart was enabled before the host's boot, and since then nothing was requested, or only a start
+    that was cut short. Lines that only record what was observed are not requests.
     """
     if not is_autostarted(directory) or read_own(directory / AUTOSTART_FILE) == boot_id().encode():
         return False
@@ -80,7 +80,7 @@ def is_missed(directory: Path) -> bool:
 
 
 def _asked_for(entry: Entry) -> bool:
-    """True unless `entry` records what was observed, or what became of work that was cut short."""
+    """True unless `entry` records an observation, or the settling of work that was cut short."""
     return entry.phase != Phase.undone and entry.trigger not in [row.trigger for row in TABLE if row.observed]
 
 

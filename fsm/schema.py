@@ -1,8 +1,9 @@
-"""The versions of a record: which one a file has, and how an older one becomes the newest.
+"""The schema versions of a record: which one a file has, and how an older record is converted to the newest schema.
 
-A record carries the number of its schema; without one it has the first. Most changes need no new number: a new field
-has a default, and a version that does not know a field ignores it and leaves it in the file. Only a field whose meaning
-changes needs one, with a migration: a function that turns the plain object of schema n into that of n + 1.
+A record carries the number of its schema; without a number, it has schema 1. Most changes need no new number: a new
+field has a default, and a version that does not know a field ignores it and leaves it in the file. A new number is
+needed only if the meaning of a field changes, with a migration: a function that turns an object of schema n into one of
+schema n + 1.
 
 Migrations are applied on every read and never written back, so a version that wrote a record can still read it.
 """
@@ -15,13 +16,13 @@ from ..errors import TooNewError
 from ..version import __version__
 
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
-"""Returns a record of schema n + 1 made from one of schema n; raises KeyError, TypeError or ValueError for damage."""
+"""Converts a record of schema n to schema n + 1; raises KeyError, TypeError or ValueError for a damaged record."""
 
 
 def migrated(data: dict[str, Any], migrations: Sequence[Migration], source: Path | str) -> dict[str, Any]:
-    """Return `data`, the record in the file `source`, in the newest schema: `migrations` has one for each older one.
+    """Return `data`, the record in the file `source`, in the newest schema; each older schema has one of `migrations`.
 
-    Raises what `check_schema` does, and ValueError for a record that a migration cannot read.
+    Raises the errors of `check_schema`, and ValueError for a record that a migration cannot read.
     """
     newest = len(migrations) + 1
     check_schema(data, newest, source)
@@ -34,9 +35,9 @@ def migrated(data: dict[str, Any], migrations: Sequence[Migration], source: Path
 
 
 def check_schema(data: dict[str, Any], newest: int, source: Path | str) -> None:
-    """Raise TooNewError when `data`, the record in the file `source`, has a newer schema than `newest`.
+    """Raise TooNewError if `data`, the record in the file `source`, has a newer schema than `newest`.
 
-    A record without a schema number has the first. Raises ValueError for an invalid number.
+    A record without a schema number has schema 1. Raises ValueError for an invalid number.
     """
     schema = data.get("schema", 1)
     if type(schema) is not int or schema < 1:

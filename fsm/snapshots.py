@@ -1,4 +1,4 @@
-"""The snapshots of one instance: what its driver needs to bring a moment back, and which came from which.
+"""The snapshots of one instance: what its driver needs to restore a moment, and which snapshot is based on which.
 
     snapshots/              in the instance's directory
     ├── TAG/                appears and vanishes by one rename
@@ -6,9 +6,9 @@
     │   └── ...             the driver's
     └── .current            the line of the disk, a tag on each row; `reset` removes it
 
-Snapshots are independent: each holds all that it needs, and hard links to files that several need. A line is the tags
-that something came from, the nearest first. Tags that do not exist are skipped, so taking and discarding a snapshot
-are one rename each, and no other record has to change.
+Snapshots are independent: each contains all files that it needs, as hard links if several need a file. A line is the
+list of the tags that a disk or a snapshot is based on, nearest first. Tags that do not exist are skipped, so taking or
+discarding a snapshot is one rename, and no other record has to change.
 """
 
 import json
@@ -40,7 +40,7 @@ class Draft:
     """A snapshot that is being taken: `place` is an empty folder, for the driver to fill."""
 
     memory_bytes = 0
-    """What the memory in it takes up; 0 where it holds the disk alone."""
+    """The size of the memory in it; 0 if it holds only the disk."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
@@ -53,11 +53,11 @@ class Snapshot(NamedTuple):
     created_at: str = ""
     """Empty if its record cannot be read."""
     parent: str | None = None
-    """The snapshot that the disk came from when this one was taken."""
+    """The snapshot that the disk was based on when this one was taken."""
     current: bool = False
-    """True for the one that the disk comes from now."""
+    """True for the snapshot that the disk is based on now."""
     memory_bytes: int | None = None
-    """What the memory in it takes up; None where it holds the disk alone."""
+    """The size of the memory in it; None if it holds only the disk."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form: what `snapshot list --format json` prints."""
@@ -72,23 +72,23 @@ def checked_tag(tag: str) -> str:
 
 
 def place(directory: Path, tag: str) -> Path:
-    """Return where the snapshot `tag` of the instance in `directory` lies, or would."""
+    """Return the folder of the snapshot `tag` of the instance in `directory`; it may not exist."""
     return directory / FOLDER / checked_tag(tag)
 
 
 def listed(directory: Path) -> list[Snapshot]:
-    """Return the snapshots of the instance in `directory`, the oldest first."""
+    """Return the snapshots of the instance in `directory`, oldest first."""
     current = next(iter(_line(directory)), None)
     found: dict[str, Snapshot] = {}
     for it, line in sorted(map(_read, _folders(directory)), key=lambda read: (read[0].created_at, read[0].tag)):
-        parent = next((tag for tag in line if tag in found), None)  # an older one: so there is no circle
+        parent = next((tag for tag in line if tag in found), None)  # always an older one, so there are no cycles
         found[it.tag] = it._replace(parent=parent, current=it.tag == current)
     return list(found.values())
 
 
 @contextmanager
 def taken(directory: Path, tag: str) -> Iterator[Draft]:
-    """Yield what becomes the snapshot `tag` of the instance in `directory` once the block is done."""
+    """Yield a draft that becomes the snapshot `tag` of the instance in `directory` once the block has succeeded."""
     whole = place(directory, tag)
     make_private_directory(whole.parent)
     for abandoned in whole.parent.glob(".*.*"):
@@ -109,18 +109,18 @@ def taken(directory: Path, tag: str) -> Iterator[Draft]:
 
 
 def point(directory: Path, tag: str) -> None:
-    """Record that the disk of the instance in `directory` comes from the snapshot `tag`."""
+    """Record that the disk of the instance in `directory` is based on the snapshot `tag`."""
     _write_line(directory, [tag, *_read(place(directory, tag))[1]])
 
 
 def point_nowhere(directory: Path) -> None:
-    """Record that nobody knows which snapshot the disk of the instance in `directory` comes from."""
+    """Record that it is unknown which snapshot the disk of the instance in `directory` is based on."""
     remove_tree(directory / CURRENT)
     flush_directory(directory / FOLDER)
 
 
 def discard(directory: Path, tag: str) -> None:
-    """Remove the snapshot `tag`; what came from it comes from its parent now."""
+    """Remove the snapshot `tag`; whatever was based on it is then based on its parent."""
     whole = place(directory, tag)
     retire(whole, beside(whole))
     flush_directory(whole.parent)
@@ -133,7 +133,7 @@ def _folders(directory: Path) -> list[Path]:
 
 
 def _read(folder: Path) -> tuple[Snapshot, list[str]]:
-    """Return what the record in `folder` says, and its line."""
+    """Return the snapshot that the record in `folder` describes, and its line."""
     with suppress(OSError, ValueError, AttributeError, RecursionError):
         record = json.loads(read_own(folder / RECORD))
         created_at, line, memory = (record.get(key) for key in ("created_at", "line", "memory_bytes"))
@@ -144,7 +144,7 @@ def _read(folder: Path) -> tuple[Snapshot, list[str]]:
 
 
 def _line(directory: Path) -> list[str]:
-    """Return the line of the disk: the tags that it came from and that are there, the nearest first."""
+    """Return the line of the disk: the existing tags that it is based on, nearest first."""
     with suppress(OSError, UnicodeDecodeError):
         tags = read_own(directory / CURRENT).decode().splitlines()
         return [tag for tag in tags if NAME.fullmatch(tag) and (directory / FOLDER / tag).is_dir()]

@@ -2,14 +2,14 @@
 
     spec.json
     ├── cpus, memory_bytes, ...   numbers and words
-    ├── mounts[]                  folders of the host's that the guest sees
-    ├── forwards[]                ways from the host into the guest, one port or socket each
-    ├── disks[]                   disks beside the machine's own; their files lie in the directory
+    ├── mounts[]                  folders of the host that the guest sees
+    ├── forwards[]                forwards from the host into the guest, one port or socket each
+    ├── disks[]                   disks besides the machine's own; their files are in the directory
     ├── probes[]                  scripts that must succeed in the guest before it counts as ready
     └── copies[]                  files to fetch from the guest once it is ready
 
-No field could name a template, a URL or a cache: what the machine needs lies beside its spec. What only the guest has
-to know (its users, its scripts) is not here but in the seed, whose secrets are nobody else's.
+No field names a template, a URL or a cache: what the machine needs is beside its spec. What only the guest needs to
+know (its users, its scripts) is in the seed instead, whose secrets nobody else should see.
 
 Sizes are in bytes, durations in seconds.
 """
@@ -31,68 +31,68 @@ SCHEMA = len(MIGRATIONS) + 1
 """The schema that this version writes."""
 
 _NUMBERS_BELOW = 1 << 63
-"""No machine has as much of anything, and what is larger no column could show."""
+"""The limit of every number: no machine has that much of anything, and no column could show a larger number."""
 
 
 class Mount(NamedTuple):
-    """A folder of the host's that the guest sees. The guest knows it by the tag `mountN`, N its place in the list."""
+    """A folder of the host that the guest sees. The guest knows it by the tag `mountN`, N being its list index."""
 
     location: str
     """Absolute path on the host."""
     mount_point: str
-    """Absolute path in the guest, which mounts it there itself: its seed says so, and how."""
+    """Absolute path in the guest, which mounts the folder there itself, as its seed says."""
     writable: bool
     type: str
     """`9p` or `virtiofs`."""
     security_model: str
-    """Of 9p, how owners and modes are kept: `none`, `passthrough`, `mapped-xattr`, `mapped-file`."""
+    """For 9p, how owners and modes are kept: `none`, `passthrough`, `mapped-xattr`, `mapped-file`."""
     queue_size: int = 1024
-    """Of virtiofs: how many requests may wait. A power of 2, at most 1024. Source: QEMU, vhost-user-fs-pci."""
+    """For virtiofs, how many requests may wait: a power of 2, at most 1024. Source: QEMU, vhost-user-fs-pci."""
     options: str = ""
-    """With which the guest mounts it, as for mount(8)'s -o; empty in specs of older versions: as its seed says."""
+    """The options of mount(8) in the guest, as after -o; empty in specs of older versions: as the seed says."""
 
 
 class Forward(NamedTuple):
-    """One way from a port or socket of the host's to one of the guest's. Of port and socket, each end has one."""
+    """A forward from a port or socket of the host to one of the guest. Each end is either a port or a socket."""
 
     proto: str
     """`tcp` or `udp`; `tcp` for sockets."""
     guest_ip: str
-    """`0.0.0.0` stands for the guest's own address: QEMU reaches that by itself. Any other is reached over ssh."""
+    """`0.0.0.0` stands for the guest's own address, which QEMU reaches by itself. Others are reached over ssh."""
     guest_port: int
-    """0 when it is a socket."""
+    """0 if it is a socket."""
     guest_socket: str
-    """Absolute path; empty when it is a port."""
+    """Absolute path; empty if it is a port."""
     host_ip: str
     host_port: int
     host_socket: str
-    """Absolute path; empty when it is a port."""
+    """Absolute path; empty if it is a port."""
     reverse: bool
-    """True when the guest connects and the host answers; sockets only."""
+    """True if the guest connects and the host answers; only for sockets."""
 
 
 class PortRule(NamedTuple):
-    """What becomes of a TCP port that opens in the guest. Of the rules of a spec, the first that fits it decides."""
+    """What to do with a TCP port that opens in the guest. The first matching rule of a spec decides."""
 
     act: str
-    """`forward`; `ignore`; or `static`: one of the spec's forwards leads there, whether it is open or not."""
+    """`forward`; `ignore`; or `static`: one of the spec's forwards leads there, whether the port is open or not."""
     guest_ip: str
-    """What a program in the guest listens on."""
+    """The address that a program in the guest listens on."""
     exact: bool
     """False: a `guest_ip` of `0.0.0.0` stands for every address."""
     first: int
     last: int
-    """Ports in the guest."""
+    """The range of ports in the guest, `first` to `last`."""
     host_ip: str
     host_port: int
-    """The one that leads to `first`; the others follow."""
+    """The host's port that leads to `first`; the next ports lead to the others."""
 
 
 class Disk(NamedTuple):
-    """A disk beside the machine's own, which outlives it. Its file in the directory is `disk-NAME`, a hard link."""
+    """A disk besides the machine's own, which outlives it. Its file in the directory is `disk-NAME`, a hard link."""
 
     name: str
-    """The guest knows it by the serial number `diskN`, N its place in the list."""
+    """The guest knows the disk by the serial number `diskN`, N being its index in the list."""
     format: str
     """`qcow2` or `raw`."""
 
@@ -104,7 +104,7 @@ class Probe(NamedTuple):
     script: str
     """Begins with a `#!` line."""
     hint: str
-    """What to tell somebody when it does not succeed; may be empty."""
+    """The hint to show if the script does not succeed; may be empty."""
 
 
 class Copy(NamedTuple):
@@ -117,7 +117,7 @@ class Copy(NamedTuple):
     skip_if_missing: bool
     delete_on_stop: bool
     max_bytes: int = 1 << 30
-    """The guest decides how long the file is, and its host's disk is not the guest's to fill."""
+    """The largest size that is copied: the guest decides how long the file is, and must not fill the host's disk."""
 
 
 class Spec(NamedTuple):
@@ -125,53 +125,53 @@ class Spec(NamedTuple):
 
     driver: str
     arch: str
-    """Of the guest: x86_64 or aarch64."""
+    """The architecture of the guest: x86_64 or aarch64."""
     cpus: int
     memory_bytes: int
     disk_bytes: int
     user: str
-    """The guest's login."""
+    """The login name in the guest."""
     hostname: str
     instance_id: str
-    """Names this creation. A guest runs its first boot once for each value (cloud-init's `instance-id`)."""
+    """Identifies this creation. A guest runs its first boot once for each value (cloud-init's `instance-id`)."""
     boot: str
-    """`kernel`: the files `kernel` and `initrd` of the directory; `firmware`: UEFI and the disk's own boot loader;
-    `bios`: the same without UEFI."""
+    """`kernel`: the files `kernel` and `initrd` of the directory; `firmware`: UEFI and the boot loader of the disk;
+    `bios`: the BIOS and the boot loader of the disk."""
     start_timeout_s: float
-    """How long a start may take before it is given up, unless the start says otherwise."""
+    """How long a start may take before it is given up, unless the request has its own timeout."""
     stop_timeout_s: float
     """How long a guest may take to shut down before it is ended."""
     created_at: str
     """UTC, ISO 8601."""
     kernel_arguments: str = ""
     accelerator: str = "auto"
-    """`auto` is decided at each start, because a host's abilities change under an instance."""
+    """`auto` is decided at each start, because the abilities of the host may change."""
     cpu_model: str = ""
-    """Of the hypervisor's models; empty: the best that the accelerator has."""
+    """One of the hypervisor's CPU models; empty: the best that the accelerator has."""
     ssh_port: int = 0
     """Local port of the guest's sshd; 0: any that is free, chosen at the first start and kept."""
     network_host: bool = True
-    """Whether the guest may open connections to this host; hence to every service on its loopback."""
+    """Whether the guest may open connections to this host, and so to every service on its loopback."""
     network_internet: bool = True
-    """Whether it may open connections to anywhere else, name servers included."""
+    """Whether the guest may open connections to anywhere else, including name servers."""
     lan: str = ""
-    """What the guest calls its card on the network that it shares with guests of the home's other instances: `lima0`.
-    Empty: it is not on it."""
+    """The name in the guest of its network card on the network that the guests of the home share: `lima0`. Empty: the
+    guest is not on that network."""
     forward_agent: bool = False
-    """True when a shell in the guest forwards the user's ssh agent; likewise X11 for the next two."""
+    """True if a shell in the guest forwards the user's ssh agent; the next two do the same for X11."""
     forward_x11: bool = False
     forward_x11_trusted: bool = False
     restart: str = "never"
-    """Or `on-failure`: the keeper starts it again when its guest or its hypervisor failed (`restarts`)."""
+    """Or `on-failure`: the keeper restarts it after its guest or its hypervisor has failed (`restarts`)."""
     timezone: str = ""
-    """Name in the zoneinfo database; empty: the guest's own."""
+    """A name of the zoneinfo database; empty: the guest's own timezone."""
     cluster: str = ""
-    """Which of the home's clusters runs it; empty: this host does."""
+    """The cluster of the home that runs it; empty: this host runs it."""
     node: str = ""
-    """The node of the cluster on which it is made; empty: the cluster chooses one, of `group` if that is given."""
+    """The node of the cluster on which it is created; empty: the cluster chooses one, of `group` if that is given."""
     group: str = ""
     message: str = ""
-    """What the template's author tells the machine's users."""
+    """The message of the template's author to the users of the machine."""
     mounts: tuple[Mount, ...] = ()
     forwards: tuple[Forward, ...] = ()
     port_rules: tuple[PortRule, ...] = ()
@@ -180,23 +180,23 @@ class Spec(NamedTuple):
     probes: tuple[Probe, ...] = ()
     copies: tuple[Copy, ...] = ()
     vnc: str = ""
-    """Where on this host's loopback the guest's screen is shown, a display or the first of several to try:
+    """The display on this host's loopback that shows the guest's screen, or the first of several to try:
     `127.0.0.1:0,to=9`. Empty: the machine has no screen."""
     tpm: bool = False
     """Whether the machine has a TPM 2.0."""
     nested: bool = False
-    """Whether the guest can run virtual machines with hardware's help."""
+    """Whether the guest can run virtual machines with hardware support."""
     origin: str = ""
-    """What `create` was given, in words, for people. Nothing reads it back."""
+    """A description of what the instance was created from, for people. Nothing parses it."""
     kept_by: str = ""
-    """The other program that keeps the machine, by which anyone may start, stop and delete it: `limactl`."""
+    """The other program that keeps the machine, and with which anyone may start, stop and delete it: `limactl`."""
     version: str = ""
-    """The version of Interlock that created it, for people who have an older one."""
+    """The version of Interlock that created it, for users of an older version."""
     schema: int = SCHEMA
 
     @property
     def keeper(self) -> str:
-        """What else may start and stop the machine, in words: a program, a cluster; empty where nothing does."""
+        """What else may start and stop the machine, in words: a program or a cluster; empty if nothing else may."""
         return self.kept_by or (f'the cluster "{self.cluster}"' if self.cluster else "")
 
     def to_json(self) -> dict[str, Any]:
@@ -207,9 +207,9 @@ class Spec(NamedTuple):
         }
 
     def over(self, directory: Path) -> bytes:
-        """Return the content of the file for this spec in the place of the one in `directory`.
+        """Return the content of the file that replaces the spec in `directory` by this one.
 
-        Fields there that this version does not know stay.
+        Fields of the old file that this version does not know are kept.
         """
         return written({**json.loads(read_own(directory / SPEC_FILE)), **self.to_json()})
 
@@ -217,7 +217,7 @@ class Spec(NamedTuple):
     def read(cls, directory: Path) -> "Spec":
         """Return the spec in `directory`.
 
-        Raises DamagedError naming the file and what is wrong with it; UnreadableError where the system cannot read it.
+        Raises DamagedError, which names the file and the defect; UnreadableError if the system cannot read the file.
         """
         path = f"{directory}/{SPEC_FILE}"
         try:
@@ -231,7 +231,7 @@ class Spec(NamedTuple):
     def from_json(cls, data: object, source: Path | str) -> "Spec":
         """Return the spec that `data`, the parsed content of the file `source`, describes.
 
-        Raises DamagedError naming the file and the field.
+        Raises DamagedError, which names the file and the field.
         """
         if not isinstance(data, dict):
             raise DamagedError(f"{source}: expected a JSON object")
@@ -261,7 +261,7 @@ UNREADABLE = Spec(
     stop_timeout_s=60.0,
     created_at="",
 )
-"""Stands in for a spec that cannot be read where the place is enough: to see a machine, to end it, to clean up."""
+"""Stands in for an unreadable spec where the directory is enough: to observe a machine, to end it, to clean up."""
 
 
 _R = TypeVar("_R", Spec, Mount, Forward, PortRule, Disk, Probe, Copy)
@@ -271,7 +271,7 @@ _NUMBERS = (_SCALARS[int], _SCALARS[float])
 
 
 def _shape(record: type) -> dict[str, tuple[type, ...] | type]:
-    """Return field → the types that its JSON value may have, or the record of which it is a list."""
+    """Return field → the types that its JSON value may have, or for a list of records, the type of the record."""
     return {name: _SCALARS.get(kind) or get_args(kind)[0] for name, kind in record.__annotations__.items()}
 
 
@@ -281,9 +281,9 @@ _SHAPES: dict[type, dict[str, tuple[type, ...] | type]] = {
 
 
 def _record(record: type[_R], data: dict[str, Any], place: str) -> _R:
-    """Return the record that `data` describes; raise DamagedError naming `place` and the field.
+    """Return the record that `data` describes; raise DamagedError, which names `place` and the field.
 
-    A field that it lacks has its default; one that this version does not know is ignored, and stays in the file.
+    A missing field gets its default; a field that this version does not know is ignored, and stays in the file.
     """
     shape = _SHAPES[record]
     values = {name: value for name, value in data.items() if name in shape}
@@ -295,7 +295,7 @@ def _record(record: type[_R], data: dict[str, Any], place: str) -> _R:
             if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
                 raise DamagedError(f"{place}{name}: expected a list of objects, found {value!r}")
             values[name] = tuple(_record(kind, item, f"{place}{name}[{at}].") for at, item in enumerate(value))
-        elif type(value) not in kind:  # a bool is an int to Python, and not to us
+        elif type(value) not in kind:  # for Python, a bool is an int
             raise DamagedError(f"{place}{name}: expected {kind[0].__name__}, found {value!r}")
         elif kind in _NUMBERS and not 0 <= value < _NUMBERS_BELOW:  # type: ignore[operator] # NaN is not
             raise DamagedError(f"{place}{name}: expected a number that is possible")

@@ -1,16 +1,15 @@
-"""The states an instance can be in, what each promises, and the groups of them that have a name.
+"""The states of an instance, what each one promises, and named groups of states.
 
-A state is a promise about the world, kept between operations. What is true only for a while (an operation in
-flight) and what is merely seen (a process is alive) are separate facts: see `records.Operation` and
-`records.Observation`. There are four words because four different things can be asked next; a fifth would need
-a question that none of these answers.
+A state is a promise about the world that holds between operations. Temporary facts (an operation in flight) and
+observed facts (a process is alive) are separate: see `records.Operation` and `records.Observation`. There are four
+states because each allows different requests; a fifth would have to allow requests that none of these does.
 """
 
 from enum import StrEnum
 
 
 class State(StrEnum):
-    """One word about an instance. Name and value agree, because `transitions` keys states by name."""
+    """The state of an instance. Name and value are equal, because `transitions` keys states by name."""
 
     absent = "absent"
     created = "created"
@@ -27,7 +26,7 @@ PROMISE = {
 """What is true of the world in each state."""
 
 AT_REST = (State.created, State.stopped)
-"""Exists and no hypervisor has its files open: what may be booted, changed or removed."""
+"""The instance exists, and no hypervisor has its files open: it may be booted, changed or removed."""
 
 EXISTING = (State.created, State.running, State.stopped)
-"""Has a directory, hence a spec, a journal and a line in `list`."""
+"""The instance has a directory, with a spec and a journal, and a line in `list`."""

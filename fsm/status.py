@@ -1,4 +1,4 @@
-"""Reading: what is known of the instances of one home, and what is legal for them. Takes no lock, never waits."""
+"""Reading: what is known about the instances of one home, and what is legal for them. Takes no lock, never waits."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -30,10 +30,10 @@ class Verdict(NamedTuple):
     state: State
     legal: bool
     holds: bool
-    """True when it would succeed without doing anything."""
+    """True if it would succeed without doing anything."""
     why: str
     hint: str | None
-    """The command to type; None when there is nothing to do."""
+    """The command to type; None if there is nothing to do."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form: one line of `interlock can --format json`."""
@@ -49,7 +49,7 @@ class Verdict(NamedTuple):
 
 
 class Reader:
-    """The instances of `home`, as they are at this moment."""
+    """Reads the current status of the instances of `home`."""
 
     def __init__(self, home: Home, ports: Ports) -> None:
         self.home = home
@@ -57,7 +57,7 @@ class Reader:
         self._latest: tuple[tuple[Path, int, int, int], Spec] | None = None
 
     def names(self) -> list[str]:
-        """Return the names that have something on disk, sorted: instances, and those on their way in or out."""
+        """Return the names that have files, sorted: instances, and those that are being created or deleted."""
         found: set[str] = set()
         instances = self.home.instances
         for folder in (instances, instances / ".creating", instances / ".deleting", self.home.root / "locks"):
@@ -66,7 +66,7 @@ class Reader:
         return sorted(found)
 
     def read(self, name: str) -> Status:
-        """Return what journal, spec and driver say of `name` now; settles nothing."""
+        """Return what journal, spec and driver say about `name` now; settles nothing."""
         checked_name(name)
         with self._border(name):
             return self._read(name)
@@ -78,16 +78,17 @@ class Reader:
             yield from Journal(self.home.directory(name)).lines()
 
     def site(self, name: str) -> Site:
-        """Return where the existing instance `name` lies; raises NotFoundError, DamagedError."""
+        """Return the site of the existing instance `name`; raises NotFoundError, DamagedError."""
         directory = self.home.directory(name)
         with self._border(name):
             self._existing(name)
             return Site(name, directory, self.home.sockets(name), self.spec(directory))
 
     def not_found(self, name: str, trigger: Trigger | None = None) -> NotFoundError:
-        """Return the error for the absent `name`; who mistyped the name of an instance and wants `trigger` reads how.
+        """Return the error for the absent `name`, with the command for `trigger` if another instance may be meant.
 
-        The hint is for the instance of the nearest name, else it lists what there is, or makes the first instance.
+        The hint is for the instance that was renamed from `name` or has the most similar name. Without one, it lists
+        the instances, or creates the first instance.
         """
         from difflib import get_close_matches
 
@@ -102,7 +103,7 @@ class Reader:
         return NotFoundError(words.missing(name), hint=words.LIST if names else words.first(name))
 
     def _renamed(self, name: str, names: Iterable[str]) -> str | None:
-        """Return which of the instances `names` was called `name` last; None if no journal says so."""
+        """Return which of the instances `names` most recently had the name `name`; None if no journal says so."""
         latest: dict[str, str] = {}
         for other in names:
             with suppress(DamagedError, DriverError):
@@ -112,7 +113,7 @@ class Reader:
         return latest[max(latest)] if latest else None
 
     def way_out(self, name: str) -> str:
-        """Return the command to type when `name` is damaged."""
+        """Return the command to type if `name` is damaged."""
         return way_out(name, self.home.directory(name))
 
     def port(self, site: Site) -> Port:
@@ -120,11 +121,11 @@ class Reader:
         return self.ports(site.spec.driver)
 
     def spec(self, directory: Path) -> Spec:
-        """Return the spec in `directory`. It is replaced, never changed, so a command reads it once."""
+        """Return the spec in `directory`. The file is replaced, never modified: it is read again only if replaced."""
         try:
             seen = os.lstat(directory / SPEC_FILE)
         except OSError:
-            return Spec.read(directory)  # which says what is wrong
+            return Spec.read(directory)  # raises an error that says what is wrong
         identity = (directory, seen.st_dev, seen.st_ino, seen.st_ctime_ns)
         if self._latest and self._latest[0] == identity:
             return self._latest[1]
@@ -134,7 +135,7 @@ class Reader:
 
     @contextmanager
     def _border(self, name: str) -> Iterator[None]:
-        """Let only errors of ours pass, and give one about the files of `name` the command that leads out of it."""
+        """Turn other errors into ours, and give an error about the files of `name` the hint that fixes it."""
         try:
             yield
         except OSError as error:
@@ -147,7 +148,7 @@ class Reader:
             raise
 
     def _read(self, name: str) -> Status:
-        """Return what journal, spec and driver say of `name` at this moment."""
+        """Return what journal, spec and driver say about `name` at this moment."""
         directory = self.home.directory(name)
         line, before = None, _version(directory)
         try:
@@ -155,7 +156,7 @@ class Reader:
             line = Journal(directory).present()
             spec = self.spec(directory)
         except (DamagedError, DriverError) as error:
-            if _version(directory) != before:  # on its way in or out while it was read: that is no damage
+            if _version(directory) != before:  # created, replaced or deleted while it was read: not damage
                 return self._read(name)
             if before is None:
                 return self._read_absent(name)
@@ -183,7 +184,7 @@ class Reader:
             changed_at=line.time,
         )
         if status.state is not State.running and status.operation is None and not spec.keeper:
-            return status  # at rest there is nothing to see that the journal does not say
+            return status  # at rest, the driver would see nothing that is not in the journal
         try:
             port = self.ports(spec.driver)
         except InterlockError as error:
@@ -192,7 +193,7 @@ class Reader:
         return status._replace(observation=_observed(port, site))
 
     def _read_absent(self, name: str) -> Status:
-        """Return the status of a name without a directory: somebody may be creating it."""
+        """Return the status of a name without a directory, which another process may be creating."""
         staging = self.home.creating(name)
         with suppress(DamagedError, DriverError):
             line = Journal(staging).last()
@@ -208,7 +209,7 @@ class Reader:
 
 
 def _observed(port: Port, site: Site) -> Observation:
-    """Return what `port` sees of the machine at `site`; where it cannot tell, that and why."""
+    """Return what `port` sees of the machine at `site`; if it fails, an observation that gives the reason."""
     try:
         return port.observe(site)
     except (InterlockError, OSError) as error:
@@ -216,7 +217,7 @@ def _observed(port: Port, site: Site) -> Observation:
 
 
 def _version(directory: Path) -> tuple[int, int] | None:
-    """Return what changes when `directory` or the names in it do; None if it does not exist."""
+    """Return a value that changes whenever `directory` or the names in it change; None if it does not exist."""
     try:
         seen = os.lstat(directory)
     except FileNotFoundError:
@@ -225,12 +226,12 @@ def _version(directory: Path) -> tuple[int, int] | None:
 
 
 def decision(status: Status, row: Row) -> Decision:
-    """Return what is decided about a request for `row` of an instance of this status."""
+    """Return the decision about a request for `row` of an instance with this status."""
     return decide(row, status.state, protected=status.protected, saved=status.saved, seen=status.observation)
 
 
 def verdict(status: Status, trigger: Trigger) -> Verdict:
-    """Return what the table says about `trigger` for an instance of this status."""
+    """Return what the table says about `trigger` for an instance with this status."""
     row, name, state = BY_TRIGGER[trigger], status.name, status.state
     decided = decision(status, row)
     legal, holds = decided is Decision.legal, decided is Decision.holds
@@ -248,10 +249,10 @@ def verdict(status: Status, trigger: Trigger) -> Verdict:
 
 
 def operation(line: Line, *, outcome_counts: bool = True) -> Operation | None:
-    """Return the operation that `line` leaves in flight, None when it is an outcome.
+    """Return the operation that `line` leaves in flight, None if it is an outcome.
 
-    While an instance is being created its last line may already be the outcome: the name does not mean anything before
-    the rename, so there (`outcome_counts` False) it is in flight all the same.
+    The last line of an instance that is being created may already be the outcome. It does not count before the rename,
+    so the operation is then still in flight: `outcome_counts` is False.
     """
     if outcome_counts and not line.in_flight:
         return None

@@ -33,17 +33,17 @@ CONDITIONS: dict[str, Callable[[Status], bool]] = {
     "ready": _well,
     "degraded": _degraded,
 }
-"""What can be waited for: a state with nothing in progress; `ready` is running with nothing wrong, `degraded` running
-with something that failed in the guest."""
+"""Conditions that can be waited for: a state with nothing in progress; `ready`, which is running with nothing wrong; or
+`degraded`, which is running with a failure in the guest."""
 
 
 def wait(
     look: Callable[[], Status], condition: str, timeout_s: float | None, missing: Callable[[str], NotFoundError]
 ) -> Status:
-    """Return the status of an instance as soon as `look`, which reads it, finds the `condition` to hold.
+    """Return the status of an instance, which `look` reads, as soon as it meets `condition`.
 
-    When there is no instance and none is being created, raises the error that `missing` makes of its name, unless that
-    is waited for; DeadlineError after `timeout_s` seconds; CancelledError when the process is asked to end.
+    Unless it waits for `absent`, raises the error that `missing` makes of the name if the instance does not exist and
+    is not being created. Raises DeadlineError after `timeout_s` seconds, CancelledError when the process is cancelled.
     """
     give_up = None if timeout_s is None else time.monotonic() + timeout_s
     holds = CONDITIONS[condition]

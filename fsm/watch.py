@@ -1,12 +1,12 @@
 """Watching: everything that happens to the instances of one home, from any process, as it happens.
 
-Whatever a transition does stands in a journal, so a watcher follows the journals: those of instances, and of what is on
-its way in or out. It keeps each one open, because a deletion takes the journal away and its last lines still count. It
-follows them by inode: a rename lets an instance appear, vanish or have another name, under which it is followed from
-then on; and a journal that has grown too long is replaced.
+Every transition is recorded in a journal, so a watcher follows the journals of all instances, including those that are
+being created or deleted. It keeps each journal open, because a deletion removes the file, and its last lines still
+count. It follows journals by inode: a rename can make an instance appear, vanish or change its name, and the watcher
+then follows it under the new name; and a journal that has grown too long is replaced.
 
-What changes without a transition is a machine's condition (paused, degraded, its process out of reach). For that, each
-instance is looked at now and then, which also records the exits that nobody has noticed yet.
+Only the condition of a machine (paused, degraded, process out of reach) changes without a transition. So each instance
+is also observed from time to time, which records exits that nobody has noticed yet.
 """
 
 import os
@@ -29,11 +29,11 @@ from .states import State
 from .table import BY_TRIGGER
 
 LOOK_S = 0.1
-"""How often the journals are looked at: the size of each is asked for, no more. An instance that is created and deleted
-between two looks is not seen."""
+"""How often the journals are checked, each by its size only. An instance that is created and deleted between two checks
+is not seen."""
 
 OBSERVE_S = 1.0
-"""How often the machines are, at most; ten times as long as it takes where that is more."""
+"""How often the machines are observed at most; if that takes long, the pause is ten times as long as observing them."""
 
 _SHARE = 10
 
@@ -48,15 +48,15 @@ HAPPENING = {
 
 
 class Change(NamedTuple):
-    """One thing that happened to one instance: a line of its journal, or another condition of its machine."""
+    """One change of one instance: a new line of its journal, or a new condition of its machine."""
 
     instance: str
     time: str
     """UTC, ISO 8601."""
     line: Entry | None
-    """None when it is the condition that changed."""
+    """None if the condition changed."""
     condition: str | None = None
-    """What is wrong with the machine; None when nothing is any more. Lines leave it out."""
+    """What is wrong with the machine now; None if nothing is wrong any more. Not set if `line` is."""
 
     @property
     def message(self) -> str:
@@ -89,15 +89,15 @@ def _happening(line: Line) -> Happening:
 
 
 class Instances(Protocol):
-    """What the watch asks about conditions; `Engine` is one."""
+    """Where the watch gets the conditions from, such as an `Engine`."""
 
     def statuses(self) -> Iterator[Status]: ...
 
 
 class Watch:
-    """Follows the instances `names`, or all. Changes since the moment it was made; with `since`, later than that.
+    """Follows the instances `names`, or all: every change after this object was created, or after `since`.
 
-    `since` is a time, UTC, ISO 8601, or the number of a line, which means something for one instance only.
+    `since` is a time, UTC, ISO 8601, or the number of a line, which is valid only for a single instance.
     """
 
     def __init__(
@@ -106,13 +106,13 @@ class Watch:
         self._home, self._instances, self._names, self._since = home, instances, set(names), since
         self._tails: dict[tuple[int, int], _Tail] = {}
         self._seqs: dict[str, int] = {}
-        """By instance, the number of the last line that was read."""
+        """Instance → the number of the last line that was read."""
         self._conditions: dict[str, str | None] = {}
         self._observe_at = 0.0
         self._fresh = list(self._begin())
 
     def changes(self, until: Callable[[], bool] = lambda: False) -> Iterator[Change]:
-        """Yield what happens, in the order of its time, until `until`, which is asked some times a second.
+        """Yield the changes in the order of their time, until `until`, called several times a second, returns True.
 
         Raises CancelledError when the process is asked to end.
         """
@@ -128,7 +128,7 @@ class Watch:
                 tail.close()
 
     def _begin(self) -> Iterator[Change]:
-        """Take what is there as known; with `since`, except what is later and what is wrong now."""
+        """Read what exists already; yield nothing, or with `since`, the later lines and what is wrong now."""
         conditions = list(self._observed())
         if self._since is not None:
             yield from conditions
@@ -147,12 +147,12 @@ class Watch:
     # -- journals ------------------------------------------------------------------------------------------------------
 
     def _lines(self) -> list[Change]:
-        """Return what has been added to the journals, in the order of time."""
+        """Return the lines that have been added to the journals, in the order of their time."""
         found = list(self._found())
         there = {identity for identity, _, _ in found}
         for identity, name, path in found:
             if identity not in self._tails:
-                with suppress(OSError):  # it went on meanwhile, and is met again
+                with suppress(OSError):  # it was moved in the meantime, and is found again at the next look
                     self._tails[identity] = _Tail(name, path)
             elif (tail := self._tails[identity]).name != name:
                 self._follow(tail, name)
@@ -160,7 +160,7 @@ class Watch:
         for identity, tail in list(self._tails.items()):
             for line in tail.read():
                 if line.seq == 1:
-                    self._seqs[tail.name] = 0  # a new instance of that name; a journal that was shortened lacks it
+                    self._seqs[tail.name] = 0  # a new instance of that name: a shortened journal has no line 1
                 if line.seq > self._seqs.get(tail.name, 0):
                     self._seqs[tail.name] = line.seq
                     changes.append(Change(tail.name, line.time, line))
@@ -170,14 +170,14 @@ class Watch:
         return sorted(changes, key=lambda change: change.time)
 
     def _follow(self, tail: "_Tail", name: str) -> None:
-        """Know the instance of `tail` by the `name` that it has now; who watched it watches it still."""
+        """Follow the instance of `tail` under its new name `name`; if only some names are watched, add it to them."""
         self._seqs[name] = self._seqs.pop(tail.name, 0)
         if self._names:
             self._names.add(name)
         tail.name = name
 
     def _found(self) -> Iterator[tuple[tuple[int, int], str, Path]]:
-        """Yield the journals to follow that are there: what tells each from every other, its instance, its path."""
+        """Yield the existing journals to follow: the identity of the file, the name of the instance, the path."""
         instances = self._home.instances
         for folder in (instances / ".creating", instances, instances / ".deleting"):
             with suppress(FileNotFoundError):
@@ -193,7 +193,7 @@ class Watch:
     # -- machines ------------------------------------------------------------------------------------------------------
 
     def _observed(self) -> Iterator[Change]:
-        """Look at the machines, when it is time to, and yield whose condition is another than before."""
+        """Observe the machines if it is time to, and yield each change of a condition."""
         began = time.monotonic()
         if began < self._observe_at:
             return
@@ -203,7 +203,7 @@ class Watch:
                 continue
             known, condition = before.get(status.name), _condition(status)
             self._conditions[status.name] = condition
-            # A machine that is down is not well again: its journal says what became of it.
+            # A machine that went down has not recovered: its journal says what happened.
             if condition != known and (condition or status.state is State.running):
                 yield Change(status.name, now(), None, condition)
         ended = time.monotonic()
@@ -211,7 +211,7 @@ class Watch:
 
 
 def _condition(status: Status) -> str | None:
-    """Return what is wrong with an instance, apart from what its journal says; None when nothing is."""
+    """Return what is wrong with an instance, apart from what its journal says; None if nothing is wrong."""
     if status.damage:
         return f"damaged: {status.damage}"
     seen = status.observation
@@ -221,7 +221,7 @@ def _condition(status: Status) -> str | None:
 
 
 class _Tail:
-    """A journal that is followed from its beginning, also after its name is gone."""
+    """A journal that is followed from its beginning, even after the file was removed or renamed."""
 
     def __init__(self, name: str, path: Path) -> None:
         self.name = name
@@ -229,7 +229,7 @@ class _Tail:
         self._position = 0
 
     def read(self) -> Iterator[Entry]:
-        """Yield the lines that have been completed since; one that cannot be understood is `repair`'s affair."""
+        """Yield the lines that were completed since the last call; a damaged line is skipped and left to `repair`."""
         size = os.fstat(self._descriptor).st_size
         if size < self._position:
             self._position = 0

@@ -1,8 +1,8 @@
-"""Everything said about a transition, composed from its row.
+"""All sentences about a transition, composed from its row.
 
-`sentence` is the one place where the engine's events become English; `refusal`, `way` and `busy` are the words of its
-errors, `status` the words of a status line. No other module writes a sentence about a transition, and none of these
-chooses its verb: verbs come from the table.
+`sentence` is the only place where the engine's events become English; `refusal`, `way` and `busy` are the words of its
+errors, `status` those of a status line. No other module writes a sentence about a transition, and no function here
+chooses a verb: verbs come from the table.
 """
 
 from collections.abc import Mapping
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from .spec import Forward, Mount, Spec
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
-"""The arguments of a trigger, where they are unknown."""
+"""The arguments of a trigger if they are unknown."""
 
 _SHOWN = 4
-"""How many ports a line names."""
+"""How many ports a line names at most."""
 
 SENTENCES = {
     Happening.begun: '{doing} "{name}"',
@@ -46,7 +46,7 @@ SENTENCES = {
 }
 
 GIVEN_UP = '{doing} "{name}" was given up, and what it did stays done; it is {source}'
-"""Said of `undone` where the row does not move the instance: its work may even be complete, with only the outcome
+"""The sentence for `undone` if the row does not move the instance: its work may even be complete, with only the outcome
 missing."""
 
 
@@ -132,27 +132,27 @@ def out_of_reach(instance: str, trigger: Trigger) -> str:
 
 
 def untold(cause: str) -> str:
-    """Return the condition of a machine that may be alive or not."""
+    """Return the condition of a machine of which it is unknown whether it is alive."""
     return f"cannot tell whether it runs: {cause}"
 
 
 def backing_off(restart: int, seconds: float) -> str:
-    """Return the step of a start in which it waits because the machine has failed."""
+    """Return the step in which a restart waits because the machine has failed."""
     return f"restart {restart} of {TRIES}" + (f", in {duration(seconds)}" if seconds else "")
 
 
 def restarted(restart: int) -> str:
-    """Return why an instance was started that nobody asked for."""
+    """Return why an instance was started although nobody requested it."""
     return f"restart {restart} of {TRIES} after a failure"
 
 
 def given_up(reason: str) -> str:
-    """Return why a machine is down and not started again."""
+    """Return why a machine is down and is not restarted."""
     return f"{reason}; given up after {TRIES} restarts"
 
 
 def failover(name: str) -> str:
-    """Return the command that starts an instance on another node, because its own says nothing."""
+    """Return the command that starts an instance on another node, because its own does not respond."""
     return f"interlock cluster failover {name}"
 
 
@@ -193,7 +193,7 @@ def missing_lines(first: int, last: int) -> str:
 
 
 def repaired(instance: str, state: State, mended: tuple[str, ...]) -> str:
-    """Return what a repair came to."""
+    """Return the result of a repair."""
     return f'"{instance}" is {"repaired" if mended else "not damaged: nothing to repair"}; it is {state}'
 
 
@@ -214,7 +214,7 @@ def renamed(former: str, name: str) -> str:
 
 
 def moved(former: str, name: str) -> str:
-    """Return the words for a former name, whose instance is called `name` now."""
+    """Return the words for the former name of the instance that is now called `name`."""
     return f'{missing(former)} any more; it was renamed to "{name}"'
 
 
@@ -252,7 +252,7 @@ def edited(before: "Spec", after: "Spec", *, running: bool) -> str:
 
 
 def edited_since(instance: str) -> str:
-    """Return why a text that was open in an editor is not applied."""
+    """Return why an edit is not applied that was open in an editor."""
     return f'"{instance}" was edited by others while its text was open in the editor; nothing was changed'
 
 
@@ -291,7 +291,7 @@ def no_snapshot(instance: str, tag: str) -> str:
 
 
 def half_restored(tag: str) -> str:
-    """Return what may be true after a restore that failed while it changed the machine."""
+    """Return the warning after a restore that failed while it was changing the machine."""
     return f'its disk may already be that of the snapshot "{tag}"; restoring it again completes that'
 
 
@@ -301,7 +301,7 @@ def snapshots(instance: str) -> str:
 
 
 def busy(instance: str, trigger: str, operation: Operation | None, holder: Actor | None = None) -> str:
-    """Return why `trigger` has to wait: `holder` has the instance, for `operation` where that is known."""
+    """Return why `trigger` has to wait: `holder` holds the instance, for `operation` if that is known."""
     by = operation.actor if operation else holder
     halted = operation.suspended if operation else holder and suspended(holder)
     who = f"pid {by.pid}{', which is suspended' if halted else ''}" if by else "another process"
@@ -312,7 +312,7 @@ def busy(instance: str, trigger: str, operation: Operation | None, holder: Actor
 
 
 def status(what: Status) -> str:
-    """Return the status line, all that is known: `starting · waiting for ssh · 4 s`."""
+    """Return the status line, with all that is known: `starting · waiting for ssh · 4 s`."""
     if what.damage:
         return f"{what.state if what.newer else 'unreadable' if what.unreadable else 'damaged'} · {what.damage}"
     operation, seen = what.operation, what.observation
@@ -331,7 +331,7 @@ def status(what: Status) -> str:
 
 
 def ports(opened: tuple[OpenPort, ...]) -> str | None:
-    """Return which ports lead into the guest, and why others do not: `ports 3000, 8080 → 80`; None without any."""
+    """Return which ports lead into the guest, and why others do not: `ports 3000, 8080 → 80`; None if none opened."""
     there = [_port(port) for port in opened if not port.problem]
     shown = [f"port{'s' * (len(there) > 1)} {', '.join(there)}"] if there else []
     return " · ".join([*shown, *(port.problem for port in opened if port.problem)]) or None
@@ -343,7 +343,7 @@ def _port(port: OpenPort) -> str:
 
 def duration(seconds: float) -> str:
     """Return `seconds` as people say them: `0.4 s`, `42 s`, `3 min 5 s`, `2 h 10 min`, `4 d 1 h`."""
-    if seconds < 9.95:  # noqa: PLR2004 - below, a tenth is worth saying
+    if seconds < 9.95:  # noqa: PLR2004 - below that, tenths matter
         return f"{seconds:.1f} s"
     whole = round(seconds)
     for unit, size, smaller, smaller_size in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
@@ -354,16 +354,16 @@ def duration(seconds: float) -> str:
 
 
 STILL_ALIVE = "its machine is alive, although nothing records a start"
-"""Said in a dry run of an instance that the next request would find running."""
+"""The remark of a dry run about an instance that the next request would find running."""
 
 
 def cut_short(row: table.Row) -> str:
-    """Return what a dry run says of work that a dead process left, and that any request settles first."""
+    """Return the remark of a dry run about work of a dead process, which any request would settle first."""
     return f"it was cut short. {table.RULE[row.on_crash] if row.on_crash else ''}".rstrip()
 
 
 def would_call_off(operation: Operation) -> str:
-    """Return what a dry run says of the work of another process that a request ends."""
+    """Return the remark of a dry run about work of another process that the request would end."""
     return f"calls off the {operation.trigger} of pid {operation.actor.pid}"
 
 
@@ -374,7 +374,7 @@ def foreseen(step: Step) -> str:
 
 
 def typed(instance: str, trigger: Trigger, asked: Mapping[str, Any] = NOTHING) -> str:
-    """Return the command that asks for `trigger`: with what `asked` holds, else with what its row has as an example."""
+    """Return the command for `trigger`, with the arguments `asked`, or else with those of the row's example."""
     row = BY_TRIGGER[trigger]
     given = [word for need in row.needs for word in _words(asked.get(need))]
     arguments = " ".join([instance, *given]) if given else row.example.replace("NAME", instance)
@@ -382,8 +382,8 @@ def typed(instance: str, trigger: Trigger, asked: Mapping[str, Any] = NOTHING) -
 
 
 def _words(value: Any) -> list[str]:
-    """Return `value`, a text, an instance or several, as it is typed; [] for what cannot be typed."""
-    import shlex  # `list` does without it
+    """Return `value`, a text or one or more instances, as it is typed; [] for a value that cannot be typed."""
+    import shlex  # not imported above, because `list` does not need it
 
     if isinstance(value, list | tuple):
         return [word for one in value for word in _words(one)]
