@@ -1,7 +1,7 @@
-"""What the host says to the agent in a guest (guest/agent.sh), and how much it hears of what comes back.
+"""The host's half of the protocol with the agent in a guest (guest/agent.sh), with bounds on what it reads.
 
-A request is one line, NONCE VERB ARGUMENT, and so is its answer, NONCE ok WORDS or NONCE failed REASON. Everything else
-is skipped: the guest may flood the port, and what an earlier request asked may be answered late.
+A request is one line, NONCE VERB ARGUMENT, and so is its answer, NONCE ok WORDS or NONCE failed REASON. Other lines are
+skipped: the guest may flood the port, and the answer to an earlier request may arrive late.
 """
 
 import os
@@ -12,13 +12,13 @@ from ..errors import DriverError
 from .report import lines
 
 PORT = "interlock.agent"
-"""What the virtio-serial port is called in the guest."""
+"""The name of the virtio-serial port in the guest."""
 
 _ANSWER_BYTES = 8 << 10
-"""Longer lines are not read to their end. An agent writes half of it at most."""
+"""Longer lines are skipped. The agent's own lines are at most half as long."""
 
 _HEARD_BYTES = 1 << 20
-"""A guest that says more without an answer is not listened to."""
+"""A request fails if the guest sends more than this without answering it."""
 
 _NUMBERS_BELOW = 1 << 50
 
@@ -30,12 +30,12 @@ class AgentError(DriverError):
 
 
 class Load(NamedTuple):
-    """How busy a guest is, as it says itself."""
+    """How busy a guest is, as its agent reports it."""
 
     load: tuple[float, float, float]
     """Of the last 1, 5 and 15 minutes."""
     available_bytes: int
-    """Memory that programs can have without swapping."""
+    """Memory available to programs without swapping."""
     uptime_s: float
 
 
@@ -43,7 +43,7 @@ class Exchange:
     """One request, and the answer to it."""
 
     def __init__(self, verb: str, argument: str = "", content: bytes = b"") -> None:
-        """`content` follows the request, whose argument says how long it is."""
+        """`content` is sent after the request, whose argument states its length."""
         self._nonce = os.urandom(8).hex()
         self._verb = verb
         self._heard = 0
@@ -51,9 +51,9 @@ class Exchange:
         self.request = f"{self._nonce} {verb} {argument}".rstrip().encode() + b"\n" + content
 
     def hear(self, piece: bytes) -> str | None:
-        """Take what the guest says next; return the words of the answer once it is complete.
+        """Take the next piece of the guest's output; return the words of the answer once it is complete.
 
-        Raises AgentError for one that says `failed`, and for a guest that talks without end.
+        Raises AgentError if the answer is `failed`, or if the guest sends too much without answering.
         """
         self._heard += len(piece)
         if self._heard > _HEARD_BYTES:
@@ -83,8 +83,10 @@ def _escaped(byte: int) -> str:
 
 
 def listening(words: str) -> frozenset[tuple[str, int]]:
-    """Return the address and port of each TCP socket that the guest lists as listening; anything else is left
-    out. Source: proc(5), /proc/net/tcp."""
+    """Return the address and port of each TCP socket that the guest lists as listening; other words are skipped.
+
+    Source: proc(5), /proc/net/tcp.
+    """
     return frozenset(found for word in words.split() if (found := _address(word)))
 
 
@@ -101,16 +103,16 @@ def _address(word: str) -> tuple[str, int] | None:
 
 
 def _groups(address: bytes) -> Iterable[bytes]:
-    """Yield the 32-bit groups of an address, each of which the kernel writes as a number of a little-endian machine."""
+    """Yield the 32-bit groups of an address; the kernel writes each as a number in little-endian byte order."""
     return (address[at : at + 4] for at in range(0, len(address), 4))
 
 
 def load(words: str) -> Load:
-    """Return the load that the guest's `words` state; raises AgentError if they do not."""
+    """Return the load that the guest's `words` state; raises AgentError if they state no load."""
     try:
         one, five, fifteen, available, uptime = numbers = [float(word) for word in words.split()]
     except ValueError:
         numbers = []
-    if not numbers or not all(0 <= number < _NUMBERS_BELOW for number in numbers):  # NaN is not
+    if not numbers or not all(0 <= number < _NUMBERS_BELOW for number in numbers):  # false for NaN
         raise AgentError("the guest does not say how busy it is")
     return Load((one, five, fifteen), int(available) << 10, uptime)

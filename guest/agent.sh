@@ -1,29 +1,32 @@
 #!/bin/sh
-# Answers the host on a virtio-serial port, one line for each line:
+# Answers the host's requests on a virtio-serial port, one line each:
 #
-#     NONCE ping                  ok BOOT_ID                      it is there, and this is the boot
-#     NONCE copying MARK          ok BOOT_ID                      the kernel's log has a line with the mark from now on
-#     NONCE standby MARK          ok BOOT_ID                      the same, and this guest, which is nobody's, is only good
-#                                                                 for copies that become somebody's
-#     NONCE ready INSTANCE_ID     ok yes KEY | ok soon | ok no    yes: sshd listens and has the host's key, this boot's work
-#                                                                 is over, and nothing failed; soon: nothing has failed yet. KEY is the host's
-#     NONCE ports                 ok TABLE:ADDRESS:PORT...        what listens, as /proc/net/tcp and tcp6 write it
+#     NONCE ping                  ok BOOT_ID                      the agent is running, in this boot
+#     NONCE copying MARK          ok BOOT_ID                      the kernel's log now has a line with the mark
+#     NONCE standby MARK          ok BOOT_ID                      likewise; this guest, which belongs to no instance, now
+#                                                                 only serves to be copied, for instances to take over
+#     NONCE ready INSTANCE_ID     ok yes KEY | ok soon | ok no    yes: sshd listens, the host may log in, this boot's work
+#                                                                 is over, and nothing failed; KEY is the guest's host
+#                                                                 key. soon: nothing has failed yet
+#     NONCE ports                 ok TABLE:ADDRESS:PORT...        what listens, in the form of /proc/net/tcp and tcp6
 #     NONCE load                  ok LOAD LOAD LOAD KIB UPTIME    of 1, 5, 15 minutes; memory that is available
-#     NONCE clock SECONDS         ok                              the clock is set: as the machine's own, else to this time, counted from 1970
-#     NONCE identity FACTS        as for ready                    this guest is another instance's (guest/identity.sh)
-#     NONCE peers FACT            ok                              the guests on its network have these names (`interlock peers`)
-#     NONCE become BYTES FACTS    as for ready                    this guest, which was nobody's, is an instance's now; as
-#                                                                 many bytes of a tar archive follow
+#     NONCE clock SECONDS         ok                              the clock is set: to the machine's own clock, or else
+#                                                                 to this time, in seconds since 1970
+#     NONCE identity FACTS        as for ready                    this guest is now another instance's (guest/identity.sh)
+#     NONCE peers FACT            ok                              the guest knows the names of the others on its network
+#                                                                 (`interlock peers`)
+#     NONCE become BYTES FACTS    as for ready                    this guest, which belonged to no instance, is now an
+#                                                                 instance's; BYTES of a tar archive follow the request
 #
 # An answer begins with the request's nonce, so that late answers to an earlier client are recognised; `failed REASON`
-# is an answer, too. Images that Interlock built run this from the seed; status 3 says that the machine has no such port.
+# is an answer, too. Images that Interlock built run this from the seed; status 3 means that the machine has no such port.
 #
-# It starts a process only if the shell cannot do without: under emulation, each costs tens of milliseconds.
+# It starts a process only for what the shell cannot do itself: under emulation, each costs tens of milliseconds.
 
 NAME=interlock.agent
 LONGEST=4000
 
-# Where addresses are random, the emulator translates each new program again, ten thousand blocks of code.
+# With random addresses, the emulator has to translate each new program again, ten thousand blocks of code.
 if [ -z "${INTERLOCK_AGENT-}" ] && [ -x /usr/bin/setarch ]; then
     export INTERLOCK_AGENT=yes
     exec setarch "$(uname -m)" -R /bin/sh "$0"
@@ -67,7 +70,7 @@ know_ports() {
 ssh_listens() {
     for table in tcp tcp6; do
         [ -r /proc/net/$table ] || continue
-        # The kernel lists what listens first.
+        # The kernel lists the listening sockets first.
         while read -r _ address _ status _; do
             case $address:$status in *:0016:0A) return 0 ;; *:0A | *:st) ;; *) break ;; esac
         done </proc/net/$table
@@ -81,7 +84,7 @@ know_key() {
     [ -f "$folder/ssh_host_ed25519_key.pub" ] && read -r _ key _ <"$folder/ssh_host_ed25519_key.pub"
 }
 
-# Whether the host may log in by its key: without that, only a login tells what is wrong.
+# Succeeds if the host may log in with its key. If it may not, only an attempt to log in shows what is wrong.
 admits_host() {
     read -r home <"$folder/home" && [ -f "$home/.ssh/authorized_keys" ] || return
     while read -r mine; do
@@ -92,12 +95,12 @@ admits_host() {
     return 1
 }
 
-# Sets $ready, after a second if that is how long the boot's work still takes.
+# Sets $ready, after waiting up to a second for the boot's work to end.
 know_readiness() {
     know_boot
     for try in 1 1 2 2 4; do
         ready=no
-        # A failure of an earlier boot remains until that step succeeds; then, and if work recurs, ssh reports it.
+        # An earlier boot's failure stays until that step succeeds. Until then, and if work recurs, ssh reports it.
         [ ! -e $state/each-boot ] || return
         of='' failed=''
         [ ! -f $state/news ] || { read -r of && read -r failed; } <$state/news
@@ -124,13 +127,13 @@ load() {
     reply="ok $one $five $fifteen $available $uptime"
 }
 
-# Has the functions by which a guest takes another identity, which are read once.
+# Reads the functions by which a guest takes another identity, once.
 know_how() {
     [ -n "$knows" ] || { set -- library && . "$folder/interlock" && . "$folder/identity" && knows=yes; }
 }
 knows=
 
-# Says that this guest is ready as the instance that it has just become, whose server listens.
+# Answers that this guest is ready as the guest of its new instance; its ssh server listens.
 introduce() {
     became=${new_id%%\\*} key=${new_public_key#*\\0040} ready=no later=yes
     ! admits_host || ready="yes ${key%%\\*}"
@@ -148,7 +151,7 @@ answer() {
     ports) know_ports && reply="ok$found" ;;
     load) load ;;
     clock)
-        # The machine's own kept running; the host's time is as old as the wait was long.
+        # The machine's own clock kept running; the host's time is out of date by the time that this request waited.
         { read -r now </sys/class/rtc/rtc0/since_epoch; } 2>/dev/null || now=$2
         date -s "@$now" && reply=ok
         ;;
@@ -170,7 +173,7 @@ answer() {
 find_port || exit 3
 exec 4<>"$port" || exit
 while :; do
-    # While the host is not connected, a read ends at once, but a write waits: so this waits for the host.
+    # While the host is not connected, a read ends at once but a write blocks, so this line waits for the host.
     say "interlock agent 1" >&4
     while read -r nonce verb argument <&4; do
         later=

@@ -1,4 +1,4 @@
-"""Running a command in a guest to its end, for a program that wants what it says."""
+"""Runs a command in a guest to its end, for programs that want its output."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,11 +9,11 @@ from ..host.bounds import last_words
 from ..host.run import run
 
 OUTPUT_BYTES = 64 << 20
-"""How much a command may say on each of its two streams; what says more is ended, because memory is not endless."""
+"""The most that a command may write to stdout or to stderr, because its output is kept in memory."""
 
 
 class Completed(NamedTuple):
-    """How a command ended in a guest, and all that it said."""
+    """How a command ended in a guest, with its whole output."""
 
     status: int
     """Its exit status; 255 may also be ssh's own, where the connection broke."""
@@ -22,7 +22,7 @@ class Completed(NamedTuple):
 
     @property
     def text(self) -> str:
-        """What it said on its standard output, as text without the last newline."""
+        """Its standard output, as text without the last newline."""
         return self.stdout.decode(errors="replace").removesuffix("\n")
 
     @property
@@ -42,8 +42,8 @@ class Completed(NamedTuple):
 def completed(line: Sequence[str], what: str, *, stdin: bytes | int = b"", timeout_s: float | None = None) -> Completed:
     """Run the host's command line `line`, which runs `what` in a guest, and return how that ended.
 
-    Raises DeadlineError after `timeout_s` seconds, DriverError for more output than OUTPUT_BYTES. The command finds its
-    streams closed then; one that this does not end continues in the guest.
+    Raises DeadlineError after `timeout_s` seconds, DriverError for more output than OUTPUT_BYTES. Both close the
+    command's streams; a command that does not end because of that continues in the guest.
     """
     said, complained = bytearray(), bytearray()
     try:

@@ -12,7 +12,7 @@ from_packages() {
         say "this guest's distribution has no package containerd; $archives"
         return 1
     fi
-    # A distribution has some of these: nerdctl is what people type, the rest is for networks and for the user.
+    # A distribution may have only some of these. People type nerdctl; the rest is for networks and for the user.
     install_what_there_is containerd nerdctl buildkit containernetworking-plugins cni-plugins iptables $of_user || return
     # Some distributions start what they install.
     [ -n "$for_root" ] || ! has systemctl || systemctl disable --now containerd
@@ -33,7 +33,7 @@ from_archive() {
     tar -xzf "$work/archive" -C /usr/local && rm -rf "$work" && { ! has systemctl || systemctl daemon-reload; }
 }
 
-# Templates put settings into conf.d, which Lima's containerd reads. Sets $changed if the configuration is another now.
+# Makes containerd read conf.d, where templates put settings, as Lima's does. Sets $changed if it did not do so before.
 read_conf_d() {
     changed=
     mkdir -p "$etc/containerd/conf.d"
@@ -53,7 +53,7 @@ serve_root() {
     fi
 }
 
-# Ubuntu forbids programs without a profile to make user namespaces.
+# Ubuntu does not let programs without a profile make user namespaces.
 allow_namespaces() {
     [ -e /proc/sys/kernel/apparmor_restrict_unprivileged_userns ] && [ -e "$etc/apparmor.d/abi/4.0" ] || return 0
     kit=$(command -v rootlesskit) || return 0

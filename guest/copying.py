@@ -1,8 +1,8 @@
-"""Copies between this host and guests, or between guests: by which program, its command line, and how far it has come.
+"""Copies files between this host and guests, or between guests: which program does it, its command line, its progress.
 
-rsync and scp are called in such a way that the result is the same: a folder goes into a target that exists, and takes
-its name otherwise; times and permissions are kept, links to files are followed. So which of them is installed decides
-how much is sent. (A link to a folder is one for rsync too; scp fails there.)
+rsync and scp are called so that the result is the same: a folder is copied into an existing target, and otherwise gets
+the target's name; times and permissions are kept, and links to files are followed. So the choice of program only
+affects how much is sent. (rsync also follows links to folders, where scp fails.)
 """
 
 import os
@@ -21,11 +21,11 @@ from ..host.run import run
 from .command import Completed
 
 LOOK_S = 10.0
-"""How long it may take to look at the paths of a guest."""
+"""Time limit for a look at paths in a guest."""
 
 
 class Backend(StrEnum):
-    """By which program files are copied."""
+    """The program that copies files."""
 
     auto = "auto"
     """rsync where this host and the guest have it, else scp."""
@@ -34,7 +34,7 @@ class Backend(StrEnum):
 
 
 class Place(NamedTuple):
-    """A path of this host's, or of the guest of an instance."""
+    """A path on this host, or in the guest of an instance."""
 
     guest: str | None
     path: str
@@ -44,22 +44,22 @@ class Place(NamedTuple):
 
 
 class Copied(NamedTuple):
-    """How far a copy has come."""
+    """The progress of a copy."""
 
     done_bytes: int
     total_bytes: int | None
-    """None where that is not known."""
+    """None if it is unknown."""
 
 
 class _Seen(NamedTuple):
-    """What a path means: how many things, because guests take it as a pattern, and how many of them are folders."""
+    """What a path matches: how many things, because guests expand it as a pattern, and how many of them are folders."""
 
     things: int
     folders: int
 
 
 Ask = Callable[[str, Sequence[str], float], Completed]
-"""Runs a command in the guest of an instance for at most so many seconds; raises DeadlineError then."""
+"""Runs a command in the guest of an instance; raises DeadlineError after the given number of seconds."""
 
 _LOOK = """\
 command -v rsync >/dev/null && echo yes || echo no
@@ -73,8 +73,8 @@ for path do
   echo "$things $folders"
 done
 """
-"""Says whether there is rsync, and what each path means. As there are no separators of words, a path without quotes is
-taken as a pattern, and not apart. Source: POSIX, Shell Command Language, 2.6."""
+"""Prints whether the guest has rsync, and what each path matches. Because IFS is empty, an unquoted path is expanded as
+a pattern, but not split into words. Source: POSIX, Shell Command Language, 2.6."""
 
 _MEASURE = """\
 IFS=
@@ -82,25 +82,25 @@ for path do
   for it in $path; do find -L "$it" -type f -exec stat -L -c %s {} +; done
 done 2>/dev/null | awk '{ sum += $1 } END { printf "%.0f\\n", sum }'
 """
-"""Says how many bytes the files below all paths have."""
+"""Prints the total size in bytes of the files at and below all paths."""
 
 _DONE = re.compile(rb"([\d.,]+) +\d+%")
-"""What rsync says with --info=progress2: how many bytes, and how much of all that is. Source: rsync(1)."""
+"""rsync's progress with --info=progress2: the bytes done, and the percentage of the whole. Source: rsync(1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Copying:
-    """A copy to be made: `line` is the host's command line for it, of the program `backend`."""
+    """A copy to be made: `line` is the host's command line, which runs the program `backend`."""
 
     backend: Backend
     line: list[str]
     total_bytes: int | None = None
 
     def run(self, heard: Callable[[Copied], object], complained: Callable[[bytes], object]) -> int:
-        """Copy, and return the program's exit status; a negative one is the number of a signal.
+        """Copy, and return the program's exit status; a negative status is the number of the signal that ended it.
 
-        `heard` gets again and again how far it has come, `complained` what the program says on stderr. scp says
-        nothing that programs can read, so the kernel is asked how much it has read: what it copies, and little else.
+        `heard` gets the progress repeatedly, `complained` the program's stderr. scp prints no progress that programs
+        can read, so the kernel is asked how much scp has read, which is little more than what it copies.
         """
         if self.backend is Backend.scp:
 
@@ -130,11 +130,11 @@ def copying(
     backend: Backend = Backend.auto,
     measured: bool = False,
 ) -> Copying:
-    """Return how all `places` but the last are copied to that one; guests are reached by `ssh`.
+    """Return the copy of all `places` but the last to the last one; guests are reached by `ssh`.
 
-    That is ssh and its options, or another program that takes its place. `measured`: also find out how much that is.
-    Raises UsageError for a folder without `recursive`, and for guest to guest by rsync; HostError and NotFoundError
-    where rsync is asked for and missing.
+    `ssh` is ssh with its options, or a program that takes its place. With `measured`, the total size is found out, too.
+    Raises UsageError for a folder without `recursive`, and for a copy between guests by rsync; HostError or
+    NotFoundError if rsync is asked for, and this host or the guest lacks it.
     """
     *sources, target = places
     seen, by_rsync = [None if place.guest else _seen_here(place) for place in places], False
@@ -155,7 +155,7 @@ def copying(
 
 
 def _may_use_rsync(sources: Sequence[Place], target: Place, insist: str | None) -> bool:
-    """Tell whether this host's rsync can make this copy. With `insist`, the way without rsync, raise if it cannot."""
+    """Return whether this host's rsync can make this copy. With `insist`, the command without rsync, raise if not."""
     guests = {place.guest for place in sources}
     between = len(guests) == 1 and (None in guests) != (target.guest is None)
     if insist and not between:
@@ -169,7 +169,7 @@ def _may_use_rsync(sources: Sequence[Place], target: Place, insist: str | None) 
 def _look(
     places: Sequence[Place], here: list[_Seen | None], ask: Ask, insist: str | None
 ) -> tuple[bool, list[_Seen | None]]:
-    """Return whether the one guest among `places` has rsync, and what each place means. With `insist`, raise if not."""
+    """Return whether the guest among `places` has rsync, and what each place matches. With `insist`, raise if not."""
     guest = next(place.guest for place in places if place.guest)
     paths = [_in_guest(place) for place in places if place.guest]
     try:
@@ -194,9 +194,9 @@ def _seen_here(place: Place) -> _Seen:
 
 
 def _rsync(places: Sequence[Place], ssh: Sequence[str], *, recursive: bool, contents: bool) -> list[str]:
-    """Return the command line of rsync. `contents`: what is in the only source, a folder, goes into the target.
+    """Return the command line of rsync. With `contents`, the content of the only source, a folder, goes to the target.
 
-    A link to a folder in the target stays one (-K), as for scp. Only rsync reads `-e`, which has its own quotes.
+    In the target, a link to a folder stays a link (-K), as with scp. `-e` is quoted by rsync's own rules.
     """
     sources = [f"{_of(it)}{_path(it).rstrip('/') or '/'}{'/' * contents}" for it in places[:-1]]
     target = f"{_of(places[-1])}{_path(places[-1])}"
@@ -214,7 +214,7 @@ def _path(place: Place) -> str:
 
 
 def _in_guest(place: Place) -> str:
-    """Return the path as every program takes it: none reads `~`, an option or `NAME::MODULE` into it."""
+    """Return the path in a form that no program mistakes for `~`, an option or `NAME::MODULE`."""
     path = place.path.removeprefix("~/") if place.path != "~" else ""
     return path if path[:1] in ("/", ".") else f"./{path}"
 
@@ -222,8 +222,8 @@ def _in_guest(place: Place) -> str:
 def _scp(places: Sequence[Place], ssh: Sequence[str], *, recursive: bool) -> list[str]:
     """Return the command line of scp.
 
-    What goes from one guest to another goes through this host (-3), because they do not know each other. A path of the
-    host's with a colon in its first part would be taken for another host's. Source: scp(1).
+    Copies between guests pass through this host (-3), because guests cannot log in to each other. scp would take a path
+    of this host with a colon in its first part for a path of another host. Source: scp(1).
     """
     program, *options = ssh
     by = [] if program == "ssh" else ["-S", program]
@@ -231,7 +231,7 @@ def _scp(places: Sequence[Place], ssh: Sequence[str], *, recursive: bool) -> lis
 
 
 def _total_bytes(sources: Sequence[Place], ask: Ask) -> int | None:
-    """Return how many bytes the files of `sources` have; None where that cannot be found out soon."""
+    """Return the total size of the files of `sources`; None if it cannot be found out quickly."""
     total = sum(_sizes(place.path) for place in sources if place.guest is None)
     for guest in {place.guest for place in sources if place.guest}:
         paths = [_in_guest(place) for place in sources if place.guest == guest]
@@ -246,7 +246,7 @@ def _total_bytes(sources: Sequence[Place], ask: Ask) -> int | None:
 
 
 def _sizes(path: str) -> int:
-    """Return how many bytes the files at and below `path` have, without following a link into a folder above it."""
+    """Return the total size of the files at and below `path`; links into folders already visited are not followed."""
     if not os.path.isdir(path):  # noqa: PTH112
         with suppress(OSError):
             return os.stat(path).st_size  # noqa: PTH116

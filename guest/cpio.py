@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 _BLOCK = 512
-"""Archives end on a block, as cpio(1) ends them. The kernel wants the next one on a multiple of 4 and skips zeros."""
+"""Archives are padded to whole blocks, as by cpio(1). The kernel wants the next at a multiple of 4, and skips zeros."""
 
 _MAGIC, _TRAILER = b"070701", "TRAILER!!!"
 

@@ -1,12 +1,12 @@
-# Edits $path with $program, a program of jq. $format is json, yaml or ini. A file that is empty or not there begins as null, and
-# is created with its folders. A file that $owner may not write is not changed.
+# Edits $path with $program, a jq program. $format is json, yaml or ini. A missing or empty file is read as null; it is
+# created, with its folders. A file that $owner may not write is not changed.
 
 path=${INTERLOCK_ROOT-}$path
 work=$(mktemp -d) || exit
 trap 'rm -rf "$work"' EXIT
 user=$(id -un "${owner%%:*}") || exit
 
-# Runs the line $1 of sh as the owner; $2 is its $0.
+# Runs $1, a line of sh, as the owner; $2 is its $0.
 as_owner() {
     if [ "$(id -un)" = "$user" ]; then
         sh -c "$1" "$2"
@@ -15,7 +15,7 @@ as_owner() {
     fi
 }
 
-# Python that turns the file on stdin into JSON ($load), and JSON into a file ($save). Comments do not survive it.
+# Python that turns the file on stdin into JSON ($load), and JSON into a file ($save). Comments are lost.
 case $format in
 yaml)
     module=yaml

@@ -20,8 +20,8 @@ HOST_NAMES = ("host.interlock.internal", "host.lima.internal")
 BOOT, DEPENDENCY, EDIT, SYSTEM, USER = "boot", "dependency", "edit", "system", "user"
 
 MODES = (BOOT, DEPENDENCY, EDIT, SYSTEM, USER)
-"""In the order in which a guest runs them, at each boot; files are written before `edit`. `user` is run by the user,
-the others by root."""
+"""In the order in which a guest runs them, at each boot; files are written before `edit`. The user runs the scripts of
+mode `user`, root runs the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,12 @@ class Script:
     once: bool = False
     """True: at the first boot only; False: at each."""
     title: str = ""
-    """What it is called when it fails; empty: by its number and mode."""
+    """Its name in messages; empty: its number and mode."""
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file to write, at each boot after the scripts of the modes `boot` and `dependency` and before the others."""
+    """A file to write at each boot, after the scripts of the modes `boot` and `dependency`, and before the others."""
 
     path: str
     content: bytes
@@ -58,7 +58,7 @@ class MountPoint:
     """Where the guest mounts a folder of the host, at each boot."""
 
     tag: str
-    """What the hypervisor calls the folder: `mount0`."""
+    """The hypervisor's name for the folder: `mount0`."""
     path: str
     """Absolute, may contain blanks; made if missing."""
     type: str
@@ -78,7 +78,7 @@ class GuestDisk:
     path: str
     """Where it is mounted, absolute."""
     format: bool
-    """False: an empty one is neither formatted nor mounted."""
+    """False: an empty disk is neither formatted nor mounted."""
     fs_type: str = "ext4"
     fs_args: tuple[str, ...] = ()
     """More arguments for mkfs."""
@@ -86,7 +86,7 @@ class GuestDisk:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a copy of a guest has for its own."""
+    """What distinguishes a copy of a guest from its original."""
 
     name: str
     """Of the instance."""
@@ -97,7 +97,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """What one seed says."""
+    """The content of one seed."""
 
     user: str
     """Login; `root` is allowed."""
@@ -110,9 +110,9 @@ class Seed:
     name: str = ""
     """Of the instance; empty: the hostname."""
     ssh_port: int = 0
-    """TCP port of the host that always leads to its sshd; 0: which one is only known when it starts."""
+    """TCP port of the host that always leads to the guest's sshd; 0: it is chosen at each start."""
     lan: str = ""
-    """What it calls its card on the network of instances; empty: it is not on it."""
+    """The guest's name for its card on the network of instances; empty: it is not on that network."""
     uid: int = 1000
     home: str = ""
     """Absolute; empty: /home/USER, or /root for root."""

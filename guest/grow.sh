@@ -1,5 +1,5 @@
-# Makes the file system that keeps a guest's data as large as the disk below it; run by root, by every kind of shell.
-# If the guest lacks a program or the layout of its disk does not allow it, it says so and fails.
+# Grows the file system that keeps a guest's data to the size of the disk below it; run by root, in any kind of shell.
+# If the guest lacks a program, or the layout of its disk does not allow it, the script says so and fails.
 
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -18,7 +18,7 @@ done </proc/self/mounts
 name=${device##*/}
 [ -e "/sys/class/block/$name" ] || { echo "$device is no partition of a disk" && exit 1; }
 
-# A partition follows its disk first. The guest may have seen to that itself, or an earlier attempt that was cut off.
+# The partition grows first. The guest itself, or an earlier attempt that was cut off, may already have grown it.
 if [ -e "/sys/class/block/$name/partition" ]; then
     read -r number <"/sys/class/block/$name/partition"
     disk=$(readlink -f "/sys/class/block/$name")
@@ -33,7 +33,7 @@ if [ -e "/sys/class/block/$name/partition" ]; then
     fi
     now=$(cat "/sys/class/block/$name/size")
     behind=$(($(cat "/sys/class/block/$disk/size") - $(cat "/sys/class/block/$name/start") - now))
-    # In sectors: a table's second copy and alignment take 1 MiB or two.
+    # In sectors: the partition table's second copy and the alignment take 1 or 2 MiB.
     [ "$now" -gt "$before" ] || [ "$behind" -lt 8192 ] ||
         { echo "the partition $device did not grow with its disk" && exit 1; }
 fi

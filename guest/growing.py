@@ -1,4 +1,4 @@
-"""Makes the file system of a guest, which runs, as large as its disk, which has grown."""
+"""Grows the file system of a running guest after its disk has grown."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from .report import bounded_words, lines
 from .session import Endpoint, Wait
 
 GROWING_S = 60.0
-"""How long it may take: the kernel writes a group of blocks after the other, and the guest may be an emulated one."""
+"""Time limit: the kernel writes one group of blocks after another, and the guest may be emulated."""
 
 _SSH_FAILED = 255
 
@@ -18,10 +18,10 @@ _SCRIPT = Path(__file__).with_name("grow.sh")
 
 
 def run(endpoint: Endpoint, deadline: Deadline, pidfd: int, report: Report) -> bool:
-    """Let the file system of the guest grow to the size of its disk; where it does not, report why, and how to do it.
+    """Grow the guest's file system to the size of its disk; if that fails, report why, and what to do.
 
-    Returns whether the guest has answered: one that has not is to be asked again, which does no harm. Raises
-    GuestGoneError when the machine died. A file system that keeps its size is no error: all that is there works.
+    Returns whether the guest answered. If not, ask again later, which does no harm. Raises GuestGoneError when the
+    machine died. A file system that keeps its size is not an error: everything on it works.
     """
     report("growing the file system")
     said = bounded_words()

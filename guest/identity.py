@@ -1,4 +1,4 @@
-"""Gives a running guest another identity, by ssh: for guests whose agent does not answer, or that have none."""
+"""Gives a running guest another identity over ssh, for guests without an agent, or whose agent does not answer."""
 
 import io
 import os
@@ -16,35 +16,35 @@ _TAKE = (
     'd=$(mktemp -d) && IFS= read -r line && cat >"$d/interlock" && '
     'printf "%s\\n" "$line" | sh "$d/interlock" identity; status=$?; rm -rf "$d"; exit $status'
 )
-"""Runs the program that follows on stdin, on the line before it: the guest's own may be of an older version."""
+"""Passes the first line of stdin to the program that follows it on stdin: the guest's own program may be older."""
 
 
 _MARK = 'echo "interlock: copying $1" >/dev/kmsg && cat /proc/sys/kernel/random/boot_id'
-"""What the agent does when it is asked for `copying`."""
+"""Logs the mark and prints the boot's id, as the agent does for `copying`."""
 
 
 def request(facts: Mapping[str, bytes], *, boot: str = "", mark: str = "") -> str:
-    """Return the line of words by which a guest becomes the one of `facts` (`seed.identity_facts`).
+    """Return the line that gives a guest the identity in `facts` (`seed.identity_facts`).
 
-    `boot` and `mark` are what the original answered, and wrote, to `copying` just before it was copied; empty for a
-    guest that is no copy of a running one.
+    `boot` is the original's answer to `copying` just before it was copied, and `mark` is what it then logged; both are
+    empty for a guest that is not a copy of a running one.
     """
     return agent.escaped({**facts, **_present(boot, mark)})
 
 
 class FirstBoot(NamedTuple):
-    """What a guest that was nobody's is handed to become somebody's."""
+    """What a guest that belonged to no instance is given to become an instance's guest."""
 
     line: str
     """A `request`."""
     archive: bytes
-    """What the seed has in folders, as a tar archive; empty if there is nothing."""
+    """The facts in folders of the seed, as a tar archive; empty if the seed has no folders."""
 
 
 def first_boot(initrd: bytes, former: Mapping[str, bytes], *, boot: str, mark: str) -> FirstBoot:
-    """Return what makes of a guest with the seed `former`, which was nobody's, the one that has its seed in `initrd`.
+    """Return what turns a guest with the seed `former`, which belonged to no instance, into one with `initrd`'s seed.
 
-    `boot` and `mark` are as for `request`. Raises ValueError where there is no seed.
+    `boot` and `mark` are as for `request`. Raises ValueError if there is no seed.
     """
     facts = first_boot_facts(initrd, former)
     inside = {name: content for name, content in facts.items() if "/" in name}
@@ -65,7 +65,7 @@ def _archive(files: Mapping[str, bytes]) -> bytes:
 
 
 def _present(boot: str, mark: str) -> dict[str, bytes]:
-    """Return what a guest needs to know of the moment in which it continues."""
+    """Return what a guest needs to know about the moment at which it continues."""
     return {
         "clock": str(round(time.time())).encode(),
         "random": os.urandom(64).hex().encode(),
@@ -75,8 +75,10 @@ def _present(boot: str, mark: str) -> dict[str, bytes]:
 
 
 def copying(endpoint: Endpoint, mark: str, wait: Wait) -> str:
-    """Have the kernel of the guest behind `endpoint` log `mark`, and return the id of its boot: for guests without an
-    agent. Raises DriverError with the guest's words, and what `wait` does."""
+    """Have the kernel of the guest behind `endpoint` log `mark`, and return the boot's id: for guests without an agent.
+
+    Raises DriverError with the guest's output, and what `wait` raises.
+    """
     said = bounded_words()
     failed = session.run(endpoint, ssh.as_root("sh", "-c", _MARK, "sh", mark), wait, hear=said.hear)
     words = lines(bytes(said))
@@ -86,9 +88,9 @@ def copying(endpoint: Endpoint, mark: str, wait: Wait) -> str:
 
 
 def give(endpoint: Endpoint, line: str, wait: Wait) -> None:
-    """Have the guest behind `endpoint` take the identity of `line`, a `request`; it shows its old host key until then.
+    """Have the guest behind `endpoint` take the identity in `line`, a `request`; until then it shows its old host key.
 
-    Raises DriverError with the guest's words, and what `wait` does.
+    Raises DriverError with the guest's output, and what `wait` raises.
     """
     said = bounded_words()
     stdin = b"\n".join((line.encode(), IDENTITY_FILE.read_bytes(), PROGRAM_FILE.read_bytes()))

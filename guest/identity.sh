@@ -1,17 +1,16 @@
-# Gives a running guest another identity: these functions come after those of `interlock`, whose facts they change.
+# Gives a running guest another identity. These functions are read after those of `interlock`, whose facts they change.
 #
 #     get_ready   just before the machine is copied: does the slow look-ups, so that the copies need not
-#     stand_by    the same, for a guest that is nobody's: no session is left
-#     identity    in a copy of a guest that was somebody's: makes it another instance's
-#     become      in a copy of a guest that was nobody's: makes it the one of an instance, as a first boot would
+#     stand_by    the same, for a guest that belongs to no instance: also ends all sessions
+#     identity    in a copy of an instance's guest: makes it another instance's
+#     become      in a copy of a guest that belonged to no instance: makes it an instance's, as a first boot would
 #
-# In an emulated guest a new process costs as much as a thousand lines of a shell that runs already. So what every copy
-# does is done by the shell itself, which reads and writes small files, and files are overwritten in place.
+# In an emulated guest, a new process costs as much as a thousand lines in a running shell. So the shell itself does
+# what every copy has to do: it reads and writes small files, and overwrites files in place.
 #
-# A new identity is one line of facts of the seed, each a word NAME=VALUE with the value escaped as for printf's %b, and
-# besides them
+# A new identity is one line of words NAME=VALUE, the values escaped as for printf's %b: facts of the seed, and also
 #
-#     boot, mark                      the boot of the original, and what its kernel's log says of the copying
+#     boot, mark                      the boot of the original, and the mark of the copying in its kernel's log
 #     clock                           the present time, in seconds since 1970
 #     machine-id                      of the new instance
 #     random                          something to stir into the kernel's random state
@@ -19,14 +18,14 @@
 #     dropbear_host_key               the same, as dropbear reads it
 #     without                         names of facts that the seed no longer has, each between two commas
 #
-# If something cannot be done, $reason says what. Each function may be repeated. Only what must differ before anybody can
-# see the guest is done before the host has its answer; `settle` does the rest: the seed, and other files on the disk. Until that is flushed, `booted` does not have
-# the instance's id. So a guest that loses its power before boots as the one of its seed.
+# If something cannot be done, $reason says what. Each function may be repeated. Before the host gets its answer, only
+# those things are changed that must differ before anybody can see the guest; `settle` then writes the seed. Until all is
+# flushed, `booted` lacks the instance's id, so a guest that loses power before that boots with the identity of its seed.
 
 watched=/run/interlock.reseeded
 reason=
 
-# Takes the facts $1 into variables.
+# Reads the facts $1 into variables.
 take() {
     new_random='' new_clock='' new_boot='' new_mark='' new_machine_id='' new_host_key='' new_public_key=''
     new_dropbear_key='' new_user_keys='' new_id='' new_hostname='' new_hosts='' new_lima='' without='' given=' '
@@ -55,7 +54,7 @@ take() {
     set +f
 }
 
-# Writes the facts that were taken to the seed, but for the instance's id.
+# Writes the facts that `take` has read to the seed, except the instance's id.
 keep_facts() {
     [ -z "$kept" ] || return 0
     for it in "$seed"/*; do
@@ -73,7 +72,7 @@ keep_facts() {
     kept=yes
 }
 
-# Succeeds if one of the facts $* is another now.
+# Succeeds if one of the facts $* has changed.
 changed() {
     for it in "$@"; do
         case $given$without in *" $it "* | *",$it,"*) return 0 ;; esac
@@ -89,7 +88,7 @@ identity() {
     [ ! -f "$seed/lan-mac" ] || { must "seed" keep_facts && must "network of instances" join_lan && claim_lan; }
 }
 
-# On stdin are $2 bytes, a tar archive with what the seed has in folders.
+# Reads $2 bytes from stdin: a tar archive with the facts that lie in folders of the seed.
 become() {
     seed=$state/seed failed=''
     [ "${2:-0}" = 0 ] || (umask 077 && head -c "$2" | tar -x -f - -C "$seed") || { reason="the seed is damaged" && return 1; }
@@ -98,7 +97,7 @@ become() {
     take_over
 }
 
-# Does what no two guests may have in common.
+# Changes everything that no two guests may share.
 take_over() {
     must "random state" renew_random &&
         must "clock" set_clock &&
@@ -108,7 +107,7 @@ take_over() {
         must "host key" set_host_key
 }
 
-# Does what may be done after the host has its answer.
+# Does what can wait until the host has its answer.
 settle() {
     keep_facts && printf %b "$new_id" >"$seed/instance-id"
     [ -z "$watcher" ] || kill "$watcher"
@@ -127,18 +126,19 @@ take_lima() {
     printf %b "$new_lima" >"$root/mnt/lima-cidata/lima.env"
 }
 
-# Takes the steps of a first boot whose facts differ from those of the guest that was nobody's. Sets $failed if one failed.
+# Runs the steps of a first boot whose facts have changed since this guest belonged to no instance. Sets $failed if one
+# failed.
 refurnish() {
     fact user && former=$fact
     fact home && former_home=$fact
     keep_facts || { reason="the seed cannot be written" && return 1; }
-    # Before the user is made: until now this guest had booted, as nobody's.
+    # Before the user is made: with the new id, `has_booted` fails until this instance's first boot is over.
     printf %b "$new_id" >"$seed/instance-id"
     if changed user uid home shell comment authorized_keys sudo; then
         must "former user" remove_user || return
         attempt user "user" make_user
     fi
-    # Without one, a guest has the time of the world.
+    # Without a time zone, a guest uses UTC.
     [ -f "$seed/timezone" ] || ! changed timezone || rm -f "$root/etc/localtime" "$root/etc/timezone"
     [ ! -f "$seed/timezone" ] || ! changed timezone zone || attempt timezone "time zone" set_timezone
     ! changed locale || sed -i '/^LANG=/d' "$root/etc/default/locale" "$root/etc/locale.conf" 2>/dev/null
@@ -147,7 +147,7 @@ refurnish() {
     [ ! -f "$seed/dns" ] || attempt dns "name servers" set_dns
 }
 
-# Succeeds if a first boot has more to do than to say that it is over, such as to report what failed.
+# Succeeds if the first boot has more work than to record that it is over, such as reporting what failed.
 has_work() {
     [ -z "$failed" ] || return 0
     for each in scripts files disks mounts lan-mac ca remove-default-ca-certs upgrade-packages; do
@@ -156,7 +156,7 @@ has_work() {
     return 1
 }
 
-# Begins the rest of the first boot, which continues in the background.
+# Starts the rest of the first boot in the background.
 begin_work() {
     claim_lan
     rm -f "$state/booted"
@@ -168,7 +168,7 @@ begin_work() {
     fi
 }
 
-# Flushes what was changed, and then says that the first boot of this instance is over.
+# Flushes the changes, and then records that the first boot of this instance is over.
 become_known() {
     sync && cat "$seed/instance-id" >"$state/booted" && sync
 }
@@ -192,7 +192,7 @@ renew_random() {
     dmesg | sed -n "/interlock: copying $new_mark/,\$p" | grep -q 'reseeded due to virtual machine fork'
 }
 
-# Succeeds if what `watch_log` left running has seen it; or, without that, if the log has it.
+# Succeeds if the process that `watch_log` started has seen the renewal; or, without that process, if the log has it.
 was_renewed() {
     if [ -f "$watched" ]; then
         seen=
@@ -202,7 +202,7 @@ was_renewed() {
     fi
 }
 
-# Writes the mark $1 to the kernel's log, and leaves a process that waits for what the kernel says of a copying after it.
+# Writes the mark $1 to the kernel's log, and starts a process that waits for the kernel to log a copying after the mark.
 watch_log() {
     [ -z "$watcher" ] || kill "$watcher"
     rm -f "$watched"
@@ -212,7 +212,7 @@ watch_log() {
         found && /reseeded due to virtual machine fork/ { print mark, "renewed" >seen; close(seen) }
     ' </dev/kmsg >/dev/null 2>&1 3>&- 4>&- &
     watcher=$!
-    # It reads all that the log has before it waits.
+    # The process reads the whole log before it waits.
     for try in 1 1 1 1 1 2 2 3 4 5; do
         [ ! -s "$watched" ] || return 0
         sleep 0.$try
@@ -221,7 +221,8 @@ watch_log() {
 }
 watcher=
 
-# A clock that is right is not changed. The machine's own kept running; the host's time is as old as the wait was long.
+# A clock that is right is not changed. The machine's own clock kept running; the host's time is out of date by the time
+# that the request waited.
 set_clock() {
     [ -n "$new_clock" ] || return 0
     { read -r now </sys/class/rtc/rtc0/since_epoch; } 2>/dev/null && new_clock=$now
@@ -232,14 +233,14 @@ set_clock() {
 set_machine_id() {
     [ -n "$new_machine_id" ] || return
     for file in "$root/etc/machine-id" "$root/var/lib/dbus/machine-id"; do
-        # D-Bus's is a link to the other, a file of its own, or missing.
+        # The file of D-Bus is a link to the other one, a file of its own, or missing.
         [ "$file" = "$root/etc/machine-id" ] || { [ -f "$file" ] && [ ! -h "$file" ]; } || continue
         [ -f "$file" ] || { printf '' >"$file" && chmod 444 "$file"; } || return
         printf %b "$new_machine_id" >"$file" || return
     done
 }
 
-# Replaces the host's keys, and leaves those that the user has added.
+# Replaces the host's keys, and keeps those that the user has added.
 set_user_keys() {
     [ -n "$new_user_keys" ] || return 0
     fact home
@@ -248,7 +249,7 @@ set_user_keys() {
     printf '%s%b' "${others:+$others$newline}" "$new_user_keys" >"$keys"
 }
 
-# Removes the user that nobody's guest had, with what root was allowed and let in for.
+# Removes the former user, its right to become root, and the keys with which root could log in.
 remove_user() {
     [ "$former" = root ] || sed -i "/^$former:/d" "$root/etc/passwd" "$root/etc/shadow" "$root/etc/group" || return
     for file in "$root/etc/gshadow" "$root/etc/subuid" "$root/etc/subgid"; do
@@ -256,7 +257,7 @@ remove_user() {
     done
     [ "$former" = root ] || rm -rf "$root/${former_home#/}" "$root/var/mail/$former"
     rm -f "$root/root/.ssh/authorized_keys" "$root/etc/sudoers.d/interlock" "$root/etc/doas.d/interlock.conf"
-    # The tiny guest's `sudo` asks for root's password, which is empty, unless nobody may be root.
+    # The tiny guest's `sudo` asks for root's password, which is empty if the user may become root.
     [ -d "$root/etc/dropbear" ] || return 0
     if [ -f "$seed/sudo" ]; then
         sed -i 's/^root:\*:/root::/' "$root/etc/shadow"
@@ -267,15 +268,15 @@ remove_user() {
 
 # --- the ssh server ---------------------------------------------------------------------------------------------------
 
-# Sets $servers to the processes that wait for connections, $key_file to what they read their key from, $by_socket to yes
-# where systemd starts one for a connection, and $rereads to yes where each connection has the key read again.
+# Sets $servers to the processes that wait for connections, $key_file to the file with their key, $by_socket to yes if
+# systemd starts a server when a connection comes, and $rereads to yes if the key is read again for each connection.
 know_server() {
     servers='' by_socket='' rereads='' key_file=$root/etc/ssh/ssh_host_ed25519_key
     if [ -d "$root/etc/dropbear" ]; then
         key_file=$root/etc/dropbear/host_key
         for pid in $(pidof dropbear); do
             read -r _ _ _ parent _ <"/proc/$pid/stat" && read -r name <"/proc/$parent/comm" || continue
-            # A new one executes itself with the connection's descriptor, before it reads anything.
+            # A newer dropbear executes itself again for each connection (-2 DESCRIPTOR), before it reads anything.
             if [ "$name" != dropbear ]; then
                 servers="$servers $pid"
             elif tr '\0' ' ' <"/proc/$pid/cmdline" | grep -q -e ' -2 '; then
@@ -288,18 +289,18 @@ know_server() {
         for file in "$root/run/sshd.pid" "$root/var/run/sshd.pid"; do
             [ -z "$servers" ] && [ -f "$file" ] && read -r servers <"$file"
         done
-        # Before 9.8, which has a program for that, it executes itself, too.
+        # sshd executes itself again, too, before 9.8, which has another program for sessions.
         [ -z "$servers" ] || [ -e /usr/lib/openssh/sshd-session ] || [ -e /usr/libexec/openssh/sshd-session ] || rereads=yes
     fi
     known_server=yes
 }
 known_server=
 
-# Has the server read its key again.
+# Makes the server read its key again.
 restart_server() {
     if [ -d "$root/etc/dropbear" ]; then
         for pid in $servers; do
-            # What keeps it running reads the environment for its sessions when it starts.
+            # Its parent, which keeps it running, reads the environment for sessions only when it starts.
             if [ -f "$seed/environment.sh" ]; then
                 read -r _ _ _ parent _ <"/proc/$pid/stat" && kill "$parent"
             fi
@@ -312,8 +313,8 @@ restart_server() {
     fi
 }
 
-# Leaves one host key, and returns once a server listens that shows it. What handles a connection is a process of its own,
-# which draws its random numbers afresh.
+# Makes the new host key the only one, and returns once a server that shows it listens. A process of its own handles each
+# connection, and draws fresh random numbers.
 set_host_key() {
     [ -n "$new_host_key" ] || return 0
     [ -n "$known_server" ] || know_server
@@ -339,8 +340,8 @@ set_host_key() {
     return 1
 }
 
-# Succeeds if as many sockets listen as did $before, and none of them is one of those: while a server ends or begins, one
-# of its sockets may be there and another not.
+# Succeeds if at least as many sockets listen as in $before, and all of them are new: while a server stops or starts, it
+# may have only some of its sockets.
 is_renewed() {
     before_count=0 count=0
     for socket in $before; do before_count=$((before_count + 1)); done
@@ -351,7 +352,7 @@ is_renewed() {
     [ $count -ge $before_count ]
 }
 
-# Sets $listener to the sockets that listen at ssh's port.
+# Sets $listener to the sockets that listen on ssh's port.
 know_listener() {
     listener=
     for table in "$root/proc/net/tcp" "$root/proc/net/tcp6"; do

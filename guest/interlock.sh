@@ -6,21 +6,21 @@
 #     boot    once there is a network, at each boot: disks, mounts, scripts and files. At the first boot certificates
 #             and packages come first; later boots skip scripts and files that are marked `once`
 #     again   on demand: all scripts and files, preceded by every other step that failed
-#     remount on demand, from a folder that has other mounts beside it: these take the place of those in the seed
-#     peers       on its network there are the guests whose addresses and names are on stdin
+#     remount on demand, from a folder with other mounts beside it: these replace the mounts in the seed
+#     peers       on demand: reads from stdin the addresses and names of the guests on its network
 #     identity, become    on demand: gives the guest another identity (guest/identity.sh)
-#     library     nothing: it was read by another program, for its functions
+#     library     nothing: another program reads this one for its functions
 #
-# Facts are beside it, one a file (guest/seed.py draws the tree). A failure stops nothing: the output and exit status of
-# a step are kept until it runs again, and the host is given every step whose last run failed, in whichever boot. A
-# first boot that was interrupted starts over, so each step may run twice.
+# Its facts lie beside it, one in each file (guest/seed.py draws the tree). A failure does not stop it: a step's output
+# and exit status are kept until it runs again, and the host gets every step whose last run failed, in whichever boot
+# that was. A first boot that was interrupted starts over, so each step may run twice.
 #
 #     /var/lib/interlock/
 #     ├── seed/               the facts, without the host key's private half; for root only
-#     ├── pending             exists until the end of a first boot that an init script starts
+#     ├── pending             exists until the end of a first boot that is started by an init script
 #     ├── booted              the instance's id, once its first boot is over
 #     ├── peers              the addresses and names of guests on its network
-#     ├── each-boot           exists if later boots have work to do, such as reporting an earlier failure
+#     ├── each-boot           exists if later boots have work, such as reporting an earlier failure
 #     ├── report              of the last boot with work: its boot_id, then the steps whose last run failed
 #     ├── news                of the last boot with work, as it happens: its boot_id, then each step that fails
 #     ├── steps               every step that was ever run, in order: NAME TITLE
@@ -50,7 +50,7 @@ fact() {
 # Sets $boot_id to the id of this boot.
 know_boot() { read -r boot_id </proc/sys/kernel/random/boot_id; }
 
-# Notes that the step $1 with the title $2 is run. What was ever run is read once, without a process.
+# Records that the step $1 with the title $2 runs. The record is read only once, without starting a process.
 note_step() {
     [ -n "$noted" ] || while IFS= read -r line; do noted="$noted$line$newline"; done <"$state/steps"
     case $newline$noted in *"$newline$1 $2$newline"*) return ;; esac
@@ -58,8 +58,8 @@ note_step() {
 }
 noted=
 
-# Runs the other arguments as the step $2, whose output is kept under the name $1. Never fails. While $only_failed is
-# set, steps whose last run succeeded are skipped.
+# Runs the other arguments as the step with the title $2, whose output is kept under the name $1. Never fails. While
+# $only_failed is set, steps whose last run succeeded are skipped.
 attempt() {
     step=$1 title=$2
     shift 2
@@ -111,8 +111,7 @@ read_text() {
     while IFS= read -r line || [ -n "$line" ]; do text="$text$line$newline"; done <"$1"
 }
 
-# Puts $2, in the form $3 of printf's (%s or %b), as a block of ours at the end of the small file $1, in the place of the
-# block that was there.
+# Puts $2, in printf's format $3 (%s or %b), as our block at the end of the small file $1, in place of an earlier block.
 put_text() {
     [ -d "${1%/*}" ] || mkdir -p "${1%/*}"
     before='' within=''
@@ -127,7 +126,7 @@ put_text() {
     printf "%s# begin interlock\n$3# end interlock\n" "$before" "$2" >"$1"
 }
 
-# As `put_text`, of any size, from stdin.
+# Like `put_text`, for text of any size, from stdin.
 put_block() {
     mkdir -p "${1%/*}"
     [ -f "$1" ] || : >"$1"
@@ -149,7 +148,7 @@ early() {
     # The output of scripts may be secret.
     mkdir -p "$results" && chmod 700 "$results"
     : >>"$state/steps"
-    # With cloud-init, whose seed does not have the key, the configuration of its own has the card.
+    # A seed for cloud-init, which does not have this key, configures the card in its network configuration.
     [ ! -f "$seed/ssh_host_ed25519_key" ] || claim_lan
     keep_seed
     identify
@@ -167,7 +166,7 @@ identify() {
     attempt lima "variables of Lima" set_lima
 }
 
-# Gives the guest the address that the kernel's command line has: interlock.network=ADDRESS/BITS,GATEWAY[,DNS...]
+# Gives the guest the address from the kernel's command line: interlock.network=ADDRESS/BITS,GATEWAY[,DNS...]
 set_network() {
     IFS=, read -r address gateway servers <<end
 $network
@@ -184,7 +183,7 @@ end
         ip addr add "$address" dev eth0
         [ -z "$gateway" ] || ip route add default via "$gateway"
     fi
-    # A seed with name servers of its own has set them already.
+    # If the seed has name servers of its own, set_dns has already set them.
     [ -z "$servers" ] || [ -f "$seed/dns" ] || say "$servers" | tr , '\n' | sed 's/^/nameserver /' >"$root/etc/resolv.conf"
 }
 
@@ -220,7 +219,7 @@ make_user() {
     fi
     # `!` locks an account, for some servers even against keys; `*` is a password that never matches.
     sed -i "s/^$user:!*:/$user:*:/" "$root/etc/shadow"
-    # The user may have changed an existing one; but images have an empty one for root.
+    # The user may have changed an existing folder; but images have an empty one for root.
     if [ ! -e "$root$home/.ssh" ] || { ! has_booted && [ -z "$(ls -A "$root$home/.ssh")" ]; }; then
         mkdir -p "$root$home/.ssh" || return
         cp "$seed/authorized_keys" "$root$home/.ssh/"
@@ -352,7 +351,7 @@ boot() {
 # Reports to the host the steps whose last run failed, as of this boot.
 report() { { say "$boot_id" && failures; } | for_the_host report; }
 
-# Opens the news, in which the host sees each step as it fails, this boot's earlier ones first.
+# Opens the news, in which the host sees each step as it fails. At the first boot they begin with its earlier failures.
 open_news() {
     { say "$boot_id" && { [ -n "$later" ] || failures | as_news; }; } | for_the_host news
     exec 3>>"$state/news"
@@ -380,7 +379,7 @@ recurs() {
 
 connect() { [ ! -f "$seed/lan-mac" ] || attempt lan "network of instances" join_lan; }
 
-# Keeps systemd's daemon from asking for an address for the card of the network of instances: nobody would answer.
+# Keeps systemd-networkd from asking for an address for the card of the network of instances: nothing would answer.
 claim_lan() {
     fact lan-mac && [ -d "$root/etc/systemd/network" ] || return 0
     printf '[Match]\nMACAddress=%s\n\n[Link]\nUnmanaged=yes\n' "$fact" >"$root/etc/systemd/network/10-interlock.network"
@@ -407,7 +406,7 @@ peers() {
     mkdir -p "$state" && cat >"$state/peers.new" && mv "$state/peers.new" "$state/peers" && set_names
 }
 
-# What comes before disks and scripts, at the first boot only.
+# Does what comes before disks and scripts, at the first boot only.
 prepare() {
     if [ -d "$seed/ca" ] || [ -f "$seed/remove-default-ca-certs" ]; then
         attempt certificates "certificates" set_certificates
@@ -462,7 +461,7 @@ run_script() {
     fi
 }
 
-# Runs it in a login of the user: script and environment are in a folder that only the user can read.
+# Runs the script $1 in a login of the user: script and environment lie in a folder that only the user can read.
 run_as_user() {
     fact user && user=$fact
     fact home && home=$fact
@@ -470,7 +469,7 @@ run_as_user() {
     rm -rf "$mine" && mkdir -m 700 "$mine" || return
     uid=$(id -u "$user") || return
     if by_systemd && [ "$user" != root ]; then
-        # Processes that the script starts may outlive it, and have a runtime directory.
+        # So that processes that the script starts may outlive it, and have a runtime directory.
         loginctl enable-linger "$user" && systemctl start "user@$uid.service" || say "no lingering"
     elif [ -z "$root" ] && [ ! -d "/run/user/$uid" ]; then
         mkdir -p "/run/user/$uid" && chmod 700 "/run/user/$uid" && chown "$user:" "/run/user/$uid"
@@ -534,7 +533,7 @@ set_certificates() {
         store=etc/ca-certificates/trust-source/anchors # Arch
         defaults=usr/share/ca-certificates/trust-source update=update-ca-trust
     else
-        # One file with all of them, where most programs without a store of their own look.
+        # One file with all certificates, where most programs without a store of their own look.
         mkdir -p "$root/etc/ssl/certs"
         bundle=$root/etc/ssl/certs/ca-certificates.crt
         [ ! -f "$seed/remove-default-ca-certs" ] || : >"$bundle"
@@ -594,7 +593,7 @@ mounts() {
     done
 }
 
-# For a kernel without modprobe, the modules are in the order in which they must be loaded.
+# In a guest without modprobe, a file lists the modules in the order in which they must be loaded.
 load_modules() {
     if [ -f /lib/modules/order.mounts ]; then
         while read -r module; do
@@ -624,7 +623,7 @@ mount_disk() {
         fact "$disk/label"
         make_file_system "$1" "$fact" || return
     fi
-    # By its content, because it may have been formatted elsewhere, and fstab knows no serial numbers.
+    # Identified by its content, because it may have been formatted elsewhere, and fstab knows no serial numbers.
     uuid=$(blkid "$device" | sed -n 's/.* UUID="\([^"]*\)".*/\1/p')
     type=$(blkid "$device" | sed -n 's/.* TYPE="\([^"]*\)".*/\1/p')
     [ -n "$type" ] || { say "$device is not blank, and has no file system that can be mounted" && return 1; }
@@ -671,8 +670,8 @@ mount_folder() {
     mount_at "$tag" "$path" "$type" "${options:-defaults}" "$tag"
 }
 
-# Mounts $5, of the type $3 with the options $4, at $2, unless it is mounted. Where an init reads fstab, an entry there
-# does so at each boot, with $1 as its source and $6 as one more option for systemd.
+# Mounts $5, of the type $3 with the options $4, at $2, unless something is mounted there. If the init reads fstab, an
+# entry there mounts it at each boot, with $1 as its source and $6 as one more option for systemd.
 mount_at() {
     mkdir -p "$2" || return
     at=$(printf %s "$2" | sed 's/\\/\\134/g; s/ /\\040/g; s/\t/\\011/g')
@@ -693,7 +692,7 @@ mount_at() {
     mount -t "$3" -o "$4" "$5" "$2"
 }
 
-# Makes the init of a cloud image run us at later boots; at the first one cloud-init did, which is then switched off.
+# Makes the init of a cloud image run this program at later boots. At the first boot cloud-init runs it, and is disabled.
 install_service() {
     program=$state/seed/interlock
     if by_systemd; then
@@ -762,14 +761,14 @@ remount() {
     failures
 }
 
-# Succeeds if two folders of the seed say the same of a mount.
+# Succeeds if the folders $1 and $2 describe the same mount.
 same_mount() {
     for name in tag path type options; do
         cmp -s "$1/$name" "$2/$name" || return
     done
 }
 
-# Unmounts the folder $1 of the seed, now and at later boots; a program that uses it keeps it until it ends.
+# Unmounts the mount in the folder $1 of the seed, now and at later boots; a program that uses it keeps it until it ends.
 forget_mount() {
     fact "mounts/${1##*/}/type" && type=$fact
     fact "mounts/${1##*/}/path" && path=$fact
@@ -787,7 +786,7 @@ forget_mount() {
 case ${1-} in
 early | boot | again | remount | peers) "$1" ;;
 identity | become)
-    # Over ssh, what is in that file comes before this text.
+    # Over ssh, the content of that file comes before this text.
     [ ! -f "$seed/identity" ] || . "$seed/identity"
     IFS= read -r line && "$1" "$line" "${2-}" && settle || { say "$reason" && exit 1; }
     if [ "$1" = become ] && has_work; then begin_work; else become_known; fi

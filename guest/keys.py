@@ -1,7 +1,7 @@
 """ssh keys: the user key with which Interlock logs in, and the host keys by which guests are recognised.
 
-A guest's host key is made on the host. Under emulation a guest needs ten seconds to make its own, and the first
-connection would have to trust it unseen.
+A guest's host key is made on the host. Under emulation a guest would need ten seconds to make its own, and the first
+connection would have to trust that key unseen.
 """
 
 import errno
@@ -32,8 +32,8 @@ class KeyPair(NamedTuple):
 def user_key(keys_dir: Path) -> KeyPair:
     """Return the key with which Interlock logs in: `USER_KEY` below `keys_dir`, made if it is missing.
 
-    If two processes make it at once, both return the same one: the pair is in a folder of its own, which appears by a
-    rename, and a rename onto a folder that is not empty fails.
+    If two processes make it at once, both return the same key: the pair lies in a folder of its own, which appears by a
+    rename, and a rename onto a non-empty folder fails.
     """
     path = keys_dir / USER_KEY
     if not path.exists():
@@ -59,9 +59,11 @@ def new_host_key() -> KeyPair:
 
 
 def in_dropbears_form(private: bytes) -> bytes:
-    """Return the private half of an ed25519 pair, which OpenSSH wrote without a passphrase, as dropbear reads it.
+    """Return an ed25519 private key, which OpenSSH wrote without a passphrase, in dropbear's format.
 
-    Raises ValueError for another. Source: OpenSSH, PROTOCOL.key; dropbear, src/ed25519.c, buf_put_ed25519_priv_key.
+    Raises ValueError for any other key.
+
+    Source: OpenSSH, PROTOCOL.key; dropbear, src/ed25519.c, buf_put_ed25519_priv_key.
     """
     lines = private.strip().splitlines()
     rest = b64decode(b"".join(lines[1:-1]))
@@ -89,7 +91,7 @@ def _string(data: bytes) -> tuple[bytes, bytes]:
 
 
 def pin(host_key: KeyPair) -> bytes:
-    """Return the line of known_hosts, under an alias, so that it fits any port and name."""
+    """Return the known_hosts line for `host_key`, under an alias, so that it fits any port and name."""
     kind, key = host_key.public.split()[:2]
     return b" ".join((HOST_KEY_ALIAS.encode(), kind, key)) + b"\n"
 

@@ -1,11 +1,11 @@
-"""Where a guest is on the network that it shares with the guests of its home's other instances.
+"""A guest's address on the network that it shares with the guests of its home's other instances.
 
-It follows from the instance's id, which no other instance has, so nobody hands out addresses and nobody keeps a list:
-a copy has its own, and one that is renamed keeps it. Of ten guests two have the same one in one home of three thousand;
-`start` refuses the second of them (drivers/qemu/lan.py).
+The address is derived from the instance's unique id, so addresses are neither assigned nor recorded: a copy gets its
+own, and a renamed instance keeps its address. With ten guests, two of them have the same address in one home out of
+three thousand; `start` refuses the second one (drivers/qemu/lan.py).
 
-The network is 198.18.0.0/15: reserved for trials, so it is neither on the internet, nor the network of a home or an
-office, nor one that programs in guests choose for their containers. Source: RFC 2544, appendix C.2.2; RFC 6890.
+The network is 198.18.0.0/15, which is reserved for benchmarks: it is not on the internet, homes and offices do not use
+it, and neither do container engines in guests. Source: RFC 2544, appendix C.2.2; RFC 6890.
 """
 
 from hashlib import sha256
@@ -14,7 +14,7 @@ from typing import NamedTuple
 _NETWORK = 198 << 24 | 18 << 16
 _PREFIX = 15
 _PLACES = (1 << (32 - _PREFIX)) - 2
-"""Without the first and the last, which mean the network, and everybody in it."""
+"""How many addresses guests can have: all but the first and the last, the addresses of the network and of broadcast."""
 
 
 class Place(NamedTuple):
@@ -23,7 +23,7 @@ class Place(NamedTuple):
     address: str
     """`198.18.7.9`"""
     mac: str
-    """Of its card: `52:55:00:11:22:33`, of the kind that nobody makes."""
+    """The address of its card: `52:55:00:11:22:33`, a locally administered one."""
 
     @property
     def with_prefix(self) -> str:
@@ -32,7 +32,7 @@ class Place(NamedTuple):
 
 
 def place(instance_id: str) -> Place:
-    """Return the place of the guest of the instance with that id."""
+    """Return the place of the guest whose instance has the id `instance_id`."""
     digest = sha256(instance_id.encode()).digest()
     number = _NETWORK + 1 + int.from_bytes(digest[:8]) % _PLACES
     address = ".".join(str(byte) for byte in number.to_bytes(4))
@@ -40,5 +40,5 @@ def place(instance_id: str) -> Place:
 
 
 def names(name: str) -> tuple[str, str]:
-    """Return what guests call the one of the instance `name`: as Lima's do, and beside host.interlock.internal."""
+    """Return the names by which other guests know the guest of the instance `name`: in Lima's form, and in our own."""
     return f"lima-{name}.internal", f"{name}.interlock.internal"

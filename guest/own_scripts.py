@@ -1,6 +1,6 @@
-"""Scripts that Interlock writes itself, for keys of a template that name a result and not a script.
+"""Scripts that Interlock writes itself, for template keys that name a result instead of a script.
 
-Each is made of shell files beside this module, after assignments of what they act on.
+Each consists of assignments to variables, followed by shell files from the folder of this module.
 """
 
 import shlex

@@ -1,10 +1,10 @@
-# Functions that begin a script of ours: it is read by sh, and run by root in the guest.
+# Functions at the beginning of each script that Interlock writes itself; root runs it with sh in the guest.
 
 say() { printf '%s\n' "$*"; }
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
-# Fetches the lists of what the guest's distribution has. It comes before `available` and `install`.
+# Fetches the package lists of the guest's distribution; to be called before `available` and `install`.
 refresh() {
     if has apt-get; then
         apt-get -q -o DPkg::Lock::Timeout=300 update
@@ -53,7 +53,7 @@ install() {
     fi
 }
 
-# Installs those of the packages $* that the distribution has.
+# Installs the packages $*, except those that the distribution does not have.
 install_what_there_is() {
     found=
     for package in "$@"; do ! available "$package" || found="$found $package"; done

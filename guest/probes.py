@@ -11,10 +11,10 @@ from .report import LINES, Failure, bounded_words, lines
 from .session import Endpoint, Wait
 
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.25, 4.0
-"""Between two attempts. Each costs the guest a login, which is slow under emulation."""
+"""Pauses between attempts. Each attempt costs the guest a login, which is slow under emulation."""
 
 _GRACE_S = 30.0
-"""What a probe is given in a guest in which something failed: mostly it asks for what that should have brought."""
+"""Time limit for the probes in a guest in which something failed: most of them wait for the result of what failed."""
 
 _TIMED_OUT = 124
 """The exit status of a probe that did not finish. Source: timeout(1)."""
@@ -40,8 +40,8 @@ def run(
 ) -> tuple[Failure, ...]:
     """Return `failures` once each of `probes`, one after the other, has succeeded in the guest, run by its user.
 
-    Where something failed before, a probe gets a short grace, and one that does not succeed is one more failure.
-    Raises ProbeError when time is up, GuestGoneError when the machine died.
+    If something failed before, the probes have less time, and one that does not succeed is returned as a further
+    failure. Otherwise raises ProbeError when time is up. Raises GuestGoneError when the machine died.
     """
     if failures:
         deadline = deadline.at_most(_GRACE_S)

@@ -12,8 +12,8 @@ from .session import Endpoint, Wait
 def run(endpoint: Endpoint, deadline: Deadline, pidfd: int, report: Report) -> tuple[Failure, ...]:
     """Run all scripts and write all files of the guest's seed again, in the order of a first boot; return what failed.
 
-    Raises DriverError with the guest's words when they could not be run at all, DeadlineError when time is up (the
-    script that runs continues), GuestGoneError when the machine died.
+    Raises DriverError with the guest's output when they could not be run at all, DeadlineError when time is up (the
+    running script continues), GuestGoneError when the machine died.
     """
     said, steps = bounded_words(), Steps(report)
 

@@ -1,10 +1,11 @@
 """When a guest is ready: it shows the host key from its seed, lets us log in, and says that this boot's work is done.
 
-An agent in the guest can say so without a login, which takes an emulated guest seconds. It needs no key to be known by:
-it answers on a port of the machine's, which only root in this guest can open. At a boot, its sshd has greeted us by
-then. A guest that continues from a saved memory had a network when that was saved: its agent's word is enough.
+An agent in the guest can say so without a login, which takes an emulated guest seconds. The agent needs no key to
+identify itself: it answers on a port of the machine that only root in this guest can open. At a boot, sshd has sent its
+greeting by then. A guest that continues from saved memory had a network when it was saved: its agent's answer is
+enough.
 
-Nothing less proves it. QEMU's user network accepts connections before the guest listens; a banner may come from any ssh
+Less does not prove it: QEMU's user network accepts connections before the guest listens; a banner may come from any ssh
 server; a login is possible before the first boot is finished.
 """
 
@@ -28,31 +29,31 @@ WAITING_FOR_SSH = "waiting for ssh"
 WAITING_FOR_FIRST_BOOT = "waiting for first boot to finish"
 
 _RETRY_S = 0.03
-"""Between two attempts while the guest refuses connections: its network is up, its sshd not yet."""
+"""Pause between attempts while the guest refuses connections: its network is up, but its sshd is not."""
 
 _CONNECT_S, _ABSENT_S = 0.5, 0.2
-"""How long to wait for a connection to a guest with an address of its own, and between two attempts: until it is up,
-nobody answers there."""
+"""How long to wait for a connection to a guest with an address of its own, and between attempts: nothing answers there
+until the guest is up."""
 
 _NOBODY = (errno.EHOSTUNREACH, errno.ENETUNREACH)
 
 _FIRST_AGAIN_S, _LAST_AGAIN_S = 1.0, 5.0
-"""Between two sessions that the guest ends: its sshd is up, but the user does not exist yet. OpenSSH 9.8 adds a penalty
-of five seconds for each failure and refuses all connections at fifteen (PerSourcePenalties)."""
+"""Pauses after a session that the guest ended: its sshd is up, but the user does not exist yet. OpenSSH 9.8 adds a
+penalty of five seconds for each failure, and refuses all connections at fifteen (PerSourcePenalties)."""
 
 _ASLEEP_TURN_S = 6.0
 _FIRST_TURN_S, _LAST_TURN_S = 0.15, 5.0
 _TURN_GROWTH = 1.4
-"""How long to wait for a greeting before opening another connection beside the waiting ones. One that was opened before
-the guest had an address is stuck for six seconds, until QEMU tries it again. But QEMU never gives one up, not even if
-we close it: each reaches the guest in the end, and an sshd that gets dozens of them refuses new ones."""
+"""How long to wait for a greeting before opening another connection beside the waiting ones. A connection that was
+opened before the guest had an address is stuck for six seconds, until QEMU retries it. But QEMU never drops one, even
+if we close it: each reaches the guest in the end, and an sshd that gets dozens of them refuses new ones."""
 
 UNFINISHED = "the rest of the boot's work"
 
 _SET_CLOCK = """\
 now=$(cat /sys/class/rtc/rtc0/since_epoch 2>&-) && { sudo -n date -u -s "@$now" || date -u -s "@$now"; } >&- 2>&-
 """
-"""Set the clock of a guest that stood still: the machine's own went on, and any user may read it.
+"""Sets the clock of a guest that stood still: the machine's own clock kept running, and any user may read it.
 
 Source: Linux, Documentation/ABI/testing/rtc-cdev and drivers/rtc/sysfs.c."""
 
@@ -70,8 +71,8 @@ hear() {{
 until over "$1"; do hear; sleep 0.1 || exit; done
 ! is_of_this_boot {REPORT} || cat {REPORT} >&2
 exit 0"""
-"""Ends when this boot's work does. The first byte says that we were let in; then comes each failure as it happens, and
-at the end all that stand."""
+"""Ends when this boot's work does. The first byte shows that the login succeeded; then follows each failure as it
+happens, and at the end every step whose last run failed."""
 
 
 def wait_until_ready(
@@ -86,13 +87,14 @@ def wait_until_ready(
 ) -> tuple[Failure, ...]:
     """Return once the guest behind `endpoint` is ready, with what failed in this boot's work, in order.
 
-    Each failure is reported as soon as it is known. `look` is called now and then, says whether the guest has begun to
-    use its network, and may raise. `agent` asks the agent in the guest: True if it is ready and nothing failed, None if
-    it will be, False if only a login can tell. `resumed`: the guest stood still since, so a login sets its clock, too.
+    Each failure is reported as soon as it is known. `look` is called repeatedly, returns whether the guest has begun to
+    use its network, and may raise. `agent` asks the agent in the guest, and returns True if the guest is ready and
+    nothing failed, None if it soon will be, False if only a login can tell. `resumed`: the guest has stood still, so a
+    login sets its clock, too.
 
-    When time is up, a guest in which something has failed is returned all the same, to be looked into: UNFINISHED is
-    one more failure. Any other raises DeadlineError. Raises GuestGoneError when the machine died, DriverError when
-    another than the instance's own guest answers.
+    When time is up and something has failed, returns the failures all the same, so that the guest can be examined, with
+    UNFINISHED as one more; if nothing has failed, raises DeadlineError. Raises GuestGoneError when the machine died,
+    DriverError when something other than the instance's own guest answers.
     """
     wait = Wait(deadline, pidfd, look)
     steps = Steps(report)
@@ -119,7 +121,7 @@ def wait_until_ready(
 
 
 def _greeted_by(endpoint: Endpoint, wait: Wait, report: Report) -> socket.socket:
-    """Return a connection on which an ssh server at `endpoint` has sent its greeting, which is still to be read.
+    """Return a connection on which an ssh server at `endpoint` has sent its greeting, which is still unread.
 
     Source: RFC 4253, section 4.2.
     """
@@ -154,7 +156,7 @@ def _greeted_by(endpoint: Endpoint, wait: Wait, report: Report) -> socket.socket
 
 
 def _connected(endpoint: Endpoint) -> socket.socket | None:
-    """Return a connection to `endpoint`; None where nobody is there, or nobody listens."""
+    """Return a connection to `endpoint`; None if its address does not answer, or nothing listens there."""
     try:
         connection = socket.create_connection((endpoint.address, endpoint.port), _CONNECT_S)
     except OSError as error:
@@ -166,7 +168,7 @@ def _connected(endpoint: Endpoint) -> socket.socket | None:
 
 
 def _greets(connection: socket.socket) -> bool:
-    """Return whether the data begins with ssh's greeting, and leave it to be read."""
+    """Return whether the unread data begins with ssh's greeting, without consuming it."""
     with suppress(ConnectionError):
         return connection.recv(4, socket.MSG_PEEK) == b"SSH-"
     return False
@@ -175,21 +177,21 @@ def _greets(connection: socket.socket) -> bool:
 def _failures(
     endpoint: Endpoint, connection: socket.socket, wait: Wait, steps: Steps, report: Report, *, first: str
 ) -> tuple[tuple[Failure, ...] | None, list[str]]:
-    """Return what failed once the guest says over ssh that it is done, and what ssh said.
+    """Return what failed, once the guest says over ssh that it is done, and the output of ssh.
 
     What failed is None if the login was refused or the session ended.
 
-    One session waits inside the guest: to log in again and again would cost an emulated guest more than its boot. It
-    goes through the connection that was greeted, because an emulated sshd needs a tenth of a second to greet another.
+    One session waits inside the guest, because repeated logins would cost an emulated guest more than its boot does. It
+    uses the connection that has the greeting: an emulated sshd needs a tenth of a second to send another.
     """
-    # `-`: what ssh was given as stdin and stdout is the connection; so the session's own words may go to stderr only.
+    # `-`: ssh uses its stdin and stdout as the connection, so the session's own output can only go to stderr.
     options = ("ProxyCommand=-", "ControlPath=none", "StdinNull=yes", *OPTIONS)
     question = ["sh", "-c", first + _OVER, "sh", endpoint.instance_id]
     command = ssh.command_line(endpoint.config, endpoint.name, question, options=options)
     words = bounded_words()
 
     def hear(said: bytes) -> None:
-        # The first byte says that it let us in.
+        # The first byte shows that the login succeeded.
         if not words and said.startswith(b"\n"):
             report(WAITING_FOR_FIRST_BOOT)
         words.hear(said)

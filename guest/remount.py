@@ -1,4 +1,4 @@
-"""Lets a guest, which runs, have other folders of the host mounted than it was made with."""
+"""Changes which folders of the host a running guest has mounted."""
 
 import io
 import tarfile
@@ -19,10 +19,10 @@ _UNPACKED = 'd=$(mktemp -d) && tar -x -f - -C "$d" && sh "$d/interlock" remount;
 def run(
     endpoint: Endpoint, mounts: Sequence[MountPoint], deadline: Deadline, pidfd: int, report: Report
 ) -> tuple[Failure, ...]:
-    """Let the guest mount `mounts` and no others, now and at each boot; return which steps of its boot stand failed.
+    """Replace the mounts in the guest's seed by `mounts`, now and at each boot; return the steps whose last run failed.
 
-    Raises DriverError with the guest's words where that fails, DeadlineError when time is up, GuestGoneError
-    when the machine died.
+    Raises DriverError with the guest's output if that fails, DeadlineError when time is up, GuestGoneError when the
+    machine died.
     """
     report("changing the mounts")
     said = bounded_words()

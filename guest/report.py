@@ -2,7 +2,7 @@
 
 running script 003 (system)
 now failed 3 script 003 (system)
- the last lines that it said, each after a blank
+ the last lines of its output, each after a space
 failed 3 script 003 (system)
  the same lines
 
@@ -19,7 +19,7 @@ LINES = 20
 """How many of the last lines of a failure are kept."""
 
 _FAILURES = 100
-"""How many are kept."""
+"""How many failures are kept."""
 
 _STEPS = 200
 _STEP_BYTES = 200
@@ -61,12 +61,12 @@ def bounded_words() -> Words:
 
 
 def parse(text: bytes) -> tuple[Failure, ...]:
-    """Return the failures that stand at the end, in the order of `text`; lines of any other form are skipped."""
+    """Return the failures that `text` reports at the end, in its order; lines of any other form are skipped."""
     return _parse(text, _FAILED)
 
 
 def parse_so_far(text: bytes) -> tuple[Failure, ...]:
-    """Return the failures known before the end."""
+    """Return the failures that `text` reports as they happen, before the end."""
     return _parse(text, _NOW_FAILED)
 
 
@@ -85,7 +85,7 @@ def _parse(text: bytes, form: re.Pattern[str]) -> tuple[Failure, ...]:
 class Steps:
     """Reports each step that a guest begins, and each that fails, once.
 
-    At most _STEPS of them, because each is written to the journal.
+    At most _STEPS are reported, because each is written to the journal.
     """
 
     def __init__(self, report: Report) -> None:

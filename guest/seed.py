@@ -5,28 +5,28 @@
     nocloud   a disk labelled `cidata` for cloud-init, which all cloud images have. It runs Python in the guest, which
               takes ten seconds or more under emulation, so it is only for images that need it
 
-Both have the same tree, one fact a file, and in it the program that does the guest's work:
+Both hold the same tree: one file for each fact, and the programs that do the guest's work.
 
-    interlock                   guest/interlock.sh, which says what it does when
-    identity                    guest/identity.sh, which gives a guest that runs another identity
+    interlock                   guest/interlock.sh, whose header lists what it does when
+    identity                    guest/identity.sh, which gives a running guest another identity
     agent                       guest/agent.sh, which answers the host while the guest runs
     instance-id, user, uid, home, shell, comment, hostname, timezone, locale        a line each
-    sudo, remove-default-ca-certs, upgrade-packages                                 there or not
+    sudo, remove-default-ca-certs, upgrade-packages                                 exist or not
     lan-interface, lan-mac, lan-address                                             a line each
     authorized_keys, hosts, dns, zone, ssh_host_ed25519_key(.pub)                   as their programs read them
     environment, environment.sshd, environment.sh                                   the same, for PAM, sshd and sh
     variables.sh                                                                    the same, for scripts alone
     lima.env                                                                        NAME=VALUE, for programs
     ca/NNN                      PEM
-    disks/NNN/                  serial, label, path, fs-type, fs-args (a line each), format (there or not)
+    disks/NNN/                  serial, label, path, fs-type, fs-args (a line each), format (exists or not)
     mounts/NNN/                 tag, path, type, options
-    files/NNN/                  path, content, owner, permissions, keep (there or not)
+    files/NNN/                  path, content, owner, permissions, keep (exists or not)
     scripts/NNN-MODE
-    titles/NNN-MODE                             a line: what the script is called, where it is not one of the template's
-    files/NNN.once, scripts/NNN-MODE.once       there or not: what has it is done at the first boot alone
+    titles/NNN-MODE                             a line: the script's title, if it is one of Interlock's own
+    files/NNN.once, scripts/NNN-MODE.once       exist or not: if so, the file or script is only for the first boot
 
-A fact that is not given has no file. After its first boot a guest writes the instance's id into `BOOTED`, so one
-question over ssh tells whether that boot is over, and of which instance.
+A fact that is not given has no file. After its first boot a guest writes the instance's id into `BOOTED`, so a single
+query over ssh shows whether that boot is over, and for which instance.
 """
 
 import io
@@ -60,7 +60,7 @@ REPORT = f"{STATE}/report"
 """The steps whose last run failed, below the boot's id (`boot_id` of proc(5)); the user may read it."""
 
 NEWS = f"{STATE}/news"
-"""Each step that has failed in the boot whose id it begins with, as it fails; the user's to read."""
+"""Each step as it fails, below the id of the boot in which it failed; the user may read it."""
 
 SCRIPTS = f"{STATE}/scripts"
 """Output and exit status of scripts and steps: `000-system.log`, `000-system.status`."""
@@ -76,10 +76,10 @@ _SSH_PORT = r"^(export )?LIMA_CIDATA_SSHLOCALPORT=.*\n"
 IDENTITY_FILE, _AGENT_FILE = (Path(__file__).with_name(f"{name}.sh") for name in ("identity", "agent"))
 
 PROGRAMS = {"interlock": PROGRAM_FILE, "identity": IDENTITY_FILE, "agent": _AGENT_FILE}
-"""The facts that are programs, and where they are on the host."""
+"""The facts that are programs → their files on the host."""
 
 _UPLINK_MAC = "52:54:00:12:34:56"
-"""Of the card that leads to the host: the one that QEMU gives to the first."""
+"""The address of the card that leads to the host: QEMU's default for the first card."""
 
 _EARLY = (
     'seed=$(mktemp -d) && mount -t iso9660 -o ro "$(blkid -L cidata || findfs LABEL=cidata)" "$seed" && '
@@ -98,15 +98,15 @@ def overlay(seed: Seed) -> bytes:
 def nocloud(seed: Seed) -> bytes:
     """Return an ISO 9660 image, volume `cidata`, to attach as a read-only disk.
 
-    Unless there is a second card it deliberately has no network configuration: without one, cloud-init uses DHCP on the
-    guest's first network card, whatever its name, and with netplan, NetworkManager or ifupdown. A configuration of ours
+    Unless there is a second card, it deliberately has no network configuration: without one, cloud-init uses DHCP on
+    the guest's first network card, whatever its name, by netplan, NetworkManager or ifupdown. A configuration of ours
     would have to name the card. Source: cloud-init, "NoCloud" and "Network configuration: fallback".
     """
     return _nocloud(_user_data(seed), seed.instance_id, seed.hostname, _facts(seed))
 
 
 def overlay_for(initrd: bytes, identity: Identity) -> bytes:
-    """Return `initrd`, to which an `overlay` was appended, with that of the same guest as `identity` in its place.
+    """Return `initrd`, which ends in an `overlay`, with that overlay changed to give the same guest `identity`.
 
     Raises ValueError for an initrd that ends in no overlay.
     """
@@ -115,7 +115,7 @@ def overlay_for(initrd: bytes, identity: Identity) -> bytes:
 
 
 def nocloud_for(image: bytes, identity: Identity) -> bytes:
-    """Return the `nocloud` image of the same guest as `identity`. Raises ValueError for any other image."""
+    """Return `image`, a `nocloud` image, changed to give the same guest `identity`. Raises ValueError for others."""
     files = _files(image)
     user_data = json.loads(files["user-data"].partition(b"\n")[2])
     private, public = identity.host_key
@@ -125,7 +125,7 @@ def nocloud_for(image: bytes, identity: Identity) -> bytes:
 
 
 def overlay_with(initrd: bytes, mounts: Sequence[MountPoint]) -> bytes:
-    """Return `initrd`, whose overlay lets the same guest have `mounts` in the place of those that it has.
+    """Return `initrd`, which ends in an `overlay`, with the guest's mounts in that overlay replaced by `mounts`.
 
     Raises ValueError for an initrd that ends in no overlay.
     """
@@ -134,7 +134,7 @@ def overlay_with(initrd: bytes, mounts: Sequence[MountPoint]) -> bytes:
 
 
 def nocloud_with(image: bytes, mounts: Sequence[MountPoint]) -> bytes:
-    """Return the same of a `nocloud` image. Raises ValueError for any other image."""
+    """Return `image`, a `nocloud` image, with the guest's mounts replaced by `mounts`. Raises ValueError for others."""
     files = _files(image)
     facts = _mounting(_on_disk(files), mounts)
     return _iso({path: it for path, it in files.items() if "/" not in path} | _below("interlock", facts))
@@ -155,9 +155,9 @@ def _below(folder: str, facts: Mapping[str, bytes]) -> dict[str, bytes]:
 
 
 def identity_facts(identity: Identity, *, initrd: bytes | None = None, image: bytes | None = None) -> dict[str, bytes]:
-    """Return what a running guest is handed to become `identity`; it has the seed in `initrd`, or in the disk `image`.
+    """Return the facts that give a running guest `identity`; its seed is in `initrd`, or on the disk `image`.
 
-    Raises ValueError where there is no seed.
+    Raises ValueError if there is no seed.
     """
     facts = _overlaid(initrd)[1] if initrd is not None else _on_disk(_files(image or b""))
     keys = _host_key(identity)
@@ -165,16 +165,15 @@ def identity_facts(identity: Identity, *, initrd: bytes | None = None, image: by
 
 
 def facts_of(initrd: bytes) -> dict[str, bytes]:
-    """Return the facts of the seed in `initrd`, but for the programs. Raises ValueError where there is no seed."""
+    """Return the facts of the seed in `initrd`, except the programs. Raises ValueError if there is no seed."""
     return {name: content for name, content in _overlaid(initrd)[1].items() if name not in PROGRAMS}
 
 
 def first_boot_facts(initrd: bytes, former: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return what a running guest that had the facts `former`, and was nobody's, is handed to become the one that has
-    its seed in `initrd`: the facts that differ, the names of those that are gone, and what `identity_facts` has
-    besides.
+    """Return the facts that give a running guest, which belonged to no instance, the seed in `initrd`.
 
-    Raises ValueError where there is no seed.
+    The guest had the facts `former`. Returned are the facts that differ, the names of those that are gone, and the host
+    keys and machine id that `identity_facts` has, too. Raises ValueError if there is no seed.
     """
     facts = facts_of(initrd)
     gone = "".join(f"{name}," for name in sorted({name.partition("/")[0] for name in former.keys() - facts.keys()}))
@@ -192,7 +191,7 @@ def _machine_id() -> bytes:
 
 
 def _overlaid(initrd: bytes) -> tuple[int, dict[str, bytes]]:
-    """Return where the `overlay` of `initrd` begins, and its facts. Raises ValueError if there is none."""
+    """Return where the `overlay` of `initrd` begins, and its facts. Raises ValueError if it has no overlay."""
     begin, tree = cpio.last(initrd)
     if "seed/instance-id" not in tree:
         raise ValueError("there is no seed in it")
@@ -218,10 +217,10 @@ def _host_keys(facts: Mapping[str, bytes]) -> dict[str, bytes]:
 
 
 def _identified(facts: Mapping[str, bytes], identity: Identity) -> dict[str, bytes]:
-    """Return those of `facts` that say who the guest is, as `identity` has them. A copy has no fixed port for ssh."""
+    """Return the facts that identify the guest, with the values of `identity`. A copy has no fixed port for ssh."""
 
     def named(path: str, before: str, value: str) -> bytes:
-        """Return the fact `path` with `value` after `before` in each line that begins so."""
+        """Return the fact `path` with `value` after `before` in each line that begins with `before`."""
         text = re.sub(_SSH_PORT, "", facts[path].decode(), flags=re.MULTILINE)
         return re.sub(rf"^({before}).*$", lambda line: line[1] + value, text, flags=re.MULTILINE).encode()
 
@@ -277,7 +276,7 @@ def _facts(seed: Seed) -> dict[str, bytes]:
 
 
 def _lan(instance_id: str) -> dict[str, bytes]:
-    """Return the facts about the place of that instance's guest on the network of instances."""
+    """Return the facts about the guest's place on the network of instances."""
     place = lan.place(instance_id)
     return {"lan-mac": _lines(place.mac), "lan-address": _lines(place.with_prefix)}
 
@@ -321,7 +320,7 @@ def _environment(env: Mapping[str, str]) -> dict[str, bytes]:
     facts = {}
     if env:
         facts["environment.sh"] = _exports(env)
-        # Neither can express a value of several lines, and PAM takes `#` anywhere for a comment.
+        # Neither PAM nor sshd can express a value of several lines, and for PAM `#` begins a comment anywhere.
         words = [f"{name}={value}" for name, value in env.items() if "\n" not in value]
         facts["environment"] = _lines(*(word for word in words if "#" not in word))
         facts["environment.sshd"] = _lines(f"SetEnv {' '.join(map(_sshd_word, words))}") if words else b""
@@ -339,7 +338,7 @@ def _sshd_word(word: str) -> str:
 
 
 def _collections(seed: Seed) -> Iterator[tuple[str, bytes]]:
-    """Yield the lists of a seed, numbered so that the guest's `*` gives them in order."""
+    """Yield the lists of a seed, numbered so that `*` in the guest's shell gives them in order."""
     for number, certificate in enumerate(seed.ca_certs):
         yield f"ca/{number:03}", certificate if certificate.endswith(b"\n") else certificate + b"\n"
     collections: dict[str, Sequence[GuestDisk | MountPoint | File]] = {
@@ -385,14 +384,14 @@ def _user_data(seed: Seed) -> dict[str, Any]:
         "users": [],
         "disable_root": seed.user != "root",
         "ssh_pwauth": False,
-        # A given key need not be made by the guest; keys in the image are the same for everybody.
+        # The guest need not make the key that it is given; keys in the image are the same for everybody.
         "ssh_keys": {"ed25519_private": private.decode(), "ed25519_public": public.decode()},
         "ssh_deletekeys": True,
         "preserve_hostname": False,
         "growpart": {"mode": "auto", "devices": ["/"]},
         # In the background: no later step needs the space at once.
         "resize_rootfs": "noblock",
-        # Of some thirty modules only those that we use: each of the others would cost time and find nothing to do.
+        # Only the modules that we use, of some thirty: each of the others would take time and find nothing to do.
         "cloud_init_modules": ["bootcmd", "growpart", "resizefs", "set-passwords", "ssh"],
         "cloud_config_modules": ["runcmd"],
         "cloud_final_modules": ["scripts-user"],
@@ -416,7 +415,7 @@ def _nocloud(user_data: dict[str, Any], instance_id: str, hostname: str, facts: 
 
 
 def _network_config(facts: Mapping[str, bytes]) -> dict[str, Any]:
-    """Return the configuration of a guest with a second card: by their addresses, as they may have any names.
+    """Return the configuration for a guest with a second card; the cards are matched by address, as names vary.
 
     Source: cloud-init, "Networking config Version 2".
     """
@@ -427,7 +426,7 @@ def _network_config(facts: Mapping[str, bytes]) -> dict[str, Any]:
 
 
 def _files(image: bytes) -> dict[str, bytes]:
-    """Return the files of an image that `_iso` made: path → content. Raises ValueError for another."""
+    """Return the files of an image that `_iso` made: path → content. Raises ValueError for any other image."""
     from pycdlib import PyCdlib
     from pycdlib.pycdlibexception import PyCdlibException
 

@@ -1,7 +1,7 @@
 """One command in a guest, run over ssh and watched from the host.
 
 A wait watches three things at once: the guest, the deadline, and the machine's pidfd, which becomes readable when the
-machine dies, so that a wait ends in the same moment as its machine.
+machine dies, so that a wait ends at the same moment as its machine.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,13 +16,13 @@ from ..host.run import run as run_on_host
 from . import ssh
 
 _LOOK_S = 0.1
-"""How often to look at what no descriptor announces."""
+"""How often to check for changes that no file descriptor signals."""
 
 _SILENCE_S = 5
 """Seconds of silence after which ssh asks the guest for a sign of life, because it may have rebooted."""
 
 OPTIONS = (*ssh.UNATTENDED, f"ServerAliveInterval={_SILENCE_S}")
-"""For sessions that wait for something in the guest: they notice when it is gone."""
+"""For sessions that wait for something in the guest: they notice when the guest is gone."""
 
 
 class GuestGoneError(Exception):
@@ -39,7 +39,7 @@ class Endpoint:
     port: int
     instance_id: str
     address: str = ssh.LOOPBACK
-    """Where that port is: this host's loopback leads to a guest behind QEMU's user network."""
+    """The address of that port: this host's loopback for a guest behind QEMU's user network."""
 
 
 class Wait:
@@ -83,7 +83,7 @@ def run(
 ) -> int:
     """Run `command` in the guest as its user and return its exit status; 255 when ssh itself failed.
 
-    `hear` gets the output on stdout and stderr, piece by piece. Raises what `wait` does, after ending the session.
+    `hear` gets the output on stdout and stderr, piece by piece. Raises what `wait` raises, after ending the session.
     """
     line = ssh.command_line(endpoint.config, endpoint.name, command, options=OPTIONS)
     return run_on_host(line, stdin=stdin, stdout=hear, stderr=MERGED, wait=wait.pause).status

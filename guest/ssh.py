@@ -1,4 +1,4 @@
-"""How this host connects to a guest: with the system's OpenSSH, and one configuration file for each instance.
+"""Connects this host to a guest, with the system's OpenSSH and one configuration file for each instance.
 
 `HostKeyAlias` ties the pinned key in `known_hosts` to the name `guest`, not to a port. So another guest on the same
 port is noticed, and a new port needs no new key. The user's own configuration is not read (`ssh -F`), so it cannot
@@ -31,7 +31,7 @@ _AS_ROOT = (
 )
 
 UNATTENDED = ("BatchMode=yes", "ForwardAgent=no", "ForwardX11=no")
-"""Options of a session without a person: it asks no question, and forwards neither agent nor X11."""
+"""Options for unattended sessions: they ask no questions, and forward neither agent nor X11."""
 
 
 def config(
@@ -49,8 +49,8 @@ def config(
 ) -> str:
     """Return the ssh_config(5) by which `ssh -F FILE name` reaches the guest behind TCP `port` of `address`.
 
-    `key` is the user's private key, `known_hosts` holds the guest's own. Both are absolute: ssh resolves relative
-    names against the caller's working directory. `control` is the socket of a connection to share while there is one.
+    `key` is the user's private key, `known_hosts` holds the guest's host key. Both are absolute: ssh resolves relative
+    names against the caller's working directory. `control` is the socket of a connection to share, if one is open.
     """
     options = {
         "HostName": address,
@@ -69,12 +69,12 @@ def config(
         # Preferred, because the post-quantum exchange of newer clients protects nothing on a loopback and is slow in an
         # emulated guest. The others stay for guests that lack it, such as those in FIPS mode.
         "KexAlgorithms": "^curve25519-sha256",
-        # QEMU's network keeps a connection whose guest is gone. A rebooted guest ends it when it gets one of these; if
-        # the guest stays silent, ssh ends it after a minute.
+        # QEMU's network keeps a connection whose guest is gone. A rebooted guest ends it when it gets one of these
+        # messages; if the guest stays silent, ssh ends it after a minute.
         "ConnectTimeout": "30",
         "ServerAliveInterval": "10",
         "ServerAliveCountMax": "6",
-        # No session becomes the shared connection itself: it would outlive its caller, or end under the others.
+        # No session becomes the shared connection itself: it would outlive its caller, or end while others use it.
         "ControlMaster": "no",
         "ControlPath": _quoted(control) if control else "none",
         "LogLevel": "ERROR",
@@ -108,8 +108,8 @@ def command_line(
 def tunnel_line(config_file: Path, name: str, local: int | str, port: int | None) -> list[str]:
     """Return the host's command line that forwards a port for as long as it runs; without `port`, a SOCKS proxy.
 
-    `local` is a port of 127.0.0.1, or the path of a socket. Not over the shared connection, which would keep the
-    forward after the program.
+    `local` is a port of 127.0.0.1, or the path of a socket. The shared connection is not used: it would keep the
+    forward after this program has ended.
     """
     here = local if str(local).startswith("/") else f"127.0.0.1:{local}"
     forward = ["-D", str(here)] if port is None else ["-L", f"{here}:127.0.0.1:{port}"]
@@ -118,9 +118,9 @@ def tunnel_line(config_file: Path, name: str, local: int | str, port: int | None
 
 
 def config_of_several(folder: Path, configs: Sequence[Path]) -> Path:
-    """Write an ssh_config(5) into `folder` that reaches whatever one of `configs` reaches, and return it.
+    """Write an ssh_config(5) into `folder` that reaches every guest that one of `configs` reaches, and return its path.
 
-    The same ones give the same file, so several programs may do so at once.
+    The same `configs` give the same file, so several programs may do this at once.
     """
     from hashlib import sha256  # loads OpenSSL, and `list` imports this module
 
@@ -137,10 +137,10 @@ def within(
     shell: str | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """Return `command`, or a login shell, as it is run in the guest's folder `workdir` and by the program `shell`.
+    """Return the command that runs `command`, or a login shell, in the guest's folder `workdir` by the program `shell`.
 
-    `shell` reads `command` as one line of its language, after what it reads at a login. It finds the variables of
-    `environment` beside the guest's own.
+    `shell` runs as a login shell, and reads `command` as one line of its language. The variables of `environment` are
+    added to the guest's own.
     """
     if shell is not None:
         command = [shell, "-lc", shlex.join(command)] if command else [shell, "-l"]
@@ -153,7 +153,7 @@ def within(
 
 
 def as_root(*command: str) -> list[str]:
-    """Return `command` as the guest's user has root run it."""
+    """Return the command by which the guest's user runs `command` as root."""
     return ["sh", "-c", _AS_ROOT, "sh", *command]
 
 
@@ -166,6 +166,6 @@ def attempt(config_file: Path, name: str, command: Sequence[str], timeout_s: flo
 
 
 def _quoted(path: Path) -> str:
-    """Return `path` for ssh_config(5): quoted because of blanks, and with `%` doubled."""
+    """Return `path` for ssh_config(5): in quotes, because it may have spaces, and with `%` doubled."""
     escaped = str(path).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"'
