@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import httpx
 
 PAUSES_S: tuple[float, ...] = (1, 3, 9)
-"""The pause before each further try; counted from the first again once a try has brought bytes."""
+"""The pause before each further try; they start over once a try has brought bytes."""
 
 LONGEST_PAUSE_S = 60.0
 """The longest pause, whatever a server's Retry-After says."""
@@ -96,14 +96,14 @@ class Download:
 
     def begin(self, location: str, validators: Mapping[str, str], total_bytes: int | None) -> None:
         """Forget what is here, and record what is coming now."""
-        # In this order: content without validators is thrown away, and never resumed under another's.
+        # In this order, because content without validators is discarded, never resumed under those of another file.
         self.content.unlink(missing_ok=True)
         flush_directory(self.folder)
         record = {"location": location, "total_bytes": total_bytes, **validators}
         write_whole(self._validators, json.dumps(record).encode())
 
     def remove(self) -> None:
-        """Remove all of it, its lock file included. What the next holder of the lock makes is kept."""
+        """Remove the whole folder, its lock file included. What the next holder of the lock makes is kept."""
         with suppress(FileNotFoundError):
             retire(self.folder, beside(self.folder))
 
@@ -119,7 +119,7 @@ def download(place: Place, into: Download, report: Report) -> str:
     """Download `place` into `into.content` and return its digest: of the publisher's kind, or SHA-256.
 
     The caller holds `into`'s lock. Raises ImageError with the cause; what has arrived is kept, unless it is wrong.
-    Raises HostError for what no other server would change: no space, an unusable proxy or certificate.
+    Raises HostError for problems that any server would meet: no space, an unusable proxy or certificate.
     """
     import httpx
 
@@ -174,7 +174,7 @@ class _Transfer:
                 return f"{self._algorithm}:{self._hasher.hexdigest()}"
 
     def _recall(self) -> None:
-        """Take over what an earlier process left, if the server can say whether it is still the same file."""
+        """Take over what an earlier process left, if the server can tell by validators that the file is the same."""
         self._hasher = hashlib.new(self._algorithm)
         self._size = 0
         self.resumed = False
@@ -283,13 +283,13 @@ def _is_final(error: BaseException | None) -> bool:
 
 
 def _strong(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the validators that tell this file from a later one. Source: RFC 9110, 8.8.1: a weak tag does not."""
+    """Return the validators that tell this file from a later one; a weak tag does not. Source: RFC 9110, 8.8.1."""
     found = {"etag": headers.get("ETag", ""), "last_modified": headers.get("Last-Modified", "")}
     return {key: value for key, value in found.items() if value and not value.startswith("W/")}
 
 
 def _range(response: "httpx.Response") -> tuple[int | None, int | None]:
-    """Return (first byte, bytes of the whole file) of a Content-Range. Source: RFC 9110, 14.4."""
+    """Return (first byte, size of the whole file) of a Content-Range. Source: RFC 9110, 14.4."""
     match = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(?:(\d+)|\*)", response.headers.get("Content-Range", ""))
     first, total = match.groups() if match else (None, None)
     return int(first) if first else None, int(total) if total else None

@@ -16,7 +16,7 @@ from .warm import warm_images
 
 
 class Images:
-    """The images that instances are created from. Instances hold what they need: nothing done here harms them.
+    """The images that instances are created from. Instances hold the files they need: nothing done here harms them.
 
     Each image has a name and an architecture, by default this host's. `report` is called with the steps of long work.
     """
@@ -43,7 +43,8 @@ class Images:
     def obtain(self, *sources: Source, report: Report = unheard) -> Image:
         """Return the image of the first of `sources` that has it: mirrors of each other, tried in order.
 
-        What the store has is used; what it lacks is built, downloaded or copied. Raises ImageError with each cause.
+        An image in the store is used; one that it lacks is built, downloaded or copied. Raises ImageError with each
+        cause.
         """
         return obtain.obtain(self._store, sources, report)
 
@@ -59,10 +60,11 @@ class Images:
         force: bool = False,
         report: Report = unheard,
     ) -> Image:
-        """Return the image that `recipe`, `debian` or `tiny`, makes; built now if there is none, or with `force`.
+        """Return the image that `recipe`, `debian` or `tiny`, makes; built now if it does not exist, or with `force`.
 
-        `packages` and `script` (run by root in the new system) go into an image of another name: `name`, or one made of
-        what differs. Raises HostError for what this host lacks, ImageError with the words of a program that failed.
+        `packages` and `script` (run by root in the new system) go into an image of another name: `name`, or a name made
+        from the differences. Raises HostError for what this host lacks, ImageError with the output of a program that
+        failed.
         """
         from .builders.build import build  # slow to import
         from .builders.packages import RELEASE
@@ -82,21 +84,21 @@ class Images:
         return published.import_(self._store, source, name, report)
 
     def warm(self, image: Image) -> Sequence[Mapping[str, Any]]:
-        """Return what is documented of each warm image of `image`, and the instances that hold it."""
+        """Return the documented JSON form of each warm image of `image`, with the instances that hold it."""
         return [
             {**form.to_json(), "instances": list(usage.users_of_warm(self._home, form))}
             for form in warm_images(self._store, image.name, image.arch)
         ]
 
     def delete_warm(self, name: str, arch: str | None = None) -> int:
-        """Remove the warm images of the image called `name`; return how many. Instances keep what they need of one."""
+        """Remove the warm images of the image called `name`; return how many. Instances keep their links to them."""
         return usage.delete_warm(self._store, name, arch or platform.machine())
 
     def delete(self, name: str, arch: str | None = None, *, force: bool = False, dry_run: bool = False) -> None:
         """Remove the image called `name`; raises NotFoundError, and ImageError when instances use it.
 
-        `force` removes it all the same: they keep what they need. With `dry_run` it is only looked for what would
-        refuse that.
+        `force` removes it all the same: the instances keep what they need. With `dry_run` nothing is removed, but the
+        same errors are raised.
         """
         arch = arch or platform.machine()
         if not usage.delete(self._store, self._home, name, arch, force=force, dry_run=dry_run):

@@ -13,8 +13,8 @@ from .store import Image, Store
 def obtain(store: Store, sources: Sequence[Source], report: Report) -> Image:
     """Return the image from the first of `sources` that has it: mirrors of each other, tried in order.
 
-    What the store has already is used without asking a server. `report` hears why a source failed. Raises the error of
-    the only source, or ImageError that lists each source with its cause.
+    If the store has the image already, no server is asked. `report` gets the reason why a source failed. Raises the
+    error of the only source, or an ImageError that lists each source with its cause.
     """
     if there := stored(store, sources):
         return there
@@ -47,7 +47,7 @@ def _in_store(store: Store, source: Source) -> Image | None:
     if source.build is None:
         return published.find(store, source)
     image = store.get(source.build, source.arch)
-    # The name of a downloaded image is chance, not a request.
+    # A downloaded image has this name by chance, not because someone chose it.
     return image if image and image.kind != "fetched" else None
 
 

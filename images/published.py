@@ -33,8 +33,8 @@ def find(store: Store, source: Source) -> Image | None:
 def obtain(store: Store, source: Source, report: Report) -> Image:
     """Return the image at `source`, downloaded or copied now if the store does not have it.
 
-    Of several processes that want it at once, one downloads it and the others wait for that. Raises ImageError with the
-    cause; the store is then unchanged, except for a partial download. HostError when this host lacks space.
+    If several processes want it at once, one downloads it and the others wait. Raises ImageError with the cause; the
+    store is then unchanged, except for a partial download. Raises HostError when this host lacks space.
     """
     return _obtain(store, source, report, kind="fetched", name=None)
 
@@ -72,7 +72,7 @@ def _obtain(store: Store, source: Source, report: Report, *, kind: Kind, name: s
                     return there
                 digests[role] = download(place, one, report)
         with store.writing(report) as writer:
-            # A mirror of it may have been quicker.
+            # Another process may have obtained the image from a mirror in the meantime.
             there = None if name else find(store, source)
             try:
                 image = there or _add(writer, source, downloads, digests, report, kind=kind, name=name)
@@ -98,7 +98,7 @@ def _add(
     kind: Kind,
     name: str | None,
 ) -> Image:
-    """Put into the store what has been downloaded, and what lies on this host."""
+    """Put the downloaded files, and those on this host, into the store as one image."""
     made_of: dict[str, dict[str, str]] = {}
     files: dict[str, Path] = {}
     for role, place in source.places.items():
@@ -139,7 +139,7 @@ _FIFTHS = 5
 def _copied(place: Place, path: Path, target: Path, report: Report) -> dict[str, str]:
     """Return {digest, version} of the local file `path`, once `target` is a copy of it.
 
-    A copy, not a link: the store's file must never change, and the owner of this one may write to it.
+    It is a copy, not a link: the store's file must never change, and the owner of `path` may write to it.
     """
     algorithm = (place.digest or "sha256").partition(":")[0]
     hasher = hashlib.new(algorithm)
@@ -168,7 +168,7 @@ def _copied(place: Place, path: Path, target: Path, report: Report) -> dict[str,
 
 
 def _version(path: Path) -> str:
-    """Return what changes whenever the content of `path` does, without reading it."""
+    """Return a text that changes whenever the content of `path` does, without reading the file."""
     seen = path.stat()
     return f"{seen.st_size}-{seen.st_mtime_ns}-{seen.st_ino}"
 
@@ -194,7 +194,7 @@ def _is_from(made_of: Mapping[str, Any], place: Place) -> bool:
 
 
 def _free_name(store: Store, source: Source, made_of: Mapping[str, Any], kind: Kind, chosen: str | None) -> str:
-    """Return a name for the image. One that is taken is free if that image is the same, or an older version of it."""
+    """Return a free name for the image. The name of the same image, or of an older version of it, counts as free."""
     name = chosen or _readable_name(source)
     there = store.get(name, source.arch)
     free = there is None or (there.kind in (kind, "fetched") and _is_older(there, source, made_of))

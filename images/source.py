@@ -1,9 +1,9 @@
 """Where an image can come from: the record that `obtain` is given.
 
-Source("build:debian", "x86_64")                                  an image that is built here, or was
+Source("build:debian", "x86_64")                                  an image that is, or was, built here
 Source("https://example.org/a.qcow2", "x86_64", "sha256:...")     a cloud image that has a boot loader
 Source(..., kernel=Kernel("https://...", None, "root=LABEL=..."), initrd=Place("https://..."))
-                                                                  one that QEMU can also boot without it
+                                                                  one that QEMU can also boot without that loader
 """
 
 import re
@@ -30,12 +30,12 @@ class Place:
     location: str
     """A URL (http, https, file) or an absolute path."""
     digest: str | None = None
-    """What its publisher says it is: `sha256:` or `sha512:` and small hexadecimal digits. Of the file as published,
-    compressed if it is."""
+    """The digest that its publisher states: `sha256:` or `sha512:` and lowercase hexadecimal digits. It is that of the
+    file as published, compressed or not."""
 
     @property
     def path(self) -> Path | None:
-        """The file on this host; None when it is to be downloaded."""
+        """The file on this host; None if it has to be downloaded."""
         parts = urlsplit(self.location)
         if parts.scheme == "file":
             return Path(unquote(parts.path))
@@ -43,14 +43,14 @@ class Place:
 
     @property
     def shown(self) -> str:
-        """The location without a password: what people, logs and manifests get to see, and what it is found by."""
+        """The location without user and password, for people, logs and manifests; images are found by it."""
         parts = urlsplit(self.location)
         host = parts.netloc.rpartition("@")[2]
         return urlunsplit(parts._replace(netloc=host)) if host != parts.netloc else self.location
 
     @property
     def file_name(self) -> str:
-        """The last part of the location: a readable name, and no identity."""
+        """The last part of the location: a readable name, but not a unique one."""
         return unquote(urlsplit(self.location).path if self.path is None else str(self.path)).rpartition("/")[2]
 
     def check(self) -> None:
@@ -67,7 +67,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Kernel(Place):
-    """A kernel beside the disk that belongs to it, and the command line that it boots with."""
+    """A kernel that boots the disk of an image, and the command line that it boots with."""
 
     arguments: str = ""
 
@@ -77,7 +77,7 @@ class Source:
     """One place an image can come from."""
 
     location: str
-    """`build:NAME`; else as of a place: a disk in qcow2 or raw form, or a CD (`.iso`); it may be compressed."""
+    """`build:NAME`, or the location of a disk (qcow2 or raw) or a CD (`.iso`), as in Place; it may be compressed."""
     arch: str
     """x86_64 or aarch64."""
     digest: str | None = None
@@ -86,7 +86,7 @@ class Source:
 
     @property
     def build(self) -> str | None:
-        """The name of an image that is built here or was imported under it; None for a download or a copy."""
+        """The name of an image that is built here, or was imported under that name; None for a download or a copy."""
         return self.location.removeprefix(BUILD) if self.location.startswith(BUILD) else None
 
     @property
@@ -109,7 +109,7 @@ class Source:
         return self.kernel.arguments if self.kernel else ""
 
     def check(self) -> None:
-        """Raise ImageError when it cannot give an image, before anything is downloaded."""
+        """Raise ImageError if this source can never give an image, before anything is downloaded."""
         if self.build is not None:
             if self.digest or self.kernel or self.initrd:
                 raise ImageError(f"{self.location} is built here: it has no digest, kernel or initrd of its own")

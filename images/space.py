@@ -12,12 +12,12 @@ _HINT = "interlock prune"
 
 
 def mib(size_bytes: int) -> str:
-    """Return bytes as a download is measured."""
+    """Return `size_bytes` in MiB, for messages."""
     return f"{size_bytes / 2**20:.0f} MiB"
 
 
 def check_space(folder: Path, needed_bytes: int, what: str) -> None:
-    """Raise HostError when the file system of `folder` has less free than `what`, words for people, will need."""
+    """Raise HostError if the file system of `folder` has less space than `what` needs; messages name it by `what`."""
     free = shutil.disk_usage(folder).free
     if needed_bytes > free:
         raise HostError(f"{what} needs {mib(needed_bytes)}, and {folder} has {mib(free)} free", hint=_HINT)
@@ -25,7 +25,7 @@ def check_space(folder: Path, needed_bytes: int, what: str) -> None:
 
 @contextmanager
 def writing_in(folder: Path, what: str) -> Iterator[None]:
-    """Turn failures to write `what` below `folder` into HostError: not every need is known in advance."""
+    """Turn failures to write `what` below `folder` into HostError: the space needed is not always known in advance."""
     try:
         yield
     except OSError as err:

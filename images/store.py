@@ -1,4 +1,4 @@
-"""The images that creation may start from: whole, immutable, named by what is in them."""
+"""The images that instances are created from: complete, immutable, their files named by their content."""
 
 import contextlib
 import hashlib
@@ -27,12 +27,12 @@ from ..host.locks import held
 from ..host.progress import Report, unheard
 
 SCHEMA = 2
-"""Version of a manifest's JSON form. One of another version counts as absent: an image can be made again."""
+"""Version of a manifest's JSON form. A manifest of another version counts as absent: an image can be made again."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 Kind = Literal["built", "fetched", "imported"]
-"""How an image came here. A fetched one is found by what it was made from only, because its name was not chosen."""
+"""How an image came here. A fetched image is found only by what it was made from, because nobody chose its name."""
 
 
 NAME_LENGTH = 63
@@ -40,7 +40,7 @@ _TAG_LENGTH = 8
 
 
 def tagged(name: str, what: object) -> str:
-    """Return `name`, shortened if need be, and a tag that distinguishes `what` from others of that name."""
+    """Return `name`, shortened if necessary, with a tag that distinguishes `what` from others of that name."""
     tag = hashlib.sha256(repr(what).encode()).hexdigest()[:_TAG_LENGTH]
     return f"{name[: NAME_LENGTH - _TAG_LENGTH - 1]}-{tag}"
 
@@ -54,7 +54,7 @@ class Blob(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What a machine can be made of, and how such a machine is booted."""
+    """The files that a machine can be made from, and how such a machine boots."""
 
     name: str
     arch: str
@@ -70,16 +70,16 @@ class Image:
     first_boot: tuple[str, ...]
     """The seed that goes with each way of `boot`, in the same order: `overlay` or `nocloud`, as in guest/seed.py."""
     kernel_arguments: str = ""
-    """The command line of `kernel`; the firmware's way has its own on the disk."""
+    """The command line of the way `kernel`; the way `firmware` has its own on the disk."""
     files: Mapping[str, Blob] = field(default_factory=dict)
     """By role: `disk` (qcow2), `cd` (ISO 9660), `kernel`, `initrd`. A kernel without a disk lives in memory.
     `Writer.add` fills it."""
     made_of: Mapping[str, Any] = field(default_factory=dict)
-    """What it is, as far as that can be said beforehand. Of one that was built, its recipe: {recipe, suite, packages,
-    script}. Of the others, by role, each file as it was published: {location, digest}, with the digest found where
-    it had none, and {version} of a local file, which may change."""
+    """What it was made from, by which it is found again. For a built image, its recipe: {recipe, suite, packages,
+    script}. For others, by role, each file as it was published: {location, digest}, the digest computed if none was
+    given, and {version} of a local file, which may change."""
     packages: Mapping[str, str] = field(default_factory=dict)
-    """Debian's packages in it, name → version; empty where nothing in it says so."""
+    """Debian's packages in it, name → version; empty if they are not known."""
 
     @property
     def size_bytes(self) -> int:
@@ -87,7 +87,7 @@ class Image:
 
     @property
     def mark(self) -> Blob:
-        """The file by which an instance of this image is known: it shares that one, and no other image's."""
+        """The file by which an instance of this image is recognised, because it has a hard link to it."""
         return self.files.get("disk") or self.files.get("cd") or self.files["kernel"]
 
     def to_json(self) -> dict[str, Any]:
@@ -142,17 +142,17 @@ class Store:
         ├── manifests/debian.x86_64     JSON: one `Image`; its rename into place is the moment the image exists
         ├── blobs/<sha256>              a file of some image, mode 0400, never written again
         ├── warm/                       machines that instances begin from (warm.py)
-        ├── work/                       of the lock's holder; everything in it goes when the lock does
-        └── downloads/<key>/            one file on its way here, kept when the way is cut (download.py)
+        ├── work/                       of the lock's holder; everything in it is removed with the lock
+        └── downloads/<key>/            one file being downloaded, kept when that is cut off (download.py)
             ├── lock                    flock(2): exclusive, to download it; taken before the store's
             ├── content                 the bytes so far
             └── validators.json         by which the server says whether it still has the same file
 
-    Readers take no lock: a manifest is complete or absent, and what it names was there before it. The kernel releases
-    a dead writer's lock; what that writer left in `work/` and the blobs that no manifest names are swept by the next.
+    Readers take no lock: a manifest is complete or absent, and the files it names existed before it. The kernel
+    releases a dead writer's lock; the next writer sweeps what is left in `work/`, and blobs that no manifest names.
 
     An instance has the files it needs under names of its own (os.link, made at creation), so deleting an image, or the
-    whole store, takes nothing from it. Which they are is seen by the inodes (usage.py): no list that could be wrong.
+    whole store, takes nothing from it. The inodes show which files those are (usage.py); no list could be wrong.
 
     Not promised: that a manifest found is still there a moment later. To link files while others may delete,
     look the image up and link under `writing()`, or handle a file that is gone.
@@ -168,7 +168,7 @@ class Store:
         self.downloads = directory / "downloads"
 
     def get(self, name: str, arch: str) -> Image | None:
-        """Return the image, or None when there is no whole one: a damaged image is made again."""
+        """Return the image, or None if it is missing or damaged: a damaged image is made again."""
         try:
             image = Image.from_json(json.loads(read_own(self.manifest(name, arch))))
         except (FileNotFoundError, UnfitFileError, AttributeError, KeyError, TypeError, ValueError, RecursionError):
@@ -181,15 +181,15 @@ class Store:
         return tuple(image for name, _, arch in keys if (image := self.get(name, arch)))
 
     def path(self, digest: str) -> Path:
-        """Return where the blob of this digest lies, if it does: to be linked or read, never to be written."""
+        """Return the path of the blob with this digest, if it exists: to be linked or read, never to be written."""
         return self.blobs / digest
 
     @contextlib.contextmanager
     def writing(self, report: Report = unheard) -> Iterator["Writer"]:
         """Hold the store's lock, and yield the one object that can change the store.
 
-        Waits while another process holds it, telling `report` so. Look again for what you came for once you have it:
-        the other may have made it.
+        Waits while another process holds it, and calls `report` with that. Once you have the lock, look again for the
+        image that you want: the other process may have made it.
         """
         for folder in (self.directory, self.manifests, self.blobs, self.work):
             make_private_directory(folder)
@@ -202,7 +202,7 @@ class Store:
                 self._sweep()
 
     def manifest(self, name: str, arch: str) -> Path:
-        """Return where the manifest lies, if it does. Raises ImageError for a name that could lead elsewhere."""
+        """Return the path of the manifest, if it exists. Raises ImageError for a name that could lead elsewhere."""
         if not (IMAGE_NAME.fullmatch(name) and IMAGE_NAME.fullmatch(arch)):
             raise ImageError(
                 f"an image cannot be called {name!r} for {arch!r}; names have lowercase letters, digits, '_' and '-'"
@@ -224,18 +224,18 @@ class Store:
 
 
 class Writer:
-    """The right to change a store, while its lock is held. Made by `Store.writing` alone."""
+    """The right to change a store, while its lock is held. Only `Store.writing` makes one."""
 
     def __init__(self, store: Store, work: Path) -> None:
         self.store = store
         self.work = work
-        """An empty folder on the store's own file system, for whatever comes before `add`."""
+        """An empty folder on the store's own file system, for the work before `add`."""
 
     def add(self, image: Image, files: Mapping[str, Path]) -> Image:
         """Put `image` into the store, made of `files` by role; return it with `files` filled in.
 
-        The files must lie in `work` and are taken from there. The image replaces one of the same name and architecture
-        at the instant when it is whole and on the disk; before that instant, nothing of it can be seen.
+        The files must lie in `work`, and are moved from there. The image replaces one of the same name and architecture
+        at the instant when it is complete and on the disk; before that instant, nothing of it can be seen.
         """
         blobs = {role: self._take(path) for role, path in files.items()}
         whole = replace(image, files=blobs)
@@ -243,7 +243,7 @@ class Writer:
         return whole
 
     def delete(self, name: str, arch: str) -> bool:
-        """Remove the image; False when it does not exist. Its files go with the lock, unless another image has them."""
+        """Remove the image; False if it does not exist. Files that no other image has are swept with the lock."""
         manifest = self.store.manifest(name, arch)
         existed = os.path.lexists(manifest)
         remove_tree(manifest)

@@ -1,4 +1,4 @@
-"""The programs of the host that images are made with."""
+"""The host's programs with which images are made."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ NEEDS = {
 """What building images needs of the host, a program or a file, and the Debian package that has it."""
 
 _PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
-"""Debian gives ordinary users no sbin on the path, but mke2fs and sfdisk are there, although they need no root."""
+"""On Debian, PATH lacks sbin for ordinary users, but mke2fs and sfdisk are there, although they do not need root."""
 
 _GRACE_S = 10.0
 """How long a cancelled program may clean up: mmdebstrap unmounts, and removes files of other owners."""
@@ -44,11 +44,11 @@ def run(
     env: dict[str, str] | None = None,
     hear: Callable[[bytes], None] = lambda _: None,
 ) -> str:
-    """Return what `command` printed, once it has succeeded; what it makes, it makes in files.
+    """Return what `command` printed, once it has succeeded; long output is shortened in the middle.
 
-    `hear` is given what it prints piece by piece, as it comes.
+    `hear` gets the output piece by piece, as it comes.
 
-    Raises HostError naming the package when the program is not there, ImageError with its last lines when it fails.
+    Raises HostError naming the package if the program is missing, ImageError with its last lines if it fails.
     """
     program, *words = command
     if not shutil.which(program, path=_PATH):

@@ -1,4 +1,4 @@
-"""Makes an image's disk from what was published: decompressed, in qcow2 form, without references to other files.
+"""Makes an image's disk from a published file: decompressed, in qcow2 form, without references to other files.
 
 A file's first bytes say what it is; its name may not. They are checked before any program of QEMU's opens the file:
 a qcow2 header can name other files, and those programs would open them too.
@@ -23,17 +23,17 @@ from .tools import run
 
 _CHUNK_BYTES = 2**20
 _ZST_CHUNK_BYTES = 2**12
-"""Of compressed bytes at once: up to 32768 times as many come out, and all lie in memory."""
+"""Compressed bytes to unpack at once: they become up to 32768 times as many, all in memory."""
 
 _RAW = ((510, b"\x55\xaa"), (0x438, b"\x53\xef"), (0, b"XFSB"), (0x10040, b"_BHRfS_M"), (0, b"hsqs"))
-"""Where a raw disk says what it is: a partition table; without one, ext2-4, XFS, Btrfs or SquashFS."""
+"""Offset and magic of what a raw disk may contain: a partition table, or else ext2-4, XFS, Btrfs or SquashFS."""
 
 _ISO_9660 = (0x8001, b"CD001")
 """Source: ECMA-119, 8.1."""
 
 
 def disk(published: Path, target: Path, shown: str, report: Report) -> None:
-    """Make `target`, a qcow2 that refers to no other file, of `published`; both lie on one file system.
+    """Make `target`, a qcow2 that refers to no other file, from `published`; both lie on one file system.
 
     `published` is left as it is. `shown` is its name in messages. Raises ImageError when it is not a disk, is damaged
     or needs other files; HostError when there is no space for the result.
@@ -47,12 +47,12 @@ def disk(published: Path, target: Path, shown: str, report: Report) -> None:
         with _readable(shown):
             _write(unpack(published), content)
     if _is_qcow2(content, shown):
-        # A download stays where it is until the image is there: we may be killed in between.
+        # A download stays where it is until the image exists: we may be killed in between.
         if content == published:
             link_or_copy(published, target)
         else:
             content.rename(target)
-        run("qemu-img", "info", "-f", "qcow2", target)  # it can be opened
+        run("qemu-img", "info", "-f", "qcow2", target)  # fails if it cannot be opened
         return
     _check_raw(content, shown)
     report(f"converting {shown} to qcow2")
@@ -64,7 +64,7 @@ def disk(published: Path, target: Path, shown: str, report: Report) -> None:
 
 
 def cd(published: Path, target: Path, shown: str, report: Report) -> None:
-    """Make `target`, the image of a CD, of `published`; both lie on one file system. Otherwise like `disk`."""
+    """Make `target`, the image of a CD, from `published`; both lie on one file system. Otherwise like `disk`."""
     if unpack := _compression(published):
         report(f"unpacking {shown}")
         check_space(target.parent, published.stat().st_size, f"unpacking {shown}")
@@ -79,7 +79,7 @@ def cd(published: Path, target: Path, shown: str, report: Report) -> None:
 def copy(source: Path, target: Path) -> Iterator[bytes]:
     """Yield the content of `source` piece by piece while `target` becomes a copy of it, sparse where it is zero.
 
-    On a file system that can, it shares the blocks of `source` until one of them is written to.
+    If the file system supports it, `target` shares the blocks of `source` until one of the files is written to.
     """
     with source.open("rb") as file:
         pieces = iter(lambda: file.read(_CHUNK_BYTES), b"")
@@ -87,7 +87,7 @@ def copy(source: Path, target: Path) -> Iterator[bytes]:
 
 
 def _compression(path: Path) -> Callable[[Path], Iterator[bytes]] | None:
-    """Return what yields the decompressed content of `path`; None when it is not compressed."""
+    """Return the function that yields the decompressed content of `path`; None if it is not compressed."""
     name = disk_format.compression(_head(path))
     return _UNPACKERS[name] if name else None
 
@@ -102,7 +102,7 @@ def _stream(opened: Callable[[Path], Any]) -> Callable[[Path], Iterator[bytes]]:
 
 
 def _zst(path: Path) -> Iterator[bytes]:
-    """Yield what is in the frames of `path`. The library's own reader takes one that was cut off for whole."""
+    """Yield the content of the frames of `path`. The library's own reader would accept a truncated file."""
     import zstandard
 
     with path.open("rb") as file:
@@ -130,7 +130,7 @@ _UNPACKERS: dict[str, Callable[[Path], Iterator[bytes]]] = {
 
 @contextmanager
 def _readable(shown: str) -> Iterator[None]:
-    """Turn what the decompressors say of damaged files into ImageError; the system's own errors have a number."""
+    """Turn the decompressors' errors about damaged files into ImageError; the system's own errors, with errno, pass."""
     try:
         yield
     except (EOFError, ValueError, lzma.LZMAError, zlib.error, OSError) as err:
@@ -147,7 +147,7 @@ def _write(chunks: Iterator[bytes], target: Path) -> None:
 
 
 def _written(chunks: Iterator[bytes], target: Path) -> Iterator[bytes]:
-    """Yield `chunks` while they are written to `target`; a disk is mostly zeros, which take up no space."""
+    """Yield `chunks` while they are written to `target`; zeros, which most of a disk is, take up no space."""
     with target.open("wb") as file:
         for chunk in cancellation.each(chunks):
             if chunk.count(0) == len(chunk):

@@ -1,8 +1,8 @@
 """Which instances use which image, and the removal of unused images.
 
-An instance's files are hard links to the store's (made at creation), so the kernel knows: two names of one file have
-one inode, and no record can be wrong. A copy, made where no link was possible, does not count: it does not depend on
-the store.
+An instance's files are hard links to the store's, made at creation. So the kernel knows which instance uses what: two
+names of one file have one inode, and no record can be wrong. A copy, made where no link was possible, does not count:
+it does not depend on the store.
 """
 
 import os
@@ -23,10 +23,10 @@ from .store import Image, Store, Writer
 from .warm import WarmImage
 
 _MARKS = (BASE, CD, KERNEL)
-"""What an instance calls its link to `Image.mark`: the first of these that it has."""
+"""The names of an instance's link to `Image.mark`: the first of these that it has."""
 
 KINDS = ("image", "warm", "download", "leftover")
-"""The kinds of things found here that nothing needs."""
+"""The kinds of unneeded things that are found here."""
 
 Users = Mapping[tuple[str, str], tuple[str, ...]]
 """(name, architecture) of an image → the names of the instances that use it, sorted."""
@@ -49,14 +49,14 @@ def users(store: Store, home: Home) -> Users:
 
 
 def users_of_warm(home: Home, image: WarmImage) -> tuple[str, ...]:
-    """Return the names of the instances that hold the warm image, sorted: they began from it, or will."""
+    """Return the names of the instances that hold the warm image, sorted: they began from it, or are going to."""
     inode = _inode(image.folder / warm.RECORD)
     using = (it.name for it in _instances(home) if inode and _inode(it / WARM / warm.RECORD) == inode)
     return tuple(sorted(using))
 
 
 def delete_warm(store: Store, name: str, arch: str) -> int:
-    """Remove the warm images of the image; return how many there were. Instances keep their links to them."""
+    """Remove the warm images of the image called `name`; return how many. Instances keep their links to them."""
     if not store.warm.is_dir():
         return 0
     with store.writing() as writer:
@@ -71,10 +71,10 @@ def _remove_warm(writer: Writer, name: str, arch: str) -> int:
 
 
 def claim(store: Store, image: Image, directory: Path) -> None:
-    """Let the instance that is being created in `directory` count as a user of `image` from now on.
+    """Make the instance that is being created in `directory` count as a user of `image` from now on.
 
-    Raises FileNotFoundError when the image has just been removed. Where no link can be made, the instance will have a
-    copy, and nothing is claimed.
+    Raises FileNotFoundError when the image has just been removed. If no link can be made, the instance will have a
+    copy, and does not count.
     """
     name = next(name for name, role in zip(_MARKS, ("disk", "cd", "kernel"), strict=True) if role in image.files)
     link = directory / name
@@ -88,7 +88,7 @@ def claim(store: Store, image: Image, directory: Path) -> None:
 
 
 def delete(store: Store, home: Home, name: str, arch: str, *, force: bool = False, dry_run: bool = False) -> bool:
-    """Remove the image and its warm ones; False when there is no such image.
+    """Remove the image and its warm images; False if there is no such image.
 
     Raises ImageError naming the instances that use it. `force` removes it all the same; their links keep the files.
     With `dry_run` nothing is touched.
@@ -109,9 +109,9 @@ def delete(store: Store, home: Home, name: str, arch: str, *, force: bool = Fals
 
 
 def unneeded(store: Store, home: Home) -> Iterator[Unneeded]:
-    """Yield the images, also warm ones, that no instance uses, the downloads that no process works on, and leftovers.
+    """Yield images and warm images that no instance uses, downloads that no process works on, and leftovers.
 
-    Until the next is asked for, nobody can begin to work on a download.
+    A yielded download stays locked until the next item is asked for.
     """
     if not store.directory.is_dir():
         return
@@ -119,7 +119,7 @@ def unneeded(store: Store, home: Home) -> Iterator[Unneeded]:
     idle = [image for image in images if not used.get((image.name, image.arch))]
     kept = {blob for image in images if image not in idle for blob in image.files.values()}
     for image in idle:
-        # A blob with another hard link stays on the disk when the store's name for it is gone.
+        # A blob that has another hard link stays on the disk after the store's own link is removed.
         freed = {blob for blob in image.files.values() if _links(store.path(blob.digest)) == 1} - kept
         kept |= freed
         yield Unneeded("image", image.name, sum(blob.size_bytes for blob in freed), image.arch)
@@ -134,11 +134,11 @@ def unneeded(store: Store, home: Home) -> Iterator[Unneeded]:
 
 
 def prune(store: Store, home: Home, chosen: Iterable[Unneeded], report: Report = unheard) -> list[Unneeded]:
-    """Remove those of `chosen` that are still not needed, and return them."""
+    """Remove those of `chosen` that are still unneeded, and return them."""
     wanted = {one.key: one for one in chosen}
     if not wanted or not store.directory.is_dir():
         return []
-    with store.writing(report) as writer:  # which sweeps what is left over
+    with store.writing(report) as writer:  # this sweeps the leftovers
         gone = [one for one in wanted.values() if one.kind == "leftover"]
         for one in unneeded(store, home):
             if one.key not in wanted:
@@ -181,7 +181,7 @@ def _links(path: Path) -> int:
 
 
 def _inode(path: Path) -> tuple[int, int] | None:
-    """Return what the kernel knows a file by; None when there is no file, or a damaged instance prevents a look."""
+    """Return the device and inode of a file; None if there is no file, or a damaged instance prevents a look."""
     try:
         seen = path.lstat()
     except OSError:

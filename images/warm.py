@@ -1,4 +1,4 @@
-"""Warm images: machines of an image, caught when their guest was ready, from which instances begin instead of booting.
+"""Warm images: machines saved once their guest was ready, from which instances begin instead of booting an image.
 
     STORE/warm/debian.x86_64-2-1024-10240-5f0c2a/     image, architecture, processors, MiB of memory and of disk
     ├── warm.json       one `WarmImage`
@@ -6,8 +6,8 @@
 
 Such a folder appears and vanishes by one rename, under the store's lock, and nothing in it is written again. Instances
 have all of it under names of their own (os.link), so a warm image can be deleted at any time. The last part of the name
-is of its making alone: who links one while it is made again finds all of the old one or a name that is gone, never
-the memory of one beside the disk of another.
+is random, and never the same twice: a process that links a warm image while it is made again finds either all of the
+old one, or a name that is gone, but never the memory of one beside the disk of another.
 """
 
 import json
@@ -25,7 +25,7 @@ from .store import Image, Store, Writer
 RECORD = "warm.json"
 
 _SCHEMA = 1
-"""One of another version counts as absent: a warm image can be made again."""
+"""A record of another version counts as absent: a warm image can be made again."""
 
 
 class WarmImage(NamedTuple):
@@ -34,27 +34,27 @@ class WarmImage(NamedTuple):
     image: str
     arch: str
     mark: str
-    """SHA-256 of the image's file by which its instances are known: another build of the image is another image."""
+    """SHA-256 of the image's file by which its instances are recognised; another build of the image has another."""
     driver: str
     cpus: int
     memory_bytes: int
     disk_bytes: int
     programs: str
-    """SHA-256 of the programs that its guest has of Interlock's."""
+    """SHA-256 of Interlock's programs in its guest."""
     created_at: str
     """UTC, ISO 8601."""
     version: str
-    """Of the Interlock that made it."""
+    """The version of Interlock that made it."""
     folder: Path
 
     @property
     def size_bytes(self) -> int:
-        """What it takes on the disk."""
+        """The space that it takes on the disk."""
         return bytes_in(self.folder)
 
     @property
     def files(self) -> Mapping[str, Path]:
-        """What an instance links: name → file."""
+        """The files that an instance links: name → file."""
         return {path.name: path for path in self.folder.iterdir()}
 
     @property
@@ -64,7 +64,7 @@ class WarmImage(NamedTuple):
 
     @property
     def machine(self) -> str:
-        """Return what machine it is, in words."""
+        """Return a description of the machine, for people."""
         return f"cpus {self.cpus}, memory {in_words(self.memory_bytes)}, disk {in_words(self.disk_bytes)}"
 
     def misfit(self, image: Image, spec: Spec, programs: str) -> str | None:
@@ -86,7 +86,7 @@ class WarmImage(NamedTuple):
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
-        """Return the warm image in `folder`, or None if there is no whole one."""
+        """Return the warm image in `folder`, or None if it is missing or incomplete."""
         try:
             data = json.loads(read_own(folder / RECORD))
             if data["schema"] != _SCHEMA:
@@ -96,7 +96,7 @@ class WarmImage(NamedTuple):
             return None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the documented JSON form, but for the instances that use it."""
+        """Return the documented JSON form, without the instances that use it."""
         hidden = ("folder", "mark", "programs", "image", "arch")
         record = {name: value for name, value in self._asdict().items() if name not in hidden}
         return {**record, "size_bytes": self.size_bytes}
@@ -116,9 +116,9 @@ def warm_images(store: Store, name: str | None = None, arch: str | None = None) 
 
 
 def add(writer: Writer, warm: WarmImage) -> WarmImage:
-    """Publish what was put into `warm.folder`, a folder in the writer's `work`; it replaces one of the same machine.
+    """Publish the warm image in `warm.folder`, a folder in the writer's `work`; it replaces one of the same machine.
 
-    Returns it with the place where it is now.
+    Returns it with the folder where it lies now.
     """
     make_private_directory(writer.store.warm)
     replaced = [one for one in warm_images(writer.store, warm.image, warm.arch) if one.sizes == warm.sizes]

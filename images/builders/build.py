@@ -15,9 +15,9 @@ _BUILDERS: dict[str, Callable[[Writer, Recipe, str, Report], Image]] = {"debian"
 def build(store: Store, recipe: Recipe, report: Report, *, name: str | None = None, force: bool = False) -> Image:
     """Return the image of `recipe`, built now if the store has none, or if `force` asks for a fresh one.
 
-    It is called `name`, by default as the recipe says. Of several processes that want it at once, one builds and the
-    others wait. If anything fails, the store is unchanged. Raises HostError naming what this host lacks,
-    ImageError for another image of that name, and with the words of the program that failed.
+    It is called `name`, by default as the recipe says. If several processes want it at once, one builds and the others
+    wait. If anything fails, the store is unchanged. Raises HostError naming what this host lacks, ImageError if another
+    image has that name, or with the output of the program that failed.
     """
     recipe.check()
     name = name or recipe.default_name

@@ -2,11 +2,11 @@
 
     kernel     QEMU loads kernel and initrd, which brings the seed along. No boot loader, no cloud-init: the fast way.
     firmware   UEFI starts systemd-boot from the disk, which starts the same kernel and initrd; cloud-init then looks
-               for its NoCloud seed. The way of anyone's cloud image, and proof that ours is one.
+               for its NoCloud seed. Other people's cloud images boot like this, and it shows that ours is one.
 
 The disk: GPT; 1 an EFI system partition with loader, kernel and initrd; 2 the root, last so that it can grow.
-Made without root and without mounting anything: mtools writes into a FAT, mke2fs copies a folder into an ext4, and
-fakeroot remembers who owns the files of that folder.
+It is made without root and without mounting anything: mtools writes into a FAT, mke2fs copies a folder into an ext4,
+and fakeroot remembers who owns the files of that folder.
 """
 
 import io
@@ -32,12 +32,12 @@ _NO_MODULES = (
     *("drivers/iio", "drivers/infiniband", "drivers/isdn", "drivers/media", "drivers/net/ethernet"),
     *("drivers/net/wireless", "drivers/staging"),
 )
-"""Folders of kernel modules for hardware that our machines do not have: three quarters of the package."""
+"""Folders of kernel modules for hardware that our machines do not have; they make up three quarters of the package."""
 
 _GUEST = Path(__file__).parent / "guests" / "debian"
 
 _RUN_SCRIPT = (
-    # The guest's name server is QEMU's, which does not run yet.
+    # The guest's name server is QEMU's, which is not running yet.
     'mv "$1/etc/resolv.conf" "$1/guest.resolv.conf" && cp -L /etc/resolv.conf "$1/etc/resolv.conf" && '
     'chroot "$1" env DEBIAN_FRONTEND=noninteractive HOME=/root /script </dev/null && '
     'mv -f "$1/guest.resolv.conf" "$1/etc/resolv.conf" && rm "$1/script"'
@@ -83,7 +83,7 @@ def build(writer: Writer, recipe: Recipe, name: str, report: Report) -> Image:
 
 
 def _install(tar: Path, recipe: Recipe, ours: Path, report: Report) -> None:
-    """Make `tar` of a Debian with our own files in it, and what the recipe asks for; `ours` carries them there."""
+    """Make `tar`: a Debian with our own files, which the archive `ours` brings in, and what the recipe asks for."""
     hooks = [f"tar-in {shlex.quote(str(ours))} /", 'chroot "$1" sh -e /customize', 'rm "$1/customize"']
     with tarfile.open(ours, "w") as archive:
         archive.add(_GUEST / "root", arcname=".", filter=_as_root)
@@ -112,7 +112,7 @@ def _install(tar: Path, recipe: Recipe, ours: Path, report: Report) -> None:
 
 
 def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Return the member as root's, readable by all, whatever the owner and umask of this checkout."""
+    """Return the member owned by root and readable by all, whatever the owner and umask of this checkout."""
     member.uid = member.gid = 0
     member.uname = member.gname = "root"
     member.mode = 0o755 if member.isdir() else 0o644
@@ -145,7 +145,7 @@ def _fill_esp(raw: Path, arch: Arch, boot_files: dict[str, Path], loader: bytes,
     boot_loader, entry = work / "loader", work / "entry.conf"
     boot_loader.write_bytes(loader)
     entry.write_text(f"title Debian\nlinux /kernel\ninitrd /initrd\noptions console={arch.console} {_ARGUMENTS}\n")
-    # mtools find the partition by its offset, and a name that begins with `::` on it.
+    # mtools find the partition by its offset; a name that begins with `::` is on it.
     partition = f"{raw}@@{_ESP_START_BYTES}"
     run("mformat", "-i", partition, "-T", str(_ESP_BYTES // 512), "-h", "64", "-s", "32", "-v", "ESP", "::")
     run("mmd", "-i", partition, "::/EFI", "::/EFI/BOOT", "::/loader", "::/loader/entries")
@@ -158,10 +158,10 @@ def _fill_esp(raw: Path, arch: Arch, boot_files: dict[str, Path], loader: bytes,
 
 
 def _fill_root(raw: Path, tar: Path, folder: Path) -> None:
-    """Make the root file system of what `tar` holds; `folder` is where it is laid out for mke2fs."""
+    """Make the root file system from the content of `tar`, which is unpacked into `folder` for mke2fs."""
     folder.mkdir()
     fill = (
-        # The kernel makes the devices (devtmpfs), and we may not.
+        # The kernel makes the devices (devtmpfs); we are not allowed to.
         'tar --extract --file "$1" --directory "$2" --numeric-owner --exclude="./dev/*" && '
         'mke2fs -q -t ext4 -L interlock -m 1 -e remount-ro -d "$2" -E "root_owner=0:0,offset=$4" "$3" "$5"'
     )

@@ -1,4 +1,4 @@
-"""A kernel out of Debian's package, and those of its modules that a guest loads before it has a file system."""
+"""The kernel from Debian's package, and the modules that a guest loads before it has a file system."""
 
 import lzma
 import re
@@ -14,19 +14,19 @@ _MODULES = r"(?:usr/)?lib/modules/[^/]+"
 ARGUMENTS = "panic=-1 quiet cryptomgr.notests tsc=reliable no_timer_check"
 """Options of every kernel that we start.
 
-    panic=-1            reboot at once instead of hanging; where the pvpanic device heard of it first, QEMU ends there
-    quiet               a line on an emulated serial port costs more than what it reports
-    cryptomgr.notests   no self-tests of ciphers: seconds under emulation
+    panic=-1            reboot at once instead of hanging; if the pvpanic device gets the panic first, QEMU ends there
+    quiet               to write a line to an emulated serial port costs more than the work that it reports
+    cryptomgr.notests   no self-tests of ciphers, which take seconds under emulation
     tsc=reliable        the hypervisor's clock needs no watchdog...
-    no_timer_check      ...and its timer no trial
+    no_timer_check      ...and its timer needs no check
 """
 
 
 PACKAGE = "linux-image"
-"""Debian's kernel for any machine. The one for clouds has no 9p, so a guest with it sees no folder of the host's."""
+"""Debian's kernel for any machine. The kernel for clouds lacks 9p, so a guest with it could not mount host folders."""
 
 _PVH = re.compile(rb"\x04\0\0\0[\x04\x08]\0\0\0\x12\0\0\0Xen\0")
-"""The ELF note that says where such a kernel is entered. Source: Xen, docs/misc/pvh.pandoc: PHYS32_ENTRY."""
+"""The ELF note with the entry point by which QEMU starts a kernel. Source: Xen, docs/misc/pvh.pandoc: PHYS32_ENTRY."""
 
 
 def image(packages: Unpacked) -> bytes:
@@ -35,7 +35,7 @@ def image(packages: Unpacked) -> bytes:
 
 
 def unpacked(bzimage: bytes) -> bytes:
-    """Return the ELF file in `bzimage`, which QEMU starts by itself; `bzimage` itself where it holds no such file.
+    """Return the ELF file in `bzimage`, which QEMU starts directly; `bzimage` itself if it holds no such file.
 
     An emulated guest takes longer to unpack its kernel than to boot it. Source: Linux, Documentation/arch/x86/boot.rst.
     """
@@ -45,7 +45,7 @@ def unpacked(bzimage: bytes) -> bytes:
     begin = (setup_sectors + 1) * 512 + offset
     payload = bzimage[begin : begin + length]
     try:
-        # Not to the payload's end, which says how long it is unpacked.
+        # Not to the payload's end: its last bytes state the unpacked size.
         if payload.startswith(b"\xfd7zXZ\0"):
             kernel = lzma.LZMADecompressor().decompress(payload)
         elif payload.startswith(b"\x1f\x8b"):
@@ -64,9 +64,9 @@ def unpacked(bzimage: bytes) -> bytes:
 def modules(packages: Unpacked, listing: str, order: str = "order") -> dict[str, cpio.Entry]:
     """Return the modules that the text `listing` names, one a line, and those that they depend on.
 
-    They lie in `lib/modules`, beside a file named `order` that lists them so that each comes after what it needs:
-    insmod can load them one by one, and no modprobe, no depmod and no index is needed. One that the kernel has built
-    in, or that it does not have on this architecture and the listing marks with a `?`, is left out.
+    They lie in `lib/modules`, beside a file named `order` that lists each module after those that it needs. So insmod
+    can load them one by one, without modprobe, depmod or an index. Left out are modules that are built into the kernel,
+    and those that the listing marks with a `?` if the kernel lacks them on this architecture.
     """
     files = {_name(path): path for path in packages.matching(rf"{_MODULES}/kernel/.*\.ko")}
     built_in = {_name(line) for line in packages.read(packages.only(rf"{_MODULES}/modules\.builtin")).decode().split()}
@@ -93,11 +93,11 @@ def modules(packages: Unpacked, listing: str, order: str = "order") -> dict[str,
 
 
 def _name(path: str) -> str:
-    """Return a module's name as the kernel knows it: in file names, `-` and `_` are one. Source: modprobe(8)."""
+    """Return a module's name as the kernel knows it: in file names, `-` and `_` mean the same. Source: modprobe(8)."""
     return path.rpartition("/")[2].removesuffix(".ko").replace("-", "_")
 
 
 def _depends(module: bytes) -> list[str]:
-    """Return the names that the module itself says it needs, in its section `.modinfo`."""
+    """Return the names of the modules that `module` needs, as its section `.modinfo` states."""
     found = re.search(rb"(?:^|\0)depends=([^\0]*)\0", module)
     return [_name(name) for name in found[1].decode().split(",") if name] if found else []

@@ -1,4 +1,4 @@
-"""Debian's packages as the material of images: where they come from, and what is in them.
+"""The Debian packages that images are made from: where they come from, and what is in them.
 
 mmdebstrap(1) finds, verifies and unpacks them without root, into a tar file that keeps owners and modes, so that an
 ordinary user can build a root file system whose files belong to root.
@@ -59,11 +59,11 @@ def bootstrap(
     hooks: Sequence[str] = (),
     options: Sequence[str] = (),
 ) -> None:
-    """Make `tar` of `packages` of Debian's `suite` and what they depend on.
+    """Make `tar` from `packages` of Debian's `suite` and their dependencies.
 
-    The variant `extract` only unpacks, hence works for any architecture; others run the packages' own scripts, hence
-    need one that this host runs. `report` is called with how many are done. `hooks` are mmdebstrap's customize hooks:
-    shell with the new root in `$1`.
+    The variant `extract` only unpacks, so it works for any architecture; other variants run the packages' own scripts,
+    so they need this host's architecture. `report` is called with how many packages are done. `hooks` are mmdebstrap's
+    customize hooks: shell with the new root in `$1`.
     """
     if not _KEYRING.exists():
         raise HostError(
@@ -92,13 +92,13 @@ def bootstrap(
 
 
 _COUNTED = {True: ("fetching packages", b"Get:"), False: ("installing packages", b"Setting up ")}
-"""By whether packages are only unpacked: what is done, in words, and how a line about one of them begins."""
+"""Whether packages are only unpacked → the words for the progress, and how a line about one package begins."""
 
 _TENTHS = 10
 
 
 class Count:
-    """Reports how many packages are done, each tenth of them, by what apt-get(8) and dpkg(1) print."""
+    """Reports how many packages are done, at every tenth, from the output of apt-get(8) and dpkg(1)."""
 
     def __init__(self, report: Report, doing: str, begins: bytes) -> None:
         self._report = report
@@ -109,14 +109,14 @@ class Count:
         self._done = self._all = self._told = 0
 
     def hear(self, piece: bytes) -> None:
-        """Take what was printed next."""
+        """Take the next piece of output."""
         *lines, self._rest = (self._rest + piece).split(b"\n")
         self._rest = self._rest[-_LINE_BYTES:]
         for line in lines:
             if found := _NEW.search(line):
                 self._all += int(found[1])
                 self._told = self._tenth()
-            elif self._all and line.startswith(self._begins):  # what comes before are lists, not packages
+            elif self._all and line.startswith(self._begins):  # earlier lines are about lists
                 self._done += 1
             if self._told < self._tenth() <= _TENTHS:
                 self._told = self._tenth()
@@ -134,9 +134,9 @@ _LINE_BYTES = 4096
 
 
 def mirrors(etc: Path, suite: str) -> list[str]:
-    """Return apt lines for `suite`, made from the host's own: the mirror that works here has other releases too.
+    """Return apt lines for `suite`, made from the host's own: a mirror that works here has other releases, too.
 
-    Empty when the host is no Debian. Only Debian's own suites, because a third party's packages have no place in an
+    Empty if the host does not run Debian. Only Debian's own suites count: third-party packages have no place in an
     image.
     """
     about = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', (etc / "os-release").read_text(), re.MULTILINE))
@@ -171,7 +171,7 @@ _MODULE = re.compile(r"(\.ko)\.xz$")
 class Unpacked:
     """The content of a tar file that mmdebstrap made, by path without the leading slash.
 
-    Debian's kernel modules are compressed since trixie; here they are as the kernel takes them, and without the suffix.
+    Debian's kernel modules are compressed since trixie; here they are decompressed, and their names lack the suffix.
     """
 
     def __init__(self, tar: Path) -> None:
@@ -198,10 +198,10 @@ class Unpacked:
         return found[0]
 
     def read(self, path: str) -> bytes:
-        """Return the content of the file `path`, through symbolic links. Raises ImageError when it is not there.
+        """Return the content of the file `path`, following symbolic links. Raises ImageError if it does not exist.
 
-        What is not in /lib may be in /usr/lib, and so for every folder of /: Debian makes them one when it installs,
-        but packages are unpacked as they were built, on either side.
+        A file that is not in /lib may be in /usr/lib, and likewise for other folders of /: an installed Debian merges
+        them, but unpacked packages have their files in either place, as they were built.
         """
         for _ in range(8):
             member = self._members.get(path) or self._members.get(f"usr/{path}")

@@ -40,7 +40,7 @@ class Recipe:
 
     @property
     def default_name(self) -> str:
-        """A name made from what differs: `debian-trixie`, `debian-nginx-curl`, `debian-4f2a9c11` of a script."""
+        """A name made from the differences: `debian-trixie`, `debian-nginx-curl`, `debian-4f2a9c11` with a script."""
         parts = [self.name, *([self.suite] if self.suite != RELEASE else []), *self.packages]
         parts += [hashlib.sha256(self.script).hexdigest()[:_SCRIPT_TAG_LENGTH]] if self.script is not None else []
         name = re.sub(r"[^a-z0-9-]", "-", "-".join(parts))
@@ -68,7 +68,7 @@ class Recipe:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Return its form in the manifest, `Image.made_of`, with the digest of the script."""
+        """Return the recipe's form in the manifest, `Image.made_of`, with the digest of the script."""
         return {
             "recipe": self.name,
             "suite": self.suite,
@@ -86,9 +86,9 @@ class Recipe:
         programs_suite: str | None = None,
         packages: Mapping[str, str] | None = None,
     ) -> Image:
-        """Return the image that was just built from it, without its files; `packages` are name → version.
+        """Return the image that was just built from this recipe, without its files; `packages` are name → version.
 
-        `programs_suite` is the release that all but the kernel is of, if it is another one.
+        `programs_suite` is the release of everything except the kernel, if it differs from the kernel's.
         """
         suites = dict.fromkeys((self.suite, programs_suite or self.suite))
         return Image(

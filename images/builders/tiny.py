@@ -1,7 +1,7 @@
 """The image `tiny`: a kernel, a busybox and an ssh server, which answers seconds after it is started.
 
 It lives in its initrd; a blank disk is formatted at the first boot and keeps the homes (guests/tiny/etc/boot). It is
-made of unpacked packages and runs nothing of them, so any host can build it for any architecture.
+built from unpacked packages, without running anything of them, so any host can build it for any architecture.
 """
 
 from functools import partial
@@ -16,9 +16,9 @@ from .recipe import Recipe
 
 _PROGRAMS = ("busybox-static", "dropbear-bin", "openssh-sftp-server", "e2fsprogs", "util-linux")
 _PROGRAMS_SUITE = {RELEASE: "trixie"}
-"""Whose programs go with a kernel, by the kernel's suite, if not its own.
+"""The kernel's suite → the suite of the programs that go with it, if they differ.
 
-Before trixie, sessions cannot share a connection to dropbear (`drivers.qemu.ssh_greeting`), and since trixie a kernel
+Before trixie, sessions cannot share a connection to dropbear (`drivers.qemu.ssh_greeting`); since trixie, the kernel
 takes longer to boot.
 """
 
@@ -55,7 +55,7 @@ def _root(packages: Unpacked, arch: Arch) -> dict[str, cpio.Entry]:
     """Return the root file system, without the modules."""
     tree = {path: cpio.directory() for path in ("dev", "disk", "etc/dropbear", "home", "mnt", "proc", "run", "sys")}
     tree |= {
-        # The kernel starts /init, and busybox is whatever it is called as: with an inittab, it is init.
+        # The kernel starts /init; busybox does the work of the program as which it is called, here of init.
         "init": cpio.symlink("bin/busybox"),
         "tmp": cpio.directory(0o1777),
         "root": cpio.directory(0o700),
@@ -79,13 +79,13 @@ def _root(packages: Unpacked, arch: Arch) -> dict[str, cpio.Entry]:
         path = line.partition("#")[0].strip().format(triplet=arch.triplet, loader=arch.loader)
         if path:
             tree[_place(path)] = cpio.file(packages.read(path), 0o755)
-    # Set-user-ID for the sake of `su`: busybox gives the right up before it becomes an applet that does not need it.
+    # Set-user-ID for `su`: busybox drops the privilege before it runs an applet that does not need it.
     tree["bin/busybox"] = cpio.file(packages.read("bin/busybox"), 0o4755)
     return tree
 
 
 def _place(path: str) -> str:
-    """Return where in the guest a package's file goes: programs where everyone's PATH leads."""
+    """Return the place in the guest of a package's file: programs go into a folder of everyone's PATH."""
     return f"sbin/{Path(path).name}" if path.startswith(("usr/sbin/", "usr/lib/dropbear/")) else path
 
 
