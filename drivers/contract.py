@@ -371,7 +371,7 @@ class Driver(ABC):
     def stop(self, site: Site, report: Report, deadline: Deadline) -> str:
         """Ask the guest to shut down; at the deadline, end the machine. Returns how it ended: `guest shut down`.
 
-        The site's spec may be UNREADABLE; so for the calls below, but for `reset`.
+        The site's spec may be UNREADABLE, here and in `kill`, `delete` and `observe`.
         Raises OutOfReachError for a machine that is alive and cannot be reached from here; so do the next three.
         """
 

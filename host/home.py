@@ -26,7 +26,7 @@ class Home(NamedTuple):
         root/                       $INTERLOCK_HOME, else $XDG_DATA_HOME/interlock; 0700
         ├── instances/
         │   ├── NAME/               appears by one rename at the end of create, disappears by one at the end of delete
-        │   │   ├── spec.json       the machine, resolved; written once
+        │   │   ├── spec.json       the machine, resolved; replaced by edit
         │   │   ├── journal.jsonl   what happened to it; appended to, under the lock
         │   │   └── ...             the driver's files: disk, seed, firmware, keys, logs
         │   ├── .creating/NAME/     being created: removed by the next command if its creator died
