@@ -44,8 +44,8 @@ def enable_command(session: Session, names: tuple[str, ...]) -> None:
 def disable_command(session: Session, names: tuple[str, ...]) -> None:
     """No longer start the instances NAMES when you log in.
 
-    A machine that was started at this login is still ended when your last session ends, now without being shut down.
-    Stop it and start it yourself, and it belongs to your session.
+    A machine that was started at this login still ends when your last session ends, but without being shut down first.
+    To avoid that, stop it and start it yourself.
 
     \b
     interlock autostart disable web

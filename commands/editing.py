@@ -49,8 +49,8 @@ def edit_command(  # noqa: PLR0917 - click calls it, by name
 
     Without options, everything that can be changed opens in $VISUAL or $EDITOR, as keys of a template. What you save is
     checked first; if it cannot be applied, or somebody else has edited NAME meanwhile, it is kept and the message names
-    the file. Port forwards change and the disk grows at
-    once, with its file system; everything else takes effect at the next start.
+    the file. Port forwards change and the disk grows at once, with its file system; everything else takes effect at the
+    next start.
 
     \b
     interlock edit web --cpus 4 --memory 2GiB

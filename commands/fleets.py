@@ -45,7 +45,7 @@ def apply_command(  # noqa: PLR0917 - click calls it, by name
     that takes --yes. Instances that were not created for the fleet are never touched, protected ones never deleted.
     What cannot be changed in place, such as the template, is left as it is, with the command that recreates it.
 
-    A FILE of - is standard input. What was interrupted is finished by applying again.
+    A FILE of - is standard input. To finish an apply that was interrupted, apply again.
 
     \b
     interlock fleet apply shop.yaml --dry-run
