@@ -9,6 +9,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +44,7 @@ def in_network_of(path: str) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def nodes() -> Iterator[Nodes]:
+def nodes(images_home) -> Iterator[Nodes]:  # noqa: ARG001 - the image is built first, because its network has no way out
     """Yield the cluster, with this process in its network."""
     named = os.environ[VARIABLE]
     kept = named != "new"
@@ -62,10 +63,11 @@ def nodes() -> Iterator[Nodes]:
 
 @pytest.fixture(scope="session")
 def images_home(tmp_path_factory) -> Path:
-    """Return a home for images: INTERLOCK_TEST_HOME, if set, or one of this run."""
+    """Return a home with the image `tiny`: INTERLOCK_TEST_HOME, if set, or one of this run."""
     kept = os.environ.get("INTERLOCK_TEST_HOME")
     place = Path(kept).absolute() if kept else tmp_path_factory.mktemp("images-home")
     place.chmod(0o700)
+    Interlock(place).images.build("tiny")
     return place
 
 
@@ -109,8 +111,8 @@ def emptied(made: Interlock) -> Iterator[Interlock]:
     try:
         yield made
     finally:
-        for status in made.instances():
-            made.delete(status.name, force=True)
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda status: made.delete(status.name, force=True), made.instances()))
 
 
 @pytest.fixture

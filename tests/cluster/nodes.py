@@ -13,10 +13,13 @@
 
 It needs root, mmdebstrap and Debian's packages. The addresses, 192.0.2.0/24 of RFC 5737, are used only inside the
 namespaces. INTERLOCK_CLUSTER_CHROOT names a tar file in which the chroot is cached between runs.
+
+The commands that set up the hosts and the cluster are those of docs/cluster.md, read from the page.
 """
 
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -32,8 +35,11 @@ from interlock.host import process
 from interlock.images.builders.packages import RELEASE, mirrors
 
 CACHE = "INTERLOCK_CLUSTER_CHROOT"
-PACKAGES = ("ganeti", "qemu-system-x86", "qemu-utils", "openssh-server", "iproute2", "procps")
-OS = Path(__file__).parents[2] / "drivers" / "ganeti" / "interlock-os"
+PACKAGES = ("openssh-server", "iproute2", "procps")
+"""What a host has before anybody follows the page, except for Debian itself."""
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "cluster.md"
+FENCE = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NODE = Path(__file__).with_name("node.sh")
 
 DOMAIN = "example.test"
@@ -45,11 +51,29 @@ _HYPERVISOR = (
     "kvm:kvm_flag=disabled,vhost_net=false,kvm_path=/usr/bin/qemu-system-x86_64,cpu_type=max,serial_console=true,"
     "migration_downtime=300,vnc_bind_address="
 )
+_HERE = {
+    "gnt-cluster init ": f"gnt-cluster init --no-etc-hosts --hypervisor-parameters {_HYPERVISOR} ",
+    "example.org": DOMAIN,
+}
+"""How the commands of the page differ here: the nodes share one /etc/hosts, and guests are emulated."""
 _ACTIONS_S = 300
 
 
 class FailedError(Exception):
     """A command that sets up the cluster failed."""
+
+
+def documented(heading: str) -> list[str]:
+    """Return the blocks of shell in the section `heading` of docs/cluster.md."""
+    section = PAGE.read_text(encoding="utf-8").split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    return FENCE.findall(section)
+
+
+def here(script: str) -> str:
+    """Return commands of the page as they are run in this cluster."""
+    for words, ours in _HERE.items():
+        script = script.replace(words, ours)
+    return script
 
 
 def run(command: Sequence[str | Path], *, stdin: str | None = None, timeout_s: float = _ACTIONS_S) -> str:
@@ -77,14 +101,16 @@ class Nodes(NamedTuple):
         """Make the cluster; on failure, remove everything again."""
         self.directory.mkdir(mode=0o700, parents=True)
         try:
-            self._unpack()
-            for folder in ("interlock", "ganeti/file", "ganeti/shared"):
+            on_each, founding, adding, _ = documented("From one machine to three nodes")
+            self._unpack(on_each)
+            for folder in ("interlock", "ganeti/shared"):
                 (self.directory / "shared" / folder).mkdir(parents=True)
             self._lay_bridge()
             for name in NODES:
                 self.power_on(name)
-            self._found()
-            self._write_record()
+            secret = secrets.token_urlsafe()
+            certificate = self._found(founding, adding.replace("SECRET", secret))
+            self._write_record(certificate, secret)
         except BaseException:
             self.down()
             raise
@@ -118,15 +144,20 @@ class Nodes(NamedTuple):
         # The guests' network cards join the node's bridge, like its own.
         self.sh(
             name,
-            "ip link set lo up && ip link add guests type bridge && ip link set eth0 master guests up && "
-            f"ip address add {NODES[name]}/24 dev guests && ip link set guests up && ip route add default via {MANAGER}"
+            "ip link set lo up && ip link add br0 type bridge && ip link set eth0 master br0 up && "
+            f"ip address add {NODES[name]}/24 dev br0 && ip link set br0 up && ip route add default via {MANAGER}"
             " && /usr/sbin/sshd && { [ ! -e /var/lib/ganeti/config.data ] && [ ! -e /var/lib/ganeti/server.pem ] ||"
             " /usr/lib/ganeti/daemon-util start-all; }",
         )
 
-    def readmit(self, name: str) -> None:
+    def up_nodes(self) -> list[str]:
+        """Return the names of the nodes that are powered on."""
+        recorded = self._processes()
+        return [name for name in NODES if name in recorded]
+
+    def readmit(self, name: str, master: str = "node1") -> None:
         """Take a node that was set offline, and has been powered on again, back into the cluster."""
-        self.sh(next(iter(NODES)), f"gnt-node add --readd --no-ssh-key-check {name}.{DOMAIN}")
+        self.sh(master, f"gnt-node add --readd --no-ssh-key-check {name}.{DOMAIN}")
 
     # -- using it ---------------------------------------------------------------------------------------------------
 
@@ -156,8 +187,10 @@ class Nodes(NamedTuple):
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
-    def _unpack(self) -> None:
-        """Make the chroot, or unpack it from the cache."""
+    def _unpack(self, on_each: str) -> None:
+        """Make the chroot, or unpack it from the cache; `on_each` are the commands of the page for each host."""
+        install, *others = on_each.splitlines()
+        packages = install.removeprefix("apt install ").split()
         cache = os.environ.get(CACHE)
         tar = Path(cache) if cache else self.directory / "chroot.tar"
         chroot = self.directory / "chroot"
@@ -170,7 +203,7 @@ class Nodes(NamedTuple):
                     "--mode=root",
                     "--variant=minbase",
                     "--format=tar",
-                    f"--include={','.join(PACKAGES)}",
+                    f"--include={','.join((*packages, *PACKAGES))}",
                     '--aptopt=Apt::Install-Recommends "false"',
                     '--aptopt=Acquire::Languages "none"',
                     f'--setup-hook=mkdir -p "$1/usr/sbin"; {policy}',
@@ -188,10 +221,8 @@ class Nodes(NamedTuple):
         hosts = {CLUSTER: "cluster", **{address: name for name, address in NODES.items()}}
         lines = [f"{address} {name}.{DOMAIN} {name}" for address, name in hosts.items()]
         (chroot / "etc/hosts").write_text("\n".join(["127.0.0.1 localhost", *lines, ""]))
-        (chroot / "etc/ganeti").mkdir(exist_ok=True)
-        (chroot / "etc/ganeti/file-storage-paths").write_text("/srv/ganeti/file\n/srv/ganeti/shared\n")
-        (chroot / "etc/default/ganeti").write_text('RAPI_ARGS="--require-authentication"\n')
-        shutil.copytree(OS, chroot / "usr/share/ganeti/os/interlock-os")
+        run([ROOT / "tools" / "ganeti-os.sh", chroot])
+        run(["chroot", chroot, "/bin/sh", "-ec", "\n".join(["cd /", *others])])
 
     def _lay_bridge(self) -> None:
         self._start("bridge", ["sh", "-c", "echo; exec sleep infinity"])
@@ -200,29 +231,21 @@ class Nodes(NamedTuple):
         self.outside("ip", "address", "add", f"{MANAGER}/24", "dev", "lan")
         self.outside("ip", "link", "set", "lan", "up")
 
-    def _found(self) -> None:
-        """Found a cluster on the first node, and add the others."""
+    def _found(self, founding: str, adding: str) -> str:
+        """Found a cluster on the first node and add the others; return RAPI's certificate and the secret of its user.
+
+        `founding` and `adding` are the commands of the page for `node1`.
+        """
         first, *others = NODES
-        self.sh(
-            first,
-            "gnt-cluster init --no-etc-hosts --master-netdev=guests --enabled-hypervisors=kvm"
-            " --enabled-disk-templates=sharedfile,file,diskless --file-storage-dir=/srv/ganeti/file"
-            " --shared-file-storage-dir=/srv/ganeti/shared --nic-parameters mode=bridged,link=guests"
-            f" --hypervisor-parameters {_HYPERVISOR} cluster.{DOMAIN}",
-        )
+        self.sh(first, here(founding))
         key = self.sh(first, "cat /root/.ssh/id_rsa.pub")
         for name in others:
             self.sh(name, "mkdir -p -m 700 /root/.ssh && cat >/root/.ssh/authorized_keys", stdin=key)
-            self.sh(first, f"gnt-node add --no-ssh-key-check {name}.{DOMAIN}")
-        self.sh(
-            first,
-            f"gnt-network add --network=192.0.2.0/24 --gateway={MANAGER} guests"
-            " && gnt-network connect --nic-parameters mode=bridged,link=guests guests default",
-        )
+        printed = self.sh(first, f"set -e\n{here(adding)}")
+        return printed[printed.index("-----BEGIN CERTIFICATE-----") :]
 
-    def _write_record(self) -> None:
-        """Give RAPI a user, and write the record with which Interlock reaches the cluster."""
-        first, secret = next(iter(NODES)), secrets.token_urlsafe()
+    def _write_record(self, certificate: str, secret: str) -> None:
+        """Give RAPI's user to each node, and write the record with which Interlock reaches the cluster."""
         users = "/var/lib/ganeti/rapi/users"
         for name in NODES:  # each may become the master
             self.sh(
@@ -230,7 +253,6 @@ class Nodes(NamedTuple):
                 f"umask 027 && cat >{users}.new && chown gnt-rapi:gnt-masterd {users}.new && mv {users}.new {users}",
                 stdin=f"{USER} {secret} write\n",
             )
-        certificate = self.sh(first, "openssl x509 -in /var/lib/ganeti/rapi.pem")
         record = {
             "driver": "ganeti",
             "url": f"https://{CLUSTER}:5080",

@@ -5,7 +5,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from cluster.nodes import NODES
 
+from interlock.drivers.ganeti.rapi import Rapi
 from interlock.errors import OutOfReachError
 from interlock.fsm.port import Deadline
 
@@ -69,6 +71,22 @@ def test_two_homes_race_for_one_name(vms, create, other_home):
     winner.start("web")
     assert winner.run("web", ["hostname"]).text == "web"
     assert list(loser.instances()) == []
+
+
+def test_hundred_instances_are_listed_by_one_request(vms, create, monkeypatch):
+    """A listing asks the cluster once, however many instances there are."""
+    names = [f"n{number}" for number in range(100)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda name: create(vms, name), names))
+    asked, ask = [], Rapi.ask
+    monkeypatch.setattr(
+        Rapi, "ask", lambda rapi, method, path, *rest: asked.append(path) or ask(rapi, method, path, *rest)
+    )
+    listed = {status.name: status for status in vms.instances()}
+    assert asked == ["/2/instances"]
+    assert sorted(listed) == sorted(names)
+    assert {str(status.state) for status in listed.values()} == {"created"}
+    assert {status.observation.node for status in listed.values()} == {f"{name}.example.test" for name in NODES}
 
 
 def wait(condition, deadline):
