@@ -14,7 +14,7 @@ _FRESH_S = 2.0
 """How long an observation may be reused: a listing that is printed slowly observes again."""
 
 Looks = dict[object, tuple[float, Any, Exception | None]]
-"""Key of an observation → when it was made, what it returned, and what it raised."""
+"""Key of an observation → when it ended, what it returned, and what it raised."""
 
 _hurry: ContextVar[bool] = ContextVar("hurry", default=False)
 
@@ -43,7 +43,8 @@ def once(key: object, look: Callable[[], Any]) -> Any:
         return look()
     if key not in looks or time.monotonic() - looks[key][0] > _FRESH_S:
         try:
-            looks[key] = (time.monotonic(), look(), None)
+            found = look()  # a cluster with a silent node takes seconds to answer: the age counts from its answer
+            looks[key] = (time.monotonic(), found, None)
         except Exception as error:  # noqa: BLE001 - a silent cluster is waited for once, not once per machine
             looks[key] = (time.monotonic(), None, error)
     _, found, problem = looks[key]
