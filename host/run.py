@@ -8,6 +8,7 @@ would reach the program but not its children, and would fire when the thread tha
 
 import math
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -32,6 +33,9 @@ _TURN_S = 5.0
 _WATCH_S = 0.1
 _DEATH_S = 10.0
 """How long to wait after SIGKILL: a process ends at once, unless it is in an uninterruptible wait."""
+
+_GONE_S = 1.0
+"""The same for what the program left behind: some of it may have left the session, and lives on with the pipe open."""
 
 _LEASHED = """\
 guard='trap "" HUP INT TERM; read -r _ || { kill -TERM 0; sleep "$1"; kill -KILL 0; }'
@@ -142,9 +146,9 @@ def run(  # noqa: C901 - one thing after the other
         if leaves and status == 0:
             os.write(leash, b"\n")
         else:
-            _kill(child)
+            _kill(child, leash)
     except BaseException:
-        _call_off(child, grace_s)
+        _call_off(child, leash, grace_s)
         raise
     finally:
         for pipe in (child.stdout, child.stderr):
@@ -191,21 +195,28 @@ def _take(pipe: int, sink: Callable[[bytes], object]) -> bool:
     return False
 
 
-def _call_off(child: "subprocess.Popen[bytes]", grace_s: float) -> None:
+def _call_off(child: "subprocess.Popen[bytes]", leash: int, grace_s: float) -> None:
     """End `child` and its whole session: by SIGTERM first if there is a grace, then by SIGKILL."""
     if grace_s:
         with suppress(subprocess.TimeoutExpired, ProcessLookupError):
             os.killpg(child.pid, signal.SIGTERM)
             child.wait(grace_s)
-    _kill(child)
+    _kill(child, leash)
     with suppress(subprocess.TimeoutExpired):
         child.wait(_DEATH_S)
 
 
-def _kill(child: "subprocess.Popen[bytes]") -> None:
-    """Kill the session's process group. Its number cannot be reused while the guard, a member, waits at our pipe."""
+def _kill(child: "subprocess.Popen[bytes]", leash: int) -> None:
+    """Kill the session's process group, and return once its members are gone.
+
+    Its number cannot be reused while the guard, a member, waits at our pipe. Only the death of our child can be waited
+    for, so the others are watched by the pipe: it reports an error once nobody can read from it.
+    """
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
+    readers = select.poll()
+    readers.register(leash, 0)
+    readers.poll(1000 * _GONE_S)
 
 
 def _target(sink: Sink) -> IO[bytes] | int:

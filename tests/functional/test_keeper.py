@@ -18,6 +18,7 @@ from interlock.drivers.simulated import VARIABLE, SimulatedDriver
 from interlock.fsm import restarts
 from interlock.fsm.journal import Journal
 from interlock.fsm.records import AUTOSTART_FILE
+from interlock.host import cancellation
 from interlock.host.home import Home
 from interlock.host.locks import Lock
 from interlock.host.process import boot_id
@@ -55,9 +56,14 @@ class Watched:
         return self.keepers[0]
 
     def end(self) -> None:
-        """Kill the keeper with SIGKILL, as a person or the kernel would."""
-        os.kill(self.keeper, signal.SIGKILL)
-        self.until(lambda: not self.keepers)
+        """Kill the keeper with SIGKILL, as a person or the kernel would.
+
+        Until its last thread has ended, it still reads the FIFO, so a call would be lost with it.
+        """
+        keeper = os.pidfd_open(self.keeper)
+        signal.pidfd_send_signal(keeper, signal.SIGKILL)
+        self.until(lambda: cancellation.readable(0, [keeper]))
+        os.close(keeper)
 
     def listen(self, *sockets: str) -> None:
         """Let programs in the guest listen on `sockets` and no others."""
