@@ -33,7 +33,7 @@ from . import (
 )
 from .capabilities import Acceleration, acceleration, capabilities
 from .command import Board, build
-from .monitor import LateError
+from .monitor import LateError, MonitorError, execute
 
 _PORT_ATTEMPTS = 5
 
@@ -262,9 +262,19 @@ def watched(site: Site, process: Actor | None, progress: "Progress") -> Iterator
         except GuestGoneError:
             raise ended.death(directory) from None
         except (DeadlineError, DriverError) as err:
-            message = f"{err.message}; last step: {progress.step}"
+            mute = _mute(site) if isinstance(err, DeadlineError) else ""
+            message = f"{err.message}; last step: {progress.step}{mute}"
             said = serial.tail(directory) or ["the guest wrote nothing to its serial port"]
             raise type(err)(message, hint=err.hint, details=[*err.details, *said]) from err
+
+
+def _mute(site: Site) -> str:
+    """Return that the hypervisor of `site` does not answer, to add to an error; empty if it answers."""
+    try:
+        execute(site.runtime, "query-status")
+    except MonitorError as error:
+        return f"; its hypervisor hangs: {error.message}"
+    return ""
 
 
 class Progress:

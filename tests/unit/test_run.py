@@ -74,10 +74,10 @@ def test_run_called_off_lets_the_program_clean_up(tmp_path):
 
 
 def test_run_leaves_nothing_in_the_background(tmp_path):
-    """Background processes of a program are killed when it ends, and have let go of their files when the call returns."""
+    """Background processes of a program are killed when it ends; when the call returns, their files are free."""
     for _ in range(20):
         assert run(["sh", "-c", "exec 8>lock && flock -n 8 && { sleep 600 & }"], cwd=tmp_path).status == 0
-        with open(tmp_path / "lock", "wb") as lock:
+        with (tmp_path / "lock").open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 

@@ -313,6 +313,19 @@ def test_guest_that_hangs_silently_is_reported_as_such(driver, make_site, steps)
     assert caught.value.details == ("the guest wrote nothing to its serial port",)
 
 
+def test_hypervisor_that_hangs_is_told_from_a_silent_guest(driver, make_site, steps):
+    """At the deadline the hypervisor is asked, too: the error says that it does not answer."""
+
+    def look(step):
+        if step == "hypervisor started":
+            os.kill(hypervisor.find(site.directory).pid, signal.SIGSTOP)
+
+    words = "last step: hypervisor started; its hypervisor hangs: the monitor did not answer"
+    site = make_site(kernel_arguments="quiet rdinit=/bin/busybox -- sleep 1000")
+    with created(driver, site, steps), pytest.raises(DeadlineError, match=words):
+        driver.start(site, look, Deadline(3))
+
+
 def test_hypervisor_that_refuses_its_arguments_is_quoted(driver, make_site, steps):
     """The error quotes QEMU's message."""
     with created(driver, make_site(cpu_model="nonsense"), steps) as site:
