@@ -207,10 +207,10 @@ def _call_off(child: "subprocess.Popen[bytes]", leash: int, grace_s: float) -> N
 
 
 def _kill(child: "subprocess.Popen[bytes]", leash: int) -> None:
-    """Kill the session's process group, and return once its members are gone.
+    """Kill the session's process group, and return once its members have closed the pipe, as a part of their end.
 
-    Its number cannot be reused while the guard, a member, waits at our pipe. Only the death of our child can be waited
-    for, so the others are watched by the pipe: it reports an error once nobody can read from it.
+    Its number cannot be reused while the guard, a member, waits at our pipe. Only our child's end can be waited for; of
+    the others, the pipe tells: it reports an error once nobody can read from it.
     """
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)

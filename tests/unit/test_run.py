@@ -1,6 +1,5 @@
 """The runner of other programs: their output is bounded, and they end with us."""
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -11,6 +10,7 @@ import pytest
 
 from interlock.errors import CancelledError, DeadlineError, HostError
 from interlock.host.bounds import Words
+from interlock.host.locks import Lock
 from interlock.host.process import started_ticks
 from interlock.host.run import MERGED, Ended, run
 
@@ -73,12 +73,23 @@ def test_run_called_off_lets_the_program_clean_up(tmp_path):
     assert (tmp_path / "cleaned").read_text() == "clean\n"
 
 
-def test_run_leaves_nothing_in_the_background(tmp_path):
-    """Background processes of a program are killed when it ends; when the call returns, their files are free."""
+def test_run_leaves_nothing_in_the_background(tmp_path, until):
+    """Background processes of a program are killed when it ends, and the call does not wait for them."""
+    assert run(["sh", "-c", "sleep 600 & echo $! >pid"], cwd=tmp_path).status == 0
+    until(lambda: gone(tmp_path / "pid"))
+
+
+def test_run_returns_when_what_was_left_is_ending(tmp_path, until):
+    """Its files are closed then, give or take the order in which the kernel closes them: not long afterwards."""
+    free = 0
     for _ in range(20):
         assert run(["sh", "-c", "exec 8>lock && flock -n 8 && { sleep 600 & }"], cwd=tmp_path).status == 0
-        with (tmp_path / "lock").open("wb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock = Lock(tmp_path / "lock")
+        at_once = lock.acquire()
+        free += at_once
+        until(lambda lock=lock, held=at_once: held or lock.acquire())
+        lock.release()
+    assert free > 10
 
 
 def test_run_leaves_what_is_to_stay(tmp_path, until):

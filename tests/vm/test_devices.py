@@ -180,7 +180,7 @@ def test_forwards_end_with_the_machine_however_it_ends(driver, make_site, create
     """After a stop, and after the hypervisor's death, no process is left and the port is free at once."""
     with created(make_site(forwards=(forward(guest_port=22, host_port=port),))) as site:
         start(site)
-        assert len(servants(site.runtime, site.directory)) == 3  # QEMU, ssh, and the shell that runs ssh
+        until(lambda: len(servants(site.runtime, site.directory)) == 3)  # QEMU, ssh, and the shell that runs ssh
         os.kill(driver.observe(site).pid, signal.SIGKILL)
         until(lambda: servants(site.runtime, site.directory) == [])
         start(site)
