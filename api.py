@@ -375,38 +375,51 @@ class Interlock:
         outcome = self.fire(name, Trigger.repair)
         return Mending(name, outcome.state, outcome.mended)
 
-    def adoptable(self, driver: str = "lima") -> "dict[str, Found]":
-        """Return the machines of another program that are not instances yet, by name.
+    def adoptable(self, driver: str = "lima", *, cluster: str = "") -> "dict[str, Found]":
+        """Return the machines of another program that are not instances yet, by name; with `cluster`, the instances
+        there that belong to other homes.
 
-        The other program is asked once. To adopt several machines, pass the values returned here to `adopt`.
+        The program, or the cluster, is asked once. To adopt several machines, pass the values returned here to `adopt`.
+        Raises NotFoundError if this home has no record of the cluster.
         """
-        return {machine.name: machine for machine in self._found(driver)}
+        return {machine.name: machine for machine in self._found(driver, cluster)}
 
-    def adopt(self, which: "str | Found", driver: str = "lima", *, on_event: Announce | None = None) -> Outcome:
-        """Adopt a machine of another program as an instance of the same name; the machine is not changed.
+    def adopt(
+        self, which: "str | Found", driver: str = "lima", *, cluster: str = "", on_event: Announce | None = None
+    ) -> Outcome:
+        """Adopt a machine of another program, or of another home in `cluster`, as an instance of the same name.
 
-        This is a `create` whose plan names an existing machine. `delete` gives it back to the other program. Raises
+        This is a `create` whose plan names an existing machine, which is not changed. `delete` gives a machine back to
+        the other program; an instance of a cluster belongs to this home afterwards, and the other home loses it. Raises
         NotFoundError if there is no such machine, HostError if it cannot be adopted.
         """
         name = which if isinstance(which, str) else which.name
-        machine = self.adoptable(driver).get(name) if isinstance(which, str) else which
+        machine = self.adoptable(driver, cluster=cluster).get(name) if isinstance(which, str) else which
         if machine is None:
-            known = self.home.exists(checked_name(name))
-            raise NotFoundError(
-                f'"{name}" is already an instance' if known else f'driver "{driver}" finds no machine "{name}"',
-                hint=f"interlock inspect {name}" if known else "interlock doctor",
-            )
+            raise self._not_adoptable(name, driver, cluster)
         if machine.spec is None:
             raise HostError(machine.why_not, hint=machine.hint)
         draft = Draft(machine.spec, dict(machine.materials))
         return self._heard_by(on_event).create(checked_name(name), lambda _: draft)
 
-    def _found(self, driver: str) -> "list[Found]":
+    def _not_adoptable(self, name: str, driver: str, cluster: str) -> NotFoundError:
+        if self.home.exists(checked_name(name)):
+            return NotFoundError(f'"{name}" is already an instance', hint=f"interlock inspect {name}")
+        if cluster:
+            return NotFoundError(f'no other home has an instance "{name}" in cluster "{cluster}"')
+        return NotFoundError(f'driver "{driver}" finds no machine "{name}"', hint="interlock doctor")
+
+    def _found(self, driver: str, cluster: str) -> "list[Found]":
+        if cluster:
+            from .drivers import clusters
+
+            driver = clusters.driver(self.home, cluster)
         ours = []
         for name in self.engine.names():
             with suppress(InterlockError):  # it is damaged, or being created or deleted
                 ours.append(self.engine.site(name))
-        return self._find(driver).found([site for site in ours if site.spec.driver == driver])
+        ours = [site for site in ours if site.spec.driver == driver]
+        return self._find(driver).found(self.home.root, ours, cluster)
 
     def autostart(self, name: str, *, enabled: bool = True) -> bool:
         """Start `name` whenever its user logs in, or no longer do so; return whether that changed. Starts nothing now.

@@ -20,7 +20,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "unprotect": ("lifecycle", "Remove the protection set by `protect`."),
         "clone": ("instances", "Make another instance with a copy of the disk."),
         "fork": ("instances", "Make copies of a running instance that continue from there."),
-        "adopt": ("instances", "Adopt machines that limactl made as instances."),
+        "adopt": ("instances", "Adopt machines of limactl, or instances of another home."),
         "rename": ("instances", "Rename an instance that is not running."),
         "edit": ("editing", "Change processors, memory, disk, mounts or forwards."),
         "fleet": ("fleets", "Create and change the instances of a file; show what differs."),

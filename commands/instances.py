@@ -1,7 +1,8 @@
-"""The commands that give an instance a name: a copy, an adopted machine of limactl, or a renamed instance."""
+"""The commands that give an instance a name: a copy, an adopted machine, or a renamed instance."""
 
 import click
 
+from ..errors import UsageError
 from ..fsm.table import Trigger
 from .many import Which, each
 from .options import name_argument, outcome_options, pass_session, timeout_option
@@ -88,25 +89,35 @@ def fork_command(  # noqa: PLR0917 - click calls it, by name
 
 @click.command("adopt")
 @click.argument("names", nargs=-1)
+@click.option(
+    "--cluster", default="", metavar="NAME", help="Adopt instances of this cluster that belong to other homes."
+)
 @outcome_options
 @pass_session
-def adopt_command(session: Session, names: tuple[str, ...], output_format: Format) -> None:
+def adopt_command(session: Session, names: tuple[str, ...], cluster: str, output_format: Format) -> None:
     """Adopt machines that limactl made as instances: those called NAMES, or all. The machines are not changed.
 
     They stay in LIMA_HOME, and limactl can still be used on them. `interlock delete` hands a machine back to limactl
     instead of removing it.
 
+    With --cluster, adopt instances that another home made in that cluster, such as that of a manager that is lost. They
+    keep running, and belong to this home afterwards: the other home can no longer act on them.
+
     \b
     interlock adopt
     interlock adopt web
+    interlock adopt --cluster west web
     """
-    found = session.interlock.adoptable()
+    found = session.interlock.adoptable(cluster=cluster)
+    if cluster and not names:
+        there = f"give the names of those to adopt: {', '.join(found)}" if found else "there is none to adopt"
+        raise UsageError(f'cluster "{cluster}": {there}')
     names = names or tuple(found)
     if not names:
         session.report("limactl has no machine that is not already an instance")
         return
     which = Which(names=names, everything=False, filters=(), output_format=output_format)
-    each(session, Trigger.create, lambda vms, name: vms.adopt(found.get(name, name)), **which)
+    each(session, Trigger.create, lambda vms, name: vms.adopt(found.get(name, name), cluster=cluster), **which)
 
 
 @click.command("rename")

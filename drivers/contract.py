@@ -209,7 +209,7 @@ class Abilities(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A machine that the program of `Abilities.kept_by` keeps and that no site has adopted yet."""
+    """A machine of another program, or of another home, that no site has adopted yet."""
 
     name: str
     spec: Spec | None
@@ -488,11 +488,12 @@ class Driver(ABC):
             timeout_s=timeout_s,
         )
 
-    def found(self, sites: Iterable[Site]) -> "list[Found]":  # noqa: ARG002 - the default's machines are all made here
+    def found(self, root: Path, sites: Iterable[Site], cluster: str = "") -> "list[Found]":  # noqa: ARG002 - the default's machines are all made here
         """Return the machines that are not adopted yet, and why one cannot be; those of `sites` are adopted already.
 
-        `create` of a site with the materials of such a machine changes nothing in the machine, and `delete` leaves the
-        machine to the program that keeps it.
+        They are the machines of the program that `Abilities.kept_by` names, or those that other homes have in
+        `cluster`, by the record in the home `root`. `create` of a site with the materials of such a machine does not
+        change the machine. While that is not complete, `delete` leaves the machine to whom it belonged.
         """
         return []
 

@@ -124,7 +124,7 @@ class Home(NamedTuple):
 
     def creating(self, name: str) -> Path:
         """Return where `name` is built before it exists."""
-        return self.instances / ".creating" / name
+        return self.instances / _CREATING / name
 
     def deleting(self, name: str) -> Path:
         """Return where `name` is moved to be removed."""
@@ -175,6 +175,11 @@ def root_of(directory: Path) -> Path:
     raise HostError(f"{directory} is not the directory of an instance")
 
 
+def is_unfinished(directory: Path) -> bool:
+    """Return whether the instance in `directory` is still being created, so that nobody has seen it yet."""
+    return directory.parent.name == _CREATING
+
+
 def make_runtime(runtime: Path, directory: Path) -> None:
     """Make the folder `runtime` for the sockets of the instance in `directory`."""
     make_private_directory(runtime)
@@ -196,6 +201,7 @@ def neighbours(runtime_root: Path, directory: Path) -> Path:
     return runtime_root / f"net-{short_name(directory.parent)}"
 
 
+_CREATING = ".creating"
 _INSTANCES = "instances"
 
 _OWNER = "instance"

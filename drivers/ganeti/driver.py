@@ -11,7 +11,7 @@ where they are used: httpx takes longer to load than `list` takes without a clus
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from ...fsm import looks
 from ...fsm.table import Trigger
 from ...guest import ssh
 from ...host.files import remove_tree
-from ...host.home import root_of
+from ...host.home import is_unfinished, root_of
 from .. import degraded
 from ..contract import (
     CLUSTERED,
@@ -31,6 +31,7 @@ from ..contract import (
     Deadline,
     DegradedError,
     Driver,
+    Found,
     Node,
     Observation,
     Report,
@@ -78,6 +79,11 @@ class GanetiDriver(Driver):
         from .seen import OF_HOME, OF_INSTANCE
 
         spec = site.spec
+        if adopted := records.adoption(site):
+            from . import adoption
+
+            adoption.take(site, adopted, report)
+            return
         _check_boot(site)
         with Machine(site, spec.cluster) as machine:
             name = _name(site.name, machine.cluster.domain)
@@ -119,12 +125,16 @@ class GanetiDriver(Driver):
             if spec.boot == "kernel":
                 arguments = guest.kernel_arguments(machine, address)
                 machine.act("PUT", "modify", {"hvparams": {"kernel_args": arguments}})
+            store.keep_for_adoption(site, machine.cluster, report)
             machine.note(made=True, address=address)
 
     def start(self, site: Site, report: Report, deadline: Deadline, *, boot: bool = True) -> DegradedError | None:  # type: ignore[override] # this driver saves no memory, so nobody requests a cold start
+        from . import store
+
         with _machine(site) as machine:
             machine.settle(report, deadline=deadline)
             seen = machine.owned(machine.reached())
+            store.keep_for_adoption(site, machine.cluster, report)
             if not seen.alive:
                 if not boot:
                     raise DriverError(f"the machine is down: {_reason(machine.record, seen) or 'it never ran'}")
@@ -209,9 +219,8 @@ class GanetiDriver(Driver):
         with _machine(site) as machine:
             machine.settle(report, at_once=True)
             seen = machine.look()
-            if seen is None or machine.refuse_unreachable(seen).alive is False:
+            if seen is None or machine.is_foreign(seen) or machine.refuse_unreachable(seen).alive is False:
                 return
-            machine.owned(seen)
             report("ending the machine by force")
             machine.act("PUT", "shutdown", {"timeout": 0}, report)
             self._ended(machine, "killed")
@@ -251,15 +260,16 @@ class GanetiDriver(Driver):
             machine.note(instance=name)
 
     def delete(self, site: Site, report: Report) -> None:
-        from . import cluster as clusters
-        from . import store
+        from . import ownership, store
 
         found = records.read(site)
         if found is not None:
             with _machine(site) as machine:
                 machine.settle(report, at_once=True)
                 seen = machine.look()
-                if seen and seen.home != clusters.home_mark(machine.root):
+                if found.former is not None and is_unfinished(site.directory):
+                    ownership.give_back(machine, found.former, report)
+                elif seen and machine.is_foreign(seen):
                     report("leaving the machine to the home that it belongs to now")
                 else:
                     if seen:
@@ -269,6 +279,11 @@ class GanetiDriver(Driver):
                     store.take_back(found.instance_id, machine.cluster)
         remove_tree(site.runtime)
 
+    def found(self, root: Path, sites: Iterable[Site], cluster: str = "") -> list[Found]:
+        from . import adoption
+
+        return adoption.found(root, cluster, [site.spec.instance_id for site in sites])
+
     def foresee(self, site: Site, trigger: Trigger, arguments: "Mapping[str, Any]") -> "Effects":
         if trigger is Trigger.edit and arguments["change"](site.spec).disk_bytes > site.spec.disk_bytes:
             seen = _looked(site)
@@ -277,6 +292,8 @@ class GanetiDriver(Driver):
         return super().foresee(site, trigger, arguments)
 
     def observe(self, site: Site) -> Observation:
+        from . import cluster as clusters
+
         found = records.read(site)
         if found is None:
             return Observation(alive=False)
@@ -289,6 +306,13 @@ class GanetiDriver(Driver):
                 alive=False,
                 condition=f"`interlock delete {site.name}` removes what is left of it here",
                 exit_reason=f'the cluster "{found.cluster}" no longer has it' if found.made else None,
+            )
+        if seen.home != clusters.home_mark(root_of(site.directory)):  # whether it runs is that home's business
+            return Observation(
+                alive=False,
+                condition=f"it belongs to another home; `interlock delete {site.name}` removes what is left of it here",
+                exit_reason="another home has taken it over",
+                node=seen.node,
             )
         if seen.alive is None:
             return Observation(alive=None, condition=f"unreachable: {seen.unknown}", node=seen.node)

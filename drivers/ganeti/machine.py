@@ -22,7 +22,7 @@ from ...host.progress import Report, unheard
 from ..contract import Site
 from . import cluster as clusters
 from . import record as records
-from .rapi import FailedError, Rapi, UnansweredError, failure
+from .rapi import FailedError, Query, Rapi, UnansweredError, failure
 from .record import ASKED, Record
 from .seen import Seen
 
@@ -122,10 +122,18 @@ class Machine:
         return OutOfReachError(f'"{name}" is unreachable: {seen.unknown}', hint=words.failover(name))
 
     def owned(self, seen: Seen) -> Seen:
-        """Return `seen`; raise DriverError if the instance belongs to another home now."""
-        if seen.home != clusters.home_mark(self.root):
-            raise DriverError(f'"{self.site.name}" belongs to another home now; only that home may act on it')
+        """Return `seen`; raise HostError if the instance does not belong to this home any more."""
+        if self.is_foreign(seen):
+            name = self.site.name
+            raise HostError(
+                f'"{name}" does not belong to this home any more; only the home that it belongs to may act on it',
+                hint=f"interlock delete {name}",
+            )
         return seen
+
+    def is_foreign(self, seen: Seen) -> bool:
+        """Return whether the instance belongs to another home, or to no home."""
+        return seen.home != clusters.home_mark(self.root)
 
     # -- acting --------------------------------------------------------------------------------------------------
 
@@ -136,6 +144,8 @@ class Machine:
         body: Mapping[str, Any] | None = None,
         report: Report = unheard,
         deadline: Deadline | None = None,
+        *,
+        query: Query | None = None,
     ) -> Mapping[str, Any]:
         """Run a job of the cluster on the instance and return the job once it has succeeded; its steps are reported.
 
@@ -143,7 +153,7 @@ class Machine:
         the job fails, DeadlineError at the deadline: the job continues, and the record says so.
         """
         path = f"/2/instances/{self.record.instance}"
-        return self.submit(method, f"{path}/{what}" if what else path, body, report, deadline)
+        return self.submit(method, f"{path}/{what}" if what else path, body, report, deadline, query=query)
 
     def submit(
         self,
@@ -152,11 +162,13 @@ class Machine:
         body: Mapping[str, Any] | str | None = None,
         report: Report = unheard,
         deadline: Deadline | None = None,
+        *,
+        query: Query | None = None,
     ) -> Mapping[str, Any]:
         """Run a job on the instance as `act` does, by a request for any resource."""
         self.note(job=ASKED)
         try:
-            number = self.rapi.submit(method, path, body)
+            number = self.rapi.submit(method, path, body, query)
         except (FailedError, HostError, NotFoundError):  # after any other error, the cluster may have the request
             self.note(job=0)
             raise
@@ -195,7 +207,9 @@ class Machine:
     def _unfinished(self, instance: str) -> int:
         """Return the number of the cluster's first unfinished job on `instance`; 0 if there is no such job."""
         for job in self.rapi.get("/2/jobs", bulk=1) or ():
-            about = {str(op.get("instance_name")) for op in job.get("ops") or ()}
+            ops = job.get("ops") or ()
+            about = {str(op.get("instance_name")) for op in ops}
+            about |= {str(op.get("name")) for op in ops if op.get("kind") == "instance"}  # jobs on its tags
             if job.get("status") in _UNFINISHED and instance in about:
                 return int(job["id"])
         return 0

@@ -6,7 +6,7 @@ Source: Ganeti remote API, and Ganeti's errors, "ECODE_*".
 
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,6 +25,9 @@ _CONNECT_S, _READ_S = 5.0, 60.0
 _ANSWER_BYTES = 64 << 20
 """The longest answer that is accepted. A listing of a thousand instances is 5 MiB."""
 
+Query = Mapping[str, str | int | Sequence[str]]
+"""The parameters of a request's URL; one that has several values is repeated."""
+
 _DENIED = (401, 403)
 _MISSING = 404
 _REFUSED = 400
@@ -35,8 +38,12 @@ class UnansweredError(DriverError):
     """The cluster did not answer, or its answer is not RAPI's: the request may or may not have been carried out."""
 
 
+UNKNOWN = "unknown_entity"
+"""Ganeti's code for the failure of a job that names something that does not exist, such as a tag to remove."""
+
+
 class FailedError(DriverError):
-    """A job failed or was not accepted; `code` is Ganeti's own code for the reason, such as `unknown_entity`."""
+    """A job failed or was not accepted; `code` is Ganeti's own code for the reason, such as UNKNOWN."""
 
     def __init__(self, message: str, code: str = "", *, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -94,19 +101,17 @@ class Rapi:
             raise self._unreadable("GET", path)
         return [Seen.of(one) for one in found if isinstance(one, dict)]
 
-    def submit(self, method: str, path: str, body: Mapping[str, Any] | str | None = None) -> int:
+    def submit(
+        self, method: str, path: str, body: Mapping[str, Any] | str | None = None, query: Query | None = None
+    ) -> int:
         """Submit a job and return its number."""
         try:
-            return int(self.ask(method, path, body))
+            return int(self.ask(method, path, body, query))
         except (ValueError, TypeError):
             raise self._unreadable(method, path) from None
 
     def ask(
-        self,
-        method: str,
-        path: str,
-        body: Mapping[str, Any] | str | None = None,
-        query: Mapping[str, str | int] | None = None,
+        self, method: str, path: str, body: Mapping[str, Any] | str | None = None, query: Query | None = None
     ) -> Any:
         """Return the answer to a request, as JSON values; if the request submits a job, that is the job's number.
 

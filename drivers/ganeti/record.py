@@ -1,10 +1,12 @@
 """The cluster and the instance that a site stands for, and the job that is under way there.
 
-ganeti.json     written by `create`, and before each job is submitted to the cluster
+ganeti.json     written by `create`, and before each job is submitted to the cluster. For an instance that is to be
+                adopted it is there before `create`, which adds the inode
 """
 
 import json
 import shlex
+from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import DamagedError
@@ -42,7 +44,31 @@ class Record(NamedTuple):
     """How the last run that was ended from here ended."""
     ended_at: int = 0
     """The instance's serial number at that moment. It changes when somebody else starts the instance."""
+    former: str | None = None
+    """The mark of the home that it was adopted from; empty if it belonged to no home, None if it was created here."""
     schema: int = _SCHEMA
+
+
+def written(record: Record) -> bytes:
+    """Return the content of the file that holds `record`."""
+    return json.dumps(record._asdict()).encode() + b"\n"
+
+
+def adoption(site: Site) -> Record | None:
+    """Return the record of an instance that is to be adopted, which has no inode yet; None if it is to be created.
+
+    Raises DamagedError or UnreadableError: an instance that was to be adopted must not be created instead.
+    """
+    path = site.directory / RECORD
+    try:
+        found = _parsed(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise misread(path, error) from error
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise DamagedError(f"{path}: {error}") from error
+    return None if found.former is None else found
 
 
 def read(site: Site) -> Record | None:
@@ -53,9 +79,7 @@ def read(site: Site) -> Record | None:
     """
     path = site.directory / RECORD
     try:
-        data = json.loads(read_own(path))
-        check_schema(data, _SCHEMA, path)
-        found = Record(**{key: value for key, value in data.items() if key in Record._fields})
+        found = _parsed(path)
         return found if found.inode == site.directory.stat().st_ino else None
     except FileNotFoundError:
         return None
@@ -75,4 +99,10 @@ def forget(site: Site) -> str:
 
 def write(site: Site, record: Record) -> None:
     """Replace the record by `record`."""
-    write_whole(site.directory / RECORD, json.dumps(record._asdict()).encode() + b"\n")
+    write_whole(site.directory / RECORD, written(record))
+
+
+def _parsed(path: Path) -> Record:
+    data = json.loads(read_own(path))
+    check_schema(data, _SCHEMA, path)
+    return Record(**{key: value for key, value in data.items() if key in Record._fields})

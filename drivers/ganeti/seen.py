@@ -11,6 +11,23 @@ from ...host.bounds import WORD_LENGTH, clipped
 OF_HOME, OF_INSTANCE = "interlock:home:", "interlock:instance:"
 """Beginnings of tags that name the home an instance belongs to, and the instance of that home."""
 
+
+class Claim(NamedTuple):
+    """A tag that names a home: `interlock:home:MARK`, or `interlock:home:MARK:TURN`. The lowest claim counts."""
+
+    turn: int
+    """How often the instance had been adopted before, 0 for the home that created it."""
+    mark: str
+    tag: str
+
+    @classmethod
+    def of(cls, tag: str) -> "Claim":
+        """Return the claim that `tag` makes, which begins with OF_HOME."""
+        said = tag.removeprefix(OF_HOME)
+        mark, _, turn = said.rpartition(":")
+        return cls(int(turn), mark, tag) if mark and turn.isdecimal() else cls(0, said, tag)
+
+
 _ALIVE = frozenset({"running", "ERROR_up", "ERROR_wrongnode"})
 _DOWN = frozenset({"ADMIN_down", "ADMIN_offline", "USER_down", "ERROR_down"})
 _UNKNOWN = {"ERROR_nodedown": "does not answer", "ERROR_nodeoffline": "is set offline"}
@@ -90,9 +107,18 @@ class Seen(NamedTuple):
         return [tag.removeprefix(OF_INSTANCE) for tag in sorted(self.tags) if tag.startswith(OF_INSTANCE)]
 
     @property
+    def claims(self) -> list[Claim]:
+        """The claims of homes to it, the one that counts first; normally one (`ownership`)."""
+        return sorted(Claim.of(tag) for tag in self.tags if tag.startswith(OF_HOME))
+
+    @property
     def home(self) -> str:
         """The mark of the home that it belongs to; empty if it belongs to no home."""
-        return next((tag.removeprefix(OF_HOME) for tag in sorted(self.tags) if tag.startswith(OF_HOME)), "")
+        return next((claim.mark for claim in self.claims), "")
+
+    def next_claim(self, mark: str) -> Claim:
+        """Return a claim of the home with that mark that counts once the present ones are gone."""
+        return Claim.of(f"{OF_HOME}{mark}:{1 + max((claim.turn for claim in self.claims), default=0)}")
 
 
 def _number(value: object) -> int:

@@ -1,10 +1,16 @@
-"""The files for the nodes: kernel, initrd, seed and image of a machine, in a folder that all nodes share.
+"""The files for the nodes, in a folder that all nodes share: kernel, initrd, seed and image of a machine.
+
+Another home that is to adopt the machine finds what it needs there, too.
 
     store/                          written by
     ├── blobs/sha256-DIGEST         create: files that machines share, such as a kernel or an image; kept
     └── instances/ID/               create: the files of one machine; removed with it
         ├── initrd                  0600: it contains the instance's seed with its secrets
         ├── seed.iso                0600: likewise
+        ├── home/                   create, start: what another home needs to adopt the machine
+        │   ├── ssh.key             0600: it opens every guest of the home that created the machine
+        │   ├── known_hosts
+        │   └── spec.json           written last: if it is missing, the machine cannot be adopted yet
         └── .*                      unfinished copies, of blobs too; a process that dies leaves them here
 
 ID is the spec's instance_id. Nodes read as root, so a network file system must not map root to another user (NFS:
@@ -14,16 +20,30 @@ ID is the spec's instance_id. Nodes read as root, so a network file system must 
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from ...errors import DriverError, HostError
+from ...fsm.spec import SPEC_FILE
 from ...host import cancellation
-from ...host.files import beside, make_private_directory, publish, remove_tree
-from ..contract import BASE, INITRD, KERNEL, SEED, Report, Site
+from ...host.files import (
+    PRIVATE_DIRECTORY,
+    beside,
+    flush_directory,
+    make_private_directory,
+    publish,
+    read_own,
+    remove_tree,
+    write_whole,
+)
+from ..contract import BASE, INITRD, KERNEL, KNOWN_HOSTS, SEED, SSH_KEY, Report, Site
 from .cluster import Cluster
 
 _PIECE_BYTES = 1 << 20
+
+_HOME = "home"
+_KEPT = (SSH_KEY, KNOWN_HOSTS, SPEC_FILE)
 
 
 class Handed(NamedTuple):
@@ -66,10 +86,44 @@ def _handed(site: Site, cluster: Cluster, store: Path) -> Handed:
     return Handed(hypervisor, {"store": on_nodes, "image": image, "sha256": digest})
 
 
+def keep_for_adoption(site: Site, cluster: Cluster, report: Report) -> None:
+    """Keep in the store what another home needs to adopt the machine of `site`; what is there already stays.
+
+    The machine can do without it, so a store that cannot be written to is only reported.
+    """
+    own = _own(site.spec.instance_id, cluster)
+    try:
+        wanted = {name: read_own(site.directory / name) for name in _KEPT}
+        if not (own / _HOME).is_dir():
+            (own / _HOME).mkdir(mode=PRIVATE_DIRECTORY)  # not its parents: the store may not be mounted
+            flush_directory(own)
+        for name, content in wanted.items():
+            if _content(own / _HOME / name) != content:
+                write_whole(own / _HOME / name, content)
+    except OSError as error:
+        report(f"no other home could adopt it: {error.filename}: {error.strerror}")
+
+
+def kept(instance_id: str, cluster: Cluster) -> dict[str, bytes]:
+    """Return what `keep_for_adoption` kept: name → content. Raises OSError."""
+    place = _own(instance_id, cluster) / _HOME
+    return {name: read_own(place / name) for name in reversed(_KEPT)}  # the one that was written last comes first
+
+
+def _content(path: Path) -> bytes | None:
+    with suppress(FileNotFoundError):
+        return read_own(path)
+    return None
+
+
 def take_back(instance_id: str, cluster: Cluster) -> None:
     """Remove the files that belong to the machine with that id alone."""
     if instance_id:
-        remove_tree(Path(cluster.store) / "instances" / instance_id)
+        remove_tree(_own(instance_id, cluster))
+
+
+def _own(instance_id: str, cluster: Cluster) -> Path:
+    return Path(cluster.store) / "instances" / instance_id
 
 
 def _blob(store: Path, file: Path, own: str) -> tuple[str, str]:

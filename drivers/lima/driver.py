@@ -239,7 +239,7 @@ class LimaDriver(Driver):
             "serial.virtio": folder.path / "serialv.log",
         }
 
-    def found(self, sites: Iterable[Site]) -> list[Found]:
+    def found(self, root: Path, sites: Iterable[Site], cluster: str = "") -> list[Found]:  # noqa: ARG002 - LIMA_HOME has them
         from . import adoption
 
         known = [folder for site in sites if (folder := _folder(site))]

@@ -55,19 +55,19 @@ def record(nodes: Nodes, rapi: Rapi, answers: dict) -> None:
         "pnode": node,
     }
 
-    def done(method: str, path: str, body: dict | str | None = None) -> dict:
-        number = rapi.ask(method, path, body)
+    def done(method: str, path: str, body: dict | str | None = None, query: dict | None = None) -> dict:
+        number = rapi.ask(method, path, body, query)
         while (job := rapi.get(f"/2/jobs/{number}"))["status"] in UNFINISHED:
             time.sleep(0.3)
         return job
 
-    def kept(method: str, path: str, body: dict | str | None = None) -> None:
-        job = done(method, path, body)
+    def kept(method: str, path: str, body: dict | str | None = None, query: dict | None = None) -> None:
+        job = done(method, path, body, query)
         assert job["status"] == "success", job
         answers["jobs"][job["ops"][-1]["OP_ID"]] = job
 
-    def failed(key: str, method: str, path: str, body: dict | None = None) -> None:
-        job = done(method, path, body)
+    def failed(key: str, method: str, path: str, body: dict | None = None, query: dict | None = None) -> None:
+        job = done(method, path, body, query)
         assert job["status"] == "error", job
         answers["errors"][key] = job["opresult"][job["opstatus"].index("error")]
 
@@ -82,6 +82,9 @@ def record(nodes: Nodes, rapi: Rapi, answers: dict) -> None:
     kept("POST", "/2/instances", create)
     answers["instance"] = rapi.get(at)
     failed("exists", "POST", "/2/instances", create)
+    kept("PUT", f"{at}/tags", query={"tag": ["one", "two"]})
+    failed("no_tag", "DELETE", f"{at}/tags", query={"tag": ["one", "three"]})
+    kept("DELETE", f"{at}/tags", query={"tag": ["one", "two"]})
     kept("PUT", f"{at}/modify", {"beparams": {"maxmem": 128, "minmem": 128}})
     kept("POST", f"{at}/disk/0/grow", {"amount": 1100, "absolute": True})
     kept("PUT", f"{at}/startup")

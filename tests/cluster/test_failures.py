@@ -64,3 +64,50 @@ def test_node_is_killed_in_the_middle_of_every_transition(vms, create, nodes):
             assert vms.run(name, ["hostname"]).text == name
     running = [name for names in hypervisors(nodes).values() for name in names]
     assert sorted(running) == sorted(status.name for status in vms.instances())
+
+
+def test_master_is_killed_and_another_node_takes_over(vms, create, nodes):
+    """A start that is under way ends, with our error if the job was lost; with the new master the next one succeeds."""
+    create(vms, "web", node=SECOND)
+    with ThreadPoolExecutor(1) as threads:
+        begun = threads.submit(outcome, lambda: vms.start("web"))
+        time.sleep(1)
+        nodes.power_off("node1")
+        try:
+            nodes.sh("node2", "gnt-cluster master-failover")
+            begun.result(timeout=600)
+            assert nodes.sh("node2", "gnt-cluster getmaster").strip() == SECOND
+            vms.start("web")
+            assert vms.run("web", ["hostname"]).text == "web"
+        finally:
+            nodes.power_on("node1")
+            nodes.readmit("node1", master="node2")
+            nodes.sh("node1", "gnt-cluster master-failover")
+    assert vms.status("web").state is State.running
+    assert all(node.up for node in vms.nodes("test"))
+
+
+def test_all_nodes_are_killed_at_once_and_brought_back(vms, create, nodes):
+    """Meanwhile nobody can tell what runs; afterwards the listing says what went down, and it starts again."""
+    for name, node in (("web", SECOND), ("db", THIRD), ("cache", FIRST)):
+        create(vms, name, node=node)
+    vms.start("web")
+    vms.start("db")
+    for name in NODES:
+        nodes.power_off(name)
+    try:
+        for status in vms.instances():
+            assert 'cluster "test" does not answer' in str(status.problem or status.observation.condition)
+    finally:
+        for name in reversed(NODES):
+            nodes.power_on(name)
+    assert all(node.up for node in vms.nodes("test"))
+    assert {status.name: str(status.state) for status in vms.instances()} == {
+        "web": "stopped",
+        "db": "stopped",
+        "cache": "created",
+    }
+    assert [*vms.history("web")][-1].trigger == "exited"
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(vms.start, ("web", "db")))
+    assert [vms.run(name, ["hostname"]).text for name in ("web", "db")] == ["web", "db"]

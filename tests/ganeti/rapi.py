@@ -19,7 +19,7 @@ import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 RECORDED = json.loads(Path(__file__).with_name("recorded.json").read_text(encoding="utf-8"))
 
@@ -36,7 +36,12 @@ _OPS = {
     ("PUT", "failover"): "OP_INSTANCE_FAILOVER",
     ("POST", "reinstall"): "OP_INSTANCE_REINSTALL",
     ("POST", "disk/0/grow"): "OP_INSTANCE_GROW_DISK",
+    ("PUT", "tags"): "OP_TAGS_SET",
+    ("DELETE", "tags"): "OP_TAGS_DEL",
 }
+
+_ABOUT = {"OP_TAGS_SET": "name", "OP_TAGS_DEL": "name"}
+"""Where a job says which instance it is about, if not in `instance_name`."""
 
 
 def certify(place: Path) -> Path:
@@ -117,12 +122,12 @@ class StandIn:
         shown = base64.b64decode(handler.headers.get("Authorization", "Basic ").split()[-1]).decode()
         with self._lock:
             self.calls.append((handler.command, url.path))
-            if url.query and handler.command != "GET":
+            if url.query and body is not None:
                 status, answer = 400, {"code": 400, "message": "Can't combine query and body parameters"}
             elif shown != f"{USER}:{SECRET}":
                 status, answer = 401, RECORDED["denied"]
             else:
-                status, answer = self._answer(handler.command, url.path, body)
+                status, answer = self._answer(handler.command, url.path, body or parse_qs(url.query))
         content = json.dumps(answer).encode()
         if self._garbled.get(handler.command, (0, b""))[0]:
             status, content = self._garbled[handler.command]
@@ -172,7 +177,7 @@ class StandIn:
         failed = found["status"] == "error"
         ended = found["status"] in ("success", "error")
         job |= {"id": number, "status": found["status"], "opstatus": [found["status"]]}
-        job["ops"] = [{**op, "instance_name": found["instance"]} for op in job["ops"]]
+        job["ops"] = [{**op, _ABOUT.get(found["op"], "instance_name"): found["instance"]} for op in job["ops"]]
         job["opresult"] = [RECORDED["errors"][found["result"]]] if failed else job["opresult"] if ended else [None]
         return job
 
@@ -196,7 +201,7 @@ class StandIn:
             job["result"] = self._done(job["op"], job["instance"], job["body"])
             job["status"] = "error" if job["result"] else "success"
 
-    def _done(self, op: str, name: str, body: dict) -> str | None:  # noqa: C901, PLR0912 - a case for each kind of job
+    def _done(self, op: str, name: str, body: dict) -> str | None:  # noqa: C901, PLR0911, PLR0912 - a case for each
         """Carry out the job; return the key of the recorded error that it ends with, or None."""
         if op == "OP_INSTANCE_CREATE":
             if name in self.instances:
@@ -239,4 +244,10 @@ class StandIn:
                 instance["hvparams"] |= body.get("hvparams", {})
             case "OP_INSTANCE_GROW_DISK":
                 instance["disk.sizes"] = [body["amount"]]
+            case "OP_TAGS_SET":
+                instance["tags"] = sorted({*instance["tags"], *body["tag"]})
+            case "OP_TAGS_DEL":
+                if not {*instance["tags"]} >= {*body["tag"]}:
+                    return "no_tag"
+                instance["tags"] = [tag for tag in instance["tags"] if tag not in body["tag"]]
         return None

@@ -14,8 +14,9 @@ import pytest
 from ganeti.rapi import RECORDED, SECRET, USER, StandIn, certify
 from promised import check_printed
 
+from interlock import Interlock
 from interlock.drivers.conformance import DriverConformance
-from interlock.drivers.contract import INITRD, KERNEL, Deadline, Site
+from interlock.drivers.contract import INITRD, KERNEL, KNOWN_HOSTS, SSH_KEY, Deadline, Site
 from interlock.drivers.ganeti import cluster as clusters
 from interlock.drivers.ganeti import driver as ganeti
 from interlock.drivers.ganeti import guest, store
@@ -24,6 +25,7 @@ from interlock.drivers.ganeti import record as records
 from interlock.drivers.ganeti.driver import GanetiDriver
 from interlock.drivers.ganeti.machine import Machine
 from interlock.drivers.ganeti.rapi import Rapi
+from interlock.drivers.ganeti.seen import Seen
 from interlock.errors import (
     CancelledError,
     DeadlineError,
@@ -42,6 +44,7 @@ from interlock.fsm.table import Trigger
 from interlock.guest import readiness
 from interlock.host import cancellation
 from interlock.host.files import remove_tree
+from interlock.host.home import Home
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +128,8 @@ def site(home, tmp_path):
         boot="kernel",
         kernel_arguments="quiet",
         cluster="west",
+        start_timeout_s=300.0,
+        stop_timeout_s=300.0,
     )
     return Site("web", directory, tmp_path / "runtime" / "web", spec)
 
@@ -558,15 +563,18 @@ def test_rename_that_is_cut_short_loses_no_machine(standin, driver, machine):
     assert standin.instances == {}
 
 
-def test_machine_that_another_home_has_taken_over_is_only_looked_at(standin, driver, running):
-    """The instance's tags name its home: another home can look, and its delete leaves the instance there."""
+def test_machine_that_another_home_has_taken_over_is_left_to_it(standin, driver, running, tmp_path):
+    """The instance's tags name its home: here it counts as down, cannot be started, and `delete` does not touch it."""
     tags = standin.instances["web"]["tags"]
     standin.instances["web"]["tags"] = [tag if "home" not in tag else "interlock:home:another" for tag in tags]
-    assert driver.observe(running).alive is True
-    with pytest.raises(DriverError, match="belongs to another home"):
-        driver.stop(running, print, Deadline(60))
+    seen = driver.observe(running)
+    assert (seen.alive, seen.exit_reason) == (False, "another home has taken it over")
+    with pytest.raises(HostError, match="does not belong to this home any more") as caught:
+        driver.start(running, print, Deadline(60))
+    assert caught.value.hint == "interlock delete web"
     driver.delete(running, print)
-    assert "web" in standin.instances
+    assert standin.instances["web"]["status"] == "running"
+    assert (tmp_path / "store" / "instances" / "i-1" / "initrd").exists()
 
 
 def test_cluster_that_does_not_answer_is_an_error_not_a_death(home, standin, tmp_path, driver, running):
@@ -672,7 +680,200 @@ def test_delete_takes_back_what_was_handed_over(standin, driver, machine, tmp_pa
     assert len(list((tmp_path / "store" / "blobs").iterdir())) == 1
 
 
+# -- adoption ----------------------------------------------------------------------------------------------------------
+
+MATERIALS = {KERNEL: b"a kernel", INITRD: b"a seed", SSH_KEY: b"a key", KNOWN_HOSTS: b"a host key"}
+
+
+class Dead(BaseException):
+    """The process is killed here."""
+
+
+@pytest.fixture
+def elsewhere(home, standin, tmp_path):
+    """Return a function that makes another home with a record of the cluster."""
+
+    def make(name):
+        made = Home(root=tmp_path / name, runtime=home.runtime)
+        made.clusters.mkdir(parents=True, mode=0o700)
+        put(made, standin, tmp_path)
+        return Interlock(made.root)
+
+    return make
+
+
+@pytest.fixture
+def vms(home, site):
+    """Return the API on this home, which has the running instance `web` in the cluster."""
+    remove_tree(site.directory)
+    vms = Interlock(home.root)
+    vms.engine.create("web", lambda _: Draft(site.spec, MATERIALS))
+    vms.start("web")
+    return vms
+
+
+def owners(standin, *homes):
+    """Return those of `homes` that may act on `web`, by what the cluster says."""
+    home = Seen.of(standin.instances["web"]).home
+    return [one for one in homes if clusters.home_mark(one.home.root) == home]
+
+
+def test_instance_of_a_lost_home_is_adopted_while_it_runs(standin, vms, elsewhere):
+    """The new home has the spec and the keys, finds it running, and stops and deletes it; the old one only loses it."""
+    other = elsewhere("other")
+    assert list(other.adoptable(cluster="west")) == ["web"]
+    assert vms.adoptable(cluster="west") == {}
+
+    other.adopt("web", cluster="west")
+
+    assert other.status("web").state == "running"
+    assert other.status("web").spec == vms.status("web").spec
+    assert (other.home.directory("web") / SSH_KEY).read_bytes() == b"a key"
+    assert vms.status("web").state == "stopped"
+    assert [*vms.history("web")][-1].reason == "another home has taken it over"
+    with pytest.raises(HostError, match="does not belong to this home any more"):
+        vms.start("web")
+    vms.delete("web")
+    assert standin.instances["web"]["status"] == "running"
+    other.stop("web")
+    other.delete("web")
+    assert standin.instances == {}
+
+
+def test_instance_comes_back_to_a_home_that_lost_it(standin, vms, elsewhere):
+    """Adopted there and back again, it belongs to the first home, which may act on it."""
+    other = elsewhere("other")
+    other.adopt("web", cluster="west")
+    vms.delete("web")
+    vms.adopt("web", cluster="west")
+    assert owners(standin, vms, other) == [vms]
+    vms.stop("web")
+    assert "belongs to another home" in other.status("web").observation.condition
+    other.delete("web")
+    assert vms.status("web").state == "stopped"
+
+
+def test_of_two_homes_that_adopt_at_once_one_succeeds(standin, vms, elsewhere, monkeypatch):
+    """Both have claimed the instance when the first one removes the claim of its former home: the cluster decides."""
+    first, second = elsewhere("first"), elsewhere("second")
+    act, between = Machine.act, []
+
+    def slowly(machine, method, what, *rest, **options):
+        if method == "DELETE" and not between:
+            between.append(machine.root)
+            second.adopt("web", cluster="west")
+        return act(machine, method, what, *rest, **options)
+
+    monkeypatch.setattr(Machine, "act", slowly)
+    with pytest.raises(HostError, match="changed hands") as caught:
+        first.adopt("web", cluster="west")
+    assert caught.value.hint == "interlock adopt --cluster west web"
+    assert owners(standin, vms, first, second) == [second]
+    assert first.home.names() == []
+    assert len([tag for tag in standin.instances["web"]["tags"] if tag.startswith("interlock:home:")]) == 1
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("nth", [1, 2])
+def test_adoption_that_is_killed_anywhere_leaves_one_owner(standin, vms, elsewhere, monkeypatch, nth, before):
+    """The instance runs on and belongs to one home; the next command undoes the adoption, which then succeeds."""
+    other, act, calls = elsewhere("other"), Machine.act, []
+
+    def mortal(machine, *rest, **options):
+        calls.append(rest)
+        if len(calls) > nth or (len(calls) == nth and before):
+            raise Dead
+        done = act(machine, *rest, **options)
+        if len(calls) == nth:
+            raise Dead
+        return done
+
+    monkeypatch.setattr(Machine, "act", mortal)
+    with pytest.raises(Dead):
+        other.adopt("web", cluster="west")
+    assert len(owners(standin, vms, other)) == 1
+    assert other.home.names() == []
+    monkeypatch.setattr(Machine, "act", act)
+
+    with pytest.raises(NotFoundError):
+        other.stop("web")
+
+    assert owners(standin, vms, other) == [vms]
+    assert len([tag for tag in standin.instances["web"]["tags"] if tag.startswith("interlock:home:")]) == 1
+    assert vms.status("web").state == "running"
+    other.adopt("web", cluster="west")
+    assert owners(standin, vms, other) == [other]
+    assert standin.instances["web"]["status"] == "running"
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (remove_tree, "has left no keys in the store"),
+        (lambda kept: (kept / "spec.json").unlink(), "has left no keys in the store"),
+        (lambda kept: (kept / "spec.json").write_text("{"), "is damaged"),
+    ],
+)
+@pytest.mark.usefixtures("vms")
+def test_instance_whose_home_left_too_little_is_not_adopted(standin, elsewhere, tmp_path, damage, words):
+    """The error says what is missing; nothing is made, and the cluster is not asked for a job."""
+    damage(tmp_path / "store" / "instances" / "i-1" / "home")
+    other, jobs = elsewhere("other"), len(standin.jobs)
+    with pytest.raises(HostError, match=words):
+        other.adopt("web", cluster="west")
+    assert (len(standin.jobs), other.home.names()) == (jobs, [])
+
+
+def test_start_leaves_the_edited_spec_for_who_adopts(vms, elsewhere, tmp_path):
+    """The store has the spec of the last start, and a start makes up for what an older version did not leave."""
+    vms.stop("web")
+    vms.edit("web", "memory=512MiB")
+    remove_tree(tmp_path / "store" / "instances" / "i-1" / "home")
+    vms.start("web")
+    other = elsewhere("other")
+    other.adopt("web", cluster="west")
+    assert other.status("web").spec.memory_bytes == 512 << 20
+
+
+def test_store_that_is_gone_does_not_keep_a_machine_from_starting(vms, tmp_path):
+    """The step says what could not be done; nothing is written where the store is not mounted."""
+    vms.stop("web")
+    (tmp_path / "store").rename(tmp_path / "away")
+    events = []
+    vms.start("web", on_event=events.append)
+    assert any("no other home could adopt it: " in str(event) for event in events)
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("tags", "owner"),
+    [
+        ({"interlock:home:b", "interlock:home:a:1"}, "b"),
+        ({"interlock:home:b:2", "interlock:home:c:10"}, "b"),
+        ({"interlock:home:b:1", "interlock:home:a:1", "other"}, "a"),
+        ({"interlock:instance:i-1"}, ""),
+    ],
+)
+def test_lowest_claim_counts(tags, owner):
+    """By its turn, then by its mark; a claim without a turn was made by the home that created the instance."""
+    assert Seen.of({"tags": list(tags)}).home == owner
+
+
 # -- commands ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("vms")
+def test_adopt_wants_names_for_a_cluster(elsewhere, monkeypatch):
+    """Taking everything from another home is never the default; the error lists what there is."""
+    other = elsewhere("other")
+    monkeypatch.setenv("INTERLOCK_HOME", str(other.home.root))
+    done = run("adopt", "--cluster", "west")
+    assert (done.returncode, other.home.names()) == (2, [])
+    assert 'cluster "west": give the names of those to adopt: web' in done.stderr
+    done = run("adopt", "--cluster", "west", "mail")
+    assert 'no other home has an instance "mail" in cluster "west"' in done.stderr
+    assert [one["state"] for one in interlock("adopt", "--cluster", "west", "web")] == ["created"]
+    assert [one["state"] for one in interlock("list")] == ["running"]
 
 
 def run(*words):
