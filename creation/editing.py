@@ -1,7 +1,7 @@
-"""Editing an instance: a few keys of its template are written from its spec, and read back into it.
+"""Editing an instance: its spec is written as a text with a few keys of a template, and the edited text is read back.
 
-The text that people edit has the keys, units and rules of a template, and is read by the same code. An instance is more
-than its spec: what its image and its guest's seed were made of is decided when it is created.
+The text has the keys, units and rules of a template, and is read by the same code. An instance is more than its spec:
+the template keys that shaped its image or its guest's seed cannot be edited after `create`.
 """
 
 import json
@@ -24,7 +24,7 @@ from .resolve import DEFAULT_RULE, forwards, mount, port_rules
 def text(name: str, spec: Spec) -> str:
     """Return the editable part of the instance `name`, as YAML."""
     return (
-        f"# Instance {name}: forwards, disk, restart change at once, the rest at a start. A disk can only grow.\n"
+        f"# Instance {name}: forwards, disk and restart change at once, the rest at the next start. Disks only grow.\n"
         f"cpus: {spec.cpus}\n"
         f"memory: {exact(spec.memory_bytes)}\n"
         f"disk: {exact(spec.disk_bytes)}\n"
@@ -35,7 +35,7 @@ def text(name: str, spec: Spec) -> str:
 
 
 def _mounts(spec: Spec) -> str:
-    """Return the folders of `spec` as items of a template's mounts."""
+    """Return the mounts of `spec` as items of a template's mounts."""
     texts = [
         f"location: {json.dumps(it.location)}, mountPoint: {json.dumps(it.mount_point)}, "
         f"writable: {json.dumps(it.writable)}"
@@ -45,7 +45,7 @@ def _mounts(spec: Spec) -> str:
 
 
 def _edited_mounts(read: Text, spec: Spec) -> tuple[Mount, ...]:
-    """Return the folders that the text asks for; one that is as it was keeps what the text does not say of it."""
+    """Return the mounts that the text asks for; an unchanged mount keeps the values that the text does not show."""
     known = {(it.location, it.mount_point, it.writable): it for it in spec.mounts}
     kind: Literal["9p", "virtiofs"] = "virtiofs" if any(it.type == "virtiofs" for it in spec.mounts) else "9p"
     found = []
@@ -63,9 +63,9 @@ def _edited_mounts(read: Text, spec: Spec) -> tuple[Mount, ...]:
 
 
 def _rules(spec: Spec) -> str:
-    """Return the forwards of `spec`, and what becomes of ports that open, as items of a template's portForwards.
+    """Return the forwards of `spec`, and its rules for ports that open, as items of a template's portForwards.
 
-    Those of one port or socket come first, as no rule before them has decided about these ports.
+    The forwards, each of one port or socket, can come first: no earlier rule has decided about these ports.
     """
     opening = [rule for rule in spec.port_rules if rule.act != "static" and rule != DEFAULT_RULE]
     items = (*map(_keys, spec.forwards), *map(_keys_of_rule, opening))
@@ -73,7 +73,7 @@ def _rules(spec: Spec) -> str:
 
 
 def _keys_of_rule(rule: PortRule) -> Iterator[str]:
-    """Yield what `rule` is, likewise."""
+    """Yield the keys of a template's rule for `rule`, without default addresses."""
     yield f"guestPortRange: [{rule.first}, {rule.last}]"
     if rule.guest_ip != LOOPBACK:
         yield f"guestIP: {json.dumps(rule.guest_ip)}"
@@ -88,13 +88,13 @@ def _keys_of_rule(rule: PortRule) -> Iterator[str]:
 
 
 def _keys(forward: Forward) -> Iterator[str]:
-    """Yield what `forward` is, by the keys of a rule of a template, where it is not as it is by default."""
+    """Yield the keys of a template's rule for `forward`, without default addresses."""
     tcp = forward.proto == "tcp"
     if forward.guest_socket:
         yield f"guestSocket: {json.dumps(forward.guest_socket)}"
     else:
         yield f"guestPort: {forward.guest_port}"
-        if tcp and forward.guest_ip != LOOPBACK:  # of UDP it is always the guest's own address
+        if tcp and forward.guest_ip != LOOPBACK:  # UDP always goes to the guest's own address
             yield f"guestIP: {json.dumps(forward.guest_ip)}"
     if forward.host_socket:
         yield f"hostSocket: {json.dumps(forward.host_socket)}"
@@ -109,10 +109,10 @@ def _keys(forward: Forward) -> Iterator[str]:
 
 
 def change(name: str, file: Path | None, edits: tuple[str, ...], shown: str | None = None) -> Change:
-    """Return the function that applies the text in `file`, if there is one, and then `edits` (`cpus=4`) to a spec.
+    """Return a function that applies the text in `file`, if given, and then `edits` (`cpus=4`) to a spec.
 
-    It raises InvalidTemplateError with every mistake and its place. `shown`: the text that `file` was made of; all of
-    `file` is applied, so BusyError is raised where the text of the spec is another by now.
+    The function raises InvalidTemplateError with every mistake and its place. `shown` is the text before the user
+    changed it: all of `file` is applied, so the function raises BusyError if the spec's text has changed since then.
     """
 
     source = None if file is None else read_file(str(file.absolute()))

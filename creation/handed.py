@@ -1,7 +1,7 @@
-"""The template as it is handed to a program that makes and keeps the machine by itself, as limactl does.
+"""The template as it is passed to a program that makes and keeps the machine itself, as limactl does.
 
-It is the template that was read, whole, with what was decided for its spec: so the program decides none of that again.
-What only Interlock can do is refused by name.
+The text is the whole template with the values of the spec filled in, so the program does not decide them again.
+Images that only Interlock builds are refused by name.
 """
 
 import json
@@ -16,14 +16,14 @@ from . import resolve
 
 
 def text(loaded: Loaded, template: Template, spec: Spec) -> bytes:
-    """Return the text of `loaded`, whose variables are replaced in `template`, for the machine `spec`.
+    """Return the text of `loaded` for the machine `spec`; `template` is `loaded` with its variables replaced.
 
     Raises InvalidTemplateError for an image that only Interlock builds.
     """
     built = [image.location for image in template.images if image.location.startswith(BUILD)]
     if built:
         raise InvalidTemplateError(
-            f'{loaded.name}: driver "{spec.driver}" cannot build the image {built[0]}; name one by its URL or path',
+            f'{loaded.name}: driver "{spec.driver}" cannot build the image {built[0]}; use an image with a URL or path',
             hint="interlock template list",
         )
     sizes = {
