@@ -1,4 +1,4 @@
-"""What a new guest takes from this host: read once, at creation, and recorded. No later start looks here."""
+"""What a new guest takes from this host: read once, by `create`, and recorded. Later starts read none of it."""
 
 import getpass
 import os
@@ -13,7 +13,7 @@ from ..templates.values import LOGIN, ZONE
 
 DEFAULT_USER = "interlock"
 DEFAULT_UID = 1000
-"""For an instance that root creates: its user is an ordinary one all the same."""
+"""For an instance that root creates: the guest's user is an ordinary user even then."""
 
 ZONES = Path("/usr/share/zoneinfo")
 _ZONE_BYTES = 1 << 16
@@ -23,7 +23,7 @@ _PROXIES = ("ftp_proxy", "http_proxy", "https_proxy", "no_proxy")
 
 
 def user() -> str:
-    """Return the login of the user who creates, for the guest to have the same; a default where it cannot be one."""
+    """Return the creating user's login, for the guest's user; DEFAULT_USER for root, or if there is no valid login."""
     try:
         login = getpass.getuser()
     except (OSError, KeyError):
@@ -32,12 +32,12 @@ def user() -> str:
 
 
 def uid() -> int:
-    """Return the uid of the user who creates, so that files in mounts have the same owner on both sides."""
+    """Return the creating user's uid, so that files in mounts keep their owner in the guest; DEFAULT_UID for root."""
     return os.geteuid() or DEFAULT_UID
 
 
 def full_name() -> str:
-    """Return the full name of the user who creates, or nothing. Source: passwd(5), the first part of GECOS."""
+    """Return the creating user's full name, or "". Source: passwd(5), the first part of GECOS."""
     try:
         name = pwd.getpwuid(os.geteuid()).pw_gecos.split(",")[0]
     except KeyError:
@@ -46,7 +46,7 @@ def full_name() -> str:
 
 
 def timezone(etc: Path = Path("/etc")) -> str:
-    """Return the name of the host's time zone, as `Europe/Paris`; empty when it is unknown."""
+    """Return the name of the host's time zone, such as `Europe/Paris`; empty if it is unknown."""
     link = os.path.realpath(etc / "localtime")
     if ZONES in Path(link).parents:
         return str(Path(link).relative_to(ZONES))
@@ -57,9 +57,9 @@ def timezone(etc: Path = Path("/etc")) -> str:
 
 
 def zone(name: str) -> bytes:
-    """Return the file of the time zone `name`, for guests that have no database of their own. Source: tzfile(5).
+    """Return the file of the time zone `name`, for guests without a zone database. Source: tzfile(5).
 
-    Empty when this host has no database. Raises UsageError for a name that its database does not have.
+    Empty if this host has no database. Raises UsageError for a malformed name, or one that the database lacks.
     """
     if not ZONE.fullmatch(name):
         raise UsageError(f"timezone: {name!r} is not a time zone", hint="timedatectl list-timezones")
@@ -77,8 +77,8 @@ def zone(name: str) -> bytes:
 def environment(asked: Mapping[str, str], *, proxies: bool) -> dict[str, str]:
     """Return the environment `asked` for a guest, with this process's proxies if `proxies`.
 
-    A proxy appears in lower and upper case, because programs look for either; one on the host's own loopback gets the
-    address by which the guest reaches the host. What was asked for takes precedence.
+    A proxy appears in lower and upper case, because programs look for either. In those of this process, the host's
+    loopback is replaced by the address at which the guest reaches the host. `asked` takes precedence.
     """
     found: dict[str, str] = {}
     for name in _PROXIES:
@@ -92,7 +92,7 @@ def environment(asked: Mapping[str, str], *, proxies: bool) -> dict[str, str]:
 
 
 def public_keys(home: Path) -> tuple[str, ...]:
-    """Return the public keys in the folder `.ssh` of `home`, one line each, in the order of their files."""
+    """Return the public keys in the folder `.ssh` of `home`, one line each, sorted by file."""
     return tuple(
         line.strip()
         for path in sorted((home / ".ssh").glob("*.pub"))
@@ -105,7 +105,7 @@ def _seen_from_guest(proxy: str) -> str:
     try:
         parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
         port = f":{parts.port}" if parts.port else ""
-    except ValueError:  # not a URL, so not one on the loopback
+    except ValueError:  # not a URL, so not on the loopback
         return proxy
     if parts.hostname not in ("localhost", "127.0.0.1", "::1"):
         return proxy

@@ -1,8 +1,8 @@
 """What a machine can read, write or use of this host, beyond the access to the guest that every instance has.
 
-`create` lists all of it, with the host's own paths. What a template from a server asks for needs the user's consent: a
-terminal asks for it, a script passes --trust. Files of this host, built-in templates and the command line need no
-consent: their authors could do the same without a template.
+`create` lists all of it, with the host's own paths. What a template from a server asks for needs the user's consent: at
+a terminal the user is asked, a script passes --trust. Files of this host, built-in templates and the command line need
+no consent: their authors could do the same without a template.
 """
 
 import os
@@ -28,14 +28,14 @@ class Reach:
     """The key that asks for it: `mounts[0]`."""
     words: str
     server: str
-    """The URL of the template that asks for it; empty when that is trusted, or the access harmless."""
+    """The URL of the template that asks for it; empty if it is trusted, or the access is harmless."""
 
     def __str__(self) -> str:
         return f"{self.field}: {self.words}" + (f"; asked for by {self.server}" if self.server else "")
 
 
 def reach(tree: yaml.Node, template: Template, arch: str, directory: str) -> list[Reach]:
-    """Return what `template`, resolved from `tree`, reaches of this host; the instance's `directory` is its own."""
+    """Return what `template`, resolved from `tree`, reaches on this host, besides the instance's own `directory`."""
     found = []
     for path, words, harmless in (
         *_files(template, arch),
@@ -48,7 +48,7 @@ def reach(tree: yaml.Node, template: Template, arch: str, directory: str) -> lis
 
 
 _Found = Iterator[tuple[Path, str, bool]]
-"""Where it is asked for, what it is, and whether it is harmless."""
+"""The key that asks for the access, what it is, and whether it is harmless."""
 
 
 def _files(template: Template, arch: str) -> _Found:
@@ -70,7 +70,7 @@ def _files(template: Template, arch: str) -> _Found:
 
 
 def _forwards(tree: yaml.Node, template: Template, directory: str) -> _Found:
-    # Of a plain template only the static ones are left: each stands at the position of the text all the same.
+    # A plain template keeps only its static forwards; each is reported at its position in the text.
     texts = [plain(node) for node in items(get(tree, "portForwards"))]
     positions = [number for number, text in enumerate(texts) if not template.plain or text.get("static")]
     for number, forward in zip(positions, template.port_forwards, strict=True):
@@ -81,7 +81,7 @@ def _forwards(tree: yaml.Node, template: Template, directory: str) -> _Found:
         if forward.reverse:
             yield ("portForwards", number), f"the guest connects to this host's {here}", False
         elif forward.host_socket:
-            own = os.path.normpath(here).startswith(f"{directory}/")  # not through a `..` out of it
+            own = os.path.normpath(here).startswith(f"{directory}/")  # a `..` must not lead out of it
             yield ("portForwards", number), f"{here} → {there}", own
         else:
             yield ("portForwards", number), f"{here} → {there}", forward.host_ip in LOOPBACK
@@ -109,7 +109,7 @@ def _ports(ports: tuple[int, int]) -> str:
 
 
 def _server(tree: yaml.Node, path: Path) -> str:
-    """Return the URL of a template that has a part in what stands at `path`, directly or by a param; else empty."""
+    """Return the URL of a template that sets the value at `path` or a part of it, also by a param; empty if none does."""
     node, _ = at(tree, path)
     return next((name for name in _sources(tree, node) if name.startswith(("http://", "https://"))), "")
 

@@ -1,7 +1,7 @@
-"""What a template asks for that this host lacks: all of it at once, each with its place.
+"""Everything that a template asks for and this host lacks, each with its place.
 
-`create` and `template validate` both ask here, so they say the same. What a driver cannot do, the driver says itself
-(`Driver.check`).
+`create` and `template validate` both use this module, so they report the same. What a driver cannot do, the driver
+itself reports (`Driver.check`).
 """
 
 import os
@@ -60,7 +60,7 @@ def _found(path: Path, look: Callable[[], object]) -> _Problems:
 
 
 def _folder(path: Path, folder: HostPath) -> _Problems:
-    """Yield why `folder` cannot be mounted, or made if it is missing."""
+    """Yield why `folder` cannot be mounted or, if it is missing, cannot be made."""
     there = next(parent for parent in (folder, *folder.parents) if parent.exists() or parent.is_symlink())
     if not there.is_dir():
         yield path, f"{there} is not a folder"
