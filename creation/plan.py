@@ -1,4 +1,4 @@
-"""Turns a template into a draft: the one place where a template, an image and this host meet.
+"""Turns a template into a draft: the only place where a template, an image and this host meet.
 
 A plan is made before the instance exists and carried out by the transition `create` under the instance's lock. It
 yields a `Draft` that names no template, image or cache: its spec is complete and its materials are files.
@@ -48,18 +48,18 @@ STOP_TIMEOUT_S = 60.0
 
 
 def read(home: Home, template: str | Mapping[str, Any], edits: tuple[str, ...] = ()) -> Loaded:
-    """Return the template that `template` means or is, changed by `edits` (`cpus=4`), filled from the home's defaults.
+    """Return the template that `template` means or is, changed by `edits` (`cpus=4`), with the home's defaults.
 
-    `template` is what `locate` explains: a locator, a text of several lines, or a mapping.
+    `template` is a locator (templates/locate.py), a text of several lines, or a mapping. Raises what `load` raises.
     """
     return load(template, edits=edits, defaults=home.defaults if home.defaults.exists() else None)
 
 
 def plan(home: Home, name: str, template: str | Mapping[str, Any] | Loaded, driver: Driver, wishes: Wishes) -> Plan:
-    """Return the plan of the instance `name` from `template`: one that was read, or what `read` reads later.
+    """Return the plan of the instance `name` from `template`: one already read, or one that `read` reads later.
 
     Nothing is read or made yet. Raises UsageError for wishes that no machine could fulfil. Carrying the plan out raises
-    UntrustedTemplateError for a template from a server that reaches something of this host, unless `wishes.trust`.
+    UntrustedTemplateError for a template from a server that asks for access to this host, unless `wishes.trust`.
     """
 
     planner = _trusted(home, name, template, driver, wishes)
@@ -75,9 +75,9 @@ def plan(home: Home, name: str, template: str | Mapping[str, Any] | Loaded, driv
 def rehearsed(
     home: Home, name: str, template: str | Mapping[str, Any] | Loaded, driver: Driver, wishes: Wishes
 ) -> Plan:
-    """Return a plan like `plan`'s that makes nothing, for a dry run: the files that it names have no content.
+    """Return a plan like that of `plan` for a dry run: it makes nothing, and its files have no content.
 
-    Its report hears what would be made beside the instance. Without its image, the machine is known in part.
+    It reports what would be made besides the instance. If the store lacks the image, the draft is incomplete.
     """
     planner = _trusted(home, name, template, driver, wishes)
     return lambda report: planner(report).outline(report)
@@ -86,7 +86,7 @@ def rehearsed(
 def _trusted(
     home: Home, name: str, template: str | Mapping[str, Any] | Loaded, driver: Driver, wishes: Wishes
 ) -> "Callable[[Report], _Planner]":
-    """Return what makes the planner of the instance `name`, unless that takes trust which is not given."""
+    """Return a function that makes the planner of `name`, or raises UntrustedTemplateError if trust is missing."""
     _check(wishes)
 
     def planner(report: Report) -> _Planner:
@@ -110,26 +110,26 @@ def _trusted(
 def machine_of(  # noqa: PLR0917 - what a plan is made of
     home: Home, name: str, loaded: Loaded, driver: Driver, wishes: Wishes, report: Report
 ) -> tuple[Image, Spec]:
-    """Return the image and the machine of an instance that is created from `loaded`; the image is obtained now.
+    """Return the image and the machine of an instance to be created from `loaded`; the image is obtained now.
 
-    Raises what its creation would.
+    Raises what creating the instance would raise.
     """
     planner = _trusted(home, name, loaded, driver, wishes)(report)
     return planner.image(report), planner.spec()
 
 
 def described(home: Home, name: str, loaded: Loaded, driver: Driver, wishes: Wishes) -> Spec:
-    """Return the machine of the instance `name`, created from `loaded`, as far as its image does not decide.
+    """Return the machine of the instance `name`, created from `loaded`, as far as it does not depend on the image.
 
-    Raises what its creation would raise before it looks for an image, except for lack of trust.
+    Raises what creating the instance would raise before it looks for an image, except UntrustedTemplateError.
     """
     return _Planner(home, name, loaded, driver, wishes).spec()
 
 
 def check(home: Home, name: str, loaded: Loaded, driver: Driver, wishes: Wishes) -> list[Reach]:
-    """Return what the instance `name`, created from `loaded`, would reach of this host; nothing is made.
+    """Return what the instance `name`, created from `loaded`, would reach on this host; nothing is made.
 
-    Raises what its creation would raise before it looks for an image, except for lack of trust.
+    Raises what creating the instance would raise before it looks for an image, except UntrustedTemplateError.
     """
     planner = _Planner(home, name, loaded, driver, wishes)
     planner.spec()
@@ -137,7 +137,7 @@ def check(home: Home, name: str, loaded: Loaded, driver: Driver, wishes: Wishes)
 
 
 class _Planner:
-    """One template on its way to a machine."""
+    """Plans the machine of one instance from one template."""
 
     def __init__(self, home: Home, name: str, loaded: Loaded, driver: Driver, wishes: Wishes) -> None:
         self.home = home
@@ -156,7 +156,7 @@ class _Planner:
         self.reach = reach(loaded.tree, self.template, self.arch, str(home.directory(name)))
 
     def draft(self, report: Report) -> Draft:
-        """Return all that the machine consists of, with its image."""
+        """Return the spec and the files of the machine; obtains the image and makes missing folders."""
         spec = self.spec()
         whole = self._without_image(spec)
         self._make_folders(report)
@@ -170,7 +170,7 @@ class _Planner:
         return Draft(spec, materials, self._shared(spec))
 
     def outline(self, report: Report) -> Draft:
-        """Return what `draft` would, with files that have no content; nothing is made or obtained."""
+        """Return what `draft` would return, but with empty files; nothing is made or obtained."""
         spec = self.spec()
         for folder in requirements.missing_folders(self.template):
             report(f"makes the folder {folder}, to be mounted")
@@ -182,7 +182,7 @@ class _Planner:
             return Draft(spec, {}, self._shared(spec))
         spec = self._booting(spec, image)
         if not (self.home.keys / USER_KEY).exists():
-            report(f"makes the key {self.home.keys / USER_KEY}, with which guests are entered")
+            report(f"makes the key {self.home.keys / USER_KEY}, for logging in to guests")
         return Draft(
             spec,
             dict.fromkeys((*_material_names(image, spec), *self._warm(image, spec, report)), b""),
@@ -190,13 +190,13 @@ class _Planner:
         )
 
     def _without_image(self, spec: Spec) -> Draft | None:
-        """Return all that a machine consists of whose driver takes no image from here; None for others."""
+        """Return the whole draft if the driver takes no image from here; None if it does."""
         if self.driver.abilities.kept_by:
             return Draft(spec, {TEMPLATE: handed.text(self.loaded, self.template, spec)})
         return None if self.driver.abilities.images else Draft(spec, {})
 
     def _booting(self, spec: Spec, image: Image) -> Spec:
-        """Return `spec` with the way in which `image` boots."""
+        """Return `spec` with the way in which `image` boots; raises UsageError if that is not possible."""
         boot = self.template.boot_way(self.arch) or _fastest(image, spec)
         if boot not in image.boot and not (boot == "bios" and "firmware" in image.boot):  # a disk may have both loaders
             raise UsageError(f"image {image.name} boots by {' or '.join(image.boot)}, not by {boot}")
@@ -211,7 +211,7 @@ class _Planner:
         return {disk_file(disk.name): Disks(self.home).path(disk.name) for disk in spec.disks}
 
     def _warm(self, image: Image, spec: Spec, report: Report) -> Mapping[str, Path]:
-        """Return the files of the warm image that the machine begins from, if there is one."""
+        """Return the files of the warm image that the machine begins from; empty if there is none."""
         if not self.driver.abilities.warms or spec.boot != "kernel":
             return {}
         return of_warm_image(Store(self.home.images), image, spec, self.template.warm, report)
@@ -221,7 +221,7 @@ class _Planner:
         return obtain(Store(self.home.images), self._sources(), report)
 
     def _make_folders(self, report: Report) -> None:
-        """Make each folder that is to be mounted and does not exist."""
+        """Make the missing folders to be mounted; raises UsageError for those that cannot be made."""
         failed = []
         for folder in requirements.missing_folders(self.template):
             try:
@@ -279,16 +279,16 @@ class _Planner:
         )
         if len(json.dumps(spec.to_json())) > RECORD_BYTES:
             raise UsageError(
-                f"{self.loaded.name}: probes and message are longer than {RECORD_BYTES >> 20} MiB together"
+                f"{self.loaded.name}: probes and message together are longer than {RECORD_BYTES >> 20} MiB"
             )
         self.driver.check(spec)
         return spec
 
     def _port_rules(self) -> tuple[PortRule, ...]:
-        """Return what becomes of ports that open in the guest. A closed guest has no rule but the template's own."""
+        """Return the rules for ports that open in the guest. A guest cut off from the host gets no default rule."""
         template, able = self.template, self.driver.abilities
         if able.kept_by:
-            return ()  # the program that reads it keeps to it
+            return ()  # the program that keeps the machine follows the template
         default = able.follows_ports and template.network.host and not template.plain
         return resolve.port_rules(template.port_forwards, default=default)
 
@@ -296,11 +296,11 @@ class _Planner:
         return Disk(name, format=Disks(self.home).path(name).suffix.removeprefix("."))
 
     def _sources(self) -> list[Source]:
-        """Return the sources of the image, in the template's order: mirrors of each other."""
+        """Return the sources of the image, in the template's order; they are mirrors of each other."""
         return [_source(one, self.arch) for one in self.template.images if one.arch in (self.arch, None)]
 
     def _materials(self, image: Image, spec: Spec) -> dict[str, Path | bytes]:
-        """Return the files to lie beside the spec: links into the store, keys, and the seed."""
+        """Return the files to put beside the spec: links into the store, keys, and the seed."""
         store, key, host_key = Store(self.home.images), user_key(self.home.keys), new_host_key()
         more_keys = host_facts.public_keys(user_home()) if self.template.ssh.load_dot_ssh_pub_keys else ()
         seed = resolve.seed(self.template, spec, self.who, (key.public.decode().strip(), *more_keys), host_key)
@@ -315,22 +315,22 @@ class _Planner:
 
 
 def _fastest(image: Image, spec: Spec) -> str:
-    """Return how a machine of `image` boots, unless the template says.
+    """Return how a machine of `image` boots if the template does not say.
 
-    One with a TPM leaves that to its firmware, which measures what it starts. QEMU would put an initrd where the
-    firmware of such a machine has its tables, too.
+    A machine with a TPM boots by its firmware, which measures what it starts. Also, QEMU would put an initrd where the
+    firmware of such a machine has its tables.
     """
     ways = [way for way in image.boot if way != "kernel" or not spec.tpm]
     return (ways or image.boot)[0]
 
 
 def _material_names(image: Image, spec: Spec) -> list[str]:
-    """Return the names of what `_Planner._materials` returns."""
+    """Return the names of the files that `_Planner._materials` returns."""
     return [SSH_KEY, KNOWN_HOSTS, *_links(image, spec), INITRD if _seeded_by_initrd(image, spec) else SEED]
 
 
 def _links(image: Image, spec: Spec) -> dict[str, str]:
-    """Return which file of `image` each link beside the spec leads to."""
+    """Return the links beside the spec: name → role of the file of `image` that it leads to."""
     names = {BASE: "disk", CD: "cd"}
     if spec.boot == "kernel":
         names |= {KERNEL: "kernel", INITRD: "initrd"}

@@ -35,7 +35,7 @@ class Reach:
 
 
 def reach(tree: yaml.Node, template: Template, arch: str, directory: str) -> list[Reach]:
-    """Return what `template`, resolved from `tree`, reaches on this host, besides the instance's own `directory`."""
+    """Return what `template`, resolved from `tree`, reaches on this host. Its sockets in `directory` are harmless."""
     found = []
     for path, words, harmless in (
         *_files(template, arch),
@@ -109,7 +109,7 @@ def _ports(ports: tuple[int, int]) -> str:
 
 
 def _server(tree: yaml.Node, path: Path) -> str:
-    """Return the URL of a template that sets the value at `path` or a part of it, also by a param; empty if none does."""
+    """Return the URL of a template that sets the value at `path`, a part of it, or a param in it; else empty."""
     node, _ = at(tree, path)
     return next((name for name in _sources(tree, node) if name.startswith(("http://", "https://"))), "")
 

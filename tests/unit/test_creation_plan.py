@@ -220,7 +220,7 @@ def test_plan_of_too_long_probes_is_refused(draft, more):
     """A spec that is too long for later commands to read is not written."""
     quotes = '"' * 600_000  # each quote takes two characters in JSON
     more(f"probes: [{{script: '#!/bin/sh {quotes}'}}]\n")
-    with pytest.raises(UsageError, match="probes and message are longer than 1 MiB together"):
+    with pytest.raises(UsageError, match="probes and message together are longer than 1 MiB"):
         draft()
 
 
