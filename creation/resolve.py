@@ -1,7 +1,7 @@
 """What a template asks for, in the terms of a machine (fsm/spec.py) and of its guest (guest/facts.py).
 
-Templates arrive with variables replaced and paths absolute (templates/expand.py). The rest becomes final here: ranges
-of ports become single ports, files are read, and what is not given is taken from this host, once.
+Templates arrive with variables replaced and paths absolute (templates/expand.py). The rest is resolved here, once: port
+ranges become single ports, files are read, and values that are not given are taken from this host.
 """
 
 import os
@@ -22,14 +22,14 @@ from ..templates.parts import Mount as AskedMount
 from . import host_facts
 
 CPUS, MEMORY_BYTES, DISK_BYTES = 4, 4 << 30, 100 << 30
-"""The defaults, if the host has that much: never more processors than it has, or half of its memory. As in Lima."""
+"""The defaults: at most as many processors as the host has, and at most half of its memory. As in Lima."""
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who logs in, decided."""
+    """The guest's user, resolved."""
 
     name: str
     uid: int
@@ -37,10 +37,10 @@ class User:
 
 
 def user(template: Template, wished: str | None) -> User:
-    """Return who logs in: as wished, as the template says, or the user who creates. The home may hold variables."""
+    """Return the guest's user: `wished`, the template's, or the creating user. The home may still contain variables."""
     name = wished or template.user.name or host_facts.user()
     uid = template.user.uid if template.user.uid is not None else host_facts.uid()
-    # Not /home/NAME, where a template may well mount the home of the same name that the host has. As in Lima.
+    # Not /home/NAME: a template may mount the host's home of that name there. As in Lima.
     home = template.user.home or ("/root" if name == "root" else f"/home/{name}.guest")
     return User(name, 0 if name == "root" else uid, home)
 
@@ -59,7 +59,7 @@ def memory_bytes() -> int:
 
 
 def place(location: str) -> str:
-    """Return `location` with the path of a file made absolute."""
+    """Return `location`, made absolute if it is a path."""
     if re.match(r"[a-z]+:", location):
         return location
     return str(Path(os.path.expanduser(location)).absolute())  # noqa: PTH111 - Path's own raises for an unknown user
@@ -71,7 +71,7 @@ def mounts(template: Template) -> tuple[Mount, ...]:
 
 
 def mount(asked: AskedMount, kind: Literal["9p", "virtiofs"]) -> Mount:
-    """Return the folder `asked`, whose paths are absolute, as one that is mounted by `kind`."""
+    """Return the mount for `asked`, whose paths are absolute, of type `kind`."""
     return Mount(
         location=asked.location,
         mount_point=asked.mount_point or asked.location,
@@ -84,27 +84,27 @@ def mount(asked: AskedMount, kind: Literal["9p", "virtiofs"]) -> Mount:
 
 
 VNC = "127.0.0.1:0,to=9"
-"""The display by default: the first of ten that is free. As in Lima."""
+"""The default display: the first free one of ten. As in Lima."""
 
 
 def vnc(template: Template) -> str:
-    """Return where the guest's screen is shown; empty where it has none."""
+    """Return the VNC display that shows the guest's screen; empty if the guest has no screen."""
     return (template.video.vnc.display or VNC) if template.video.display == "vnc" else ""
 
 
 def lan(template: Template) -> str:
-    """Return what the guest calls its card on the network of instances; empty where it is on none."""
+    """Return the guest's name for its card on the network of instances; empty if it is not on that network."""
     return next((asked.interface for asked in template.networks), "")
 
 
 DEFAULT_RULE = PortRule("forward", LOOPBACK, False, 1, 65535, LOOPBACK, 1)  # noqa: FBT003 - a record
-"""Lima's own, after those of a template: what the guest's loopback reaches, this host's does."""
+"""Lima's own rule, after the template's: a port that opens on the guest's loopback opens on the host's too."""
 
 
 def forwards(rules: tuple[PortForward, ...]) -> tuple[Forward, ...]:
-    """Return a forward for each socket and port that `rules` name and that is open from the start.
+    """Return a forward for each socket and port that `rules` forward from the start.
 
-    Of two rules for a port, the first counts. What waits for ports to open is in `port_rules`.
+    If two rules name a port, the first one counts. Ports that are forwarded once they open are in `port_rules`.
     """
     found: list[Forward] = []
     decided: list[tuple[str, int, int]] = []
@@ -114,7 +114,7 @@ def forwards(rules: tuple[PortForward, ...]) -> tuple[Forward, ...]:
             if not rule.ignore:
                 found.append(_socket(rule))
             continue
-        # QEMU forwards UDP from IPv4 addresses only; a rule that names no protocol does without.
+        # QEMU forwards UDP from IPv4 addresses only; for an IPv6 one, a rule that names no protocol means TCP.
         if "proto" not in rule.model_fields_set and ":" in rule.host_ip:
             protos = ("tcp",)
         first, last = rule.guest_ports
@@ -125,9 +125,9 @@ def forwards(rules: tuple[PortForward, ...]) -> tuple[Forward, ...]:
 
 
 def port_rules(rules: tuple[PortForward, ...], *, default: bool) -> tuple[PortRule, ...]:
-    """Return what becomes of a TCP port that opens in the guest; empty where none is ever forwarded.
+    """Return what to do with TCP ports that open in the guest; empty if none is ever forwarded.
 
-    With `default`, the last rule is DEFAULT_RULE.
+    With `default`, the last rule is DEFAULT_RULE, unless an earlier one matches every port.
     """
     found: list[PortRule] = []
     for rule in rules:
@@ -136,7 +136,7 @@ def port_rules(rules: tuple[PortForward, ...], *, default: bool) -> tuple[PortRu
         where = (rule.guest_ip_matched, rule.exact, *rule.guest_ports)
         found.append(PortRule(_act(rule), *where, rule.host_ip, rule.host_ports[0]))
         if where == (ANY_ADDRESS, False, 1, 65535):
-            break  # no rule after it decides anything
+            break  # it matches every port: later rules have no effect
     else:
         found += [DEFAULT_RULE] if default else []
     while found and found[-1].act != "forward":
@@ -155,7 +155,7 @@ def _ports(rule: PortForward, protos: tuple[str, ...], decided: list[tuple[str, 
         for proto in protos:
             if any(proto == one and low <= port <= high for one, low, high in decided):
                 continue
-            # QEMU reaches the guest by its own address alone, and ssh carries no datagrams.
+            # QEMU reaches the guest only at the guest's own address, and ssh carries no datagrams.
             guest_ip = ANY_ADDRESS if proto == "udp" else rule.guest_address
             yield Forward(proto, guest_ip, port, "", rule.host_ip, port + shift, "", reverse=False)
 
@@ -197,7 +197,7 @@ def copies(template: Template) -> tuple[Copy, ...]:
 def seed(template: Template, spec: Spec, who: User, keys: tuple[str, ...], host_key: KeyPair) -> facts.Seed:
     """Return the facts for the guest of the machine `spec`; owners of `keys` may log in.
 
-    Raises UsageError for a file that cannot be read, or a name without an address.
+    Raises UsageError for an unreadable file, an unknown time zone, or a name without an address.
     """
     asked = template.user
     return facts.Seed(
@@ -238,7 +238,7 @@ def seed(template: Template, spec: Spec, who: User, keys: tuple[str, ...], host_
 
 
 def _scripts(template: Template, arch: str) -> Iterator[facts.Script]:
-    """Yield the template's scripts and then our own, so that those of the template are numbered as it has them."""
+    """Yield the template's scripts and then our own, so that ours do not change the numbers of the template's."""
     yield from (
         facts.Script(it.mode, it.script.encode(), it.once) for it in template.provision if it.mode in facts.MODES
     )
@@ -260,7 +260,7 @@ def _scripts(template: Template, arch: str) -> Iterator[facts.Script]:
 
 
 def _options(asked: AskedMount, kind: str) -> str:
-    """Return how the guest mounts `asked`. Source: Linux, Documentation/filesystems/9p.rst and virtiofs.rst."""
+    """Return the mount options of `asked`. Source: Linux, Documentation/filesystems/9p.rst and virtiofs.rst."""
     access = "rw" if asked.writable else "ro"
     if kind == "virtiofs":
         return access
@@ -277,9 +277,9 @@ def _guest_disks(template: Template) -> Iterator[facts.GuestDisk]:
 
 
 def address(template: Template, name: str) -> str:
-    """Return the address of `name` of hostResolver.hosts, which may be an alias of another.
+    """Return the address of `name` in hostResolver.hosts; a name may be an alias of another.
 
-    Raises UsageError for one that ends at no address.
+    Raises UsageError if the aliases lead to no address.
     """
     targets = {**dict.fromkeys(facts.HOST_NAMES, facts.HOST_ADDRESS), **template.host_resolver.hosts}
     found, seen = targets[name], {name}
@@ -292,7 +292,7 @@ def address(template: Template, name: str) -> str:
 
 
 def certificates(template: Template, number: int) -> list[bytes]:
-    """Return each certificate in the file `number` of caCerts.files. Raises UsageError when it has none."""
+    """Return the certificates in the file `number` of caCerts.files. Raises UsageError if none can be read."""
     name = template.ca_certs.files[number]
     try:
         content = Path(name).read_bytes()
@@ -305,7 +305,7 @@ def certificates(template: Template, number: int) -> list[bytes]:
 
 
 def _certificates(template: Template) -> Iterator[bytes]:
-    """Yield each certificate by itself: a file may hold many."""
+    """Yield each certificate of the template separately: a file may hold many."""
     for number in range(len(template.ca_certs.files)):
         yield from certificates(template, number)
     for text in template.ca_certs.certs:

@@ -13,18 +13,18 @@ from .reach import Reach
 from .wishes import Wishes
 
 Given = str | Mapping[str, Any]
-"""A template: what means it, or what it holds."""
+"""A template: its locator, its text, or a mapping with its content."""
 
 _NAME = "name"
-"""What an instance is called whose creation is only tried."""
+"""The name of an instance that is only checked, not created."""
 
 
 class Templates:
-    """The built-in templates, and all that can be one: at a path, a URL, `-` for standard input, or in memory.
+    """The built-in templates, and any other: at a path, a URL, `-` for standard input, or in memory.
 
-    In memory, a template is a text of several lines, or a mapping of what such a text would hold.
+    In memory, a template is a text of several lines, or a mapping with the same content.
 
-    Nothing here makes anything. Reading raises NotFoundError for what is not there, and InvalidTemplateError with every
+    No method creates anything. Reading raises NotFoundError for a missing template, and InvalidTemplateError with every
     mistake at once.
     """
 
@@ -32,23 +32,23 @@ class Templates:
         self._home, self._driver = home, driver
 
     def list(self) -> dict[str, str]:
-        """Return the built-in templates: name → what it is for, one sentence."""
+        """Return the built-in templates: name → what it is for, in one sentence."""
         return {name: load.summary(locate.find(name)) for name in locate.builtin_names()}
 
     def find(self, template: Given) -> Source:
-        """Return the text of `template`, unread."""
+        """Return the text of `template`, not yet parsed."""
         return locate.find(template)
 
     def parse(self, source: Source, edits: Sequence[str] = ()) -> Loaded:
-        """Return the template in `source`, its bases merged, changed by `edits` (`cpus=4`)."""
+        """Return the template in `source`, with its bases merged, changed by `edits` (`cpus=4`)."""
         return load.parse(source, edits=edits)
 
     def parse_text(self, name: str, text: str) -> Loaded:
-        """Return the template in `text`, which is called `name` in messages."""
+        """Return the template in `text`; messages call it `name`."""
         return load.parse(Source(name, text.encode()))
 
     def resolve(self, template: Given, edits: Sequence[str] = ()) -> Loaded:
-        """Return `template` as `create` reads it: with its bases, changed by `edits`, then the home's defaults."""
+        """Return `template` as `create` reads it: with its bases, then `edits`, then the home's defaults applied."""
         return plan.read(self._home, template, tuple(edits))
 
     def movable(self, source: Source) -> str:
@@ -62,26 +62,26 @@ class Templates:
     def reach(
         self, loaded: Loaded, wishes: Wishes | None = None, *, name: str = _NAME, driver: str | None = None
     ) -> tuple[Reach, ...]:
-        """Return what the instance `name`, created from `loaded`, would reach of this host.
+        """Return what the instance `name`, created from `loaded`, would reach on this host.
 
-        Raises what its creation would raise before it looks for an image, except for lack of trust.
+        Raises what creating the instance would raise before it looks for an image, except UntrustedTemplateError.
         """
         return tuple(plan.check(self._home, name, loaded, self._driver(driver), wishes or Wishes()))
 
     def validate(self, template: Given, edits: Sequence[str] = (), *, driver: str | None = None) -> tuple[str, ...]:
-        """Return notes about a template that `create` would accept: what is ignored, and what of this host it reaches.
+        """Return notes about a template that `create` would accept: what is ignored, and what it reaches on this host.
 
-        Raises for any other template, with all its mistakes.
+        For any other template, raises an error that lists its mistakes.
         """
         loaded = self.resolve(template, edits)
         return (*loaded.notes, *map(str, self.reach(loaded, driver=driver)))
 
     def instance_name(self, locator: str) -> str:
-        """Return what an instance from `locator` is called by default; raises UsageError where there is none."""
+        """Return the default name of an instance from `locator`; raises UsageError if there is none."""
         return locate.instance_name(locator)
 
     def locator(self, word: str) -> str:
-        """Return the locator that `word` means where a name could stand too; raises UsageError if it is ambiguous."""
+        """Return the locator that `word` means if it could also be a name; raises UsageError if it is unclear."""
         return locate.alone(word)
 
     def schema(self) -> dict[str, Any]:
