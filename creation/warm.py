@@ -1,4 +1,4 @@
-"""Which warm image an instance begins from: chosen when it is created, by the machine that it is to be."""
+"""Chooses the warm image that a new instance begins from: one that fits its machine."""
 
 from collections.abc import Mapping
 from hashlib import sha256
@@ -15,7 +15,7 @@ from ..images.warm import WarmImage, warm_images
 
 
 def choose(store: Store, image: Image, spec: Spec) -> tuple[WarmImage | None, str]:
-    """Return the warm image that an instance of `image` and `spec` can begin from, or None and why there is none."""
+    """Return the warm image that an instance of `image` and `spec` can begin from, or None and why none fits."""
     if spec.mounts or spec.disks or spec.cpu_model or spec.vnc or spec.tpm or spec.nested or spec.lan:
         return None, "a machine with mounts, attached disks, other devices or a cpuType cannot start from one"
     why, ours = "", programs()
@@ -29,9 +29,9 @@ def choose(store: Store, image: Image, spec: Spec) -> tuple[WarmImage | None, st
 
 def materials(store: Store, image: Image, spec: Spec, wanted: str, report: Report) -> Mapping[str, Path]:
     """Return the files of the warm image that an instance of `image` and `spec` begins from, by their names beside the
-    spec. `wanted` is what the template says of it: `auto`, `never` or `always`.
+    spec. `wanted` is the template's value of `warm`: `auto`, `never` or `always`.
 
-    Raises UsageError where one is `always` wanted and there is none.
+    Raises UsageError if `wanted` is `always` and no warm image fits.
     """
     if wanted == "never":
         return {}
@@ -50,7 +50,7 @@ def materials(store: Store, image: Image, spec: Spec, wanted: str, report: Repor
 
 
 def programs() -> str:
-    """Return the SHA-256 of the programs that a guest is given now: a warm one must have the same."""
+    """Return the SHA-256 of the programs that a new guest gets; the guest of a warm image must have the same."""
     return sha256(b"".join(file.read_bytes() for file in PROGRAMS.values())).hexdigest()
 
 

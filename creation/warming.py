@@ -1,8 +1,8 @@
-"""The making of a warm image.
+"""Makes a warm image.
 
-It is made by a sequence of rows like anyone's: an instance is created, started, and deleted; while it runs, its driver
-catches the moment. It is called `warming-IMAGE` and can be seen meanwhile. A process that is killed leaves it behind,
-and the next one who makes one of that image removes it: its spec says what it was made for.
+The ordinary rows do it: an instance is created, started and deleted; while it runs, its driver captures one moment of
+it. The instance is called `warming-IMAGE` and is visible meanwhile. A process that is killed leaves it behind. The next
+process that makes a warm image of that image removes it: its spec says what it was made for.
 """
 
 from dataclasses import replace
@@ -30,13 +30,13 @@ from .wishes import Wishes
 _CATCH_S, _QUIET_S = 120.0, 120.0
 
 _QUIET = "! command -v systemctl >/dev/null || systemctl is-system-running --wait"
-"""Ends when a guest has started all that it starts: what is still to be done would be done by each instance."""
+"""Ends when the guest has started everything: each instance would have to repeat what is left to do."""
 
 
 def ensure(engine: Engine, driver: Driver, loaded: Loaded, wishes: Wishes, report: Report) -> None:
-    """Make a warm image for machines of the template `loaded` and `wishes`, if there is none.
+    """Make a warm image for machines of the template `loaded` and `wishes`, if none fits.
 
-    Raises what the creation of such an instance would, and what `make` does.
+    Raises what creating such an instance would raise, and what `make` raises.
     """
     image, spec = machine_of(engine.home, _name("any"), loaded, driver, wishes, report)
     if choose(Store(engine.home.images), image, spec)[0] is None:
@@ -45,12 +45,12 @@ def ensure(engine: Engine, driver: Driver, loaded: Loaded, wishes: Wishes, repor
 
 
 def _name(image: str) -> str:
-    """Return what the instance is called by which a warm image is made."""
+    """Return the name of the instance from which a warm image of `image` is made."""
     return checked_name(f"warming-{image}")
 
 
 def _origin(image: str) -> str:
-    """Return what the spec of that instance names as its template."""
+    """Return what the spec of that instance has as its origin."""
     return f"image warm {image}"
 
 
@@ -64,13 +64,12 @@ def make(
     force: bool = False,
     dry_run: bool = False,
 ) -> WarmImage | None:
-    """Return the warm image of `image` and of `sizes`, by default those of the built-in template of that name; made now
-    if there is none, or with `force`. A `dry_run` makes none, reports what would be done, and returns None unless there
-    is one.
+    """Return the warm image of `image` for machines of `sizes`; make it if it does not exist, or with `force`. The
+    default sizes are those of the built-in template of that name. A `dry_run` makes nothing, reports what would be
+    done, and returns the existing warm image if that would be kept, else None.
 
-    Raises ImageError for an image whose guests take no identity while they run, HostError for a driver that has no
-    warm images, IllegalTransitionError where the name that it needs is that of somebody's own instance, and whatever
-    the rows raise.
+    Raises ImageError for an image whose guests cannot take an identity while they run, HostError for a driver without
+    warm images, IllegalTransitionError if the user has an instance of the name that is needed, and what the rows raise.
     """
     if not driver.abilities.warms:
         raise HostError(f'driver "{driver.name}" has no warm images')
@@ -87,7 +86,7 @@ def make(
     loaded = replace(
         load({**base, "mounts": [], "warm": "never", "propagateProxyEnv": False}), name=_origin(image.name)
     )
-    # Otherwise as most instances of this home will be: what its guest has already, theirs need not be given.
+    # Everything else is as in most instances of this home: their guests need not be given what this one has.
     asked = Wishes(arch=image.arch, cpus=sizes.cpus, memory_bytes=sizes.memory_bytes, disk_bytes=sizes.disk_bytes)
     spec = described(home, name, loaded, driver, asked)
     if dry_run:
@@ -138,7 +137,7 @@ def _there(found: WarmImage) -> str:
 
 
 def _check_whose(engine: Engine, name: str, origin: str) -> None:
-    """Raise IllegalTransitionError where `name` is an instance of somebody's own, and not one that was left by us."""
+    """Raise IllegalTransitionError if the instance `name` exists and was not made to warm an image."""
     if not engine.home.exists(name):
         return
     status = engine.status(name)
