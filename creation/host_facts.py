@@ -82,8 +82,9 @@ def environment(asked: Mapping[str, str], *, proxies: bool) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for name in _PROXIES:
-        value = asked.get(name) or asked.get(name.upper()) or ""
-        if not value and proxies:
+        given = [asked[key] for key in (name, name.upper()) if key in asked]  # an empty value: no proxy
+        value = next(filter(None, given), "")
+        if not given and proxies:
             value = os.environ.get(name) or os.environ.get(name.upper()) or ""
             value = value if name == "no_proxy" else _seen_from_guest(value)
         if value:

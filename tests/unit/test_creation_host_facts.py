@@ -129,6 +129,12 @@ def test_environment_asked_for_overrules_the_hosts(bare):
     }
 
 
+def test_proxy_that_is_switched_off_is_off_in_both_cases(bare):
+    """An empty value of the template means no proxy: this process's own does not come back under the other name."""
+    bare.setenv("http_proxy", "http://proxy.example:3128")
+    assert host_facts.environment({"HTTP_PROXY": ""}, proxies=True) == {"HTTP_PROXY": ""}
+
+
 def test_public_keys_are_the_lines_of_all_files(tmp_path):
     """The keys are in the order of the files' names, without comments and blank lines."""
     (tmp_path / ".ssh").mkdir()
