@@ -27,6 +27,11 @@ demo: $(VENV)/.installed
 test: $(VENV)/.developing $(VENV)/drawing $(VENV)/pyright
 	tools/packages.sh $(RUN) $(BUILD) $(TEST) ipxe-qemu
 	$(ROOMY) $(PYTEST) $(ARGS)
+	$(if $(ARGS),,$(CLUSTERED))
+
+# The tests on a cluster come last in a whole run, where namespaces may be made; elsewhere the run says that they were left out.
+CLUSTERED = @if [ "$$(id -u)" = 0 ] && unshare --net --mount --uts --ipc --pid --fork true; then $(MAKE) test-cluster; \
+	else echo 'left out: the tests on a cluster (make test-cluster), because they need root and namespaces'; fi
 
 # What needs no guest and no minute: linters, types, import contracts, unit and functional tests.
 check: $(VENV)/.developing
@@ -36,7 +41,7 @@ check: $(VENV)/.developing
 # Three Ganeti nodes in namespaces of this machine, and real guests: needs root, and takes a quarter of an hour.
 test-cluster: $(VENV)/.developing
 	tools/packages.sh $(RUN) $(BUILD) $(TEST)
-	INTERLOCK_TEST_CLUSTER=$(or $(CLUSTER),new) $(BIN)/python -m pytest -n 0 tests/cluster $(ARGS)
+	$(ROOMY) INTERLOCK_TEST_CLUSTER=$(or $(CLUSTER),new) $(BIN)/python -m pytest -n 0 tests/cluster $(ARGS)
 
 diagrams: $(VENV)/.installed
 	$(BIN)/python -m interlock.diagrams

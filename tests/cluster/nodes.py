@@ -133,7 +133,10 @@ class Nodes(NamedTuple):
         self._record(recorded)
 
     def power_on(self, name: str) -> None:
-        """Start the node with its former disk; Ganeti's daemons start too once the node is in the cluster."""
+        """Start the node with its former disk; Ganeti's daemons start too once the node is in the cluster.
+
+        A former master fails to start those of a master, if the cluster has got another one meanwhile.
+        """
         place = self.directory / name
         place.mkdir(exist_ok=True)
         words = [NODE, f"{name}.{DOMAIN}", self.directory / "chroot", place, self.directory / "shared"]
@@ -147,7 +150,7 @@ class Nodes(NamedTuple):
             "ip link set lo up && ip link add br0 type bridge && ip link set eth0 master br0 up && "
             f"ip address add {NODES[name]}/24 dev br0 && ip link set br0 up && ip route add default via {MANAGER}"
             " && /usr/sbin/sshd && { [ ! -e /var/lib/ganeti/config.data ] && [ ! -e /var/lib/ganeti/server.pem ] ||"
-            " /usr/lib/ganeti/daemon-util start-all; }",
+            " /usr/lib/ganeti/daemon-util start-all || [ -e /var/lib/ganeti/config.data ]; }",
         )
 
     def up_nodes(self) -> list[str]:
