@@ -60,8 +60,8 @@ def test_edit_that_changes_nothing_writes_nothing(interlock, bring, home, histor
         ("disk=1MiB", "disk: a disk cannot shrink"),
         ("arch=aarch64", "arch: cannot be edited: the disk was made for it"),
         ("images=[{location: x}]", "images: cannot be edited: the disk was made from it"),
-        ("param.x=1", "param: cannot be edited: what uses it was filled in when the instance was created"),
-        ("env.X=1", "env: cannot be edited: its guest was set up with it at its first boot"),
+        ("param.x=1", "param: cannot be edited: its values were filled in when the instance was created"),
+        ("env.X=1", "env: cannot be edited: the guest was set up with it at its first boot"),
         ("mounts=[{location: /no/such}]", "mounts[0].location: there is no folder /no/such"),
         (
             "mounts=[{location: /etc}]",
