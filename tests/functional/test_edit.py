@@ -68,7 +68,7 @@ def test_edit_that_changes_nothing_writes_nothing(interlock, bring, home, histor
             "mounts[0].location: expected a folder that the guest's own system does not need",
         ),
         ("mounts=[{location: '{{.Home}}'}]", "mounts[0].location: expected a path without variables"),
-        ("mounts=[{location: /etc, mountPoint: /x}, {location: /usr, mountPoint: /x}]", "/x is already a mount above"),
+        ("mounts=[{location: /etc, mountPoint: /x}, {location: /usr, mountPoint: /x}]", "/x is already mounted above"),
         ("message=x", "message: cannot be edited: only create uses it"),
         ("portForwards=[{guestPort: 80, hostSocket: web.sock}]", "hostSocket: expected an absolute path"),
         ("portForwards=[{guestSocket: '/{{.Name}}', hostPort: 1}]", "guestSocket: expected an absolute path"),
