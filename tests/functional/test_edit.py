@@ -72,7 +72,7 @@ def test_edit_that_changes_nothing_writes_nothing(interlock, bring, home, histor
         ("message=x", "message: cannot be edited: only create uses it"),
         ("portForwards=[{guestPort: 80, hostSocket: web.sock}]", "hostSocket: expected an absolute path"),
         ("portForwards=[{guestSocket: '/{{.Name}}', hostPort: 1}]", "guestSocket: expected an absolute path"),
-        ("portForwards=[{proto: udp}]", "portForwards[0]: not supported yet: a forward of UDP of more than 1000 ports"),
+        ("portForwards=[{proto: udp}]", "portForwards[0]: not supported yet: a UDP forward of more than 1000 ports"),
         ("cpus=many", "cpus: expected a whole number"),
         ("cpu=1", "cpu: no such key; did you mean"),
     ],
