@@ -16,7 +16,7 @@ from .mistakes import found
 
 MAX_SOURCES = 100
 MAX_DEPTH = 20
-"""How deeply bases may have bases."""
+"""How deep a chain of bases of bases may be."""
 
 MAX_TOTAL_BYTES = 4 << 20
 
@@ -26,10 +26,10 @@ _PROPERTIES = re.compile(r"(?:[&!]\S*\s+)*")
 
 
 def movable(source: Source) -> str:
-    """Return the text of `source` with each relative locator made absolute, so that it can be moved.
+    """Return the text of `source` with each relative locator made absolute, so that the text can be moved.
 
-    Everything else stays as it is, comments included. Raises InvalidTemplateError, with the place, for a locator that
-    is not allowed there.
+    Everything else stays as it is, comments included. Raises InvalidTemplateError, with the place, if the text is not
+    YAML or a locator is not allowed there.
     """
     tree = compose(source.name, source.text)
     text = source.text.decode("utf-8-sig")
@@ -45,18 +45,18 @@ def movable(source: Source) -> str:
 
 @dataclass(slots=True)
 class Reading:
-    """One template being read. Its limits and its check for loops cover everything it names."""
+    """One template being read. The limits, and the check that no base is read twice, cover everything that it names."""
 
     sources: list[str] = field(default_factory=list)
-    """The texts that were read, in order, by the names that messages use."""
+    """The names, as messages use them, of the texts that were read, in order."""
     _bytes: int = 0
     _bases: dict[str, str] = field(default_factory=dict)
     """Absolute locator → the place that named it."""
 
     def tree(self, source: Source, depth: int = 0) -> yaml.MappingNode:
-        """Return the tree of `source` with its bases merged and the files that it names read.
+        """Return the tree of `source` with its bases merged in and the files that it names inlined.
 
-        Raises InvalidTemplateError and NotFoundError, which name the place that refers to what is wrong or missing.
+        Raises InvalidTemplateError or NotFoundError, with the place that is wrong or that names what is missing.
         """
         self._count(source)
         tree = compose(source.name, source.text)
@@ -85,7 +85,7 @@ class Reading:
             )
 
     def _inline_files(self, tree: yaml.MappingNode, source: Source) -> None:
-        """Replace each `file` of provision and probes by its content."""
+        """Replace each `file` of provision and probes with its content."""
         for entry, key, named in _files(tree, source):
             file = named.fetched(read_file)
             self._count(file)
@@ -99,10 +99,10 @@ class Reading:
 
 
 class _Named:
-    """A locator with or without a digest, as a template names it: a word, or a mapping of url and digest."""
+    """A locator in a template, with or without a digest: a word, or a mapping of url and digest."""
 
     def __init__(self, node: yaml.Node, field: str, source: Source) -> None:
-        """Raises InvalidTemplateError, with the place, for an invalid locator or one that is not allowed there."""
+        """Raises InvalidTemplateError, with the place, for a locator that is invalid or not allowed there."""
         self.node = node
         self._field = field
         odd = [key.value for key, _ in node.value if key.value not in ("url", "digest")] if _is_mapping(node) else []
@@ -123,7 +123,7 @@ class _Named:
         return InvalidTemplateError(f"{place(self.node)}: {self._field}: {words}")
 
     def fetched(self, read_it: Callable[[str], Source]) -> Source:
-        """Return what `read_it` finds there. Raises what it raises, with the place, and for another digest."""
+        """Return what `read_it` reads. Raises its errors with the place; InvalidTemplateError for a wrong digest."""
         try:
             source = read_it(self.absolute)
         except NotFoundError as error:
@@ -134,7 +134,7 @@ class _Named:
         if not self._digest:
             return source
         if kind not in ("sha256", "sha512"):
-            raise self.mistake(f"expected a digest of sha256: or sha512:, found {found(self._digest)}")
+            raise self.mistake(f"expected a digest that begins with sha256: or sha512:, found {found(self._digest)}")
         actual = hashlib.new(kind, source.text).hexdigest()
         if actual != expected:
             raise self.mistake(f"{source.name} is not what was asked for: its digest is {kind}:{actual}")
@@ -142,7 +142,7 @@ class _Named:
 
 
 def _bases(tree: yaml.MappingNode, source: Source) -> "Iterator[_Named]":
-    """Yield the bases that `source`, whose tree is `tree`, names."""
+    """Yield the bases that `tree`, the tree of `source`, names."""
     named = get(tree, "base")
     if isinstance(named, yaml.SequenceNode):
         for position, node in enumerate(named.value):
@@ -152,9 +152,9 @@ def _bases(tree: yaml.MappingNode, source: Source) -> "Iterator[_Named]":
 
 
 def _files(tree: yaml.MappingNode, source: Source) -> "Iterator[tuple[yaml.MappingNode, str, _Named]]":
-    """Yield each file that `source` names: the entry, the key for its content, and the locator.
+    """Yield each file that `tree`, the tree of `source`, names: its entry, the key for its content, and the locator.
 
-    Entries with both a file and a text are left out: they are refused later.
+    Entries with both a file and a text are left out, because they are refused later.
     """
     for name in ("provision", "probes"):
         for position, entry in enumerate(items(get(tree, name))):

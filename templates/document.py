@@ -23,7 +23,7 @@ MAX_NODES = 50_000
 """Aliases are copied, and a few lines of them can expand to gigabytes."""
 
 EDIT = "--set "
-"""The beginning of the name of an edit from the command line, which has no lines."""
+"""How the name of an edit from the command line begins. An edit has no lines."""
 
 _TAG = "tag:yaml.org,2002:"
 NULL, BOOL, INT, FLOAT, STR, BINARY, MAP, SEQ = (
@@ -76,10 +76,10 @@ for _tag, _pattern, _first in (
 
 
 def compose(name: str, text: bytes) -> yaml.MappingNode:
-    """Return the tree of the one document in `text`, which messages call `name`; an empty text is an empty mapping.
+    """Return the tree of the single document in `text`, which messages call `name`; empty text is an empty mapping.
 
-    Aliases and `<<` are copied out, so that no two nodes are the same. Raises InvalidTemplateError with the place of
-    the first thing that is not YAML, of a duplicate key, and of a tag that is not supported.
+    Aliases and `<<` are expanded into copies, so no node occurs twice. Raises InvalidTemplateError, with the place, for
+    the first thing that is not YAML, for a duplicate key, and for a tag that is not supported.
     """
     node = _compose(name, text)
     if node is None:
@@ -91,7 +91,7 @@ def compose(name: str, text: bytes) -> yaml.MappingNode:
 
 
 def compose_value(name: str, text: str) -> yaml.Node:
-    """Return the tree of the value `text`, which may be of any kind; empty is null. Raises as `compose` does."""
+    """Return the tree of the value `text`, which may be of any kind; empty text is null. Raises as `compose` does."""
     mark = yaml.Mark(name, 0, 0, 0, None, 0)
     try:
         encoded = text.encode(errors="surrogateescape")
@@ -144,7 +144,7 @@ def items(node: yaml.Node | None) -> list[yaml.Node]:
 
 
 def is_null(node: yaml.Node) -> bool:
-    """True for a value that is not given."""
+    """True for null, which means that no value is given."""
     return bool(node.tag == NULL)
 
 
@@ -162,7 +162,7 @@ def place(node: yaml.Node) -> Place:
 
 
 def place_in(node: yaml.Node, offset: int) -> Place:
-    """Return the place of character `offset` of the text of `node`: exact in a block of `|` and in a file."""
+    """Return the place of character `offset` in the text of `node`; it is exact only in `|` blocks and in files."""
     before = str(node.value)[:offset].split("\n")
     if isinstance(node, FileNode):
         return Place(node.start_mark.name, len(before), len(before[-1]) + 1)
@@ -175,7 +175,7 @@ def place_in(node: yaml.Node, offset: int) -> Place:
 
 
 def at(root: yaml.Node, path: Sequence[str | int]) -> tuple[yaml.Node, yaml.Node]:
-    """Return the value at `path` and its key; if the path does not exist, the last part that does."""
+    """Return the value at `path` and its key; if the path does not exist, those of the last part that does."""
     node = key = root
     for part in path:
         found = get(node, part)
@@ -196,7 +196,7 @@ def written(path: Sequence[str | int]) -> str:
 def _compose(name: str, text: bytes) -> yaml.Node | None:
     try:
         loader = _Loader(text.decode("utf-8-sig"))
-        loader.name = name  # by which its marks call the source
+        loader.name = name  # the name of the source in its marks
         node = loader.get_single_node()
         return _Copier().copied(node) if node else None
     except UnicodeDecodeError as error:

@@ -13,14 +13,14 @@ _EDIT = re.compile(r"""\s*\.?(?P<key>(?:"[^"]*"|[^="])*?)\s*=(?P<value>.*)""", r
 _KEY = re.compile(r"""(?P<name>[A-Za-z0-9_-]+)|"(?P<quoted>[^"]+)"|\[(?P<position>[0-9]{0,6})\]""")
 
 FRONT = -1
-"""The position before the first, written `[]`."""
+"""The position before the first item, written `[]`."""
 
 
 def apply(tree: yaml.MappingNode, edit: str) -> None:
-    """Change the value in `tree` that `edit`, KEY=VALUE, names; VALUE is YAML, and null removes the value.
+    """Change the value in `tree` that `edit`, KEY=VALUE, names. VALUE is YAML; null removes the value of a key.
 
-    Missing mappings on the way are created. A list grows by at most one item: the next position appends, `[]`
-    prepends, because the first of several rules counts. Raises InvalidTemplateError, whose place is the edit itself.
+    Missing mappings and lists on the way are created. A list grows by at most one item: the next position appends;
+    `[]` prepends, because the first rule that fits counts. Raises InvalidTemplateError, whose place is the edit itself.
     """
     found = _EDIT.fullmatch(edit)
     path = _path(found["key"]) if found else ()
@@ -30,7 +30,7 @@ def apply(tree: yaml.MappingNode, edit: str) -> None:
         raise InvalidTemplateError(f"{name}: expected KEY=VALUE, such as cpus=4 or mounts[0].writable=true")
     if path[0] == "base" or path[-1] == "file":
         raise InvalidTemplateError(f"{name}: files are read before --set applies: name this one in a template")
-    # What begins with a variable is text: read as YAML it would be a mapping of mappings, which no key takes.
+    # A value that begins with a variable is text: YAML would read it as a mapping of mappings, which no key takes.
     text = json.dumps(found["value"]) if found["value"].lstrip().startswith("{{") else found["value"]
     try:
         value = compose_value(name, text)

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 FIXED = {
     "images": "the disk was made from it",
     "arch": "the disk was made for it",
-    "param": "what uses it was filled in when the instance was created",
-    **dict.fromkeys(("env", "provision"), "its guest was set up with it at its first boot"),
+    "param": "its values were filled in when the instance was created",
+    **dict.fromkeys(("env", "provision"), "the guest was set up with it at its first boot"),
 }
-"""Keys → why they cannot be edited, if the reason is not just that only `create` uses them."""
+"""Key → why it cannot be edited, unless the reason is just that only `create` uses it."""
 
 
 class Text:
-    """What the YAML text in `source` asks for after `edits` (`cpus=4`); a key that it lacks stays as it is.
+    """What the YAML text in `source` asks for, with `edits` (`cpus=4`) applied; keys that it lacks do not change.
 
     Raises InvalidTemplateError with every mistake and its place.
     """

@@ -17,7 +17,7 @@ GUEST = ("Home", "Name", "Hostname", "UID", "User")
 HOME = ("Name", "Hostname", "UID", "User")
 MESSAGE = ("Name", "Dir", "HostOS", "HostArch", "User", "Home")
 INSTANCE = re.compile(r"Instance\.(Name|Dir|Hostname|Config(\.\w+)+)")
-"""Further variables of a message, as in Lima: of the instance, and after `Config` values of the template itself."""
+"""Further variables of a message, as in Lima: those of the instance and, after `Config`, values of the template."""
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "user.home": HOME,
@@ -35,7 +35,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "copyToHost[].host": HOST,
     "message": MESSAGE,
 }
-"""Field → the variables that it may use, besides `.Param.NAME`, and in a message those of INSTANCE."""
+"""Field → the variables that it may use, besides `.Param.NAME` and, in a message, those of INSTANCE."""
 
 INTERNAL = "internal_netplanOptional"
 """A param with which Lima's templates control Lima."""
@@ -49,11 +49,11 @@ class Host:
     """The values of the host's variables."""
 
     name: str
-    """Of the instance."""
+    """The name of the instance."""
     dir: str
     """The instance's own directory."""
     home: str
-    """Of the user who creates it, like uid and user."""
+    """Of the user who creates the instance, like uid and user."""
     uid: int
     user: str
     temp_dir: str = "/tmp"  # noqa: S108 - what the variable stands for
@@ -86,7 +86,7 @@ class Guest:
     uid: int
     user: str
     home: str
-    """If the template does not set it."""
+    """The home if the template sets no other."""
 
     def values(self) -> dict[str, str]:
         """Return variable → text."""
@@ -100,7 +100,7 @@ class Guest:
 
 
 def texts(data: object, path: Path = ()) -> Iterator[tuple[Path, str, str]]:
-    """Yield each text of `data`, the plain form of a template, that may hold variables: (path, field, text)."""
+    """Yield each text that may hold variables in `data`, the plain form of a template: (path, field, text)."""
     inner = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
     for key, item in inner:
         here = (*path, key)
@@ -111,7 +111,7 @@ def texts(data: object, path: Path = ()) -> Iterator[tuple[Path, str, str]]:
 
 
 def misused(tree: yaml.Node, data: dict[str, object]) -> list[Mistake]:
-    """Return a mistake for each unknown variable, each text that cannot be read, and each unused param."""
+    """Return a mistake for each unknown variable, each text that cannot be parsed, and each unused param."""
     params = _params(data)
     wrong, used = [], set()
     for path, field, text in texts(data):
@@ -135,7 +135,8 @@ def misused(tree: yaml.Node, data: dict[str, object]) -> list[Mistake]:
 def expanded(tree: yaml.Node, data: dict[str, Any], host: Host, guest: Guest) -> list[Mistake]:
     """Replace the variables in `data`, the plain form of `tree`, and make paths on the host absolute.
 
-    Returns what could not be replaced, and each mount that would hide the guest's home.
+    Returns a mistake for what could not be replaced, for an unknown `~user`, and for a mount that would hide the
+    guest's home.
     """
     params = _params(data)
     wrong = []
@@ -165,14 +166,14 @@ def expanded(tree: yaml.Node, data: dict[str, Any], host: Host, guest: Guest) ->
 
 
 def _of_instance(text: str, data: dict[str, Any], host: Host, guest: Guest) -> dict[str, Value]:
-    """Return the values of the variables of INSTANCE in `text`; "" for what the template does not set."""
+    """Return the values of the INSTANCE variables in `text`; "" for values that the template does not set."""
     known = {"Instance.Name": host.name, "Instance.Dir": host.dir, "Instance.Hostname": guest.hostname}
     asked = [name for name, _ in names(text) if INSTANCE.fullmatch(name)]
     return {name: known.get(name) or _said(data, name.lower().split(".")[2:]) for name in asked}
 
 
 def _said(data: object, path: list[str]) -> Value:
-    """Return the value of `data` at `path`, in lower case because Go spells keys differently from templates."""
+    """Return the value of `data` at `path`, which is in lower case: Go spells keys differently from templates."""
     for part in path:
         inner = data.items() if isinstance(data, dict) else ()
         data = next((value for key, value in inner if key.lower() == part), None)
@@ -180,7 +181,7 @@ def _said(data: object, path: list[str]) -> Value:
 
 
 def _make_absolute(data: dict[str, Any], host: Host) -> None:
-    """Make paths on the host absolute, and give every mount its place in the guest."""
+    """Make paths on the host absolute, and give every mount a mount point."""
     for mount in _mappings(data, "mounts"):
         if isinstance(mount.get("location"), str):
             mount["location"] = _at_home(mount["location"], host)
@@ -196,7 +197,7 @@ def _make_absolute(data: dict[str, Any], host: Host) -> None:
 
 
 def _at_home(path: str, host: Host) -> str:
-    """Return `path` with `~` or `~USER` replaced by that home; it stays relative when there is no such user."""
+    """Return `path` with `~` or `~USER` replaced by that home; unchanged if there is no such user."""
     if path == "~" or path.startswith("~/"):
         return host.home + path[1:]
     return os.path.expanduser(path)  # noqa: PTH111 - Path's own raises where there is no such user
@@ -220,5 +221,5 @@ def _inside(tree: yaml.Node, path: Path, offset: int, words: str) -> Mistake:
 def _set(data: object, path: Path, value: str) -> None:
     *way, last = path
     for part in way:
-        data = data[part]  # type: ignore[index] # the path was found in it
+        data = data[part]  # type: ignore[index] # the path was found in `data`
     data[last] = value  # type: ignore[index] # likewise

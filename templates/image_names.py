@@ -1,6 +1,6 @@
 """What an image's file name reveals: that it is an image, its architecture, and a name for an instance of it.
 
-The words that are looked for are Lima's. Source: Lima, pkg/limatmpl/locator.go.
+The words to look for are Lima's. Source: Lima, pkg/limatmpl/locator.go.
 """
 
 import json
@@ -36,19 +36,19 @@ def is_image(locator: str) -> bool:
 
 
 def arch(locator: str) -> str | None:
-    """Return the architecture in the name of an image, as Lima spells it; None if there is none in it."""
+    """Return the architecture that the locator of an image contains, as Lima spells it; None if it contains none."""
     found = re.search(rf"\b({'|'.join(_ARCH)})\b", locator.replace("_", " ").replace("x86 64", "x86_64"))
     return _ARCH[found[1]] if found else None
 
 
 def template(locator: str) -> bytes:
-    """Return the text of a template with only the image at `locator`, by default for this host's architecture."""
+    """Return the text of a template with only the image at `locator`, for the architecture in it or this host's."""
     named = arch(locator) or platform.machine()
     return f"arch: {named}\nimages:\n- location: {json.dumps(locator)}\n  arch: {named}\n".encode(errors="replace")
 
 
 def instance_name(locator: str) -> str:
-    """Return what to call an instance of the image: `Rocky-9-GenericCloud-Base-9.4.x86_64.qcow2` is `rocky-9.4`."""
+    """Return a name for an instance of the image: `Rocky-9-GenericCloud-Base-9.4.x86_64.qcow2` gives `rocky-9.4`."""
     path = urlsplit(locator).path if "://" in locator else locator
     name = _IMAGE.sub("", path.rsplit("/", 1)[-1].lower()).removeprefix("nocloud_")
     name = re.sub(rf"[-_.]({_SAY_NOTHING})\b", "", name)

@@ -43,21 +43,21 @@ class Loaded:
     """A valid template."""
 
     template: Template
-    """Its variables not yet replaced."""
+    """Its variables are not replaced yet."""
     notes: tuple[str, ...]
     """Notes about it, in the order of its text: what is ignored or done differently."""
     name: str
     """Its name in messages: `template:debian`, `./web.yaml`."""
     tree: yaml.MappingNode
-    """All of it as one tree, its bases merged."""
+    """The whole template as one tree: bases, edits and defaults are merged in."""
     sources: tuple[str, ...]
-    """What was read, in order."""
+    """The names of the texts that were read, in order."""
 
 
 def load(template: str | Mapping[str, Any], *, edits: Sequence[str] = (), defaults: Path | None = None) -> Loaded:
-    """Return the template that `template` means or is, changed by `edits`, filled in from the file `defaults`.
+    """Return the template that `template` means or is, changed by `edits` and filled in from the file `defaults`.
 
-    An edit is KEY=VALUE. Raises NotFoundError for what does not exist, InvalidTemplateError with all mistakes.
+    An edit is KEY=VALUE. Raises NotFoundError for what does not exist, and InvalidTemplateError with all mistakes.
     """
     return parse(find(template), edits=edits, defaults=defaults)
 
@@ -71,7 +71,7 @@ def parse(source: Source, *, edits: Sequence[str] = (), defaults: Path | None = 
         apply(tree, edit)
     sources = reading.sources
     if defaults is not None:
-        others = Reading()  # a base of the template's may be one of the defaults', too
+        others = Reading()  # the template and the defaults may have a base in common
         merge(tree, others.tree(find(str(defaults.absolute()))), nulls=True)
         sources += others.sources
     combine(tree)
@@ -82,9 +82,9 @@ def parse(source: Source, *, edits: Sequence[str] = (), defaults: Path | None = 
 def expand(loaded: Loaded, host: Host, guest: Guest) -> Template:
     """Return the template of `loaded` with the variables replaced in every text that may hold them.
 
-    Afterwards every path on the host is absolute, a relative hostSocket being one in the folder `sock` of the
-    instance's, and every mount names its mountPoint. `guest.home` is used if the template sets none. Raises
-    InvalidTemplateError with all mistakes: an expanded text can be one.
+    Afterwards paths on the host are absolute (a relative hostSocket is in the folder `sock` of the instance's
+    directory) and every mount names its mountPoint. `guest.home` is used if the template sets no home. Raises
+    InvalidTemplateError with all mistakes, because an expanded text can be wrong.
     """
     data = plain(loaded.tree)
     wrong = expanded(loaded.tree, data, host, guest)
@@ -95,7 +95,7 @@ def expand(loaded: Loaded, host: Host, guest: Guest) -> Template:
 
 
 def dump(loaded: Loaded) -> str:
-    """Return the template as self-contained YAML text that loads to the same. Comments are lost."""
+    """Return the template as self-contained YAML text that loads to the same template. Comments are lost."""
     return serialize(loaded.tree)
 
 
@@ -151,11 +151,11 @@ def _in_order(found: Iterable[Mistake], sources: Sequence[str]) -> list[Mistake]
 
 
 def _read_as_text(tree: yaml.MappingNode) -> None:
-    """Read as text what is text, whatever it looks like: `true` in env, 644 in permissions, 2.0 as a version."""
+    """Make text of what is always text, whatever it looks like: `true` in env, 644 in permissions, 2.0 as a version."""
     mappings = [get(tree, "env"), get(tree, "param"), get(get(tree, "hostResolver"), "hosts")]
     values = [value for node in mappings if isinstance(node, yaml.MappingNode) for _, value in node.value]
     for value in values:
-        if is_null(value):  # declared, and empty
+        if is_null(value):  # declared without a value
             value.tag, value.value = STR, ""
     values += filter(None, (get(entry, "permissions") for entry in items(get(tree, "provision"))))
     versions = get(tree, "minimumLimaVersion"), get(get(get(tree, "vmOpts"), "qemu"), "minimumVersion")

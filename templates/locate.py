@@ -25,7 +25,7 @@ from ..host import cancellation
 from . import image_names
 
 MAX_BYTES = 1 << 20
-"""People write templates; a larger file is something else."""
+"""Templates are written by people; a larger file is something else."""
 
 TIMEOUT_S = 20.0
 """How long a server may be silent."""
@@ -33,7 +33,7 @@ TIMEOUT_S = 20.0
 STDIN = "-"
 
 MEMORY = "<memory>"
-"""The name in messages of a template that did not come from a file."""
+"""The name in messages of a template from a program's memory."""
 
 BUILTIN = "template:"
 
@@ -50,22 +50,23 @@ class Source:
     name: str
     text: bytes
     locator: str = STDIN
-    """Absolute: relative locators in the text start from here. Standard input has no folder."""
+    """Absolute. Relative locators in the text start in its folder; standard input has no folder."""
 
 
 def builtin_names() -> list[str]:
     """Return the names of the built-in templates that machines are made from, sorted.
 
-    Besides those with a text of their own, the images of a release, such as `ubuntu-24.04`, count as one.
+    The images of a release, such as `ubuntu-24.04`, count as a template, too.
     """
     texts = [*_builtin().glob("*.yaml"), *(_builtin() / _IMAGES).glob("*.yaml")]
     return sorted({path.name.removesuffix(".yaml") for path in texts})
 
 
 def find(template: str | Mapping[str, Any]) -> Source:
-    """Return the template that `template` means or is. Raises NotFoundError, InvalidTemplateError for what is not text.
+    """Return the template that `template` means or is.
 
-    A mapping holds what a template's text would: strings, numbers, booleans, None, lists and mappings.
+    A mapping holds what a template's text would: strings, numbers, booleans, None, lists and mappings. Raises
+    NotFoundError if it is not found, and InvalidTemplateError for what cannot be a template.
     """
     if isinstance(template, Mapping):
         return _limited(MEMORY, _written(template), STDIN)
@@ -87,15 +88,15 @@ def _plain(value: object) -> object:
         return os.fspath(value)
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError(f"a template holds no {type(value).__name__}: {value!r}")
+    raise TypeError(f"a template cannot hold a value of type {type(value).__name__}: {value!r}")
 
 
 def absolute(locator: str, beside: str | None = None) -> str:
     """Return `locator` so that it means the same everywhere: `template:NAME`, a URL, an absolute path, or `-`.
 
-    `beside` is the absolute locator of the template that names it, in whose folder a relative one starts; None stands
-    for the command line, where a bare word is a built-in and a path starts at the current folder. Raises
-    InvalidTemplateError for what must not be named from there.
+    `beside` is the absolute locator of the template that names `locator`: a relative locator starts in its folder. None
+    stands for the command line, where a bare word is a built-in and a path starts in the current folder. Raises
+    InvalidTemplateError for a locator that must not be named from there.
     """
     scheme = _scheme(locator)
     if scheme == "template":
@@ -103,7 +104,7 @@ def absolute(locator: str, beside: str | None = None) -> str:
     if scheme in _REMOTE:
         return locator
     if scheme not in ("", "file"):
-        raise InvalidTemplateError(f"{locator}: locators by {scheme}: are not supported yet; one is {_KINDS}")
+        raise InvalidTemplateError(f"{locator}: locators by {scheme}: are not supported yet; use {_KINDS}")
     if scheme == "file" or locator.startswith(("/", "~")):
         if beside and _scheme(beside) in _REMOTE:
             raise InvalidTemplateError(f"{locator}: a template from a server cannot name files of this host")
@@ -117,14 +118,14 @@ def is_relative(locator: str) -> bool:
 
 
 def read(locator: str) -> Source:
-    """Return the template that `locator`, an absolute one, means. Raises as `find` does."""
+    """Return the template that the absolute `locator` means. Raises as `find` does."""
     if image_names.is_image(locator):
         return Source(locator, image_names.template(locator), locator)
     return read_file(locator)
 
 
 def read_file(locator: str) -> Source:
-    """Return the text at `locator`, an absolute one. Raises NotFoundError, InvalidTemplateError."""
+    """Return the text at the absolute `locator`. Raises NotFoundError or InvalidTemplateError."""
     if locator == STDIN:
         with cancellation.interruptible():
             return _limited("<standard input>", sys.stdin.buffer.read(MAX_BYTES + 1), STDIN)
@@ -147,7 +148,7 @@ def public(locator: str | Mapping[str, Any]) -> str:
 def instance_name(locator: str) -> str:
     """Return the default name of an instance made from `locator`: that of its template, or of its image.
 
-    Raises UsageError if neither has a name.
+    Raises UsageError if `locator` yields no name.
     """
     if image_names.is_image(locator):
         name = image_names.instance_name(locator)
@@ -163,10 +164,10 @@ def instance_name(locator: str) -> str:
 
 
 def alone(word: str) -> str:
-    """Return the locator that `word` means if nothing says whether it is a template or a name.
+    """Return the locator that `word` means where it could be a template or the name of an instance.
 
-    A file with the same name as a built-in makes it ambiguous, and a bare word that is not a built-in is a name: then
-    UsageError is raised, with what to type.
+    Raises UsageError, with what to type, if a file has the same name as a built-in, or if a bare word is not a built-in
+    and so is a name.
     """
     if word == STDIN or "/" in word or _scheme(word) or word.endswith((".yaml", ".yml")) or image_names.is_image(word):
         return word
@@ -192,7 +193,7 @@ _KINDS = "a built-in's name, a path, a URL (http, https, file), or - for standar
 
 
 def _scheme(locator: str) -> str:
-    """Return the scheme of a URL, or "": `template:x` has one, `./a:b` has not."""
+    """Return the scheme of a URL, or "": `template:x` has a scheme, `./a:b` does not."""
     found = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", locator)
     return found[1].lower() if found else ""
 
@@ -210,7 +211,7 @@ def _path(locator: str) -> str:
 
 
 def _typed(locator: str) -> str:
-    """Return what a relative locator of the command line means."""
+    """Return what a relative locator on the command line means."""
     if locator == STDIN:
         return STDIN
     if "/" in locator or locator.endswith((".yaml", ".yml")) or image_names.is_image(locator):
@@ -274,7 +275,7 @@ def _read_file(path: str) -> bytes:
 
 
 def _shown(path: str) -> str:
-    """Return `path` relative to the working folder where it lies below it."""
+    """Return `path`, relative to the working folder if it is below that."""
     try:
         return str(Path(path).relative_to(Path.cwd()))
     except (ValueError, OSError):
@@ -282,7 +283,7 @@ def _shown(path: str) -> str:
 
 
 def _download(url: str) -> bytes:
-    """Return the content at `url`, cut off once it is larger than a template may be."""
+    """Return the content at `url`, cut off once it is larger than a template may be. Raises NotFoundError."""
     import httpx
 
     text = b""

@@ -1,6 +1,6 @@
-"""The rules by which a template and its base become one tree, and list entries with the same key one entry.
+"""The rules by which a template and its base are merged, and list entries with the same key become one entry.
 
-They are Lima's. Null blocks the base's value: a key that is null in the template counts as not given at all.
+The rules are Lima's. Null blocks the base's value: a key that is null in the template counts as not given.
 Source: Lima, pkg/limatmpl/embed.go.
 """
 
@@ -11,23 +11,23 @@ import yaml
 from .document import MAP, FileNode, Path, get, is_null, items, plain, put, word
 
 PREPENDED = {("provision",), ("probes",)}
-"""Lists in which the base's items come first: its scripts run before those that build on them."""
+"""Lists in which the base's items come first: the base's scripts run before those that build on them."""
 
 REPLACED = {("dns",)}
-"""Lists that a base adds nothing to, once the template has one."""
+"""Lists to which the base adds nothing if the template has any items."""
 
 HIGHEST = {("minimumLimaVersion",), ("vmOpts", "qemu", "minimumVersion")}
-"""Versions, of which the higher one counts."""
+"""Versions: the higher one counts."""
 
 KEYS = {"additionalDisks": ("name",), "mounts": ("mountPoint", "location"), "networks": ("interface",)}
-"""List → the keys that identify its entries: the first one that an entry has."""
+"""List → the keys that identify its entries; the first that an entry has counts."""
 
 EVERY = "*"
 """The key that means every earlier entry."""
 
 
 def merge(tree: yaml.MappingNode, base: yaml.MappingNode, path: Path = (), *, nulls: bool = False) -> None:
-    """Fill in from `base` what `tree`, which is at `path`, lacks; with `nulls` also what is null in it."""
+    """Fill in from `base` what `tree`, which is at `path`, lacks; with `nulls`, also what is null in `tree`."""
     for key, value in base.value:
         here = (*path, key.value)
         mine = get(tree, key.value)
@@ -43,7 +43,7 @@ def merge(tree: yaml.MappingNode, base: yaml.MappingNode, path: Path = (), *, nu
 
 
 def combine(tree: yaml.MappingNode) -> None:
-    """Merge entries with the same key in the lists of KEYS: the earlier ones are filled in from the later."""
+    """Merge entries with the same key in the lists of KEYS: the earlier entry is filled in from the later."""
     for name, keys in KEYS.items():
         entries = get(tree, name)
         if not isinstance(entries, yaml.SequenceNode):
@@ -78,7 +78,7 @@ def _joined(mine: yaml.SequenceNode, base: yaml.SequenceNode, path: Path) -> lis
 
 
 def _key(entry: yaml.Node, keys: tuple[str, ...]) -> str | None:
-    """Return the key of `entry`. An entry that is only a word, as a disk can be, is its own key."""
+    """Return the key of `entry`, or None. An entry that is only a word, as a disk can be, is its own key."""
     if isinstance(entry, yaml.ScalarNode):
         return entry.value or None
     found = next((value for key in keys if (value := get(entry, key)) is not None), None)
@@ -104,7 +104,7 @@ def _filled(entry: yaml.Node, later: yaml.Node, keys: tuple[str, ...]) -> yaml.N
 
 
 def copied(node: yaml.Node) -> yaml.Node:
-    """Return a copy of `node` with its places: a node in two places must not change in both."""
+    """Return a copy of `node` with its places: a node that is used twice must not change in both places."""
     if isinstance(node, yaml.MappingNode):
         pairs = [(word(key.value, key), copied(value)) for key, value in node.value]
         return yaml.MappingNode(MAP, pairs, node.start_mark, node.end_mark)

@@ -10,10 +10,10 @@ from .document import Path, Place, at, is_null, place, written
 from .model import Template, known_keys
 
 _FOUND_CHARACTERS = 60
-"""How much of a wrong value a message quotes: the rest may be a megabyte."""
+"""How much of a wrong value a message quotes: the whole may be a megabyte."""
 
 SECRET = ("env", "param")
-"""Keys whose values may be secret: no message shows one."""
+"""Keys whose values may be secret: no message shows them."""
 
 
 _EXPECTED = {
@@ -22,7 +22,7 @@ _EXPECTED = {
     "int_from_float": "a whole number",
     "float_type": "a number",
     "float_parsing": "a number",
-    "finite_number": "a number that is finite",
+    "finite_number": "a finite number",
     "bool_type": "true or false",
     "string_type": "text",
     "tuple_type": "a list",
@@ -40,7 +40,7 @@ _EXPECTED = {
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One thing to say about one value."""
+    """One message about one value."""
 
     place: Place
     field: str
@@ -52,7 +52,7 @@ class Mistake:
 
     @property
     def note(self) -> str:
-        """The same without the column, for a note."""
+        """The message without the column, for a note."""
         return f"{self.place.of_line}: {self.field}: {self.words}"
 
 
@@ -63,7 +63,7 @@ def mistake(tree: yaml.Node, path: Path, words: str, *, at_key: bool = False) ->
 
 
 def mistakes(tree: yaml.Node, error: ValidationError, model: type[BaseModel] = Template) -> list[Mistake]:
-    """Return the mistakes that pydantic found in the plain form of `tree`, which is to be a `model`."""
+    """Return the mistakes that pydantic found in the plain form of `tree`, which should be a `model`."""
     wrong = []
     for problem in error.errors():
         path = tuple(part for part in problem["loc"] if part != "[key]")
@@ -101,13 +101,13 @@ def words_of(problem: Any, *, show: bool = True, model: type[BaseModel] = Templa
 
 
 def _without_blank(problem: Any, model: type[BaseModel]) -> str | None:
-    """Return how to write what was found, if it is `KEY:VALUE`, which YAML reads as one word."""
+    """Return how to write what was found if it is `KEY:VALUE`, which YAML reads as one word; else None."""
     key, colon, value = str(problem["input"]).partition(":")
     return f"{key}: {value}" if colon and value and key in known_keys(tuple(problem["loc"]), model) else None
 
 
 def found(value: object) -> str:
-    """Return `value` as a message shows it: not all of it."""
+    """Return `value` as a message shows it, shortened."""
     return shortened(str(value).lower() if isinstance(value, bool) else repr(value))
 
 

@@ -1,9 +1,9 @@
 """What a template may say: the schema, as pydantic models.
 
-The keys are those of Lima's YAML format for Linux guests, so that what people have keeps working; `boot`, `network`,
+The keys are those of Lima's YAML format for Linux guests, so that existing templates work; `boot`, `network`,
 `warm`, `restart`, `once` of provision, `maxSize` of copyToHost and the location `build:NAME` are ours. An unknown key
-is a mistake, never ignored. Keys that are known but not supported, or do not apply, are listed in support.py. Null
-means everywhere that nothing is given, and never gets here.
+is a mistake, never ignored. Keys that are known but not supported, or do not apply, are listed in support.py. A
+key whose value is null counts as not given, and is removed before it gets here.
 Source: Lima, pkg/limatype/lima_yaml.go and pkg/limayaml/validate.go.
 """
 
@@ -50,7 +50,7 @@ def _some(value: Any) -> Any:
 
 
 class Template(Strict):
-    """A template, its bases merged, before anything of this host is filled in."""
+    """A template with its bases merged, before anything is filled in from this host."""
 
     base: Annotated[Any, WithJsonSchema({"type": ["string", "object", "array"]})] = None
     """Templates to build on: a locator, `{url, digest}`, or a list of them. A base fills what the template lacks."""
@@ -66,8 +66,8 @@ class Template(Strict):
     boot: Literal["kernel", "firmware", "bios"] | None = None
     """Which of the image's ways to boot; null: its fastest. Interlock's own."""
     warm: Literal["auto", "never", "always"] = "auto"
-    """Whether the first start begins from a warm image of this size (`image warm`): if there is one; not at all; or
-    else the creation is refused. Interlock's own."""
+    """Whether the first start begins from a warm image of this size (`image warm`). `auto`: if there is one; `never`:
+    not at all; `always`: without one the creation is refused. Interlock's own."""
     restart: Restart = "never"
     """`on-failure`: the machine is started again when its guest panicked or its hypervisor crashed. Interlock's own."""
     cpu_type: dict[is_.AnyArch, is_.Line] = Field(default_factory=dict)
@@ -80,7 +80,7 @@ class Template(Strict):
     """Names of disks, or mappings that say more."""
     mounts: tuple[Mount, ...] = ()
     mount_types_unsupported: tuple[str, ...] = ()
-    """Those that the image's kernel lacks."""
+    """Mount types that the image's kernel lacks."""
     mount_type: Annotated[Literal["9p", "virtiofs", "reverse-sshfs", "wsl2"] | None, is_.BLANK] = None
     mount_inotify: StrictBool = False
     ssh: Ssh = Ssh()
@@ -98,7 +98,7 @@ class Template(Strict):
     message: str = ""
     """Shown to the user after a start."""
     networks: tuple[Peers, ...] = ()
-    """One at most: with the guests of other instances."""
+    """At most one network, with the guests of other instances."""
     network: Network = Network()
     env: dict[is_.VariableName, is_.AnyLine] = Field(default_factory=dict)
     """Environment of every login in the guest."""
@@ -121,17 +121,17 @@ class Template(Strict):
 
     @property
     def mount_kind(self) -> Literal["9p", "virtiofs"]:
-        """How folders are shared: as the template says, or by the first that the image's kernel has."""
+        """How folders are shared: as the template says, else by 9p, or virtiofs if the image's kernel lacks 9p."""
         if self.mount_type in ("9p", "virtiofs"):
             return self.mount_type
         return "virtiofs" if "9p" in self.mount_types_unsupported else "9p"
 
     def boot_way(self, arch: str) -> Literal["kernel", "firmware", "bios"] | None:
-        """Return how a machine of `arch` boots; None: by the image's fastest. Only x86_64 has a BIOS."""
+        """Return how a machine of `arch` boots; None: in the image's fastest way. Only x86_64 has a BIOS."""
         return self.boot or ("bios" if self.firmware.legacy_bios and arch == "x86_64" else None)
 
     def cpu_model(self, arch: str) -> str:
-        """Return the model of the processor for machines of `arch`; empty: the best available."""
+        """Return the model of the processor for machines of `arch`; "" for the best available."""
         models = (*self.vm_opts.qemu.cpu_type.items(), *self.cpu_type.items())
         return next((model for name, model in models if name == arch), "")
 
@@ -146,15 +146,15 @@ class Template(Strict):
             else:
                 yield ("mountType",), f"the image's kernel lacks {self.mount_kind}, as mountTypesUnsupported says"
         if len(self.networks) > 1:
-            yield ("networks", 1), "expected one network at most: all of user-v2 are the same"
+            yield ("networks", 1), "expected at most one network: user-v2 is always the same network"
         if self.nested_virtualization and (self.cpu_type or self.vm_opts.qemu.cpu_type):
-            yield ("nestedVirtualization",), "expected no cpuType with it: the processor model is chosen for it"
+            yield ("nestedVirtualization",), "expected no cpuType: this key chooses the processor model"
         if not self.user.passwordless_sudo and not self.plain:
             yield ("user", "passwordlessSudo"), "not supported yet without plain: true"
 
 
 class Editable(Strict):
-    """What of a template can be changed later: the same values that a template may have. Null: as it is."""
+    """The keys of a template that can be changed later, with the values that a template may have. Null: unchanged."""
 
     cpus: is_.Cpus | None = None
     memory: Annotated[is_.Memory | None, is_.BLANK] = None
@@ -170,7 +170,7 @@ class Editable(Strict):
                 if "{{" in path:
                     yield ("mounts", number, key), "expected a path without variables"
             if (point := mount.mount_point or mount.location) in points:
-                yield ("mounts", number), f"{point} is already a mount above"
+                yield ("mounts", number), f"{point} is already mounted above"
             points.add(point)
         for number, forward in enumerate(self.port_forwards or ()):
             for key, socket in (("guestSocket", forward.guest_socket), ("hostSocket", forward.host_socket)):
@@ -181,10 +181,10 @@ class Editable(Strict):
 
 
 class Wished(BaseModel):
-    """What `Wishes` may hold: the same values that a template may."""
+    """What `Wishes` may hold: the values that a template may have."""
 
     arch: str | None
-    """The driver's to judge."""
+    """The driver decides which are possible."""
     cpus: is_.Cpus | None
     memory_bytes: is_.Memory | None
     disk_bytes: is_.DiskSize | None
@@ -194,7 +194,7 @@ class Wished(BaseModel):
 
 
 def known_keys(path: Path, model: type[BaseModel] = Template) -> list[str]:
-    """Return the keys that may stand in the mapping at `path` of a `model`, for suggestions; empty where any may."""
+    """Return the keys that the mapping at `path` of a `model` may have, for suggestions; empty where any key may be."""
     inner: type[BaseModel] | None = model
     for part in path:
         if isinstance(part, str) and inner:
@@ -204,7 +204,7 @@ def known_keys(path: Path, model: type[BaseModel] = Template) -> list[str]:
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """Return the model that `annotation` is of, be it in a tuple, a union or with conditions."""
+    """Return the model in `annotation`, also within a tuple, a union or an `Annotated`; None if it has no model."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     inner = [_model_in(argument) for argument in getattr(annotation, "__args__", ())]
@@ -212,16 +212,16 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of templates, for editors: every key with its description, its bounds and its pattern.
+    """Return the JSON Schema of templates, for editors: every key, with descriptions, bounds and patterns.
 
-    Null is one more type wherever a template may say it, so a check by the schema names the key that is wrong instead
-    of saying that no alternative fits. What depends on bases, variables or other keys is not checked.
+    Wherever a template may say null, it is one more type, not an alternative. So a checker names the key that is wrong
+    instead of saying that no alternative fits. What depends on bases, variables or other keys is not checked.
     """
     schema: dict[str, Any] = Template.model_json_schema(by_alias=True)
     parts: dict[str, dict[str, Any]] = schema["$defs"]
     for part in parts.values():
         part["type"] = ["object", "null"]
-    del schema["required"], parts[Mount.__name__]["required"]  # a base may give what is required
+    del schema["required"], parts[Mount.__name__]["required"]  # a base may supply what is required
     for part in (schema, *parts.values()):
         keys = part["properties"]
         part["properties"] = {key: _shown(keys[key], parts, null=key not in part.get("required", ())) for key in keys}
@@ -229,7 +229,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _shown(schema: dict[str, Any], parts: dict[str, dict[str, Any]], *, null: bool) -> dict[str, Any]:
-    """Return `schema`, of one value, without alternatives; with null among its types if `null`."""
+    """Return `schema`, which is of one value, without alternatives; with null among its types if `null` is true."""
     shown = {key: value for key, value in schema.items() if key not in ("anyOf", "title")}
     options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
     match sorted(options, key=lambda option: "$ref" not in option):

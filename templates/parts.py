@@ -1,4 +1,4 @@
-"""The parts of a template: an image, a mount, a user. The keys are Lima's, except where ours are named in model.py."""
+"""The parts of a template: an image, a mount, a user. The keys are Lima's, except ours, which model.py names."""
 
 import re
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ from . import values as is_
 Path = tuple[str | int, ...]
 
 SOCKET_BYTES = 107
-"""A longer path is no address of a socket. Source: unix(7)."""
+"""A longer path cannot be the address of a socket. Source: unix(7)."""
 
 
 MANY_PORTS = 1000
-"""Fewer ports are forwarded from the start, whether anything listens there or not; of more, those that open."""
+"""Up to this many ports are forwarded from the start, whether anything listens or not; of more, those that open."""
 
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - no socket is bound
 LOOPBACK = "127.0.0.1"
@@ -40,14 +40,14 @@ _DISPLAYS = re.compile(r"127\.0\.0\.1:\d{1,4}(,to=\d{1,4})?")
 
 
 class Strict(BaseModel):
-    """A mapping that takes no other keys than its own."""
+    """A mapping that accepts no keys but its own."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, alias_generator=to_camel, use_attribute_docstrings=True, protected_namespaces=()
     )
 
     def mistakes(self) -> Iterator[tuple[Path, str]]:
-        """Yield what is wrong although each field by itself is right: (path from here, words)."""
+        """Yield what is wrong although each field is valid by itself: (path from here, words)."""
         yield from ()
 
     @model_validator(mode="after")
@@ -63,7 +63,7 @@ class File(Strict):
     location: is_.Location
     """URL or path."""
     arch: is_.AnyArch | None = None
-    """Null: that of the image."""
+    """Null: the image's, for its kernel and initrd; otherwise any."""
     digest: is_.Digest | None = None
     """`sha256:...` or `sha512:...`: a file with another digest is refused."""
 
@@ -79,7 +79,7 @@ class ImageSource(File):
     """One place an image can come from; the first that fits the machine is used."""
 
     location: is_.Location
-    """`build:tiny` and `build:debian` are built here; else a URL or a path of a disk, or of a CD (`.iso`)."""
+    """`build:tiny` and `build:debian` are built here; otherwise the URL or path of a disk, or of a CD (`.iso`)."""
     kernel: Kernel | None = None
     """A kernel to boot instead of the image's own."""
     initrd: File | None = None
@@ -92,7 +92,7 @@ class ImageSource(File):
     def mistakes(self) -> Iterator[tuple[Path, str]]:
         for name, part in (("kernel", self.kernel), ("initrd", self.initrd)):
             if part and part.arch not in (None, self.arch):
-                yield (name, "arch"), f"expected {self.arch}, as the image, found {part.arch!r}"
+                yield (name, "arch"), f"expected {self.arch}, like the image, found {part.arch!r}"
         if self.initrd and not self.kernel:
             yield ("initrd",), "expected a kernel beside it"
 
@@ -116,7 +116,7 @@ class NineP(Strict):
     msize: is_.MessageSize = 128 << 10
     """Bytes in one message."""
     cache: Literal["none", "loose", "fscache", "mmap"] | None = None
-    """Null: `mmap`, by which the guest sees at once what changes on the host."""
+    """Null: `mmap`, with which the guest sees changes on the host at once."""
 
 
 class Virtiofs(Strict):
@@ -140,12 +140,12 @@ class Mount(Strict):
 
 
 class Ssh(Strict):
-    """How the guest is entered."""
+    """How to log in to the guest."""
 
     local_port: is_.Port = 0
     """On the host's loopback; 0: any that is free."""
     load_dot_ssh_pub_keys: StrictBool = Field(False, alias="loadDotSSHPubKeys")  # noqa: FBT003 - pydantic's default
-    """True: the keys in ~/.ssh/*.pub open the guest too."""
+    """True: the guest accepts the keys in ~/.ssh/*.pub, too."""
     forward_agent: StrictBool = False
     forward_x11: StrictBool = Field(False, alias="forwardX11")  # noqa: FBT003 - likewise
     forward_x11_trusted: StrictBool = Field(False, alias="forwardX11Trusted")  # noqa: FBT003 - likewise
@@ -153,10 +153,10 @@ class Ssh(Strict):
 
 
 class Firmware(Strict):
-    """What starts before the system."""
+    """What starts before the operating system."""
 
     legacy_bios: StrictBool = Field(False, alias="legacyBIOS")  # noqa: FBT003 - likewise
-    """True: not UEFI; the same as `boot: bios`."""
+    """True: no UEFI on x86_64; the same as `boot: bios` there."""
     images: tuple[Any, ...] = ()
 
 
@@ -171,14 +171,14 @@ class Vnc(Strict):
     """A display over the network."""
 
     display: str = ""
-    """`127.0.0.1:0`, which is TCP port 5900; `127.0.0.1:0,to=9`: the first of these that is free."""
+    """`127.0.0.1:0` is TCP port 5900; `127.0.0.1:0,to=9` is the first free one of ten."""
 
 
 class Video(Strict):
     """A display."""
 
     display: str = ""
-    """`vnc`: the machine has a screen, which a VNC viewer shows; `none`: it has none."""
+    """`vnc`: the machine has a screen, which a VNC viewer shows; `none`: it has no screen."""
     vnc: Vnc = Vnc()
 
     def mistakes(self) -> Iterator[tuple[Path, str]]:
@@ -190,28 +190,28 @@ class Video(Strict):
 
 
 class Provision(Strict):
-    """Something to run or to write in the guest, at every boot unless it is marked `once`."""
+    """Something to run or to write in the guest, at every boot unless `once` is true."""
 
     mode: Literal["system", "user", "boot", "dependency", "data", "yq", "ansible"] = "system"
     script: str = ""
-    """Variables are replaced in it. One without a `#!` line is read by sh."""
+    """Variables in it are replaced. A script without a `#!` line is run by sh."""
     file: Any = None
-    """Path or URL of the script or content, read when the template is; or `{url, digest}`."""
+    """Path or URL of the script or content, read with the template; or `{url, digest}`."""
     once: StrictBool = False
-    """True: only the first boot does it. Interlock's own."""
+    """True: at the first boot only. Interlock's own."""
     skip_default_dependency_resolution: StrictBool | None = None
     content: str | None = None
-    """Of mode `data`, like the rest: what to write, to `path`."""
+    """For mode `data`, like `overwrite`: what to write to `path`."""
     path: is_.GuestPath | None = None
     owner: is_.Line = "root:root"
     permissions: is_.Permissions = "644"
     overwrite: StrictBool = True
-    """False: a file that is there stays."""
+    """False: an existing file is left as it is."""
     playbook: str | None = None
     expression: str | None = None
-    """Of mode `yq`, like `format`: what to do with the file at `path`. A file that is not there is made."""
+    """For mode `yq`, like `format`: how to change the file at `path`. A missing file is created."""
     format: str = "auto"
-    """`json`, `yaml`, `ini`, or `auto`: by the end of the file's name, and else YAML."""
+    """`json`, `yaml`, `ini`, or `auto`: by the suffix of the file's name, otherwise YAML."""
 
     @property
     def mode_bits(self) -> int:
@@ -234,7 +234,7 @@ class Provision(Strict):
             yield ("script",), "expected a script"
         for field, modes in KEY_MODES.items():
             if field in self.model_fields_set and self.mode not in modes:
-                yield (to_camel(field),), f"only of mode {modes[0]}; this one's is {self.mode}"
+                yield (to_camel(field),), f"a key of mode {modes[0]}; the mode here is {self.mode}"
 
     def _mistakes_of_a_file(self) -> Iterator[tuple[Path, str]]:
         if self.path is None:
@@ -247,7 +247,7 @@ class Provision(Strict):
 
 
 class Probe(Strict):
-    """A script that must succeed in the guest before it counts as ready."""
+    """A script that must succeed in the guest before the guest counts as ready."""
 
     mode: Literal["readiness"] = "readiness"
     description: is_.Line = ""
@@ -287,17 +287,17 @@ class PortForward(Strict):
     host_port: is_.Port = 0
     host_port_range: Range | None = None
     host_socket: str | None = None
-    """A relative one lies in the folder `sock` of the instance's directory."""
+    """A relative path starts in the folder `sock` of the instance's directory."""
     proto: Literal["tcp", "udp", "any"] = "any"
     reverse: StrictBool = False
     """True: the guest connects and the host answers; sockets only."""
     ignore: StrictBool = False
-    """True: nothing is forwarded, by later rules either."""
+    """True: nothing is forwarded, not even by later rules."""
     static: StrictBool = False
 
     @property
     def guest_address(self) -> str:
-        """The address in the guest. `0.0.0.0` is its own, at which nothing answers that listens on loopback alone."""
+        """The address in the guest. `0.0.0.0` is its own, which programs that listen on loopback alone do not serve."""
         matched = self.guest_ip_matched
         return LOOPBACK if matched == ANY_ADDRESS and not self.exact else matched
 
@@ -308,7 +308,7 @@ class PortForward(Strict):
 
     @property
     def exact(self) -> bool:
-        """False when a `guest_ip_matched` of `0.0.0.0` stands for every address; left out, it stands for itself."""
+        """False if a `guest_ip_matched` of `0.0.0.0` means any address; without guestIPMustBeZero it means itself."""
         zero = self.guest_ip_matched == ANY_ADDRESS
         return zero if self.guest_ip_must_be_zero is None else self.guest_ip_must_be_zero
 
@@ -324,16 +324,16 @@ class PortForward(Strict):
 
     @property
     def of_many_ports(self) -> bool:
-        """True for so many ports that it is meant for those that open in the guest."""
+        """True for a rule of so many ports that only those that open in the guest are forwarded."""
         first, last = self.guest_ports
         return not (self.ignore or self.guest_socket) and last - first >= MANY_PORTS
 
     @property
     def unwatched(self) -> str | None:
-        """What is asked for of many ports and cannot wait until they open, in words; None where nothing is."""
-        kind = "a static forward" if self.static else "a forward of UDP" if self.proto == "udp" else None
+        """In words, what is not supported yet for a rule of many ports; None if the rule asks for no such thing."""
+        kind = "a static forward" if self.static else "a UDP forward" if self.proto == "udp" else None
         return (
-            f"not supported yet: {kind} of more than {MANY_PORTS} ports; name those that are needed"
+            f"not supported yet: {kind} of more than {MANY_PORTS} ports; name only those that you need"
             if self.of_many_ports and kind
             else None
         )
@@ -346,12 +346,12 @@ class PortForward(Strict):
             if socket and (port or ports):
                 yield (f"{end}Socket",), f"expected a port or a socket at the {end}'s end, not both"
             if port and ports and ports[0] != port:
-                yield (f"{end}Port",), f"expected the first of {end}PortRange, or none"
+                yield (f"{end}Port",), f"expected the first port of {end}PortRange, or no value"
             if ports and ports[0] > ports[1]:
                 yield (f"{end}PortRange",), "expected the smaller port first"
         yield from self._lengths()
         if self.guest_ip_must_be_zero and self.guest_ip not in (None, ANY_ADDRESS):
-            yield ("guestIPMustBeZero",), "expected a guestIP of 0.0.0.0, or none"
+            yield ("guestIPMustBeZero",), "expected a guestIP of 0.0.0.0, or no guestIP"
         if self.reverse and not (self.guest_socket and self.host_socket):
             yield ("reverse",), "expected sockets at both ends"
         if self.host_socket and len(self.host_socket.encode()) > SOCKET_BYTES:
@@ -362,9 +362,9 @@ class PortForward(Strict):
         if self.guest_socket and self.host_socket:
             return
         if self.guest_socket and not (self.host_port or (self.host_port_range and host_first == host_last)):
-            yield ("guestSocket",), "expected one hostPort, or a hostSocket, to lead there"
+            yield ("guestSocket",), "expected one hostPort or a hostSocket that leads to it"
         elif self.host_socket and first != last:
-            yield ("hostSocket",), "expected one guestPort, or a guestSocket, to lead to"
+            yield ("hostSocket",), "expected one guestPort or a guestSocket for it to lead to"
         elif not self.guest_socket and not self.host_socket and last - first != host_last - host_first:
             yield (
                 ("hostPortRange",) if self.host_port_range else ("hostPort",),
@@ -387,20 +387,20 @@ class Network(Strict):
     """What the guest can reach over its network. Interlock's own."""
 
     host: StrictBool = True
-    """False: no service of the host; by default even those that listen on the host's loopback only."""
+    """False: no service of the host; true: all, even those that listen on the host's loopback only."""
     internet: StrictBool = True
 
 
 class Peers(Strict):
-    """A network that the guest is on, beside the one that leads to the host."""
+    """A network that the guest is on, in addition to the one that leads to the host."""
 
     lima: str | None = None
-    """`user-v2`: with the guests of the home's other instances."""
+    """`user-v2`: shared with the guests of the home's other instances."""
     socket: str | None = None
     vz_nat: StrictBool | None = Field(None, alias="vzNAT")
     mac_address: str | None = None
     interface: is_.Interface = "lima0"
-    """What the guest calls its card."""
+    """The name of the network card in the guest."""
     metric: int | None = None
 
     def mistakes(self) -> Iterator[tuple[Path, str]]:
@@ -412,10 +412,10 @@ class HostResolver(Strict):
     """How the guest resolves names."""
 
     enabled: StrictBool = True
-    """False: by the servers in `dns`."""
+    """False: with the servers in `dns`."""
     ipv6: StrictBool = False
     hosts: dict[is_.HostName, is_.Target] = Field(default_factory=dict)
-    """Name → address, or another name that has one."""
+    """Name → address, or another name that has an address."""
 
 
 class CaCerts(Strict):
@@ -441,15 +441,15 @@ class User(Strict):
 
 
 class QemuOptions(Strict):
-    """For QEMU."""
+    """Options for QEMU."""
 
     minimum_version: is_.Version | None = None
     cpu_type: dict[is_.AnyArch, is_.Line] = Field(default_factory=dict)
-    """Architecture → model of the processor, as QEMU's -cpu."""
+    """Architecture → model of the processor, as in QEMU's -cpu."""
 
 
 class VmOptions(Strict):
-    """For each kind of hypervisor."""
+    """Options for each kind of hypervisor."""
 
     qemu: QemuOptions = QemuOptions()
     vz: Any = None
@@ -465,15 +465,15 @@ class Containerd(Strict):
     user: StrictBool = False
     """True: it runs as the guest's user."""
     archives: tuple[File, ...] = ()
-    """URLs of nerdctl's own archive with all that belongs to it; the first for the machine's architecture is used."""
+    """URLs of nerdctl's own archive, with all that it needs; the first for the machine's architecture is used."""
 
     @property
     def asked(self) -> bool:
-        """True for one that is to be installed."""
+        """True if the engine is to be installed."""
         return self.system or self.user
 
     def archive(self, arch: str) -> File | None:
-        """Return the archive for a machine of `arch`; None where none is given."""
+        """Return the archive for a machine of `arch`; None if there is no such archive."""
         return next((it for it in self.archives if it.arch in (arch, None)), None)
 
     def mistakes(self) -> Iterator[tuple[Path, str]]:

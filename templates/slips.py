@@ -1,7 +1,7 @@
-"""Explains why YAML cannot be read: the line with the slip, in words, and what to type instead.
+"""Explains why YAML cannot be read: where the slip is, what is wrong, and what to type instead.
 
-PyYAML names what its scanner expected, which is often a line below the slip. People make few kinds of slips: a tab, a
-lost indentation, a colon without its space, text that needs quotes. These are looked for in the lines around.
+PyYAML names what its scanner expected, often on a line below the slip. People make few kinds of slips: a tab, a lost
+indentation, a colon without its space, text that needs quotes. The lines around are searched for these.
 """
 
 import json
@@ -26,7 +26,7 @@ _WORDS = {
     "expected ',' or": "a comma is missing, or what was opened with { or [ is not closed",
     "unexpected end of stream": "a quote that is not closed",
     "unknown escape": "write a backslash twice in double quotes, or use single quotes",
-    "expected <block end>": "indented like no line above it, or a list item among keys",
+    "expected <block end>": "the indentation matches no line above, or there is a list item among keys",
     "a comment or a line break": "the text after | or > begins in the next line, indented",
     "chomping or indentation": "put text that begins with this character in quotes",
     "single document": "a second document (---); a template is a single one",
@@ -34,7 +34,7 @@ _WORDS = {
 """A part of what PyYAML says → what the mistake is. Anything else is reported in PyYAML's words."""
 
 _KEYED = re.compile(r"(?P<lead>\s*(?:- +)*)(?P<key>[^\s:#'\"\[\]{},]+):(?:[ \t]+(?P<value>.*?))?\s*")
-"""A line `KEY: VALUE`, of a list item or not."""
+"""A line `KEY: VALUE`, in a list item or not."""
 
 _NO_BLANK = re.compile(r"(?P<lead>\s*(?:- +)*)(?P<key>[A-Za-z]\w*):(?P<value>[^\s:/].*?)\s*")
 _NO_COLON = re.compile(r"(?P<lead>\s*(?:- +)*)(?P<key>[A-Za-z]\w*)[ \t]+(?P<value>[^\s:](?:(?!: |:\Z).)*?)\s*")
@@ -50,7 +50,7 @@ def words_of(error: yaml.MarkedYAMLError) -> str:
 
 
 def slip(text: str, error: yaml.MarkedYAMLError) -> Slip | None:
-    """Return what is wrong with `text`, which PyYAML cannot read because of `error`; None if that names no place."""
+    """Return what is wrong with `text`, which PyYAML cannot read because of `error`; None if `error` has no place."""
     mark = error.problem_mark or error.context_mark
     if mark is None:
         return None
@@ -61,15 +61,15 @@ def slip(text: str, error: yaml.MarkedYAMLError) -> Slip | None:
 
 
 def braces(node: yaml.Node) -> str | None:
-    """Return the words for `node` if it is a mapping within braces because a variable lacks its quotes."""
+    """Return the words for `node` if it is a mapping only because a variable lacks quotes; else None."""
     mark = node.start_mark
     line = _lines(mark.buffer.rstrip("\0"))[mark.line] if mark.buffer else ""
     fixed = _in_quotes(line)
-    return f"text that begins with {{{{ takes quotes: {_write(fixed)}" if fixed and "{{" in line else None
+    return f"text that begins with {{{{ needs quotes: {_write(fixed)}" if fixed and "{{" in line else None
 
 
 def comment(key: yaml.Node) -> str | None:
-    """Return the words for `key` if a script begins in its line, which is a comment to YAML: `script: #!/bin/sh`."""
+    """Return the words for `key` if YAML reads the script on its line as a comment: `script: #!/bin/sh`; else None."""
     mark = key.end_mark
     line = _lines(mark.buffer.rstrip("\0"))[mark.line] if mark.buffer else ""
     if not (found := re.match(r":\s+(#!.*)", line[mark.column :])):
@@ -106,7 +106,7 @@ def _colon_too_many(lines: list[str], _error: yaml.MarkedYAMLError, mark: yaml.M
     first = re.search(r":(\s|\Z)", line)
     if first and mark.column > first.start():
         if fixed := _in_quotes(line):
-            yield mark.line, mark.column, f"text with ': ' in it takes quotes: {_write(fixed)}"
+            yield mark.line, mark.column, f"text with ': ' in it needs quotes: {_write(fixed)}"
         return
     above = _above(lines, mark.line)
     if above is None:
@@ -125,7 +125,7 @@ def _block_end(lines: list[str], error: yaml.MarkedYAMLError, mark: yaml.Mark) -
         keyed = _KEYED.fullmatch(line)
         begin = (keyed["value"] or "")[:1] if keyed else ""
         if begin and begin in "'\"{[" and (fixed := _in_quotes(line)):
-            words = f"text that begins with {begin} takes quotes around all of it"
+            words = f"text that begins with {begin} needs quotes around all of it"
             yield mark.line, mark.column, f"{words}: {_write(fixed)}"
         return
     yield from _text_without_bar(lines, mark.line)
@@ -134,7 +134,7 @@ def _block_end(lines: list[str], error: yaml.MarkedYAMLError, mark: yaml.Mark) -
     above = next((at for at in of_kind if _column(lines[at]) > mark.column), None)
     if above is not None and (error.context_mark is None or mark.column != error.context_mark.column):
         fixed = " " * (len(_indent(lines[above])) if item else _column(lines[above])) + line.strip()
-        yield mark.line, mark.column, f"indented like no line above it: {_write(fixed)}"
+        yield mark.line, mark.column, f"the indentation matches no line above: {_write(fixed)}"
     elif item:
         yield mark.line, mark.column, "a list item among keys: the key that it belongs to is missing above it"
 
@@ -145,7 +145,7 @@ def _takes_quotes(lines: list[str], _error: yaml.MarkedYAMLError, mark: yaml.Mar
     fixed = _in_quotes(lines[mark.line])
     begin = len(lines[mark.line].rstrip()) - len(value)
     if fixed and value[0] not in "{[" and mark.column <= begin + 1:
-        yield mark.line, mark.column, f"text that begins with {value[0]} takes quotes: {_write(fixed)}"
+        yield mark.line, mark.column, f"text that begins with {value[0]} needs quotes: {_write(fixed)}"
 
 
 def _not_closed(lines: list[str], error: yaml.MarkedYAMLError, _mark: yaml.Mark) -> Iterator[Slip]:
@@ -182,7 +182,7 @@ _LOOKS: dict[str, Callable[[list[str], yaml.MarkedYAMLError, yaml.Mark], Iterato
 
 
 def _colon(lines: list[str], number: int) -> Iterator[Slip]:
-    """Yield what lacks in the line `number` if it is `KEY:VALUE` or `KEY VALUE`."""
+    """Yield what is missing in line `number` if it is `KEY:VALUE` or `KEY VALUE`."""
     for pattern, words in ((_NO_BLANK, "a space is missing after the colon"), (_NO_COLON, "a colon is missing")):
         if found := pattern.fullmatch(lines[number]):
             fixed = f"{found['lead']}{found['key']}: {found['value']}"
@@ -190,7 +190,7 @@ def _colon(lines: list[str], number: int) -> Iterator[Slip]:
 
 
 def _outside_its_text(lines: list[str], number: int) -> Iterator[Slip]:
-    """Yield the first line that belongs to a text of several lines, up to the line `number`, and is not in it."""
+    """Yield the first line, up to line `number`, that belongs to a text of several lines but is not in it."""
     column = len(_indent(lines[number]))
     above = number - 1
     while above >= 0 and not _BLOCK.fullmatch(lines[above]):
@@ -206,17 +206,17 @@ def _outside_its_text(lines: list[str], number: int) -> Iterator[Slip]:
     at, line = next(((at, line) for at, line in text if len(_indent(line)) <= max(key, column)), text[-1])
     first = len(_indent(text[0][1]))
     fixed = " " * (first if first > key else key + 2) + line.strip()
-    words = f"this line is indented less than the text that begins in line {above + 1}, to which it belongs"
+    words = f"this line belongs to the text that begins in line {above + 1}, but is indented less"
     yield at, len(_indent(line)), f"{words}: {_write(fixed)}"
 
 
 def _text_without_bar(lines: list[str], number: int) -> Iterator[Slip]:
-    """Yield the key above the line `number` whose script begins in the line below it without a `|`."""
+    """Yield the key, above line `number`, whose script begins on the line below it without a `|`."""
     for at in range(number, 0, -1):
         key = _KEYED.fullmatch(lines[at - 1])
         if lines[at].strip().startswith("#!") and key and not key["value"]:
             fixed = f"{lines[at - 1].rstrip()} |"
-            yield at - 1, len(key["lead"]), f"text of several lines takes a | after its key: {_write(fixed)}"
+            yield at - 1, len(key["lead"]), f"text of several lines needs a | after its key: {_write(fixed)}"
             return
 
 
@@ -233,7 +233,7 @@ def _quoted(value: str) -> str:
 
 
 def _above(lines: list[str], number: int) -> int | None:
-    """Return the number of the next line above that holds more than a comment."""
+    """Return the number of the nearest line above that is neither empty nor a comment; None if there is none."""
     return next((at for at in range(number - 1, -1, -1) if lines[at].strip() and lines[at].strip()[0] != "#"), None)
 
 
@@ -248,7 +248,7 @@ def _lead(line: str) -> str:
 
 
 def _column(line: str) -> int:
-    """Return the column of the key or text of `line`, or the number of spaces before it in the text of a script."""
+    """Return the column of the key in `line`; without a key, as in a script, the number of spaces before its text."""
     return len(_lead(line) if _KEYED.fullmatch(line) else _indent(line))
 
 

@@ -1,7 +1,7 @@
 """Lima's keys that are not implemented here: some do not apply, others are not supported yet.
 
-A key that does not apply is ignored with a note. One that is not supported yet is a mistake as soon as it asks for
-something, because a machine without it is not the one that was asked for. Nothing is silently dropped.
+A key that does not apply is ignored with a note. A key that is not supported yet is a mistake if it asks for
+something, because a machine without that is not the one that was asked for. Nothing is silently dropped.
 """
 
 import re
@@ -33,18 +33,18 @@ class Rule:
     asks: Callable[[Any], bool]
     """True for a value that asks for something. False, null and empty values ask for nothing."""
     words: str = ""
-    """Names what is not supported, if the key does not. For an ignored key: the reason, if that is its age."""
+    """What is not supported, if the key does not say so. For an ignored key: the reason, if it has its own."""
     inside: tuple[str, ...] = ()
-    """Where in the value to point at."""
+    """Where in the value the message points."""
     instead: str = ""
-    """What to do instead of one that is not supported."""
+    """What to do instead, for a key that is not supported."""
 
     def fits(self, path: Path) -> bool:
         return re.sub(r"\[\d+\]", "[]", written(path)) == self.key
 
 
 def _something(value: Any) -> bool:
-    """True for a value that contains anything but null, false and empty text."""
+    """True for a value that contains anything other than null, false and empty text."""
     if isinstance(value, dict):
         return any(map(_something, value.values()))
     if isinstance(value, list):
@@ -69,7 +69,7 @@ def _among(*asked: str) -> Callable[[Any], bool]:
 
 
 def _of_another_form(entry: Any) -> bool:
-    """True for an entry of mode yq whose file's name says that it is neither JSON nor YAML."""
+    """True for an entry of mode yq whose file's name says that it is neither JSON, YAML nor INI."""
     if not isinstance(entry, dict) or entry.get("mode") != "yq" or entry.get("format", "auto") != "auto":
         return False
     return str(entry.get("path")).endswith((".csv", ".properties", ".toml", ".tsv", ".xml"))
@@ -143,7 +143,7 @@ def lacking(tree: yaml.Node, data: dict[str, Any]) -> list[Mistake]:
 
 
 def notes(tree: yaml.Node, data: dict[str, Any], template: Template) -> list[Mistake]:
-    """Return what to say about a valid template: each value that is ignored or done differently."""
+    """Return a note about each value of a valid template that is ignored or done differently."""
     said = [mistake(tree, path, words) for path, words in _ignored(data)]
     node, _ = at(tree, ("minimumLimaVersion",))
     if template.minimum_lima_version and version(node)[:2] > LIMA:
@@ -196,7 +196,7 @@ def without_dropped(template: Template) -> Template:
 
 
 def _unwatched(path: Path, value: Any) -> str | None:
-    """Return what a forward, at `path`, asks for that cannot be done yet; None where there is nothing."""
+    """Return what the forward at `path` asks for that is not supported yet; None if there is nothing, or no forward."""
     if len(path) != 2 or path[0] != "portForwards":  # noqa: PLR2004 - the list and the position
         return None
     try:

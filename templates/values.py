@@ -29,10 +29,10 @@ AnyArch = Literal["x86_64", "aarch64", "armv7l", "ppc64le", "riscv64", "s390x"]
 """Architectures of images, most of which are for other machines than the one being made."""
 
 LOGIN = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
-"""The name of a user that every guest accepts."""
+"""A user name that every guest accepts."""
 
 ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
-"""The name of a time zone, which is also its path in the database, and must not lead out of it."""
+"""The name of a time zone. It is also a path in the database, and must not lead out of it."""
 
 _SYSTEM_FOLDERS = ("/", "/bin", "/dev", "/etc", "/home", "/opt", "/sbin", "/tmp", "/usr", "/var")  # noqa: S108
 
@@ -48,7 +48,7 @@ def has_variables(value: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Matching:
-    """The kind of text that a pattern matches as a whole. A text with variables passes if it may have some."""
+    """The kind of text that a pattern matches as a whole. With `variables`, a text with variables passes, too."""
 
     pattern: str
     """In the syntax that Python and ECMA-262 share."""
@@ -57,7 +57,7 @@ class Matching:
     variables: bool = False
 
     def check(self, value: str) -> str:
-        """Return `value`, or raise ValueError."""
+        """Return `value`. Raises ValueError if it does not match."""
         if (self.variables and has_variables(value)) or re.fullmatch(self.pattern, value):
             return value
         raise ValueError(self.words)
@@ -129,7 +129,7 @@ def _digest(value: Any) -> Any:
 
 
 def mount_point(value: str) -> str:
-    """Return `value`, a folder of the guest's to mount on; raises ValueError where that would hide its system."""
+    """Return `value`, a folder in the guest to mount on. Raises ValueError if that would hide the guest's system."""
     if value.rstrip("/") in ("", *_SYSTEM_FOLDERS):
         raise ValueError("expected a folder that the guest's own system does not need")
     return value

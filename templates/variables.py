@@ -1,8 +1,8 @@
 """The variables of a template's texts: `{{.Home}}/data`, `{{if eq .Param.mode "dev"}}...{{else}}...{{end}}`.
 
-Supported is the part of Go's text/template that templates use: variables, texts in quotes, `if` with `else if`,
+The part of Go's text/template that templates use is supported: variables, texts in quotes, `if` with `else if`,
 `else` and `end`, the functions `not`, `and`, `or`, `eq`, `ne`, parentheses, comments, and the dashes that trim spaces.
-Everything else is refused by name and place. Source: https://pkg.go.dev/text/template.
+Everything else is refused, with its name and place. Source: https://pkg.go.dev/text/template.
 
     piece       = text | "{{" expression "}}" | "{{if" expression "}}" pieces ... "{{end}}"
     expression  = operand | function operand ...
@@ -21,7 +21,7 @@ FUNCTIONS = {"not": (1, 1), "and": (1, 99), "or": (1, 99), "eq": (2, 99), "ne": 
 """Function → the fewest and the most operands that it takes."""
 
 ITSELF = "{{`{{`}} stands for {{ itself"
-"""For text of another program that itself uses such braces."""
+"""A hint for text of another program that uses such braces itself."""
 
 _ACTION = re.compile(
     r"""\{\{ (?P<body> -?\s*/\*.*?\*/\s*-? | (?: "(?:\\.|[^"\\\n])*" | `[^`]*` | (?!\}\}) [^"`] )* ) \}\}""",
@@ -43,7 +43,7 @@ class VariableError(ValueError):
     def __init__(self, offset: int, words: str) -> None:
         super().__init__(words)
         self.offset = offset
-        """Of the character, from 0."""
+        """Of the wrong character in the text, from 0."""
         self.words = words
 
 
@@ -71,7 +71,7 @@ class _Output:
 @dataclass(frozen=True, slots=True)
 class _If:
     branches: "tuple[tuple[_Expression, tuple[_Piece, ...]], ...]"
-    """(condition, what it yields if it is the first that is true); an `else` has the condition "else"."""
+    """(condition, what is used if it is the first that is true); an `else` has the condition "else"."""
 
 
 _Piece = str | _Output | _If
@@ -83,7 +83,7 @@ def names(text: str) -> list[tuple[str, int]]:
 
 
 def replaced(text: str, values: Mapping[str, Value]) -> str:
-    """Return `text` with its variables replaced; `values` is by name: `Home`, `Param.mode`.
+    """Return `text` with its variables replaced; the keys of `values` are names: `Home`, `Param.mode`.
 
     Raises VariableError, also for a variable that is not in `values`.
     """
@@ -142,7 +142,7 @@ class _Parser:
 
     def _if(self, condition: str, offset: int, depth: int) -> _If:
         if depth > MAX_DEPTH:
-            raise VariableError(offset, f"more than {MAX_DEPTH} conditions in each other")
+            raise VariableError(offset, f"more than {MAX_DEPTH} nested conditions")
         branches: list[tuple[_Expression, tuple[_Piece, ...]]] = []
         test: _Expression = _expression(condition, offset)
         last = False
@@ -163,7 +163,7 @@ class _Parser:
 
 
 def _expression(text: str, offset: int) -> _Expression:
-    """Return `text`, which begins at `offset` of the whole, parsed as one expression."""
+    """Return `text`, which begins at `offset` of the whole text, parsed as one expression."""
     tokens = [(found.lastgroup or "", found[found.lastgroup or 0], offset + found.start(found.lastgroup or 0))
               for found in _TOKEN.finditer(text)]  # fmt: skip
     if not tokens:
@@ -211,7 +211,7 @@ def _operand(tokens: _Tokens, end: int, depth: int) -> tuple[_Expression, _Token
             return text[1:-1], tokens[1:]
         case _ if text == "(" and len(tokens) > 1:
             if depth > MAX_DEPTH:
-                raise VariableError(offset, f"more than {MAX_DEPTH} parentheses in each other")
+                raise VariableError(offset, f"more than {MAX_DEPTH} nested parentheses")
             expression, rest = _parsed(tokens[1:], end, depth + 1)
             if not rest or rest[0][1] != ")":
                 raise VariableError(offset, "( without )")

@@ -93,7 +93,7 @@ def test_template_from_memory_is_one(vms, template):
     ("template", "words"),
     [
         ({"cpus": "none"}, "cpus"),
-        ({"cpus": object()}, "a template holds no object"),
+        ({"cpus": object()}, "a template cannot hold a value of type object"),
         ("cpus: none\n", "cpus"),
         ({"base": "./other.yaml"}, "no folder"),
     ],

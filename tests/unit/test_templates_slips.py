@@ -10,10 +10,10 @@ from interlock.templates.load import load
 
 SCRIPT = "provision:\n- script: |\n    #!/bin/sh\n"
 TAB = "a tab; YAML is indented with spaces"
-LOST = "this line is indented less than the text that begins in line {}, to which it belongs"
-QUOTES = "text that begins with {} takes quotes"
-AROUND = "text that begins with {} takes quotes around all of it"
-DEDENTED = "indented like no line above it"
+LOST = "this line belongs to the text that begins in line {}, but is indented less"
+QUOTES = "text that begins with {} needs quotes"
+AROUND = "text that begins with {} needs quotes around all of it"
+DEDENTED = "the indentation matches no line above"
 INDENTED = "indented deeper than the line above"
 
 SLIPS = {
@@ -27,11 +27,11 @@ SLIPS = {
     "script-without-bar": (
         "- a:\n    #!/bin/sh\n    b: c\n    foo\n",
         "1:3",
-        "text of several lines takes a | after its key",
+        "text of several lines needs a | after its key",
         "- a: |",
     ),
-    "colon-in-a-text": ("a: b: c\n", "1:5", "text with ': ' in it takes quotes", "a: 'b: c'"),
-    "colon-in-a-list": ("- a: it's: b\n", "1:10", "text with ': ' in it takes quotes", '- a: "it\'s: b"'),
+    "colon-in-a-text": ("a: b: c\n", "1:5", "text with ': ' in it needs quotes", "a: 'b: c'"),
+    "colon-in-a-list": ("- a: it's: b\n", "1:10", "text with ': ' in it needs quotes", '- a: "it\'s: b"'),
     "no-colon": ("a: 1\ncpus 4\n", "2:1", "a colon is missing", "cpus: 4"),
     "no-colon-above": ("cpus 4\na: 1\n", "1:1", "a colon is missing", "cpus: 4"),
     "no-colon-after-a-script": (f"{SCRIPT}cpus 4\n", "4:1", "a colon is missing", "cpus: 4"),

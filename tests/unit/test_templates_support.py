@@ -84,13 +84,13 @@ def test_value_that_asks_for_nothing_is_no_mistake_and_no_note(text):
     assert parse(Source("t", (GOOD + text).encode())).notes == ()
 
 
-@pytest.mark.parametrize(("key", "words"), [("static: true", "a static forward"), ("proto: udp", "a forward of UDP")])
+@pytest.mark.parametrize(("key", "words"), [("static: true", "a static forward"), ("proto: udp", "a UDP forward")])
 def test_range_of_many_ports_that_cannot_wait_for_them_to_open_is_refused(key, words):
     """In a large TCP range only ports that open are forwarded; UDP and static forwards would all open at the start."""
     with pytest.raises(InvalidTemplateError) as caught:
         parse(Source("t", f"{GOOD}portForwards: [{{guestPortRange: [1, {MANY_PORTS + 1}], {key}}}]\n".encode()))
     assert caught.value.details == (
-        f"t:4:16: portForwards[0]: not supported yet: {words} of more than 1000 ports; name those that are needed",
+        f"t:4:16: portForwards[0]: not supported yet: {words} of more than 1000 ports; name only those that you need",
     )
 
 
