@@ -75,6 +75,20 @@ for _tag, _pattern, _first in (
     _Loader.add_implicit_resolver(_tag, re.compile(rf"(?:{_pattern})\Z"), _first)
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes a scalar without quotes only if readers of YAML 1.1 and 1.2 agree on what it is."""
+
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> Any:
+        tag = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call] # PyYAML has no types for it
+        return tag if kind is not yaml.ScalarNode or not implicit[0] or tag == _core_tag(value) else None
+
+
+def _core_tag(value: str) -> str:
+    """Return the tag of `value` in the core schema."""
+    resolvers = _Loader.yaml_implicit_resolvers.get(value[:1], ())
+    return next((tag for tag, pattern in resolvers if pattern.match(value)), STR)
+
+
 def compose(name: str, text: bytes) -> yaml.MappingNode:
     """Return the tree of the single document in `text`, which messages call `name`; empty text is an empty mapping.
 
@@ -102,7 +116,7 @@ def compose_value(name: str, text: str) -> yaml.Node:
 
 def serialize(node: yaml.Node) -> str:
     """Return `node` as YAML text that means the same to any reader of YAML 1.1 or 1.2."""
-    return str(yaml.serialize(node, Dumper=yaml.SafeDumper, allow_unicode=True, width=1 << 16))
+    return str(yaml.serialize(node, Dumper=_Dumper, allow_unicode=True, width=1 << 16))
 
 
 def plain(node: yaml.Node) -> Any:

@@ -7,7 +7,8 @@ import yaml
 
 from ..errors import InvalidTemplateError
 from .document import EDIT, MAP, SEQ, Path, compose_value, get, put, word, written
-from .mistakes import SECRET, shortened
+from .mistakes import shortened
+from .model import SECRET
 
 _EDIT = re.compile(r"""\s*\.?(?P<key>(?:"[^"]*"|[^="])*?)\s*=(?P<value>.*)""", re.DOTALL)
 _KEY = re.compile(r"""(?P<name>[A-Za-z0-9_-]+)|"(?P<quoted>[^"]+)"|\[(?P<position>[0-9]{0,6})\]""")

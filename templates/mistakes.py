@@ -7,14 +7,10 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from .document import Path, Place, at, is_null, place, written
-from .model import Template, known_keys
+from .model import SECRET, Template, known_keys
 
 _FOUND_CHARACTERS = 60
 """How much of a wrong value a message quotes: the whole may be a megabyte."""
-
-SECRET = ("env", "param")
-"""Keys whose values may be secret: no message shows them."""
-
 
 _EXPECTED = {
     "int_type": "a whole number",

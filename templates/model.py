@@ -193,6 +193,10 @@ class Wished(BaseModel):
     stop_timeout_s: is_.Seconds | None
 
 
+SECRET = ("env", "param")
+"""Keys whose values may be secret: no message shows them."""
+
+
 def known_keys(path: Path, model: type[BaseModel] = Template) -> list[str]:
     """Return the keys that the mapping at `path` of a `model` may have, for suggestions; empty where any key may be."""
     inner: type[BaseModel] | None = model

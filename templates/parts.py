@@ -92,7 +92,8 @@ class ImageSource(File):
     def mistakes(self) -> Iterator[tuple[Path, str]]:
         for name, part in (("kernel", self.kernel), ("initrd", self.initrd)):
             if part and part.arch not in (None, self.arch):
-                yield (name, "arch"), f"expected {self.arch}, like the image, found {part.arch!r}"
+                wanted = f"{self.arch}, like the image" if self.arch else "an arch for the image too"
+                yield (name, "arch"), f"expected {wanted}, found {part.arch!r}"
         if self.initrd and not self.kernel:
             yield ("initrd",), "expected a kernel beside it"
 

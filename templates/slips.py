@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import yaml
 
-from .model import known_keys
+from .model import SECRET, known_keys
 
 Slip = tuple[int, int, str]
 """Line and column, from 0, and words."""
@@ -32,6 +32,8 @@ _WORDS = {
     "single document": "a second document (---); a template is a single one",
 }
 """A part of what PyYAML says → what the mistake is. Anything else is reported in PyYAML's words."""
+
+_WRITE = "write `"
 
 _KEYED = re.compile(r"(?P<lead>\s*(?:- +)*)(?P<key>[^\s:#'\"\[\]{},]+):(?:[ \t]+(?P<value>.*?))?\s*")
 """A line `KEY: VALUE`, in a list item or not."""
@@ -57,7 +59,8 @@ def slip(text: str, error: yaml.MarkedYAMLError) -> Slip | None:
     lines = [*_lines(text), ""]
     look = next((look for part, look in _LOOKS.items() if part in str(error.problem)), None)
     found = next(look(lines, error, mark), None) if look else None
-    return found or (mark.line, mark.column, words_of(error))
+    line, column, words = found or (mark.line, mark.column, words_of(error))
+    return line, column, _discreet(lines, line, words)
 
 
 def braces(node: yaml.Node) -> str | None:
@@ -65,7 +68,9 @@ def braces(node: yaml.Node) -> str | None:
     mark = node.start_mark
     line = _lines(mark.buffer.rstrip("\0"))[mark.line] if mark.buffer else ""
     fixed = _in_quotes(line)
-    return f"text that begins with {{{{ needs quotes: {_write(fixed)}" if fixed and "{{" in line else None
+    if not fixed or "{{" not in line:
+        return None
+    return _discreet(_lines(mark.buffer), mark.line, f"text that begins with {{{{ needs quotes: {_write(fixed)}")
 
 
 def comment(key: yaml.Node) -> str | None:
@@ -76,6 +81,12 @@ def comment(key: yaml.Node) -> str | None:
         return None
     written = _write(f"{line[: mark.column].strip()}: |")
     return f"`{found[1].rstrip()}` is a comment here, and not read: {written}, and the script below"
+
+
+def _discreet(lines: list[str], number: int, words: str) -> str:
+    """Return `words` without the line to write if line `number` is in the value of a key whose values may be secret."""
+    top = next((line for line in reversed(lines[: number + 1]) if line[:1].strip() and line[0] not in "#-}]"), "")
+    return words.partition(f": {_WRITE}")[0] if top.partition(":")[0].strip("'\" ") in SECRET else words
 
 
 def _lines(text: str) -> list[str]:
@@ -253,4 +264,4 @@ def _column(line: str) -> int:
 
 
 def _write(line: str) -> str:
-    return f"write `{line}`"
+    return f"{_WRITE}{line}`"

@@ -46,7 +46,24 @@ def test_scalar_is_read_as_yaml_1_2_says(text, expected):
 
 
 @pytest.mark.parametrize(
-    "text", ["on", "yes", "2026-01-31", "12:30", "0o10", "1_000", "true", "'true'", "'12'", "~", "1e3"]
+    "text",
+    [
+        "on",
+        "yes",
+        "2026-01-31",
+        "12:30",
+        "0o10",
+        "1_000",
+        "true",
+        "'true'",
+        "'12'",
+        "~",
+        "1e3",
+        "!!str 1e3",
+        "!!str 0o10",
+        "!!str .5",
+        "!!str 12",
+    ],
 )
 def test_serialized_value_is_the_same_by_either_version(text):
     """A reader of YAML 1.1 gets the same strings from the written text as we do."""

@@ -135,3 +135,20 @@ def test_slip_in_an_edit_is_named_without_a_line(text):
     with pytest.raises(InvalidTemplateError) as caught:
         compose_value("--set cpus", text)
     assert "`" not in caught.value.message
+
+
+@pytest.mark.parametrize("key", ["env", "param", "'env'"])
+@pytest.mark.parametrize(
+    "value", ["{TOKEN: pass: s3cret}", "\n  TOKEN: pass: s3cret", "\n  # one\n  TOKEN: @s3cret\n  B: 1"]
+)
+def test_slip_in_a_secret_is_named_without_the_line(key, value):
+    """The values of env and param may be secret: the message says what is wrong and where, but not what to write."""
+    said = said_of(f"cpus: 1\n{key}: {value}\nmemory: 1GiB\n")
+    assert said is not None
+    assert "s3cret" not in said
+    assert "quotes" in said or "," in said
+
+
+def test_slip_after_a_secret_is_named_with_the_line():
+    """Only the lines of the secret itself are withheld."""
+    assert "write `memory: " in str(said_of("env:\n  A: b\nmemory: @1GiB\n"))
