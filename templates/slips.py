@@ -66,11 +66,12 @@ def slip(text: str, error: yaml.MarkedYAMLError) -> Slip | None:
 def braces(node: yaml.Node) -> str | None:
     """Return the words for `node` if it is a mapping only because a variable lacks quotes; else None."""
     mark = node.start_mark
-    line = _lines(mark.buffer.rstrip("\0"))[mark.line] if mark.buffer else ""
+    lines = _lines((mark.buffer or "").rstrip("\0"))
+    line = lines[mark.line] if mark.buffer else ""
     fixed = _in_quotes(line)
     if not fixed or "{{" not in line:
         return None
-    return _discreet(_lines(mark.buffer), mark.line, f"text that begins with {{{{ needs quotes: {_write(fixed)}")
+    return _discreet(lines, mark.line, f"text that begins with {{{{ needs quotes: {_write(fixed)}")
 
 
 def comment(key: yaml.Node) -> str | None:
