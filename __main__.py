@@ -112,5 +112,15 @@ def _print_version() -> bool:
     return answer(f"interlock {__version__}\n")
 
 
+def program() -> "NoReturn":
+    """Do what `main` does, and end the process without taking its modules apart. No caller is returned to."""
+    try:
+        main()
+    except SystemExit as ended:
+        from .commands.program import leave
+
+        leave(ended)
+
+
 if __name__ == "__main__":
-    main()
+    program()

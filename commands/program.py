@@ -44,7 +44,8 @@ def leave(ended: SystemExit) -> "NoReturn":
     Exit handlers run, and printed output is flushed. If that fails, or if there may be threads that Python has to wait
     for, `ended` is raised instead.
     """
-    if "threading" in sys.modules or not isinstance(ended.code, int):
+    threading = sys.modules.get("threading")
+    if (threading and threading.active_count() > 1) or not isinstance(ended.code, int):
         raise ended
     atexit._run_exitfuncs()  # noqa: SLF001 - there is no public function for this
     try:
