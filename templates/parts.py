@@ -235,7 +235,7 @@ class Provision(Strict):
             yield ("script",), "expected a script"
         for field, modes in KEY_MODES.items():
             if field in self.model_fields_set and self.mode not in modes:
-                yield (to_camel(field),), f"a key of mode {modes[0]}; the mode here is {self.mode}"
+                yield (to_camel(field),), f"a key of mode {' or '.join(modes)}; the mode here is {self.mode}"
 
     def _mistakes_of_a_file(self) -> Iterator[tuple[Path, str]]:
         if self.path is None:
