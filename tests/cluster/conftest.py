@@ -1,12 +1,14 @@
 """Fixtures of the tests on a real cluster: three nodes for the whole run, and a home with shared images.
 
-INTERLOCK_TEST_CLUSTER is the directory of a cluster, which is made if it is missing, and kept; `new` makes one for
-this run. Without the variable these tests are not collected. The test process enters the network of the bridge.
+INTERLOCK_TEST_CLUSTER is the directory of the cluster (`nodes.py during`); without it, these tests are not collected.
+The test process enters the network of the bridge. Processes that run tests side by side have names of their own in the
+cluster, by a domain.
 """
 
 import ctypes
+import json
 import os
-import subprocess
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cluster.nodes import Nodes
+from cluster.nodes import DOMAIN, HOME, VARIABLE, Nodes
 
 from interlock import Interlock, Wishes
 from interlock.host.home import Home
 
-VARIABLE = "INTERLOCK_TEST_CLUSTER"
 collect_ignore_glob = [] if os.environ.get(VARIABLE) else ["test_*.py"]
 
 _CLONE_NEWNET = 0x40000000
@@ -46,29 +47,18 @@ def in_network_of(path: str) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def nodes(images_home) -> Iterator[Nodes]:  # noqa: ARG001 - the image is built first, because its network has no way out
     """Yield the cluster, with this process in its network."""
-    named = os.environ[VARIABLE]
-    kept = named != "new"
-    place = Path(named) if kept else Path(tempfile.mkdtemp(prefix="interlock-cluster-"), "cluster")
-    made = Nodes(place.absolute())
-    if not kept or not place.exists():
-        made.up()
-    try:
-        with in_network_of(made.network):
-            yield made
-    finally:
-        if not kept:
-            made.down()
-            place.parent.rmdir()
+    made = Nodes(Path(os.environ[VARIABLE]).absolute())
+    with in_network_of(made.network):
+        yield made
 
 
 @pytest.fixture(scope="session")
-def images_home(tmp_path_factory) -> Path:
-    """Return a home with the image `tiny`: INTERLOCK_TEST_HOME, if set, or one of this run."""
-    kept = os.environ.get("INTERLOCK_TEST_HOME")
-    place = Path(kept).absolute() if kept else tmp_path_factory.mktemp("images-home")
-    place.chmod(0o700)
-    Interlock(place).images.build("tiny")
-    return place
+def images_home() -> Path:
+    """Return the home of INTERLOCK_TEST_HOME, with the image `tiny`."""
+    home = Path(os.environ[HOME]).absolute()
+    home.mkdir(mode=0o700, exist_ok=True)
+    Interlock(home).images.build("tiny")
+    return home
 
 
 @pytest.fixture
@@ -87,7 +77,10 @@ def make_home(root: Path, images_home: Path, nodes: Nodes) -> Home:
     (images_home / "images").mkdir(mode=0o700, exist_ok=True)
     (root / "images").symlink_to(images_home / "images")
     (root / "clusters").mkdir(mode=0o700)
-    subprocess.run(["cp", "-p", nodes.record, root / "clusters" / "test.yaml"], check=True)
+    record = root / "clusters" / "test.yaml"
+    shutil.copy(nodes.record, record)
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        record.write_text(json.dumps({**json.loads(record.read_text()), "domain": f"{worker}.{DOMAIN}"}))
     return Home.at(root)
 
 

@@ -3,6 +3,8 @@
     nodes.py up DIRECTORY           make the cluster and its secret; DIRECTORY must not exist
     nodes.py run DIRECTORY COMMAND  run COMMAND where the nodes and the guests can be reached
     nodes.py down DIRECTORY         end all nodes, and remove DIRECTORY
+    nodes.py during COMMAND         run COMMAND, whose environment names a cluster and a home for images; unless ours
+                                    does so already, they are made for it and removed after it
 
     DIRECTORY/                      0700
     ├── chroot/                     Debian with Ganeti, which all nodes share read-only
@@ -25,15 +27,17 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from interlock.host import process
 from interlock.images.builders.packages import RELEASE, mirrors
 
+VARIABLE, HOME = "INTERLOCK_TEST_CLUSTER", "INTERLOCK_TEST_HOME"
 CACHE = "INTERLOCK_CLUSTER_CHROOT"
 PACKAGES = ("openssh-server", "iproute2", "procps")
 """What a host has before anybody follows the page, except for Debian itself."""
@@ -303,15 +307,32 @@ class Nodes(NamedTuple):
             (self.directory / "processes.json").write_text(json.dumps(processes))
 
 
+def during(command: Sequence[str]) -> int:
+    """Run `command` while there is a cluster, and return its exit code."""
+    named = os.environ.get(VARIABLE)
+    with ExitStack() as after:
+        place = Path(after.enter_context(tempfile.TemporaryDirectory(prefix="interlock-cluster-")))
+        nodes = Nodes(Path(named).absolute() if named else place / "cluster")
+        if not named:
+            after.callback(nodes.down)
+        if not nodes.directory.exists():
+            nodes.up()
+        names = {VARIABLE: str(nodes.directory), HOME: os.environ.get(HOME, str(place / "home"))}
+        return subprocess.run(command, env={**os.environ, **names}, check=False).returncode
+
+
 def main() -> None:
     """Do what the command line says."""
-    what, nodes, command = sys.argv[1], Nodes(Path(sys.argv[2]).absolute()), sys.argv[3:]
+    what, *words = sys.argv[1:]
+    if what == "during":
+        sys.exit(during(words))
+    nodes = Nodes(Path(words[0]).absolute())
     if what == "up":
         nodes.up()
     elif what == "down":
         nodes.down()
     elif what == "run":
-        line = [*nodes.prefix(), *command]
+        line = [*nodes.prefix(), *words[1:]]
         os.execvp(line[0], line)  # noqa: S606 - it replaces this process
 
 
