@@ -180,7 +180,11 @@ end
         } >"$root/etc/systemd/network/10-interlock.network"
     else
         ip addr flush dev eth0
+        # Hosts may still know the card of an earlier guest with this address: the kernel announces the new one.
+        say 1 >/proc/sys/net/ipv4/conf/eth0/arp_notify
+        ip link set eth0 down
         ip addr add "$address" dev eth0
+        ip link set eth0 up
         [ -z "$gateway" ] || ip route add default via "$gateway"
     fi
     # If the seed has name servers of its own, set_dns has already set them.

@@ -55,11 +55,13 @@ _HYPERVISOR = (
     "kvm:kvm_flag=disabled,vhost_net=false,kvm_path=/usr/bin/qemu-system-x86_64,cpu_type=max,serial_console=true,"
     "migration_downtime=300,vnc_bind_address="
 )
+_ROOM = "--ipolicy-vcpu-ratio=64"
 _HERE = {
-    "gnt-cluster init ": f"gnt-cluster init --no-etc-hosts --hypervisor-parameters {_HYPERVISOR} ",
+    "gnt-cluster init ": f"gnt-cluster init --no-etc-hosts --hypervisor-parameters {_HYPERVISOR} {_ROOM} ",
     "example.org": DOMAIN,
 }
-"""How the commands of the page differ here: the nodes share one /etc/hosts, and guests are emulated."""
+"""How the commands of the page differ here: the nodes share one /etc/hosts, guests are emulated, and there is room for
+a hundred of them on two processors."""
 _ACTIONS_S = 300
 
 
