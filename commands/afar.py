@@ -9,6 +9,7 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -74,6 +75,8 @@ def hand_over(
             settings |= passed_on({key: it for key, it in os.environ.items() if not key.startswith("INTERLOCK_")})
         case "create" | "up" | "edit" | "template":
             words = _sent(ctx, group, connection, words)
+        case "fleet":
+            words = _sent_fleet(ctx, group, connection, words)
         case _ if command in LOCAL:
             raise UsageError(
                 f"{command} does not work on another host: {LOCAL[command]}", hint=_retyped(host, ["list"])
@@ -169,6 +172,21 @@ def _sent(ctx: click.Context, group: click.Group, connection: Connection, words:
     if is_file(template) or (template == STDIN and named):  # without a name, the other machine refuses it
         return _with_option(words, "--template", sent_template(connection, template))
     return words
+
+
+def _sent_fleet(ctx: click.Context, group: click.Group, connection: Connection, words: list[str]) -> list[str]:
+    """Send the file of a fleet, with the templates that it names here; return `words` with its name there."""
+    fleet = group.get_command(ctx, words[0])
+    if words[1:2] not in (["apply"], ["status"]) or not isinstance(fleet, click.Group):
+        return words
+    file = _read(ctx, fleet, words[1:])["file"]
+    if file is None:
+        return words
+    from .. import Fleet
+
+    name = "fleet.yaml" if file == STDIN else Path(file).name
+    at = len(words) - 1 - words[::-1].index(file)
+    return [*words[:at], connection.keep(name, Fleet.portable(file).encode(), typed=file), *words[at + 1 :]]
 
 
 def _one(word: str | None) -> tuple[str, ...]:

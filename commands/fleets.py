@@ -56,7 +56,7 @@ def apply_command(  # noqa: PLR0917 - click calls it, by name
 
     def agree(steps: Sequence["FleetStep"]) -> bool:
         if output_format == "table":
-            _print(steps, output_format)
+            _print(session, steps, output_format)
         asking = [f"{'delete' if step.deletes else 'restart'} {step.name}" for step in steps if step.consent]
         if asking and not yes:
             if not can_ask():
@@ -67,7 +67,7 @@ def apply_command(  # noqa: PLR0917 - click calls it, by name
 
     if dry_run:
         steps = [step for step in fleet.status(prune=prune) if step.differences]
-        _print(steps, output_format)
+        _print(session, steps, output_format)
         session.report(_agrees(fleet.name) if not steps else "dry run: nothing was changed")
         return
     results = fleet.apply(prune=prune, agree=agree, report=session.report)
@@ -95,7 +95,7 @@ def status_command(session: Session, /, file: str | None, output_format: Format)
         return
     fleet = session.interlock.fleet(file)
     steps = fleet.status()
-    _print(steps, output_format)
+    _print(session, steps, output_format)
     if drifted := [step for step in steps if step.differences]:
         hint = shlex.join(["interlock", "fleet", "apply", file])
         raise DriftError(_differing(fleet.name, drifted), hint=hint)
@@ -136,8 +136,9 @@ def _list(session: Session, output_format: Format) -> None:
     )
 
 
-def _print(steps: Iterable["FleetStep"], output_format: Format) -> None:
+def _print(session: Session, steps: Iterable["FleetStep"], output_format: Format) -> None:
     """Print `steps`: what differs, and what `apply` does about it."""
+    steps = [step._replace(mend=step.mend and session.typed(step.mend)) for step in steps]
     words = {step.name: ", ".join(map(str, step.differences)) for step in steps}
 
     def doing(record: dict[str, Any]) -> str:
@@ -180,9 +181,12 @@ def _conclude(session: Session, fleet: str, results: Sequence["FleetResult"]) ->
     left = [result.step for result in results if not result.done]
     for step in left:
         if step.extra:
-            session.note(f'"{step.name}" is not in the file: {step.mend}')
+            session.note(f'"{step.name}" is not in the file: {session.typed(step.mend or "")}')
     if differing := [step for step in left if not step.extra]:
-        details = [f"{step.name}: {', '.join(map(str, step.differences))}: {step.mend}" for step in differing]
+        details = [
+            f"{step.name}: {', '.join(map(str, step.differences))}: {session.typed(step.mend or '')}"
+            for step in differing
+        ]
         raise DriftError(_differing(fleet, differing), hint=differing[0].mend, details=details)
     if not left:
         session.report(_agrees(fleet))

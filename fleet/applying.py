@@ -81,6 +81,14 @@ class Fleet:
         self._typed = None if isinstance(file, Mapping) else f"interlock fleet apply {shlex.quote(str(file))}"
 
     @staticmethod
+    def portable(file: str) -> str:
+        """Return the content of `file` (`-`: standard input), with the text of each template that it names by a path.
+
+        It means the same on another host. Raises NotFoundError, and InvalidTemplateError with every mistake.
+        """
+        return files.portable(file)
+
+    @staticmethod
     def schema() -> dict[str, Any]:
         """Return the JSON Schema of such files, for editors."""
         return files.json_schema()

@@ -23,7 +23,7 @@ from ..errors import InvalidTemplateError, NotFoundError
 from ..host.home import NAME, NAME_WORDS
 from ..templates import values as is_
 from ..templates.document import Path as Place
-from ..templates.document import compose, plain
+from ..templates.document import compose, get, plain, serialize
 from ..templates.load import dump, invalid, parse
 from ..templates.locate import STDIN, Source, absolute, find, public, read_file
 from ..templates.mistakes import mistake, mistakes
@@ -147,7 +147,26 @@ def read(file: "str | Path | Mapping[str, Any]") -> File:
     Raises NotFoundError for a file or template that does not exist, InvalidTemplateError with every mistake and its
     place. Templates in files are read, because a fleet follows their content; those from servers are not.
     """
-    source = find(file) if isinstance(file, Mapping) else read_file(_absolute(str(file)))
+    return _parsed(find(file) if isinstance(file, Mapping) else read_file(_absolute(str(file))))
+
+
+def portable(file: str) -> str:
+    """Return the content of `file` with the text of each template that is a file here, so that it means the same on
+    another machine. Raises what `read` raises.
+    """
+    source = read_file(_absolute(file))
+    parsed = _parsed(source)
+    tree = compose(source.name, source.text)
+    entries = get(tree, "instances")
+    for entry in entries.value if entries else ():
+        node = get(entry, "template")
+        name = Entry.model_validate(plain(entry)).names[:1]
+        if node is not None and name and _is_file(whole := parsed.orders[name[0]].template):
+            node.value = dump(parse(find(whole)))
+    return serialize(tree)
+
+
+def _parsed(source: Source) -> File:
     tree = compose(source.name, source.text)
     try:
         document = Document.model_validate(plain(tree))
@@ -209,11 +228,16 @@ def _template(locator: str, source: Source) -> tuple[str, tuple[str, str]]:
     if path and beside and not locator.startswith((*_URL, "/", "~", "file:", "template:")):
         locator = os.path.join(os.path.dirname(beside), locator)  # noqa: PTH118, PTH120 - a name, as it was written
     whole = absolute(locator)
-    if whole.startswith("/") and whole.endswith((".yaml", ".yml")):
+    if _is_file(whole):
         return whole, (whole, _digest(dump(parse(find(whole)))))
     if whole.startswith("template:"):
         find(whole)  # raises for one that does not exist
     return whole, (public(whole), _digest(whole))
+
+
+def _is_file(locator: str) -> bool:
+    """Return whether the absolute `locator` is that of a template in a file."""
+    return locator.startswith("/") and locator.endswith((".yaml", ".yml"))
 
 
 def _absolute(file: str) -> str:

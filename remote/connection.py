@@ -79,6 +79,8 @@ class Connection:
         """The name of the host in commands to type; None if INTERLOCK_HOST gives it."""
         self.sent: list[str] = []
         """Files that were sent there for the next command, which removes them."""
+        self.named: dict[str, str] = {}
+        """The path of such a file → its name here, for hints."""
         self._greeting: Mapping[str, Any] = {}
         """The greeting of the last call."""
         self._socket = runtime / self.key
@@ -110,6 +112,7 @@ class Connection:
             "host": self.typed_host,
             "way": host.way,
             "sent": self.sent,
+            "named": self.named,
             "settings": {**home, **(settings or {})},
         }
         there = ["sh", "-c", _FIND, "sh", host.program, CALL, json.dumps(call), *words]
@@ -173,14 +176,19 @@ class Connection:
         self._check(ear.greeting)
         return ended._replace(stderr=bytes(ear.kept))
 
-    def keep(self, name: str, content: bytes) -> str:
-        """Send `content` to a file called `name` there, for the next call, which removes it; return its path there."""
+    def keep(self, name: str, content: bytes, typed: str | None = None) -> str:
+        """Send `content` to a file called `name` there, for the next call, which removes it; return its path there.
+
+        In hints from there, it is called `typed`.
+        """
         sent, self.sent = self.sent, []  # this call must not remove the files of the next one
         ended = self.call([KEEP, name], stdin=content)
         if ended.status:
             raise self.broken()
         path = ended.stdout.decode().strip()
         self.sent = [*sent, path]
+        if typed is not None:
+            self.named[path] = typed
         return path
 
     def clock(self) -> str:

@@ -104,6 +104,8 @@ def on_leash() -> bool:
 
 def typed(hint: str) -> str:
     """Return `hint`, a command for this machine, as it is typed where the user is."""
+    for here, there in _caller.get("named", {}).items():
+        hint = hint.replace(shlex.quote(here), shlex.quote(there))
     if hint.startswith("export "):  # the user's variables do not reach this machine: they must be set in a login here
         return shlex.join(["ssh", "-t", *_caller["way"]])
     commands = re.split(r" (?:&&|\|\||\|) ", hint)

@@ -181,6 +181,42 @@ def test_template_with_a_mistake_is_refused_here_with_its_place(afar, tmp_path):
     assert "mine.yaml:1" in done.stderr
 
 
+@pytest.mark.parametrize("file", ["shop.yaml", "-"])
+def test_fleet_is_applied_there_by_a_file_here(afar, other, there, tmp_path, file):
+    """Its templates are read here, in the folder of the file; a hint names the file as it was typed."""
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "base.yaml").write_text("cpus: 3\n")
+    (tmp_path / "parts" / "mine.yaml").write_text("base: [./base.yaml, template:tiny]\nmessage: |\n  one\n  two\n")
+    template = "./mine.yaml" if file == "-" else "parts/mine.yaml"
+    text = f"fleet: shop\ninstances:\n- {{name: web, count: 2, template: {template}, set: {{message: '1e3'}}}}\n"
+    (tmp_path / "shop.yaml").write_text(f"{text}- {{name: db, template: tiny, state: stopped}}\n")
+    given = {"cwd": tmp_path}
+    if file == "-":
+        given = {"cwd": tmp_path / "parts", "input": (tmp_path / "shop.yaml").read_text()}
+
+    before = afar("fleet", "status", file, **given)
+    assert before.returncode == 3
+    assert before.stderr.endswith(f"hint: interlock --host ssh://other fleet apply {file}\n")
+    done = afar("fleet", "apply", file, "--yes", **given)
+    assert done.returncode == 0, done.stderr
+    assert afar("fleet", "status", file, **given).returncode == 0
+
+    states = {status.name: (status.state, status.spec.cpus) for status in there.instances()}
+    assert states["web-1"] == states["web-2"] == (State.running, 3)
+    assert states["db"][0] in (State.created, State.stopped)
+    assert there.status("web-1").spec.message == "1e3"
+    assert [path.name for path in (other.run / "interlock").glob("sent-*")] == []
+
+
+def test_fleet_with_a_mistake_is_refused_here_with_its_place(afar, there, tmp_path):
+    """Nothing is done there; the place is in the file as it is here."""
+    (tmp_path / "shop.yaml").write_text("fleet: shop\ninstances:\n- name: web\n  template: ./none.yaml\n")
+    done = afar("fleet", "apply", "shop.yaml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "shop.yaml:4:13: instances[0].template: " in done.stderr
+    assert list(there.instances()) == []
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
