@@ -93,6 +93,8 @@ _SETTLING_S = 10.0
 _OVER = ("", "completed", "failed", "cancelled")
 """The states of a migration that is over, or never began."""
 
+_ENDLESS = "the hypervisor does not end its migration"
+
 Fingerprint = dict[str, str]
 """What must be the same for a memory to fit: `_KINDS`, the version of QEMU and, under KVM, the host's processor."""
 
@@ -189,9 +191,10 @@ def call_off(site: Site) -> None:
     with Monitor(site.runtime, turn.seconds) as monitor:
         while _status(monitor, "query-migrate") not in _OVER:
             if turn.passed:
-                raise LateError("the hypervisor does not end its migration")
+                raise LateError(_ENDLESS)
             monitor.ask("migrate_cancel")
             cancellation.pause(_POLL_S)
+        _concluded(monitor, turn)
 
 
 def adopt(site: Site, folder: Path, *, common: bool) -> None:
@@ -377,6 +380,18 @@ def _migrated(monitor: Monitor, deadline: Deadline) -> None:
         if status in ("failed", "cancelled"):
             raise DriverError(f"QEMU could not save its devices: the migration {status}")
         _in_time(deadline, "saved")
+        cancellation.pause(_POLL_S)
+    _concluded(monitor, deadline)
+
+
+def _concluded(monitor: Monitor, deadline: Deadline) -> None:
+    """Return once the machine can be continued: QEMU says a moment earlier that the migration is over.
+
+    Raises LateError. Source: QEMU, migration/migration.c, "migration_iteration_finish".
+    """
+    while _status(monitor, "query-status") == "finish-migrate":
+        if deadline.passed:
+            raise LateError(_ENDLESS)
         cancellation.pause(_POLL_S)
 
 

@@ -177,6 +177,45 @@ def test_copy_without_time_is_given_up(tmp_path):
             saved._copy(file.fileno(), file.fileno(), Deadline(0))
 
 
+class Scripted:
+    """A monitor that gives the answers in `answers`, the last one again and again; `asked` is what it was asked."""
+
+    def __init__(self, **answers):
+        self.answers, self.asked = answers, []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def ask(self, question, **_):
+        self.asked.append(question)
+        left = self.answers[question.replace("-", "_")]
+        return {"status": left.pop(0) if len(left) > 1 else left[0]}
+
+
+ENDING = ["finish-migrate", "finish-migrate", "postmigrate"]
+
+
+def test_migration_is_waited_for_until_the_machine_can_continue():
+    """QEMU says that a migration is completed a moment before it allows `cont`."""
+    monitor = Scripted(query_migrate=["setup", "active", "completed"], query_status=[*ENDING])
+    saved._migrated(monitor, Deadline(60))
+    assert monitor.asked == ["query-migrate"] * 3 + ["query-status"] * 3
+    with pytest.raises(saved.LateError, match="does not end its migration"):
+        saved._migrated(Scripted(query_migrate=["completed"], query_status=["finish-migrate"]), Deadline(0))
+
+
+def test_cancelled_migration_is_waited_for_until_the_machine_can_continue(site, monkeypatch):
+    """The same holds after a cancellation."""
+    states = {"query_migrate": ["active", "cancelled"], "migrate_cancel": [""], "query_status": [*ENDING]}
+    monitor = Scripted(**states)
+    monkeypatch.setattr(saved, "Monitor", lambda *_: monitor)
+    saved.call_off(site)
+    assert monitor.asked == ["query-migrate", "migrate_cancel", "query-migrate", *["query-status"] * 3]
+
+
 def test_mounts_are_refused_with_the_way_out(tmp_path):
     """QEMU cannot save a guest that has a host folder mounted, whatever the type of the mount."""
     mounted = a_site(tmp_path, mounts=(Mount("/srv", "/srv", writable=False, type="9p", security_model="none"),))

@@ -57,10 +57,10 @@ probes:
 
 
 MEASURED = """
-import runpy
 from pathlib import Path
+from interlock.__main__ import main
 try:
-    runpy.run_module("interlock", run_name="__main__", alter_sys=True)
+    main()
 finally:
     Path("{}/status").write_text(Path("/proc/self/status").read_text())
 """
