@@ -106,7 +106,7 @@ know_readiness() {
         [ ! -f $state/news ] || { read -r of && read -r failed; } <$state/news
         [ "$of" != "$boot_id" ] || [ -z "$failed" ] || return
         booted=$became
-        [ -n "$became" ] || [ ! -f $state/booted ] || read -r booted <$state/booted
+        [ "$became" = "$1" ] || [ ! -f $state/booted ] || read -r booted <$state/booted
         if [ "$booted" = "$1" ] && ssh_listens; then
             ! { know_key && admits_host; } || ready="yes $key"
             return
@@ -115,6 +115,7 @@ know_readiness() {
         sleep 0.$try
     done
 }
+# The instance that this process has made the guest of; over ssh, another process may have done so since, for a later one.
 became=
 
 load() {

@@ -12,6 +12,7 @@ from interlock.drivers.qemu import agent, forking, identity, ssh_control
 from interlock.drivers.qemu.boot import RESUMING
 from interlock.errors import DriverError
 from interlock.fsm.states import State
+from interlock.guest.agent import AgentError
 
 pytestmark = pytest.mark.vm
 
@@ -56,6 +57,25 @@ def connected(vms, name):
 
         yield answers
         session.stdin.close()
+
+
+@pytest.mark.warm
+def test_copy_whose_agent_was_too_slow_takes_its_identity_over_ssh(vms, who_is, start, bring, monkeypatch):
+    """The agent took an identity before, that of the original, and still says when the copy is ready."""
+    bring()
+    vms.fork("web", "one")
+    ask, refused = agent.ask, []
+
+    def slow(runtime, verb, *rest, **options):
+        if verb == "ping":
+            refused.append(verb)
+            raise AgentError("too slow")
+        return ask(runtime, verb, *rest, **options)
+
+    monkeypatch.setattr(agent, "ask", slow)
+    assert RESUMING in start("one")
+    assert refused
+    assert who_is("one")[0] == "one"
 
 
 @pytest.mark.parametrize("template", ["tiny", pytest.param("debian", marks=pytest.mark.warm("debian"))])
