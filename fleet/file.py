@@ -155,13 +155,12 @@ def portable(file: str) -> str:
     another machine. Raises what `read` raises.
     """
     source = read_file(_absolute(file))
-    parsed = _parsed(source)
+    _parsed(source)
     tree = compose(source.name, source.text)
     entries = get(tree, "instances")
     for entry in entries.value if entries else ():
         node = get(entry, "template")
-        name = Entry.model_validate(plain(entry)).names[:1]
-        if node is not None and name and _is_file(whole := parsed.orders[name[0]].template):
+        if node is not None and "\n" not in node.value and _is_file(whole := _located(node.value, source)):
             node.value = dump(parse(find(whole)))
     return serialize(tree)
 
@@ -223,16 +222,21 @@ def _template(locator: str, source: Source) -> tuple[str, tuple[str, str]]:
     """
     if "\n" in locator:
         return locator, (public(locator), _digest(dump(parse(find(locator)))))
-    beside = source.locator if source.locator.startswith("/") else None
-    path = "/" in locator or locator.endswith((".yaml", ".yml"))
-    if path and beside and not locator.startswith((*_URL, "/", "~", "file:", "template:")):
-        locator = os.path.join(os.path.dirname(beside), locator)  # noqa: PTH118, PTH120 - a name, as it was written
-    whole = absolute(locator)
+    whole = _located(locator, source)
     if _is_file(whole):
         return whole, (whole, _digest(dump(parse(find(whole)))))
     if whole.startswith("template:"):
         find(whole)  # raises for one that does not exist
     return whole, (public(whole), _digest(whole))
+
+
+def _located(locator: str, source: Source) -> str:
+    """Return `locator` made absolute; a relative path starts in the folder of `source`."""
+    beside = source.locator if source.locator.startswith("/") else None
+    path = "/" in locator or locator.endswith((".yaml", ".yml"))
+    if path and beside and not locator.startswith((*_URL, "/", "~", "file:", "template:")):
+        locator = os.path.join(os.path.dirname(beside), locator)  # noqa: PTH118, PTH120 - a name, as it was written
+    return absolute(locator)
 
 
 def _is_file(locator: str) -> bool:

@@ -16,6 +16,7 @@ from ...errors import HostError
 from ...host.files import beside, flush_directory, read_own, write_whole
 from .. import clusters
 from ..clusters import place
+from .seen import Seen
 
 
 class Cluster(NamedTuple):
@@ -82,6 +83,11 @@ def home_mark(root: Path) -> str:
     finally:
         fresh.unlink()
     return read_own(path).decode().strip()
+
+
+def owns(root: Path, seen: Seen) -> bool:
+    """Return whether the instance `seen` belongs to the home in `root`, and not to another home or to none."""
+    return seen.home == home_mark(root)
 
 
 def _listed(what: str, keys: list[str]) -> str:

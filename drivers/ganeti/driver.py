@@ -219,7 +219,7 @@ class GanetiDriver(Driver):
         with _machine(site) as machine:
             machine.settle(report, at_once=True)
             seen = machine.look()
-            if seen is None or machine.is_foreign(seen) or machine.refuse_unreachable(seen).alive is False:
+            if seen is None or not machine.owns(seen) or machine.refuse_unreachable(seen).alive is False:
                 return
             report("ending the machine by force")
             machine.act("PUT", "shutdown", {"timeout": 0}, report)
@@ -269,7 +269,7 @@ class GanetiDriver(Driver):
                 seen = machine.look()
                 if found.former is not None and is_unfinished(site.directory):
                     ownership.give_back(machine, found.former, report)
-                elif seen and machine.is_foreign(seen):
+                elif seen and not machine.owns(seen):
                     report("leaving the machine to the home that it belongs to now")
                 else:
                     if seen:
@@ -307,7 +307,7 @@ class GanetiDriver(Driver):
                 condition=f"`interlock delete {site.name}` removes what is left of it here",
                 exit_reason=f'the cluster "{found.cluster}" no longer has it' if found.made else None,
             )
-        if seen.home != clusters.home_mark(root_of(site.directory)):  # whether it runs is that home's business
+        if not clusters.owns(root_of(site.directory), seen):  # whether it runs is that home's business
             return Observation(
                 alive=False,
                 condition=f"it belongs to another home; `interlock delete {site.name}` removes what is left of it here",

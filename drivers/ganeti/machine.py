@@ -123,7 +123,7 @@ class Machine:
 
     def owned(self, seen: Seen) -> Seen:
         """Return `seen`; raise HostError if the instance does not belong to this home any more."""
-        if self.is_foreign(seen):
+        if not self.owns(seen):
             name = self.site.name
             raise HostError(
                 f'"{name}" does not belong to this home any more; only the home that it belongs to may act on it',
@@ -131,9 +131,9 @@ class Machine:
             )
         return seen
 
-    def is_foreign(self, seen: Seen) -> bool:
-        """Return whether the instance belongs to another home, or to no home."""
-        return seen.home != clusters.home_mark(self.root)
+    def owns(self, seen: Seen) -> bool:
+        """Return whether the instance belongs to this home."""
+        return clusters.owns(self.root, seen)
 
     # -- acting --------------------------------------------------------------------------------------------------
 
