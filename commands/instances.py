@@ -1,5 +1,7 @@
 """The commands that give an instance a name: a copy, an adopted machine, or a renamed instance."""
 
+import shlex
+
 import click
 
 from ..errors import UsageError
@@ -110,8 +112,10 @@ def adopt_command(session: Session, names: tuple[str, ...], cluster: str, output
     """
     found = session.interlock.adoptable(cluster=cluster)
     if cluster and not names:
-        there = f"give the names of those to adopt: {', '.join(found)}" if found else "there is none to adopt"
-        raise UsageError(f'cluster "{cluster}": {there}')
+        raise UsageError(
+            f'cluster "{cluster}": {"give the names of those to adopt" if found else "there is none to adopt"}',
+            hint=shlex.join(["interlock", "adopt", "--cluster", cluster, *found]) if found else None,
+        )
     names = names or tuple(found)
     if not names:
         session.report("limactl has no machine that is not already an instance")

@@ -8,7 +8,7 @@ import json
 from collections.abc import Collection
 from pathlib import Path
 
-from ...errors import InterlockError
+from ...errors import DriverError, InterlockError
 from ...fsm.spec import SPEC_FILE, Spec
 from ...host.progress import Report
 from ..contract import Found, Site
@@ -53,10 +53,12 @@ def _found(cluster: Cluster, seen: Seen) -> Found:
     try:
         kept = store.kept(instance_id, cluster)
         spec = Spec.from_json(json.loads(kept.pop(SPEC_FILE)), SPEC_FILE)
+        if spec.instance_id != instance_id:
+            raise DriverError(f"it is that of {spec.instance_id!r}")
     except OSError as error:
         return Found(name, None, {}, _unkept(cluster, name, error))
     except (InterlockError, ValueError, RecursionError) as error:
-        return Found(name, None, {}, f'the copy of the spec of "{name}" in the store is damaged: {error}')
+        return Found(name, None, {}, f'the copy of the spec of "{name}" in the store cannot be used: {error}')
     return Found(name, spec._replace(cluster=cluster.name), {**kept, records.RECORD: records.written(record)})
 
 

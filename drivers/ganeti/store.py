@@ -37,6 +37,7 @@ from ...host.files import (
     remove_tree,
     write_whole,
 )
+from ...host.home import NAME
 from ..contract import BASE, INITRD, KERNEL, KNOWN_HOSTS, SEED, SSH_KEY, Report, Site
 from .cluster import Cluster
 
@@ -123,6 +124,9 @@ def take_back(instance_id: str, cluster: Cluster) -> None:
 
 
 def _own(instance_id: str, cluster: Cluster) -> Path:
+    """Return the folder of that id. The id of another home's instance comes from a tag, which anybody may have set."""
+    if not NAME.fullmatch(instance_id):
+        raise DriverError(f"{instance_id!r} is not the id of an instance")
     return Path(cluster.store) / "instances" / instance_id
 
 

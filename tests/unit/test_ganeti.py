@@ -7,6 +7,7 @@ guests, so each counts as ready at once.
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 
@@ -811,7 +812,11 @@ def test_adoption_that_is_killed_anywhere_leaves_one_owner(standin, vms, elsewhe
     [
         (remove_tree, "has left no keys in the store"),
         (lambda kept: (kept / "spec.json").unlink(), "has left no keys in the store"),
-        (lambda kept: (kept / "spec.json").write_text("{"), "is damaged"),
+        (lambda kept: (kept / "spec.json").write_text("{"), "cannot be used: Expecting"),
+        (
+            lambda kept: (kept / "spec.json").write_text((kept / "spec.json").read_text().replace('"i-1"', '"i-2"')),
+            "cannot be used: it is that of 'i-2'",
+        ),
     ],
 )
 @pytest.mark.usefixtures("vms")
@@ -822,6 +827,19 @@ def test_instance_whose_home_left_too_little_is_not_adopted(standin, elsewhere, 
     with pytest.raises(HostError, match=words):
         other.adopt("web", cluster="west")
     assert (len(standin.jobs), other.home.names()) == (jobs, [])
+
+
+def test_tag_does_not_lead_out_of_the_store(standin, vms, elsewhere, tmp_path):
+    """Every user of the cluster can set any tag: its words are not used as a path."""
+    kept = tmp_path / "store" / "instances" / "i-1" / "home"
+    shutil.copytree(kept, tmp_path / "store" / "home")
+    tags = standin.instances["web"]["tags"]
+    standin.instances["web"]["tags"] = [tag.replace("instance:i-1", "instance:..") for tag in tags]
+    other = elsewhere("other")
+    with pytest.raises(HostError, match=r"'\.\.' is not the id of an instance"):
+        other.adopt("web", cluster="west")
+    assert other.home.names() == []
+    assert vms.status("web").observation.condition == "`interlock delete web` removes what is left of it here"
 
 
 def test_start_leaves_the_edited_spec_for_who_adopts(vms, elsewhere, tmp_path):
@@ -869,7 +887,8 @@ def test_adopt_wants_names_for_a_cluster(elsewhere, monkeypatch):
     monkeypatch.setenv("INTERLOCK_HOME", str(other.home.root))
     done = run("adopt", "--cluster", "west")
     assert (done.returncode, other.home.names()) == (2, [])
-    assert 'cluster "west": give the names of those to adopt: web' in done.stderr
+    assert 'cluster "west": give the names of those to adopt' in done.stderr
+    assert "hint: interlock adopt --cluster west web\n" in done.stderr
     done = run("adopt", "--cluster", "west", "mail")
     assert 'no other home has an instance "mail" in cluster "west"' in done.stderr
     assert [one["state"] for one in interlock("adopt", "--cluster", "west", "web")] == ["created"]
