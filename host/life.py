@@ -11,6 +11,7 @@ Every process that inherits the descriptor keeps the lock, so helpers of the pro
 
 import errno
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,10 @@ from .process import Actor, alive, boot_id, started_ticks
 
 _NOBODY_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
 """Errors of open(2) for paths that nobody can have locked: nothing is there, or a link, or a socket."""
+
+_HIDDEN_S, _AGAIN_S = 0.5, 0.002
+"""A process is called hidden only after this time, for its lock may have no visible holder for a moment: when it starts
+while /proc is listed, or when it ended while another process looked at its descriptors, which keeps the file open."""
 
 
 class Life(NamedTuple):
@@ -60,13 +65,14 @@ def look(places: Sequence[Path], recorded: Actor | None) -> Life:
     Raises OSError if that cannot be read: a process that cannot be seen may be alive.
     """
     for place in places:
-        for _ in range(2):  # a process may start while /proc is listed
-            if (locked := _locked(place)) is None:
-                break
+        until, looked = time.monotonic() + _HIDDEN_S, False
+        while (locked := _locked(place)) is not None:
             if holder := next(_holders(locked, recorded), None):
                 return Life(alive=True, process=holder)
-        else:
-            return Life(alive=True, closing=_closing(recorded))
+            if looked and (_closing(recorded) or time.monotonic() > until):
+                return Life(alive=True, closing=_closing(recorded))
+            looked = True
+            time.sleep(_AGAIN_S)
     closing = _closing(recorded)
     return Life(alive=closing, closing=closing)
 

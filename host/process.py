@@ -1,7 +1,7 @@
 """The identity of processes: pids are reused, so a process is identified by pid, start time and boot.
 
-Source: proc(5), /proc/PID/stat fields 3 (state), 6 (session), 14 and 15 (processor time), 22 (start time) and 24 (pages
-of memory), and random(4) for the boot id.
+Source: proc(5), /proc/PID/stat fields 3 (state), 5 (process group), 6 (session), 14 and 15 (processor time), 22 (start
+time) and 24 (pages of memory), and random(4) for the boot id.
 """
 
 import os
@@ -43,8 +43,8 @@ _PID_MAX = 1 << 22
 """The largest possible pid; a file with a larger one is damaged. Source: proc(5), /proc/sys/kernel/pid_max."""
 
 
-_STATE, _SESSION, _FLAGS, _USER_TIME, _KERNEL_TIME, _THREADS, _STARTED, _PAGES = 0, 3, 6, 11, 12, 17, 19, 21
-"""Fields 3, 6, 9, 14, 15, 20, 22 and 24 of /proc/PID/stat, counted from field 3, which follows the name."""
+_STATE, _GROUP, _SESSION, _FLAGS, _USER_TIME, _KERNEL_TIME, _THREADS, _STARTED, _PAGES = 0, 2, 3, 6, 11, 12, 17, 19, 21
+"""Fields 3, 5, 6, 9, 14, 15, 20, 22 and 24 of /proc/PID/stat, counted from field 3, which follows the name."""
 
 _EXITING = 0x4
 """PF_EXITING among the flags. Source: Linux, include/linux/sched.h."""
@@ -77,8 +77,21 @@ def started_ticks(pid: int) -> int | None:
     """
     if not 0 < pid <= _PID_MAX or (stat := _stat(pid)) is None:
         return None
-    ended = stat[_STATE] in (b"Z", b"X") and int(stat[_THREADS]) <= 1
-    return None if ended else int(stat[_STARTED])
+    return None if _ended(stat) else int(stat[_STARTED])
+
+
+def _ended(stat: Sequence[bytes]) -> bool:
+    return stat[_STATE] in (b"Z", b"X") and int(stat[_THREADS]) <= 1
+
+
+def group_runs(number: int) -> bool:
+    """True while any process of the process group `number` runs; zombies do not, and hold neither files nor locks."""
+    try:
+        os.killpg(number, 0)
+    except ProcessLookupError:
+        return False
+    stats = (_stat(int(name)) for name in os.listdir("/proc") if name.isdecimal())  # noqa: PTH208 - as above
+    return any(stat and int(stat[_GROUP]) == number and not _ended(stat) for stat in stats)
 
 
 def alive(actor: Actor) -> bool:

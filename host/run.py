@@ -21,6 +21,7 @@ from typing import IO, Final, NamedTuple, Protocol
 from ..errors import DeadlineError, DriverError, HostError
 from . import cancellation
 from .bounds import Words, last_words
+from .process import group_runs
 
 PACKAGES = {"qemu-img": "qemu-utils", "setsid": "util-linux", "ssh": "openssh-client", "ssh-keygen": "openssh-client"}
 """The Debian package of each program."""
@@ -34,8 +35,8 @@ _WATCH_S = 0.1
 _DEATH_S = 10.0
 """How long to wait after SIGKILL: a process ends at once, unless it is in an uninterruptible wait."""
 
-_GONE_S = 1.0
-"""The same for what the program left behind: some of it may have left the session, and lives on with the pipe open."""
+_CLOSING_MS = 10.0
+"""How long to wait for the pipe to be closed: what has left the session may live on with it open."""
 
 _LEASHED = """\
 guard='trap "" HUP INT TERM; read -r _ || { kill -TERM 0; sleep "$1"; kill -KILL 0; }'
@@ -207,16 +208,19 @@ def _call_off(child: "subprocess.Popen[bytes]", leash: int, grace_s: float) -> N
 
 
 def _kill(child: "subprocess.Popen[bytes]", leash: int) -> None:
-    """Kill the session's process group, and return once its members have closed the pipe, as a part of their end.
+    """Kill the session's process group, and return when nothing of it runs any more: its locks are released then.
 
     Its number cannot be reused while the guard, a member, waits at our pipe. Only our child's end can be waited for; of
-    the others, the pipe tells: it reports an error once nobody can read from it.
+    the others, the pipe tells that their end is near: it reports an error once nobody can read from it.
     """
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
+    give_up = time.monotonic() + _DEATH_S
     readers = select.poll()
     readers.register(leash, 0)
-    readers.poll(1000 * _GONE_S)
+    readers.poll(_CLOSING_MS)
+    while group_runs(child.pid) and time.monotonic() < give_up:
+        readers.poll(_CLOSING_MS)
 
 
 def _target(sink: Sink) -> IO[bytes] | int:

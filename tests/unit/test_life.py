@@ -6,6 +6,7 @@ import fcntl
 import io
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -167,6 +168,21 @@ def test_look_at_process_that_has_closed_all_says_closing(place, until, monkeypa
         hypervisor.settled(place)
     os.kill(launched.pid, signal.SIGKILL)
     until(lambda: not hypervisor.look(place).alive)
+
+
+def test_look_at_a_lock_that_nobody_holds_for_long_says_dead(place):
+    """A process that looks at another one's descriptor keeps the file, with its lock, for a moment longer than that one
+    lives. Here the file is on its way through a socket."""
+    descriptor = os.open(place, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        socket.send_fds(ours, [b"x"], [descriptor])
+        os.close(descriptor)
+        arrival = threading.Timer(0.1, theirs.close)
+        arrival.start()
+        assert hypervisor.look(place) == (False, None, False)
+        arrival.join()
 
 
 def test_look_at_hypervisor_of_the_first_version_finds_it(place):
