@@ -48,27 +48,35 @@ _COMPLETE_S = 2.0
 
 _COPY = f"""\
 trap '' HUP INT TERM
-: >>"$1" && fallocate -n -l {_ROOM_BYTES} "$1"
-while before=$(stat -c %s "$1"); do
-    if dd bs=1k count="$2" >>"$1"; then
-        after=$(stat -c %s "$1")
+fallocate -n -l {_ROOM_BYTES} /dev/fd/8
+while [ "$1" -ef /dev/fd/8 ]; do
+    before=$(stat -L -c %s /dev/fd/8)
+    if dd bs=1k count="$2" >&8; then
+        after=$(stat -L -c %s /dev/fd/8)
         [ "$after" != "$before" ] || exit
-        [ "$after" -lt "$(($2 * 1024))" ] || {{ tail -c "$3" "$1" >"$1.new" && mv -f "$1.new" "$1"; }} || : >"$1"
+        [ "$after" -lt "$(($2 * 1024))" ] || {{
+            tail -c "$3" /dev/fd/8 >"$1.new" && [ "$1" -ef /dev/fd/8 ] && mv -f "$1.new" "$1" && exec 8>>"$1"
+        }} || : >/dev/fd/8
     else
         [ "$(head -c 1 | wc -c)" = 1 ] || exit
     fi
 done
 exec cat
 """
-"""Copy stdin to the file `$1`, in rounds of at most `$2` KiB; once it has that much, keep its last `$3` bytes.
+"""Copy stdin to descriptor 8, which is the file `$1`, in rounds of at most `$2` KiB; once it has that much, keep its last
+`$3` bytes.
+
+A copier that gets no processor time for a while may outlive its run, and the next run's file has the same name. So it
+writes to what was opened for it, and stops when the name means another file, or none; what comes then is dropped.
 
 The file gets its first blocks at once, so that the event which says that the disk is full has room on that disk. Output
-that finds no room is dropped, and the next output is tried again; once the file is gone, all output is dropped.
+that finds no room is dropped, and the next output is tried again.
 """
 
 
 def prepare(directory: Path) -> None:
     """Make new files and FIFOs in `directory` for a hypervisor that is about to start."""
+    complete(directory)
     with suppress(FileNotFoundError):
         (directory / SERIAL.file).replace(directory / BEFORE)
     for log in (SERIAL, EVENTS, QEMU):
@@ -81,7 +89,8 @@ def script() -> str:
     """Return what the shell runs before it becomes the hypervisor: start the copiers and keep their FIFOs open.
 
     A FIFO is first opened for reading and writing, which does not block. The hypervisor keeps the writing ends: 4, 5
-    and stderr. No copier inherits its lock (9): a copier that hangs would make a dead machine look alive.
+    and stderr. A file that cannot be opened keeps no machine from starting. No copier inherits the hypervisor's lock
+    (9): a copier that hangs would make a dead machine look alive.
     """
     import shlex
 
@@ -90,9 +99,10 @@ def script() -> str:
         copier = f"sh -c {shlex.quote(_COPY)} log {log.file} {log.limit_kib} {log.kept_bytes}"
         lines += [
             f"exec 7<>{log.pipe} 3<{log.pipe} {descriptor}>{log.pipe} 7>&-\n",
+            f"command exec 8>>{log.file} || exec 8>/dev/null\n",
             f"{copier} <&3 >/dev/null 2>&1 3<&- 4>&- 5>&- 6>&- 9<&- &\n",
         ]
-    return "".join([*lines, "exec 2>&6 3<&- 6>&-\n"])
+    return "".join([*lines, "exec 2>&6 3<&- 6>&- 8>&-\n"])
 
 
 def complete(directory: Path) -> None:

@@ -2,10 +2,12 @@
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
 from interlock.drivers.qemu import events, hypervisor, logs
+from interlock.host.process import started_ticks
 
 LIMITS = {log: log._replace(limit_kib=64, kept_bytes=8 << 10) for log in (logs.SERIAL, logs.EVENTS, logs.QEMU)}
 SPEAK = "exec 7>serial.pipe 8>events.out; "
@@ -90,6 +92,33 @@ def test_copier_that_hangs_is_not_awaited(tmp_path, monkeypatch):
     reader = os.open(tmp_path / logs.QEMU.pipe, os.O_RDONLY | os.O_NONBLOCK)
     logs.complete(tmp_path)
     os.close(reader)
+
+
+@pytest.mark.usefixtures("limited")
+def test_copier_that_outlives_its_run_leaves_the_logs_of_the_next_one_alone(tmp_path, monkeypatch, until):
+    """It emptied them: a hypervisor's greeting was lost, and the start waited for it until its deadline."""
+    monkeypatch.setattr(logs, "_COMPLETE_S", 0.0)
+
+    def runs(word):
+        actor = hypervisor.launch(["sh", "-c", f"{SPEAK} echo {word} >&7; echo {word} >&8; exec sleep 600"], tmp_path)
+        until(lambda: said() == [f"{word}\n"] * 2)
+        return actor
+
+    def said():
+        files = (tmp_path / log.file for log in (logs.SERIAL, logs.EVENTS))
+        return [file.read_text() if file.exists() else "" for file in files]
+
+    first = runs("one")
+    copiers = [int(pid) for pid in Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()]
+    pipes = [(tmp_path / log.pipe).open("wb", buffering=0) for log in (logs.SERIAL, logs.EVENTS)]
+    hypervisor.kill(tmp_path, print)
+    runs("two")
+    for pipe in pipes:  # as from a copier that has been waiting for a processor all this time
+        with pipe:
+            pipe.write(b"late\n" * 100_000)
+    until(lambda: not any(map(started_ticks, copiers)))
+    assert said() == ["two\n"] * 2
+    hypervisor.kill(tmp_path, print)
 
 
 def test_new_run_puts_the_serial_log_aside(run, tmp_path):
