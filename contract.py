@@ -274,6 +274,7 @@ KINDS_OF_RECORDS: dict[str, Kind] = {
                 null=True,
             ),
             "rows": Key({"type": "array", "items": TRIGGER}, "the transitions that `apply` carries out, in order"),
+            "edits": Key(TEXTS, "what an `edit` among them changes: `cpus=4`"),
             "consent": Key(FLAG, "true when these delete the instance or restart its guest"),
             "extra": Key(FLAG, "true when the file does not name it: only `--prune` deletes it"),
             "mend": Key(TEXT, "the command for what `apply` does not do", null=True),

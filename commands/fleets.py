@@ -117,13 +117,14 @@ def schema_command(session: Session) -> None:
 
 
 def _list(session: Session, output_format: Format) -> None:
+    from .. import FleetStep
+
     fleets = session.interlock.fleets()
     if not fleets:
         session.report("no instance was created by `fleet apply`")
-    unknown: dict[str, Any] = {"differences": None, "rows": [], "consent": False, "extra": False, "mend": None}
     print_records(
         (
-            {"fleet": fleet, "name": status.name, "state": status.state, **unknown}
+            {**FleetStep(fleet, status.name, status.state).to_json(), "differences": None}
             for fleet, members in fleets.items()
             for status in members
         ),

@@ -78,7 +78,7 @@ class Fleet:
         self._vms, self._create, self._rehearse = vms, create, rehearse
         self._file = files.read(file)
         self.name = self._file.fleet
-        self._typed = None if isinstance(file, Mapping) else f"interlock fleet apply {shlex.quote(str(file))}"
+        self._typed = typed(file)
 
     @staticmethod
     def portable(file: str) -> str:
@@ -86,7 +86,7 @@ class Fleet:
 
         It means the same on another host. Raises NotFoundError, and InvalidTemplateError with every mistake.
         """
-        return files.portable(file)
+        return files.portable(file)[1]
 
     @staticmethod
     def schema() -> dict[str, Any]:
@@ -125,11 +125,8 @@ class Fleet:
         self._vms.home.prepare()
         with held(self._vms.home.lock(f".fleet-{self.name}"), waiting, report):
             steps = [step for step in self.status(prune=prune) if step.differences]
-            if agree is None and (asking := [step.name for step in steps if step.consent]):
-                raise UsageError(
-                    f"the plan deletes or restarts {', '.join(asking)}, and nobody has agreed to that",
-                    hint=self._typed and f"{self._typed} --yes",
-                )
+            if agree is None:
+                refuse_without_consent(steps, self._typed)
             loaded = self._rehearsed(steps)
             if agree is not None and not agree(steps):
                 return []
@@ -190,6 +187,20 @@ class Fleet:
             vms.edit(name, *step.edits, on_event=on_event)
         else:
             vms.fire(name, row, on_event=on_event)
+
+
+def typed(file: str | Path | Mapping[str, Any]) -> str | None:
+    """Return the command that applies `file`; None if it is not a file."""
+    return None if isinstance(file, Mapping) else f"interlock fleet apply {shlex.quote(str(file))}"
+
+
+def refuse_without_consent(steps: Sequence[FleetStep], command: str | None) -> None:
+    """Raise UsageError if any of `steps` deletes an instance or restarts a guest; `command` applies the fleet."""
+    if asking := [step.name for step in steps if step.consent]:
+        raise UsageError(
+            f"the plan deletes or restarts {', '.join(asking)}, and nobody has agreed to that",
+            hint=command and f"{command} --yes",
+        )
 
 
 def members(vms: "Interlock") -> Iterator[tuple[str, Status]]:

@@ -147,22 +147,27 @@ def read(file: "str | Path | Mapping[str, Any]") -> File:
     Raises NotFoundError for a file or template that does not exist, InvalidTemplateError with every mistake and its
     place. Templates in files are read, because a fleet follows their content; those from servers are not.
     """
-    return _parsed(find(file) if isinstance(file, Mapping) else read_file(_absolute(str(file))))
+    return _parsed(_source(file))
 
 
-def portable(file: str) -> str:
-    """Return the content of `file` with the text of each template that is a file here, so that it means the same on
-    another machine. Raises what `read` raises.
+def portable(file: "str | Path | Mapping[str, Any]") -> tuple[str, str]:
+    """Return the name of the fleet in `file`, and its content with the text of each template that is a file here.
+
+    The content means the same on another host. Raises what `read` raises.
     """
-    source = read_file(_absolute(file))
-    _parsed(source)
+    source = _source(file)
+    name = _parsed(source).fleet
     tree = compose(source.name, source.text)
     entries = get(tree, "instances")
     for entry in entries.value if entries else ():
         node = get(entry, "template")
         if node is not None and "\n" not in node.value and _is_file(whole := _located(node.value, source)):
             node.value = dump(parse(find(whole)))
-    return serialize(tree)
+    return name, serialize(tree)
+
+
+def _source(file: "str | Path | Mapping[str, Any]") -> Source:
+    return find(file) if isinstance(file, Mapping) else read_file(_absolute(str(file)))
 
 
 def _parsed(source: Source) -> File:

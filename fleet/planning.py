@@ -117,6 +117,7 @@ class FleetStep(NamedTuple):
             "state": self.state,
             "differences": [difference._asdict() for difference in self.differences],
             "rows": list(self.rows),
+            "edits": list(self.edits),
             "consent": self.consent,
             "extra": self.extra,
             "mend": self.mend,

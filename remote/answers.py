@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DriverError, InterlockError
+from ..fleet.planning import Difference, FleetStep
 from ..fsm.engine import Outcome
 from ..fsm.events import Announce, Event
 from ..fsm.happening import Happening
@@ -135,6 +136,19 @@ def change(record: Mapping[str, Any]) -> Change:
     return Change(record["name"], record["time"], parsed(json.dumps(record).encode()))
 
 
+def fleet_step(record: Mapping[str, Any]) -> FleetStep:
+    """Return the step that `record`, a line of `fleet status` or `fleet apply`, was made from."""
+    return FleetStep(
+        record["fleet"],
+        record["name"],
+        State(record["state"]),
+        tuple(Difference(**known) for known in record["differences"]),
+        tuple(map(Trigger, record["rows"])),
+        tuple(record.get("edits", ())),  # earlier versions do not send them
+        **{key: record[key] for key in ("consent", "extra", "mend")},
+    )
+
+
 class Lines:
     """Receives bytes in pieces and passes them on line by line."""
 
@@ -153,12 +167,15 @@ class Lines:
 
 
 class Events:
-    """Receives a log in JSON and announces the events in it; keeps reports and the last error."""
+    """Receives a log in JSON and announces the events in it; keeps reports and errors."""
 
     def __init__(self, *announce: Announce | None) -> None:
         self._announce = [one for one in announce if one]
         self._lines = Lines(self._take)
         self.error: InterlockError | None = None
+        """The last error."""
+        self.errors: dict[str, InterlockError] = {}
+        """Instance → the last error about it."""
         self.reports: list[str] = []
 
     def hear(self, piece: bytes) -> None:
@@ -170,6 +187,7 @@ class Events:
             match record.get("event"):
                 case "error":
                     self.error = InterlockError.from_record(record)
+                    self.errors[str(record.get("instance", ""))] = self.error
                 case "report":
                     self.reports.append(str(record.get("message", "")))
                 case word if word in _HAPPENINGS:

@@ -37,6 +37,7 @@ from .vms import Interlock
 if TYPE_CHECKING:
     from ..creation.wishes import Wishes
     from ..drivers.contract import Driver, Node
+    from ..fleet.applying import Fleet
     from ..fsm.watch import Change
     from ..guest.copying import Ask
     from ..templates.load import Loaded
@@ -100,6 +101,20 @@ class RemoteInterlock(Interlock):
     ) -> Ended:
         """Return how `words`, which print JSON, ended there; raise the error that they print."""
         connection = connection or Connection(self.host)
+        ended, ear = self.call(connection, words, on_event=on_event, stdout=stdout)
+        if ended.status:
+            raise self.failure(connection, ended, ear)
+        return ended._replace(stderr="\n".join(ear.reports).encode())
+
+    def call(
+        self,
+        connection: Connection,
+        words: Sequence[str],
+        *,
+        on_event: Announce | None = None,
+        stdout: Callable[[bytes], object] | None = None,
+    ) -> tuple[Ended, answers.Events]:
+        """Return how `words`, which print JSON, ended there, and what they logged, whatever their exit code."""
         ear = answers.Events(self._on_event, on_event)
         kept = bytearray()
 
@@ -110,13 +125,14 @@ class RemoteInterlock(Interlock):
 
         settings = {"INTERLOCK_LOG_FORMAT": "json"}
         ended = connection.call(words, stdout=stdout or keep, stderr=ear.hear, settings=settings)
-        ended = ended._replace(stdout=bytes(kept))
-        if ended.status:
-            error = ear.error or answers.failure(ended)
-            if error is None and ended.status != 255:  # noqa: PLR2004 - ssh's own
-                error = InterlockError(f'host "{self.host.label}" ended with exit code {ended.status} and no message')
-            raise error or connection.broken()
-        return ended._replace(stderr="\n".join(ear.reports).encode())
+        return ended._replace(stdout=bytes(kept)), ear
+
+    def failure(self, connection: Connection, ended: Ended, ear: answers.Events) -> InterlockError:
+        """Return the error with which a call ended."""
+        error = ear.error or answers.failure(ended)
+        if error is None and ended.status != 255:  # noqa: PLR2004 - ssh's own
+            error = InterlockError(f'host "{self.host.label}" ended with exit code {ended.status} and no message')
+        return error or connection.broken()
 
     def _records(self, words: Sequence[str], **options: Any) -> list[dict[str, Any]]:
         return list(answers.objects(self._ask(words, **options).stdout))
@@ -394,6 +410,23 @@ class RemoteInterlock(Interlock):
 
         return [str(ways.script(connection))], ask
 
+    # -- fleets ----------------------------------------------------------------------------------------------------
+
+    def fleet(self, file: str | Path | Mapping[str, Any]) -> "Fleet":
+        """Return the fleet that `file` describes; it is read here, with the templates that it names by their paths."""
+        from .fleets import RemoteFleet
+
+        return RemoteFleet(self, file)
+
+    def fleets(self) -> dict[str, list[Status]]:
+        """Return the instances there that were created by `apply` of a fleet, by the name of the fleet."""
+        seen = {status.name: status for status in self.instances()}
+        found: dict[str, list[Status]] = {}
+        for record in self._records(["fleet", "status", "--json"]):
+            if record["name"] in seen:
+                found.setdefault(record["fleet"], []).append(seen[record["name"]])
+        return found
+
     # -- calls that deal with files of one host ----------------------------------------------------------------------
 
     def ssh_config(self, name: str) -> Path:
@@ -411,15 +444,6 @@ class RemoteInterlock(Interlock):
     def autostart(self, name: str, *, enabled: bool = True) -> bool:
         """Refuse: the command `autostart` does it."""
         self._refuse("autostart", "autostart", "enable" if enabled else "disable", name)
-
-    def fleet(self, file: object) -> NoReturn:
-        """Refuse: a fleet is applied by the Interlock on its own host."""
-        del file
-        self._refuse("fleet", "list")
-
-    def fleets(self) -> NoReturn:
-        """Refuse: the command `fleet status` prints them."""
-        self._refuse("fleets", "fleet", "status")
 
     def clusters(self) -> NoReturn:
         """Refuse: the command `cluster nodes` prints their nodes."""

@@ -63,8 +63,8 @@ while [ "$1" -ef /dev/fd/8 ]; do
 done
 exec cat
 """
-"""Copy stdin to descriptor 8, which is the file `$1`, in rounds of at most `$2` KiB; once it has that much, keep its last
-`$3` bytes.
+"""Copy stdin to descriptor 8, which is the file `$1`, in rounds of at most `$2` KiB; once it has that much, keep its
+last `$3` bytes.
 
 A copier that gets no processor time for a while may outlive its run, and the next run's file has the same name. So it
 writes to what was opened for it, and stops when the name means another file, or none; what comes then is dropped.

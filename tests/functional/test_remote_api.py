@@ -1,12 +1,17 @@
 """`Interlock(host=...)`: the API, over a real sshd with another Interlock on the other side."""
 
+import json
+
 import pytest
 
 from interlock import (
     CancelledError,
     DeadlineError,
+    DriverError,
+    HostError,
     IllegalTransitionError,
     Interlock,
+    InvalidTemplateError,
     NoInterlockError,
     NotFoundError,
     SimulatedDriver,
@@ -160,6 +165,56 @@ def test_what_is_about_one_host_is_refused_by_name(afar, ask):
     """The error is a UsageError, not a missing attribute."""
     with pytest.raises(UsageError):
         ask(afar)
+
+
+def test_fleet_of_a_file_here_is_made_there(afar, other, there, heard, tmp_path):
+    """Plans and results are the same records as there; consent is asked for here, before anything is done."""
+    (tmp_path / "mine.yaml").write_text("base: template:tiny\ncpus: 3\n")
+    file, mine = tmp_path / "shop.yaml", {"fleet": "shop", "instances": [{"name": "web", "template": "./mine.yaml"}]}
+    file.write_text(json.dumps(mine))
+    planned, shown = afar.fleet(file), []
+    assert planned.name == "shop"
+    assert [(step.name, step.rows) for step in planned.status()] == [("web", (Trigger.create, Trigger.start))]
+    assert planned.apply(agree=shown.extend) == []
+    assert (shown, list(there.instances())) == (planned.status(), [])
+    assert [result.step for result in Interlock(host=other.url, dry_run=True).fleet(file).apply()] == shown
+    assert [result.done for result in planned.apply()] == [True]
+    assert (there.status("web").spec.cpus, there.status("web").state) == (3, State.running)
+    assert {event.trigger for event in heard} == {Trigger.create, Trigger.start}
+    assert {name: [one.name for one in seen] for name, seen in afar.fleets().items()} == {"shop": ["web"]}
+
+    mine["instances"][0]["cpus"] = 5
+    grown = afar.fleet(
+        mine | {"instances": [dict(mine["instances"][0], template=(tmp_path / "mine.yaml").read_text())]}
+    )
+    assert (grown.status()[0].edits, grown.status()[0].consent) == (("cpus=5",), True)
+    with pytest.raises(UsageError, match="the plan deletes or restarts web"):
+        grown.apply()
+    assert [result.done for result in grown.apply(agree=bool)] == [True]
+    assert there.status("web").spec.cpus == 5
+
+    emptied = afar.fleet({"fleet": "shop", "instances": []})
+    (extra,) = emptied.status()
+    assert (extra.extra, extra.rows, emptied.status(prune=True)[0].deletes) == (True, (), True)
+    assert [result.done for result in emptied.apply(prune=True, agree=bool)] == [True]
+    assert list(there.instances()) == []
+
+
+def test_fleet_that_fails_there_returns_each_error_with_its_instance(afar, other, there):
+    """What succeeded stays; a file with a mistake is refused here, and one that the host refuses, there."""
+    other.order('{"start": {"error": "no power"}}')
+    fleet = {"fleet": "shop", "instances": [{"name": "web", "count": 2, "template": "tiny", "state": "running"}]}
+    fleet["instances"].append({"name": "db", "template": "tiny", "state": "stopped"})
+    web_1, web_2, db = afar.fleet(fleet).apply()
+    assert [type(result.error) for result in (web_1, web_2)] == [DriverError] * 2
+    assert "no power" in web_1.error.message
+    assert (db.done, there.status("db").state) == (True, State.created)
+    fleet["instances"][0]["driver"] = "none"
+    with pytest.raises(HostError, match='there is no driver "none"'):
+        afar.fleet(fleet | {"fleet": "other", "instances": [dict(fleet["instances"][0], name="x")]}).apply()
+    with pytest.raises(InvalidTemplateError) as caught:
+        afar.fleet({"fleet": "shop", "instances": [{"name": "web", "template": "./none.yaml"}]})
+    assert "instances[0].template" in caught.value.details[0]
 
 
 @pytest.mark.slow
